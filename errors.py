@@ -1,0 +1,131 @@
+"""Every error that icecore raises on purpose.
+
+Each class also inherits the builtin that a caller would expect, so that
+``except ValueError`` or ``except FileNotFoundError`` works without knowing
+icecore. The message says what went wrong and what was found; ``hint`` says
+what to do. The command line prints both and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = [
+    "BackboneError",
+    "CacheError",
+    "DamagedCacheError",
+    "DiskFullError",
+    "FingerprintError",
+    "HeadError",
+    "IcecoreError",
+    "ImageError",
+    "ManifestError",
+    "MissingDependencyError",
+    "MissingFileError",
+    "MissingRowsError",
+    "ProbabilityError",
+    "ProofError",
+    "RunError",
+    "WeightsError",
+    "enumerate_some",
+]
+
+
+class IcecoreError(Exception):
+    """Base of all errors of icecore.
+
+    Parameters
+    ----------
+    message : str
+        What went wrong and what was found.
+    hint : str, optional
+        What the reader can do about it.
+    """
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class ManifestError(IcecoreError, ValueError):
+    """The data a user brought cannot be read as one table of samples."""
+
+
+class MissingFileError(IcecoreError, FileNotFoundError):
+    """A file or folder that was named is not there."""
+
+    # OSError formats its own arguments; the message is ours.
+    __str__ = IcecoreError.__str__
+
+
+class ImageError(IcecoreError, ValueError):
+    """One image cannot be decoded, or is too large to be decoded safely."""
+
+
+class BackboneError(IcecoreError, ValueError):
+    """A backbone spec, its network or its preprocessing record is unusable."""
+
+
+class WeightsError(IcecoreError, ValueError):
+    """Pretrained weights cannot be had, or a weights file is not what it should be."""
+
+
+class ProofError(IcecoreError, ArithmeticError):
+    """An exported graph does not compute what its reference computes."""
+
+
+class MissingDependencyError(IcecoreError, ImportError):
+    """A package or a system library that this step needs cannot be loaded."""
+
+
+class CacheError(IcecoreError, ValueError):
+    """A folder is not a feature cache, or its format is not readable."""
+
+
+class FingerprintError(CacheError):
+    """Cached rows were made in another way than the one asked for."""
+
+
+class DamagedCacheError(CacheError):
+    """A shard is cut short or its content does not match its checksum."""
+
+
+class MissingRowsError(CacheError, KeyError):
+    """Rows were asked for that the cache does not hold."""
+
+    # KeyError prints its argument as a repr; the message is ours.
+    __str__ = IcecoreError.__str__
+
+
+class HeadError(IcecoreError, ValueError):
+    """Features and labels cannot be made into a head."""
+
+
+class RunError(IcecoreError, ValueError):
+    """A folder is not a run, or a run lacks what the command needs."""
+
+
+class ProbabilityError(IcecoreError, ValueError):
+    """A probability file is unusable, or several do not belong together."""
+
+
+class DiskFullError(IcecoreError, OSError):
+    """There is no room left for a file that was being written."""
+
+    # OSError formats its own arguments; the message is ours.
+    __str__ = IcecoreError.__str__
+
+
+def enumerate_some(items: Iterable[object], most: int = 5) -> str:
+    """Join the first few items for a message and count the rest.
+
+    >>> enumerate_some(["a", "b", "c"], most=2)
+    'a, b and 1 more'
+    """
+    items = [str(item) for item in items]
+    shown = ", ".join(items[:most])
+    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"

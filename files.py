@@ -1,0 +1,113 @@
+"""Publish files atomically and digest their bytes.
+
+A reader sees the old file or the whole new one, never a part: everything is
+written under a temporary name beside the target, flushed to the disk, and
+renamed. Whatever interrupts the writing, the temporary file goes away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from .errors import DiskFullError
+
+__all__ = ["publish", "publish_json", "publish_text", "sha256_bytes", "sha256_file"]
+
+_TEMPORARY_PREFIX = ".tmp-"
+
+
+@contextlib.contextmanager
+def publish(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path to write to; rename it to `path` on success.
+
+    Parameters
+    ----------
+    path : path-like
+        Where the finished file shall be. Its folder is made if need be.
+
+    Yields
+    ------
+    pathlib.Path
+        A name in the same folder, so that the rename is atomic.
+
+    Raises
+    ------
+    DiskFullError
+        The file system (or the user's quota) has no room; nothing is left.
+    """
+    path = Path(path)
+    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(6)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush_to_disk(temporary)
+        os.replace(temporary, path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        _remove(temporary)
+        if _is_disk_full(error):
+            raise DiskFullError(
+                f"no room left on the disk while writing {path}",
+                f"free some space in {path.parent} and run the same command again; "
+                "what was finished before is kept",
+            ) from error
+        raise
+    except BaseException:
+        _remove(temporary)
+        raise
+
+
+def publish_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, atomically."""
+    with publish(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def publish_json(path: str | os.PathLike, content: object) -> None:
+    """Write `content` as indented JSON to `path`, atomically."""
+    publish_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sha256_bytes(content: bytes) -> str:
+    """Return the SHA-256 of `content` as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def sha256_file(path: str | os.PathLike) -> str:
+    """Return the SHA-256 of a file's bytes, as ``sha256sum`` prints it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _is_disk_full(error: OSError) -> bool:
+    # HDF5 wraps the system's error: h5py then gives only its text.
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return "No space left" in str(error) or "errno = 28" in str(error)
+
+
+def _flush_to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _flush_folder(folder: Path) -> None:
+    # Without this a power cut can forget the rename itself. Not every file
+    # system (and not Windows) lets a folder be opened for it.
+    with contextlib.suppress(OSError):
+        _flush_to_disk(folder)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)

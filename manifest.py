@@ -1,0 +1,272 @@
+"""One table of samples, whatever the user brought.
+
+A manifest has one row for each image and task: ``id, path, split, task, label,
+letters, digest``. `read` makes it from a folder of class folders, a CSV, a
+FashionAI root or a Kaggle folder (the layouts are in `icecore.manifest_sources`);
+`Manifest.write` saves it as a CSV that `read` takes back.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from .errors import ManifestError, MissingFileError, enumerate_some
+from .files import publish_text
+
+__all__ = ["DEFAULT_TASK", "IMAGE_SUFFIXES", "Manifest", "Sample", "read", "split_name"]
+
+DEFAULT_TASK = "label"
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+COLUMNS = ("id", "path", "split", "task", "label", "letters", "digest")
+
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sample:
+    """One image with what is known of it for one task.
+
+    Attributes
+    ----------
+    id : str
+        Name of the image: its path below the data root, with ``/``.
+    path : str
+        Where the file is.
+    split : str
+        ``train``, ``validation``, ``test``, or empty where the data has no splits.
+    task : str
+        The attribute to predict; ``label`` where there is only one.
+    label : str
+        Class name; empty where it is not known.
+    letters : str
+        FashionAI's ``y``/``m``/``n`` for each class, where the data has them.
+    digest : str
+        SHA-256 of the file's bytes, or empty if it was not computed yet.
+    """
+
+    id: str
+    path: str
+    split: str = ""
+    task: str = DEFAULT_TASK
+    label: str = ""
+    letters: str = ""
+    digest: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """An immutable table of samples.
+
+    Parameters
+    ----------
+    samples : tuple of Sample
+        One row for each image and task.
+    source : str
+        What the table was read from, for messages.
+    """
+
+    samples: tuple[Sample, ...]
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise ManifestError(
+                f"no images in {self.source or 'the data'}",
+                "give a folder of class folders, a CSV with path,label[,split], "
+                "or a FashionAI root with Annotations/label.csv",
+            )
+        seen: set[tuple[str, str]] = set()
+        repeated = []
+        for sample in self.samples:
+            key = (sample.id, sample.task)
+            if key in seen:
+                repeated.append(sample.id)
+            seen.add(key)
+        if repeated:
+            raise ManifestError(
+                f"{len(repeated)} rows of {self.source} name an image twice for one task: "
+                f"{enumerate_some(repeated)}",
+                "keep one row for each image and task",
+            )
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self.samples)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the tasks, in order of first appearance."""
+        return tuple(dict.fromkeys(sample.task for sample in self.samples))
+
+    @property
+    def images(self) -> dict[str, Sample]:
+        """First row of each image, by sample id."""
+        found: dict[str, Sample] = {}
+        for sample in self.samples:
+            found.setdefault(sample.id, sample)
+        return found
+
+    def classes(self, task: str = DEFAULT_TASK) -> tuple[str, ...]:
+        """Class names of `task`: letter order for FashionAI, else natural order of names."""
+        from .manifest_sources import fashionai_classes
+
+        rows = [sample for sample in self.samples if sample.task == task]
+        letters = {len(sample.letters) for sample in rows if sample.letters}
+        if letters:
+            return fashionai_classes(task, max(letters))
+        return tuple(sorted({sample.label for sample in rows if sample.label}, key=natural_key))
+
+    def select(self, task: str, splits: Iterable[str] | None = None) -> Manifest:
+        """Return the rows of `task` in any of `splits` (all splits if None)."""
+        wanted = None if splits is None else set(splits)
+        rows = tuple(
+            sample
+            for sample in self.samples
+            if sample.task == task and (wanted is None or sample.split in wanted)
+        )
+        return Manifest(rows, self.source)
+
+    def with_digests(self, digests: Mapping[str, str]) -> Manifest:
+        """Return the same table with the digest of each sample id that `digests` names."""
+        rows = tuple(
+            dataclasses.replace(sample, digest=digests.get(sample.id, sample.digest))
+            for sample in self.samples
+        )
+        return Manifest(rows, self.source)
+
+    def require_files(self) -> None:
+        """Raise `MissingFileError`, naming them, if any image file is absent."""
+        absent = [s.path for s in self.images.values() if not os.path.isfile(s.path)]
+        if absent:
+            raise MissingFileError(
+                f"{len(absent)} of {len(self.images)} image files of {self.source} "
+                f"are not there: {enumerate_some(absent)}",
+                "restore the files or take their rows out of the table",
+            )
+
+    def write(self, path: str | os.PathLike) -> None:
+        """Write the table as CSV, atomically. Paths are kept as they are."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for sample in self.samples:
+            writer.writerow(getattr(sample, column) for column in COLUMNS)
+        publish_text(path, text.getvalue())
+
+    def summary(self) -> list[dict]:
+        """Count rows for each task and split: ``[{task, split, images, classes, labelled}]``."""
+        rows = []
+        for task in self.tasks:
+            of_task = [sample for sample in self.samples if sample.task == task]
+            for split in sorted({s.split for s in of_task}, key=_split_order):
+                part = [sample for sample in of_task if sample.split == split]
+                rows.append(
+                    {
+                        "task": task,
+                        "split": split or "all",
+                        "images": len(part),
+                        "classes": len({s.label for s in part if s.label}),
+                        "labelled": sum(bool(s.label) for s in part),
+                    }
+                )
+        return rows
+
+
+def read(data: str | os.PathLike, *, labels_required: bool = True) -> Manifest:
+    """Read whatever the user brought into one table.
+
+    Parameters
+    ----------
+    data : path-like
+        A folder of class folders, with ``train/``, ``validation/`` (also ``val``,
+        ``valid``) and ``test/`` above them where they are; a CSV with
+        ``path,label[,split]`` or one written by `Manifest.write`; a FashionAI
+        root; a Kaggle folder with ``labels.csv`` and ``train/``.
+    labels_required : bool, default True
+        Refuse images of the training and validation splits that have no label.
+        With False any folder of images, or one image file, is accepted too.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    MissingFileError
+        `data` does not exist.
+    ManifestError
+        It holds no images, or labels and images do not fit together. Everything
+        of one kind that is wrong is named at once.
+    """
+    from . import manifest_sources as sources
+
+    data = Path(data)
+    if not data.exists():
+        raise MissingFileError(
+            f"{data} is not there", "check the path; it is taken from the folder you are in"
+        )
+    data = Path(os.path.abspath(data))
+    if data.is_file():
+        if data.suffix.lower() in IMAGE_SUFFIXES and not labels_required:
+            manifest = sources.read_images(data)
+        else:
+            manifest = sources.read_table(data)
+    elif sources.is_fashionai(data):
+        manifest = sources.read_fashionai(data)
+    elif sources.is_kaggle(data):
+        manifest = sources.read_kaggle(data)
+    elif labels_required:
+        manifest = sources.read_folder(data)
+    else:
+        manifest = sources.read_images(data)
+    if labels_required:
+        _require_labels(manifest)
+    return manifest
+
+
+def split_name(name: str) -> str | None:
+    """Return the canonical split for a folder or column value, None if it is not one.
+
+    >>> split_name("val"), split_name("Training"), split_name("hat")
+    ('validation', 'train', None)
+    """
+    return _SPLIT_NAMES.get(name.strip().lower())
+
+
+def natural_key(name: str) -> tuple:
+    """Sort key that puts ``class 2`` before ``class 10``.
+
+    >>> sorted(["10", "2", "b", "a1"], key=natural_key)
+    ['2', '10', 'a1', 'b']
+    """
+    parts = re.split(r"(\d+)", name)
+    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p)
+
+
+def _split_order(split: str) -> int:
+    return ["", "train", "validation", "test"].index(split)
+
+
+def _require_labels(manifest: Manifest) -> None:
+    bare = [s.id for s in manifest if not s.label and s.split != "test"]
+    if bare:
+        raise ManifestError(
+            f"{len(bare)} images of {manifest.source} have no label: {enumerate_some(bare)}",
+            "label them, take them out, or give them the split 'test'",
+        )

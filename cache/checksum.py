@@ -1,0 +1,89 @@
+"""The 64-bit checksum that every feature row carries.
+
+A row's bytes, padded with zeros to whole 64-bit words, are read as little-endian 32-bit
+words ``x[j]``; the checksum is ``sum(x[j] * m[j]) + k`` modulo 2**64, where ``m[j]`` is
+the j-th number of the SplitMix64 generator (seed 0) with its lowest bit set and ``k`` is
+the number that the first 16 hexadecimal digits of the row's key spell.
+
+This is the multilinear hash of Lemire and Kaser ("Strongly universal string hashing is
+fast", 2014). An odd multiplier makes every single flipped bit change the sum; any other
+damage goes unseen with a chance of about 2**-32 or less. It was chosen over CRC-32 because
+NumPy computes it as two dot products, at several times the speed of the disk.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+
+__all__ = ["multipliers", "row_checksums"]
+
+_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_HALF = np.uint64(32)
+# Rows are taken in pieces that stay in the processor's second-level cache.
+_BLOCK_BYTES = 1 << 19
+
+
+@functools.lru_cache(maxsize=32)
+def multipliers(count: int) -> np.ndarray:
+    """Return the first `count` odd multipliers, uint64 (count,).
+
+    They come from SplitMix64 (Steele, Lea and Flood, 2014) started at 0.
+    """
+    with np.errstate(over="ignore"):
+        z = np.arange(1, count + 1, dtype=np.uint64) * _GAMMA
+        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        numbers = (z ^ (z >> np.uint64(31))) | np.uint64(1)
+    numbers.setflags(write=False)
+    return numbers
+
+
+@functools.lru_cache(maxsize=32)
+def _word_multipliers(words: int) -> tuple[np.ndarray, np.ndarray]:
+    # With w = low + 2**32 high: low*a + high*b = w*a + high*(b - 2**32 a), so that
+    # whole 64-bit words go through one dot product and their upper halves through another.
+    pairs = multipliers(2 * words)
+    a, b = pairs[0::2].copy(), pairs[1::2].copy()
+    with np.errstate(over="ignore"):
+        return a, b - (a << _HALF)
+
+
+def row_checksums(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
+    """Checksum each row together with its key.
+
+    Parameters
+    ----------
+    rows : ndarray (n, D), little-endian, C-contiguous
+        The rows as they are stored.
+    keys : ndarray (n,) of S64
+        Their keys, 64 hexadecimal digits each.
+
+    Returns
+    -------
+    ndarray (n,) uint64
+    """
+    n = len(rows)
+    if n == 0:
+        return np.zeros(0, np.uint64)
+    raw = rows.view(np.uint8).reshape(n, -1)
+    if raw.shape[1] % 8:
+        raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
+    words = raw.view("<u8")
+    a, b = _word_multipliers(words.shape[1])
+    sums = _key_numbers(keys)
+    step = max(1, _BLOCK_BYTES // raw.shape[1])
+    with np.errstate(over="ignore"):
+        for start in range(0, n, step):
+            part = words[start : start + step]
+            sums[start : start + step] += part @ a + (part >> _HALF) @ b
+    return sums
+
+
+def _key_numbers(keys: np.ndarray) -> np.ndarray:
+    # Hexadecimal digits to numbers, in one go for all keys.
+    digits = np.ascontiguousarray(keys).view(np.uint8).reshape(len(keys), 64)[:, :16]
+    values = np.where(digits >= ord("a"), digits - (ord("a") - 10), digits - ord("0"))
+    high_first = (values[:, 0::2] << 4 | values[:, 1::2]).astype(np.uint8)
+    return np.ascontiguousarray(high_first).view(">u8").ravel().astype(np.uint64)

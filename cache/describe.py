@@ -1,0 +1,114 @@
+"""What a cache holds, as plain dictionaries that a command can print or dump as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .featurecache import FeatureCache
+from .featureset import FeatureSet
+from .record import SIDE_BY_SIDE, differences
+from .shard import FORMAT
+
+__all__ = ["diff_sets", "list_sets", "show_set"]
+
+# These tell one run from another and nothing about the rows; `show` gives them apart.
+_TIMES = ("started", "finished", "time", "pid")
+
+
+def list_sets(cache: FeatureCache) -> dict:
+    """Summarise a cache for `icecore cache ls`.
+
+    Returns
+    -------
+    dict
+        ``{"path", "format", "sets": [{"spec", "fingerprint", "dim", "precision", "fit",
+        "views", "layer", "rows", "shards", "bytes", "damaged", "random_weights",
+        "folder"}], "failures": int}``
+    """
+    return {
+        "path": str(cache.path),
+        "format": FORMAT,
+        "sets": [_summary(one) for one in cache.sets()],
+        "failures": len(cache.failures()),
+    }
+
+
+def _summary(one: FeatureSet) -> dict:
+    rows = len(one)
+    sizes = [shard.size for shard in one.rows.shards.values()]
+    weights = str(one.record["backbone"].get("weights_source", ""))
+    return {
+        "spec": one.spec,
+        "fingerprint": one.fingerprint,
+        "dim": one.dim,
+        "precision": one.precision,
+        **{name: one.record.get(name) for name in SIDE_BY_SIDE if name != "precision"},
+        "rows": rows,
+        "shards": len(sizes),
+        "bytes": sum(sizes),
+        "damaged": len(one.rows.damaged),
+        "random_weights": bool(
+            one.record["backbone"].get("random_weights") or weights.startswith("random")
+        ),
+        "folder": one.folder.name,
+    }
+
+
+def show_set(cache: FeatureCache, spec: str | None = None) -> dict:
+    """Describe one feature set (or all of them) in full for `icecore cache show`.
+
+    Returns
+    -------
+    dict
+        ``{"path", "sets": [{..., "record", "provenance": [{"provenance", "shards",
+        "rows"}]}], "failures": [{"id", "path", "digest", "reason"}]}``
+    """
+    chosen = cache.sets() if spec is None else [cache.find(spec)]
+    return {
+        "path": str(cache.path),
+        "sets": [
+            {**_summary(one), "record": one.record, "provenance": _merge(one.provenances())}
+            for one in chosen
+        ],
+        "failures": cache.failures(),
+    }
+
+
+def _merge(given: Sequence[Mapping]) -> list[dict]:
+    """Unite the provenance of shards that differ only in their times."""
+    merged: dict[str, dict] = {}
+    for one in given:
+        lasting = {n: v for n, v in one["provenance"].items() if n not in _TIMES}
+        times = [one["provenance"][n] for n in _TIMES[:3] if n in one["provenance"]]
+        entry = merged.setdefault(
+            repr(sorted(lasting.items())),
+            {"provenance": lasting, "shards": 0, "rows": 0, "times": []},
+        )
+        entry["shards"] += 1
+        entry["rows"] += one["rows"]
+        entry["times"] = sorted({str(time) for time in [*entry["times"], *times]})
+        entry["times"] = [entry["times"][0], entry["times"][-1]] if entry["times"] else []
+    return list(merged.values())
+
+
+def diff_sets(cache: FeatureCache, a: str, b: str, other: FeatureCache | None = None) -> list[dict]:
+    """Name the fields in which two feature sets' records differ.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    a, b : str
+        Specs as `FeatureCache.find` takes them.
+    other : FeatureCache, optional
+        Where `b` is, if in another cache.
+
+    Returns
+    -------
+    list of dict
+        ``{"field", "a", "b"}`` for each differing field; empty if they are one.
+    """
+    one, two = cache.find(a), (other or cache).find(b)
+    return [
+        {"field": name, "a": ours, "b": theirs}
+        for name, ours, theirs in differences(one.record, two.record)
+    ]

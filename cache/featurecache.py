@@ -1,0 +1,298 @@
+"""The cache's door: a folder of feature sets."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CacheError, FingerprintError, MissingFileError, enumerate_some
+from ..files import publish_json
+from .disk import flush_folder
+from .featureset import RECORD_NAME, FeatureSet, clear_leftovers, create_set, load_set
+from .record import SIDE_BY_SIDE, check_record, differences, fingerprint, matches, spec_of
+from .shard import FORMAT, damaged
+
+__all__ = ["FAILURES_NAME", "MARKER_NAME", "FeatureCache"]
+
+MARKER_NAME = "icecore-cache.json"
+FAILURES_NAME = "failures.json"
+
+
+class FeatureCache:
+    """A folder of feature sets, opened for reading and adding.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder. `FeatureCache.create` makes one.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such folder.
+    CacheError
+        The folder is not a cache, or of a newer format.
+
+    Examples
+    --------
+    >>> cache = FeatureCache("features")                          # doctest: +SKIP
+    >>> X = cache.matrix(["gluon:inceptionv3"], cache.ids("gluon:inceptionv3"))
+    ...                                                           # doctest: +SKIP
+    """
+
+    def __init__(self, path: str | os.PathLike) -> None:
+        self.path = Path(path)
+        self._sets: dict[str, FeatureSet] = {}
+        _check_marker(self.path)
+
+    @classmethod
+    def create(cls, path: str | os.PathLike) -> FeatureCache:
+        """Open the cache at `path`; make it if there is none.
+
+        Raises
+        ------
+        CacheError
+            The folder holds something else.
+        """
+        path = Path(path)
+        if not (path / MARKER_NAME).exists():
+            _check_free(path)
+            path.mkdir(parents=True, exist_ok=True)
+            publish_json(path / MARKER_NAME, {"what": "icecore feature cache", "format": FORMAT})
+            flush_folder(path.parent)
+        return cls(path)
+
+    def __getstate__(self) -> dict:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(**state)
+
+    def __repr__(self) -> str:
+        return f"FeatureCache({str(self.path)!r})"
+
+    def sets(self) -> list[FeatureSet]:
+        """Return all feature sets, sorted by spec and fingerprint.
+
+        Raises
+        ------
+        DamagedCacheError
+            A set's record cannot be read.
+        """
+        folders = set_folders(self.path)
+        self._sets = {f.name: self._sets.get(f.name) or load_set(f) for f in folders}
+        return sorted(self._sets.values(), key=lambda one: (one.spec, one.fingerprint))
+
+    def find(self, spec: str) -> FeatureSet:
+        """Return the one feature set that `spec` names.
+
+        Parameters
+        ----------
+        spec : str
+            A backbone's spec (``gluon:inceptionv3``); for a file also its base name
+            (``onnx:model.onnx``); the bare stem where only one set has it; any of them
+            with ``#`` and the first digits of a fingerprint.
+
+        Raises
+        ------
+        CacheError
+            None matches, or several do.
+        """
+        sets = self.sets()
+        rated = [(matches(spec, one.record, one.fingerprint), one) for one in sets]
+        best = max((rate for rate, _ in rated), default=0)
+        found = [one for rate, one in rated if best and rate == best]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            lines = enumerate_some([_choice(one) for one in found], 10)
+            raise CacheError(
+                f"{spec!r} names {len(found)} feature sets in {self.path}: {lines}",
+                f'choose one by its fingerprint: "{found[0].spec}#{found[0].fingerprint[:12]}"',
+            )
+        there = enumerate_some([one.spec for one in sets], 10) or "none at all"
+        raise CacheError(
+            f"no feature set {spec!r} in {self.path}; it holds {there}",
+            f"run `icecore extract` with `-b {spec.partition('#')[0]}` into it, or name one it has",
+        )
+
+    def ids(self, spec: str) -> list[str]:
+        """Return the keys of all rows of a feature set, sorted."""
+        return self.find(spec).keys()
+
+    def matrix(self, specs: str | Sequence[str], keys: Sequence[str]) -> np.ndarray:
+        """Return the features of `keys`, of several sets side by side.
+
+        Parameters
+        ----------
+        specs : str or sequence of str
+            Feature sets, in the order of their columns.
+        keys : sequence of str
+            Row keys, in the order of the rows; repeats allowed.
+
+        Returns
+        -------
+        ndarray (N, sum of dim) float32
+            Each number is copied into it once.
+
+        Raises
+        ------
+        MissingRowsError
+            Keys without a row in one of the sets.
+        DamagedCacheError
+            A row does not match its checksum.
+        """
+        sets = [self.find(spec) for spec in ([specs] if isinstance(specs, str) else specs)]
+        if not sets:
+            raise CacheError("no feature set was named", "give at least one backbone spec")
+        ends = np.cumsum([one.dim for one in sets]).tolist()
+        out = np.empty((len(keys), ends[-1]), np.float32)
+        for one, end in zip(sets, ends, strict=True):
+            one.matrix(keys, out[:, end - one.dim : end])
+        return out
+
+    def open_set(self, record: Mapping, dim: int) -> FeatureSet:
+        """Find or make the feature set with exactly this record, ready to append to.
+
+        Parameters
+        ----------
+        record : mapping
+            Everything that makes the rows what they are: ``{"backbone": {"spec": ...,
+            "weights_digest": ..., ...}, "fit": ..., "views": ..., "precision": ...,
+            "layer": ...}``, plain JSON.
+        dim : int
+            Numbers in a row.
+
+        Raises
+        ------
+        FingerprintError
+            The cache has the same backbone with another record; the fields are named.
+        """
+        record = check_record(record)
+        wanted = fingerprint(record)
+        sets = self.sets()
+        found = next((one for one in sets if one.fingerprint == wanted), None)
+        if found is None:
+            self._refuse_contradictions(record, sets)
+            found = create_set(self.path, record, dim)
+            flush_folder(found.folder)
+            flush_folder(self.path)
+            self._sets[found.folder.name] = found
+        if found.dim != dim:
+            raise FingerprintError(
+                f"the feature set {found.spec} in {self.path} has rows of {found.dim} numbers, "
+                f"not {dim}, though its record is the same",
+                "the backbone's output changed: extract into another cache folder",
+            )
+        clear_leftovers(found)
+        found.set_aside_damaged()
+        return found
+
+    def _refuse_contradictions(self, record: dict, sets: Iterable[FeatureSet]) -> None:
+        for one in sets:
+            if one.spec != spec_of(record):
+                continue
+            if any(one.record.get(name) != record.get(name) for name in SIDE_BY_SIDE):
+                continue
+            lines = [
+                f"{name} is {_brief(theirs)} there and {_brief(ours)} here"
+                for name, ours, theirs in differences(record, one.record)
+            ]
+            raise FingerprintError(
+                f"{self.path} holds features of {one.spec} that were made differently: "
+                + "; ".join(lines),
+                "extract into another cache folder, or use what these were made with",
+            )
+
+    def failures(self) -> list[dict]:
+        """Return the images that could not be read: id, path, digest, reason."""
+        path = self.path / FAILURES_NAME
+        try:
+            return list(json.loads(path.read_text("utf-8"))["failures"])
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise damaged(path, f"not readable: {error}") from error
+
+    def record_failures(self, failures: Iterable[Mapping]) -> None:
+        """Add images that could not be read; one with the same id is replaced."""
+        merged = {one["id"]: one for one in self.failures()}
+        merged.update({one["id"]: dict(one) for one in failures})
+        self._publish_failures(merged)
+
+    def clear_failures(self, ids: Iterable[str]) -> None:
+        """Forget the failures of images that succeeded since."""
+        before = {one["id"]: one for one in self.failures()}
+        gone = set(ids)
+        after = {id_: one for id_, one in before.items() if id_ not in gone}
+        if len(after) != len(before):
+            self._publish_failures(after)
+
+    def _publish_failures(self, by_id: Mapping[str, Mapping]) -> None:
+        content = [by_id[id_] for id_ in sorted(by_id)]
+        publish_json(self.path / FAILURES_NAME, {"format": FORMAT, "failures": content})
+
+    def close(self) -> None:
+        """Close open files; reading opens them again."""
+        for one in self._sets.values():
+            one.close()
+
+
+def set_folders(path: Path) -> list[Path]:
+    """Return the folders of feature sets in a cache."""
+    with os.scandir(path) as entries:
+        names = [entry.name for entry in entries if entry.is_dir()]
+    return [path / n for n in sorted(names) if (path / n / RECORD_NAME).exists()]
+
+
+def _choice(one: FeatureSet) -> str:
+    record = one.record
+    details = ", ".join(f"{name} {_brief(record[name])}" for name in SIDE_BY_SIDE if name in record)
+    return f"#{one.fingerprint[:12]} ({one.spec}; {details})"
+
+
+def _brief(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 64 else f"{text[:61]}..."
+
+
+def _check_free(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise CacheError(f"{path} is a file, not a folder", "choose another place for the cache")
+    if path.is_dir():
+        others = [name for name in sorted(os.listdir(path)) if not name.startswith(".")]
+        if others and not set_folders(path):
+            raise CacheError(
+                f"{path} is not empty and not a feature cache: it holds {enumerate_some(others, 3)}",
+                "choose a new folder for the cache",
+            )
+
+
+def _check_marker(path: Path) -> None:
+    marker = path / MARKER_NAME
+    if not path.is_dir():
+        raise MissingFileError(
+            f"there is no cache at {path}", "run `icecore extract DATA -o CACHE` to make one"
+        )
+    try:
+        content = json.loads(marker.read_text("utf-8"))
+        number = int(content["format"])
+    except FileNotFoundError as error:
+        if set_folders(path):
+            # The marker was lost; the sets speak for themselves.
+            return
+        raise CacheError(
+            f"{path} is not a feature cache: it has no {MARKER_NAME}",
+            "give the folder that `icecore extract -o` wrote",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise damaged(marker, f"not readable: {error}") from error
+    if number > FORMAT:
+        raise CacheError(
+            f"{path} has cache format {number}; this icecore reads up to {FORMAT}",
+            "install a newer icecore to read it",
+        )

@@ -1,0 +1,252 @@
+"""One feature set of a cache: all rows of one backbone record, fit, views and precision."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CacheError
+from ..files import publish_json
+from .disk import remove_leftovers
+from .index import write_index
+from .record import check_record, fingerprint, folder_name, spec_of
+from .rows import Rows
+from .shard import FORMAT, as_keys, damaged, encode, publish_shard, read_attributes, stored_dtype
+
+__all__ = ["RECORD_NAME", "FeatureSet", "create_set", "load_set"]
+
+RECORD_NAME = "record.json"
+
+
+class FeatureSet:
+    """Feature rows by key, in immutable shards.
+
+    Made by `FeatureCache.open_set`, `find` and `sets`. Handles may be pickled and may
+    cross a fork.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The set's folder in the cache.
+    record : dict
+        What made the rows.
+    dim : int
+        Numbers in a row.
+
+    Attributes
+    ----------
+    spec, fingerprint : str
+    record : dict
+    dim : int
+    dtype : numpy.dtype
+        As stored: float16, float32, or uint16 for bfloat16.
+    warnings : list of str
+        What was put right when the set was opened for writing.
+    """
+
+    def __init__(self, folder: Path, record: dict, dim: int) -> None:
+        self.folder, self.record, self.dim = Path(folder), record, dim
+        self.warnings: list[str] = []
+        self.rows = Rows(self.folder, record, dim)
+
+    def __getstate__(self) -> dict:
+        return {"folder": self.folder, "record": self.record, "dim": self.dim}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__init__(**state)
+
+    def __repr__(self) -> str:
+        return f"<FeatureSet {self.spec} {self.fingerprint[:12]} dim={self.dim}>"
+
+    @property
+    def spec(self) -> str:
+        """The spec of the backbone, as recorded."""
+        return spec_of(self.record)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the record's canonical JSON."""
+        return fingerprint(self.record)
+
+    @property
+    def precision(self) -> str:
+        """``float16``, ``float32`` or ``bfloat16``."""
+        return self.record["precision"]
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The type of the stored numbers."""
+        return stored_dtype(self.precision)
+
+    def __len__(self) -> int:
+        """Count the rows that can be read."""
+        self.rows.refresh()
+        return len(self.rows.known())
+
+    def __bool__(self) -> bool:
+        # A set without rows yet is still a set: `if feature_set` asks whether there is one.
+        return True
+
+    def keys(self) -> list[str]:
+        """Return the keys of all rows in sorted order, whatever the order of writing.
+
+        Raises
+        ------
+        DamagedCacheError
+            A shard cannot be read, so that the list would be incomplete.
+        """
+        self.rows.refresh()
+        self.rows.check()
+        return self.rows.sorted_keys()
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Return those of `keys` that have no row, each once, in the order given."""
+        self.rows.refresh()
+        known = self.rows.known()
+        return [key for key in dict.fromkeys(keys) if key not in known]
+
+    def matrix(self, keys: Sequence[str], out: np.ndarray | None = None) -> np.ndarray:
+        """Return the rows of `keys` as float32 (N, dim).
+
+        Parameters
+        ----------
+        keys : sequence of str
+            Row keys in any order, repeats allowed.
+        out : ndarray (N, dim) float32, optional
+            Where to put them; may be a range of another array's columns.
+
+        Raises
+        ------
+        MissingRowsError, DamagedCacheError
+        """
+        wanted = as_keys(keys)
+        if out is None:
+            out = np.empty((len(wanted), self.dim), np.float32)
+        if len(wanted):
+            if not self.rows.holds(wanted):
+                self.rows.refresh()
+            self.rows.gather(wanted, out)
+        return out
+
+    def append(
+        self, keys: Sequence[str], rows: np.ndarray, provenance: Mapping | None = None
+    ) -> None:
+        """Publish rows as one immutable shard; when this returns they are on the disk.
+
+        Rows whose key is already there, and repeats, are skipped.
+
+        Parameters
+        ----------
+        keys : sequence of str
+            SHA-256 of each image file's bytes, 64 hexadecimal digits.
+        rows : ndarray (n, dim)
+            Finite numbers of any float type.
+        provenance : mapping, optional
+            What may vary inside a set (engine, host, times); stored with the shard.
+
+        Raises
+        ------
+        CacheError
+            The shapes disagree, a key is not a digest, or a number does not fit.
+        DiskFullError
+            No room; what was appended before stays.
+        """
+        array, rows = as_keys(keys), np.asarray(rows)
+        if rows.shape != (len(array), self.dim):
+            raise CacheError(
+                f"{len(array)} keys and rows of shape {rows.shape} do not belong together: "
+                f"the feature set {self.spec} has rows of {self.dim} numbers",
+                "give one key for each row",
+            )
+        self.rows.refresh()
+        known = self.rows.known()
+        first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
+        # Rows sorted by key lie in the order in which `keys()` asks for them.
+        chosen = [first[key] for key in sorted(first)]
+        if not chosen:
+            return
+        take = slice(None) if chosen == list(range(len(keys))) else chosen
+        stored = encode(rows[take], self.precision)
+        folder = self.folder / "shards"
+        shard = publish_shard(folder, self.record, array[take], stored, provenance or {})
+        self.rows.add(shard)
+
+    def write_index(self) -> None:
+        """Publish ``index.h5``: all rows as one virtual HDF5 data set, with their keys."""
+        self.rows.refresh()
+        shards = [self.rows.shards[name] for name in sorted(self.rows.shards)]
+        write_index(self.folder, self.record, self.dim, shards)
+
+    def provenances(self) -> list[dict]:
+        """Return the provenance of each shard with its ``shard``, ``rows`` and ``bytes``."""
+        self.rows.refresh()
+        found = []
+        for name, shard in sorted(self.rows.shards.items()):
+            given = read_attributes(self.folder / "shards" / name)["provenance"]
+            found.append(
+                {"shard": name, "rows": len(shard.keys), "bytes": shard.size, "provenance": given}
+            )
+        return found
+
+    def set_aside_damaged(self) -> list[str]:
+        """Move shards that cannot be read to ``damaged/``; return a line about each."""
+        self.rows.refresh()
+        lines = []
+        for name, error in self.rows.damaged.items():
+            (self.folder / "damaged").mkdir(exist_ok=True)
+            os.replace(self.folder / "shards" / name, self.folder / "damaged" / name)
+            lines.append(f"{error.message}; moved to {self.folder.name}/damaged/")
+        if lines:
+            self.rows.refresh()
+        self.warnings += lines
+        return lines
+
+    def close(self) -> None:
+        """Close open files; reading opens them again."""
+        self.rows.close()
+
+
+def create_set(root: Path, record: dict, dim: int) -> FeatureSet:
+    """Make the folder of a new feature set in the cache at `root`."""
+    folder = root / folder_name(record)
+    (folder / "shards").mkdir(parents=True, exist_ok=True)
+    content = {"format": FORMAT, "fingerprint": fingerprint(record), "dim": dim, "record": record}
+    publish_json(folder / RECORD_NAME, content)
+    return FeatureSet(folder, record, dim)
+
+
+def load_set(folder: Path) -> FeatureSet:
+    """Open the feature set in `folder`.
+
+    Raises
+    ------
+    DamagedCacheError
+        Its ``record.json`` is not what was written.
+    CacheError
+        It is of a newer format.
+    """
+    path = folder / RECORD_NAME
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        number, print_, dim = content["format"], content["fingerprint"], content["dim"]
+        record = check_record(content["record"])
+    except (OSError, ValueError, KeyError, TypeError, CacheError) as error:
+        raise damaged(path, f"not readable: {error}") from error
+    if number > FORMAT:
+        raise CacheError(
+            f"{path} has cache format {number}; this icecore reads up to {FORMAT}",
+            "install a newer icecore to read it",
+        )
+    if fingerprint(content["record"]) != print_ or not isinstance(dim, int):
+        raise damaged(path, "the record does not match its fingerprint")
+    return FeatureSet(folder, record, dim)
+
+
+def clear_leftovers(feature_set: FeatureSet) -> None:
+    """Delete temporary files of writers that are gone."""
+    for folder in (feature_set.folder, feature_set.folder / "shards"):
+        remove_leftovers(folder)

@@ -1,0 +1,299 @@
+"""One shard: an immutable HDF5 file of feature rows, named by the digest of its content.
+
+Writing makes the HDF5 image in memory and hands it to the disk layer in three pieces, so
+that the rows themselves are not copied and a full disk is an ordinary Python error.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from ..errors import CacheError, DamagedCacheError
+from .checksum import row_checksums
+from .disk import publish_pieces
+from .record import fingerprint
+
+__all__ = ["FORMAT", "Shard", "decode", "encode", "open_hdf5", "publish_shard", "read_shard"]
+
+FORMAT = 1
+_WHAT = "icecore feature shard"
+_NAME_DIGITS = 24
+# The first row starts on a page, which keeps every row of usual sizes on whole words.
+_ALIGNMENT = 4096
+_STORED = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """What a reader needs to know of one shard.
+
+    Attributes
+    ----------
+    name : str
+        File name inside ``shards/``.
+    size : int
+        Bytes of the whole file.
+    offset : int
+        Where the first row begins in the file.
+    keys : ndarray (n,) of S64
+    checksums : ndarray (n,) uint64
+    """
+
+    name: str
+    size: int
+    offset: int
+    keys: np.ndarray
+    checksums: np.ndarray
+
+
+def stored_dtype(precision: str) -> np.dtype:
+    """Return the type of the numbers on the disk."""
+    return _STORED[precision]
+
+
+def encode(rows: np.ndarray, precision: str) -> np.ndarray:
+    """Turn feature rows into the form they are stored in.
+
+    Rows of the stored type pass through unchanged (bfloat16: as uint16).
+
+    Raises
+    ------
+    CacheError
+        A number is not finite, or does not fit into the precision.
+    """
+    rows = np.asarray(rows)
+    target = _STORED[precision]
+    if precision == "bfloat16" and rows.dtype == np.uint16:
+        return np.ascontiguousarray(rows, target)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if precision == "bfloat16":
+            _refuse_infinite(rows, rows, precision)
+            bits = np.ascontiguousarray(rows, "<f4").view("<u4")
+            # Round to nearest, ties to even, as every bfloat16 hardware does.
+            return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(target)
+        stored = np.ascontiguousarray(rows, target)
+    _refuse_infinite(rows, stored, precision)
+    return stored
+
+
+def _refuse_infinite(rows: np.ndarray, stored: np.ndarray, precision: str) -> None:
+    if stored.dtype == np.float16:
+        # All exponent bits set: infinite or not a number. Far quicker than isfinite here.
+        good = (stored.view(np.uint16) & 0x7C00) != 0x7C00
+    else:
+        good = np.isfinite(stored)
+    if good.all():
+        return
+    bad = np.flatnonzero(~good.reshape(len(rows), -1).all(axis=1))
+    value = rows[bad[0]][~good[bad[0]]][0]
+    raise CacheError(
+        f"{len(bad)} of {len(rows)} feature rows hold numbers that {precision} cannot "
+        f"(row {bad[0]}: {value})",
+        'finite numbers above 65504 need precision "float32" or "bfloat16"; '
+        "infinite ones come from the network",
+    )
+
+
+def decode(stored: np.ndarray, precision: str) -> np.ndarray:
+    """Turn stored rows into float32."""
+    if precision == "bfloat16":
+        return (stored.astype(np.uint32) << 16).view(np.float32)
+    return stored.astype(np.float32, copy=False)
+
+
+def publish_shard(
+    folder: Path, record: Mapping, keys: np.ndarray, stored: np.ndarray, provenance: Mapping
+) -> Shard:
+    """Write one shard into `folder`; when this returns it is on the disk.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The set's ``shards/``.
+    record : mapping
+        The set's record.
+    keys : ndarray (n,) of S64
+    stored : ndarray (n, D)
+        Rows as `encode` gives them.
+    provenance : mapping
+        What may vary between rows of one set: engine, host, times.
+
+    Raises
+    ------
+    DiskFullError
+        No room; nothing is left behind.
+    """
+    checksums = row_checksums(stored, keys)
+    image, offset = _image(record, keys, checksums, stored, provenance)
+    head, tail = image[:offset], image[offset + stored.nbytes :]
+    name = _name(head, tail)
+    publish_pieces(folder / name, [head, stored, tail])
+    return Shard(name, len(image), offset, keys, checksums)
+
+
+def _image(
+    record: Mapping, keys: np.ndarray, checksums: np.ndarray, stored: np.ndarray, provenance: Mapping
+) -> tuple[memoryview, int]:
+    """Make the HDF5 file in memory, with room for the rows; return it and where they go."""
+    with h5py.File(
+        "shard", "w", driver="core", backing_store=False, libver=("v108", "v110"),
+        block_size=stored.nbytes + (1 << 18),
+        alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT,
+    ) as file:  # fmt: skip
+        file.attrs["what"] = np.bytes_(_WHAT)
+        file.attrs["format"] = FORMAT
+        file.attrs["fingerprint"] = np.bytes_(fingerprint(record))
+        file.attrs["encoding"] = np.bytes_(record["precision"])
+        file.attrs["record"] = np.bytes_(ascii_json(record))
+        file.attrs["provenance"] = np.bytes_(ascii_json(provenance))
+        file.create_dataset("keys", data=keys)
+        file.create_dataset("checksums", data=checksums, dtype="<u8")
+        # Space for the rows is set aside but not filled: they are written from where they are.
+        wish = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        wish.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+        wish.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+        space = h5py.h5s.create_simple(stored.shape)
+        kind = h5py.h5t.py_create(stored.dtype, logical=True)
+        rows = h5py.h5d.create(file.id, b"features", kind, space, wish)
+        file.flush()
+        return memoryview(file.id.get_file_image()), rows.get_offset()
+
+
+def ascii_json(content: Mapping) -> str:
+    """Write `content` as ASCII JSON, short enough for an HDF5 attribute."""
+    text = json.dumps(content, sort_keys=True, allow_nan=False)
+    if len(text) > 60_000:
+        raise CacheError(
+            f"{len(text)} characters of record or provenance do not fit into a shard",
+            "keep each below 60,000 characters of JSON",
+        )
+    return text
+
+
+def _name(head: object, tail: object) -> str:
+    digest = hashlib.sha256(head)
+    digest.update(tail)
+    return f"{digest.hexdigest()[:_NAME_DIGITS]}.h5"
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, without the file locks that fail on NFS."""
+    return h5py.File(path, "r", locking=False)
+
+
+def read_shard(path: Path, record: Mapping | None = None, dim: int | None = None) -> Shard:
+    """Read a shard's header: everything but the rows, checked against the file's name.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+    record : mapping, optional
+        The record the shard must have been made with.
+    dim : int, optional
+        How many numbers its rows must have.
+
+    Raises
+    ------
+    DamagedCacheError
+        The file is cut short, altered, misnamed or of another feature set.
+    CacheError
+        It was written by a newer icecore.
+    """
+    try:
+        size = os.stat(path).st_size
+        with open_hdf5(path) as file:
+            shard, found, width = _parse(path, size, file)
+    except FileNotFoundError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
+        if isinstance(error, CacheError):
+            raise
+        raise damaged(path, f"not readable as HDF5: {_first_line(error)}") from error
+    if record is not None and found != fingerprint(record):
+        raise damaged(
+            path, f"it belongs to another feature set (fingerprint {found[:12]}, "
+            f"not {fingerprint(record)[:12]})"
+        )  # fmt: skip
+    if dim is not None and width != dim:
+        raise damaged(path, f"its rows have {width} numbers, not {dim}")
+    return shard
+
+
+def _parse(path: Path, size: int, file: h5py.File) -> tuple[Shard, str, int]:
+    if file.attrs["what"].decode() != _WHAT:
+        raise damaged(path, "it is not a feature shard")
+    number = int(file.attrs["format"])
+    if number > FORMAT:
+        raise CacheError(
+            f"{path} has cache format {number}; this icecore reads up to {FORMAT}",
+            "install a newer icecore to read it",
+        )
+    features = file["features"]
+    offset = features.id.get_offset()
+    length = features.dtype.itemsize * features.size
+    if offset is None or size < offset + length:
+        raise damaged(path, f"it is cut short ({size} bytes)")
+    if _name(*_surroundings(path, offset, length, size)) != path.name:
+        raise damaged(path, "its header does not match the digest in its name")
+    keys, checksums = file["keys"][()], file["checksums"][()]
+    shard = Shard(path.name, size, offset, keys, checksums.astype(np.uint64))
+    return shard, file.attrs["fingerprint"].decode(), features.shape[1]
+
+
+def _surroundings(path: Path, offset: int, length: int, size: int) -> tuple[bytes, bytes]:
+    with open(path, "rb") as file:
+        head = file.read(offset)
+        file.seek(offset + length)
+        return head, file.read(size - offset - length)
+
+
+def read_attributes(path: Path) -> dict:
+    """Return a shard's record and provenance, as ``{"record": ..., "provenance": ...}``."""
+    try:
+        with open_hdf5(path) as file:
+            texts = {name: file.attrs[name] for name in ("record", "provenance")}
+        return {name: json.loads(text) for name, text in texts.items()}
+    except (OSError, KeyError, ValueError, RuntimeError, MemoryError) as error:
+        raise damaged(path, f"not readable: {_first_line(error)}") from error
+
+
+def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Return row keys as an array of S64, or say which is not one.
+
+    Raises
+    ------
+    CacheError
+        A key is not 64 lower-case hexadecimal digits.
+    """
+    wrong = [key for key in keys if len(key) != 64]
+    array = np.array([] if wrong else list(keys), dtype="S64")
+    digits = array.view(np.uint8) if len(array) else np.zeros(0, np.uint8)
+    is_digit = ((digits >= 48) & (digits <= 57)) | ((digits >= 97) & (digits <= 102))
+    if wrong or not is_digit.all():
+        bad = wrong[0] if wrong else keys[int(np.flatnonzero(~is_digit)[0] // 64)]
+        raise CacheError(
+            f"{bad!r} is not a row key",
+            "keys are SHA-256 digests: 64 hexadecimal digits in lower case",
+        )
+    return array
+
+
+def damaged(path: Path, reason: str) -> DamagedCacheError:
+    """Make the error for a damaged file."""
+    return DamagedCacheError(
+        f"{path} is damaged: {reason}",
+        "run `icecore cache verify` to see what is affected; the next extract, or "
+        "`icecore cache repair`, puts it right",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

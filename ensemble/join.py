@@ -1,0 +1,283 @@
+"""Join the probability tables of several models with the labels, by id.
+
+Nothing is ever joined by position: rows may stand in any order and so may the class
+columns. What is missing, extra or unknown is named for all files at once and refused,
+or made to fit if the caller asks for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ..errors import ProbabilityError, enumerate_some
+from ..manifest import Sample
+from ..probabilities import ProbabilityTable
+
+__all__ = ["TaskData", "join_task", "join_tasks"]
+
+TUNING, TEST = "validation", "test"
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskData:
+    """Probabilities of all models of one task with what is known of each row.
+
+    Attributes
+    ----------
+    task : str
+    classes, models, ids : tuple of str
+        Of lengths C, M and N.
+    probabilities : ndarray of shape (M, N, C)
+    splits : ndarray of str, shape (N,)
+        ``validation`` for the rows that weights are tuned on, else ``test``.
+    y : ndarray of int, shape (N,)
+        Column of the true class; -1 where it is not known (test rows only).
+    letters, paths : tuple of str, length N
+        FashionAI letters and image files; empty strings where there are none.
+    notes : tuple of str
+        What was made to fit while joining.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    models: tuple[str, ...]
+    ids: tuple[str, ...]
+    probabilities: np.ndarray
+    splits: np.ndarray
+    y: np.ndarray
+    letters: tuple[str, ...]
+    paths: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    def rows(self, split: str) -> np.ndarray:
+        """Return the numbers of the labelled rows of `split`."""
+        return np.flatnonzero((self.splits == split) & (self.y >= 0))
+
+    def letters_of(self, rows: np.ndarray) -> list[str] | None:
+        """Return the letters of `rows`, None unless every one has them."""
+        found = [self.letters[index] for index in rows]
+        return found if found and all(found) else None
+
+
+def join_tasks(
+    tables: Sequence[ProbabilityTable], labels: Iterable[Sample], align: bool = False
+) -> list[TaskData]:
+    """Join all tables with the labels, task by task, in order of first appearance.
+
+    If the tables are of one task and the labels of one too, their names need not agree.
+    """
+    by_task: dict[str, list[ProbabilityTable]] = {}
+    for table in tables:
+        by_task.setdefault(table.task, []).append(table)
+    known: dict[str, dict[str, Sample]] = {}
+    for sample in labels:
+        known.setdefault(sample.task, {})[sample.id] = sample
+    if len(by_task) == 1 and len(known) == 1:
+        known = {next(iter(by_task)): next(iter(known.values()))}
+    unknown = [task for task in by_task if task not in known]
+    if unknown:
+        raise ProbabilityError(
+            f"no labels for the tasks {enumerate_some(unknown)}; there are labels for "
+            f"{enumerate_some(known)}",
+            "give a label table that has these tasks",
+        )
+    return [join_task(of_task, known[task], align) for task, of_task in by_task.items()]
+
+
+def join_task(
+    tables: Sequence[ProbabilityTable], labels: dict[str, Sample], align: bool = False
+) -> TaskData:
+    """Join the tables of one task with its labels.
+
+    Parameters
+    ----------
+    tables : sequence of ProbabilityTable
+        One for each model.
+    labels : dict of str to Sample
+        By id. Ids that no table has are not used.
+    align : bool
+        Keep the ids that all tables have and give classes that a table lacks a
+        probability of 0, instead of refusing tables that do not fit.
+
+    Raises
+    ------
+    ProbabilityError
+        Ids or classes differ between tables, a tuning row has no label, a label is not
+        among the classes, or there is no row to tune on.
+    """
+    tables = _with_unique_names(tables)
+    notes: list[str] = []
+    classes = _common_classes(tables, align, notes)
+    ids = _common_ids(tables, align, notes)
+    splits = _row_splits(tables, ids, labels)
+    ids = [identity for identity in ids if splits[identity] != "train"]
+    if len(ids) < len(splits):
+        notes.append(
+            f"{len(splits) - len(ids)} rows of the training split are left out: models know them "
+            "too well"
+        )
+    y = _label_columns(tables[0].task, ids, splits, labels, classes)
+    stacked = np.stack([_aligned(table, ids, classes) for table in tables])
+    rows = [labels.get(identity) for identity in ids]
+    return TaskData(
+        task=tables[0].task,
+        classes=classes,
+        models=tuple(table.model for table in tables),
+        ids=tuple(ids),
+        probabilities=stacked,
+        splits=np.array([splits[identity] for identity in ids], dtype=np.str_),
+        y=y,
+        letters=tuple(row.letters if row else "" for row in rows),
+        paths=tuple(row.path if row else "" for row in rows),
+        notes=tuple(notes),
+    )
+
+
+def _with_unique_names(tables: Sequence[ProbabilityTable]) -> list[ProbabilityTable]:
+    names = [table.model for table in tables]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ProbabilityError(
+            f"several tables are of a model of one name: {enumerate_some(repeated)}",
+            "name the files differently, or leave out what was given twice",
+        )
+    return list(tables)
+
+
+def _common_classes(
+    tables: Sequence[ProbabilityTable], align: bool, notes: list[str]
+) -> tuple[str, ...]:
+    every = list(dict.fromkeys(name for table in tables for name in table.classes))
+    lacking = {
+        table.model: [name for name in every if name not in set(table.classes)] for table in tables
+    }
+    faults = [f"{model} lacks {enumerate_some(names)}" for model, names in lacking.items() if names]
+    if faults and not align:
+        raise ProbabilityError(
+            f"the files have different classes: {'; '.join(faults)}",
+            "give files of the same classes, or ask to align them: a class that a file lacks "
+            "then gets probability 0 there",
+        )
+    if faults:
+        notes.append(f"classes that a file lacks have probability 0 there: {'; '.join(faults)}")
+    elsewhere = [t.model for t in tables if t.classes != tables[0].classes and not lacking[t.model]]
+    if elsewhere and not faults:
+        notes.append(
+            f"the classes of {enumerate_some(elsewhere)} stand in another order; they were joined "
+            "by name"
+        )
+    return tuple(every)
+
+
+def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str]) -> list[str]:
+    sets = [set(table.ids) for table in tables]
+    every, common = set.union(*sets), set.intersection(*sets)
+    order = [identity for identity in tables[0].ids if identity in common]
+    if len(every) == len(common):
+        return order
+    faults = []
+    for table, own in zip(tables, sets):
+        missing = [identity for identity in dict.fromkeys(_all_ids(tables)) if identity not in own]
+        if missing:
+            faults.append(f"{table.model} lacks {len(missing)} ids ({enumerate_some(missing, 3)})")
+    if not align:
+        raise ProbabilityError(
+            f"the files do not have the same ids: {'; '.join(faults)}",
+            f"give files of the same rows, or ask to align them: the {len(common)} ids that all "
+            f"have are then used",
+        )
+    if not common:
+        raise ProbabilityError(
+            f"the files have no id in common: {'; '.join(faults)}",
+            "give files of the same rows",
+        )
+    notes.append(f"only the {len(common)} ids that all files have are used: {'; '.join(faults)}")
+    return order
+
+
+def _all_ids(tables: Sequence[ProbabilityTable]) -> list[str]:
+    return [identity for table in tables for identity in table.ids]
+
+
+def _row_splits(
+    tables: Sequence[ProbabilityTable], ids: list[str], labels: dict[str, Sample]
+) -> dict[str, str]:
+    """Return the split of each id: what the tables say, else what the labels say, else tuning."""
+    said: dict[str, str] = {}
+    at_odds = []
+    for table in tables:
+        for identity, split in zip(table.ids, table.splits):
+            if split and said.setdefault(identity, split) != split:
+                at_odds.append(f"{identity} ({said[identity]} and {split})")
+    if at_odds:
+        raise ProbabilityError(
+            f"the files put {len(at_odds)} ids in different splits: {enumerate_some(at_odds)}",
+            "make the files from the same split of the data",
+        )
+    found = {}
+    for identity in ids:
+        label = labels.get(identity)
+        split = said.get(identity) or (label.split if label else "") or TUNING
+        found[identity] = split
+    unknown = sorted(set(found.values()) - {TUNING, TEST, "train"})
+    if unknown:
+        raise ProbabilityError(
+            f"unknown splits in the files: {enumerate_some(unknown)}",
+            "a split is train, validation or test",
+        )
+    return found
+
+
+def _label_columns(
+    task: str,
+    ids: list[str],
+    splits: dict[str, str],
+    labels: dict[str, Sample],
+    classes: tuple[str, ...],
+) -> np.ndarray:
+    column = {name: index for index, name in enumerate(classes)}
+    y = np.full(len(ids), -1)
+    bare: list[str] = []
+    unknown: dict[str, int] = {}
+    for index, identity in enumerate(ids):
+        label = labels[identity].label if identity in labels else ""
+        if not label:
+            if splits[identity] == TUNING:
+                bare.append(identity)
+        elif label not in column:
+            unknown[label] = unknown.get(label, 0) + 1
+        else:
+            y[index] = column[label]
+    if unknown:
+        named = [f"{label} ({count} rows)" for label, count in unknown.items()]
+        raise ProbabilityError(
+            f"{len(unknown)} labels of the task {task} are none of the classes that the models "
+            f"know: {enumerate_some(named)}",
+            f"the models were trained on {enumerate_some(classes, 60)}; train with rows of every "
+            "class, or take these rows out",
+        )
+    if bare:
+        raise ProbabilityError(
+            f"{len(bare)} rows of the task {task} have no label: {enumerate_some(bare)}",
+            "label them, or give them the split 'test'",
+        )
+    if not any(splits[identity] == TUNING for identity in ids):
+        raise ProbabilityError(
+            f"the task {task} has no row to tune weights on, only {len(ids)} test rows",
+            "give validation or out-of-fold probabilities",
+        )
+    return y
+
+
+def _aligned(table: ProbabilityTable, ids: list[str], classes: tuple[str, ...]) -> np.ndarray:
+    row = {identity: index for index, identity in enumerate(table.ids)}
+    column = {name: index for index, name in enumerate(table.classes)}
+    whole = table.probabilities[[row[identity] for identity in ids]]
+    aligned = np.zeros((len(ids), len(classes)))
+    for index, name in enumerate(classes):
+        if name in column:
+            aligned[:, index] = whole[:, column[name]]
+    return aligned

@@ -1,0 +1,46 @@
+"""The result of a blend as plain text, for terminals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .join import TEST, TUNING
+
+if TYPE_CHECKING:
+    from .blend import TaskBlend
+
+__all__ = ["certificate_text", "task_text"]
+
+
+def task_text(task: TaskBlend) -> str:
+    """Return the comparison of one task as a table of plain text."""
+    splits = [split for split in (TUNING, TEST) if split in task.tuned]
+    rows = {split: len(task.data.rows(split)) for split in splits}
+    width = max(map(len, [*task.models, "plain average", "tuned average"]))
+    lines = [
+        f"{task.task}: {len(task.models)} models, {len(task.data.classes)} classes, "
+        + ", ".join(f"{count} {split} rows" for split, count in rows.items()),
+        f"{'':<{width}}  weight"
+        + "".join(f"{split + ' log-loss':>22}  accuracy     mAP" for split in splits),
+    ]
+    entries = [(name, f"{task.weights[name]:.4f}", scores) for name, scores in task.models.items()]
+    entries += [("plain average", "", task.average), ("tuned average", "", task.tuned)]
+    for name, weight, scores in entries:
+        cells = "".join(
+            f"{scores[split]['log_loss']:>22.4f}{scores[split]['accuracy']:>10.4f}"
+            f"{scores[split]['map']:>8.4f}"
+            for split in splits
+        )
+        lines.append(f"{name:<{width}}  {weight:>6}{cells}")
+    lines.append(f"tuned for {task.metric}, {task.mean} mean: {certificate_text(task)}")
+    return "\n".join([*lines, *(f"note: {note}" for note in task.notes)])
+
+
+def certificate_text(task: TaskBlend) -> str:
+    """Say in one line how good the weights provably are."""
+    if task.certificate is None:
+        return f"the best that the search found ({task.how}); there is no proof that it is the best"
+    return (
+        f"certificate {task.certificate:.1e}: no weights have a lower log-loss on the tuning rows "
+        "by more than this"
+    )

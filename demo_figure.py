@@ -20,7 +20,7 @@ _SKINS = ((0.07, 0.22, 0.96), (0.07, 0.35, 0.86), (0.07, 0.45, 0.72), (0.06, 0.5
 _MANNEQUINS = ((0.1, 0.05, 0.95), (0.1, 0.15, 0.88), (0.6, 0.03, 0.6), (0.0, 0.0, 0.25))
 # What the camera looks at for each attribute: the middle and the height of the view.
 _VIEWS = {
-    "sleeve_length_labels": (2.75, (4.6, 6.2)),
+    "sleeve_length_labels": (2.75, (4.2, 5.4)),
     "neckline_design_labels": (1.75, (3.0, 4.6)),
     "skirt_length_labels": (5.25, (6.2, 7.8)),
 }
@@ -78,7 +78,7 @@ def draw_picture(rng: np.random.Generator, view: str, outfit: Outfit) -> bytes:
         What the figure wears.
     """
     across, down = _FORMATS[rng.choice(len(_FORMATS), p=(0.15, 0.3, 0.2, 0.25, 0.1))]
-    short = int(rng.integers(200, 311))
+    short = int(rng.integers(200, 301))
     width = round(short * max(across / down, 1))
     height = round(short * max(down / across, 1))
     canvas = Canvas(
@@ -89,7 +89,7 @@ def draw_picture(rng: np.random.Generator, view: str, outfit: Outfit) -> bytes:
     figure = _choose_figure(rng)
     top = Fabric.choose(rng)
     bottom = top if rng.uniform() < 0.4 and not outfit.trousers else Fabric.choose(rng)
-    _paint_body(canvas, figure, rng)
+    _paint_body(canvas, figure, rng, legs=not outfit.trousers)
     if outfit.trousers:
         _paint_trousers(canvas, figure, bottom, rng)
         _paint_top(canvas, figure, outfit, top, rng)
@@ -161,7 +161,9 @@ def _folds(rng: np.random.Generator, depth: float, pleats: float = 0.0):
     return brightness
 
 
-def _paint_body(canvas: Canvas, figure: _Figure, rng: np.random.Generator) -> None:
+def _paint_body(
+    canvas: Canvas, figure: _Figure, rng: np.random.Generator, legs: bool
+) -> None:
     shoe = colour(rng.uniform(), rng.uniform(0, 0.7), rng.uniform(0.1, 0.9))
     if figure.hair is not None and rng.uniform() < 0.6:
         length = rng.uniform(1.2, 2.1)
@@ -171,9 +173,10 @@ def _paint_body(canvas: Canvas, figure: _Figure, rng: np.random.Generator) -> No
         knee = side * (0.36 + figure.step * side)
         ankle = side * 0.33 + figure.step
         path = spline([(side * 0.38, 3.9), (knee, 5.55), (ankle, 7.15)])
-        canvas.paint(limb(path, (0.37, 0.3, 0.2, 0.2, 0.11)), figure.skin, relief=0.5, shadow=0.2)
+        shape = limb(path, (0.37, 0.3, 0.2, 0.2, 0.11))
+        canvas.paint(shape, figure.skin, relief=0.5 * legs)
         foot = spline([(ankle, 7.15), (ankle + side * 0.1, 7.4), (ankle + side * 0.2, 7.5)])
-        canvas.paint(limb(foot, (0.12, 0.14, 0.1)), shoe, relief=0.4, shadow=0.3)
+        canvas.paint(limb(foot, (0.12, 0.14, 0.1)), shoe)
     s = figure.shoulder
     outline = [(0.18, 0.8), (0.2, 1.25), (0.5, 1.43), (s - 0.03, 1.58), (s - 0.14, 2.15)]
     outline += [(figure.waist - 0.02, 2.9), (figure.hip - 0.04, 3.75), (0.3, 4.2)]
@@ -286,10 +289,10 @@ def _paint_arms(
     ease, bell = rng.uniform(0.02, 0.07), rng.choice([0.0, 0.09], p=[0.7, 0.3])
     folds = _folds(rng, 0.1)
     for side, arm in zip((-1, 1), figure.arms):
-        canvas.paint(limb(arm, widths), figure.skin, relief=0.5, shadow=0.2, radius=0.09)
+        canvas.paint(limb(arm, widths), figure.skin, relief=0.5, radius=0.09)
         away = (arm[-1] - arm[-2]) / np.linalg.norm(arm[-1] - arm[-2])
         hand = spline([arm[-1], arm[-1] + 0.22 * away, arm[-1] + 0.45 * away])
-        canvas.paint(limb(hand, (0.09, 0.13, 0.08)), figure.skin, relief=0.4, radius=0.06)
+        canvas.paint(limb(hand, (0.09, 0.13, 0.08)), figure.skin * 0.95)
         bare = outfit.neckline == "One Shoulder" and side < 0
         if outfit.sleeve <= 0.02 or outfit.neckline == "Strapless" or bare:
             continue

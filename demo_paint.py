@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import colorsys
 import dataclasses
+import functools
 import importlib
 import io
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -25,6 +27,7 @@ _COARSE = 4
 _FABRICS = ("plain", "heather", "stripes", "pinstripes", "checks", "dots", "floral", "gradient")
 
 
+@functools.cache
 def pillow(*names: str) -> list:
     """Return modules of Pillow: those named, else ``Image, ImageDraw, ImageFilter``.
 
@@ -117,8 +120,8 @@ class Fabric:
         if self.kind == "plain":
             return None
         s = self.scale
-        x = (np.cos(self.angle) * u - np.sin(self.angle) * v) * s
-        y = (np.sin(self.angle) * u + np.cos(self.angle) * v) * s
+        x = (math.cos(self.angle) * u - math.sin(self.angle) * v) * s
+        y = (math.sin(self.angle) * u + math.cos(self.angle) * v) * s
         if self.kind == "heather":
             rng = np.random.default_rng(self.seed)
             return 0.2 + 0.15 * rng.standard_normal(u.shape, np.float32)
@@ -232,8 +235,9 @@ class Canvas:
 
     def _box(self, outline: np.ndarray, pad: float) -> tuple[int, int, int, int] | None:
         width, height = self.image.size
-        left, top = np.maximum(np.floor(outline.min(0) - pad), 0).astype(int)
-        right, bottom = np.minimum(np.ceil(outline.max(0) + pad), (width, height)).astype(int)
+        (left, top), (right, bottom) = outline.min(0).tolist(), outline.max(0).tolist()
+        left, top = max(math.floor(left - pad), 0), max(math.floor(top - pad), 0)
+        right, bottom = min(math.ceil(right + pad), width), min(math.ceil(bottom + pad), height)
         return (left, top, right, bottom) if right > left and bottom > top else None
 
     def _body(self, box: tuple[int, int, int, int], step: int) -> tuple[np.ndarray, np.ndarray]:

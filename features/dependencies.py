@@ -1,0 +1,58 @@
+"""Turn a failed import into one line that says what to install."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import MissingDependencyError
+
+__all__ = ["missing_dependency"]
+
+_EXTRAS = {
+    "mxnet": "pip install 'icecore[gluon]' (Python 3.11 or older)",
+    "gluoncv": "pip install 'icecore[gluon]' (Python 3.11 or older)",
+    "onnx": "pip install 'icecore[onnx]'",
+    "onnxruntime": "pip install 'icecore[onnx]'",
+    "cv2": "pip install opencv-python-headless",
+    "pooch": "pip install pooch",
+}
+_SYSTEM_LIBRARIES = {
+    "libGL": "pip install --force-reinstall opencv-python-headless, or apt-get install libgl1",
+    "libgthread": "pip install --force-reinstall opencv-python-headless, "
+    "or apt-get install libglib2.0-0",
+    "libgomp": "apt-get install libgomp1",
+    "libquadmath": "apt-get install libquadmath0",
+    "libgfortran": "apt-get install libgfortran5",
+}
+
+
+def missing_dependency(package: str, error: BaseException) -> MissingDependencyError:
+    """Describe why `package` could not be imported.
+
+    A wheel can be installed and still not load, for want of a system library
+    that it was linked to; the loader then names the library's file.
+
+    Parameters
+    ----------
+    package : str
+        Name of the import that failed.
+    error : BaseException
+        What it raised.
+    """
+    text = str(error)
+    library = re.search(r"(lib[\w+-]+)\.so[\w.]*", text)
+    if library and "cannot open shared object file" in text:
+        remedy = _SYSTEM_LIBRARIES.get(
+            library[1], f"install the system package that has {library[0]}"
+        )
+        return MissingDependencyError(
+            f"{package} is installed but the system library {library[0]} is missing", remedy
+        )
+    if isinstance(error, ModuleNotFoundError):
+        name = error.name or package
+        remedy = _EXTRAS.get(name.split(".")[0], _EXTRAS.get(package, f"pip install {name}"))
+        return MissingDependencyError(f"the Python package {name} is not installed", remedy)
+    return MissingDependencyError(
+        f"{package} cannot be loaded: {text.splitlines()[0] if text else type(error).__name__}",
+        _EXTRAS.get(package, f"reinstall {package}"),
+    )

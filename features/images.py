@@ -1,0 +1,190 @@
+"""Image files -> RGB arrays -> the square inputs of the backbones.
+
+An image is decoded once, by OpenCV, and then fitted to each backbone. Files
+come from strangers: sizes are read from the header and bounded before any
+pixel is decoded, and a file that is cut short is refused, not filled with grey.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ImageError, MissingDependencyError
+
+if TYPE_CHECKING:
+    from .record import BackboneRecord
+
+__all__ = ["FITS", "decode", "fit_image"]
+
+FITS = ("crop", "pad", "squash")
+# 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
+LARGEST_IMAGE = 178_956_970
+LARGEST_FILE = 2**29
+_MODES_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+
+
+def load_opencv():
+    """Import OpenCV, or say which system library or package is missing."""
+    try:
+        import cv2
+    except ImportError as error:
+        from .dependencies import missing_dependency
+
+        raise missing_dependency("cv2", error) from error
+    # Parallelism comes from decoding many images at once.
+    cv2.setNumThreads(0)
+    return cv2
+
+
+def load_pillow():
+    """Import Pillow's Image module, or say what to install."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Pillow cannot be loaded: {error}", "pip install pillow"
+        ) from error
+    return Image
+
+
+def decode(content: bytes) -> np.ndarray:
+    """Decode an image file.
+
+    Grey, palette, CMYK and 16-bit images become 8-bit RGB, transparent areas
+    become white, and the EXIF orientation is applied. Of an animation the
+    first frame is taken.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        RGB.
+
+    Raises
+    ------
+    ImageError
+        The file is empty, cut short, too large, or not an image.
+    """
+    _require_plausible(content)
+    cv2 = load_opencv()
+    header = _read_header(content)
+    if header.mode in _MODES_WITH_ALPHA or "transparency" in header.info:
+        return _decode_transparent(content)
+    flags = cv2.IMREAD_COLOR
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    except cv2.error as error:
+        raise ImageError(f"cannot be decoded ({error.err or 'OpenCV failed'})") from error
+    if image is None:
+        raise ImageError(f"cannot be decoded as {header.format}")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def fit_image(image: np.ndarray, record: BackboneRecord, fit: str) -> np.ndarray:
+    """Make an image the square that a backbone takes.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (height, width, 3)
+    record : BackboneRecord
+        Its resolution, crop_pct, interpolation and mean are used.
+    fit : {"crop", "pad", "squash"}
+        ``crop`` resizes the short side to resolution / crop_pct and takes the
+        centre, as torchvision and timm do; ``pad`` resizes the long side to the
+        resolution and fills up with the mean colour; ``squash`` resizes both.
+
+    Returns
+    -------
+    ndarray of uint8, shape (resolution, resolution, 3)
+    """
+    side = record.resolution
+    height, width = image.shape[:2]
+    if fit == "squash":
+        return _resize(image, side, side, record.interpolation)
+    if fit == "crop":
+        short = int(side / record.crop_pct)
+        scale = short / min(height, width)
+        new = [short if n == min(height, width) else int(n * scale) for n in (height, width)]
+        resized = _resize(image, max(new[0], side), max(new[1], side), record.interpolation)
+        top = round((resized.shape[0] - side) / 2)
+        left = round((resized.shape[1] - side) / 2)
+        return resized[top : top + side, left : left + side]
+    scale = side / max(height, width)
+    new = [max(1, round(n * scale)) for n in (height, width)]
+    canvas = np.empty((side, side, 3), np.uint8)
+    canvas[:] = np.round(np.array(record.mean) * 255).clip(0, 255)
+    top, left = (side - new[0]) // 2, (side - new[1]) // 2
+    canvas[top : top + new[0], left : left + new[1]] = _resize(image, *new, record.interpolation)
+    return canvas
+
+
+def _resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+    cv2 = load_opencv()
+    # OpenCV's interpolation looks at a few neighbours only; when an image shrinks
+    # to less than half, whole blocks of pixels are averaged first, or it aliases.
+    shrink_y, shrink_x = image.shape[0] // height, image.shape[1] // width
+    if max(shrink_y, shrink_x) >= 2:
+        shrink_y, shrink_x = max(1, shrink_y), max(1, shrink_x)
+        rows, columns = image.shape[0] // shrink_y, image.shape[1] // shrink_x
+        image = image[: rows * shrink_y, : columns * shrink_x]
+        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+    if image.shape[:2] == (height, width):
+        return image
+    method = {
+        "nearest": cv2.INTER_NEAREST,
+        "bilinear": cv2.INTER_LINEAR,
+        "bicubic": cv2.INTER_CUBIC,
+        "area": cv2.INTER_AREA,
+        "lanczos": cv2.INTER_LANCZOS4,
+    }[interpolation]
+    return cv2.resize(image, (width, height), interpolation=method)
+
+
+def _require_plausible(content: bytes) -> None:
+    if not content:
+        raise ImageError("the file is empty")
+    if len(content) > LARGEST_FILE:
+        raise ImageError(f"the file has {len(content)} bytes, more than {LARGEST_FILE}")
+    # libjpeg fills what is missing with grey and only warns. The last scan starts at
+    # the last FFDA (inside a scan every FF is escaped), and must be closed by FFD9.
+    if content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+        raise ImageError("the JPEG file is cut short")
+    if content[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" not in content[-64:]:
+        raise ImageError("the PNG file is cut short")
+
+
+def _read_header(content: bytes):
+    Image = load_pillow()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = Image.open(io.BytesIO(content))
+    except Image.DecompressionBombError as error:
+        raise ImageError(f"the image has more than {LARGEST_IMAGE} pixels") from error
+    except Exception as error:  # Pillow's parsers raise many kinds; all mean the same here.
+        raise ImageError("not an image file") from error
+    width, height = header.size
+    if width * height > LARGEST_IMAGE:
+        raise ImageError(f"the image has {width} x {height} pixels, more than {LARGEST_IMAGE}")
+    return header
+
+
+def _decode_transparent(content: bytes) -> np.ndarray:
+    # Rare, so Pillow's slower way will do: OpenCV would show the hidden colours.
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            rgba = ImageOps.exif_transpose(image).convert("RGBA")
+        white = Image.new("RGBA", rgba.size, "white")
+        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+    except Exception as error:  # as above
+        raise ImageError(f"cannot be decoded ({error})") from error

@@ -1,0 +1,92 @@
+"""The one place where MXNet and GluonCV are imported.
+
+MXNet 1.9.1 is the last release and was written for an older NumPy: it reads
+``numpy.bool`` while it is imported, a name that NumPy took away in 1.24 and
+gave back with another meaning in 2.0.
+"""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import numpy as np
+
+from ..errors import MissingDependencyError
+from .dependencies import missing_dependency
+
+__all__ = ["load_gluoncv", "load_mxnet", "mxnet_context"]
+
+
+@functools.cache
+def load_mxnet():
+    """Import and return ``mxnet``.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed, lacks a system library, or NumPy is too new for it.
+    """
+    if int(np.__version__.split(".")[0]) >= 2:
+        raise MissingDependencyError(
+            f"mxnet 1.9.1 does not work with NumPy {np.__version__}", "pip install 'numpy<2'"
+        )
+    lacks_bool = "bool" not in vars(np)
+    if lacks_bool:
+        np.bool = bool
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import mxnet
+    except (ImportError, OSError) as error:
+        raise missing_dependency("mxnet", error) from error
+    finally:
+        # Left in place it would break numpy.ma and SciPy.
+        if lacks_bool:
+            del np.bool
+    return mxnet
+
+
+@functools.cache
+def load_gluoncv():
+    """Import and return ``gluoncv``, after MXNet."""
+    load_mxnet()
+    lacks_bool = "bool" not in vars(np)
+    if lacks_bool:
+        np.bool = bool
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import gluoncv
+            import gluoncv.model_zoo
+    except (ImportError, OSError) as error:
+        raise missing_dependency("gluoncv", error) from error
+    finally:
+        if lacks_bool:
+            del np.bool
+    return gluoncv
+
+
+def mxnet_context(device: str):
+    """Return MXNet's context for ``cpu`` or ``cuda:N``.
+
+    Raises
+    ------
+    MissingDependencyError
+        MXNet sees no such GPU.
+    """
+    mx = load_mxnet()
+    if device == "cpu":
+        return mx.cpu()
+    index = int(device.split(":")[1])
+    try:
+        count = mx.context.num_gpus()
+    except mx.MXNetError:
+        count = 0
+    if index >= count:
+        raise MissingDependencyError(
+            f"device {device}: this MXNet build sees {count} GPUs",
+            "install mxnet-cu117 (GPUs up to sm_86), use --engine onnxruntime with "
+            "onnxruntime-gpu, or use --device cpu",
+        )
+    return mx.gpu(index)

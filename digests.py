@@ -1,0 +1,140 @@
+"""Digests of image files, remembered so that unchanged files are not read again.
+
+The memory is a JSON file that names for each path its size, modification time
+and inode. A file that was modified within the last seconds before it was read
+is not remembered: it could change once more without its time showing it.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from .errors import DiskFullError
+from .files import publish_json, sha256_file
+from .manifest import Manifest
+
+__all__ = ["DigestReport", "digest_manifest"]
+
+_FORMAT = 1
+_UNSETTLED_SECONDS = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DigestReport:
+    """A manifest with digests, and the images that could not be read.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        Every sample has its digest, except those in `unreadable`.
+    unreadable : dict of str to str
+        Reason for each sample id whose file could not be read.
+    read : int
+        How many files were read; the others were remembered.
+    """
+
+    manifest: Manifest
+    unreadable: dict[str, str]
+    read: int
+
+
+def digest_manifest(
+    manifest: Manifest,
+    memory: str | os.PathLike | None = None,
+    *,
+    paranoid: bool = False,
+    workers: int = 4,
+    progress: Callable[[int, int], None] | None = None,
+) -> DigestReport:
+    """Fill in the digest of every image.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Samples that already have a digest whose file is absent keep it, so that a
+        table can be used where the images are not.
+    memory : path-like, optional
+        JSON file of earlier digests; it is read, and updated atomically.
+    paranoid : bool, default False
+        Read every file, whatever is remembered.
+    workers : int
+        Threads that read.
+    progress : callable, optional
+        Called with the number of files done and in all.
+    """
+    known = _read_memory(memory) if memory is not None else {}
+    images = manifest.images
+    digests: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    pending: dict[str, tuple[str, list]] = {}
+    for identity, sample in images.items():
+        try:
+            facts = _facts(sample.path)
+        except OSError as error:
+            if sample.digest:
+                digests[identity] = sample.digest
+            else:
+                unreadable[identity] = f"the file cannot be read: {error.strerror}"
+            continue
+        entry = known.get(os.path.abspath(sample.path))
+        if entry and entry[:3] == facts and not paranoid:
+            digests[identity] = entry[3]
+        else:
+            pending[identity] = (sample.path, facts)
+    done = len(images) - len(pending)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        paths = [path for path, _ in pending.values()]
+        for (identity, (path, facts)), result in zip(pending.items(), pool.map(_digest, paths)):
+            if isinstance(result, OSError):
+                unreadable[identity] = f"the file cannot be read: {result.strerror}"
+            else:
+                digests[identity] = result
+                if time.time() - facts[1] / 1e9 > _UNSETTLED_SECONDS:
+                    known[os.path.abspath(path)] = [*facts, result]
+            done += 1
+            if progress is not None:
+                progress(done, len(images))
+    if memory is not None and pending:
+        _write_memory(memory, known)
+    return DigestReport(manifest.with_digests(digests), unreadable, len(pending))
+
+
+def _facts(path: str) -> list[int]:
+    status = os.stat(path)
+    return [status.st_size, status.st_mtime_ns, status.st_ino]
+
+
+def _digest(path: str) -> str | OSError:
+    try:
+        return sha256_file(path)
+    except OSError as error:
+        return error
+
+
+def _read_memory(path: str | os.PathLike) -> dict[str, list]:
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        if content["format"] != _FORMAT:
+            return {}
+        return {
+            str(name): entry
+            for name, entry in content["files"].items()
+            if len(entry) == 4 and isinstance(entry[3], str) and len(entry[3]) == 64
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}  # It only saves time; a damaged one is made again.
+
+
+def _write_memory(path: str | os.PathLike, known: dict[str, list]) -> None:
+    try:
+        publish_json(path, {"format": _FORMAT, "files": known})
+    except DiskFullError:
+        raise
+    except OSError:
+        pass  # A cache on a read-only disk can still be read.

@@ -1,0 +1,25 @@
+"""Images and networks -> feature rows in the cache.
+
+The only room that knows images and networks. Importing it loads neither MXNet
+nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
+"""
+
+from .backbones import Backbone, load_backbone, load_backbones
+from .extract import ExtractReport, Failure, extract
+from .progress import Progress
+from .record import BackboneRecord, BackboneSpec, feature_set_record
+from .weights import WeightsRequest
+
+__all__ = [
+    "Backbone",
+    "BackboneRecord",
+    "BackboneSpec",
+    "ExtractReport",
+    "Failure",
+    "Progress",
+    "WeightsRequest",
+    "extract",
+    "feature_set_record",
+    "load_backbone",
+    "load_backbones",
+]

@@ -1,0 +1,350 @@
+"""The one-off job: images in, feature rows in the cache.
+
+Threads read and decode images ahead while the engines compute; each image is
+decoded once and fitted to every backbone that lacks its row. Rows count as
+done when they are on the disk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from .. import __version__
+from ..cache import FeatureCache, FeatureSet
+from ..digests import digest_manifest
+from ..errors import BackboneError, ImageError
+from ..files import sha256_bytes
+from ..manifest import Manifest, Sample
+from .backbones import Backbone, load_backbones
+from .engines import available_cpus, parse_devices
+from .images import FITS, decode, fit_image, load_opencv, load_pillow
+from .progress import Progress, Stopwatch
+from .record import feature_set_record
+from .runner import BackboneRunner
+from .weights import WeightsRequest
+
+__all__ = ["ExtractReport", "Failure", "extract"]
+
+PRECISIONS = ("float16", "float32")
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """An image that could not be used, and why."""
+
+    id: str
+    path: str
+    digest: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractReport:
+    """What a run of `extract` did.
+
+    Attributes
+    ----------
+    images : int
+        Images in the manifest.
+    unique : int
+        Different images among them.
+    computed : int
+        Images that were decoded in this run.
+    rows : int
+        Rows written, over all backbones.
+    failures : list of Failure
+        Images without a row.
+    sets : list of dict
+        spec, fingerprint, dim, rows, engine, weights and their origin.
+    seconds, decoding_share, computing_share : float
+        Duration; shares of it that the decoders and engines were busy.
+    random_weights : bool
+        Whether any backbone has random weights.
+    manifest : Manifest
+        With digests.
+    """
+
+    images: int
+    unique: int
+    computed: int
+    rows: int
+    failures: list[Failure]
+    sets: list[dict]
+    seconds: float
+    decoding_share: float
+    computing_share: float
+    random_weights: bool
+    manifest: Manifest
+
+
+def extract(
+    manifest: Manifest,
+    cache: str | os.PathLike,
+    backbones: Sequence[str],
+    *,
+    engine: str = "auto",
+    device: str = "cpu",
+    fit: str = "crop",
+    batch_size: int = 16,
+    workers: int | None = None,
+    precision: str = "float16",
+    weights: str = "pretrained",
+    weights_dir: str | os.PathLike | None = None,
+    paranoid: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+    on_digest: Callable[[int, int], None] | None = None,
+) -> ExtractReport:
+    """Compute the feature rows that the cache lacks.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        The images.
+    cache : path-like
+        Folder of the cache; made if it is not there.
+    backbones : sequence of str
+        Specs, ``source:name[@resolution]``.
+    engine : {"auto", "mxnet", "onnxruntime"}
+    device : str
+        ``cpu``, or ``cuda:0`` and more, separated by commas.
+    fit : {"crop", "pad", "squash"}
+        How an image meets a square input.
+    batch_size : int
+        Images in a batch of the engine.
+    workers : int, optional
+        Decoding threads; as many as processors if None.
+    precision : {"float16", "float32"}
+        Of the stored rows.
+    weights : str
+        ``pretrained``, or ``random:SEED`` for trials without knowledge.
+    weights_dir : path-like, optional
+        Where to look for weights first.
+    paranoid : bool
+        Digest every file again, even if size and time are unchanged.
+    on_progress, on_digest : callable, optional
+        Called with a `Progress`, or with counts of files done and in all.
+
+    Returns
+    -------
+    ExtractReport
+        Images that could not be read are listed in ``failures``; all others are done.
+
+    Raises
+    ------
+    MissingFileError
+        Images of the manifest are not there.
+    BackboneError, WeightsError, ProofError, MissingDependencyError
+        A backbone cannot be run as asked. Nothing was written.
+    FingerprintError
+        The cache has features of this backbone that were made differently.
+    """
+    _check_options(fit, precision, batch_size, workers)
+    devices = parse_devices(device)
+    manifest.require_files()
+    load_opencv(), load_pillow()  # Say at once what is missing, not once for each image.
+    loaded = load_backbones(backbones, engine, WeightsRequest.parse(weights, weights_dir))
+    store = FeatureCache.create(cache)
+    sets = [
+        store.open_set(feature_set_record(b.record, fit, precision), b.record.num_features)
+        for b in loaded
+    ]
+    workers = workers or available_cpus()
+    memory = store.path / "digests.json"
+    digested = digest_manifest(
+        manifest, memory, paranoid=paranoid, workers=workers, progress=on_digest
+    )
+    job = _Job(loaded, sets, devices, fit, batch_size, workers, on_progress)
+    failures = [
+        Failure(identity, manifest.images[identity].path, "", reason)
+        for identity, reason in digested.unreadable.items()
+    ]
+    job.run(digested.manifest, failures)
+    _record_outcome(store, digested.manifest, job.failures)
+    return _report(job, digested.manifest)
+
+
+class _Job:
+    """State of one run: what is missing, what is being decoded, what computes."""
+
+    def __init__(
+        self,
+        backbones: list[Backbone],
+        sets: list[FeatureSet],
+        devices: list[str],
+        fit: str,
+        batch_size: int,
+        workers: int,
+        on_progress: Callable[[Progress], None] | None,
+    ) -> None:
+        self.backbones, self.sets, self.devices = backbones, sets, devices
+        self.fit, self.batch_size, self.workers = fit, batch_size, workers
+        self.watch = Stopwatch(on_progress)
+        self.failures: list[Failure] = []
+        self.computed = self.rows = self.unique = 0
+
+    def run(self, manifest: Manifest, failures: list[Failure]) -> None:
+        """Compute every missing row; keep what is done if interrupted."""
+        self.failures += failures
+        unique: dict[str, list[Sample]] = {}
+        for sample in manifest.images.values():
+            if sample.digest:
+                unique.setdefault(sample.digest, []).append(sample)
+        self.unique = len(unique)
+        missing = [set(feature_set.missing(unique)) for feature_set in self.sets]
+        todo = [key for key in unique if any(key in lacking for lacking in missing)]
+        done = len(unique) - len(todo)
+        self.watch.start(len(unique), done, self.workers, len(self.devices))
+        if not todo:
+            return
+        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        runners = []
+        threads = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in self.devices}
+        try:
+            for backbone, feature_set in zip(self.backbones, self.sets):
+                note = _provenance(backbone, started)
+                runners.append(
+                    BackboneRunner(
+                        backbone, feature_set, threads, self.batch_size, self.watch, note
+                    )
+                )
+            self._feed(runners, todo, missing, unique)
+            for runner in runners:
+                runner.finish()
+        finally:
+            # Also on Ctrl-C: what was computed is kept.
+            for runner in runners:
+                self.rows += runner.close()
+            for thread in threads.values():
+                thread.shutdown()
+            self.watch.finish()
+
+    def _feed(self, runners, todo, missing, unique) -> None:
+        # Enough decoded images ahead to fill a batch of each, and no more than that.
+        ahead = self.batch_size + 2 * self.workers
+        queue: list[tuple[str, Future]] = []
+        keys = iter(todo)
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
+            try:
+                while True:
+                    while len(queue) < ahead and (key := next(keys, None)) is not None:
+                        wanted = [i for i, lacking in enumerate(missing) if key in lacking]
+                        queue.append((key, pool.submit(self._prepare, unique[key], key, wanted)))
+                    if not queue:
+                        return
+                    key, future = queue.pop(0)
+                    self._hand_over(runners, key, future.result(), unique[key])
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def _hand_over(self, runners, key: str, prepared, samples: list[Sample]) -> None:
+        if isinstance(prepared, ImageError):
+            self.failures += [Failure(s.id, s.path, key, prepared.message) for s in samples]
+            self.watch.settle(key, failed=True)
+            return
+        self.computed += 1
+        self.watch.expect(key, len(prepared))
+        for index, square in prepared.items():
+            runners[index].add(key, square)
+
+    def _prepare(self, samples: list[Sample], key: str, wanted: list[int]):
+        """Read, check, decode and fit one image (in a worker thread)."""
+        started = time.perf_counter()
+        try:
+            image = decode(_read_same(samples, key))
+            squares: dict[tuple, np.ndarray] = {}
+            result = {}
+            for index in wanted:
+                record = self.backbones[index].record
+                recipe = (record.resolution, record.crop_pct, record.interpolation, record.mean)
+                if recipe not in squares:
+                    squares[recipe] = fit_image(image, record, self.fit)
+                result[index] = squares[recipe]
+            return result
+        except ImageError as error:
+            return error
+        except MemoryError:
+            return ImageError("there is not enough memory to decode it")
+        finally:
+            self.watch.add_decoding(time.perf_counter() - started)
+
+
+def _read_same(samples: list[Sample], key: str) -> bytes:
+    """Return the bytes whose digest is `key`, from the first file that still has them."""
+    reason = "the file changed while the job was running"
+    for sample in samples:
+        try:
+            with open(sample.path, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            reason = f"the file cannot be read: {error.strerror}"
+            continue
+        if sha256_bytes(content) == key:
+            return content
+    raise ImageError(reason)
+
+
+def _check_options(fit: str, precision: str, batch_size: int, workers: int | None) -> None:
+    faults = []
+    if fit not in FITS:
+        faults.append(f"fit '{fit}' (choose {', '.join(FITS)})")
+    if precision not in PRECISIONS:
+        faults.append(f"precision '{precision}' (choose {', '.join(PRECISIONS)})")
+    if not 1 <= batch_size <= 4096:
+        faults.append(f"batch size {batch_size} (1 to 4096)")
+    if workers is not None and not 1 <= workers <= 256:
+        faults.append(f"{workers} workers (1 to 256)")
+    if faults:
+        raise BackboneError(f"unusable options: {'; '.join(faults)}", "see icecore extract --help")
+
+
+def _provenance(backbone: Backbone, started: str) -> dict:
+    return {
+        "engine": backbone.engine,
+        "weights_origin": backbone.origin,
+        "source": backbone.source,
+        "icecore": __version__,
+        "host": platform.node(),
+        "started": started,
+    }
+
+
+def _record_outcome(store: FeatureCache, manifest: Manifest, failures: list[Failure]) -> None:
+    failed = {failure.id for failure in failures}
+    store.clear_failures([identity for identity in manifest.images if identity not in failed])
+    if failures:
+        store.record_failures([dataclasses.asdict(failure) for failure in failures])
+
+
+def _report(job: _Job, manifest: Manifest) -> ExtractReport:
+    sets = [
+        {
+            "spec": s.spec,
+            "fingerprint": s.fingerprint,
+            "dim": s.dim,
+            "rows": len(s),
+            "engine": b.engine,
+            "weights": b.record.weights,
+            "origin": b.origin,
+        }
+        for b, s in zip(job.backbones, job.sets)
+    ]
+    return ExtractReport(
+        images=len(manifest.images),
+        unique=job.unique,
+        computed=job.computed,
+        rows=job.rows,
+        failures=job.failures,
+        sets=sets,
+        seconds=job.watch.seconds,
+        decoding_share=job.watch.decoding_share,
+        computing_share=job.watch.computing_share,
+        random_weights=any(b.record.is_random for b in job.backbones),
+        manifest=manifest,
+    )

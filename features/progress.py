@@ -1,0 +1,148 @@
+"""How far a job is, how fast it goes, and what it spends its time on."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+__all__ = ["Progress", "Stopwatch"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """One look at a running job.
+
+    Attributes
+    ----------
+    done : int
+        Images whose rows are on the disk (or that were found unreadable).
+    computed : int
+        Images computed in this run, saved or not.
+    total : int
+        Different images in all.
+    failed : int
+        Unreadable images.
+    images_per_second : float
+        Over this run.
+    seconds_left : float or None
+        None until there is something to go by.
+    decoding_share, computing_share : float
+        Shares of the time that the decoding threads and the engines were busy.
+    """
+
+    done: int
+    computed: int
+    total: int
+    failed: int
+    images_per_second: float
+    seconds_left: float | None
+    decoding_share: float
+    computing_share: float
+
+
+class Stopwatch:
+    """Counts images and busy time; tells a listener a few times a second."""
+
+    def __init__(self, listener: Callable[[Progress], None] | None = None) -> None:
+        self._listener = listener
+        self._lock = threading.Lock()
+        self._decoding = self._computing = 0.0
+        self._workers = self._devices = 1
+        self._total = self._done = self._failed = 0
+        self._to_compute: dict[str, int] = {}
+        self._to_save: dict[str, int] = {}
+        self._computed = 0
+        self._started = self._told = time.perf_counter()
+        self._ended: float | None = None
+
+    def start(self, total: int, done: int, workers: int, devices: int = 1) -> None:
+        """Begin to measure."""
+        self._total, self._done, self._workers, self._devices = total, done, workers, devices
+        self._started = time.perf_counter()
+        self._tell(force=True)
+
+    def expect(self, key: str, rows: int) -> None:
+        """Note that image `key` needs `rows` rows."""
+        self._to_compute[key] = self._to_save[key] = rows
+
+    def compute(self, keys: Iterable[str]) -> None:
+        """Note that one row of each of `keys` is computed."""
+        for key in keys:
+            self._computed += _count_down(self._to_compute, key)
+        self._tell()
+
+    def settle(self, key: str, failed: bool = False) -> None:
+        """Note that a row of `key` is on the disk, or that the image is unreadable."""
+        if failed:
+            self._failed += 1
+            self._done += 1
+        else:
+            self._done += _count_down(self._to_save, key)
+        self._tell()
+
+    def add_decoding(self, seconds: float) -> None:
+        """Add busy time of a decoding thread."""
+        with self._lock:
+            self._decoding += seconds
+
+    def add_computing(self, seconds: float) -> None:
+        """Add busy time of an engine."""
+        with self._lock:
+            self._computing += seconds
+
+    def finish(self) -> None:
+        """Stop the clock."""
+        self._ended = time.perf_counter()
+        self._tell(force=True)
+
+    @property
+    def seconds(self) -> float:
+        """Time since the start, until the finish."""
+        return (self._ended or time.perf_counter()) - self._started
+
+    @property
+    def decoding_share(self) -> float:
+        """Busy time of the decoding threads over their time."""
+        return min(1.0, self._decoding / max(self.seconds * self._workers, 1e-9))
+
+    @property
+    def computing_share(self) -> float:
+        """Busy time of the devices over their time."""
+        return min(1.0, self._computing / max(self.seconds * self._devices, 1e-9))
+
+    def _tell(self, force: bool = False) -> None:
+        now = time.perf_counter()
+        if self._listener is None or (not force and now - self._told < 0.2):
+            return
+        self._told = now
+        handled = self._computed + self._failed
+        rate = handled / max(self.seconds, 1e-9)
+        left = self._total - self._done - (self._computed - self._saved())
+        self._listener(
+            Progress(
+                done=self._done,
+                computed=self._computed,
+                total=self._total,
+                failed=self._failed,
+                images_per_second=rate,
+                seconds_left=left / rate if handled else None,
+                decoding_share=self.decoding_share,
+                computing_share=self.computing_share,
+            )
+        )
+
+    def _saved(self) -> int:
+        # Images of this run that are computed and on the disk.
+        waiting = sum(1 for key in self._to_save if key not in self._to_compute)
+        return self._computed - waiting
+
+
+def _count_down(counts: dict[str, int], key: str) -> int:
+    """Take one off; return 1 when it was the last."""
+    counts[key] -= 1
+    if counts[key]:
+        return 0
+    del counts[key]
+    return 1

@@ -1,0 +1,144 @@
+"""Batches of one backbone on its devices, and its rows on their way to the disk."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from ..cache import FeatureSet
+from ..errors import BackboneError
+from .backbones import Backbone
+from .progress import Stopwatch
+
+__all__ = ["BackboneRunner"]
+
+# Rows are saved after 2 s, then after 4 s, and so on up to this: an interruption costs
+# at most this much work, and a long job does not leave thousands of small shards.
+LONGEST_UNSAVED_SECONDS = 30.0
+MOST_UNSAVED_ROWS = 8192
+
+
+class BackboneRunner:
+    """Collects squares into batches, computes them, and appends rows to a feature set.
+
+    Batches always have the same size, the last one filled up with zeros, so that
+    the engine takes the same path for every image.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    feature_set : FeatureSet
+        Open for writing.
+    threads : dict of str to ThreadPoolExecutor
+        One thread for each device, shared by all backbones, so that a device computes
+        one batch at a time. Batches go to the devices in turn.
+    batch_size : int
+    watch : Stopwatch
+    provenance : dict
+        Stored with every shard.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        feature_set: FeatureSet,
+        threads: dict[str, ThreadPoolExecutor],
+        batch_size: int,
+        watch: Stopwatch,
+        provenance: dict,
+    ) -> None:
+        self._backbone, self._set, self._batch_size = backbone, feature_set, batch_size
+        self._watch, self._provenance = watch, provenance
+        self._threads = list(threads.values())
+        self._engines = [backbone.start(device) for device in threads]
+        self._provenance["engine_version"] = self._engines[0].version
+        self._turn = 0
+        self._running: list[tuple[list[str], Future]] = []
+        self._keys: list[str] = []
+        self._squares: list[np.ndarray] = []
+        self._unsaved_keys: list[str] = []
+        self._unsaved_rows: list[np.ndarray] = []
+        self._saved_at = time.monotonic()
+        self._patience = 2.0
+        self._written = 0
+
+    def add(self, key: str, square: np.ndarray) -> None:
+        """Take one fitted image; blocks while the devices are behind."""
+        self._keys.append(key)
+        self._squares.append(square)
+        if len(self._keys) == self._batch_size:
+            self._submit()
+
+    def finish(self) -> None:
+        """Compute the last batch and save every row."""
+        if self._keys:
+            self._submit()
+        self._collect(leave=0)
+        self._save()
+
+    def close(self) -> int:
+        """Stop, save what was computed, write the index; return the rows written."""
+        try:
+            self._running = [(k, f) for k, f in self._running if not f.cancel()]
+            if not any(f.exception() for _, f in self._running):
+                self._collect(leave=0)
+            self._save()
+        finally:
+            if self._written:
+                self._set.write_index()
+        return self._written
+
+    def _submit(self) -> None:
+        batch = np.zeros((self._batch_size, *self._squares[0].shape), np.uint8)
+        np.stack(self._squares, out=batch[: len(self._squares)])
+        place = self._turn % len(self._engines)
+        self._turn += 1
+        future = self._threads[place].submit(self._compute, self._engines[place], batch)
+        self._running.append((self._keys, future))
+        self._keys, self._squares = [], []
+        # One batch waits for each device while one computes.
+        self._collect(leave=2 * len(self._engines) - 1)
+
+    def _compute(self, engine, batch: np.ndarray) -> np.ndarray:
+        started = time.perf_counter()
+        try:
+            return engine.run(batch)
+        finally:
+            self._watch.add_computing(time.perf_counter() - started)
+
+    def _collect(self, leave: int) -> None:
+        while len(self._running) > leave:
+            keys, future = self._running.pop(0)
+            rows = future.result()[: len(keys)]
+            self._require_storable(keys, rows)
+            self._unsaved_keys += keys
+            self._unsaved_rows.append(rows)
+            self._watch.compute(keys)
+        waited = time.monotonic() - self._saved_at
+        if waited > self._patience or len(self._unsaved_keys) >= MOST_UNSAVED_ROWS:
+            self._save()
+            self._patience = min(2 * self._patience, LONGEST_UNSAVED_SECONDS)
+
+    def _save(self) -> None:
+        if self._unsaved_keys:
+            keys, rows = self._unsaved_keys, np.concatenate(self._unsaved_rows)
+            self._unsaved_keys, self._unsaved_rows = [], []
+            self._set.append(keys, rows, self._provenance)
+            self._written += len(keys)
+            for key in keys:
+                self._watch.settle(key)
+        self._saved_at = time.monotonic()
+
+    def _require_storable(self, keys: list[str], rows: np.ndarray) -> None:
+        largest = 65504.0 if self._set.record["precision"] == "float16" else np.inf
+        bad = ~(np.abs(rows) <= largest).all(axis=1)
+        if bad.any():
+            worst = np.abs(rows[bad]).max()
+            raise BackboneError(
+                f"{self._backbone.record.spec} gives {int(bad.sum())} rows of {len(rows)} that "
+                f"{self._set.record['precision']} cannot hold (up to {worst:.3g}), first for the "
+                f"image {keys[int(np.flatnonzero(bad)[0])][:12]}",
+                "use --precision float32, or check the weights if values are not finite",
+            )

@@ -98,7 +98,7 @@ def simplex_grid(models: int, steps: int) -> np.ndarray:
     [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]
     """
     bars = itertools.combinations(range(steps + models - 1), models - 1)
-    cuts = np.array(list(bars), dtype=int).reshape(-1, models - 1)
+    cuts = np.array(list(bars), dtype=int)
     edges = np.hstack(
         [np.full((len(cuts), 1), -1), cuts, np.full((len(cuts), 1), steps + models - 1)]
     )

@@ -1,0 +1,196 @@
+import json
+
+import numpy as np
+import pytest
+import sklearn.metrics as reference
+from icecore.ensemble import TaskWeights, blend_files, blend_run, load_blend
+from icecore.errors import MissingFileError, ProbabilityError, RunError
+from icecore.probabilities import ProbabilityTable, read_probabilities, write_probabilities
+
+SCORES = {"log_loss", "accuracy", "map"}
+
+
+def test_a_run_gets_weights_and_an_honest_table(run, builders):
+    result = blend_run(run)
+    (task,) = result.to_json()["tasks"]
+    assert task["task"] == "label"
+    assert list(task["weights"]) == list(task["models"]) == list(builders.models)
+    assert sum(task["weights"].values()) == pytest.approx(1)
+    assert task["certificate"] <= 1e-8
+    assert task["metric"] == "log_loss"
+    for scores in [*task["models"].values(), task["average"], task["tuned"]]:
+        assert set(scores) == {"validation", "test"}
+        assert set(scores["validation"]) == set(scores["test"]) == SCORES
+    validation = task["tuned"]["validation"]["log_loss"]
+    assert validation <= min(s["validation"]["log_loss"] for s in task["models"].values()) + 1e-9
+    assert validation <= task["average"]["validation"]["log_loss"] + 1e-9
+
+
+def test_the_numbers_are_those_of_scikit_learn(run, builders):
+    (task,) = blend_run(run).to_json()["tasks"]
+    tables = [read_probabilities(run / f"label/probabilities/{m}.npz") for m in task["models"]]
+    y = builders.probabilities(rows=120, quality=[1.6, 1.3, 2.0, 0.2])[1]
+    mixed = sum(w * t.probabilities for w, t in zip(task["weights"].values(), tables))
+    for split, rows in (("validation", slice(0, 80)), ("test", slice(80, 120))):
+        hot = np.eye(4)[y[rows]]
+        assert task["tuned"][split] == pytest.approx(
+            {
+                "log_loss": reference.log_loss(y[rows], mixed[rows]),
+                "accuracy": reference.accuracy_score(y[rows], mixed[rows].argmax(axis=1)),
+                "map": reference.average_precision_score(hot, mixed[rows], average="macro"),
+            }
+        )
+
+
+def test_what_is_written_can_be_read_back(run):
+    result = blend_run(run, seed=5)
+    content = json.loads((run / "blend.json").read_text())
+    assert content["tasks"] == result.to_json()["tasks"]
+    assert content["seed"] == 5
+    assert len(content["inputs"]["samples.csv"]) == 64
+    assert "label/probabilities/noise.npz" in content["inputs"]
+    weights = load_blend(run)["label"]
+    assert weights.weights == content["tasks"][0]["weights"]
+    tables = {
+        m: read_probabilities(run / f"label/probabilities/{m}.npz").probabilities
+        for m in weights.needed
+    }
+    assert weights.combine(tables) == pytest.approx(result.tasks[0].table())
+    assert (run / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_write_false_leaves_the_folder_as_it_is(run):
+    before = sorted(run.rglob("*"))
+    blend_run(run, write=False)
+    assert sorted(run.rglob("*")) == before
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "map"])
+def test_other_metrics_are_no_worse_than_average_and_singles(run, metric):
+    (task,) = blend_run(run, metric=metric, write=False).to_json()["tasks"]
+    singles = [s["validation"][metric] for s in task["models"].values()]
+    reached = task["tuned"]["validation"][metric]
+    assert reached >= max([*singles, task["average"]["validation"][metric]])
+    assert task["certificate"] is None
+
+
+def test_several_tasks_with_letters(tmp_path, builders):
+    run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"), letters=True)
+    result = blend_run(run, metric="basic_precision")
+    assert [task["task"] for task in result.to_json()["tasks"]] == ["sleeve", "skirt"]
+    scores = result.to_json()["tasks"][0]["tuned"]["test"]
+    assert set(scores) == SCORES | {"fashionai_ap", "basic_precision"}
+    assert scores["basic_precision"] >= scores["accuracy"]
+
+
+def test_the_text_names_every_model_and_the_certificate(run, builders):
+    text = blend_run(run, write=False).text()
+    for words in [*builders.models, "plain average", "tuned average", "certificate"]:
+        assert words in text
+    assert "validation log-loss" in text
+    assert "test log-loss" in text
+
+
+def copies(run, folder, suffix):
+    """Write the tables of a run as files from elsewhere, rows shuffled, without splits."""
+    paths = []
+    for number, path in enumerate(sorted((run / "label/probabilities").iterdir())):
+        table = read_probabilities(path)
+        order = np.random.default_rng(number).permutation(len(table.ids))
+        paths.append(folder / f"{path.stem}{suffix}")
+        write_probabilities(
+            paths[-1],
+            ProbabilityTable(
+                tuple(table.ids[i] for i in order),
+                table.classes,
+                table.probabilities[order],
+                model=path.stem,
+            ),
+        )
+    return paths
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".npz", ".h5"])
+def test_files_from_elsewhere_give_the_same_answer(run, tmp_path, suffix):
+    expected = blend_run(run, write=False).tasks[0]
+    report = tmp_path / "page.html"
+    found = blend_files(copies(run, tmp_path, suffix), run / "samples.csv", report=report)
+    assert found.tasks[0].weights == pytest.approx(expected.weights, abs=1e-6)
+    assert found.tasks[0].tuned["test"] == pytest.approx(expected.tuned["test"])
+    assert report.is_file()
+
+
+def test_files_need_labels_and_no_run(run, tmp_path):
+    paths = copies(run, tmp_path, ".csv")
+    with pytest.raises(ProbabilityError, match="no probability files were given"):
+        blend_files([], run / "samples.csv")
+    with pytest.raises(MissingFileError, match=r"none.csv is not there"):
+        blend_files([*paths, tmp_path / "none.csv"], run / "samples.csv")
+    with pytest.raises(MissingFileError, match=r"labels.csv is not there"):
+        blend_files(paths, tmp_path / "labels.csv")
+
+
+def test_an_impossible_row_is_named_in_the_result(run, tmp_path):
+    path = run / "label/probabilities/noise.npz"
+    table = read_probabilities(path)
+    y = np.array(blend_run(run, write=False).tasks[0].data.y)
+    table.probabilities[3] = np.eye(4)[(y[3] + 1) % 4]
+    write_probabilities(path, table)
+    (task,) = blend_run(run).tasks
+    assert any(
+        "noise gives its true class a probability of 0 in 1 rows" in note
+        and "images/003.jpg; such values count as 1e-15" in note
+        for note in task.notes
+    )
+    assert np.isfinite(task.models["noise"]["validation"]["log_loss"])
+    assert "images/003.jpg" in (run / "report.html").read_text()
+
+
+def test_folders_that_are_no_run(tmp_path, run):
+    with pytest.raises(MissingFileError, match=r"none is not there"):
+        blend_run(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match=r"is not a run: it lacks run.json, samples.csv"):
+        blend_run(tmp_path / "empty")
+    for model in ("mlp-one", "noise"):
+        (run / f"label/probabilities/{model}.npz").unlink()
+    with pytest.raises(RunError, match=r"lacks 2 probability files: .*mlp-one.npz, .*noise.npz"):
+        blend_run(run)
+    assert not (run / "blend.json").exists()
+    assert not (run / "report.html").exists()
+    (run / "run.json").write_text("{")
+    with pytest.raises(RunError, match=r"run.json is not readable JSON"):
+        blend_run(run)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[", "not readable JSON"),
+        ("[]", "does not hold a JSON object"),
+        ('{"format": 99}', "has the format 99"),
+        ('{"format": 1, "tasks": [{"task": "a", "mean": "arithmetic"}]}', "is damaged"),
+        (
+            '{"format": 1, "tasks": [{"task": "a", "mean": "arithmetic", "weights": {"x": 0.5}}]}',
+            "is damaged: weights",
+        ),
+    ],
+)
+def test_damaged_weights_are_refused(tmp_path, content, words):
+    (tmp_path / "blend.json").write_text(content)
+    with pytest.raises(RunError, match=words):
+        load_blend(tmp_path)
+
+
+def test_weights_of_a_run_that_was_not_blended(tmp_path):
+    with pytest.raises(MissingFileError, match="run 'icecore blend' on this folder first"):
+        load_blend(tmp_path)
+
+
+def test_models_of_no_weight_are_not_needed():
+    weights = TaskWeights({"a": 1.0, "b": 0.0})
+    assert weights.needed == ("a",)
+    table = np.array([[0.25, 0.75]])
+    assert np.array_equal(weights.combine({"a": table}), table)
+    with pytest.raises(RunError, match="the blend needs probabilities of a"):
+        weights.combine({"b": table})

@@ -1,0 +1,134 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from icecore.ensemble import join_task, join_tasks
+from icecore.errors import ProbabilityError
+from icecore.manifest import Sample
+from icecore.probabilities import ProbabilityTable
+
+CLASSES = ("a", "b", "c")
+
+
+def make(model="one", ids="pqrs", classes=CLASSES, splits=(), task="label", seed=0):
+    rows = np.random.default_rng(seed).dirichlet(np.ones(len(classes)), len(ids))
+    return ProbabilityTable(tuple(ids), tuple(classes), rows, tuple(splits), model, task)
+
+
+def labels(ids="pqrs", names="abca", **fields):
+    return {i: Sample(i, "", label=name, **fields) for i, name in zip(ids, names)}
+
+
+@settings(max_examples=50, deadline=None)
+@given(rows=st.permutations(range(4)), columns=st.permutations(range(3)))
+def test_order_of_rows_and_columns_means_nothing(rows, columns):
+    one, two = make(), make("two", seed=1)
+    shuffled = ProbabilityTable(
+        tuple(two.ids[i] for i in rows),
+        tuple(two.classes[j] for j in columns),
+        two.probabilities[np.ix_(rows, columns)],
+        model="two",
+    )
+    straight, joined = join_task([one, two], labels()), join_task([one, shuffled], labels())
+    assert np.array_equal(straight.probabilities, joined.probabilities)
+    assert joined.y.tolist() == [0, 1, 2, 0]
+    assert joined.ids == one.ids
+    if list(columns) != [0, 1, 2]:
+        assert "classes of two stand in another order; they were joined by name" in joined.notes[0]
+
+
+def test_unequal_ids_are_named_for_every_file():
+    tables = [make(), make("two", "pqrx"), make("three", "pqrsy")]
+    with pytest.raises(ProbabilityError) as caught:
+        join_task(tables, labels("pqrsxy", "abcabc"))
+    assert str(caught.value).startswith(
+        "the files do not have the same ids: one lacks 2 ids (x, y); two lacks 2 ids (s, y); "
+        "three lacks 1 ids (x)"
+    )
+    joined = join_task(tables, labels("pqrsxy", "abcabc"), align=True)
+    assert joined.ids == tuple("pqr")
+    assert "only the 3 ids that all files have" in joined.notes[0]
+
+
+def test_files_without_a_common_id_cannot_be_aligned():
+    with pytest.raises(ProbabilityError, match="no id in common"):
+        join_task([make(), make("two", "wxyz")], labels(), align=True)
+
+
+def test_missing_classes_are_named_and_filled_on_request():
+    tables = [make(), make("two", classes="ab")]
+    with pytest.raises(ProbabilityError, match="different classes: two lacks c"):
+        join_task(tables, labels())
+    joined = join_task(tables, labels(), align=True)
+    assert joined.classes == CLASSES
+    assert not joined.probabilities[1, :, 2].any()
+    assert any("two lacks c" in note for note in joined.notes)
+
+
+def test_labels_that_no_model_knows_are_named_with_their_rows():
+    with pytest.raises(ProbabilityError, match=r"1 labels of the task label .*: hat \(2 rows\)"):
+        join_task([make()], labels(names=["a", "hat", "hat", "b"]))
+
+
+def test_also_in_test_rows():
+    table = make(splits=["validation", "validation", "test", "test"])
+    with pytest.raises(ProbabilityError, match="none of the classes that the models know"):
+        join_task([table], labels(names=["a", "b", "hat", "b"]))
+
+
+def test_tuning_rows_need_labels_and_test_rows_do_not():
+    with pytest.raises(ProbabilityError, match="1 rows of the task label have no label: s"):
+        join_task([make()], labels("pqr", "abc"))
+    table = make(splits=["validation", "validation", "test", "test"])
+    joined = join_task([table], labels("pqr", "abc"))
+    assert joined.y.tolist() == [0, 1, 2, -1]
+    assert joined.rows("validation").tolist() == [0, 1]
+    assert joined.rows("test").tolist() == [2]
+
+
+def test_splits_come_from_the_labels_where_the_files_have_none():
+    joined = join_task([make()], labels(split="validation") | labels("s", "a", split="test"))
+    assert joined.splits.tolist() == ["validation"] * 3 + ["test"]
+
+
+def test_training_rows_are_left_out_and_said_so():
+    joined = join_task([make()], labels() | labels("p", "a", split="train"))
+    assert joined.ids == tuple("qrs")
+    assert "1 rows of the training split are left out" in joined.notes[0]
+
+
+def test_contradicting_or_unknown_splits_are_refused():
+    one = make(splits=["validation"] * 4)
+    two = make("two", splits=["validation"] * 3 + ["test"])
+    with pytest.raises(ProbabilityError, match=r"1 ids in different splits: s \(validation and"):
+        join_task([one, two], labels())
+    with pytest.raises(ProbabilityError, match="unknown splits in the files: monday"):
+        join_task([make(splits=["monday"] * 4)], labels())
+
+
+def test_nothing_to_tune_on():
+    with pytest.raises(ProbabilityError, match="no row to tune weights on, only 4 test rows"):
+        join_task([make(splits=["test"] * 4)], labels())
+
+
+def test_two_files_of_one_name():
+    with pytest.raises(ProbabilityError, match="several tables are of a model of one name: one"):
+        join_task([make(), make()], labels())
+
+
+def test_tasks_are_joined_each_with_its_labels():
+    tables = [make(), make(task="other"), make("two", task="other", seed=2)]
+    samples = [*labels().values(), *(dataclasses.replace(s, task="other", label="b")
+                                     for s in labels().values())]
+    first, second = join_tasks(tables, samples)
+    assert (first.task, first.models) == ("label", ("one",))
+    assert (second.task, second.models, second.y.tolist()) == ("other", ("one", "two"), [1] * 4)
+    with pytest.raises(ProbabilityError, match="no labels for the tasks other"):
+        join_tasks(tables, [s for s in samples if s.task == "label"])
+
+
+def test_the_name_of_an_only_task_need_not_agree():
+    samples = [dataclasses.replace(s, task="breed") for s in labels().values()]
+    assert join_tasks([make()], samples)[0].y.tolist() == [0, 1, 2, 0]

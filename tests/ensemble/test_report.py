@@ -1,0 +1,145 @@
+import html.parser
+import re
+
+import pytest
+from icecore.ensemble import blend_run
+from icecore.ensemble import report as report_module
+from icecore.probabilities import read_probabilities, write_probabilities
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags, attributes and text, and checks that tags close in order."""
+
+    VOID = {"meta", "link", "br", "img"}
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words, self.open = [], [], []
+        self.feed(text)
+        assert not self.open, f"not closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+def page_of(run):
+    blend_run(run)
+    return Page((run / "report.html").read_text(encoding="utf-8"))
+
+
+def test_the_page_asks_for_nothing_outside(run):
+    page = page_of(run)
+    for tag, attributes in page.tags:
+        assert tag not in {"script", "iframe", "object", "embed"}
+        for name in ("src", "href"):
+            target = attributes.get(name, "")
+            assert target.startswith(("data:", "#")) or not target, target
+    text = (run / "report.html").read_text()
+    assert "url(" not in text
+    assert "@import" not in text
+
+
+def test_it_says_what_there_is_to_say(run, builders):
+    text = page_of(run).text
+    for words in [*builders.models, *builders.classes, "plain average", "tuned average",
+                  "ertificate", "worst mistakes", "What is taken for what", "seed of the training"]:
+        assert words in text
+    assert "RANDOM WEIGHTS" not in text
+    assert "Unreadable" not in text
+
+
+def test_random_weights_and_unreadable_images_are_said_loudly(tmp_path, builders):
+    run = builders.run(
+        tmp_path / "run",
+        random_weights=True,
+        failures=[{"id": "images/bad.jpg", "reason": "cut short"}],
+    )
+    text = page_of(run).text
+    assert "RANDOM WEIGHTS" in text
+    assert "1 image could not be read" in text
+    assert "images/bad.jpg: cut short" in text
+
+
+def test_names_from_strangers_are_escaped(tmp_path, builders):
+    run = builders.run(
+        tmp_path / "run",
+        backbones=[HOSTILE],
+        failures=[{"id": HOSTILE, "reason": HOSTILE}],
+    )
+    for path in (run / "label/probabilities").iterdir():
+        table = read_probabilities(path)
+        ids = tuple(i.replace("images", HOSTILE) for i in table.ids)
+        classes = (HOSTILE, *table.classes[1:])
+        write_probabilities(path, type(table)(ids, classes, table.probabilities, table.splits))
+    csv = (run / "samples.csv").read_text().replace("images/", f"{HOSTILE}/")
+    (run / "samples.csv").write_text(csv.replace(",dress,", f",{HOSTILE},"))
+    page = page_of(run)
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert HOSTILE in page.text
+
+
+def test_missing_images_are_said_one_by_one(run):
+    assert "image is missing" in page_of(run).text
+
+
+def test_thumbnails_are_inside_the_page(tmp_path, builders):
+    pillow = pytest.importorskip("PIL.Image", reason="thumbnails need Pillow")
+    picture = tmp_path / "picture.png"
+    pillow.new("RGB", (600, 300), (200, 30, 30)).save(picture)
+    page = page_of(builders.run(tmp_path / "run", image=picture))
+    images = [a for tag, a in page.tags if tag == "img"]
+    assert images
+    assert all(a["src"].startswith("data:image/jpeg;base64,") for a in images)
+    assert "image is missing" not in page.text
+
+
+def test_without_pillow_the_page_says_so(run, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
+    monkeypatch.setitem(__import__("sys").modules, "PIL", None)
+    text = page_of(run).text
+    assert "Pictures are not shown: thumbnails need Pillow: pip install 'icecore[report]'" in text
+
+
+def test_the_mistakes_shown_are_the_worst(run):
+    result = blend_run(run)
+    (task,) = result.tasks
+    shown = report_module._task_view(task, 0)["mistakes"]
+    rows = task.data.rows("test")
+    table = task.table()
+    wrong = [r for r in rows if table[r].argmax() != task.data.y[r]]
+    worst = sorted(table[r, task.data.y[r]] for r in wrong)[:12]
+    assert [entry["true_probability"] for entry in shown] == pytest.approx(worst)
+    assert all(entry["true"] != entry["predicted"] for entry in shown)
+
+
+def test_the_confusion_matrix_counts_every_row(run):
+    (task,) = blend_run(run).tasks
+    view = report_module._task_view(task, 0)
+    counts = [[cell["count"] for cell in line["cells"]] for line in view["confusion"]["lines"]]
+    assert sum(map(sum, counts)) == 40
+    right = sum(counts[i][i] for i in range(4))
+    assert right / 40 == pytest.approx(task.tuned["test"]["accuracy"])
+    assert view["wrong"] == 40 - right
+
+
+def test_several_tasks_have_a_summary_with_links(tmp_path, builders):
+    page = page_of(builders.run(tmp_path / "run", tasks=("sleeve", "skirt")))
+    links = {a["href"] for tag, a in page.tags if tag == "a"}
+    targets = {a.get("id") for _, a in page.tags}
+    assert {"#task-0", "#task-1"} <= links
+    assert all(link[1:] in targets for link in links)
+    assert "Summary" in page.text

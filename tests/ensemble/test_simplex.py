@@ -1,0 +1,109 @@
+import hypothesis.extra.numpy as arrays
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from icecore.ensemble.simplex import (
+    certificate,
+    minimise_log_loss,
+    minimise_log_loss_geometric,
+)
+from scipy.optimize import minimize
+
+
+def slsqp(loss, models, upper=1.0):
+    found = minimize(
+        loss,
+        np.full(models, 1 / models),
+        method="SLSQP",
+        bounds=[(0, upper)] * models,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        options={"ftol": 1e-14, "maxiter": 1000},
+    )
+    return found.fun
+
+
+def true_class(probabilities, y):
+    return probabilities[:, np.arange(len(y)), y].T
+
+
+@pytest.mark.parametrize("models", [1, 2, 5, 12])
+@pytest.mark.parametrize(("l2", "upper"), [(0, 1), (0.3, 1), (0, 0.55), (0.05, 0.6)])
+def test_arithmetic_optimum_is_that_of_slsqp(builders, models, l2, upper):
+    probabilities, y = builders.probabilities(models, 150, 4, seed=models)
+    true = true_class(probabilities, y)
+    upper = max(upper, 1 / models)
+
+    def loss(w):
+        return -np.log(true @ w).mean() + l2 * ((w - 1 / models) ** 2).sum()
+
+    found = minimise_log_loss(true, l2, upper)
+    assert found.weights.sum() == pytest.approx(1, abs=1e-12)
+    assert found.weights.min() >= 0
+    assert found.weights.max() <= upper + 1e-12
+    assert 0 <= found.certificate <= 1e-8
+    assert loss(found.weights) <= slsqp(loss, models, upper) + 1e-8
+    assert found.loss == pytest.approx(-np.log(true @ found.weights).mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("l2", [0, 0.2])
+def test_geometric_optimum_is_that_of_slsqp(builders, l2):
+    probabilities, y = builders.probabilities(5, 150, 4)
+    logs = np.log(probabilities)
+
+    def loss(w):
+        mixed = np.tensordot(w, logs, axes=1)
+        own = mixed[np.arange(len(y)), y]
+        return (np.log(np.exp(mixed).sum(axis=1)) - own).mean() + l2 * ((w - 0.2) ** 2).sum()
+
+    found = minimise_log_loss_geometric(probabilities, y, l2)
+    assert found.certificate <= 1e-8
+    assert loss(found.weights) <= slsqp(loss, 5) + 1e-8
+
+
+def test_a_sample_of_many_rows_does_not_change_the_answer(builders):
+    probabilities, y = builders.probabilities(4, 9000, 3)
+    true = true_class(probabilities, y)
+    found = minimise_log_loss(true)
+    assert found.certificate <= 1e-8
+    assert certificate(true, found.weights) <= 1e-8
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    arrays.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 25), st.integers(1, 7)),
+        elements=st.one_of(st.just(0.0), st.just(1.0), st.floats(1e-12, 1)),
+    )
+)
+def test_every_answer_is_certified_and_no_vertex_or_centre_is_better(true):
+    found = minimise_log_loss(true)
+    clipped = np.maximum(true, 1e-15)
+    models = true.shape[1]
+    assert found.weights.min() >= 0
+    assert found.weights.sum() == pytest.approx(1)
+    assert found.certificate <= 1e-8
+    # The certificate can be checked with Q and the weights alone.
+    assert certificate(true, found.weights) <= 2e-8
+    for other in [*np.eye(models), np.full(models, 1 / models)]:
+        assert found.loss <= -np.log(clipped @ other).mean() + 1e-8
+
+
+def test_the_certificate_of_poor_weights_bounds_what_is_lost(builders):
+    probabilities, y = builders.probabilities(4, 100, 4)
+    true = true_class(probabilities, y)
+    best = minimise_log_loss(true).loss
+    for weights in np.random.default_rng(0).dirichlet(np.ones(4), 20):
+        lost = -np.log(true @ weights).mean() - best
+        assert certificate(true, weights) >= lost - 1e-12
+
+
+def test_identical_columns_and_impossible_rows_do_no_harm():
+    rng = np.random.default_rng(0)
+    true = np.repeat(rng.random((60, 3)), 3, axis=1)
+    true[:4] = 0
+    found = minimise_log_loss(true)
+    assert found.certificate <= 1e-8
+    alone = minimise_log_loss(true[:, ::3])
+    assert found.loss == pytest.approx(alone.loss, abs=1e-8)

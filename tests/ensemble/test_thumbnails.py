@@ -1,0 +1,54 @@
+import base64
+import io
+import os
+import struct
+
+import pytest
+from icecore.ensemble.thumbnails import EDGE, thumbnail
+
+image = pytest.importorskip("PIL.Image", reason="thumbnails need Pillow")
+
+
+def opened(uri):
+    return image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1])))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "P", "RGBA", "I;16"])
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif"])
+def test_all_kinds_of_pictures_become_small_rgb(tmp_path, mode, suffix):
+    path = tmp_path / f"x{suffix}"
+    try:
+        image.new(mode, (900, 450)).save(path)
+    except (OSError, KeyError):
+        pytest.skip(f"{suffix} does not hold {mode}")
+    uri, reason = thumbnail(str(path))
+    assert not reason
+    assert opened(uri).size == (EDGE, EDGE // 2)
+    assert opened(uri).mode == "RGB"
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    exif = image.Exif()
+    exif[0x0112] = 6
+    image.new("RGB", (400, 200)).save(tmp_path / "x.jpg", exif=exif)
+    assert opened(thumbnail(str(tmp_path / "x.jpg"))[0]).size == (EDGE // 2, EDGE)
+
+
+def test_what_is_no_picture_has_a_reason(tmp_path):
+    (tmp_path / "x.jpg").write_bytes(b"not a picture")
+    assert thumbnail(str(tmp_path / "x.jpg")) == ("", "image cannot be read (UnidentifiedImageError)")
+    assert thumbnail(str(tmp_path / "none.jpg")) == ("", "image is missing")
+    assert thumbnail("") == ("", "no image file is known")
+    assert thumbnail(str(tmp_path)) == ("", "not a file")
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert thumbnail(str(tmp_path / "pipe.jpg")) == ("", "not a file")
+
+
+def test_a_decompression_bomb_is_not_decoded(tmp_path):
+    # A BMP header that claims 60000 x 60000 pixels, and no pixels.
+    header = struct.pack("<IiiHHIIiiII", 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0)
+    data = b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + header
+    (tmp_path / "bomb.bmp").write_bytes(data)
+    uri, reason = thumbnail(str(tmp_path / "bomb.bmp"))
+    assert not uri
+    assert "too many pixels" in reason or "DecompressionBomb" in reason

@@ -94,7 +94,7 @@ def brier(y: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def ece(y: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error of the top class (Guo et al. 2017).
+    """Return the expected calibration error of the top class (Guo et al. 2017).
 
     Rows fall into `bins` equal intervals ``(a, b]`` of their largest probability; the
     answer is the mean over rows of |accuracy - mean confidence| of their interval.
@@ -287,7 +287,7 @@ class Metric:
         """Return the metric's value, turned so that more is better."""
         if self.uses_letters and letters is None:
             raise ProbabilityError(
-                f"the metric {self.name} needs FashionAI letters (y, m, n) and the labels have none",
+                f"the metric {self.name} needs FashionAI letters, but the labels have none",
                 "give a table with letters, or choose accuracy, map or log_loss",
             )
         value = self.function(letters if self.uses_letters else y, probabilities)

@@ -151,9 +151,7 @@ def find_weights(
     return Blender(metric, **options).fit(probabilities, y).weights_
 
 
-def combine(
-    probabilities: np.ndarray, weights: np.ndarray, mean: str = "arithmetic"
-) -> np.ndarray:
+def combine(probabilities: np.ndarray, weights: np.ndarray, mean: str = "arithmetic") -> np.ndarray:
     """Average the probabilities of several models.
 
     Parameters
@@ -238,9 +236,7 @@ def _model_notes(own: np.ndarray, model: str, ids) -> list[str]:
             f"its log-loss would be infinite: {named}; such values count as {EPSILON:g}"
         ]
     if np.all(own > 1 - 1e-9):
-        return [
-            f"{model} is perfect on the tuning rows: make sure that it was not trained on them"
-        ]
+        return [f"{model} is perfect on the tuning rows: make sure that it was not trained on them"]
     return []
 
 

@@ -120,8 +120,10 @@ def test_two_files_of_one_name():
 
 def test_tasks_are_joined_each_with_its_labels():
     tables = [make(), make(task="other"), make("two", task="other", seed=2)]
-    samples = [*labels().values(), *(dataclasses.replace(s, task="other", label="b")
-                                     for s in labels().values())]
+    samples = [
+        *labels().values(),
+        *(dataclasses.replace(s, task="other", label="b") for s in labels().values()),
+    ]
     first, second = join_tasks(tables, samples)
     assert (first.task, first.models) == ("label", ("one",))
     assert (second.task, second.models, second.y.tolist()) == ("other", ("one", "two"), [1] * 4)

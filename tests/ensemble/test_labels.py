@@ -38,7 +38,10 @@ def test_fashionai_tables(tmp_path, header):
 
 
 def test_tables_that_icecore_wrote(tmp_path):
-    samples = (Sample("a", "/x/a.jpg", "test", "label", ""), Sample("b", "/x/b.jpg", "", "label", "h"))
+    samples = (
+        Sample("a", "/x/a.jpg", "test", "label", ""),
+        Sample("b", "/x/b.jpg", "", "label", "h"),
+    )
     Manifest(samples).write(tmp_path / "samples.csv")
     assert read_labels(tmp_path / "samples.csv") == samples
 
@@ -48,9 +51,15 @@ def test_tables_that_icecore_wrote(tmp_path):
     [
         ("", "is empty"),
         ("name,colour,size\na,red,1\n", "has the columns name,colour,size"),
-        ("id,label\na,hat\nb\na,dress\n", "2 lines of .*line 3 has 1 fields.*line 4 repeats the id"),
+        (
+            "id,label\na,hat\nb\na,dress\n",
+            "2 lines of .*line 3 has 1 fields.*line 4 repeats the id",
+        ),
         ("id,label,split\na,hat,monday\n", "line 2 has the split 'monday'"),
-        ("i,task_labels,yn\ni,task_labels,yn\nj,task_labels,yy\n", "line 2 repeats.*line 3 has the"),
+        (
+            "i,task_labels,yn\ni,task_labels,yn\nj,task_labels,yy\n",
+            "line 2 repeats.*line 3 has the",
+        ),
     ],
 )
 def test_faults_are_named_together(tmp_path, text, words):

@@ -57,8 +57,10 @@ def test_top_k_agrees_with_scikit_learn_where_there_are_no_ties(builders):
 def test_mrr_agrees_with_the_ranking_of_the_gluon_sample(data):
     y, table = data
     table = np.round(table, 1)
-    ranks = [int(np.flatnonzero(np.argsort(row, kind="stable")[::-1] == t)[0]) + 1
-             for row, t in zip(table, y)]
+    ranks = [
+        int(np.flatnonzero(np.argsort(row, kind="stable")[::-1] == t)[0]) + 1
+        for row, t in zip(table, y)
+    ]
     assert metrics.mrr(y, table) == pytest.approx(np.mean(1 / np.array(ranks)), abs=1e-12)
 
 
@@ -104,8 +106,6 @@ def test_an_impossible_row_costs_a_finite_amount_and_is_named():
     assert metrics.log_loss(y, table) == pytest.approx((-math.log(1e-15) + math.log(2)) / 2)
 
 
-
-
 def by_hand(letters, table, ties):
     scores, top = table.max(axis=1), table.argmax(axis=1)
     found = [row[k] for row, k in zip(letters, top)]
@@ -144,8 +144,9 @@ def test_fashionai_with_nothing_but_m_is_undefined():
 
 @settings(max_examples=60, deadline=None)
 @given(
-    cells=arrays.arrays(np.int64, st.tuples(st.integers(1, 12), st.just(3)),
-                        elements=st.integers(0, 4)),
+    cells=arrays.arrays(
+        np.int64, st.tuples(st.integers(1, 12), st.just(3)), elements=st.integers(0, 4)
+    ),
     seed=st.integers(0, 99),
 )
 def test_fashionai_agrees_with_the_formula(cells, seed):
@@ -163,8 +164,9 @@ def test_fashionai_agrees_with_the_formula(cells, seed):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    cells=arrays.arrays(np.int64, st.tuples(st.integers(1, 30), st.just(3)),
-                        elements=st.integers(0, 3)),
+    cells=arrays.arrays(
+        np.int64, st.tuples(st.integers(1, 30), st.just(3)), elements=st.integers(0, 3)
+    ),
     seed=st.integers(0, 99),
 )
 def test_macro_map_agrees_with_scikit_learn_however_many_ties(cells, seed):

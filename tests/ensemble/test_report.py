@@ -55,8 +55,16 @@ def test_the_page_asks_for_nothing_outside(run):
 
 def test_it_says_what_there_is_to_say(run, builders):
     text = page_of(run).text
-    for words in [*builders.models, *builders.classes, "plain average", "tuned average",
-                  "ertificate", "worst mistakes", "What is taken for what", "seed of the training"]:
+    for words in [
+        *builders.models,
+        *builders.classes,
+        "plain average",
+        "tuned average",
+        "ertificate",
+        "worst mistakes",
+        "What is taken for what",
+        "seed of the training",
+    ]:
         assert words in text
     assert "RANDOM WEIGHTS" not in text
     assert "Unreadable" not in text

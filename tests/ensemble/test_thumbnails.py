@@ -36,7 +36,10 @@ def test_exif_orientation_is_applied(tmp_path):
 
 def test_what_is_no_picture_has_a_reason(tmp_path):
     (tmp_path / "x.jpg").write_bytes(b"not a picture")
-    assert thumbnail(str(tmp_path / "x.jpg")) == ("", "image cannot be read (UnidentifiedImageError)")
+    assert thumbnail(str(tmp_path / "x.jpg")) == (
+        "",
+        "image cannot be read (UnidentifiedImageError)",
+    )
     assert thumbnail(str(tmp_path / "none.jpg")) == ("", "image is missing")
     assert thumbnail("") == ("", "no image file is known")
     assert thumbnail(str(tmp_path)) == ("", "not a file")

@@ -78,7 +78,7 @@ def draw_picture(rng: np.random.Generator, view: str, outfit: Outfit) -> bytes:
         What the figure wears.
     """
     across, down = _FORMATS[rng.choice(len(_FORMATS), p=(0.15, 0.3, 0.2, 0.25, 0.1))]
-    short = int(rng.integers(200, 301))
+    short = int(rng.integers(200, 281))
     width = round(short * max(across / down, 1))
     height = round(short * max(down / across, 1))
     canvas = Canvas(
@@ -125,9 +125,8 @@ def _choose_figure(rng: np.random.Generator) -> _Figure:
     hair = None if mannequin else colour(rng.uniform(0.02, 0.12), 0.55, rng.uniform(0.08, 0.75))
     shoulder = rng.uniform(0.8, 0.95)
     arms = tuple(_choose_arm(rng, side * (shoulder - 0.06), side) for side in (-1, 1))
-    return _Figure(
-        skin, hair, shoulder, rng.uniform(0.5, 0.6), rng.uniform(0.7, 0.84), arms, rng.normal(0, 0.1)
-    )
+    waist, hip, step = rng.uniform(0.5, 0.6), rng.uniform(0.7, 0.84), rng.normal(0, 0.1)
+    return _Figure(skin, hair, shoulder, waist, hip, arms, step)
 
 
 def _choose_arm(rng: np.random.Generator, x: float, side: int) -> np.ndarray:
@@ -213,7 +212,8 @@ def _paint_top(
     if tucked:
         ease, end = 0.03, 3.0
     s = figure.shoulder
-    lower = [(s - 0.1, 2.2), (figure.waist + ease, 2.9), (figure.hip * (0.75 if tucked else 1) + ease * 0.6, end)]
+    below = figure.hip * (0.75 if tucked else 1) + ease * 0.6
+    lower = [(s - 0.1, 2.2), (figure.waist + ease, 2.9), (below, end)]
     holes: list = []
     if outfit.neckline == "Strapless":
         d = outfit.depth
@@ -316,6 +316,8 @@ def _cut(path: np.ndarray, share: float) -> np.ndarray:
 
 
 def _paint_head(canvas: Canvas, figure: _Figure, rng: np.random.Generator) -> None:
+    if not canvas.shows(ellipse(0, 0.5, 0.5, 0.6)):
+        return
     face = [(0.0, 0.02), (0.3, 0.15), (0.37, 0.5), (0.28, 0.88), (0.1, 1.06)]
     canvas.paint(spline(_mirrored(face), closed=True), figure.skin, relief=0.35, radius=0.15)
     if figure.hair is None:

@@ -18,7 +18,17 @@ import numpy as np
 
 from .errors import MissingDependencyError
 
-__all__ = ["Canvas", "Fabric", "background", "colour", "Colour", "develop", "ellipse", "limb", "spline"]
+__all__ = [
+    "Canvas",
+    "Colour",
+    "Fabric",
+    "background",
+    "colour",
+    "develop",
+    "ellipse",
+    "limb",
+    "spline",
+]
 
 Colour = np.ndarray
 
@@ -219,6 +229,10 @@ class Canvas:
             tint = Image.composite(over, tint, Image.fromarray(_bytes(share * 255)))
         self.image.paste(tint, box, mask)
 
+    def shows(self, polygon: np.ndarray) -> bool:
+        """Tell whether any of `polygon`'s bounding box is in the picture."""
+        return self._box(self._pixels(polygon), 0) is not None
+
     def _brightness(self, box, soft, blur: float, relief: float, folds) -> np.ndarray:
         """Light on a shape, coarse: (H, W, 1)."""
         light = np.ones([-(-(box[k + 2] - box[k]) // _COARSE) for k in (1, 0)], np.float32)
@@ -268,7 +282,7 @@ def _soft(mask, blur: float) -> np.ndarray:
     """Return the mask blurred, at a quarter of its size: blurring it whole would be slow."""
     _, _, ImageFilter = pillow()
     small = mask.reduce(_COARSE)
-    return np.asarray(small.filter(ImageFilter.GaussianBlur(blur / _COARSE)), np.float32) / 255
+    return np.asarray(small.filter(ImageFilter.BoxBlur(1.5 * blur / _COARSE)), np.float32) / 255
 
 
 def _lowered(soft: np.ndarray, blur: float) -> np.ndarray:

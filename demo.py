@@ -1,7 +1,69 @@
-"""The demo: a small data set drawn on the spot, for a first run, tests and benchmarks."""
+"""The demo: a small data set drawn on the spot, and all three jobs on it."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 from .demo_drawing import DemoData, draw
 
-__all__ = ["DemoData", "draw"]
+if TYPE_CHECKING:
+    from .ensemble import BlendResult
+    from .features import ExtractReport
+    from .heads import TrainResult
+
+__all__ = ["DEMO_BACKBONES", "DemoData", "DemoResult", "draw", "run_demo"]
+
+DEMO_BACKBONES = (
+    "gluon:efficientnet_lite0",
+    "gluon:efficientnet_lite1",
+    "gluon:efficientnet_lite2",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoResult:
+    """What each step of the demo returned."""
+
+    data: DemoData
+    extracted: ExtractReport
+    trained: TrainResult
+    blend: BlendResult
+
+
+def run_demo(
+    out: str | os.PathLike,
+    *,
+    images: int = 300,
+    seed: int = 0,
+    train_progress: Callable | None = None,
+    **callbacks,
+) -> DemoResult:
+    """Draw garments, extract, train, blend and report below the folder `out`.
+
+    Parameters
+    ----------
+    out : path-like
+        Gets ``data/``, ``cache/``, and what a run has: ``run.json``, ``report.html``, ...
+        The demo may be run again; what is there is used.
+    images, seed : int
+        Of the drawing; the seed is used for training, too.
+    train_progress : callable, optional
+        Of `icecore.heads.train`.
+    **callbacks
+        ``on_progress`` and ``on_digest`` of `icecore.features.extract`.
+    """
+    from . import jobs
+
+    out = Path(out)
+    data = draw(images, seed, out / "data")
+    extracted = jobs.extract(out / "data", out / "cache", DEMO_BACKBONES, **callbacks)
+    run = out / "run"
+    trained = jobs.train(
+        out / "cache", out / "data", run, seed=seed, overwrite=True, progress=train_progress
+    )
+    blend, _ = jobs.blend([run], report=out / "report.html")
+    return DemoResult(data, extracted, trained, blend)

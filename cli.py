@@ -1,0 +1,323 @@
+"""The command line: arguments in, one call into a job, its answer printed.
+
+Exit status: 0 all done; 1 an error, said in one line with what to do; 2 wrong
+usage; 3 done, but some images could not be read; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import click
+
+from . import __version__, console
+from .errors import IcecoreError
+
+__all__ = ["cli", "main"]
+
+EXIT_UNREADABLE = 3
+_INTERRUPTED = 130
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+
+
+def engine_options(command):
+    """Add the options that say how backbones run."""
+    options = [
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", "mxnet", "onnxruntime"]),
+            default="auto",
+            show_default=True,
+            help="What computes; auto takes ONNX Runtime where it is installed.",
+        ),
+        click.option(
+            "--device", default="cpu", show_default=True, help="cpu, or cuda:0[,cuda:1,...]."
+        ),
+        click.option(
+            "--batch-size", type=int, default=16, show_default=True, help="Images in a batch."
+        ),
+        click.option(
+            "--workers", type=int, help="Decoding threads [default: as many as processors]."
+        ),
+        click.option(
+            "--weights-dir",
+            type=click.Path(path_type=Path),
+            help="Folder to look for weights and ONNX files first.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="icecore")
+def cli() -> None:
+    """Frozen image features once, heads in seconds, blended with tuned weights.
+
+    \b
+    The three jobs:
+      icecore extract photos -o cache -b onnx:efficientnet_lite0.onnx
+      icecore train cache --data photos -o run
+      icecore blend run
+    """
+
+
+@cli.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--out", "cache", required=True, type=click.Path(path_type=Path),
+              help="Folder of the cache; made if it is not there.")  # fmt: skip
+@click.option("-b", "--backbone", "backbones", multiple=True, required=True, metavar="SPEC",
+              help="gluon:NAME[@RESOLUTION] or onnx:FILE; give it once for each backbone.")  # fmt: skip
+@click.option("--fit", type=click.Choice(["crop", "pad", "squash"]), default="crop",
+              show_default=True, help="How an image meets a square input.")  # fmt: skip
+@click.option("--precision", type=click.Choice(["float16", "float32"]), default="float16",
+              show_default=True, help="Of the stored features.")  # fmt: skip
+@click.option("--weights", default="pretrained", show_default=True, metavar="pretrained|random:SEED",
+              help="Random weights know nothing; they are for trials.")  # fmt: skip
+@click.option("--paranoid", is_flag=True, help="Digest every file again, even if unchanged.")
+@engine_options
+@as_json
+@quiet
+def extract(data, cache, backbones, as_json, quiet, **options) -> None:
+    """Turn the images of DATA into feature rows in a cache.
+
+    DATA is a folder of class folders (with train/, validation/ and test/ above them, if you
+    like), a CSV with path,label[,split], a FashionAI root or a Kaggle folder. Only what the
+    cache lacks is computed, so an interrupted run goes on where it was.
+
+    \b
+    Examples:
+      icecore extract photos -o cache -b onnx:models/efficientnet_lite0.onnx
+      icecore extract photos -o cache -b gluon:resnet152_v2 -b gluon:inceptionv3 \\
+          -b gluon:densenet201 --weights-dir ~/weights
+      icecore extract table.csv -o cache -b gluon:efficientnet_lite0 --fit pad
+    """
+    from . import jobs
+
+    with console.extract_bar(quiet or as_json) as callbacks:
+        report = jobs.extract(data, cache, backbones, **options, **callbacks)
+    if as_json:
+        fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
+        fields["failures"] = [dataclasses.asdict(failure) for failure in report.failures]
+        del fields["manifest"]
+        console.print_json(fields)
+    else:
+        _print_extracted(report, cache)
+    _finish(report.failures, quiet_list=as_json)
+
+
+@cli.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table as CSV.")
+@as_json
+def manifest(data, out, as_json) -> None:
+    """Show what icecore makes of DATA, as one table of samples.
+
+    \b
+    Examples:
+      icecore manifest photos
+      icecore manifest fashionai -o table.csv
+    """
+    from .manifest import read
+
+    table = read(data)
+    if out is not None:
+        table.write(out)
+    summary = table.summary()
+    if as_json:
+        console.print_json(summary)
+        return
+    columns = ("task", "split", "images", "labelled", "classes")
+    console.print_table(columns, [[row[name] for name in columns] for row in summary])
+    if out is not None:
+        click.echo(f"table: {out}")
+
+
+@cli.command()
+@click.argument("cache", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path),
+              help="Labels: what was extracted, or CACHE/manifests/NAME.csv.")  # fmt: skip
+@click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path),
+              help="Folder of the run.")  # fmt: skip
+@click.option("--features", multiple=True, metavar="SPEC[+SPEC...]",
+              help="Feature sets side by side; give it once for each combination.")  # fmt: skip
+@click.option("--head", "heads", multiple=True, metavar="mlp|logistic|lightgbm",
+              help="Head to fit on each of --features; may be repeated.")  # fmt: skip
+@click.option("--folds", type=int, default=5, show_default=True,
+              help="Out-of-fold predictions where there is no validation split.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
+@as_json
+@quiet
+def train(cache, data, run, as_json, quiet, **options) -> None:
+    """Fit heads on the features in CACHE.
+
+    Without --features and --head: an MLP on each feature set, an MLP and a logistic regression
+    on all of them side by side. Needs no deep-learning framework.
+
+    \b
+    Examples:
+      icecore train cache --data photos -o run
+      icecore train cache --data cache/manifests/photos.csv -o run --folds 10 --seed 1
+      icecore train cache --data photos -o run --head lightgbm \\
+          --features gluon:inceptionv3+gluon:densenet201
+    """
+    from . import jobs
+
+    options["features"] = list(options["features"]) or None
+    options["heads"] = list(options["heads"]) or None
+    with console.counting_bar("training", quiet or as_json) as update:
+        result = jobs.train(cache, data, run, progress=update, **options)
+    if as_json:
+        console.print_json(result.to_json())
+        return
+    click.echo(result.text())
+    click.echo(f"run: {run}\nnext: icecore blend {run}")
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
+              help="CSV of answers.")  # fmt: skip
+@click.option("--cache", type=click.Path(path_type=Path),
+              help="Keep the new features in this cache.")  # fmt: skip
+@engine_options
+@as_json
+@quiet
+def predict(run, images, out, as_json, quiet, **options) -> None:
+    """Predict IMAGES with the backbones, heads and weights of RUN.
+
+    \b
+    Examples:
+      icecore predict run new-photos -o answers.csv
+      icecore predict run photo.jpg -o answer.csv --weights-dir models
+    """
+    from . import jobs
+
+    with console.extract_bar(quiet or as_json) as callbacks:
+        report = jobs.predict(run, images, out, **options, **callbacks)
+    if report.random_weights:
+        console.random_weights_warning("these answers")
+    if as_json:
+        fields = dataclasses.asdict(report)
+        console.print_json(fields)
+    else:
+        how = "tuned weights" if report.blended else "the plain average (RUN is not blended)"
+        click.echo(f"{report.images} images, {how}: {out}")
+    _finish(report.failures, quiet_list=as_json)
+
+
+@cli.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path),
+              help="Write the JSON answer here, too.")  # fmt: skip
+@click.option("--labels", type=click.Path(path_type=Path),
+              help="Labels for probability files: a CSV with id,label, or DATA.")  # fmt: skip
+@click.option("--metric", default="log_loss", show_default=True,
+              help="What to tune for: log_loss, accuracy, map, ...")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of searches with chance.")
+@click.option("--align", is_flag=True, help="Use the rows and classes that all files have.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write the HTML report here.")
+@as_json
+def blend(sources, out, labels, as_json, **options) -> None:
+    """Tune the weights of an average of probabilities.
+
+    SOURCES is the folder of a run, or probability files (CSV with id,<class>,...; NPZ; HDF5)
+    from anywhere with their --labels.
+
+    \b
+    Examples:
+      icecore blend run
+      icecore blend run --metric map --json
+      icecore blend a.csv b.csv c.npz --labels labels.csv --report report.html
+    """
+    from . import jobs
+
+    result, report = jobs.blend(sources, labels, out=out, **options)
+    if as_json:
+        console.print_json(result.to_json())
+        return
+    click.echo(result.text())
+    if report is not None:
+        click.echo(f"report: {report}")
+
+
+@cli.command()
+@click.option("-o", "--out", default="demo-run", show_default=True,
+              type=click.Path(path_type=Path), help="Folder for everything the demo makes.")  # fmt: skip
+@click.option("--images", type=int, default=300, show_default=True, help="Images to draw.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing and training.")
+@as_json
+@quiet
+def demo(out, images, seed, as_json, quiet) -> None:
+    """Draw a small data set and run all three jobs on it.
+
+    \b
+    Examples:
+      icecore demo
+      icecore demo --out demo-run --images 600 --seed 1
+    """
+    from . import demo as demos
+
+    with console.extract_bar(quiet or as_json) as callbacks:
+        result = demos.run_demo(out, images=images, seed=seed, **callbacks)
+    if as_json:
+        console.print_json(result.blend.to_json())
+        return
+    click.echo(console.failures_text(result.extracted.failures))
+    click.echo()
+    click.echo(result.blend.text())
+    click.echo(f"\nreport: {out / 'report.html'}")
+
+
+def _print_extracted(report, cache: Path) -> None:
+    columns = ("feature set", "rows", "dim", "engine", "weights")
+    rows = [
+        [s["spec"], s["rows"], s["dim"], s["engine"], s["weights"]] for s in report.sets
+    ]
+    console.print_table(columns, rows)
+    rate = report.computed / report.seconds if report.seconds and report.computed else 0.0
+    click.echo(
+        f"{report.images} images, {report.unique} different; {report.computed} computed in "
+        f"{report.seconds:.1f} s ({rate:.1f} images/s; decoding {report.decoding_share:.0%}, "
+        f"computing {report.computing_share:.0%})"
+    )
+    click.echo(f"cache: {cache}")
+    if report.random_weights:
+        console.random_weights_warning("these features")
+
+
+def _finish(failures: list, quiet_list: bool) -> None:
+    if failures:
+        if not quiet_list:
+            click.echo(console.failures_text(failures), err=True)
+        sys.exit(EXIT_UNREADABLE)
+
+
+def main() -> None:
+    """Run the command line; turn icecore's errors into one line and a status."""
+    from .cli_cache import cache
+
+    cli.add_command(cache)
+    try:
+        cli(standalone_mode=False)
+    except IcecoreError as error:
+        click.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            click.echo(f"  {error.hint}", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted; what was finished is kept, the same command goes on", err=True)
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        sys.exit(0)

@@ -1,0 +1,120 @@
+"""What the command line shows: progress, tables and one-line errors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+__all__ = [
+    "counting_bar",
+    "extract_bar",
+    "failures_text",
+    "print_json",
+    "print_table",
+    "random_weights_warning",
+]
+
+_errors = Console(stderr=True, highlight=False)
+
+
+def print_json(content: object) -> None:
+    """Print `content` as JSON on standard output."""
+    click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+    """Print a table on standard output; columns of numbers are set to the right."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(value) for value in row))
+    # As wide as the content when it goes into a file or a pipe.
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=200)
+    console.print(table)
+
+
+def failures_text(failures: Sequence) -> str:
+    """List unreadable images with their reasons."""
+    lines = [f"{len(failures)} images could not be used:"]
+    return "\n".join([*lines, *(f"  {failure.id}: {failure.reason}" for failure in failures)])
+
+
+def random_weights_warning(what: str) -> None:
+    """Say loudly that results mean nothing."""
+    _errors.print(
+        f"warning: {what} come from RANDOM weights: the network knows nothing", style="bold red"
+    )
+
+
+@contextlib.contextmanager
+def extract_bar(quiet: bool = False) -> Iterator[dict]:
+    """Show the progress of `extract`; yields its callbacks ``on_digest`` and ``on_progress``."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=_errors, disable=quiet, transient=True) as bar:
+        digesting = bar.add_task("reading files", total=None, visible=False, note="")
+        extracting = bar.add_task("extracting", total=None, visible=False, note="")
+
+        def on_digest(done: int, total: int) -> None:
+            bar.update(digesting, completed=done, total=total, visible=done < total)
+
+        def on_progress(now) -> None:
+            note = (
+                f"{now.images_per_second:.1f} images/s, {_duration(now.seconds_left)} left, "
+                f"decoding {now.decoding_share:.0%}, computing {now.computing_share:.0%}"
+            )
+            if now.failed:
+                note += f", {now.failed} unreadable"
+            bar.update(
+                extracting, completed=now.done, total=now.total, visible=True, note=note
+            )
+
+        yield {"on_digest": on_digest, "on_progress": on_progress}
+
+
+@contextlib.contextmanager
+def counting_bar(description: str, quiet: bool = False) -> Iterator:
+    """Show how many of something are done; yields a callback ``(done, total, note)``."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=_errors, disable=quiet, transient=True) as bar:
+        task = bar.add_task(description, total=None, note="")
+
+        def update(done: int, total: int, note: str = "") -> None:
+            bar.update(task, completed=done, total=total, note=note)
+
+        yield update
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return str(value)

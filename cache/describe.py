@@ -36,7 +36,7 @@ def list_sets(cache: FeatureCache) -> dict:
 def _summary(one: FeatureSet) -> dict:
     rows = len(one)
     sizes = [shard.size for shard in one.rows.shards.values()]
-    weights = str(one.record["backbone"].get("weights_source", ""))
+    weights = str(one.record["backbone"].get("weights", ""))
     return {
         "spec": one.spec,
         "fingerprint": one.fingerprint,
@@ -48,7 +48,7 @@ def _summary(one: FeatureSet) -> dict:
         "bytes": sum(sizes),
         "damaged": len(one.rows.damaged),
         "random_weights": bool(
-            one.record["backbone"].get("random_weights") or weights.startswith("random")
+            weights.startswith("random")
         ),
         "folder": one.folder.name,
     }

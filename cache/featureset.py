@@ -12,10 +12,11 @@ import numpy as np
 from ..errors import CacheError
 from ..files import publish_json
 from .disk import remove_leftovers
+from .encoding import encode, stored_dtype
 from .index import write_index
 from .record import check_record, fingerprint, folder_name, spec_of
 from .rows import Rows
-from .shard import FORMAT, as_keys, damaged, encode, publish_shard, read_attributes, stored_dtype
+from .shard import FORMAT, as_keys, damaged, publish_shard, read_attributes
 
 __all__ = ["RECORD_NAME", "FeatureSet", "create_set", "load_set"]
 

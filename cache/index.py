@@ -14,8 +14,10 @@ import h5py
 import numpy as np
 
 from .disk import publish_pieces
+from .encoding import stored_dtype
+from .image import SparseFile, new_hdf5
 from .record import fingerprint
-from .shard import FORMAT, Shard, ascii_json, open_hdf5, stored_dtype
+from .shard import FORMAT, Shard, ascii_json, open_hdf5
 
 __all__ = ["INDEX_NAME", "Index", "read_index", "write_index"]
 
@@ -60,9 +62,8 @@ def write_index(folder: Path, record: Mapping, dim: int, shards: Sequence[Shard]
         In the order in which their rows shall be seen.
     """
     tables = _tables(shards)
-    with h5py.File(
-        "index", "w", driver="core", backing_store=False, libver=("v110", "v110")
-    ) as file:
+    sparse = SparseFile()
+    with new_hdf5(sparse) as file:
         file.attrs["what"] = np.bytes_(_WHAT)
         file.attrs["format"] = FORMAT
         file.attrs["fingerprint"] = np.bytes_(fingerprint(record))
@@ -72,9 +73,7 @@ def write_index(folder: Path, record: Mapping, dim: int, shards: Sequence[Shard]
         for name, table in tables.items():
             file.create_dataset(name, data=table)
         _create_view(file, stored_dtype(record["precision"]), dim, shards)
-        file.flush()
-        image = file.id.get_file_image()
-    publish_pieces(folder / INDEX_NAME, [image])
+    publish_pieces(folder / INDEX_NAME, [sparse.part(0, sparse.size)])
 
 
 def _tables(shards: Sequence[Shard]) -> dict[str, np.ndarray]:

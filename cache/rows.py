@@ -14,13 +14,15 @@ import numpy as np
 
 from ..errors import DamagedCacheError, MissingRowsError, enumerate_some
 from .checksum import row_checksums
+from .encoding import decode_into, stored_dtype
 from .index import read_index
 from .record import fingerprint
-from .shard import Shard, damaged, decode, read_shard, stored_dtype
+from .shard import Shard, damaged, read_shard
 
 __all__ = ["Rows"]
 
-_BLOCK_BYTES = 1 << 20
+# Rows are read in parts of this size into a buffer that each thread keeps.
+_PART_BYTES = 4 << 20
 # Below this many bytes starting threads costs more than they save.
 _THREADED_BYTES = 8 << 20
 _OPEN_FILES = 128
@@ -45,6 +47,7 @@ class Rows:
         self._table: tuple[np.ndarray, ...] | None = None
         self._known: set[str] | None = None
         self._files = _Files(folder / "shards")
+        self._scratch = threading.local()
 
     def refresh(self) -> None:
         """Look at the folder again; new shards are read, vanished ones forgotten."""
@@ -156,26 +159,44 @@ class Rows:
         shards = list(self.shards.values())
         # Files are read from front to back, whatever the order of the answer.
         order = np.lexsort((row_of[at], shard_of[at]))
-        step = max(1, _BLOCK_BYTES // max(1, self._row_bytes))
-        parts = [order[start : start + step] for start in range(0, len(order), step)]
+        step = max(1, _PART_BYTES // max(1, self._row_bytes))
 
-        def read(part: np.ndarray) -> None:
-            here = at[part]
-            stored = self._read(shards, shard_of[here], row_of[here])
-            wanted = checksums[here]
-            wrong = np.flatnonzero(row_checksums(stored, keys[part]) != wanted)
+        def read(start: int) -> None:
+            where = order[start : start + step]
+            here = at[where]
+            target, places = _contiguous(out, where)
+            stored = self._buffer(len(where))
+            self._read(shards, shard_of[here], row_of[here], stored, places)
+            expected, names = checksums[here], keys[where]
+            if places is not None:
+                back = np.argsort(places)
+                expected, names, here = expected[back], names[back], here[back]
+            wrong = np.flatnonzero(row_checksums(stored, names) != expected)
             if len(wrong):
-                raise self._row_error(shards, shard_of[here[wrong]], keys[part][wrong])
-            # The cast goes through the cache-sized block; rows then move as they are.
-            _place(out, part, decode(stored, self.record["precision"]))
+                raise self._row_error(shards, shard_of[here[wrong]], names[wrong])
+            if target is not None:
+                decode_into(stored, self.record["precision"], target)
+            else:
+                rows = np.empty(stored.shape, np.float32)
+                decode_into(stored, self.record["precision"], rows)
+                out[where] = rows
 
+        starts = range(0, len(order), step)
         if len(order) * self._row_bytes < _THREADED_BYTES:
-            for part in parts:
-                read(part)
+            for start in starts:
+                read(start)
         else:
             with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-                for _ in pool.map(read, parts):
+                for _ in pool.map(read, starts):
                     pass
+
+    def _buffer(self, rows: int) -> np.ndarray:
+        """Return this thread's buffer for stored rows, (rows, dim)."""
+        buffer = getattr(self._scratch, "buffer", None)
+        if buffer is None or len(buffer) < rows:
+            shape = (rows, self.dim)
+            buffer = self._scratch.buffer = np.empty(shape, stored_dtype(self.record["precision"]))
+        return buffer[:rows]
 
     def holds(self, keys: np.ndarray) -> bool:
         """Tell whether all of `keys` were there at the last refresh."""
@@ -213,14 +234,20 @@ class Rows:
     def _row_bytes(self) -> int:
         return self.dim * stored_dtype(self.record["precision"]).itemsize
 
-    def _read(self, shards: list[Shard], shard_of: np.ndarray, row_of: np.ndarray) -> np.ndarray:
-        """Read rows, sorted by shard and row, as they are stored."""
-        stored = np.empty((len(row_of), self.dim), stored_dtype(self.record["precision"]))
-        for start, end in _runs(shard_of, row_of):
+    def _read(
+        self, shards: list[Shard], shard_of: np.ndarray, row_of: np.ndarray,
+        stored: np.ndarray, places: np.ndarray | None,
+    ) -> None:  # fmt: skip
+        """Read rows, sorted by shard and row, into `stored`, or into its rows `places`."""
+        size = self._row_bytes
+        edges = [0, *(np.flatnonzero(np.diff(shard_of)) + 1).tolist(), len(shard_of)]
+        for start, end in zip(edges[:-1], edges[1:], strict=True):
             shard = shards[shard_of[start]]
-            first = shard.offset + int(row_of[start]) * self._row_bytes
-            self._files.read(shard, first, stored[start:end])
-        return stored
+            with self._files.descriptor(shard) as file:
+                for first, last in _runs(row_of[start:end], places, start):
+                    position = shard.offset + int(row_of[first]) * size
+                    to = first if places is None else int(places[first])
+                    self._files.read(file, shard, position, stored[to : to + last - first])
 
     def _row_error(self, shards: list, shard_of: np.ndarray, keys: np.ndarray) -> DamagedCacheError:
         path = self.folder / "shards" / shards[shard_of[0]].name
@@ -242,7 +269,8 @@ class _Files:
         self._pid = os.getpid()
 
     @contextlib.contextmanager
-    def _descriptor(self, shard: Shard) -> Iterator[int]:
+    def descriptor(self, shard: Shard) -> Iterator[int]:
+        """Lend an open file; positioned reads share no state, so forks do no harm."""
         if os.getpid() != self._pid:
             # Forked: a thread that held the lock does not exist here.
             self._lock, self._pid = threading.Lock(), os.getpid()
@@ -262,15 +290,14 @@ class _Files:
             for old in surplus:
                 os.close(old)
 
-    def read(self, shard: Shard, position: int, into: np.ndarray) -> None:
-        """Fill `into` from the file, with positioned reads that share no state."""
+    def read(self, descriptor: int, shard: Shard, position: int, into: np.ndarray) -> None:
+        """Fill `into` from the file."""
         view = memoryview(into).cast("B")
-        with self._descriptor(shard) as descriptor:
-            while len(view):
-                count = os.preadv(descriptor, [view], position)
-                if count == 0:
-                    raise damaged(self._folder / shard.name, "it is cut short")
-                view, position = view[count:], position + count
+        while len(view):
+            count = os.preadv(descriptor, [view], position)
+            if count == 0:
+                raise damaged(self._folder / shard.name, "it is cut short")
+            view, position = view[count:], position + count
 
     def close(self) -> None:
         with self._lock:
@@ -304,20 +331,31 @@ def _lookup(
     return keys[order], shard_of[order], row_of[order], checksums[order]
 
 
-def _runs(shard_of: np.ndarray, row_of: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield the ranges in which rows follow each other in one file."""
-    if not len(row_of):
-        return
-    jumps = (np.diff(row_of) != 1) | (np.diff(shard_of) != 0)
+def _runs(
+    row_of: np.ndarray, places: np.ndarray | None, start: int
+) -> Iterator[tuple[int, int]]:
+    """Yield the ranges, counted from `start`, in which rows follow each other in the file."""
+    jumps = np.diff(row_of) != 1
+    if places is not None:
+        jumps |= np.diff(places[start : start + len(row_of)]) != 1
     edges = [0, *(np.flatnonzero(jumps) + 1).tolist(), len(row_of)]
-    yield from zip(edges[:-1], edges[1:], strict=True)
+    for first, last in zip(edges[:-1], edges[1:], strict=True):
+        yield start + first, start + last
 
 
-def _place(out: np.ndarray, where: np.ndarray, rows: np.ndarray) -> None:
-    if len(where) and where[-1] - where[0] == len(where) - 1 and (np.diff(where) == 1).all():
-        out[where[0] : where[0] + len(where)] = rows
-    else:
-        out[where] = rows
+def _contiguous(
+    out: np.ndarray, where: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the range of `out` that `where` fills, if it fills one, and the order inside.
+
+    The order is None where the rows come as they shall lie.
+    """
+    low = int(where.min())
+    if int(where.max()) - low != len(where) - 1:
+        return None, None
+    target = out[low : low + len(where)]
+    places = where - low
+    return target, None if (np.diff(places) == 1).all() else places
 
 
 def _texts(keys: np.ndarray) -> list[str]:

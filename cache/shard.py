@@ -19,16 +19,15 @@ import numpy as np
 from ..errors import CacheError, DamagedCacheError
 from .checksum import row_checksums
 from .disk import publish_pieces
+from .image import SparseFile, new_hdf5, reserve
 from .record import fingerprint
 
-__all__ = ["FORMAT", "Shard", "decode", "encode", "open_hdf5", "publish_shard", "read_shard"]
+__all__ = ["FORMAT", "Shard", "as_keys", "ascii_json", "damaged", "open_hdf5"]
+__all__ += ["publish_shard", "read_attributes", "read_shard"]
 
 FORMAT = 1
 _WHAT = "icecore feature shard"
 _NAME_DIGITS = 24
-# The first row starts on a page, which keeps every row of usual sizes on whole words.
-_ALIGNMENT = 4096
-_STORED = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,61 +53,6 @@ class Shard:
     checksums: np.ndarray
 
 
-def stored_dtype(precision: str) -> np.dtype:
-    """Return the type of the numbers on the disk."""
-    return _STORED[precision]
-
-
-def encode(rows: np.ndarray, precision: str) -> np.ndarray:
-    """Turn feature rows into the form they are stored in.
-
-    Rows of the stored type pass through unchanged (bfloat16: as uint16).
-
-    Raises
-    ------
-    CacheError
-        A number is not finite, or does not fit into the precision.
-    """
-    rows = np.asarray(rows)
-    target = _STORED[precision]
-    if precision == "bfloat16" and rows.dtype == np.uint16:
-        return np.ascontiguousarray(rows, target)
-    with np.errstate(over="ignore", invalid="ignore"):
-        if precision == "bfloat16":
-            _refuse_infinite(rows, rows, precision)
-            bits = np.ascontiguousarray(rows, "<f4").view("<u4")
-            # Round to nearest, ties to even, as every bfloat16 hardware does.
-            return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(target)
-        stored = np.ascontiguousarray(rows, target)
-    _refuse_infinite(rows, stored, precision)
-    return stored
-
-
-def _refuse_infinite(rows: np.ndarray, stored: np.ndarray, precision: str) -> None:
-    if stored.dtype == np.float16:
-        # All exponent bits set: infinite or not a number. Far quicker than isfinite here.
-        good = (stored.view(np.uint16) & 0x7C00) != 0x7C00
-    else:
-        good = np.isfinite(stored)
-    if good.all():
-        return
-    bad = np.flatnonzero(~good.reshape(len(rows), -1).all(axis=1))
-    value = rows[bad[0]][~good[bad[0]]][0]
-    raise CacheError(
-        f"{len(bad)} of {len(rows)} feature rows hold numbers that {precision} cannot "
-        f"(row {bad[0]}: {value})",
-        'finite numbers above 65504 need precision "float32" or "bfloat16"; '
-        "infinite ones come from the network",
-    )
-
-
-def decode(stored: np.ndarray, precision: str) -> np.ndarray:
-    """Turn stored rows into float32."""
-    if precision == "bfloat16":
-        return (stored.astype(np.uint32) << 16).view(np.float32)
-    return stored.astype(np.float32, copy=False)
-
-
 def publish_shard(
     folder: Path, record: Mapping, keys: np.ndarray, stored: np.ndarray, provenance: Mapping
 ) -> Shard:
@@ -132,22 +76,8 @@ def publish_shard(
         No room; nothing is left behind.
     """
     checksums = row_checksums(stored, keys)
-    image, offset = _image(record, keys, checksums, stored, provenance)
-    head, tail = image[:offset], image[offset + stored.nbytes :]
-    name = _name(head, tail)
-    publish_pieces(folder / name, [head, stored, tail])
-    return Shard(name, len(image), offset, keys, checksums)
-
-
-def _image(
-    record: Mapping, keys: np.ndarray, checksums: np.ndarray, stored: np.ndarray, provenance: Mapping
-) -> tuple[memoryview, int]:
-    """Make the HDF5 file in memory, with room for the rows; return it and where they go."""
-    with h5py.File(
-        "shard", "w", driver="core", backing_store=False, libver=("v108", "v110"),
-        block_size=stored.nbytes + (1 << 18),
-        alignment_threshold=_ALIGNMENT, alignment_interval=_ALIGNMENT,
-    ) as file:  # fmt: skip
+    sparse = SparseFile()
+    with new_hdf5(sparse) as file:
         file.attrs["what"] = np.bytes_(_WHAT)
         file.attrs["format"] = FORMAT
         file.attrs["fingerprint"] = np.bytes_(fingerprint(record))
@@ -156,15 +86,12 @@ def _image(
         file.attrs["provenance"] = np.bytes_(ascii_json(provenance))
         file.create_dataset("keys", data=keys)
         file.create_dataset("checksums", data=checksums, dtype="<u8")
-        # Space for the rows is set aside but not filled: they are written from where they are.
-        wish = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        wish.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-        wish.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-        space = h5py.h5s.create_simple(stored.shape)
-        kind = h5py.h5t.py_create(stored.dtype, logical=True)
-        rows = h5py.h5d.create(file.id, b"features", kind, space, wish)
-        file.flush()
-        return memoryview(file.id.get_file_image()), rows.get_offset()
+        offset = reserve(file, "features", stored.shape, stored.dtype)
+    head = sparse.part(0, offset)
+    tail = sparse.part(offset + stored.nbytes, sparse.size)
+    name = _name(head, tail)
+    publish_pieces(folder / name, [head, stored, tail])
+    return Shard(name, sparse.size, offset, keys, checksums)
 
 
 def ascii_json(content: Mapping) -> str:

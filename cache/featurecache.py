@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import CacheError, FingerprintError, MissingFileError, enumerate_some
 from ..files import publish_json
+from .claims import lock
 from .disk import flush_folder
 from .featureset import RECORD_NAME, FeatureSet, clear_leftovers, create_set, load_set
 from .record import SIDE_BY_SIDE, check_record, differences, fingerprint, matches, spec_of
 from .shard import FORMAT, damaged
+from .share import share
 
 __all__ = ["FAILURES_NAME", "MARKER_NAME", "FeatureCache"]
 
 MARKER_NAME = "icecore-cache.json"
 FAILURES_NAME = "failures.json"
+CLAIMS_NAME = "claims"
 
 
 class FeatureCache:
@@ -208,6 +211,17 @@ class FeatureCache:
                 "extract into another cache folder, or use what these were made with",
             )
 
+    def share(
+        self, sets: Sequence[FeatureSet], keys: Sequence[str], most: int = 512
+    ) -> Iterator[list[str]]:
+        """Yield batches of keys to compute, shared out among all processes at work here.
+
+        Each batch holds keys that lack a row in one of `sets` and that no other process
+        is computing; append the rows of a batch before asking for the next. The claims
+        of a process that dies are taken over.
+        """
+        yield from share(self.path / CLAIMS_NAME, sets, keys, most)
+
     def failures(self) -> list[dict]:
         """Return the images that could not be read: id, path, digest, reason."""
         path = self.path / FAILURES_NAME
@@ -220,17 +234,20 @@ class FeatureCache:
 
     def record_failures(self, failures: Iterable[Mapping]) -> None:
         """Add images that could not be read; one with the same id is replaced."""
-        merged = {one["id"]: one for one in self.failures()}
-        merged.update({one["id"]: dict(one) for one in failures})
-        self._publish_failures(merged)
+        new = {one["id"]: dict(one) for one in failures}
+        if new:
+            with lock(self.path / CLAIMS_NAME, "failures"):
+                self._publish_failures({one["id"]: one for one in self.failures()} | new)
 
     def clear_failures(self, ids: Iterable[str]) -> None:
         """Forget the failures of images that succeeded since."""
-        before = {one["id"]: one for one in self.failures()}
         gone = set(ids)
-        after = {id_: one for id_, one in before.items() if id_ not in gone}
-        if len(after) != len(before):
-            self._publish_failures(after)
+        if not any(one["id"] in gone for one in self.failures()):
+            return
+        with lock(self.path / CLAIMS_NAME, "failures"):
+            self._publish_failures(
+                {one["id"]: one for one in self.failures() if one["id"] not in gone}
+            )
 
     def _publish_failures(self, by_id: Mapping[str, Mapping]) -> None:
         content = [by_id[id_] for id_ in sorted(by_id)]

@@ -1,0 +1,236 @@
+"""Who computes what, when several processes extract into one cache.
+
+A claim is a file created exclusively (O_EXCL, which NFS honours too), so no HDF5 or POSIX
+lock is needed. Each process has one heartbeat file that its claims refer to. A claim counts
+for nothing once its process is known to be dead, or once its heartbeat has not moved for
+`expiry_s` of the observer's own clock; then another process takes it over. Losing a claim
+never harms the cache: at worst some rows are computed twice, and the second are dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+__all__ = ["Claims", "lock"]
+
+HEARTBEAT_S = 5.0
+EXPIRY_S = 60.0
+_ENDING = ".claim"
+
+
+class Claims:
+    """The claims of this process in one folder; a context manager that gives them back.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        ``claims/`` of the cache.
+    heartbeat_s, expiry_s : float
+        Seconds between heartbeats, and without one until others take over.
+    """
+
+    def __init__(
+        self, folder: Path, heartbeat_s: float = HEARTBEAT_S, expiry_s: float = EXPIRY_S
+    ) -> None:
+        self._folder, self._expiry_s = Path(folder), expiry_s
+        self._token = secrets.token_hex(8)
+        self._pid = os.getpid()
+        self._held: set[str] = set()
+        self._seen: dict[str, tuple[bytes, float]] = {}
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # The heartbeat is there before any claim, so a claim without one is a dead one.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        self._beat_file = os.open(self._beat_path(self._token), flags, 0o666)
+        self._beat(0)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._keep_beating, args=(heartbeat_s,), daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Claims:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def acquire(self, names: Iterable[str]) -> bool:
+        """Claim all of `names`, or none of them.
+
+        Names in one order everywhere: two processes cannot then wait for each other.
+        """
+        got: list[str] = []
+        for name in names:
+            if name in self._held:
+                continue
+            if not self._claim(name):
+                self.release(got)
+                return False
+            got.append(name)
+        return True
+
+    def release(self, names: Iterable[str]) -> None:
+        """Give claims back; those taken over by others meanwhile are left to them."""
+        for name in list(names):
+            self._held.discard(name)
+            if self._owner(name).get("token") == self._token:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(self._path(name))
+
+    def close(self) -> None:
+        """Give everything back and stop the heartbeat."""
+        if os.getpid() != self._pid or self._stop.is_set():
+            return
+        self._stop.set()
+        self._thread.join()
+        self.release(self._held)
+        os.close(self._beat_file)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._beat_path(self._token))
+
+    def _claim(self, name: str) -> bool:
+        content = json.dumps({"token": self._token, **_whereabouts()}).encode()
+        for _ in range(2):
+            try:
+                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+                descriptor = os.open(self._path(name), flags, 0o666)
+            except FileExistsError:
+                if self._take_away(name):
+                    continue
+                return False
+            try:
+                os.write(descriptor, content)
+            except OSError:
+                os.unlink(self._path(name))
+                raise
+            finally:
+                os.close(descriptor)
+            self._held.add(name)
+            return True
+        return False
+
+    def _take_away(self, name: str) -> bool:
+        """Remove the claim of a process that is gone; tell whether there is none now."""
+        owner = self._owner(name)
+        if not self._is_dead(name, owner):
+            return False
+        # Renaming first makes one taker the winner. If a new claim was made between the
+        # judgement and the renaming, it goes back.
+        aside = self._folder / f".stale-{secrets.token_hex(8)}"
+        try:
+            os.rename(self._path(name), aside)
+        except FileNotFoundError:
+            return True
+        if _read_json(aside).get("token") != owner.get("token"):
+            with contextlib.suppress(OSError):
+                os.link(aside, self._path(name))
+            os.unlink(aside)
+            return False
+        os.unlink(aside)
+        with contextlib.suppress(OSError):
+            os.unlink(self._beat_path(owner.get("token", "")))
+        return True
+
+    def _is_dead(self, name: str, owner: dict) -> bool:
+        here = _whereabouts()
+        if owner and owner.get("host") == here["host"]:
+            return _start_of(owner.get("pid", 0)) != owner.get("start")
+        # Elsewhere (or a claim still being written): watch its heartbeat with our clock.
+        beat = b"" if not owner else _read(self._beat_path(owner.get("token", "")))
+        before, since = self._seen.get(name, (None, 0.0))
+        now = time.monotonic()
+        if before != (sign := json.dumps(owner).encode() + beat):
+            self._seen[name] = (sign, now)
+            return False
+        return now - since > self._expiry_s
+
+    def _owner(self, name: str) -> dict:
+        return _read_json(self._path(name))
+
+    def _path(self, name: str) -> Path:
+        return self._folder / (name + _ENDING)
+
+    def _beat_path(self, token: str) -> Path:
+        return self._folder / f"beat-{token}"
+
+    def _beat(self, number: int) -> None:
+        with contextlib.suppress(OSError):
+            os.pwrite(self._beat_file, b"%020d" % number, 0)
+            os.fsync(self._beat_file)
+
+    def _keep_beating(self, pause: float) -> None:
+        number = 0
+        while not self._stop.wait(pause):
+            number += 1
+            self._beat(number)
+
+
+@contextlib.contextmanager
+def lock(folder: Path, name: str, patience_s: float = 600.0) -> Iterator[None]:
+    """Hold one claim, waiting for it if need be.
+
+    Raises
+    ------
+    TimeoutError
+        Another live process kept it for `patience_s`.
+    """
+    with Claims(folder) as claims:
+        end = time.monotonic() + patience_s
+        while not claims.acquire([name]):
+            if time.monotonic() > end:
+                raise TimeoutError(f"another process has held {folder / name} for too long")
+            time.sleep(0.02)
+        yield
+
+
+def _whereabouts() -> dict:
+    pid = os.getpid()
+    return {"host": _host(), "pid": pid, "start": _start_of(pid)}
+
+
+def _host() -> str:
+    # Process numbers mean something only within one boot and one container.
+    boot = _read(Path("/proc/sys/kernel/random/boot_id")).decode().strip()
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return f"{socket.gethostname()} {boot} {space}".strip()
+
+
+def _start_of(pid: int) -> str | None:
+    """Return when a process of this machine began; None if there is none."""
+    stat = _read(Path(f"/proc/{pid}/stat"))
+    if stat:
+        # The second field, a name in parentheses, may hold spaces itself.
+        fields = stat.rpartition(b")")[2].split()
+        # A zombie is as dead as one gone.
+        return None if fields[0] in (b"Z", b"X") else fields[19].decode()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except (OSError, OverflowError, TypeError):
+        return "unknown"
+    return "unknown"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(_read(path))
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

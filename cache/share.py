@@ -1,0 +1,77 @@
+"""Share the missing rows out among all processes that extract into one cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from .claims import EXPIRY_S, HEARTBEAT_S, Claims
+from .featureset import FeatureSet
+
+__all__ = ["share"]
+
+# Rows are claimed by the first digits of their keys: 256 lots.
+_LOT_DIGITS = 2
+_POLL_S = 0.2
+
+
+def share(
+    folder: Path,
+    sets: Sequence[FeatureSet],
+    keys: Sequence[str],
+    most: int = 512,
+    heartbeat_s: float = HEARTBEAT_S,
+    expiry_s: float = EXPIRY_S,
+) -> Iterator[list[str]]:
+    """Yield lists of keys that lack a row in one of `sets` and that nobody else computes.
+
+    The caller appends the rows before it asks for the next list: asking gives the claim
+    back. A key is yielded once, whether or not a row comes of it. The iteration ends
+    when no other process is at work on any of the keys.
+    """
+    yielded: set[str] = set()
+    with Claims(folder, heartbeat_s, expiry_s) as claims:
+        while True:
+            lots = _lots(sets, keys, yielded)
+            if not lots:
+                return
+            got = _claim_some(claims, sets, lots, most)
+            if not got:
+                time.sleep(_POLL_S)
+                continue
+            # Somebody may have finished these between our looking and our claiming.
+            open_still = _lots(sets, [key for lot in got for key in lots[lot]], yielded)
+            batch = [key for lot in open_still.values() for key in lot]
+            yielded.update(batch)
+            try:
+                if batch:
+                    yield batch
+            finally:
+                claims.release(name for lot in got for name in _names(sets, lot))
+
+
+def _lots(sets: Sequence[FeatureSet], keys: Sequence[str], done: set[str]) -> dict[str, list]:
+    wanted = [key for key in keys if key not in done]
+    missing = set().union(*(one.missing(wanted) for one in sets))
+    lots: dict[str, list[str]] = {}
+    for key in dict.fromkeys(wanted):
+        if key in missing:
+            lots.setdefault(key[:_LOT_DIGITS], []).append(key)
+    return lots
+
+
+def _claim_some(claims: Claims, sets: Sequence[FeatureSet], lots: dict, most: int) -> list[str]:
+    got: list[str] = []
+    count = 0
+    for lot in lots:
+        if got and count + len(lots[lot]) > most:
+            break
+        if claims.acquire(_names(sets, lot)):
+            got.append(lot)
+            count += len(lots[lot])
+    return got
+
+
+def _names(sets: Sequence[FeatureSet], lot: str) -> list[str]:
+    return sorted(f"{one.fingerprint[:12]}-{lot}" for one in sets)

@@ -222,7 +222,8 @@ def _paint_top(
         trim = spline([(0.1 - s, d - 0.05), (-0.3, d), (0, d + dip), (0.3, d), (s - 0.1, d - 0.05)])
         holes = [[(-0.3, d - 0.3), *trim[6:-6].tolist(), (0.3, d - 0.3)]]
     else:
-        shoulder = s + 0.02 if outfit.sleeve > 0.02 else s - rng.uniform(0.12, 0.26)
+        narrow = rng.uniform(0.12, 0.26)
+        shoulder = s + 0.02 if outfit.sleeve > 0.02 else s - narrow
         outline = [(0.25, 1.32), (0.45, 1.37), (shoulder - 0.09, 1.48)]
         outline += [(shoulder, 1.6), (shoulder - 0.06, 1.85), *lower]
         if outfit.neckline == "One Shoulder":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,152 +14,71 @@ from ..errors import MissingFileError, ProbabilityError, RunError, enumerate_som
 from ..files import publish_json, sha256_file
 from ..probabilities import ProbabilityTable, read_probabilities
 from . import metrics
+from .averaging import combine
+from .costs import read_costs, run_costs
+from .estimate import estimate
+from .groups import parse_groups
 from .join import TEST, TUNING, TaskData, join_tasks
 from .labels import read_labels
-from .text import task_text
-from .weights import Blender, combine, data_notes
+from .notes import data_notes, true_class
+from .result import BlendResult, TaskBlend, score_splits
+from .saved import read_json
+from .stacking import Stacker
+from .subsets import Costs, pareto_front
+from .weights import Blender
 
-__all__ = ["BlendResult", "TaskBlend", "TaskWeights", "blend_files", "blend_run", "load_blend"]
+__all__ = ["BlendOptions", "blend_files", "blend_run"]
 
-BLEND_FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskBlend:
-    """The weights of one task and what they are worth.
-
-    Attributes
-    ----------
-    data : TaskData
-        The joined rows.
-    metric, mean : str
-        What the weights were tuned for, and the kind of average.
-    weights : dict of str to float
-        By model; sum 1.
-    certificate : float or None
-        No weights have a log-loss lower by more than this on the tuning rows.
-    how : str
-        How the weights were found.
-    models : dict of str to dict
-        ``{model: {"validation": {metric: value}, "test": {...}}}``; ``test`` only where
-        there are labelled test rows.
-    average, tuned : dict
-        The same for the plain and for the tuned average.
-    notes : list of str
-        What a reader should know.
-    validation : str
-        How the tuning rows came about, as the run says: ``split`` or ``out-of-fold, ...``.
-    """
-
-    data: TaskData
-    metric: str
-    mean: str
-    weights: dict[str, float]
-    certificate: float | None
-    how: str
-    models: dict[str, dict]
-    average: dict[str, dict]
-    tuned: dict[str, dict]
-    notes: list[str]
-    validation: str = ""
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return self.data.task
-
-    def table(self) -> np.ndarray:
-        """Return the tuned average's probabilities, (N, C), in the order of ``data.ids``."""
-        return combine(self.data.probabilities, np.array(list(self.weights.values())), self.mean)
-
-    def to_json(self) -> dict:
-        """Return the task's part of `BlendResult.to_json`."""
-        return {
-            "task": self.task,
-            "classes": list(self.data.classes),
-            "metric": self.metric,
-            "mean": self.mean,
-            "weights": self.weights,
-            "certificate": self.certificate,
-            "rows": {name: len(self.data.rows(name)) for name in (TUNING, TEST)},
-            "models": self.models,
-            "average": self.average,
-            "tuned": self.tuned,
-            "how": self.how,
-            "notes": self.notes,
-        }
+# Larger searches than this are not repeated for an estimate or a front.
+MOST_CELLS = 4_000_000
+MOST_FRONT_MODELS = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class BlendResult:
-    """The answer of `blend_run` and `blend_files`.
+class BlendOptions:
+    """Everything that can be asked of a blend.
 
     Attributes
     ----------
-    tasks : list of TaskBlend
-    metric : str
+    metric : str or callable
+        What to tune for: a name in `icecore.ensemble.METRICS`.
+    mean : {"arithmetic", "geometric"}
+    l2, upper : float
+        Pull to equal weights and largest weight, as in `Blender`.
+    temperature : bool
+        Scale each model by a temperature first.
+    groups : str
+        Class groups with weights of their own: ``"a,b;c"``, or ``each``; empty for none.
+    max_models, max_size, max_latency : float, optional
+        Budgets: a number of models, bytes, milliseconds for one image.
+    costs : path-like, optional
+        A table for `read_costs`; a run's own records are used without it.
+    honest : bool
+        Estimate on rows that no choice has seen, with intervals and a recommendation.
+    stacking : sequence of str
+        Stackers to compare with: ``logistic``, ``lightgbm``.
     seed : int
-    inputs : dict of str to str
-        SHA-256 of every file that went in, by its path.
-    run : dict
-        What ``run.json`` says; empty for files from elsewhere.
     """
 
-    tasks: list[TaskBlend]
-    metric: str
-    seed: int
-    inputs: dict[str, str]
-    run: dict = dataclasses.field(default_factory=dict)
-
-    def to_json(self) -> dict:
-        """Return ``{"tasks": [{"task", "weights", "models", "average", "tuned", ...}]}``."""
-        return {"tasks": [task.to_json() for task in self.tasks]}
-
-    def to_file(self) -> dict:
-        """Return the content of ``blend.json``: `to_json` with seed and input digests."""
-        from .. import __version__
-
-        head = {"format": BLEND_FORMAT, "icecore": __version__, "metric": self.metric}
-        return head | {"seed": self.seed, "inputs": self.inputs} | self.to_json()
-
-    def text(self) -> str:
-        """Return the comparison as plain text, for a terminal."""
-        return "\n\n".join(task_text(task) for task in self.tasks)
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskWeights:
-    """Weights as a prediction needs them.
-
-    Attributes
-    ----------
-    weights : dict of str to float
-        By model; sum 1.
-    mean : str
-        ``arithmetic`` or ``geometric``.
-    classes : tuple of str
-        Names of the columns that were blended.
-    """
-
-    weights: dict[str, float]
+    metric: str = "log_loss"
     mean: str = "arithmetic"
-    classes: tuple[str, ...] = ()
+    l2: float = 0.0
+    upper: float = 1.0
+    temperature: bool = False
+    groups: str = ""
+    max_models: float | None = None
+    max_size: float | None = None
+    max_latency: float | None = None
+    costs: str | os.PathLike | None = None
+    honest: bool = True
+    stacking: Sequence[str] = ()
+    seed: int = 0
 
     @property
-    def needed(self) -> tuple[str, ...]:
-        """Models with a weight above 0: no others need be computed."""
-        return tuple(model for model, weight in self.weights.items() if weight > 0)
-
-    def combine(self, probabilities: dict[str, np.ndarray]) -> np.ndarray:
-        """Average ``{model: (N, C)}``; models of weight 0 may be left out."""
-        missing = [model for model in self.needed if model not in probabilities]
-        if missing:
-            raise RunError(
-                f"the blend needs probabilities of {enumerate_some(missing)}",
-                "compute them, or tune the weights again without these models",
-            )
-        stacked = np.stack([probabilities[model] for model in self.needed])
-        return combine(stacked, np.array([self.weights[m] for m in self.needed]), self.mean)
+    def budgets(self) -> dict[str, float]:
+        """Budgets that were given, by the kind of cost."""
+        named = {"models": self.max_models, "size": self.max_size, "latency": self.max_latency}
+        return {kind: limit for kind, limit in named.items() if limit is not None}
 
 
 def blend_run(
@@ -179,11 +97,11 @@ def blend_run(
     metric : str
         What to tune for: a name in `icecore.ensemble.METRICS`.
     seed : int
-        Of searches that are not convex.
+        Of searches that are not convex, folds and draws.
     write : bool
         False leaves the folder as it is.
     **options
-        Further parameters of `Blender`.
+        Further fields of `BlendOptions`.
 
     Raises
     ------
@@ -191,11 +109,12 @@ def blend_run(
         The folder is no run or lacks files, or its files do not belong together.
     """
     run = Path(run)
-    about = read_run(run)
+    chosen = BlendOptions(metric=metric, seed=seed, **options)
+    about = _read_run(run)
     tables, inputs = _run_tables(run, about)
     samples = manifest.read(run / "samples.csv", labels_required=False).samples
     inputs["samples.csv"] = sha256_file(run / "samples.csv")
-    result = _blend(join_tasks(tables, samples), metric, seed, inputs, about, options)
+    result = _blend(join_tasks(tables, samples), chosen, inputs, about)
     if write:
         from .report import write_report
 
@@ -231,12 +150,13 @@ def blend_files(
     """
     if not paths:
         raise ProbabilityError("no probability files were given", "give one file for each model")
+    chosen = BlendOptions(metric=metric, seed=seed, **options)
     tables = [read_probabilities(path) for path in paths]
     inputs = {str(path): sha256_file(path) for path in paths}
     samples = read_labels(labels)
     if Path(labels).is_file():
         inputs[str(labels)] = sha256_file(labels)
-    result = _blend(join_tasks(tables, samples, align), metric, seed, inputs, {}, options)
+    result = _blend(join_tasks(tables, samples, align), chosen, inputs, {})
     if report is not None:
         from .report import write_report
 
@@ -244,41 +164,7 @@ def blend_files(
     return result
 
 
-def load_blend(run: str | os.PathLike) -> dict[str, TaskWeights]:
-    """Read the weights of each task from ``RUN/blend.json``.
-
-    Raises
-    ------
-    MissingFileError
-        The run was not blended.
-    RunError
-        The file is damaged or of another format.
-    """
-    path = Path(run) / "blend.json"
-    if not path.is_file():
-        raise MissingFileError(f"{path} is not there", "run 'icecore blend' on this folder first")
-    content = _json(path)
-    if content.get("format") != BLEND_FORMAT:
-        raise RunError(
-            f"{path} has the format {content.get('format')}, this version reads {BLEND_FORMAT}",
-            "run 'icecore blend' on this folder again",
-        )
-    found = {}
-    try:
-        for task in content["tasks"]:
-            weights = {str(name): float(value) for name, value in task["weights"].items()}
-            if not weights or min(weights.values()) < 0 or abs(sum(weights.values()) - 1) > 1e-6:
-                raise ValueError(f"weights {weights}")
-            found[task["task"]] = TaskWeights(weights, task["mean"], tuple(task.get("classes", ())))
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{path} is damaged: {error}", "run 'icecore blend' on this folder again"
-        ) from error
-    return found
-
-
-def read_run(run: Path) -> dict:
-    """Read and check ``run.json``."""
+def _read_run(run: Path) -> dict:
     if not run.is_dir():
         raise MissingFileError(f"{run} is not there", "give a folder that 'icecore train' wrote")
     lacking = [name for name in ("run.json", "samples.csv") if not (run / name).is_file()]
@@ -287,7 +173,7 @@ def read_run(run: Path) -> dict:
             f"{run} is not a run: it lacks {enumerate_some(lacking)}",
             "give a folder that 'icecore train' wrote",
         )
-    about = _json(run / "run.json")
+    about = read_json(run / "run.json")
     if not isinstance(about.get("tasks"), dict) or not about["tasks"]:
         raise RunError(f"{run}/run.json names no tasks", "train again")
     return about
@@ -314,72 +200,83 @@ def _run_tables(run: Path, about: dict) -> tuple[list[ProbabilityTable], dict[st
 
 
 def _blend(
-    tasks: list[TaskData], metric: str, seed: int, inputs: dict, about: dict, options: dict
+    tasks: list[TaskData], options: BlendOptions, inputs: dict[str, str], about: dict
 ) -> BlendResult:
-    found = metrics.get_metric(metric)
-    origin = {task: str(e.get("validation", "")) for task, e in about.get("tasks", {}).items()}
-    blended = [
-        dataclasses.replace(
-            _blend_task(data, found, seed, options), validation=origin.get(data.task, "")
-        )
-        for data in tasks
-    ]
-    return BlendResult(blended, found.name, seed, inputs, about)
+    metric = metrics.get_metric(options.metric)
+    blended = [_blend_task(data, metric, options, about) for data in tasks]
+    return BlendResult(blended, metric.name, options.seed, inputs, about)
 
 
-def _blend_task(data: TaskData, metric: metrics.Metric, seed: int, options: dict) -> TaskBlend:
+def _blend_task(
+    data: TaskData, metric: metrics.Metric, options: BlendOptions, about: dict
+) -> TaskBlend:
+    costs = read_costs(options.costs) if options.costs else run_costs(about, data.task)
     rows = data.rows(TUNING)
-    blender = Blender(metric, seed=seed, **options)
     own, y = data.probabilities[:, rows], data.y[rows]
-    blender.fit(own, y, data.letters_of(rows))
+    blender = Blender(
+        metric,
+        options.mean,
+        options.l2,
+        options.upper,
+        options.temperature,
+        tuple(parse_groups(options.groups, data.classes).tolist()) if options.groups else None,
+        options.budgets or None,
+        costs,
+        data.models,
+        options.seed,
+    ).fit(own, y, data.letters_of(rows))
     ids = [data.ids[index] for index in rows]
     notes = [*data.notes, *data_notes(own, y, data.models, ids, data.classes)]
-    notes += [note for note in blender.notes_ if "certified" in note]
-    average = combine(data.probabilities, np.full(len(own), 1 / len(own)), blender.mean)
+    # The blender's own notes on the data name rows and models by number.
+    notes += [note for note in blender.notes_ if note not in data_notes(own, y)]
+    models = len(data.models)
+    average = combine(data.probabilities, np.full(models, 1 / models), options.mean)
     return TaskBlend(
         data=data,
         metric=metric.name,
-        mean=blender.mean,
-        weights=dict(zip(data.models, blender.weights_.tolist())),
+        recipe=blender.recipe_,
         certificate=blender.certificate_,
         how=blender.how_,
         models={
-            model: _scores(data, table) for model, table in zip(data.models, data.probabilities)
+            model: score_splits(data, table)
+            for model, table in zip(data.models, data.probabilities)
         },
-        average=_scores(data, average),
-        tuned=_scores(data, blender.predict_proba(data.probabilities)),
+        average=score_splits(data, average),
+        tuned=score_splits(data, blender.predict_proba(data.probabilities)),
         notes=notes,
+        validation=str(about.get("tasks", {}).get(data.task, {}).get("validation", "")),
+        estimate=_estimate(data, blender, options, notes),
+        fronts=_fronts(data, own, y, costs),
     )
 
 
-def _scores(data: TaskData, table: np.ndarray) -> dict[str, dict]:
-    """Score `table` (N, C) on the labelled rows of each split that has any."""
-    scores = {}
-    for split in (TUNING, TEST):
-        rows = data.rows(split)
-        if not len(rows):
+def _estimate(data: TaskData, blender: Blender, options: BlendOptions, notes: list[str]):
+    """Return the honest estimate, or None with a note where it cannot be had."""
+    if not options.honest or len(data.models) == 1:
+        return None
+    nested = not len(data.rows(TEST))
+    if nested and len(data.rows(TUNING)) < 10:
+        notes.append("too few tuning rows for an honest estimate: fewer than 10")
+        return None
+    if nested and blender.certificate_ is None and data.probabilities.size > MOST_CELLS:
+        notes.append(
+            "no honest estimate: the search is too long to be repeated in cross-validation, and "
+            "there are no labelled test rows"
+        )
+        return None
+    others = {f"stacking, {kind}": Stacker(kind, seed=options.seed) for kind in options.stacking}
+    return estimate(data, blender, others, seed=options.seed)
+
+
+def _fronts(data: TaskData, own: np.ndarray, y: np.ndarray, costs: Costs) -> dict[str, list]:
+    if not 1 < len(data.models) <= MOST_FRONT_MODELS or own[:, :, 0].size > MOST_CELLS // 10:
+        return {}
+    fronts = {}
+    true = true_class(own, y)
+    for kind in ("models", "size", "latency"):
+        try:
+            costs.require(data.models, kind)
+        except ProbabilityError:
             continue
-        y, part, letters = data.y[rows], table[rows], data.letters_of(rows)
-        scores[split] = {
-            "log_loss": metrics.log_loss(y, part),
-            "accuracy": metrics.accuracy(y, part),
-            "map": metrics.macro_map(y, part),
-        }
-        if letters:
-            extra = {
-                "fashionai_ap": metrics.fashionai_ap(letters, part),
-                "basic_precision": metrics.fashionai_basic_precision(letters, part),
-            }
-            # JSON has no NaN: a value that is not defined is null.
-            scores[split] |= {k: None if np.isnan(v) else v for k, v in extra.items()}
-    return scores
-
-
-def _json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(f"{path} is not readable JSON: {error}", "make it again") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} does not hold a JSON object", "make it again")
-    return content
+        fronts[kind] = pareto_front(true, data.models, costs, kind)
+    return fronts

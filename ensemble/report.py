@@ -12,8 +12,8 @@ from datetime import datetime, timezone
 import numpy as np
 
 from ..files import publish_text
-from .blend import BlendResult, TaskBlend
 from .join import TEST, TUNING
+from .result import BlendResult, TaskBlend
 from .text import certificate_text
 from .thumbnails import missing_reason, thumbnail
 

@@ -1,4 +1,4 @@
-"""The result of a blend as plain text, for terminals."""
+"""The result of a blend as plain text, for terminals, and as Markdown."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from .join import TEST, TUNING
 
 if TYPE_CHECKING:
-    from .blend import TaskBlend
+    from .result import TaskBlend
 
-__all__ = ["certificate_text", "task_text"]
+__all__ = ["certificate_text", "cost_text", "task_text"]
 
 
 def task_text(task: TaskBlend) -> str:
@@ -33,7 +33,7 @@ def task_text(task: TaskBlend) -> str:
         )
         lines.append(f"{name:<{width}}  {weight:>6}{cells}")
     lines.append(f"tuned for {task.metric}, {task.mean} mean: {certificate_text(task)}")
-    return "\n".join([*lines, *(f"note: {note}" for note in task.notes)])
+    return "\n".join([*lines, *_estimate_lines(task), *(f"note: {note}" for note in task.notes)])
 
 
 def certificate_text(task: TaskBlend) -> str:
@@ -44,3 +44,29 @@ def certificate_text(task: TaskBlend) -> str:
         f"certificate {task.certificate:.1e}: no weights have a lower log-loss on the tuning rows "
         "by more than this"
     )
+
+
+def cost_text(kind: str, cost: float) -> str:
+    """Say a cost with its unit.
+
+    >>> cost_text("size", 6e8)
+    '600 MB'
+    """
+    if kind == "size":
+        return f"{cost / 1e6:.0f} MB"
+    if kind == "latency":
+        return f"{cost:.1f} ms"
+    return f"{cost:.0f}"
+
+
+def _estimate_lines(task: TaskBlend) -> list[str]:
+    if task.estimate is None:
+        return []
+    lines = [f"on rows that no choice has seen ({task.estimate.source}):"]
+    for answer, scores in task.estimate.scores.items():
+        cells = ", ".join(
+            f"{name} {value:.4f} [{low:.4f}, {high:.4f}]"
+            for name, (value, low, high) in scores.items()
+        )
+        lines.append(f"  {answer}: {cells}")
+    return [*lines, task.estimate.sentence]

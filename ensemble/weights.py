@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ..errors import ProbabilityError, enumerate_some
+from ..errors import ProbabilityError
+from .averaging import MEANS, Recipe, softmax
+from .groups import group_weights
 from .metrics import EPSILON, Metric, get_metric, log_loss
+from .notes import data_notes, true_class
 from .search import search
-from .simplex import minimise_log_loss, minimise_log_loss_geometric
+from .simplex import Solution, minimise_log_loss, minimise_log_loss_geometric
+from .subsets import Costs, best_subset
+from .temperature import apply_temperatures, find_temperatures
 
-__all__ = ["Blender", "combine", "find_weights"]
-
-MEANS = ("arithmetic", "geometric")
+__all__ = ["Blender", "find_weights"]
 
 
 class Blender(BaseEstimator):
@@ -35,17 +38,33 @@ class Blender(BaseEstimator):
         Pull to equal weights: adds ``l2 * sum((w - 1/M)**2)`` to the log-loss.
     upper : float
         Largest weight of one model (log-loss only).
+    temperature : bool
+        Scale each model by a temperature first, where cross-validation says that it helps.
+    groups : sequence of int, optional
+        Group of each class: each group gets weights of its own (log-loss, arithmetic).
+    budgets : dict of str to float, optional
+        Largest cost by kind (``models``, ``size``, ``latency``): only the best subset within
+        it, by log-loss, gets weight.
+    costs : Costs, optional
+        What models cost, for budgets other than ``models``.
+    models : sequence of str, optional
+        Names, as `costs` has them.
     seed : int
-        Of the search for metrics that are not convex.
+        Of the search for metrics that are not convex, and of folds.
 
     Attributes
     ----------
     weights_ : ndarray of shape (M,)
-        Non-negative, sum 1.
+        Non-negative, sum 1. With groups: what all groups started from.
+    recipe_ : Recipe
+        Everything that `predict_proba` applies.
     certificate_ : float or None
         No weights have an objective lower by more than this; None where there is no proof.
+        With a budget: none of the chosen subset.
     score_ : float
         The metric on the rows of `fit`.
+    how_ : str
+        How the weights were found.
     notes_ : list of str
         What a reader should know: identical models, impossible rows and the like.
     """
@@ -56,12 +75,22 @@ class Blender(BaseEstimator):
         mean: str = "arithmetic",
         l2: float = 0.0,
         upper: float = 1.0,
+        temperature: bool = False,
+        groups: Sequence[int] | None = None,
+        budgets: Mapping[str, float] | None = None,
+        costs: Costs | None = None,
+        models: Sequence[str] | None = None,
         seed: int = 0,
     ) -> None:
         self.metric = metric
         self.mean = mean
         self.l2 = l2
         self.upper = upper
+        self.temperature = temperature
+        self.groups = groups
+        self.budgets = budgets
+        self.costs = costs
+        self.models = models
         self.seed = seed
 
     def fit(self, probabilities: np.ndarray, y: np.ndarray, letters=None) -> Blender:
@@ -82,34 +111,35 @@ class Blender(BaseEstimator):
         """
         probabilities, y = _checked(probabilities, y)
         metric = get_metric(self.metric)
-        self._check_options(metric, len(probabilities))
+        self._check_options(metric, probabilities.shape)
         self.notes_ = data_notes(probabilities, y)
         self.n_models_in_ = len(probabilities)
-        self.certificate_, self.iterations_, self.how_ = None, 0, ""
-        optimum = self._optimum(probabilities, y)
-        if metric.name == "log_loss":
-            self.weights_ = optimum.weights
-            self.certificate_, self.iterations_ = optimum.certificate, optimum.iterations
-            self.how_ = "convex optimum"
-            if optimum.certificate > 1e-8:
-                self.notes_.append(
-                    f"the optimum is only certified to {optimum.certificate:.1e}, not to 1e-8"
-                )
-        else:
-            self._search(probabilities, y, letters, metric, optimum.weights)
+        temperatures, scaled = None, probabilities
+        if self.temperature:
+            temperatures = find_temperatures(probabilities, y, seed=self.seed)
+            scaled = apply_temperatures(probabilities, temperatures)
+        kept = self._within_budget(scaled, y)
+        self.weights_ = np.zeros(len(probabilities))
+        self.weights_[kept] = self._fit_weights(scaled[kept], y, letters, metric)
+        groups, by_group = None, None
+        if self.groups is not None:
+            groups = np.asarray(self.groups)
+            by_group = self._fit_groups(scaled, y, groups, kept)
+        self.recipe_ = Recipe(self.weights_, self.mean, temperatures, groups, by_group)
         table = self.predict_proba(probabilities)
         self.score_ = metric.score(y, table, letters) * (1 if metric.higher_is_better else -1)
         return self
 
     def predict_proba(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the average (N, C) of `probabilities` (M, N, C) with the fitted weights."""
-        return combine(probabilities, self.weights_, self.mean)
+        return self.recipe_.apply(probabilities)
 
     def predict(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the most probable class (N,) of each row."""
         return self.predict_proba(probabilities).argmax(axis=1)
 
-    def _check_options(self, metric: Metric, models: int) -> None:
+    def _check_options(self, metric: Metric, shape: tuple[int, int, int]) -> None:
+        models, _, classes = shape
         faults = []
         if self.mean not in MEANS:
             faults.append(f"mean is '{self.mean}', not one of {', '.join(MEANS)}")
@@ -119,20 +149,59 @@ class Blender(BaseEstimator):
             faults.append(f"upper is {self.upper}, not between 1/{models} and 1")
         if metric.name != "log_loss" and (self.l2 or self.upper != 1):
             faults.append(f"l2 and upper belong to log_loss, the metric is {metric.name}")
+        if self.groups is not None:
+            if metric.name != "log_loss" or self.mean != "arithmetic":
+                faults.append("groups go with log_loss and the arithmetic mean only")
+            if len(self.groups) != classes:
+                faults.append(f"groups name {len(self.groups)} classes of {classes}")
         if faults:
             raise ProbabilityError("; ".join(faults), "change these options")
 
-    def _optimum(self, probabilities: np.ndarray, y: np.ndarray):
+    def _within_budget(self, probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Return the numbers of the models that may get weight."""
+        everything = np.arange(len(probabilities))
+        if not self.budgets:
+            return everything
+        names = [f"model {i}" for i in everything] if self.models is None else list(self.models)
+        choice = best_subset(true_class(probabilities, y), names, self.costs, self.budgets)
+        if not choice.exact:
+            self.notes_.append(
+                "the subset comes from backward elimination: more than 20 models are too many "
+                "for the exact best"
+            )
+        return np.array([names.index(name) for name in choice.models])
+
+    def _fit_weights(self, probabilities, y, letters, metric: Metric) -> np.ndarray:
+        self.certificate_ = None
+        optimum = self._optimum(probabilities, y)
+        if metric.name != "log_loss":
+            return self._search(probabilities, y, letters, metric, optimum.weights)
+        self.certificate_, self.iterations_ = optimum.certificate, optimum.iterations
+        self.how_ = "convex optimum"
+        if optimum.certificate > 1e-8:
+            self.notes_.append(
+                f"the optimum is only certified to {optimum.certificate:.1e}, not to 1e-8"
+            )
+        return optimum.weights
+
+    def _optimum(self, probabilities: np.ndarray, y: np.ndarray) -> Solution:
         upper = max(self.upper, 1 / len(probabilities))
         if self.mean == "geometric":
             return minimise_log_loss_geometric(probabilities, y, self.l2, upper)
         return minimise_log_loss(true_class(probabilities, y), self.l2, upper)
 
-    def _search(self, probabilities, y, letters, metric: Metric, optimum: np.ndarray) -> None:
-        # Ranks of log-probabilities are what a geometric average mixes.
+    def _fit_groups(self, probabilities, y, groups, kept) -> np.ndarray:
+        found = np.zeros((int(groups.max()) + 1, len(probabilities)))
+        found[:, kept] = group_weights(probabilities[kept], y, groups, self.weights_[kept])
+        self.certificate_ = None
+        self.how_ = "local optimum by class groups, from the convex optimum that they share"
+        return found
+
+    def _search(self, probabilities, y, letters, metric: Metric, optimum) -> np.ndarray:
+        # A geometric average mixes log-probabilities.
         mixed, finish = probabilities, _identity
         if self.mean == "geometric":
-            mixed, finish = np.log(np.maximum(probabilities, EPSILON)), _softmax
+            mixed, finish = np.log(np.maximum(probabilities, EPSILON)), softmax
         models = len(probabilities)
         found = search(
             mixed,
@@ -141,7 +210,8 @@ class Blender(BaseEstimator):
             {"plain average": np.full(models, 1 / models), "least log-loss": optimum},
             self.seed,
         )
-        self.weights_, self.iterations_, self.how_ = found.weights, found.evaluations, found.how
+        self.iterations_, self.how_ = found.evaluations, found.how
+        return found.weights
 
 
 def find_weights(
@@ -149,101 +219,6 @@ def find_weights(
 ) -> np.ndarray:
     """Return the weights (M,) that `Blender` finds; `options` are its parameters."""
     return Blender(metric, **options).fit(probabilities, y).weights_
-
-
-def combine(probabilities: np.ndarray, weights: np.ndarray, mean: str = "arithmetic") -> np.ndarray:
-    """Average the probabilities of several models.
-
-    Parameters
-    ----------
-    probabilities : ndarray of shape (M, N, C)
-    weights : ndarray of shape (M,)
-    mean : {"arithmetic", "geometric"}
-        The geometric mean is made to sum to 1; its probabilities below 1e-15 count as 1e-15.
-
-    Returns
-    -------
-    ndarray of shape (N, C)
-    """
-    probabilities = np.asarray(probabilities)
-    weights = np.asarray(weights, dtype=np.float64)
-    if probabilities.ndim != 3 or weights.shape != probabilities.shape[:1]:
-        raise ProbabilityError(
-            f"{weights.shape} weights do not fit probabilities of shape {probabilities.shape}",
-            "give one weight for each model: probabilities are (M, N, C)",
-        )
-    used = np.flatnonzero(weights)
-    if mean == "arithmetic":
-        return np.tensordot(weights[used], probabilities[used].astype(np.float64), axes=1)
-    logs = np.log(np.maximum(probabilities[used], EPSILON, dtype=np.float64))
-    return _softmax(np.tensordot(weights[used], logs, axes=1))
-
-
-def true_class(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return each model's probability of the true class, (N, M)."""
-    return probabilities[:, np.arange(len(y)), y].T
-
-
-def data_notes(
-    probabilities: np.ndarray, y: np.ndarray, models=None, ids=None, classes=None
-) -> list[str]:
-    """Say what is odd about these rows: one line for each kind of finding.
-
-    Parameters
-    ----------
-    probabilities, y : ndarray
-        As in `Blender.fit`.
-    models, ids, classes : sequence of str, optional
-        Names for the lines; numbers are used without them.
-    """
-    count, rows, width = probabilities.shape
-    models = [f"model {index}" for index in range(count)] if models is None else models
-    ids = [f"row {index}" for index in range(rows)] if ids is None else ids
-    classes = [str(index) for index in range(width)] if classes is None else classes
-    notes = []
-    if count == 1:
-        notes.append(f"there is one model only, {models[0]}: its weight is 1")
-    for index in range(count):
-        twin = next((j for j in range(index) if _same(probabilities, index, j)), None)
-        if twin is not None:
-            notes.append(
-                f"{models[index]} and {models[twin]} give the same probabilities: how weight is "
-                "shared between them means nothing, one of them can be left out"
-            )
-    if rows < count:
-        notes.append(
-            f"there are fewer tuning rows ({rows}) than models ({count}): the weights are "
-            "hardly determined, prefer the plain average"
-        )
-    absent = [classes[c] for c in sorted(set(range(width)) - set(np.unique(y).tolist()))]
-    if absent:
-        notes.append(
-            f"{len(absent)} classes have no tuning row: {enumerate_some(absent)}; mAP leaves "
-            "them out"
-        )
-    own = true_class(probabilities, y)
-    for index in range(count):
-        notes += _model_notes(own[:, index], models[index], ids)
-    return notes
-
-
-def _model_notes(own: np.ndarray, model: str, ids) -> list[str]:
-    impossible = np.flatnonzero(own < EPSILON)
-    if len(impossible):
-        named = enumerate_some(ids[index] for index in impossible)
-        return [
-            f"{model} gives its true class a probability of 0 in {len(impossible)} rows, so that "
-            f"its log-loss would be infinite: {named}; such values count as {EPSILON:g}"
-        ]
-    if np.all(own > 1 - 1e-9):
-        return [f"{model} is perfect on the tuning rows: make sure that it was not trained on them"]
-    return []
-
-
-def _same(probabilities: np.ndarray, one: int, other: int) -> bool:
-    # Most pairs differ in the first row already; only twins are compared whole.
-    first = np.array_equal(probabilities[one, 0], probabilities[other, 0])
-    return first and np.array_equal(probabilities[one], probabilities[other])
 
 
 def _checked(probabilities, y) -> tuple[np.ndarray, np.ndarray]:
@@ -288,8 +263,3 @@ def _require_probabilities(probabilities: np.ndarray) -> None:
 
 def _identity(table: np.ndarray) -> np.ndarray:
     return table
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    share = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return share / share.sum(axis=1, keepdims=True)

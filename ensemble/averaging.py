@@ -1,0 +1,100 @@
+"""Averages of the probabilities of several models, and all that an average may carry."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ..errors import ProbabilityError
+from .groups import combine_groups
+from .metrics import EPSILON
+from .temperature import apply_temperatures
+
+__all__ = ["MEANS", "Recipe", "combine", "softmax"]
+
+MEANS = ("arithmetic", "geometric")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How to make one answer out of several.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (M,)
+        Non-negative, sum 1.
+    mean : {"arithmetic", "geometric"}
+    temperatures : ndarray of shape (M,), optional
+        Applied to each model first.
+    groups : ndarray of int, shape (C,), optional
+        Group of each class.
+    group_weights : ndarray of shape (G, M), optional
+        Takes the place of `weights` where there are groups.
+    """
+
+    weights: np.ndarray
+    mean: str = "arithmetic"
+    temperatures: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    group_weights: np.ndarray | None = None
+
+    @property
+    def used(self) -> np.ndarray:
+        """Which models have a weight anywhere, (M,) of bool."""
+        if self.group_weights is not None:
+            return (self.group_weights > 0).any(axis=0)
+        return self.weights > 0
+
+    def only_used(self) -> Recipe:
+        """Return the recipe for the models that have a weight, in their order."""
+        kept = self.used
+        temperatures, groups = self.temperatures, self.group_weights
+        return dataclasses.replace(
+            self,
+            weights=self.weights[kept],
+            temperatures=None if temperatures is None else temperatures[kept],
+            group_weights=None if groups is None else groups[:, kept],
+        )
+
+    def apply(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the average (N, C) of probabilities (M, N, C)."""
+        if self.temperatures is not None:
+            probabilities = apply_temperatures(probabilities, self.temperatures)
+        if self.group_weights is not None:
+            return combine_groups(probabilities, self.group_weights, self.groups)
+        return combine(probabilities, self.weights, self.mean)
+
+
+def combine(probabilities: np.ndarray, weights: np.ndarray, mean: str = "arithmetic") -> np.ndarray:
+    """Average the probabilities of several models.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (M, N, C)
+    weights : ndarray of shape (M,)
+    mean : {"arithmetic", "geometric"}
+        The geometric mean is made to sum to 1; its probabilities below 1e-15 count as 1e-15.
+
+    Returns
+    -------
+    ndarray of shape (N, C)
+    """
+    probabilities = np.asarray(probabilities)
+    weights = np.asarray(weights, dtype=np.float64)
+    if probabilities.ndim != 3 or weights.shape != probabilities.shape[:1]:
+        raise ProbabilityError(
+            f"{weights.shape} weights do not fit probabilities of shape {probabilities.shape}",
+            "give one weight for each model: probabilities are (M, N, C)",
+        )
+    used = np.flatnonzero(weights)
+    if mean == "arithmetic":
+        return np.tensordot(weights[used], probabilities[used].astype(np.float64), axes=1)
+    logs = np.log(np.maximum(probabilities[used], EPSILON, dtype=np.float64))
+    return softmax(np.tensordot(weights[used], logs, axes=1))
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Return exp(logits) with rows divided by their sum."""
+    share = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return share / share.sum(axis=1, keepdims=True)

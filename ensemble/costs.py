@@ -1,0 +1,78 @@
+"""Where the prices of models come from: a run's backbone records, or a table of one's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from ..errors import MissingFileError, ProbabilityError
+from .subsets import Costs
+
+__all__ = ["parse_size", "read_costs", "run_costs"]
+
+_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
+
+
+def parse_size(text: str) -> float:
+    """Return the bytes that a text like ``600MB`` or ``1.5 GiB`` means.
+
+    >>> parse_size("600MB")
+    600000000.0
+    """
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", text)
+    try:
+        return float(found[1]) * _UNITS[found[2].lower()]
+    except (KeyError, TypeError, ValueError):
+        raise ProbabilityError(
+            f"'{text}' is not a size", "give a number and a unit, as in 600MB or 1.5GiB"
+        ) from None
+
+
+def read_costs(path: str | os.PathLike) -> Costs:
+    """Read a JSON table of prices.
+
+    Parameters
+    ----------
+    path : path-like
+        ``{"backbones": {"<name>": {"size_bytes": 1e8, "latency_ms": 30}}, "models":
+        {"<model>": ["<name>", ...]}}``. A model that is not listed is a part of its own.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path} is not there", "check the path of the cost table")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        records = [{"spec": name, **prices} for name, prices in content["backbones"].items()]
+        return _costs(records, {m: list(parts) for m, parts in content.get("models", {}).items()})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ProbabilityError(
+            f"{path} is not a cost table: {error!r}",
+            'it is JSON: {"backbones": {"name": {"size_bytes": 1e8, "latency_ms": 30}}, '
+            '"models": {"model": ["name"]}}',
+        ) from error
+
+
+def run_costs(about: dict, task: str) -> Costs:
+    """Take prices from ``run.json``: ``backbones`` with their records, ``features`` of a task.
+
+    What is not recorded is simply not known; a limit on it is then refused.
+    """
+    records = [entry for entry in about.get("backbones", []) if isinstance(entry, dict)]
+    features = about.get("tasks", {}).get(task, {}).get("features", {})
+    needs = {model: list(parts) for model, parts in features.items()}
+    return _costs(records, needs)
+
+
+def _costs(records: list[dict], needs: dict[str, list[str]]) -> Costs:
+    def prices(*names: str) -> dict[str, float]:
+        found = {}
+        for record in records:
+            value = next((record[name] for name in names if record.get(name) is not None), None)
+            if value is not None and "spec" in record:
+                found[str(record["spec"])] = float(value)
+        return found
+
+    return Costs(needs, prices("size_bytes", "bytes", "size"), prices("latency_ms", "latency"))

@@ -1,0 +1,77 @@
+"""What is odd about the rows that weights are tuned on, one line for each kind of finding."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import enumerate_some
+from .metrics import EPSILON
+
+__all__ = ["data_notes", "true_class"]
+
+
+def true_class(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return each model's probability of the true class, (N, M)."""
+    return probabilities[:, np.arange(len(y)), y].T
+
+
+def data_notes(
+    probabilities: np.ndarray, y: np.ndarray, models=None, ids=None, classes=None
+) -> list[str]:
+    """Say what is odd about these rows: one line for each kind of finding.
+
+    Parameters
+    ----------
+    probabilities, y : ndarray
+        As in `Blender.fit`.
+    models, ids, classes : sequence of str, optional
+        Names for the lines; numbers are used without them.
+    """
+    count, rows, width = probabilities.shape
+    models = [f"model {index}" for index in range(count)] if models is None else models
+    ids = [f"row {index}" for index in range(rows)] if ids is None else ids
+    classes = [str(index) for index in range(width)] if classes is None else classes
+    notes = []
+    if count == 1:
+        notes.append(f"there is one model only, {models[0]}: its weight is 1")
+    for index in range(count):
+        twin = next((j for j in range(index) if _same(probabilities, index, j)), None)
+        if twin is not None:
+            notes.append(
+                f"{models[index]} and {models[twin]} give the same probabilities: how weight is "
+                "shared between them means nothing, one of them can be left out"
+            )
+    if rows < count:
+        notes.append(
+            f"there are fewer tuning rows ({rows}) than models ({count}): the weights are "
+            "hardly determined, prefer the plain average"
+        )
+    absent = [classes[c] for c in sorted(set(range(width)) - set(np.unique(y).tolist()))]
+    if absent:
+        notes.append(
+            f"{len(absent)} classes have no tuning row: {enumerate_some(absent)}; mAP leaves "
+            "them out"
+        )
+    own = true_class(probabilities, y)
+    for index in range(count):
+        notes += _model_notes(own[:, index], models[index], ids)
+    return notes
+
+
+def _model_notes(own: np.ndarray, model: str, ids) -> list[str]:
+    impossible = np.flatnonzero(own < EPSILON)
+    if len(impossible):
+        named = enumerate_some(ids[index] for index in impossible)
+        return [
+            f"{model} gives its true class a probability of 0 in {len(impossible)} rows, so that "
+            f"its log-loss would be infinite: {named}; such values count as {EPSILON:g}"
+        ]
+    if np.all(own > 1 - 1e-9):
+        return [f"{model} is perfect on the tuning rows: make sure that it was not trained on them"]
+    return []
+
+
+def _same(probabilities: np.ndarray, one: int, other: int) -> bool:
+    # Most pairs differ in the first row already; only twins are compared whole.
+    first = np.array_equal(probabilities[one, 0], probabilities[other, 0])
+    return first and np.array_equal(probabilities[one], probabilities[other])

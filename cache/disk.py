@@ -10,9 +10,9 @@ from pathlib import Path
 
 from ..files import publish
 
-__all__ = ["flush_folder", "publish_pieces", "remove_leftovers"]
+__all__ = ["LEFTOVER_PREFIX", "flush_folder", "publish_pieces", "remove_leftovers"]
 
-_LEFTOVER = ".tmp-"
+LEFTOVER_PREFIX = ".tmp-"
 # A temporary file this old belongs to a writer that is gone: a shard takes seconds.
 LEFTOVER_AGE_S = 900.0
 
@@ -54,7 +54,7 @@ def remove_leftovers(folder: Path, age_s: float = LEFTOVER_AGE_S) -> list[Path]:
     removed = []
     with contextlib.suppress(FileNotFoundError):
         for entry in os.scandir(folder):
-            if not entry.name.startswith(_LEFTOVER):
+            if not entry.name.startswith(LEFTOVER_PREFIX):
                 continue
             # Another process may clear up at the same time.
             with contextlib.suppress(FileNotFoundError):

@@ -11,9 +11,11 @@ import numpy as np
 
 from ..errors import CacheError, FingerprintError, MissingFileError, enumerate_some
 from ..files import publish_json
+from .check import check_set
 from .claims import lock
-from .disk import flush_folder
-from .featureset import RECORD_NAME, FeatureSet, clear_leftovers, create_set, load_set
+from .disk import flush_folder, remove_leftovers
+from .featureset import RECORD_NAME, FeatureSet, create_set, load_set
+from .mend import repair_set, restore_record
 from .record import SIDE_BY_SIDE, check_record, differences, fingerprint, matches, spec_of
 from .shard import FORMAT, damaged
 from .share import share
@@ -161,6 +163,9 @@ class FeatureCache:
     def open_set(self, record: Mapping, dim: int) -> FeatureSet:
         """Find or make the feature set with exactly this record, ready to append to.
 
+        What is there is read and checked once; damaged files are moved aside, their sound
+        rows kept, and `FeatureSet.warnings` says so.
+
         Parameters
         ----------
         record : mapping
@@ -177,10 +182,12 @@ class FeatureCache:
         """
         record = check_record(record)
         wanted = fingerprint(record)
+        for folder in set_folders(self.path):
+            restore_record(folder)
         sets = self.sets()
         found = next((one for one in sets if one.fingerprint == wanted), None)
         if found is None:
-            self._refuse_contradictions(record, sets)
+            self.refuse_contradictions(record, [one.record for one in sets])
             found = create_set(self.path, record, dim)
             flush_folder(found.folder)
             flush_folder(self.path)
@@ -191,22 +198,32 @@ class FeatureCache:
                 f"not {dim}, though its record is the same",
                 "the backbone's output changed: extract into another cache folder",
             )
-        clear_leftovers(found)
-        found.set_aside_damaged()
+        found.warnings = self._mend(found)
         return found
 
-    def _refuse_contradictions(self, record: dict, sets: Iterable[FeatureSet]) -> None:
-        for one in sets:
-            if one.spec != spec_of(record):
+    def _mend(self, one: FeatureSet) -> list[str]:
+        """Put damage right before writing, so that only what is lost is computed again."""
+        for folder in (one.folder, one.folder / "shards"):
+            remove_leftovers(folder)
+        _, problems = check_set(one)
+        if all(problem.harmless for problem in problems):
+            return []
+        with lock(self.path / CLAIMS_NAME, "maintenance"):
+            return repair_set(one)[0]
+
+    def refuse_contradictions(self, record: Mapping, others: Iterable[Mapping]) -> None:
+        """Raise FingerprintError if `record` is one of `others` made differently."""
+        for other in others:
+            if spec_of(other) != spec_of(record):
                 continue
-            if any(one.record.get(name) != record.get(name) for name in SIDE_BY_SIDE):
+            if any(other.get(name) != record.get(name) for name in SIDE_BY_SIDE):
                 continue
             lines = [
                 f"{name} is {_brief(theirs)} there and {_brief(ours)} here"
-                for name, ours, theirs in differences(record, one.record)
+                for name, ours, theirs in differences(record, other)
             ]
             raise FingerprintError(
-                f"{self.path} holds features of {one.spec} that were made differently: "
+                f"{self.path} holds features of {spec_of(record)} that were made differently: "
                 + "; ".join(lines),
                 "extract into another cache folder, or use what these were made with",
             )
@@ -263,7 +280,11 @@ def set_folders(path: Path) -> list[Path]:
     """Return the folders of feature sets in a cache."""
     with os.scandir(path) as entries:
         names = [entry.name for entry in entries if entry.is_dir()]
-    return [path / n for n in sorted(names) if (path / n / RECORD_NAME).exists()]
+    return [
+        path / name
+        for name in sorted(names)
+        if (path / name / RECORD_NAME).exists() or (path / name / "shards").is_dir()
+    ]
 
 
 def _choice(one: FeatureSet) -> str:

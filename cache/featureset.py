@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from ..errors import CacheError
 from ..files import publish_json
-from .disk import remove_leftovers
 from .encoding import encode, stored_dtype
 from .index import write_index
 from .record import check_record, fingerprint, folder_name, spec_of
@@ -193,19 +191,6 @@ class FeatureSet:
             )
         return found
 
-    def set_aside_damaged(self) -> list[str]:
-        """Move shards that cannot be read to ``damaged/``; return a line about each."""
-        self.rows.refresh()
-        lines = []
-        for name, error in self.rows.damaged.items():
-            (self.folder / "damaged").mkdir(exist_ok=True)
-            os.replace(self.folder / "shards" / name, self.folder / "damaged" / name)
-            lines.append(f"{error.message}; moved to {self.folder.name}/damaged/")
-        if lines:
-            self.rows.refresh()
-        self.warnings += lines
-        return lines
-
     def close(self) -> None:
         """Close open files; reading opens them again."""
         self.rows.close()
@@ -214,9 +199,10 @@ class FeatureSet:
 def create_set(root: Path, record: dict, dim: int) -> FeatureSet:
     """Make the folder of a new feature set in the cache at `root`."""
     folder = root / folder_name(record)
-    (folder / "shards").mkdir(parents=True, exist_ok=True)
     content = {"format": FORMAT, "fingerprint": fingerprint(record), "dim": dim, "record": record}
+    # The record comes first: shards without one would look like damage.
     publish_json(folder / RECORD_NAME, content)
+    (folder / "shards").mkdir(exist_ok=True)
     return FeatureSet(folder, record, dim)
 
 
@@ -245,9 +231,3 @@ def load_set(folder: Path) -> FeatureSet:
     if fingerprint(content["record"]) != print_ or not isinstance(dim, int):
         raise damaged(path, "the record does not match its fingerprint")
     return FeatureSet(folder, record, dim)
-
-
-def clear_leftovers(feature_set: FeatureSet) -> None:
-    """Delete temporary files of writers that are gone."""
-    for folder in (feature_set.folder, feature_set.folder / "shards"):
-        remove_leftovers(folder)

@@ -73,6 +73,12 @@ class Rows:
         self.shards = shards
         self.damaged, self._sizes, self._table, self._known = bad, sizes, table, None
 
+    def reset(self) -> None:
+        """Forget everything seen; the next look starts afresh."""
+        self._files.close()
+        self.shards, self.damaged, self._sizes = {}, {}, None
+        self._table = self._known = None
+
     def _read_one(self, name: str, shards: dict, bad: dict, sizes: dict) -> None:
         try:
             shards[name] = read_shard(self.folder / "shards" / name, self.record, self.dim)

@@ -1,0 +1,115 @@
+"""Mend one feature set: keep every sound row, move damaged files aside, name what is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CacheError, DamagedCacheError
+from ..files import publish_json
+from .check import Problem, check_set, salvage
+from .disk import remove_leftovers
+from .featureset import RECORD_NAME, FeatureSet, load_set
+from .index import read_index
+from .record import fingerprint, folder_name
+from .shard import FORMAT, Shard, open_hdf5, publish_shard, read_attributes
+
+__all__ = ["repair_set", "restore_record"]
+
+
+def restore_record(
+    folder: Path, dry_run: bool = False
+) -> tuple[FeatureSet | None, list[str]]:
+    """Open a set; a damaged record is taken from the shards, which all carry it."""
+    try:
+        return load_set(folder), []
+    except DamagedCacheError:
+        pass
+    for path in sorted((folder / "shards").glob("*.h5")):
+        try:
+            with open_hdf5(path) as file:
+                record, dim = json.loads(file.attrs["record"]), file["features"].shape[1]
+                print_ = file.attrs["fingerprint"].decode()
+        except (OSError, KeyError, ValueError, RuntimeError):
+            continue
+        if fingerprint(record) != print_ or folder_name(record) != folder.name:
+            continue
+        if not dry_run:
+            content = {"format": FORMAT, "fingerprint": print_, "dim": dim, "record": record}
+            publish_json(folder / RECORD_NAME, content)
+        return FeatureSet(folder, record, dim), [
+            f"{folder.name}/{RECORD_NAME} was not readable; restored from shard {path.name}"
+        ]
+    return None, [f"{folder.name}: its record is lost and no shard tells it; left as it is"]
+
+
+def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[str]]:
+    """Repair one feature set.
+
+    Returns
+    -------
+    tuple
+        Lines about what was done, and the keys of rows to compute again.
+    """
+    index = read_index(one.folder, one.fingerprint)
+    good, problems = check_set(one)
+    held = {key for shard in good.values() for key in shard.keys.tolist()}
+    done: list[str] = []
+    suspects: list[str] = []
+    for problem in problems:
+        suspects += problem.rows
+        if problem.kind in ("rows", "shard"):
+            listed = index.shards.get(problem.file.name) if index else None
+            done.append(_replace(one, problem, listed, held, dry_run))
+        elif problem.kind == "vanished":
+            done.append(f"{_name(one, problem.file)} is gone: {len(problem.rows)} rows with it")
+    lost = [key for key in dict.fromkeys(suspects) if key.encode() not in held]
+    if not dry_run:
+        for folder in (one.folder, one.folder / "shards"):
+            done += [f"removed {_name(one, path)}" for path in remove_leftovers(folder)]
+        one.rows.reset()
+        if any(problem.kind not in ("leftover",) for problem in problems):
+            one.write_index()
+            done.append(f"{one.folder.name}/index.h5 written anew")
+    return done, lost
+
+
+def _replace(
+    one: FeatureSet, problem: Problem, listed: Shard | None, held: set[bytes], dry_run: bool
+) -> str:
+    """Save the sound rows of a damaged shard that are nowhere else; set the file aside."""
+    path = problem.file
+    try:
+        keys, rows = salvage(path, one, listed)
+    except (OSError, CacheError):
+        keys, rows = np.zeros(0, "S64"), np.zeros((0, one.dim))
+    new = np.array([key not in held for key in keys.tolist()], bool)
+    held.update(keys.tolist())
+    if not dry_run:
+        if new.any():
+            rescued = {**_provenance(path), "rescued_from": path.name}
+            publish_shard(path.parent, one.record, keys[new], rows[new], rescued)
+        aside = one.folder / "damaged"
+        aside.mkdir(exist_ok=True)
+        # Another process may repair at the same time; one of the two moves it.
+        with contextlib.suppress(FileNotFoundError):
+            os.replace(path, aside / path.name)
+    return (
+        f"{_name(one, path)}: {problem.reason}; {int(new.sum())} rows rescued, "
+        f"the file moved to {one.folder.name}/damaged/"
+    )
+
+
+def _provenance(path: Path) -> dict:
+    try:
+        return read_attributes(path)["provenance"]
+    except DamagedCacheError:
+        return {}
+
+
+def _name(one: FeatureSet, path: Path) -> str:
+    return str(path.relative_to(one.folder.parent))

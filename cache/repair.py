@@ -1,0 +1,62 @@
+"""Repair a whole cache."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from ..files import publish_json
+from .claims import lock
+from .featurecache import CLAIMS_NAME, FAILURES_NAME, MARKER_NAME, FeatureCache, set_folders
+from .mend import repair_set, restore_record
+from .shard import FORMAT
+
+__all__ = ["repair"]
+
+
+def repair(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> dict:
+    """Repair a cache as far as its files allow; name the rows to compute again.
+
+    Parameters
+    ----------
+    cache : FeatureCache or path-like
+        A path is needed if the cache's own marker is damaged.
+    dry_run : bool
+        Only say what would be done.
+
+    Returns
+    -------
+    dict
+        ``{"path", "done": [str], "to_recompute": {set's folder: [row keys]}}``
+    """
+    path = cache.path if isinstance(cache, FeatureCache) else Path(cache)
+    done: list[str] = []
+    lost: dict[str, list[str]] = {}
+    with contextlib.ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(lock(path / CLAIMS_NAME, "maintenance"))
+        done += _repair_json(path / MARKER_NAME, {"what": "icecore feature cache"}, dry_run)
+        if (path / FAILURES_NAME).exists():
+            done += _repair_json(path / FAILURES_NAME, {"failures": []}, dry_run)
+        for folder in set_folders(path):
+            one, said = restore_record(folder, dry_run)
+            done += said
+            if one is None:
+                continue
+            said, gone = repair_set(one, dry_run)
+            done += said
+            if gone:
+                lost[folder.name] = gone
+    return {"path": str(path), "done": done, "to_recompute": lost}
+
+
+def _repair_json(path: Path, fresh: dict, dry_run: bool) -> list[str]:
+    try:
+        int(json.loads(path.read_text("utf-8"))["format"])
+        return []
+    except (OSError, ValueError, KeyError, TypeError):
+        if not dry_run:
+            publish_json(path, {**fresh, "format": FORMAT})
+        return [f"{path.name} was not readable; written anew"]

@@ -1,0 +1,213 @@
+"""Shrink a cache: remove rows and sets that are no longer wanted, unite small shards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import CacheError
+from .check import check_set, stored_blocks
+from .claims import lock
+from .encoding import stored_dtype
+from .featurecache import CLAIMS_NAME, FeatureCache
+from .featureset import FeatureSet
+from .shard import Shard, publish_shard, read_attributes
+
+__all__ = ["compact", "prune"]
+
+SHARD_BYTES = 64 << 20
+
+
+def prune(
+    cache: FeatureCache,
+    keep: Iterable[str] | None = None,
+    drop: Sequence[str] = (),
+    dry_run: bool = True,
+) -> dict:
+    """Remove rows whose keys are not in `keep`, and the feature sets named in `drop`.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    keep : iterable of str, optional
+        Row keys that stay (the digests of a manifest); None keeps all rows.
+    drop : sequence of str
+        Specs of feature sets to remove whole.
+    dry_run : bool
+        Only count; this is the default.
+
+    Returns
+    -------
+    dict
+        ``{"dry_run", "sets": [{"spec", "fingerprint", "rows_removed", "rows_kept",
+        "whole", "bytes_freed"}]}``
+    """
+    # All names are resolved before anything is touched.
+    dropped = {cache.find(spec).fingerprint for spec in drop}
+    kept = None if keep is None else {key.encode() for key in keep}
+    if kept is not None and not kept:
+        raise CacheError(
+            "nothing would be kept: the list of row keys is empty",
+            "give a manifest whose images have digests; use --drop to remove whole sets",
+        )
+    done = []
+    with _maintenance(cache, dry_run):
+        for one in cache.sets():
+            whole = one.fingerprint in dropped
+            if not whole and kept is None:
+                continue
+            good = _sound(one)
+            done.append(_prune_set(one, good, whole, kept, dry_run))
+    return {"dry_run": dry_run, "sets": done}
+
+
+def _prune_set(
+    one: FeatureSet, good: dict[str, Shard], whole: bool, kept: set | None, dry_run: bool
+) -> dict:
+    masks = {
+        name: np.array([not whole and key in kept for key in shard.keys.tolist()], bool)
+        for name, shard in good.items()
+    }
+    touched = [name for name, mask in masks.items() if not mask.all()]
+    every = {key for shard in good.values() for key in shard.keys.tolist()}
+    stay = set() if whole else every & kept
+    entry = {
+        "spec": one.spec, "fingerprint": one.fingerprint, "whole": whole,
+        "rows_removed": len(every) - len(stay), "rows_kept": len(stay),
+        "bytes_freed": int(sum((~masks[n]).mean() * good[n].size for n in touched)),
+    }  # fmt: skip
+    if dry_run:
+        return entry
+    if whole:
+        one.close()
+        # Renamed first: a set half deleted must not look like a damaged one.
+        gone = one.folder.with_name(f".pruned-{one.folder.name}-{os.getpid()}")
+        os.rename(one.folder, gone)
+        shutil.rmtree(gone)
+        return entry
+    for name in touched:
+        _rewrite(one, [(good[name], masks[name])], [name])
+    if touched:
+        one.rows.reset()
+        one.write_index()
+    return entry
+
+
+def compact(
+    cache: FeatureCache, specs: Sequence[str] = (), shard_bytes: int = SHARD_BYTES
+) -> dict:
+    """Rewrite small shards as larger ones and drop repeated rows.
+
+    The new shards are on the disk before an old one goes, so a crash at any moment leaves
+    every row in at least one of them. Readers meanwhile see all rows.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    specs : sequence of str
+        Feature sets; all if empty.
+    shard_bytes : int
+        Shards up to half this size are united into ones of about this size.
+
+    Returns
+    -------
+    dict
+        ``{"sets": [{"spec", "fingerprint", "rows", "shards_before", "shards_after"}]}``
+    """
+    chosen = [cache.find(spec) for spec in specs] or cache.sets()
+    done = []
+    with _maintenance(cache, False):
+        for one in chosen:
+            good = _sound(one)
+            for group in _groups(one, good, shard_bytes):
+                _rewrite(one, group, [shard.name for shard, _ in group])
+            one.rows.reset()
+            one.write_index()
+            done.append(
+                {
+                    "spec": one.spec, "fingerprint": one.fingerprint, "rows": len(one),
+                    "shards_before": len(good), "shards_after": len(one.rows.shards),
+                }
+            )  # fmt: skip
+    return {"sets": done}
+
+
+@contextlib.contextmanager
+def _maintenance(cache: FeatureCache, dry_run: bool) -> Iterator[None]:
+    if dry_run:
+        yield
+    else:
+        with lock(cache.path / CLAIMS_NAME, "maintenance"):
+            yield
+
+
+def _sound(one: FeatureSet) -> dict[str, Shard]:
+    good, problems = check_set(one)
+    bad = [problem for problem in problems if not problem.harmless]
+    if bad:
+        raise CacheError(
+            f"{one.folder} has {len(bad)} damaged files; nothing was changed "
+            f"({bad[0].file.name}: {bad[0].reason})",
+            "run `icecore cache repair` first",
+        )
+    return good
+
+
+def _groups(
+    one: FeatureSet, good: dict[str, Shard], shard_bytes: int
+) -> list[list[tuple[Shard, np.ndarray]]]:
+    """Choose which shards to unite; each comes with the mask of its first-seen rows."""
+    seen: set[bytes] = set()
+    large, small = [], []
+    for _, shard in sorted(good.items(), key=lambda item: -item[1].size):
+        mask = np.array([key not in seen for key in shard.keys.tolist()], bool)
+        seen.update(shard.keys.tolist())
+        is_large = shard.size > shard_bytes // 2 and mask.all()
+        (large if is_large else small).append((shard, mask))
+    # Neighbours in key order go together: reading in key order then reads files in order.
+    small.sort(key=lambda item: min(item[0].keys.tolist(), default=b""))
+    row_bytes = one.dim * stored_dtype(one.precision).itemsize
+    groups: list[list] = [[]]
+    size = 0
+    for shard, mask in small:
+        if groups[-1] and size + mask.sum() * row_bytes > shard_bytes:
+            groups.append([])
+            size = 0
+        groups[-1].append((shard, mask))
+        size += int(mask.sum()) * row_bytes
+    return [g for g in groups if len(g) > 1 or (g and not g[0][1].all())]
+
+
+def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: list[str]) -> None:
+    """Publish the masked rows of `parts` as one shard, then delete the shards `old`."""
+    folder = one.folder / "shards"
+    keys = np.concatenate([shard.keys[mask] for shard, mask in parts])
+    new = None
+    if len(keys):
+        rows = np.concatenate([_stored(folder, shard, one)[mask] for shard, mask in parts])
+        order = np.argsort(keys, kind="stable")
+        given = _unite([read_attributes(folder / name)["provenance"] for name in old])
+        new = publish_shard(folder, one.record, keys[order], rows[order], given).name
+    one.rows.reset()
+    for name in old:
+        if name != new:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _stored(folder: Path, shard: Shard, one: FeatureSet) -> np.ndarray:
+    return np.concatenate([rows for _, rows in stored_blocks(folder / shard.name, shard, one)])
+
+
+def _unite(given: Sequence[dict]) -> dict:
+    """Return the one provenance, or a list of the distinct ones."""
+    flat: list[dict] = []
+    for one in given:
+        for part in one.get("united", [one]):
+            if part not in flat:
+                flat.append(part)
+    return flat[0] if len(flat) == 1 else {"united": flat[:100]}

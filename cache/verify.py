@@ -1,0 +1,60 @@
+"""Verify a whole cache, reading every byte of it once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+from ..errors import DamagedCacheError
+from .check import Problem, check_set
+from .featurecache import FAILURES_NAME, MARKER_NAME, FeatureCache, set_folders
+from .featureset import RECORD_NAME, load_set
+
+__all__ = ["verify"]
+
+
+def verify(cache: FeatureCache | str | os.PathLike) -> dict:
+    """Check every file of a cache, reading all of it once.
+
+    Returns
+    -------
+    dict
+        ``{"path", "ok", "sets", "shards", "rows", "bytes", "problems": [{"file", "kind",
+        "reason", "rows", "harmless"}]}``. ``ok`` is False if a row is affected; what
+        reads as plain JSON may be printed as it is.
+    """
+    path = cache.path if isinstance(cache, FeatureCache) else FeatureCache(cache).path
+    problems = _check_json(path / MARKER_NAME, "marker")
+    if (path / FAILURES_NAME).exists():
+        problems += _check_json(path / FAILURES_NAME, "failures")
+    counts = {"sets": 0, "shards": 0, "rows": 0, "bytes": 0}
+    for folder in set_folders(path):
+        counts["sets"] += 1
+        try:
+            one = load_set(folder)
+        except DamagedCacheError as error:
+            problems.append(Problem(folder / RECORD_NAME, "record", error.message))
+            continue
+        good, found = check_set(one)
+        problems += found
+        counts["shards"] += len(good)
+        counts["rows"] += len({key for shard in good.values() for key in shard.keys.tolist()})
+        counts["bytes"] += sum(shard.size for shard in good.values())
+    listed = [
+        {**dataclasses.asdict(p), "file": str(p.file.relative_to(path)), "harmless": p.harmless}
+        for p in problems
+    ]
+    ok = all(problem.harmless for problem in problems)
+    return {"path": str(path), "ok": ok, **counts, "problems": listed}
+
+
+def _check_json(path: Path, kind: str) -> list[Problem]:
+    try:
+        json.loads(path.read_text("utf-8"))["format"]
+    except FileNotFoundError:
+        return [Problem(path, kind, "it is missing")]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [Problem(path, kind, f"not readable: {error}")]
+    return []

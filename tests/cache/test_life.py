@@ -1,0 +1,166 @@
+"""Merging, exporting, pruning and compacting."""
+
+from __future__ import annotations
+
+import json
+
+import h5py
+import numpy as np
+import pytest
+
+from icecore.cache import FeatureCache, compact, export, export_arrays, merge, prune, verify
+from icecore.errors import CacheError, DamagedCacheError, FingerprintError, MissingDependencyError
+
+SPEC = "gluon:inceptionv3"
+
+
+def filled(path, make, keys, shard=7, dim=5, **fields):
+    cache = FeatureCache.create(path)
+    make.fill(cache.open_set(make.record(**fields), dim), keys, shard)
+    return cache
+
+
+def as_expected(cache, make, keys, dim=5):
+    fresh = FeatureCache(cache.path)
+    assert fresh.ids(SPEC) == sorted(keys)
+    assert np.array_equal(fresh.matrix(SPEC, keys), make.rows(keys, dim).astype(np.float32))
+    assert verify(fresh)["ok"]
+
+
+def test_merge_unites_caches_of_two_machines(tmp_path, make):
+    a = filled(tmp_path / "a", make, make.keys(20))
+    b = filled(tmp_path / "b", make, make.keys(20, start=10), shard=6)
+    b.open_set(make.record("gluon:other"), 3).append([make.key(1)], make.rows([make.key(1)], 3))
+    b.record_failures([{"id": "x", "path": "x", "digest": make.key(99), "reason": "cut short"}])
+    done = merge(a, [b])
+    assert [(d["rows_added"], d["rows_already_there"]) for d in done["sets"]] == [(10, 10), (1, 0)]
+    as_expected(a, make, make.keys(30))
+    assert a.ids("gluon:other") == [make.key(1)]
+    assert [f["id"] for f in a.failures()] == ["x"]
+    assert merge(a, [b])["sets"][0]["rows_added"] == 0
+
+
+def test_merge_refuses_other_weights_before_it_writes(tmp_path, make):
+    a = filled(tmp_path / "a", make, make.keys(5))
+    b = filled(tmp_path / "b", make, make.keys(9), spec="gluon:zz")
+    b.open_set(make.record(weights_digest="bb"), 5).append([make.key(1)], np.ones((1, 5)))
+    with pytest.raises(FingerprintError, match="weights_digest is aa there and bb here"):
+        merge(a, [b])
+    assert [one.spec for one in FeatureCache(a.path).sets()] == [SPEC]
+
+
+def test_merge_refuses_a_damaged_source(tmp_path, make):
+    a = filled(tmp_path / "a", make, make.keys(5))
+    b = filled(tmp_path / "b", make, make.keys(9))
+    victim = sorted((b.sets()[0].folder / "shards").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    with pytest.raises(DamagedCacheError, match="1 files of .* are damaged"):
+        merge(a, [FeatureCache(b.path)])
+    as_expected(a, make, make.keys(5))
+
+
+def test_prune_counts_first_and_then_removes(tmp_path, make):
+    cache = filled(tmp_path / "a", make, make.keys(30))
+    keep = make.keys(12) + make.keys(3, start=500)
+    planned = prune(cache, keep)
+    assert planned["dry_run"]
+    assert (planned["sets"][0]["rows_removed"], planned["sets"][0]["rows_kept"]) == (18, 12)
+    as_expected(cache, make, make.keys(30))
+    assert prune(cache, keep, dry_run=False)["sets"] == planned["sets"]
+    as_expected(cache, make, make.keys(12))
+
+
+def test_prune_drops_whole_sets(tmp_path, make):
+    cache = filled(tmp_path / "a", make, make.keys(4))
+    cache.open_set(make.record("gluon:other"), 3)
+    assert prune(cache, drop=["gluon:other"], dry_run=False)["sets"][0]["whole"]
+    assert [one.spec for one in FeatureCache(cache.path).sets()] == [SPEC]
+    as_expected(cache, make, make.keys(4))
+
+
+def test_prune_refuses_to_keep_nothing(tmp_path, make):
+    cache = filled(tmp_path / "a", make, make.keys(4))
+    with pytest.raises(CacheError, match="nothing would be kept"):
+        prune(cache, [], dry_run=False)
+
+
+def test_compact_unites_small_shards_and_open_readers_go_on(tmp_path, make):
+    cache = filled(tmp_path / "a", make, make.keys(40), shard=3)
+    reader = FeatureCache(cache.path)
+    before = reader.matrix(SPEC, make.keys(40))
+    assert compact(cache)["sets"][0] | {"fingerprint": ""} == {
+        "spec": SPEC, "fingerprint": "", "rows": 40, "shards_before": 14, "shards_after": 1,
+    }  # fmt: skip
+    reader.close()
+    assert np.array_equal(reader.matrix(SPEC, make.keys(40)), before)
+    as_expected(cache, make, make.keys(40))
+    assert cache.find(SPEC).provenances()[0]["provenance"] == {"engine": "test"}
+    assert compact(cache)["sets"][0]["shards_after"] == 1
+
+
+def test_compact_leaves_large_shards_alone(tmp_path, make):
+    cache = filled(tmp_path / "a", make, make.keys(40), shard=20, dim=4000)
+    before = {p.name for p in (cache.sets()[0].folder / "shards").iterdir()}
+    compact(cache, shard_bytes=200_000)
+    assert {p.name for p in (cache.sets()[0].folder / "shards").iterdir()} == before
+
+
+def test_compact_and_prune_refuse_damage(tmp_path, make):
+    cache = filled(tmp_path / "a", make, make.keys(20))
+    victim = sorted((cache.sets()[0].folder / "shards").iterdir())[0]
+    victim.write_bytes(victim.read_bytes()[:-1])
+    for job in (lambda: compact(cache), lambda: prune(cache, make.keys(3), dry_run=False)):
+        with pytest.raises(CacheError, match="has 1 damaged files; nothing was changed"):
+            job()
+
+
+@pytest.fixture
+def two_sets(tmp_path, make):
+    cache = filled(tmp_path / "a", make, make.keys(20))
+    other = cache.open_set(make.record("gluon:other"), 3)
+    make.fill(other, make.keys(20, start=5), 4)
+    return cache
+
+
+def test_export_npy_npz_and_arrays_hold_the_common_rows(two_sets, tmp_path):
+    specs = [SPEC, "gluon:other"]
+    x, ids = export_arrays(two_sets, specs)
+    assert x.shape == (15, 8)
+    assert np.array_equal(x, two_sets.matrix(specs, ids))
+    export(two_sets, specs, tmp_path / "x.npy")
+    assert np.array_equal(np.load(tmp_path / "x.npy", allow_pickle=False), x)
+    assert (tmp_path / "x.npy.ids.txt").read_text().split() == ids
+    export(two_sets, specs, tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz", allow_pickle=False) as found:
+        assert np.array_equal(found["X"], x)
+        assert found["ids"].tolist() == ids
+
+
+def test_export_hdf5_is_one_plain_file(two_sets, tmp_path, make):
+    done = export(two_sets, SPEC, tmp_path / "x.h5", keys=make.keys(9)[::-1])
+    assert (done["kind"], done["rows"], done["dim"]) == ("hdf5", 9, 5)
+    with h5py.File(tmp_path / "x.h5") as file:
+        assert not file["features"].is_virtual
+        assert np.array_equal(file["features"][()], make.rows(make.keys(9)[::-1], 5))
+        assert file["keys"].asstr()[()].tolist() == make.keys(9)[::-1]
+        assert json.loads(file.attrs["record_0"]) == make.record()
+
+
+def test_export_parquet(two_sets, tmp_path):
+    try:
+        import pyarrow.parquet as parquet
+    except ImportError:
+        with pytest.raises(MissingDependencyError, match="needs the package pyarrow"):
+            export(two_sets, SPEC, tmp_path / "x.parquet")
+        assert not list(tmp_path.glob("*.parquet"))
+        return
+    export(two_sets, SPEC, tmp_path / "x.parquet")
+    table = parquet.read_table(tmp_path / "x.parquet")
+    ids = two_sets.ids(SPEC)
+    assert table["key"].to_pylist() == ids
+    assert np.array_equal(np.array(table["features"].to_pylist()), two_sets.matrix(SPEC, ids))
+
+
+def test_export_of_an_unknown_kind_is_refused(two_sets, tmp_path):
+    with pytest.raises(CacheError, match=r"no such kind of export \(\.xlsx\)"):
+        export(two_sets, SPEC, tmp_path / "x.xlsx")

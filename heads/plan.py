@@ -1,0 +1,113 @@
+"""Which models to train: heads times feature sets, each with a name."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from ..errors import CacheError, HeadError
+from .registry import HEAD_KINDS
+
+__all__ = ["ModelPlan", "plan_models"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelPlan:
+    """One model to train for each task.
+
+    Attributes
+    ----------
+    name : str
+        Head and features, safe as a file name.
+    kind : str
+        A name in `HEAD_KINDS`.
+    sets : tuple of int
+        Positions of its feature sets among those of the training.
+    """
+
+    name: str
+    kind: str
+    sets: tuple[int, ...]
+
+
+def plan_models(
+    cache: Any, features: Sequence[str] | None, heads: Sequence[str] | None
+) -> tuple[list[Any], list[ModelPlan]]:
+    """Choose feature sets and models.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    features : sequence of str or None
+        Each names one feature set, or several joined with ``+``. None takes every
+        set of the cache alone and all of them joined.
+    heads : sequence of str or None
+        Kinds of heads. None trains an MLP on each of `features`, and, unless
+        `features` says otherwise, a logistic regression on all sets joined.
+
+    Returns
+    -------
+    sets : list of FeatureSet
+        Those used, each once.
+    plans : list of ModelPlan
+
+    Raises
+    ------
+    HeadError
+        An unknown head; all unknown ones are named.
+    CacheError
+        The cache is empty, or a name matches no set or several.
+    """
+    unknown = sorted(set(heads or ()) - set(HEAD_KINDS))
+    if unknown:
+        raise HeadError(
+            f"there is no head {', '.join(repr(name) for name in unknown)}",
+            f"choose from {', '.join(HEAD_KINDS)}",
+        )
+    if features:
+        joined = [[cache.find(part.strip()) for part in text.split("+")] for text in features]
+    else:
+        sets = list(cache.sets())
+        if not sets:
+            raise CacheError(
+                "the cache holds no feature sets", "run `icecore extract` into it first"
+            )
+        joined = [[one] for one in sets] + ([sets] if len(sets) > 1 else [])
+    used = list({one.fingerprint: one for group in joined for one in group}.values())
+    position = {one.fingerprint: index for index, one in enumerate(used)}
+    groups = list(
+        dict.fromkeys(tuple(position[one.fingerprint] for one in group) for group in joined)
+    )
+    titles = _titles(used, groups)
+    if heads:
+        wanted = [(kind, group) for kind in dict.fromkeys(heads) for group in groups]
+    else:
+        wanted = [("mlp", group) for group in groups]
+        if not features:
+            wanted.append(("logistic", groups[-1]))
+    return used, [ModelPlan(f"{kind}-{titles[group]}", kind, group) for kind, group in wanted]
+
+
+def _titles(sets: list[Any], groups: list[tuple[int, ...]]) -> dict[tuple[int, ...], str]:
+    short = [_short(one.spec) for one in sets]
+    short = [
+        name if short.count(name) == 1 else f"{name}-{one.fingerprint[:8]}"
+        for name, one in zip(short, sets, strict=True)
+    ]
+    titles = {}
+    for group in groups:
+        if len(group) == len(sets) > 1:
+            title = "all"
+        else:
+            title = "+".join(short[index] for index in group)[:150]
+        # Two orders of the same sets are two models.
+        titles[group] = title if title not in titles.values() else f"{title}-{len(titles)}"
+    return titles
+
+
+def _short(spec: str) -> str:
+    name = re.split(r"[/\\]", spec.partition(":")[2] or spec)[-1]
+    name = re.sub(r"\.onnx\b", "", name)
+    return re.sub(r"[^A-Za-z0-9._@-]+", "-", name).strip("-.") or "features"

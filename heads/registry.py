@@ -1,0 +1,78 @@
+"""The heads by name: making one, saving is its own, loading one back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import HeadError
+from .base import Head, HeadFiles
+from .boosting import LightGBMHead
+from .logistic import LogisticHead
+from .mlp import MLPClassifier
+
+__all__ = ["HEAD_KINDS", "load_head", "make_head"]
+
+HEAD_KINDS: dict[str, type[Head]] = {
+    cls.kind: cls for cls in (MLPClassifier, LogisticHead, LightGBMHead)
+}
+
+
+def make_head(kind: str, seed: int | None = None, **settings) -> Head:
+    """Return an unfitted head.
+
+    Parameters
+    ----------
+    kind : str
+        A name in `HEAD_KINDS`.
+    seed : int, optional
+        Its random_state.
+    **settings
+        Passed to its constructor.
+
+    Raises
+    ------
+    HeadError
+        No such kind or no such settings; all unknown settings are named.
+    """
+    _require_kind(kind)
+    head = HEAD_KINDS[kind](random_state=seed)
+    unknown = sorted(set(settings) - set(head.get_params()))
+    if unknown:
+        raise HeadError(
+            f"the head '{kind}' has no setting {', '.join(unknown)}",
+            f"it has {', '.join(sorted(head.get_params()))}",
+        )
+    return head.set_params(**settings)
+
+
+def load_head(folder: str | os.PathLike) -> Head:
+    """Load a head that `Head.save` wrote. Nothing in the files is executed.
+
+    Raises
+    ------
+    MissingFileError
+        There is no head in `folder`.
+    HeadError
+        A file is not what it should be; the message says what.
+    """
+    files = HeadFiles(Path(folder))
+    if files.kind not in HEAD_KINDS:
+        raise files.refuse(f"its kind is '{files.kind}', not {', '.join(HEAD_KINDS)}")
+    cls = HEAD_KINDS[files.kind]
+    unknown = sorted(set(files.settings) - set(cls().get_params()))
+    if unknown:
+        raise files.refuse(f"head.json has unknown settings: {', '.join(unknown)}")
+    head = cls(**files.settings)
+    head.classes_ = files.classes
+    head.n_features_in_ = files.features
+    try:
+        head._restore(files.fitted, files)
+    except TypeError as error:
+        raise files.refuse(f"a setting has the wrong type ({error})") from error
+    return head
+
+
+def _require_kind(kind: str) -> None:
+    if kind not in HEAD_KINDS:
+        raise HeadError(f"there is no head '{kind}'", f"choose from {', '.join(HEAD_KINDS)}")

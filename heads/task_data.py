@@ -1,0 +1,189 @@
+"""One task's rows: which images train, validate and test, and their features."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import HeadError, enumerate_some
+from ..manifest import Manifest, Sample
+
+__all__ = ["TaskData", "deal_folds", "load_features", "task_data"]
+
+_ROWS_AT_ONCE = 4096
+
+
+@dataclasses.dataclass
+class TaskData:
+    """The usable rows of one task.
+
+    Attributes
+    ----------
+    task : str
+    classes : tuple of str
+        All classes of the task, in the order of the output columns.
+    samples : list of Sample
+        Training, then validation, then test rows.
+    train, validation, test : slice
+        Where each lies in `samples`.
+    warnings : list of str
+        What the reader should know.
+    """
+
+    task: str
+    classes: tuple[str, ...]
+    samples: list[Sample]
+    train: slice
+    validation: slice
+    test: slice
+    warnings: list[str]
+
+    @property
+    def keys(self) -> list[str]:
+        """Row keys of all samples, in order."""
+        return [sample.digest for sample in self.samples]
+
+    def labels(self, part: slice) -> np.ndarray:
+        """Return the labels of a part of the samples; empty strings where not known."""
+        return np.array([sample.label for sample in self.samples[part]], dtype=np.str_)
+
+    def spread(self, probabilities: np.ndarray, columns: Sequence[str]) -> np.ndarray:
+        """Put a head's columns into this task's; classes the head lacks get 0."""
+        table = np.zeros((len(probabilities), len(self.classes)))
+        table[:, [self.classes.index(str(name)) for name in columns]] = probabilities
+        return table
+
+
+def task_data(manifest: Manifest, task: str, absent: set[str]) -> TaskData:
+    """Sort one task's rows out.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        With digests.
+    task : str
+    absent : set of str
+        Row keys without features; their rows are left out.
+
+    Raises
+    ------
+    HeadError
+        No usable training rows, or fewer than two classes among them.
+    """
+    rows = [s for s in manifest if s.task == task and s.digest and s.digest not in absent]
+    train = [s for s in rows if s.split in ("", "train") and s.label]
+    validation = [s for s in rows if s.split == "validation" and s.label]
+    test = [s for s in rows if s.split == "test"]
+    total = sum(sample.task == task for sample in manifest)
+    if not train:
+        raise HeadError(
+            f"the task '{task}' has no training rows: {total} images, of which "
+            f"{total - len(rows)} have no features in the cache",
+            "extract its images, or check the splits of the data",
+        )
+    known = {sample.label for sample in train}
+    if len(known) < 2:
+        raise HeadError(
+            f"the task '{task}' has one class only: all {len(train)} training images are "
+            f"'{train[0].label}'",
+            "a classifier needs images of at least two classes",
+        )
+    ends = np.cumsum([len(train), len(validation), len(test)]).tolist()
+    return TaskData(
+        task,
+        manifest.classes(task),
+        train + validation + test,
+        slice(0, ends[0]),
+        slice(ends[0], ends[1]),
+        slice(ends[1], ends[2]),
+        _warnings(manifest, task, known, train, validation, test),
+    )
+
+
+def _warnings(manifest, task, known, train, validation, test) -> list[str]:
+    found = []
+    for name, part in (("validation", validation), ("test", test)):
+        strange = sorted({s.label for s in part if s.label} - known)
+        if strange:
+            count = sum(sample.label in strange for sample in part)
+            found.append(
+                f"{count} {name} images have classes without training images "
+                f"({enumerate_some(strange)}): they are kept and count as wrong"
+            )
+    seen = known | {s.label for s in validation + test}
+    bare = [name for name in manifest.classes(task) if name not in seen]
+    if bare:
+        found.append(
+            f"{len(bare)} classes have no images ({enumerate_some(bare)}): "
+            "their probability is always 0"
+        )
+    labels: dict[str, set[str]] = {}
+    for sample in train:
+        labels.setdefault(sample.digest, set()).add(sample.label)
+    torn = [s.id for s in train if len(labels[s.digest]) > 1]
+    if torn:
+        found.append(
+            f"{len(torn)} training images are exact duplicates with different labels: "
+            f"{enumerate_some(torn)}"
+        )
+    return found
+
+
+def deal_folds(keys: Sequence[str], labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Assign each row to a fold, stratified by class; equal keys share a fold.
+
+    Parameters
+    ----------
+    keys : sequence of str
+        Digest of each image's content.
+    labels : ndarray of shape (N,)
+    folds : int
+    seed : int
+
+    Returns
+    -------
+    ndarray of int, shape (N,), values from 0 to folds - 1
+
+    Raises
+    ------
+    HeadError
+        There are fewer different images than folds.
+    """
+    label_of: dict[str, str] = {}
+    for key, label in zip(keys, labels.tolist(), strict=True):
+        label_of.setdefault(key, label)
+    if folds < 2 or len(label_of) < folds:
+        raise HeadError(
+            f"{len(label_of)} different training images cannot be dealt into {folds} folds",
+            "ask for at least 2 folds and no more than there are images, "
+            "or give a validation split",
+        )
+    rng = np.random.default_rng([seed, 6])
+    fold_of: dict[str, int] = {}
+    # Dealing goes on across classes, so that folds stay equally large.
+    turn = 0
+    for label in sorted(set(label_of.values())):
+        own = sorted(key for key, of_key in label_of.items() if of_key == label)
+        for index in rng.permutation(len(own)):
+            fold_of[own[index]] = turn % folds
+            turn += 1
+    return np.array([fold_of[key] for key in keys])
+
+
+def load_features(sets: Sequence[Any], keys: Sequence[str]) -> np.ndarray:
+    """Return the rows of `keys` of several feature sets side by side.
+
+    float16 where all sets are stored so (half the memory, the same numbers),
+    else float32; shape (N, sum of dim).
+    """
+    half = all(getattr(one, "dtype", None) == np.float16 for one in sets)
+    ends = np.cumsum([one.dim for one in sets]).tolist()
+    matrix = np.empty((len(keys), ends[-1]), np.float16 if half else np.float32)
+    for top in range(0, len(keys), _ROWS_AT_ONCE):
+        part = keys[top : top + _ROWS_AT_ONCE]
+        for one, end in zip(sets, ends, strict=True):
+            matrix[top : top + len(part), end - one.dim : end] = one.matrix(part)
+    return matrix

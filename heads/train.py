@@ -1,0 +1,381 @@
+"""Train: cached features and a manifest in, a run folder out."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import HeadError, ManifestError, RunError, enumerate_some
+from ..files import publish_json, sha256_file
+from ..manifest import Manifest
+from ..probabilities import ProbabilityTable, write_probabilities
+from .fit import FittedModel, fit_model
+from .plan import ModelPlan, plan_models
+from .task_data import TaskData, load_features, task_data
+
+__all__ = ["ModelResult", "TaskResult", "TrainEvent", "TrainResult", "train"]
+
+RUN_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainEvent:
+    """How far training is; given to `train`'s ``progress`` after each epoch.
+
+    Attributes
+    ----------
+    task, model : str
+    done, total : int
+        Models finished, and models in all.
+    step : str
+        "training", "fold 2 of 5", "all rows", or "done".
+    epoch : int
+    losses, best_losses : tuple of float
+        Held-out log-loss now and at its best, of each head in training.
+    """
+
+    task: str
+    model: str
+    done: int
+    total: int
+    step: str
+    epoch: int = 0
+    losses: tuple[float, ...] = ()
+    best_losses: tuple[float, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelResult:
+    """One trained model: its name, feature specs, validation scores and seconds."""
+
+    name: str
+    features: tuple[str, ...]
+    scores: dict[str, float]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskResult:
+    """One trained task: where validation predictions come from, models, warnings."""
+
+    task: str
+    classes: tuple[str, ...]
+    validation: str
+    models: tuple[ModelResult, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainResult:
+    """What `train` did.
+
+    Attributes
+    ----------
+    run : pathlib.Path
+    tasks : tuple of TaskResult
+    failed : dict of str to str
+        Why tasks could not be trained.
+    left_out : tuple of str
+        Ids of images without features (unreadable, or not extracted).
+    """
+
+    run: Path
+    tasks: tuple[TaskResult, ...]
+    failed: dict[str, str]
+    left_out: tuple[str, ...]
+
+
+def train(
+    cache: Any,
+    manifest: Manifest,
+    out: str | os.PathLike,
+    features: Sequence[str] | None = None,
+    heads: Sequence[str] | None = None,
+    folds: int = 5,
+    seed: int = 0,
+    progress: Callable[[TrainEvent], None] | None = None,
+    *,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    overwrite: bool = False,
+) -> TrainResult:
+    """Train heads on cached features and write a run folder.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    manifest : Manifest
+        With digests (the row keys of the cache).
+    out : path-like
+        The run folder. It appears when everything is finished, never half-written.
+    features : sequence of str, optional
+        Feature sets, those joined by ``+`` side by side; see `plan_models`.
+    heads : sequence of str, optional
+        Kinds of heads, see `HEAD_KINDS`.
+    folds : int, default 5
+        For tasks without a validation split.
+    seed : int, default 0
+    progress : callable, optional
+        Called with a `TrainEvent` after each epoch.
+    settings : mapping of head kind to settings, optional
+        For instance ``{"mlp": {"width": 128}}``.
+    overwrite : bool, default False
+        Replace an earlier run at `out`.
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    RunError
+        `out` exists and may not be replaced.
+    CacheError, ManifestError
+        The cache has no such features, or the manifest has no digests or none of
+        its images are in the cache.
+    HeadError
+        No task could be trained; the reasons are named. (If some can, the others
+        are listed in the result.)
+    """
+    out = Path(out)
+    check_target(out, overwrite)
+    sets, plans = plan_models(cache, features, heads)
+    absent = _absent_keys(sets, manifest)
+    settings = {kind: dict(given) for kind, given in (settings or {}).items()}
+    with _replacing(out, overwrite) as folder:
+        job = _Job(manifest, sets, plans, absent, folds, seed, settings, folder, progress)
+        done, failed = job.run()
+        if not done:
+            raise _nothing_trained(failed)
+        left_out = tuple(dict.fromkeys(s.id for s in manifest if s.digest in absent))
+        manifest.write(folder / "samples.csv")
+        about = {
+            "format": RUN_FORMAT,
+            "icecore": __version__,
+            "seed": seed,
+            "folds": folds,
+            "random_weights": any(_is_random(one.record) for one in sets),
+            "backbones": [
+                {
+                    "spec": one.spec,
+                    "fingerprint": one.fingerprint,
+                    "dim": int(one.dim),
+                    "record": one.record,
+                }
+                for one in sets
+            ],
+            "cache": os.path.abspath(getattr(cache, "path", "")),
+            "samples_sha256": sha256_file(folder / "samples.csv"),
+            "settings": settings,
+            "counts": {"rows": len(manifest), "left_out": len(left_out)},
+            "left_out": list(left_out),
+            "tasks": {result.task: entry for result, entry in done},
+            "failed": failed,
+        }
+        publish_json(folder / "run.json", about)
+    return TrainResult(out, tuple(result for result, _ in done), failed, left_out)
+
+
+def check_target(out: Path, overwrite: bool) -> None:
+    """Raise `RunError` if a run may not be written to `out`."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "run.json").is_file():
+        raise RunError(
+            f"{out} exists and is not a run (it has no run.json)",
+            "choose another folder for the run",
+        )
+    if not overwrite:
+        raise RunError(f"{out} already holds a run", "choose another folder, or overwrite it")
+
+
+class _Job:
+    def __init__(
+        self, manifest, sets, plans, absent, folds, seed, settings, folder, progress
+    ) -> None:
+        self.manifest, self.sets, self.plans, self.absent = manifest, sets, plans, absent
+        self.folds, self.seed, self.settings = folds, seed, settings
+        self.folder, self.progress = folder, progress
+        self.total, self.finished = len(manifest.tasks) * len(plans), 0
+
+    def run(self) -> tuple[list[tuple[TaskResult, dict]], dict[str, str]]:
+        """Train every task; return the trained ones with their run.json entry, and the failed."""
+        done, failed = [], {}
+        folders = _task_folders(self.manifest.tasks)
+        for task in self.manifest.tasks:
+            try:
+                data = task_data(self.manifest, task, self.absent)
+                done.append(self._train_task(data, folders[task]))
+            except HeadError as error:
+                failed[task] = error.message + (f" ({error.hint})" if error.hint else "")
+                shutil.rmtree(self.folder / folders[task], ignore_errors=True)
+        return done, failed
+
+    def _train_task(self, data: TaskData, name: str) -> tuple[TaskResult, dict]:
+        matrices = [load_features([one], data.keys) for one in self.sets]
+        results = []
+        for plan in self.plans:
+            joined = matrices[plan.sets[0]]
+            if len(plan.sets) > 1:
+                joined = np.concatenate([matrices[index] for index in plan.sets], axis=1)
+            fitted = fit_model(
+                plan.kind,
+                data,
+                joined,
+                self.folds,
+                self.seed,
+                self.settings.get(plan.kind),
+                self._reporter(data.task, plan),
+            )
+            self._write(data, plan, fitted, self.folder / name)
+            specs = tuple(self.sets[index].spec for index in plan.sets)
+            results.append(ModelResult(plan.name, specs, fitted.scores, fitted.seconds))
+            self.finished += 1
+            self._tell(TrainEvent(data.task, plan.name, self.finished, self.total, "done"))
+        split = data.validation.stop > data.validation.start
+        origin = "split" if split else f"out-of-fold, {self.folds} folds"
+        result = TaskResult(
+            data.task, data.classes, origin, tuple(results), tuple(data.warnings)
+        )
+        return result, self._entry(result, data, name)
+
+    def _entry(self, result: TaskResult, data: TaskData, name: str) -> dict:
+        return {
+            "classes": list(result.classes),
+            "models": [model.name for model in result.models],
+            "validation": result.validation,
+            "folder": name,
+            "features": {
+                plan.name: [self.sets[index].fingerprint for index in plan.sets]
+                for plan in self.plans
+            },
+            "rows": {
+                "train": data.train.stop,
+                "validation": data.validation.stop - data.validation.start,
+                "test": data.test.stop - data.test.start,
+            },
+            "scores": {model.name: model.scores for model in result.models},
+            "seconds": {model.name: round(model.seconds, 3) for model in result.models},
+            "warnings": list(result.warnings),
+        }
+
+    def _write(self, data: TaskData, plan: ModelPlan, fitted: FittedModel, folder: Path) -> None:
+        fitted.head.save(folder / "heads" / plan.name)
+        split = data.validation.stop > data.validation.start
+        tuning = data.samples[data.validation if split else data.train]
+        test = data.samples[data.test]
+        table = ProbabilityTable(
+            ids=tuple(sample.id for sample in [*tuning, *test]),
+            classes=data.classes,
+            probabilities=np.concatenate([fitted.validation, fitted.test]),
+            splits=("validation",) * len(tuning) + ("test",) * len(test),
+            model=plan.name,
+            task=data.task,
+        )
+        write_probabilities(folder / "probabilities" / f"{plan.name}.npz", table)
+
+    def _reporter(self, task: str, plan: ModelPlan):
+        if self.progress is None:
+            return None
+
+        def report(step: str, epoch: int, outcomes) -> None:
+            self._tell(
+                TrainEvent(
+                    task,
+                    plan.name,
+                    self.finished,
+                    self.total,
+                    step,
+                    epoch,
+                    tuple(one.losses[-1] for one in outcomes if one.losses),
+                    tuple(one.best_loss for one in outcomes if one.losses),
+                )
+            )
+
+        return report
+
+    def _tell(self, event: TrainEvent) -> None:
+        if self.progress is not None:
+            self.progress(event)
+
+
+def _absent_keys(sets: Sequence[Any], manifest: Manifest) -> set[str]:
+    bare = [sample.id for sample in manifest if not sample.digest]
+    keys = {sample.digest for sample in manifest if sample.digest}
+    if not keys:
+        raise ManifestError(
+            f"none of the {len(bare)} images of {manifest.source} has a digest",
+            "fill them in with Manifest.with_digests before training",
+        )
+    absent: set[str] = set()
+    for one in sets:
+        absent |= keys - set(one.keys())
+    if absent == keys:
+        raise ManifestError(
+            f"none of the {len(keys)} images of {manifest.source} has features in the cache",
+            "run `icecore extract` on this data first, into this cache",
+        )
+    return absent
+
+
+def _nothing_trained(failed: Mapping[str, str]) -> HeadError:
+    if len(failed) == 1:
+        return HeadError(next(iter(failed.values())))
+    reasons = enumerate_some([f"{task}: {why}" for task, why in failed.items()])
+    return HeadError(f"none of the {len(failed)} tasks could be trained: {reasons}")
+
+
+def _task_folders(tasks: Sequence[str]) -> dict[str, str]:
+    """Return a folder name for each task: safe, and different even where case is ignored."""
+    taken: set[str] = set()
+    folders = {}
+    for task in tasks:
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", task).strip("-.")[:80] or "task"
+        name, number = safe, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{safe}-{number}"
+        taken.add(name.lower())
+        folders[task] = name
+    return folders
+
+
+def _is_random(record: Any) -> bool:
+    backbone = record.get("backbone") if isinstance(record, Mapping) else None
+    weights = backbone.get("weights") if isinstance(backbone, Mapping) else None
+    return isinstance(weights, str) and weights.startswith("random")
+
+
+@contextlib.contextmanager
+def _replacing(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary folder beside `out`; put it in the place of `out` on success."""
+    out = Path(os.path.abspath(out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(6)
+    temporary = out.with_name(f".tmp-{out.name}-{token}")
+    retired = out.with_name(f".tmp-{out.name}-{token}-old")
+    temporary.mkdir()
+    try:
+        yield temporary
+        check_target(out, overwrite)
+        if out.exists():
+            os.rename(out, retired)
+        try:
+            os.rename(temporary, out)
+        except BaseException:
+            if retired.exists():
+                os.rename(retired, out)
+            raise
+        shutil.rmtree(retired, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise

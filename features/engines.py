@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import warnings
 from pathlib import Path
 from typing import Protocol
 
@@ -50,7 +51,10 @@ class MXNetEngine:
         self.version = mx.__version__
         self._context = mxnet_context(device)
         record = backbone.record
-        block = mx.gluon.SymbolBlock(backbone.symbol, mx.sym.var("data"))
+        with warnings.catch_warnings():
+            # MXNet asks for the type of the input, and then takes float32 as it should.
+            warnings.simplefilter("ignore")
+            block = mx.gluon.SymbolBlock(backbone.symbol, mx.sym.var("data"))
         for name, parameter in block.collect_params().items():
             parameter.grad_req = "null"
             value = backbone.parameters[name]

@@ -171,13 +171,14 @@ def train(cache, data, run, as_json, quiet, **options) -> None:
 
     options["features"] = list(options["features"]) or None
     options["heads"] = list(options["heads"]) or None
-    with console.counting_bar("training", quiet or as_json) as update:
+    with console.train_bar(quiet or as_json) as update:
         result = jobs.train(cache, data, run, progress=update, **options)
     if as_json:
-        console.print_json(result.to_json())
-        return
-    click.echo(result.text())
-    click.echo(f"run: {run}\nnext: icecore blend {run}")
+        console.print_json(dataclasses.asdict(result) | {"run": str(result.run)})
+    else:
+        _print_trained(result)
+    if result.failed:
+        sys.exit(1)
 
 
 @cli.command()
@@ -291,6 +292,29 @@ def _print_extracted(report, cache: Path) -> None:
     click.echo(f"cache: {cache}")
     if report.random_weights:
         console.random_weights_warning("these features")
+
+
+def _print_trained(result) -> None:
+    rows = [
+        [task.task, model.name, *model.scores.values(), model.seconds]
+        for task in result.tasks
+        for model in task.models
+    ]
+    scores = [name.replace("_", "-") for name in result.tasks[0].models[0].scores]
+    console.print_table(["task", "model", *scores, "seconds"], rows)
+    for task in result.tasks:
+        click.echo(f"{task.task}: scores on {_validation(task.validation)} predictions")
+        for warning in task.warnings:
+            click.echo(f"warning: {task.task}: {warning}", err=True)
+    if result.left_out:
+        click.echo(f"{len(result.left_out)} images without features were left out")
+    for task, reason in result.failed.items():
+        click.echo(f"error: {task} was not trained: {reason}", err=True)
+    click.echo(f"run: {result.run}\nnext: icecore blend {result.run}")
+
+
+def _validation(kind: str) -> str:
+    return "validation split" if kind == "split" else kind
 
 
 def _finish(failures: list, quiet_list: bool) -> None:

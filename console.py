@@ -12,12 +12,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 __all__ = [
-    "counting_bar",
     "extract_bar",
     "failures_text",
     "print_json",
     "print_table",
     "random_weights_warning",
+    "train_bar",
 ]
 
 _errors = Console(stderr=True, highlight=False)
@@ -87,8 +87,8 @@ def extract_bar(quiet: bool = False) -> Iterator[dict]:
 
 
 @contextlib.contextmanager
-def counting_bar(description: str, quiet: bool = False) -> Iterator:
-    """Show how many of something are done; yields a callback ``(done, total, note)``."""
+def train_bar(quiet: bool = False) -> Iterator:
+    """Show which head is being trained; yields a callback for its events."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
@@ -96,10 +96,14 @@ def counting_bar(description: str, quiet: bool = False) -> Iterator:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=_errors, disable=quiet, transient=True) as bar:
-        task = bar.add_task(description, total=None, note="")
+        task = bar.add_task("training", total=None, note="")
 
-        def update(done: int, total: int, note: str = "") -> None:
-            bar.update(task, completed=done, total=total, note=note)
+        def update(event) -> None:
+            note = f"{event.task} {event.model}: {event.step}"
+            if event.losses:
+                now, best = min(event.losses), min(event.best_losses)
+                note += f", epoch {event.epoch}, log-loss {now:.4f} (best {best:.4f})"
+            bar.update(task, completed=event.done, total=event.total, note=note)
 
         yield update
 

@@ -165,12 +165,18 @@ def predict(
         place = {key: index for index, key in enumerate(keys)}
         tables = {}
         for task in fitted.tasks:
-            weights = blends[task].weights if task in blends else None
-            mean = blends[task].mean if task in blends else "arithmetic"
-            tables[task] = heads.predict_proba(fitted, store, keys, task, weights, mean=mean)
+            models = blends[task].needed if task in blends else fitted.tasks[task].models
+            found = {
+                model: heads.predict_proba(fitted, store, keys, task, {model: 1.0})
+                for model in models
+            }
+            blend_of_task = blends.get(task) or ensemble.TaskWeights(
+                dict.fromkeys(models, 1 / len(models))
+            )
+            tables[task] = blend_of_task.combine(found)
         store.close()
     rows = {identity: place[key] for identity, key in digests.items()}
-    classes = {task: tuple(fitted.classes(task)) for task in fitted.tasks}
+    classes = {name: task.classes for name, task in fitted.tasks.items()}
     publish_text(out, _answers(report.manifest, rows, tables, classes))
     return PredictReport(
         images=len(rows),
@@ -183,7 +189,7 @@ def predict(
 
 def _extract_as_trained(features, fitted, manifest: Manifest, cache: Path, weights_dir, options):
     """Extract with the backbones, fit and precision that the run's heads were trained on."""
-    sets = fitted.feature_sets
+    sets = fitted.backbones
     kinds = {(one["record"]["fit"], one["record"]["precision"]) for one in sets}
     weights = {one["record"]["backbone"]["weights"] for one in sets}
     if len(kinds) > 1 or len(weights) > 1:
@@ -209,7 +215,7 @@ def _extract_as_trained(features, fitted, manifest: Manifest, cache: Path, weigh
 def _located(feature_set: dict, weights_dir) -> str:
     """Return a spec that finds the backbone: ONNX files are where they were, or in weights_dir."""
     spec = feature_set["record"]["backbone"]["spec"]
-    source = feature_set.get("provenance", {}).get("source", spec)
+    source = feature_set.get("source") or spec
     if spec.startswith("onnx:") and weights_dir is not None:
         name, _, resolution = spec.removeprefix("onnx:").partition("@")
         if (Path(weights_dir) / name).is_file():

@@ -177,7 +177,7 @@ def _find_classifier(graph, weights: dict):
     node = producers.get(graph.output[0].name)
     while node is not None:
         if node.op_type in ("Gemm", "MatMul", "Conv"):
-            return node if node.input[1] in weights else None
+            return node if _is_classifier(node, weights) else None
         if node.op_type not in _PASSED_ON_THE_WAY_BACK:
             return None
         # Of an addition, one side may be the bias.
@@ -185,6 +185,13 @@ def _find_classifier(graph, weights: dict):
         data = [n for n in inputs if producers[n].op_type != "Constant"]
         node = producers[data[0]] if data else None
     return None
+
+
+def _is_classifier(node, weights: dict) -> bool:
+    if node.input[1] not in weights:
+        return False
+    # As a convolution a classifier looks at one place at a time.
+    return node.op_type != "Conv" or all(n == 1 for n in weights[node.input[1]].dims[2:])
 
 
 def _input_width(layer, weights: dict) -> int:

@@ -170,6 +170,7 @@ def train(
                     "fingerprint": one.fingerprint,
                     "dim": int(one.dim),
                     "record": one.record,
+                    "source": _source(one),
                 }
                 for one in sets
             ],
@@ -347,6 +348,13 @@ def _task_folders(tasks: Sequence[str]) -> dict[str, str]:
         taken.add(name.lower())
         folders[task] = name
     return folders
+
+
+def _source(feature_set: Any) -> str:
+    """Return the spec that finds the backbone's files again, if the extraction noted it."""
+    shards = feature_set.provenances() if hasattr(feature_set, "provenances") else []
+    sources = [shard["provenance"].get("source") for shard in shards]
+    return str(next((source for source in reversed(sources) if source), feature_set.spec))
 
 
 def _is_random(record: Any) -> bool:

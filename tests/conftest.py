@@ -62,10 +62,16 @@ def image_folder(tmp_path) -> Path:
 @pytest.fixture(scope="session")
 def tiny_onnx(tmp_path_factory) -> Path:
     """A small convolutional classifier in ONNX with its record: fast, and a real graph."""
-    return write_tiny_onnx(tmp_path_factory.mktemp("tiny") / "tiny.onnx", seed=0)
+    return _write_tiny_onnx(tmp_path_factory.mktemp("tiny") / "tiny.onnx", seed=0)
 
 
-def write_tiny_onnx(path: Path, seed: int = 0, side: int = 32) -> Path:
+@pytest.fixture(scope="session")
+def write_tiny_onnx():
+    """The function that writes `tiny_onnx`."""
+    return _write_tiny_onnx
+
+
+def _write_tiny_onnx(path: Path, seed: int = 0, side: int = 32) -> Path:
     """Write conv -> relu -> global pool -> flatten -> gemm -> softmax, 6 features."""
     import json
 

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from icecore import manifest as manifests
+from icecore.cache import FeatureCache
+from icecore.errors import BackboneError, FingerprintError, ImageError, MissingFileError
+from icecore.features import extract
+from icecore.features.backbones import load_backbone
+from icecore.features.images import decode, fit_image
+from icecore.features.record import BackboneSpec
+from icecore.features.weights import WeightsRequest
+from icecore.files import sha256_file
+
+TINY = "onnx:tiny.onnx"
+
+
+def run(root, cache, tiny, **options):
+    return extract(manifests.read(root), cache, [f"onnx:{tiny}"], **options)
+
+
+def test_rows_are_what_a_plain_script_computes(image_folder, tmp_path, tiny_onnx):
+    report = run(image_folder, tmp_path / "cache", tiny_onnx, precision="float32", batch_size=4)
+    backbone = load_backbone(BackboneSpec.parse(f"onnx:{tiny_onnx}"), "auto", WeightsRequest())
+    engine = backbone.start("cpu")
+    cache = FeatureCache(tmp_path / "cache")
+    for path in sorted(image_folder.glob("*/*.png")):
+        square = fit_image(decode(path.read_bytes()), backbone.record, "crop")
+        expected = engine.run(square[None])[0]
+        found = cache.matrix([TINY], [sha256_file(path)])[0]
+        np.testing.assert_array_equal(found, expected)
+    assert (report.images, report.unique, report.computed, report.rows) == (6, 6, 6, 6)
+    assert report.failures == []
+
+
+def test_a_second_run_computes_nothing_and_new_images_cost_only_themselves(
+    image_folder, tmp_path, tiny_onnx
+):
+    run(image_folder, tmp_path / "cache", tiny_onnx)
+    again = run(image_folder, tmp_path / "cache", tiny_onnx)
+    assert (again.computed, again.rows) == (0, 0)
+    noise = np.random.default_rng(9).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(image_folder / "red" / "new.png")
+    (image_folder / "red" / "0.png").rename(image_folder / "red" / "renamed.png")
+    added = run(image_folder, tmp_path / "cache", tiny_onnx)
+    assert (added.computed, added.rows, added.images) == (1, 1, 7)
+
+
+def test_exact_duplicates_are_computed_once(image_folder, tmp_path, tiny_onnx):
+    shutil.copy(image_folder / "red" / "0.png", image_folder / "blue" / "copy.png")
+    report = run(image_folder, tmp_path / "cache", tiny_onnx)
+    assert (report.images, report.unique, report.computed) == (7, 6, 6)
+
+
+def test_each_image_is_decoded_once_for_all_backbones(
+    image_folder, tmp_path, tiny_onnx, monkeypatch
+):
+    other = tiny_onnx.with_name("other.onnx")
+    shutil.copy(tiny_onnx, other)
+    shutil.copy(tiny_onnx.with_suffix(".json"), other.with_suffix(".json"))
+    calls = []
+    target = sys.modules["icecore.features.extract"]
+    plain = target.decode
+    monkeypatch.setattr(target, "decode", lambda content: calls.append(1) or plain(content))
+    specs = [f"onnx:{tiny_onnx}", f"onnx:{other}"]
+    report = extract(manifests.read(image_folder), tmp_path / "cache", specs)
+    assert len(calls) == 6
+    assert report.rows == 12
+
+
+def test_rows_do_not_depend_on_batches_order_or_neighbours(image_folder, tmp_path, tiny_onnx):
+    keys = sorted(sha256_file(path) for path in image_folder.glob("*/*.png"))
+    matrices = []
+    for number, options in enumerate([{"batch_size": 1}, {"batch_size": 4}, {"workers": 5}]):
+        run(image_folder, tmp_path / str(number), tiny_onnx, **options)
+        matrices.append(FeatureCache(tmp_path / str(number)).matrix([TINY], keys))
+    assert matrices[0].tobytes() == matrices[1].tobytes() == matrices[2].tobytes()
+
+
+def test_unreadable_images_are_listed_kept_apart_and_retried(image_folder, tmp_path, tiny_onnx):
+    good = (image_folder / "red" / "1.png").read_bytes()
+    (image_folder / "red" / "1.png").write_bytes(good[: len(good) // 2])
+    (image_folder / "blue" / "empty.jpg").write_bytes(b"")
+    report = run(image_folder, tmp_path / "cache", tiny_onnx)
+    assert {f.id: f.reason for f in report.failures} == {
+        "red/1.png": "the PNG file is cut short",
+        "blue/empty.jpg": "the file is empty",
+    }
+    assert report.computed == 5
+    cache = FeatureCache(tmp_path / "cache")
+    assert {f["id"] for f in cache.failures()} == {"red/1.png", "blue/empty.jpg"}
+    assert len(cache.ids(TINY)) == 5
+    (image_folder / "red" / "1.png").write_bytes(good)
+    (image_folder / "blue" / "empty.jpg").unlink()
+    again = run(image_folder, tmp_path / "cache", tiny_onnx)
+    assert (again.failures, again.computed) == ([], 1)
+    assert "red/1.png" not in {f["id"] for f in FeatureCache(tmp_path / "cache").failures()}
+
+
+def test_a_file_without_permission_is_a_failure_not_an_end(image_folder, tmp_path, tiny_onnx):
+    if os.geteuid() == 0:
+        pytest.skip("root may read every file")
+    (image_folder / "red" / "1.png").chmod(0)
+    report = run(image_folder, tmp_path / "cache", tiny_onnx)
+    assert [f.reason for f in report.failures] == ["the file cannot be read: Permission denied"]
+
+
+def test_a_file_that_changes_while_the_job_runs_is_not_served(
+    image_folder, tmp_path, tiny_onnx, monkeypatch
+):
+    target = sys.modules["icecore.features.extract"]
+    plain = target.digest_manifest
+
+    def digest_then_change(*args, **options):
+        report = plain(*args, **options)
+        shutil.copy(image_folder / "blue" / "0.png", image_folder / "red" / "2.png")
+        return report
+
+    monkeypatch.setattr(target, "digest_manifest", digest_then_change)
+    report = run(image_folder, tmp_path / "cache", tiny_onnx)
+    assert [(f.id, f.reason) for f in report.failures] == [
+        ("red/2.png", "the file changed while the job was running")
+    ]
+
+
+def test_missing_files_are_named_before_anything_is_written(image_folder, tmp_path, tiny_onnx):
+    table = manifests.read(image_folder)
+    (image_folder / "red" / "1.png").unlink()
+    with pytest.raises(MissingFileError, match=r"(?s)1 of 6 image files.*red/1.png"):
+        extract(table, tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_made_with_other_weights_is_refused(
+    image_folder, tmp_path, tiny_onnx, write_tiny_onnx
+):
+    run(image_folder, tmp_path / "cache", tiny_onnx)
+    other = write_tiny_onnx(tmp_path / "tiny.onnx", seed=1)
+    with pytest.raises(FingerprintError, match=r"(?s)weights_digest is .* there and .* here"):
+        run(image_folder, tmp_path / "cache", other)
+
+
+def test_another_fit_is_a_set_of_its_own(image_folder, tmp_path, tiny_onnx):
+    run(image_folder, tmp_path / "cache", tiny_onnx)
+    report = run(image_folder, tmp_path / "cache", tiny_onnx, fit="squash")
+    assert report.computed == 6
+    assert len(FeatureCache(tmp_path / "cache").sets()) == 2
+
+
+def test_every_unusable_option_is_named_at_once(image_folder, tmp_path, tiny_onnx):
+    with pytest.raises(BackboneError) as caught:
+        run(
+            image_folder, tmp_path / "c", tiny_onnx,
+            fit="stretch", precision="int8", batch_size=0, workers=0,
+        )  # fmt: skip
+    for part in ("fit 'stretch'", "precision 'int8'", "batch size 0", "0 workers"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["gpu", "cuda", "cuda:x", "cpu,cuda:0", "cuda:0,cuda:0", ""])
+def test_what_is_no_device_is_refused(image_folder, tmp_path, tiny_onnx, text):
+    with pytest.raises(BackboneError, match="names no device"):
+        run(image_folder, tmp_path / "c", tiny_onnx, device=text)
+
+
+def test_features_that_float16_cannot_hold_are_refused(image_folder, tmp_path, write_tiny_onnx):
+    import onnx
+    from onnx import numpy_helper
+
+    path = write_tiny_onnx(tmp_path / "huge.onnx")
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        if tensor.name == "w":
+            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 1e6, "w"))
+    onnx.save(model, str(path))
+    with pytest.raises(BackboneError, match=r"(?s)float16 cannot hold.*--precision float32"):
+        run(image_folder, tmp_path / "cache", path)
+    assert run(image_folder, tmp_path / "cache", path, precision="float32").rows == 6
+
+
+def test_progress_counts_only_what_is_on_the_disk(image_folder, tmp_path, tiny_onnx):
+    seen = []
+
+    def look(progress):
+        cache = FeatureCache(tmp_path / "cache")
+        seen.append((progress.done, len(cache.find(TINY)), progress.total))
+
+    run(image_folder, tmp_path / "cache", tiny_onnx, on_progress=look)
+    assert seen[-1] == (6, 6, 6)
+    assert all(done <= rows for done, rows, _ in seen)
+
+
+KILLED = """
+import sys
+from icecore import manifest
+from icecore.features import extract, runner
+runner.MOST_UNSAVED_ROWS = 8
+print("ready", flush=True)
+extract(manifest.read(sys.argv[1]), sys.argv[2], ["onnx:" + sys.argv[3]], batch_size=4, workers=1)
+"""
+
+
+def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path, tiny_onnx):
+    rng = np.random.default_rng(5)
+    root = tmp_path / "many"
+    for label in ("a", "b"):
+        (root / label).mkdir(parents=True)
+        for number in range(300):
+            pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{number}.png")
+    whole = run(root, tmp_path / "whole", tiny_onnx)
+    assert whole.rows == 600
+    counts = []
+    for attempt in range(12):
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, str(root), str(tmp_path / "cut"), str(tiny_onnx)],
+            stdout=subprocess.PIPE,
+        )
+        process.stdout.readline()
+        time.sleep(0.05 + 0.03 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        if (tmp_path / "cut" / "icecore-cache.json").exists():
+            cache = FeatureCache(tmp_path / "cut")
+            counts.append(len(cache.sets()[0]) if cache.sets() else 0)
+    assert counts == sorted(counts), "a row that was saved is never lost"
+    rest = run(root, tmp_path / "cut", tiny_onnx)
+    assert rest.computed == 600 - counts[-1]
+    assert 0 < rest.computed < 600, "the kills should fall inside the run"
+    keys = FeatureCache(tmp_path / "whole").ids(TINY)
+    matrices = [FeatureCache(tmp_path / name).matrix([TINY], keys) for name in ("whole", "cut")]
+    assert matrices[0].tobytes() == matrices[1].tobytes()
+
+
+def test_decode_reports_what_it_found():
+    with pytest.raises(ImageError, match="not an image file"):
+        decode(b"\0" * 100)

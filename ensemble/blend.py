@@ -181,6 +181,14 @@ def _read_run(run: Path) -> dict:
 
 def _run_tables(run: Path, about: dict) -> tuple[list[ProbabilityTable], dict[str, str]]:
     tables, inputs, absent = [], {}, []
+    names = [n for entry in about["tasks"].values() for n in (entry["folder"], *entry["models"])]
+    # The names become paths: a stranger's run.json must not lead elsewhere.
+    outside = [n for n in names if Path(n).name != n or n in ("", ".", "..") or "\\" in n]
+    if outside:
+        raise RunError(
+            f"{run}/run.json names {enumerate_some(outside)}, which are no plain names",
+            "train again",
+        )
     for task, entry in about["tasks"].items():
         for model in entry["models"]:
             name = f"{entry['folder']}/probabilities/{model}.npz"

@@ -58,21 +58,28 @@ def read_costs(path: str | os.PathLike) -> Costs:
 def run_costs(about: dict, task: str) -> Costs:
     """Take prices from ``run.json``: ``backbones`` with their records, ``features`` of a task.
 
-    What is not recorded is simply not known; a limit on it is then refused.
+    A backbone's ``size_bytes`` and ``latency_ms`` may stand in its entry or in the record
+    of the backbone inside. What is not recorded is simply not known; a limit on it is then
+    refused.
     """
-    records = [entry for entry in about.get("backbones", []) if isinstance(entry, dict)]
+    records = []
+    for entry in about.get("backbones", []):
+        if isinstance(entry, dict):
+            record = entry.get("record") or {}
+            inner = record.get("backbone") or {} if isinstance(record, dict) else {}
+            # A task's features name feature sets by fingerprint.
+            name = entry.get("fingerprint") or entry.get("spec")
+            records.append({**inner, **entry, "spec": name})
     features = about.get("tasks", {}).get(task, {}).get("features", {})
-    needs = {model: list(parts) for model, parts in features.items()}
-    return _costs(records, needs)
+    return _costs(records, {model: list(parts) for model, parts in features.items()})
 
 
 def _costs(records: list[dict], needs: dict[str, list[str]]) -> Costs:
-    def prices(*names: str) -> dict[str, float]:
-        found = {}
-        for record in records:
-            value = next((record[name] for name in names if record.get(name) is not None), None)
-            if value is not None and "spec" in record:
-                found[str(record["spec"])] = float(value)
-        return found
+    def prices(name: str) -> dict[str, float]:
+        return {
+            str(record["spec"]): float(record[name])
+            for record in records
+            if record.get(name) is not None and record.get("spec")
+        }
 
-    return Costs(needs, prices("size_bytes", "bytes", "size"), prices("latency_ms", "latency"))
+    return Costs(needs, prices("size_bytes"), prices("latency_ms"))

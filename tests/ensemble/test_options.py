@@ -1,0 +1,191 @@
+"""Temperatures, class groups, budgets and stacking, alone and through a run."""
+
+import json
+
+import numpy as np
+import pytest
+from icecore.ensemble import (
+    Blender,
+    Stacker,
+    apply_temperatures,
+    blend_run,
+    find_temperatures,
+    load_blend,
+    parse_groups,
+)
+from icecore.ensemble.groups import combine_groups, group_weights
+from icecore.ensemble.metrics import log_loss
+from icecore.errors import ProbabilityError, RunError
+from icecore.probabilities import read_probabilities
+
+
+def scaled(probabilities, temperature):
+    return apply_temperatures(probabilities, [temperature] * len(probabilities))
+
+
+def test_temperatures_undo_each_other(builders):
+    probabilities, _ = builders.probabilities(2, 30)
+    assert scaled(scaled(probabilities, 4), 0.25) == pytest.approx(probabilities, abs=1e-9)
+    assert scaled(probabilities, 1) == pytest.approx(probabilities)
+
+
+def test_a_spoilt_scale_is_found(builders):
+    (table,), y = builders.probabilities(1, 600, quality=[2])
+    good = find_temperatures(table[None], y)[0]
+    spoilt = find_temperatures(scaled(table[None], 3), y)[0]
+    assert spoilt * 3 == pytest.approx(good, rel=1e-3)
+    grid = [log_loss(y, scaled(table[None], t)[0]) for t in np.exp(np.linspace(-2, 2, 400))]
+    assert log_loss(y, scaled(table[None], good)[0]) <= min(grid) + 1e-6
+
+
+def test_a_temperature_that_does_not_help_on_held_out_rows_is_left_at_one():
+    rng = np.random.default_rng(0)
+    # Labels are drawn from the probabilities themselves: they are calibrated.
+    table = rng.dirichlet(np.ones(3), 60)
+    kept = 0
+    for seed in range(12):
+        draw = np.random.default_rng(seed)
+        y = np.array([draw.choice(3, p=row) for row in table])
+        kept += find_temperatures(table[None], y)[0] == 1
+    assert kept >= 6
+
+
+@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
+def test_temperatures_help_the_blend_on_its_rows(builders, mean):
+    probabilities, y = builders.probabilities(3, 300)
+    spoilt = scaled(probabilities, 5)
+    plain = Blender(mean=mean).fit(spoilt, y).score_
+    assert Blender(mean=mean, temperature=True).fit(spoilt, y).score_ < plain - 0.05
+
+
+def test_groups_by_name():
+    classes = ("a", "b", "c", "d")
+    assert parse_groups("a, c;d", classes).tolist() == [0, 2, 0, 1]
+    assert parse_groups("each", classes).tolist() == [0, 1, 2, 3]
+    assert parse_groups("a,b,c,d", classes).tolist() == [0] * 4
+    with pytest.raises(ProbabilityError, match=r"unknown classes \(x\) or one twice \(a\)"):
+        parse_groups("a,x;a", classes)
+
+
+def test_group_weights_are_no_worse_than_shared_ones_and_help_specialists(builders):
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=400)
+    # One model tells classes 0 and 1 apart, the other 2 and 3.
+    first = builders.softmax(
+        np.eye(4)[y] * np.where(y < 2, 3, 0.3)[:, None] + rng.normal(size=(400, 4))
+    )
+    second = builders.softmax(
+        np.eye(4)[y] * np.where(y < 2, 0.3, 3)[:, None] + rng.normal(size=(400, 4))
+    )
+    both = np.stack([first, second])
+    shared = Blender().fit(both, y)
+    grouped = Blender(groups=[0, 0, 1, 1]).fit(both, y)
+    assert grouped.score_ < shared.score_ - 0.02
+    assert grouped.certificate_ is None
+    weights = grouped.recipe_.group_weights
+    assert weights.sum(axis=1) == pytest.approx([1, 1])
+    assert weights[0, 0] > weights[1, 0]
+
+
+def test_group_gradients_reach_a_stationary_point(builders):
+    probabilities, y = builders.probabilities(3, 200)
+    groups = np.array([0, 0, 1, 1])
+    best = group_weights(probabilities, y, groups, np.full(3, 1 / 3))
+    reached = log_loss(y, combine_groups(probabilities, best, groups))
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        near = np.abs(best + 0.01 * rng.normal(size=best.shape))
+        near /= near.sum(axis=1, keepdims=True)
+        assert log_loss(y, combine_groups(probabilities, near, groups)) >= reached - 1e-7
+
+
+def test_one_group_is_the_plain_average(builders):
+    probabilities, y = builders.probabilities(3, 100)
+    weights = np.array([[0.2, 0.3, 0.5]])
+    table = combine_groups(probabilities, weights, np.zeros(4, dtype=int))
+    assert table == pytest.approx(np.tensordot(weights[0], probabilities, axes=1))
+
+
+def test_a_budget_leaves_weight_to_the_best_subset_only(builders):
+    probabilities, y = builders.probabilities(5, 150)
+    blender = Blender(budgets={"models": 2}).fit(probabilities, y)
+    assert (blender.weights_ > 0).sum() <= 2
+    for metric in ("accuracy", "map"):
+        limited = Blender(metric, budgets={"models": 2}).fit(probabilities, y)
+        assert (limited.weights_ > 0).sum() <= 2
+
+
+def test_group_options_are_checked(builders):
+    probabilities, y = builders.probabilities(2, 30)
+    with pytest.raises(ProbabilityError) as caught:
+        Blender("accuracy", groups=[0, 1]).fit(probabilities, y)
+    assert "groups go with log_loss" in str(caught.value)
+    assert "groups name 2 classes of 4" in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["logistic", "lightgbm"])
+def test_stackers_learn_and_survive_missing_classes(builders, kind):
+    probabilities, y = builders.probabilities(3, 200, quality=[1, 1, 1])
+    y = np.where(y == 3, 0, y)
+    stacker = Stacker(kind).fit(probabilities, y)
+    table = stacker.predict_proba(probabilities)
+    assert np.allclose(table.sum(axis=1), 1)
+    assert not table[:, 3].any()
+    assert log_loss(y, table) < min(log_loss(y, p) for p in probabilities)
+    only = Stacker(kind).fit(probabilities, np.zeros_like(y)).predict_proba(probabilities)
+    assert only[:, 0].min() == 1
+
+
+def test_an_unknown_stacker(builders):
+    with pytest.raises(ProbabilityError, match="unknown stacking 'forest'"):
+        Stacker("forest").fit(*builders.probabilities(2, 20))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"temperature": True},
+        {"groups": "dress,hat;skirt"},
+        {"groups": "each", "temperature": True},
+        {"mean": "geometric"},
+        {"mean": "geometric", "temperature": True, "max_models": 2},
+    ],
+)
+def test_what_is_saved_predicts_the_same(run, options):
+    result = blend_run(run, **options)
+    saved = load_blend(run)["label"]
+    tables = {
+        model: read_probabilities(run / f"label/probabilities/{model}.npz").probabilities
+        for model in saved.needed
+    }
+    assert saved.combine(tables) == pytest.approx(result.tasks[0].table(), abs=1e-9)
+    if "max_models" in options:
+        assert len(saved.needed) <= 2
+
+
+def test_a_run_shows_the_front_and_keeps_to_budgets(run, tmp_path):
+    costs = tmp_path / "costs.json"
+    sizes = {"mlp-one": 100, "mlp-two": 80, "logistic-all": 500, "noise": 1}
+    costs.write_text(json.dumps({"backbones": {m: {"size_bytes": s} for m, s in sizes.items()}}))
+    (task,) = blend_run(run, costs=costs, max_size=200).to_json()["tasks"]
+    used = [model for model, weight in task["weights"].items() if weight > 0]
+    assert sum(sizes[model] for model in used) <= 200
+    assert set(task["pareto"]) == {"models", "size"}
+    front = task["pareto"]["size"]
+    assert [point["cost"] for point in front] == sorted(point["cost"] for point in front)
+    assert all(sum(sizes[m] for m in point["models"]) == point["cost"] for point in front)
+    with pytest.raises(ProbabilityError, match="the latency of 4 parts is not known"):
+        blend_run(run, costs=costs, max_latency=5)
+
+
+def test_stacking_is_compared_on_request(run):
+    (task,) = blend_run(run, stacking=["logistic"], write=False).to_json()["tasks"]
+    assert "stacking, logistic" in task["estimate"]["scores"]
+
+
+def test_names_that_lead_elsewhere_are_refused(run):
+    about = json.loads((run / "run.json").read_text())
+    about["tasks"]["label"]["folder"] = "../../elsewhere"
+    (run / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"names ../../elsewhere, which are no plain names"):
+        blend_run(run)

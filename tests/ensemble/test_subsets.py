@@ -1,0 +1,90 @@
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from icecore.ensemble import Costs, best_subset, pareto_front
+from icecore.ensemble.simplex import minimise_log_loss
+from icecore.errors import ProbabilityError
+
+
+def brute_force(true, names, costs, kind):
+    """Return (cost, loss) of every subset."""
+    found = []
+    for size in range(1, len(names) + 1):
+        for chosen in itertools.combinations(range(len(names)), size):
+            cost = costs.of([names[i] for i in chosen], kind)
+            found.append((cost, minimise_log_loss(true[:, chosen]).loss))
+    return found
+
+
+def random_case(seed, models=5):
+    rng = np.random.default_rng(seed)
+    true = np.clip(rng.beta(2, 1, (60, 1)) * rng.uniform(0.3, 1.3, (60, models)), 0.01, 1)
+    names = [f"m{i}" for i in range(models)]
+    # Heads share parts, so that costs do not simply add up.
+    needs = {n: [f"p{j}" for j in range(3) if rng.random() < 0.5] or ["p0"] for n in names}
+    prices = {f"p{j}": float(rng.integers(1, 9)) for j in range(3)}
+    return true, names, Costs(needs, prices, {p: 2 * v for p, v in prices.items()})
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["models", "size", "latency"]))
+def test_subsets_and_fronts_are_those_of_brute_force(seed, kind):
+    true, names, costs = random_case(seed)
+    everything = brute_force(true, names, costs, kind)
+    for limit in sorted({cost for cost, _ in everything}):
+        choice = best_subset(true, names, costs, {kind: limit})
+        assert choice.exact
+        assert costs.of(choice.models, kind) <= limit
+        assert choice.loss == pytest.approx(min(x for c, x in everything if c <= limit), abs=1e-8)
+    front = pareto_front(true, names, costs, kind)
+    expected, best = [], np.inf
+    for cost, loss in sorted(everything):
+        if loss < best - 1e-7:
+            if expected and expected[-1][0] == cost:
+                expected.pop()
+            expected.append((cost, loss))
+            best = loss
+    for cost, loss in expected:
+        assert min(c.loss for c in front if c.cost <= cost + 1e-9) <= loss + 1e-7
+    costs_and_losses = [(choice.cost, choice.loss) for choice in front]
+    assert costs_and_losses == sorted(costs_and_losses, key=lambda e: (e[0], -e[1]))
+    assert all(a.loss > b.loss for a, b in itertools.pairwise(front))
+
+
+def test_twenty_models_are_still_exact(builders):
+    probabilities, y = builders.probabilities(20, 150, 5, quality=[1.5] * 20)
+    true = probabilities[:, np.arange(150), y].T
+    names = [str(i) for i in range(20)]
+    choice = best_subset(true, names, budgets={"models": 2})
+    pairs = itertools.combinations(range(20), 2)
+    assert choice.loss == pytest.approx(
+        min(minimise_log_loss(true[:, pair]).loss for pair in pairs), abs=1e-8
+    )
+
+
+def test_more_models_than_that_say_so(builders):
+    probabilities, y = builders.probabilities(22, 60, 4)
+    true = probabilities[:, np.arange(60), y].T
+    choice = best_subset(true, [str(i) for i in range(22)], budgets={"models": 3})
+    assert not choice.exact
+    assert 1 <= len(choice.models) <= 3
+
+
+def test_several_budgets_hold_at_once():
+    true, names, costs = random_case(3)
+    limits = {"models": 2, "size": 10}
+    choice = best_subset(true, names, costs, limits)
+    assert all(costs.of(choice.models, kind) <= limit for kind, limit in limits.items())
+
+
+def test_refusals():
+    true, names, costs = random_case(0)
+    with pytest.raises(ProbabilityError, match="no model fits the budget size <= 0"):
+        best_subset(true, names, costs, {"size": 0})
+    with pytest.raises(ProbabilityError, match="size of 5 parts is not known: m0, m1, m2, m3, m4"):
+        best_subset(true, names, Costs({}), {"size": 10})
+    with pytest.raises(ProbabilityError, match="unknown cost 'money'"):
+        best_subset(true, names, costs, {"money": 10})

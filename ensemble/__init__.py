@@ -14,7 +14,9 @@ from .report import render_report, write_report
 from .result import BlendResult, TaskBlend
 from .saved import TaskWeights, load_blend
 from .simplex import Solution, certificate, minimise_log_loss, minimise_log_loss_geometric
+from .sources import read_tables
 from .stacking import Stacker
+from .submission import final_tables, write_final
 from .subsets import Choice, Costs, best_subset, pareto_front
 from .temperature import apply_temperatures, find_temperatures
 from .weights import Blender, find_weights
@@ -41,6 +43,7 @@ __all__ = [
     "certificate",
     "combine",
     "estimate",
+    "final_tables",
     "find_temperatures",
     "find_weights",
     "join_task",
@@ -53,6 +56,8 @@ __all__ = [
     "parse_size",
     "read_costs",
     "read_labels",
+    "read_tables",
     "render_report",
+    "write_final",
     "write_report",
 ]

@@ -23,6 +23,7 @@ from .labels import read_labels
 from .notes import data_notes, true_class
 from .result import BlendResult, TaskBlend, score_splits
 from .saved import read_json
+from .sources import read_tables, unique_models
 from .stacking import Stacker
 from .subsets import Costs, pareto_front
 from .weights import Blender
@@ -130,6 +131,7 @@ def blend_files(
     metric: str = "log_loss",
     seed: int = 0,
     align: bool = False,
+    mend: str = "refuse",
     report: str | os.PathLike | None = None,
     **options,
 ) -> BlendResult:
@@ -138,20 +140,23 @@ def blend_files(
     Parameters
     ----------
     paths : sequence of path-like
-        CSV, NPZ or HDF5 files, one for each model.
+        CSV, NPZ, HDF5 or Parquet files or submissions, one for each model.
     labels : path-like
         What `read_labels` reads: a table of ids and labels.
     metric, seed, options
         As in `blend_run`.
     align : bool
         Make files of unequal ids or classes fit instead of refusing them.
+    mend : {"refuse", "renormalise", "softmax"}
+        What to do with rows that are no probabilities; see `read_tables`.
     report : path-like, optional
         Where to write the HTML page.
     """
     if not paths:
         raise ProbabilityError("no probability files were given", "give one file for each model")
     chosen = BlendOptions(metric=metric, seed=seed, **options)
-    tables = [read_probabilities(path) for path in paths]
+    read = [(Path(path), table) for path in paths for table in read_tables(path, mend)]
+    tables = unique_models(read)
     inputs = {str(path): sha256_file(path) for path in paths}
     samples = read_labels(labels)
     if Path(labels).is_file():

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from . import metrics
-from .averaging import Recipe
+from .averaging import Recipe, combine
 from .estimate import Estimate
 from .join import TEST, TUNING, TaskData
 from .saved import BLEND_FORMAT
@@ -79,6 +79,11 @@ class TaskBlend:
     def table(self) -> np.ndarray:
         """Return the tuned average's probabilities, (N, C), in the order of ``data.ids``."""
         return self.recipe.apply(self.data.probabilities)
+
+    def average_table(self) -> np.ndarray:
+        """Return the plain average's probabilities, (N, C)."""
+        models = len(self.data.models)
+        return combine(self.data.probabilities, np.full(models, 1 / models), self.mean)
 
     def to_json(self) -> dict:
         """Return the task's part of `BlendResult.to_json`."""

@@ -1,0 +1,140 @@
+"""Final probabilities in the form that a contest wants."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import MissingDependencyError, ProbabilityError, enumerate_some
+from ..files import publish, publish_text
+from ..manifest_sources import fashionai_classes
+from ..probabilities import ProbabilityTable, write_probabilities
+from .join import TEST
+from .result import BlendResult
+
+__all__ = ["FORMATS", "final_tables", "write_final"]
+
+FORMATS = ("csv", "npz", "h5", "parquet", "kaggle", "fashionai")
+
+
+def final_tables(
+    result: BlendResult, answer: str = "tuned", rows: str = "test"
+) -> list[ProbabilityTable]:
+    """Return the final probabilities of each task.
+
+    Parameters
+    ----------
+    result : BlendResult
+    answer : {"tuned", "average", "recommended"}
+        Which average; ``recommended`` is what the honest estimate says.
+    rows : {"test", "all"}
+        ``test`` takes test rows, labelled or not, or all rows of a task without any.
+    """
+    if answer not in ("tuned", "average", "recommended") or rows not in ("test", "all"):
+        raise ProbabilityError(
+            f"unknown answer '{answer}' or rows '{rows}'",
+            "answers are tuned, average, recommended; rows are test, all",
+        )
+    tables = []
+    for task in result.tasks:
+        chosen = answer
+        if answer == "recommended":
+            chosen = task.estimate.recommended if task.estimate is not None else "tuned"
+        whole = task.table() if chosen == "tuned" else task.average_table()
+        splits = task.data.splits
+        kept = np.flatnonzero((splits == TEST) | (rows == "all"))
+        if not len(kept):
+            kept = np.arange(len(splits))
+        tables.append(
+            ProbabilityTable(
+                tuple(task.data.ids[index] for index in kept),
+                task.data.classes,
+                whole[kept],
+                tuple(str(splits[index]) for index in kept),
+                chosen,
+                task.task,
+            )
+        )
+    return tables
+
+
+def write_final(
+    path: str | os.PathLike, tables: Sequence[ProbabilityTable], form: str = "csv"
+) -> None:
+    """Write final probabilities, atomically.
+
+    Parameters
+    ----------
+    path : path-like
+    tables : sequence of ProbabilityTable
+        Only ``fashionai`` holds several tasks in one file.
+    form : {"csv", "npz", "h5", "parquet", "kaggle", "fashionai"}
+        ``kaggle``: header ``id,<class>,...``, ids without folder and ending. ``fashionai``: no
+        header, ``image,attribute,p;p;p`` with four decimals, classes in letter order.
+    """
+    if form not in FORMATS:
+        raise ProbabilityError(f"unknown format '{form}'", f"known are {', '.join(FORMATS)}")
+    if form == "fashionai":
+        publish_text(path, "".join(_fashionai_lines(table) for table in tables))
+        return
+    if len(tables) != 1:
+        raise ProbabilityError(
+            f"the format {form} holds one task, there are {len(tables)}: "
+            f"{enumerate_some(table.task for table in tables)}",
+            "write one file for each task, or choose fashionai",
+        )
+    if form == "kaggle":
+        publish_text(path, _kaggle(tables[0]))
+    elif form == "parquet":
+        _write_parquet(path, tables[0])
+    else:
+        write_probabilities(path, tables[0])
+
+
+def _fashionai_lines(table: ProbabilityTable) -> str:
+    width = len(table.classes)
+    wanted = fashionai_classes(table.task, width)
+    # Classes of an attribute the contest has go in its letter order, others as they are.
+    order = range(width)
+    if set(wanted) == set(table.classes):
+        order = [table.classes.index(name) for name in wanted]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for identity, row in zip(table.ids, table.probabilities):
+        writer.writerow([identity, table.task, ";".join(f"{row[index]:.4f}" for index in order)])
+    return text.getvalue()
+
+
+def _kaggle(table: ProbabilityTable) -> str:
+    ids = [os.path.splitext(identity.rsplit("/", 1)[-1])[0] for identity in table.ids]
+    if len(set(ids)) < len(ids):
+        repeated = [identity for identity in dict.fromkeys(ids) if ids.count(identity) > 1]
+        raise ProbabilityError(
+            f"{len(repeated)} ids are no longer unique without folder and ending: "
+            f"{enumerate_some(repeated)}",
+            "rename the images, or write the format csv",
+        )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", *table.classes])
+    for identity, row in zip(ids, table.probabilities.tolist()):
+        writer.writerow([identity, *(f"{value:.6g}" for value in row)])
+    return text.getvalue()
+
+
+def _write_parquet(path: str | os.PathLike, table: ProbabilityTable) -> None:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingDependencyError(
+            "Parquet needs pyarrow, which is not installed", "pip install pyarrow, or write csv"
+        ) from error
+    columns = {"id": list(table.ids), "split": list(table.splits)}
+    columns |= {name: table.probabilities[:, i] for i, name in enumerate(table.classes)}
+    with publish(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)

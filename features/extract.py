@@ -7,6 +7,7 @@ done when they are on the disk.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -33,6 +34,8 @@ from .weights import WeightsRequest
 __all__ = ["ExtractReport", "Failure", "extract"]
 
 PRECISIONS = ("float16", "float32")
+# Images that one process claims at a time, where several work on one cache.
+MOST_CLAIMED = 2048
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,7 +168,7 @@ def extract(
         Failure(identity, manifest.images[identity].path, "", reason)
         for identity, reason in digested.unreadable.items()
     ]
-    job.run(digested.manifest, failures)
+    job.run(store, digested.manifest, failures)
     _record_outcome(store, digested.manifest, job.failures)
     return _report(job, digested.manifest)
 
@@ -189,7 +192,7 @@ class _Job:
         self.failures: list[Failure] = []
         self.computed = self.rows = self.unique = 0
 
-    def run(self, manifest: Manifest, failures: list[Failure]) -> None:
+    def run(self, store: FeatureCache, manifest: Manifest, failures: list[Failure]) -> None:
         """Compute every missing row; keep what is done if interrupted."""
         self.failures += failures
         unique: dict[str, list[Sample]] = {}
@@ -197,26 +200,33 @@ class _Job:
             if sample.digest:
                 unique.setdefault(sample.digest, []).append(sample)
         self.unique = len(unique)
-        missing = [set(feature_set.missing(unique)) for feature_set in self.sets]
-        todo = [key for key in unique if any(key in lacking for lacking in missing)]
+        todo = self._lacking(unique)
         done = len(unique) - len(todo)
         self.watch.start(len(unique), done, self.workers, len(self.devices))
         if not todo:
             return
-        started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        runners = []
         threads = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in self.devices}
+        runners: list[BackboneRunner] = []
         try:
             for backbone, feature_set in zip(self.backbones, self.sets):
-                note = _provenance(backbone, started)
                 runners.append(
                     BackboneRunner(
-                        backbone, feature_set, threads, self.batch_size, self.watch, note
+                        backbone,
+                        feature_set,
+                        threads,
+                        self.batch_size,
+                        self.watch,
+                        _provenance(backbone),
                     )
                 )
-            self._feed(runners, todo, missing, unique)
-            for runner in runners:
-                runner.finish()
+            # Other processes may be at work on the same cache: each takes its share.
+            most = max(4 * self.batch_size, min(MOST_CLAIMED, len(todo) // 8))
+            with contextlib.closing(store.share(self.sets, todo, most=most)) as shares:
+                for keys in shares:
+                    self._feed(runners, keys, unique)
+                    for runner in runners:
+                        runner.finish()
+            self.watch.credit(len(todo) - self.computed - self._unreadable(unique))
         finally:
             # Also on Ctrl-C: what was computed is kept.
             for runner in runners:
@@ -225,7 +235,15 @@ class _Job:
                 thread.shutdown()
             self.watch.finish()
 
-    def _feed(self, runners, todo, missing, unique) -> None:
+    def _lacking(self, unique: dict[str, list[Sample]]) -> list[str]:
+        missing = set().union(*(feature_set.missing(unique) for feature_set in self.sets))
+        return [key for key in unique if key in missing]
+
+    def _unreadable(self, unique: dict[str, list[Sample]]) -> int:
+        return len({failure.digest for failure in self.failures} & set(unique))
+
+    def _feed(self, runners, todo: list[str], unique: dict[str, list[Sample]]) -> None:
+        missing = [set(feature_set.missing(todo)) for feature_set in self.sets]
         # Enough decoded images ahead to fill a batch of each, and no more than that.
         ahead = self.batch_size + 2 * self.workers
         queue: list[tuple[str, Future]] = []
@@ -304,14 +322,14 @@ def _check_options(fit: str, precision: str, batch_size: int, workers: int | Non
         raise BackboneError(f"unusable options: {'; '.join(faults)}", "see icecore extract --help")
 
 
-def _provenance(backbone: Backbone, started: str) -> dict:
+def _provenance(backbone: Backbone) -> dict:
     return {
         "engine": backbone.engine,
         "weights_origin": backbone.origin,
         "source": backbone.source,
         "icecore": __version__,
         "host": platform.node(),
-        "started": started,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 

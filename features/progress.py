@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 
 __all__ = ["Progress", "Stopwatch"]
 
+SECONDS_BETWEEN_LOOKS = 0.2
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:
@@ -92,6 +94,10 @@ class Stopwatch:
         with self._lock:
             self._computing += seconds
 
+    def credit(self, others: int) -> None:
+        """Count images that other processes did meanwhile."""
+        self._done += others
+
     def finish(self) -> None:
         """Stop the clock."""
         self._ended = time.perf_counter()
@@ -114,7 +120,7 @@ class Stopwatch:
 
     def _tell(self, force: bool = False) -> None:
         now = time.perf_counter()
-        if self._listener is None or (not force and now - self._told < 0.2):
+        if self._listener is None or (not force and now - self._told < SECONDS_BETWEEN_LOOKS):
             return
         self._told = now
         handled = self._computed + self._failed

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -202,11 +201,31 @@ def test_progress_counts_only_what_is_on_the_disk(image_folder, tmp_path, tiny_o
 KILLED = """
 import sys
 from icecore import manifest
-from icecore.features import extract, runner
+from icecore.features import extract, progress, runner
 runner.MOST_UNSAVED_ROWS = 8
-print("ready", flush=True)
-extract(manifest.read(sys.argv[1]), sys.argv[2], ["onnx:" + sys.argv[3]], batch_size=4, workers=1)
+progress.SECONDS_BETWEEN_LOOKS = 0.0
+def tell(now):
+    print(now.done, flush=True)
+extract(manifest.read(sys.argv[1]), sys.argv[2], ["onnx:" + sys.argv[3]], batch_size=4,
+        workers=1, on_progress=tell)
 """
+
+
+def _kill_after(rows: int, arguments: list[str]) -> int:
+    """Run until the progress display counts `rows` more rows, then SIGKILL; return its count."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, text=True
+    )
+    first = counted = int(process.stdout.readline())
+    for line in process.stdout:
+        counted = int(line)
+        if counted - first >= rows:
+            break
+    process.send_signal(signal.SIGKILL)
+    counted = max([counted, *(int(line) for line in process.stdout if line.endswith("\n"))])
+    process.wait()
+    process.stdout.close()
+    return counted
 
 
 def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path, tiny_onnx):
@@ -214,32 +233,40 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path, tiny_onnx):
     root = tmp_path / "many"
     for label in ("a", "b"):
         (root / label).mkdir(parents=True)
-        for number in range(300):
+        for number in range(200):
             pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / label / f"{number}.png")
-    whole = run(root, tmp_path / "whole", tiny_onnx)
-    assert whole.rows == 600
-    counts = []
-    for attempt in range(12):
-        process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(root), str(tmp_path / "cut"), str(tiny_onnx)],
-            stdout=subprocess.PIPE,
-        )
-        process.stdout.readline()
-        time.sleep(0.05 + 0.03 * attempt)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        if (tmp_path / "cut" / "icecore-cache.json").exists():
-            cache = FeatureCache(tmp_path / "cut")
-            counts.append(len(cache.sets()[0]) if cache.sets() else 0)
-    assert counts == sorted(counts), "a row that was saved is never lost"
+    assert run(root, tmp_path / "whole", tiny_onnx).rows == 400
+    saved = 0
+    for rows in (1, 17, 40, 90, 120):
+        counted = _kill_after(rows, [str(root), str(tmp_path / "cut"), str(tiny_onnx)])
+        before, saved = saved, len(FeatureCache(tmp_path / "cut").find(TINY))
+        assert before < counted <= saved < 400, "a row that was counted is never lost"
     rest = run(root, tmp_path / "cut", tiny_onnx)
-    assert rest.computed == 600 - counts[-1]
-    assert 0 < rest.computed < 600, "the kills should fall inside the run"
+    assert rest.computed == 400 - saved
     keys = FeatureCache(tmp_path / "whole").ids(TINY)
     matrices = [FeatureCache(tmp_path / name).matrix([TINY], keys) for name in ("whole", "cut")]
     assert matrices[0].tobytes() == matrices[1].tobytes()
+
+
+def test_two_processes_share_one_job(tmp_path, tiny_onnx):
+    rng = np.random.default_rng(6)
+    root = tmp_path / "many"
+    for label in ("a", "b"):
+        (root / label).mkdir(parents=True)
+        for number in range(150):
+            pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{number}.png")
+    script = (
+        "import sys; from icecore import manifest; from icecore.features import extract\n"
+        "r = extract(manifest.read(sys.argv[1]), sys.argv[2], ['onnx:' + sys.argv[3]], "
+        "batch_size=4, workers=1)\nprint(r.computed)"
+    )
+    arguments = [sys.executable, "-c", script, str(root), str(tmp_path / "c"), str(tiny_onnx)]
+    both = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    computed = [int(process.communicate()[0]) for process in both]
+    assert sum(computed) == 300, "no row is computed twice"
+    assert len(FeatureCache(tmp_path / "c").find(TINY)) == 300
 
 
 def test_decode_reports_what_it_found():

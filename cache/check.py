@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -109,14 +110,17 @@ def _check_view(path: Path, one: FeatureSet, index: object) -> list[Problem]:
                 (s.file_name, s.dset_name, _row_range(s.vspace))
                 for s in (view.virtual_sources() if view.is_virtual else [])
             ]
-            shape = view.shape
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+            shape, view_type = view.shape, view.dtype
+            told = json.loads(file.attrs["record"]), file.attrs["encoding"].decode()
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         return [Problem(path, "index", f"its virtual data set is not readable: {error}")]
     expected, start = [], 0
     for name, shard in index.shards.items():
         end = start + len(shard.keys)
         expected.append((f"shards/{name}", "features", (start, end)))
         start = end
+    if told != (one.record, one.precision) or view_type != stored_dtype(one.precision):
+        return [Problem(path, "index", "it describes another feature set")]
     if shape != (start, one.dim) or sorted(parts) != sorted(expected):
         return [Problem(path, "index", "its virtual data set does not match its tables")]
     return []
@@ -144,7 +148,7 @@ def check_shard(
     except DamagedCacheError as error:
         keys = listed.keys if listed else _keys_as_found(path)
         reason = error.message.partition("is damaged: ")[2] or error.message
-        return None, Problem(path, "shard", reason, [key.decode() for key in keys.tolist()])
+        return None, Problem(path, "shard", reason, [key.decode("ascii", "replace") for key in keys.tolist()])
     except CacheError as error:
         return None, Problem(path, "shard", error.message)
     wrong = np.concatenate(

@@ -1,9 +1,9 @@
 """The 64-bit checksum that every feature row carries.
 
-A row's bytes, padded with zeros to whole 64-bit words, are read as little-endian 32-bit
-words ``x[j]``; the checksum is ``sum(x[j] * m[j]) + k`` modulo 2**64, where ``m[j]`` is
-the j-th number of the SplitMix64 generator (seed 0) with its lowest bit set and ``k`` is
-the number that the first 16 hexadecimal digits of the row's key spell.
+The 64 characters of a row's key and the row's bytes after them, padded with zeros to whole
+64-bit words, are read as little-endian 32-bit words ``x[j]``; the checksum is
+``sum(x[j] * m[j])`` modulo 2**64, where ``m[j]`` is the j-th number of the SplitMix64
+generator (seed 0) with its lowest bit set.
 
 This is the multilinear hash of Lemire and Kaser ("Strongly universal string hashing is
 fast", 2014). An odd multiplier makes every single flipped bit change the sum; any other
@@ -21,6 +21,7 @@ __all__ = ["multipliers", "row_checksums"]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
+_KEY_WORDS = 8
 # Rows are taken in pieces that stay in the processor's second-level cache.
 _BLOCK_BYTES = 1 << 19
 
@@ -41,10 +42,10 @@ def multipliers(count: int) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=32)
-def _word_multipliers(words: int) -> tuple[np.ndarray, np.ndarray]:
+def _word_multipliers(first: int, words: int) -> tuple[np.ndarray, np.ndarray]:
     # With w = low + 2**32 high: low*a + high*b = w*a + high*(b - 2**32 a), so that
     # whole 64-bit words go through one dot product and their upper halves through another.
-    pairs = multipliers(2 * words)
+    pairs = multipliers(2 * (first + words))[2 * first :]
     a, b = pairs[0::2].copy(), pairs[1::2].copy()
     with np.errstate(over="ignore"):
         return a, b - (a << _HALF)
@@ -70,20 +71,19 @@ def row_checksums(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
     raw = rows.view(np.uint8).reshape(n, -1)
     if raw.shape[1] % 8:
         raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
-    words = raw.view("<u8")
-    a, b = _word_multipliers(words.shape[1])
-    sums = _key_numbers(keys)
-    step = max(1, _BLOCK_BYTES // raw.shape[1])
+    sums = _sums(np.ascontiguousarray(keys).view("<u8").reshape(n, _KEY_WORDS), 0)
     with np.errstate(over="ignore"):
-        for start in range(0, n, step):
-            part = words[start : start + step]
-            sums[start : start + step] += part @ a + (part >> _HALF) @ b
+        sums += _sums(raw.view("<u8"), _KEY_WORDS)
     return sums
 
 
-def _key_numbers(keys: np.ndarray) -> np.ndarray:
-    # Hexadecimal digits to numbers, in one go for all keys.
-    digits = np.ascontiguousarray(keys).view(np.uint8).reshape(len(keys), 64)[:, :16]
-    values = np.where(digits >= ord("a"), digits - (ord("a") - 10), digits - ord("0"))
-    high_first = (values[:, 0::2] << 4 | values[:, 1::2]).astype(np.uint8)
-    return np.ascontiguousarray(high_first).view(">u8").ravel().astype(np.uint64)
+def _sums(words: np.ndarray, first: int) -> np.ndarray:
+    """Sum 64-bit words (n, k) times their multipliers, from the `first` word's on."""
+    a, b = _word_multipliers(first, words.shape[1])
+    sums = np.empty(len(words), np.uint64)
+    step = max(1, _BLOCK_BYTES // (8 * words.shape[1]))
+    with np.errstate(over="ignore"):
+        for start in range(0, len(words), step):
+            part = words[start : start + step]
+            sums[start : start + step] = part @ a + (part >> _HALF) @ b
+    return sums

@@ -24,6 +24,8 @@ __all__ = ["Claims", "lock"]
 HEARTBEAT_S = 5.0
 EXPIRY_S = 60.0
 _ENDING = ".claim"
+# Tokens in use in this process: a claim of ours that could not be removed is no claim.
+_LIVE: set[str] = set()
 
 
 class Claims:
@@ -43,6 +45,7 @@ class Claims:
         self._folder, self._expiry_s = Path(folder), expiry_s
         self._token = secrets.token_hex(8)
         self._pid = os.getpid()
+        _LIVE.add(self._token)
         self._held: set[str] = set()
         self._seen: dict[str, tuple[bytes, float]] = {}
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +82,8 @@ class Claims:
         """Give claims back; those taken over by others meanwhile are left to them."""
         for name in list(names):
             self._held.discard(name)
-            if self._owner(name).get("token") == self._token:
+            # One that cannot be read is ours as far as we know.
+            if self._owner(name).get("token", self._token) == self._token:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._path(name))
 
@@ -90,6 +94,7 @@ class Claims:
         self._stop.set()
         self._thread.join()
         self.release(self._held)
+        _LIVE.discard(self._token)
         os.close(self._beat_file)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._beat_path(self._token))
@@ -140,6 +145,8 @@ class Claims:
     def _is_dead(self, name: str, owner: dict) -> bool:
         here = _whereabouts()
         if owner and owner.get("host") == here["host"]:
+            if owner.get("pid") == here["pid"]:
+                return owner.get("token") not in _LIVE
             return _start_of(owner.get("pid", 0)) != owner.get("start")
         # Elsewhere (or a claim still being written): watch its heartbeat with our clock.
         beat = b"" if not owner else _read(self._beat_path(owner.get("token", "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterable
@@ -41,12 +42,15 @@ def _write_all(descriptor: int, view: memoryview) -> None:
 
 def flush_folder(folder: Path) -> None:
     """Make the names in `folder` durable, where the file system lets one."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems know no such thing; a failing disk is another matter.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(folder: Path, age_s: float = LEFTOVER_AGE_S) -> list[Path]:

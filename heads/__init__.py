@@ -4,13 +4,15 @@ from .base import Head
 from .boosting import LightGBMHead
 from .logistic import LogisticHead
 from .mlp import MLPClassifier
+from .neighbours import NeighboursHead
 from .plan import ModelPlan, plan_models
 from .predict import Run, RunTask, load_run, predict_proba
 from .registry import HEAD_KINDS, load_head, make_head
+from .ridge import RidgeHead
 from .stack import Member, Outcome, fit_stack
 from .train import ModelResult, TaskResult, TrainEvent, TrainResult, train
 
 __all__ = ["HEAD_KINDS", "Head", "LightGBMHead", "LogisticHead", "MLPClassifier", "Member"]
-__all__ += ["ModelPlan", "ModelResult", "Outcome", "Run", "RunTask", "TaskResult", "TrainEvent"]
+__all__ += ["ModelPlan", "ModelResult", "NeighboursHead", "Outcome", "RidgeHead", "Run", "RunTask", "TaskResult", "TrainEvent"]
 __all__ += ["TrainResult", "fit_stack", "load_head", "load_run", "make_head", "plan_models"]
 __all__ += ["predict_proba", "train"]

@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 
+from ..dependencies import missing_dependency
 from ..errors import HeadError
 from ..files import publish_text
 from .base import Head, HeadFiles
@@ -20,6 +21,20 @@ from .stack_parts import wide_product
 __all__ = ["LightGBMHead"]
 
 LARGEST_MODEL = 2**30
+
+
+def load_lightgbm():
+    """Import ``lightgbm``; it is installed with the core, but needs the system's OpenMP.
+
+    Raises
+    ------
+    MissingDependencyError
+    """
+    try:
+        import lightgbm
+    except (ImportError, OSError) as error:
+        raise missing_dependency("lightgbm", error) from error
+    return lightgbm
 
 
 class LightGBMHead(Head):
@@ -94,7 +109,7 @@ class LightGBMHead(Head):
         -------
         self
         """
-        import lightgbm
+        lightgbm = load_lightgbm()
 
         X, codes, weights = self._check_training(X, y, sample_weight)
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
@@ -179,7 +194,7 @@ class LightGBMHead(Head):
         return {"rounds": self.best_epoch_, "projected": self.projection_ is not None}, arrays
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
-        import lightgbm
+        lightgbm = load_lightgbm()
 
         width = files.features
         self.projection_ = self.offset_ = None

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .base import Head
+from .mlp_folds import mlp_out_of_fold
 from .registry import make_head
 from .task_data import TaskData, deal_folds
 
@@ -128,6 +129,14 @@ def _fit_on_split(kind, data, features, seed, settings, report) -> Head:
 
 def _out_of_fold(kind, data, train, labels, folds, seed, settings, report):
     dealt = deal_folds(data.keys[data.train], labels, folds, seed)
+    if kind == "mlp":
+        head = make_head(kind, seed + 1, **settings)
+        classes, codes = np.unique(labels, return_inverse=True)
+        targets, weights = np.eye(len(classes), dtype=np.float32)[codes], np.ones(len(codes))
+        found, rounds = mlp_out_of_fold(
+            head, train, codes, targets, weights, dealt, _bind(report, f"{folds} folds")
+        )
+        return data.spread(found, classes), rounds
     table = np.zeros((len(labels), len(data.classes)))
     rounds = []
     for fold in range(folds):

@@ -79,14 +79,15 @@ class Lanes:
         return results
 
 
-def widen(rows: np.ndarray, out: np.ndarray) -> None:
-    """Copy `rows` to `out` as float32.
+def widen(rows: np.ndarray, out: np.ndarray, factor: np.float32 | None = None) -> None:
+    """Copy `rows` to `out` as float32, times `factor` if one is given.
 
     Parameters
     ----------
     rows : ndarray of shape (B, D), float16, float32 or float64
         Finite values only.
     out : ndarray of shape (B, D), float32
+    factor : float32, optional
 
     Notes
     -----
@@ -96,12 +97,16 @@ def widen(rows: np.ndarray, out: np.ndarray) -> None:
     """
     if rows.dtype != np.float16:
         np.copyto(out, rows, casting="same_kind")
+        if factor is not None:
+            out *= factor
         return
     bits = out.view(np.int32)
     np.copyto(bits, rows.view(np.int16))
     bits <<= 13
     bits &= np.int32(-0x70000001)
     out *= _REBIAS
+    if factor is not None:
+        out *= factor
 
 
 def _each(work: Callable[[int], object], items: range) -> list:

@@ -10,11 +10,13 @@ from .base import Head, HeadFiles
 from .boosting import LightGBMHead
 from .logistic import LogisticHead
 from .mlp import MLPClassifier
+from .neighbours import NeighboursHead
+from .ridge import RidgeHead
 
 __all__ = ["HEAD_KINDS", "load_head", "make_head"]
 
 HEAD_KINDS: dict[str, type[Head]] = {
-    cls.kind: cls for cls in (MLPClassifier, LogisticHead, LightGBMHead)
+    cls.kind: cls for cls in (MLPClassifier, LogisticHead, LightGBMHead, RidgeHead, NeighboursHead)
 }
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FirstLayers", "Scaling", "Upper", "Validation", "wide_product"]
 
-# Elements of the gradient that are worked on at once in a lane: they and what
-# Adam needs with them shall fit into the processor's last cache.
-_BLOCK = 1 << 19
+# Elements of the gradient that are worked on at once in a lane. It bounds the memory
+# of wide stacks; smaller blocks, to fit a cache, were slower (product calls are worth
+# more than the cache).
+_BLOCK = 1 << 21
 # Rows that are widened at once for a prediction.
 _CHUNK = 1024
 
@@ -155,7 +156,7 @@ class FirstLayers:
     def begin(self, lanes: Lanes, rows: np.ndarray) -> np.ndarray:
         """Return the products (B, sum of widths) of the first batch of an epoch."""
         self._inputs = [None] * lanes.count
-        self.errors = np.empty((0, self.weights.shape[1]), np.float32)
+        self._buffers = [{} for _ in range(lanes.count)]
         return self._start(lanes, rows, 0)
 
     def finish(self, lanes: Lanes, step: int, following: np.ndarray | None) -> np.ndarray | None:
@@ -177,14 +178,13 @@ class FirstLayers:
                 self._update(lane, columns, step)
             if rows is None:
                 return None
-            self._inputs[lane] = self._gather(rows, columns, masks)
+            self._inputs[lane] = self._gather(lane, rows, columns, masks)
             return self._product(lane, columns)
 
         parts = lanes.run(work)
         if rows is None:
             return None
-        if len(self.errors) != len(rows):
-            self.errors = np.empty((len(rows), self.weights.shape[1]), np.float32)
+        self.errors = _buffer(self._buffers[0], "errors", (len(rows), self.weights.shape[1]))
         for part in parts[1:]:
             parts[0] += part
         return parts[0]
@@ -211,9 +211,10 @@ class FirstLayers:
         }
 
     def _gather(
-        self, rows: np.ndarray, columns: slice, masks: dict[float, np.ndarray | None]
+        self, lane: int, rows: np.ndarray, columns: slice, masks: dict[float, np.ndarray | None]
     ) -> list[tuple[np.ndarray, slice]]:
-        values = np.empty((len(rows), columns.stop - columns.start), np.float32)
+        shape = (len(rows), columns.stop - columns.start)
+        values = _buffer(self._buffers[lane], "values", shape)
         widen(self.features[:, columns][rows], values)
         if self.scaling is not None:
             self.scaling.apply(values, columns)
@@ -224,9 +225,10 @@ class FirstLayers:
 
     def _product(self, lane: int, columns: slice) -> np.ndarray:
         inputs = self._inputs[lane]
-        product = np.empty((len(inputs[0][0]), self.weights.shape[1]), np.float32)
+        shape = (len(inputs[0][0]), self.weights.shape[1])
+        product = _buffer(self._buffers[lane], "product", shape)
         for values, group in inputs:
-            product[:, group] = values @ self.weights[columns, group]
+            np.matmul(values, self.weights[columns, group], out=product[:, group])
         return product
 
     def _update(self, lane: int, columns: slice, step: int) -> None:
@@ -241,9 +243,13 @@ class FirstLayers:
             for top in range(columns.start, columns.stop, height):
                 block = slice(top, min(top + height, columns.stop))
                 own = slice(block.start - columns.start, block.stop - columns.start)
+                gradient = _buffer(
+                    self._buffers[lane], "gradient", (block.stop - block.start, width)
+                )
+                np.matmul(values[:, own].T, errors, out=gradient)
                 adam_step(
                     self.weights[block, group],
-                    values[:, own].T @ errors,
+                    gradient,
                     Moments(
                         self.moments.first[block, group], self.moments.second[block, group]
                     ),
@@ -251,6 +257,14 @@ class FirstLayers:
                     rate,
                     decay,
                 )
+
+
+def _buffer(store: dict[str, np.ndarray], name: str, shape: tuple[int, int]) -> np.ndarray:
+    """Return an uninitialised array that is reused: fresh memory costs page faults."""
+    size = shape[0] * shape[1]
+    if name not in store or store[name].size < size:
+        store[name] = np.empty(size, np.float32)
+    return store[name][:size].reshape(shape)
 
 
 class Validation:

@@ -8,12 +8,19 @@ import zipfile
 import numpy as np
 import pytest
 from icecore.errors import HeadError, MissingFileError
-from icecore.heads import HEAD_KINDS, LightGBMHead, LogisticHead, MLPClassifier, load_head
-from icecore.heads import make_head
+from icecore.heads import (
+    HEAD_KINDS,
+    LightGBMHead,
+    LogisticHead,
+    MLPClassifier,
+    load_head,
+    make_head,
+)
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -23,6 +30,8 @@ QUICK = {
     "mlp": {"width": 16, "epochs": 6},
     "logistic": {},
     "lightgbm": {"rounds": 15, "min_rows": 5, "components": 4},
+    "ridge": {},
+    "neighbours": {},
 }
 # A row drawn twice falls into two batches and meets two dropout masks, so weight 2
 # is the same only on average (scikit-learn's own MLP is excused for the same reason;
@@ -33,6 +42,10 @@ EXCUSED = {
     "mlp": {"check_sample_weight_equivalence_on_dense_data": "batches are drawn by row"},
     "logistic": {"check_sample_weight_equivalence_on_dense_data": "to 1e-4, not to 1e-7"},
     "lightgbm": {"check_sample_weight_equivalence_on_dense_data": "leaves count rows"},
+    "ridge": {"check_sample_weight_equivalence_on_dense_data": "leaving out one of two equals"},
+    "neighbours": {
+        "check_sample_weight_equivalence_on_dense_data": "two equal rows are two neighbours"
+    },
 }
 
 
@@ -55,7 +68,7 @@ def head(kind):
     return make_head(kind, seed=0, **QUICK[kind])
 
 
-@pytest.mark.parametrize("cls", [MLPClassifier, LogisticHead, LightGBMHead])
+@pytest.mark.parametrize("cls", list(HEAD_KINDS.values()))
 def test_scikit_learns_own_checks(cls):
     estimator = cls(random_state=0)
     if cls is LightGBMHead:
@@ -208,6 +221,30 @@ def test_logistic_is_scikit_learns_minimum():
         StandardScaler(), LogisticRegression(C=1 / (0.05 * 120), tol=1e-8, max_iter=5000)
     ).fit(X.astype(np.float64), y)
     np.testing.assert_allclose(scaled.predict_proba(X), reference.predict_proba(X), atol=1e-3)
+
+
+@pytest.mark.parametrize("columns", [8, 200])
+def test_ridge_is_scikit_learns_and_its_left_out_scores_are_refits(columns):
+    from icecore.heads.ridge import _solve
+
+    X, y = blobs(60, columns=columns)
+    targets = np.eye(3)[np.unique(y, return_inverse=True)[1]]
+    share = np.random.default_rng(0).random(60)
+    share /= share.sum()
+    coef, left_out = _solve(X, targets, share, 0.5)
+    reference = Ridge(alpha=0.5, fit_intercept=False).fit(X.astype(float), targets, share)
+    np.testing.assert_allclose(coef, reference.coef_.T, atol=1e-4)
+    for row in (0, 17):
+        kept = np.arange(60) != row
+        reference.fit(X[kept].astype(float), targets[kept], share[kept])
+        np.testing.assert_allclose(left_out[row], reference.predict(X[[row]])[0], atol=1e-3)
+
+
+def test_one_neighbour_is_the_nearest_row():
+    X, y = blobs()
+    head = make_head("neighbours", neighbours=1).fit(X[:100], y[:100])
+    reference = KNeighborsClassifier(1, metric="cosine").fit(X[:100], y[:100])
+    assert (head.predict(X[100:]) == reference.predict(X[100:])).all()
 
 
 def test_logistic_weights_are_repetitions():

@@ -1,0 +1,90 @@
+"""Out-of-fold probabilities of an MLP: all folds are trained in one stack."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from .base import measure_scaling
+from .lanes import Lanes
+from .mlp import MLPClassifier, stratified_part
+from .network import predict_logits, softmax
+from .stack import Progress, fit_stack
+from .stack_parts import Validation, wide_product
+
+__all__ = ["mlp_out_of_fold"]
+
+
+def mlp_out_of_fold(
+    head: MLPClassifier,
+    X: np.ndarray,
+    codes: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    dealt: np.ndarray,
+    progress: Progress | None = None,
+) -> tuple[np.ndarray, list[int]]:
+    """Predict each row by a network that was trained on the other folds.
+
+    Early stopping looks at a stratified part of each fold's own training rows, so
+    the predicted rows have no say in anything.
+
+    Parameters
+    ----------
+    head : MLPClassifier
+        Its settings are used; it is not fitted.
+    X : ndarray of shape (N, D)
+    codes : ndarray of int, shape (N,)
+        Classes from 0.
+    targets : ndarray of shape (N, C)
+        Rows that sum to 1.
+    weights : ndarray of shape (N,)
+    dealt : ndarray of int, shape (N,)
+        Fold of each row; a negative number keeps the row in training always.
+    progress : callable, optional
+        See `fit_stack`.
+
+    Returns
+    -------
+    probabilities : ndarray of shape (N, C)
+        NaN where no fold predicted.
+    rounds : list of int
+        Best epoch of each fold.
+    """
+    seed = int(check_random_state(head.random_state).randint(2**31 - 1))
+    members, row_weights, held_out = [], [], []
+    folds = [int(fold) for fold in np.unique(dealt) if fold >= 0]
+    for fold in folds:
+        rows = np.flatnonzero((dealt != fold) & (weights > 0))
+        picked = np.empty(0, int)
+        if head.early_stopping:
+            picked = stratified_part(codes, rows, head.validation_fraction, seed + fold)
+        own = np.zeros(len(X))
+        own[np.setdiff1d(rows, picked)] = weights[np.setdiff1d(rows, picked)]
+        members.append(head.member(seed + fold))
+        row_weights.append(own)
+        usable = len(picked) >= 10
+        held_out.append(Validation(X, targets, picked, weights[picked]) if usable else None)
+        if not usable:
+            own[picked] = weights[picked]
+    rows = np.flatnonzero(weights)
+    outcomes = fit_stack(
+        X,
+        targets,
+        members,
+        rows=rows,
+        weights=row_weights,
+        validation=held_out,
+        scaling=measure_scaling(X, head.scaling, weights),
+        batch_size=head.batch_size or int(np.clip(len(rows) // 24, 16, 256)),
+        seed=seed,
+        lanes=head.n_jobs,
+        progress=progress,
+    )
+    table = np.full((len(X), targets.shape[1]), np.nan)
+    with Lanes(X.shape[1], head.n_jobs) as lanes:
+        for fold, outcome in zip(folds, outcomes, strict=True):
+            own = np.flatnonzero(dealt == fold)
+            product = wide_product(lanes, X, own, outcome.layers[0][0])
+            table[own] = softmax(predict_logits(product, outcome.layers).astype(np.float64))
+    return table, [outcome.best_epoch for outcome in outcomes]

@@ -1,0 +1,127 @@
+"""Ridge regression on one-hot targets, with probabilities from leave-one-out scores."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import minimize_scalar
+
+from ..errors import HeadError
+from .base import Head, HeadFiles, measure_scaling
+from .lanes import Lanes, widen
+from .network import log_loss, softmax
+from .stack_parts import wide_product
+
+__all__ = ["RidgeHead"]
+
+
+class RidgeHead(Head):
+    """Least squares on one-hot targets with an L2 penalty, solved in closed form.
+
+    The scores become probabilities by a softmax whose temperature minimises the
+    log-loss of the leave-one-out scores, which ridge regression has in closed form
+    (Hastie, Tibshirani and Friedman 2009, "The elements of statistical learning", 7.10).
+    scikit-learn's RidgeClassifier finds the same scores and gives no probabilities.
+
+    Parameters
+    ----------
+    alpha : float, default 0.3
+        Penalty for each row and feature: scikit-learn's ``alpha`` is this times N
+        times D / 100.
+    scaling : {"standard", "rms", "none"}, default "standard"
+    random_state : int, RandomState or None, default None
+        Accepted for the contract of heads; the solution is unique.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (C,)
+    coef_ : ndarray of shape (D, C), float32
+        With input scaling and temperature folded in.
+    intercept_ : ndarray of shape (C,), float32
+    temperature_ : float
+        What the scores were multiplied by.
+    """
+
+    kind: ClassVar[str] = "ridge"
+
+    def __init__(self, alpha=0.3, scaling="standard", random_state=None):
+        self.alpha = alpha
+        self.scaling = scaling
+        self.random_state = random_state
+
+    def fit(self, X, y, sample_weight=None, *, validation=None, progress=None):
+        """Fit to feature rows; `validation` and `progress` are accepted and not used."""
+        if not self.alpha > 0:
+            raise HeadError(f"alpha is {self.alpha!r}", "give a number above 0")
+        X, codes, weights = self._check_training(X, y, sample_weight)
+        scaling = measure_scaling(X, self.scaling, weights)
+        rows = np.flatnonzero(weights)
+        scaled = np.empty((len(rows), X.shape[1]), np.float32)
+        widen(X[rows], scaled)
+        if scaling is not None:
+            scaling.apply(scaled, slice(None))
+        share = weights[rows] / weights[rows].sum()
+        targets = np.eye(len(self.classes_))[codes[rows]]
+        centre, prior = (share @ scaled).astype(np.float32), share @ targets
+        scaled -= centre
+        penalty = self.alpha * X.shape[1] / 100
+        coef, left_out = _solve(scaled, targets - prior, share, penalty)
+        self.temperature_ = _temperature(left_out + prior, targets, share)
+        coef = (coef * self.temperature_).astype(np.float32)
+        intercept = (prior * self.temperature_ - centre @ coef).astype(np.float32)
+        if scaling is not None:
+            coef, intercept = scaling.fold(coef, intercept)
+        self.coef_, self.intercept_ = np.ascontiguousarray(coef), intercept
+        return self
+
+    def predict_proba(self, X):
+        """Return class probabilities, float64 of shape (N, C), columns as in `classes_`."""
+        X = self._check_features(X)
+        with Lanes(X.shape[1]) as lanes:
+            logits = wide_product(lanes, X, None, self.coef_)
+        return softmax((logits + self.intercept_).astype(np.float64))
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        arrays = {"W": self.coef_, "b": self.intercept_}
+        return {"temperature": float(self.temperature_)}, arrays
+
+    def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
+        self.temperature_ = files.field(fields, "temperature", float)
+        classes = len(files.classes)
+        arrays = files.arrays({"W": (files.features, classes), "b": (classes,)})
+        self.coef_, self.intercept_ = arrays["W"], arrays["b"]
+
+
+def _solve(
+    X: np.ndarray, targets: np.ndarray, share: np.ndarray, penalty: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return W (D, C) and the leave-one-out scores (N, C), by the smaller of two systems."""
+    root = np.sqrt(share)
+    weighted = X * root[:, None].astype(np.float32)
+    wanted = targets * root[:, None]
+    few = len(X) <= X.shape[1]
+    gram = (weighted @ weighted.T if few else weighted.T @ weighted).astype(np.float64)
+    gram[np.diag_indices_from(gram)] += penalty
+    factor = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
+    if few:
+        dual = cho_solve(factor, wanted, check_finite=False)
+        coef = weighted.T @ dual.astype(np.float32)
+        inverse = cho_solve(factor, np.eye(len(X)), check_finite=False)
+        residual = dual / inverse.diagonal()[:, None]
+    else:
+        coef = cho_solve(factor, weighted.T @ wanted, check_finite=False)
+        spread = cho_solve(factor, weighted.T.astype(np.float64), check_finite=False)
+        hat = np.einsum("ij,ji->i", weighted, spread)
+        residual = (wanted - weighted @ coef) / np.maximum(1 - hat, 1e-9)[:, None]
+    return coef, (wanted - residual) / root[:, None]
+
+
+def _temperature(scores: np.ndarray, targets: np.ndarray, share: np.ndarray) -> float:
+    found = minimize_scalar(
+        lambda power: log_loss(scores * np.exp(power), targets, share),
+        bounds=(-3, 6),
+        method="bounded",
+    )
+    return float(np.exp(found.x))

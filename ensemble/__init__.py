@@ -9,7 +9,9 @@ from .estimate import Estimate, estimate
 from .groups import parse_groups
 from .join import TaskData, join_task, join_tasks
 from .labels import read_labels
+from .markdown import render_markdown, write_markdown
 from .metrics import METRICS, Metric
+from .plots import write_plots
 from .report import render_report, write_report
 from .result import BlendResult, TaskBlend
 from .saved import TaskWeights, load_blend
@@ -57,7 +59,10 @@ __all__ = [
     "read_costs",
     "read_labels",
     "read_tables",
+    "render_markdown",
     "render_report",
     "write_final",
+    "write_markdown",
+    "write_plots",
     "write_report",
 ]

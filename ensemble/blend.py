@@ -12,8 +12,10 @@ import numpy as np
 from .. import manifest
 from ..errors import MissingFileError, ProbabilityError, RunError, enumerate_some
 from ..files import publish_json, sha256_file
+from ..manifest import Sample
 from ..probabilities import ProbabilityTable, read_probabilities
 from . import metrics
+from .analysis import conflicting_labels
 from .averaging import combine
 from .costs import read_costs, run_costs
 from .estimate import estimate
@@ -115,7 +117,7 @@ def blend_run(
     tables, inputs = _run_tables(run, about)
     samples = manifest.read(run / "samples.csv", labels_required=False).samples
     inputs["samples.csv"] = sha256_file(run / "samples.csv")
-    result = _blend(join_tasks(tables, samples), chosen, inputs, about)
+    result = _blend(join_tasks(tables, samples), samples, chosen, inputs, about)
     if write:
         from .report import write_report
 
@@ -161,7 +163,7 @@ def blend_files(
     samples = read_labels(labels)
     if Path(labels).is_file():
         inputs[str(labels)] = sha256_file(labels)
-    result = _blend(join_tasks(tables, samples, align), chosen, inputs, {})
+    result = _blend(join_tasks(tables, samples, align), samples, chosen, inputs, {})
     if report is not None:
         from .report import write_report
 
@@ -213,11 +215,16 @@ def _run_tables(run: Path, about: dict) -> tuple[list[ProbabilityTable], dict[st
 
 
 def _blend(
-    tasks: list[TaskData], options: BlendOptions, inputs: dict[str, str], about: dict
+    tasks: list[TaskData],
+    samples: Sequence[Sample],
+    options: BlendOptions,
+    inputs: dict[str, str],
+    about: dict,
 ) -> BlendResult:
     metric = metrics.get_metric(options.metric)
     blended = [_blend_task(data, metric, options, about) for data in tasks]
-    return BlendResult(blended, metric.name, options.seed, inputs, about)
+    conflicts = conflicting_labels(samples)
+    return BlendResult(blended, metric.name, options.seed, inputs, about, conflicts)
 
 
 def _blend_task(

@@ -12,22 +12,19 @@ from datetime import datetime, timezone
 import numpy as np
 
 from ..files import publish_text
+from . import analysis, drawing
 from .join import TEST, TUNING
 from .result import BlendResult, TaskBlend
-from .text import certificate_text
+from .text import METRIC_TITLES, certificate_text, cost_text
 from .thumbnails import missing_reason, thumbnail
 
 __all__ = ["render_report", "write_report"]
 
 MOST_MISTAKES = 12
-SPLIT_TITLES = {TUNING: "validation", TEST: "test"}
-METRIC_TITLES = {
-    "log_loss": "log-loss",
-    "accuracy": "accuracy",
-    "map": "mAP",
-    "fashionai_ap": "FashionAI AP",
-    "basic_precision": "basic precision",
-}
+MOST_PAIRS = 20
+MOST_DOUBTS = 12
+SMALL_EDGE = 120
+COST_TITLES = {"models": "number of models", "size": "size in MB", "latency": "latency in ms"}
 
 
 def write_report(result: BlendResult, path: str | os.PathLike) -> None:
@@ -47,15 +44,14 @@ def render_report(result: BlendResult) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = _number
-    environment.filters["percent"] = lambda value: f"{100 * value:.1f}%"
+    environment.filters["percent"] = _percent
     page = environment.get_template("report.html.j2")
     return page.render(
         tasks=[_task_view(task, index) for index, task in enumerate(result.tasks)],
-        run=result.run,
         random_weights=bool(result.run.get("random_weights")),
         failures=[_failure(entry) for entry in result.run.get("failures", [])],
+        conflicts=[_conflict(group) for group in result.conflicts],
         thumbnails_missing=missing_reason(),
-        metric=result.metric,
         provenance=_provenance(result),
         inputs=result.inputs,
     )
@@ -70,6 +66,14 @@ def _provenance(result: BlendResult) -> list[tuple[str, str]]:
         lines.append(("seed of the training", str(result.run.get("seed", "not recorded"))))
         backbones = [_backbone(entry) for entry in result.run.get("backbones", [])]
         lines.append(("backbones", ", ".join(backbones) or "not recorded"))
+    for task in result.tasks:
+        rows = ", ".join(
+            f"{len(task.data.rows(split))} {split}"
+            for split in (TUNING, TEST)
+            if split in task.tuned
+        )
+        lines.append((f"rows of {task.task}", f"{rows}; weights: {task.how}"))
+    lines.append(("tables and plots", "scores of all labelled rows of the split that is named"))
     return lines
 
 
@@ -85,40 +89,53 @@ def _failure(entry: object) -> tuple[str, str]:
     return str(entry.get("id", "?")), str(entry.get("reason", ""))
 
 
+def _conflict(group: list) -> dict:
+    return {
+        "task": group[0].task,
+        "rows": [(sample.id, sample.label, sample.split or "no split") for sample in group],
+    }
+
+
 def _task_view(task: TaskBlend, number: int) -> dict:
     splits = [split for split in (TUNING, TEST) if split in task.tuned]
     judged = splits[-1]
     rows = task.data.rows(judged)
-    table = task.table()[rows]
-    best = _best_single(task, judged)
+    y, table = task.data.y[rows], task.table()[rows]
     metrics = list(task.tuned[judged])
+    anchor = f"task-{number}"
     return {
-        "anchor": f"task-{number}",
+        "anchor": anchor,
         "task": task.task,
         "metrics": [METRIC_TITLES.get(name, name) for name in metrics],
-        "splits": [(SPLIT_TITLES[split], len(task.data.rows(split))) for split in splits],
+        "splits": [(split, len(task.data.rows(split))) for split in splits],
         "lines": _score_lines(task, splits, metrics),
         "weights": sorted(task.weights.items(), key=lambda entry: -entry[1]),
+        "temperatures": _temperatures(task),
+        "groups": task.to_json()["groups"] or [],
         "mean": task.mean,
         "metric": METRIC_TITLES.get(task.metric, task.metric),
         "certificate": certificate_text(task),
         "notes": task.notes,
-        "judged": SPLIT_TITLES[judged],
-        "headline": _headline(task, judged, best),
-        "confusion": _confusion(task, rows, table),
+        "judged": judged,
+        "headline": _headline(task, judged),
+        "estimate": _estimate(task),
+        "classes": analysis.class_table(y, table, task.data.classes),
+        "confusion": _confusion(task, y, table, anchor),
+        "pairs": _pairs(task, rows, y, table, anchor),
         "mistakes": _mistakes(task, rows, table),
-        "wrong": int((table.argmax(axis=1) != task.data.y[rows]).sum()),
+        "doubts": _doubts(task),
+        "reliability": drawing.reliability_plot(analysis.reliability_bins(y, table)),
+        "fronts": _fronts(task),
+        "ternary": _ternary(task),
+        "wrong": int((table.argmax(axis=1) != y).sum()),
         "rows": len(rows),
         "validation": task.validation,
     }
 
 
-def _best_single(task: TaskBlend, judged: str) -> str:
-    """Return the model that would be chosen alone: the best on the tuning rows."""
-    return min(task.models, key=lambda name: task.models[name][TUNING]["log_loss"])
-
-
-def _headline(task: TaskBlend, judged: str, best: str) -> list[dict]:
+def _headline(task: TaskBlend, judged: str) -> list[dict]:
+    # The model that would be chosen alone is the best on the tuning rows.
+    best = min(task.models, key=lambda name: task.models[name][TUNING]["log_loss"])
     entries = [
         ("tuned average", task.tuned[judged], True),
         ("plain average", task.average[judged], False),
@@ -128,6 +145,28 @@ def _headline(task: TaskBlend, judged: str, best: str) -> list[dict]:
         {"name": name, "accuracy": scores["accuracy"], "log_loss": scores["log_loss"], "main": main}
         for name, scores, main in entries
     ]
+
+
+def _temperatures(task: TaskBlend) -> dict[str, float]:
+    found = task.recipe.temperatures
+    return {} if found is None else dict(zip(task.data.models, found.tolist()))
+
+
+def _estimate(task: TaskBlend) -> dict | None:
+    found = task.estimate
+    if found is None:
+        return None
+    metrics = list(next(iter(found.scores.values())))
+    return {
+        "source": found.source,
+        "sentence": found.sentence,
+        "good": found.recommended == "tuned",
+        "metrics": [METRIC_TITLES.get(name, name) for name in metrics],
+        "lines": [
+            (answer, [scores[metric] for metric in metrics])
+            for answer, scores in found.scores.items()
+        ],
+    }
 
 
 def _score_lines(task: TaskBlend, splits: list[str], metrics: list[str]) -> list[dict]:
@@ -157,28 +196,49 @@ def _score_lines(task: TaskBlend, splits: list[str], metrics: list[str]) -> list
     ]
 
 
-def _confusion(task: TaskBlend, rows: np.ndarray, table: np.ndarray) -> dict:
-    """Count rows by true and predicted class, with a shade for each cell."""
+def _confusion(task: TaskBlend, y: np.ndarray, table: np.ndarray, anchor: str) -> dict:
+    """Count rows by true and predicted class, with a shade and a link for each cell."""
     classes = task.data.classes
-    y = task.data.y[rows]
-    counts = np.zeros((len(classes), len(classes)), dtype=int)
-    np.add.at(counts, (y, table.argmax(axis=1)), 1)
-    totals = counts.sum(axis=1)
+    counts = analysis.confusion_counts(y, table)
+    shown = {
+        (pair["true"], pair["predicted"])
+        for pair in analysis.confused_pairs(y, table, most_pairs=MOST_PAIRS)
+    }
     lines = []
     for index, name in enumerate(classes):
-        share = counts[index] / max(totals[index], 1)
+        total = int(counts[index].sum())
         cells = [
             {
                 "count": int(counts[index, other]),
                 "right": index == other,
-                "shade": round(float(share[other]), 3),
+                "shade": float(counts[index, other] / max(total, 1)),
                 "predicted": classes[other],
+                "link": f"#{anchor}-{index}-{other}" if (index, other) in shown else "",
             }
             for other in range(len(classes))
         ]
-        recall = float(share[index]) if totals[index] else None
-        lines.append({"name": name, "cells": cells, "total": int(totals[index]), "recall": recall})
+        recall = float(counts[index, index] / total) if total else None
+        lines.append({"name": name, "cells": cells, "total": total, "recall": recall})
     return {"classes": classes, "lines": lines}
+
+
+def _pairs(task: TaskBlend, rows, y, table, anchor: str) -> list[dict]:
+    """Return the thumbnails of the most frequent confusions."""
+    classes = task.data.classes
+    return [
+        {
+            "anchor": f"{anchor}-{pair['true']}-{pair['predicted']}",
+            "true": classes[pair["true"]],
+            "predicted": classes[pair["predicted"]],
+            "count": pair["count"],
+            "images": [
+                _picture(task, rows[row], SMALL_EDGE)
+                | {"probability": float(table[row, pair["predicted"]])}
+                for row in pair["rows"]
+            ],
+        }
+        for pair in analysis.confused_pairs(y, table, most_pairs=MOST_PAIRS)
+    ]
 
 
 def _mistakes(task: TaskBlend, rows: np.ndarray, table: np.ndarray) -> list[dict]:
@@ -188,22 +248,83 @@ def _mistakes(task: TaskBlend, rows: np.ndarray, table: np.ndarray) -> list[dict
     own = table[np.arange(len(rows)), y]
     wrong = np.flatnonzero(predicted != y)
     worst = wrong[np.argsort(own[wrong], kind="stable")][:MOST_MISTAKES]
+    return [
+        _picture(task, rows[index])
+        | {
+            "true": task.data.classes[y[index]],
+            "true_probability": float(own[index]),
+            "predicted": task.data.classes[predicted[index]],
+            "probability": float(table[index].max()),
+        }
+        for index in worst
+    ]
+
+
+def _doubts(task: TaskBlend) -> list[dict]:
+    """Return pictures that look the same but differ in label or split."""
+    rows = np.flatnonzero(task.data.y >= 0)
+    data = task.data
+    pairs = analysis.near_duplicates([data.ids[r] for r in rows], [data.paths[r] for r in rows])
     found = []
-    for index in worst:
-        uri, reason = thumbnail(task.data.paths[rows[index]])
-        found.append(
+    for one, other in pairs:
+        first, second = rows[one], rows[other]
+        labels = data.y[first] != data.y[second]
+        if labels or data.splits[first] != data.splits[second]:
+            found.append(
+                {
+                    "what": "different labels" if labels else "one in validation, one in test",
+                    "rows": [
+                        _picture(task, row, SMALL_EDGE)
+                        | {"label": data.classes[data.y[row]], "split": str(data.splits[row])}
+                        for row in (first, second)
+                    ],
+                }
+            )
+    return found[:MOST_DOUBTS]
+
+
+def _picture(task: TaskBlend, row: int, edge: int = 200) -> dict:
+    uri, reason = thumbnail(task.data.paths[row], edge)
+    return {"id": task.data.ids[row], "image": uri, "reason": reason}
+
+
+def _fronts(task: TaskBlend) -> list[dict]:
+    found = []
+    for kind, front in task.fronts.items():
+        scale = 1e-6 if kind == "size" else 1
+        points = [
             {
-                "id": task.data.ids[rows[index]],
-                "true": task.data.classes[y[index]],
-                "true_probability": float(own[index]),
-                "predicted": task.data.classes[predicted[index]],
-                "probability": float(table[index].max()),
-                "image": uri,
-                "reason": reason,
+                "cost": choice.cost * scale,
+                "loss": choice.loss,
+                "tip": f"{cost_text(kind, choice.cost)}: log-loss {choice.loss:.4f}, "
+                + ", ".join(f"{model} {choice.weights[model]:.2f}" for model in choice.models),
+                "models": ", ".join(choice.models),
+                "text": cost_text(kind, choice.cost),
             }
-        )
+            for choice in front
+        ]
+        title = COST_TITLES[kind]
+        exact = all(choice.exact for choice in front)
+        plot = drawing.front_plot(points, title)
+        found.append({"title": title, "plot": plot, "points": points, "exact": exact})
     return found
 
 
+def _ternary(task: TaskBlend):
+    plain = task.mean == "arithmetic" and not _temperatures(task) and task.recipe.groups is None
+    rows = task.data.rows(TUNING)
+    if len(task.data.models) != 3 or not plain or len(rows) > 20_000:
+        return None
+    values = analysis.ternary_values(
+        task.data.probabilities[:, rows], task.data.y[rows], task.metric, task.data.letters_of(rows)
+    )
+    steps = analysis.TERNARY_STEPS
+    return drawing.ternary_plot(task.data.models, steps, values, task.recipe.weights)
+
+
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
+    return "-" if value is None or not np.isfinite(value) else f"{value:.4f}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}%"

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from ..manifest import Sample
 from . import metrics
 from .averaging import Recipe, combine
 from .estimate import Estimate
@@ -139,6 +140,8 @@ class BlendResult:
         SHA-256 of every file that went in, by its path.
     run : dict
         What ``run.json`` says; empty for files from elsewhere.
+    conflicts : list of list of Sample
+        Images of one content (digest) that have different labels.
     """
 
     tasks: list[TaskBlend]
@@ -146,6 +149,7 @@ class BlendResult:
     seed: int
     inputs: dict[str, str]
     run: dict = dataclasses.field(default_factory=dict)
+    conflicts: list[list[Sample]] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict:
         """Return ``{"tasks": [{"task", "weights", "models", "average", "tuned", ...}]}``."""

@@ -198,7 +198,7 @@ def _minimise(
 ) -> Solution:
     """Run the SQP loop until the gap is below `target` or no step makes the loss fall."""
     best, gap, iteration = weights, np.inf, 0
-    for iteration in range(1, most + 1):
+    for iteration in range(1, most + 1):  # noqa: B007
         value, gradient, hessian = evaluate(weights, True)
         now = _gap(gradient, weights, upper)
         if now < gap:

@@ -9,7 +9,15 @@ from .join import TEST, TUNING
 if TYPE_CHECKING:
     from .result import TaskBlend
 
-__all__ = ["certificate_text", "cost_text", "task_text"]
+__all__ = ["METRIC_TITLES", "certificate_text", "cost_text", "task_text"]
+
+METRIC_TITLES = {
+    "log_loss": "log-loss",
+    "accuracy": "accuracy",
+    "map": "mAP",
+    "fashionai_ap": "FashionAI AP",
+    "basic_precision": "basic precision",
+}
 
 
 def task_text(task: TaskBlend) -> str:

@@ -7,16 +7,22 @@ are checked before anything is decoded.
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import stat
+from collections.abc import Iterator
 
-__all__ = ["missing_reason", "thumbnail"]
+__all__ = ["missing_reason", "opened_safely", "thumbnail"]
 
 EDGE = 200
 LARGEST_BYTES = 64 * 2**20
 LARGEST_PIXELS = 64_000_000
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+
+
+class UnusableError(ValueError):
+    """A file that must not be decoded; the message says why."""
 
 
 def missing_reason() -> str:
@@ -28,8 +34,25 @@ def missing_reason() -> str:
     return ""
 
 
-def thumbnail(path: str) -> tuple[str, str]:
-    """Return a JPEG of at most 200 x 200 pixels as a data URI, and why there is none.
+@contextlib.contextmanager
+def opened_safely(path: str) -> Iterator:
+    """Open an image that is a file of bounded size, to be decoded at a small scale."""
+    from PIL import Image
+
+    about = os.stat(path)
+    if not stat.S_ISREG(about.st_mode):
+        raise UnusableError("not a file")
+    if about.st_size > LARGEST_BYTES:
+        raise UnusableError("file too large")
+    with Image.open(path, formats=_FORMATS) as image:
+        if image.width * image.height > LARGEST_PIXELS:
+            raise UnusableError(f"too many pixels ({image.width} x {image.height})")
+        image.draft("RGB", (2 * EDGE, 2 * EDGE))
+        yield image
+
+
+def thumbnail(path: str, edge: int = EDGE) -> tuple[str, str]:
+    """Return a JPEG of at most `edge` pixels each way as a data URI, or why there is none.
 
     Returns
     -------
@@ -41,22 +64,16 @@ def thumbnail(path: str) -> tuple[str, str]:
         return "", reason
     if not path:
         return "", "no image file is known"
-    from PIL import Image, ImageOps
+    from PIL import ImageOps
 
     try:
-        about = os.stat(path)
-        if not stat.S_ISREG(about.st_mode):
-            return "", "not a file"
-        if about.st_size > LARGEST_BYTES:
-            return "", "file too large"
-        with Image.open(path, formats=_FORMATS) as image:
-            if image.width * image.height > LARGEST_PIXELS:
-                return "", f"too many pixels ({image.width} x {image.height})"
-            image.draft("RGB", (2 * EDGE, 2 * EDGE))
+        with opened_safely(path) as image:
             small = ImageOps.exif_transpose(image).convert("RGB")
-            small.thumbnail((EDGE, EDGE))
+            small.thumbnail((edge, edge))
     except FileNotFoundError:
         return "", "image is missing"
+    except UnusableError as error:
+        return "", str(error)
     except Exception as error:  # decoders raise all kinds of errors; the page goes on
         return "", f"image cannot be read ({type(error).__name__})"
     memory = io.BytesIO()

@@ -1,0 +1,131 @@
+"""The report as Markdown, for people who live in terminals."""
+
+from __future__ import annotations
+
+import os
+
+from ..files import publish_text
+from . import analysis
+from .join import TEST, TUNING
+from .result import BlendResult, TaskBlend
+from .text import METRIC_TITLES, certificate_text, cost_text
+
+__all__ = ["render_markdown", "write_markdown"]
+
+MOST_MISTAKES = 12
+
+
+def write_markdown(result: BlendResult, path: str | os.PathLike) -> None:
+    """Write `render_markdown` to `path`, atomically."""
+    publish_text(path, render_markdown(result))
+
+
+def render_markdown(result: BlendResult) -> str:
+    """Return the report of `result` as Markdown; names from data are escaped."""
+    from .. import __version__
+
+    lines = ["# icecore report", ""]
+    if result.run.get("random_weights"):
+        lines += ["**RANDOM WEIGHTS: at least one backbone carries random weights.**", ""]
+    for task in result.tasks:
+        lines += _task_lines(task)
+    if result.conflicts:
+        lines += ["## Equal images with different labels", ""]
+        for group in result.conflicts:
+            rows = ", ".join(f"{_escaped(s.id)} is {_escaped(s.label)}" for s in group)
+            lines.append(f"- {_escaped(group[0].task)}: {rows}")
+        lines.append("")
+    failures = result.run.get("failures", [])
+    if failures:
+        lines += ["## Unreadable images", ""]
+        lines += [
+            f"- {_escaped(str(f.get('id')))}: {_escaped(str(f.get('reason')))}"
+            if isinstance(f, dict)
+            else f"- {_escaped(str(f))}"
+            for f in failures
+        ]
+        lines.append("")
+    lines += ["## Where the numbers come from", ""]
+    lines.append(f"icecore {__version__}, seed {result.seed}; inputs with their SHA-256:")
+    lines += ["", *(f"- {_escaped(name)} `{digest}`" for name, digest in result.inputs.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _task_lines(task: TaskBlend) -> list[str]:
+    splits = [split for split in (TUNING, TEST) if split in task.tuned]
+    metrics = list(task.tuned[TUNING])
+    entries = [(name, f"{task.weights[name]:.4f}", scores) for name, scores in task.models.items()]
+    entries += [("plain average", "", task.average), ("tuned average", "", task.tuned)]
+    lines = [f"## {_escaped(task.task)}", ""]
+    lines += _table(
+        ["model", "weight", *(f"{s} {METRIC_TITLES.get(m, m)}" for s in splits for m in metrics)],
+        [
+            [name, weight, *(_number(scores[s].get(m)) for s in splits for m in metrics)]
+            for name, weight, scores in entries
+        ],
+    )
+    certificate = certificate_text(task)
+    lines += [f"Tuned for {METRIC_TITLES.get(task.metric, task.metric)}: {certificate}.", ""]
+    if task.estimate is not None:
+        lines += [f"**{_escaped(task.estimate.sentence)}.**", ""]
+    lines += [f"- {_escaped(note)}" for note in task.notes] + ([""] if task.notes else [])
+    for kind, front in task.fronts.items():
+        lines += [f"### Least log-loss for a cost: {kind}", ""]
+        lines += _table(
+            ["models", "cost", "log-loss"],
+            [[", ".join(c.models), cost_text(kind, c.cost), f"{c.loss:.4f}"] for c in front],
+        )
+    return lines + _judged_lines(task, splits[-1])
+
+
+def _judged_lines(task: TaskBlend, judged: str) -> list[str]:
+    rows = task.data.rows(judged)
+    y, table = task.data.y[rows], task.table()[rows]
+    lines = [f"### Class by class, {judged} rows", ""]
+    lines += _table(
+        ["class", "rows", "recall", "precision", "F1", "average precision"],
+        [
+            [
+                e["name"],
+                str(e["rows"]),
+                *(_number(e[k]) for k in ("recall", "precision", "f1", "ap")),
+            ]
+            for e in analysis.class_table(y, table, task.data.classes)
+        ],
+    )
+    pairs = analysis.confused_pairs(y, table, most_pairs=MOST_MISTAKES, most_rows=3)
+    if pairs:
+        classes = task.data.classes
+        lines += [f"### Most frequent confusions, {judged} rows", ""]
+        lines += _table(
+            ["true class", "taken for", "rows", "for example"],
+            [
+                [
+                    classes[pair["true"]],
+                    classes[pair["predicted"]],
+                    str(pair["count"]),
+                    ", ".join(task.data.ids[rows[row]] for row in pair["rows"]),
+                ]
+                for pair in pairs
+            ],
+        )
+    return lines
+
+
+def _table(header: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [header, ["---"] * len(header), *([_escaped(cell) for cell in row] for row in rows)]
+    return [*("| " + " | ".join(line) + " |" for line in lines), ""]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _escaped(text: str) -> str:
+    """Keep names from data from becoming markup, in Markdown or in HTML made of it."""
+    for character in "\\`*_[]<>|#":
+        text = text.replace(
+            character,
+            f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character],
+        )
+    return " ".join(text.split())

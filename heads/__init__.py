@@ -2,6 +2,7 @@
 
 from .base import Head
 from .boosting import LightGBMHead
+from .external import ExternalHead
 from .logistic import LogisticHead
 from .mlp import MLPClassifier
 from .neighbours import NeighboursHead
@@ -12,7 +13,7 @@ from .ridge import RidgeHead
 from .stack import Member, Outcome, fit_stack
 from .train import ModelResult, TaskResult, TrainEvent, TrainResult, train
 
-__all__ = ["HEAD_KINDS", "Head", "LightGBMHead", "LogisticHead", "MLPClassifier", "Member"]
+__all__ = ["ExternalHead", "HEAD_KINDS", "Head", "LightGBMHead", "LogisticHead", "MLPClassifier", "Member"]
 __all__ += ["ModelPlan", "ModelResult", "NeighboursHead", "Outcome", "RidgeHead", "Run", "RunTask", "TaskResult", "TrainEvent"]
 __all__ += ["TrainResult", "fit_stack", "load_head", "load_run", "make_head", "plan_models"]
 __all__ += ["predict_proba", "train"]

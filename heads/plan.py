@@ -45,7 +45,9 @@ def plan_models(
         set of the cache alone and all of them joined.
     heads : sequence of str or None
         Kinds of heads. None trains an MLP on each of `features`, and, unless
-        `features` says otherwise, a logistic regression on all sets joined.
+        `features` says otherwise, a logistic regression on all sets joined. If
+        heads are named and features are not, MLPs are trained on each set and on
+        all joined, other heads on all joined.
 
     Returns
     -------
@@ -60,11 +62,11 @@ def plan_models(
     CacheError
         The cache is empty, or a name matches no set or several.
     """
-    unknown = sorted(set(heads or ()) - set(HEAD_KINDS))
+    unknown = sorted(name for name in set(heads or ()) - set(HEAD_KINDS) if ":" not in name)
     if unknown:
         raise HeadError(
             f"there is no head {', '.join(repr(name) for name in unknown)}",
-            f"choose from {', '.join(HEAD_KINDS)}",
+            f"choose from {', '.join(HEAD_KINDS)}, or name a class as module:Class",
         )
     if features:
         joined = [[cache.find(part.strip()) for part in text.split("+")] for text in features]
@@ -82,12 +84,20 @@ def plan_models(
     )
     titles = _titles(used, groups)
     if heads:
-        wanted = [(kind, group) for kind in dict.fromkeys(heads) for group in groups]
+        # A head of one's own choice is tried on everything joined unless features are named.
+        wanted = [
+            (kind, group)
+            for kind in dict.fromkeys(heads)
+            for group in (groups if features or kind == "mlp" else groups[-1:])
+        ]
     else:
         wanted = [("mlp", group) for group in groups]
         if not features:
             wanted.append(("logistic", groups[-1]))
-    return used, [ModelPlan(f"{kind}-{titles[group]}", kind, group) for kind, group in wanted]
+    return used, [
+        ModelPlan(f"{kind.rpartition(':')[2]}-{titles[group]}", kind, group)
+        for kind, group in wanted
+    ]
 
 
 def _titles(sets: list[Any], groups: list[tuple[int, ...]]) -> dict[tuple[int, ...], str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 from ..errors import HeadError
 from .base import Head, HeadFiles
 from .boosting import LightGBMHead
+from .external import ExternalHead
 from .logistic import LogisticHead
 from .mlp import MLPClassifier
 from .neighbours import NeighboursHead
@@ -15,9 +17,12 @@ from .ridge import RidgeHead
 
 __all__ = ["HEAD_KINDS", "load_head", "make_head"]
 
+# Besides these, "module:Class" names any importable classifier.
 HEAD_KINDS: dict[str, type[Head]] = {
-    cls.kind: cls for cls in (MLPClassifier, LogisticHead, LightGBMHead, RidgeHead, NeighboursHead)
+    cls.kind: cls
+    for cls in (MLPClassifier, LogisticHead, LightGBMHead, RidgeHead, NeighboursHead)
 }
+_LOADABLE = {**HEAD_KINDS, ExternalHead.kind: ExternalHead}
 
 
 def make_head(kind: str, seed: int | None = None, **settings) -> Head:
@@ -26,7 +31,7 @@ def make_head(kind: str, seed: int | None = None, **settings) -> Head:
     Parameters
     ----------
     kind : str
-        A name in `HEAD_KINDS`.
+        A name in `HEAD_KINDS`, or ``module:Class``.
     seed : int, optional
         Its random_state.
     **settings
@@ -37,6 +42,8 @@ def make_head(kind: str, seed: int | None = None, **settings) -> Head:
     HeadError
         No such kind or no such settings; all unknown settings are named.
     """
+    if ":" in kind:
+        return ExternalHead(kind, json.dumps(settings), random_state=seed)
     _require_kind(kind)
     head = HEAD_KINDS[kind](random_state=seed)
     unknown = sorted(set(settings) - set(head.get_params()))
@@ -59,9 +66,9 @@ def load_head(folder: str | os.PathLike) -> Head:
         A file is not what it should be; the message says what.
     """
     files = HeadFiles(Path(folder))
-    if files.kind not in HEAD_KINDS:
-        raise files.refuse(f"its kind is '{files.kind}', not {', '.join(HEAD_KINDS)}")
-    cls = HEAD_KINDS[files.kind]
+    if files.kind not in _LOADABLE:
+        raise files.refuse(f"its kind is '{files.kind}', not {', '.join(_LOADABLE)}")
+    cls = _LOADABLE[files.kind]
     unknown = sorted(set(files.settings) - set(cls().get_params()))
     if unknown:
         raise files.refuse(f"head.json has unknown settings: {', '.join(unknown)}")
@@ -77,4 +84,4 @@ def load_head(folder: str | os.PathLike) -> Head:
 
 def _require_kind(kind: str) -> None:
     if kind not in HEAD_KINDS:
-        raise HeadError(f"there is no head '{kind}'", f"choose from {', '.join(HEAD_KINDS)}")
+        raise HeadError(f"there is no head '{kind}'", f"choose from {', '.join(HEAD_KINDS)}, or name a class as module:Class")

@@ -119,7 +119,7 @@ def test_predictions_of_the_run_are_those_it_stored(cache, rows, tmp_path):
         name: read_probabilities(tmp_path / f"run/label/probabilities/{name}.npz").probabilities
         for name in run.tasks["label"].models
     }
-    assert len(tables) == 9
+    assert len(tables) == 5
     for name, table in tables.items():
         found = predict_proba(run, cache, keys, "label", {name: 2.0})
         np.testing.assert_allclose(found, table, atol=1e-6)

@@ -1,0 +1,95 @@
+"""Any importable classifier as a head."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from icecore.errors import HeadError
+from icecore.heads import ExternalHead, load_head, make_head
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.utils.estimator_checks import check_estimator
+
+FOREST = "sklearn.ensemble:RandomForestClassifier"
+
+
+def blobs(rows=90):
+    rng = np.random.default_rng(0)
+    codes = np.arange(rows) % 3
+    X = (3 * rng.normal(size=(3, 5))[codes] + rng.normal(size=(rows, 5))).astype(np.float32)
+    return X, np.array(["shirt", "a hat", "skirt"])[codes]
+
+
+def test_it_passes_scikit_learns_checks():
+    # Naive Bayes estimates its smoothing from unweighted variances.
+    excused = {"check_sample_weight_equivalence_on_dense_data": "GaussianNB's smoothing"}
+    check_estimator(ExternalHead(), expected_failed_checks=excused, on_skip=None)
+
+
+@pytest.mark.parametrize("name", [FOREST, "sklearn.discriminant_analysis:LinearDiscriminantAnalysis"])
+def test_loaded_it_answers_the_same(name, tmp_path):
+    X, y = blobs()
+    settings = {"n_estimators": 12} if name == FOREST else {}
+    head = make_head(name, 3, **settings).fit(X.astype(np.float16), y)
+    head.save(tmp_path)
+    loaded = load_head(tmp_path)
+    np.testing.assert_array_equal(
+        loaded.predict_proba(X.astype(np.float16)), head.predict_proba(X.astype(np.float16))
+    )
+    assert loaded.score(X, y) > 0.9
+
+
+def test_it_is_the_classifier_itself():
+    X, y = blobs()
+    head = make_head(FOREST, 3, n_estimators=7, random_state=5).fit(X, y)
+    reference = RandomForestClassifier(7, random_state=5).fit(X, y)
+    np.testing.assert_array_equal(head.predict_proba(X), reference.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("sklearn.ensemble:Wood", {}, "there is no classifier 'sklearn.ensemble:Wood'"),
+        ("nowhere:Thing", {}, "there is no classifier 'nowhere:Thing'"),
+        ("os:getcwd", {}, "'os:getcwd' is not a scikit-learn estimator class"),
+        ("sklearn.linear_model:Ridge", {}, "is not a classifier with predict_proba"),
+        (FOREST, {"wood": 3}, "cannot be made with the settings .*wood"),
+    ],
+)
+def test_what_cannot_be_a_head_is_refused(name, settings, message):
+    with pytest.raises(HeadError, match=message):
+        make_head(name, 0, **settings).fit(*blobs())
+
+
+def test_weights_need_a_classifier_that_takes_them():
+    X, y = blobs()
+    with pytest.raises(HeadError, match="takes no sample_weight"):
+        make_head("sklearn.neighbors:KNeighborsClassifier").fit(X, y, np.arange(90) + 1.0)
+
+
+def test_a_file_cannot_choose_what_is_imported(tmp_path, monkeypatch):
+    X, y = blobs()
+    make_head("sklearn.naive_bayes:GaussianNB", 0).fit(X, y).save(tmp_path)
+    path = tmp_path / "head.json"
+    content = json.loads(path.read_text())
+    content["settings"]["name"] = "antigravity:fly"
+    path.write_text(json.dumps(content))
+    with pytest.raises(HeadError, match=r"only scikit-learn's classifiers are loaded"):
+        load_head(tmp_path)
+    monkeypatch.setenv("ICECORE_TRUSTED_MODULES", "json,os")
+    content["settings"]["name"] = "json:JSONDecoder"
+    path.write_text(json.dumps(content))
+    with pytest.raises(HeadError, match="is not a scikit-learn estimator class"):
+        load_head(tmp_path)
+
+
+def test_another_answer_after_loading_is_an_error(tmp_path):
+    X, y = blobs()
+    make_head(FOREST, 0, n_estimators=5).fit(X, y).save(tmp_path)
+    path = tmp_path / "head.json"
+    content = json.loads(path.read_text())
+    content["settings"]["settings"] = '{"n_estimators": 5, "max_depth": 1}'
+    path.write_text(json.dumps(content))
+    with pytest.raises(HeadError, match="answers differently from when it was saved"):
+        load_head(tmp_path)

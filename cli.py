@@ -324,13 +324,13 @@ def _finish(failures: list, quiet_list: bool) -> None:
         sys.exit(EXIT_UNREADABLE)
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run the command line; turn icecore's errors into one line and a status."""
     from .cli_cache import cache
 
     cli.add_command(cache)
     try:
-        cli(standalone_mode=False)
+        cli(arguments, prog_name="icecore", standalone_mode=False)
     except IcecoreError as error:
         click.echo(f"error: {error.message}", err=True)
         if error.hint:

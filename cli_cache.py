@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -92,3 +93,174 @@ def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "none" if value in ({}, None, "") else str(value)
+
+
+@cache.command("diff")
+@cache_argument
+@click.argument("a", metavar="SPEC_A")
+@click.argument("b", metavar="SPEC_B")
+@click.option("--other", type=click.Path(path_type=Path), help="The cache that has SPEC_B.")
+@as_json
+def diff_command(path, a, b, other, as_json) -> None:
+    """Name the fields in which two feature sets' records differ.
+
+    \b
+    Example:
+      icecore cache diff cache gluon:inceptionv3 gluon:inceptionv3 --other other-cache
+    """
+    from .cache import FeatureCache, diff_sets
+
+    found = diff_sets(FeatureCache(path), a, b, None if other is None else FeatureCache(other))
+    if as_json:
+        console.print_json(found)
+    elif not found:
+        click.echo("no difference")
+    else:
+        columns = list(found[0])
+        console.print_table(columns, [[str(one[name]) for name in columns] for one in found])
+
+
+@cache.command("verify")
+@cache_argument
+@as_json
+def verify_command(path, as_json) -> None:
+    """Read all of CACHE and check it; exit status 1 if a row is damaged.
+
+    \b
+    Example:
+      icecore cache verify cache
+    """
+    from .cache import verify
+
+    found = verify(path)
+    if as_json:
+        console.print_json(found)
+    else:
+        for problem in found["problems"]:
+            rows = f" ({len(problem['rows'])} rows)" if problem["rows"] else ""
+            click.echo(f"{problem['file']}: {problem['reason']}{rows}")
+        click.echo(
+            f"{found['sets']} feature sets, {found['shards']} shards, {found['rows']} rows: "
+            + ("no row is damaged" if found["ok"] else f"mend it with: icecore cache repair {path}")
+        )
+    if not found["ok"]:
+        sys.exit(1)
+
+
+@cache.command("repair")
+@cache_argument
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@as_json
+def repair_command(path, dry_run, as_json) -> None:
+    """Put CACHE right; what is lost is computed again by the next extract.
+
+    \b
+    Example:
+      icecore cache repair cache --dry-run
+    """
+    from .cache import repair
+
+    found = repair(path, dry_run=dry_run)
+    if as_json:
+        console.print_json(found)
+        return
+    for line in found["done"]:
+        click.echo(line)
+    lost = sum(len(keys) for keys in found["to_recompute"].values())
+    click.echo(f"{lost} rows are to be computed again: run the same icecore extract as before")
+
+
+@cache.command("merge")
+@click.argument("target", metavar="CACHE", type=click.Path(path_type=Path))
+@click.argument("sources", metavar="OTHER...", nargs=-1, required=True,
+                type=click.Path(path_type=Path))  # fmt: skip
+@as_json
+def merge_command(target, sources, as_json) -> None:
+    """Copy into CACHE the rows of OTHER caches that it lacks.
+
+    \b
+    Example:
+      icecore cache merge cache from-machine-a from-machine-b
+    """
+    from .cache import FeatureCache, merge
+
+    opened = [FeatureCache(source) for source in sources]
+    found = merge(FeatureCache.create(target), opened)
+    if as_json:
+        console.print_json(found)
+        return
+    columns = ("source", "spec", "rows_added", "rows_already_there")
+    console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
+
+
+@cache.command("export")
+@cache_argument
+@click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
+              help="FILE.npy, .npz, .h5 or .parquet.")  # fmt: skip
+@click.option("--format", "kind", type=click.Choice(["npy", "npz", "hdf5", "parquet"]),
+              help="Where the ending does not say.")  # fmt: skip
+@as_json
+def export_command(path, specs, out, kind, as_json) -> None:
+    """Write feature sets side by side into one plain file.
+
+    \b
+    Example:
+      icecore cache export cache gluon:inceptionv3 gluon:densenet201 -o features.npz
+    """
+    from .cache import FeatureCache, export
+
+    found = export(FeatureCache(path), list(specs), out, kind=kind)
+    if as_json:
+        console.print_json(found)
+    else:
+        click.echo(f"{found['rows']} rows of {found['dim']} numbers: {out}")
+
+
+@cache.command("prune")
+@cache_argument
+@click.option("--keep", type=click.Path(path_type=Path), help="Data whose images' rows stay.")
+@click.option("--drop", multiple=True, metavar="SPEC", help="Feature set to remove whole.")
+@click.option("--yes", is_flag=True, help="Do it; without this it is only counted.")
+@as_json
+def prune_command(path, keep, drop, yes, as_json) -> None:
+    """Remove rows of images that are no longer wanted, or whole feature sets.
+
+    \b
+    Examples:
+      icecore cache prune cache --keep photos
+      icecore cache prune cache --drop gluon:inceptionv3 --yes
+    """
+    from . import jobs
+
+    if keep is None and not drop:
+        raise click.UsageError("say what goes: --keep DATA or --drop SPEC")
+    found = jobs.prune(path, keep, drop, dry_run=not yes)
+    if as_json:
+        console.print_json(found)
+        return
+    columns = ("spec", "rows_removed", "rows_kept", "bytes_freed")
+    console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
+    if not yes:
+        click.echo("nothing was removed; add --yes to do it")
+
+
+@cache.command("compact")
+@cache_argument
+@click.argument("specs", metavar="[SPEC...]", nargs=-1)
+@as_json
+def compact_command(path, specs, as_json) -> None:
+    """Unite small shards into large ones.
+
+    \b
+    Example:
+      icecore cache compact cache
+    """
+    from .cache import FeatureCache, compact
+
+    found = compact(FeatureCache(path), list(specs))
+    if as_json:
+        console.print_json(found)
+        return
+    columns = ("spec", "rows", "shards_before", "shards_after")
+    console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])

@@ -19,7 +19,7 @@ import numpy as np
 from . import manifest as manifests
 from .cache import FeatureCache
 from .digests import digest_manifest
-from .errors import MissingFileError, RunError, enumerate_some
+from .errors import ManifestError, MissingFileError, RunError, enumerate_some
 from .files import publish_json, publish_text
 from .manifest import DEFAULT_TASK, Manifest
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from .features import ExtractReport
     from .heads import TrainResult
 
-__all__ = ["PredictReport", "blend", "extract", "predict", "train"]
+__all__ = ["PredictReport", "blend", "extract", "predict", "prune", "train"]
 
 
 def extract(data: str | os.PathLike, cache: str | os.PathLike, backbones, **options):
@@ -315,3 +315,39 @@ def blend(
     if out is not None:
         publish_json(out, result.to_file())
     return result, page
+
+
+def prune(
+    cache: str | os.PathLike,
+    keep: str | os.PathLike | None = None,
+    drop=(),
+    *,
+    dry_run: bool = True,
+) -> dict:
+    """Remove from `cache` rows of images that are not in the data `keep`, and the sets in `drop`.
+
+    Returns
+    -------
+    dict
+        Of `icecore.cache.prune`.
+
+    Raises
+    ------
+    ManifestError
+        Some images of `keep` cannot be read, so that their rows would be lost.
+    """
+    from .cache import prune as prune_cache
+
+    store = FeatureCache(cache)
+    keys = None
+    if keep is not None:
+        manifest = manifests.read(keep, labels_required=False)
+        digested = digest_manifest(manifest, store.path / "digests.json")
+        if digested.unreadable:
+            raise ManifestError(
+                f"{len(digested.unreadable)} images of {keep} cannot be read: "
+                f"{enumerate_some(digested.unreadable)}",
+                "restore them or take them out of the data, so that no row is removed by mistake",
+            )
+        keys = {sample.digest for sample in digested.manifest}
+    return prune_cache(store, keys, list(drop), dry_run=dry_run)

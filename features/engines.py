@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import BackboneError, MissingDependencyError
-from .dependencies import missing_dependency
+from ..dependencies import missing_dependency
 from .mxnet_loader import load_mxnet, mxnet_context
 from .record import BackboneRecord
 

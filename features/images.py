@@ -32,7 +32,7 @@ def load_opencv():
     try:
         import cv2
     except ImportError as error:
-        from .dependencies import missing_dependency
+        from ..dependencies import missing_dependency
 
         raise missing_dependency("cv2", error) from error
     # Parallelism comes from decoding many images at once.

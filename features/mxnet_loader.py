@@ -13,7 +13,7 @@ import warnings
 import numpy as np
 
 from ..errors import MissingDependencyError
-from .dependencies import missing_dependency
+from ..dependencies import missing_dependency
 
 __all__ = ["load_gluoncv", "load_mxnet", "mxnet_context"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import BackboneError, MissingFileError
-from .dependencies import missing_dependency
+from ..dependencies import missing_dependency
 
 __all__ = ["add_normalisation", "cut_classifier", "drop_weights_from_inputs", "read_graph"]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from ..errors import WeightsError
 from ..files import publish
-from .dependencies import missing_dependency
+from ..dependencies import missing_dependency
 from .efficientnet_lite import VARIANTS
 from .mxnet_loader import load_gluoncv
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import MissingDependencyError
+from .errors import MissingDependencyError
 
 __all__ = ["missing_dependency"]
 
@@ -15,6 +15,7 @@ _EXTRAS = {
     "onnxruntime": "pip install 'icecore[onnx]'",
     "cv2": "pip install opencv-python-headless",
     "pooch": "pip install pooch",
+    "lightgbm": "pip install lightgbm",
 }
 _SYSTEM_LIBRARIES = {
     "libGL": "pip install --force-reinstall opencv-python-headless, or apt-get install libgl1",

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from icecore.errors import DiskFullError
+from icecore.files import publish, publish_json, publish_text, sha256_bytes, sha256_file
+
+
+def test_the_whole_file_or_none(tmp_path):
+    target = tmp_path / "sub" / "file.txt"
+    publish_text(target, "old")
+    with pytest.raises(KeyboardInterrupt), publish(target) as temporary:
+        temporary.write_text("half")
+        assert target.read_text() == "old"
+        raise KeyboardInterrupt
+    assert target.read_text() == "old"
+    assert os.listdir(target.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_clear_error(tmp_path, number):
+    with pytest.raises(DiskFullError, match=r"(?s)no room left.*free some space") as caught:
+        with publish(tmp_path / "file") as temporary:
+            temporary.write_text("half")
+            raise OSError(number, os.strerror(number))
+    assert isinstance(caught.value, OSError)
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_errors_pass_and_leave_nothing(tmp_path):
+    with pytest.raises(PermissionError), publish(tmp_path / "file"):
+        raise PermissionError(errno.EACCES, "no")
+    assert os.listdir(tmp_path) == []
+
+
+def test_json_has_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        publish_json(tmp_path / "x.json", {"a": float("nan")})
+    assert os.listdir(tmp_path) == []
+
+
+def test_digest_is_sha256(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_file(tmp_path / "abc") == sha256_bytes(b"abc") == expected

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icecore.errors import ManifestError, MissingFileError
+from icecore.manifest import Manifest, Sample, natural_key, read, split_name
+from icecore.manifest_sources import fashionai_classes
+
+
+def make(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
+
+
+def rows(manifest):
+    return [(s.id, s.split, s.task, s.label) for s in manifest]
+
+
+def test_class_folders(tmp_path):
+    make(tmp_path, "cat/2.jpg", "cat/1.PNG", "dog/a/b.jpeg", "dog/notes.txt", ".hidden/x.jpg")
+    found = read(tmp_path)
+    assert rows(found) == [
+        ("cat/1.PNG", "", "label", "cat"),
+        ("cat/2.jpg", "", "label", "cat"),
+        ("dog/a/b.jpeg", "", "label", "dog"),
+    ]
+    assert found.classes() == ("cat", "dog")
+    assert all(s.path == str(tmp_path / s.id) for s in found)
+
+
+@pytest.mark.parametrize("name", ["validation", "val", "valid", "Val"])
+def test_split_folders_and_a_test_without_labels(tmp_path, name):
+    make(tmp_path, "train/a/1.jpg", "train/b/1.jpg", f"{name}/a/1.jpg", "test/9.jpg")
+    assert rows(read(tmp_path)) == [
+        ("test/9.jpg", "test", "label", ""),
+        ("train/a/1.jpg", "train", "label", "a"),
+        ("train/b/1.jpg", "train", "label", "b"),
+        (f"{name}/a/1.jpg", "validation", "label", "a"),
+    ] or rows(read(tmp_path))[0][0].startswith("Val")
+    assert {s.split for s in read(tmp_path)} == {"train", "validation", "test"}
+
+
+def test_folder_faults_are_named_all_at_once(tmp_path):
+    make(tmp_path, "a/1.jpg", "loose.jpg", "other.png")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ManifestError) as caught:
+        read(tmp_path)
+    text = str(caught.value)
+    assert "1 class folders without images (empty)" in text
+    assert "2 images outside any class folder (loose.jpg, other.png)" in text
+    assert "remove empty class folders" in text
+
+
+def test_strangers_beside_the_splits(tmp_path):
+    make(tmp_path, "train/a/1.jpg", "extra/a/1.jpg")
+    with pytest.raises(ManifestError, match="others beside them: extra"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("folders", [[], ["a", "b"]])
+def test_no_images_at_all(tmp_path, folders):
+    for name in folders:
+        (tmp_path / name).mkdir()
+    with pytest.raises(ManifestError, match="no images in"):
+        read(tmp_path)
+
+
+def test_what_is_not_there(tmp_path):
+    with pytest.raises(MissingFileError, match="is not there"):
+        read(tmp_path / "none")
+
+
+def test_table_with_relative_paths_and_splits(tmp_path):
+    (tmp_path / "t.csv").write_text("\ufeffPath,label,Split\na/1.jpg,x,Train\nb.jpg,y,val\n/c.jpg,,test\n")
+    found = read(tmp_path / "t.csv")
+    assert rows(found) == [
+        ("a/1.jpg", "train", "label", "x"),
+        ("b.jpg", "validation", "label", "y"),
+        ("/c.jpg", "test", "label", ""),
+    ]
+    assert [s.path for s in found] == [str(tmp_path / "a/1.jpg"), str(tmp_path / "b.jpg"), "/c.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("image,label\na.jpg,x\n", "has no column 'path'"),
+        ("path\na.jpg\n", "'path' and 'label' are needed"),
+        ("path,label,weight\na.jpg,x,1\n", "nothing but"),
+        ("path,label\na.jpg\n,y\n", r"2 lines .* line 2 has 1 fields.*line 3 has no path"),
+        ("path,label,split\na.jpg,x,holdout\n", "line 2 has the split 'holdout'"),
+        ("path,label\na.jpg,\n", "1 images .* have no label: a.jpg"),
+        ("path,label\na.jpg,x\na.jpg,y\n", "name an image twice"),
+        ("path,label\n", "no images"),
+        ("", "has no column 'path'"),
+    ],
+)
+def test_faults_of_a_table(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(ManifestError, match=f"(?s){message}"):
+        read(tmp_path / "t.csv")
+
+
+def test_a_table_that_is_no_text(tmp_path):
+    (tmp_path / "t.csv").write_bytes(b"path,label\n\xff\xfe\x00")
+    with pytest.raises(ManifestError, match="not a CSV in UTF-8"):
+        read(tmp_path / "t.csv")
+
+
+LABELS = """\
+Images/sleeve_length_labels/a.jpg,sleeve_length_labels,nnnnymnnn
+Images/coat_length_labels/b.jpg,coat_length_labels,ynnnnnnn
+Images/my_own/c.jpg,my_own,nny
+"""
+
+
+def fashionai(root, labels=LABELS, questions="", answers=None):
+    for name, text in (("Annotations/label.csv", labels), ("Tests/question.csv", questions)):
+        if text:
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+    if answers:
+        (root / "Tests/answer.csv").write_text(answers)
+    return root
+
+
+@pytest.mark.parametrize("header", ["", "ImageName,AttrKey,AttrValues\n"])
+def test_fashionai(tmp_path, header):
+    question = "Images/coat_length_labels/q.jpg,coat_length_labels,?\n"
+    found = read(fashionai(tmp_path, header + LABELS, question))
+    assert rows(found) == [
+        ("Images/sleeve_length_labels/a.jpg", "", "sleeve_length_labels", "Elbow"),
+        ("Images/coat_length_labels/b.jpg", "", "coat_length_labels", "Invisible"),
+        ("Images/my_own/c.jpg", "", "my_own", "2"),
+        ("Images/coat_length_labels/q.jpg", "test", "coat_length_labels", ""),
+    ]
+    assert found.tasks == ("sleeve_length_labels", "coat_length_labels", "my_own")
+    assert found.classes("coat_length_labels")[4:6] == ("Micro", "Knee")
+    assert found.classes("my_own") == ("0", "1", "2")
+    assert [s.letters for s in found] == ["nnnnymnnn", "ynnnnnnn", "nny", ""]
+
+
+def test_fashionai_answers_label_the_questions(tmp_path):
+    row = "Images/coat_length_labels/q.jpg,coat_length_labels,"
+    found = read(fashionai(tmp_path, LABELS, row + "?\n", row + "nnmynnnn\n"))
+    assert [(s.split, s.label, s.letters) for s in found][-1] == ("test", "Long", "nnmynnnn")
+
+
+def test_fashionai_faults_are_named_all_at_once(tmp_path):
+    labels = "a.jpg,t,nny\nb.jpg,t,nyy\nc.jpg,t,nnx\nd.jpg,t,nnny\ne.jpg\nf.jpg,t,\n"
+    with pytest.raises(ManifestError) as caught:
+        read(fashionai(tmp_path, labels))
+    for part in ("line 2 has the letters 'nyy'", "'nnx'", "line 5 has 1 fields", "no letters",
+                 "rows of 3, 4 letters"):  # fmt: skip
+        assert part in str(caught.value)
+
+
+def test_kaggle(tmp_path):
+    make(tmp_path, "train/x1.jpg", "train/x2.jpg", "test/t.jpg")
+    (tmp_path / "labels.csv").write_text("id,breed\nx2,pug\nx1,beagle\n")
+    assert rows(read(tmp_path)) == [
+        ("train/x2.jpg", "", "label", "pug"),
+        ("train/x1.jpg", "", "label", "beagle"),
+        ("test/t.jpg", "test", "label", ""),
+    ]
+
+
+def test_kaggle_labels_and_images_that_do_not_fit(tmp_path):
+    make(tmp_path, "train/x1.jpg", "train/bare.jpg")
+    (tmp_path / "labels.csv").write_text("id,breed\nx1,pug\ngone,beagle\n")
+    with pytest.raises(ManifestError) as caught:
+        read(tmp_path)
+    assert "1 labels without an image (gone)" in str(caught.value)
+    assert "1 images without a label (bare)" in str(caught.value)
+
+
+def test_unlabelled_images_for_prediction(tmp_path):
+    make(tmp_path, "a.jpg", "sub/b.png")
+    assert rows(read(tmp_path, labels_required=False)) == [
+        ("a.jpg", "test", "label", ""),
+        ("sub/b.png", "test", "label", ""),
+    ]
+    assert rows(read(tmp_path / "a.jpg", labels_required=False)) == [("a.jpg", "test", "label", "")]
+
+
+names = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r\n"), min_size=1, max_size=8)
+
+
+@given(
+    st.dictionaries(
+        names.map(str.strip).filter(bool),
+        st.tuples(
+            st.sampled_from(["", "train", "validation", "test"]),
+            names.map(str.strip).filter(bool),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_a_table_comes_back_as_it_was(tmp_path_factory, entries):
+    folder = tmp_path_factory.mktemp("table")
+    samples = tuple(
+        Sample(identity, str(folder / "images" / "i.jpg"), split, "label", label, digest="ab" * 32)
+        for identity, (split, label) in entries.items()
+    )
+    Manifest(samples).write(folder / "t.csv")
+    assert read(folder / "t.csv").samples == samples
+
+
+def test_a_table_of_several_tasks_keeps_their_class_order(tmp_path):
+    before = read(fashionai(tmp_path))
+    before.write(tmp_path / "t.csv")
+    after = read(tmp_path / "t.csv")
+    assert after.samples == before.samples
+    for task in before.tasks:
+        assert after.classes(task) == before.classes(task)
+
+
+def test_missing_files_are_counted_and_named(tmp_path):
+    make(tmp_path, *(f"a/{n}.jpg" for n in range(9)))
+    found = read(tmp_path)
+    for n in range(7):
+        (tmp_path / f"a/{n}.jpg").unlink()
+    with pytest.raises(MissingFileError, match=r"7 of 9 image files.*0.jpg.* and 2 more"):
+        found.require_files()
+
+
+def test_contest_classes_have_their_number():
+    counts = {"coat_length": 8, "collar_design": 5, "lapel_design": 5, "neck_design": 5,
+              "neckline_design": 10, "pant_length": 6, "skirt_length": 6, "sleeve_length": 9}  # fmt: skip
+    assert sum(counts.values()) == 54
+    for task, count in counts.items():
+        assert fashionai_classes(f"{task}_labels", count)[0] == "Invisible"
+    assert fashionai_classes("coat_length_labels", 3) == ("0", "1", "2")
+
+
+def test_names():
+    assert sorted(["b10", "b9", "a", "10", "9"], key=natural_key) == ["9", "10", "a", "b9", "b10"]
+    assert split_name(" VALID ") == "validation"
+    assert split_name("hat") is None

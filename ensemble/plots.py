@@ -83,13 +83,15 @@ def _weights(axes, task: TaskBlend) -> None:
 
 def _confusion(axes, task: TaskBlend, y, table, judged: str) -> None:
     counts = analysis.confusion_counts(y, table)
-    axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues")
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues")
     classes = [_plain(name) for name in task.data.classes]
     axes.set_xticks(range(len(classes)), classes, rotation=90)
     axes.set_yticks(range(len(classes)), classes)
     for (line, column), count in np.ndenumerate(counts):
         if count and len(classes) <= 30:
-            axes.text(column, line, str(count), ha="center", va="center", fontsize=7)
+            colour = "white" if shares[line, column] > 0.5 else "black"
+            axes.text(column, line, str(count), ha="center", va="center", fontsize=7, color=colour)
     axes.set_xlabel("predicted")
     axes.set_ylabel(f"true class, {judged} rows")
 

@@ -1,5 +1,8 @@
+import dataclasses
 import html.parser
 import re
+import shutil
+import subprocess
 
 import pytest
 from icecore.ensemble import blend_run
@@ -12,7 +15,7 @@ HOSTILE = "<script>alert(1)</script>"
 class Page(html.parser.HTMLParser):
     """Collects tags, attributes and text, and checks that tags close in order."""
 
-    VOID = {"meta", "link", "br", "img"}
+    VOID = frozenset({"meta", "link", "br", "img"})
 
     def __init__(self, text):
         super().__init__()
@@ -151,3 +154,112 @@ def test_several_tasks_have_a_summary_with_links(tmp_path, builders):
     assert {"#task-0", "#task-1"} <= links
     assert all(link[1:] in targets for link in links)
     assert "Summary" in page.text
+
+
+def test_confusions_lead_to_their_pictures(run):
+    page = page_of(run)
+    links = {a["href"] for tag, a in page.tags if tag == "a"}
+    targets = {f"#{a['id']}" for _, a in page.tags if "id" in a}
+    assert links <= targets
+    assert any(re.fullmatch(r"#task-0-\d+-\d+", link) for link in links)
+
+
+def test_plots_stand_in_the_page(run):
+    result = blend_run(run)
+    text = page_of(run).text
+    assert "Reliability" in text
+    assert "Quality against number of models" in text
+    assert "All weights of three models" not in text
+    front = result.tasks[0].fronts["models"]
+    assert f"{front[0].loss:.4f}" in text
+
+
+def test_three_models_have_a_triangle(run):
+    import json
+
+    about = json.loads((run / "run.json").read_text())
+    del about["tasks"]["label"]["models"][3:]
+    (run / "run.json").write_text(json.dumps(about))
+    assert "All weights of three models" in page_of(run).text
+
+
+def test_temperatures_and_groups_are_shown(run):
+    blend_run(run, temperature=True, groups="dress,hat;skirt")
+    text = Page((run / "report.html").read_text()).text
+    assert "Temperatures, applied first" in text
+    assert "dress, hat" in text
+    assert "there is no proof that it is the best" in text
+
+
+def test_equal_images_with_different_labels_are_listed(run):
+    lines = (run / "samples.csv").read_text().splitlines()
+    lines[1] = lines[1][: lines[1].rindex(",")] + ",same"
+    lines[2] = lines[2][: lines[2].rindex(",")] + ",same"
+    (run / "samples.csv").write_text("\n".join(lines) + "\n")
+    text = page_of(run).text
+    assert "1 group of images with equal content has different labels" in text
+    assert "images/000.jpg is dress (validation); images/001.jpg is hat (validation)" in text
+
+
+def test_pictures_that_look_the_same_across_splits_are_shown(tmp_path, builders):
+    image = pytest.importorskip("PIL.Image", reason="comparing pictures needs Pillow")
+    import numpy as np
+
+    run = builders.run(tmp_path / "run")
+    pixels = np.kron(np.random.default_rng(0).integers(0, 255, (12, 12, 3)), np.ones((9, 9, 1)))
+    (run / "images").mkdir()
+    for number in (3, 100):
+        image.fromarray(pixels.astype(np.uint8)).save(run / f"images/{number:03d}.jpg")
+    text = page_of(run).text
+    assert "Pictures that look the same" in text
+    assert "images/003.jpg" in text
+
+
+def test_a_run_with_one_model_has_a_page(run):
+    import json
+
+    about = json.loads((run / "run.json").read_text())
+    del about["tasks"]["label"]["models"][1:]
+    (run / "run.json").write_text(json.dumps(about))
+    assert "There is one model only, mlp-one: its weight is 1" in page_of(run).text
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs chromium")
+@pytest.mark.parametrize("size", ["1200,2000", "500,2000"])
+def test_a_browser_shows_the_page_without_complaint(run, tmp_path, size):
+    blend_run(run)
+    picture = tmp_path / "page.png"
+    done = subprocess.run(
+        [
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--screenshot={picture}",
+            f"--window-size={size}",
+            (run / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    # Blocked requests and broken style both end up on the console.
+    assert "CONSOLE" not in done.stderr
+    assert picture.stat().st_size > 20_000
+
+
+def test_the_page_can_be_made_of_an_estimate_without_intervals(run):
+    result = blend_run(run, write=False)
+    (task,) = result.tasks
+    nan = float("nan")
+    gap = dataclasses.replace(task.estimate.difference, low=nan, high=nan, p=nan)
+    estimate = dataclasses.replace(task.estimate, difference=gap)
+    changed = dataclasses.replace(result, tasks=[dataclasses.replace(task, estimate=estimate)])
+    assert "too many rows for an interval" in Page(report_module.render_report(changed)).text

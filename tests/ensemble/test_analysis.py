@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import sklearn.metrics as reference
+from icecore.ensemble import analysis, drawing
+from icecore.manifest import Sample
+
+
+def test_the_class_table_agrees_with_scikit_learn(builders):
+    (table,), y = builders.probabilities(1, 150)
+    top = table.argmax(axis=1)
+    precision, recall, f1, rows = reference.precision_recall_fscore_support(y, top)
+    found = analysis.class_table(y, table, builders.classes)
+    assert [e["rows"] for e in found] == rows.tolist()
+    for name, values in (("precision", precision), ("recall", recall), ("f1", f1)):
+        assert [e[name] for e in found] == pytest.approx(values.tolist())
+
+
+def test_a_class_without_rows_or_predictions_has_no_values():
+    found = analysis.class_table(np.array([0]), np.array([[0.9, 0.1]]), ("a", "b"))
+    assert found[1] == dict(name="b", rows=0, recall=None, precision=None, f1=None, ap=None)
+
+
+def test_the_confusion_matrix_agrees_with_scikit_learn(builders):
+    (table,), y = builders.probabilities(1, 100)
+    expected = reference.confusion_matrix(y, table.argmax(axis=1))
+    assert np.array_equal(analysis.confusion_counts(y, table), expected)
+
+
+def test_reliability_bins_hold_every_row_once(builders):
+    (table,), y = builders.probabilities(1, 100)
+    bins = analysis.reliability_bins(y, table)
+    assert sum(e["rows"] for e in bins) == 100
+    assert sum(e["rows"] * e["accuracy"] for e in bins) == pytest.approx(
+        (table.argmax(axis=1) == y).sum()
+    )
+
+
+def test_confused_pairs_are_the_wrong_rows_most_confident_first(builders):
+    (table,), y = builders.probabilities(1, 200, quality=[0.5])
+    pairs = analysis.confused_pairs(y, table, most_rows=1000)
+    assert sum(pair["count"] for pair in pairs) == (table.argmax(axis=1) != y).sum()
+    assert [p["count"] for p in pairs] == sorted((p["count"] for p in pairs), reverse=True)
+    for pair in pairs:
+        assert len(pair["rows"]) == pair["count"]
+        assert (y[pair["rows"]] == pair["true"]).all()
+        sure = table[pair["rows"], pair["predicted"]]
+        assert (np.diff(sure) <= 0).all()
+
+
+def test_conflicting_labels_need_one_content_one_task_and_two_labels():
+    def sample(name, label, digest="d", task="label"):
+        return Sample(name, "", "train", task, label, "", digest)
+
+    samples = [
+        sample("a", "hat"),
+        sample("b", "dress"),
+        sample("c", "hat", "e"),
+        sample("d", "hat", "e"),
+        sample("e", "long", task="sleeve"),
+        sample("f", "hat", ""),
+        sample("g", "dress", ""),
+    ]
+    (group,) = analysis.conflicting_labels(samples)
+    assert [s.id for s in group] == ["a", "b"]
+
+
+def test_near_duplicates_are_found_and_other_pictures_are_not(tmp_path):
+    image = pytest.importorskip("PIL.Image", reason="comparing pictures needs Pillow")
+    rng = np.random.default_rng(0)
+    paths = []
+
+    def save(name, pixels, **options):
+        paths.append(str(tmp_path / name))
+        image.fromarray(pixels.astype(np.uint8)).save(paths[-1], **options)
+
+    scenes = [np.kron(rng.integers(0, 255, (12, 12, 3)), np.ones((20, 20, 1))) for _ in range(4)]
+    for number, scene in enumerate(scenes):
+        save(f"{number}.png", scene)
+    # The same picture, compressed, brighter and smaller.
+    save("copy.jpg", np.clip(scenes[1] * 0.9 + 20, 0, 255)[::2, ::2], quality=60)
+    save("plain.png", np.full((50, 50, 3), 200))
+    save("also-plain.png", np.full((50, 50, 3), 90))
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    paths += [str(tmp_path / "broken.jpg"), str(tmp_path / "missing.jpg"), ""]
+    assert analysis.near_duplicates(paths, paths) == [(1, 4)]
+
+
+def test_the_ternary_surface_has_its_corners_and_centre(builders):
+    probabilities, y = builders.probabilities(3, 60)
+    values = analysis.ternary_values(probabilities, y, "log_loss")
+    steps = analysis.TERNARY_STEPS
+    assert len(values) == (steps + 1) * (steps + 2) // 2
+    assert values[0, steps, 0] == pytest.approx(-reference.log_loss(y, probabilities[1]))
+    third = steps // 3
+    mixed = probabilities.mean(axis=0)
+    assert values[third, third, third] == pytest.approx(-reference.log_loss(y, mixed))
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(0, 1), (0.3491, 0.4824), (1e-9, 3e-9), (0, 1e9), (-5, 5), (17.9, 18.1)]
+)
+def test_ticks_are_few_round_and_inside(low, high):
+    ticks = drawing._ticks(low, high)
+    assert 2 <= len(ticks) <= 7
+    assert all(low - 1e-9 * abs(low) <= tick <= high * (1 + 1e-9) for tick in ticks)
+    assert all(len(f"{tick:g}") <= 7 for tick in ticks)
+
+
+def test_plots_are_well_formed_and_escape_names():
+    import xml.etree.ElementTree as tree
+
+    hostile = '<script>&"'
+    points = [{"cost": 1, "loss": 0.5, "tip": hostile}, {"cost": 3, "loss": 0.4, "tip": "b"}]
+    values = {(2, 0, 0): 0.1, (1, 1, 0): 0.3, (0, 0, 2): 0.2}
+    bins = [{"confidence": 0.9, "accuracy": 0.8, "rows": 7}]
+    for plot in (
+        drawing.front_plot(points, hostile),
+        drawing.front_plot(points[:1], "models"),
+        drawing.ternary_plot([hostile] * 3, 2, values, np.array([0.2, 0.3, 0.5])),
+        drawing.reliability_plot(bins),
+    ):
+        root = tree.fromstring(str(plot))
+        assert root.tag == "svg"
+        assert not list(root.iter("script"))

@@ -1,0 +1,69 @@
+import pytest
+from icecore.ensemble import blend_run, render_markdown, write_markdown
+
+
+def test_it_says_what_the_page_says(run, builders, tmp_path):
+    result = blend_run(run, write=False)
+    write_markdown(result, tmp_path / "report.md")
+    text = (tmp_path / "report.md").read_text()
+    for words in [
+        *builders.models,
+        *builders.classes,
+        "certificate",
+        "recommended",
+        "Class by class",
+        "samples.csv",
+        f"{result.tasks[0].tuned['test']['accuracy']:.4f}",
+    ]:
+        assert words in text
+    assert "RANDOM" not in text
+
+
+def test_tables_are_even(run):
+    lines = render_markdown(blend_run(run, write=False)).splitlines()
+    header = None
+    for line in lines:
+        if not line.startswith("|"):
+            header = None
+        elif header is None:
+            header = line.count("|")
+        assert header is None or line.count("|") == header
+
+
+def test_names_do_not_become_markup(tmp_path, builders):
+    hostile = "<b>[x](http://x)|`*"
+    run = builders.run(
+        tmp_path / "run", random_weights=True, failures=[{"id": hostile, "reason": hostile}, "odd"]
+    )
+    text = render_markdown(blend_run(run, write=False))
+    assert "**RANDOM WEIGHTS" in text
+    assert hostile not in text
+    assert r"&lt;b&gt;\[x\](http://x)\|\`\*" in text
+
+
+def test_plots_are_written_or_what_is_missing_is_said(tmp_path, builders):
+    from icecore.ensemble import write_plots
+    from icecore.errors import MissingDependencyError
+
+    run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
+    result = blend_run(run, write=False)
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        with pytest.raises(MissingDependencyError, match="pip install matplotlib"):
+            write_plots(result, tmp_path / "plots")
+        return
+    names = {path.name for path in write_plots(result, tmp_path / "plots")}
+    assert {"0-sleeve-weights.png", "1-skirt-confusion.png", "0-sleeve-pareto-models.png"} <= names
+    assert names == {path.name for path in (tmp_path / "plots").iterdir()}
+    assert all(p.read_bytes()[:4] == b"\x89PNG" for p in (tmp_path / "plots").iterdir())
+
+
+def test_without_matplotlib_it_says_what_to_do(run, tmp_path, monkeypatch):
+    from icecore.ensemble import write_plots
+    from icecore.errors import MissingDependencyError
+
+    for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
+        monkeypatch.setitem(__import__("sys").modules, name, None)
+    with pytest.raises(MissingDependencyError, match="pip install matplotlib"):
+        write_plots(blend_run(run, write=False), tmp_path)

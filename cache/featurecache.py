@@ -207,6 +207,8 @@ class FeatureCache:
             remove_leftovers(folder)
         _, problems = check_set(one)
         if all(problem.harmless for problem in problems):
+            if any(problem.kind == "index" for problem in problems):
+                one.write_index()
             return []
         with lock(self.path / CLAIMS_NAME, "maintenance"):
             return repair_set(one)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from .shard import FORMAT, as_keys, damaged, publish_shard, read_attributes
 __all__ = ["RECORD_NAME", "FeatureSet", "create_set", "load_set"]
 
 RECORD_NAME = "record.json"
+_INDEX_EVERY_S = 60.0
 
 
 class FeatureSet:
@@ -51,6 +53,7 @@ class FeatureSet:
         self.folder, self.record, self.dim = Path(folder), record, dim
         self.warnings: list[str] = []
         self.rows = Rows(self.folder, record, dim)
+        self._indexed = time.monotonic()
 
     def __getstate__(self) -> dict:
         return {"folder": self.folder, "record": self.record, "dim": self.dim}
@@ -173,12 +176,16 @@ class FeatureSet:
         folder = self.folder / "shards"
         shard = publish_shard(folder, self.record, array[take], stored, provenance or {})
         self.rows.add(shard)
+        # A shard that vanishes is noticed because the index names it, so it is never old.
+        if time.monotonic() - self._indexed > _INDEX_EVERY_S:
+            self.write_index()
 
     def write_index(self) -> None:
         """Publish ``index.h5``: all rows as one virtual HDF5 data set, with their keys."""
         self.rows.refresh()
         shards = [self.rows.shards[name] for name in sorted(self.rows.shards)]
         write_index(self.folder, self.record, self.dim, shards)
+        self._indexed = time.monotonic()
 
     def provenances(self) -> list[dict]:
         """Return the provenance of each shard with its ``shard``, ``rows`` and ``bytes``."""

@@ -109,3 +109,11 @@ def test_newer_shard_set_and_cache_are_refused_with_a_sentence(tmp_path):
     spec = json.loads((shard.parent.parent / "record.json").read_text())["record"]["backbone"]
     with pytest.raises(CacheError, match="has cache format 2; this icecore reads up to 1"):
         FeatureCache(root).ids(spec["spec"])
+
+
+def test_files_keep_to_what_hdf5_1_10_reads():
+    for path in (FIXTURES / "cache-v1").rglob("*.h5"):
+        content = path.read_bytes()
+        assert content[:8] == b"\x89HDF\r\n\x1a\n"
+        # Superblock versions: 2 came with HDF5 1.8, 3 with 1.10.
+        assert content[8] <= 3

@@ -86,7 +86,8 @@ def contender(name: str, data: dict, python: str, **options) -> dict:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-RECIPE = {"learning_rate": 3e-3, "epochs": 5, "batch": 128, "factor": 2.5}
+# "factor" is what the scaling "rms" comes to on these features.
+RECIPE = {"learning_rate": 2e-3, "epochs": 6, "batch": 128, "factor": 2.8}
 
 
 def ours(data: dict, target: float, seed: int) -> dict:
@@ -122,15 +123,11 @@ def benchmark_fit(data: dict, torch_python: str | None, seeds: int = 5) -> None:
     target = gluon["loss"]
     print(f"Gluon MLP, best of 50 epochs: log-loss {target:.4f}, reached in {gluon['seconds']:.2f} s")
     recipe = {**RECIPE, "target": target}
-    rows = {"ours": [], "sklearn": [], "torch": []}
+    rows = {"ours": [], "torch": []}
     for seed in range(seeds):
         rows["ours"].append(ours(data, target, seed))
         if torch_python:
             rows["torch"].append(contender("torch", data, torch_python, seed=seed, **recipe))
-        if seed < 2:
-            rows["sklearn"].append(
-                contender("sklearn", data, sys.executable, seed=seed, target=target)
-            )
     best = {}
     for name, found in rows.items():
         reached = [one["seconds"] for one in found if one["loss"] <= target]
@@ -145,9 +142,16 @@ def benchmark_fit(data: dict, torch_python: str | None, seeds: int = 5) -> None:
     if len([one for one in rows["ours"] if one["loss"] <= target]) < len(rows["ours"]):
         raise SystemExit("our MLP does not reach the loss of the Gluon recipe with every seed")
     print(f"ratio to Gluon: {gluon['seconds'] / best['ours']:.1f} (bar 10)")
-    for name, bar in (("sklearn", 3), ("torch", 1.5)):
-        if name in best:
-            print(f"ratio to {name}: {best[name] / best['ours']:.2f} (bar {bar})")
+    if "torch" in best:
+        print(f"ratio to torch: {best['torch'] / best['ours']:.2f} (bar 1.5)")
+    sklearn = contender("sklearn", data, sys.executable, seed=0, target=target)
+    # It overfits before it gets there: compare at the loss it does reach.
+    same = ours(data, max(target, sklearn["loss"]), 0)
+    print(
+        f"sklearn's best log-loss is {sklearn['loss']:.4f} after {sklearn['seconds']:.2f} s; ours "
+        f"reaches that in {same['seconds']:.2f} s: ratio {sklearn['seconds'] / same['seconds']:.1f}"
+        " (bar 3)"
+    )
 
 
 def benchmark_stack(data: dict, members: int = 32) -> None:

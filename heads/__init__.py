@@ -6,14 +6,16 @@ from .external import ExternalHead
 from .logistic import LogisticHead
 from .mlp import MLPClassifier
 from .neighbours import NeighboursHead
+from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .predict import Run, RunTask, load_run, predict_proba
 from .registry import HEAD_KINDS, load_head, make_head
 from .ridge import RidgeHead
+from .scores import bootstrap_interval, score
 from .stack import Member, Outcome, fit_stack
 from .train import ModelResult, TaskResult, TrainEvent, TrainResult, train
 
 __all__ = ["ExternalHead", "HEAD_KINDS", "Head", "LightGBMHead", "LogisticHead", "MLPClassifier", "Member"]
 __all__ += ["ModelPlan", "ModelResult", "NeighboursHead", "Outcome", "RidgeHead", "Run", "RunTask", "TaskResult", "TrainEvent"]
-__all__ += ["TrainResult", "fit_stack", "load_head", "load_run", "make_head", "plan_models"]
-__all__ += ["predict_proba", "train"]
+__all__ += ["TrainOptions", "TrainResult", "fit_stack", "load_head", "load_run", "make_head", "plan_models"]
+__all__ += ["bootstrap_interval", "predict_proba", "score", "train"]

@@ -12,12 +12,15 @@ import numpy as np
 
 from .base import Head
 from .mlp_folds import mlp_out_of_fold
+from .options import TrainOptions, training_rows
 from .registry import make_head
+from .scores import score
+from .search import search_mlp
 from .task_data import TaskData, deal_folds
 
-__all__ = ["FittedModel", "fit_model", "score"]
+__all__ = ["FittedModel", "fit_model"]
 
-# Called with (step, number of steps, epoch, outcomes of the heads in training).
+# Called with (step, epoch, outcomes of the heads in training).
 Report = Callable[[str, int, Any], None]
 
 
@@ -32,7 +35,7 @@ class FittedModel:
         In the task's columns. Of the validation split, or of the training rows out
         of fold.
     scores : dict
-        ``log_loss`` and ``accuracy`` on the validation rows.
+        On the validation rows, see `score`.
     seconds : float
     """
 
@@ -47,9 +50,7 @@ def fit_model(
     kind: str,
     data: TaskData,
     features: np.ndarray,
-    folds: int,
-    seed: int,
-    settings: dict[str, Any] | None = None,
+    options: TrainOptions,
     report: Report | None = None,
 ) -> FittedModel:
     """Fit one head and predict the rows it has not learnt from.
@@ -63,36 +64,124 @@ def fit_model(
     Parameters
     ----------
     kind : str
+        See `make_head`.
     data : TaskData
     features : ndarray of shape (len(data.samples), D)
-    folds, seed : int
-    settings : dict, optional
-        Settings of the head.
+    options : TrainOptions
     report : callable, optional
         ``report(step, epoch, outcomes)``.
     """
     start = time.perf_counter()
-    settings = settings or {}
-    labels = data.labels(data.train)
-    train = features[data.train]
-    if data.validation.stop > data.validation.start:
-        head = _fit_on_split(kind, data, features, seed, settings, report)
-        validation = data.spread(head.predict_proba(features[data.validation]), head.classes_)
-        truth = data.labels(data.validation)
-    else:
-        validation, rounds = _out_of_fold(kind, data, train, labels, folds, seed, settings, report)
-        head = final_head(kind, seed, settings, rounds)
-        head.fit(train, labels, progress=_bind(report, "all rows"))
-        truth = labels
+    rows = training_rows(data, options)
+    settings = options.for_head(kind)
+    if kind == "mlp" and options.search:
+        settings = _searched(data, features, rows, options, settings, report)
+    job = _Job(kind, data, features, rows, options, settings, report)
+    split = data.validation.stop > data.validation.start
+    head, validation = job.on_split() if split else job.out_of_fold()
+    truth = data.labels(data.validation) if split else rows.labels
     test = features[data.test]
     predicted = head.predict_proba(test) if len(test) else np.empty((0, len(head.classes_)))
     return FittedModel(
         head,
         validation,
         data.spread(predicted, head.classes_),
-        score(validation, truth, data.classes),
+        score(validation, truth, data.classes, options.seed),
         time.perf_counter() - start,
     )
+
+
+class _Job:
+    def __init__(self, kind, data, features, rows, options, settings, report) -> None:
+        self.kind, self.data, self.features, self.rows = kind, data, features, rows
+        self.options, self.settings, self.report = options, settings, report
+        self.seed = options.seed
+
+    def on_split(self) -> tuple[Head, np.ndarray]:
+        data = self.data
+        held = data.labels(data.validation)
+        usable = np.isin(held, self.rows.classes)
+        own = self.features[data.validation]
+        validation = (own[usable], held[usable]) if usable.any() else None
+        head = make_head(self.kind, self.seed, **self.settings)
+        head = self._fit(head, self.rows.kept, "training", validation=validation)
+        table = data.spread(head.predict_proba(own), head.classes_)
+        if self.options.refit == "all":
+            head = self._refit(held, usable, [getattr(head, "best_epoch_", 0)])
+        return head, table
+
+    def out_of_fold(self) -> tuple[Head, np.ndarray]:
+        rows, options = self.rows, self.options
+        total = np.zeros((len(rows.labels), len(self.data.classes)))
+        rounds: list[int] = []
+        for repeat in range(options.repeats):
+            seed = self.seed + 1000 * repeat
+            dealt = np.full(len(rows.labels), -1)
+            keys = [self.data.samples[row].digest for row in rows.kept]
+            dealt[rows.kept] = deal_folds(keys, rows.labels[rows.kept], options.folds, seed)
+            table, found = self._predict_folds(dealt, seed)
+            total += table / options.repeats
+            rounds += [number for number in found if number]
+        head = final_head(self.kind, self.seed, self.settings, rounds)
+        head = self._fit(head, rows.kept, "all rows")
+        dropped = np.flatnonzero(rows.weights == 0)
+        if len(dropped):
+            # The final head never saw these rows either.
+            table = head.predict_proba(self.features[self.data.train][dropped])
+            total[dropped] = self.data.spread(table, head.classes_)
+        return head, total
+
+    def _predict_folds(self, dealt: np.ndarray, seed: int) -> tuple[np.ndarray, list[int]]:
+        rows, train = self.rows, self.features[self.data.train]
+        step = f"{self.options.folds} folds"
+        if self.kind == "mlp":
+            codes = rows.targets.argmax(axis=1)
+            head = make_head(self.kind, seed + 1, **self.settings)
+            table, rounds = mlp_out_of_fold(
+                head, train, codes, rows.targets, rows.weights, dealt, _bind(self.report, step)
+            )
+            return self.data.spread(np.nan_to_num(table), rows.classes), rounds
+        total, rounds = np.zeros((len(dealt), len(self.data.classes))), []
+        for fold in range(self.options.folds):
+            held = dealt == fold
+            head = make_head(self.kind, seed + fold + 1, **self.settings)
+            self._fit(head, np.flatnonzero((dealt >= 0) & ~held), f"fold {fold + 1} of {step}")
+            total[held] = self.data.spread(head.predict_proba(train[held]), head.classes_)
+            rounds.append(getattr(head, "best_epoch_", 0))
+        return total, rounds
+
+    def _fit(self, head: Head, picked: np.ndarray, step: str, validation=None) -> Head:
+        rows = self.rows
+        given: dict[str, Any] = {}
+        if self.options.class_weight:
+            given["sample_weight"] = rows.weights[picked]
+        if self.kind == "mlp" and self.options.maybe:
+            given["targets"] = rows.targets[picked]
+        train = self.features[self.data.train]
+        # Indexing copies; all rows need none.
+        train = train if len(picked) == len(train) else train[picked]
+        return head.fit(
+            train, rows.labels[picked], validation=validation,
+            progress=_bind(self.report, step), **given,
+        )
+
+    def _refit(self, held: np.ndarray, usable: np.ndarray, rounds: list[int]) -> Head:
+        """Train on training and validation rows for the number of epochs found."""
+        rows, start = self.rows, self.data.validation.start
+        picked = np.concatenate([rows.kept, start + np.flatnonzero(usable)])
+        labels = np.concatenate([rows.labels[rows.kept], held[usable]])
+        given: dict[str, Any] = {}
+        if self.options.class_weight:
+            codes = np.searchsorted(rows.classes, labels)
+            counts = np.bincount(codes, minlength=len(rows.classes))
+            given["sample_weight"] = (len(codes) / (len(rows.classes) * counts))[codes]
+        if self.kind == "mlp" and self.options.maybe:
+            hard = np.eye(len(rows.classes), dtype=np.float32)
+            hard = hard[np.searchsorted(rows.classes, held[usable])]
+            given["targets"] = np.concatenate([rows.targets[rows.kept], hard])
+        head = final_head(self.kind, self.seed, self.settings, [n for n in rounds if n])
+        progress = _bind(self.report, "all rows")
+        return head.fit(self.features[picked], labels, progress=progress, **given)
 
 
 def final_head(kind: str, seed: int, settings: dict[str, Any], rounds: list[int]) -> Head:
@@ -106,48 +195,22 @@ def final_head(kind: str, seed: int, settings: dict[str, Any], rounds: list[int]
     return head
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> dict:
-    """Return ``log_loss`` (natural, clipped at 1e-15) and ``accuracy``."""
-    codes = np.array([classes.index(str(label)) for label in labels])
-    own = probabilities[np.arange(len(codes)), codes]
-    return {
-        "log_loss": float(-np.log(np.clip(own, 1e-15, None)).mean()),
-        "accuracy": float((probabilities.argmax(axis=1) == codes).mean()),
-    }
-
-
-def _fit_on_split(kind, data, features, seed, settings, report) -> Head:
-    labels, held = data.labels(data.train), data.labels(data.validation)
-    usable = np.isin(held, np.unique(labels))
-    rows = features[data.validation]
-    head = make_head(kind, seed, **settings)
-    validation = (rows[usable], held[usable]) if usable.any() else None
-    return head.fit(
-        features[data.train], labels, validation=validation, progress=_bind(report, "training")
+def _searched(data, features, rows, options, settings, report) -> dict[str, Any]:
+    """Return MLP settings chosen on the validation split, or on a tenth of the training rows."""
+    head = make_head("mlp", options.seed, **settings)
+    split = data.validation.stop > data.validation.start
+    held = None
+    if split:
+        labels = data.labels(data.validation)
+        usable = np.isin(labels, rows.classes)
+        targets = np.eye(len(rows.classes), dtype=np.float32)
+        targets = targets[np.searchsorted(rows.classes, labels[usable])]
+        held = (features[data.validation][usable], targets)
+    progress = _bind(report, f"search over {options.search}")
+    train = features[data.train]
+    return search_mlp(
+        head, train, rows.targets, rows.weights, options.search, options.seed, held, progress
     )
-
-
-def _out_of_fold(kind, data, train, labels, folds, seed, settings, report):
-    dealt = deal_folds(data.keys[data.train], labels, folds, seed)
-    if kind == "mlp":
-        head = make_head(kind, seed + 1, **settings)
-        classes, codes = np.unique(labels, return_inverse=True)
-        targets, weights = np.eye(len(classes), dtype=np.float32)[codes], np.ones(len(codes))
-        found, rounds = mlp_out_of_fold(
-            head, train, codes, targets, weights, dealt, _bind(report, f"{folds} folds")
-        )
-        return data.spread(found, classes), rounds
-    table = np.zeros((len(labels), len(data.classes)))
-    rounds = []
-    for fold in range(folds):
-        held = dealt == fold
-        head = make_head(kind, seed + fold + 1, **settings)
-        head.fit(
-            train[~held], labels[~held], progress=_bind(report, f"fold {fold + 1} of {folds}")
-        )
-        table[held] = data.spread(head.predict_proba(train[held]), head.classes_)
-        rounds.append(getattr(head, "best_epoch_", 0))
-    return table, [found for found in rounds if found]
 
 
 def _bind(report: Report | None, step: str):

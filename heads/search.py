@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from .stack import Member, Outcome
+from .base import measure_scaling, plain_settings
+from .mlp import MLPClassifier, stratified_part
+from .stack import Member, Outcome, Progress, fit_stack
+from .stack_parts import Validation
 
-__all__ = ["draw_members", "halving"]
+__all__ = ["draw_members", "halving", "search_mlp"]
 
 # Shares of the schedule after which half of the candidates go.
 RUNGS = (1 / 6, 1 / 3, 2 / 3)
@@ -85,3 +89,67 @@ def halving(
         return ranked[max(keep, (len(ranked) + 1) // 2) :]
 
     return progress
+
+
+def search_mlp(
+    head: MLPClassifier,
+    X: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    count: int,
+    seed: int,
+    held_out: tuple[np.ndarray, np.ndarray] | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Return the best of `count` settings of an MLP.
+
+    Parameters
+    ----------
+    head : MLPClassifier
+        Its settings are the first candidate, and give what is not drawn.
+    X : ndarray of shape (N, D)
+    targets : ndarray of shape (N, C)
+    weights : ndarray of shape (N,)
+    count : int
+        Candidates.
+    seed : int
+    held_out : (X, targets), optional
+        Rows to judge by; else a stratified part of the training rows.
+    progress : callable, optional
+
+    Returns
+    -------
+    dict
+        Settings for `MLPClassifier`.
+    """
+    rows = np.flatnonzero(weights)
+    if held_out is None:
+        picked = stratified_part(targets.argmax(axis=1), rows, head.validation_fraction, seed)
+        validation = Validation(X, targets, picked, weights[picked])
+        rows = np.setdiff1d(rows, picked)
+    else:
+        validation = Validation(*held_out)
+    members = draw_members(count, seed, head.member(seed))
+    drop = halving(members)
+
+    def both(epoch: int, outcomes: Sequence[Outcome]) -> list[int]:
+        told = list(progress(epoch, outcomes) or ()) if progress else []
+        return [*drop(epoch, outcomes), *told]
+
+    outcomes = fit_stack(
+        X,
+        targets,
+        members,
+        rows=rows,
+        weights=[weights] * count,
+        validation=[validation] * count,
+        scaling=measure_scaling(X, head.scaling, weights),
+        batch_size=head.batch_size or int(np.clip(len(rows) // 24, 16, 256)),
+        seed=seed,
+        lanes=head.n_jobs,
+        progress=both,
+    )
+    best = members[min(range(count), key=lambda i: (outcomes[i].best_loss, i))]
+    names = ("width", "depth", "learning_rate", "weight_decay", "dropout", "input_dropout")
+    chosen = {name: getattr(best, name) for name in (*names, "label_smoothing")}
+    return {**plain_settings(head.get_params()), **chosen, "random_state": seed}

@@ -20,6 +20,7 @@ from ..files import publish_json, sha256_file
 from ..manifest import Manifest
 from ..probabilities import ProbabilityTable, write_probabilities
 from .fit import FittedModel, fit_model
+from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .task_data import TaskData, load_features, task_data
 
@@ -107,6 +108,7 @@ def train(
     *,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
     overwrite: bool = False,
+    **options: Any,
 ) -> TrainResult:
     """Train heads on cached features and write a run folder.
 
@@ -130,6 +132,9 @@ def train(
         For instance ``{"mlp": {"width": 128}}``.
     overwrite : bool, default False
         Replace an earlier run at `out`.
+    **options
+        Further fields of `TrainOptions`: repeats, maybe, min_class_count,
+        class_weight, refit, search.
 
     Returns
     -------
@@ -147,12 +152,13 @@ def train(
         are listed in the result.)
     """
     out = Path(out)
+    settings = {kind: dict(given) for kind, given in (settings or {}).items()}
+    options = TrainOptions(folds=folds, seed=seed, settings=settings, **options)
     check_target(out, overwrite)
     sets, plans = plan_models(cache, features, heads)
     absent = _absent_keys(sets, manifest)
-    settings = {kind: dict(given) for kind, given in (settings or {}).items()}
     with _replacing(out, overwrite) as folder:
-        job = _Job(manifest, sets, plans, absent, folds, seed, settings, folder, progress)
+        job = _Job(manifest, sets, plans, absent, options, folder, progress)
         done, failed = job.run()
         if not done:
             raise _nothing_trained(failed)
@@ -176,7 +182,7 @@ def train(
             ],
             "cache": os.path.abspath(getattr(cache, "path", "")),
             "samples_sha256": sha256_file(folder / "samples.csv"),
-            "settings": settings,
+            "options": options.plain(),
             "counts": {"rows": len(manifest), "left_out": len(left_out)},
             "left_out": list(left_out),
             "tasks": {result.task: entry for result, entry in done},
@@ -201,11 +207,10 @@ def check_target(out: Path, overwrite: bool) -> None:
 
 class _Job:
     def __init__(
-        self, manifest, sets, plans, absent, folds, seed, settings, folder, progress
+        self, manifest, sets, plans, absent, options, folder, progress
     ) -> None:
         self.manifest, self.sets, self.plans, self.absent = manifest, sets, plans, absent
-        self.folds, self.seed, self.settings = folds, seed, settings
-        self.folder, self.progress = folder, progress
+        self.options, self.folder, self.progress = options, folder, progress
         self.total, self.finished = len(manifest.tasks) * len(plans), 0
 
     def run(self) -> tuple[list[tuple[TaskResult, dict]], dict[str, str]]:
@@ -232,9 +237,7 @@ class _Job:
                 plan.kind,
                 data,
                 joined,
-                self.folds,
-                self.seed,
-                self.settings.get(plan.kind),
+                self.options,
                 self._reporter(data.task, plan),
             )
             self._write(data, plan, fitted, self.folder / name)
@@ -243,7 +246,9 @@ class _Job:
             self.finished += 1
             self._tell(TrainEvent(data.task, plan.name, self.finished, self.total, "done"))
         split = data.validation.stop > data.validation.start
-        origin = "split" if split else f"out-of-fold, {self.folds} folds"
+        origin = "split" if split else f"out-of-fold, {self.options.folds} folds"
+        if not split and self.options.repeats > 1:
+            origin += f", {self.options.repeats} times"
         result = TaskResult(
             data.task, data.classes, origin, tuple(results), tuple(data.warnings)
         )

@@ -97,7 +97,7 @@ def test_a_validation_split_is_predicted_and_everything_is_stored(cache, rows, t
     assert result.failed == {}
     about = json.loads((tmp_path / "run/run.json").read_text())
     assert (about["format"], about["seed"], about["random_weights"]) == (1, 3, False)
-    assert about["settings"] == QUICK
+    assert about["options"]["settings"] == QUICK
     assert [entry["spec"] for entry in about["backbones"]] == ["gluon:one", "gluon:two"]
     assert about["backbones"][0]["record"] == cache.find("gluon:one").record
     assert about["tasks"]["label"]["models"] == names

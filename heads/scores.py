@@ -1,0 +1,75 @@
+"""Scores of probabilities with their uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["bootstrap_interval", "score"]
+
+
+def score(
+    probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], seed: int = 0
+) -> dict:
+    """Return log-loss and accuracy, each with a 95% interval.
+
+    Parameters
+    ----------
+    probabilities : ndarray of shape (N, C)
+    labels : ndarray of str, shape (N,)
+    classes : sequence of str
+        Names of the columns.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    dict
+        ``log_loss`` (natural logarithm, clipped at 1e-15), ``accuracy``,
+        ``log_loss_interval`` and ``accuracy_interval`` (pairs).
+    """
+    position = {name: index for index, name in enumerate(classes)}
+    codes = np.array([position[str(label)] for label in labels])
+    losses = -np.log(np.clip(probabilities[np.arange(len(codes)), codes], 1e-15, None))
+    hits = (probabilities.argmax(axis=1) == codes).astype(np.float64)
+    return {
+        "log_loss": float(losses.mean()),
+        "accuracy": float(hits.mean()),
+        "log_loss_interval": bootstrap_interval(losses, seed),
+        "accuracy_interval": bootstrap_interval(hits, seed),
+    }
+
+
+def bootstrap_interval(
+    values: np.ndarray, seed: int = 0, level: float = 0.95, draws: int = 1000
+) -> list[float]:
+    """Return the percentile bootstrap interval of a mean over images.
+
+    Parameters
+    ----------
+    values : ndarray of shape (N,)
+        One number for each image.
+    seed : int
+    level : float
+        Coverage.
+    draws : int
+
+    Returns
+    -------
+    [low, high]
+
+    Notes
+    -----
+    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
+    """
+    rng = np.random.default_rng([seed, 8])
+    count = len(values)
+    means = np.array(
+        [
+            np.bincount(rng.integers(count, size=count), minlength=count) @ values / count
+            for _ in range(draws)
+        ]
+    )
+    tail = 50 * (1 - level)
+    return [float(bound) for bound in np.percentile(means, [tail, 100 - tail])]

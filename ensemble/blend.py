@@ -25,6 +25,7 @@ from .labels import read_labels
 from .notes import data_notes, true_class
 from .result import BlendResult, TaskBlend, score_splits
 from .saved import read_json
+from .simplex import Solution, minimise_log_loss
 from .sources import read_tables, unique_models
 from .stacking import Stacker
 from .subsets import Costs, pareto_front
@@ -56,6 +57,9 @@ class BlendOptions:
         Budgets: a number of models, bytes, milliseconds for one image.
     costs : path-like, optional
         A table for `read_costs`; a run's own records are used without it.
+    share : bool
+        One set of weights for all tasks (log-loss, arithmetic): the mean of the tasks'
+        log-losses is minimised.
     honest : bool
         Estimate on rows that no choice has seen, with intervals and a recommendation.
     stacking : sequence of str
@@ -73,6 +77,7 @@ class BlendOptions:
     max_size: float | None = None
     max_latency: float | None = None
     costs: str | os.PathLike | None = None
+    share: bool = False
     honest: bool = True
     stacking: Sequence[str] = ()
     seed: int = 0
@@ -222,13 +227,39 @@ def _blend(
     about: dict,
 ) -> BlendResult:
     metric = metrics.get_metric(options.metric)
-    blended = [_blend_task(data, metric, options, about) for data in tasks]
+    shared = shared_weights(tasks, options) if options.share else None
+    blended = [_blend_task(data, metric, options, about, shared) for data in tasks]
     conflicts = conflicting_labels(samples)
     return BlendResult(blended, metric.name, options.seed, inputs, about, conflicts)
 
 
+def shared_weights(tasks: list[TaskData], options: BlendOptions) -> Solution:
+    """Find the weights with the least mean, over tasks, of the log-loss of tuning rows."""
+    faults = []
+    if options.metric != "log_loss" or options.mean != "arithmetic":
+        faults.append("shared weights go with log_loss and the arithmetic mean only")
+    if options.budgets or options.temperature or options.groups:
+        faults.append("shared weights go without budgets, temperatures and groups")
+    if len({data.models for data in tasks}) > 1:
+        faults.append("the tasks do not have the same models")
+    if faults:
+        raise ProbabilityError("; ".join(faults), "change these options, or do not share weights")
+    true, importance = [], []
+    for data in tasks:
+        rows = data.rows(TUNING)
+        true.append(true_class(data.probabilities[:, rows], data.y[rows]))
+        importance.append(np.full(len(rows), 1 / len(rows)))
+    return minimise_log_loss(
+        np.concatenate(true), options.l2, options.upper, np.concatenate(importance)
+    )
+
+
 def _blend_task(
-    data: TaskData, metric: metrics.Metric, options: BlendOptions, about: dict
+    data: TaskData,
+    metric: metrics.Metric,
+    options: BlendOptions,
+    about: dict,
+    shared: Solution | None,
 ) -> TaskBlend:
     costs = read_costs(options.costs) if options.costs else run_costs(about, data.task)
     rows = data.rows(TUNING)
@@ -243,6 +274,7 @@ def _blend_task(
         options.budgets or None,
         costs,
         data.models,
+        None if shared is None else tuple(shared.weights.tolist()),
         options.seed,
     ).fit(own, y, data.letters_of(rows))
     ids = [data.ids[index] for index in rows]
@@ -255,8 +287,8 @@ def _blend_task(
         data=data,
         metric=metric.name,
         recipe=blender.recipe_,
-        certificate=blender.certificate_,
-        how=blender.how_,
+        certificate=blender.certificate_ if shared is None else shared.certificate,
+        how=blender.how_ if shared is None else "convex optimum, shared by all tasks",
         models={
             model: score_splits(data, table)
             for model, table in zip(data.models, data.probabilities)
@@ -277,6 +309,9 @@ def _estimate(data: TaskData, blender: Blender, options: BlendOptions, notes: li
     nested = not len(data.rows(TEST))
     if nested and len(data.rows(TUNING)) < 10:
         notes.append("too few tuning rows for an honest estimate: fewer than 10")
+        return None
+    if nested and options.share:
+        notes.append("no honest estimate: shared weights need labelled test rows for one")
         return None
     if nested and blender.certificate_ is None and data.probabilities.size > MOST_CELLS:
         notes.append(

@@ -139,7 +139,7 @@ def _p_value(swapped: np.ndarray, value: float) -> float:
 
 
 def _draws(table: np.ndarray, seed: int):
-    count = int(min(DRAWS, 300, _CELLS / table.size))
+    count = int(min(DRAWS, 200, _CELLS / table.size))
     rng = np.random.default_rng(seed)
     # Fewer than fifty draws say nothing about the ends of an interval.
     for _ in range(count if count >= 50 else 0):

@@ -55,7 +55,12 @@ class Solution:
     iterations: int
 
 
-def minimise_log_loss(true: np.ndarray, l2: float = 0.0, upper: float = 1.0) -> Solution:
+def minimise_log_loss(
+    true: np.ndarray,
+    l2: float = 0.0,
+    upper: float = 1.0,
+    importance: np.ndarray | None = None,
+) -> Solution:
     """Find the weights of an arithmetic average with the least log-loss.
 
     Parameters
@@ -66,6 +71,8 @@ def minimise_log_loss(true: np.ndarray, l2: float = 0.0, upper: float = 1.0) -> 
         Adds ``l2 * sum((w - 1/M)**2)`` to the loss: a pull to equal weights.
     upper : float
         No weight is larger than this; at least 1/M.
+    importance : ndarray of shape (N,), optional
+        What each row counts, non-negative; equal without it. Divided by its sum.
 
     Returns
     -------
@@ -77,20 +84,22 @@ def minimise_log_loss(true: np.ndarray, l2: float = 0.0, upper: float = 1.0) -> 
     # A factor for a row only shifts the loss; rows near 1 keep the ratios exact.
     top = by_model.max(axis=0)
     by_model /= top
-    shift = -float(np.mean(np.log(top)))
     models, rows = by_model.shape
+    share = np.full(rows, 1 / rows) if importance is None else importance / np.sum(importance)
+    shift = -float(share @ np.log(top))
     start = np.full(models, 1 / models)
     if rows > ROWS_FOR_WARM_START:
         some = np.random.default_rng(0).choice(rows, rows // 16, replace=False)
-        rough = _minimise(_arithmetic(by_model[:, some], l2), start, upper, 1e-5)
+        part = _arithmetic(by_model[:, some], share[some] / share[some].sum(), l2)
+        rough = _minimise(part, start, upper, 1e-5)
         # An inner start: a model that the sample ruled out must be able to come back.
         start = 0.999 * rough.weights + 0.001 / models
     # Curvature in single precision costs half and changes the path, not the answer.
     kind = np.float32 if by_model.size > 1 << 18 else np.float64
-    found = _minimise(_arithmetic(by_model, l2, kind), start, upper, TARGET_GAP)
+    found = _minimise(_arithmetic(by_model, share, l2, kind), start, upper, TARGET_GAP)
     if found.certificate > 10 * TARGET_GAP and kind is np.float32:
-        found = _minimise(_arithmetic(by_model, l2), found.weights, upper, TARGET_GAP)
-    loss = shift - float(np.mean(np.log(found.weights @ by_model)))
+        found = _minimise(_arithmetic(by_model, share, l2), found.weights, upper, TARGET_GAP)
+    loss = shift - float(share @ np.log(found.weights @ by_model))
     return dataclasses.replace(found, loss=loss)
 
 
@@ -131,7 +140,7 @@ def certificate(true: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _arithmetic(
-    by_model: np.ndarray, l2: float, kind: type = np.float64
+    by_model: np.ndarray, share: np.ndarray, l2: float, kind: type = np.float64
 ) -> Callable[[np.ndarray, bool], Derivatives]:
     models, rows = by_model.shape
     rough = by_model.astype(kind, copy=False)
@@ -141,17 +150,17 @@ def _arithmetic(
         blended = weights @ by_model
         away = weights - 1 / models
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = l2 * away @ away - float(np.mean(np.log(blended)))
+            value = l2 * away @ away - float(share @ np.log(blended))
         if not derivatives:
             return value, _NOTHING, _NOTHING
-        inverse = 1 / blended
-        gradient = 2 * l2 * away - by_model @ inverse / rows
+        gradient = 2 * l2 * away - by_model @ (share / blended)
+        scale = (np.sqrt(share) / blended).astype(kind, copy=False)
         hessian = 2 * l2 * np.eye(models)
         # In parts that stay in the processor's cache.
         for begin in range(0, rows, step):
             part = slice(begin, begin + step)
-            ratios = rough[:, part] * inverse[part].astype(kind, copy=False)
-            hessian += ratios @ ratios.T / rows
+            ratios = rough[:, part] * scale[part]
+            hessian += ratios @ ratios.T
         return value, gradient, hessian
 
     return evaluate

@@ -78,7 +78,8 @@ class Stacker(BaseEstimator):
             num_leaves=7,
             min_child_samples=10,
             random_state=self.seed,
-            n_jobs=2,
+            # On few rows threads wait for each other longer than they work.
+            n_jobs=1,
             deterministic=True,
             force_row_wise=True,
             verbose=-1,

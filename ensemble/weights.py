@@ -49,6 +49,8 @@ class Blender(BaseEstimator):
         What models cost, for budgets other than ``models``.
     models : sequence of str, optional
         Names, as `costs` has them.
+    weights : sequence of float, optional
+        Weights that were found elsewhere: `fit` takes them as they are.
     seed : int
         Of the search for metrics that are not convex, and of folds.
 
@@ -80,6 +82,7 @@ class Blender(BaseEstimator):
         budgets: Mapping[str, float] | None = None,
         costs: Costs | None = None,
         models: Sequence[str] | None = None,
+        weights: Sequence[float] | None = None,
         seed: int = 0,
     ) -> None:
         self.metric = metric
@@ -91,6 +94,7 @@ class Blender(BaseEstimator):
         self.budgets = budgets
         self.costs = costs
         self.models = models
+        self.weights = weights
         self.seed = seed
 
     def fit(self, probabilities: np.ndarray, y: np.ndarray, letters=None) -> Blender:
@@ -154,6 +158,11 @@ class Blender(BaseEstimator):
                 faults.append("groups go with log_loss and the arithmetic mean only")
             if len(self.groups) != classes:
                 faults.append(f"groups name {len(self.groups)} classes of {classes}")
+        if self.weights is not None:
+            if len(self.weights) != models or abs(sum(self.weights) - 1) > 1e-6:
+                faults.append(f"weights are {len(self.weights)} numbers of sum {sum(self.weights)}")
+            if self.budgets:
+                faults.append("weights are given, so that budgets can choose nothing")
         if faults:
             raise ProbabilityError("; ".join(faults), "change these options")
 
@@ -172,7 +181,10 @@ class Blender(BaseEstimator):
         return np.array([names.index(name) for name in choice.models])
 
     def _fit_weights(self, probabilities, y, letters, metric: Metric) -> np.ndarray:
-        self.certificate_ = None
+        self.certificate_, self.iterations_ = None, 0
+        if self.weights is not None:
+            self.how_ = "given"
+            return np.asarray(self.weights, dtype=np.float64)
         optimum = self._optimum(probabilities, y)
         if metric.name != "log_loss":
             return self._search(probabilities, y, letters, metric, optimum.weights)

@@ -20,7 +20,7 @@ def test_it_says_what_the_page_says(run, builders, tmp_path):
 
 
 def test_tables_are_even(run):
-    lines = render_markdown(blend_run(run, write=False)).splitlines()
+    lines = render_markdown(blend_run(run, write=False, honest=False)).splitlines()
     header = None
     for line in lines:
         if not line.startswith("|"):
@@ -35,7 +35,7 @@ def test_names_do_not_become_markup(tmp_path, builders):
     run = builders.run(
         tmp_path / "run", random_weights=True, failures=[{"id": hostile, "reason": hostile}, "odd"]
     )
-    text = render_markdown(blend_run(run, write=False))
+    text = render_markdown(blend_run(run, write=False, honest=False))
     assert "**RANDOM WEIGHTS" in text
     assert hostile not in text
     assert r"&lt;b&gt;\[x\](http://x)\|\`\*" in text
@@ -46,7 +46,7 @@ def test_plots_are_written_or_what_is_missing_is_said(tmp_path, builders):
     from icecore.errors import MissingDependencyError
 
     run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
-    result = blend_run(run, write=False)
+    result = blend_run(run, write=False, honest=False)
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -66,4 +66,4 @@ def test_without_matplotlib_it_says_what_to_do(run, tmp_path, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(MissingDependencyError, match="pip install matplotlib"):
-        write_plots(blend_run(run, write=False), tmp_path)
+        write_plots(blend_run(run, write=False, honest=False), tmp_path)

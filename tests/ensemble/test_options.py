@@ -152,7 +152,7 @@ def test_an_unknown_stacker(builders):
     ],
 )
 def test_what_is_saved_predicts_the_same(run, options):
-    result = blend_run(run, **options)
+    result = blend_run(run, honest=False, **options)
     saved = load_blend(run)["label"]
     tables = {
         model: read_probabilities(run / f"label/probabilities/{model}.npz").probabilities
@@ -167,7 +167,7 @@ def test_a_run_shows_the_front_and_keeps_to_budgets(run, tmp_path):
     costs = tmp_path / "costs.json"
     sizes = {"mlp-one": 100, "mlp-two": 80, "logistic-all": 500, "noise": 1}
     costs.write_text(json.dumps({"backbones": {m: {"size_bytes": s} for m, s in sizes.items()}}))
-    (task,) = blend_run(run, costs=costs, max_size=200).to_json()["tasks"]
+    (task,) = blend_run(run, costs=costs, max_size=200, honest=False).to_json()["tasks"]
     used = [model for model, weight in task["weights"].items() if weight > 0]
     assert sum(sizes[model] for model in used) <= 200
     assert set(task["pareto"]) == {"models", "size"}
@@ -189,3 +189,45 @@ def test_names_that_lead_elsewhere_are_refused(run):
     (run / "run.json").write_text(json.dumps(about))
     with pytest.raises(RunError, match=r"names ../../elsewhere, which are no plain names"):
         blend_run(run)
+
+
+def test_shared_weights_minimise_the_mean_of_the_tasks(tmp_path, builders):
+    from scipy.optimize import minimize
+
+    run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
+    first, second = blend_run(run, share=True, honest=False).tasks
+    assert first.weights == second.weights
+    assert first.certificate <= 1e-8
+    assert "shared by all tasks" in first.how
+
+    def loss(weights):
+        total = 0
+        for task in (first, second):
+            rows = task.data.rows("validation")
+            mixed = np.tensordot(weights, task.data.probabilities[:, rows], axes=1)
+            total += log_loss(task.data.y[rows], mixed) / 2
+        return total
+
+    found = minimize(
+        loss,
+        np.full(4, 0.25),
+        method="SLSQP",
+        bounds=[(0, 1)] * 4,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
+        options={"ftol": 1e-12},
+    )
+    assert loss(np.array(list(first.weights.values()))) <= found.fun + 1e-8
+    assert load_blend(run)["skirt"].weights == first.weights
+
+
+def test_shared_weights_refuse_what_does_not_go_with_them(tmp_path, builders):
+    run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
+    with pytest.raises(ProbabilityError, match=r"log_loss and the arithmetic .* without budgets"):
+        blend_run(run, metric="accuracy", share=True, max_models=2)
+
+
+def test_given_weights_are_taken_as_they_are(builders):
+    probabilities, y = builders.probabilities(2, 30)
+    assert Blender(weights=(0.25, 0.75)).fit(probabilities, y).weights_.tolist() == [0.25, 0.75]
+    with pytest.raises(ProbabilityError, match=r"weights are 2 numbers of sum 1\.25"):
+        Blender(weights=(0.5, 0.75)).fit(probabilities, y)

@@ -107,3 +107,12 @@ def test_identical_columns_and_impossible_rows_do_no_harm():
     assert found.certificate <= 1e-8
     alone = minimise_log_loss(true[:, ::3])
     assert found.loss == pytest.approx(alone.loss, abs=1e-8)
+
+
+def test_importance_is_the_same_as_repeating_rows():
+    rng = np.random.default_rng(0)
+    true, times = rng.random((40, 4)), rng.integers(1, 5, 40)
+    weighted = minimise_log_loss(true, importance=times.astype(float))
+    repeated = minimise_log_loss(np.repeat(true, times, axis=0))
+    assert weighted.weights == pytest.approx(repeated.weights, abs=1e-6)
+    assert weighted.loss == pytest.approx(repeated.loss, abs=1e-9)

@@ -29,7 +29,7 @@ def random_case(seed, models=5):
     return true, names, Costs(needs, prices, {p: 2 * v for p, v in prices.items()})
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["models", "size", "latency"]))
 def test_subsets_and_fronts_are_those_of_brute_force(seed, kind):
     true, names, costs = random_case(seed)

@@ -14,6 +14,7 @@ import numpy as np
 from ..files import publish_text
 from . import analysis, drawing
 from .join import TEST, TUNING
+from .metrics import METRICS
 from .result import BlendResult, TaskBlend
 from .text import METRIC_TITLES, certificate_text, cost_text
 from .thumbnails import missing_reason, thumbnail
@@ -311,7 +312,12 @@ def _fronts(task: TaskBlend) -> list[dict]:
 
 
 def _ternary(task: TaskBlend):
-    plain = task.mean == "arithmetic" and not _temperatures(task) and task.recipe.groups is None
+    plain = (
+        task.metric in METRICS
+        and task.mean == "arithmetic"
+        and not _temperatures(task)
+        and task.recipe.groups is None
+    )
     rows = task.data.rows(TUNING)
     if len(task.data.models) != 3 or not plain or len(rows) > 20_000:
         return None

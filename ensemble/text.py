@@ -48,9 +48,11 @@ def certificate_text(task: TaskBlend) -> str:
     """Say in one line how good the weights provably are."""
     if task.certificate is None:
         return f"the best that the search found ({task.how}); there is no proof that it is the best"
+    scope = "no weights have" if task.how == "convex optimum" else "no weights of that kind have"
+    goal = "log-loss" if "pull" not in task.how else "log-loss plus pull"
     return (
-        f"certificate {task.certificate:.1e}: no weights have a lower log-loss on the tuning rows "
-        "by more than this"
+        f"{task.how}, certificate {task.certificate:.1e}: {scope} a lower {goal} on the tuning "
+        "rows by more than this"
     )
 
 

@@ -190,6 +190,10 @@ class Blender(BaseEstimator):
             return self._search(probabilities, y, letters, metric, optimum.weights)
         self.certificate_, self.iterations_ = optimum.certificate, optimum.iterations
         self.how_ = "convex optimum"
+        if self.l2 or self.upper < 1:
+            self.how_ += " with a pull or a bound"
+        if self.budgets:
+            self.how_ += " of the best subset within the budget"
         if optimum.certificate > 1e-8:
             self.notes_.append(
                 f"the optimum is only certified to {optimum.certificate:.1e}, not to 1e-8"

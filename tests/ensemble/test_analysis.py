@@ -107,7 +107,7 @@ def test_ticks_are_few_round_and_inside(low, high):
 
 
 def test_plots_are_well_formed_and_escape_names():
-    import xml.etree.ElementTree as tree
+    from xml.etree.ElementTree import fromstring
 
     hostile = '<script>&"'
     points = [{"cost": 1, "loss": 0.5, "tip": hostile}, {"cost": 3, "loss": 0.4, "tip": "b"}]
@@ -119,6 +119,6 @@ def test_plots_are_well_formed_and_escape_names():
         drawing.ternary_plot([hostile] * 3, 2, values, np.array([0.2, 0.3, 0.5])),
         drawing.reliability_plot(bins),
     ):
-        root = tree.fromstring(str(plot))
+        root = fromstring(str(plot))
         assert root.tag == "svg"
         assert not list(root.iter("script"))

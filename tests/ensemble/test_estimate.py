@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import numpy as np
 import pytest
 from icecore.ensemble import Blender, Stacker, TaskData, blend_run, estimate
@@ -20,7 +22,7 @@ def data_of(probabilities, y, tests=0):
 class Spy(BaseEstimator):
     """Remembers which rows it saw: they are recognised by their probabilities."""
 
-    seen = []
+    seen: ClassVar[list] = []
     metric = "log_loss"
 
     def fit(self, probabilities, y, letters=None):

@@ -110,6 +110,7 @@ def test_a_budget_leaves_weight_to_the_best_subset_only(builders):
     probabilities, y = builders.probabilities(5, 150)
     blender = Blender(budgets={"models": 2}).fit(probabilities, y)
     assert (blender.weights_ > 0).sum() <= 2
+    assert blender.how_ == "convex optimum of the best subset within the budget"
     for metric in ("accuracy", "map"):
         limited = Blender(metric, budgets={"models": 2}).fit(probabilities, y)
         assert (limited.weights_ > 0).sum() <= 2
@@ -231,3 +232,24 @@ def test_given_weights_are_taken_as_they_are(builders):
     assert Blender(weights=(0.25, 0.75)).fit(probabilities, y).weights_.tolist() == [0.25, 0.75]
     with pytest.raises(ProbabilityError, match=r"weights are 2 numbers of sum 1\.25"):
         Blender(weights=(0.5, 0.75)).fit(probabilities, y)
+
+
+def test_a_metric_of_ones_own_goes_all_the_way(run):
+    def share_of_hats(y, probabilities):
+        return float(np.mean(probabilities.argmax(axis=1)[y == 1] == 1))
+
+    about = json.loads((run / "run.json").read_text())
+    del about["tasks"]["label"]["models"][3:]
+    (run / "run.json").write_text(json.dumps(about))
+    result = blend_run(run, metric=share_of_hats)
+    assert result.metric == "share_of_hats"
+    assert "share_of_hats" in result.tasks[0].estimate.sentence
+    assert load_blend(run)["label"].weights == result.tasks[0].weights
+
+
+def test_the_text_says_what_the_certificate_is_about(run):
+    plain = blend_run(run, write=False, honest=False).text()
+    assert "convex optimum, certificate" in plain
+    assert "no weights have a lower log-loss" in plain
+    pulled = blend_run(run, l2=0.1, write=False, honest=False).text()
+    assert "no weights of that kind have a lower log-loss plus pull" in pulled

@@ -23,7 +23,6 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-
 from icecore.cache import FeatureCache
 
 SHARD = 1024
@@ -54,13 +53,13 @@ def timed(job: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(ours: Callable, others: dict[str, Callable], repeats: int, after=lambda: None) -> dict:
+def compare(ours: Callable, others: dict[str, Callable], repeats: int, clear=lambda: None) -> dict:
     """Time the jobs in turn; return seconds and, for each alternative, its time over ours."""
     times: dict[str, list[float]] = {name: [] for name in ["icecore", *others]}
     for _ in range(repeats):
         for name, job in {"icecore": ours, **others}.items():
             times[name].append(timed(job))
-            after()
+            clear()
     result = {name: statistics.median(t) for name, t in times.items()}
     ratios = {
         name: statistics.median(b / a for a, b in zip(times["icecore"], times[name], strict=True))
@@ -73,7 +72,6 @@ def compare(ours: Callable, others: dict[str, Callable], repeats: int, after=lam
 
 
 def write_cache(folder: Path, keys: list[str], x: np.ndarray) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
     one = FeatureCache.create(folder).open_set(record(), x.shape[1])
     for i in range(0, len(x), SHARD):
         one.append(keys[i : i + SHARD], x[i : i + SHARD])
@@ -82,7 +80,6 @@ def write_cache(folder: Path, keys: list[str], x: np.ndarray) -> None:
 
 def write_raw(folder: Path, x: np.ndarray) -> None:
     """One file a chunk, made durable exactly as a shard is: file, then folder."""
-    shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for i in range(0, len(x), SHARD):
         descriptor = os.open(folder / f"{i}.raw", os.O_WRONLY | os.O_CREAT)
@@ -149,17 +146,24 @@ print(time.perf_counter() - start)
 """
 
 _MEMORY = """
-import resource, sys
+import sys
 import numpy as np
 from icecore.cache import FeatureCache
 cache = FeatureCache(sys.argv[1])
 keys = cache.ids("bench:features")
 rng = np.random.default_rng(0)
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-before = peak()
+
+def status(name):
+    for line in open("/proc/self/status"):
+        if line.startswith(name):
+            return int(line.split()[1]) / 1024
+
+cache.matrix("bench:features", keys[:1])
+open("/proc/self/clear_refs", "w").write("5")  # the peak counts from here
+before = status("VmRSS")
 for _ in range(40):
     cache.matrix("bench:features", [keys[i] for i in rng.choice(len(keys), 256)])
-print(before, peak() - before)
+print(before, status("VmHWM") - before)
 """
 
 
@@ -183,9 +187,8 @@ def bench_write(root: Path, keys: list[str], x: np.ndarray, repeats: int) -> tup
         lambda: write_cache(root / "again", keys, x),
         {"raw": lambda: write_raw(root / "raw", x), "h5py": lambda: write_h5py(root / "b.h5", x)},
         repeats,
+        lambda: [shutil.rmtree(root / name, ignore_errors=True) for name in ("again", "raw")],
     )
-    for name in ("again", "raw"):
-        shutil.rmtree(root / name)
     (root / "b.h5").unlink()
     return "write, durable every 1,024 rows", found, {"raw": 0.8}
 
@@ -212,7 +215,11 @@ def bench_gather(root: Path, keys: list[str], x: np.ndarray, repeats: int) -> tu
         assert np.array_equal(a, b), "differs from .npy"
         assert np.array_equal(a[np.argsort(pick)], c), "differs from h5py"
     others = {name: job for name, job in jobs.items() if name != "icecore"}
-    return "gather 256 random rows, 40 times", compare(jobs["icecore"], others, repeats), {".npy": 0.5}
+    return (
+        "gather 256 random rows, 40 times",
+        compare(jobs["icecore"], others, repeats),
+        {".npy": 0.5},
+    )
 
 
 def bench_concatenation(root: Path, keys: list[str], repeats: int) -> tuple:
@@ -274,7 +281,10 @@ def hardware() -> str:
 
 
 def report(results: list[tuple], opening: tuple, memory: tuple) -> tuple[list[str], bool]:
-    lines = ["| what | icecore | alternative | speed relative to it | bar |", "|---|---|---|---|---|"]
+    lines = [
+        "| what | icecore | alternative | speed relative to it | bar |",
+        "|---|---|---|---|---|",
+    ]
     good = True
     for what, found, bars in results:
         own = found["seconds"]["icecore"]
@@ -321,7 +331,9 @@ def main() -> int:
         opening = bench_open(root, given.repeats)
         memory = bench_memory(root, given.rows, given.dim)
     lines, good = report(results, opening, memory)
-    title = f"{given.rows:,} rows x {given.dim:,} float16 ({given.rows * given.dim * 2 / 1e9:.2f} GB)"
+    title = (
+        f"{given.rows:,} rows x {given.dim:,} float16 ({given.rows * given.dim * 2 / 1e9:.2f} GB)"
+    )
     text = "\n".join([f"{title}, medians of {given.repeats}; {hardware()}", "", *lines, ""])
     print(text)
     if given.markdown:

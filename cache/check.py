@@ -18,7 +18,7 @@ from .encoding import stored_dtype
 from .featureset import FeatureSet
 from .index import INDEX_NAME, read_index
 from .record import fingerprint
-from .shard import Shard, open_hdf5, read_shard
+from .shard import UNREADABLE, Shard, open_hdf5, read_shard
 
 __all__ = ["Problem", "check_set", "check_shard", "salvage"]
 
@@ -112,7 +112,7 @@ def _check_view(path: Path, one: FeatureSet, index: object) -> list[Problem]:
             ]
             shape, view_type = view.shape, view.dtype
             told = json.loads(file.attrs["record"]), file.attrs["encoding"].decode()
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except UNREADABLE as error:
         return [Problem(path, "index", f"its virtual data set is not readable: {error}")]
     expected, start = [], 0
     for name, shard in index.shards.items():
@@ -148,7 +148,9 @@ def check_shard(
     except DamagedCacheError as error:
         keys = listed.keys if listed else _keys_as_found(path)
         reason = error.message.partition("is damaged: ")[2] or error.message
-        return None, Problem(path, "shard", reason, [key.decode("ascii", "replace") for key in keys.tolist()])
+        return None, Problem(
+            path, "shard", reason, [key.decode("ascii", "replace") for key in keys.tolist()]
+        )
     except CacheError as error:
         return None, Problem(path, "shard", error.message)
     wrong = np.concatenate(
@@ -217,7 +219,7 @@ def _as_found(path: Path, one: FeatureSet) -> Shard | None:
                 return None
             size = os.stat(path).st_size
             return Shard(path.name, size, features.id.get_offset(), keys, checksums)
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError):
+    except UNREADABLE:
         return None
 
 
@@ -225,5 +227,5 @@ def _keys_as_found(path: Path) -> np.ndarray:
     try:
         with open_hdf5(path) as file:
             return file["keys"][()].astype("S64")
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError):
+    except UNREADABLE:
         return np.zeros(0, "S64")

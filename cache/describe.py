@@ -47,9 +47,7 @@ def _summary(one: FeatureSet) -> dict:
         "shards": len(sizes),
         "bytes": sum(sizes),
         "damaged": len(one.rows.damaged),
-        "random_weights": bool(
-            weights.startswith("random")
-        ),
+        "random_weights": bool(weights.startswith("random")),
         "folder": one.folder.name,
     }
 

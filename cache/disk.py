@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
+import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..errors import DiskFullError
 from ..files import publish
 
-__all__ = ["LEFTOVER_PREFIX", "flush_folder", "publish_pieces", "remove_leftovers"]
+__all__ = ["LEFTOVER_PREFIX", "flush_folder", "publish_pieces", "publish_unnamed"]
+__all__ += ["remove_leftovers", "write_at"]
 
 LEFTOVER_PREFIX = ".tmp-"
 # A temporary file this old belongs to a writer that is gone: a shard takes seconds.
@@ -29,15 +33,58 @@ def publish_pieces(path: Path, pieces: Iterable[object]) -> None:
     with publish(path) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
+            at = 0
             for piece in pieces:
-                _write_all(descriptor, memoryview(piece).cast("B"))
+                at = write_at(descriptor, piece, at)
         finally:
             os.close(descriptor)
 
 
-def _write_all(descriptor: int, view: memoryview) -> None:
+@contextlib.contextmanager
+def publish_unnamed(folder: Path) -> Iterator[NewFile]:
+    """Give a new file to write to, whose name need not be known before its content is.
+
+    The file is flushed and renamed to `NewFile.name` on success; whatever goes wrong, it
+    goes away. Otherwise like `icecore.files.publish`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / f"{LEFTOVER_PREFIX}{secrets.token_hex(8)}"
+    try:
+        new = NewFile(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+        try:
+            yield new
+            os.fsync(new.descriptor)
+        finally:
+            os.close(new.descriptor)
+        os.replace(temporary, folder / new.name)
+        flush_folder(folder)
+    except BaseException as error:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"no room left on the disk while writing to {folder}",
+                "free some space there and run the same command again; "
+                "what was finished before is kept",
+            ) from error
+        raise
+
+
+@dataclasses.dataclass
+class NewFile:
+    """A file being written: its descriptor, and the name it shall get."""
+
+    descriptor: int
+    name: str = ""
+
+
+def write_at(descriptor: int, content: object, at: int) -> int:
+    """Write all of a buffer at a position; return where it ends."""
+    view = memoryview(content).cast("B")
     while len(view):
-        view = view[os.write(descriptor, view) :]
+        count = os.pwrite(descriptor, view, at)
+        view, at = view[count:], at + count
+    return at
 
 
 def flush_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from .disk import publish_pieces
 from .encoding import stored_dtype
 from .image import SparseFile, new_hdf5
 from .record import fingerprint
-from .shard import FORMAT, Shard, ascii_json, open_hdf5
+from .shard import FORMAT, UNREADABLE, Shard, ascii_json, open_hdf5
 
 __all__ = ["INDEX_NAME", "Index", "read_index", "write_index"]
 
@@ -128,5 +128,5 @@ def read_index(folder: Path, print_: str) -> Index | None:
                 return None
             return Index(tables)
     # Whatever is wrong with it, the shards themselves tell the truth.
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError):
+    except UNREADABLE:
         return None

@@ -16,14 +16,12 @@ from .disk import remove_leftovers
 from .featureset import RECORD_NAME, FeatureSet, load_set
 from .index import read_index
 from .record import fingerprint, folder_name
-from .shard import FORMAT, Shard, open_hdf5, publish_shard, read_attributes
+from .shard import FORMAT, UNREADABLE, Shard, open_hdf5, publish_shard, read_attributes
 
 __all__ = ["repair_set", "restore_record"]
 
 
-def restore_record(
-    folder: Path, dry_run: bool = False
-) -> tuple[FeatureSet | None, list[str]]:
+def restore_record(folder: Path, dry_run: bool = False) -> tuple[FeatureSet | None, list[str]]:
     """Open a set; a damaged record is taken from the shards, which all carry it."""
     try:
         return load_set(folder), []
@@ -34,7 +32,7 @@ def restore_record(
             with open_hdf5(path) as file:
                 record, dim = json.loads(file.attrs["record"]), file["features"].shape[1]
                 print_ = file.attrs["fingerprint"].decode()
-        except (OSError, KeyError, ValueError, RuntimeError):
+        except UNREADABLE:
             continue
         if fingerprint(record) != print_ or folder_name(record) != folder.name:
             continue

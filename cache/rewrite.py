@@ -98,9 +98,7 @@ def _prune_set(
     return entry
 
 
-def compact(
-    cache: FeatureCache, specs: Sequence[str] = (), shard_bytes: int = SHARD_BYTES
-) -> dict:
+def compact(cache: FeatureCache, specs: Sequence[str] = (), shard_bytes: int = SHARD_BYTES) -> dict:
     """Rewrite small shards as larger ones and drop repeated rows.
 
     The new shards are on the disk before an old one goes, so a crash at any moment leaves

@@ -337,9 +337,7 @@ def _lookup(
     return keys[order], shard_of[order], row_of[order], checksums[order]
 
 
-def _runs(
-    row_of: np.ndarray, places: np.ndarray | None, start: int
-) -> Iterator[tuple[int, int]]:
+def _runs(row_of: np.ndarray, places: np.ndarray | None, start: int) -> Iterator[tuple[int, int]]:
     """Yield the ranges, counted from `start`, in which rows follow each other in the file."""
     jumps = np.diff(row_of) != 1
     if places is not None:
@@ -349,9 +347,7 @@ def _runs(
         yield start + first, start + last
 
 
-def _contiguous(
-    out: np.ndarray, where: np.ndarray
-) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _contiguous(out: np.ndarray, where: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return the range of `out` that `where` fills, if it fills one, and the order inside.
 
     The order is None where the rows come as they shall lie.

@@ -1,16 +1,19 @@
 """One shard: an immutable HDF5 file of feature rows, named by the digest of its content.
 
-Writing makes the HDF5 image in memory and hands it to the disk layer in three pieces, so
-that the rows themselves are not copied and a full disk is an ordinary Python error.
+Writing makes the HDF5 structure in memory and puts the rows between its parts, so that the
+rows themselves are not copied and a full disk is an ordinary Python error.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
@@ -18,16 +21,19 @@ import numpy as np
 
 from ..errors import CacheError, DamagedCacheError
 from .checksum import row_checksums
-from .disk import publish_pieces
+from .disk import publish_unnamed, write_at
 from .image import SparseFile, new_hdf5, reserve
 from .record import fingerprint
 
-__all__ = ["FORMAT", "Shard", "as_keys", "ascii_json", "damaged", "open_hdf5"]
+__all__ = ["FORMAT", "UNREADABLE", "Shard", "as_keys", "ascii_json", "damaged", "open_hdf5"]
 __all__ += ["publish_shard", "read_attributes", "read_shard"]
 
 FORMAT = 1
 _WHAT = "icecore feature shard"
 _NAME_DIGITS = 24
+# What h5py and the parsing raise at a file that is not as it was written.
+UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError)
+_NOT_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM, errno.ESTALE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +81,6 @@ def publish_shard(
     DiskFullError
         No room; nothing is left behind.
     """
-    checksums = row_checksums(stored, keys)
     sparse = SparseFile()
     with new_hdf5(sparse) as file:
         file.attrs["what"] = np.bytes_(_WHAT)
@@ -85,13 +90,45 @@ def publish_shard(
         file.attrs["record"] = np.bytes_(ascii_json(record))
         file.attrs["provenance"] = np.bytes_(ascii_json(provenance))
         file.create_dataset("keys", data=keys)
-        file.create_dataset("checksums", data=checksums, dtype="<u8")
+        sums_at = reserve(file, "checksums", keys.shape, np.dtype("<u8"))
         offset = reserve(file, "features", stored.shape, stored.dtype)
-    head = sparse.part(0, offset)
-    tail = sparse.part(offset + stored.nbytes, sparse.size)
-    name = _name(head, tail)
-    publish_pieces(folder / name, [head, stored, tail])
-    return Shard(name, sparse.size, offset, keys, checksums)
+    with publish_unnamed(folder) as new:
+        # The system takes the rows while their checksums are computed.
+        with _meanwhile(write_at, new.descriptor, stored, offset, small=stored.nbytes < 1 << 20):
+            checksums = row_checksums(stored, keys)
+        sparse.seek(sums_at)
+        sparse.write(checksums.astype("<u8", copy=False))
+        head = sparse.part(0, offset)
+        tail = sparse.part(offset + stored.nbytes, sparse.size)
+        write_at(new.descriptor, head, 0)
+        write_at(new.descriptor, tail, offset + stored.nbytes)
+        new.name = _name(head, tail)
+    return Shard(new.name, sparse.size, offset, keys, checksums)
+
+
+@contextlib.contextmanager
+def _meanwhile(job: Callable, *arguments: object, small: bool) -> Iterator[None]:
+    """Run a job in a thread while the block runs; raise what it raised."""
+    if small:
+        job(*arguments)
+        yield
+        return
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            job(*arguments)
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def ascii_json(content: Mapping) -> str:
@@ -133,15 +170,19 @@ def read_shard(path: Path, record: Mapping | None = None, dim: int | None = None
         The file is cut short, altered, misnamed or of another feature set.
     CacheError
         It was written by a newer icecore.
+    OSError
+        The file is gone, or the system cannot open it now.
     """
+    # Opened by hand first: no permission or no descriptor left is not damage.
+    with open(path, "rb") as plain:
+        size = os.fstat(plain.fileno()).st_size
     try:
-        size = os.stat(path).st_size
         with open_hdf5(path) as file:
             shard, found, width = _parse(path, size, file)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError, CacheError):
         raise
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError) as error:
-        if isinstance(error, CacheError):
+    except UNREADABLE as error:
+        if getattr(error, "errno", None) in _NOT_DAMAGE:
             raise
         raise damaged(path, f"not readable as HDF5: {_first_line(error)}") from error
     if record is not None and found != fingerprint(record):

@@ -6,7 +6,6 @@ import hashlib
 
 import numpy as np
 import pytest
-
 from icecore.cache import FeatureCache
 
 

@@ -17,7 +17,6 @@ import shutil
 import h5py
 import numpy as np
 import pytest
-
 from icecore.cache import FeatureCache, repair, verify
 from icecore.errors import DamagedCacheError, DiskFullError, IcecoreError, MissingRowsError
 
@@ -129,7 +128,7 @@ def regions(shard):
 def test_one_flipped_bit_in_every_region(sick, make, tally, with_index):
     rng = random.Random(int(with_index))
     for number, (name, start, end) in enumerate(regions(shards_of(sick())[1])):
-        for _ in range(4):
+        for _ in range(3):
             path = sick()
             victim = shards_of(path)[1]
             if not with_index:
@@ -376,6 +375,21 @@ def test_disk_error_at_every_call(tmp_path, make, tally, monkeypatch, number):
     assert at > 30
 
 
+def test_disk_error_while_a_large_shard_is_written_in_a_thread(cache, make, monkeypatch):
+    one = cache.open_set(make.record(), 20_000)
+
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            make.fill(one, make.keys(40), 40)
+    assert list((one.folder / "shards").iterdir()) == []
+    make.fill(one, make.keys(40), 40)
+    assert verify(cache)["ok"]
+
+
 def test_full_disk_is_one_clear_error_and_leaves_nothing(cache, make, monkeypatch):
     one = cache.open_set(make.record(), DIM)
     make.fill(one, make.keys(10), 10)
@@ -384,7 +398,7 @@ def test_full_disk_is_one_clear_error_and_leaves_nothing(cache, make, monkeypatc
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
+        patch.setattr(os, "pwrite", full)
         with pytest.raises(DiskFullError, match="no room left on the disk while writing"):
             make.fill(one, make.keys(10, 10), 10)
     assert len(list((one.folder / "shards").iterdir())) == 1

@@ -10,7 +10,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-
 from icecore.cache import FORMAT, FeatureCache, canonical_json, fingerprint, verify
 from icecore.errors import CacheError
 
@@ -75,7 +74,9 @@ def test_index_of_the_fixture_shows_all_rows(told):
     for index in (FIXTURES / "cache-v1").glob("*/index.h5"):
         with h5py.File(index, "r") as file:
             assert file["features"].is_virtual
-            assert all(s.file_name.startswith("shards/") for s in file["features"].virtual_sources())
+            assert all(
+                s.file_name.startswith("shards/") for s in file["features"].virtual_sources()
+            )
             assert sorted(file["keys"].asstr()[()]) == sorted(told["keys"])
 
 

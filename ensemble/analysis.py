@@ -155,7 +155,7 @@ def _grey(Image, path: str) -> np.ndarray | None:
     from .thumbnails import opened_safely
 
     try:
-        with opened_safely(path) as image:
+        with opened_safely(path, 24) as image:
             small = image.convert("L").resize((17, 16), Image.Resampling.BOX)
             return np.asarray(small, dtype=np.float32)
     except Exception:  # decoders raise all kinds of errors; such a picture is not compared

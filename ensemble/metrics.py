@@ -141,12 +141,13 @@ def macro_map(y: np.ndarray, probabilities: np.ndarray) -> float:
     order = np.argsort(-table, axis=0, kind="stable")
     ordered = np.take_along_axis(table, order, axis=0)
     positive = y[order] == present
-    ranks = np.arange(1, len(y) + 1)[:, None]
-    values = (np.cumsum(positive, axis=0) / ranks * positive).sum(axis=0) / positive.sum(axis=0)
-    # The line above holds where no two rows are equal; ties form one threshold.
-    for index in np.flatnonzero((ordered[1:] == ordered[:-1]).any(axis=0)):
-        values[index] = average_precision(y == present[index], table[:, index])
-    return float(values.mean())
+    hits = np.cumsum(positive, axis=0)
+    # Ties form one threshold: each row takes the precision at the end of its tie.
+    last = np.full(ordered.shape, len(y) - 1)
+    np.copyto(last[:-1], np.arange(len(y) - 1)[:, None], where=ordered[1:] != ordered[:-1])
+    last = np.minimum.accumulate(last[::-1], axis=0)[::-1]
+    precision = np.take_along_axis(hits, last, axis=0) / (last + 1)
+    return float(((precision * positive).sum(axis=0) / hits[-1]).mean())
 
 
 def micro_map(y: np.ndarray, probabilities: np.ndarray) -> float:

@@ -35,8 +35,8 @@ def missing_reason() -> str:
 
 
 @contextlib.contextmanager
-def opened_safely(path: str) -> Iterator:
-    """Open an image that is a file of bounded size, to be decoded at a small scale."""
+def opened_safely(path: str, edge: int = EDGE) -> Iterator:
+    """Open an image that is a file of bounded size, to be decoded at a scale for `edge`."""
     from PIL import Image
 
     about = os.stat(path)
@@ -47,7 +47,7 @@ def opened_safely(path: str) -> Iterator:
     with Image.open(path, formats=_FORMATS) as image:
         if image.width * image.height > LARGEST_PIXELS:
             raise UnusableError(f"too many pixels ({image.width} x {image.height})")
-        image.draft("RGB", (2 * EDGE, 2 * EDGE))
+        image.draft("RGB", (2 * edge, 2 * edge))
         yield image
 
 
@@ -67,7 +67,7 @@ def thumbnail(path: str, edge: int = EDGE) -> tuple[str, str]:
     from PIL import ImageOps
 
     try:
-        with opened_safely(path) as image:
+        with opened_safely(path, edge) as image:
             small = ImageOps.exif_transpose(image).convert("RGB")
             small.thumbnail((edge, edge))
     except FileNotFoundError:

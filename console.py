@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 
 import click
@@ -58,14 +59,14 @@ def random_weights_warning(what: str) -> None:
 
 @contextlib.contextmanager
 def extract_bar(quiet: bool = False) -> Iterator[dict]:
-    """Show the progress of `extract`; yields its callbacks ``on_digest`` and ``on_progress``."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, console=_errors, disable=quiet, transient=True) as bar:
+    """Show the progress of `extract`; yields its callbacks ``on_digest`` and ``on_progress``.
+
+    Where nobody watches (a log file), a line now and then takes the bar's place.
+    """
+    if quiet or not _errors.is_terminal:
+        yield {"on_digest": None, "on_progress": None if quiet else _LogLines()}
+        return
+    with Progress(*_columns(), console=_errors, transient=True) as bar:
         digesting = bar.add_task("reading files", total=None, visible=False, note="")
         extracting = bar.add_task("extracting", total=None, visible=False, note="")
 
@@ -73,29 +74,50 @@ def extract_bar(quiet: bool = False) -> Iterator[dict]:
             bar.update(digesting, completed=done, total=total, visible=done < total)
 
         def on_progress(now) -> None:
-            note = (
-                f"{now.images_per_second:.1f} images/s, {_duration(now.seconds_left)} left, "
-                f"decoding {now.decoding_share:.0%}, computing {now.computing_share:.0%}"
-            )
-            if now.failed:
-                note += f", {now.failed} unreadable"
             bar.update(
-                extracting, completed=now.done, total=now.total, visible=True, note=note
+                extracting, completed=now.done, total=now.total, visible=True, note=_note(now)
             )
 
         yield {"on_digest": on_digest, "on_progress": on_progress}
 
 
-@contextlib.contextmanager
-def train_bar(quiet: bool = False) -> Iterator:
-    """Show which head is being trained; yields a callback for its events."""
-    columns = (
+class _LogLines:
+    """Prints a line about an extraction every half minute."""
+
+    SECONDS_BETWEEN = 30.0
+
+    def __init__(self) -> None:
+        self._printed = time.monotonic()
+
+    def __call__(self, now) -> None:
+        if time.monotonic() - self._printed > self.SECONDS_BETWEEN:
+            self._printed = time.monotonic()
+            click.echo(f"{now.done}/{now.total} images, {_note(now)}", err=True)
+
+
+def _note(now) -> str:
+    note = (
+        f"{now.images_per_second:.1f} images/s, {_duration(now.seconds_left)} left, "
+        f"decoding {now.decoding_share:.0%}, computing {now.computing_share:.0%}"
+    )
+    return f"{note}, {now.failed} unreadable" if now.failed else note
+
+
+def _columns() -> tuple:
+    return (
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=_errors, disable=quiet, transient=True) as bar:
+
+
+@contextlib.contextmanager
+def train_bar(quiet: bool = False) -> Iterator:
+    """Show which head is being trained; yields a callback for its events."""
+    with Progress(
+        *_columns(), console=_errors, disable=quiet or not _errors.is_terminal, transient=True
+    ) as bar:
         task = bar.add_task("training", total=None, note="")
 
         def update(event) -> None:

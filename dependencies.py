@@ -14,6 +14,7 @@ _EXTRAS = {
     "onnx": "pip install 'icecore[onnx]'",
     "onnxruntime": "pip install 'icecore[onnx]'",
     "cv2": "pip install opencv-python-headless",
+    "PIL": "pip install pillow",
     "pooch": "pip install pooch",
     "lightgbm": "pip install lightgbm",
 }

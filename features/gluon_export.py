@@ -17,11 +17,12 @@ import numpy as np
 
 from ..errors import BackboneError, ProofError
 from ..files import publish, publish_json, sha256_file
-from .gluon_network import GluonBackbone, load_gluon_backbone, native_preprocessing
+from .gluon_network import GluonBackbone, load_gluon_backbone
 from .mxnet_loader import load_mxnet
 from .onnx_graph import add_normalisation, drop_weights_from_inputs, load_onnx
 from .record import BackboneRecord, BackboneSpec
 from .weights import WeightsRequest, find_weights
+from .zoo import native_preprocessing
 
 __all__ = ["exported_graph", "export_gluon", "graph_folder", "prove"]
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import hashlib
 import json
 
@@ -22,13 +21,11 @@ from .mxnet_loader import load_gluoncv, load_mxnet
 from .record import BackboneRecord, BackboneSpec
 from .torch_legacy import read_legacy_torch
 from .weights import WeightsFile, WeightsRequest, find_weights
+from .zoo import native_preprocessing, require_known
 
-__all__ = ["GluonBackbone", "load_gluon_backbone", "native_preprocessing"]
+__all__ = ["GluonBackbone", "load_gluon_backbone"]
 
 CLASSES = 1000
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
-# The weights were trained by Google's pipeline: (value - 127) / 128.
-_TF_LITE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
 _PASSED_ON_THE_WAY_BACK = ("Flatten", "Activation", "Pooling", "Dropout", "Reshape", "softmax")
 _PASSED_BEFORE_THE_POOL = ("Flatten", "Dropout", "Reshape")
 
@@ -57,22 +54,6 @@ class GluonBackbone:
     network: object
 
 
-def native_preprocessing(name: str) -> dict:
-    """Return resolution, mean, std, crop_pct and interpolation of a Gluon network."""
-    if name in VARIANTS:
-        return {
-            "resolution": VARIANTS[name][2],
-            "crop_pct": 0.875,
-            "interpolation": "bicubic",
-            **_TF_LITE,
-        }
-    side = 299 if name.startswith(("inceptionv3", "xception")) else 224
-    side = {"nasnet_6a_4032": 331, "resnest101": 256, "resnest200": 320, "resnest269": 416}.get(
-        name, side
-    )
-    return {"resolution": side, "crop_pct": 0.875, "interpolation": "bilinear", **_IMAGENET}
-
-
 def load_gluon_backbone(spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
     """Build, initialise, freeze and cut the network that `spec` names.
 
@@ -90,7 +71,9 @@ def load_gluon_backbone(spec: BackboneSpec, request: WeightsRequest) -> GluonBac
     if request.random_seed is None:
         origin = _load_weights(network, spec.name, find_weights(spec.name, request.folder))
     else:
-        _initialise_at_random(network, request.random_seed, settings["resolution"])
+        # At the native resolution, which every network takes; the cut one may take others.
+        native = native_preprocessing(spec.name)["resolution"]
+        _initialise_at_random(network, request.random_seed, native)
         origin = request.text
     for parameter in network.collect_params().values():
         parameter.grad_req = "null"
@@ -156,15 +139,8 @@ def cut_before_classifier(network, resolution: int, name: str = "the network"):
 def _build(name: str, resolution: int):
     if name in VARIANTS:
         return build_efficientnet_lite(name, resolution, CLASSES)
-    zoo = load_gluoncv().model_zoo
-    known = sorted({*zoo.model_zoo.get_model_list(), *VARIANTS})
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
-        raise BackboneError(
-            f"gluon has no network '{name}'",
-            f"did you mean {', '.join(near)}?" if near else "see GluonCV's model zoo for names",
-        )
-    return zoo.get_model(name, pretrained=False)
+    require_known(name)
+    return load_gluoncv().model_zoo.get_model(name, pretrained=False)
 
 
 def _load_weights(network, name: str, file: WeightsFile) -> str:

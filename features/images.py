@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import ImageError, MissingDependencyError
+from ..dependencies import missing_dependency
+from ..errors import ImageError
 
 if TYPE_CHECKING:
     from .record import BackboneRecord
@@ -31,9 +32,7 @@ def load_opencv():
     """Import OpenCV, or say which system library or package is missing."""
     try:
         import cv2
-    except ImportError as error:
-        from ..dependencies import missing_dependency
-
+    except (ImportError, OSError) as error:
         raise missing_dependency("cv2", error) from error
     # Parallelism comes from decoding many images at once.
     cv2.setNumThreads(0)
@@ -45,9 +44,7 @@ def load_pillow():
     try:
         from PIL import Image
     except ImportError as error:
-        raise MissingDependencyError(
-            f"Pillow cannot be loaded: {error}", "pip install pillow"
-        ) from error
+        raise missing_dependency("PIL", error) from error
     return Image
 
 

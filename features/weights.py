@@ -23,6 +23,7 @@ from ..files import publish
 from ..dependencies import missing_dependency
 from .efficientnet_lite import VARIANTS
 from .mxnet_loader import load_gluoncv
+from .zoo import require_known
 
 __all__ = ["WeightsFile", "WeightsRequest", "find_weights"]
 
@@ -87,6 +88,7 @@ def find_weights(name: str, folder: Path | None = None) -> WeightsFile:
     """
     if name in VARIANTS:
         return _find_efficientnet_lite(name, folder)
+    require_known(name)
     sha1 = _published_sha1(name)
     tried: list[str] = []
     candidates = []

@@ -1,0 +1,434 @@
+"""The command line as a user meets it: status, one line, what to do, nothing half-written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from icecore.cli import cli, main
+from icecore.cli_cache import cache as cache_group
+
+COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 50)}
+
+
+def write_photos(root, counts, seed=0, size=(48, 40)):
+    """Write pictures whose class is their main colour: ``{split: images of each class}``."""
+    rng = np.random.default_rng(seed)
+    for split, count in counts.items():
+        for label, colour in COLOURS.items():
+            folder = root / split / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                noise = rng.normal(0, 70, (*size, 3)) + np.array(colour)
+                Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    return write_photos(
+        tmp_path_factory.mktemp("data") / "photos", {"train": 20, "validation": 8, "test": 6}
+    )
+
+
+@pytest.fixture(scope="module")
+def nets(tmp_path_factory, write_tiny_onnx):
+    folder = tmp_path_factory.mktemp("nets")
+    return [write_tiny_onnx(folder / f"net{seed}.onnx", seed=seed) for seed in (1, 2)]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, photos, nets):
+    """A cache, a run and its blend, made from the command line."""
+    folder = tmp_path_factory.mktemp("work")
+    specs = [part for net in nets for part in ("-b", f"onnx:{net}")]
+    for arguments in (
+        ["extract", photos, "-o", folder / "cache", *specs],
+        ["train", folder / "cache", "--data", photos, "-o", folder / "run"],
+        ["blend", folder / "run"],
+    ):
+        assert icecore(*arguments)[0] == 0
+    return folder
+
+
+def icecore(*arguments):
+    """Run a command in this process; return its exit status, output and error output."""
+    import contextlib
+    import io
+
+    out, err = io.StringIO(), io.StringIO()
+    status = 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main([str(argument) for argument in arguments])
+        except SystemExit as end:
+            status = end.code or 0
+    return status, out.getvalue(), err.getvalue()
+
+
+def refused(*arguments):
+    """Run a command that must fail with one line and a hint; return the error output."""
+    status, _, err = icecore(*arguments)
+    assert status == 1, err
+    assert "Traceback" not in err
+    lines = err.strip().splitlines()
+    assert lines[0].startswith("error: ")
+    assert len(lines) >= 2 or lines[0].endswith(")"), "the error says what to do"
+    return err
+
+
+# The three jobs
+
+
+def test_the_three_jobs_give_a_blend_that_can_be_read(work):
+    status, out, _ = icecore("blend", work / "run", "--json")
+    assert status == 0
+    (task,) = json.loads(out)["tasks"]
+    assert task["task"] == "label"
+    assert set(task["weights"]) == {"mlp-net1", "mlp-net2", "mlp-all", "logistic-all"}
+    assert sum(task["weights"].values()) == pytest.approx(1)
+    for scores in (task["average"], task["tuned"], *task["models"].values()):
+        for split in ("validation", "test"):
+            assert {"log_loss", "accuracy", "map"} <= set(scores[split])
+    best = min(scores["validation"]["log_loss"] for scores in task["models"].values())
+    assert task["tuned"]["validation"]["log_loss"] <= best + 1e-9
+    assert task["tuned"]["validation"]["log_loss"] <= task["average"]["validation"]["log_loss"]
+    assert (work / "run" / "report.html").stat().st_size > 1000
+
+
+def test_predict_answers_for_new_images(work, tmp_path):
+    fresh = write_photos(tmp_path / "fresh", {"": 3}, seed=7)
+    (fresh / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    status, out, err = icecore("predict", work / "run", fresh, "-o", tmp_path / "answers.csv")
+    assert status == 3, err
+    assert "broken.png: " in err
+    rows = list(csv.DictReader(open(tmp_path / "answers.csv")))
+    assert len(rows) == 10
+    by_id = {row["id"]: row for row in rows}
+    assert by_id["broken.png"]["label"] == ""
+    right = 0
+    for identity, row in by_id.items():
+        if identity != "broken.png":
+            numbers = {label: float(row[label]) for label in COLOURS}
+            assert sum(numbers.values()) == pytest.approx(1, abs=1e-5)
+            assert row["label"] == max(numbers, key=numbers.get)
+            right += row["label"] == identity.split("/")[0]
+    assert right >= 7, "colours are easy"
+
+
+def test_predict_agrees_with_what_training_stored(work, photos, tmp_path):
+    """The same test images, through files on the one hand and `predict` on the other."""
+    from icecore.ensemble import load_blend
+    from icecore.probabilities import read_probabilities
+
+    icecore("predict", work / "run", photos / "test", "-o", tmp_path / "a.csv")
+    answers = {"test/" + row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}
+    blend = load_blend(work / "run")["label"]
+    tables = {
+        name: read_probabilities(work / "run" / "label" / "probabilities" / f"{name}.npz")
+        for name in blend.needed
+    }
+    classes, tests = None, []
+    for table in tables.values():
+        classes, tests = table.classes, [i for i, s in enumerate(table.splits) if s == "test"]
+        ids = [table.ids[i] for i in tests]
+    expected = blend.combine({name: t.probabilities[tests] for name, t in tables.items()})
+    found = [[float(answers[identity][name]) for name in classes] for identity in ids]
+    assert len(ids) == 18
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+
+
+def test_training_where_the_images_are_not(work, photos, tmp_path):
+    away = tmp_path / "laptop"
+    shutil.copytree(work / "cache", away)
+    table = next((away / "manifests").glob("*.csv"))
+    table.write_text(table.read_text().replace(str(photos), "/not/here"))
+    status, out, err = icecore("train", away, "--data", table, "-o", tmp_path / "run")
+    assert status == 0, err
+    for name in ("mlp-all", "logistic-all"):
+        one, two = (
+            np.load(run / "label" / "probabilities" / f"{name}.npz")["probabilities"]
+            for run in (work / "run", tmp_path / "run")
+        )
+        np.testing.assert_array_equal(one, two)
+
+
+def test_train_options(work, photos, tmp_path):
+    status, out, _ = icecore(
+        "train", work / "cache", "--data", photos, "-o", tmp_path / "run", "--seed", 3,
+        "--head", "logistic", "--head", "lightgbm", "--features", "net1+net2", "--features", "net2",
+    )  # fmt: skip
+    assert status == 0
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert about["seed"] == 3
+    assert len(about["tasks"]["label"]["models"]) == 4
+    assert refused("train", work / "cache", "--data", photos, "-o", tmp_path / "run")
+    again = ("train", work / "cache", "--data", photos, "-o", tmp_path / "run", "--overwrite")
+    assert icecore(*again, "--head", "logistic", "--features", "net1")[0] == 0
+
+
+def test_manifest_shows_and_writes_the_table(photos, tmp_path):
+    status, out, _ = icecore("manifest", photos, "-o", tmp_path / "t.csv", "--json")
+    assert status == 0
+    assert [(row["split"], row["images"]) for row in json.loads(out)] == [
+        ("train", 60), ("validation", 24), ("test", 18),
+    ]  # fmt: skip
+    assert icecore("manifest", tmp_path / "t.csv", "--json")[1] == out
+
+
+def test_cache_commands(work, tmp_path):
+    status, out, _ = icecore("cache", "ls", work / "cache", "--json")
+    assert [(one["rows"], one["dim"]) for one in json.loads(out)["sets"]] == [(102, 6), (102, 6)]
+    assert "net1.onnx" in icecore("cache", "ls", work / "cache")[1]
+    shown = json.loads(icecore("cache", "show", work / "cache", "net1", "--json")[1])
+    assert shown["sets"][0]["record"]["backbone"]["crop_pct"] == 0.875
+    assert icecore("cache", "verify", work / "cache")[0] == 0
+    assert "weights_digest" in icecore("cache", "diff", work / "cache", "net1", "net2")[1]
+    status, out, _ = icecore("cache", "export", work / "cache", "net1", "net2", "-o", tmp_path / "x.npz")
+    with np.load(tmp_path / "x.npz") as arrays:
+        assert any(arrays[name].shape == (102, 12) for name in arrays.files)
+    copy = tmp_path / "copy"
+    assert icecore("cache", "merge", copy, work / "cache")[0] == 0
+    assert icecore("cache", "compact", copy)[0] == 0
+    assert "nothing was removed" in icecore("cache", "prune", copy, "--drop", "net1")[1]
+    assert len(json.loads(icecore("cache", "ls", copy, "--json")[1])["sets"]) == 2
+    assert icecore("cache", "prune", copy, "--drop", "net1", "--yes")[0] == 0
+    assert len(json.loads(icecore("cache", "ls", copy, "--json")[1])["sets"]) == 1
+
+
+def test_plain_hdf5_tools_can_read_the_index(work):
+    import h5py
+
+    indexes = sorted((work / "cache").glob("*/index.h5"))
+    assert len(indexes) == 2
+    with h5py.File(indexes[0]) as file:
+        assert file["features"].shape == (102, 6)
+        assert np.isfinite(file["features"][:]).all()
+    if shutil.which("h5ls"):
+        listed = subprocess.run(["h5ls", indexes[0]], capture_output=True, text=True, check=True)
+        assert "features" in listed.stdout
+
+
+# Bad input: one line, what to do, nothing half-written
+
+
+def test_an_empty_folder(tmp_path, nets):
+    (tmp_path / "empty").mkdir()
+    err = refused("extract", tmp_path / "empty", "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")
+    assert "no images in" in err
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_missing_file(tmp_path, nets, photos):
+    (tmp_path / "t.csv").write_text(f"path,label\n{photos}/train/red/0.png,red\ngone.png,red\n")
+    err = refused("extract", tmp_path / "t.csv", "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")
+    assert "1 of 2 image files" in err
+    assert "gone.png" in err
+    assert not (tmp_path / "c").exists()
+
+
+def test_a_label_without_images_and_an_image_without_a_label(tmp_path, nets):
+    root = write_photos(tmp_path / "p", {"": 2})
+    (root / "yellow").mkdir()
+    shutil.copy(root / "red" / "0.png", root / "loose.png")
+    err = refused("extract", root, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")
+    assert "1 class folders without images (yellow)" in err
+    assert "1 images outside any class folder (loose.png)" in err
+    assert not (tmp_path / "c").exists()
+
+
+def test_one_class_only(tmp_path, nets):
+    root = write_photos(tmp_path / "p", {"": 4})
+    for label in ("blue", "green"):
+        shutil.rmtree(root / label)
+    assert icecore("extract", root, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")[0] == 0
+    err = refused("train", tmp_path / "c", "--data", root, "-o", tmp_path / "run")
+    assert "one class" in err or "single class" in err
+    assert sorted(os.listdir(tmp_path)) == ["c", "p"]
+
+
+def test_classes_in_test_that_train_lacks(tmp_path, nets):
+    root = write_photos(tmp_path / "p", {"train": 6, "validation": 4, "test": 3})
+    (root / "test" / "red").rename(root / "test" / "yellow")
+    assert icecore("extract", root, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")[0] == 0
+    status, _, err = icecore("train", tmp_path / "c", "--data", root, "-o", tmp_path / "run")
+    assert "yellow" in err
+    assert status in (0, 1)
+
+
+def test_unequal_ids_between_probability_files(tmp_path):
+    (tmp_path / "a.csv").write_text("id,x,y\n1,0.5,0.5\n2,0.1,0.9\n3,0.3,0.7\n")
+    (tmp_path / "b.csv").write_text("id,x,y\n1,0.5,0.5\n2,0.1,0.9\n4,0.3,0.7\n")
+    (tmp_path / "labels.csv").write_text("id,label\n1,x\n2,y\n3,y\n4,y\n")
+    err = refused(
+        "blend", tmp_path / "a.csv", tmp_path / "b.csv", "--labels", tmp_path / "labels.csv"
+    )
+    assert "3" in err
+    assert "4" in err
+    assert refused("blend", tmp_path / "a.csv", tmp_path / "b.csv").count("--labels") >= 1
+
+
+def test_a_cache_made_with_other_weights(tmp_path, photos, write_tiny_onnx):
+    net = write_tiny_onnx(tmp_path / "net.onnx", seed=1)
+    assert icecore("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{net}")[0] == 0
+    before = _tree(tmp_path / "c")
+    write_tiny_onnx(net, seed=2)
+    err = refused("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{net}")
+    assert "weights_digest" in err
+    assert _tree(tmp_path / "c") == before
+
+
+def test_a_run_of_other_weights_does_not_predict(tmp_path, photos, write_tiny_onnx):
+    net = write_tiny_onnx(tmp_path / "net.onnx", seed=1)
+    icecore("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{net}")
+    icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")
+    write_tiny_onnx(net, seed=2)
+    err = refused("predict", tmp_path / "run", photos / "test", "-o", tmp_path / "answers.csv")
+    assert "weights_digest" in err
+    assert not (tmp_path / "answers.csv").exists()
+
+
+def test_a_shard_cut_short_is_named_and_computed_again(tmp_path, photos, nets):
+    arguments = ("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}", "--json")
+    icecore(*arguments)
+    shard = next((tmp_path / "c").glob("*/shards/*.h5"))
+    shard.write_bytes(shard.read_bytes()[:1000])
+    err = refused("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")
+    assert shard.name in err
+    assert not (tmp_path / "run").exists()
+    status, out, _ = icecore("cache", "verify", tmp_path / "c")
+    assert status == 1
+    assert shard.name in out
+    status, out, _ = icecore(*arguments)
+    assert status == 0
+    assert json.loads(out)["computed"] > 0
+    assert icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")[0] == 0
+
+
+@pytest.fixture()
+def small_disk(tmp_path):
+    """A file system of 256 KiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk(small_disk, photos, nets):
+    (small_disk / "filler").write_bytes(b"\0" * 230_000)
+    cache = small_disk / "sub" / "cache"
+    err = refused("extract", photos, "-o", cache, "-b", f"onnx:{nets[0]}")
+    assert "no room left" in err
+    assert "free some space" in err
+    assert not list(small_disk.rglob("*.tmp*"))
+    (small_disk / "filler").unlink()
+    assert icecore("extract", photos, "-o", cache, "-b", f"onnx:{nets[0]}")[0] == 0
+
+
+def test_unknown_names(tmp_path, work, photos):
+    err = refused("extract", photos, "-o", tmp_path / "c", "-b", "gluon:inceptonv3")
+    assert "did you mean inceptionv3" in err
+    err = refused("train", work / "cache", "--data", photos, "-o", tmp_path / "r", "--features", "x")
+    assert "net1.onnx" in err
+    err = refused("train", work / "cache", "--data", photos, "-o", tmp_path / "r", "--head", "svm")
+    assert "mlp" in err
+    assert "log_loss" in refused("blend", work / "run", "--metric", "f7")
+    assert "not a feature cache" in refused("cache", "ls", photos)
+    assert "run.json" in refused("blend", photos)
+    assert os.listdir(tmp_path) == []
+
+
+def test_wrong_usage_has_status_2():
+    assert icecore("extract")[0] == 2
+    assert icecore("nonsense")[0] == 2
+    assert icecore("cache", "nonsense")[0] == 2
+
+
+def test_random_weights_are_never_silent(tmp_path, photos):
+    pytest.importorskip("onnxruntime", reason="runs a Gluon network")
+    if not _has_mxnet():
+        pytest.skip("Gluon networks need MXNet")
+    arguments = ("-b", "gluon:squeezenet1.1@64", "--weights", "random:0")
+    status, out, err = icecore("extract", photos, "-o", tmp_path / "c", *arguments)
+    assert status == 0, err
+    assert "random:0" in out
+    assert "RANDOM weights" in err
+    assert "RANDOM weights" in icecore("cache", "ls", tmp_path / "c")[2]
+    icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")
+    icecore("blend", tmp_path / "run")
+    assert "random" in (tmp_path / "run" / "report.html").read_text().lower()
+
+
+def test_interrupting_keeps_what_is_done(tmp_path, photos, nets, monkeypatch):
+    import icecore.features.extract as module  # noqa: F401
+
+    target = sys.modules["icecore.features.extract"]
+    plain, seen = target.decode, []
+
+    def decode_then_interrupt(content):
+        seen.append(1)
+        if len(seen) == 60:
+            raise KeyboardInterrupt
+        return plain(content)
+
+    monkeypatch.setattr(target, "decode", decode_then_interrupt)
+    arguments = ("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}", "--json")
+    status, _, err = icecore(*arguments)
+    assert status == 130
+    assert "what was finished is kept" in err
+    monkeypatch.undo()
+    rest = json.loads(icecore(*arguments)[1])["computed"]
+    assert 0 < rest < 102
+
+
+# Help
+
+
+def _commands():
+    for name, command in {**cli.commands, "cache": cache_group}.items():
+        yield (name,), command
+        for inner, one in getattr(command, "commands", {}).items():
+            yield (name, inner), one
+
+
+@pytest.mark.parametrize(("path", "command"), list(_commands()), ids=lambda v: "")
+def test_every_command_and_option_has_help_and_an_example(path, command):
+    assert command.help
+    if not hasattr(command, "commands"):
+        assert f"icecore {' '.join(path)}" in command.help
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            assert parameter.help, f"{path} {parameter.name}"
+
+
+def test_the_installed_command_runs():
+    done = subprocess.run(
+        [sys.executable, "-c", "from icecore.cli import main; main(['--version'])"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith("icecore, version ")
+
+
+def _has_mxnet() -> bool:
+    import importlib.util
+
+    return importlib.util.find_spec("mxnet") is not None
+
+
+def _tree(root):
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.name != "digests.json"
+    }

@@ -1,0 +1,142 @@
+"""`import icecore`, `train` and `blend` work where only the light core is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from icecore.cache import FeatureCache
+from icecore.files import sha256_bytes
+
+ROOT = Path(__file__).resolve().parents[1]
+# Everything that the extras bring, and what those bring.
+BLOCKED = (
+    "mxnet gluoncv onnx onnxruntime openvino cv2 PIL pooch platformdirs torch matplotlib pandas "
+    "requests google.protobuf yacs"
+).split()
+
+SCRIPT = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == b or name.startswith(b + ".") for b in {blocked!r}):
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Block())
+from icecore.cli import main
+main({arguments!r})
+"""
+
+
+def run_core_only(*arguments):
+    script = SCRIPT.format(blocked=BLOCKED, arguments=[str(a) for a in arguments])
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def cached(tmp_path_factory):
+    """A cache and a table of labels, as another machine would have sent them."""
+    folder = tmp_path_factory.mktemp("sent")
+    rng = np.random.default_rng(0)
+    cache = FeatureCache.create(folder / "cache")
+    keys = [sha256_bytes(str(n).encode()) for n in range(90)]
+    y = np.arange(90) % 3
+    for name in ("gluon:one", "gluon:two"):
+        record = {
+            "backbone": {"spec": name, "weights": "pretrained", "weights_digest": name},
+            "fit": "crop", "views": ["center"], "precision": "float16", "layer": "last",
+        }  # fmt: skip
+        rows = rng.normal(size=(90, 8)) + 2 * np.eye(3, 8)[y]
+        cache.open_set(record, 8).append(keys, rows.astype(np.float32))
+    lines = ["id,path,split,task,label,letters,digest"]
+    for n, key in enumerate(keys):
+        split = ("train", "train", "validation", "test")[n // 3 % 4]
+        lines.append(f"{n}.jpg,/nowhere/{n}.jpg,{split},label,c{y[n]},,{key}")
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_train_and_blend_need_the_core_alone(cached):
+    done = run_core_only(
+        "train", cached / "cache", "--data", cached / "table.csv", "-o", cached / "run",
+        "--head", "mlp", "--head", "logistic", "--head", "lightgbm",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    done = run_core_only("blend", cached / "run")
+    assert done.returncode == 0, done.stderr
+    assert "tuned average" in done.stdout
+    assert (cached / "run" / "report.html").exists()
+    assert run_core_only("cache", "ls", cached / "cache").returncode == 0
+
+
+def test_extract_then_says_what_to_install(cached, image_folder, tiny_onnx):
+    done = run_core_only("extract", image_folder, "-o", cached / "c", "-b", f"onnx:{tiny_onnx}")
+    assert done.returncode == 1
+    assert "is not installed" in done.stderr
+    assert "pip install" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (cached / "c").exists()
+
+
+def test_importing_icecore_loads_no_framework():
+    script = (
+        "import sys, icecore, icecore.features, icecore.heads, icecore.ensemble, icecore.cli\n"
+        "print(sorted({name.split('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(eval(done.stdout))
+    assert not loaded & {"mxnet", "gluoncv", "onnx", "onnxruntime", "cv2", "torch", "lightgbm"}
+
+
+def test_pyproject_declares_the_light_core_and_the_extras():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    core = {line.split(">")[0].split("=")[0] for line in project["dependencies"]}
+    assert core == {
+        "click", "h5py", "jinja2", "lightgbm", "numpy", "rich", "scikit-learn", "scipy",
+    }  # fmt: skip
+    assert {"gluon", "onnx", "test", "dev"} <= set(project["optional-dependencies"])
+    assert project["license"] == "Apache-2.0"
+
+
+def test_requirements_pin_every_dependency():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pinned = {}
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            name, _, version = line.partition("==")
+            assert version, f"{line} is not pinned"
+            pinned[name.lower().replace("_", "-")] = version
+    needed = project["dependencies"] + [
+        line for extra in ("gluon", "onnx", "demo", "report")
+        for line in project["optional-dependencies"][extra]
+    ]  # fmt: skip
+    for line in needed:
+        name = line.split(";")[0].split("<")[0].split(">")[0].split("=")[0].strip()
+        assert name.lower().replace("_", "-") in pinned, name
+
+
+def test_rooms_import_only_what_the_design_allows():
+    import ast
+
+    allowed = {
+        "cache": set(),
+        "features": {"cache", "manifest", "digests"},
+        "heads": {"cache", "manifest", "probabilities"},
+        "ensemble": {"manifest", "manifest_sources", "probabilities"},
+    }
+    shared = {"errors", "files", "dependencies", ""}
+    frameworks = {"mxnet", "gluoncv", "onnx", "onnxruntime", "openvino", "cv2", "torch"}
+    for room, rooms in allowed.items():
+        for path in sorted((ROOT / room).glob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.level == 2:
+                    target = (node.module or "").split(".")[0]
+                    names = {target} if target else {alias.name for alias in node.names}
+                    names.discard("__version__")
+                    assert names <= rooms | shared, f"{path.name} imports {names}"
+                if room != "features" and isinstance(node, ast.Import):
+                    assert not {a.name.split(".")[0] for a in node.names} & frameworks, path

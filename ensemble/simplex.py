@@ -88,17 +88,17 @@ def minimise_log_loss(
     share = np.full(rows, 1 / rows) if importance is None else importance / np.sum(importance)
     shift = -float(share @ np.log(top))
     start = np.full(models, 1 / models)
-    if rows > ROWS_FOR_WARM_START:
+    if rows <= ROWS_FOR_WARM_START:
+        found = _in_full(by_model, share, l2, upper, start)
+    else:
         some = np.random.default_rng(0).choice(rows, rows // 16, replace=False)
         part = _arithmetic(by_model[:, some], share[some] / share[some].sum(), l2)
-        rough = _minimise(part, start, upper, 1e-5)
-        # An inner start: a model that the sample ruled out must be able to come back.
-        start = 0.999 * rough.weights + 0.001 / models
-    # Curvature in single precision costs half and changes the path, not the answer.
-    kind = np.float32 if by_model.size > 1 << 18 else np.float64
-    found = _minimise(_arithmetic(by_model, share, l2, kind), start, upper, TARGET_GAP)
-    if found.certificate > 10 * TARGET_GAP and kind is np.float32:
-        found = _minimise(_arithmetic(by_model, share, l2), found.weights, upper, TARGET_GAP)
+        start = _minimise(part, start, upper, 1e-5).weights
+        if l2 == 0 and upper == 1 and 2 * np.count_nonzero(start) <= models:
+            found = _by_support(by_model, share, start)
+        else:
+            # An inner start: what the sample ruled out must be able to come back.
+            found = _in_full(by_model, share, l2, upper, 0.999 * start + 0.001 / models)
     loss = shift - float(share @ np.log(found.weights @ by_model))
     return dataclasses.replace(found, loss=loss)
 
@@ -137,6 +137,41 @@ def certificate(true: np.ndarray, weights: np.ndarray) -> float:
     weights = np.asarray(weights, dtype=np.float64)
     blended = true @ (weights / weights.sum())
     return float((true / blended[:, None]).mean(axis=0).max() - 1)
+
+
+def _in_full(
+    by_model: np.ndarray, share: np.ndarray, l2: float, upper: float, start: np.ndarray
+) -> Solution:
+    # Curvature in single precision costs half and changes the path, not the answer.
+    kind = np.float32 if by_model.size > 1 << 18 else np.float64
+    found = _minimise(_arithmetic(by_model, share, l2, kind), start, upper, TARGET_GAP)
+    if found.certificate > 10 * TARGET_GAP and kind is np.float32:
+        found = _minimise(_arithmetic(by_model, share, l2), found.weights, upper, TARGET_GAP)
+    return found
+
+
+def _by_support(by_model: np.ndarray, share: np.ndarray, start: np.ndarray) -> Solution:
+    """Solve over the models in `start`; add those that would help until none does.
+
+    Most of many models end with no weight: leaving them out of the curvature is what
+    makes large problems fast. The certificate is over all models.
+    """
+    chosen = np.flatnonzero(start)
+    weights, iterations = start, 0
+    while True:
+        inner = 0.999 * weights[chosen] / weights[chosen].sum() + 0.001 / len(chosen)
+        found = _in_full(by_model[chosen], share, 0.0, 1.0, inner)
+        iterations += found.iterations
+        weights = np.zeros(len(by_model))
+        weights[chosen] = found.weights
+        gain = by_model @ (share / (found.weights @ by_model[chosen])) - 1
+        gap = max(float(gain.max()), 0.0)
+        missing = np.setdiff1d(np.flatnonzero(gain > TARGET_GAP), chosen)
+        if gap <= 10 * TARGET_GAP or not len(missing):
+            return Solution(weights, np.nan, gap, iterations)
+        # The most useful first: many of the others fall away once these are in.
+        missing = missing[np.argsort(-gain[missing])][: max(4, len(chosen))]
+        chosen = np.union1d(chosen, missing)
 
 
 def _arithmetic(

@@ -189,8 +189,8 @@ def _parquet(path: Path) -> tuple[dict, np.ndarray]:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingDependencyError(
-            f"{path} is a Parquet file and pyarrow is not installed",
-            "pip install pyarrow, or save the table as CSV",
+            f"{path} is a Parquet file, and pyarrow cannot be used: {error}",
+            "pip install pyarrow (of a version that fits NumPy), or save the table as CSV",
         ) from error
     try:
         columns = pyarrow.parquet.read_table(path).to_pydict()

@@ -132,7 +132,8 @@ def _write_parquet(path: str | os.PathLike, table: ProbabilityTable) -> None:
         import pyarrow.parquet
     except ImportError as error:
         raise MissingDependencyError(
-            "Parquet needs pyarrow, which is not installed", "pip install pyarrow, or write csv"
+            f"Parquet needs pyarrow, which cannot be used: {error}",
+            "pip install pyarrow (of a version that fits NumPy), or write csv",
         ) from error
     columns = {"id": list(table.ids), "split": list(table.splits)}
     columns |= {name: table.probabilities[:, i] for i, name in enumerate(table.classes)}

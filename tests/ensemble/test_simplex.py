@@ -116,3 +116,21 @@ def test_importance_is_the_same_as_repeating_rows():
     repeated = minimise_log_loss(np.repeat(true, times, axis=0))
     assert weighted.weights == pytest.approx(repeated.weights, abs=1e-6)
     assert weighted.loss == pytest.approx(repeated.loss, abs=1e-9)
+
+
+@pytest.mark.parametrize("useless", [0, 40])
+def test_many_rows_and_models_are_certified_over_all_models(useless):
+    rng = np.random.default_rng(0)
+    common = rng.beta(3, 2, (12_000, 1))
+    true = np.clip(common * rng.uniform(0.5, 1.3, (12_000, 6)), 1e-4, 1)
+    true = np.hstack([rng.uniform(0, 0.2, (12_000, useless)), true])
+    # A specialist that matters for very few rows, so that a sample of rows may miss it.
+    rare = np.full((12_000, 1), 1e-3)
+    rare[:30] = 1
+    true[:30, :] = np.minimum(true[:30, :], 1e-3)
+    true = np.hstack([true, rare])
+    found = minimise_log_loss(true)
+    assert found.certificate <= 1e-8
+    assert certificate(true, found.weights) <= 1e-8
+    assert found.weights[-1] > 0
+    assert found.loss == pytest.approx(-np.log(true @ found.weights).mean(), abs=1e-12)

@@ -86,7 +86,7 @@ def test_other_refusals(tmp_path):
 
 
 def test_parquet(tmp_path):
-    pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    pyarrow = pytest.importorskip("pyarrow", reason="Parquet needs pyarrow", exc_type=ImportError)
     import pyarrow.parquet as parquet
 
     path = tmp_path / "m.parquet"

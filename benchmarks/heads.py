@@ -121,7 +121,8 @@ def ours(data: dict, target: float, seed: int) -> dict:
 def benchmark_fit(data: dict, torch_python: str | None, seeds: int = 5) -> None:
     gluon = contender("gluon", data, sys.executable)
     target = gluon["loss"]
-    print(f"Gluon MLP, best of 50 epochs: log-loss {target:.4f}, reached in {gluon['seconds']:.2f} s")
+    seconds = gluon["seconds"]
+    print(f"Gluon MLP, best of 50 epochs: log-loss {target:.4f}, reached in {seconds:.2f} s")
     recipe = {**RECIPE, "target": target}
     rows = {"ours": [], "torch": []}
     for seed in range(seeds):

@@ -10,12 +10,38 @@ from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .predict import Run, RunTask, load_run, predict_proba
 from .registry import HEAD_KINDS, load_head, make_head
+from .results import ModelResult, TaskResult, TrainEvent, TrainResult
 from .ridge import RidgeHead
 from .scores import bootstrap_interval, score
 from .stack import Member, Outcome, fit_stack
-from .train import ModelResult, TaskResult, TrainEvent, TrainResult, train
+from .train import train
 
-__all__ = ["ExternalHead", "HEAD_KINDS", "Head", "LightGBMHead", "LogisticHead", "MLPClassifier", "Member"]
-__all__ += ["ModelPlan", "ModelResult", "NeighboursHead", "Outcome", "RidgeHead", "Run", "RunTask", "TaskResult", "TrainEvent"]
-__all__ += ["TrainOptions", "TrainResult", "fit_stack", "load_head", "load_run", "make_head", "plan_models"]
-__all__ += ["bootstrap_interval", "predict_proba", "score", "train"]
+__all__ = [
+    "ExternalHead",
+    "HEAD_KINDS",
+    "Head",
+    "LightGBMHead",
+    "LogisticHead",
+    "MLPClassifier",
+    "Member",
+    "ModelPlan",
+    "ModelResult",
+    "NeighboursHead",
+    "Outcome",
+    "RidgeHead",
+    "Run",
+    "RunTask",
+    "TaskResult",
+    "TrainEvent",
+    "TrainOptions",
+    "TrainResult",
+    "bootstrap_interval",
+    "fit_stack",
+    "load_head",
+    "load_run",
+    "make_head",
+    "plan_models",
+    "predict_proba",
+    "score",
+    "train",
+]

@@ -97,7 +97,8 @@ class ExternalHead(Head):
             "weights": weights.astype(np.float32),
             "answers": self.predict_proba(probes).astype(np.float32),
         }
-        return {"seed": self.seed_, "settings": plain_settings(self.estimator_.get_params())}, arrays
+        settings = plain_settings(self.estimator_.get_params())
+        return {"seed": self.seed_, "settings": settings}, arrays
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         # A file must not choose what is imported: only scikit-learn's own classes are
@@ -120,8 +121,14 @@ class ExternalHead(Head):
             }
         )
         rows, codes = arrays["rows"], arrays["codes"].astype(np.int64)
-        fits = len(rows) == len(codes) == len(arrays["weights"]) and len(np.unique(codes)) > 1
-        if not fits or (codes != arrays["codes"]).any() or codes.min() < 0 or codes.max() >= classes:
+        fits = (
+            len(rows) == len(codes) == len(arrays["weights"])
+            and len(np.unique(codes)) > 1
+            and (codes == arrays["codes"]).all()
+            and codes.min() >= 0
+            and codes.max() < classes
+        )
+        if not fits:
             raise files.refuse("its training rows and classes do not fit together")
         self._fit(rows, codes, arrays["weights"].astype(np.float64))
         again = self.predict_proba(rows[:_PROBES])

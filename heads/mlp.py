@@ -31,7 +31,7 @@ class MLPClassifier(Head):
         Hidden layers, 1 or 2.
     dropout, input_dropout : float, default 0.5 and 0
         Share of hidden units and of inputs left out at each training step.
-    learning_rate : float, default 2e-3
+    learning_rate : float, default 1e-3
         Peak of the cosine schedule.
     weight_decay : float, default 1e-2
         Decoupled weight decay (Loshchilov and Hutter 2019).
@@ -88,7 +88,7 @@ class MLPClassifier(Head):
         depth=1,
         dropout=0.5,
         input_dropout=0.0,
-        learning_rate=2e-3,
+        learning_rate=1e-3,
         weight_decay=1e-2,
         label_smoothing=0.0,
         epochs=12,

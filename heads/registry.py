@@ -84,4 +84,7 @@ def load_head(folder: str | os.PathLike) -> Head:
 
 def _require_kind(kind: str) -> None:
     if kind not in HEAD_KINDS:
-        raise HeadError(f"there is no head '{kind}'", f"choose from {', '.join(HEAD_KINDS)}, or name a class as module:Class")
+        raise HeadError(
+            f"there is no head '{kind}'",
+            f"choose from {', '.join(HEAD_KINDS)}, or name a class as module:Class",
+        )

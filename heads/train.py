@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import re
 import secrets
@@ -22,78 +21,13 @@ from ..probabilities import ProbabilityTable, write_probabilities
 from .fit import FittedModel, fit_model
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
+from .results import ModelResult, TaskResult, TrainEvent, TrainResult
+from .reuse import EarlierRun, model_key
 from .task_data import TaskData, load_features, task_data
 
-__all__ = ["ModelResult", "TaskResult", "TrainEvent", "TrainResult", "train"]
+__all__ = ["train"]
 
 RUN_FORMAT = 1
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainEvent:
-    """How far training is; given to `train`'s ``progress`` after each epoch.
-
-    Attributes
-    ----------
-    task, model : str
-    done, total : int
-        Models finished, and models in all.
-    step : str
-        "training", "fold 2 of 5", "all rows", or "done".
-    epoch : int
-    losses, best_losses : tuple of float
-        Held-out log-loss now and at its best, of each head in training.
-    """
-
-    task: str
-    model: str
-    done: int
-    total: int
-    step: str
-    epoch: int = 0
-    losses: tuple[float, ...] = ()
-    best_losses: tuple[float, ...] = ()
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelResult:
-    """One trained model: its name, feature specs, validation scores and seconds."""
-
-    name: str
-    features: tuple[str, ...]
-    scores: dict[str, float]
-    seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class TaskResult:
-    """One trained task: where validation predictions come from, models, warnings."""
-
-    task: str
-    classes: tuple[str, ...]
-    validation: str
-    models: tuple[ModelResult, ...]
-    warnings: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainResult:
-    """What `train` did.
-
-    Attributes
-    ----------
-    run : pathlib.Path
-    tasks : tuple of TaskResult
-    failed : dict of str to str
-        Why tasks could not be trained.
-    left_out : tuple of str
-        Ids of images without features (unreadable, or not extracted).
-    """
-
-    run: Path
-    tasks: tuple[TaskResult, ...]
-    failed: dict[str, str]
-    left_out: tuple[str, ...]
 
 
 def train(
@@ -131,7 +65,8 @@ def train(
     settings : mapping of head kind to settings, optional
         For instance ``{"mlp": {"width": 128}}``.
     overwrite : bool, default False
-        Replace an earlier run at `out`.
+        Replace an earlier run at `out`. Heads of it are taken over, not fitted again,
+        where nothing they depend on changed.
     **options
         Further fields of `TrainOptions`: repeats, maybe, min_class_count,
         class_weight, refit, search.
@@ -139,6 +74,9 @@ def train(
     Returns
     -------
     TrainResult
+        Ctrl-C ends training early: the models finished until then are written, and the
+        result says so. (An earlier run is not replaced by such a part; then, and if no
+        model is finished, the KeyboardInterrupt goes on.)
 
     Raises
     ------
@@ -159,7 +97,10 @@ def train(
     absent = _absent_keys(sets, manifest)
     with _replacing(out, overwrite) as folder:
         job = _Job(manifest, sets, plans, absent, options, folder, progress)
+        job.earlier = EarlierRun(out) if overwrite else None
         done, failed = job.run()
+        if job.interrupted and (not done or (out / "run.json").exists()):
+            raise KeyboardInterrupt
         if not done:
             raise _nothing_trained(failed)
         left_out = tuple(dict.fromkeys(s.id for s in manifest if s.digest in absent))
@@ -187,9 +128,11 @@ def train(
             "left_out": list(left_out),
             "tasks": {result.task: entry for result, entry in done},
             "failed": failed,
+            "interrupted": job.interrupted,
         }
         publish_json(folder / "run.json", about)
-    return TrainResult(out, tuple(result for result, _ in done), failed, left_out)
+    results = tuple(result for result, _ in done)
+    return TrainResult(out, results, failed, left_out, job.interrupted)
 
 
 def check_target(out: Path, overwrite: bool) -> None:
@@ -212,39 +155,47 @@ class _Job:
         self.manifest, self.sets, self.plans, self.absent = manifest, sets, plans, absent
         self.options, self.folder, self.progress = options, folder, progress
         self.total, self.finished = len(manifest.tasks) * len(plans), 0
+        self.earlier: EarlierRun | None = None
+        self.interrupted = False
 
     def run(self) -> tuple[list[tuple[TaskResult, dict]], dict[str, str]]:
         """Train every task; return the trained ones with their run.json entry, and the failed."""
         done, failed = [], {}
         folders = _task_folders(self.manifest.tasks)
         for task in self.manifest.tasks:
+            if self.interrupted:
+                failed[task] = "training was interrupted"
+                continue
             try:
                 data = task_data(self.manifest, task, self.absent)
-                done.append(self._train_task(data, folders[task]))
+                trained = self._train_task(data, folders[task])
+                if trained[0].models:
+                    done.append(trained)
+                else:
+                    failed[task] = "training was interrupted"
             except HeadError as error:
                 failed[task] = error.message + (f" ({error.hint})" if error.hint else "")
                 shutil.rmtree(self.folder / folders[task], ignore_errors=True)
         return done, failed
 
     def _train_task(self, data: TaskData, name: str) -> tuple[TaskResult, dict]:
-        matrices = [load_features([one], data.keys) for one in self.sets]
-        results = []
-        for plan in self.plans:
-            joined = matrices[plan.sets[0]]
-            if len(plan.sets) > 1:
-                joined = np.concatenate([matrices[index] for index in plan.sets], axis=1)
-            fitted = fit_model(
-                plan.kind,
-                data,
-                joined,
-                self.options,
-                self._reporter(data.task, plan),
-            )
-            self._write(data, plan, fitted, self.folder / name)
-            specs = tuple(self.sets[index].spec for index in plan.sets)
-            results.append(ModelResult(plan.name, specs, fitted.scores, fitted.seconds))
-            self.finished += 1
-            self._tell(TrainEvent(data.task, plan.name, self.finished, self.total, "done"))
+        matrices: list[np.ndarray] = []
+        results: list[ModelResult] = []
+        keys = {}
+        try:
+            for plan in self.plans:
+                prints = [self.sets[index].fingerprint for index in plan.sets]
+                keys[plan.name] = model_key(data, plan, prints, self.options)
+                result = self._take_over(data, plan, keys[plan.name], self.folder / name)
+                if result is None:
+                    if not matrices:
+                        matrices += [load_features([one], data.keys) for one in self.sets]
+                    result = self._fit(data, plan, matrices, self.folder / name)
+                results.append(result)
+                self.finished += 1
+                self._tell(TrainEvent(data.task, plan.name, self.finished, self.total, "done"))
+        except KeyboardInterrupt:
+            self.interrupted = True
         split = data.validation.stop > data.validation.start
         origin = "split" if split else f"out-of-fold, {self.options.folds} folds"
         if not split and self.options.repeats > 1:
@@ -252,7 +203,27 @@ class _Job:
         result = TaskResult(
             data.task, data.classes, origin, tuple(results), tuple(data.warnings)
         )
-        return result, self._entry(result, data, name)
+        return result, {**self._entry(result, data, name), "keys": keys}
+
+    def _take_over(
+        self, data: TaskData, plan: ModelPlan, key: str, folder: Path
+    ) -> ModelResult | None:
+        found = self.earlier and self.earlier.take(data.task, plan.name, key, folder)
+        return ModelResult(plan.name, self._specs(plan), *found, reused=True) if found else None
+
+    def _fit(
+        self, data: TaskData, plan: ModelPlan, matrices: list[np.ndarray], folder: Path
+    ) -> ModelResult:
+        joined = matrices[plan.sets[0]]
+        if len(plan.sets) > 1:
+            joined = np.concatenate([matrices[index] for index in plan.sets], axis=1)
+        reporter = self._reporter(data.task, plan)
+        fitted = fit_model(plan.kind, data, joined, self.options, reporter)
+        self._write(data, plan, fitted, folder)
+        return ModelResult(plan.name, self._specs(plan), fitted.scores, fitted.seconds)
+
+    def _specs(self, plan: ModelPlan) -> tuple[str, ...]:
+        return tuple(self.sets[index].spec for index in plan.sets)
 
     def _entry(self, result: TaskResult, data: TaskData, name: str) -> dict:
         return {

@@ -27,7 +27,10 @@ def test_it_passes_scikit_learns_checks():
     check_estimator(ExternalHead(), expected_failed_checks=excused, on_skip=None)
 
 
-@pytest.mark.parametrize("name", [FOREST, "sklearn.discriminant_analysis:LinearDiscriminantAnalysis"])
+DISCRIMINANT = "sklearn.discriminant_analysis:LinearDiscriminantAnalysis"
+
+
+@pytest.mark.parametrize("name", [FOREST, DISCRIMINANT])
 def test_loaded_it_answers_the_same(name, tmp_path):
     X, y = blobs()
     settings = {"n_estimators": 12} if name == FOREST else {}

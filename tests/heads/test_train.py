@@ -1,92 +1,22 @@
-"""Training from a real cache to a run folder, and predicting from it."""
+"""Training from a real cache to a run folder."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import os
-import shutil
 
 import numpy as np
 import pytest
+from heads_support import CLASSES, QUICK, features, go, make_cache, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
-from icecore.errors import (
-    CacheError,
-    FingerprintError,
-    HeadError,
-    ManifestError,
-    MissingFileError,
-    RunError,
-)
-from icecore.files import sha256_bytes
-from icecore.heads import load_run, predict_proba, train
+from icecore.errors import CacheError, HeadError, ManifestError, RunError
+from icecore.heads import load_run, predict_proba
 from icecore.heads.task_data import deal_folds
-from icecore.manifest import Manifest, Sample
 from icecore.probabilities import read_probabilities
-
-QUICK = {"mlp": {"width": 8, "epochs": 3}, "lightgbm": {"rounds": 5, "min_rows": 2}}
-CLASSES = ("dress", "hat", "skirt")
-
-
-def digest(name: str) -> str:
-    return sha256_bytes(name.encode())
-
-
-def record(name: str, **changes) -> dict:
-    backbone = {"spec": f"gluon:{name}", "weights": "pretrained", "weights_digest": "0" * 64}
-    content = {"backbone": backbone, "fit": "crop", "views": "center", "precision": "float16"}
-    backbone.update(changes)
-    return content
-
-
-def samples(count, split="", task="label", classes=CLASSES, prefix="image"):
-    return [
-        Sample(
-            f"{prefix}{i}.jpg",
-            f"/data/{prefix}{i}.jpg",
-            split,
-            task,
-            classes[i % len(classes)],
-            digest=digest(f"{prefix}{i}"),
-        )
-        for i in range(count)
-    ]
-
-
-def features(rows, dim, seed):
-    rng = np.random.default_rng(seed)
-    names = sorted({s.label for s in rows if s.label})
-    centres = dict(zip(names, 3 * rng.random((len(names), dim)), strict=True))
-    return np.array([centres.get(s.label, 0) + 0.5 * rng.normal(size=dim) for s in rows])
-
-
-def make_cache(path, rows, names=("one", "two"), dim=6, **changes):
-    cache = FeatureCache.create(path)
-    for seed, name in enumerate(names):
-        cache.open_set(record(name, **changes), dim).append(
-            [s.digest for s in rows], features(rows, dim, seed)
-        )
-    return cache
-
-
-@pytest.fixture()
-def rows():
-    return samples(60, "train") + samples(15, "validation", prefix="v") + samples(
-        9, "test", prefix="t"
-    )
-
-
-@pytest.fixture()
-def cache(tmp_path, rows):
-    return make_cache(tmp_path / "cache", rows)
-
-
-def go(cache, rows, out, **options):
-    options.setdefault("settings", QUICK)
-    return train(cache, Manifest(tuple(rows), "the data"), out, **options)
 
 
 def test_a_validation_split_is_predicted_and_everything_is_stored(cache, rows, tmp_path):
@@ -317,82 +247,58 @@ def test_another_folder_is_never_replaced_and_a_run_only_when_told(cache, rows, 
     assert sorted(os.listdir(tmp_path)) == ["cache", "run"]
 
 
-def test_an_interruption_leaves_nothing_and_keeps_the_old_run(cache, rows, tmp_path):
+def test_an_interruption_keeps_what_is_finished(cache, rows, tmp_path):
+    def interrupt(event):
+        if event.done == 2 and event.step != "done":
+            raise KeyboardInterrupt
+
+    result = go(cache, rows, tmp_path / "run", progress=interrupt)
+    assert result.interrupted
+    run = load_run(tmp_path / "run")
+    assert run.tasks["label"].models == ("mlp-one", "mlp-two")
+    assert run.about["interrupted"] is True
+    assert predict_proba(run, cache, [rows[0].digest], "label").shape == (1, 3)
+
+
+def test_an_interruption_at_once_leaves_nothing_and_never_costs_the_old_run(cache, rows, tmp_path):
+    def interrupt(event):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(cache, rows, tmp_path / "run", progress=interrupt)
+    assert os.listdir(tmp_path) == ["cache"]
     go(cache, rows, tmp_path / "run", heads=["logistic"])
 
-    def interrupt(event):
-        if event.done == 2:
+    def later(event):
+        if event.done == 2 and event.step != "done":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        go(cache, rows, tmp_path / "run", progress=interrupt, overwrite=True)
+        go(cache, rows, tmp_path / "run", progress=later, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["cache", "run"]
-    assert "logistic-all" in load_run(tmp_path / "run").tasks["label"].models
+    assert load_run(tmp_path / "run").tasks["label"].models == ("logistic-all",)
 
 
-def test_random_weights_are_told(rows, tmp_path):
-    cache = make_cache(tmp_path / "cache", rows, weights="random:0")
-    go(cache, rows, tmp_path / "run", heads=["logistic"])
-    assert load_run(tmp_path / "run").random_weights
+def test_finished_heads_are_taken_over_unless_something_changed(cache, rows, tmp_path):
+    def reused(again, **options):
+        result = go(cache, again, tmp_path / "run", overwrite=True, **options)
+        return {model.name: model.reused for model in result.tasks[0].models}
 
-
-def test_a_cache_made_in_another_way_is_refused(cache, rows, tmp_path):
-    go(cache, rows, tmp_path / "run")
-    run = load_run(tmp_path / "run")
-    other = make_cache(tmp_path / "other", rows, weights_digest="1" * 64)
-    with pytest.raises(
-        FingerprintError,
-        match=r"gluon:one was made differently: backbone.weights_digest is \"1111.* in the cache "
-        r"and \"0000.* in the run",
-    ):
-        predict_proba(run, other, [rows[0].digest], "label")
-    bare = make_cache(tmp_path / "bare", rows, names=("one",))
-    with pytest.raises(FingerprintError, match="gluon:two is not in the cache"):
-        predict_proba(run, bare, [rows[0].digest], "label")
-
-
-def test_unusable_tasks_and_weights_are_refused(cache, rows, tmp_path):
-    go(cache, rows, tmp_path / "run")
-    run = load_run(tmp_path / "run")
-    with pytest.raises(RunError, match="has no task 'collar'"):
-        predict_proba(run, cache, [], "collar")
-    with pytest.raises(RunError, match="models that the task 'label' lacks: mlp-four"):
-        predict_proba(run, cache, [], "label", {"mlp-four": 1})
-    for bad in (-1.0, float("nan"), 0.0):
-        with pytest.raises(RunError, match="give numbers from 0, not all 0"):
-            predict_proba(run, cache, [], "label", {"mlp-one": bad})
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda c: c.update(format=9), "format 9; this icecore reads 1"),
-        (lambda c: c.pop("tasks"), "lacks something"),
-        (lambda c: c.update(tasks=[]), "lacks something"),
-        (lambda c: c["tasks"]["label"].update(folder="../.."), r"refers to \.\./\.\."),
-        (lambda c: c["tasks"]["label"].pop("features"), "lacks something"),
-        (lambda c: c.update(backbones=[]), "is damaged"),
-    ],
-)
-def test_a_damaged_run_is_refused(cache, rows, tmp_path, change, message):
-    go(cache, rows, tmp_path / "run", features=["one"], heads=["logistic"])
-    path = tmp_path / "run/run.json"
-    content = json.loads(path.read_text())
-    change(content)
-    path.write_text(json.dumps(content))
-    with pytest.raises(RunError, match=message):
-        load_run(tmp_path / "run")
-
-
-def test_what_is_no_run_is_refused(tmp_path):
-    with pytest.raises(MissingFileError, match="is not there"):
-        load_run(tmp_path / "none")
-    with pytest.raises(RunError, match=r"is not a run: it has no run\.json"):
-        load_run(tmp_path)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(RunError, match="is not JSON"):
-        load_run(tmp_path)
-    shutil.rmtree(tmp_path)
+    assert not any(reused(rows, heads=["mlp"]).values())
+    before = (tmp_path / "run/label/probabilities/mlp-all.npz").read_bytes()
+    found = reused(rows)
+    assert found == {"mlp-one": True, "mlp-two": True, "mlp-all": True, "logistic-all": False}
+    assert (tmp_path / "run/label/probabilities/mlp-all.npz").read_bytes() == before
+    # Settings of the logistic head are none of the MLPs' business.
+    found = reused(rows, settings={**QUICK, "logistic": {"alpha": 0.5}})
+    assert found == {"mlp-one": True, "mlp-two": True, "mlp-all": True, "logistic-all": False}
+    assert not any(reused(rows, seed=1).values())
+    assert all(reused(rows, seed=1).values())
+    relabelled = [dataclasses.replace(rows[0], label="hat"), *rows[1:]]
+    assert not any(reused(relabelled, seed=1).values())
+    (tmp_path / "run/label/probabilities/mlp-all.npz").unlink()
+    found = reused(relabelled, seed=1)
+    assert (found["mlp-one"], found["mlp-all"]) == (True, False)
 
 
 @settings(max_examples=60, deadline=None)

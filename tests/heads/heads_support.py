@@ -1,0 +1,58 @@
+"""Small caches and manifests that the tests of training share."""
+
+from __future__ import annotations
+
+import numpy as np
+from icecore.cache import FeatureCache
+from icecore.files import sha256_bytes
+from icecore.heads import train
+from icecore.manifest import Manifest, Sample
+
+QUICK = {"mlp": {"width": 8, "epochs": 3}, "lightgbm": {"rounds": 5, "min_rows": 2}}
+CLASSES = ("dress", "hat", "skirt")
+
+
+def digest(name: str) -> str:
+    return sha256_bytes(name.encode())
+
+
+def record(name: str, **changes) -> dict:
+    backbone = {"spec": f"gluon:{name}", "weights": "pretrained", "weights_digest": "0" * 64}
+    content = {"backbone": backbone, "fit": "crop", "views": "center", "precision": "float16"}
+    backbone.update(changes)
+    return content
+
+
+def samples(count, split="", task="label", classes=CLASSES, prefix="image"):
+    return [
+        Sample(
+            f"{prefix}{i}.jpg",
+            f"/data/{prefix}{i}.jpg",
+            split,
+            task,
+            classes[i % len(classes)],
+            digest=digest(f"{prefix}{i}"),
+        )
+        for i in range(count)
+    ]
+
+
+def features(rows, dim, seed):
+    rng = np.random.default_rng(seed)
+    names = sorted({s.label for s in rows if s.label})
+    centres = dict(zip(names, 3 * rng.random((len(names), dim)), strict=True))
+    return np.array([centres.get(s.label, 0) + 0.5 * rng.normal(size=dim) for s in rows])
+
+
+def make_cache(path, rows, names=("one", "two"), dim=6, **changes):
+    cache = FeatureCache.create(path)
+    for seed, name in enumerate(names):
+        cache.open_set(record(name, **changes), dim).append(
+            [s.digest for s in rows], features(rows, dim, seed)
+        )
+    return cache
+
+
+def go(cache, rows, out, **options):
+    options.setdefault("settings", QUICK)
+    return train(cache, Manifest(tuple(rows), "the data"), out, **options)

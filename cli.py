@@ -14,6 +14,9 @@ from pathlib import Path
 import click
 
 from . import __version__, console
+from .cli_blend import blend
+from .cli_cache import cache
+from .cli_train import train
 from .errors import IcecoreError
 
 __all__ = ["cli", "main"]
@@ -66,6 +69,10 @@ def cli() -> None:
       icecore train cache --data photos -o run
       icecore blend run
     """
+
+
+for _command in (train, blend, cache):
+    cli.add_command(_command)
 
 
 @cli.command()
@@ -140,49 +147,6 @@ def manifest(data, out, as_json) -> None:
 
 
 @cli.command()
-@click.argument("cache", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path),
-              help="Labels: what was extracted, or CACHE/manifests/NAME.csv.")  # fmt: skip
-@click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path),
-              help="Folder of the run.")  # fmt: skip
-@click.option("--features", multiple=True, metavar="SPEC[+SPEC...]",
-              help="Feature sets side by side; give it once for each combination.")  # fmt: skip
-@click.option("--head", "heads", multiple=True, metavar="mlp|logistic|lightgbm",
-              help="Head to fit on each of --features; may be repeated.")  # fmt: skip
-@click.option("--folds", type=int, default=5, show_default=True,
-              help="Out-of-fold predictions where there is no validation split.")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option("--overwrite", is_flag=True, help="Replace the run that is there.")
-@as_json
-@quiet
-def train(cache, data, run, as_json, quiet, **options) -> None:
-    """Fit heads on the features in CACHE.
-
-    Without --features and --head: an MLP on each feature set, an MLP and a logistic regression
-    on all of them side by side. Needs no deep-learning framework.
-
-    \b
-    Examples:
-      icecore train cache --data photos -o run
-      icecore train cache --data cache/manifests/photos.csv -o run --folds 10 --seed 1
-      icecore train cache --data photos -o run --head lightgbm \\
-          --features gluon:inceptionv3+gluon:densenet201
-    """
-    from . import jobs
-
-    options["features"] = list(options["features"]) or None
-    options["heads"] = list(options["heads"]) or None
-    with console.train_bar(quiet or as_json) as update:
-        result = jobs.train(cache, data, run, progress=update, **options)
-    if as_json:
-        console.print_json(dataclasses.asdict(result) | {"run": str(result.run)})
-    else:
-        _print_trained(result)
-    if result.failed:
-        sys.exit(1)
-
-
-@cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
@@ -213,41 +177,6 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
         how = "tuned weights" if report.blended else "the plain average (RUN is not blended)"
         click.echo(f"{report.images} images, {how}: {out}")
     _finish(report.failures, quiet_list=as_json)
-
-
-@cli.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path),
-              help="Write the JSON answer here, too.")  # fmt: skip
-@click.option("--labels", type=click.Path(path_type=Path),
-              help="Labels for probability files: a CSV with id,label, or DATA.")  # fmt: skip
-@click.option("--metric", default="log_loss", show_default=True,
-              help="What to tune for: log_loss, accuracy, map, ...")  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Of searches with chance.")
-@click.option("--align", is_flag=True, help="Use the rows and classes that all files have.")
-@click.option("--report", type=click.Path(path_type=Path), help="Write the HTML report here.")
-@as_json
-def blend(sources, out, labels, as_json, **options) -> None:
-    """Tune the weights of an average of probabilities.
-
-    SOURCES is the folder of a run, or probability files (CSV with id,<class>,...; NPZ; HDF5)
-    from anywhere with their --labels.
-
-    \b
-    Examples:
-      icecore blend run
-      icecore blend run --metric map --json
-      icecore blend a.csv b.csv c.npz --labels labels.csv --report report.html
-    """
-    from . import jobs
-
-    result, report = jobs.blend(sources, labels, out=out, **options)
-    if as_json:
-        console.print_json(result.to_json())
-        return
-    click.echo(result.text())
-    if report is not None:
-        click.echo(f"report: {report}")
 
 
 @cli.command()
@@ -295,29 +224,6 @@ def _print_extracted(report, cache: Path) -> None:
         console.random_weights_warning("these features")
 
 
-def _print_trained(result) -> None:
-    rows = [
-        [task.task, model.name, *model.scores.values(), model.seconds]
-        for task in result.tasks
-        for model in task.models
-    ]
-    scores = [name.replace("_", "-") for name in result.tasks[0].models[0].scores]
-    console.print_table(["task", "model", *scores, "seconds"], rows)
-    for task in result.tasks:
-        click.echo(f"{task.task}: scores on {_validation(task.validation)} predictions")
-        for warning in task.warnings:
-            click.echo(f"warning: {task.task}: {warning}", err=True)
-    if result.left_out:
-        click.echo(f"{len(result.left_out)} images without features were left out")
-    for task, reason in result.failed.items():
-        click.echo(f"error: {task} was not trained: {reason}", err=True)
-    click.echo(f"run: {result.run}\nnext: icecore blend {result.run}")
-
-
-def _validation(kind: str) -> str:
-    return "validation split" if kind == "split" else kind
-
-
 def _finish(failures: list, quiet_list: bool) -> None:
     if failures:
         if not quiet_list:
@@ -327,9 +233,6 @@ def _finish(failures: list, quiet_list: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; turn icecore's errors into one line and a status."""
-    from .cli_cache import cache
-
-    cli.add_command(cache)
     try:
         cli(arguments, prog_name="icecore", standalone_mode=False)
     except IcecoreError as error:

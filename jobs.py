@@ -260,10 +260,14 @@ def blend(
     labels: str | os.PathLike | None = None,
     *,
     out: str | os.PathLike | None = None,
+    form: str | None = None,
+    answer: str = "tuned",
     report: str | os.PathLike | None = None,
-    metric: str = "log_loss",
-    seed: int = 0,
+    markdown: str | os.PathLike | None = None,
+    plots: str | os.PathLike | None = None,
     align: bool = False,
+    mend: str = "refuse",
+    max_size: str | float | None = None,
     **options,
 ):
     """Tune the weights of a run, or of probability files from elsewhere.
@@ -275,11 +279,18 @@ def blend(
     labels : path-like, optional
         Labels of probability files.
     out : path-like, optional
-        Where to write the answer as JSON, too.
-    report : path-like, optional
-        Where to write the HTML page; for a run it is in the run's folder.
-    metric, seed, align, **options
-        Of `icecore.ensemble.blend_run` and `blend_files`.
+        ``.json``: the answer; else the final probabilities, in the format `form`.
+    form, answer : str
+        Of `icecore.ensemble.write_final` and `final_tables`.
+    report, markdown, plots : path-like, optional
+        Where to write the page, its Markdown form, and a folder of PNG files. For a run
+        the page is in the run's folder anyway.
+    align, mend
+        Of `icecore.ensemble.blend_files`.
+    max_size : str or float, optional
+        Budget in bytes, or as ``600MB``.
+    **options
+        Of `icecore.ensemble.BlendOptions`.
 
     Returns
     -------
@@ -290,31 +301,47 @@ def blend(
     from . import ensemble
 
     sources = [Path(source) for source in sources]
-    folders = [source for source in sources if source.is_dir()]
-    if folders and (len(sources) > 1 or labels is not None):
-        raise RunError(
-            f"{folders[0]} is a run, and there is more: "
-            f"{enumerate_some([s for s in sources if s != folders[0]] or ['--labels'])}",
-            "blend one run, or probability files with --labels",
-        )
-    if folders:
-        result = ensemble.blend_run(sources[0], metric, seed, **options)
+    if isinstance(max_size, str):
+        max_size = ensemble.parse_size(max_size)
+    options["max_size"] = max_size
+    _require_blendable(sources, labels)
+    if sources[0].is_dir():
+        result = ensemble.blend_run(sources[0], **options)
         page = sources[0] / "report.html"
         if report is not None:
             ensemble.write_report(result, report)
     else:
-        if labels is None:
-            raise RunError(
-                f"{enumerate_some(sources)}: probability files, but no labels to tune on",
-                "add --labels: a CSV with id,label, or the data set itself",
-            )
         result = ensemble.blend_files(
-            sources, labels, metric, seed, align=align, report=report, **options
+            sources, labels, align=align, mend=mend, report=report, **options
         )
         page = report
+    if markdown is not None:
+        ensemble.write_markdown(result, markdown)
+    if plots is not None:
+        ensemble.write_plots(result, plots)
     if out is not None:
-        publish_json(out, result.to_file())
+        suffix = Path(out).suffix.lower()
+        if form is None and suffix == ".json":
+            publish_json(out, result.to_file())
+        else:
+            tables = ensemble.final_tables(result, answer)
+            ensemble.write_final(out, tables, form or suffix.removeprefix(".") or "csv")
     return result, page
+
+
+def _require_blendable(sources: list[Path], labels) -> None:
+    folders = [source for source in sources if source.is_dir()]
+    if folders and (len(sources) > 1 or labels is not None):
+        others = [str(source) for source in sources if source != folders[0]] or ["--labels"]
+        raise RunError(
+            f"{folders[0]} is a run, and there is more: {enumerate_some(others)}",
+            "blend one run, or probability files with --labels",
+        )
+    if not folders and labels is None:
+        raise RunError(
+            f"{enumerate_some(sources)}: probability files, but no labels to tune on",
+            "add --labels: a CSV with id,label, or the data set itself",
+        )
 
 
 def prune(

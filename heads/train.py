@@ -126,6 +126,7 @@ def train(
             "options": options.plain(),
             "counts": {"rows": len(manifest), "left_out": len(left_out)},
             "left_out": list(left_out),
+            "failures": _failures(cache, left_out),
             "tasks": {result.task: entry for result, entry in done},
             "failed": failed,
             "interrupted": job.interrupted,
@@ -324,6 +325,13 @@ def _task_folders(tasks: Sequence[str]) -> dict[str, str]:
         taken.add(name.lower())
         folders[task] = name
     return folders
+
+
+def _failures(cache: Any, left_out: Sequence[str]) -> list[dict[str, str]]:
+    """Return why images have no features, as far as the extraction noted it."""
+    noted = cache.failures() if hasattr(cache, "failures") else []
+    reasons = {failure["id"]: failure["reason"] for failure in noted}
+    return [{"id": one, "reason": reasons.get(one, "not extracted")} for one in left_out]
 
 
 def _source(feature_set: Any) -> str:

@@ -1,0 +1,107 @@
+"""The command ``icecore train``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from . import console
+
+__all__ = ["train"]
+
+
+@click.command()
+@click.argument("cache", type=click.Path(path_type=Path))
+@click.option("--data", required=True, type=click.Path(path_type=Path),
+              help="Labels: what was extracted, or CACHE/manifests/NAME.csv.")  # fmt: skip
+@click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path),
+              help="Folder of the run.")  # fmt: skip
+@click.option("--features", multiple=True, metavar="SPEC[+SPEC...]",
+              help="Feature sets side by side; give it once for each combination.")  # fmt: skip
+@click.option("--head", "heads", multiple=True, metavar="KIND",
+              help="mlp, logistic, lightgbm, ridge, knn or module:Class; may be repeated.")  # fmt: skip
+@click.option("--folds", type=int, default=5, show_default=True,
+              help="Out-of-fold predictions where there is no validation split.")  # fmt: skip
+@click.option("--repeats", type=int, default=1, show_default=True,
+              help="How often the rows are dealt into folds anew.")  # fmt: skip
+@click.option("--search", type=int, default=0, metavar="N",
+              help="Try N settings of the MLP by successive halving first.")  # fmt: skip
+@click.option("--refit", type=click.Choice(["train", "all"]), default="train", show_default=True,
+              help="all: the final head learns from the validation split, too.")  # fmt: skip
+@click.option("--maybe", type=float, default=0.0, metavar="WEIGHT",
+              help="Weight of FashionAI's letter m as a soft label, 0 to 1.")  # fmt: skip
+@click.option("--min-class-count", type=int, default=0, metavar="N",
+              help="Drop classes with fewer training images; they get probability 0.")  # fmt: skip
+@click.option("--class-weight", type=click.Choice(["balanced"]),
+              help="balanced: every class weighs the same.")  # fmt: skip
+@click.option("--set", "given", multiple=True, metavar="KIND.NAME=VALUE",
+              help="Setting of a kind of head, for instance mlp.width=512.")  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--overwrite", is_flag=True,
+              help="Replace the run that is there; heads that would come out the same are kept.")  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+def train(cache, data, run, given, as_json, quiet, **options) -> None:
+    """Fit heads on the features in CACHE.
+
+    Without --features and --head: an MLP on each feature set, an MLP and a logistic regression
+    on all of them side by side. Needs no deep-learning framework.
+
+    \b
+    Examples:
+      icecore train cache --data photos -o run
+      icecore train cache --data cache/manifests/photos.csv -o run --folds 10 --seed 1
+      icecore train cache --data photos -o run --head lightgbm \\
+          --features gluon:inceptionv3+gluon:densenet201
+    """
+    from . import jobs
+
+    options["features"] = list(options["features"]) or None
+    options["heads"] = list(options["heads"]) or None
+    options["settings"] = _settings(given)
+    with console.train_bar(quiet or as_json) as update:
+        result = jobs.train(cache, data, run, progress=update, **options)
+    if as_json:
+        console.print_json(dataclasses.asdict(result) | {"run": str(result.run)})
+    else:
+        _print_trained(result)
+    if result.failed:
+        sys.exit(1)
+
+
+def _settings(given: tuple[str, ...]) -> dict[str, dict]:
+    settings: dict[str, dict] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        kind, dot, setting = name.rpartition(".")
+        if not (equals and dot and kind and setting):
+            raise click.UsageError(f"--set {text}: write KIND.NAME=VALUE, as in mlp.width=512")
+        try:
+            settings.setdefault(kind, {})[setting] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[kind][setting] = value
+    return settings
+
+
+def _print_trained(result) -> None:
+    rows = [
+        [task.task, model.name, *model.scores.values(), model.seconds]
+        for task in result.tasks
+        for model in task.models
+    ]
+    scores = [name.replace("_", "-") for name in result.tasks[0].models[0].scores]
+    console.print_table(["task", "model", *scores, "seconds"], rows)
+    for task in result.tasks:
+        source = "validation split" if task.validation == "split" else task.validation
+        click.echo(f"{task.task}: scores on {source} predictions")
+        for warning in task.warnings:
+            click.echo(f"warning: {task.task}: {warning}", err=True)
+    if result.left_out:
+        click.echo(f"{len(result.left_out)} images without features were left out")
+    for task, reason in result.failed.items():
+        click.echo(f"error: {task} was not trained: {reason}", err=True)
+    click.echo(f"run: {result.run}\nnext: icecore blend {result.run}")

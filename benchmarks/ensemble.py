@@ -1,6 +1,6 @@
 """Weights for an average: the certified optimum against what people use otherwise.
 
-    python -m icecore.benchmarks.ensemble [--quick] [--data FEATURES.npz]
+    python benchmarks/ensemble.py [--quick] [--data FEATURES.npz]
 
 Baselines, each in the same run on the same arrays:
 - greedy selection with replacement as AutoGluon does it (Caruana et al. 2004): each round
@@ -233,16 +233,22 @@ def resamples(path, count=10):
     print(f"{kept} of {count}: never worse than the plain average beyond the bootstrap noise")
 
 
+def processor():
+    """Name the processor, as ratios mean little without it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one small size only")
     parser.add_argument("--data", type=Path, help="NPZ with f0, f1, f2 and y for the resamples")
     parser.add_argument("--patience", type=float, default=60, help="seconds for a slow baseline")
     options = parser.parse_args()
-    print(
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"numpy {np.__version__}"
-    )
+    print(f"{processor()}, {os.cpu_count()} cores, numpy {np.__version__}")
     for size in QUICK if options.quick else SIZES:
         whole, columns = compare(*size, options.patience)
         verdict = "reached" if whole >= 5 else "MISSED"

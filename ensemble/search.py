@@ -24,7 +24,7 @@ Score = Callable[[np.ndarray], float]
 _GRID_STEPS = {2: 200, 3: 50, 4: 16}
 _STEP_SIZES = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)
 # One evaluation reads N x C cells; this many cells in all bound the time of a search.
-_CELLS = 4e9
+_CELLS = 1e9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +178,8 @@ def _improve(
     scored = {name: counter(_mix(point, probabilities)) for name, point in points.items()}
     promising = sorted(points, key=lambda name: -scored[name])
     finalists = [(scored[name], name, points[name]) for name in points]
-    for name in promising[:12]:
+    # A sweep costs as many evaluations as there are models: many models, fewer finalists.
+    for name in promising[: int(np.clip(48 // len(probabilities), 4, 12))]:
         if not counter.room(20 * len(probabilities)):
             break
         weights, value = coordinate_search(probabilities, counter, points[name])

@@ -88,13 +88,14 @@ def _settings(given: tuple[str, ...]) -> dict[str, dict]:
 
 
 def _print_trained(result) -> None:
+    names = [name for name in result.tasks[0].models[0].scores if not name.endswith("_interval")]
     rows = [
-        [task.task, model.name, *model.scores.values(), model.seconds]
+        [task.task, model.name, *(_score(model.scores, name) for name in names), model.seconds]
         for task in result.tasks
         for model in task.models
     ]
-    scores = [name.replace("_", "-") for name in result.tasks[0].models[0].scores]
-    console.print_table(["task", "model", *scores, "seconds"], rows)
+    titles = [f"{name.replace('_', '-')} [95%]" for name in names]
+    console.print_table(["task", "model", *titles, "seconds"], rows)
     for task in result.tasks:
         source = "validation split" if task.validation == "split" else task.validation
         click.echo(f"{task.task}: scores on {source} predictions")
@@ -105,3 +106,9 @@ def _print_trained(result) -> None:
     for task, reason in result.failed.items():
         click.echo(f"error: {task} was not trained: {reason}", err=True)
     click.echo(f"run: {result.run}\nnext: icecore blend {result.run}")
+
+
+def _score(scores: dict, name: str) -> str:
+    interval = scores.get(f"{name}_interval")
+    bounds = f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else ""
+    return f"{scores[name]:.4f}{bounds}"

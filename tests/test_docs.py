@@ -1,0 +1,99 @@
+"""What the documents say is tried: Python runs, commands parse, files exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from icecore.cli import cli
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "docs" / "extract.md"]
+ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_blocks_run(page, image_folder, tiny_onnx, tmp_path):
+    from icecore import jobs
+
+    names: dict = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), names)
+    if "run" in names:
+        assert names["run"](image_folder, tmp_path / "cache", tiny_onnx) == 6
+    if "features" in names:
+        jobs.extract(image_folder, tmp_path / "c", [f"onnx:{tiny_onnx}"])
+        matrix, keys = names["features"](tmp_path / "c", ["onnx:tiny.onnx"])
+        assert matrix.shape == (len(keys), 6) == (6, 6)
+
+
+def test_the_json_record_of_the_readme_is_one(tmp_path):
+    from icecore.features.record import read_preprocessing
+
+    (block,) = blocks(ROOT / "README.md", "json")
+    (tmp_path / "r.json").write_text(block)
+    assert read_preprocessing(tmp_path / "r.json")["crop_pct"] == 0.875
+
+
+def _commands():
+    for page in ALL_PAGES:
+        for block in blocks(page, ""):
+            for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+                if line.startswith("icecore ") and "[" not in line and "|" not in line:
+                    yield page.name, line.split("  #")[0].strip()
+
+
+@pytest.mark.parametrize(("page", "line"), sorted(set(_commands())))
+def test_commands_of_the_documents_parse(page, line):
+    words = shlex.split(line)[1:]
+    command: click.Command = cli
+    context = None
+    while isinstance(command, click.Group):
+        name, *words = words
+        command = command.commands[name]
+    context = command.make_context(line, words, resilient_parsing=False)
+    assert context.params
+
+
+def test_links_between_documents_lead_somewhere():
+    for page in ALL_PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_command_is_in_a_document():
+    text = "\n".join(page.read_text(encoding="utf-8") for page in ALL_PAGES)
+    for name in cli.commands:
+        assert f"icecore {name}" in text, name
+    for name in cli.commands["cache"].commands:
+        assert re.search(rf"icecore cache [a-z|]*{name}", text), name
+
+
+def test_the_example_runs(tmp_path, image_folder, tiny_onnx):
+    from icecore import jobs
+
+    jobs.extract(image_folder, tmp_path / "c", [f"onnx:{tiny_onnx}"])
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / "scikit_learn.py", tmp_path / "c",
+         tmp_path / "c" / "manifests" / "photos.csv"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert "label: accuracy" in done.stdout
+    assert "on 6 images" in done.stdout
+
+
+def test_documents_speak_of_icecore_alone():
+    for page in [*ALL_PAGES, ROOT / "CHANGELOG.md"]:
+        text = page.read_text(encoding="utf-8")
+        for word in ("/work/", "/tmp/", "/root/"):
+            assert word not in text, f"{page.name}: {word}"

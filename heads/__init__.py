@@ -3,6 +3,7 @@
 from .base import Head
 from .boosting import LightGBMHead
 from .external import ExternalHead
+from .fusion import BilinearSketch, ScaleSets, SumOfProjections
 from .logistic import LogisticHead
 from .mlp import MLPClassifier
 from .neighbours import NeighboursHead
@@ -17,6 +18,9 @@ from .stack import Member, Outcome, fit_stack
 from .train import train
 
 __all__ = [
+    "BilinearSketch",
+    "ScaleSets",
+    "SumOfProjections",
     "ExternalHead",
     "HEAD_KINDS",
     "Head",

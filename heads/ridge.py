@@ -27,7 +27,7 @@ class RidgeHead(Head):
 
     Parameters
     ----------
-    alpha : float, default 0.3
+    alpha : float, default 0.03
         Penalty for each row and feature: scikit-learn's ``alpha`` is this times N
         times D / 100.
     scaling : {"standard", "rms", "none"}, default "standard"
@@ -46,7 +46,7 @@ class RidgeHead(Head):
 
     kind: ClassVar[str] = "ridge"
 
-    def __init__(self, alpha=0.3, scaling="standard", random_state=None):
+    def __init__(self, alpha=0.03, scaling="standard", random_state=None):
         self.alpha = alpha
         self.scaling = scaling
         self.random_state = random_state

@@ -117,7 +117,7 @@ def train(
                     "fingerprint": one.fingerprint,
                     "dim": int(one.dim),
                     "record": one.record,
-                    "source": _source(one),
+                    **_provenance(one),
                 }
                 for one in sets
             ],
@@ -334,11 +334,12 @@ def _failures(cache: Any, left_out: Sequence[str]) -> list[dict[str, str]]:
     return [{"id": one, "reason": reasons.get(one, "not extracted")} for one in left_out]
 
 
-def _source(feature_set: Any) -> str:
-    """Return the spec that finds the backbone's files again, if the extraction noted it."""
+def _provenance(feature_set: Any) -> dict[str, Any]:
+    """Return where the backbone's files are, its size and latency, as the extraction noted them."""
     shards = feature_set.provenances() if hasattr(feature_set, "provenances") else []
-    sources = [shard["provenance"].get("source") for shard in shards]
-    return str(next((source for source in reversed(sources) if source), feature_set.spec))
+    latest = shards[-1]["provenance"] if shards else {}
+    found = {"source": latest.get("source", feature_set.spec)}
+    return found | {name: latest[name] for name in ("size_bytes", "latency_ms") if name in latest}
 
 
 def _is_random(record: Any) -> bool:

@@ -120,49 +120,7 @@ def best_subset(
     budgets = dict(budgets or {})
     for kind in budgets:
         costs.require(models, kind)
-    solver = _Solver(true)
-    everything = range(len(models))
-
-    def fits(chosen) -> bool:
-        names = [models[index] for index in chosen]
-        return all(costs.of(names, kind) <= limit for kind, limit in budgets.items())
-
-    allowed = tuple(index for index in everything if fits([index]))
-    if not allowed:
-        raise ProbabilityError(
-            f"no model fits the budget {', '.join(f'{k} <= {v:g}' for k, v in budgets.items())}",
-            "raise the limit",
-        )
-    if len(allowed) > MOST_EXACT:
-        return _choice(solver, _eliminate(solver, allowed, fits), models, costs, "models", False)
-    best: list = [math.inf, ()]
-    start = _eliminate(solver, allowed, fits)
-    best[:] = [solver(start).loss, start]
-
-    def visit(forced: tuple[int, ...], open_: tuple[int, ...]) -> None:
-        if not fits(forced):
-            return
-        free = tuple(i for i in open_ if fits((*forced, i)))
-        if not forced + free:
-            return
-        bound = solver(forced + free)
-        if bound.loss - bound.certificate >= best[0] - 1e-12:
-            return
-        used = solver.support(forced + free)
-        if fits(used):
-            best[:] = [bound.loss, used]
-            return
-        # Branch on the heaviest model that is not decided yet.
-        choices = [i for i in used if i in free]
-        if not choices:
-            return
-        pick = max(choices, key=lambda i: solver.weight(forced + free, i))
-        rest = tuple(i for i in free if i != pick)
-        visit((*forced, pick), rest)
-        visit(forced, rest)
-
-    visit((), allowed)
-    return _choice(solver, best[1], models, costs, "models", True)
+    return _best(_Solver(true), models, costs, budgets, "models")
 
 
 def pareto_front(
@@ -185,7 +143,7 @@ def pareto_front(
     while True:
         try:
             # Just below the last point: each round finds the next cheaper one.
-            found = best_subset_within(solver, models, costs, kind, limit)
+            found = _best(solver, models, costs, {kind: limit}, kind)
         except ProbabilityError:
             break
         front.append(found)
@@ -194,18 +152,63 @@ def pareto_front(
     return _undominated(front)
 
 
-def best_subset_within(
-    solver: _Solver, models: Sequence[str], costs: Costs, kind: str, limit: float
+def _best(
+    solver: _Solver,
+    models: Sequence[str],
+    costs: Costs,
+    budgets: Mapping[str, float],
+    kind: str,
 ) -> Choice:
-    """Find the best subset of cost at most `limit`; `solver` remembers what it solved."""
-    if math.isinf(limit):
-        allowed = tuple(range(len(models)))
-        chosen, exact = solver.support(allowed), True
-    else:
-        found = best_subset(solver.true, models, costs, {kind: limit})
-        chosen = tuple(models.index(name) for name in found.models)
-        exact = found.exact
+    """Find the best subset within `budgets`; its cost is told in terms of `kind`."""
+
+    def fits(chosen) -> bool:
+        names = [models[index] for index in chosen]
+        return all(costs.of(names, each) <= limit for each, limit in budgets.items())
+
+    allowed = tuple(index for index in range(len(models)) if fits([index]))
+    if not allowed:
+        raise ProbabilityError(
+            f"no model fits the budget {', '.join(f'{k} <= {v:g}' for k, v in budgets.items())}",
+            "raise the limit",
+        )
+    chosen = _eliminate(solver, allowed, fits)
+    exact = len(allowed) <= MOST_EXACT
+    if exact:
+        chosen = _branch_and_bound(solver, allowed, fits, chosen)
     return _choice(solver, chosen, models, costs, kind, exact)
+
+
+def _branch_and_bound(
+    solver: _Solver, allowed: tuple[int, ...], fits, start: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the subset of least loss that fits, no worse than `start`."""
+    best, least = start, solver(start).loss
+
+    def visit(forced: tuple[int, ...], open_: tuple[int, ...]) -> None:
+        nonlocal best, least
+        if not fits(forced):
+            return
+        free = tuple(i for i in open_ if fits((*forced, i)))
+        if not forced + free:
+            return
+        bound = solver(forced + free)
+        if bound.loss - bound.certificate >= least - 1e-12:
+            return
+        used = solver.support(forced + free)
+        if fits(used):
+            best, least = used, bound.loss
+            return
+        # Branch on the heaviest model that is not decided yet.
+        choices = [i for i in used if i in free]
+        if not choices:
+            return
+        pick = max(choices, key=lambda i: solver.weight(forced + free, i))
+        rest = tuple(i for i in free if i != pick)
+        visit((*forced, pick), rest)
+        visit(forced, rest)
+
+    visit((), allowed)
+    return best
 
 
 class _Solver:

@@ -100,7 +100,7 @@ def test_group_gradients_reach_a_stationary_point(builders):
 
 
 def test_one_group_is_the_plain_average(builders):
-    probabilities, y = builders.probabilities(3, 100)
+    probabilities, _ = builders.probabilities(3, 100)
     weights = np.array([[0.2, 0.3, 0.5]])
     table = combine_groups(probabilities, weights, np.zeros(4, dtype=int))
     assert table == pytest.approx(np.tensordot(weights[0], probabilities, axes=1))

@@ -12,7 +12,7 @@ from .shard import FORMAT
 __all__ = ["diff_sets", "list_sets", "show_set"]
 
 # These tell one run from another and nothing about the rows; `show` gives them apart.
-_TIMES = ("started", "finished", "time", "pid")
+_TIMES = ("started", "finished", "time", "pid", "latency_ms")
 
 
 def list_sets(cache: FeatureCache) -> dict:

@@ -32,6 +32,8 @@ class Backbone:
         Where the weights came from.
     source : str
         What to give as a spec to get this very backbone again.
+    size_bytes : int
+        Of the network: its parameters, or its graph with them.
     start : callable
         Takes a device, returns an `Engine`.
     """
@@ -40,6 +42,7 @@ class Backbone:
     engine: str
     origin: str
     source: str
+    size_bytes: int
     start: Callable[[str], Engine]
 
 
@@ -90,6 +93,7 @@ def load_backbone(spec: BackboneSpec, engine: str, request: WeightsRequest) -> B
             engine,
             network.origin,
             spec.canonical,
+            sum(4 * value.size for value in network.parameters.values()),
             lambda device: MXNetEngine(network, device),
         )
     path, record, origin = exported_graph(spec, request)
@@ -98,6 +102,7 @@ def load_backbone(spec: BackboneSpec, engine: str, request: WeightsRequest) -> B
         engine,
         origin,
         spec.canonical,
+        path.stat().st_size,
         lambda device: OnnxRuntimeEngine(path, record, device),
     )
 
@@ -145,6 +150,7 @@ def _load_onnx(spec: BackboneSpec, engine: str, request: WeightsRequest) -> Back
         "onnxruntime",
         str(path.resolve()),
         f"onnx:{path.resolve()}{resolution}",
+        len(graph),
         lambda device: OnnxRuntimeEngine(graph, record, device),
     )
 

@@ -327,6 +327,7 @@ def _provenance(backbone: Backbone) -> dict:
         "engine": backbone.engine,
         "weights_origin": backbone.origin,
         "source": backbone.source,
+        "size_bytes": backbone.size_bytes,
         "icecore": __version__,
         "host": platform.node(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

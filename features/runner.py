@@ -37,7 +37,7 @@ class BackboneRunner:
     batch_size : int
     watch : Stopwatch
     provenance : dict
-        Stored with every shard.
+        Stored with every shard, with the milliseconds that an image took so far.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class BackboneRunner:
         self._saved_at = time.monotonic()
         self._patience = 2.0
         self._written = 0
+        self._busy_seconds, self._batches = 0.0, 0
 
     def add(self, key: str, square: np.ndarray) -> None:
         """Take one fitted image; blocks while the devices are behind."""
@@ -106,7 +107,10 @@ class BackboneRunner:
         try:
             return engine.run(batch)
         finally:
-            self._watch.add_computing(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._watch.add_computing(seconds)
+            self._busy_seconds += seconds
+            self._batches += 1
 
     def _collect(self, leave: int) -> None:
         while len(self._running) > leave:
@@ -125,7 +129,9 @@ class BackboneRunner:
         if self._unsaved_keys:
             keys, rows = self._unsaved_keys, np.concatenate(self._unsaved_rows)
             self._unsaved_keys, self._unsaved_rows = [], []
-            self._set.append(keys, rows, self._provenance)
+            latency = 1000 * self._busy_seconds / (self._batches * self._batch_size)
+            note = self._provenance | {"latency_ms": round(latency, 3)}
+            self._set.append(keys, rows, note)
             self._written += len(keys)
             for key in keys:
                 self._watch.settle(key)

@@ -78,14 +78,20 @@ def write_cache(folder: Path, keys: list[str], x: np.ndarray) -> None:
     one.write_index()
 
 
-def write_raw(folder: Path, x: np.ndarray) -> None:
-    """One file a chunk, made durable exactly as a shard is: file, then folder."""
+def write_raw(folder: Path, x: np.ndarray, rename: bool = True) -> None:
+    """One file a chunk, with the fsyncs of a shard: the file, and the folder it appears in.
+
+    Without `rename` a half-written file can be seen, and the second fsync has nothing to do.
+    """
     folder.mkdir()
     for i in range(0, len(x), SHARD):
-        descriptor = os.open(folder / f"{i}.raw", os.O_WRONLY | os.O_CREAT)
+        name = folder / (".new" if rename else f"{i}.raw")
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT)
         os.write(descriptor, x[i : i + SHARD])
         os.fsync(descriptor)
         os.close(descriptor)
+        if rename:
+            os.rename(name, folder / f"{i}.raw")
         flush(folder)
 
 
@@ -185,9 +191,15 @@ def bench_write(root: Path, keys: list[str], x: np.ndarray, repeats: int) -> tup
     assert np.array_equal(load_cache(root / "cache", keys), x.astype(np.float32)), "differs"
     found = compare(
         lambda: write_cache(root / "again", keys, x),
-        {"raw": lambda: write_raw(root / "raw", x), "h5py": lambda: write_h5py(root / "b.h5", x)},
+        {
+            "raw": lambda: write_raw(root / "raw", x),
+            "raw, not atomic": lambda: write_raw(root / "bare", x, rename=False),
+            "h5py": lambda: write_h5py(root / "b.h5", x),
+        },
         repeats,
-        lambda: [shutil.rmtree(root / name, ignore_errors=True) for name in ("again", "raw")],
+        lambda: [
+            shutil.rmtree(root / name, ignore_errors=True) for name in ("again", "raw", "bare")
+        ],
     )
     (root / "b.h5").unlink()
     return "write, durable every 1,024 rows", found, {"raw": 0.8}

@@ -307,7 +307,8 @@ def _check_free(path: Path) -> None:
         others = [name for name in sorted(os.listdir(path)) if not name.startswith(".")]
         if others and not set_folders(path):
             raise CacheError(
-                f"{path} is not empty and not a feature cache: it holds {enumerate_some(others, 3)}",
+                f"{path} is not empty and not a feature cache: "
+                f"it holds {enumerate_some(others, 3)}",
                 "choose a new folder for the cache",
             )
 

@@ -28,14 +28,17 @@ class SparseFile:
         self.size = 0
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        """Move; 0 from the start, 1 from here, 2 from the end."""
         start = (0, self._position, self.size)[whence]
         self._position = start + offset
         return self._position
 
     def tell(self) -> int:
+        """Return the position."""
         return self._position
 
     def write(self, content: object) -> int:
+        """Keep `content` at the position."""
         content = bytes(content)
         self._pieces.append((self._position, content))
         self._position += len(content)
@@ -43,16 +46,19 @@ class SparseFile:
         return len(content)
 
     def read(self, count: int = -1) -> bytes:
+        """Return what is at the position."""
         content = self.part(self._position, self._position + count)
         self._position += len(content)
         return content
 
     def readinto(self, buffer: object) -> int:
+        """Fill `buffer` from the position."""
         view = memoryview(buffer).cast("B")
         view[:] = self.read(len(view))
         return len(view)
 
     def truncate(self, size: int | None = None) -> int:
+        """Set the size."""
         self.size = self._position if size is None else size
         return self.size
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -25,7 +26,9 @@ __all__ = ["Rows"]
 _PART_BYTES = 4 << 20
 # Below this many bytes starting threads costs more than they save.
 _THREADED_BYTES = 8 << 20
-_OPEN_FILES = 128
+_OPEN_FILES = 64
+# How often shards may be replaced while one gather goes on.
+_ATTEMPTS = 5
 
 
 class Rows:
@@ -150,14 +153,15 @@ class Rows:
         DamagedCacheError
             A row does not match its checksum, or a shard cannot be read.
         """
-        try:
-            self._gather(keys, out)
-        except FileNotFoundError:
-            # A compaction replaced shards while we read: the rows are in new ones.
-            self._files.close()
-            self._sizes = None
-            self.refresh()
-            self._gather(keys, out)
+        for attempt in range(_ATTEMPTS):
+            try:
+                return self._gather(keys, out)
+            except FileNotFoundError:
+                # A compaction replaced shards while we read: the rows are in new ones.
+                if attempt == _ATTEMPTS - 1:
+                    raise
+                self._files.close()
+                self.refresh()
 
     def _gather(self, keys: np.ndarray, out: np.ndarray) -> None:
         at = self.find(keys)
@@ -247,7 +251,7 @@ class Rows:
         """Read rows, sorted by shard and row, into `stored`, or into its rows `places`."""
         size = self._row_bytes
         edges = [0, *(np.flatnonzero(np.diff(shard_of)) + 1).tolist(), len(shard_of)]
-        for start, end in zip(edges[:-1], edges[1:], strict=True):
+        for start, end in itertools.pairwise(edges):
             shard = shards[shard_of[start]]
             with self._files.descriptor(shard) as file:
                 for first, last in _runs(row_of[start:end], places, start):
@@ -343,7 +347,7 @@ def _runs(row_of: np.ndarray, places: np.ndarray | None, start: int) -> Iterator
     if places is not None:
         jumps |= np.diff(places[start : start + len(row_of)]) != 1
     edges = [0, *(np.flatnonzero(jumps) + 1).tolist(), len(row_of)]
-    for first, last in zip(edges[:-1], edges[1:], strict=True):
+    for first, last in itertools.pairwise(edges):
         yield start + first, start + last
 
 

@@ -105,7 +105,7 @@ def expect(tally, make, path, victim, affected, at_most_lost, heal):
     after = verify(path)
     assert after["ok"], after["problems"]
     assert not after["problems"]
-    assert not (tally.lost or tally.undetected or tally.wrong), victim
+    assert (tally.lost, tally.undetected, tally.wrong) == (0, 0, 0), victim
 
 
 def regions(shard):
@@ -373,6 +373,22 @@ def test_disk_error_at_every_call(tmp_path, make, tally, monkeypatch, number):
         assert verify(path)["ok"]
         assert not tally.lost
     assert at > 30
+
+
+def test_too_many_open_files_is_not_taken_for_damage(sick, make, monkeypatch):
+    path = sick()
+    (folder_of(path) / "index.h5").unlink()
+
+    def none_left(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("icecore.cache.shard.open_hdf5", none_left)
+        for job in (lambda: FeatureCache(path).ids(SPEC), lambda: repair(path)):
+            with pytest.raises(OSError, match="Too many open files"):
+                job()
+    assert not (folder_of(path) / "damaged").exists()
+    assert len(FeatureCache(path).ids(SPEC)) == ROWS
 
 
 def test_disk_error_while_a_large_shard_is_written_in_a_thread(cache, make, monkeypatch):

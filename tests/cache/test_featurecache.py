@@ -44,7 +44,7 @@ def test_matrix_returns_rows_in_the_order_asked_for(cache):
     one = cache.open_set(record(), 7)
     one.append(keys[:20], x[:20])
     one.append(keys[20:], x[20:])
-    order = np.random.default_rng(1).permutation(50).tolist() + [3, 3]
+    order = [*np.random.default_rng(1).permutation(50).tolist(), 3, 3]
     got = FeatureCache(cache.path).matrix(["gluon:inceptionv3"], [keys[i] for i in order])
     assert got.dtype == np.float32
     assert np.array_equal(got, x[order].astype(np.float32))
@@ -118,7 +118,7 @@ def test_other_resolution_is_another_set(cache):
 
 def test_unknown_spec_lists_what_there_is(cache):
     cache.open_set(record(), 4)
-    with pytest.raises(CacheError, match="no feature set 'gluon:x' in .*; it holds gluon:incep"):
+    with pytest.raises(CacheError, match=r"no feature set 'gluon:x' in .*; it holds gluon:incep"):
         cache.find("gluon:x")
 
 
@@ -279,7 +279,7 @@ def test_folder_that_is_no_cache_is_refused(tmp_path):
     with pytest.raises(CacheError, match="is not a feature cache"):
         FeatureCache(tmp_path)
     (tmp_path / "photo.jpg").write_text("x")
-    with pytest.raises(CacheError, match="not empty and not a feature cache: it holds photo.jpg"):
+    with pytest.raises(CacheError, match=r"not empty and not a feature cache: it holds photo\.jpg"):
         FeatureCache.create(tmp_path)
 
 

@@ -92,7 +92,7 @@ def test_claims_of_a_dead_process_are_taken_over(cache, make, start):
     killed.join(60)
     assert killed.exitcode == -signal.SIGKILL
     assert list((cache.path / "claims").glob("*.claim"))
-    other, log = start(keys)
+    other, _ = start(keys)
     other.join(60)
     assert other.exitcode == 0
     assert FeatureCache(cache.path).find(SPEC).missing(keys) == []

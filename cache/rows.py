@@ -8,7 +8,6 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +23,6 @@ __all__ = ["Rows"]
 
 # Rows are read in parts of this size into a buffer that each thread keeps.
 _PART_BYTES = 4 << 20
-# Below this many bytes starting threads costs more than they save.
-_THREADED_BYTES = 8 << 20
 _OPEN_FILES = 64
 # How often shards may be replaced while one gather goes on.
 _ATTEMPTS = 5
@@ -191,14 +188,8 @@ class Rows:
                 decode_into(stored, self.record["precision"], rows)
                 out[where] = rows
 
-        starts = range(0, len(order), step)
-        if len(order) * self._row_bytes < _THREADED_BYTES:
-            for start in starts:
-                read(start)
-        else:
-            with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-                for _ in pool.map(read, starts):
-                    pass
+        for start in range(0, len(order), step):
+            read(start)
 
     def _buffer(self, rows: int) -> np.ndarray:
         """Return this thread's buffer for stored rows, (rows, dim)."""

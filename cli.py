@@ -24,6 +24,13 @@ __all__ = ["cli", "main"]
 EXIT_UNREADABLE = 3
 _INTERRUPTED = 130
 
+answer_option = click.option(
+    "--answer",
+    type=click.Choice(["tuned", "average", "recommended"]),
+    default="tuned",
+    show_default=True,
+    help="Which average of the heads.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 
@@ -153,6 +160,7 @@ def manifest(data, out, as_json) -> None:
               help="CSV of answers.")  # fmt: skip
 @click.option("--cache", type=click.Path(path_type=Path),
               help="Keep the new features in this cache.")  # fmt: skip
+@answer_option
 @engine_options
 @as_json
 @quiet
@@ -174,9 +182,39 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
         fields = dataclasses.asdict(report)
         console.print_json(fields)
     else:
-        how = "tuned weights" if report.blended else "the plain average (RUN is not blended)"
+        how = "tuned weights" if report.blended else "the plain average"
         click.echo(f"{report.images} images, {how}: {out}")
     _finish(report.failures, quiet_list=as_json)
+
+
+@cli.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="ONNX file.")
+@click.option("--weights-dir", type=click.Path(path_type=Path),
+              help="Folder to look for weights and ONNX files first.")  # fmt: skip
+@answer_option
+@as_json
+def bundle(run, out, weights_dir, answer, as_json) -> None:
+    """Write RUN as one ONNX file: backbones, heads and weights.
+
+    \b
+    Example:
+      icecore bundle run -o model.onnx
+    """
+    from . import jobs
+
+    found = jobs.bundle(run, out, weights_dir=weights_dir, answer=answer)
+    if as_json:
+        console.print_json(found)
+        return
+    for name, square in found["inputs"].items():
+        side = square["input_size"][1]
+        click.echo(f"input {name}: uint8 (N, {side}, {side}, 3)")
+    for name, task in found["outputs"].items():
+        click.echo(f"output {name}: float32 (N, {len(task['classes'])})")
+    click.echo(f"{found['bytes'] / 1e6:.1f} MB: {out}")
+    if found["random_weights"]:
+        console.random_weights_warning("this bundle's answers")
 
 
 @cli.command()

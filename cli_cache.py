@@ -51,22 +51,34 @@ def list_command(path, as_json) -> None:
 @cache.command("show")
 @cache_argument
 @click.argument("spec", required=False)
+@click.option("--diff", nargs=2, metavar="A B", help="Name the fields in which two sets differ.")
+@click.option("--other", type=click.Path(path_type=Path), help="The cache that has B.")
 @as_json
-def show_command(path, spec, as_json) -> None:
+def show_command(path, spec, diff, other, as_json) -> None:
     """Show records, provenance and failures of CACHE, or of one feature set SPEC.
 
     \b
     Examples:
       icecore cache show cache
       icecore cache show cache gluon:inceptionv3 --json
+      icecore cache show cache --diff gluon:inceptionv3 gluon:inceptionv3 --other cache2
     """
-    from .cache import FeatureCache, show_set
+    from .cache import FeatureCache, diff_sets, show_set
 
-    found = show_set(FeatureCache(path), spec)
+    opened = FeatureCache(path)
+    if diff:
+        found = diff_sets(opened, *diff, None if other is None else FeatureCache(other))
+    else:
+        found = show_set(opened, spec)
     if as_json:
         console.print_json(found)
-        return
-    _print_nested(found)
+    elif diff and found:
+        columns = list(found[0])
+        console.print_table(columns, [[str(one[name]) for name in columns] for one in found])
+    elif diff:
+        click.echo("no difference")
+    else:
+        _print_nested(found)
 
 
 def _print_nested(content: object, indent: str = "") -> None:
@@ -93,31 +105,6 @@ def _plain(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(map(str, value)) or "none"
     return "none" if value in ({}, None, "") else str(value)
-
-
-@cache.command("diff")
-@cache_argument
-@click.argument("a", metavar="SPEC_A")
-@click.argument("b", metavar="SPEC_B")
-@click.option("--other", type=click.Path(path_type=Path), help="The cache that has SPEC_B.")
-@as_json
-def diff_command(path, a, b, other, as_json) -> None:
-    """Name the fields in which two feature sets' records differ.
-
-    \b
-    Example:
-      icecore cache diff cache gluon:inceptionv3 gluon:inceptionv3 --other other-cache
-    """
-    from .cache import FeatureCache, diff_sets
-
-    found = diff_sets(FeatureCache(path), a, b, None if other is None else FeatureCache(other))
-    if as_json:
-        console.print_json(found)
-    elif not found:
-        click.echo("no difference")
-    else:
-        columns = list(found[0])
-        console.print_table(columns, [[str(one[name]) for name in columns] for one in found])
 
 
 @cache.command("verify")

@@ -5,6 +5,7 @@ nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
 """
 
 from .backbones import Backbone, load_backbone, load_backbones
+from .bundle import BundledHead, BundledTask, build_bundle
 from .extract import ExtractReport, Failure, extract
 from .progress import Progress
 from .record import BackboneRecord, BackboneSpec, feature_set_record
@@ -14,10 +15,13 @@ __all__ = [
     "Backbone",
     "BackboneRecord",
     "BackboneSpec",
+    "BundledHead",
+    "BundledTask",
     "ExtractReport",
     "Failure",
     "Progress",
     "WeightsRequest",
+    "build_bundle",
     "extract",
     "feature_set_record",
     "load_backbone",

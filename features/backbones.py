@@ -36,6 +36,8 @@ class Backbone:
         Of the network: its parameters, or its graph with them.
     start : callable
         Takes a device, returns an `Engine`.
+    graph : callable or None
+        Returns the bytes of its ONNX graph, where it has one.
     """
 
     record: BackboneRecord
@@ -44,6 +46,7 @@ class Backbone:
     source: str
     size_bytes: int
     start: Callable[[str], Engine]
+    graph: Callable[[], bytes] | None = None
 
 
 def load_backbones(
@@ -104,6 +107,7 @@ def load_backbone(spec: BackboneSpec, engine: str, request: WeightsRequest) -> B
         spec.canonical,
         path.stat().st_size,
         lambda device: OnnxRuntimeEngine(path, record, device),
+        path.read_bytes,
     )
 
 
@@ -152,6 +156,7 @@ def _load_onnx(spec: BackboneSpec, engine: str, request: WeightsRequest) -> Back
         f"onnx:{path.resolve()}{resolution}",
         len(graph),
         lambda device: OnnxRuntimeEngine(graph, record, device),
+        lambda: graph,
     )
 
 

@@ -191,7 +191,8 @@ def test_cache_commands(work, tmp_path):
     shown = json.loads(icecore("cache", "show", work / "cache", "net1", "--json")[1])
     assert shown["sets"][0]["record"]["backbone"]["crop_pct"] == 0.875
     assert icecore("cache", "verify", work / "cache")[0] == 0
-    assert "weights_digest" in icecore("cache", "diff", work / "cache", "net1", "net2")[1]
+    shown = icecore("cache", "show", work / "cache", "--diff", "net1", "net2")
+    assert "weights_digest" in shown[1]
     status, out, _ = icecore("cache", "export", work / "cache", "net1", "net2", "-o", tmp_path / "x.npz")
     with np.load(tmp_path / "x.npz") as arrays:
         assert any(arrays[name].shape == (102, 12) for name in arrays.files)

@@ -1,0 +1,193 @@
+"""One ONNX graph that does all a run does: backbones, heads, weights.
+
+Fitted uint8 squares go in, the probabilities of each task come out. Heads are
+given as chains of matrices, so that this module needs to know no head.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..errors import BackboneError
+from .backbones import Backbone
+from .onnx_graph import FEATURES, IMAGES, load_onnx
+
+__all__ = ["BundledHead", "BundledTask", "build_bundle"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BundledHead:
+    """A head as matrices: ReLU between them, softmax at the end.
+
+    Attributes
+    ----------
+    weight : float
+        In the average.
+    backbones : tuple of int
+        Whose features it takes, side by side in this order.
+    layers : sequence of (ndarray (inputs, outputs), ndarray (outputs,))
+    columns : tuple of int
+        Column of the task's classes for each of the head's classes.
+    """
+
+    weight: float
+    backbones: tuple[int, ...]
+    layers: Sequence[tuple[np.ndarray, np.ndarray]]
+    columns: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class BundledTask:
+    """A task: its name, classes in the order of the output's columns, and heads."""
+
+    name: str
+    classes: tuple[str, ...]
+    heads: tuple[BundledHead, ...]
+
+
+def build_bundle(
+    backbones: Sequence[Backbone],
+    tasks: Sequence[BundledTask],
+    fit: str,
+    precision: str,
+    about: dict,
+):
+    """Join everything into one model.
+
+    Parameters
+    ----------
+    backbones : sequence of Backbone
+        On the engine ``onnxruntime``.
+    tasks : sequence of BundledTask
+    fit : str
+        How images are fitted, for the metadata.
+    precision : {"float16", "float32"}
+        To which features are rounded, as they were in the cache.
+    about : dict
+        Further metadata.
+
+    Returns
+    -------
+    onnx.ModelProto
+        Inputs: ``images``, or ``images_<side>`` where backbones want different squares;
+        uint8 (N, side, side, 3). Outputs: the probabilities of each task, float32 (N, C).
+        Labels and preprocessing stand as JSON in the metadata under ``icecore``.
+    """
+    onnx = load_onnx()
+    merged = onnx.GraphProto(name="icecore_bundle")
+    versions: dict[str, int] = {}
+    inputs = _input_names([backbone.record for backbone in backbones])
+    used = sorted({index for task in tasks for head in task.heads for index in head.backbones})
+    for index in used:
+        _add_backbone(onnx, merged, versions, backbones[index], index, inputs[index], precision)
+    outputs = {}
+    for number, task in enumerate(tasks):
+        output = re.sub(r"\W", "_", task.name) or f"task_{number}"
+        output = output if output not in outputs else f"{output}_{number}"
+        outputs[output] = {"task": task.name, "classes": list(task.classes)}
+        _add_task(onnx, merged, task, number, output)
+    model = onnx.helper.make_model(
+        merged, opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in versions.items()]
+    )
+    model.ir_version = 8
+    model.producer_name = "icecore"
+    squares = {inputs[index]: _preprocessing(backbones[index].record, fit) for index in used}
+    note = {"inputs": squares, "outputs": outputs, **about}
+    onnx.helper.set_model_props(model, {"icecore": json.dumps(note, ensure_ascii=False)})
+    onnx.checker.check_model(model)
+    return model
+
+
+def _input_names(records) -> list[str]:
+    recipes = [(r.resolution, r.crop_pct, r.interpolation) for r in records]
+    different = list(dict.fromkeys(recipes))
+    if len(different) == 1:
+        return [IMAGES] * len(recipes)
+    sides = [recipe[0] for recipe in different]
+    names = {
+        recipe: f"images_{recipe[0]}" + (f"_{number}" if sides.count(recipe[0]) > 1 else "")
+        for number, recipe in enumerate(different)
+    }
+    return [names[recipe] for recipe in recipes]
+
+
+def _add_backbone(onnx, merged, versions, backbone, index, name, precision) -> None:
+    if backbone.graph is None:
+        raise BackboneError(
+            f"{backbone.record.spec} has no graph on the engine {backbone.engine}",
+            "install onnxruntime",
+        )
+    model = onnx.load_from_string(backbone.graph())
+    for entry in model.opset_import:
+        if versions.setdefault(entry.domain, entry.version) != entry.version:
+            model = onnx.version_converter.convert_version(model, versions[entry.domain])
+    prefix = f"b{index}_"
+    graph = onnx.compose.add_prefix_graph(model.graph, prefix)
+    for node in graph.node:
+        node.input[:] = [name if one == prefix + IMAGES else one for one in node.input]
+    merged.node.extend(graph.node)
+    merged.initializer.extend(graph.initializer)
+    if name not in [value.name for value in merged.input]:
+        side = backbone.record.resolution
+        shape = ["N", side, side, 3]
+        merged.input.append(
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape)
+        )
+    features, helper = prefix + FEATURES, onnx.helper
+    if precision == "float16":
+        half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+        merged.node.append(helper.make_node("Cast", [features], [features + "_half"], to=half))
+        merged.node.append(
+            helper.make_node("Cast", [features + "_half"], [f"features_{index}"], to=full)
+        )
+    else:
+        merged.node.append(helper.make_node("Identity", [features], [f"features_{index}"]))
+
+
+def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None:
+    helper, weighted = onnx.helper, []
+
+    def constant(name: str, values: np.ndarray) -> str:
+        tensor = onnx.numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name)
+        merged.initializer.append(tensor)
+        return name
+
+    for position, head in enumerate(task.heads):
+        prefix = f"t{number}_h{position}_"
+        names = [f"features_{index}" for index in head.backbones]
+        value = prefix + "input"
+        merged.node.append(helper.make_node("Concat", names, [value], axis=1))
+        for depth, (matrix, bias) in enumerate(head.layers):
+            w, b = constant(f"{prefix}w{depth}", matrix), constant(f"{prefix}b{depth}", bias)
+            merged.node.append(helper.make_node("Gemm", [value, w, b], [f"{prefix}y{depth}"]))
+            value = f"{prefix}y{depth}"
+            if depth < len(head.layers) - 1:
+                merged.node.append(helper.make_node("Relu", [value], [value + "_relu"]))
+                value += "_relu"
+        merged.node.append(helper.make_node("Softmax", [value], [prefix + "p"], axis=1))
+        # Puts the head's classes into the task's columns, and weighs them.
+        place = np.zeros((len(head.columns), len(task.classes)))
+        place[np.arange(len(head.columns)), head.columns] = head.weight
+        placed = constant(prefix + "place", place)
+        merged.node.append(helper.make_node("MatMul", [prefix + "p", placed], [prefix + "w"]))
+        weighted.append(prefix + "w")
+    merged.node.append(helper.make_node("Sum", weighted, [output]))
+    merged.output.append(
+        helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["N", len(task.classes)])
+    )
+
+
+def _preprocessing(record, fit: str) -> dict:
+    return {
+        "input_size": [3, record.resolution, record.resolution],
+        "crop_pct": record.crop_pct,
+        "interpolation": record.interpolation,
+        "mean": list(record.mean),
+        "fit": fit,
+        "layout": "NHWC, uint8, RGB; normalisation is in the graph",
+    }

@@ -1,0 +1,322 @@
+"""From a run to answers: predict new images, or bundle the run into one ONNX file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from . import __version__
+from . import manifest as manifests
+from .cache import FeatureCache
+from .errors import MissingFileError, RunError, enumerate_some
+from .files import publish, publish_text
+from .manifest import DEFAULT_TASK, Manifest
+
+__all__ = ["PredictReport", "bundle", "predict"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictReport:
+    """What `predict` did.
+
+    Attributes
+    ----------
+    images : int
+        Images in the answers.
+    failures : list
+        Images that could not be read; their rows are empty.
+    tasks : dict of str to tuple of str
+        Classes of each task.
+    blended : bool
+        Whether tuned weights were used; else the plain average.
+    random_weights : bool
+        Whether a backbone has random weights.
+    """
+
+    images: int
+    failures: list
+    tasks: dict[str, tuple[str, ...]]
+    blended: bool
+    random_weights: bool
+
+
+def predict(
+    run: str | os.PathLike,
+    images: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    answer: str = "tuned",
+    cache: str | os.PathLike | None = None,
+    weights_dir: str | os.PathLike | None = None,
+    **options,
+) -> PredictReport:
+    """Predict new images all the way: backbones, heads, weights.
+
+    Parameters
+    ----------
+    run : path-like
+        Folder that `train` wrote; with ``blend.json`` its weights are used, else the
+        plain average.
+    images : path-like
+        An image, a folder of images, or anything that `icecore.manifest.read` reads.
+    out : path-like
+        CSV: ``id``, then for each task the predicted class and a column for each class
+        (named ``task:class`` where there are several tasks). Rows of unreadable images
+        are empty.
+    answer : {"tuned", "average", "recommended"}
+        Which average; ``recommended`` is what the honest estimate of the blend says.
+    cache : path-like, optional
+        Keep the new features here; a temporary folder if None.
+    weights_dir : path-like, optional
+        Where the backbones' weights or ONNX files are now.
+    **options
+        Of `icecore.features.extract`: engine, device, batch_size, workers, on_progress.
+    """
+    from . import features, heads
+
+    fitted = heads.load_run(run)
+    blends = _blends(run, answer)
+    manifest = manifests.read(images, labels_required=False)
+    _refuse_to_overwrite_folder(out)
+    with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
+        folder = Path(cache) if cache is not None else Path(scratch) / "cache"
+        report = _extract_as_trained(features, fitted, manifest, folder, weights_dir, options)
+        store = FeatureCache(folder)
+        failed = {failure.id for failure in report.failures}
+        digests = {i: s.digest for i, s in report.manifest.images.items() if i not in failed}
+        keys = sorted(set(digests.values()))
+        place = {key: index for index, key in enumerate(keys)}
+        tables = {}
+        for task in fitted.tasks:
+            weights = blends.get(task) or _plain_average(fitted.tasks[task].models)
+            found = {
+                model: heads.predict_proba(fitted, store, keys, task, {model: 1.0})
+                for model in weights.needed
+            }
+            tables[task] = weights.combine(found)
+        store.close()
+    rows = {identity: place[key] for identity, key in digests.items()}
+    classes = {name: task.classes for name, task in fitted.tasks.items()}
+    publish_text(out, _answers(report.manifest, rows, tables, classes))
+    return PredictReport(
+        images=len(rows),
+        failures=report.failures,
+        tasks=classes,
+        blended=bool(blends),
+        random_weights=report.random_weights,
+    )
+
+
+def bundle(
+    run: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    answer: str = "tuned",
+    weights_dir: str | os.PathLike | None = None,
+) -> dict:
+    """Write a run as one ONNX graph: squares in, the probabilities of each task out.
+
+    Parameters
+    ----------
+    run : path-like
+        Folder that `train` wrote; with ``blend.json`` its weights are used, else the
+        plain average.
+    out : path-like
+        ONNX file.
+    answer : {"tuned", "average", "recommended"}
+        As for `predict`.
+    weights_dir : path-like, optional
+        Where the backbones' weights or ONNX files are now.
+
+    Returns
+    -------
+    dict
+        ``{"path", "bytes", "inputs", "outputs"}``; also in the file's metadata.
+
+    Raises
+    ------
+    RunError
+        The average has a head that is no chain of matrices (LightGBM, nearest
+        neighbours), or is not a weighted sum of probabilities.
+    FingerprintError
+        A backbone is not the one that the heads were trained on.
+    """
+    from . import features, heads
+
+    fitted = heads.load_run(run)
+    blends = _blends(run, answer)
+    fit, precision, weights = _kind(fitted)
+    request = features.WeightsRequest.parse(weights, weights_dir)
+    specs = [_located(one, weights_dir) for one in fitted.backbones]
+    backbones = features.load_backbones(specs, "onnxruntime", request)
+    _require_same(fitted, backbones, fit, precision)
+    place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
+    tasks = [
+        _bundled_task(features, task, blends.get(name) or _plain_average(task.models), place)
+        for name, task in fitted.tasks.items()
+    ]
+    random_weights = weights != "pretrained"
+    about = {"icecore": __version__, "blended": bool(blends), "random_weights": random_weights}
+    model = features.build_bundle(backbones, tasks, fit, precision, about)
+    with publish(out) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+    note = json.loads(next(p.value for p in model.metadata_props if p.key == "icecore"))
+    return {"path": str(out), "bytes": Path(out).stat().st_size} | note
+
+
+def _bundled_task(features, task, weights, place: dict[str, int]):
+    if weights.mean != "arithmetic" or weights.temperatures or weights.groups:
+        raise RunError(
+            f"the blend of the task '{task.name}' is not a weighted sum of probabilities",
+            "blend again without --mean geometric, --temperature and --groups",
+        )
+    column = {name: index for index, name in enumerate(task.classes)}
+    bundled, refused = [], []
+    for model in weights.needed:
+        head = task.head(model)
+        layers = _layers(head)
+        if layers is None:
+            refused.append(model)
+            continue
+        bundled.append(
+            features.BundledHead(
+                weight=weights.weights[model],
+                backbones=tuple(place[print_] for print_ in task.features[model]),
+                layers=layers,
+                columns=tuple(column[str(name)] for name in head.classes_),
+            )
+        )
+    if refused:
+        raise RunError(
+            f"heads of the task '{task.name}' cannot be written as ONNX matrices: "
+            f"{enumerate_some(refused)}",
+            "train and blend a run of mlp and logistic heads for a bundle",
+        )
+    return features.BundledTask(task.name, task.classes, tuple(bundled))
+
+
+def _layers(head) -> list | None:
+    """Return a head's matrices, if ReLU between them and softmax at the end are all it does."""
+    from .heads import LogisticHead, MLPClassifier
+
+    if isinstance(head, MLPClassifier):
+        return list(head.layers_)
+    if isinstance(head, LogisticHead):
+        return [(head.coef_, head.intercept_)]
+    return None
+
+
+def _require_same(fitted, backbones, fit: str, precision: str) -> None:
+    from .cache import differences
+    from .errors import FingerprintError
+    from .features import feature_set_record
+
+    for one, backbone in zip(fitted.backbones, backbones):
+        fields = differences(one["record"], feature_set_record(backbone.record, fit, precision))
+        if fields:
+            names = enumerate_some(name for name, _, _ in fields)
+            raise FingerprintError(
+                f"{backbone.record.spec} is not the backbone that the run was trained on: "
+                f"{names} differ",
+                "bring the same weights back, or extract and train again",
+            )
+
+
+def _blends(run: str | os.PathLike, answer: str = "tuned") -> dict:
+    """Return the weights of the tasks whose answer is not the plain average."""
+    from . import ensemble
+
+    if answer not in ("tuned", "average", "recommended"):
+        raise RunError(f"no answer '{answer}'", "choose tuned, average or recommended")
+    try:
+        blends = ensemble.load_blend(run)
+    except MissingFileError:
+        return {}
+    if answer == "recommended":
+        return {task: one for task, one in blends.items() if one.recommended != "average"}
+    return blends if answer == "tuned" else {}
+
+
+def _plain_average(models):
+    from .ensemble import TaskWeights
+
+    return TaskWeights(dict.fromkeys(models, 1 / len(models)))
+
+
+def _kind(fitted) -> tuple[str, str, str]:
+    """Return fit, precision and weights that all feature sets of a run share."""
+    sets = fitted.backbones
+    kinds = {(one["record"]["fit"], one["record"]["precision"]) for one in sets}
+    weights = {one["record"]["backbone"]["weights"] for one in sets}
+    if len(kinds) > 1 or len(weights) > 1:
+        raise RunError(
+            f"the run mixes features of different fit, precision or weights: "
+            f"{enumerate_some(sorted(map(str, kinds | weights)))}",
+            "train a run on feature sets of one kind to predict with it",
+        )
+    return *kinds.pop(), weights.pop()
+
+
+def _extract_as_trained(features, fitted, manifest: Manifest, cache: Path, weights_dir, options):
+    """Extract with the backbones, fit and precision that the run's heads were trained on."""
+    fit, precision, weights = _kind(fitted)
+    specs = [_located(one, weights_dir) for one in fitted.backbones]
+    return features.extract(
+        manifest,
+        cache,
+        specs,
+        fit=fit,
+        precision=precision,
+        weights=weights,
+        weights_dir=weights_dir,
+        **options,
+    )
+
+
+def _located(feature_set: dict, weights_dir) -> str:
+    """Return a spec that finds the backbone: ONNX files are where they were, or in weights_dir."""
+    spec = feature_set["record"]["backbone"]["spec"]
+    source = feature_set.get("source") or spec
+    if spec.startswith("onnx:") and weights_dir is not None:
+        name, _, resolution = spec.removeprefix("onnx:").partition("@")
+        if (Path(weights_dir) / name).is_file():
+            return f"onnx:{Path(weights_dir) / name}" + (f"@{resolution}" if resolution else "")
+    return source
+
+
+def _answers(
+    manifest: Manifest,
+    rows: dict[str, int],
+    tables: dict[str, np.ndarray],
+    classes: dict[str, tuple[str, ...]],
+) -> str:
+    single = list(tables) == [DEFAULT_TASK]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = ["id"]
+    for task in tables:
+        header += [task, *(name if single else f"{task}:{name}" for name in classes[task])]
+    writer.writerow(header)
+    for identity in manifest.images:
+        line = [identity]
+        for task, table in tables.items():
+            if identity in rows:
+                probabilities = table[rows[identity]]
+                best = classes[task][int(probabilities.argmax())]
+                line += [best, *(f"{p:.6f}" for p in probabilities)]
+            else:
+                line += [""] * (1 + len(classes[task]))
+        writer.writerow(line)
+    return text.getvalue()
+
+
+def _refuse_to_overwrite_folder(out: str | os.PathLike) -> None:
+    if Path(out).is_dir():
+        raise RunError(f"{out} is a folder", "name a CSV file for the answers, such as answers.csv")

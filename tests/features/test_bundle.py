@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from icecore import jobs
+from icecore.errors import FingerprintError, RunError
+from icecore.features.backbones import load_backbone
+from icecore.features.images import decode, fit_image
+from icecore.features.record import BackboneSpec
+from icecore.features.weights import WeightsRequest
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "run_bundle.py"
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, write_tiny_onnx):
+    """Photos, two networks of different resolution, a cache and a blended run."""
+    folder = tmp_path_factory.mktemp("bundle")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 20), ("validation", 10), ("test", 6)):
+        for label, colour in (("a", (150, 90, 80)), ("b", (80, 90, 150)), ("c", (90, 150, 80))):
+            (folder / "photos" / split / label).mkdir(parents=True)
+            for number in range(count):
+                pixels = (rng.normal(0, 60, (50, 44, 3)) + colour).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / "photos" / split / label / f"{number}.png")
+    nets = [
+        write_tiny_onnx(folder / f"net{side}.onnx", seed=side, side=side) for side in (32, 40)
+    ]
+    specs = [f"onnx:{net}" for net in nets]
+    jobs.extract(folder / "photos", folder / "cache", specs)
+    jobs.train(folder / "cache", folder / "photos", folder / "run")
+    jobs.blend([folder / "run"])
+    return folder, nets
+
+
+def squares_of(world):
+    folder, nets = world
+    paths = sorted((folder / "photos" / "test").glob("*/*.png"))
+    squares = {}
+    for net in nets:
+        record = load_backbone(BackboneSpec.parse(f"onnx:{net}"), "auto", WeightsRequest()).record
+        fitted = [fit_image(decode(path.read_bytes()), record, "crop") for path in paths]
+        squares[f"images_{record.resolution}"] = np.stack(fitted)
+    return [f"{path.parent.name}/{path.name}" for path in paths], squares
+
+
+@pytest.mark.parametrize("answer", ["tuned", "average"])
+def test_the_bundle_gives_what_predict_gives(world, tmp_path, answer):
+    folder, _ = world
+    note = jobs.bundle(folder / "run", tmp_path / "model.onnx", answer=answer)
+    jobs.predict(folder / "run", folder / "photos" / "test", tmp_path / "a.csv", answer=answer)
+    rows = {row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}
+    ids, squares = squares_of(world)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (found,) = session.run(["label"], squares)
+    classes = note["outputs"]["label"]["classes"]
+    expected = [[float(rows[identity][name]) for name in classes] for identity in ids]
+    assert found.shape == (18, 3)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.ptp(found, axis=0).min() > 0.1, "the answers differ between images"
+
+
+def test_labels_and_preprocessing_stand_in_the_metadata(world, tmp_path):
+    folder, _ = world
+    jobs.bundle(folder / "run", tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    note = json.loads(session.get_modelmeta().custom_metadata_map["icecore"])
+    assert note["outputs"] == {"label": {"task": "label", "classes": ["a", "b", "c"]}}
+    assert note["inputs"]["images_40"]["input_size"] == [3, 40, 40]
+    assert {i.name: (i.type, i.shape[1:]) for i in session.get_inputs()} == {
+        "images_32": ("tensor(uint8)", [32, 32, 3]),
+        "images_40": ("tensor(uint8)", [40, 40, 3]),
+    }
+
+
+def test_the_example_runs_it_with_onnx_runtime_alone(world, tmp_path):
+    folder, _ = world
+    jobs.bundle(folder / "run", tmp_path / "model.onnx")
+    image = folder / "photos" / "test" / "a" / "0.png"
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, tmp_path / "model.onnx", image],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    task, label, probability = done.stdout.split()
+    assert task == "label"
+    assert label in "abc"
+    assert 1 / 3 <= float(probability) <= 1
+    assert "icecore." not in EXAMPLE.read_text()
+
+
+def test_heads_that_are_no_matrices_are_refused_by_name(world, tmp_path):
+    folder, _ = world
+    jobs.train(folder / "cache", folder / "photos", tmp_path / "run", heads=["lightgbm"])
+    with pytest.raises(RunError, match=r"(?s)lightgbm-.*mlp and logistic"):
+        jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_blends_that_are_no_sums_are_refused(world, tmp_path):
+    folder, _ = world
+    jobs.train(folder / "cache", folder / "photos", tmp_path / "run", heads=["logistic"])
+    jobs.blend([tmp_path / "run"], mean="geometric")
+    with pytest.raises(RunError, match="not a weighted sum"):
+        jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
+
+
+def test_other_weights_are_refused(world, tmp_path, write_tiny_onnx):
+    folder, nets = world
+    other = tmp_path / "weights"
+    other.mkdir()
+    for net, side in zip(nets, (32, 40)):
+        write_tiny_onnx(other / net.name, seed=99, side=side)
+    with pytest.raises(FingerprintError, match="weights_digest"):
+        jobs.bundle(folder / "run", tmp_path / "model.onnx", weights_dir=other)

@@ -101,6 +101,14 @@ def test_training_is_the_plain_loop(decay):
     )
 
 
+def test_label_smoothing_is_training_on_smoothed_targets():
+    features, targets = blobs()
+    smoothed = targets * np.float32(0.8) + np.float32(0.2 / 3)
+    one = fit_stack(features, targets, [Member(width=8, label_smoothing=0.2, epochs=2)])[0]
+    other = fit_stack(features, smoothed, [Member(width=8, epochs=2)])[0]
+    assert_same(one, other, 1e-5)
+
+
 def test_lanes_do_not_change_the_result():
     features, targets = blobs(columns=800)
     members = [Member(width=16, epochs=2), Member(width=8, epochs=2, input_dropout=0.3)]

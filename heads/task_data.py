@@ -57,7 +57,9 @@ class TaskData:
         return table
 
 
-def task_data(manifest: Manifest, task: str, absent: set[str]) -> TaskData:
+def task_data(
+    manifest: Manifest, task: str, absent: set[str], accept_unseen: bool = False
+) -> TaskData:
     """Sort one task's rows out.
 
     Parameters
@@ -67,11 +69,14 @@ def task_data(manifest: Manifest, task: str, absent: set[str]) -> TaskData:
     task : str
     absent : set of str
         Row keys without features; their rows are left out.
+    accept_unseen : bool
+        Accept validation and test images of classes that no training image has.
 
     Raises
     ------
     HeadError
-        No usable training rows, or fewer than two classes among them.
+        No usable training rows, fewer than two classes among them, or classes in the
+        validation or test rows that they lack.
     """
     rows = [s for s in manifest if s.task == task and s.digest and s.digest not in absent]
     train = [s for s in rows if s.split in ("", "train") and s.label]
@@ -91,6 +96,8 @@ def task_data(manifest: Manifest, task: str, absent: set[str]) -> TaskData:
             f"'{train[0].label}'",
             "a classifier needs images of at least two classes",
         )
+    if not accept_unseen:
+        _refuse_unseen(task, known, validation, test)
     ends = np.cumsum([len(train), len(validation), len(test)]).tolist()
     return TaskData(
         task,
@@ -103,16 +110,37 @@ def task_data(manifest: Manifest, task: str, absent: set[str]) -> TaskData:
     )
 
 
-def _warnings(manifest, task, known, train, validation, test) -> list[str]:
+def _unseen(known, validation, test) -> list[tuple[str, int, list[str]]]:
+    """Return, for each split that has any: its name, images and classes unknown to training."""
     found = []
     for name, part in (("validation", validation), ("test", test)):
         strange = sorted({s.label for s in part if s.label} - known)
         if strange:
-            count = sum(sample.label in strange for sample in part)
-            found.append(
-                f"{count} {name} images have classes without training images "
-                f"({enumerate_some(strange)}): they are kept and count as wrong"
-            )
+            found.append((name, sum(sample.label in strange for sample in part), strange))
+    return found
+
+
+def _refuse_unseen(task: str, known, validation, test) -> None:
+    parts = [
+        f"{count} {name} images ({enumerate_some(strange)})"
+        for name, count, strange in _unseen(known, validation, test)
+    ]
+    if parts:
+        raise HeadError(
+            f"the task '{task}' has images of classes that no training image has: "
+            f"{' and '.join(parts)}",
+            "give these classes training images, take the images out, or accept that they are "
+            "always wrong with --min-class-count 1",
+        )
+
+
+def _warnings(manifest, task, known, train, validation, test) -> list[str]:
+    found = []
+    for name, count, strange in _unseen(known, validation, test):
+        found.append(
+            f"{count} {name} images have classes without training images "
+            f"({enumerate_some(strange)}): they are kept and count as wrong"
+        )
     seen = known | {s.label for s in validation + test}
     bare = [name for name in manifest.classes(task) if name not in seen]
     if bare:

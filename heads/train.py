@@ -168,7 +168,8 @@ class _Job:
                 failed[task] = "training was interrupted"
                 continue
             try:
-                data = task_data(self.manifest, task, self.absent)
+                accept = self.options.min_class_count > 0
+                data = task_data(self.manifest, task, self.absent, accept)
                 trained = self._train_task(data, folders[task])
                 if trained[0].models:
                     done.append(trained)

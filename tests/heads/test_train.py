@@ -156,12 +156,17 @@ def test_if_no_task_can_be_trained_nothing_is_left(tmp_path):
     assert os.listdir(tmp_path) == ["cache"]
 
 
-def test_classes_in_test_that_training_lacks_are_reported_and_count_as_wrong(cache, rows, tmp_path):
+def test_classes_in_test_that_training_lacks_are_refused_or_accepted_on_request(cache, rows, tmp_path):
     strange = [
         dataclasses.replace(s, label="coat") if s.split != "train" and i % 2 else s
         for i, s in enumerate(rows)
     ]
-    result = go(cache, strange, tmp_path / "run")
+    with pytest.raises(HeadError) as caught:
+        go(cache, strange, tmp_path / "run")
+    assert "7 validation images (coat) and 5 test images (coat)" in str(caught.value)
+    assert "--min-class-count 1" in str(caught.value)
+    assert not (tmp_path / "run").exists()
+    result = go(cache, strange, tmp_path / "run", min_class_count=1)
     assert result.tasks[0].classes == ("coat", *CLASSES)
     assert [w[:60] for w in result.tasks[0].warnings] == [
         "7 validation images have classes without training images (co",

@@ -27,7 +27,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 # Small settings, so that the suite is quick.
 QUICK = {
-    "mlp": {"width": 16, "epochs": 6},
+    "mlp": {"width": 16, "epochs": 6, "learning_rate": 5e-3},
     "logistic": {},
     "lightgbm": {"rounds": 15, "min_rows": 5, "components": 4},
     "ridge": {},

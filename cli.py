@@ -7,7 +7,6 @@ usage; 3 done, but some images could not be read; 130 interrupted.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import sys
 from pathlib import Path
 
@@ -277,12 +276,6 @@ def main(arguments: list[str] | None = None) -> None:
         click.echo(f"error: {error.message}", err=True)
         if error.hint:
             click.echo(f"  {error.hint}", err=True)
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        click.echo("error: no room left on the disk", err=True)
-        click.echo("  free some space and run the same command again; what is done is kept", err=True)
         sys.exit(1)
     except click.ClickException as error:
         error.show()

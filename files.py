@@ -18,7 +18,7 @@ from pathlib import Path
 
 from .errors import DiskFullError
 
-__all__ = ["publish", "publish_json", "publish_text", "sha256_bytes", "sha256_file"]
+__all__ = ["disk_full_named", "publish", "publish_json", "publish_text", "sha256_bytes", "sha256_file"]
 
 _TEMPORARY_PREFIX = ".tmp-"
 
@@ -45,23 +45,30 @@ def publish(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     temporary = path.with_name(f"{_TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(6)}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _flush_to_disk(temporary)
-        os.replace(temporary, path)
-        _flush_folder(path.parent)
-    except OSError as error:
-        _remove(temporary)
-        if _is_disk_full(error):
-            raise DiskFullError(
-                f"no room left on the disk while writing {path}",
-                f"free some space in {path.parent} and run the same command again; "
-                "what was finished before is kept",
-            ) from error
-        raise
+        with disk_full_named(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush_to_disk(temporary)
+            os.replace(temporary, path)
+            _flush_folder(path.parent)
     except BaseException:
         _remove(temporary)
         raise
+
+
+@contextlib.contextmanager
+def disk_full_named(path: str | os.PathLike) -> Iterator[None]:
+    """Turn the system's error for a full disk (or quota) into `DiskFullError` about `path`."""
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, DiskFullError) or not _is_disk_full(error):
+            raise
+        raise DiskFullError(
+            f"no room left on the disk while writing {path}",
+            f"free some space in {Path(path).parent} and run the same command again; "
+            "what was finished before is kept",
+        ) from error
 
 
 def publish_text(path: str | os.PathLike, text: str) -> None:

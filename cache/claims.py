@@ -19,6 +19,8 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ..files import disk_full_named
+
 __all__ = ["Claims", "lock"]
 
 HEARTBEAT_S = 5.0
@@ -48,11 +50,12 @@ class Claims:
         _LIVE.add(self._token)
         self._held: set[str] = set()
         self._seen: dict[str, tuple[bytes, float]] = {}
-        self._folder.mkdir(parents=True, exist_ok=True)
-        # The heartbeat is there before any claim, so a claim without one is a dead one.
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        self._beat_file = os.open(self._beat_path(self._token), flags, 0o666)
-        self._beat(0)
+        with disk_full_named(self._beat_path(self._token)):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # The heartbeat is there before any claim, so a claim without one is a dead one.
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._beat_file = os.open(self._beat_path(self._token), flags, 0o666)
+            self._beat(0)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, args=(heartbeat_s,), daemon=True)
         self._thread.start()
@@ -100,6 +103,10 @@ class Claims:
             os.unlink(self._beat_path(self._token))
 
     def _claim(self, name: str) -> bool:
+        with disk_full_named(self._path(name)):
+            return self._write_claim(name)
+
+    def _write_claim(self, name: str) -> bool:
         content = json.dumps({"token": self._token, **_whereabouts()}).encode()
         for _ in range(2):
             try:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 __all__ = ["FirstLayers", "Scaling", "Upper", "Validation", "wide_product"]
 
-# Elements of the gradient that are worked on at once in a lane. It bounds the memory
-# of wide stacks; smaller blocks, to fit a cache, were slower (product calls are worth
-# more than the cache).
-_BLOCK = 1 << 21
+# Elements of the gradient that are worked on at once in a lane: all of a single
+# member's (smaller blocks were slower there), and few enough of a wide stack's that
+# they and what Adam needs with them fit into the processor's last cache.
+_BLOCK = 1 << 19
 # Rows that are widened at once for a prediction.
 _CHUNK = 1024
 
@@ -234,7 +234,7 @@ class FirstLayers:
     def _update(self, lane: int, columns: slice, step: int) -> None:
         for values, group in self._inputs[lane]:
             width = group.stop - group.start
-            height = max(256, _BLOCK // width)
+            height = max(64, _BLOCK // width)
             errors = self.errors[:, group]
             rate, decay = self._rate[group], self._decay[group]
             # One rate for all columns needs no broadcasting, which is faster.

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 __all__ = [
     "extract_bar",
@@ -67,8 +67,8 @@ def extract_bar(quiet: bool = False) -> Iterator[dict]:
         yield {"on_digest": None, "on_progress": None if quiet else _LogLines()}
         return
     with Progress(*_columns(), console=_errors, transient=True) as bar:
-        digesting = bar.add_task("reading files", total=None, visible=False, note="")
-        extracting = bar.add_task("extracting", total=None, visible=False, note="")
+        digesting = bar.add_task("read", total=None, visible=False, note="")
+        extracting = bar.add_task("extract", total=None, visible=False, note="")
 
         def on_digest(done: int, total: int) -> None:
             bar.update(digesting, completed=done, total=total, visible=done < total)
@@ -98,17 +98,18 @@ class _LogLines:
 def _note(now) -> str:
     note = (
         f"{now.images_per_second:.1f} images/s, {_duration(now.seconds_left)} left, "
-        f"decoding {now.decoding_share:.0%}, computing {now.computing_share:.0%}"
+        f"decode {now.decoding_share:.0%}, compute {now.computing_share:.0%}"
     )
     return f"{note}, {now.failed} unreadable" if now.failed else note
 
 
 def _columns() -> tuple:
     return (
+        # Fits into 80 columns.
         TextColumn("{task.description}"),
-        BarColumn(bar_width=24),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
     )
 
 
@@ -118,7 +119,7 @@ def train_bar(quiet: bool = False) -> Iterator:
     with Progress(
         *_columns(), console=_errors, disable=quiet or not _errors.is_terminal, transient=True
     ) as bar:
-        task = bar.add_task("training", total=None, note="")
+        task = bar.add_task("train", total=None, note="")
 
         def update(event) -> None:
             note = f"{event.task} {event.model}: {event.step}"
@@ -135,9 +136,7 @@ def _duration(seconds: float | None) -> str:
         return "?"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _cell(value: object) -> str:

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 import pytest
 from icecore.cache import FeatureCache, repair, verify
-from icecore.errors import DamagedCacheError, DiskFullError, IcecoreError, MissingRowsError
+from icecore.errors import DamagedCacheError, IcecoreError, MissingRowsError
 
 SPEC, DIM, ROWS, SHARD = "gluon:inceptionv3", 300, 96, 32
 
@@ -389,33 +389,3 @@ def test_too_many_open_files_is_not_taken_for_damage(sick, make, monkeypatch):
                 job()
     assert not (folder_of(path) / "damaged").exists()
     assert len(FeatureCache(path).ids(SPEC)) == ROWS
-
-
-def test_disk_error_while_a_large_shard_is_written_in_a_thread(cache, make, monkeypatch):
-    one = cache.open_set(make.record(), 20_000)
-
-    def failing(*_):
-        raise OSError(errno.EIO, "Input/output error")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", failing)
-        with pytest.raises(OSError, match="Input/output error"):
-            make.fill(one, make.keys(40), 40)
-    assert list((one.folder / "shards").iterdir()) == []
-    make.fill(one, make.keys(40), 40)
-    assert verify(cache)["ok"]
-
-
-def test_full_disk_is_one_clear_error_and_leaves_nothing(cache, make, monkeypatch):
-    one = cache.open_set(make.record(), DIM)
-    make.fill(one, make.keys(10), 10)
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", full)
-        with pytest.raises(DiskFullError, match="no room left on the disk while writing"):
-            make.fill(one, make.keys(10, 10), 10)
-    assert len(list((one.folder / "shards").iterdir())) == 1
-    assert FeatureCache(cache.path).ids(SPEC) == sorted(make.keys(10))

@@ -1,0 +1,42 @@
+"""A failing or full disk while shards are written: one clear error, nothing left behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+from icecore.cache import FeatureCache, verify
+from icecore.errors import DiskFullError
+
+SPEC, DIM = "gluon:inceptionv3", 300
+
+
+def test_disk_error_while_a_large_shard_is_written_in_a_thread(cache, make, monkeypatch):
+    one = cache.open_set(make.record(), 20_000)
+
+    def failing(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", failing)
+        with pytest.raises(OSError, match="Input/output error"):
+            make.fill(one, make.keys(40), 40)
+    assert list((one.folder / "shards").iterdir()) == []
+    make.fill(one, make.keys(40), 40)
+    assert verify(cache)["ok"]
+
+
+def test_full_disk_is_one_clear_error_and_leaves_nothing(cache, make, monkeypatch):
+    one = cache.open_set(make.record(), DIM)
+    make.fill(one, make.keys(10), 10)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(DiskFullError, match="no room left on the disk while writing"):
+            make.fill(one, make.keys(10, 10), 10)
+    assert len(list((one.folder / "shards").iterdir())) == 1
+    assert FeatureCache(cache.path).ids(SPEC) == sorted(make.keys(10))

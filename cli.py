@@ -83,16 +83,44 @@ for _command in (train, blend, cache):
 
 @cli.command()
 @click.argument("data", type=click.Path(path_type=Path))
-@click.option("-o", "--out", "cache", required=True, type=click.Path(path_type=Path),
-              help="Folder of the cache; made if it is not there.")  # fmt: skip
-@click.option("-b", "--backbone", "backbones", multiple=True, required=True, metavar="SPEC",
-              help="gluon:NAME[@RESOLUTION] or onnx:FILE; give it once for each backbone.")  # fmt: skip
-@click.option("--fit", type=click.Choice(["crop", "pad", "squash"]), default="crop",
-              show_default=True, help="How an image meets a square input.")  # fmt: skip
-@click.option("--precision", type=click.Choice(["float16", "float32"]), default="float16",
-              show_default=True, help="Of the stored features.")  # fmt: skip
-@click.option("--weights", default="pretrained", show_default=True, metavar="pretrained|random:SEED",
-              help="Random weights know nothing; they are for trials.")  # fmt: skip
+@click.option(
+    "-o",
+    "--out",
+    "cache",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the cache; made if it is not there.",
+)
+@click.option(
+    "-b",
+    "--backbone",
+    "backbones",
+    multiple=True,
+    required=True,
+    metavar="SPEC",
+    help="gluon:NAME[@RESOLUTION] or onnx:FILE; give it once for each backbone.",
+)
+@click.option(
+    "--fit",
+    type=click.Choice(["crop", "pad", "squash"]),
+    default="crop",
+    show_default=True,
+    help="How an image meets a square input.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float16", "float32"]),
+    default="float16",
+    show_default=True,
+    help="Of the stored features.",
+)
+@click.option(
+    "--weights",
+    default="pretrained",
+    show_default=True,
+    metavar="pretrained|random:SEED",
+    help="Random weights know nothing; they are for trials.",
+)
 @click.option("--paranoid", is_flag=True, help="Digest every file again, even if unchanged.")
 @engine_options
 @as_json
@@ -155,10 +183,10 @@ def manifest(data, out, as_json) -> None:
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
-              help="CSV of answers.")  # fmt: skip
-@click.option("--cache", type=click.Path(path_type=Path),
-              help="Keep the new features in this cache.")  # fmt: skip
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV of answers.")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Keep the new features in this cache."
+)
 @answer_option
 @engine_options
 @as_json
@@ -189,8 +217,11 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
 @cli.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="ONNX file.")
-@click.option("--weights-dir", type=click.Path(path_type=Path),
-              help="Folder to look for weights and ONNX files first.")  # fmt: skip
+@click.option(
+    "--weights-dir",
+    type=click.Path(path_type=Path),
+    help="Folder to look for weights and ONNX files first.",
+)
 @answer_option
 @as_json
 def bundle(run, out, weights_dir, answer, as_json) -> None:
@@ -217,8 +248,14 @@ def bundle(run, out, weights_dir, answer, as_json) -> None:
 
 
 @cli.command()
-@click.option("-o", "--out", default="demo-run", show_default=True,
-              type=click.Path(path_type=Path), help="Folder for everything the demo makes.")  # fmt: skip
+@click.option(
+    "-o",
+    "--out",
+    default="demo-run",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for everything the demo makes.",
+)
 @click.option("--images", type=int, default=300, show_default=True, help="Images to draw.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing and training.")
 @as_json
@@ -246,9 +283,7 @@ def demo(out, images, seed, as_json, quiet) -> None:
 
 def _print_extracted(report, cache: Path) -> None:
     columns = ("feature set", "rows", "dim", "engine", "weights")
-    rows = [
-        [s["spec"], s["rows"], s["dim"], s["engine"], s["weights"]] for s in report.sets
-    ]
+    rows = [[s["spec"], s["rows"], s["dim"], s["engine"], s["weights"]] for s in report.sets]
     console.print_table(columns, rows)
     rate = report.computed / report.seconds if report.seconds and report.computed else 0.0
     click.echo(

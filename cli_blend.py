@@ -13,34 +13,71 @@ __all__ = ["blend"]
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path),
-              help="FILE.json: the answer; else the final probabilities of the test rows.")  # fmt: skip
-@click.option("--format", "form",
-              type=click.Choice(["csv", "npz", "h5", "parquet", "kaggle", "fashionai"]),
-              help="Of the final probabilities [default: what the ending says].")  # fmt: skip
-@click.option("--answer", type=click.Choice(["tuned", "average", "recommended"]), default="tuned",
-              show_default=True, help="Which average is final.")  # fmt: skip
-@click.option("--labels", type=click.Path(path_type=Path),
-              help="Labels for probability files: a CSV with id,label, or DATA.")  # fmt: skip
-@click.option("--metric", default="log_loss", show_default=True,
-              help="What to tune for: log_loss, accuracy, map, mrr, basic_precision, ...")  # fmt: skip
-@click.option("--mean", type=click.Choice(["arithmetic", "geometric"]), default="arithmetic",
-              show_default=True, help="Average probabilities, or their logarithms.")  # fmt: skip
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="FILE.json: the answer; else the final probabilities of the test rows.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "npz", "h5", "parquet", "kaggle", "fashionai"]),
+    help="Of the final probabilities [default: what the ending says].",
+)
+@click.option(
+    "--answer",
+    type=click.Choice(["tuned", "average", "recommended"]),
+    default="tuned",
+    show_default=True,
+    help="Which average is final.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Labels for probability files: a CSV with id,label, or DATA.",
+)
+@click.option(
+    "--metric",
+    default="log_loss",
+    show_default=True,
+    help="What to tune for: log_loss, accuracy, map, mrr, basic_precision, ...",
+)
+@click.option(
+    "--mean",
+    type=click.Choice(["arithmetic", "geometric"]),
+    default="arithmetic",
+    show_default=True,
+    help="Average probabilities, or their logarithms.",
+)
 @click.option("--l2", type=float, default=0.0, help="Pull to equal weights.")
 @click.option("--upper", type=float, default=1.0, help="Largest weight of one model.")
 @click.option("--temperature", is_flag=True, help="Scale each model by a temperature first.")
-@click.option("--groups", default="", metavar="A,B;C|each",
-              help="Classes that get weights of their own.")  # fmt: skip
+@click.option(
+    "--groups", default="", metavar="A,B;C|each", help="Classes that get weights of their own."
+)
 @click.option("--share", is_flag=True, help="One set of weights for all tasks.")
 @click.option("--max-models", type=int, help="Budget: number of models.")
 @click.option("--max-size", metavar="SIZE", help="Budget: size of the backbones, as 600MB.")
 @click.option("--max-latency", type=float, metavar="MS", help="Budget: milliseconds an image.")
-@click.option("--costs", type=click.Path(path_type=Path),
-              help="JSON table of sizes and latencies, where no run has them.")  # fmt: skip
-@click.option("--stacking", multiple=True, type=click.Choice(["logistic", "lightgbm"]),
-              help="Compare with a model on all probabilities.")  # fmt: skip
-@click.option("--mend", type=click.Choice(["refuse", "renormalise", "softmax"]), default="refuse",
-              show_default=True, help="Rows of files that are no probabilities.")  # fmt: skip
+@click.option(
+    "--costs",
+    type=click.Path(path_type=Path),
+    help="JSON table of sizes and latencies, where no run has them.",
+)
+@click.option(
+    "--stacking",
+    multiple=True,
+    type=click.Choice(["logistic", "lightgbm"]),
+    help="Compare with a model on all probabilities.",
+)
+@click.option(
+    "--mend",
+    type=click.Choice(["refuse", "renormalise", "softmax"]),
+    default="refuse",
+    show_default=True,
+    help="Rows of files that are no probabilities.",
+)
 @click.option("--align", is_flag=True, help="Use the rows and classes that all files have.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of searches and draws.")
 @click.option("--report", type=click.Path(path_type=Path), help="Write the HTML report here.")

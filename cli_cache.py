@@ -159,8 +159,9 @@ def repair_command(path, dry_run, as_json) -> None:
 
 @cache.command("merge")
 @click.argument("target", metavar="CACHE", type=click.Path(path_type=Path))
-@click.argument("sources", metavar="OTHER...", nargs=-1, required=True,
-                type=click.Path(path_type=Path))  # fmt: skip
+@click.argument(
+    "sources", metavar="OTHER...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
 @as_json
 def merge_command(target, sources, as_json) -> None:
     """Copy into CACHE the rows of OTHER caches that it lacks.
@@ -183,10 +184,19 @@ def merge_command(target, sources, as_json) -> None:
 @cache.command("export")
 @cache_argument
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path),
-              help="FILE.npy, .npz, .h5 or .parquet.")  # fmt: skip
-@click.option("--format", "kind", type=click.Choice(["npy", "npz", "hdf5", "parquet"]),
-              help="Where the ending does not say.")  # fmt: skip
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="FILE.npy, .npz, .h5 or .parquet.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["npy", "npz", "hdf5", "parquet"]),
+    help="Where the ending does not say.",
+)
 @as_json
 def export_command(path, specs, out, kind, as_json) -> None:
     """Write feature sets side by side into one plain file.

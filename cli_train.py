@@ -16,33 +16,86 @@ __all__ = ["train"]
 
 @click.command()
 @click.argument("cache", type=click.Path(path_type=Path))
-@click.option("--data", required=True, type=click.Path(path_type=Path),
-              help="Labels: what was extracted, or CACHE/manifests/NAME.csv.")  # fmt: skip
-@click.option("-o", "--out", "run", required=True, type=click.Path(path_type=Path),
-              help="Folder of the run.")  # fmt: skip
-@click.option("--features", multiple=True, metavar="SPEC[+SPEC...]",
-              help="Feature sets side by side; give it once for each combination.")  # fmt: skip
-@click.option("--head", "heads", multiple=True, metavar="KIND",
-              help="mlp, logistic, lightgbm, ridge, knn or module:Class; may be repeated.")  # fmt: skip
-@click.option("--folds", type=int, default=5, show_default=True,
-              help="Out-of-fold predictions where there is no validation split.")  # fmt: skip
-@click.option("--repeats", type=int, default=1, show_default=True,
-              help="How often the rows are dealt into folds anew.")  # fmt: skip
-@click.option("--search", type=int, default=0, metavar="N",
-              help="Try N settings of the MLP by successive halving first.")  # fmt: skip
-@click.option("--refit", type=click.Choice(["train", "all"]), default="train", show_default=True,
-              help="all: the final head learns from the validation split, too.")  # fmt: skip
-@click.option("--maybe", type=float, default=0.0, metavar="WEIGHT",
-              help="Weight of FashionAI's letter m as a soft label, 0 to 1.")  # fmt: skip
-@click.option("--min-class-count", type=int, default=0, metavar="N",
-              help="Drop classes with fewer training images; they get probability 0.")  # fmt: skip
-@click.option("--class-weight", type=click.Choice(["balanced"]),
-              help="balanced: every class weighs the same.")  # fmt: skip
-@click.option("--set", "given", multiple=True, metavar="KIND.NAME=VALUE",
-              help="Setting of a kind of head, for instance mlp.width=512.")  # fmt: skip
+@click.option(
+    "--data",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Labels: what was extracted, or CACHE/manifests/NAME.csv.",
+)
+@click.option(
+    "-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="Folder of the run."
+)
+@click.option(
+    "--features",
+    multiple=True,
+    metavar="SPEC[+SPEC...]",
+    help="Feature sets side by side; give it once for each combination.",
+)
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    metavar="KIND",
+    help="mlp, logistic, lightgbm, ridge, knn or module:Class; may be repeated.",
+)
+@click.option(
+    "--folds",
+    type=int,
+    default=5,
+    show_default=True,
+    help="Out-of-fold predictions where there is no validation split.",
+)
+@click.option(
+    "--repeats",
+    type=int,
+    default=1,
+    show_default=True,
+    help="How often the rows are dealt into folds anew.",
+)
+@click.option(
+    "--search",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Try N settings of the MLP by successive halving first.",
+)
+@click.option(
+    "--refit",
+    type=click.Choice(["train", "all"]),
+    default="train",
+    show_default=True,
+    help="all: the final head learns from the validation split, too.",
+)
+@click.option(
+    "--maybe",
+    type=float,
+    default=0.0,
+    metavar="WEIGHT",
+    help="Weight of FashionAI's letter m as a soft label, 0 to 1.",
+)
+@click.option(
+    "--min-class-count",
+    type=int,
+    default=0,
+    metavar="N",
+    help="Drop classes with fewer training images; they get probability 0.",
+)
+@click.option(
+    "--class-weight", type=click.Choice(["balanced"]), help="balanced: every class weighs the same."
+)
+@click.option(
+    "--set",
+    "given",
+    multiple=True,
+    metavar="KIND.NAME=VALUE",
+    help="Setting of a kind of head, for instance mlp.width=512.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
-@click.option("--overwrite", is_flag=True,
-              help="Replace the run that is there; heads that would come out the same are kept.")  # fmt: skip
+@click.option(
+    "--overwrite",
+    is_flag=True,
+    help="Replace the run that is there; heads that would come out the same are kept.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 @click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 def train(cache, data, run, given, as_json, quiet, **options) -> None:

@@ -160,9 +160,7 @@ def _folds(rng: np.random.Generator, depth: float, pleats: float = 0.0):
     return brightness
 
 
-def _paint_body(
-    canvas: Canvas, figure: _Figure, rng: np.random.Generator, legs: bool
-) -> None:
+def _paint_body(canvas: Canvas, figure: _Figure, rng: np.random.Generator, legs: bool) -> None:
     shoe = colour(rng.uniform(), rng.uniform(0, 0.7), rng.uniform(0.1, 0.9))
     if figure.hair is not None and rng.uniform() < 0.6:
         length = rng.uniform(1.2, 2.1)

@@ -18,7 +18,14 @@ from pathlib import Path
 
 from .errors import DiskFullError
 
-__all__ = ["disk_full_named", "publish", "publish_json", "publish_text", "sha256_bytes", "sha256_file"]
+__all__ = [
+    "disk_full_named",
+    "publish",
+    "publish_json",
+    "publish_text",
+    "sha256_bytes",
+    "sha256_file",
+]
 
 _TEMPORARY_PREFIX = ".tmp-"
 
@@ -109,10 +116,13 @@ def _flush_to_disk(path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    # Without this a power cut can forget the rename itself. Not every file
-    # system (and not Windows) lets a folder be opened for it.
-    with contextlib.suppress(OSError):
+    # Without this a power cut can forget the rename itself. Some file systems
+    # cannot flush a folder; a failing disk is another matter.
+    try:
         _flush_to_disk(folder)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EPERM):
+            raise
 
 
 def _remove(path: Path) -> None:

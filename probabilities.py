@@ -76,7 +76,8 @@ class ProbabilityTable:
             repeated = _repeated(names)
             if repeated:
                 raise ProbabilityError(
-                    f"{where} has {len(repeated)} {kind} more than once: {enumerate_some(repeated)}",
+                    f"{where} has {len(repeated)} {kind} more than once: "
+                    f"{enumerate_some(repeated)}",
                     f"each of the {kind} may appear once",
                 )
         self._require_probabilities(where)
@@ -145,7 +146,8 @@ def write_probabilities(path: str | os.PathLike, table: ProbabilityTable) -> Non
             "task": np.array(table.task),
         }
         with publish(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            # Text and numbers alone: nothing here needs a pickle.
+            np.savez(file, **arrays)
     elif suffix in (".h5", ".hdf5"):
         _write_hdf5(path, table)
     else:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
 from icecore.cache import FeatureCache
 
 SHARD = 1024

@@ -25,6 +25,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+from scipy.optimize import minimize
+
 from icecore.ensemble import Blender, certificate
 from icecore.ensemble.estimate import estimate
 from icecore.ensemble.join import TaskData
@@ -32,7 +34,6 @@ from icecore.ensemble.metrics import METRICS, log_loss
 from icecore.ensemble.notes import true_class
 from icecore.ensemble.resampling import paired_difference
 from icecore.ensemble.simplex import minimise_log_loss
-from scipy.optimize import minimize
 
 SIZES = ((24, 20_000, 10), (64, 80_000, 54))
 QUICK = ((24, 4_000, 10),)

@@ -158,10 +158,10 @@ def benchmark_fit(data: dict, torch_python: str | None, seeds: int = 3) -> None:
 
 def benchmark_stack(data: dict, members: int = 32) -> None:
     """A search by successive halving over a stack, against as many single fits."""
+    from icecore.heads.base import measure_scaling
     from icecore.heads.search import draw_members, halving
     from icecore.heads.stack import fit_stack
     from icecore.heads.stack_parts import Validation
-    from icecore.heads.base import measure_scaling
 
     targets, held = (np.eye(10, dtype=np.float32)[data[name]] for name in ("y", "yv"))
     drawn = draw_members(members, seed=0)
@@ -169,8 +169,12 @@ def benchmark_stack(data: dict, members: int = 32) -> None:
     validation = Validation(data["Xv"], held)
     start = time.perf_counter()
     found = fit_stack(
-        data["X"], targets, drawn, validation=[validation] * members,
-        progress=halving(drawn), **shared,
+        data["X"],
+        targets,
+        drawn,
+        validation=[validation] * members,
+        progress=halving(drawn),
+        **shared,
     )
     together = time.perf_counter() - start
     # Single fits of every fourth member: their mean stands for all.
@@ -185,8 +189,10 @@ def benchmark_stack(data: dict, members: int = 32) -> None:
         if not np.allclose(one.losses, other.losses[:shared_epochs], rtol=2e-2):
             raise SystemExit("a member of the stack differs from the same member alone")
     best = min(one.best_loss for one in found)
-    print(f"search over {members}: {together:.1f} s, best log-loss {best:.4f}; "
-          f"{members} single fits {apart:.1f} s; ratio {together / apart:.2f} (bar 0.5)")
+    print(
+        f"search over {members}: {together:.1f} s, best log-loss {best:.4f}; "
+        f"{members} single fits {apart:.1f} s; ratio {together / apart:.2f} (bar 0.5)"
+    )
 
 
 def sgemm_rate() -> float:
@@ -215,8 +221,8 @@ class PeakMemory(threading.Thread):
 
 def benchmark_large(rows: int, columns: int = 6016, tasks: int = 8) -> None:
     """Eight tasks, each with its own rows, as the contest has them."""
-    from icecore.heads.stack import Member, fit_stack
     from icecore.heads.base import measure_scaling
+    from icecore.heads.stack import Member, fit_stack
 
     rng = np.random.default_rng(0)
     features = np.empty((rows, columns), np.float16)
@@ -234,24 +240,31 @@ def benchmark_large(rows: int, columns: int = 6016, tasks: int = 8) -> None:
         targets = np.eye(7, dtype=np.float32)[rng.integers(7, size=len(own))]
         scaling = measure_scaling(own[:2048], "rms")
         begin = time.perf_counter()
-        fit_stack(own, targets, [Member(width=width, epochs=epochs)], batch_size=256,
-                  scaling=scaling)
+        fit_stack(
+            own, targets, [Member(width=width, epochs=epochs)], batch_size=256, scaling=scaling
+        )
         spent += time.perf_counter() - begin
     memory.done.set()
     rate = (rate_before + sgemm_rate()) / 2
     needed = 2 * 2 * rows * columns * width / 1e9 / rate
-    print(f"large: {rows} x {columns} float16, {tasks} tasks: {spent / epochs:.2f} s an epoch; the "
-          f"products alone need {needed:.2f} s at the measured {rate:.0f} GFLOP/s: "
-          f"{needed / (spent / epochs):.2f} of it (bar 0.75)")
+    print(
+        f"large: {rows} x {columns} float16, {tasks} tasks: {spent / epochs:.2f} s an epoch; the "
+        f"products alone need {needed:.2f} s at the measured {rate:.0f} GFLOP/s: "
+        f"{needed / (spent / epochs):.2f} of it (bar 0.75)"
+    )
     extra = memory.peak - features.nbytes
-    print(f"large: peak memory is the matrix plus {extra / 1e9:.2f} GB (bar 1.5); "
-          f"in all {time.perf_counter() - start:.0f} s")
+    print(
+        f"large: peak memory is the matrix plus {extra / 1e9:.2f} GB (bar 1.5); "
+        f"in all {time.perf_counter() - start:.0f} s"
+    )
     part = rows // tasks
     data = {"X": features[:part], "y": rng.integers(7, size=part)}
     gluon = contender("gluon_epoch", data, sys.executable)
     ratio = gluon["seconds"] * rows / part / (spent / epochs)
-    print(f"large: Gluon with its DataLoader needs {gluon['seconds']:.2f} s for an epoch of {part} "
-          f"rows; ratio {ratio:.1f} (bar 4)")
+    print(
+        f"large: Gluon with its DataLoader needs {gluon['seconds']:.2f} s for an epoch of {part} "
+        f"rows; ratio {ratio:.1f} (bar 4)"
+    )
 
 
 if __name__ == "__main__":

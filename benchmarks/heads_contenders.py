@@ -51,16 +51,12 @@ def gluon_parts(mx, classes: int):
     net.add(mx.gluon.nn.Dense(classes))
     net.initialize(mx.init.Xavier())
     net.hybridize()
-    trainer = mx.gluon.Trainer(
-        net.collect_params(), "adam", {"learning_rate": 1e-4, "wd": 1e-5}
-    )
+    trainer = mx.gluon.Trainer(net.collect_params(), "adam", {"learning_rate": 1e-4, "wd": 1e-5})
     return net, trainer, mx.gluon.loss.SoftmaxCrossEntropyLoss()
 
 
 def gluon_loader(mx, X, y):
-    return mx.gluon.data.DataLoader(
-        mx.gluon.data.ArrayDataset(X, y), batch_size=128, shuffle=True
-    )
+    return mx.gluon.data.DataLoader(mx.gluon.data.ArrayDataset(X, y), batch_size=128, shuffle=True)
 
 
 def gluon_run_epoch(mx, net, trainer, objective, loader) -> None:
@@ -90,7 +86,9 @@ def sklearn(data: dict, options: dict) -> dict:
     X, Xv = data["X"].astype(np.float32), data["Xv"].astype(np.float32)
     start = time.perf_counter()
     head = MLPClassifier(
-        256, learning_rate_init=options.get("rate", 1e-3), batch_size=128,
+        256,
+        learning_rate_init=options.get("rate", 1e-3),
+        batch_size=128,
         random_state=options["seed"],
     )
     best, reached = math.inf, math.nan

@@ -7,7 +7,7 @@ that comes from data (ids, class names, reasons) is escaped by the template.
 from __future__ import annotations
 
 import os
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -61,7 +61,7 @@ def render_report(result: BlendResult) -> str:
 def _provenance(result: BlendResult) -> list[tuple[str, str]]:
     from .. import __version__
 
-    made = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     lines = [("made", f"{made} by icecore {__version__}"), ("seed of the blend", str(result.seed))]
     if result.run:
         lines.append(("seed of the training", str(result.run.get("seed", "not recorded"))))

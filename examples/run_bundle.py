@@ -1,4 +1,4 @@
-"""Classify an image with `icecore bundle run -o model.onnx`: ONNX Runtime, Pillow and NumPy alone."""
+"""Classify an image with what `icecore bundle` wrote: ONNX Runtime, Pillow and NumPy alone."""
 
 import json
 import sys

@@ -135,9 +135,7 @@ def _add_backbone(onnx, merged, versions, backbone, index, name, precision) -> N
     if name not in [value.name for value in merged.input]:
         side = backbone.record.resolution
         shape = ["N", side, side, 3]
-        merged.input.append(
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape)
-        )
+        merged.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape))
     features, helper = prefix + FEATURES, onnx.helper
     if precision == "float16":
         half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT

@@ -14,8 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import BackboneError, MissingDependencyError
 from ..dependencies import missing_dependency
+from ..errors import BackboneError, MissingDependencyError
 from .mxnet_loader import load_mxnet, mxnet_context
 from .record import BackboneRecord
 
@@ -108,7 +108,8 @@ class OnnxRuntimeEngine:
             self._session = ort.InferenceSession(source, options, providers=providers)
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise BackboneError(
-                f"{record.spec}: ONNX Runtime refuses the graph: {str(error).splitlines()[0][:200]}",
+                f"{record.spec}: ONNX Runtime refuses the graph: "
+                f"{str(error).splitlines()[0][:200]}",
                 "export the network again, or use another engine",
             ) from error
         if device != "cpu" and self._session.get_providers()[0] != "CUDAExecutionProvider":

@@ -12,8 +12,8 @@ import warnings
 
 import numpy as np
 
-from ..errors import MissingDependencyError
 from ..dependencies import missing_dependency
+from ..errors import MissingDependencyError
 
 __all__ = ["load_gluoncv", "load_mxnet", "mxnet_context"]
 

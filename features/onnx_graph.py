@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BackboneError, MissingFileError
 from ..dependencies import missing_dependency
+from ..errors import BackboneError, MissingFileError
 
 __all__ = ["add_normalisation", "cut_classifier", "drop_weights_from_inputs", "read_graph"]
 
@@ -20,7 +20,7 @@ IMAGES, FEATURES = "images", "features"
 LARGEST_FILE = 2**31 - 1  # protobuf can hold no more
 _PASSED_ON_THE_WAY_BACK = frozenset(
     "Softmax LogSoftmax Sigmoid Identity Flatten Squeeze Reshape Cast Dropout Add Mul Div "
-    "GlobalAveragePool ReduceMean AveragePool Relu".split()
+    "GlobalAveragePool ReduceMean AveragePool Relu".split()  # noqa: SIM905
 )
 
 

@@ -18,9 +18,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from ..dependencies import missing_dependency
 from ..errors import WeightsError
 from ..files import publish
-from ..dependencies import missing_dependency
 from .efficientnet_lite import VARIANTS
 from .mxnet_loader import load_gluoncv
 from .zoo import require_known

@@ -14,6 +14,7 @@ _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 # The weights were trained by Google's pipeline: (value - 127) / 128.
 _TF_LITE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
 
+
 def require_known(name: str) -> None:
     """Raise `BackboneError` with near matches unless the zoo has a network `name`."""
     if name in VARIANTS:

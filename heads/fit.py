@@ -161,8 +161,11 @@ class _Job:
         # Indexing copies; all rows need none.
         train = train if len(picked) == len(train) else train[picked]
         return head.fit(
-            train, rows.labels[picked], validation=validation,
-            progress=_bind(self.report, step), **given,
+            train,
+            rows.labels[picked],
+            validation=validation,
+            progress=_bind(self.report, step),
+            **given,
         )
 
     def _refit(self, held: np.ndarray, usable: np.ndarray, rounds: list[int]) -> Head:

@@ -11,7 +11,7 @@ from ..errors import HeadError
 from .base import Head, HeadFiles, measure_scaling
 from .lanes import Lanes
 from .network import predict_logits, softmax
-from .stack import Member, Progress, fit_stack
+from .stack import Member, fit_stack
 from .stack_parts import Validation, wide_product
 
 __all__ = ["MLPClassifier"]
@@ -238,7 +238,10 @@ class MLPClassifier(Head):
                 *(
                     (name, getattr(self, name), 0 <= getattr(self, name) < 1, "from 0 to below 1")
                     for name in (
-                        "dropout", "input_dropout", "label_smoothing", "validation_fraction",
+                        "dropout",
+                        "input_dropout",
+                        "label_smoothing",
+                        "validation_fraction",
                     )
                 ),
                 *(
@@ -283,9 +286,7 @@ class MLPClassifier(Head):
         self.n_iter_ = len(self.train_losses_)
 
 
-def stratified_part(
-    codes: np.ndarray, rows: np.ndarray, fraction: float, seed: int
-) -> np.ndarray:
+def stratified_part(codes: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Pick a `fraction` of each class from `rows`, seeded; sorted indices.
 
     Parameters

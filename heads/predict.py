@@ -173,8 +173,7 @@ def _shares(task: RunTask, weights: Mapping[str, float] | None) -> dict[str, flo
     unknown = sorted(set(weights) - set(task.models))
     if unknown:
         raise RunError(
-            f"the weights name models that the task '{task.name}' lacks: "
-            f"{enumerate_some(unknown)}",
+            f"the weights name models that the task '{task.name}' lacks: {enumerate_some(unknown)}",
             f"it has {enumerate_some(task.models, 20)}",
         )
     values = np.array(list(weights.values()), dtype=np.float64)
@@ -183,9 +182,7 @@ def _shares(task: RunTask, weights: Mapping[str, float] | None) -> dict[str, flo
             f"the weights of the task '{task.name}' are {enumerate_some(weights.values())}",
             "give numbers from 0, not all 0",
         )
-    return {
-        model: float(value / values.sum()) for model, value in weights.items() if value > 0
-    }
+    return {model: float(value / values.sum()) for model, value in weights.items() if value > 0}
 
 
 def _matching_sets(run: Run, cache: Any, fingerprints: Sequence[str]) -> list[Any]:
@@ -201,9 +198,7 @@ def _matching_sets(run: Run, cache: Any, fingerprints: Sequence[str]) -> list[An
             specs = enumerate_some([one.spec for one in there.values()]) or "nothing"
             faults.append(f"{entry['spec']} is not in the cache (it holds {specs})")
             continue
-        changed = min(
-            (differences(one.record, entry["record"]) for one in rivals), key=len
-        )
+        changed = min((differences(one.record, entry["record"]) for one in rivals), key=len)
         faults.append(
             f"{entry['spec']} was made differently: "
             + enumerate_some(

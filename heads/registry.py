@@ -19,8 +19,7 @@ __all__ = ["HEAD_KINDS", "load_head", "make_head"]
 
 # Besides these, "module:Class" names any importable classifier.
 HEAD_KINDS: dict[str, type[Head]] = {
-    cls.kind: cls
-    for cls in (MLPClassifier, LogisticHead, LightGBMHead, RidgeHead, NeighboursHead)
+    cls.kind: cls for cls in (MLPClassifier, LogisticHead, LightGBMHead, RidgeHead, NeighboursHead)
 }
 _LOADABLE = {**HEAD_KINDS, ExternalHead.kind: ExternalHead}
 

@@ -212,7 +212,7 @@ class _Trainer:
             total += lanes.run(climb, len(uppers))
             following = batches[number + 1] if number + 1 < len(batches) else None
             products = first.finish(lanes, step, following)
-        for index, loss, upper in zip(self.live, total, uppers, strict=True):
+        for index, loss, _ in zip(self.live, total, uppers, strict=True):
             self.outcomes[index].train_losses.append(loss / self.batches)
 
     def _validate(self, lanes: Lanes, epoch: int) -> None:

@@ -70,9 +70,7 @@ class Upper:
         self.layers = initial_layers(sizes, np.random.default_rng([member.seed, 4]))
         self.matrix: np.ndarray | None = self.layers[0][0]
         self.layers[0] = (np.empty((0, member.width), np.float32), self.layers[0][1])
-        self.moments = [
-            (Moments.zeros_like(w), Moments.zeros_like(b)) for w, b in self.layers
-        ]
+        self.moments = [(Moments.zeros_like(w), Moments.zeros_like(b)) for w, b in self.layers]
         # Constant over batches, so that a batch with few of this member's rows
         # has a small gradient and the sum over an epoch stays unbiased.
         total = weights[rows].sum(dtype=np.float64)
@@ -90,9 +88,7 @@ class Upper:
         member = self.member
         smoothing = member.label_smoothing
         if smoothing:
-            targets = targets * np.float32(1 - smoothing) + np.float32(
-                smoothing / targets.shape[1]
-            )
+            targets = targets * np.float32(1 - smoothing) + np.float32(smoothing / targets.shape[1])
         masks = [
             dropout_mask((len(rows), member.width), member.dropout, self.rng)
             for _ in range(member.depth)
@@ -100,15 +96,11 @@ class Upper:
         loss, error, gradients = upper_pass(
             np.ascontiguousarray(product), self.layers, targets, self.weights[rows], masks
         )
-        adam_step(
-            self.layers[0][1], gradients[0][1], self.moments[0][1], step, self.rate, 0.0
-        )
+        adam_step(self.layers[0][1], gradients[0][1], self.moments[0][1], step, self.rate, 0.0)
         for layer, gradient, moments in zip(
             self.layers[1:], gradients[1:], self.moments[1:], strict=True
         ):
-            adam_step(
-                layer[0], gradient[0], moments[0], step, self.rate, self.member.weight_decay
-            )
+            adam_step(layer[0], gradient[0], moments[0], step, self.rate, self.member.weight_decay)
             adam_step(layer[1], gradient[1], moments[1], step, self.rate, 0.0)
         return loss, error
 
@@ -250,9 +242,7 @@ class FirstLayers:
                 adam_step(
                     self.weights[block, group],
                     gradient,
-                    Moments(
-                        self.moments.first[block, group], self.moments.second[block, group]
-                    ),
+                    Moments(self.moments.first[block, group], self.moments.second[block, group]),
                     step,
                     rate,
                     decay,
@@ -303,9 +293,7 @@ class Validation:
         for upper in uppers:
             end = start + upper.member.width
             own = np.ascontiguousarray(products[:, start:end])
-            losses.append(
-                log_loss(predict_logits(own, upper.layers), self.targets, self.weights)
-            )
+            losses.append(log_loss(predict_logits(own, upper.layers), self.targets, self.weights))
             start = end
         return losses
 

@@ -150,9 +150,7 @@ def check_target(out: Path, overwrite: bool) -> None:
 
 
 class _Job:
-    def __init__(
-        self, manifest, sets, plans, absent, options, folder, progress
-    ) -> None:
+    def __init__(self, manifest, sets, plans, absent, options, folder, progress) -> None:
         self.manifest, self.sets, self.plans, self.absent = manifest, sets, plans, absent
         self.options, self.folder, self.progress = options, folder, progress
         self.total, self.finished = len(manifest.tasks) * len(plans), 0
@@ -202,9 +200,7 @@ class _Job:
         origin = "split" if split else f"out-of-fold, {self.options.folds} folds"
         if not split and self.options.repeats > 1:
             origin += f", {self.options.repeats} times"
-        result = TaskResult(
-            data.task, data.classes, origin, tuple(results), tuple(data.warnings)
-        )
+        result = TaskResult(data.task, data.classes, origin, tuple(results), tuple(data.warnings))
         return result, {**self._entry(result, data, name), "keys": keys}
 
     def _take_over(

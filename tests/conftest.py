@@ -44,7 +44,7 @@ def graphs(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture()
+@pytest.fixture
 def image_folder(tmp_path) -> Path:
     """Two classes, three images each, as PNG, without any library of ours."""
     from PIL import Image

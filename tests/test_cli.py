@@ -193,7 +193,9 @@ def test_cache_commands(work, tmp_path):
     assert icecore("cache", "verify", work / "cache")[0] == 0
     shown = icecore("cache", "show", work / "cache", "--diff", "net1", "net2")
     assert "weights_digest" in shown[1]
-    status, out, _ = icecore("cache", "export", work / "cache", "net1", "net2", "-o", tmp_path / "x.npz")
+    status, out, _ = icecore(
+        "cache", "export", work / "cache", "net1", "net2", "-o", tmp_path / "x.npz"
+    )
     with np.load(tmp_path / "x.npz") as arrays:
         assert any(arrays[name].shape == (102, 12) for name in arrays.files)
     copy = tmp_path / "copy"
@@ -319,7 +321,7 @@ def test_a_shard_cut_short_is_named_and_computed_again(tmp_path, photos, nets):
     assert icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")[0] == 0
 
 
-@pytest.fixture()
+@pytest.fixture
 def small_disk(tmp_path):
     """A file system of 256 KiB."""
     folder = tmp_path / "disk"
@@ -345,7 +347,9 @@ def test_a_full_disk(small_disk, photos, nets):
 def test_unknown_names(tmp_path, work, photos):
     err = refused("extract", photos, "-o", tmp_path / "c", "-b", "gluon:inceptonv3")
     assert "did you mean inceptionv3" in err
-    err = refused("train", work / "cache", "--data", photos, "-o", tmp_path / "r", "--features", "x")
+    err = refused(
+        "train", work / "cache", "--data", photos, "-o", tmp_path / "r", "--features", "x"
+    )
     assert "net1.onnx" in err
     err = refused("train", work / "cache", "--data", photos, "-o", tmp_path / "r", "--head", "svm")
     assert "mlp" in err

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = (
     "mxnet gluoncv onnx onnxruntime openvino cv2 PIL pooch platformdirs torch matplotlib pandas "
     "requests google.protobuf yacs"
-).split()
+).split()  # noqa: SIM905
 
 SCRIPT = """
 import sys
@@ -87,7 +87,9 @@ def test_importing_icecore_loads_no_framework():
         "import sys, icecore, icecore.features, icecore.heads, icecore.ensemble, icecore.cli\n"
         "print(sorted({name.split('.')[0] for name in sys.modules}))"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
     loaded = set(eval(done.stdout))
     assert not loaded & {"mxnet", "gluoncv", "onnx", "onnxruntime", "cv2", "torch", "lightgbm"}
 

@@ -10,7 +10,7 @@ from icecore import manifest as manifests
 from icecore.digests import digest_manifest
 
 
-@pytest.fixture()
+@pytest.fixture
 def folder(tmp_path):
     for name in ("a/1.jpg", "a/2.jpg", "b/3.jpg"):
         path = tmp_path / "data" / name

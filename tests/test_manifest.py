@@ -76,7 +76,9 @@ def test_what_is_not_there(tmp_path):
 
 
 def test_table_with_relative_paths_and_splits(tmp_path):
-    (tmp_path / "t.csv").write_text("\ufeffPath,label,Split\na/1.jpg,x,Train\nb.jpg,y,val\n/c.jpg,,test\n")
+    (tmp_path / "t.csv").write_text(
+        "\ufeffPath,label,Split\na/1.jpg,x,Train\nb.jpg,y,val\n/c.jpg,,test\n"
+    )
     found = read(tmp_path / "t.csv")
     assert rows(found) == [
         ("a/1.jpg", "train", "label", "x"),
@@ -155,8 +157,13 @@ def test_fashionai_faults_are_named_all_at_once(tmp_path):
     labels = "a.jpg,t,nny\nb.jpg,t,nyy\nc.jpg,t,nnx\nd.jpg,t,nnny\ne.jpg\nf.jpg,t,\n"
     with pytest.raises(ManifestError) as caught:
         read(fashionai(tmp_path, labels))
-    for part in ("line 2 has the letters 'nyy'", "'nnx'", "line 5 has 1 fields", "no letters",
-                 "rows of 3, 4 letters"):  # fmt: skip
+    for part in (
+        "line 2 has the letters 'nyy'",
+        "'nnx'",
+        "line 5 has 1 fields",
+        "no letters",
+        "rows of 3, 4 letters",
+    ):
         assert part in str(caught.value)
 
 
@@ -231,8 +238,16 @@ def test_missing_files_are_counted_and_named(tmp_path):
 
 
 def test_contest_classes_have_their_number():
-    counts = {"coat_length": 8, "collar_design": 5, "lapel_design": 5, "neck_design": 5,
-              "neckline_design": 10, "pant_length": 6, "skirt_length": 6, "sleeve_length": 9}  # fmt: skip
+    counts = {
+        "coat_length": 8,
+        "collar_design": 5,
+        "lapel_design": 5,
+        "neck_design": 5,
+        "neckline_design": 10,
+        "pant_length": 6,
+        "skirt_length": 6,
+        "sleeve_length": 9,
+    }
     assert sum(counts.values()) == 54
     for task, count in counts.items():
         assert fashionai_classes(f"{task}_labels", count)[0] == "Invisible"

@@ -116,6 +116,13 @@ def test_an_npz_without_the_arrays_says_what_it_has(tmp_path):
         read_probabilities(tmp_path / "a.npz")
 
 
+def test_an_npz_holds_its_arrays_and_nothing_else(tmp_path):
+    write_probabilities(tmp_path / "a.npz", table())
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        names = {"ids", "classes", "splits", "probabilities", "model", "task"}
+        assert set(arrays.files) == names
+
+
 def test_rows_of_a_split():
     whole = table(3, splits=("test", "validation", "test"))
     part = whole.rows_of({"test"})

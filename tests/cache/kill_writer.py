@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from icecore.cache import FeatureCache, compact, verify
 
 DIM, ROWS = 64, 60

@@ -17,6 +17,7 @@ import shutil
 import h5py
 import numpy as np
 import pytest
+
 from icecore.cache import FeatureCache, repair, verify
 from icecore.errors import DamagedCacheError, IcecoreError, MissingRowsError
 

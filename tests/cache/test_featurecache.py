@@ -9,6 +9,7 @@ import pickle
 import h5py
 import numpy as np
 import pytest
+
 from icecore.cache import FeatureCache, diff_sets, list_sets, show_set
 from icecore.errors import (
     CacheError,

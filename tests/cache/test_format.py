@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+
 from icecore.cache import FORMAT, FeatureCache, canonical_json, fingerprint, verify
 from icecore.errors import CacheError
 

@@ -6,6 +6,7 @@ import errno
 import os
 
 import pytest
+
 from icecore.cache import FeatureCache, verify
 from icecore.errors import DiskFullError
 

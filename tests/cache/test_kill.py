@@ -12,9 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-import icecore
 import numpy as np
 import pytest
+
+import icecore
 from icecore.cache import FeatureCache, compact, verify
 from icecore.cache.claims import Claims
 

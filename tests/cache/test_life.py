@@ -7,6 +7,7 @@ import json
 import h5py
 import numpy as np
 import pytest
+
 from icecore.cache import FeatureCache, compact, export, export_arrays, merge, prune, verify
 from icecore.errors import CacheError, DamagedCacheError, FingerprintError, MissingDependencyError
 

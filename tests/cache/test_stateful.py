@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from icecore.cache import FeatureCache, compact, merge, prune, repair, verify
 from icecore.cache.claims import Claims
 from icecore.errors import DamagedCacheError, MissingRowsError

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from icecore.manifest import Manifest, Sample
 from icecore.probabilities import ProbabilityTable, write_probabilities
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import sklearn.metrics as reference
+
 from icecore.ensemble import analysis, drawing
 from icecore.manifest import Sample
 

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+
 from icecore.ensemble import parse_size, read_costs
 from icecore.ensemble.costs import run_costs
 from icecore.errors import MissingFileError, ProbabilityError

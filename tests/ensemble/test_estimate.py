@@ -2,11 +2,12 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from sklearn.base import BaseEstimator
+
 from icecore.ensemble import Blender, Stacker, TaskData, blend_run, estimate
 from icecore.ensemble.estimate import held_out_tables
 from icecore.ensemble.metrics import METRICS, log_loss
 from icecore.errors import ProbabilityError
-from sklearn.base import BaseEstimator
 
 
 def data_of(probabilities, y, tests=0):

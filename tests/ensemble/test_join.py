@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from icecore.ensemble import join_task, join_tasks
 from icecore.errors import ProbabilityError
 from icecore.manifest import Sample

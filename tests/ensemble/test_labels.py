@@ -1,4 +1,5 @@
 import pytest
+
 from icecore.ensemble import read_labels
 from icecore.errors import MissingFileError, ProbabilityError
 from icecore.manifest import Manifest, Sample

@@ -1,4 +1,5 @@
 import pytest
+
 from icecore.ensemble import blend_run, render_markdown, write_markdown
 
 

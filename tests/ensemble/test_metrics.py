@@ -6,6 +6,7 @@ import pytest
 import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from icecore.ensemble import metrics
 from icecore.errors import ProbabilityError
 

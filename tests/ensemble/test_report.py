@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+
 from icecore.ensemble import blend_run
 from icecore.ensemble import report as report_module
 from icecore.probabilities import read_probabilities, write_probabilities

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import stats
+
 from icecore.ensemble.metrics import METRICS, accuracy, brier, log_loss
 from icecore.ensemble.resampling import bootstrap_interval, paired_difference, row_scores
-from scipy import stats
 
 
 @pytest.mark.parametrize("name", ["log_loss", "accuracy", "brier"])

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from icecore.ensemble.metrics import accuracy
 from icecore.ensemble.search import coordinate_search, greedy_selection, search, simplex_grid
 

@@ -3,12 +3,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import minimize
+
 from icecore.ensemble.simplex import (
     certificate,
     minimise_log_loss,
     minimise_log_loss_geometric,
 )
-from scipy.optimize import minimize
 
 
 def slsqp(loss, models, upper=1.0):

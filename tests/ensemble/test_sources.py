@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from icecore.ensemble import blend_files, read_tables
 from icecore.errors import MissingDependencyError, MissingFileError, ProbabilityError
 from icecore.probabilities import ProbabilityTable, write_probabilities

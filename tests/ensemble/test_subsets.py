@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from icecore.ensemble import Costs, best_subset, pareto_front
 from icecore.ensemble.simplex import minimise_log_loss
 from icecore.errors import ProbabilityError

@@ -4,6 +4,7 @@ import os
 import struct
 
 import pytest
+
 from icecore.ensemble.thumbnails import EDGE, thumbnail
 
 image = pytest.importorskip("PIL.Image", reason="thumbnails need Pillow")

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
+
 from icecore.ensemble import METRICS, Blender, combine, find_weights
 from icecore.ensemble.metrics import accuracy, log_loss
 from icecore.errors import ProbabilityError
-from sklearn.base import clone
 
 METHODS = {
     "log_loss": Blender(),

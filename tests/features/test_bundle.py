@@ -32,9 +32,7 @@ def world(tmp_path_factory, write_tiny_onnx):
             for number in range(count):
                 pixels = (rng.normal(0, 60, (50, 44, 3)) + colour).clip(0, 255).astype(np.uint8)
                 Image.fromarray(pixels).save(folder / "photos" / split / label / f"{number}.png")
-    nets = [
-        write_tiny_onnx(folder / f"net{side}.onnx", seed=side, side=side) for side in (32, 40)
-    ]
+    nets = [write_tiny_onnx(folder / f"net{side}.onnx", seed=side, side=side) for side in (32, 40)]
     specs = [f"onnx:{net}" for net in nets]
     jobs.extract(folder / "photos", folder / "cache", specs)
     jobs.train(folder / "cache", folder / "photos", folder / "run")

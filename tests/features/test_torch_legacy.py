@@ -61,7 +61,7 @@ def legacy_file(content, storages: dict[str, np.ndarray]) -> bytes:
     return b"".join(parts)
 
 
-@pytest.fixture()
+@pytest.fixture
 def values():
     return np.arange(24, dtype="<f4")
 

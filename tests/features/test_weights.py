@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(
 NAME = "resnet18_v1"
 
 
-@pytest.fixture()
+@pytest.fixture
 def published(monkeypatch, tmp_path):
     """A parameters file that GluonCV lists, under the name and SHA-1 of `NAME`."""
     load_mxnet()
@@ -35,7 +35,7 @@ def published(monkeypatch, tmp_path):
     return content, f"{NAME}-{sha1[:8]}"
 
 
-@pytest.fixture()
+@pytest.fixture
 def repository(tmp_path, monkeypatch):
     """A local HTTP server in the place of Gluon's repository; yields its folder and log."""
     root = tmp_path / "www"

@@ -10,16 +10,18 @@ import pytest
 # Lets the test files here import what they share.
 sys.path.insert(0, str(Path(__file__).parent))
 
-from heads_support import make_cache, samples  # noqa: E402
+from heads_support import make_cache, samples
 
 
-@pytest.fixture()
+@pytest.fixture
 def rows():
-    return samples(60, "train") + samples(15, "validation", prefix="v") + samples(
-        9, "test", prefix="t"
+    return (
+        samples(60, "train")
+        + samples(15, "validation", prefix="v")
+        + samples(9, "test", prefix="t")
     )
 
 
-@pytest.fixture()
+@pytest.fixture
 def cache(tmp_path, rows):
     return make_cache(tmp_path / "cache", rows)

@@ -7,6 +7,15 @@ import zipfile
 
 import numpy as np
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_predict
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
 from icecore.errors import HeadError, MissingFileError
 from icecore.heads import (
     HEAD_KINDS,
@@ -16,14 +25,6 @@ from icecore.heads import (
     load_head,
     make_head,
 )
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GridSearchCV, cross_val_predict
-from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.utils.estimator_checks import check_estimator
 
 # Small settings, so that the suite is quick.
 QUICK = {
@@ -63,7 +64,7 @@ def kind(request):
     return request.param
 
 
-@pytest.fixture()
+@pytest.fixture
 def head(kind):
     return make_head(kind, seed=0, **QUICK[kind])
 

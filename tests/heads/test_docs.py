@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import icecore
 import pytest
+
+import icecore
 
 
 def test_the_documentations_code_runs(tmp_path, monkeypatch, capsys):

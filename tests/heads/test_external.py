@@ -6,10 +6,11 @@ import json
 
 import numpy as np
 import pytest
-from icecore.errors import HeadError
-from icecore.heads import ExternalHead, load_head, make_head
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.utils.estimator_checks import check_estimator
+
+from icecore.errors import HeadError
+from icecore.heads import ExternalHead, load_head, make_head
 
 FOREST = "sklearn.ensemble:RandomForestClassifier"
 

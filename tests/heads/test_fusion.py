@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.utils.estimator_checks import check_estimator
+
 from icecore.errors import HeadError
 from icecore.heads.fusion import BilinearSketch, ScaleSets, SumOfProjections
-from sklearn.utils.estimator_checks import check_estimator
 
 METHODS = ("rms", "standard", "l2", "power", "whiten")
 

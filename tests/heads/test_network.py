@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from icecore.heads.adam import Moments, adam_step, cosine
 from icecore.heads.lanes import Lanes, widen
 from icecore.heads.network import (
@@ -21,9 +22,7 @@ from icecore.heads.network import (
 def problem(depth: int, seed: int = 0, rows: int = 7, dropout: float = 0.0):
     rng = np.random.default_rng(seed)
     sizes = [5, *[6] * depth, 4]
-    layers = [
-        (rng.normal(size=(a, b)), rng.normal(size=b)) for a, b in zip(sizes[:-1], sizes[1:])
-    ]
+    layers = [(rng.normal(size=(a, b)), rng.normal(size=b)) for a, b in zip(sizes[:-1], sizes[1:])]
     inputs = rng.normal(size=(rows, 5))
     targets = rng.dirichlet(np.ones(4), rows)
     weights = rng.random(rows)

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from icecore.cache import FeatureCache
 from icecore.errors import HeadError
 from icecore.files import sha256_bytes
@@ -34,7 +35,7 @@ def samples(count, split="", prefix="i", rare=0):
     return rows
 
 
-@pytest.fixture()
+@pytest.fixture
 def world(tmp_path):
     rows = samples(60, "train", rare=3) + samples(21, "validation", "v") + samples(6, "test", "t")
     rng = np.random.default_rng(0)

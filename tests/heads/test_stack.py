@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from icecore.errors import HeadError
 from icecore.heads.adam import Moments, adam_step, cosine
 from icecore.heads.network import initial_layers, loss_and_gradients, predict_logits
@@ -143,8 +144,11 @@ def test_progress_can_drop_members():
         return [1] if epoch == 2 else None
 
     first, second = fit_stack(
-        features, targets, [Member(width=8, epochs=4), Member(width=8, epochs=4)],
-        batch_size=60, progress=progress,
+        features,
+        targets,
+        [Member(width=8, epochs=4), Member(width=8, epochs=4)],
+        batch_size=60,
+        progress=progress,
     )
     assert (first.stopped, second.stopped) == ("finished", "dropped")
     assert (first.best_epoch, second.best_epoch) == (4, 2)
@@ -155,6 +159,9 @@ def test_a_diverging_member_is_named():
     features, targets = blobs()
     with pytest.raises(HeadError, match="training diverged.*learning rate 1e\\+38"):
         fit_stack(
-            features * 1e5, targets, [Member(width=8, learning_rate=1e38)], batch_size=60,
+            features * 1e5,
+            targets,
+            [Member(width=8, learning_rate=1e38)],
+            batch_size=60,
             validation=[Validation(features, targets)],
         )

@@ -11,6 +11,7 @@ import pytest
 from heads_support import CLASSES, QUICK, features, go, make_cache, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
 from icecore.errors import CacheError, HeadError, ManifestError, RunError
@@ -90,8 +91,11 @@ def test_a_seed_repeats_the_run(cache, rows, tmp_path):
 
 def test_features_and_heads_can_be_chosen(cache, rows, tmp_path):
     result = go(
-        cache, rows, tmp_path / "run",
-        features=["gluon:two+gluon:one", "gluon:two"], heads=["logistic", "mlp"],
+        cache,
+        rows,
+        tmp_path / "run",
+        features=["gluon:two+gluon:one", "gluon:two"],
+        heads=["logistic", "mlp"],
     )
     assert [(m.name, m.features) for m in result.tasks[0].models] == [
         ("logistic-all", ("gluon:two", "gluon:one")),
@@ -156,7 +160,7 @@ def test_if_no_task_can_be_trained_nothing_is_left(tmp_path):
     assert os.listdir(tmp_path) == ["cache"]
 
 
-def test_classes_in_test_that_training_lacks_are_refused_or_accepted_on_request(cache, rows, tmp_path):
+def test_classes_that_training_lacks_are_refused_or_accepted_on_request(cache, rows, tmp_path):
     strange = [
         dataclasses.replace(s, label="coat") if s.split != "train" and i % 2 else s
         for i, s in enumerate(rows)

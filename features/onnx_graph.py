@@ -20,7 +20,7 @@ IMAGES, FEATURES = "images", "features"
 LARGEST_FILE = 2**31 - 1  # protobuf can hold no more
 _PASSED_ON_THE_WAY_BACK = frozenset(
     "Softmax LogSoftmax Sigmoid Identity Flatten Squeeze Reshape Cast Dropout Add Mul Div "
-    "GlobalAveragePool ReduceMean AveragePool Relu".split()  # noqa: SIM905
+    "GlobalAveragePool ReduceMean AveragePool Relu".split()
 )
 
 

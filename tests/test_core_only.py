@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BLOCKED = (
     "mxnet gluoncv onnx onnxruntime openvino cv2 PIL pooch platformdirs torch matplotlib pandas "
     "requests google.protobuf yacs"
-).split()  # noqa: SIM905
+).split()
 
 SCRIPT = """
 import sys

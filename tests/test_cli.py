@@ -377,7 +377,7 @@ def test_random_weights_are_never_silent(tmp_path, photos):
     assert "RANDOM weights" in icecore("cache", "ls", tmp_path / "c")[2]
     icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")
     icecore("blend", tmp_path / "run")
-    assert "random" in (tmp_path / "run" / "report.html").read_text().lower()
+    assert "RANDOM WEIGHTS" in (tmp_path / "run" / "report.html").read_text().upper()
 
 
 def test_interrupting_keeps_what_is_done(tmp_path, photos, nets, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import CacheError
 
-__all__ = ["decode_into", "encode", "stored_dtype"]
+__all__ = ["decode_into", "encode", "require_finite", "stored_dtype"]
 
 _STORED = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
 # Work goes through pieces that stay in the second-level cache.
@@ -25,12 +25,13 @@ def stored_dtype(precision: str) -> np.dtype:
 def encode(rows: np.ndarray, precision: str) -> np.ndarray:
     """Turn feature rows into the form they are stored in.
 
-    Rows of the stored type pass through unchanged (bfloat16: as uint16).
+    Rows of the stored type pass through unchanged (bfloat16: as uint16). Whether float16
+    and float32 hold every number is for `require_finite` to say.
 
     Raises
     ------
     CacheError
-        A number is not finite, or does not fit into the precision.
+        A number is not finite, or does not fit into bfloat16.
     """
     rows = np.asarray(rows)
     target = _STORED[precision]
@@ -44,9 +45,14 @@ def encode(rows: np.ndarray, precision: str) -> np.ndarray:
             stored = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(target)
             _refuse_infinite(rows, (stored.astype("<u4") << 16).view("<f4"), precision)
             return stored
-        stored = np.ascontiguousarray(rows, target)
+        return np.ascontiguousarray(rows, target)
+
+
+def require_finite(rows: np.ndarray, stored: np.ndarray, precision: str) -> None:
+    """Raise `CacheError` if `stored`, made from `rows`, holds an infinite number or NaN."""
+    if precision == "bfloat16":
+        return  # `encode` has looked, before the bits lost their type.
     _refuse_infinite(rows, stored, precision)
-    return stored
 
 
 def _refuse_infinite(rows: np.ndarray, stored: np.ndarray, precision: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import CacheError
 from ..files import publish_json
-from .encoding import encode, stored_dtype
+from .encoding import encode, require_finite, stored_dtype
 from .index import write_index
 from .record import check_record, fingerprint, folder_name, spec_of
 from .rows import Rows
@@ -173,8 +173,14 @@ class FeatureSet:
             return
         take = slice(None) if chosen == list(range(len(keys))) else chosen
         stored = encode(rows[take], self.precision)
-        folder = self.folder / "shards"
-        shard = publish_shard(folder, self.record, array[take], stored, provenance or {})
+        shard = publish_shard(
+            self.folder / "shards",
+            self.record,
+            array[take],
+            stored,
+            provenance or {},
+            check=lambda: require_finite(rows[take], stored, self.precision),
+        )
         self.rows.add(shard)
         # A shard that vanishes is noticed because the index names it, so it is never old.
         if time.monotonic() - self._indexed > _INDEX_EVERY_S:

@@ -60,7 +60,12 @@ class Shard:
 
 
 def publish_shard(
-    folder: Path, record: Mapping, keys: np.ndarray, stored: np.ndarray, provenance: Mapping
+    folder: Path,
+    record: Mapping,
+    keys: np.ndarray,
+    stored: np.ndarray,
+    provenance: Mapping,
+    check: Callable[[], object] | None = None,
 ) -> Shard:
     """Write one shard into `folder`; when this returns it is on the disk.
 
@@ -75,6 +80,8 @@ def publish_shard(
         Rows as `encode` gives them.
     provenance : mapping
         What may vary between rows of one set: engine, host, times.
+    check : callable, optional
+        Raises if `stored` must not be published; called while it is being written.
 
     Raises
     ------
@@ -93,8 +100,11 @@ def publish_shard(
         sums_at = reserve(file, "checksums", keys.shape, np.dtype("<u8"))
         offset = reserve(file, "features", stored.shape, stored.dtype)
     with publish_unnamed(folder) as new:
-        # The system takes the rows while their checksums are computed.
-        with _meanwhile(write_at, new.descriptor, stored, offset, small=stored.nbytes < 1 << 20):
+        # The rows go to the disk while they are looked at and their checksums computed.
+        small = stored.nbytes < 1 << 20
+        with _meanwhile(_write_through, new.descriptor, stored, offset, small=small):
+            if check is not None:
+                check()
             checksums = row_checksums(stored, keys)
         sparse.seek(sums_at)
         sparse.write(checksums.astype("<u8", copy=False))
@@ -104,6 +114,13 @@ def publish_shard(
         write_at(new.descriptor, tail, offset + stored.nbytes)
         new.name = _name(head, tail)
     return Shard(new.name, sparse.size, offset, keys, checksums)
+
+
+def _write_through(descriptor: int, content: np.ndarray, at: int) -> None:
+    write_at(descriptor, content, at)
+    if content.nbytes >= 1 << 20:
+        # What is left for the flush at the end is then little.
+        os.fsync(descriptor)
 
 
 @contextlib.contextmanager

@@ -312,12 +312,17 @@ def main(arguments: list[str] | None = None) -> None:
         if error.hint:
             click.echo(f"  {error.hint}", err=True)
         sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough.
+        sys.exit(0)
+    except OSError as error:
+        place = error.filename2 or error.filename or "the output"
+        click.echo(f"error: {place}: {error.strerror or error}", err=True)
+        click.echo("  check that the place exists, is of that kind, and may be written", err=True)
+        sys.exit(1)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; what was finished is kept, the same command goes on", err=True)
         sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        sys.exit(0)

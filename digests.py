@@ -37,11 +37,19 @@ class DigestReport:
         Reason for each sample id whose file could not be read.
     read : int
         How many files were read; the others were remembered.
+    known : dict
+        What there is to remember, as `remember` writes it.
     """
 
     manifest: Manifest
     unreadable: dict[str, str]
     read: int
+    known: dict[str, list] = dataclasses.field(default_factory=dict, repr=False)
+
+    def remember(self, memory: str | os.PathLike) -> None:
+        """Write the digests to `memory`, atomically, if files were read."""
+        if self.read:
+            _write_memory(memory, self.known)
 
 
 def digest_manifest(
@@ -60,7 +68,8 @@ def digest_manifest(
         Samples that already have a digest whose file is absent keep it, so that a
         table can be used where the images are not.
     memory : path-like, optional
-        JSON file of earlier digests; it is read, and updated atomically.
+        JSON file of earlier digests; it is read, and updated atomically if its folder
+        is there (else see `DigestReport.remember`).
     paranoid : bool, default False
         Read every file, whatever is remembered.
     workers : int
@@ -100,9 +109,10 @@ def digest_manifest(
             done += 1
             if progress is not None:
                 progress(done, len(images))
-    if memory is not None and pending:
-        _write_memory(memory, known)
-    return DigestReport(manifest.with_digests(digests), unreadable, len(pending))
+    report = DigestReport(manifest.with_digests(digests), unreadable, len(pending), known)
+    if memory is not None and Path(memory).parent.is_dir():
+        report.remember(memory)
+    return report
 
 
 def _facts(path: str) -> list[int]:

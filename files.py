@@ -50,6 +50,8 @@ def publish(path: str | os.PathLike) -> Iterator[Path]:
         The file system (or the user's quota) has no room; nothing is left.
     """
     path = Path(path)
+    if path.is_dir() or not path.name:
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file to write", str(path))
     temporary = path.with_name(f"{_TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(6)}")
     try:
         with disk_full_named(path):
@@ -126,5 +128,6 @@ def _flush_folder(folder: Path) -> None:
 
 
 def _remove(path: Path) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    # Whatever hinders it (a disk that became read-only), the first error is what matters.
+    with contextlib.suppress(OSError):
         os.unlink(path)

@@ -5,6 +5,9 @@ The command line is a thin layer over these; scripts and notebooks call them dir
 
 from __future__ import annotations
 
+import errno
+import itertools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,7 @@ from typing import TYPE_CHECKING
 from . import manifest as manifests
 from .cache import FeatureCache
 from .digests import digest_manifest
-from .errors import ManifestError, RunError, enumerate_some
+from .errors import ManifestError, MissingFileError, RunError, enumerate_some
 from .files import publish_json
 from .prediction import PredictReport, bundle, predict
 
@@ -51,9 +54,28 @@ def extract(data: str | os.PathLike, cache: str | os.PathLike, backbones, **opti
 
     manifest = manifests.read(data)
     report: ExtractReport = features.extract(manifest, cache, backbones, **options)
-    name = Path(os.path.abspath(data)).stem or "data"
-    report.manifest.write(Path(cache) / "manifests" / f"{name}.csv")
+    _keep_manifest(Path(cache), Path(os.path.abspath(data)), report)
     return report
+
+
+def _keep_manifest(cache: Path, data: Path, report) -> None:
+    """Write the table to ``CACHE/manifests``, under a name that no other data set has."""
+    folder = cache / "manifests"
+    stem = data.stem if data.is_file() else data.name
+    # Which data set has which name; another one of the same name gets a number.
+    try:
+        names = json.loads((folder / "sources.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        names = {}
+    candidates = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
+    name = next(n for n in candidates if names.get(n, str(data)) == str(data))
+    try:
+        report.manifest.write(folder / f"{name}.csv")
+        publish_json(folder / "sources.json", names | {name: str(data)})
+    except OSError as error:
+        # A cache that cannot be written may still be complete.
+        if report.computed or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
 
 
 def train(
@@ -167,6 +189,11 @@ def _require_blendable(sources: list[Path], labels) -> None:
         raise RunError(
             f"{folders[0]} is a run, and there is more: {enumerate_some(others)}",
             "blend one run, or probability files with --labels",
+        )
+    absent = [str(source) for source in sources if not source.exists()]
+    if absent:
+        raise MissingFileError(
+            f"{enumerate_some(absent)}: not there", "give a run's folder, or probability files"
         )
     if not folders and labels is None:
         raise RunError(

@@ -22,7 +22,9 @@ from .files import publish_text
 __all__ = ["DEFAULT_TASK", "IMAGE_SUFFIXES", "Manifest", "Sample", "read", "split_name"]
 
 DEFAULT_TASK = "label"
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+)
 COLUMNS = ("id", "path", "split", "task", "label", "letters", "digest")
 
 _SPLIT_NAMES = {
@@ -226,7 +228,7 @@ def read(data: str | os.PathLike, *, labels_required: bool = True) -> Manifest:
         if data.suffix.lower() in IMAGE_SUFFIXES and not labels_required:
             manifest = sources.read_images(data)
         else:
-            manifest = sources.read_table(data)
+            manifest = sources.read_table(data, labels_required)
     elif sources.is_fashionai(data):
         manifest = sources.read_fashionai(data)
     elif sources.is_kaggle(data):
@@ -235,6 +237,7 @@ def read(data: str | os.PathLike, *, labels_required: bool = True) -> Manifest:
         manifest = sources.read_folder(data)
     else:
         manifest = sources.read_images(data)
+    _require_utf8_names(manifest)
     if labels_required:
         _require_labels(manifest)
     return manifest
@@ -256,11 +259,30 @@ def natural_key(name: str) -> tuple:
     ['2', '10', 'a1', 'b']
     """
     parts = re.split(r"(\d+)", name)
-    return tuple((0, int(p), "") if p.isdigit() else (1, 0, p) for p in parts if p)
+    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p)
 
 
 def _split_order(split: str) -> int:
     return ["", "train", "validation", "test"].index(split)
+
+
+def _require_utf8_names(manifest: Manifest) -> None:
+    # Such names come from old archives; no table could hold them.
+    bad = [s.path for s in manifest.images.values() if not _is_utf8(s.path)]
+    if bad:
+        raise ManifestError(
+            f"{len(bad)} files of {manifest.source} have names that are not UTF-8: "
+            f"{enumerate_some(map(ascii, bad))}",
+            "rename them, for instance with convmv",
+        )
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _require_labels(manifest: Manifest) -> None:

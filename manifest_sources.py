@@ -104,20 +104,23 @@ def read_images(path: Path) -> Manifest:
     return Manifest(samples, str(path))
 
 
-def read_table(path: Path) -> Manifest:
+def read_table(path: Path, labels_required: bool = True) -> Manifest:
     """Read a CSV with ``path,label[,split]``, or a table that icecore wrote.
 
-    Relative paths are taken from the table's own folder.
+    Relative paths are taken from the table's own folder. Without `labels_required` a
+    column ``path`` is enough.
     """
     rows = _csv_rows(path)
     header = [name.strip().lower() for name in rows[0]] if rows else []
     if "path" not in header:
         raise ManifestError(
-            f"{path} has no column 'path'; its first line is: {','.join(rows[0]) if rows else ''}",
-            "give the columns a header line: path,label or path,label,split",
+            f"{path} has no column 'path'; its first line is: "
+            f"{','.join(rows[0])[:200] if rows else ''}",
+            "give the columns a header line: path,label or path,label,split; images have the "
+            f"endings {', '.join(sorted(IMAGE_SUFFIXES))}",
         )
     unknown = [name for name in header if name not in COLUMNS]
-    if "label" not in header or unknown:
+    if ("label" not in header and labels_required) or unknown:
         raise ManifestError(
             f"{path} has the columns {','.join(header)}",
             f"'path' and 'label' are needed, and nothing but {', '.join(COLUMNS)} is known",
@@ -214,7 +217,7 @@ def _table_sample(fields: dict[str, str], split: str, folder: Path) -> Sample:
         path=str(located),
         split=split,
         task=fields.get("task") or DEFAULT_TASK,
-        label=fields["label"],
+        label=fields.get("label", ""),
         letters=fields.get("letters", ""),
         digest=fields.get("digest", ""),
     )
@@ -282,13 +285,33 @@ def _csv_rows(path: Path) -> list[list[str]]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+    return [entry for entry in folder.iterdir() if not _is_hidden(entry)]
+
+
+def _is_hidden(entry: Path) -> bool:
+    """Tell what is no data: hidden files, and caches and runs that were put beside the images."""
+    own = ("icecore-cache.json", "run.json")
+    if entry.name.startswith("."):
+        return True
+    return entry.is_dir() and any((entry / name).is_file() for name in own)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise ManifestError(
+        f"the folder {error.filename} cannot be read: {error.strerror}", "check its permissions"
+    ) from error
 
 
 def _images_below(folder: Path) -> list[Path]:
     found = []
-    for base, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+    seen: set[str] = set()
+    for base, folders, names in os.walk(folder, onerror=_refuse_unreadable, followlinks=True):
+        # Links may lead back to where they came from.
+        if os.path.realpath(base) in seen:
+            folders[:] = []
+            continue
+        seen.add(os.path.realpath(base))
+        folders[:] = sorted(name for name in folders if not _is_hidden(Path(base, name)))
         found += [
             Path(base, name)
             for name in names

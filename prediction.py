@@ -84,7 +84,7 @@ def predict(
     fitted = heads.load_run(run)
     blends = _blends(run, answer)
     manifest = manifests.read(images, labels_required=False)
-    _refuse_to_overwrite_folder(out)
+    _require_writable(out)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(cache) if cache is not None else Path(scratch) / "cache"
         report = _extract_as_trained(features, fitted, manifest, folder, weights_dir, options)
@@ -150,6 +150,7 @@ def bundle(
     """
     from . import features, heads
 
+    _require_writable(out)
     fitted = heads.load_run(run)
     blends = _blends(run, answer)
     fit, precision, weights = _kind(fitted)
@@ -317,6 +318,15 @@ def _answers(
     return text.getvalue()
 
 
-def _refuse_to_overwrite_folder(out: str | os.PathLike) -> None:
-    if Path(out).is_dir():
-        raise RunError(f"{out} is a folder", "name a CSV file for the answers, such as answers.csv")
+def _require_writable(out: str | os.PathLike) -> None:
+    """Find out before the work, not after it, that the answer has no place to go."""
+    out = Path(os.path.abspath(out))
+    if out.is_dir():
+        raise RunError(f"{out} is a folder", "name a file for the answer")
+    parent = out.parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise RunError(
+            f"{out} cannot be written: {parent} does not allow it", "choose another place"
+        )

@@ -51,6 +51,7 @@ class MXNetEngine:
         self.version = mx.__version__
         self._context = mxnet_context(device)
         record = backbone.record
+        self._spec = record.spec
         with warnings.catch_warnings():
             # MXNet asks for the type of the input, and then takes float32 as it should.
             warnings.simplefilter("ignore")
@@ -70,9 +71,16 @@ class MXNetEngine:
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine.run`."""
-        batch = self._mx.nd.array(images, self._context, dtype=np.uint8)
-        batch = batch.transpose((0, 3, 1, 2)).astype(np.float32)
-        return self._block((batch - self._shift) * self._scale).asnumpy()
+        try:
+            batch = self._mx.nd.array(images, self._context, dtype=np.uint8)
+            batch = batch.transpose((0, 3, 1, 2)).astype(np.float32)
+            return self._block((batch - self._shift) * self._scale).asnumpy()
+        except self._mx.MXNetError as error:
+            raise BackboneError(
+                f"{self._spec}: MXNet fails on images of shape {images.shape}: "
+                f"{str(error).strip().splitlines()[-1][:200]}",
+                "if memory is short, try a smaller --batch-size",
+            ) from error
 
 
 class OnnxRuntimeEngine:
@@ -93,7 +101,7 @@ class OnnxRuntimeEngine:
         ort = load_onnxruntime()
         self.version = importlib.metadata.version("onnxruntime")
         options = ort.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         options.intra_op_num_threads = available_cpus()
         providers: list = ["CPUExecutionProvider"]
         if device != "cpu":
@@ -127,7 +135,8 @@ class OnnxRuntimeEngine:
             raise BackboneError(
                 f"{self._record.spec}: ONNX Runtime fails on images of shape {images.shape}: "
                 f"{str(error).splitlines()[0][:200]}",
-                "check that the record beside the graph has the right input_size",
+                "check input_size in the record beside the graph; a graph that was exported for a "
+                "batch of one needs --batch-size 1",
             ) from error
         if features.shape != (len(images), self._record.num_features):
             raise BackboneError(

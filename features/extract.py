@@ -14,18 +14,20 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 from .. import __version__
-from ..cache import FeatureCache, FeatureSet
+from ..cache import FeatureCache, FeatureSet, fingerprint
 from ..digests import digest_manifest
 from ..errors import BackboneError, ImageError
 from ..files import sha256_bytes
 from ..manifest import Manifest, Sample
 from .backbones import Backbone, load_backbones
-from .engines import available_cpus, parse_devices
+from .engines import Engine, available_cpus, parse_devices
 from .images import FITS, decode, fit_image, load_opencv, load_pillow
+from .outcome import ExtractReport, Failure
 from .progress import Progress, Stopwatch
 from .record import feature_set_record
 from .runner import BackboneRunner
@@ -36,55 +38,6 @@ __all__ = ["ExtractReport", "Failure", "extract"]
 PRECISIONS = ("float16", "float32")
 # Images that one process claims at a time, where several work on one cache.
 MOST_CLAIMED = 2048
-
-
-@dataclasses.dataclass(frozen=True)
-class Failure:
-    """An image that could not be used, and why."""
-
-    id: str
-    path: str
-    digest: str
-    reason: str
-
-
-@dataclasses.dataclass(frozen=True)
-class ExtractReport:
-    """What a run of `extract` did.
-
-    Attributes
-    ----------
-    images : int
-        Images in the manifest.
-    unique : int
-        Different images among them.
-    computed : int
-        Images that were decoded in this run.
-    rows : int
-        Rows written, over all backbones.
-    failures : list of Failure
-        Images without a row.
-    sets : list of dict
-        spec, fingerprint, dim, rows, engine, weights and their origin.
-    seconds, decoding_share, computing_share : float
-        Duration; shares of it that the decoders and engines were busy.
-    random_weights : bool
-        Whether any backbone has random weights.
-    manifest : Manifest
-        With digests.
-    """
-
-    images: int
-    unique: int
-    computed: int
-    rows: int
-    failures: list[Failure]
-    sets: list[dict]
-    seconds: float
-    decoding_share: float
-    computing_share: float
-    random_weights: bool
-    manifest: Manifest
 
 
 def extract(
@@ -153,17 +106,24 @@ def extract(
     manifest.require_files()
     load_opencv(), load_pillow()  # Say at once what is missing, not once for each image.
     loaded = load_backbones(backbones, engine, WeightsRequest.parse(weights, weights_dir))
-    store = FeatureCache.create(cache)
-    sets = [
-        store.open_set(feature_set_record(b.record, fit, precision), b.record.num_features)
-        for b in loaded
-    ]
     workers = workers or available_cpus()
-    memory = store.path / "digests.json"
+    memory = Path(cache) / "digests.json"
     digested = digest_manifest(
         manifest, memory, paranoid=paranoid, workers=workers, progress=on_digest
     )
-    job = _Job(loaded, sets, devices, fit, batch_size, workers, on_progress)
+    records = [feature_set_record(backbone.record, fit, precision) for backbone in loaded]
+    # Engines that do not start are to leave nothing behind.
+    engines = None
+    if _lacks_rows(Path(cache), records, digested.manifest):
+        engines = [_start(backbone, devices, batch_size) for backbone in loaded]
+    store = FeatureCache.create(cache)
+    sets = [
+        store.open_set(record, backbone.record.num_features)
+        for record, backbone in zip(records, loaded)
+    ]
+    if not memory.exists():
+        digested.remember(memory)
+    job = _Job(loaded, engines, sets, devices, fit, batch_size, workers, on_progress)
     failures = [
         Failure(identity, manifest.images[identity].path, "", reason)
         for identity, reason in digested.unreadable.items()
@@ -179,6 +139,7 @@ class _Job:
     def __init__(
         self,
         backbones: list[Backbone],
+        engines: list[list[Engine]] | None,
         sets: list[FeatureSet],
         devices: list[str],
         fit: str,
@@ -187,6 +148,7 @@ class _Job:
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self.backbones, self.sets, self.devices = backbones, sets, devices
+        self.engines = engines
         self.fit, self.batch_size, self.workers = fit, batch_size, workers
         self.watch = Stopwatch(on_progress)
         self.failures: list[Failure] = []
@@ -208,15 +170,20 @@ class _Job:
         threads = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in self.devices}
         runners: list[BackboneRunner] = []
         try:
-            for backbone, feature_set in zip(self.backbones, self.sets):
+            # None if all rows were there, and a damaged shard was found since.
+            engines = self.engines or [
+                _start(backbone, self.devices, self.batch_size) for backbone in self.backbones
+            ]
+            for backbone, own, feature_set in zip(self.backbones, engines, self.sets):
+                note = _provenance(backbone) | {"engine_version": own[0].version}
                 runners.append(
                     BackboneRunner(
-                        backbone,
+                        backbone.record.spec,
+                        list(zip(own, threads.values())),
                         feature_set,
-                        threads,
                         self.batch_size,
                         self.watch,
-                        _provenance(backbone),
+                        note,
                     )
                 )
             # Other processes may be at work on the same cache: each takes its share.
@@ -287,8 +254,9 @@ class _Job:
             return result
         except ImageError as error:
             return error
-        except MemoryError:
-            return ImageError("there is not enough memory to decode it")
+        except (MemoryError, load_opencv().error) as error:
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            return ImageError(f"cannot be fitted to the network's input ({reason[0]})")
         finally:
             self.watch.add_decoding(time.perf_counter() - started)
 
@@ -320,6 +288,25 @@ def _check_options(fit: str, precision: str, batch_size: int, workers: int | Non
         faults.append(f"{workers} workers (1 to 256)")
     if faults:
         raise BackboneError(f"unusable options: {'; '.join(faults)}", "see icecore extract --help")
+
+
+def _lacks_rows(cache: Path, records: list[dict], manifest: Manifest) -> bool:
+    """Tell whether a row is missing, without making a cache or a set."""
+    if not cache.is_dir() or not any(cache.iterdir()):
+        return True
+    wanted = {sample.digest for sample in manifest.images.values() if sample.digest}
+    there = {fingerprint(one.record): one for one in FeatureCache(cache).sets()}
+    prints = [fingerprint(record) for record in records]
+    return any(print_ not in there or there[print_].missing(wanted) for print_ in prints)
+
+
+def _start(backbone: Backbone, devices: list[str], batch_size: int) -> list[Engine]:
+    """Start a backbone on every device, and see it compute a batch."""
+    engines = [backbone.start(device) for device in devices]
+    side = backbone.record.resolution
+    for engine in engines:
+        engine.run(np.zeros((batch_size, side, side, 3), np.uint8))
+    return engines
 
 
 def _provenance(backbone: Backbone) -> dict:

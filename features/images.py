@@ -8,6 +8,7 @@ pixel is decoded, and a file that is cut short is refused, not filled with grey.
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ FITS = ("crop", "pad", "squash")
 # 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
 LARGEST_IMAGE = 178_956_970
 LARGEST_FILE = 2**29
+# A mark that begins a segment: no escaped byte of a scan, no fill byte, none without a length.
+_JPEG_MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 _MODES_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 
 
@@ -36,6 +39,8 @@ def load_opencv():
         raise missing_dependency("cv2", error) from error
     # Parallelism comes from decoding many images at once.
     cv2.setNumThreads(0)
+    # What is wrong with a file is said once, by us.
+    cv2.setLogLevel(0)
     return cv2
 
 
@@ -108,6 +113,7 @@ def fit_image(image: np.ndarray, record: BackboneRecord, fit: str) -> np.ndarray
         return _resize(image, side, side, record.interpolation)
     if fit == "crop":
         short = int(side / record.crop_pct)
+        image = _without_far_ends(image)
         scale = short / min(height, width)
         new = [short if n == min(height, width) else int(n * scale) for n in (height, width)]
         resized = _resize(image, max(new[0], side), max(new[1], side), record.interpolation)
@@ -121,6 +127,13 @@ def fit_image(image: np.ndarray, record: BackboneRecord, fit: str) -> np.ndarray
     top, left = (side - new[0]) // 2, (side - new[1]) // 2
     canvas[top : top + new[0], left : left + new[1]] = _resize(image, *new, record.interpolation)
     return canvas
+
+
+def _without_far_ends(image: np.ndarray) -> np.ndarray:
+    """Cut a strip's ends off: the centre crop does not see them."""
+    most = 32 * min(image.shape[:2])
+    top, left = (max(0, (n - most) // 2) for n in image.shape[:2])
+    return image[top : top + most, left : left + most]
 
 
 def _resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
@@ -150,12 +163,22 @@ def _require_plausible(content: bytes) -> None:
         raise ImageError("the file is empty")
     if len(content) > LARGEST_FILE:
         raise ImageError(f"the file has {len(content)} bytes, more than {LARGEST_FILE}")
-    # libjpeg fills what is missing with grey and only warns. The last scan starts at
-    # the last FFDA (inside a scan every FF is escaped), and must be closed by FFD9.
-    if content[:2] == b"\xff\xd8" and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
+    # libjpeg fills what is missing with grey and only warns.
+    if content[:2] == b"\xff\xd8" and not _jpeg_has_an_end(content):
         raise ImageError("the JPEG file is cut short")
-    if content[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND" not in content[-64:]:
+    if content[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND\xaeB`\x82" not in content:
         raise ImageError("the PNG file is cut short")
+
+
+def _jpeg_has_an_end(content: bytes) -> bool:
+    """Walk the segments of a JPEG to the end mark of its image; what follows does not matter."""
+    at = 2
+    while mark := _JPEG_MARK.search(content, at):
+        if mark[1] == b"\xd9":
+            return True
+        # A segment is skipped whole, with the thumbnail that it may hold.
+        at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")
+    return False
 
 
 def _read_header(content: bytes):

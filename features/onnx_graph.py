@@ -99,6 +99,8 @@ def cut_classifier(model, name: str = "the model") -> int:
     """
     onnx = load_onnx()
     drop_weights_from_inputs(model)
+    # Our own names go into the graph: what is there gets others first.
+    model.CopyFrom(onnx.compose.add_prefix(model, "net_"))
     graph = model.graph
     if len(graph.input) != 1:
         raise BackboneError(
@@ -174,16 +176,23 @@ def add_normalisation(model, resolution: int, mean, std) -> None:
 
 def _find_classifier(graph, weights: dict):
     producers = {output: node for node in graph.node for output in node.output}
+    images = {value.name for value in graph.input}
     node = producers.get(graph.output[0].name)
     while node is not None:
         if node.op_type in ("Gemm", "MatMul", "Conv"):
             return node if _is_classifier(node, weights) else None
         if node.op_type not in _PASSED_ON_THE_WAY_BACK:
             return None
-        # Of an addition, one side may be the bias.
-        inputs = [name for name in node.input if name in producers]
-        data = [n for n in inputs if producers[n].op_type != "Constant"]
-        node = producers[data[0]] if data else None
+        # Of an addition, one side may be the bias; two sides of data are a residual sum, and
+        # no classifier ends in one.
+        data = [
+            name
+            for name in node.input
+            if name in images or (name in producers and producers[name].op_type != "Constant")
+        ]
+        if node.op_type == "Reshape":
+            data = data[:1]  # the other input is the shape, which may be computed
+        node = producers.get(data[0]) if len(data) == 1 else None
     return None
 
 

@@ -185,18 +185,25 @@ def _preprocessing_faults(fields: object) -> list[str]:
         return ["it holds no JSON object"]
     checks = {
         "input_size": lambda v: (
-            _numbers(v, 3) and v[0] == 3 and v[1] == v[2] and 1 <= v[1] <= LARGEST_RESOLUTION
+            _numbers(v, 3)
+            and all(isinstance(n, int) for n in v)
+            and v[0] == 3
+            and v[1] == v[2]
+            and 1 <= v[1] <= LARGEST_RESOLUTION
         ),
         "mean": lambda v: _numbers(v, 3),
         "std": lambda v: _numbers(v, 3) and min(v) > 0,
         "crop_pct": lambda v: _numbers([v], 1) and 0 < v <= 1,
         "interpolation": lambda v: v in INTERPOLATIONS,
     }
-    return [
+    faults = [
         f"{name} is {fields[name]!r}" if name in fields else f"{name} is missing"
         for name, check in checks.items()
         if name not in fields or not check(fields[name])
     ]
+    if not isinstance(fields.get("num_features", 1), int):
+        faults.append(f"num_features is {fields['num_features']!r}")
+    return faults
 
 
 def _numbers(value: object, count: int) -> bool:

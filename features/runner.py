@@ -9,7 +9,7 @@ import numpy as np
 
 from ..cache import FeatureSet
 from ..errors import BackboneError
-from .backbones import Backbone
+from .engines import Engine
 from .progress import Stopwatch
 
 __all__ = ["BackboneRunner"]
@@ -28,12 +28,14 @@ class BackboneRunner:
 
     Parameters
     ----------
-    backbone : Backbone
+    spec : str
+        Of the backbone, for messages.
+    engines : list of (Engine, ThreadPoolExecutor)
+        The backbone on each device, and the device's one thread, which all backbones
+        share, so that a device computes one batch at a time. Batches go to the devices
+        in turn.
     feature_set : FeatureSet
         Open for writing.
-    threads : dict of str to ThreadPoolExecutor
-        One thread for each device, shared by all backbones, so that a device computes
-        one batch at a time. Batches go to the devices in turn.
     batch_size : int
     watch : Stopwatch
     provenance : dict
@@ -42,18 +44,16 @@ class BackboneRunner:
 
     def __init__(
         self,
-        backbone: Backbone,
+        spec: str,
+        engines: list[tuple[Engine, ThreadPoolExecutor]],
         feature_set: FeatureSet,
-        threads: dict[str, ThreadPoolExecutor],
         batch_size: int,
         watch: Stopwatch,
         provenance: dict,
     ) -> None:
-        self._backbone, self._set, self._batch_size = backbone, feature_set, batch_size
+        self._spec, self._set, self._batch_size = spec, feature_set, batch_size
         self._watch, self._provenance = watch, provenance
-        self._threads = list(threads.values())
-        self._engines = [backbone.start(device) for device in threads]
-        self._provenance["engine_version"] = self._engines[0].version
+        self._engines = engines
         self._turn = 0
         self._running: list[tuple[list[str], Future]] = []
         self._keys: list[str] = []
@@ -94,9 +94,9 @@ class BackboneRunner:
     def _submit(self) -> None:
         batch = np.zeros((self._batch_size, *self._squares[0].shape), np.uint8)
         np.stack(self._squares, out=batch[: len(self._squares)])
-        place = self._turn % len(self._engines)
+        engine, thread = self._engines[self._turn % len(self._engines)]
         self._turn += 1
-        future = self._threads[place].submit(self._compute, self._engines[place], batch)
+        future = thread.submit(self._compute, engine, batch)
         self._running.append((self._keys, future))
         self._keys, self._squares = [], []
         # One batch waits for each device while one computes.
@@ -143,7 +143,7 @@ class BackboneRunner:
         if bad.any():
             worst = np.abs(rows[bad]).max()
             raise BackboneError(
-                f"{self._backbone.record.spec} gives {int(bad.sum())} rows of {len(rows)} that "
+                f"{self._spec} gives {int(bad.sum())} rows of {len(rows)} that "
                 f"{self._set.record['precision']} cannot hold (up to {worst:.3g}), first for the "
                 f"image {keys[int(np.flatnonzero(bad)[0])][:12]}",
                 "use --precision float32, or check the weights if values are not finite",

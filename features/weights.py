@@ -160,6 +160,7 @@ def _download(name: str, sha1: str) -> WeightsFile:
         import requests
     except ImportError as error:
         raise missing_dependency("pooch", error) from error
+    pooch.get_logger().setLevel("WARNING")
     stem = f"{name}-{sha1[:8]}"
     repository = os.environ.get("MXNET_GLUON_REPO", DEFAULT_REPOSITORY).rstrip("/")
     url = f"{repository}/gluon/models/{stem}.zip"

@@ -69,9 +69,10 @@ def plan_models(
             f"choose from {', '.join(HEAD_KINDS)}, or name a class as module:Class",
         )
     if features:
-        joined = [[cache.find(part.strip()) for part in text.split("+")] for text in features]
+        joined = [_named_sets(cache, text) for text in features]
     else:
-        sets = list(cache.sets())
+        # A job that was ended before its first row leaves an empty set.
+        sets = [one for one in cache.sets() if len(one)]
         if not sets:
             raise CacheError(
                 "the cache holds no feature sets", "run `icecore extract` into it first"
@@ -98,6 +99,16 @@ def plan_models(
         ModelPlan(f"{kind.rpartition(':')[2]}-{titles[group]}", kind, group)
         for kind, group in wanted
     ]
+
+
+def _named_sets(cache: Any, text: str) -> list[Any]:
+    """Return the sets that `text` names, joined by ``+``, which a file's name may have, too."""
+    try:
+        return [cache.find(text.strip())]
+    except CacheError:
+        if "+" not in text:
+            raise
+    return [cache.find(part.strip()) for part in text.split("+")]
 
 
 def _titles(sets: list[Any], groups: list[tuple[int, ...]]) -> dict[tuple[int, ...], str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -138,6 +139,10 @@ def train(
 
 def check_target(out: Path, overwrite: bool) -> None:
     """Raise `RunError` if a run may not be written to `out`."""
+    if out.is_dir() and out.resolve() == Path.cwd().resolve() and not (out / "run.json").exists():
+        raise RunError(
+            f"{out} is the folder you are in", "name a new folder inside it: -o run, for instance"
+        )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / "run.json").is_file():
@@ -146,7 +151,27 @@ def check_target(out: Path, overwrite: bool) -> None:
             "choose another folder for the run",
         )
     if not overwrite:
-        raise RunError(f"{out} already holds a run", "choose another folder, or overwrite it")
+        raise RunError(f"{out} already holds a run", "choose another folder, or say --overwrite")
+    if out.resolve() == Path.cwd().resolve():
+        raise RunError(
+            f"{out} is the folder you are in, which cannot be replaced", "run this from elsewhere"
+        )
+    foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in _own_names(out))
+    if foreign:
+        raise RunError(
+            f"{out} holds more than a run: {enumerate_some(foreign)}",
+            "overwriting replaces the whole folder: move these away first",
+        )
+
+
+def _own_names(out: Path) -> set[str]:
+    """Return the names of what training and blending write into a run."""
+    names = {"run.json", "samples.csv", "blend.json", "report.html"}
+    try:
+        tasks = json.loads((out / "run.json").read_text(encoding="utf-8"))["tasks"]
+        return names | {str(entry["folder"]) for entry in tasks.values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return names
 
 
 class _Job:

@@ -359,6 +359,55 @@ def test_unknown_names(tmp_path, work, photos):
     assert os.listdir(tmp_path) == []
 
 
+def test_places_that_cannot_be_written(tmp_path, work, photos, nets):
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    net = ("-b", f"onnx:{nets[0]}")
+    assert "Not a directory" in refused("extract", photos, "-o", tmp_path / "file" / "c", *net)
+    assert "folder" in refused("manifest", photos, "-o", tmp_path / "folder")
+    assert "is a folder" in refused("bundle", work / "run", "-o", tmp_path / "folder")
+    assert "is a folder" in refused("predict", work / "run", photos, "-o", tmp_path / "folder")
+    assert "not there" in refused("blend", tmp_path / "nothing")
+    assert "full" in refused("manifest", photos, "-o", "/dev/full/x.csv")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_overwriting_a_run_takes_nothing_else_along(tmp_path, work, photos, monkeypatch):
+    shutil.copytree(work / "run", tmp_path / "run")
+    (tmp_path / "run" / "notes.txt").write_text("precious")
+    arguments = ("train", work / "cache", "--data", photos, "--head", "logistic", "--overwrite")
+    assert "notes.txt" in refused(*arguments, "-o", tmp_path / "run")
+    assert (tmp_path / "run" / "notes.txt").read_text() == "precious"
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert "the folder you are in" in refused(*arguments, "-o", ".")
+
+
+def test_tables_of_the_same_name_do_not_replace_each_other(tmp_path, photos, nets):
+    for number, label in enumerate(("red", "blue")):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        lines = "".join(f"{photos}/train/{label}/{n}.png,{label}\n" for n in range(3))
+        (folder / "t.csv").write_text("path,label\n" + lines)
+        for _ in range(2):
+            arguments = ("extract", folder / "t.csv", "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")
+            assert icecore(*arguments)[0] == 0
+    tables = sorted((tmp_path / "c" / "manifests").glob("*.csv"))
+    assert [path.name for path in tables] == ["t-2.csv", "t.csv"]
+    assert "blue" in tables[0].read_text()
+    assert "red" in tables[1].read_text()
+
+
+def test_a_plus_in_the_name_of_a_network(tmp_path, photos, write_tiny_onnx):
+    net = write_tiny_onnx(tmp_path / "a+b.onnx", seed=3)
+    icecore("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{net}")
+    status, _, err = icecore(
+        "train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run",
+        "--features", "onnx:a+b.onnx", "--head", "logistic",
+    )  # fmt: skip
+    assert status == 0, err
+
+
 def test_wrong_usage_has_status_2():
     assert icecore("extract")[0] == 2
     assert icecore("nonsense")[0] == 2

@@ -258,3 +258,39 @@ def test_names():
     assert sorted(["b10", "b9", "a", "10", "9"], key=natural_key) == ["9", "10", "a", "b9", "b10"]
     assert split_name(" VALID ") == "validation"
     assert split_name("hat") is None
+
+
+def test_names_that_are_not_utf8_are_named_at_once(tmp_path):
+    import os
+
+    make(tmp_path, "a/1.jpg")
+    for name in (b"caf\xe9.jpg", b"\xff.jpg"):
+        with open(os.fsencode(tmp_path / "a") + b"/" + name, "wb") as file:
+            file.write(b"x")
+    with pytest.raises(ManifestError, match=r"2 files .* not UTF-8: .*caf\\udce9"):
+        read(tmp_path)
+
+
+def test_caches_and_runs_beside_the_images_are_no_data(tmp_path):
+    make(tmp_path, "a/1.jpg", "b/2.jpg", "cache/icecore-cache.json", "run/run.json", "run/x/3.jpg")
+    assert [s.id for s in read(tmp_path)] == ["a/1.jpg", "b/2.jpg"]
+    assert len(read(tmp_path, labels_required=False)) == 2
+
+
+def test_linked_folders_are_followed_and_circles_are_not(tmp_path):
+    make(tmp_path, "elsewhere/3.jpg", "data/a/1.jpg", "data/b/2.JFIF")
+    (tmp_path / "data" / "a" / "more").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "data" / "b" / "circle").symlink_to(tmp_path / "data")
+    ids = [s.id for s in read(tmp_path / "data")]
+    assert "a/more/3.jpg" in ids
+    assert "b/2.JFIF" in ids
+    assert len(ids) < 10
+
+
+def test_a_column_of_paths_is_enough_for_prediction(tmp_path):
+    (tmp_path / "t.csv").write_text("path\na.jpg\n")
+    assert [s.id for s in read(tmp_path / "t.csv", labels_required=False)] == ["a.jpg"]
+
+
+def test_odd_digits_in_class_names():
+    assert sorted(["1²", "10", "2", "Ⅳ"], key=natural_key)[-1] == "Ⅳ"

@@ -12,7 +12,13 @@ from PIL import Image
 
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
-from icecore.errors import BackboneError, FingerprintError, ImageError, MissingFileError
+from icecore.errors import (
+    BackboneError,
+    FingerprintError,
+    IcecoreError,
+    ImageError,
+    MissingFileError,
+)
 from icecore.features import extract
 from icecore.features.backbones import load_backbone
 from icecore.features.images import decode, fit_image
@@ -184,6 +190,12 @@ def test_features_that_float16_cannot_hold_are_refused(image_folder, tmp_path, w
     with pytest.raises(BackboneError, match=r"(?s)float16 cannot hold.*--precision float32"):
         run(image_folder, tmp_path / "cache", path)
     assert run(image_folder, tmp_path / "cache", path, precision="float32").rows == 6
+
+
+def test_an_engine_that_does_not_start_leaves_nothing(image_folder, tmp_path, tiny_onnx):
+    with pytest.raises(IcecoreError):
+        run(image_folder, tmp_path / "cache", tiny_onnx, device="cuda:7")
+    assert not (tmp_path / "cache").exists()
 
 
 def test_progress_counts_only_what_is_on_the_disk(image_folder, tmp_path, tiny_onnx):

@@ -94,7 +94,8 @@ def test_first_frame_of_an_animation():
     [
         (b"", "the file is empty"),
         (b"hello, this is text", "not an image file"),
-        (b"\xff\xd8\xff\xe0" + b"\0" * 64, "not an image file"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 64, "cut short"),
+        (b"\xff\xd8\xff\xe0" + b"\0" * 64 + b"\xff\xd9", "not an image file"),
     ],
 )
 def test_what_is_no_image_is_refused(content, message):
@@ -115,6 +116,26 @@ def test_a_file_cut_short_is_refused_at_every_length(form):
 def test_progressive_jpeg_and_trailing_bytes_are_accepted():
     content = encode(Image.fromarray(smooth()), "JPEG", progressive=True, quality=90)
     assert decode(content + b"\0" * 16).shape == (60, 80, 3)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_whatever_is_appended_does_not_matter(form):
+    """Telephones append films to their photographs, which hold any bytes."""
+    content = encode(Image.fromarray(smooth()), form)
+    film = b"\0" * 500 + b"\xff\xda" + b"\1" * 500
+    np.testing.assert_array_equal(decode(content + film), decode(content))
+
+
+@pytest.mark.parametrize("shape", [(1, 60000), (60000, 1), (2, 3000)])
+def test_a_strip_costs_no_more_than_its_centre(shape):
+    image = np.full((*shape, 3), 90, np.uint8)
+    assert (fit_image(image, record(side=64), "crop") == 90).all()
+
+
+def test_a_strip_is_cropped_to_its_centre():
+    image = np.zeros((4, 4000, 3), np.uint8)
+    image[:, 1998:2002] = 200
+    assert fit_image(image, record(side=32, crop_pct=1.0), "crop").mean() > 150
 
 
 def test_a_thumbnail_inside_does_not_hide_a_cut():

@@ -106,7 +106,7 @@ def test_what_the_features_do_not_need_is_gone(tmp_path):
     save(path, "gemm")
     model = read_graph(path)
     assert cut_classifier(model) == 5
-    assert {tensor.name for tensor in model.graph.initializer} == {"w", "shape"}
+    assert {tensor.name for tensor in model.graph.initializer} == {"net_w", "net_shape"}
     assert "Gemm" not in [node.op_type for node in model.graph.node]
 
 
@@ -129,6 +129,54 @@ def test_a_graph_without_classifier_is_refused(tmp_path):
     save(path, "none")
     with pytest.raises(BackboneError, match=r"(?s)has no classifier layer.*give a classifier"):
         load_backbones([f"onnx:{path}"])
+
+
+@pytest.mark.parametrize("gate", [False, True])
+def test_a_network_without_its_classifier_is_not_cut_in_the_middle(tmp_path, gate):
+    """A residual sum, or a gate, before the pool: the convolution in there is no classifier."""
+    rng = np.random.default_rng(0)
+    shapes = {"w": (5, 3, 3, 3), "a": (4, 5, 1, 1), "b": (5, 4, 1, 1)}
+    weights = {k: rng.normal(size=shape).astype(np.float32) for k, shape in shapes.items()}
+    nodes = [
+        helper.make_node("Conv", ["data", "w"], ["c"], pads=[1, 1, 1, 1]),
+        helper.make_node("Conv", ["c", "a"], ["x"]),
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("Conv", ["y", "b"], ["z"]),
+        helper.make_node("Sigmoid" if gate else "Identity", ["z"], ["s"]),
+        helper.make_node("Mul" if gate else "Add", ["s", "c"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["r"]),
+        helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+        helper.make_node("Flatten", ["p"], ["out"], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["N", 5])],
+        [numpy_helper.from_array(v, k) for k, v in weights.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    with pytest.raises(BackboneError, match="has no classifier layer"):
+        cut_classifier(model)
+
+
+@pytest.mark.parametrize("name", ["images", "features", "icecore_nchw"])
+@pytest.mark.parametrize("old", ["data", "r", "out"])
+def test_names_in_the_graph_may_be_ours(tmp_path, name, old):
+    path = tmp_path / "net.onnx"
+    arrays = save(path, "gemm")
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        node.input[:] = [name if one == old else one for one in node.input]
+        node.output[:] = [name if one == old else one for one in node.output]
+    for value in [*model.graph.input, *model.graph.output]:
+        value.name = name if value.name == old else value.name
+    onnx.save(model, str(path))
+    backbone = load_backbone(BackboneSpec.parse(f"onnx:{path}"), "auto", WeightsRequest())
+    images = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    np.testing.assert_allclose(
+        backbone.start("cpu").run(images), expected_features(arrays, images), rtol=2e-4, atol=1e-5
+    )
 
 
 def test_weights_in_other_files_are_refused(tmp_path):
@@ -163,6 +211,15 @@ def test_every_fault_of_a_record_is_named_at_once(tmp_path):
         load_backbones([f"onnx:{tmp_path}/net.onnx"])
     for part in ("input_size is [3, 8]", "mean is", "std is", "crop_pct is 2", "interpolation is"):
         assert part in str(caught.value)
+
+
+def test_sizes_are_whole_numbers(tmp_path):
+    save(tmp_path / "net.onnx", "gemm")
+    record = json.loads((tmp_path / "net.json").read_text())
+    wrong = record | {"input_size": [3, 16.0, 16.0], "num_features": "5"}
+    (tmp_path / "net.json").write_text(json.dumps(wrong))
+    with pytest.raises(BackboneError, match=r"(?s)input_size is \[3, 16.0.*num_features is '5'"):
+        load_backbones([f"onnx:{tmp_path}/net.onnx"])
 
 
 def test_a_record_that_contradicts_its_graph_is_refused(tmp_path):

@@ -1,0 +1,58 @@
+"""What an extraction did."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..manifest import Manifest
+
+__all__ = ["ExtractReport", "Failure"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """An image that could not be used, and why."""
+
+    id: str
+    path: str
+    digest: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractReport:
+    """What a run of `extract` did.
+
+    Attributes
+    ----------
+    images : int
+        Images in the manifest.
+    unique : int
+        Different images among them.
+    computed : int
+        Images that were decoded in this run.
+    rows : int
+        Rows written, over all backbones.
+    failures : list of Failure
+        Images without a row.
+    sets : list of dict
+        spec, fingerprint, dim, rows, engine, weights and their origin.
+    seconds, decoding_share, computing_share : float
+        Duration; shares of it that the decoders and engines were busy.
+    random_weights : bool
+        Whether any backbone has random weights.
+    manifest : Manifest
+        With digests.
+    """
+
+    images: int
+    unique: int
+    computed: int
+    rows: int
+    failures: list[Failure]
+    sets: list[dict]
+    seconds: float
+    decoding_share: float
+    computing_share: float
+    random_weights: bool
+    manifest: Manifest

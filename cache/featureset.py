@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import operator
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -166,12 +168,9 @@ class FeatureSet:
             )
         self.rows.refresh()
         known = self.rows.known()
-        first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
-        # Rows sorted by key lie in the order in which `keys()` asks for them.
-        chosen = [first[key] for key in sorted(first)]
-        if not chosen:
+        take = _new_rows(keys, known)
+        if take == []:
             return
-        take = slice(None) if chosen == list(range(len(keys))) else chosen
         stored = encode(rows[take], self.precision)
         shard = publish_shard(
             self.folder / "shards",
@@ -207,6 +206,15 @@ class FeatureSet:
     def close(self) -> None:
         """Close open files; reading opens them again."""
         self.rows.close()
+
+
+def _new_rows(keys: Sequence[str], known: set[str]) -> slice | list[int]:
+    """Choose the rows to write: not known, each key once, sorted by key as `keys()` has them."""
+    ordered = all(map(operator.lt, keys, itertools.islice(keys, 1, None)))
+    if ordered and known.isdisjoint(keys):
+        return slice(None) if len(keys) else []
+    first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
+    return [first[key] for key in sorted(first)]
 
 
 def create_set(root: Path, record: dict, dim: int) -> FeatureSet:

@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import numpy as np
@@ -88,32 +89,60 @@ def publish_shard(
     DiskFullError
         No room; nothing is left behind.
     """
+    texts = ascii_json(record), ascii_json(provenance)
+    layout = (stored.shape, stored.dtype.str, *map(len, texts))
+    head = None if layout in _OFFSETS else _structure(record, keys, stored, texts)
+    offset = _OFFSETS[layout] if head is None else head.features_at
+    with publish_unnamed(folder) as new:
+        # The rows go to the disk while they are looked at, their checksums computed, and
+        # (where rows of this layout were written before) HDF5's structure is made.
+        small = stored.nbytes < 1 << 20
+        with _meanwhile(_write_through, new.descriptor, stored, offset, small=small):
+            if check is not None:
+                check()
+            checksums = row_checksums(stored, keys)
+            head = head or _structure(record, keys, stored, texts)
+        if head.features_at != offset:
+            write_at(new.descriptor, stored, head.features_at)
+        _OFFSETS[layout] = offset = head.features_at
+        sparse = head.sparse
+        sparse.seek(head.checksums_at)
+        sparse.write(checksums.astype("<u8", copy=False))
+        before = sparse.part(0, offset)
+        after = sparse.part(offset + stored.nbytes, sparse.size)
+        write_at(new.descriptor, before, 0)
+        write_at(new.descriptor, after, offset + stored.nbytes)
+        new.name = _name(before, after)
+    return Shard(new.name, sparse.size, offset, keys, checksums)
+
+
+class _Structure(NamedTuple):
+    """A shard's HDF5 structure, with room for the rows and their checksums."""
+
+    sparse: SparseFile
+    checksums_at: int
+    features_at: int
+
+
+# Where HDF5 put the rows of earlier shards, by shape, type and lengths of texts: it will again.
+_OFFSETS: dict[tuple, int] = {}
+
+
+def _structure(
+    record: Mapping, keys: np.ndarray, stored: np.ndarray, texts: tuple[str, str]
+) -> _Structure:
     sparse = SparseFile()
     with new_hdf5(sparse) as file:
         file.attrs["what"] = np.bytes_(_WHAT)
         file.attrs["format"] = FORMAT
         file.attrs["fingerprint"] = np.bytes_(fingerprint(record))
         file.attrs["encoding"] = np.bytes_(record["precision"])
-        file.attrs["record"] = np.bytes_(ascii_json(record))
-        file.attrs["provenance"] = np.bytes_(ascii_json(provenance))
+        file.attrs["record"] = np.bytes_(texts[0])
+        file.attrs["provenance"] = np.bytes_(texts[1])
         file.create_dataset("keys", data=keys)
         sums_at = reserve(file, "checksums", keys.shape, np.dtype("<u8"))
         offset = reserve(file, "features", stored.shape, stored.dtype)
-    with publish_unnamed(folder) as new:
-        # The rows go to the disk while they are looked at and their checksums computed.
-        small = stored.nbytes < 1 << 20
-        with _meanwhile(_write_through, new.descriptor, stored, offset, small=small):
-            if check is not None:
-                check()
-            checksums = row_checksums(stored, keys)
-        sparse.seek(sums_at)
-        sparse.write(checksums.astype("<u8", copy=False))
-        head = sparse.part(0, offset)
-        tail = sparse.part(offset + stored.nbytes, sparse.size)
-        write_at(new.descriptor, head, 0)
-        write_at(new.descriptor, tail, offset + stored.nbytes)
-        new.name = _name(head, tail)
-    return Shard(new.name, sparse.size, offset, keys, checksums)
+    return _Structure(sparse, sums_at, offset)
 
 
 def _write_through(descriptor: int, content: np.ndarray, at: int) -> None:

@@ -223,11 +223,23 @@ class MemorySet:
     def __init__(self, keys, values):
         self.table, self.dim = dict(zip(keys, values, strict=True)), values.shape[1]
 
+    def __len__(self):
+        return len(self.table)
+
     def keys(self):
         return sorted(self.table)
 
     def matrix(self, keys):
         return np.array([self.table[key] for key in keys], np.float32)
+
+
+def test_a_set_without_rows_is_passed_over(cache, rows, tmp_path):
+    """What a job leaves that was ended before its first row."""
+    record = cache.sets()[0].record
+    empty = record | {"backbone": record["backbone"] | {"spec": "gluon:empty"}}
+    cache.open_set(empty, 4)
+    result = go(cache, rows, tmp_path / "run")
+    assert not any("empty" in model.name for model in result.tasks[0].models)
 
 
 def test_nan_features_are_refused(rows, tmp_path):

@@ -36,16 +36,22 @@ def list_command(path, as_json) -> None:
     if as_json:
         console.print_json(found)
         return
-    columns = ("spec", "rows", "dim", "precision", "fit", "shards", "bytes", "fingerprint")
+    columns = ("spec", "rows", "dim", "views", "precision", "fit", "shards", "bytes", "fingerprint")
     rows = [
-        [one[name] if name != "fingerprint" else one[name][:12] for name in columns]
-        for one in found["sets"]
+        [one[name] for name in columns] for one in (_as_listed(entry) for entry in found["sets"])
     ]
     console.print_table(columns, rows)
     if found["failures"]:
         click.echo(f"{found['failures']} images could not be read: icecore cache show {path}")
     if any(one["random_weights"] for one in found["sets"]):
         console.random_weights_warning("some of these features")
+
+
+def _as_listed(entry: dict) -> dict:
+    """Shorten what would be too long for a line of the table."""
+    views = entry["views"]
+    brief = views[0] if len(views) == 1 else f"{len(views)} ({views[0]}, ...)"
+    return {**entry, "views": brief, "fingerprint": entry["fingerprint"][:12]}
 
 
 @cache.command("show")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from .featurecache import FeatureCache
 from .featureset import FeatureSet
-from .record import SIDE_BY_SIDE, differences
+from .record import differences
 from .shard import FORMAT
 
 __all__ = ["diff_sets", "list_sets", "show_set"]
@@ -21,9 +21,9 @@ def list_sets(cache: FeatureCache) -> dict:
     Returns
     -------
     dict
-        ``{"path", "format", "sets": [{"spec", "fingerprint", "dim", "precision", "fit",
-        "views", "layer", "rows", "shards", "bytes", "damaged", "random_weights",
-        "folder"}], "failures": int}``
+        ``{"path", "format", "sets": [{"spec", "fingerprint", "dim", "num_features",
+        "precision", "fit", "views", "layer", "rows", "shards", "bytes", "damaged",
+        "random_weights", "folder"}], "failures": int}``
     """
     return {
         "path": str(cache.path),
@@ -41,8 +41,11 @@ def _summary(one: FeatureSet) -> dict:
         "spec": one.spec,
         "fingerprint": one.fingerprint,
         "dim": one.dim,
+        "num_features": one.num_features,
         "precision": one.precision,
-        **{name: one.record.get(name) for name in SIDE_BY_SIDE if name != "precision"},
+        "fit": one.record.get("fit"),
+        "views": list(one.views),
+        "layer": one.record.get("layer"),
         "rows": rows,
         "shards": len(sizes),
         "bytes": sum(sizes),

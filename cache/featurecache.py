@@ -16,7 +16,15 @@ from .claims import lock
 from .disk import flush_folder, remove_leftovers
 from .featureset import RECORD_NAME, FeatureSet, create_set, load_set
 from .mend import repair_set, restore_record
-from .record import SIDE_BY_SIDE, check_record, differences, fingerprint, matches, spec_of
+from .record import (
+    SIDE_BY_SIDE,
+    check_record,
+    differences,
+    features_per_view,
+    fingerprint,
+    matches,
+    spec_of,
+)
 from .shard import FORMAT, damaged
 from .share import share
 
@@ -173,14 +181,17 @@ class FeatureCache:
             "weights_digest": ..., ...}, "fit": ..., "views": ..., "precision": ...,
             "layer": ...}``, plain JSON.
         dim : int
-            Numbers in a row.
+            Numbers in a row, of all views together.
 
         Raises
         ------
         FingerprintError
             The cache has the same backbone with another record; the fields are named.
+        CacheError
+            `dim` is not a multiple of the number of views.
         """
         record = check_record(record)
+        features_per_view(record, dim)
         wanted = fingerprint(record)
         for folder in set_folders(self.path):
             restore_record(folder)

@@ -15,7 +15,7 @@ from ..errors import CacheError
 from ..files import publish_json
 from .encoding import encode, require_finite, stored_dtype
 from .index import write_index
-from .record import check_record, fingerprint, folder_name, spec_of
+from .record import check_record, features_per_view, fingerprint, folder_name, spec_of, views_of
 from .rows import Rows
 from .shard import FORMAT, as_keys, damaged, publish_shard, read_attributes
 
@@ -45,6 +45,10 @@ class FeatureSet:
     spec, fingerprint : str
     record : dict
     dim : int
+        Numbers in a row: those of all views, one view after the other.
+    views : tuple of str
+    num_features : int
+        Numbers in one view of a row.
     dtype : numpy.dtype
         As stored: float16, float32, or uint16 for bfloat16.
     warnings : list of str
@@ -80,6 +84,22 @@ class FeatureSet:
     def precision(self) -> str:
         """``float16``, ``float32`` or ``bfloat16``."""
         return self.record["precision"]
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """Names of the views in a row, in their order; ``("center",)`` if none are recorded."""
+        return views_of(self.record)
+
+    @property
+    def num_features(self) -> int:
+        """Numbers in one view of a row: `dim` over the number of views.
+
+        Raises
+        ------
+        CacheError
+            The rows are not made of whole views.
+        """
+        return features_per_view(self.record, self.dim)
 
     @property
     def dtype(self) -> np.dtype:

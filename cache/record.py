@@ -8,10 +8,10 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from ..errors import CacheError
+from ..errors import CacheError, enumerate_some
 
 __all__ = ["canonical_json", "check_record", "differences", "fingerprint", "folder_name"]
-__all__ += ["matches", "spec_of", "PRECISIONS"]
+__all__ += ["PRECISIONS", "features_per_view", "matches", "spec_of", "views_of"]
 
 PRECISIONS = ("float16", "float32", "bfloat16")
 _MISSING = "(absent)"
@@ -66,6 +66,31 @@ def check_record(record: Mapping) -> dict:
 def spec_of(record: Mapping) -> str:
     """Return the spec of the record's backbone."""
     return record["backbone"]["spec"]
+
+
+def views_of(record: Mapping) -> tuple[str, ...]:
+    """Return the names of the views that a row holds one after the other."""
+    views = record.get("views") or ["center"]
+    return (views,) if isinstance(views, str) else tuple(map(str, views))
+
+
+def features_per_view(record: Mapping, dim: int) -> int:
+    """Return how many of a row's `dim` numbers belong to each view.
+
+    Raises
+    ------
+    CacheError
+        `dim` is not a multiple of the number of views.
+    """
+    views = views_of(record)
+    if dim % len(views):
+        raise CacheError(
+            f"rows of {dim} numbers of {spec_of(record)} cannot hold {len(views)} views "
+            f"({enumerate_some(views)}) of equal length",
+            "a row holds the features of all views, one view after the other; "
+            "the record's views and the length of the rows must agree",
+        )
+    return dim // len(views)
 
 
 def folder_name(record: Mapping) -> str:

@@ -153,6 +153,29 @@ def test_sets_of_other_preprocessing_live_side_by_side(cache, change):
     assert len(cache.sets()) == 2
 
 
+@pytest.mark.parametrize(
+    ("views", "names"),
+    [(["center", "flip", "random:0"], ("center", "flip", "random:0")), (None, ("center",))],
+)
+def test_views_lie_one_after_the_other_in_a_row(cache, views, names):
+    told = record(views=views)
+    if views is None:
+        del told["views"]
+    x, keys = rows(8, 4 * len(names)), sorted(key(i) for i in range(8))
+    cache.open_set(told, 4 * len(names)).append(keys, x)
+    one = FeatureCache(cache.path).find("inceptionv3")
+    assert (one.views, one.num_features, one.dim) == (names, 4, 4 * len(names))
+    assert np.array_equal(one.matrix(keys)[:, :4], x[:, :4].astype(np.float32))
+    entry = list_sets(cache)["sets"][0]
+    assert (entry["views"], entry["num_features"]) == (list(names), 4)
+
+
+def test_rows_that_are_no_whole_views_are_refused(cache):
+    with pytest.raises(CacheError, match=r"rows of 5 numbers of gluon:i\S+ cannot hold 2 views"):
+        cache.open_set(record(views=["center", "flip"]), 5)
+    assert cache.sets() == []
+
+
 def test_missing_rows_are_counted_and_named(cache):
     cache.open_set(record(), 4).append([key(0)], rows(1, 4))
     with pytest.raises(MissingRowsError, match="2 of 3 rows are not in") as caught:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from ..errors import BackboneError, enumerate_some
-from ..files import sha256_file
-from .engines import ENGINES, Engine, MXNetEngine, OnnxRuntimeEngine
-from .gluon_export import exported_graph
-from .gluon_network import load_gluon_backbone
-from .onnx_graph import add_normalisation, cut_classifier, read_graph
-from .record import BackboneRecord, BackboneSpec, read_preprocessing
+from .engines import Engine, choose_engine
+from .record import BackboneRecord, BackboneSpec
+from .sources import source_of
 from .weights import WeightsRequest
 
 __all__ = ["Backbone", "load_backbone", "load_backbones"]
@@ -78,102 +73,39 @@ def load_backbone(spec: BackboneSpec, engine: str, request: WeightsRequest) -> B
     Parameters
     ----------
     spec : BackboneSpec
-    engine : {"auto", "mxnet", "onnxruntime"}
-        ``auto`` takes ONNX Runtime where it is installed: it runs the same
-        network about twice as fast as MXNet on a CPU.
+    engine : str
+        One of `icecore.features.engines.ENGINES`.
     request : WeightsRequest
+
+    Raises
+    ------
+    BackboneError
+        The engine does not run this kind of backbone, or the backbone cannot be loaded.
     """
-    if engine not in ENGINES:
-        raise BackboneError(f"no engine '{engine}'", f"choose one of {', '.join(ENGINES)}")
-    if spec.source == "onnx":
-        return _load_onnx(spec, engine, request)
-    if engine == "auto":
-        engine = "onnxruntime" if importlib.util.find_spec("onnxruntime") else "mxnet"
-    if engine == "mxnet":
-        network = load_gluon_backbone(spec, request)
+    source = source_of(spec)
+    kind = choose_engine(engine, graphs_only=source.load_gluon is None)
+    if kind.runs_graphs:
+        network = source.load_graph(spec, request)
         return Backbone(
             network.record,
-            engine,
+            kind.name,
             network.origin,
-            spec.canonical,
-            sum(4 * value.size for value in network.parameters.values()),
-            lambda device: MXNetEngine(network, device),
+            network.source,
+            network.size_bytes,
+            lambda device: kind.start(network, device),
+            network.content,
         )
-    path, record, origin = exported_graph(spec, request)
-    return Backbone(
-        record,
-        engine,
-        origin,
-        spec.canonical,
-        path.stat().st_size,
-        lambda device: OnnxRuntimeEngine(path, record, device),
-        path.read_bytes,
-    )
-
-
-def _load_onnx(spec: BackboneSpec, engine: str, request: WeightsRequest) -> Backbone:
-    if engine == "mxnet":
+    if source.load_gluon is None:
         raise BackboneError(
-            f"{spec.canonical} is an ONNX file, which MXNet does not run",
+            f"{spec.canonical} is no Gluon network, so MXNet does not run it",
             "use --engine onnxruntime or auto",
         )
-    if request.random_seed is not None:
-        raise BackboneError(
-            f"{spec.canonical} carries its own weights; {request.text} cannot apply",
-            "leave --weights away, or extract this backbone in a run of its own",
-        )
-    path = _locate(Path(spec.name), request.folder)
-    model = read_graph(path)
-    fields = read_preprocessing(path.with_suffix(".json"))
-    side = spec.resolution or fields["input_size"][1]
-    _check_input(model, side, path)
-    width = cut_classifier(model, str(path))
-    if fields.get("num_features", width) != width:
-        raise BackboneError(
-            f"{path.with_suffix('.json')} says {fields['num_features']} features, the graph has "
-            f"{width} before its classifier",
-            "correct num_features, or check that the record belongs to this graph",
-        )
-    add_normalisation(model, side, fields["mean"], fields["std"])
-    record = BackboneRecord(
-        spec=spec.canonical,
-        architecture=str(fields.get("architecture", path.stem)),
-        weights_digest=sha256_file(path),
-        weights="pretrained",
-        resolution=side,
-        mean=tuple(map(float, fields["mean"])),
-        std=tuple(map(float, fields["std"])),
-        crop_pct=float(fields["crop_pct"]),
-        interpolation=fields["interpolation"],
-        num_features=width,
-    )
-    graph = model.SerializeToString()
-    resolution = f"@{spec.resolution}" if spec.resolution else ""
+    network = source.load_gluon(spec, request)
     return Backbone(
-        record,
-        "onnxruntime",
-        str(path.resolve()),
-        f"onnx:{path.resolve()}{resolution}",
-        len(graph),
-        lambda device: OnnxRuntimeEngine(graph, record, device),
-        lambda: graph,
+        network.record,
+        kind.name,
+        network.origin,
+        spec.canonical,
+        sum(4 * value.size for value in network.parameters.values()),
+        lambda device: kind.start(network, device),
     )
-
-
-def _locate(path: Path, folder: Path | None) -> Path:
-    if not path.is_file() and folder is not None and (folder / path.name).is_file():
-        return folder / path.name
-    return path
-
-
-def _check_input(model, side: int, path: Path) -> None:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
-    if shape and (
-        len(shape) != 4 or shape[1] not in (0, 3) or any(n not in (0, side) for n in shape[2:])
-    ):
-        raise BackboneError(
-            f"{path} takes inputs of shape {shape} (0 stands for any), not [N, 3, {side}, {side}]",
-            "correct input_size in the JSON record beside it, or leave @RESOLUTION away",
-        )

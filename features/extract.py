@@ -25,7 +25,8 @@ from ..errors import BackboneError, ImageError
 from ..files import sha256_bytes
 from ..manifest import Manifest, Sample
 from .backbones import Backbone, load_backbones
-from .engines import Engine, available_cpus, parse_devices
+from .devices import available_cpus, parse_devices
+from .engines import Engine
 from .images import FITS, decode, fit_image, load_opencv, load_pillow
 from .outcome import ExtractReport, Failure
 from .progress import Progress, Stopwatch

@@ -141,7 +141,8 @@ def prove(backbone: GluonBackbone, path: Path, seed: int | None = None) -> float
         The error is 1e-4 or more, or the features do not depend on the image,
         so that agreement would prove nothing.
     """
-    from .engines import MXNetEngine, OnnxRuntimeEngine
+    from .mxnet_engine import MXNetEngine
+    from .onnxruntime_engine import OnnxRuntimeEngine
 
     rng = np.random.default_rng(seed)
     side = backbone.record.resolution

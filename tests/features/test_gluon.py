@@ -9,10 +9,11 @@ import pytest
 
 from icecore.errors import BackboneError, ProofError
 from icecore.features.backbones import load_backbone
-from icecore.features.engines import MXNetEngine, OnnxRuntimeEngine
 from icecore.features.gluon_export import export_gluon, prove
 from icecore.features.gluon_network import load_gluon_backbone
 from icecore.features.images import decode, fit_image
+from icecore.features.mxnet_engine import MXNetEngine
+from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
 from icecore.features.record import BackboneSpec
 from icecore.features.weights import WeightsRequest
 

@@ -1,0 +1,31 @@
+"""Processors and GPUs that a job may use."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import BackboneError
+
+__all__ = ["available_cpus", "parse_devices"]
+
+
+def available_cpus() -> int:
+    """Count the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def parse_devices(text: str) -> list[str]:
+    """Parse ``cpu`` or ``cuda:0[,cuda:1]``.
+
+    >>> parse_devices("cuda:0,cuda:1")
+    ['cuda:0', 'cuda:1']
+    """
+    devices = [part.strip() for part in text.split(",")]
+    good = all(d.startswith("cuda:") and d[5:].isdigit() for d in devices) or devices == ["cpu"]
+    if not good or len(set(devices)) != len(devices):
+        raise BackboneError(
+            f"'{text}' names no device", "say cpu, cuda:0, or several GPUs: cuda:0,cuda:1"
+        )
+    return devices

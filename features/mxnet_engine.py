@@ -1,0 +1,61 @@
+"""MXNet, the reference engine: runs the cut Gluon network itself."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+
+from ..errors import BackboneError
+from .mxnet_loader import load_mxnet, mxnet_context
+
+__all__ = ["MXNetEngine"]
+
+
+class MXNetEngine:
+    """Runs the cut Gluon network in MXNet.
+
+    Parameters
+    ----------
+    backbone : GluonBackbone
+    device : str
+        ``cpu`` or ``cuda:N``.
+    """
+
+    name = "mxnet"
+
+    def __init__(self, backbone, device: str = "cpu") -> None:
+        self._mx = mx = load_mxnet()
+        self.version = mx.__version__
+        self._context = mxnet_context(device)
+        record = backbone.record
+        self._spec = record.spec
+        with warnings.catch_warnings():
+            # MXNet asks for the type of the input, and then takes float32 as it should.
+            warnings.simplefilter("ignore")
+            block = mx.gluon.SymbolBlock(backbone.symbol, mx.sym.var("data"))
+        for name, parameter in block.collect_params().items():
+            parameter.grad_req = "null"
+            value = backbone.parameters[name]
+            parameter.shape = value.shape
+            parameter.initialize(mx.init.Zero(), ctx=self._context)
+            parameter.set_data(value)
+        block.hybridize(static_alloc=True, static_shape=True)
+        self._block = block
+        self._shift = mx.nd.array(np.array(record.mean) * 255, self._context).reshape((1, 3, 1, 1))
+        self._scale = mx.nd.array(1 / (np.array(record.std) * 255), self._context).reshape(
+            (1, 3, 1, 1)
+        )
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """See `Engine.run`."""
+        try:
+            batch = self._mx.nd.array(images, self._context, dtype=np.uint8)
+            batch = batch.transpose((0, 3, 1, 2)).astype(np.float32)
+            return self._block((batch - self._shift) * self._scale).asnumpy()
+        except self._mx.MXNetError as error:
+            raise BackboneError(
+                f"{self._spec}: MXNet fails on images of shape {images.shape}: "
+                f"{str(error).strip().splitlines()[-1][:200]}",
+                "if memory is short, try a smaller --batch-size",
+            ) from error

@@ -1,0 +1,98 @@
+"""Where backbones come from: one entry for each source that a spec may name.
+
+A source turns a spec into a proved feature graph, and, where the network is
+one of Gluon's, into the Gluon network itself. What runs either is an engine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from .record import BackboneRecord, BackboneSpec
+from .weights import WeightsRequest
+
+__all__ = ["GraphNetwork", "Source", "source_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GraphNetwork:
+    """A backbone as an ONNX graph, ready for an engine.
+
+    Attributes
+    ----------
+    record : BackboneRecord
+    graph : Path or bytes
+        ``images`` uint8 (N, R, R, 3) to ``features`` float32 (N, D); a file, or its content.
+    origin : str
+        Where the weights came from.
+    source : str
+        What to give as a spec to get this very backbone again.
+    """
+
+    record: BackboneRecord
+    graph: Path | bytes
+    origin: str
+    source: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of the graph with its weights."""
+        return self.graph.stat().st_size if isinstance(self.graph, Path) else len(self.graph)
+
+    def content(self) -> bytes:
+        """Return the graph's bytes."""
+        return self.graph.read_bytes() if isinstance(self.graph, Path) else self.graph
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A kind of backbone.
+
+    Attributes
+    ----------
+    name : str
+        Before the colon of a spec.
+    load_graph : callable
+        Takes a `BackboneSpec` and a `WeightsRequest`, returns a `GraphNetwork`.
+    load_gluon : callable or None
+        The same for a `GluonBackbone`, which MXNet runs; None where there is no such network.
+    """
+
+    name: str
+    load_graph: Callable[[BackboneSpec, WeightsRequest], GraphNetwork]
+    load_gluon: Callable[[BackboneSpec, WeightsRequest], object] | None = None
+
+
+def _gluon_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
+    from .gluon_export import exported_graph
+
+    path, record, origin = exported_graph(spec, request)
+    return GraphNetwork(record, path, origin, spec.canonical)
+
+
+def _gluon_network(spec: BackboneSpec, request: WeightsRequest):
+    from .gluon_network import load_gluon_backbone
+
+    return load_gluon_backbone(spec, request)
+
+
+def _onnx_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
+    from .onnx_source import load_onnx_file
+
+    return load_onnx_file(spec, request)
+
+
+_SOURCES = {
+    source.name: source
+    for source in (
+        Source("gluon", _gluon_graph, _gluon_network),
+        Source("onnx", _onnx_graph),
+    )
+}
+
+
+def source_of(spec: BackboneSpec) -> Source:
+    """Return the source that `spec` names."""
+    return _SOURCES[spec.source]

@@ -7,6 +7,7 @@ gave back with another meaning in 2.0.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
 
@@ -16,6 +17,22 @@ from ..dependencies import missing_dependency
 from ..errors import MissingDependencyError
 
 __all__ = ["load_gluoncv", "load_mxnet", "mxnet_context"]
+
+
+@contextlib.contextmanager
+def _as_in_2022():
+    """Give NumPy the name that MXNet and GluonCV read while they are imported."""
+    lacks_bool = "bool" not in vars(np)
+    if lacks_bool:
+        np.bool = bool
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        # Left in place it would break numpy.ma and SciPy.
+        if lacks_bool:
+            del np.bool
 
 
 @functools.cache
@@ -31,19 +48,11 @@ def load_mxnet():
         raise MissingDependencyError(
             f"mxnet 1.9.1 does not work with NumPy {np.__version__}", "pip install 'numpy<2'"
         )
-    lacks_bool = "bool" not in vars(np)
-    if lacks_bool:
-        np.bool = bool
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _as_in_2022():
             import mxnet
     except (ImportError, OSError) as error:
         raise missing_dependency("mxnet", error) from error
-    finally:
-        # Left in place it would break numpy.ma and SciPy.
-        if lacks_bool:
-            del np.bool
     return mxnet
 
 
@@ -51,19 +60,12 @@ def load_mxnet():
 def load_gluoncv():
     """Import and return ``gluoncv``, after MXNet."""
     load_mxnet()
-    lacks_bool = "bool" not in vars(np)
-    if lacks_bool:
-        np.bool = bool
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _as_in_2022():
             import gluoncv
             import gluoncv.model_zoo
     except (ImportError, OSError) as error:
         raise missing_dependency("gluoncv", error) from error
-    finally:
-        if lacks_bool:
-            del np.bool
     return gluoncv
 
 

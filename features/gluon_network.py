@@ -18,6 +18,7 @@ import numpy as np
 from ..errors import BackboneError, WeightsError
 from .efficientnet_lite import VARIANTS, build_efficientnet_lite, set_efficientnet_lite_weights
 from .mxnet_loader import load_gluoncv, load_mxnet
+from .params_file import check_params
 from .record import BackboneRecord, BackboneSpec
 from .torch_legacy import read_legacy_torch
 from .weights import WeightsFile, WeightsRequest, find_weights
@@ -149,6 +150,7 @@ def _load_weights(network, name: str, file: WeightsFile) -> str:
         network.initialize()
         set_efficientnet_lite_weights(network, read_legacy_torch(file.path))
         return file.origin
+    check_params(file.path)  # MXNet's own reader trusts what it reads
     try:
         network.load_parameters(str(file.path), ctx=mx.cpu())
     except (mx.MXNetError, AssertionError, ValueError, OSError) as error:

@@ -8,8 +8,11 @@ gave back with another meaning in 2.0.
 from __future__ import annotations
 
 import contextlib
+import contextlib
 import functools
+import sys
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 

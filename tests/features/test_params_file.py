@@ -98,7 +98,9 @@ def test_older_forms_are_read_as_mxnet_reads_them(tmp_path, form):
 
 def dense(*, mark=0xF993FAC9, storage=0, shape=(3,), device=(1, 0), flag=0, values=b"\0" * 12):
     dimensions = struct.pack(f"<i{len(shape)}q", len(shape), *shape)
-    return struct.pack("<Ii", mark, storage) + dimensions + struct.pack("<iii", *device, flag) + values
+    return (
+        struct.pack("<Ii", mark, storage) + dimensions + struct.pack("<iii", *device, flag) + values
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ gave back with another meaning in 2.0.
 from __future__ import annotations
 
 import contextlib
-import contextlib
 import functools
 import sys
 import warnings
@@ -38,6 +37,20 @@ def _as_in_2022():
             del np.bool
 
 
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Let ``import torch`` fail: GluonCV refuses to start beside a torch newer than 1."""
+    torch = sys.modules.get("torch")
+    sys.modules["torch"] = None
+    try:
+        yield
+    finally:
+        if torch is None:
+            del sys.modules["torch"]
+        else:
+            sys.modules["torch"] = torch
+
+
 @functools.cache
 def load_mxnet():
     """Import and return ``mxnet``.
@@ -64,7 +77,7 @@ def load_gluoncv():
     """Import and return ``gluoncv``, after MXNet."""
     load_mxnet()
     try:
-        with _as_in_2022():
+        with _as_in_2022(), _without_torch():
             import gluoncv
             import gluoncv.model_zoo
     except (ImportError, OSError) as error:

@@ -214,9 +214,12 @@ class _Reader:
         if not 1 <= length <= _LONGEST_NAME:
             raise WeightsError(f"a name claims {length} bytes")
         try:
-            return self._take(length, "a name").decode()
+            name = self._take(length, "a name").decode()
         except UnicodeDecodeError as error:
             raise WeightsError("a name is not UTF-8") from error
+        if "\0" in name:  # to MXNet it would end there
+            raise WeightsError("a name has a zero in it")
+        return name
 
     def _unpack(self, layout: str) -> tuple:
         layout = "<" + layout

@@ -173,14 +173,14 @@ def prove(backbone: GluonBackbone, path: Path, seed: int | None = None) -> float
 def _key(spec: BackboneSpec, request: WeightsRequest) -> tuple[str, str]:
     """Digest everything the graph depends on, without building the network."""
     if request.random_seed is None:
-        file = find_weights(spec.name, request.folder)
+        file = find_weights(spec.name, request.folder, spec.source)
         weights, origin = sha256_file(file.path), file.origin
     else:
         weights = origin = request.text
     parts = {
-        "name": spec.name,
+        "name": f"{spec.source}:{spec.name}",
         "weights": weights,
-        "preprocessing": native_preprocessing(spec.name),
+        "preprocessing": native_preprocessing(spec.name, spec.source),
         "resolution": spec.resolution,
         "exporter": EXPORTER_VERSION,
         "opset": OPSET,

@@ -65,15 +65,16 @@ def load_gluon_backbone(spec: BackboneSpec, request: WeightsRequest) -> GluonBac
     WeightsError
         Its weights cannot be had or do not fit.
     """
-    settings = native_preprocessing(spec.name)
+    settings = native_preprocessing(spec.name, spec.source)
     if spec.resolution:
         settings["resolution"] = spec.resolution
-    network = _build(spec.name, settings["resolution"])
+    network = _build(spec, settings["resolution"])
     if request.random_seed is None:
-        origin = _load_weights(network, spec.name, find_weights(spec.name, request.folder))
+        file = find_weights(spec.name, request.folder, spec.source)
+        origin = _load_weights(network, spec, file)
     else:
         # At the native resolution, which every network takes; the cut one may take others.
-        native = native_preprocessing(spec.name)["resolution"]
+        native = native_preprocessing(spec.name, spec.source)["resolution"]
         _initialise_at_random(network, request.random_seed, native)
         origin = request.text
     for parameter in network.collect_params().values():
@@ -137,16 +138,22 @@ def cut_before_classifier(network, resolution: int, name: str = "the network"):
     return symbol, int(shape[1])
 
 
-def _build(name: str, resolution: int):
-    if name in VARIANTS:
-        return build_efficientnet_lite(name, resolution, CLASSES)
-    require_known(name)
-    return load_gluoncv().model_zoo.get_model(name, pretrained=False)
+def _build(spec: BackboneSpec, resolution: int):
+    if _is_lite(spec):
+        return build_efficientnet_lite(spec.name, resolution, CLASSES)
+    require_known(spec.name, spec.source)
+    if spec.source == "mxnet":
+        return load_mxnet().gluon.model_zoo.vision.get_model(spec.name, pretrained=False)
+    return load_gluoncv().model_zoo.get_model(spec.name, pretrained=False)
 
 
-def _load_weights(network, name: str, file: WeightsFile) -> str:
+def _is_lite(spec: BackboneSpec) -> bool:
+    return spec.source == "gluon" and spec.name in VARIANTS
+
+
+def _load_weights(network, spec: BackboneSpec, file: WeightsFile) -> str:
     mx = load_mxnet()
-    if name in VARIANTS:
+    if _is_lite(spec):
         network.initialize()
         set_efficientnet_lite_weights(network, read_legacy_torch(file.path))
         return file.origin
@@ -154,8 +161,9 @@ def _load_weights(network, name: str, file: WeightsFile) -> str:
     try:
         network.load_parameters(str(file.path), ctx=mx.cpu())
     except (mx.MXNetError, AssertionError, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0][:200]
         raise WeightsError(
-            f"{file.path} does not fit gluon:{name}: {str(error).splitlines()[0][:200]}",
+            f"{file.path} does not fit {spec.source}:{spec.name}: {reason}",
             "get the .params file of this very network",
         ) from error
     return file.origin

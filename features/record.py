@@ -22,7 +22,7 @@ __all__ = [
     "read_preprocessing",
 ]
 
-SOURCES = ("gluon", "onnx")
+SOURCES = ("gluon", "mxnet", "onnx")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 LARGEST_RESOLUTION = 2048
 
@@ -34,7 +34,7 @@ class BackboneSpec:
     Attributes
     ----------
     source : str
-        ``gluon`` or ``onnx``.
+        ``gluon`` (GluonCV's zoo), ``mxnet`` (MXNet's own) or ``onnx``.
     name : str
         Name in the model zoo, or path of the ONNX file.
     resolution : int or None
@@ -58,8 +58,8 @@ class BackboneSpec:
         if match is None or match[1] not in SOURCES:
             raise BackboneError(
                 f"'{text}' is not a backbone spec",
-                "write gluon:NAME[@RESOLUTION] or onnx:FILE, for instance gluon:inceptionv3 "
-                "or onnx:models/efficientnet_lite0.onnx",
+                "write gluon:NAME[@RESOLUTION], mxnet:NAME or onnx:FILE, for instance "
+                "gluon:inceptionv3 or onnx:models/efficientnet_lite0.onnx",
             )
         resolution = int(match[3]) if match[3] else None
         if resolution is not None and not 16 <= resolution <= LARGEST_RESOLUTION:

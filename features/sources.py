@@ -88,6 +88,7 @@ _SOURCES = {
     source.name: source
     for source in (
         Source("gluon", _gluon_graph, _gluon_network),
+        Source("mxnet", _gluon_graph, _gluon_network),
         Source("onnx", _onnx_graph),
     )
 }

@@ -22,10 +22,10 @@ from ..dependencies import missing_dependency
 from ..errors import WeightsError
 from ..files import publish
 from .efficientnet_lite import VARIANTS
-from .mxnet_loader import load_gluoncv
-from .zoo import require_known
+from .mxnet_loader import load_gluoncv, load_mxnet
+from .zoo import ZOOS, require_known
 
-__all__ = ["WeightsFile", "WeightsRequest", "find_weights"]
+__all__ = ["WeightsFile", "WeightsRequest", "find_weights", "published_sha1"]
 
 DEFAULT_REPOSITORY = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 # The largest published classifier has 0.6 GB of parameters.
@@ -71,25 +71,27 @@ class WeightsFile:
     origin: str
 
 
-def find_weights(name: str, folder: Path | None = None) -> WeightsFile:
+def find_weights(name: str, folder: Path | None = None, source: str = "gluon") -> WeightsFile:
     """Find the weights file of network `name`.
 
     Parameters
     ----------
     name : str
-        GluonCV's name, or one of EfficientNet-Lite's.
+        The zoo's name for it, or one of EfficientNet-Lite's.
     folder : Path, optional
         Looked at first.
+    source : {"gluon", "mxnet"}
+        GluonCV's zoo or MXNet's own; under one name they may publish different weights.
 
     Raises
     ------
     WeightsError
         No place has them; the message lists each place and what was there.
     """
-    if name in VARIANTS:
+    if source == "gluon" and name in VARIANTS:
         return _find_efficientnet_lite(name, folder)
-    require_known(name)
-    sha1 = _published_sha1(name)
+    require_known(name, source)
+    sha1 = published_sha1(name, source)
     tried: list[str] = []
     candidates = []
     if folder is not None:
@@ -111,10 +113,10 @@ def find_weights(name: str, folder: Path | None = None) -> WeightsFile:
         except WeightsError as error:
             tried.append(error.message)
     else:
-        tried.append(f"GluonCV publishes no weights for {name}")
+        tried.append(f"{ZOOS[source]} publishes no weights for {name}")
     wanted = f"{name}-{sha1[:8]}.params" if sha1 else f"{name}.params"
     raise WeightsError(
-        f"no weights for gluon:{name}. Places tried:\n    " + "\n    ".join(tried),
+        f"no weights for {source}:{name}. Places tried:\n    " + "\n    ".join(tried),
         f"put {wanted} into a folder and name it with --weights-dir, or set MXNET_GLUON_REPO to "
         "a mirror; --weights random:0 runs without knowledge, for trials only",
     )
@@ -141,9 +143,14 @@ def _find_efficientnet_lite(name: str, folder: Path | None) -> WeightsFile:
     )
 
 
-def _published_sha1(name: str) -> str | None:
-    load_gluoncv()
-    from gluoncv.model_zoo import model_store
+def published_sha1(name: str, source: str = "gluon") -> str | None:
+    """Return the SHA-1 of the weights that a zoo publishes for a network, or None."""
+    if source == "mxnet":
+        load_mxnet()
+        from mxnet.gluon.model_zoo import model_store
+    else:
+        load_gluoncv()
+        from gluoncv.model_zoo import model_store
 
     return model_store._model_sha1.get(name)
 

@@ -9,7 +9,7 @@ import zipfile
 
 import pytest
 
-from icecore.errors import WeightsError
+from icecore.errors import BackboneError, WeightsError
 from icecore.features.mxnet_loader import load_mxnet
 from icecore.features.weights import WeightsRequest, find_weights
 
@@ -160,3 +160,15 @@ def test_other_words_for_weights_are_refused(text):
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="is not a folder"):
         WeightsRequest.parse("pretrained", tmp_path / "none")
+
+
+def test_mxnets_own_zoo_has_its_own_names_and_hashes(tmp_path, monkeypatch):
+    """Both zoos have an inceptionv3, trained differently."""
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path))
+    monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
+    with pytest.raises(WeightsError, match=r"(?s)gluon:inceptionv3.*inceptionv3-a5050dbc.params"):
+        find_weights("inceptionv3")
+    with pytest.raises(WeightsError, match=r"(?s)mxnet:inceptionv3.*inceptionv3-ed47ec45.params"):
+        find_weights("inceptionv3", source="mxnet")
+    with pytest.raises(BackboneError, match=r"(?s)mxnet has no network 'resnest50'.*resnet50"):
+        find_weights("resnest50", source="mxnet")

@@ -108,6 +108,21 @@ for _command in (train, blend, cache):
     help="How an image meets a square input.",
 )
 @click.option(
+    "--views",
+    default="center",
+    show_default=True,
+    metavar="center|flip|ten|eighteen|random:K",
+    help="Squares of each image; flip+random:8 joins two kinds.",
+)
+@click.option(
+    "--resize-margin",
+    type=float,
+    metavar="SHARE",
+    help="By how much of the crop's side the resized short side exceeds it "
+    "[default: 0.143 for ten and eighteen, else the backbone's own].",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random views.")
+@click.option(
     "--precision",
     type=click.Choice(["float16", "float32"]),
     default="float16",
@@ -138,6 +153,8 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
       icecore extract photos -o cache -b gluon:resnet152_v2 -b gluon:inceptionv3 \\
           -b gluon:densenet201 --weights-dir ~/weights
       icecore extract table.csv -o cache -b gluon:efficientnet_lite0 --fit pad
+      icecore extract photos -o cache -b gluon:resnet152_v2 --views ten
+      icecore extract photos -o cache -b gluon:resnet152_v2 --views center+random:8 --seed 1
     """
     from . import jobs
 

@@ -153,11 +153,18 @@ def bundle(
     _require_writable(out)
     fitted = heads.load_run(run)
     blends = _blends(run, answer)
-    fit, precision, weights = _kind(fitted)
+    fit, precision, weights, views = _kind(fitted)
+    if len(views) > 1:
+        raise RunError(
+            f"the run was trained on {len(views)} views of each image "
+            f"({enumerate_some(views.names)}); a bundle takes one square of each",
+            "extract with --views center and train again for a bundle; "
+            "icecore predict makes all views",
+        )
     request = features.WeightsRequest.parse(weights, weights_dir)
     specs = [_located(one, weights_dir) for one in fitted.backbones]
     backbones = features.load_backbones(specs, "onnxruntime", request)
-    _require_same(fitted, backbones, fit, precision)
+    _require_same(fitted, backbones, fit, precision, views)
     place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
     tasks = [
         _bundled_task(features, task, blends.get(name) or _plain_average(task.models), place)
@@ -214,13 +221,14 @@ def _layers(head) -> list | None:
     return None
 
 
-def _require_same(fitted, backbones, fit: str, precision: str) -> None:
+def _require_same(fitted, backbones, fit: str, precision: str, views) -> None:
     from .cache import differences
     from .errors import FingerprintError
     from .features import feature_set_record
 
     for one, backbone in zip(fitted.backbones, backbones):
-        fields = differences(one["record"], feature_set_record(backbone.record, fit, precision))
+        ours = feature_set_record(backbone.record, fit, precision, views)
+        fields = differences(one["record"], ours)
         if fields:
             names = enumerate_some(name for name, _, _ in fields)
             raise FingerprintError(
@@ -251,29 +259,34 @@ def _plain_average(models):
     return TaskWeights(dict.fromkeys(models, 1 / len(models)))
 
 
-def _kind(fitted) -> tuple[str, str, str]:
-    """Return fit, precision and weights that all feature sets of a run share."""
-    sets = fitted.backbones
-    kinds = {(one["record"]["fit"], one["record"]["precision"]) for one in sets}
-    weights = {one["record"]["backbone"]["weights"] for one in sets}
-    if len(kinds) > 1 or len(weights) > 1:
+def _kind(fitted) -> tuple:
+    """Return fit, precision, weights and views that all feature sets of a run share."""
+    from .features import Views
+
+    records = [one["record"] for one in fitted.backbones]
+    kinds = {(record["fit"], record["precision"]) for record in records}
+    weights = {record["backbone"]["weights"] for record in records}
+    views = set(map(Views.from_record, records))
+    if len(kinds) > 1 or len(weights) > 1 or len(views) > 1:
+        names = {one.text for one in views} if len(views) > 1 else set()
         raise RunError(
-            f"the run mixes features of different fit, precision or weights: "
-            f"{enumerate_some(sorted(map(str, kinds | weights)))}",
+            "the run mixes features of different fit, precision, weights or views: "
+            f"{enumerate_some(sorted(map(str, kinds | weights | names)))}",
             "train a run on feature sets of one kind to predict with it",
         )
-    return *kinds.pop(), weights.pop()
+    return *kinds.pop(), weights.pop(), views.pop()
 
 
 def _extract_as_trained(features, fitted, manifest: Manifest, cache: Path, weights_dir, options):
-    """Extract with the backbones, fit and precision that the run's heads were trained on."""
-    fit, precision, weights = _kind(fitted)
+    """Extract with the backbones, fit, views and precision that the heads were trained on."""
+    fit, precision, weights, views = _kind(fitted)
     specs = [_located(one, weights_dir) for one in fitted.backbones]
     return features.extract(
         manifest,
         cache,
         specs,
         fit=fit,
+        views=views,
         precision=precision,
         weights=weights,
         weights_dir=weights_dir,

@@ -9,6 +9,7 @@ from .bundle import BundledHead, BundledTask, build_bundle
 from .extract import ExtractReport, Failure, extract
 from .progress import Progress
 from .record import BackboneRecord, BackboneSpec, feature_set_record
+from .views import Views
 from .weights import WeightsRequest
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "ExtractReport",
     "Failure",
     "Progress",
+    "Views",
     "WeightsRequest",
     "build_bundle",
     "extract",

@@ -27,11 +27,12 @@ from ..manifest import Manifest, Sample
 from .backbones import Backbone, load_backbones
 from .devices import available_cpus, parse_devices
 from .engines import Engine
-from .images import FITS, decode, fit_image, load_opencv, load_pillow
+from .images import FITS, decode, load_opencv, load_pillow
 from .outcome import ExtractReport, Failure
 from .progress import Progress, Stopwatch
 from .record import feature_set_record
 from .runner import BackboneRunner
+from .views import Views, make_squares
 from .weights import WeightsRequest
 
 __all__ = ["ExtractReport", "Failure", "extract"]
@@ -49,6 +50,9 @@ def extract(
     engine: str = "auto",
     device: str = "cpu",
     fit: str = "crop",
+    views: str | Views = "center",
+    resize_margin: float | None = None,
+    seed: int = 0,
     batch_size: int = 16,
     workers: int | None = None,
     precision: str = "float16",
@@ -73,8 +77,17 @@ def extract(
         ``cpu``, or ``cuda:0`` and more, separated by commas.
     fit : {"crop", "pad", "squash"}
         How an image meets a square input.
+    views : str or Views
+        ``center``, ``flip`` (the centre and its mirror image), ``ten`` (the centre and
+        the four corners, each with its mirror image), ``eighteen`` (a grid of 3 x 3),
+        ``random:K`` (K random versions), or one of these and random ones: ``flip+random:8``.
+    resize_margin : float, optional
+        By how much of the crop's side the resized short side exceeds it. None: 0.143 for
+        ``ten`` and ``eighteen`` (256 pixels for 224), else as the backbone's crop_pct says.
+    seed : int
+        Of random views.
     batch_size : int
-        Images in a batch of the engine.
+        Squares in a batch of the engine.
     workers : int, optional
         Decoding threads; as many as processors if None.
     precision : {"float16", "float32"}
@@ -102,7 +115,7 @@ def extract(
     FingerprintError
         The cache has features of this backbone that were made differently.
     """
-    _check_options(fit, precision, batch_size, workers)
+    views = _check_options(fit, precision, batch_size, workers, (views, resize_margin, seed))
     devices = parse_devices(device)
     manifest.require_files()
     load_opencv(), load_pillow()  # Say at once what is missing, not once for each image.
@@ -112,19 +125,19 @@ def extract(
     digested = digest_manifest(
         manifest, memory, paranoid=paranoid, workers=workers, progress=on_digest
     )
-    records = [feature_set_record(backbone.record, fit, precision) for backbone in loaded]
+    records = [feature_set_record(backbone.record, fit, precision, views) for backbone in loaded]
     # Engines that do not start are to leave nothing behind.
     engines = None
     if _lacks_rows(Path(cache), records, digested.manifest):
         engines = [_start(backbone, devices, batch_size) for backbone in loaded]
     store = FeatureCache.create(cache)
     sets = [
-        store.open_set(record, backbone.record.num_features)
+        store.open_set(record, len(views) * backbone.record.num_features)
         for record, backbone in zip(records, loaded)
     ]
     if not memory.exists():
         digested.remember(memory)
-    job = _Job(loaded, engines, sets, devices, fit, batch_size, workers, on_progress)
+    job = _Job(loaded, engines, sets, devices, (fit, views), batch_size, workers, on_progress)
     failures = [
         Failure(identity, manifest.images[identity].path, "", reason)
         for identity, reason in digested.unreadable.items()
@@ -143,14 +156,15 @@ class _Job:
         engines: list[list[Engine]] | None,
         sets: list[FeatureSet],
         devices: list[str],
-        fit: str,
+        how: tuple[str, Views],
         batch_size: int,
         workers: int,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self.backbones, self.sets, self.devices = backbones, sets, devices
         self.engines = engines
-        self.fit, self.batch_size, self.workers = fit, batch_size, workers
+        self.fit, self.views = how
+        self.batch_size, self.workers = batch_size, workers
         self.watch = Stopwatch(on_progress)
         self.failures: list[Failure] = []
         self.computed = self.rows = self.unique = 0
@@ -212,8 +226,8 @@ class _Job:
 
     def _feed(self, runners, todo: list[str], unique: dict[str, list[Sample]]) -> None:
         missing = [set(feature_set.missing(todo)) for feature_set in self.sets]
-        # Enough decoded images ahead to fill a batch of each, and no more than that.
-        ahead = self.batch_size + 2 * self.workers
+        # Enough squares ahead to fill a batch of each backbone, and no more than that.
+        ahead = max(self.workers + 1, self.batch_size // len(self.views) + 2 * self.workers)
         queue: list[tuple[str, Future]] = []
         keys = iter(todo)
         with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
@@ -236,8 +250,8 @@ class _Job:
             return
         self.computed += 1
         self.watch.expect(key, len(prepared))
-        for index, square in prepared.items():
-            runners[index].add(key, square)
+        for index, squares in prepared.items():
+            runners[index].add(key, squares)
 
     def _prepare(self, samples: list[Sample], key: str, wanted: list[int]):
         """Read, check, decode and fit one image (in a worker thread)."""
@@ -250,7 +264,7 @@ class _Job:
                 record = self.backbones[index].record
                 recipe = (record.resolution, record.crop_pct, record.interpolation, record.mean)
                 if recipe not in squares:
-                    squares[recipe] = fit_image(image, record, self.fit)
+                    squares[recipe] = make_squares(image, record, self.fit, self.views, key)
                 result[index] = squares[recipe]
             return result
         except ImageError as error:
@@ -277,7 +291,8 @@ def _read_same(samples: list[Sample], key: str) -> bytes:
     raise ImageError(reason)
 
 
-def _check_options(fit: str, precision: str, batch_size: int, workers: int | None) -> None:
+def _check_options(fit, precision, batch_size, workers, views) -> Views:
+    """Refuse what cannot be used, all of it at once; return the views."""
     faults = []
     if fit not in FITS:
         faults.append(f"fit '{fit}' (choose {', '.join(FITS)})")
@@ -287,8 +302,13 @@ def _check_options(fit: str, precision: str, batch_size: int, workers: int | Non
         faults.append(f"batch size {batch_size} (1 to 4096)")
     if workers is not None and not 1 <= workers <= 256:
         faults.append(f"{workers} workers (1 to 256)")
+    try:
+        found = Views.parse(*views, fit) if isinstance(views[0], str) else views[0]
+    except BackboneError as error:
+        faults.append(error.message)
     if faults:
         raise BackboneError(f"unusable options: {'; '.join(faults)}", "see icecore extract --help")
+    return found
 
 
 def _lacks_rows(cache: Path, records: list[dict], manifest: Manifest) -> bool:

@@ -20,7 +20,7 @@ from ..errors import ImageError
 if TYPE_CHECKING:
     from .record import BackboneRecord
 
-__all__ = ["FITS", "decode", "fit_image"]
+__all__ = ["FITS", "crop_at", "decode", "fit_image", "resize", "resize_to_cover"]
 
 FITS = ("crop", "pad", "squash")
 # 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
@@ -110,23 +110,36 @@ def fit_image(image: np.ndarray, record: BackboneRecord, fit: str) -> np.ndarray
     side = record.resolution
     height, width = image.shape[:2]
     if fit == "squash":
-        return _resize(image, side, side, record.interpolation)
+        return resize(image, side, side, record.interpolation)
     if fit == "crop":
         short = int(side / record.crop_pct)
-        image = _without_far_ends(image)
-        scale = short / min(height, width)
-        new = [short if n == min(height, width) else int(n * scale) for n in (height, width)]
-        resized = _resize(image, max(new[0], side), max(new[1], side), record.interpolation)
-        top = round((resized.shape[0] - side) / 2)
-        left = round((resized.shape[1] - side) / 2)
-        return resized[top : top + side, left : left + side]
+        return crop_at(resize_to_cover(image, short, side, record.interpolation), side)
     scale = side / max(height, width)
     new = [max(1, round(n * scale)) for n in (height, width)]
     canvas = np.empty((side, side, 3), np.uint8)
     canvas[:] = np.round(np.array(record.mean) * 255).clip(0, 255)
     top, left = (side - new[0]) // 2, (side - new[1]) // 2
-    canvas[top : top + new[0], left : left + new[1]] = _resize(image, *new, record.interpolation)
+    canvas[top : top + new[0], left : left + new[1]] = resize(image, *new, record.interpolation)
     return canvas
+
+
+def resize_to_cover(image: np.ndarray, short: int, side: int, interpolation: str) -> np.ndarray:
+    """Resize an image's short side to `short` (at least `side`), keeping its proportions.
+
+    Of a strip longer than 32 times its width, the middle is taken.
+    """
+    image = _without_far_ends(image)
+    height, width = image.shape[:2]
+    scale = short / min(height, width)
+    new = [short if n == min(height, width) else int(n * scale) for n in (height, width)]
+    return resize(image, max(new[0], side), max(new[1], side), interpolation)
+
+
+def crop_at(image: np.ndarray, side: int, down: float = 0.5, right: float = 0.5) -> np.ndarray:
+    """Take the square whose place is given as shares of the room there is: 0 top, 1 bottom."""
+    top = round((image.shape[0] - side) * down)
+    left = round((image.shape[1] - side) * right)
+    return image[top : top + side, left : left + side]
 
 
 def _without_far_ends(image: np.ndarray) -> np.ndarray:
@@ -136,7 +149,8 @@ def _without_far_ends(image: np.ndarray) -> np.ndarray:
     return image[top : top + most, left : left + most]
 
 
-def _resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+def resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np.ndarray:
+    """Resize an image without aliasing."""
     cv2 = load_opencv()
     # OpenCV's interpolation looks at a few neighbours only; when an image shrinks
     # to less than half, whole blocks of pixels are averaged first, or it aliases.

@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from ..errors import BackboneError, MissingFileError, enumerate_some
+from .views import Views
 
 __all__ = [
     "BackboneRecord",
@@ -133,12 +134,14 @@ class BackboneRecord:
         return self.weights.startswith("random:")
 
 
-def feature_set_record(backbone: BackboneRecord, fit: str, precision: str) -> dict:
+def feature_set_record(
+    backbone: BackboneRecord, fit: str, precision: str, views: Views | None = None
+) -> dict:
     """Return the record of a feature set, the content of its fingerprint."""
     return {
         "backbone": backbone.as_dict(),
         "fit": fit,
-        "views": ["center"],
+        **(views or Views()).as_record(),
         "precision": precision,
         "layer": "before classifier, average pooled",
     }

@@ -23,6 +23,9 @@ MOST_UNSAVED_ROWS = 8192
 class BackboneRunner:
     """Collects squares into batches, computes them, and appends rows to a feature set.
 
+    An image gives as many squares as the set has views; they may fall into two batches.
+    Their features, one after the other, are its row.
+
     Batches always have the same size, the last one filled up with zeros, so that
     the engine takes the same path for every image.
 
@@ -55,9 +58,13 @@ class BackboneRunner:
         self._watch, self._provenance = watch, provenance
         self._engines = engines
         self._turn = 0
-        self._running: list[tuple[list[str], Future]] = []
+        self._views = len(feature_set.views)
+        # Keys of the images whose last square is in the batch, with the batch.
+        self._running: list[tuple[list[str], int, Future]] = []
         self._keys: list[str] = []
         self._squares: list[np.ndarray] = []
+        # Features of an image whose other views are still to come.
+        self._part: np.ndarray | None = None
         self._unsaved_keys: list[str] = []
         self._unsaved_rows: list[np.ndarray] = []
         self._saved_at = time.monotonic()
@@ -65,16 +72,18 @@ class BackboneRunner:
         self._written = 0
         self._busy_seconds, self._batches = 0.0, 0
 
-    def add(self, key: str, square: np.ndarray) -> None:
-        """Take one fitted image; blocks while the devices are behind."""
-        self._keys.append(key)
-        self._squares.append(square)
-        if len(self._keys) == self._batch_size:
-            self._submit()
+    def add(self, key: str, squares: np.ndarray) -> None:
+        """Take one image's squares (V, R, R, 3); blocks while the devices are behind."""
+        for number, square in enumerate(squares, start=1):
+            self._squares.append(square)
+            if number == len(squares):
+                self._keys.append(key)
+            if len(self._squares) == self._batch_size:
+                self._submit()
 
     def finish(self) -> None:
         """Compute the last batch and save every row."""
-        if self._keys:
+        if self._squares:
             self._submit()
         self._collect(leave=0)
         self._save()
@@ -82,8 +91,9 @@ class BackboneRunner:
     def close(self) -> int:
         """Stop, save what was computed, write the index; return the rows written."""
         try:
-            self._running = [(k, f) for k, f in self._running if not f.cancel()]
-            if not any(f.exception() for _, f in self._running):
+            while self._running and self._running[-1][-1].cancel():
+                self._running.pop()
+            if not any(future.exception() for _, _, future in self._running):
                 self._collect(leave=0)
             self._save()
         finally:
@@ -97,7 +107,7 @@ class BackboneRunner:
         engine, thread = self._engines[self._turn % len(self._engines)]
         self._turn += 1
         future = thread.submit(self._compute, engine, batch)
-        self._running.append((self._keys, future))
+        self._running.append((self._keys, len(self._squares), future))
         self._keys, self._squares = [], []
         # One batch waits for each device while one computes.
         self._collect(leave=2 * len(self._engines) - 1)
@@ -114,8 +124,10 @@ class BackboneRunner:
 
     def _collect(self, leave: int) -> None:
         while len(self._running) > leave:
-            keys, future = self._running.pop(0)
-            rows = future.result()[: len(keys)]
+            keys, squares, future = self._running.pop(0)
+            rows = self._whole_rows(future.result()[:squares])
+            if not keys:
+                continue
             self._require_storable(keys, rows)
             self._unsaved_keys += keys
             self._unsaved_rows.append(rows)
@@ -125,11 +137,22 @@ class BackboneRunner:
             self._save()
             self._patience = min(2 * self._patience, LONGEST_UNSAVED_SECONDS)
 
+    def _whole_rows(self, features: np.ndarray) -> np.ndarray:
+        """Join the views of each image; keep those of an image that is not complete."""
+        if self._views == 1:
+            return features
+        if self._part is not None:
+            features = np.concatenate([self._part, features])
+        whole = len(features) // self._views * self._views
+        self._part = features[whole:]
+        return features[:whole].reshape(-1, self._views * features.shape[1])
+
     def _save(self) -> None:
         if self._unsaved_keys:
             keys, rows = self._unsaved_keys, np.concatenate(self._unsaved_rows)
             self._unsaved_keys, self._unsaved_rows = [], []
-            latency = 1000 * self._busy_seconds / (self._batches * self._batch_size)
+            squares = self._batches * self._batch_size
+            latency = 1000 * self._busy_seconds * self._views / squares
             note = self._provenance | {"latency_ms": round(latency, 3)}
             self._set.append(keys, rows, note)
             self._written += len(keys)

@@ -138,6 +138,12 @@ def test_a_strip_is_cropped_to_its_centre():
     assert fit_image(image, record(side=32, crop_pct=1.0), "crop").mean() > 150
 
 
+def test_a_strip_is_not_stretched():
+    image = np.random.default_rng(0).integers(0, 256, (10, 1000, 3), dtype=np.uint8)
+    middle = fit_image(image[:, 340:660], record(side=16, crop_pct=0.8), "crop")
+    np.testing.assert_array_equal(fit_image(image, record(side=16, crop_pct=0.8), "crop"), middle)
+
+
 def test_a_thumbnail_inside_does_not_hide_a_cut():
     small = encode(Image.fromarray(smooth(20, 20)), "JPEG")
     content = encode(Image.fromarray(smooth(200, 300)), "JPEG", exif=b"Exif\0\0" + small)

@@ -34,6 +34,13 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for s
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 
 
+boxes_option = click.option(
+    "--boxes",
+    type=click.Path(path_type=Path),
+    help="CSV with path,x0,y0,x1,y1: the part of each image that counts.",
+)
+
+
 def engine_options(command):
     """Add the options that say how backbones run."""
     options = [
@@ -122,6 +129,7 @@ for _command in (train, blend, cache):
     "[default: 0.143 for ten and eighteen, else the backbone's own].",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random views.")
+@boxes_option
 @click.option(
     "--precision",
     type=click.Choice(["float16", "float32"]),
@@ -204,6 +212,7 @@ def manifest(data, out, as_json) -> None:
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Keep the new features in this cache."
 )
+@boxes_option
 @answer_option
 @engine_options
 @as_json
@@ -308,6 +317,10 @@ def _print_extracted(report, cache: Path) -> None:
         f"{report.seconds:.1f} s ({rate:.1f} images/s; decoding {report.decoding_share:.0%}, "
         f"computing {report.computing_share:.0%})"
     )
+    if report.boxed:
+        click.echo(
+            f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole"
+        )
     click.echo(f"cache: {cache}")
     if report.random_weights:
         console.random_weights_warning("these features")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from .boxes import row_key
 from .errors import DiskFullError
 from .files import publish_json, sha256_file
 from .manifest import Manifest
@@ -32,7 +33,8 @@ class DigestReport:
     Attributes
     ----------
     manifest : Manifest
-        Every sample has its digest, except those in `unreadable`.
+        Every sample has its digest (of its file, with its box if it has one), except
+        those in `unreadable`.
     unreadable : dict of str to str
         Reason for each sample id whose file could not be read.
     read : int
@@ -79,6 +81,7 @@ def digest_manifest(
     """
     known = _read_memory(memory) if memory is not None else {}
     images = manifest.images
+    kept: dict[str, str] = {}
     digests: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     pending: dict[str, tuple[str, list]] = {}
@@ -87,7 +90,7 @@ def digest_manifest(
             facts = _facts(sample.path)
         except OSError as error:
             if sample.digest:
-                digests[identity] = sample.digest
+                kept[identity] = sample.digest
             else:
                 unreadable[identity] = f"the file cannot be read: {error.strerror}"
             continue
@@ -109,7 +112,8 @@ def digest_manifest(
             done += 1
             if progress is not None:
                 progress(done, len(images))
-    report = DigestReport(manifest.with_digests(digests), unreadable, len(pending), known)
+    keys = {identity: row_key(digest, images[identity].box) for identity, digest in digests.items()}
+    report = DigestReport(manifest.with_digests(keys | kept), unreadable, len(pending), known)
     if memory is not None and Path(memory).parent.is_dir():
         report.remember(memory)
     return report

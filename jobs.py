@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import manifest as manifests
+from .boxes import apply_boxes, parse_box, read_boxes
 from .cache import FeatureCache
 from .digests import digest_manifest
 from .errors import ManifestError, MissingFileError, RunError, enumerate_some
@@ -27,7 +28,14 @@ if TYPE_CHECKING:
 __all__ = ["PredictReport", "blend", "bundle", "extract", "predict", "prune", "train"]
 
 
-def extract(data: str | os.PathLike, cache: str | os.PathLike, backbones, **options):
+def extract(
+    data: str | os.PathLike,
+    cache: str | os.PathLike,
+    backbones,
+    *,
+    boxes: str | os.PathLike | None = None,
+    **options,
+):
     """Extract the features of whatever `data` is into `cache`.
 
     Parameters
@@ -38,6 +46,8 @@ def extract(data: str | os.PathLike, cache: str | os.PathLike, backbones, **opti
         Folder of the cache.
     backbones : sequence of str
         Specs.
+    boxes : path-like, optional
+        Table of the part of each image that counts, see `icecore.boxes.read_boxes`.
     **options
         Of `icecore.features.extract`.
 
@@ -53,6 +63,9 @@ def extract(data: str | os.PathLike, cache: str | os.PathLike, backbones, **opti
     from . import features
 
     manifest = manifests.read(data)
+    if boxes is not None:
+        found = read_boxes(boxes, manifest, features.image_size)
+        manifest = apply_boxes(manifest, found)
     report: ExtractReport = features.extract(manifest, cache, backbones, **options)
     _keep_manifest(Path(cache), Path(os.path.abspath(data)), report)
     return report
@@ -62,11 +75,8 @@ def _keep_manifest(cache: Path, data: Path, report) -> None:
     """Write the table to ``CACHE/manifests``, under a name that no other data set has."""
     folder = cache / "manifests"
     stem = data.stem if data.is_file() else data.name
-    # Which data set has which name; another one of the same name gets a number.
-    try:
-        names = json.loads((folder / "sources.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        names = {}
+    # Another data set of the same name gets a number.
+    names = _table_names(folder)
     candidates = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
     name = next(n for n in candidates if names.get(n, str(data)) == str(data))
     try:
@@ -76,6 +86,15 @@ def _keep_manifest(cache: Path, data: Path, report) -> None:
         # A cache that cannot be written may still be complete.
         if report.computed or error.errno not in (errno.EROFS, errno.EACCES):
             raise
+
+
+def _table_names(folder: Path) -> dict[str, str]:
+    """Return which data set each table in ``CACHE/manifests`` is of."""
+    try:
+        names = json.loads((folder / "sources.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return names if isinstance(names, dict) else {}
 
 
 def train(
@@ -104,8 +123,21 @@ def train(
 
     store = FeatureCache(cache)
     memory = store.path / "digests.json"
-    digested = digest_manifest(manifests.read(data), memory, progress=on_digest)
+    digested = digest_manifest(_as_extracted(store, data), memory, progress=on_digest)
     return heads.train(store, digested.manifest, out, **options)
+
+
+def _as_extracted(store: FeatureCache, data, *, labels_required: bool = True):
+    """Read `data`, with the boxes that its last extraction into the cache was given."""
+    manifest = manifests.read(data, labels_required=labels_required)
+    folder = store.path / "manifests"
+    names = _table_names(folder)
+    name = next((n for n, source in names.items() if source == os.path.abspath(data)), None)
+    if name is None or not (folder / f"{name}.csv").is_file():
+        return manifest
+    kept = manifests.read(folder / f"{name}.csv", labels_required=False).images
+    boxes = {i: parse_box(kept[i].box) for i in manifest.images if i in kept and kept[i].box}
+    return apply_boxes(manifest, boxes)
 
 
 def blend(
@@ -226,7 +258,7 @@ def prune(
     store = FeatureCache(cache)
     keys = None
     if keep is not None:
-        manifest = manifests.read(keep, labels_required=False)
+        manifest = _as_extracted(store, keep, labels_required=False)
         digested = digest_manifest(manifest, store.path / "digests.json")
         if digested.unreadable:
             raise ManifestError(

@@ -1,9 +1,10 @@
 """One table of samples, whatever the user brought.
 
 A manifest has one row for each image and task: ``id, path, split, task, label,
-letters, digest``. `read` makes it from a folder of class folders, a CSV, a
-FashionAI root or a Kaggle folder (the layouts are in `icecore.manifest_sources`);
-`Manifest.write` saves it as a CSV that `read` takes back.
+letters, digest``, and ``box`` where only a part of an image counts. `read` makes it
+from a folder of class folders, a CSV, a FashionAI root or a Kaggle folder (the layouts
+are in `icecore.manifest_sources`); `Manifest.write` saves it as a CSV that `read` takes
+back.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ DEFAULT_TASK = "label"
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 )
-COLUMNS = ("id", "path", "split", "task", "label", "letters", "digest")
+COLUMNS = ("id", "path", "split", "task", "label", "letters", "digest", "box")
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -57,7 +58,10 @@ class Sample:
     letters : str
         FashionAI's ``y``/``m``/``n`` for each class, where the data has them.
     digest : str
-        SHA-256 of the file's bytes, or empty if it was not computed yet.
+        Key of its features: SHA-256 of the file's bytes, with its box if it has one (see
+        `icecore.boxes.row_key`); empty if it was not computed yet.
+    box : str
+        The part of the image that counts, ``x0 y0 x1 y1``; empty for the whole image.
     """
 
     id: str
@@ -67,6 +71,7 @@ class Sample:
     label: str = ""
     letters: str = ""
     digest: str = ""
+    box: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -166,9 +171,11 @@ class Manifest:
         """Write the table as CSV, atomically. Paths are kept as they are."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(COLUMNS)
+        # Tables without boxes look as they always did.
+        columns = COLUMNS if any(sample.box for sample in self.samples) else COLUMNS[:-1]
+        writer.writerow(columns)
         for sample in self.samples:
-            writer.writerow(getattr(sample, column) for column in COLUMNS)
+            writer.writerow(getattr(sample, column) for column in columns)
         publish_text(path, text.getvalue())
 
     def summary(self) -> list[dict]:

@@ -137,6 +137,8 @@ def read_table(path: Path, labels_required: bool = True) -> Manifest:
             faults.append(f"line {number} has no path")
         elif canonical is None:
             faults.append(f"line {number} has the split '{split}'")
+        elif box_fault := _box_fault(fields.get("box", "")):
+            faults.append(f"line {number}: {box_fault}")
         else:
             samples.append(_table_sample(fields, canonical, path.parent))
     if faults:
@@ -209,6 +211,16 @@ def read_kaggle(root: Path) -> Manifest:
     return Manifest(tuple(samples), str(root))
 
 
+def _box_fault(text: str) -> str | None:
+    from .boxes import parse_box
+
+    try:
+        parse_box(text)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _table_sample(fields: dict[str, str], split: str, folder: Path) -> Sample:
     path = Path(fields["path"])
     located = path if path.is_absolute() else folder / path
@@ -220,6 +232,7 @@ def _table_sample(fields: dict[str, str], split: str, folder: Path) -> Sample:
         label=fields.get("label", ""),
         letters=fields.get("letters", ""),
         digest=fields.get("digest", ""),
+        box=fields.get("box", ""),
     )
 
 

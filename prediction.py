@@ -14,6 +14,7 @@ import numpy as np
 
 from . import __version__
 from . import manifest as manifests
+from .boxes import apply_boxes, read_boxes
 from .cache import FeatureCache
 from .errors import MissingFileError, RunError, enumerate_some
 from .files import publish, publish_text
@@ -55,6 +56,7 @@ def predict(
     answer: str = "tuned",
     cache: str | os.PathLike | None = None,
     weights_dir: str | os.PathLike | None = None,
+    boxes: str | os.PathLike | None = None,
     **options,
 ) -> PredictReport:
     """Predict new images all the way: backbones, heads, weights.
@@ -76,6 +78,8 @@ def predict(
         Keep the new features here; a temporary folder if None.
     weights_dir : path-like, optional
         Where the backbones' weights or ONNX files are now.
+    boxes : path-like, optional
+        Table of the part of each image that counts, as for `icecore.jobs.extract`.
     **options
         Of `icecore.features.extract`: engine, device, batch_size, workers, on_progress.
     """
@@ -84,6 +88,8 @@ def predict(
     fitted = heads.load_run(run)
     blends = _blends(run, answer)
     manifest = manifests.read(images, labels_required=False)
+    if boxes is not None:
+        manifest = apply_boxes(manifest, read_boxes(boxes, manifest, features.image_size))
     _require_writable(out)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(cache) if cache is not None else Path(scratch) / "cache"

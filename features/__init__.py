@@ -7,6 +7,7 @@ nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
 from .backbones import Backbone, load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle
 from .extract import ExtractReport, Failure, extract
+from .images import image_size
 from .progress import Progress
 from .record import BackboneRecord, BackboneSpec, feature_set_record
 from .views import Views
@@ -26,6 +27,7 @@ __all__ = [
     "build_bundle",
     "extract",
     "feature_set_record",
+    "image_size",
     "load_backbone",
     "load_backbones",
 ]

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
+from ..boxes import outside, parse_box, row_key
 from ..cache import FeatureCache, FeatureSet, fingerprint
 from ..digests import digest_manifest
 from ..errors import BackboneError, ImageError
@@ -257,7 +258,7 @@ class _Job:
         """Read, check, decode and fit one image (in a worker thread)."""
         started = time.perf_counter()
         try:
-            image = decode(_read_same(samples, key))
+            image = _cut_to_box(decode(_read_same(samples, key)), samples[0].box)
             squares: dict[tuple, np.ndarray] = {}
             result = {}
             for index in wanted:
@@ -286,9 +287,21 @@ def _read_same(samples: list[Sample], key: str) -> bytes:
         except OSError as error:
             reason = f"the file cannot be read: {error.strerror}"
             continue
-        if sha256_bytes(content) == key:
+        if row_key(sha256_bytes(content), sample.box) == key:
             return content
     raise ImageError(reason)
+
+
+def _cut_to_box(image: np.ndarray, text: str) -> np.ndarray:
+    """Return the part of an image that its sample's box shows."""
+    box = parse_box(text)
+    if box is None:
+        return image
+    x0, y0, x1, y1 = box
+    height, width = image.shape[:2]
+    if x1 > width or y1 > height:
+        raise ImageError(outside(box, width, height))
+    return image[y0:y1, x0:x1]
 
 
 def _check_options(fit, precision, batch_size, workers, views) -> Views:
@@ -364,6 +377,7 @@ def _report(job: _Job, manifest: Manifest) -> ExtractReport:
     ]
     return ExtractReport(
         images=len(manifest.images),
+        boxed=sum(bool(sample.box) for sample in manifest.images.values()),
         unique=job.unique,
         computed=job.computed,
         rows=job.rows,

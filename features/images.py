@@ -20,7 +20,7 @@ from ..errors import ImageError
 if TYPE_CHECKING:
     from .record import BackboneRecord
 
-__all__ = ["FITS", "crop_at", "decode", "fit_image", "resize", "resize_to_cover"]
+__all__ = ["FITS", "crop_at", "decode", "fit_image", "image_size", "resize", "resize_to_cover"]
 
 FITS = ("crop", "pad", "squash")
 # 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
@@ -28,6 +28,7 @@ LARGEST_IMAGE = 178_956_970
 LARGEST_FILE = 2**29
 # A mark that begins a segment: no escaped byte of a scan, no fill byte, none without a length.
 _JPEG_MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+_ORIENTATION = 0x0112
 _MODES_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 
 
@@ -88,6 +89,19 @@ def decode(content: bytes) -> np.ndarray:
     if image is None:
         raise ImageError(f"cannot be decoded as {header.format}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def image_size(path: str) -> tuple[int, int] | None:
+    """Return width and height of the upright image, from its header; None if it has none."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with load_pillow().open(path) as image:
+                width, height = image.size
+                turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+    except Exception:  # Pillow's parsers raise many kinds; decoding will say what is wrong.
+        return None
+    return (height, width) if turned else (width, height)
 
 
 def fit_image(image: np.ndarray, record: BackboneRecord, fit: str) -> np.ndarray:

@@ -43,6 +43,8 @@ class ExtractReport:
         Whether any backbone has random weights.
     manifest : Manifest
         With digests.
+    boxed : int
+        Images of which only a box was used.
     """
 
     images: int
@@ -56,3 +58,4 @@ class ExtractReport:
     computing_share: float
     random_weights: bool
     manifest: Manifest
+    boxed: int = 0

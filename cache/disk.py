@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import errno
 import os
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..errors import DiskFullError
 from ..files import publish
 
 __all__ = ["LEFTOVER_PREFIX", "flush_folder", "publish_pieces", "publish_unnamed"]
-__all__ += ["remove_leftovers", "write_at"]
+__all__ += ["remove_leftovers", "start_writing", "write_at"]
 
 LEFTOVER_PREFIX = ".tmp-"
 # A temporary file this old belongs to a writer that is gone: a shard takes seconds.
@@ -85,6 +86,29 @@ def write_at(descriptor: int, content: object, at: int) -> int:
         count = os.pwrite(descriptor, view, at)
         view, at = view[count:], at + count
     return at
+
+
+def start_writing(descriptor: int, at: int, count: int) -> None:
+    """Ask the system to begin moving these bytes to the disk, without waiting.
+
+    Only a hint: what goes wrong then is told by the fsync that follows.
+    """
+    if _SYNC_FILE_RANGE is not None:
+        _SYNC_FILE_RANGE(descriptor, at, count, _WRITE)
+
+
+def _find_sync_file_range() -> Callable | None:
+    # Linux has it, Python does not offer it, and other systems do without.
+    try:
+        function = ctypes.CDLL(None).sync_file_range
+    except (AttributeError, OSError, TypeError):
+        return None
+    function.argtypes = [ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint]
+    return function
+
+
+_SYNC_FILE_RANGE = _find_sync_file_range()
+_WRITE = 2  # SYNC_FILE_RANGE_WRITE
 
 
 def flush_folder(folder: Path) -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
 import numpy as np
 
 from ..errors import CacheError
 
-__all__ = ["decode_into", "encode", "require_finite", "stored_dtype"]
+__all__ = ["block_rows", "decode_into", "encode_blocks", "stored_dtype"]
 
 _STORED = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
 # Work goes through pieces that stay in the second-level cache.
 _BLOCK_BYTES = 1 << 18
+# From here on (sign apart) the two-byte types hold infinities and what is no number.
+_EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
+_BFLOAT16_NAN = 0x7FC0
 # Of a float16's bits, sign-extended to 32 and moved up by 13: sign, exponent, fraction.
 _HALF_BITS = np.int32(-0x70002000)
 # float16 and float32 bias their exponents by 15 and 127.
@@ -22,59 +28,79 @@ def stored_dtype(precision: str) -> np.dtype:
     return _STORED[precision]
 
 
-def encode(rows: np.ndarray, precision: str) -> np.ndarray:
-    """Turn feature rows into the form they are stored in.
+def encode_blocks(
+    rows: np.ndarray, precision: str, take: Sequence[int] | None = None
+) -> Iterator[np.ndarray]:
+    """Yield feature rows in the form they are stored in, some at a time.
 
-    Rows of the stored type pass through unchanged (bfloat16: as uint16). Whether float16
-    and float32 hold every number is for `require_finite` to say.
+    Each block is small enough to be in the processor's cache still while its checksums are
+    computed and it is copied to the system.
+
+    Parameters
+    ----------
+    rows : ndarray (n, D)
+        Of any type of number; uint16 with `precision` bfloat16 passes as it is.
+    precision : str
+    take : sequence of int, optional
+        Which rows, in this order; all of them if None.
+
+    Yields
+    ------
+    ndarray (k, D), contiguous, of `stored_dtype`
 
     Raises
     ------
     CacheError
-        A number is not finite, or does not fit into bfloat16.
+        A number is not finite, or does not fit.
     """
-    rows = np.asarray(rows)
+    count = len(rows) if take is None else len(take)
+    step = block_rows(rows.shape[1] * stored_dtype(precision).itemsize)
+    for start in range(0, count, step):
+        chosen = slice(start, start + step) if take is None else take[start : start + step]
+        stored = _encode(rows[chosen], precision)
+        if not _all_finite(stored, precision):
+            _refuse(rows, precision, range(count) if take is None else take)
+        yield stored
+
+
+def block_rows(row_bytes: int) -> int:
+    """Return how many rows of so many bytes go through the processor's cache at a time."""
+    return max(1, _BLOCK_BYTES // max(1, row_bytes))
+
+
+def _encode(rows: np.ndarray, precision: str) -> np.ndarray:
+    """Convert rows; what does not fit becomes infinite or NaN."""
     target = _STORED[precision]
-    if precision == "bfloat16" and rows.dtype == np.uint16:
-        return np.ascontiguousarray(rows, target)
+    if precision != "bfloat16" or rows.dtype == np.uint16:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return np.ascontiguousarray(rows, target)
     with np.errstate(over="ignore", invalid="ignore"):
-        if precision == "bfloat16":
-            bits = np.ascontiguousarray(rows, "<f4").view("<u4")
-            _refuse_infinite(rows, bits.view("<f4"), precision)
-            # Round to nearest, ties to even, as every bfloat16 hardware does.
-            stored = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(target)
-            _refuse_infinite(rows, (stored.astype("<u4") << 16).view("<f4"), precision)
-            return stored
-        return np.ascontiguousarray(rows, target)
+        numbers = np.ascontiguousarray(rows, "<f4")
+    bits = numbers.view("<u4")
+    # Round to nearest, ties to even, as every bfloat16 hardware does.
+    stored = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(target)
+    # Rounding would carry a NaN's fraction into its sign.
+    stored[~np.isfinite(numbers)] = _BFLOAT16_NAN
+    return stored
 
 
-def require_finite(rows: np.ndarray, stored: np.ndarray, precision: str) -> None:
-    """Raise `CacheError` if `stored`, made from `rows`, holds an infinite number or NaN."""
-    if precision == "bfloat16":
-        return  # `encode` has looked, before the bits lost their type.
-    _refuse_infinite(rows, stored, precision)
+def _all_finite(stored: np.ndarray, precision: str) -> bool:
+    if precision == "float32":
+        return bool(np.isfinite(stored).all())
+    # Exponent bits all set mean infinite or not a number; far quicker than isfinite.
+    return int((stored.view(np.uint16) & 0x7FFF).max(initial=0)) < _EXPONENT[precision]
 
 
-def _refuse_infinite(rows: np.ndarray, stored: np.ndarray, precision: str) -> None:
-    step = max(1, _BLOCK_BYTES // max(1, stored[:1].nbytes))
-    if all(_all_finite(stored[i : i + step]) for i in range(0, len(stored), step)):
-        return
-    good = np.isfinite(stored)
-    bad = np.flatnonzero(~good.all(axis=1))
-    value = rows[bad[0]][~good[bad[0]]][0]
+def _refuse(rows: np.ndarray, precision: str, chosen: Sequence[int]) -> NoReturn:
+    bad = [i for i in chosen if not _all_finite(_encode(rows[i : i + 1], precision), precision)]
+    numbers = rows[bad[0]].reshape(-1, 1)
+    first = next(x for x in numbers if not _all_finite(_encode(x, precision), precision))
     raise CacheError(
-        f"{len(bad)} of {len(rows)} feature rows hold numbers that {precision} cannot "
-        f"(row {bad[0]}: {value})",
+        f"{len(bad)} of {len(chosen)} feature rows hold numbers that {precision} cannot "
+        f"(row {bad[0]}: {first[0]})",
         'finite numbers above 65504 need precision "float32" or "bfloat16"; '
         "infinite ones come from the network",
     )
-
-
-def _all_finite(stored: np.ndarray) -> bool:
-    if stored.dtype == np.float16:
-        # Exponent bits all set mean infinite or not a number; far quicker than isfinite.
-        return int((stored.view(np.uint16) & 0x7FFF).max(initial=0)) < 0x7C00
-    return bool(np.isfinite(stored).all())
 
 
 def decode_into(stored: np.ndarray, precision: str, out: np.ndarray) -> None:
@@ -82,7 +108,7 @@ def decode_into(stored: np.ndarray, precision: str, out: np.ndarray) -> None:
     if precision == "float32":
         out[...] = stored
         return
-    step = max(1, _BLOCK_BYTES // max(1, stored[:1].nbytes))
+    step = block_rows(stored[:1].nbytes)
     exact = _handles_subnormals()
     for i in range(0, len(stored), step):
         part, there = stored[i : i + step], out[i : i + step]

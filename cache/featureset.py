@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import CacheError
 from ..files import publish_json
-from .encoding import encode, require_finite, stored_dtype
+from .encoding import encode_blocks, stored_dtype
 from .index import write_index
 from .record import check_record, features_per_view, fingerprint, folder_name, spec_of, views_of
 from .rows import Rows
@@ -191,14 +191,13 @@ class FeatureSet:
         take = _new_rows(keys, known)
         if take == []:
             return
-        stored = encode(rows[take], self.precision)
         shard = publish_shard(
             self.folder / "shards",
             self.record,
-            array[take],
-            stored,
+            array if take is None else array[take],
+            encode_blocks(rows, self.precision, take),
+            self.dim,
             provenance or {},
-            check=lambda: require_finite(rows[take], stored, self.precision),
         )
         self.rows.add(shard)
         # A shard that vanishes is noticed because the index names it, so it is never old.
@@ -228,11 +227,14 @@ class FeatureSet:
         self.rows.close()
 
 
-def _new_rows(keys: Sequence[str], known: set[str]) -> slice | list[int]:
-    """Choose the rows to write: not known, each key once, sorted by key as `keys()` has them."""
+def _new_rows(keys: Sequence[str], known: set[str]) -> list[int] | None:
+    """Choose the rows to write: not known, each key once, sorted by key as `keys()` has them.
+
+    None means all of them as they are.
+    """
     ordered = all(map(operator.lt, keys, itertools.islice(keys, 1, None)))
-    if ordered and known.isdisjoint(keys):
-        return slice(None) if len(keys) else []
+    if ordered and len(keys) and known.isdisjoint(keys):
+        return None
     first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
     return [first[key] for key in sorted(first)]
 

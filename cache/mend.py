@@ -90,7 +90,7 @@ def _replace(
     if not dry_run:
         if new.any():
             rescued = {**_provenance(path), "rescued_from": path.name}
-            publish_shard(path.parent, one.record, keys[new], rows[new], rescued)
+            publish_shard(path.parent, one.record, keys[new], [rows[new]], one.dim, rescued)
         aside = one.folder / "damaged"
         aside.mkdir(exist_ok=True)
         # Another process may repair at the same time; one of the two moves it.

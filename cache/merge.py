@@ -91,7 +91,9 @@ def _copy(one: FeatureSet, shard: Shard, into: FeatureSet) -> None:
     take = np.array([text in missing for text in texts], bool)
     given = read_attributes(path)["provenance"]
     folder = into.folder / "shards"
-    into.rows.add(publish_shard(folder, into.record, shard.keys[take], rows[take], given))
+    into.rows.add(
+        publish_shard(folder, into.record, shard.keys[take], [rows[take]], into.dim, given)
+    )
 
 
 def _merge_failures(

@@ -190,7 +190,7 @@ def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: li
         rows = np.concatenate([_stored(folder, shard, one)[mask] for shard, mask in parts])
         order = np.argsort(keys, kind="stable")
         given = _unite([read_attributes(folder / name)["provenance"] for name in old])
-        new = publish_shard(folder, one.record, keys[order], rows[order], given).name
+        new = publish_shard(folder, one.record, keys[order], [rows[order]], one.dim, given).name
     one.rows.reset()
     for name in old:
         if name != new:

@@ -6,14 +6,12 @@ rows themselves are not copied and a full disk is an ordinary Python error.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import errno
 import hashlib
 import json
 import os
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +20,8 @@ import numpy as np
 
 from ..errors import CacheError, DamagedCacheError
 from .checksum import row_checksums
-from .disk import publish_unnamed, write_at
+from .disk import publish_unnamed, start_writing, write_at
+from .encoding import stored_dtype
 from .image import SparseFile, new_hdf5, reserve
 from .record import fingerprint
 
@@ -32,6 +31,8 @@ __all__ += ["publish_shard", "read_attributes", "read_shard"]
 FORMAT = 1
 _WHAT = "icecore feature shard"
 _NAME_DIGITS = 24
+# The disk gets to work after so many bytes.
+_BEGIN_BYTES = 1 << 21
 # What h5py and the parsing raise at a file that is not as it was written.
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError)
 _NOT_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM, errno.ESTALE)
@@ -64,9 +65,9 @@ def publish_shard(
     folder: Path,
     record: Mapping,
     keys: np.ndarray,
-    stored: np.ndarray,
+    blocks: Iterable[np.ndarray],
+    dim: int,
     provenance: Mapping,
-    check: Callable[[], object] | None = None,
 ) -> Shard:
     """Write one shard into `folder`; when this returns it is on the disk.
 
@@ -77,12 +78,13 @@ def publish_shard(
     record : mapping
         The set's record.
     keys : ndarray (n,) of S64
-    stored : ndarray (n, D)
-        Rows as `encode` gives them.
+    blocks : iterable of ndarray (k, dim)
+        The n rows in the form they are stored in, some at a time. What it raises undoes
+        everything.
+    dim : int
+        Numbers in a row.
     provenance : mapping
         What may vary between rows of one set: engine, host, times.
-    check : callable, optional
-        Raises if `stored` must not be published; called while it is being written.
 
     Raises
     ------
@@ -90,30 +92,45 @@ def publish_shard(
         No room; nothing is left behind.
     """
     texts = ascii_json(record), ascii_json(provenance)
-    layout = (stored.shape, stored.dtype.str, *map(len, texts))
-    head = None if layout in _OFFSETS else _structure(record, keys, stored, texts)
+    layout = (record["precision"], len(keys), dim, *map(len, texts))
+    head = None if layout in _OFFSETS else _structure(record, keys, dim, texts)
     offset = _OFFSETS[layout] if head is None else head.features_at
     with publish_unnamed(folder) as new:
-        # The rows go to the disk while they are looked at, their checksums computed, and
-        # (where rows of this layout were written before) HDF5's structure is made.
-        small = stored.nbytes < 1 << 20
-        with _meanwhile(_write_through, new.descriptor, stored, offset, small=small):
-            if check is not None:
-                check()
-            checksums = row_checksums(stored, keys)
-            head = head or _structure(record, keys, stored, texts)
+        checksums, end = _write_rows(new.descriptor, keys, blocks, offset)
+        # Where rows of this layout were written before, HDF5's structure is made while
+        # these are on their way to the disk.
+        head = head or _structure(record, keys, dim, texts)
         if head.features_at != offset:
-            write_at(new.descriptor, stored, head.features_at)
-        _OFFSETS[layout] = offset = head.features_at
+            raise RuntimeError(f"HDF5 puts rows at {head.features_at}, not at {offset} as before")
+        _OFFSETS[layout] = offset
         sparse = head.sparse
         sparse.seek(head.checksums_at)
         sparse.write(checksums.astype("<u8", copy=False))
-        before = sparse.part(0, offset)
-        after = sparse.part(offset + stored.nbytes, sparse.size)
+        before, after = sparse.part(0, offset), sparse.part(end, sparse.size)
         write_at(new.descriptor, before, 0)
-        write_at(new.descriptor, after, offset + stored.nbytes)
+        write_at(new.descriptor, after, end)
         new.name = _name(before, after)
     return Shard(new.name, sparse.size, offset, keys, checksums)
+
+
+def _write_rows(
+    descriptor: int, keys: np.ndarray, blocks: Iterable[np.ndarray], offset: int
+) -> tuple[np.ndarray, int]:
+    """Write rows from `offset` on; return their checksums and where they end.
+
+    Each block is read from memory once: it is checksummed while it is in the processor's
+    cache, and the disk is at work on the blocks before.
+    """
+    checksums = np.empty(len(keys), np.uint64)
+    row, at, begun = 0, offset, offset
+    for block in blocks:
+        there = slice(row, row + len(block))
+        checksums[there] = row_checksums(block, keys[there])
+        row, at = row + len(block), write_at(descriptor, block, at)
+        if at - begun >= _BEGIN_BYTES:
+            start_writing(descriptor, begun, at - begun)
+            begun = at
+    return checksums, at
 
 
 class _Structure(NamedTuple):
@@ -128,9 +145,7 @@ class _Structure(NamedTuple):
 _OFFSETS: dict[tuple, int] = {}
 
 
-def _structure(
-    record: Mapping, keys: np.ndarray, stored: np.ndarray, texts: tuple[str, str]
-) -> _Structure:
+def _structure(record: Mapping, keys: np.ndarray, dim: int, texts: tuple[str, str]) -> _Structure:
     sparse = SparseFile()
     with new_hdf5(sparse) as file:
         file.attrs["what"] = np.bytes_(_WHAT)
@@ -141,40 +156,9 @@ def _structure(
         file.attrs["provenance"] = np.bytes_(texts[1])
         file.create_dataset("keys", data=keys)
         sums_at = reserve(file, "checksums", keys.shape, np.dtype("<u8"))
-        offset = reserve(file, "features", stored.shape, stored.dtype)
+        dtype = stored_dtype(record["precision"])
+        offset = reserve(file, "features", (len(keys), dim), dtype)
     return _Structure(sparse, sums_at, offset)
-
-
-def _write_through(descriptor: int, content: np.ndarray, at: int) -> None:
-    write_at(descriptor, content, at)
-    if content.nbytes >= 1 << 20:
-        # What is left for the flush at the end is then little.
-        os.fsync(descriptor)
-
-
-@contextlib.contextmanager
-def _meanwhile(job: Callable, *arguments: object, small: bool) -> Iterator[None]:
-    """Run a job in a thread while the block runs; raise what it raised."""
-    if small:
-        job(*arguments)
-        yield
-        return
-    failed: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            job(*arguments)
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()
-    if failed:
-        raise failed[0]
 
 
 def ascii_json(content: Mapping) -> str:

@@ -132,7 +132,7 @@ for _command in (train, blend, cache):
 @boxes_option
 @click.option(
     "--precision",
-    type=click.Choice(["float16", "float32"]),
+    type=click.Choice(["float16", "float32", "bfloat16"]),
     default="float16",
     show_default=True,
     help="Of the stored features.",

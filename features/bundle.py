@@ -66,7 +66,7 @@ def build_bundle(
     tasks : sequence of BundledTask
     fit : str
         How images are fitted, for the metadata.
-    precision : {"float16", "float32"}
+    precision : {"float16", "float32", "bfloat16"}
         To which features are rounded, as they were in the cache.
     about : dict
         Further metadata.
@@ -137,8 +137,9 @@ def _add_backbone(onnx, merged, versions, backbone, index, name, precision) -> N
         shape = ["N", side, side, 3]
         merged.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape))
     features, helper = prefix + FEATURES, onnx.helper
-    if precision == "float16":
-        half, full = onnx.TensorProto.FLOAT16, onnx.TensorProto.FLOAT
+    if precision != "float32":
+        half = getattr(onnx.TensorProto, precision.upper())
+        full = onnx.TensorProto.FLOAT
         merged.node.append(helper.make_node("Cast", [features], [features + "_half"], to=half))
         merged.node.append(
             helper.make_node("Cast", [features + "_half"], [f"features_{index}"], to=full)

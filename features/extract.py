@@ -11,6 +11,8 @@ import contextlib
 import dataclasses
 import os
 import platform
+import shlex
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -32,15 +34,17 @@ from .images import FITS, decode, load_opencv, load_pillow
 from .outcome import ExtractReport, Failure
 from .progress import Progress, Stopwatch
 from .record import feature_set_record
-from .runner import BackboneRunner
+from .runner import BackboneRunner, utc_now
 from .views import Views, make_squares
 from .weights import WeightsRequest
 
 __all__ = ["ExtractReport", "Failure", "extract"]
 
-PRECISIONS = ("float16", "float32")
+PRECISIONS = ("float16", "float32", "bfloat16")
 # Images that one process claims at a time, where several work on one cache.
 MOST_CLAIMED = 2048
+# Characters of the command line that are kept with the rows.
+MOST_OF_COMMAND = 2000
 
 
 def extract(
@@ -91,7 +95,7 @@ def extract(
         Squares in a batch of the engine.
     workers : int, optional
         Decoding threads; as many as processors if None.
-    precision : {"float16", "float32"}
+    precision : {"float16", "float32", "bfloat16"}
         Of the stored rows.
     weights : str
         ``pretrained``, or ``random:SEED`` for trials without knowledge.
@@ -351,7 +355,8 @@ def _provenance(backbone: Backbone) -> dict:
         "size_bytes": backbone.size_bytes,
         "icecore": __version__,
         "host": platform.node(),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "command": shlex.join(sys.argv)[:MOST_OF_COMMAND],
+        "started": utc_now(),
     }
 
 

@@ -12,7 +12,7 @@ from ..errors import BackboneError
 from .engines import Engine
 from .progress import Stopwatch
 
-__all__ = ["BackboneRunner"]
+__all__ = ["BackboneRunner", "utc_now"]
 
 # Rows are saved after 2 s, then after 4 s, and so on up to this: an interruption costs
 # at most this much work, and a long job does not leave thousands of small shards.
@@ -153,7 +153,7 @@ class BackboneRunner:
             self._unsaved_keys, self._unsaved_rows = [], []
             squares = self._batches * self._batch_size
             latency = 1000 * self._busy_seconds * self._views / squares
-            note = self._provenance | {"latency_ms": round(latency, 3)}
+            note = self._provenance | {"latency_ms": round(latency, 3), "finished": utc_now()}
             self._set.append(keys, rows, note)
             self._written += len(keys)
             for key in keys:
@@ -171,3 +171,8 @@ class BackboneRunner:
                 f"image {keys[int(np.flatnonzero(bad)[0])][:12]}",
                 "use --precision float32, or check the weights if values are not finite",
             )
+
+
+def utc_now() -> str:
+    """Return the time in UTC, to the second, as ISO 8601 has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

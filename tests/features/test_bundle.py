@@ -67,6 +67,22 @@ def test_the_bundle_gives_what_predict_gives(world, tmp_path, answer):
     assert np.ptp(found, axis=0).min() > 0.1, "the answers differ between images"
 
 
+def test_the_bundle_rounds_features_as_the_cache_does(world, tmp_path):
+    folder, nets = world
+    photos = folder / "photos"
+    jobs.extract(photos, tmp_path / "cache", [f"onnx:{nets[0]}"], precision="bfloat16")
+    jobs.train(tmp_path / "cache", photos, tmp_path / "run")
+    jobs.blend([tmp_path / "run"])
+    jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
+    jobs.predict(tmp_path / "run", photos / "test", tmp_path / "a.csv")
+    rows = {row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}
+    ids, squares = squares_of(world)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (found,) = session.run(["label"], {session.get_inputs()[0].name: squares["images_32"]})
+    expected = [[float(rows[identity][name]) for name in "abc"] for identity in ids]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_labels_and_preprocessing_stand_in_the_metadata(world, tmp_path):
     folder, _ = world
     jobs.bundle(folder / "run", tmp_path / "model.onnx")

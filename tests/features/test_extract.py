@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import importlib.metadata
 import os
+import platform
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -10,6 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import icecore
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
 from icecore.errors import (
@@ -45,6 +50,33 @@ def test_rows_are_what_a_plain_script_computes(image_folder, tmp_path, tiny_onnx
         np.testing.assert_array_equal(found, expected)
     assert (report.images, report.unique, report.computed, report.rows) == (6, 6, 6, 6)
     assert report.failures == []
+
+
+@pytest.mark.parametrize(("precision", "bound"), [("float16", 2**-11), ("bfloat16", 2**-8)])
+def test_rows_of_two_bytes_are_those_of_four_rounded(
+    image_folder, tmp_path, tiny_onnx, precision, bound
+):
+    run(image_folder, tmp_path / "whole", tiny_onnx, precision="float32")
+    run(image_folder, tmp_path / "half", tiny_onnx, precision=precision)
+    whole, half = (FeatureCache(tmp_path / name) for name in ("whole", "half"))
+    expected = whole.matrix(TINY, whole.ids(TINY))
+    found = half.matrix(TINY, whole.ids(TINY))
+    assert half.find(TINY).precision == precision
+    assert not np.array_equal(found, expected)
+    np.testing.assert_allclose(found, expected, rtol=bound, atol=1e-7)
+
+
+def test_shards_say_by_what_and_when_they_were_made(image_folder, tmp_path, tiny_onnx):
+    run(image_folder, tmp_path / "cache", tiny_onnx)
+    told = FeatureCache(tmp_path / "cache").find(TINY).provenances()[0]["provenance"]
+    assert told["engine"] == "onnxruntime"
+    assert told["engine_version"] == importlib.metadata.version("onnxruntime")
+    assert told["icecore"] == icecore.__version__
+    assert told["host"] == platform.node()
+    assert told["command"] == shlex.join(sys.argv)[:2000]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", told["started"])
+    assert told["started"] <= told["finished"]
+    assert told["weights_origin"]
 
 
 def test_a_second_run_computes_nothing_and_new_images_cost_only_themselves(

@@ -46,10 +46,10 @@ def engine_options(command):
     options = [
         click.option(
             "--engine",
-            type=click.Choice(["auto", "mxnet", "onnxruntime"]),
+            type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino"]),
             default="auto",
             show_default=True,
-            help="What computes; auto takes ONNX Runtime where it is installed.",
+            help="What computes; auto takes the fastest that is installed.",
         ),
         click.option(
             "--device", default="cpu", show_default=True, help="cpu, or cuda:0[,cuda:1,...]."
@@ -136,6 +136,13 @@ for _command in (train, blend, cache):
     default="float16",
     show_default=True,
     help="Of the stored features.",
+)
+@click.option(
+    "--precision-compute",
+    type=click.Choice(["f32", "bf16", "fp16", "auto"]),
+    default="f32",
+    show_default=True,
+    help="In which the engine computes; auto takes the fastest that the hardware has.",
 )
 @click.option(
     "--weights",

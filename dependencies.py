@@ -13,6 +13,7 @@ _EXTRAS = {
     "gluoncv": "pip install 'icecore[gluon]' (Python 3.11 or older)",
     "onnx": "pip install 'icecore[onnx]'",
     "onnxruntime": "pip install 'icecore[onnx]'",
+    "openvino": "pip install 'icecore[openvino]'",
     "cv2": "pip install opencv-python-headless",
     "PIL": "pip install pillow",
     "pooch": "pip install pooch",

@@ -16,7 +16,15 @@ __all__ += ["PRECISIONS", "features_per_view", "matches", "spec_of", "views_of"]
 PRECISIONS = ("float16", "float32", "bfloat16")
 _MISSING = "(absent)"
 # Sets that differ in these live side by side; in anything else they contradict each other.
-SIDE_BY_SIDE = ("fit", "views", "resize_margin", "augmentation", "precision", "layer")
+SIDE_BY_SIDE = (
+    "fit",
+    "views",
+    "resize_margin",
+    "augmentation",
+    "precision",
+    "compute_precision",
+    "layer",
+)
 
 
 def canonical_json(record: Mapping) -> str:

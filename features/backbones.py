@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from ..errors import BackboneError, enumerate_some
-from .engines import Engine, choose_engine
+from .engines import Engine, Setup, choose_engine
 from .record import BackboneRecord, BackboneSpec
 from .sources import source_of
 from .weights import WeightsRequest
@@ -30,9 +30,11 @@ class Backbone:
     size_bytes : int
         Of the network: its parameters, or its graph with them.
     start : callable
-        Takes a device, returns an `Engine`.
+        Takes a device and optionally the usual batch size, returns an `Engine`.
     graph : callable or None
         Returns the bytes of its ONNX graph, where it has one.
+    compute : {"f32", "bf16", "fp16"}
+        In what the engine computes.
     """
 
     record: BackboneRecord
@@ -40,14 +42,27 @@ class Backbone:
     origin: str
     source: str
     size_bytes: int
-    start: Callable[[str], Engine]
+    start: Callable[..., Engine]
     graph: Callable[[], bytes] | None = None
+    compute: str = "f32"
 
 
 def load_backbones(
-    specs: Sequence[str], engine: str = "auto", request: WeightsRequest | None = None
+    specs: Sequence[str],
+    engine: str = "auto",
+    request: WeightsRequest | None = None,
+    *,
+    device: str = "cpu",
+    precision: str = "f32",
 ) -> list[Backbone]:
     """Load several backbones; each may be named once.
+
+    Parameters
+    ----------
+    specs : sequence of str
+    engine, device, precision : str
+        As in `icecore.features.engines.choose_engine`.
+    request : WeightsRequest, optional
 
     Raises
     ------
@@ -64,48 +79,62 @@ def load_backbones(
             f"backbones named twice: {enumerate_some(repeated)}",
             "name each once; ONNX files need different file names",
         )
-    return [load_backbone(spec, engine, request or WeightsRequest()) for spec in parsed]
+    request = request or WeightsRequest()
+    return [
+        load_backbone(spec, engine, request, device=device, precision=precision) for spec in parsed
+    ]
 
 
-def load_backbone(spec: BackboneSpec, engine: str, request: WeightsRequest) -> Backbone:
+def load_backbone(
+    spec: BackboneSpec,
+    engine: str,
+    request: WeightsRequest,
+    *,
+    device: str = "cpu",
+    precision: str = "f32",
+) -> Backbone:
     """Load one backbone for an engine.
 
     Parameters
     ----------
     spec : BackboneSpec
-    engine : str
-        One of `icecore.features.engines.ENGINES`.
+    engine, device, precision : str
+        As in `icecore.features.engines.choose_engine`.
     request : WeightsRequest
 
     Raises
     ------
     BackboneError
-        The engine does not run this kind of backbone, or the backbone cannot be loaded.
+        The engine does not run this kind of backbone, or does not compute in that
+        precision here, or the backbone cannot be loaded.
     """
     source = source_of(spec)
-    kind = choose_engine(engine, graphs_only=source.load_gluon is None)
-    if kind.runs_graphs:
-        network = source.load_graph(spec, request)
-        return Backbone(
-            network.record,
-            kind.name,
-            network.origin,
-            network.source,
-            network.size_bytes,
-            lambda device: kind.start(network, device),
-            network.content,
-        )
-    if source.load_gluon is None:
+    kind, compute = choose_engine(
+        engine, graphs_only=source.load_gluon is None, device=device, precision=precision
+    )
+    if source.load_gluon is None and not kind.runs_graphs:
         raise BackboneError(
             f"{spec.canonical} is no Gluon network, so MXNet does not run it",
-            "use --engine onnxruntime or auto",
+            "use --engine auto, openvino or onnxruntime",
         )
-    network = source.load_gluon(spec, request)
+    if kind.runs_graphs:
+        network = source.load_graph(spec, request)
+        source_spec, size = network.source, network.size_bytes
+    else:
+        network = source.load_gluon(spec, request)
+        source_spec = spec.canonical
+        size = sum(4 * value.size for value in network.parameters.values())
+
+    def start(device: str, batch_size: int = 16) -> Engine:
+        return kind.start(network, Setup(device, compute, batch_size))
+
     return Backbone(
         network.record,
         kind.name,
         network.origin,
-        spec.canonical,
-        sum(4 * value.size for value in network.parameters.values()),
-        lambda device: kind.start(network, device),
+        source_spec,
+        size,
+        start,
+        network.content if kind.runs_graphs else None,
+        compute,
     )

@@ -6,7 +6,7 @@ import os
 
 from ..errors import BackboneError
 
-__all__ = ["available_cpus", "parse_devices"]
+__all__ = ["available_cpus", "gpu_index", "parse_devices"]
 
 
 def available_cpus() -> int:
@@ -29,3 +29,17 @@ def parse_devices(text: str) -> list[str]:
             f"'{text}' names no device", "say cpu, cuda:0, or several GPUs: cuda:0,cuda:1"
         )
     return devices
+
+
+def gpu_index(device: str) -> int | None:
+    """Return N of ``cuda:N``, and None of ``cpu``.
+
+    Raises
+    ------
+    BackboneError
+        It is neither.
+    """
+    devices = parse_devices(device)
+    if len(devices) > 1:
+        raise BackboneError(f"'{device}' is not one device", "say cpu, or cuda:0")
+    return None if device == "cpu" else int(device.removeprefix("cuda:"))

@@ -1,4 +1,4 @@
-"""What executes a backbone: MXNet, the reference, or ONNX Runtime.
+"""What executes a backbone: MXNet, the reference, or a runtime for its ONNX graph.
 
 Every engine takes a uint8 batch of images and gives float32 feature rows. A
 row depends on its own image alone, not on its neighbours in the batch. A new
@@ -15,20 +15,52 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import BackboneError
+from ..errors import BackboneError, MissingDependencyError, enumerate_some
 from .sources import GraphNetwork
 
-__all__ = ["ENGINES", "KINDS", "Engine", "EngineKind", "choose_engine"]
+__all__ = [
+    "COMPUTE_PRECISIONS",
+    "ENGINES",
+    "KINDS",
+    "Engine",
+    "EngineKind",
+    "Setup",
+    "choose_engine",
+]
+
+COMPUTE_PRECISIONS = ("auto", "f32", "bf16", "fp16")
 
 
 class Engine(Protocol):
-    """A backbone that is ready to run on one device."""
+    """A backbone that is ready to run on one device.
+
+    `run` may be called by several threads at once.
+    """
 
     name: str
     version: str
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Turn uint8 images (N, R, R, 3) into float32 features (N, D)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """How a backbone is to be run.
+
+    Attributes
+    ----------
+    device : str
+        ``cpu`` or ``cuda:N``.
+    precision : {"f32", "bf16", "fp16"}
+        In which the engine computes.
+    batch_size : int
+        Images in a usual batch.
+    """
+
+    device: str = "cpu"
+    precision: str = "f32"
+    batch_size: int = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,63 +75,140 @@ class EngineKind:
     runs_graphs : bool
         Whether it runs ONNX graphs; otherwise it runs Gluon networks themselves.
     start : callable
-        Takes a `GraphNetwork` (or a `GluonBackbone`) and a device, returns an `Engine`.
+        Takes a `GraphNetwork` (or a `GluonBackbone`) and a `Setup`, returns an `Engine`.
+    precisions : callable
+        Takes a device; returns in what the engine computes there at full speed, the
+        fastest first; nothing if it does not run there.
     """
 
     name: str
     package: str
     runs_graphs: bool
-    start: Callable[[object, str], Engine]
+    start: Callable[[object, Setup], Engine]
+    precisions: Callable[[str], tuple[str, ...]]
 
     @property
     def installed(self) -> bool:
         """Whether its package is there; it may still fail to load."""
         return importlib.util.find_spec(self.package) is not None
 
+    def able(self, device: str) -> tuple[str, ...]:
+        """Return `precisions` of an engine that loads, and nothing of one that does not."""
+        try:
+            return self.precisions(device) if self.installed else ()
+        except MissingDependencyError:
+            return ()
 
-def _start_mxnet(network, device: str) -> Engine:
+
+def _start_mxnet(network, setup: Setup) -> Engine:
     from .mxnet_engine import MXNetEngine
 
-    return MXNetEngine(network, device)
+    return MXNetEngine(network, setup.device)
 
 
-def _start_onnxruntime(network: GraphNetwork, device: str) -> Engine:
+def _mxnet_precisions(device: str) -> tuple[str, ...]:
+    from .mxnet_loader import mxnet_context
+
+    if device != "cpu":
+        mxnet_context(device)
+    return ("f32",)
+
+
+def _start_onnxruntime(network: GraphNetwork, setup: Setup) -> Engine:
     from .onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(network.graph, network.record, device)
+    return OnnxRuntimeEngine(network.graph, network.record, setup.device)
 
 
-# In the order in which "auto" tries them.
+def _onnxruntime_precisions(device: str) -> tuple[str, ...]:
+    from .onnxruntime_engine import onnxruntime_precisions
+
+    return onnxruntime_precisions(device)
+
+
+def _start_openvino(network: GraphNetwork, setup: Setup) -> Engine:
+    from .openvino_engine import OpenVinoEngine
+
+    return OpenVinoEngine(
+        network.graph, network.record, setup.device, setup.precision, setup.batch_size
+    )
+
+
+def _openvino_precisions(device: str) -> tuple[str, ...]:
+    from .openvino_engine import openvino_precisions
+
+    return openvino_precisions() if device == "cpu" else ()
+
+
+# In the order in which "auto" tries them: by speed, see docs/engines.md.
 KINDS = {
     kind.name: kind
     for kind in (
-        EngineKind("onnxruntime", "onnxruntime", True, _start_onnxruntime),
-        EngineKind("mxnet", "mxnet", False, _start_mxnet),
+        EngineKind("openvino", "openvino", True, _start_openvino, _openvino_precisions),
+        EngineKind("onnxruntime", "onnxruntime", True, _start_onnxruntime, _onnxruntime_precisions),
+        EngineKind("mxnet", "mxnet", False, _start_mxnet, _mxnet_precisions),
     )
 }
 ENGINES = ("auto", *sorted(KINDS))
+# Whose error says what to install where nothing is.
+_FIRST_TO_INSTALL = "onnxruntime"
 
 
-def choose_engine(engine: str, *, graphs_only: bool) -> EngineKind:
-    """Return the engine that is named, or the fastest that is installed.
+def choose_engine(
+    engine: str, *, graphs_only: bool, device: str = "cpu", precision: str = "f32"
+) -> tuple[EngineKind, str]:
+    """Return the engine that is named, or the fastest that is installed, and its precision.
 
     Parameters
     ----------
     engine : str
-        One of `ENGINES`. On a CPU ONNX Runtime runs the same network about twice as
-        fast as MXNet.
+        One of `ENGINES`.
     graphs_only : bool
         Whether the source has no Gluon network, so that MXNet cannot run it.
+    device : str
+        ``cpu`` or ``cuda:N``.
+    precision : str
+        One of `COMPUTE_PRECISIONS`; ``auto`` is the fastest that the hardware has
+        instructions for.
 
     Raises
     ------
     BackboneError
-        No such engine.
+        No such engine, or the engine (with ``auto``, none) computes in that precision here.
     """
     if engine not in ENGINES:
         raise BackboneError(f"no engine '{engine}'", f"choose one of {', '.join(ENGINES)}")
+    if precision not in COMPUTE_PRECISIONS:
+        raise BackboneError(
+            f"no precision '{precision}' to compute in",
+            f"choose one of {', '.join(COMPUTE_PRECISIONS)}",
+        )
+    kinds = [kind for kind in KINDS.values() if kind.runs_graphs or not graphs_only]
     if engine != "auto":
-        return KINDS[engine]
-    able = [kind for kind in KINDS.values() if kind.runs_graphs or not graphs_only]
-    # With none installed, the first one's own error says what to install.
-    return next((kind for kind in able if kind.installed), able[0])
+        kinds = [KINDS[engine]]
+    for kind in kinds:
+        able = kind.able(device)
+        if able and precision in ("auto", *able):
+            return kind, able[0] if precision == "auto" else precision
+    if precision in ("auto", "f32"):
+        # None is installed or runs there: starting one says what is missing.
+        return (KINDS[_FIRST_TO_INSTALL] if engine == "auto" else kinds[0]), "f32"
+    raise _unable(engine, precision, device, graphs_only)
+
+
+def _unable(engine: str, precision: str, device: str, graphs_only: bool) -> BackboneError:
+    others = {
+        kind.name: kind.able(device)
+        for kind in KINDS.values()
+        if kind.name != engine and (kind.runs_graphs or not graphs_only)
+    }
+    able = [name for name, precisions in others.items() if precision in precisions]
+    who = "no installed engine computes" if engine == "auto" else f"{engine} does not compute"
+    needs = {
+        "bf16": "bf16 needs OpenVINO and a CPU with AVX512-BF16 or AMX",
+        "fp16": "fp16 needs ONNX Runtime and an NVIDIA GPU, or OpenVINO and a CPU with AVX512-FP16",
+    }
+    hint = f"use --engine {enumerate_some(able)}" if able else needs[precision]
+    return BackboneError(
+        f"{who} in {precision} on this machine's {device}", f"{hint}; or --precision-compute f32"
+    )

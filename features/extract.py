@@ -61,6 +61,7 @@ def extract(
     batch_size: int = 16,
     workers: int | None = None,
     precision: str = "float16",
+    precision_compute: str = "f32",
     weights: str = "pretrained",
     weights_dir: str | os.PathLike | None = None,
     paranoid: bool = False,
@@ -77,7 +78,8 @@ def extract(
         Folder of the cache; made if it is not there.
     backbones : sequence of str
         Specs, ``source:name[@resolution]``.
-    engine : {"auto", "mxnet", "onnxruntime"}
+    engine : {"auto", "mxnet", "onnxruntime", "openvino"}
+        ``auto`` takes the fastest that is installed for the device and the precision.
     device : str
         ``cpu``, or ``cuda:0`` and more, separated by commas.
     fit : {"crop", "pad", "squash"}
@@ -97,6 +99,10 @@ def extract(
         Decoding threads; as many as processors if None.
     precision : {"float16", "float32", "bfloat16"}
         Of the stored rows.
+    precision_compute : {"f32", "bf16", "fp16", "auto"}
+        In which the engine computes; ``auto`` is the fastest that the hardware has
+        instructions for. Rows that were computed in another precision are a set of
+        their own.
     weights : str
         ``pretrained``, or ``random:SEED`` for trials without knowledge.
     weights_dir : path-like, optional
@@ -124,13 +130,19 @@ def extract(
     devices = parse_devices(device)
     manifest.require_files()
     load_opencv(), load_pillow()  # Say at once what is missing, not once for each image.
-    loaded = load_backbones(backbones, engine, WeightsRequest.parse(weights, weights_dir))
+    request = WeightsRequest.parse(weights, weights_dir)
+    loaded = load_backbones(
+        backbones, engine, request, device=devices[0], precision=precision_compute
+    )
     workers = workers or available_cpus()
     memory = Path(cache) / "digests.json"
     digested = digest_manifest(
         manifest, memory, paranoid=paranoid, workers=workers, progress=on_digest
     )
-    records = [feature_set_record(backbone.record, fit, precision, views) for backbone in loaded]
+    records = [
+        feature_set_record(backbone.record, fit, precision, views, backbone.compute)
+        for backbone in loaded
+    ]
     # Engines that do not start are to leave nothing behind.
     engines = None
     if _lacks_rows(Path(cache), records, digested.manifest):
@@ -340,7 +352,7 @@ def _lacks_rows(cache: Path, records: list[dict], manifest: Manifest) -> bool:
 
 def _start(backbone: Backbone, devices: list[str], batch_size: int) -> list[Engine]:
     """Start a backbone on every device, and see it compute a batch."""
-    engines = [backbone.start(device) for device in devices]
+    engines = [backbone.start(device, batch_size) for device in devices]
     side = backbone.record.resolution
     for engine in engines:
         engine.run(np.zeros((batch_size, side, side, 3), np.uint8))
@@ -350,6 +362,7 @@ def _start(backbone: Backbone, devices: list[str], batch_size: int) -> list[Engi
 def _provenance(backbone: Backbone) -> dict:
     return {
         "engine": backbone.engine,
+        "compute_precision": backbone.compute,
         "weights_origin": backbone.origin,
         "source": backbone.source,
         "size_bytes": backbone.size_bytes,
@@ -375,6 +388,7 @@ def _report(job: _Job, manifest: Manifest) -> ExtractReport:
             "dim": s.dim,
             "rows": len(s),
             "engine": b.engine,
+            "compute_precision": b.compute,
             "weights": b.record.weights,
             "origin": b.origin,
         }

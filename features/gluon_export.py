@@ -8,7 +8,6 @@ result of the comparison is kept beside it. The next run needs no MXNet.
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import os
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..files import publish, publish_json, sha256_file
 from .gluon_network import GluonBackbone, load_gluon_backbone
 from .mxnet_loader import load_mxnet
 from .onnx_graph import add_normalisation, drop_weights_from_inputs, load_onnx
+from .onnxruntime_engine import load_onnxruntime
 from .record import BackboneRecord, BackboneSpec
 from .weights import WeightsRequest, find_weights
 from .zoo import native_preprocessing
@@ -184,7 +184,7 @@ def _key(spec: BackboneSpec, request: WeightsRequest) -> tuple[str, str]:
         "resolution": spec.resolution,
         "exporter": EXPORTER_VERSION,
         "opset": OPSET,
-        "onnxruntime": importlib.metadata.version("onnxruntime"),
+        "onnxruntime": load_onnxruntime().__version__,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), origin
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ..dependencies import missing_dependency
 from ..errors import MissingDependencyError
+from .devices import gpu_index
 
 __all__ = ["load_gluoncv", "load_mxnet", "mxnet_context"]
 
@@ -91,12 +92,11 @@ def mxnet_context(device: str):
     Raises
     ------
     MissingDependencyError
-        MXNet sees no such GPU.
+        MXNet sees no such GPU, or has no machine code for it.
     """
-    mx = load_mxnet()
-    if device == "cpu":
+    mx, index = load_mxnet(), gpu_index(device)
+    if index is None:
         return mx.cpu()
-    index = int(device.split(":")[1])
     try:
         count = mx.context.num_gpus()
     except mx.MXNetError:
@@ -104,7 +104,18 @@ def mxnet_context(device: str):
     if index >= count:
         raise MissingDependencyError(
             f"device {device}: this MXNet build sees {count} GPUs",
-            "install mxnet-cu117 (GPUs up to sm_86), use --engine onnxruntime with "
+            "install mxnet-cu117 (GPUs up to sm_89), use --engine onnxruntime with "
             "onnxruntime-gpu, or use --device cpu",
         )
-    return mx.gpu(index)
+    context = mx.gpu(index)
+    try:
+        # The CUDA builds of MXNet carry machine code for some GPUs and for no others.
+        (mx.nd.ones((1,), ctx=context) + 1).asnumpy()
+    except mx.MXNetError as error:
+        raise MissingDependencyError(
+            f"device {device}: this MXNet build does not run on that GPU "
+            f"({str(error).strip().splitlines()[-1][:120]})",
+            "MXNet 1.9.1 runs on GPUs from sm_50 to sm_89; use --engine onnxruntime with "
+            "onnxruntime-gpu for newer ones",
+        ) from error
+    return context

@@ -36,7 +36,7 @@ class ExtractReport:
     failures : list of Failure
         Images without a row.
     sets : list of dict
-        spec, fingerprint, dim, rows, engine, weights and their origin.
+        spec, fingerprint, dim, rows, engine, compute_precision, weights and their origin.
     seconds, decoding_share, computing_share : float
         Duration; shares of it that the decoders and engines were busy.
     random_weights : bool

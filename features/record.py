@@ -135,10 +135,16 @@ class BackboneRecord:
 
 
 def feature_set_record(
-    backbone: BackboneRecord, fit: str, precision: str, views: Views | None = None
+    backbone: BackboneRecord,
+    fit: str,
+    precision: str,
+    views: Views | None = None,
+    compute: str = "f32",
 ) -> dict:
     """Return the record of a feature set, the content of its fingerprint."""
-    return {
+    # Only where it is not float32: earlier fingerprints stay what they are.
+    computed = {} if compute == "f32" else {"compute_precision": compute}
+    return computed | {
         "backbone": backbone.as_dict(),
         "fit": fit,
         **(views or Views()).as_record(),

@@ -1,0 +1,271 @@
+"""The conformance suite: every engine passes the same tests."""
+
+from __future__ import annotations
+
+import importlib.util
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import pytest
+
+from icecore.errors import BackboneError, IcecoreError
+from icecore.features import engines
+from icecore.features.backbones import load_backbone
+from icecore.features.engines import ENGINES, KINDS, choose_engine
+from icecore.features.images import decode, fit_image
+from icecore.features.record import BackboneSpec
+from icecore.features.weights import WeightsRequest
+
+RANDOM = WeightsRequest.parse("random:0")
+TOLERANCE = 1e-4
+GRAPH_ENGINES = [name for name, kind in KINDS.items() if kind.runs_graphs]
+
+
+def needs(name: str) -> None:
+    if not KINDS[name].installed:
+        pytest.skip(f"{KINDS[name].package} is not installed")
+
+
+def relative(found, expected):
+    return np.linalg.norm(found - expected) / np.linalg.norm(expected)
+
+
+def images(count, side, seed=0):
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
+    return np.stack([cv2.resize(image, (side, side)) for image in coarse])
+
+
+def load(text: str, engine: str, **options):
+    request = RANDOM if text.startswith("gluon:") else WeightsRequest()
+    return load_backbone(BackboneSpec.parse(text), engine, request, **options)
+
+
+@pytest.fixture(params=sorted(KINDS))
+def engine(request):
+    needs(request.param)
+    return request.param
+
+
+@pytest.fixture
+def network(engine, tiny_onnx):
+    """A network that the engine runs; the suite's properties must hold for any."""
+    return f"onnx:{tiny_onnx}" if KINDS[engine].runs_graphs else "gluon:mobilenet0.25"
+
+
+@pytest.fixture
+def backbone(engine, network):
+    return load(network, engine)
+
+
+@pytest.fixture(scope="module")
+def gluon_reference():
+    needs("mxnet")
+    backbone = load("gluon:resnet18_v2", "mxnet")
+    batch = images(4, backbone.record.resolution)
+    return batch, backbone.start("cpu").run(batch)
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+def test_a_gluon_network_gives_the_features_of_mxnet(name, gluon_reference):
+    needs(name)
+    batch, expected = gluon_reference
+    found = load("gluon:resnet18_v2", name).start("cpu").run(batch)
+    assert relative(found, expected) < TOLERANCE
+    assert relative(expected[0], expected[1]) > 1e-2, "features must depend on the image"
+
+
+@pytest.fixture(scope="module")
+def onnx_reference(models, photographs):
+    """What ONNX Runtime finds inside the whole classifier, as its makers published it."""
+    import onnx
+    import onnxruntime
+
+    path = models / "efficientnet_lite0.onnx"
+    record = load(f"onnx:{path}", "auto").record
+    batch = np.stack([fit_image(decode(p.read_bytes()), record, "crop") for p in photographs[:6]])
+    whole = onnx.load(str(path))
+    last = next(node for node in reversed(whole.graph.node) if node.op_type == "Gemm")
+    whole.graph.output.append(onnx.ValueInfoProto(name=last.input[0]))
+    data = (batch / 255 - np.array(record.mean)) / np.array(record.std)
+    session = onnxruntime.InferenceSession(whole.SerializeToString())
+    return batch, session.run(
+        [last.input[0]], {"data": data.transpose(0, 3, 1, 2).astype(np.float32)}
+    )[0].reshape(len(batch), -1)
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+def test_an_onnx_network_gives_its_own_features_on_photographs(name, models, onnx_reference):
+    needs(name)
+    batch, expected = onnx_reference
+    found = load(f"onnx:{models}/efficientnet_lite0.onnx", name).start("cpu").run(batch)
+    assert relative(found, expected) < TOLERANCE
+
+
+def test_uint8_goes_in_and_float32_rows_come_out(backbone):
+    batch = images(3, backbone.record.resolution)
+    before = batch.copy()
+    found = backbone.start("cpu").run(batch)
+    assert found.shape == (3, backbone.record.num_features)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(batch, before)
+    assert relative(found[0], found[1]) > 1e-3, "features must depend on the image"
+
+
+def test_a_row_depends_neither_on_its_neighbours_nor_on_its_place(backbone):
+    running = backbone.start("cpu", 5)
+    batch = images(5, backbone.record.resolution)
+    expected = running.run(batch)
+    np.testing.assert_array_equal(running.run(batch[::-1])[::-1], expected)
+    others = images(5, backbone.record.resolution, seed=1)
+    others[3] = batch[1]
+    np.testing.assert_array_equal(running.run(others)[3], expected[1])
+
+
+def test_answers_stay_what_they_were_when_the_next_batch_is_computed(backbone):
+    running = backbone.start("cpu")
+    first = running.run(images(4, backbone.record.resolution))
+    kept = first.copy()
+    running.run(images(4, backbone.record.resolution, seed=1))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_batches_of_any_size_are_taken_in_any_order(backbone):
+    running = backbone.start("cpu", 4)
+    batch = images(9, backbone.record.resolution)
+    expected = running.run(batch)
+    for size in (1, 4, 9, 2):
+        assert relative(running.run(batch[:size]), expected[:size]) < 1e-5
+
+
+def test_several_threads_may_run_batches_at_once(backbone):
+    running = backbone.start("cpu")
+    batches = [images(3, backbone.record.resolution, seed) for seed in range(12)]
+    expected = [running.run(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for found, wanted in zip(pool.map(running.run, batches), expected):
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("fault", ["side", "channels", "type", "no batch", "empty"])
+def test_images_of_another_shape_or_type_are_refused(backbone, fault):
+    side = backbone.record.resolution
+    batch = images(2, side)
+    wrong = {
+        "side": batch[:, :-1],
+        "channels": batch[..., :1],
+        "type": batch.astype(np.float32),
+        "no batch": batch[0],
+        "empty": batch[:0],
+    }[fault]
+    running = backbone.start("cpu")
+    with pytest.raises(BackboneError, match=rf"takes uint8 images of shape \(N, {side}, {side}, 3"):
+        running.run(wrong)
+    assert running.run(batch).shape[0] == 2, "the engine goes on"
+
+
+@pytest.mark.parametrize("device", ["tpu:0", "cuda", "cuda:0,cuda:1", ""])
+def test_what_is_no_device_is_refused(backbone, device):
+    with pytest.raises(BackboneError, match="names no device|not one device|not on 'cuda|not on"):
+        backbone.start(device)
+
+
+def test_a_gpu_that_is_not_there_is_named(backbone):
+    with pytest.raises(IcecoreError, match=r"(?s)cuda:63.*--device cpu"):
+        backbone.start("cuda:63")
+
+
+def test_name_and_version_are_those_of_the_package(backbone, engine):
+    running = backbone.start("cpu")
+    module = importlib.import_module(KINDS[engine].package)
+    assert running.name == engine == backbone.engine
+    assert module.__version__.startswith(running.version)
+    assert running.version[0].isdigit()
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+def test_a_graph_that_is_none_is_refused(name, tiny_onnx, tmp_path):
+    needs(name)
+    from icecore.features.sources import GraphNetwork
+
+    record = load(f"onnx:{tiny_onnx}", name).record
+    for content in (b"", b"no graph at all", b"\x08\x08" * 50):
+        network = GraphNetwork(record, content, "", "")
+        with pytest.raises(BackboneError, match="refuses the graph") as caught:
+            KINDS[name].start(network, engines.Setup())
+        assert "Exception from" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", GRAPH_ENGINES)
+def test_a_graph_of_another_width_is_refused(name, tiny_onnx):
+    import dataclasses
+
+    needs(name)
+    from icecore.features.sources import GraphNetwork
+
+    right = load(f"onnx:{tiny_onnx}", name)
+    record = dataclasses.replace(right.record, num_features=7)
+    with pytest.raises(BackboneError, match=r"features of shape \(\d, 6\), not \(\d, 7\)"):
+        KINDS[name].start(
+            GraphNetwork(record, right.graph(), "", ""), engines.Setup()
+        ).run(images(2, record.resolution))  # fmt: skip
+
+
+def test_openvino_gives_the_same_bytes_whatever_the_batch(tiny_onnx):
+    needs("openvino")
+    backbone = load(f"onnx:{tiny_onnx}", "openvino")
+    batch = images(7, backbone.record.resolution)
+    rows = [backbone.start("cpu", size).run(batch) for size in (1, 2, 16)]
+    alone = np.concatenate([backbone.start("cpu").run(batch[i : i + 1]) for i in range(7)])
+    for found in rows:
+        np.testing.assert_array_equal(found, alone)
+
+
+def test_openvino_runs_graphs_that_were_exported_for_one_image(tmp_path, write_tiny_onnx):
+    import onnx
+
+    needs("openvino")
+    path = write_tiny_onnx(tmp_path / "one.onnx")
+    expected = load(f"onnx:{path}", "openvino").start("cpu").run(images(3, 32))
+    model = onnx.load(str(path))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    shape = onnx.numpy_helper.from_array(np.array([1, 6]), "shape")
+    model.graph.initializer.append(shape)
+    flatten = next(node for node in model.graph.node if node.op_type == "Flatten")
+    flatten.op_type = "Reshape"
+    flatten.input.append("shape")
+    del flatten.attribute[:]
+    onnx.save(model, str(path))
+    found = load(f"onnx:{path}", "openvino").start("cpu").run(images(3, 32))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_auto_takes_the_fastest_that_is_there(monkeypatch):
+    there = {"openvino", "onnxruntime", "mxnet"}
+    monkeypatch.setattr(engines.EngineKind, "installed", property(lambda self: self.name in there))
+
+    def chosen(**options):
+        return choose_engine("auto", **{"graphs_only": False} | options)[0].name
+
+    for name in ("openvino", "onnxruntime", "mxnet"):
+        needs(name) if importlib.util.find_spec(name) is None else None
+        assert chosen() == name
+        there.remove(name)
+    # Nothing is there: the one that is easiest to install says so.
+    assert chosen() == "onnxruntime"
+    there.add("mxnet")
+    assert chosen(graphs_only=True) == "onnxruntime"
+
+
+def test_the_command_line_offers_every_engine():
+    from icecore.cli import extract, predict
+
+    for command in (extract, predict):
+        option = next(p for p in command.params if p.name == "engine")
+        assert tuple(option.type.choices) == ENGINES
+
+
+def test_unknown_engines_are_refused():
+    with pytest.raises(BackboneError, match=r"(?s)no engine 'torch'.*choose one of auto, mxnet"):
+        choose_engine("torch", graphs_only=False)

@@ -23,6 +23,7 @@ _NARROWEST = 256
 _MOST = 16
 # 2**112 moves a float16's exponent, shifted into a float32, to where it belongs.
 _REBIAS = np.float32(2.0**112)
+_LARGEST_FACTOR = 2.0**15
 
 
 class Lanes:
@@ -104,6 +105,10 @@ def widen(rows: np.ndarray, out: np.ndarray, factor: np.float32 | None = None) -
     np.copyto(bits, rows.view(np.int16))
     bits <<= 13
     bits &= np.int32(-0x70000001)
+    if factor is not None and factor < _LARGEST_FACTOR:
+        # Both at once: a power of two only moves the exponent.
+        out *= np.float32(_REBIAS * factor)
+        return
     out *= _REBIAS
     if factor is not None:
         out *= factor

@@ -9,10 +9,11 @@ from sklearn.utils import check_random_state
 
 from ..errors import HeadError
 from .base import Head, HeadFiles, measure_scaling
+from .first_layers import wide_product
 from .lanes import Lanes
 from .network import predict_logits, softmax
 from .stack import Member, fit_stack
-from .stack_parts import Validation, wide_product
+from .stack_parts import Validation
 
 __all__ = ["MLPClassifier"]
 

@@ -6,11 +6,12 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from .base import measure_scaling
+from .first_layers import wide_product
 from .lanes import Lanes
 from .mlp import MLPClassifier, stratified_part
 from .network import predict_logits, softmax
 from .stack import Progress, fit_stack
-from .stack_parts import Validation, wide_product
+from .stack_parts import Validation
 
 __all__ = ["mlp_out_of_fold"]
 

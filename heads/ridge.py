@@ -10,9 +10,9 @@ from scipy.optimize import minimize_scalar
 
 from ..errors import HeadError
 from .base import Head, HeadFiles, measure_scaling
+from .first_layers import wide_product
 from .lanes import Lanes, widen
 from .network import log_loss, softmax
-from .stack_parts import wide_product
 
 __all__ = ["RidgeHead"]
 

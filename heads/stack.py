@@ -1,8 +1,9 @@
 """Train a stack of small networks on the same rows at once.
 
-All members see the same batches. Their first layers lie side by side in one
-wide matrix, so a batch is gathered and widened once and meets all of them in
-one product; everything above is each member's own. A member has its own width,
+All members see the same batches. The first layers of a group of members lie side
+by side in one wide matrix, so a batch is gathered and widened once and meets all of
+them in one product; everything above is each member's own. A group is as wide as
+the processor's caches like it; the groups take turns, an epoch each. A member has its own width,
 depth, rates, schedule, row weights, held-out rows and early stopping, and ends
 exactly (to rounding) where it would end if it were trained alone.
 """
@@ -15,11 +16,16 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from ..errors import HeadError
+from .first_layers import FirstLayers, Workspace
 from .lanes import Lanes
 from .network import Layers
-from .stack_parts import FirstLayers, Scaling, Upper, Validation
+from .stack_parts import Scaling, Upper, Validation
+from .view_rows import one_view_in_a_row
 
 __all__ = ["Member", "Outcome", "Progress", "fit_stack"]
+
+# Columns of a group. Wider ones wait for memory in the optimiser's passes.
+_WIDEST = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,12 +112,13 @@ def fit_stack(
     seed: int = 0,
     lanes: int | None = None,
     progress: Progress | None = None,
+    views: int = 1,
 ) -> list[Outcome]:
     """Train every member and return what each one came to.
 
     Parameters
     ----------
-    features : ndarray of shape (N, D), float16 or float32
+    features : ndarray of shape (N, views * D), float16 or float32
         Widened batch by batch; never copied as a whole.
     targets : ndarray of shape (N, C), float32
         Rows that sum to 1.
@@ -134,6 +141,9 @@ def fit_stack(
     progress : callable, optional
         ``progress(epoch, outcomes)`` after each epoch; it may return the
         indices of members to stop.
+    views : int, default 1
+        Views in each row, one after the other. In each epoch every row is seen in one
+        of them, drawn anew.
 
     Returns
     -------
@@ -146,108 +156,178 @@ def fit_stack(
     """
     rows = np.arange(len(features)) if rows is None else np.asarray(rows)
     trainer = _Trainer(
-        features, targets, members, rows, weights, validation, scaling, seed, batch_size
+        features, targets, members, rows, weights, validation, scaling, seed, batch_size, views
     )
     with (
-        Lanes(features.shape[1], lanes) as threads,
+        Lanes(features.shape[1] // views, lanes) as threads,
         np.errstate(over="ignore", invalid="ignore", divide="ignore"),
     ):
         return trainer.run(threads, progress)
 
 
+@dataclasses.dataclass
+class _Group:
+    """Members (their indices) whose first layers are trained together."""
+
+    live: list[int]
+    first: FirstLayers
+
+
+@dataclasses.dataclass
+class _Batch:
+    rows: np.ndarray
+    # Where the rows' views of this epoch are.
+    picks: np.ndarray
+
+
 class _Trainer:
     def __init__(
-        self, features, targets, members, rows, weights, validation, scaling, seed, batch_size
+        self,
+        features,
+        targets,
+        members,
+        rows,
+        weights,
+        validation,
+        scaling,
+        seed,
+        batch_size,
+        views,
     ) -> None:
         count, classes = len(features), targets.shape[1]
-        self.rows = rows.astype(np.int32)
+        self.rows, self.views = rows.astype(np.int64), views
         self.targets, self.members, self.scaling = targets, list(members), scaling
         weights = weights or [np.ones(count, np.float32)] * len(members)
         self.validation = list(validation or [None] * len(members))
         self.batches = max(1, round(len(rows) / batch_size))
         self.order = np.random.default_rng([seed, 1])
+        self.view_order = np.random.default_rng([seed, 9])
+        single = one_view_in_a_row(features, views)
         self.uppers = [
-            Upper(member, features.shape[1], classes, row_weights, rows, self.batches)
+            Upper(member, single.shape[1], classes, row_weights, rows, self.batches)
             for member, row_weights in zip(members, weights, strict=True)
         ]
         self.outcomes = [Outcome() for _ in members]
-        # Members with equal input dropout or equal held-out rows lie side by side.
-        self.live = sorted(
+        space = Workspace()
+        self.groups = [
+            _Group(
+                live,
+                FirstLayers(
+                    single,
+                    scaling,
+                    [self.uppers[i] for i in live],
+                    # The same for every group, so that a member gets what it would get alone.
+                    np.random.default_rng([seed, 2]),
+                    space,
+                ),
+            )
+            for live in self._grouped()
+        ]
+
+    def _grouped(self) -> list[list[int]]:
+        """Deal the members into groups; like ones lie side by side."""
+        members, place = self.members, {}
+        for index, held_out in enumerate(self.validation):
+            place.setdefault(id(held_out), index)
+        order = sorted(
             range(len(members)),
-            key=lambda i: (members[i].input_dropout, id(self.validation[i]), i),
+            key=lambda i: (members[i].input_dropout, place[id(self.validation[i])], i),
         )
-        self.first = FirstLayers(
-            features, scaling, [self.uppers[i] for i in self.live], np.random.default_rng([seed, 2])
-        )
+        groups: list[list[int]] = []
+        width = _WIDEST
+        for index in order:
+            width += members[index].width
+            if width > _WIDEST or not groups:
+                groups.append([])
+                width = members[index].width
+            groups[-1].append(index)
+        return groups
 
     def run(self, lanes: Lanes, progress: Progress | None) -> list[Outcome]:
         epoch = 0
-        while self.live:
-            self._epoch(lanes, epoch)
+        while self.groups:
+            batches = self._deal()
+            for group in self.groups:
+                self._epoch(lanes, group, batches, epoch)
+                self._validate(lanes, group, epoch + 1)
             epoch += 1
-            self._validate(lanes, epoch)
             dropped = set(progress(epoch, self.outcomes) or ()) if progress else set()
-            self._retire(epoch, dropped)
+            for group in self.groups:
+                self._retire(group, epoch, dropped)
+            self.groups = [group for group in self.groups if group.live]
         return self.outcomes
 
-    def _epoch(self, lanes: Lanes, epoch: int) -> None:
+    def _deal(self) -> list[_Batch]:
+        """Draw the order of the rows for an epoch, and the view in which each is seen."""
+        rows = self.order.permutation(self.rows)
+        picks = rows
+        if self.views > 1:
+            picks = rows * self.views + self.view_order.integers(self.views, size=len(rows))
+        return [
+            _Batch(*parts)
+            for parts in zip(
+                np.array_split(rows, self.batches), np.array_split(picks, self.batches), strict=True
+            )
+        ]
+
+    def _epoch(self, lanes: Lanes, group: _Group, batches: list[_Batch], epoch: int) -> None:
         """Take one step for each batch; finish one batch and prepare the next together."""
-        batches = np.array_split(self.order.permutation(self.rows), self.batches)
-        uppers = [self.uppers[i] for i in self.live]
-        first, total = self.first, np.zeros(len(uppers))
-        products = first.begin(lanes, batches[0])
-        for number, rows in enumerate(batches):
+        uppers = [self.uppers[i] for i in group.live]
+        first, total = group.first, np.zeros(len(uppers))
+        products = first.begin(lanes, batches[0].picks)
+        for number, batch in enumerate(batches):
             step = epoch * self.batches + number + 1
             for upper in uppers:
                 upper.set_rate((step - 0.5) / (self.batches * upper.member.epochs))
-            targets = self.targets[rows]
+            rows, targets = batch.rows, self.targets[batch.rows]
 
             def climb(item, rows=rows, targets=targets, step=step, products=products):
                 upper = uppers[item]
                 columns = first.columns[item]
                 loss, error = upper.step(products[:, columns], rows, targets, step)
-                first.errors[: len(rows), columns] = error
+                first.errors[:, columns] = error
                 return loss
 
             total += lanes.run(climb, len(uppers))
-            following = batches[number + 1] if number + 1 < len(batches) else None
+            following = batches[number + 1].picks if number + 1 < len(batches) else None
             products = first.finish(lanes, step, following)
-        for index, loss, _ in zip(self.live, total, uppers, strict=True):
+        for index, loss in zip(group.live, total, strict=True):
             self.outcomes[index].train_losses.append(loss / self.batches)
 
-    def _validate(self, lanes: Lanes, epoch: int) -> None:
+    def _validate(self, lanes: Lanes, group: _Group, epoch: int) -> None:
+        live, columns = group.live, group.first.columns
         start = 0
-        while start < len(self.live):
-            held_out = self.validation[self.live[start]]
+        while start < len(live):
+            held_out = self.validation[live[start]]
             end = start + 1
-            while end < len(self.live) and self.validation[self.live[end]] is held_out:
+            while end < len(live) and self.validation[live[end]] is held_out:
                 end += 1
             if held_out is not None:
-                columns = slice(self.first.columns[start].start, self.first.columns[end - 1].stop)
-                uppers = [self.uppers[i] for i in self.live[start:end]]
-                losses = held_out.losses(lanes, self.first, columns, uppers)
+                shared = slice(columns[start].start, columns[end - 1].stop)
+                uppers = [self.uppers[i] for i in live[start:end]]
+                losses = held_out.losses(lanes, group.first, shared, uppers)
                 for position, loss in zip(range(start, end), losses, strict=True):
-                    self._note(position, epoch, loss)
+                    self._note(group, position, epoch, loss)
             start = end
 
-    def _note(self, position: int, epoch: int, loss: float) -> None:
-        outcome = self.outcomes[self.live[position]]
+    def _note(self, group: _Group, position: int, epoch: int, loss: float) -> None:
+        outcome = self.outcomes[group.live[position]]
         outcome.losses.append(loss)
         if np.isfinite(loss) and not loss >= outcome.best_loss:
             outcome.best_loss, outcome.best_epoch = loss, epoch
-            outcome.layers = self._layers(position)
+            outcome.layers = self._layers(group, position)
 
-    def _layers(self, position: int) -> Layers:
-        upper = self.uppers[self.live[position]]
-        matrix = self.first.weights[:, self.first.columns[position]].copy()
+    def _layers(self, group: _Group, position: int) -> Layers:
+        upper = self.uppers[group.live[position]]
+        matrix = group.first.weights[:, group.first.columns[position]].copy()
         return [(matrix, upper.layers[0][1].copy())] + [
             (w.copy(), b.copy()) for w, b in upper.layers[1:]
         ]
 
-    def _retire(self, epoch: int, dropped: set[int]) -> None:
+    def _retire(self, group: _Group, epoch: int, dropped: set[int]) -> None:
         """Take members out whose training is over, and close the gaps."""
         kept = []
-        for position, index in enumerate(self.live):
+        for position, index in enumerate(group.live):
             member, outcome = self.members[index], self.outcomes[index]
             waited = epoch - outcome.best_epoch
             if not np.isfinite(outcome.train_losses[-1]):
@@ -262,11 +342,11 @@ class _Trainer:
                 kept.append(position)
                 continue
             if self.validation[index] is None and outcome.stopped != "diverged":
-                outcome.layers, outcome.best_epoch = self._layers(position), epoch
+                outcome.layers, outcome.best_epoch = self._layers(group, position), epoch
             self._fold(outcome, member)
-        if len(kept) < len(self.live):
-            self.first.keep(kept)
-            self.live = [self.live[position] for position in kept]
+        if kept and len(kept) < len(group.live):
+            group.first.keep(kept)
+        group.live = [group.live[position] for position in kept]
 
     def _fold(self, outcome: Outcome, member: Member) -> None:
         if not outcome.layers:

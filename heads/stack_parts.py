@@ -1,4 +1,4 @@
-"""Parts of the stacked trainer: the shared first layers, and what each member has of its own."""
+"""Parts of the stacked trainer: input scaling, what each member has of its own, held-out rows."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .adam import Moments, adam_step, cosine
-from .lanes import Lanes, widen
-from .network import dropout_mask, initial_layers, log_loss, predict_logits, upper_pass
+from .first_layers import FirstLayers, wide_product
+from .lanes import Lanes
+from .network import (
+    dropout_mask,
+    initial_layers,
+    log_loss,
+    predict_logits,
+    softmax,
+    upper_pass,
+)
+from .view_rows import mean_of_views, one_view_in_a_row
 
 if TYPE_CHECKING:
     from .stack import Member
 
-__all__ = ["FirstLayers", "Scaling", "Upper", "Validation", "wide_product"]
-
-# Elements of the gradient that are worked on at once in a lane: all of a single
-# member's (smaller blocks were slower there), and few enough of a wide stack's that
-# they and what Adam needs with them fit into the processor's last cache.
-_BLOCK = 1 << 19
-# Rows that are widened at once for a prediction.
-_CHUNK = 1024
+__all__ = ["Scaling", "Upper", "Validation"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Scaling:
 
     shift: np.ndarray
     factor: np.ndarray
+
+    @property
+    def is_one_factor(self) -> bool:
+        """Whether all inputs are only multiplied, by one number."""
+        return len(self.factor) == 1 and not self.shift.any()
 
     def apply(self, values: np.ndarray, columns: slice) -> None:
         """Scale a (B, d) block of the given columns in place."""
@@ -105,168 +112,20 @@ class Upper:
         return loss, error
 
 
-class FirstLayers:
-    """The first layers of all members side by side, and the batch in work.
-
-    Parameters
-    ----------
-    features : ndarray of shape (N, D)
-    scaling : Scaling or None
-    uppers : list of Upper
-        Their first matrices are taken over, in this order.
-    rng : numpy.random.Generator
-        For input dropout.
-    """
-
-    def __init__(
-        self,
-        features: np.ndarray,
-        scaling: Scaling | None,
-        uppers: list[Upper],
-        rng: np.random.Generator,
-    ) -> None:
-        self.features, self.scaling, self.uppers, self.rng = features, scaling, uppers, rng
-        self.weights = np.concatenate([upper.matrix for upper in uppers], axis=1)
-        for upper in uppers:
-            upper.matrix = None
-        self.moments = Moments.zeros_like(self.weights)
-        self._lay_out()
-
-    def keep(self, positions: list[int]) -> None:
-        """Keep only the members at `positions`."""
-        if not positions:
-            self.uppers = []
-            return
-        columns = np.concatenate(
-            [np.arange(self.columns[p].start, self.columns[p].stop) for p in positions]
-        )
-        self.weights = self.weights[:, columns]
-        self.moments = Moments(self.moments.first[:, columns], self.moments.second[:, columns])
-        self.uppers = [self.uppers[p] for p in positions]
-        self._lay_out()
-
-    def begin(self, lanes: Lanes, rows: np.ndarray) -> np.ndarray:
-        """Return the products (B, sum of widths) of the first batch of an epoch."""
-        self._inputs = [None] * lanes.count
-        self._buffers = [{} for _ in range(lanes.count)]
-        return self._start(lanes, rows, 0)
-
-    def finish(self, lanes: Lanes, step: int, following: np.ndarray | None) -> np.ndarray | None:
-        """Update the matrix from `errors`; return the products of the `following` batch."""
-        self._rate = np.concatenate(
-            [np.full(u.member.width, u.rate, np.float32) for u in self.uppers]
-        )
-        self._decay = np.concatenate(
-            [np.full(u.member.width, u.member.weight_decay, np.float32) for u in self.uppers]
-        )
-        return self._start(lanes, following, step)
-
-    def _start(self, lanes: Lanes, rows: np.ndarray | None, step: int) -> np.ndarray | None:
-        masks = self._draw_masks(rows)
-
-        def work(lane: int) -> np.ndarray | None:
-            columns = lanes.ranges[lane]
-            if step:
-                self._update(lane, columns, step)
-            if rows is None:
-                return None
-            self._inputs[lane] = self._gather(lane, rows, columns, masks)
-            return self._product(lane, columns)
-
-        parts = lanes.run(work)
-        if rows is None:
-            return None
-        self.errors = _buffer(self._buffers[0], "errors", (len(rows), self.weights.shape[1]))
-        for part in parts[1:]:
-            parts[0] += part
-        return parts[0]
-
-    def _lay_out(self) -> None:
-        edges = np.cumsum([0, *[upper.member.width for upper in self.uppers]])
-        self.columns = [slice(int(a), int(b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-        groups: dict[float, slice] = {}
-        for upper, columns in zip(self.uppers, self.columns, strict=True):
-            rate = upper.member.input_dropout
-            start = groups[rate].start if rate in groups else columns.start
-            groups[rate] = slice(start, columns.stop)
-        self._groups = groups
-
-    def _draw_masks(self, rows: np.ndarray | None) -> dict[float, np.ndarray | None]:
-        if rows is None:
-            return {}
-        shape = (len(rows), self.features.shape[1])
-        # Every rate reads the same bytes: what a member gets does not depend on
-        # which other rates there are.
-        state = self.rng.integers(2**63)
-        return {
-            rate: dropout_mask(shape, rate, np.random.default_rng(state)) for rate in self._groups
-        }
-
-    def _gather(
-        self, lane: int, rows: np.ndarray, columns: slice, masks: dict[float, np.ndarray | None]
-    ) -> list[tuple[np.ndarray, slice]]:
-        shape = (len(rows), columns.stop - columns.start)
-        values = _buffer(self._buffers[lane], "values", shape)
-        widen(self.features[:, columns][rows], values)
-        if self.scaling is not None:
-            self.scaling.apply(values, columns)
-        return [
-            (values if masks[rate] is None else values * masks[rate][:, columns], group)
-            for rate, group in self._groups.items()
-        ]
-
-    def _product(self, lane: int, columns: slice) -> np.ndarray:
-        inputs = self._inputs[lane]
-        shape = (len(inputs[0][0]), self.weights.shape[1])
-        product = _buffer(self._buffers[lane], "product", shape)
-        for values, group in inputs:
-            np.matmul(values, self.weights[columns, group], out=product[:, group])
-        return product
-
-    def _update(self, lane: int, columns: slice, step: int) -> None:
-        for values, group in self._inputs[lane]:
-            width = group.stop - group.start
-            height = max(64, _BLOCK // width)
-            errors = self.errors[:, group]
-            rate, decay = self._rate[group], self._decay[group]
-            # One rate for all columns needs no broadcasting, which is faster.
-            if (rate == rate[0]).all() and (decay == decay[0]).all():
-                rate, decay = rate[0], decay[0]
-            for top in range(columns.start, columns.stop, height):
-                block = slice(top, min(top + height, columns.stop))
-                own = slice(block.start - columns.start, block.stop - columns.start)
-                gradient = _buffer(
-                    self._buffers[lane], "gradient", (block.stop - block.start, width)
-                )
-                np.matmul(values[:, own].T, errors, out=gradient)
-                adam_step(
-                    self.weights[block, group],
-                    gradient,
-                    Moments(self.moments.first[block, group], self.moments.second[block, group]),
-                    step,
-                    rate,
-                    decay,
-                )
-
-
-def _buffer(store: dict[str, np.ndarray], name: str, shape: tuple[int, int]) -> np.ndarray:
-    """Return an uninitialised array that is reused: fresh memory costs page faults."""
-    size = shape[0] * shape[1]
-    if name not in store or store[name].size < size:
-        store[name] = np.empty(size, np.float32)
-    return store[name][:size].reshape(shape)
-
-
 class Validation:
     """Held-out rows of one or more members.
 
     Parameters
     ----------
-    features : ndarray of shape (N, D)
+    features : ndarray of shape (N, views * D)
     targets : ndarray of shape (N, C)
     rows : ndarray of int, optional
         Which of the rows; all by default.
     weights : ndarray of shape (len(rows),), optional
+    views : int, default 1
+        Views in a row, one after the other.
+    view_mean : {"probabilities", "features"}
+        What is averaged over the views.
     """
 
     def __init__(
@@ -275,53 +134,39 @@ class Validation:
         targets: np.ndarray,
         rows: np.ndarray | None = None,
         weights: np.ndarray | None = None,
+        views: int = 1,
+        view_mean: str = "probabilities",
     ) -> None:
-        self.features = features
         self.rows = np.arange(len(features)) if rows is None else np.asarray(rows)
         self.targets = targets[self.rows]
         self.weights = weights
+        if views > 1 and view_mean == "features":
+            self.picks = [np.arange(len(self.rows))]
+            self.features = mean_of_views(features, views, self.rows)
+        else:
+            self.picks = [self.rows * views + view for view in range(views)]
+            self.features = one_view_in_a_row(features, views)
 
     def losses(
         self, lanes: Lanes, first: FirstLayers, columns: slice, uppers: list[Upper]
     ) -> list[float]:
         """Return the log-loss of each of `uppers`, whose first layers are in `columns`."""
-        products = wide_product(
-            lanes, self.features, self.rows, first.weights[:, columns], first.scaling
-        )
-        losses = []
-        start = 0
-        for upper in uppers:
-            end = start + upper.member.width
-            own = np.ascontiguousarray(products[:, start:end])
-            losses.append(log_loss(predict_logits(own, upper.layers), self.targets, self.weights))
-            start = end
-        return losses
+        logits: list[list[np.ndarray]] = [[] for _ in uppers]
+        for picks in self.picks:
+            products = wide_product(
+                lanes, self.features, picks, first.weights[:, columns], first.scaling
+            )
+            start = 0
+            for upper, found in zip(uppers, logits, strict=True):
+                own = np.ascontiguousarray(products[:, start : start + upper.member.width])
+                found.append(predict_logits(own, upper.layers))
+                start += upper.member.width
+        return [log_loss(mean_logits(found), self.targets, self.weights) for found in logits]
 
 
-def wide_product(
-    lanes: Lanes,
-    features: np.ndarray,
-    rows: np.ndarray | None,
-    matrix: np.ndarray,
-    scaling: Scaling | None = None,
-) -> np.ndarray:
-    """Return ``scaled(features[rows]) @ matrix`` in float32, a chunk of rows at a time."""
-    count = len(features) if rows is None else len(rows)
-    product = np.empty((count, matrix.shape[1]), np.float32)
-    for top in range(0, count, _CHUNK):
-        chunk = slice(top, min(top + _CHUNK, count))
-        picked = chunk if rows is None else rows[chunk]
-
-        def work(lane: int, picked=picked, size=chunk.stop - chunk.start) -> np.ndarray:
-            columns = lanes.ranges[lane]
-            values = np.empty((size, columns.stop - columns.start), np.float32)
-            widen(features[:, columns][picked], values)
-            if scaling is not None:
-                scaling.apply(values, columns)
-            return values @ matrix[columns]
-
-        parts = lanes.run(work)
-        for part in parts[1:]:
-            parts[0] += part
-        product[chunk] = parts[0]
-    return product
+def mean_logits(logits: list[np.ndarray]) -> np.ndarray:
+    """Return logits whose softmax is the mean of the softmax of several."""
+    if len(logits) == 1:
+        return logits[0]
+    total = sum(softmax(one.astype(np.float64)) for one in logits)
+    return np.log(np.maximum(total / len(logits), np.finfo(np.float64).tiny))

@@ -84,6 +84,20 @@ __all__ = ["train"]
     "--class-weight", type=click.Choice(["balanced"]), help="balanced: every class weighs the same."
 )
 @click.option(
+    "--view-training",
+    type=click.Choice(["random", "mean", "first"]),
+    default="random",
+    show_default=True,
+    help="Several views: learn from a random one each epoch (the MLP), their mean, or the first.",
+)
+@click.option(
+    "--view-mean",
+    type=click.Choice(["probabilities", "features", "first"]),
+    default="probabilities",
+    show_default=True,
+    help="Several views: what a prediction averages over them.",
+)
+@click.option(
     "--set",
     "given",
     multiple=True,

@@ -52,6 +52,7 @@ def fit_model(
     features: np.ndarray,
     options: TrainOptions,
     report: Report | None = None,
+    views: int = 1,
 ) -> FittedModel:
     """Fit one head and predict the rows it has not learnt from.
 
@@ -66,22 +67,28 @@ def fit_model(
     kind : str
         See `make_head`.
     data : TaskData
-    features : ndarray of shape (len(data.samples), D)
+    features : ndarray of shape (len(data.samples), views * D)
     options : TrainOptions
     report : callable, optional
         ``report(step, epoch, outcomes)``.
+    views : int, default 1
+        Views in a row, used as `options` says.
     """
     start = time.perf_counter()
     rows = training_rows(data, options)
     settings = options.for_head(kind)
+    use = options.view_use(views).for_head(kind)
+    learnt = use.training_rows(features)
     if kind == "mlp" and options.search:
-        settings = _searched(data, features, rows, options, settings, report)
-    job = _Job(kind, data, features, rows, options, settings, report)
+        settings = _searched(data, learnt, rows, options, settings, report, use)
+    job = _Job(kind, data, features, learnt, rows, options, settings, report, use)
     split = data.validation.stop > data.validation.start
     head, validation = job.on_split() if split else job.out_of_fold()
     truth = data.labels(data.validation) if split else rows.labels
     test = features[data.test]
-    predicted = head.predict_proba(test) if len(test) else np.empty((0, len(head.classes_)))
+    predicted = np.empty((0, len(head.classes_)))
+    if len(test):
+        predicted = use.predict_proba(head, test)
     return FittedModel(
         head,
         validation,
@@ -92,8 +99,10 @@ def fit_model(
 
 
 class _Job:
-    def __init__(self, kind, data, features, rows, options, settings, report) -> None:
-        self.kind, self.data, self.features, self.rows = kind, data, features, rows
+    def __init__(self, kind, data, features, learnt, rows, options, settings, report, use) -> None:
+        self.kind, self.data, self.rows, self.use = kind, data, rows, use
+        # As they are predicted, with all views, and as they are learnt from.
+        self.features, self.learnt = features, learnt
         self.options, self.settings, self.report = options, settings, report
         self.seed = options.seed
 
@@ -101,11 +110,12 @@ class _Job:
         data = self.data
         held = data.labels(data.validation)
         usable = np.isin(held, self.rows.classes)
-        own = self.features[data.validation]
+        own = self.learnt[data.validation]
         validation = (own[usable], held[usable]) if usable.any() else None
         head = make_head(self.kind, self.seed, **self.settings)
         head = self._fit(head, self.rows.kept, "training", validation=validation)
-        table = data.spread(head.predict_proba(own), head.classes_)
+        table = self.use.predict_proba(head, self.features[data.validation])
+        table = data.spread(table, head.classes_)
         if self.options.refit == "all":
             head = self._refit(held, usable, [getattr(head, "best_epoch_", 0)])
         return head, table
@@ -127,18 +137,27 @@ class _Job:
         dropped = np.flatnonzero(rows.weights == 0)
         if len(dropped):
             # The final head never saw these rows either.
-            table = head.predict_proba(self.features[self.data.train][dropped])
+            table = self.use.predict_proba(head, self.features[self.data.train][dropped])
             total[dropped] = self.data.spread(table, head.classes_)
         return head, total
 
     def _predict_folds(self, dealt: np.ndarray, seed: int) -> tuple[np.ndarray, list[int]]:
         rows, train = self.rows, self.features[self.data.train]
+        learnt = self.learnt[self.data.train]
         step = f"{self.options.folds} folds"
         if self.kind == "mlp":
             codes = rows.targets.argmax(axis=1)
             head = make_head(self.kind, seed + 1, **self.settings)
             table, rounds = mlp_out_of_fold(
-                head, train, codes, rows.targets, rows.weights, dealt, _bind(self.report, step)
+                head,
+                learnt,
+                codes,
+                rows.targets,
+                rows.weights,
+                dealt,
+                _bind(self.report, step),
+                self.use.in_training,
+                self.use.mean,
             )
             return self.data.spread(np.nan_to_num(table), rows.classes), rounds
         total, rounds = np.zeros((len(dealt), len(self.data.classes))), []
@@ -146,7 +165,8 @@ class _Job:
             held = dealt == fold
             head = make_head(self.kind, seed + fold + 1, **self.settings)
             self._fit(head, np.flatnonzero((dealt >= 0) & ~held), f"fold {fold + 1} of {step}")
-            total[held] = self.data.spread(head.predict_proba(train[held]), head.classes_)
+            table = self.use.predict_proba(head, train[held])
+            total[held] = self.data.spread(table, head.classes_)
             rounds.append(getattr(head, "best_epoch_", 0))
         return total, rounds
 
@@ -157,7 +177,7 @@ class _Job:
             given["sample_weight"] = rows.weights[picked]
         if self.kind == "mlp" and self.options.maybe:
             given["targets"] = rows.targets[picked]
-        train = self.features[self.data.train]
+        train = self.learnt[self.data.train]
         # Indexing copies; all rows need none.
         train = train if len(picked) == len(train) else train[picked]
         return head.fit(
@@ -166,6 +186,7 @@ class _Job:
             validation=validation,
             progress=_bind(self.report, step),
             **given,
+            **self._views(),
         )
 
     def _refit(self, held: np.ndarray, usable: np.ndarray, rounds: list[int]) -> Head:
@@ -184,7 +205,12 @@ class _Job:
             given["targets"] = np.concatenate([rows.targets[rows.kept], hard])
         head = final_head(self.kind, self.seed, self.settings, [n for n in rounds if n])
         progress = _bind(self.report, "all rows")
-        return head.fit(self.features[picked], labels, progress=progress, **given)
+        return head.fit(self.learnt[picked], labels, progress=progress, **given, **self._views())
+
+    def _views(self) -> dict[str, Any]:
+        if self.use.in_training == 1:
+            return {}
+        return {"views": self.use.in_training, "view_mean": self.use.mean}
 
 
 def final_head(kind: str, seed: int, settings: dict[str, Any], rounds: list[int]) -> Head:
@@ -198,7 +224,7 @@ def final_head(kind: str, seed: int, settings: dict[str, Any], rounds: list[int]
     return head
 
 
-def _searched(data, features, rows, options, settings, report) -> dict[str, Any]:
+def _searched(data, features, rows, options, settings, report, use) -> dict[str, Any]:
     """Return MLP settings chosen on the validation split, or on a tenth of the training rows."""
     head = make_head("mlp", options.seed, **settings)
     split = data.validation.stop > data.validation.start
@@ -212,7 +238,16 @@ def _searched(data, features, rows, options, settings, report) -> dict[str, Any]
     progress = _bind(report, f"search over {options.search}")
     train = features[data.train]
     return search_mlp(
-        head, train, rows.targets, rows.weights, options.search, options.seed, held, progress
+        head,
+        train,
+        rows.targets,
+        rows.weights,
+        options.search,
+        options.seed,
+        held,
+        progress,
+        use.in_training,
+        use.mean,
     )
 
 

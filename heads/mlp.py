@@ -14,6 +14,7 @@ from .lanes import Lanes
 from .network import predict_logits, softmax
 from .stack import Member, fit_stack
 from .stack_parts import Validation
+from .view_rows import one_view_in_a_row
 
 __all__ = ["MLPClassifier"]
 
@@ -119,12 +120,23 @@ class MLPClassifier(Head):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X, y, sample_weight=None, *, validation=None, targets=None, progress=None):
+    def fit(
+        self,
+        X,
+        y,
+        sample_weight=None,
+        *,
+        validation=None,
+        targets=None,
+        progress=None,
+        views=1,
+        view_mean="probabilities",
+    ):
         """Train on feature rows.
 
         Parameters
         ----------
-        X : array of shape (N, D)
+        X : array of shape (N, views * D)
             float16 stays float16 in memory; anything else becomes float32.
         y : array of shape (N,)
         sample_weight : array of shape (N,), optional
@@ -135,6 +147,11 @@ class MLPClassifier(Head):
             Soft labels in the order of ``np.unique(y)``; rows sum to 1.
         progress : callable, optional
             ``progress(epoch, outcomes)``, see `icecore.heads.stack.fit_stack`.
+        views : int, default 1
+            Views in a row, one after the other. Each epoch sees every row in one of
+            them, drawn anew; predictions take rows of one view, (N, D).
+        view_mean : {"probabilities", "features", "first"}
+            How held-out rows are predicted: see `ViewUse`.
 
         Returns
         -------
@@ -148,12 +165,21 @@ class MLPClassifier(Head):
         """
         self._check_settings()
         X, codes, weights = self._check_training(X, y, sample_weight)
+        if views < 1 or self.n_features_in_ % views:
+            raise HeadError(
+                f"rows of {self.n_features_in_} numbers are not made of {views} equal views",
+                "give the number of views that the features were extracted with",
+            )
+        self.n_features_in_ //= views
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         soft = self._targets(codes, targets)
         rows = np.flatnonzero(weights)
-        held_out = self._held_out(X, codes, soft, weights, rows, validation, seed)
-        scaling = measure_scaling(X, self.scaling, weights)
-        if held_out is not None and held_out.features is X:
+        use = (views, view_mean)
+        held_out = self._held_out(X, codes, soft, weights, rows, validation, seed, use)
+        scaling = measure_scaling(
+            one_view_in_a_row(X, views), self.scaling, np.repeat(weights, views)
+        )
+        if held_out is not None and validation is None:
             rows = np.setdiff1d(rows, held_out.rows)
         outcome = fit_stack(
             X,
@@ -167,6 +193,7 @@ class MLPClassifier(Head):
             seed=seed,
             lanes=self.n_jobs,
             progress=progress,
+            views=views,
         )[0]
         return self.adopt(outcome)
 
@@ -213,19 +240,23 @@ class MLPClassifier(Head):
             )
         return targets
 
-    def _held_out(self, X, codes, soft, weights, rows, validation, seed) -> Validation | None:
+    def _held_out(
+        self, X, codes, soft, weights, rows, validation, seed, use: tuple[int, str]
+    ) -> Validation | None:
         if validation is not None:
-            given = self._check_features(validation[0])
+            given = np.asarray(validation[0])
+            single = self._check_features(one_view_in_a_row(given, use[0]))
+            given = single.reshape(len(given), -1)
             held = np.eye(len(self.classes_), dtype=np.float32)[self._encode(validation[1])]
             held_weights = validation[2] if len(validation) > 2 else None
-            return Validation(given, held, None, held_weights)
+            return Validation(given, held, None, held_weights, *use)
         if not self.early_stopping:
             return None
         picked = stratified_part(codes, rows, self.validation_fraction, seed)
         left = np.bincount(np.delete(codes, picked), minlength=len(self.classes_))
         if len(picked) < _FEWEST_HELD_OUT or left.min() == 0:
             return None
-        return Validation(X, soft, picked, weights[picked])
+        return Validation(X, soft, picked, weights[picked], *use)
 
     def _check_settings(self) -> None:
         wrong = [

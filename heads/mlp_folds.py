@@ -9,9 +9,10 @@ from .base import measure_scaling
 from .first_layers import wide_product
 from .lanes import Lanes
 from .mlp import MLPClassifier, stratified_part
-from .network import predict_logits, softmax
+from .network import Layers, predict_logits, softmax
 from .stack import Progress, fit_stack
 from .stack_parts import Validation
+from .view_rows import one_view_in_a_row
 
 __all__ = ["mlp_out_of_fold"]
 
@@ -24,6 +25,8 @@ def mlp_out_of_fold(
     weights: np.ndarray,
     dealt: np.ndarray,
     progress: Progress | None = None,
+    views: int = 1,
+    view_mean: str = "probabilities",
 ) -> tuple[np.ndarray, list[int]]:
     """Predict each row by a network that was trained on the other folds.
 
@@ -34,7 +37,7 @@ def mlp_out_of_fold(
     ----------
     head : MLPClassifier
         Its settings are used; it is not fitted.
-    X : ndarray of shape (N, D)
+    X : ndarray of shape (N, views * D)
     codes : ndarray of int, shape (N,)
         Classes from 0.
     targets : ndarray of shape (N, C)
@@ -44,6 +47,9 @@ def mlp_out_of_fold(
         Fold of each row; a negative number keeps the row in training always.
     progress : callable, optional
         See `fit_stack`.
+    views : int, default 1
+    view_mean : {"probabilities", "features", "first"}
+        See `ViewUse`.
 
     Returns
     -------
@@ -65,7 +71,8 @@ def mlp_out_of_fold(
         members.append(head.member(seed + fold))
         row_weights.append(own)
         usable = len(picked) >= 10
-        held_out.append(Validation(X, targets, picked, weights[picked]) if usable else None)
+        held = (X, targets, picked, weights[picked], views, view_mean)
+        held_out.append(Validation(*held) if usable else None)
         if not usable:
             own[picked] = weights[picked]
     rows = np.flatnonzero(weights)
@@ -76,16 +83,28 @@ def mlp_out_of_fold(
         rows=rows,
         weights=row_weights,
         validation=held_out,
-        scaling=measure_scaling(X, head.scaling, weights),
+        scaling=measure_scaling(
+            one_view_in_a_row(X, views), head.scaling, np.repeat(weights, views)
+        ),
         batch_size=head.batch_size or int(np.clip(len(rows) // 24, 16, 256)),
         seed=seed,
         lanes=head.n_jobs,
         progress=progress,
+        views=views,
     )
     table = np.full((len(X), targets.shape[1]), np.nan)
-    with Lanes(X.shape[1], head.n_jobs) as lanes:
+    with Lanes(X.shape[1] // views, head.n_jobs) as lanes:
         for fold, outcome in zip(folds, outcomes, strict=True):
             own = np.flatnonzero(dealt == fold)
-            product = wide_product(lanes, X, own, outcome.layers[0][0])
-            table[own] = softmax(predict_logits(product, outcome.layers).astype(np.float64))
+            table[own] = _probabilities(
+                lanes, Validation(X, targets, own, None, views, view_mean), outcome.layers
+            )
     return table, [outcome.best_epoch for outcome in outcomes]
+
+
+def _probabilities(lanes: Lanes, rows: Validation, layers: Layers) -> np.ndarray:
+    found = []
+    for picks in rows.picks:
+        product = wide_product(lanes, rows.features, picks, layers[0][0])
+        found.append(softmax(predict_logits(product, layers).astype(np.float64)))
+    return np.mean(found, axis=0)

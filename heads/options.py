@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import HeadError, enumerate_some
 from .task_data import TaskData
+from .view_rows import VIEW_MEANS, VIEW_TRAININGS, ViewUse
 
 __all__ = ["TrainOptions", "TrainingRows", "training_rows"]
 
@@ -41,6 +42,10 @@ class TrainOptions:
         epochs found. (Out of fold, the final head always sees all rows.)
     search : int
         Number of MLP settings to try by successive halving before training; 0 none.
+    view_training : {"random", "mean", "first"}
+        What heads learn from where the features have several views, see `ViewUse`.
+    view_mean : {"probabilities", "features", "first"}
+        What is averaged over the views for a prediction.
     """
 
     folds: int = 5
@@ -52,6 +57,8 @@ class TrainOptions:
     class_weight: str | None = None
     refit: str = "train"
     search: int = 0
+    view_training: str = "random"
+    view_mean: str = "probabilities"
 
     def __post_init__(self) -> None:
         wrong = [
@@ -63,6 +70,12 @@ class TrainOptions:
                 ("repeats", self.repeats >= 1, "1 or more"),
                 ("search", self.search >= 0, "0 or more"),
                 ("min_class_count", self.min_class_count >= 0, "0 or more"),
+                (
+                    "view_training",
+                    self.view_training in VIEW_TRAININGS,
+                    " or ".join(VIEW_TRAININGS),
+                ),
+                ("view_mean", self.view_mean in VIEW_MEANS, " or ".join(VIEW_MEANS)),
             )
             if not fits
         ]
@@ -75,6 +88,10 @@ class TrainOptions:
     def for_head(self, kind: str) -> dict[str, Any]:
         """Return the settings of one kind of head."""
         return dict(self.settings.get(kind, {}))
+
+    def view_use(self, count: int) -> ViewUse:
+        """Return how models use rows of `count` views."""
+        return ViewUse(count, self.view_training, self.view_mean)
 
     def plain(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import CacheError, HeadError
+from ..errors import CacheError, HeadError, enumerate_some
 from .registry import HEAD_KINDS
 
 __all__ = ["ModelPlan", "plan_models"]
@@ -42,7 +42,7 @@ def plan_models(
     cache : FeatureCache
     features : sequence of str or None
         Each names one feature set, or several joined with ``+``. None takes every
-        set of the cache alone and all of them joined.
+        set of the cache alone and all of them joined (all that have the same views).
     heads : sequence of str or None
         Kinds of heads. None trains an MLP on each of `features`, and, unless
         `features` says otherwise, a logistic regression on all sets joined. If
@@ -60,7 +60,8 @@ def plan_models(
     HeadError
         An unknown head; all unknown ones are named.
     CacheError
-        The cache is empty, or a name matches no set or several.
+        The cache is empty, a name matches no set or several, or sets with different
+        views were to be joined.
     """
     unknown = sorted(name for name in set(heads or ()) - set(HEAD_KINDS) if ":" not in name)
     if unknown:
@@ -77,7 +78,11 @@ def plan_models(
             raise CacheError(
                 "the cache holds no feature sets", "run `icecore extract` into it first"
             )
-        joined = [[one] for one in sets] + ([sets] if len(sets) > 1 else [])
+        alike: dict[tuple[str, ...], list[Any]] = {}
+        for one in sets:
+            alike.setdefault(one.views, []).append(one)
+        joined = [[one] for one in sets] + [group for group in alike.values() if len(group) > 1]
+    _require_equal_views(joined)
     used = list({one.fingerprint: one for group in joined for one in group}.values())
     position = {one.fingerprint: index for index, one in enumerate(used)}
     groups = list(
@@ -109,6 +114,19 @@ def _named_sets(cache: Any, text: str) -> list[Any]:
         if "+" not in text:
             raise
     return [cache.find(part.strip()) for part in text.split("+")]
+
+
+def _require_equal_views(joined: list[list[Any]]) -> None:
+    faults = [
+        " and ".join(f"{one.spec} ({enumerate_some(one.views)})" for one in group)
+        for group in joined
+        if len({one.views for one in group}) > 1
+    ]
+    if faults:
+        raise CacheError(
+            f"feature sets with different views cannot be joined: {'; '.join(faults)}",
+            "extract them with the same --views, or train on each alone",
+        )
 
 
 def _titles(sets: list[Any], groups: list[tuple[int, ...]]) -> dict[tuple[int, ...], str]:

@@ -16,6 +16,7 @@ from ..errors import FingerprintError, MissingFileError, RunError, enumerate_som
 from .base import Head
 from .registry import load_head
 from .task_data import load_features
+from .view_rows import VIEW_MEANS, ViewUse
 
 __all__ = ["Run", "RunTask", "load_run", "predict_proba"]
 
@@ -81,6 +82,20 @@ class Run:
     backbones: tuple[dict[str, Any], ...]
     tasks: dict[str, RunTask]
     about: dict[str, Any]
+
+    def view_use(self, fingerprints: Sequence[str]) -> ViewUse:
+        """Return how a model on these feature sets uses the views of their rows."""
+        records = {entry["fingerprint"]: entry["record"] for entry in self.backbones}
+        views = records[fingerprints[0]].get("views")
+        count = len(views) if isinstance(views, list) and views else 1
+        options = self.about.get("options", {})
+        mean = options.get("view_mean", VIEW_MEANS[0])
+        if mean not in VIEW_MEANS:
+            raise RunError(
+                f"{self.path}/run.json has view_mean {mean!r}, not {' or '.join(VIEW_MEANS)}",
+                "train again",
+            )
+        return ViewUse(count, mean=mean)
 
 
 def load_run(path: str | os.PathLike) -> Run:
@@ -161,9 +176,10 @@ def predict_proba(
         if prints not in loaded:
             loaded[prints] = load_features(_matching_sets(run, cache, prints), keys)
         head = of_task.head(model)
+        use = run.view_use(prints)
         columns = [of_task.classes.index(str(name)) for name in head.classes_]
         if len(keys):
-            table[:, columns] += share * head.predict_proba(loaded[prints])
+            table[:, columns] += share * use.predict_proba(head, loaded[prints])
     return table
 
 

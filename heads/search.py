@@ -17,6 +17,7 @@ from .base import measure_scaling, plain_settings
 from .mlp import MLPClassifier, stratified_part
 from .stack import Member, Outcome, Progress, fit_stack
 from .stack_parts import Validation
+from .view_rows import one_view_in_a_row
 
 __all__ = ["draw_members", "halving", "search_mlp"]
 
@@ -100,6 +101,8 @@ def search_mlp(
     seed: int,
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
     progress: Progress | None = None,
+    views: int = 1,
+    view_mean: str = "probabilities",
 ) -> dict[str, Any]:
     """Return the best of `count` settings of an MLP.
 
@@ -107,7 +110,7 @@ def search_mlp(
     ----------
     head : MLPClassifier
         Its settings are the first candidate, and give what is not drawn.
-    X : ndarray of shape (N, D)
+    X : ndarray of shape (N, views * D)
     targets : ndarray of shape (N, C)
     weights : ndarray of shape (N,)
     count : int
@@ -125,10 +128,10 @@ def search_mlp(
     rows = np.flatnonzero(weights)
     if held_out is None:
         picked = stratified_part(targets.argmax(axis=1), rows, head.validation_fraction, seed)
-        validation = Validation(X, targets, picked, weights[picked])
+        validation = Validation(X, targets, picked, weights[picked], views, view_mean)
         rows = np.setdiff1d(rows, picked)
     else:
-        validation = Validation(*held_out)
+        validation = Validation(*held_out, None, None, views, view_mean)
     members = draw_members(count, seed, head.member(seed))
     drop = halving(members)
 
@@ -143,11 +146,14 @@ def search_mlp(
         rows=rows,
         weights=[weights] * count,
         validation=[validation] * count,
-        scaling=measure_scaling(X, head.scaling, weights),
+        scaling=measure_scaling(
+            one_view_in_a_row(X, views), head.scaling, np.repeat(weights, views)
+        ),
         batch_size=head.batch_size or int(np.clip(len(rows) // 24, 16, 256)),
         seed=seed,
         lanes=head.n_jobs,
         progress=both,
+        views=views,
     )
     best = members[min(range(count), key=lambda i: (outcomes[i].best_loss, i))]
     names = ("width", "depth", "learning_rate", "weight_decay", "dropout", "input_dropout")

@@ -124,8 +124,8 @@ class Validation:
     weights : ndarray of shape (len(rows),), optional
     views : int, default 1
         Views in a row, one after the other.
-    view_mean : {"probabilities", "features"}
-        What is averaged over the views.
+    view_mean : {"probabilities", "features", "first"}
+        What is averaged over the views, or the first view alone.
     """
 
     def __init__(
@@ -144,7 +144,8 @@ class Validation:
             self.picks = [np.arange(len(self.rows))]
             self.features = mean_of_views(features, views, self.rows)
         else:
-            self.picks = [self.rows * views + view for view in range(views)]
+            used = 1 if view_mean == "first" else views
+            self.picks = [self.rows * views + view for view in range(used)]
             self.features = one_view_in_a_row(features, views)
 
     def losses(

@@ -25,6 +25,7 @@ from .plan import ModelPlan, plan_models
 from .results import ModelResult, TaskResult, TrainEvent, TrainResult
 from .reuse import EarlierRun, model_key
 from .task_data import TaskData, load_features, task_data
+from .view_rows import join_views
 
 __all__ = ["train"]
 
@@ -70,7 +71,7 @@ def train(
         where nothing they depend on changed.
     **options
         Further fields of `TrainOptions`: repeats, maybe, min_class_count,
-        class_weight, refit, search.
+        class_weight, refit, search, view_training, view_mean.
 
     Returns
     -------
@@ -237,11 +238,10 @@ class _Job:
     def _fit(
         self, data: TaskData, plan: ModelPlan, matrices: list[np.ndarray], folder: Path
     ) -> ModelResult:
-        joined = matrices[plan.sets[0]]
-        if len(plan.sets) > 1:
-            joined = np.concatenate([matrices[index] for index in plan.sets], axis=1)
+        views = len(self.sets[plan.sets[0]].views)
+        joined = join_views([matrices[index] for index in plan.sets], views)
         reporter = self._reporter(data.task, plan)
-        fitted = fit_model(plan.kind, data, joined, self.options, reporter)
+        fitted = fit_model(plan.kind, data, joined, self.options, reporter, views)
         self._write(data, plan, fitted, folder)
         return ModelResult(plan.name, self._specs(plan), fitted.scores, fitted.seconds)
 

@@ -2,11 +2,84 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
 import numpy as np
 
-__all__ = ["join_views", "mean_of_views", "one_view_in_a_row"]
+__all__ = [
+    "VIEW_MEANS",
+    "VIEW_TRAININGS",
+    "ViewUse",
+    "first_view",
+    "join_views",
+    "mean_of_views",
+    "one_view_in_a_row",
+]
 
+VIEW_TRAININGS = ("random", "mean", "first")
+VIEW_MEANS = ("probabilities", "features", "first")
 _ROWS_AT_ONCE = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class ViewUse:
+    """How a model uses the views of its rows.
+
+    Attributes
+    ----------
+    count : int
+        Views in a row.
+    training : {"random", "mean", "first"}
+        What it learns from: a view drawn anew each epoch (an MLP only; other heads take
+        the mean), the mean of the views' features, or the first view.
+    mean : {"probabilities", "features", "first"}
+        What is averaged over the views for a prediction, or the first view alone.
+    """
+
+    count: int = 1
+    training: str = "random"
+    mean: str = "probabilities"
+
+    def for_head(self, kind: str) -> ViewUse:
+        """Return how a kind of head does it."""
+        random = self.training == "random" and kind != "mlp"
+        return dataclasses.replace(self, training="mean") if random else self
+
+    @property
+    def in_training(self) -> int:
+        """Views in the rows that `training_rows` returns."""
+        return self.count if self.training == "random" else 1
+
+    def training_rows(self, features: np.ndarray) -> np.ndarray:
+        """Return the rows as the head learns from them: (N, in_training * D)."""
+        if self.count == 1 or self.training == "random":
+            return features
+        shrink = mean_of_views if self.training == "mean" else first_view
+        return shrink(features, self.count)
+
+    def predict_proba(self, head: Any, features: np.ndarray) -> np.ndarray:
+        """Return the probabilities (N, C) of rows (N, count * D)."""
+        if self.count == 1:
+            return head.predict_proba(features)
+        if self.mean == "features":
+            return head.predict_proba(mean_of_views(features, self.count))
+        if self.mean == "first":
+            return head.predict_proba(first_view(features, self.count))
+        width = features.shape[1] // self.count
+        return np.mean(
+            [
+                head.predict_proba(np.ascontiguousarray(features[:, top : top + width]))
+                for top in range(0, features.shape[1], width)
+            ],
+            axis=0,
+        )
+
+
+def first_view(features: np.ndarray, views: int, rows: np.ndarray | None = None) -> np.ndarray:
+    """Return the first view of each row, or of `rows`, contiguous."""
+    own = features[:, : features.shape[1] // views]
+    return np.ascontiguousarray(own) if rows is None else own[rows]
 
 
 def one_view_in_a_row(features: np.ndarray, views: int) -> np.ndarray:

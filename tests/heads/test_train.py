@@ -219,9 +219,11 @@ class MemoryCache:
 
 class MemorySet:
     spec, fingerprint, record, dtype = "gluon:one", "f" * 64, {}, np.dtype(np.float32)
+    views = ("center",)
 
     def __init__(self, keys, values):
         self.table, self.dim = dict(zip(keys, values, strict=True)), values.shape[1]
+        self.num_features = self.dim
 
     def __len__(self):
         return len(self.table)

@@ -76,7 +76,8 @@ def test_an_epoch_sees_every_row_once_in_a_random_view(monkeypatch):
         assert sorted(picks // 3) == list(range(120))
         drawn.append((picks % 3)[np.argsort(picks // 3)])
     assert set(drawn[0]) == {0, 1, 2}
-    assert (drawn[0] != drawn[1]).any() and (drawn[1] != drawn[2]).any()
+    assert (drawn[0] != drawn[1]).any()
+    assert (drawn[1] != drawn[2]).any()
 
 
 def test_equal_views_are_the_same_as_one():

@@ -24,7 +24,7 @@ from .torch_legacy import read_legacy_torch
 from .weights import WeightsFile, WeightsRequest, find_weights
 from .zoo import native_preprocessing, require_known
 
-__all__ = ["GluonBackbone", "load_gluon_backbone"]
+__all__ = ["GluonBackbone", "build_network", "load_gluon_backbone"]
 
 CLASSES = 1000
 _PASSED_ON_THE_WAY_BACK = ("Flatten", "Activation", "Pooling", "Dropout", "Reshape", "softmax")
@@ -68,7 +68,7 @@ def load_gluon_backbone(spec: BackboneSpec, request: WeightsRequest) -> GluonBac
     settings = native_preprocessing(spec.name, spec.source)
     if spec.resolution:
         settings["resolution"] = spec.resolution
-    network = _build(spec, settings["resolution"])
+    network = build_network(spec, settings["resolution"])
     if request.random_seed is None:
         file = find_weights(spec.name, request.folder, spec.source)
         origin = _load_weights(network, spec, file)
@@ -138,7 +138,8 @@ def cut_before_classifier(network, resolution: int, name: str = "the network"):
     return symbol, int(shape[1])
 
 
-def _build(spec: BackboneSpec, resolution: int):
+def build_network(spec: BackboneSpec, resolution: int):
+    """Build the network that `spec` names, its parameters not yet initialised."""
     if _is_lite(spec):
         return build_efficientnet_lite(spec.name, resolution, CLASSES)
     require_known(spec.name, spec.source)

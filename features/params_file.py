@@ -15,10 +15,11 @@ array, up to that of 2015, are read as well.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ import numpy as np
 from ..errors import MissingFileError, WeightsError
 from ..files import publish
 
-__all__ = ["check_params", "read_params", "write_params"]
+__all__ = ["check_params", "params_sha1", "read_params", "write_params"]
 
 # The largest published classifier has 0.6 GB of parameters.
 LARGEST_FILE = 4 * 2**30
@@ -127,17 +128,30 @@ def write_params(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
     if wrong:
         raise WeightsError(f"not to be kept in a .params file: {', '.join(wrong)}")
     with publish(path) as temporary, open(temporary, "wb") as file:
-        file.write(struct.pack("<QQQ", _MAGIC, 0, len(arrays)))
-        for array in arrays.values():
-            dtype = array.dtype.newbyteorder("<")
-            shape = struct.pack(f"<i{array.ndim}q", array.ndim, *array.shape)
-            file.write(struct.pack("<Ii", _V2, _DENSE) + shape)
-            file.write(struct.pack("<iii", *_CPU, _FLAGS[dtype]))
-            file.write(np.ascontiguousarray(array, dtype).data)
-        file.write(struct.pack("<Q", len(arrays)))
-        for name in arrays:
-            encoded = name.encode()
-            file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for part in _parts(arrays):
+            file.write(part)
+
+
+def params_sha1(arrays: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-1, by which Gluon names its files, of what `write_params` would write."""
+    digest = hashlib.sha1()
+    for part in _parts(arrays):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | memoryview]:
+    yield struct.pack("<QQQ", _MAGIC, 0, len(arrays))
+    for array in arrays.values():
+        dtype = array.dtype.newbyteorder("<")
+        shape = struct.pack(f"<i{array.ndim}q", array.ndim, *array.shape)
+        yield struct.pack("<Ii", _V2, _DENSE) + shape
+        yield struct.pack("<iii", *_CPU, _FLAGS[dtype])
+        yield np.ascontiguousarray(array, dtype).data
+    yield struct.pack("<Q", len(arrays))
+    for name in arrays:
+        encoded = name.encode()
+        yield struct.pack("<Q", len(encoded)) + encoded
 
 
 def _entries(path: Path) -> dict[str, _Entry]:

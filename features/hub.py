@@ -22,6 +22,7 @@ from ..files import sha256_file
 __all__ = ["HubFile", "hub_file", "hub_url"]
 
 _DEFAULT_ENDPOINT = "https://huggingface.co"
+TIMEOUT = 10  # seconds until the hub answers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,21 +83,29 @@ def hub_file(
         It cannot be had, or its bytes are not those that the hub names. Then it is not kept.
     """
     try:
-        import huggingface_hub
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download
     except ImportError as error:
         raise missing_dependency("huggingface_hub", error) from error
-    where = hub_url(repository, file)
+    where, endpoint = hub_url(repository, file), os.environ.get("HF_ENDPOINT")
+    local_only = local_only or _offline()
     try:
         with _quiet_log():
-            path = huggingface_hub.hf_hub_download(
+            if not local_only:
+                # The download itself would try for half a minute if there is no way to the hub.
+                get_hf_file_metadata(where, timeout=TIMEOUT, endpoint=endpoint)
+            path = hf_hub_download(
                 repository,
                 file,
-                endpoint=os.environ.get("HF_ENDPOINT"),
-                local_files_only=local_only or _offline(),
+                cache_dir=_cache(),
+                endpoint=endpoint,
+                local_files_only=local_only,
                 tqdm_class=_bar_class(on_bytes),
-                etag_timeout=10,
+                etag_timeout=TIMEOUT,
             )
     except Exception as error:  # the library, its HTTP client and the disk raise many kinds
+        if not local_only:
+            with contextlib.suppress(WeightsError):
+                return hub_file(repository, file, local_only=True)
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
         raise WeightsError(f"{where}: {type(error).__name__}: {reason}") from error
     return _checked(Path(path), repository, file, where)
@@ -120,6 +129,12 @@ def _checked(path: Path, repository: str, file: str, where: str) -> HubFile:
             "the file was damaged on its way; try again",
         )
     return HubFile(path, repository, file, revision, sha256)
+
+
+def _cache() -> str | None:
+    # The library reads the environment when it is imported; this, when a file is wanted.
+    home = os.environ.get("HF_HOME")
+    return os.environ.get("HF_HUB_CACHE") or (os.path.join(home, "hub") if home else None)
 
 
 def _offline() -> bool:

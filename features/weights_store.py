@@ -83,7 +83,7 @@ def convert_from_hub(
     origin = ORIGINS[spec]
     found = hub_file(origin.repository, origin.file, on_bytes)
     about = {
-        "origin": found.text,
+        "origin": f"{found.text} (SHA-256 {found.sha256})",
         "repository": found.repository,
         "file": found.file,
         "revision": found.revision,
@@ -133,9 +133,10 @@ def import_weights(file: Path, text: str | None = None, folder: Path | None = No
             f"{spec.canonical} has no safetensors file that could be converted",
             f"`icecore weights where {spec.canonical}` says what it can be made from",
         )
+    digest = sha256_file(file)
     about = {
-        "origin": file.name,
-        "origin_sha256": sha256_file(file),
+        "origin": f"{file.name} (SHA-256 {digest})",
+        "origin_sha256": digest,
         "why": origin.why if origin and file.name == Path(origin.file).name else "the user's word",
     }
     return _convert_and_keep(spec, file, origin, folder, about)

@@ -44,6 +44,13 @@ def graphs(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_hub(tmp_path_factory) -> None:
+    """No test asks the real Hugging Face hub, or sees what a user has from it."""
+    os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+    os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hub"))
+
+
 @pytest.fixture
 def image_folder(tmp_path) -> Path:
     """Two classes, three images each, as PNG, without any library of ours."""

@@ -16,8 +16,8 @@ from icecore.files import sha256_bytes
 ROOT = Path(__file__).resolve().parents[1]
 # Everything that the extras bring, and what those bring.
 BLOCKED = (
-    "mxnet gluoncv onnx onnxruntime openvino cv2 PIL pooch platformdirs torch matplotlib pandas "
-    "requests google.protobuf yacs"
+    "mxnet gluoncv onnx onnxruntime openvino cv2 PIL platformdirs torch matplotlib pandas "
+    "huggingface_hub safetensors timm requests google.protobuf yacs"
 ).split()
 
 SCRIPT = """

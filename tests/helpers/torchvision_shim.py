@@ -7,11 +7,15 @@ import, because the operators that it describes are not there: they are declared
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 from pathlib import Path
 
+_kept = []  # a library that is collected takes its operators with it
 
+
+@functools.cache
 def declare_operators() -> None:
     """Declare the operators that torchvision's import needs, where its library does not load."""
     import torch
@@ -31,4 +35,4 @@ def declare_operators() -> None:
     library = torch.library.Library("torchvision", "DEF")
     for name in sorted(names):
         library.define(f"{name}(Tensor x) -> Tensor")
-    declare_operators.library = library  # kept alive
+    _kept.append(library)

@@ -143,7 +143,7 @@ for _command in (train, blend, cache, weights):
     type=click.Choice(["f32", "bf16", "fp16", "auto"]),
     default="f32",
     show_default=True,
-    help="In which the engine computes; auto takes the fastest that the hardware has.",
+    help="In which the engine computes; auto takes the fastest on this hardware.",
 )
 @click.option(
     "--weights",
@@ -219,6 +219,13 @@ def manifest(data, out, as_json) -> None:
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV of answers.")
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Keep the new features in this cache."
+)
+@click.option(
+    "--precision-compute",
+    type=click.Choice(["trained", "f32", "bf16", "fp16", "auto"]),
+    default="trained",
+    show_default=True,
+    help="In which the engine computes; trained: as the features that the heads know.",
 )
 @boxes_option
 @answer_option

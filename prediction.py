@@ -57,6 +57,7 @@ def predict(
     cache: str | os.PathLike | None = None,
     weights_dir: str | os.PathLike | None = None,
     boxes: str | os.PathLike | None = None,
+    precision_compute: str = "trained",
     **options,
 ) -> PredictReport:
     """Predict new images all the way: backbones, heads, weights.
@@ -80,6 +81,10 @@ def predict(
         Where the backbones' weights or ONNX files are now.
     boxes : path-like, optional
         Table of the part of each image that counts, as for `icecore.jobs.extract`.
+    precision_compute : {"trained", "f32", "bf16", "fp16", "auto"}
+        ``trained``: as the features that the heads were trained on. A machine that cannot
+        may compute in another; the features then differ a little from those, see
+        docs/engines.md.
     **options
         Of `icecore.features.extract`: engine, device, batch_size, workers, on_progress.
     """
@@ -93,7 +98,10 @@ def predict(
     _require_writable(out)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(cache) if cache is not None else Path(scratch) / "cache"
-        report = _extract_as_trained(features, fitted, manifest, folder, weights_dir, options)
+        report = _extract_as_trained(
+            features, fitted, manifest, folder, weights_dir, precision_compute, options
+        )
+        fitted = _reading(fitted, report.sets)
         store = FeatureCache(folder)
         failed = {failure.id for failure in report.failures}
         digests = {i: s.digest for i, s in report.manifest.images.items() if i not in failed}
@@ -159,7 +167,7 @@ def bundle(
     _require_writable(out)
     fitted = heads.load_run(run)
     blends = _blends(run, answer)
-    fit, precision, weights, views = _kind(fitted)
+    fit, precision, weights, views, compute = _kind(fitted)
     if len(views) > 1:
         raise RunError(
             f"the run was trained on {len(views)} views of each image "
@@ -170,7 +178,7 @@ def bundle(
     request = features.WeightsRequest.parse(weights, weights_dir)
     specs = [_located(one, weights_dir) for one in fitted.backbones]
     backbones = features.load_backbones(specs, "onnxruntime", request)
-    _require_same(fitted, backbones, fit, precision, views)
+    _require_same(fitted, backbones, (fit, precision, views, compute))
     place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
     tasks = [
         _bundled_task(features, task, blends.get(name) or _plain_average(task.models), place)
@@ -178,6 +186,8 @@ def bundle(
     ]
     random_weights = weights != "pretrained"
     about = {"icecore": __version__, "blended": bool(blends), "random_weights": random_weights}
+    # The graph itself computes in float32, whatever the features were computed in.
+    about["trained_on"] = {"compute_precision": compute, "precision": precision}
     model = features.build_bundle(backbones, tasks, fit, precision, about)
     with publish(out) as temporary:
         temporary.write_bytes(model.SerializeToString())
@@ -227,13 +237,13 @@ def _layers(head) -> list | None:
     return None
 
 
-def _require_same(fitted, backbones, fit: str, precision: str, views) -> None:
+def _require_same(fitted, backbones, how: tuple) -> None:
     from .cache import differences
     from .errors import FingerprintError
     from .features import feature_set_record
 
     for one, backbone in zip(fitted.backbones, backbones):
-        ours = feature_set_record(backbone.record, fit, precision, views)
+        ours = feature_set_record(backbone.record, *how)
         fields = differences(one["record"], ours)
         if fields:
             names = enumerate_some(name for name, _, _ in fields)
@@ -266,26 +276,29 @@ def _plain_average(models):
 
 
 def _kind(fitted) -> tuple:
-    """Return fit, precision, weights and views that all feature sets of a run share."""
+    """Return fit, precision, weights, views and compute precision of all sets of a run."""
     from .features import Views
 
     records = [one["record"] for one in fitted.backbones]
     kinds = {(record["fit"], record["precision"]) for record in records}
+    computes = {record.get("compute_precision", "f32") for record in records}
     weights = {record["backbone"]["weights"] for record in records}
     views = set(map(Views.from_record, records))
-    if len(kinds) > 1 or len(weights) > 1 or len(views) > 1:
+    if max(map(len, (kinds, weights, views, computes))) > 1:
         names = {one.text for one in views} if len(views) > 1 else set()
         raise RunError(
             "the run mixes features of different fit, precision, weights or views: "
-            f"{enumerate_some(sorted(map(str, kinds | weights | names)))}",
+            f"{enumerate_some(sorted(map(str, kinds | weights | names | computes)))}",
             "train a run on feature sets of one kind to predict with it",
         )
-    return *kinds.pop(), weights.pop(), views.pop()
+    return *kinds.pop(), weights.pop(), views.pop(), computes.pop()
 
 
-def _extract_as_trained(features, fitted, manifest: Manifest, cache: Path, weights_dir, options):
+def _extract_as_trained(
+    features, fitted, manifest: Manifest, cache: Path, weights_dir, compute, options
+):
     """Extract with the backbones, fit, views and precision that the heads were trained on."""
-    fit, precision, weights, views = _kind(fitted)
+    fit, precision, weights, views, trained = _kind(fitted)
     specs = [_located(one, weights_dir) for one in fitted.backbones]
     return features.extract(
         manifest,
@@ -294,10 +307,34 @@ def _extract_as_trained(features, fitted, manifest: Manifest, cache: Path, weigh
         fit=fit,
         views=views,
         precision=precision,
+        precision_compute=trained if compute == "trained" else compute,
         weights=weights,
         weights_dir=weights_dir,
         **options,
     )
+
+
+def _reading(fitted, sets: list[dict]):
+    """Let the heads of a run read `sets`, which may differ in the compute precision alone."""
+    from .cache import fingerprint
+    from .features.record import with_compute_precision
+
+    new, backbones = {}, []
+    for one, made in zip(fitted.backbones, sets):
+        record = with_compute_precision(one["record"], made["compute_precision"])
+        new[one["fingerprint"]] = fingerprint(record)
+        backbones.append({**one, "record": record, "fingerprint": fingerprint(record)})
+    tasks = {
+        name: dataclasses.replace(
+            task,
+            features={
+                model: tuple(new[print_] for print_ in prints)
+                for model, prints in task.features.items()
+            },
+        )
+        for name, task in fitted.tasks.items()
+    }
+    return dataclasses.replace(fitted, backbones=tuple(backbones), tasks=tasks)
 
 
 def _located(feature_set: dict, weights_dir) -> str:

@@ -77,8 +77,8 @@ class EngineKind:
     start : callable
         Takes a `GraphNetwork` (or a `GluonBackbone`) and a `Setup`, returns an `Engine`.
     precisions : callable
-        Takes a device; returns in what the engine computes there at full speed, the
-        fastest first; nothing if it does not run there.
+        Takes a device; returns in what the hardware there computes for the engine, the
+        fastest first; nothing if the engine does not run there.
     """
 
     name: str
@@ -168,8 +168,7 @@ def choose_engine(
     device : str
         ``cpu`` or ``cuda:N``.
     precision : str
-        One of `COMPUTE_PRECISIONS`; ``auto`` is the fastest that the hardware has
-        instructions for.
+        One of `COMPUTE_PRECISIONS`; ``auto`` is the fastest on this hardware.
 
     Raises
     ------

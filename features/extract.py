@@ -100,9 +100,8 @@ def extract(
     precision : {"float16", "float32", "bfloat16"}
         Of the stored rows.
     precision_compute : {"f32", "bf16", "fp16", "auto"}
-        In which the engine computes; ``auto`` is the fastest that the hardware has
-        instructions for. Rows that were computed in another precision are a set of
-        their own.
+        In which the engine computes; ``auto`` is the fastest on this hardware. Rows
+        that were computed in another precision are a set of their own.
     weights : str
         ``pretrained``, or ``random:SEED`` for trials without knowledge.
     weights_dir : path-like, optional

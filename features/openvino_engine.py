@@ -6,19 +6,21 @@ import collections
 import contextlib
 import functools
 import queue
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from ..dependencies import missing_dependency
 from ..errors import BackboneError
-from .devices import available_cpus
+from .devices import available_cpus, bfloat16_pays, cpu_facts
 from .engine_checks import first_line, require_images, require_one_row_each
 from .record import BackboneRecord
 
-__all__ = ["OpenVinoEngine", "load_openvino", "openvino_precisions"]
+__all__ = ["OpenVinoEngine", "load_openvino", "openvino_precisions", "order_precisions"]
 
 _TYPES = {"f32": "f32", "bf16": "bf16", "fp16": "f16"}
+_CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
 
 
 class OpenVinoEngine:
@@ -161,6 +163,16 @@ def _core():
 @functools.cache
 def openvino_precisions() -> tuple[str, ...]:
     """Return in what this CPU computes by its own instructions, the fastest first."""
-    capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    names = {"BF16": "bf16", "FP16": "fp16"}
-    return (*(ours for theirs, ours in names.items() if theirs in capabilities), "f32")
+    return order_precisions(
+        _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"), bfloat16_pays(*cpu_facts())
+    )
+
+
+def order_precisions(capabilities: Collection[str], bfloat16_first: bool) -> tuple[str, ...]:
+    """Order the precisions among OpenVINO's `capabilities` by speed.
+
+    OpenVINO's float16 kernels convert to float32 and back; they gain nothing on a CPU.
+    """
+    order = ("bf16", "f32", "fp16") if bfloat16_first else ("f32", "bf16", "fp16")
+    able = {_CAPABILITIES[name] for name in capabilities if name in _CAPABILITIES}
+    return tuple(one for one in order if one in able or one == "f32")

@@ -21,6 +21,7 @@ __all__ = [
     "BackboneSpec",
     "feature_set_record",
     "read_preprocessing",
+    "with_compute_precision",
 ]
 
 SOURCES = ("gluon", "mxnet", "onnx")
@@ -142,15 +143,21 @@ def feature_set_record(
     compute: str = "f32",
 ) -> dict:
     """Return the record of a feature set, the content of its fingerprint."""
-    # Only where it is not float32: earlier fingerprints stay what they are.
-    computed = {} if compute == "f32" else {"compute_precision": compute}
-    return computed | {
+    made = {
         "backbone": backbone.as_dict(),
         "fit": fit,
         **(views or Views()).as_record(),
         "precision": precision,
         "layer": "before classifier, average pooled",
     }
+    return with_compute_precision(made, compute)
+
+
+def with_compute_precision(record: dict, compute: str) -> dict:
+    """Return the record of a feature set that is computed in `compute`, and else the same."""
+    rest = {name: value for name, value in record.items() if name != "compute_precision"}
+    # Not said of float32: fingerprints from before there was a choice stay what they are.
+    return rest if compute == "f32" else rest | {"compute_precision": compute}
 
 
 def read_preprocessing(path: Path) -> dict:

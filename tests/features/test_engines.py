@@ -12,8 +12,10 @@ import pytest
 from icecore.errors import BackboneError, IcecoreError
 from icecore.features import engines
 from icecore.features.backbones import load_backbone
+from icecore.features.devices import bfloat16_pays, cpu_facts
 from icecore.features.engines import ENGINES, KINDS, choose_engine
 from icecore.features.images import decode, fit_image
+from icecore.features.openvino_engine import order_precisions
 from icecore.features.record import BackboneSpec
 from icecore.features.weights import WeightsRequest
 
@@ -269,3 +271,88 @@ def test_the_command_line_offers_every_engine():
 def test_unknown_engines_are_refused():
     with pytest.raises(BackboneError, match=r"(?s)no engine 'torch'.*choose one of auto, mxnet"):
         choose_engine("torch", graphs_only=False)
+
+
+HALVES = ["bf16", "fp16"]
+
+
+def needs_half(precision: str) -> None:
+    if not KINDS["openvino"].installed or precision not in KINDS["openvino"].able("cpu"):
+        pytest.skip(f"needs OpenVINO and a CPU that computes in {precision}")
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_half_precision_is_near_float32_and_is_not_it(precision, models, onnx_reference):
+    needs_half(precision)
+    batch, expected = onnx_reference
+    backbone = load(f"onnx:{models}/efficientnet_lite0.onnx", "openvino", precision=precision)
+    assert backbone.compute == precision
+    found = backbone.start("cpu").run(batch)
+    assert found.dtype == np.float32
+    # EfficientNet's separable convolutions are hard on bfloat16; its features differ by 6%.
+    assert TOLERANCE < relative(found, expected) < {"bf16": 0.1, "fp16": 0.02}[precision]
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "mxnet"])
+@pytest.mark.parametrize("precision", HALVES)
+def test_engines_that_cannot_compute_in_half_precision_say_who_can(name, precision, tiny_onnx):
+    needs(name)
+    with pytest.raises(BackboneError, match=f"{name} does not compute in {precision} on this") as c:
+        choose_engine(name, graphs_only=False, precision=precision)
+    assert "--precision-compute f32" in c.value.hint
+    if precision in KINDS["openvino"].able("cpu"):
+        assert "use --engine openvino" in c.value.hint
+
+
+def test_half_precision_that_no_engine_has_names_what_is_needed(monkeypatch):
+    monkeypatch.setattr(engines.EngineKind, "able", lambda self, device: ("f32",))
+    with pytest.raises(BackboneError) as caught:
+        choose_engine("auto", graphs_only=False, precision="bf16")
+    assert "no installed engine computes in bf16 on this machine's cpu" in str(caught.value)
+    assert "bf16 needs OpenVINO and a CPU with AVX512-BF16 or AMX" in caught.value.hint
+    with pytest.raises(BackboneError, match="fp16 needs ONNX Runtime and an NVIDIA GPU"):
+        choose_engine("onnxruntime", graphs_only=False, precision="fp16")
+    with pytest.raises(BackboneError, match=r"(?s)no precision 'int8'.*auto, f32, bf16, fp16"):
+        choose_engine("auto", graphs_only=False, precision="int8")
+
+
+def test_auto_takes_the_first_engine_with_the_precision_and_its_fastest(monkeypatch):
+    tables = {"openvino": ("bf16", "f32"), "onnxruntime": ("fp16", "f32"), "mxnet": ("f32",)}
+    monkeypatch.setattr(engines.EngineKind, "able", lambda self, device: tables.get(self.name, ()))
+
+    def chosen(engine, precision):
+        kind, found = choose_engine(engine, graphs_only=False, precision=precision)
+        return kind.name, found
+
+    assert chosen("auto", "f32") == ("openvino", "f32")
+    assert chosen("auto", "auto") == ("openvino", "bf16")
+    assert chosen("auto", "fp16") == ("onnxruntime", "fp16")
+    assert chosen("mxnet", "auto") == ("mxnet", "f32")
+    tables["openvino"] = ()  # as for a GPU
+    assert chosen("auto", "auto") == ("onnxruntime", "fp16")
+
+
+CPUINFO = "processor\t: 0\nvendor_id\t: {}\nflags\t\t: fpu {}\n\nprocessor\t: 1\nvendor_id\t: x\n"
+
+
+@pytest.mark.parametrize(
+    ("maker", "flags", "pays"),
+    [
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx512f", False),
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        ("GenuineIntel", "avx512f avx512_bf16", False),
+    ],
+)
+def test_bfloat16_comes_first_only_where_it_is_faster(tmp_path, maker, flags, pays):
+    (tmp_path / "cpuinfo").write_text(CPUINFO.format(maker, flags))
+    facts = cpu_facts(tmp_path / "cpuinfo")
+    assert facts == (maker, frozenset(["fpu", *flags.split()]))
+    assert bfloat16_pays(*facts) == pays
+    order = order_precisions(["BF16", "WINOGRAD", "FP32", "FP16"], pays)
+    assert order == (("bf16", "f32", "fp16") if pays else ("f32", "bf16", "fp16"))
+    assert order_precisions(["FP32"], pays) == ("f32",)
+
+
+def test_a_system_that_is_not_linux_has_no_facts(tmp_path):
+    assert cpu_facts(tmp_path / "none") == ("", frozenset())

@@ -316,3 +316,34 @@ def test_two_processes_share_one_job(tmp_path, tiny_onnx):
 def test_decode_reports_what_it_found():
     with pytest.raises(ImageError, match="not an image file"):
         decode(b"\0" * 100)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_rows_of_another_compute_precision_are_a_set_of_their_own(
+    image_folder, tmp_path, tiny_onnx, precision
+):
+    from icecore.features.engines import KINDS
+
+    if precision not in KINDS["openvino"].able("cpu"):
+        pytest.skip(f"needs OpenVINO and a CPU that computes in {precision}")
+    plain = run(image_folder, tmp_path / "cache", tiny_onnx, precision="float32")
+    half = run(
+        image_folder, tmp_path / "cache", tiny_onnx,
+        precision="float32", precision_compute=precision,
+    )  # fmt: skip
+    assert (plain.computed, half.computed) == (6, 6)
+    (one,), (other,) = plain.sets, half.sets
+    assert (one["compute_precision"], other["compute_precision"]) == ("f32", precision)
+    cache = FeatureCache(tmp_path / "cache")
+    by_print = {s.fingerprint: s for s in cache.sets()}
+    assert set(by_print) == {one["fingerprint"], other["fingerprint"]}
+    assert "compute_precision" not in by_print[one["fingerprint"]].record
+    assert by_print[other["fingerprint"]].record["compute_precision"] == precision
+    keys = cache.ids(f"{TINY}#{one['fingerprint'][:12]}")
+    a, b = (by_print[s["fingerprint"]].matrix(keys) for s in (one, other))
+    assert 1e-5 < np.linalg.norm(a - b) / np.linalg.norm(a) < 2e-2
+    again = run(
+        image_folder, tmp_path / "cache", tiny_onnx,
+        precision="float32", precision_compute=precision,
+    )  # fmt: skip
+    assert again.computed == 0

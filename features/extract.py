@@ -273,16 +273,9 @@ class _Job:
         """Read, check, decode and fit one image (in a worker thread)."""
         started = time.perf_counter()
         try:
-            image = _cut_to_box(decode(_read_same(samples, key)), samples[0].box)
-            squares: dict[tuple, np.ndarray] = {}
-            result = {}
-            for index in wanted:
-                record = self.backbones[index].record
-                recipe = (record.resolution, record.crop_pct, record.interpolation, record.mean)
-                if recipe not in squares:
-                    squares[recipe] = make_squares(image, record, self.fit, self.views, key)
-                result[index] = squares[recipe]
-            return result
+            with contextlib.ExitStack() as held:
+                image = decode(_read_same(samples, key), held)
+                return self._squares_of(_cut_to_box(image, samples[0].box), key, wanted)
         except ImageError as error:
             return error
         except (MemoryError, load_opencv().error) as error:
@@ -290,6 +283,17 @@ class _Job:
             return ImageError(f"cannot be fitted to the network's input ({reason[0]})")
         finally:
             self.watch.add_decoding(time.perf_counter() - started)
+
+    def _squares_of(self, image: np.ndarray, key: str, wanted: list[int]) -> dict:
+        squares: dict[tuple, np.ndarray] = {}
+        result = {}
+        for index in wanted:
+            record = self.backbones[index].record
+            recipe = (record.resolution, record.crop_pct, record.interpolation, record.mean)
+            if recipe not in squares:
+                squares[recipe] = make_squares(image, record, self.fit, self.views, key)
+            result[index] = squares[recipe]
+        return result
 
 
 def _read_same(samples: list[Sample], key: str) -> bytes:

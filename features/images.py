@@ -1,14 +1,18 @@
 """Image files -> RGB arrays -> the square inputs of the backbones.
 
-An image is decoded once, by OpenCV, and then fitted to each backbone. Files
-come from strangers: sizes are read from the header and bounded before any
-pixel is decoded, and a file that is cut short is refused, not filled with grey.
+An image is decoded once, by OpenCV, or by Pillow where OpenCV would show something
+else, and then fitted to each backbone. Files come from strangers: the kind and the
+sizes are read from the header and bounded before any pixel is decoded, and a file
+that is cut short is refused, not filled with grey.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import re
+import threading
 import warnings
 from typing import TYPE_CHECKING
 
@@ -26,14 +30,25 @@ FITS = ("crop", "pad", "squash")
 # 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
 LARGEST_IMAGE = 178_956_970
 LARGEST_FILE = 2**29
+LARGEST_TILE = 2**26
+# Larger ones are decoded one at a time, or a machine of many processors has no memory left.
+LARGE_IMAGE = 2**25
+# Pillow knows many more, some of which start other programs (EPS).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB")
 # A mark that begins a segment: no escaped byte of a scan, no fill byte, none without a length.
 _JPEG_MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 _ORIENTATION = 0x0112
+_TILE_SIDES = (0x0142, 0x0143)
+_LARGE_TURN = threading.Lock()
+# Rows that are blended with white at a time.
+_BAND = 512
 _MODES_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 
 
 def load_opencv():
     """Import OpenCV, or say which system library or package is missing."""
+    # A second check of sizes, for headers that OpenCV and Pillow read differently.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_IMAGE))
     try:
         import cv2
     except (ImportError, OSError) as error:
@@ -48,14 +63,16 @@ def load_opencv():
 def load_pillow():
     """Import Pillow's Image module, or say what to install."""
     try:
-        from PIL import Image
+        from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
+        Image.preinit()
     except ImportError as error:
         raise missing_dependency("PIL", error) from error
     return Image
 
 
-def decode(content: bytes) -> np.ndarray:
-    """Decode an image file.
+def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarray:
+    """Decode an image file: JPEG, PNG, WebP, GIF, TIFF or BMP.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB, transparent areas
     become white, and the EXIF orientation is applied. Of an animation the
@@ -65,6 +82,9 @@ def decode(content: bytes) -> np.ndarray:
     ----------
     content : bytes
         The whole file.
+    held : ExitStack, optional
+        Keeps the turn of a large image, of which one is in memory at a time, until it
+        is closed.
 
     Returns
     -------
@@ -79,26 +99,26 @@ def decode(content: bytes) -> np.ndarray:
     _require_plausible(content)
     cv2 = load_opencv()
     header = _read_header(content)
-    if header.mode in _MODES_WITH_ALPHA or "transparency" in header.info:
-        return _decode_transparent(content)
-    flags = cv2.IMREAD_COLOR
+    if held is not None and header.size[0] * header.size[1] > LARGE_IMAGE:
+        held.enter_context(_LARGE_TURN)
+    if _is_for_pillow(header, content):
+        return _decode_with_pillow(header)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ImageError(f"cannot be decoded ({error.err or 'OpenCV failed'})") from error
     if image is None:
-        raise ImageError(f"cannot be decoded as {header.format}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        raise ImageError(f"cannot be decoded as {header.format} of mode {header.mode}")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def image_size(path: str) -> tuple[int, int] | None:
     """Return width and height of the upright image, from its header; None if it has none."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with load_pillow().open(path) as image:
-                width, height = image.size
-                turned = image.getexif().get(_ORIENTATION) in (5, 6, 7, 8)
+        with open(path, "rb") as file:
+            header = _open(file)
+            width, height = header.size
+            turned = _orientation(header) >= 5
     except Exception:  # Pillow's parsers raise many kinds; decoding will say what is wrong.
         return None
     return (height, width) if turned else (width, height)
@@ -212,27 +232,80 @@ def _jpeg_has_an_end(content: bytes) -> bool:
 def _read_header(content: bytes):
     Image = load_pillow()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = Image.open(io.BytesIO(content))
+        header = _open(io.BytesIO(content))
+        tile = _tile_size(header)
     except Image.DecompressionBombError as error:
         raise ImageError(f"the image has more than {LARGEST_IMAGE} pixels") from error
     except Exception as error:  # Pillow's parsers raise many kinds; all mean the same here.
-        raise ImageError("not an image file") from error
+        raise ImageError("not an image file (JPEG, PNG, WebP, GIF, TIFF or BMP)") from error
     width, height = header.size
     if width * height > LARGEST_IMAGE:
         raise ImageError(f"the image has {width} x {height} pixels, more than {LARGEST_IMAGE}")
+    if tile > LARGEST_TILE:
+        raise ImageError(f"the TIFF file has tiles of {tile} pixels, more than {LARGEST_TILE}")
     return header
 
 
-def _decode_transparent(content: bytes) -> np.ndarray:
-    # Rare, so Pillow's slower way will do: OpenCV would show the hidden colours.
-    from PIL import Image, ImageOps
+def _open(file):
+    """Open an image with Pillow; only its header is read."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load_pillow().open(file, formats=FORMATS)
 
+
+def _tile_size(header) -> int:
+    if header.format != "TIFF":
+        return 0
+    sides = [int(header.tag_v2.get(tag, 0)) for tag in _TILE_SIDES]
+    return sides[0] * sides[1]
+
+
+def _orientation(header) -> int:
+    """Return the EXIF orientation that is still to be applied, 1 to 8; XMP's is for others."""
+    if header.format == "TIFF":
+        return 1  # Pillow turns these by itself, their size too.
+    exif = load_pillow().Exif()
+    with contextlib.suppress(Exception):  # A damaged one does not count.
+        exif.load(header.info.get("exif", b""))
+    value = exif.get(_ORIENTATION, 1)
+    return value if value in range(2, 9) else 1
+
+
+def _is_for_pillow(header, content: bytes) -> bool:
+    """Tell whether OpenCV would fail, show hidden colours, or leave a WebP lying on its side."""
+    if header.format == "GIF" or header.mode in _MODES_WITH_ALPHA or "transparency" in header.info:
+        return True
+    if header.format == "PNG":
+        # A damaged animation ends the process (OpenCV's issue 27744, since 4.11).
+        return b"acTL" in content
+    return header.format == "WEBP" and _orientation(header) > 1
+
+
+def _decode_with_pillow(header) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            rgba = ImageOps.exif_transpose(image).convert("RGBA")
-        white = Image.new("RGBA", rgba.size, "white")
-        return np.asarray(Image.alpha_composite(white, rgba).convert("RGB"))
+        with header as image:
+            orientation = _orientation(image)
+            if image.mode.startswith("I;16"):
+                # Pillow would cut everything above 255 off.
+                image = load_pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            rgba = image.convert("RGBA")
+        pixels = np.empty((rgba.height, rgba.width, 3), np.uint8)
+        for top in range(0, rgba.height, _BAND):
+            band = rgba.crop((0, top, rgba.width, min(top + _BAND, rgba.height)))
+            white = load_pillow().new("RGBA", band.size, "white")
+            composed = load_pillow().alpha_composite(white, band).convert("RGB")
+            pixels[top : top + band.height] = composed
     except Exception as error:  # as above
         raise ImageError(f"cannot be decoded ({error})") from error
+    return _upright(pixels, orientation)
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation: first the diagonal, then the mirrors."""
+    if orientation >= 5:
+        pixels = pixels.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

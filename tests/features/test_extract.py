@@ -107,7 +107,7 @@ def test_each_image_is_decoded_once_for_all_backbones(
     calls = []
     target = sys.modules["icecore.features.extract"]
     plain = target.decode
-    monkeypatch.setattr(target, "decode", lambda content: calls.append(1) or plain(content))
+    monkeypatch.setattr(target, "decode", lambda *given: calls.append(1) or plain(*given))
     specs = [f"onnx:{tiny_onnx}", f"onnx:{other}"]
     report = extract(manifests.read(image_folder), tmp_path / "cache", specs)
     assert len(calls) == 6
@@ -167,6 +167,30 @@ def test_a_file_that_changes_while_the_job_runs_is_not_served(
     assert [(f.id, f.reason) for f in report.failures] == [
         ("red/2.png", "the file changed while the job was running")
     ]
+
+
+def test_a_directory_that_vanishes_while_the_job_runs(tmp_path, tiny_onnx, monkeypatch):
+    rng = np.random.default_rng(4)
+    for label in ("a", "b"):
+        (tmp_path / "many" / label).mkdir(parents=True)
+        for number in range(60):
+            pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "many" / label / f"{number}.png")
+    monkeypatch.setattr(sys.modules["icecore.features.progress"], "SECONDS_BETWEEN_LOOKS", 0.0)
+
+    def vanish(now):
+        if now.computed:
+            shutil.rmtree(tmp_path / "many" / "b", ignore_errors=True)
+
+    options = {"batch_size": 4, "workers": 1, "on_progress": vanish}
+    report = run(tmp_path / "many", tmp_path / "cache", tiny_onnx, **options)
+    assert {f.reason for f in report.failures} == {
+        "the file cannot be read: No such file or directory"
+    }
+    assert all(f.id.startswith("b/") for f in report.failures)
+    assert len(report.failures) > 40
+    assert report.rows == len(FeatureCache(tmp_path / "cache").find(TINY))
+    assert report.rows + len(report.failures) == 120
 
 
 def test_missing_files_are_named_before_anything_is_written(image_folder, tmp_path, tiny_onnx):

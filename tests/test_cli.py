@@ -435,11 +435,11 @@ def test_interrupting_keeps_what_is_done(tmp_path, photos, nets, monkeypatch):
     target = sys.modules["icecore.features.extract"]
     plain, seen = target.decode, []
 
-    def decode_then_interrupt(content):
+    def decode_then_interrupt(*given):
         seen.append(1)
         if len(seen) == 60:
             raise KeyboardInterrupt
-        return plain(content)
+        return plain(*given)
 
     monkeypatch.setattr(target, "decode", decode_then_interrupt)
     arguments = ("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}", "--json")

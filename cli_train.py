@@ -10,8 +10,11 @@ from pathlib import Path
 import click
 
 from . import console
+from .train_display import train_display
 
 __all__ = ["train"]
+
+_INTERRUPTED = 130
 
 
 @click.command()
@@ -36,7 +39,7 @@ __all__ = ["train"]
     "heads",
     multiple=True,
     metavar="KIND",
-    help="mlp, logistic, lightgbm, ridge, knn or module:Class; may be repeated.",
+    help="mlp, logistic, lightgbm, ridge, neighbours or module:Class; may be repeated.",
 )
 @click.option(
     "--folds",
@@ -58,6 +61,18 @@ __all__ = ["train"]
     default=0,
     metavar="N",
     help="Try N settings of the MLP by successive halving first.",
+)
+@click.option(
+    "--search-fits",
+    type=float,
+    metavar="F",
+    help="Budget of the search, in whole fits; a third of N without one.",
+)
+@click.option("--search-seconds", type=float, metavar="S", help="Budget of the search, in seconds.")
+@click.option(
+    "--nested",
+    is_flag=True,
+    help="Search again for each fold (without a validation split's rows): honest scores.",
 )
 @click.option(
     "--refit",
@@ -124,20 +139,37 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
       icecore train cache --data cache/manifests/photos.csv -o run --folds 10 --seed 1
       icecore train cache --data photos -o run --head lightgbm \\
           --features gluon:inceptionv3+gluon:densenet201
+      icecore train cache --data photos -o run --head mlp --search 32 --search-seconds 60 --nested
     """
     from . import jobs
 
     options["features"] = list(options["features"]) or None
     options["heads"] = list(options["heads"]) or None
     options["settings"] = _settings(given)
-    with console.train_bar(quiet or as_json) as update:
-        result = jobs.train(cache, data, run, progress=update, **options)
+    try:
+        with train_display(quiet or as_json) as update:
+            result = jobs.train(cache, data, run, progress=update, **options)
+    except KeyboardInterrupt:
+        click.echo(f"interrupted before anything was finished; {run} is as it was", err=True)
+        sys.exit(_INTERRUPTED)
     if as_json:
         console.print_json(dataclasses.asdict(result) | {"run": str(result.run)})
     else:
         _print_trained(result)
+    if result.interrupted:
+        _print_interrupted(result)
+        sys.exit(_INTERRUPTED)
     if result.failed:
         sys.exit(1)
+
+
+def _print_interrupted(result) -> None:
+    models = [model for task in result.tasks for model in task.models]
+    partly = [model.name for model in models if model.interrupted]
+    said = f"interrupted: {len(models) - len(partly)} models were finished and are kept"
+    if partly:
+        said += f", {partly[0]} as it was at its best epoch so far"
+    click.echo(f"{said}; the same command with --overwrite trains the rest", err=True)
 
 
 def _settings(given: tuple[str, ...]) -> dict[str, dict]:
@@ -164,7 +196,9 @@ def _print_trained(result) -> None:
     titles = [f"{name.replace('_', '-')} [95%]" for name in names]
     console.print_table(["task", "model", *titles, "seconds"], rows)
     for task in result.tasks:
-        source = "validation split" if task.validation == "split" else task.validation
+        source = task.validation
+        if source.startswith("split"):
+            source = f"validation {source}"
         click.echo(f"{task.task}: scores on {source} predictions")
         for warning in task.warnings:
             click.echo(f"warning: {task.task}: {warning}", err=True)

@@ -26,7 +26,6 @@ __all__ = [
     "print_json",
     "print_table",
     "random_weights_warning",
-    "train_bar",
 ]
 
 _errors = Console(stderr=True, highlight=False)
@@ -137,24 +136,6 @@ def download_bar(what: str, quiet: bool = False) -> Iterator:
 
         def update(received: int, total: int | None) -> None:
             bar.update(task, completed=received, total=total, visible=True)
-
-        yield update
-
-
-@contextlib.contextmanager
-def train_bar(quiet: bool = False) -> Iterator:
-    """Show which head is being trained; yields a callback for its events."""
-    with Progress(
-        *_columns(), console=_errors, disable=quiet or not _errors.is_terminal, transient=True
-    ) as bar:
-        task = bar.add_task("train", total=None, note="")
-
-        def update(event) -> None:
-            note = f"{event.task} {event.model}: {event.step}"
-            if event.losses:
-                now, best = min(event.losses), min(event.best_losses)
-                note += f", epoch {event.epoch}, log-loss {now:.4f} (best {best:.4f})"
-            bar.update(task, completed=event.done, total=event.total, note=note)
 
         yield update
 

@@ -11,7 +11,7 @@ from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .predict import Run, RunTask, load_run, predict_proba
 from .registry import HEAD_KINDS, load_head, make_head
-from .results import ModelResult, TaskResult, TrainEvent, TrainResult
+from .results import MemberProgress, ModelResult, TaskResult, TrainEvent, TrainResult
 from .ridge import RidgeHead
 from .scores import bootstrap_interval, score
 from .stack import Member, Outcome, fit_stack
@@ -28,6 +28,7 @@ __all__ = [
     "LogisticHead",
     "MLPClassifier",
     "Member",
+    "MemberProgress",
     "ModelPlan",
     "ModelResult",
     "NeighboursHead",

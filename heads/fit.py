@@ -37,6 +37,8 @@ class FittedModel:
     scores : dict
         On the validation rows, see `score`.
     seconds : float
+    interrupted : bool
+        Ctrl-C ended the training; the head is what was best until then.
     """
 
     head: Head
@@ -44,6 +46,7 @@ class FittedModel:
     test: np.ndarray
     scores: dict[str, float]
     seconds: float
+    interrupted: bool = False
 
 
 def fit_model(
@@ -79,8 +82,6 @@ def fit_model(
     settings = options.for_head(kind)
     use = options.view_use(views).for_head(kind)
     learnt = use.training_rows(features)
-    if kind == "mlp" and options.search:
-        settings = _searched(data, learnt, rows, options, settings, report, use)
     job = _Job(kind, data, features, learnt, rows, options, settings, report, use)
     split = data.validation.stop > data.validation.start
     head, validation = job.on_split() if split else job.out_of_fold()
@@ -95,6 +96,7 @@ def fit_model(
         data.spread(predicted, head.classes_),
         score(validation, truth, data.classes, options.seed),
         time.perf_counter() - start,
+        getattr(head, "interrupted_", False),
     )
 
 
@@ -103,20 +105,27 @@ class _Job:
         self.kind, self.data, self.rows, self.use = kind, data, rows, use
         # As they are predicted, with all views, and as they are learnt from.
         self.features, self.learnt = features, learnt
-        self.options, self.settings, self.report = options, settings, report
+        self.options, self.given, self.report = options, settings, report
         self.seed = options.seed
+        self.searches = kind == "mlp" and options.search > 0
+        self.settings = settings
 
     def on_split(self) -> tuple[Head, np.ndarray]:
         data = self.data
         held = data.labels(data.validation)
         usable = np.isin(held, self.rows.classes)
         own = self.learnt[data.validation]
-        validation = (own[usable], held[usable]) if usable.any() else None
+        nested = self.searches and self.options.nested
+        judge = None
+        if usable.any() and not nested:
+            judge = (own[usable], held[usable])
+        if self.searches:
+            self.settings = self._searched(self.rows.weights, self.seed, "search", judge)
         head = make_head(self.kind, self.seed, **self.settings)
-        head = self._fit(head, self.rows.kept, "training", validation=validation)
+        head = self._fit(head, self.rows.kept, "training", validation=judge)
         table = self.use.predict_proba(head, self.features[data.validation])
         table = data.spread(table, head.classes_)
-        if self.options.refit == "all":
+        if self.options.refit == "all" and not getattr(head, "interrupted_", False):
             head = self._refit(held, usable, [getattr(head, "best_epoch_", 0)])
         return head, table
 
@@ -124,6 +133,8 @@ class _Job:
         rows, options = self.rows, self.options
         total = np.zeros((len(rows.labels), len(self.data.classes)))
         rounds: list[int] = []
+        if self.searches:
+            self.settings = self._searched(rows.weights, self.seed, "search")
         for repeat in range(options.repeats):
             seed = self.seed + 1000 * repeat
             dealt = np.full(len(rows.labels), -1)
@@ -146,21 +157,13 @@ class _Job:
         learnt = self.learnt[self.data.train]
         step = f"{self.options.folds} folds"
         if self.kind == "mlp":
-            codes = rows.targets.argmax(axis=1)
-            head = make_head(self.kind, seed + 1, **self.settings)
-            table, rounds = mlp_out_of_fold(
-                head,
-                learnt,
-                codes,
-                rows.targets,
-                rows.weights,
-                dealt,
-                _bind(self.report, step),
-                self.use.in_training,
-                self.use.mean,
-            )
-            return self.data.spread(np.nan_to_num(table), rows.classes), rounds
-        total, rounds = np.zeros((len(dealt), len(self.data.classes))), []
+            if self.searches and self.options.nested:
+                table, rounds = self._predict_nested(learnt, dealt, seed)
+            else:
+                head = make_head(self.kind, seed + 1, **self.settings)
+                table, rounds = self._mlp_folds(head, learnt, dealt, rows.weights, step)
+            return self.data.spread(table, rows.classes), rounds
+        total, rounds = np.full((len(dealt), len(self.data.classes)), np.nan), []
         for fold in range(self.options.folds):
             held = dealt == fold
             head = make_head(self.kind, seed + fold + 1, **self.settings)
@@ -169,6 +172,57 @@ class _Job:
             total[held] = self.data.spread(table, head.classes_)
             rounds.append(getattr(head, "best_epoch_", 0))
         return total, rounds
+
+    def _mlp_folds(self, head, learnt, dealt, weights, step) -> tuple[np.ndarray, list[int]]:
+        targets = self.rows.targets
+        return mlp_out_of_fold(
+            head,
+            learnt,
+            targets.argmax(axis=1),
+            targets,
+            weights,
+            dealt,
+            _bind(self.report, step),
+            self.use.in_training,
+            self.use.mean,
+        )
+
+    def _predict_nested(self, learnt, dealt, seed: int) -> tuple[np.ndarray, list[int]]:
+        """Search without each fold's rows, then predict the fold with what was found."""
+        weights, folds = self.rows.weights, self.options.folds
+        table, rounds = np.full(self.rows.targets.shape, np.nan), []
+        for fold in range(folds):
+            step = f"fold {fold + 1} of {folds}"
+            others = np.where(dealt == fold, 0, weights)
+            settings = self._searched(others, seed + fold + 1, f"{step}, search")
+            head = make_head(self.kind, seed + 1, **settings)
+            only = np.where(dealt == fold, fold, -1)
+            found, best = self._mlp_folds(head, learnt, only, weights, step)
+            table[dealt == fold] = found[dealt == fold]
+            rounds += best
+        return table, rounds
+
+    def _searched(self, weights, seed: int, step: str, judge=None) -> dict[str, Any]:
+        """Return MLP settings, judged by given rows or by a tenth of the training rows."""
+        options, rows = self.options, self.rows
+        held = None
+        if judge is not None:
+            targets = np.eye(len(rows.classes), dtype=np.float32)
+            held = (judge[0], targets[np.searchsorted(rows.classes, judge[1])])
+        return search_mlp(
+            make_head("mlp", seed, **self.given),
+            self.learnt[self.data.train],
+            rows.targets,
+            weights,
+            options.search,
+            seed,
+            held,
+            _bind(self.report, f"{step} over {options.search}"),
+            self.use.in_training,
+            self.use.mean,
+            options.search_fits,
+            options.search_seconds,
+        )
 
     def _fit(self, head: Head, picked: np.ndarray, step: str, validation=None) -> Head:
         rows = self.rows
@@ -222,33 +276,6 @@ def final_head(kind: str, seed: int, settings: dict[str, Any], rounds: list[int]
     if "early_stopping" in known:
         head.set_params(early_stopping=False)
     return head
-
-
-def _searched(data, features, rows, options, settings, report, use) -> dict[str, Any]:
-    """Return MLP settings chosen on the validation split, or on a tenth of the training rows."""
-    head = make_head("mlp", options.seed, **settings)
-    split = data.validation.stop > data.validation.start
-    held = None
-    if split:
-        labels = data.labels(data.validation)
-        usable = np.isin(labels, rows.classes)
-        targets = np.eye(len(rows.classes), dtype=np.float32)
-        targets = targets[np.searchsorted(rows.classes, labels[usable])]
-        held = (features[data.validation][usable], targets)
-    progress = _bind(report, f"search over {options.search}")
-    train = features[data.train]
-    return search_mlp(
-        head,
-        train,
-        rows.targets,
-        rows.weights,
-        options.search,
-        options.seed,
-        held,
-        progress,
-        use.in_training,
-        use.mean,
-    )
 
 
 def _bind(report: Report | None, step: str):

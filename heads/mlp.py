@@ -75,6 +75,8 @@ class MLPClassifier(Head):
         Held-out and training log-loss of each epoch.
     n_iter_ : int
         Epochs run.
+    interrupted_ : bool
+        Ctrl-C ended the training; the weights are the best until then.
 
     Notes
     -----
@@ -203,6 +205,7 @@ class MLPClassifier(Head):
         self.best_epoch_, self.best_loss_ = outcome.best_epoch, outcome.best_loss
         self.losses_, self.train_losses_ = outcome.losses, outcome.train_losses
         self.n_iter_ = len(outcome.train_losses)
+        self.interrupted_ = outcome.stopped == "interrupted"
         return self
 
     def member(self, seed: int) -> Member:
@@ -299,6 +302,7 @@ class MLPClassifier(Head):
             "best_loss": loss if np.isfinite(loss) else None,
             "losses": [float(v) for v in self.losses_],
             "train_losses": [float(v) for v in self.train_losses_],
+            "interrupted": self.interrupted_,
         }
         return fields, arrays
 
@@ -316,6 +320,7 @@ class MLPClassifier(Head):
         self.losses_ = files.field(fields, "losses", list)
         self.train_losses_ = files.field(fields, "train_losses", list)
         self.n_iter_ = len(self.train_losses_)
+        self.interrupted_ = bool(fields.get("interrupted", False))
 
 
 def stratified_part(codes: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from sklearn.utils import check_random_state
 
@@ -57,6 +59,11 @@ def mlp_out_of_fold(
         NaN where no fold predicted.
     rounds : list of int
         Best epoch of each fold.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        Folds that are trained in part predict nothing.
     """
     seed = int(check_random_state(head.random_state).randint(2**31 - 1))
     members, row_weights, held_out = [], [], []
@@ -68,7 +75,8 @@ def mlp_out_of_fold(
             picked = stratified_part(codes, rows, head.validation_fraction, seed + fold)
         own = np.zeros(len(X))
         own[np.setdiff1d(rows, picked)] = weights[np.setdiff1d(rows, picked)]
-        members.append(head.member(seed + fold))
+        member = head.member(seed + fold)
+        members.append(dataclasses.replace(member, name=f"fold {fold + 1}"))
         row_weights.append(own)
         usable = len(picked) >= 10
         held = (X, targets, picked, weights[picked], views, view_mean)
@@ -92,6 +100,8 @@ def mlp_out_of_fold(
         progress=progress,
         views=views,
     )
+    if any(outcome.stopped == "interrupted" for outcome in outcomes):
+        raise KeyboardInterrupt
     table = np.full((len(X), targets.shape[1]), np.nan)
     with Lanes(X.shape[1] // views, head.n_jobs) as lanes:
         for fold, outcome in zip(folds, outcomes, strict=True):

@@ -42,6 +42,12 @@ class TrainOptions:
         epochs found. (Out of fold, the final head always sees all rows.)
     search : int
         Number of MLP settings to try by successive halving before training; 0 none.
+    search_fits, search_seconds : float, optional
+        Budgets of the search: in whole fits, or in seconds (which a busy machine makes
+        another result of).
+    nested : bool
+        Search again for each fold, without its rows (with a validation split: without
+        the split's rows), so that the scores are honest about the search as well.
     view_training : {"random", "mean", "first"}
         What heads learn from where the features have several views, see `ViewUse`.
     view_mean : {"probabilities", "features", "first"}
@@ -57,6 +63,9 @@ class TrainOptions:
     class_weight: str | None = None
     refit: str = "train"
     search: int = 0
+    search_fits: float | None = None
+    search_seconds: float | None = None
+    nested: bool = False
     view_training: str = "random"
     view_mean: str = "probabilities"
 
@@ -69,6 +78,8 @@ class TrainOptions:
                 ("refit", self.refit in ("train", "all"), "train or all"),
                 ("repeats", self.repeats >= 1, "1 or more"),
                 ("search", self.search >= 0, "0 or more"),
+                ("search_fits", (self.search_fits or 1) > 0, "above 0"),
+                ("search_seconds", (self.search_seconds or 1) > 0, "above 0"),
                 ("min_class_count", self.min_class_count >= 0, "0 or more"),
                 (
                     "view_training",
@@ -79,6 +90,11 @@ class TrainOptions:
             )
             if not fits
         ]
+        needing = [
+            name for name in ("search_fits", "search_seconds", "nested") if getattr(self, name)
+        ]
+        if needing and not self.search:
+            wrong.append(f"{' and '.join(needing)} without search (say how many settings to try)")
         if wrong:
             raise HeadError(
                 f"{len(wrong)} options of the training are out of range: {enumerate_some(wrong)}",

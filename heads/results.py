@@ -6,7 +6,32 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ModelResult", "TaskResult", "TrainEvent", "TrainResult"]
+__all__ = ["MemberProgress", "ModelResult", "TaskResult", "TrainEvent", "TrainResult"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MemberProgress:
+    """One of the heads that are trained together.
+
+    Attributes
+    ----------
+    name : str
+        "fold 2", or the settings that a search tries; empty if there is one only.
+    epoch : int
+        Epochs it has run.
+    loss, best_loss : float or None
+        Held-out log-loss now and at its best; None without held-out rows.
+    best_epoch : int
+    stopped : str
+        Why it ended, see `Outcome`; empty while it is in training.
+    """
+
+    name: str
+    epoch: int
+    loss: float | None
+    best_loss: float | None
+    best_epoch: int
+    stopped: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,8 +46,8 @@ class TrainEvent:
     step : str
         "training", "fold 2 of 5", "all rows", or "done".
     epoch : int
-    losses, best_losses : tuple of float
-        Held-out log-loss now and at its best, of each head in training.
+    members : tuple of MemberProgress
+        The heads that are trained together.
     """
 
     task: str
@@ -31,19 +56,23 @@ class TrainEvent:
     total: int
     step: str
     epoch: int = 0
-    losses: tuple[float, ...] = ()
-    best_losses: tuple[float, ...] = ()
+    members: tuple[MemberProgress, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelResult:
-    """One trained model: name, feature specs, validation scores, seconds, taken over or not."""
+    """One trained model: name, feature specs, validation scores, seconds.
+
+    `reused`: it was taken over from the run before. `interrupted`: Ctrl-C ended its
+    training, and the weights are the best until then.
+    """
 
     name: str
     features: tuple[str, ...]
     scores: dict[str, Any]
     seconds: float
     reused: bool = False
+    interrupted: bool = False
 
 
 @dataclasses.dataclass(frozen=True)

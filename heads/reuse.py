@@ -27,14 +27,24 @@ def model_key(
         "icecore": __version__,
         "kind": plan.kind,
         "features": list(fingerprints),
-        # Settings of other heads do not matter to this one.
-        "options": {**options.plain(), "settings": options.for_head(plan.kind)},
+        "options": _relevant(data, plan.kind, options),
         "classes": data.classes,
         "parts": [data.train.stop, data.validation.stop, data.test.stop],
         "rows": [(s.id, s.digest, s.label, s.letters) for s in data.samples],
     }
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _relevant(data: TaskData, kind: str, options: TrainOptions) -> dict[str, Any]:
+    """Return the options that this kind of head depends on, with these rows."""
+    found = {**options.plain(), "settings": options.for_head(kind)}
+    split = data.validation.stop > data.validation.start
+    unused = ("folds", "repeats") if split else ("refit",)
+    if kind != "mlp":
+        unused += ("search", "search_fits", "search_seconds", "nested", "maybe")
+    found["view_training"] = options.view_use(1).for_head(kind).training
+    return {name: value for name, value in found.items() if name not in unused}
 
 
 class EarlierRun:

@@ -8,21 +8,33 @@ hyperparameter optimization"). Those that stay run on undisturbed.
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..errors import HeadError
 from .base import measure_scaling, plain_settings
 from .mlp import MLPClassifier, stratified_part
 from .stack import Member, Outcome, Progress, fit_stack
 from .stack_parts import Validation
 from .view_rows import one_view_in_a_row
 
-__all__ = ["draw_members", "halving", "search_mlp"]
+__all__ = ["Halving", "affordable_candidates", "draw_members", "search_mlp"]
 
 # Shares of the schedule after which half of the candidates go.
 RUNGS = (1 / 6, 1 / 3, 2 / 3)
+
+
+def describe(member: Member) -> str:
+    """Return the settings that a search changes, for those who watch."""
+    text = f"width {member.width}" + (" x 2" if member.depth == 2 else "")
+    return (
+        f"{text}, rate {member.learning_rate:.1e}, decay {member.weight_decay:g}, "
+        f"dropout {member.dropout:g}/{member.input_dropout:g}, "
+        f"smoothing {member.label_smoothing:g}"
+    )
 
 
 def draw_members(
@@ -66,10 +78,8 @@ def draw_members(
     return members
 
 
-def halving(
-    members: Sequence[Member], rungs: Sequence[float] = RUNGS, keep: int = 2
-) -> Callable[[int, Sequence[Outcome]], list[int]]:
-    """Return a ``progress`` for `fit_stack` that drops the worse half at each rung.
+class Halving:
+    """A ``progress`` for `fit_stack` that drops the worse half at each rung, or more.
 
     Parameters
     ----------
@@ -77,19 +87,90 @@ def halving(
     rungs : sequence of float
         Shares of the schedule.
     keep : int
-        Never fewer than these.
+        Never fewer than these, unless the budget is short.
+    fits : float, optional
+        Budget: the epochs of all candidates together, in whole fits of one.
+    seconds : float, optional
+        Budget of time. At each rung as many go on as can be finished in the rest of it
+        at the speed so far; when it is used up, all stop.
+    clock : callable
+        Returns seconds.
     """
-    epochs = max(member.epochs for member in members)
-    at = {max(1, round(share * epochs)) for share in rungs}
 
-    def progress(epoch: int, outcomes: Sequence[Outcome]) -> list[int]:
-        if epoch not in at:
-            return []
+    def __init__(
+        self,
+        members: Sequence[Member],
+        rungs: Sequence[float] = RUNGS,
+        keep: int = 2,
+        fits: float | None = None,
+        seconds: float | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.epochs = max(member.epochs for member in members)
+        self.rungs = sorted({max(1, round(share * self.epochs)) for share in rungs})
+        self.keep, self.fits, self.seconds, self.clock = keep, fits, seconds, clock
+        self.spent, self._live = 0, len(members)
+        self._start = clock()
+
+    def __call__(self, epoch: int, outcomes: Sequence[Outcome]) -> list[int]:
+        """Return which members to drop after `epoch`."""
+        self.spent += self._live
         running = [i for i, one in enumerate(outcomes) if not one.stopped and one.losses]
+        self._live = len(running)
+        left = self._left()
+        if left < 1 and epoch < self.epochs:
+            self._live = 0
+            return running
+        if epoch not in self.rungs:
+            return []
         ranked = sorted(running, key=lambda i: (outcomes[i].best_loss, i))
-        return ranked[max(keep, (len(ranked) + 1) // 2) :]
+        count = self._halved(len(ranked))
+        if self._cost_of_halving(epoch, len(ranked)) > left:
+            count = min(count, self._affordable(epoch, len(ranked), left))
+        self._live = count
+        return ranked[count:]
 
-    return progress
+    def _left(self) -> float:
+        """Return how many epochs of one member the budget still allows."""
+        left = np.inf
+        if self.fits is not None:
+            left = self.fits * self.epochs - self.spent
+        if self.seconds is not None:
+            passed = self.clock() - self._start
+            left = min(left, (self.seconds - passed) * self.spent / max(passed, 1e-9))
+        return left
+
+    def _halved(self, count: int) -> int:
+        return min(count, max(self.keep, (count + 1) // 2))
+
+    def _lengths(self, epoch: int) -> list[int]:
+        """Return the epochs from here to the next rung, from that to the one after, ..."""
+        ends = [*(rung for rung in self.rungs if rung > epoch), self.epochs]
+        return np.diff([epoch, *ends]).tolist()
+
+    def _cost_of_halving(self, epoch: int, count: int) -> int:
+        cost = 0
+        for length in self._lengths(epoch):
+            count = self._halved(count)
+            cost += count * length
+        return cost
+
+    def _affordable(self, epoch: int, count: int, left: float) -> int:
+        """Return how many of `count` may go on if each rung keeps an equal share."""
+        lengths = self._lengths(epoch)
+        powers = np.arange(1, len(lengths) + 1)
+        shares = np.linspace(0.5, 0, 201)
+        costs = (count * shares[:, None] ** powers) @ lengths
+        share = shares[np.argmax(costs <= left)]
+        return max(1, int(count * share))
+
+
+def affordable_candidates(count: int, epochs: int, fits: float | None) -> int:
+    """Return how many of `count` candidates may start: half the budget is for the first rung."""
+    if fits is None:
+        return count
+    first = max(1, round(RUNGS[0] * epochs))
+    return max(1, min(count, int(fits * epochs / 2 / first)))
 
 
 def search_mlp(
@@ -103,6 +184,8 @@ def search_mlp(
     progress: Progress | None = None,
     views: int = 1,
     view_mean: str = "probabilities",
+    fits: float | None = None,
+    seconds: float | None = None,
 ) -> dict[str, Any]:
     """Return the best of `count` settings of an MLP.
 
@@ -119,6 +202,11 @@ def search_mlp(
     held_out : (X, targets), optional
         Rows to judge by; else a stratified part of the training rows.
     progress : callable, optional
+    views : int, default 1
+    view_mean : str
+        See `ViewUse`.
+    fits, seconds : float, optional
+        Budgets, see `Halving`. With few `fits`, fewer candidates are drawn.
 
     Returns
     -------
@@ -128,12 +216,22 @@ def search_mlp(
     rows = np.flatnonzero(weights)
     if held_out is None:
         picked = stratified_part(targets.argmax(axis=1), rows, head.validation_fraction, seed)
+        if not len(picked):
+            raise HeadError(
+                f"{len(rows)} training images are too few for a search: a tenth of each class "
+                "is held out to judge by, and there is none",
+                "train without a search, or give a validation split",
+            )
         validation = Validation(X, targets, picked, weights[picked], views, view_mean)
         rows = np.setdiff1d(rows, picked)
     else:
         validation = Validation(*held_out, None, None, views, view_mean)
-    members = draw_members(count, seed, head.member(seed))
-    drop = halving(members)
+    count = affordable_candidates(count, head.epochs, fits)
+    members = [
+        dataclasses.replace(member, name=describe(member))
+        for member in draw_members(count, seed, head.member(seed))
+    ]
+    drop = Halving(members, fits=fits, seconds=seconds)
 
     def both(epoch: int, outcomes: Sequence[Outcome]) -> list[int]:
         told = list(progress(epoch, outcomes) or ()) if progress else []
@@ -155,6 +253,8 @@ def search_mlp(
         progress=both,
         views=views,
     )
+    if any(outcome.stopped == "interrupted" for outcome in outcomes):
+        raise KeyboardInterrupt
     best = members[min(range(count), key=lambda i: (outcomes[i].best_loss, i))]
     names = ("width", "depth", "learning_rate", "weight_decay", "dropout", "input_dropout")
     chosen = {name: getattr(best, name) for name in (*names, "label_smoothing")}

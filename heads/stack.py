@@ -52,6 +52,8 @@ class Member:
         Share of the schedule in which the rate rises linearly.
     seed : int
         Of its initial weights and dropout. (The batches are the stack's.)
+    name : str
+        For those who watch; does not matter otherwise.
     """
 
     width: int = 256
@@ -66,6 +68,7 @@ class Member:
     patience: int | None = None
     warm_up: float = 0.0
     seed: int = 0
+    name: str = dataclasses.field(default="", compare=False)
 
 
 @dataclasses.dataclass
@@ -84,7 +87,10 @@ class Outcome:
     losses, train_losses : list of float
         Held-out log-loss and running training loss of each epoch.
     stopped : str
-        Why training ended: "finished", "patience", "dropped" or "diverged".
+        Why training ended: "finished", "patience", "dropped", "diverged" or "interrupted";
+        empty while it goes on.
+    name : str
+        The member's.
     """
 
     layers: Layers = dataclasses.field(default_factory=list)
@@ -93,6 +99,7 @@ class Outcome:
     losses: list[float] = dataclasses.field(default_factory=list)
     train_losses: list[float] = dataclasses.field(default_factory=list)
     stopped: str = ""
+    name: str = ""
 
 
 # Called after each epoch with (epoch, outcomes so far); returns members to drop.
@@ -153,6 +160,9 @@ def fit_stack(
     ------
     HeadError
         A member's loss became infinite before it had any usable epoch.
+    KeyboardInterrupt
+        Before every member had a best epoch. (Later, Ctrl-C ends the training, and what
+        was best until then is returned.)
     """
     rows = np.arange(len(features)) if rows is None else np.asarray(rows)
     trainer = _Trainer(
@@ -207,7 +217,7 @@ class _Trainer:
             Upper(member, single.shape[1], classes, row_weights, rows, self.batches)
             for member, row_weights in zip(members, weights, strict=True)
         ]
-        self.outcomes = [Outcome() for _ in members]
+        self.outcomes = [Outcome(name=member.name) for member in members]
         space = Workspace()
         self.groups = [
             _Group(
@@ -244,6 +254,18 @@ class _Trainer:
         return groups
 
     def run(self, lanes: Lanes, progress: Progress | None) -> list[Outcome]:
+        try:
+            self._run(lanes, progress)
+        except KeyboardInterrupt:
+            live = [index for group in self.groups for index in group.live]
+            if not all(self.outcomes[index].layers for index in live):
+                raise
+            for index in live:
+                self.outcomes[index].stopped = "interrupted"
+                self._fold(self.outcomes[index], self.members[index])
+        return self.outcomes
+
+    def _run(self, lanes: Lanes, progress: Progress | None) -> None:
         epoch = 0
         while self.groups:
             batches = self._deal()
@@ -255,7 +277,6 @@ class _Trainer:
             for group in self.groups:
                 self._retire(group, epoch, dropped)
             self.groups = [group for group in self.groups if group.live]
-        return self.outcomes
 
     def _deal(self) -> list[_Batch]:
         """Draw the order of the rows for an epoch, and the view in which each is seen."""
@@ -314,8 +335,9 @@ class _Trainer:
         outcome = self.outcomes[group.live[position]]
         outcome.losses.append(loss)
         if np.isfinite(loss) and not loss >= outcome.best_loss:
-            outcome.best_loss, outcome.best_epoch = loss, epoch
+            # The weights first: an interruption may come between the two.
             outcome.layers = self._layers(group, position)
+            outcome.best_loss, outcome.best_epoch = loss, epoch
 
     def _layers(self, group: _Group, position: int) -> Layers:
         upper = self.uppers[group.live[position]]

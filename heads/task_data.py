@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import HeadError, enumerate_some
 from ..manifest import Manifest, Sample
 
-__all__ = ["TaskData", "deal_folds", "load_features", "task_data"]
+__all__ = ["TaskData", "deal_folds", "fold_warnings", "is_constant", "load_features", "task_data"]
 
 _ROWS_AT_ONCE = 4096
 
@@ -158,6 +158,37 @@ def _warnings(manifest, task, known, train, validation, test) -> list[str]:
             f"{enumerate_some(torn)}"
         )
     return found
+
+
+def fold_warnings(data: TaskData, smallest: int) -> list[str]:
+    """Return what is to be known about rows that are dealt into folds.
+
+    Parameters
+    ----------
+    data : TaskData
+    smallest : int
+        Classes with fewer training images are not trained at all.
+    """
+    images: dict[str, set[str]] = {}
+    rows: dict[str, int] = {}
+    for sample in data.samples[data.train]:
+        images.setdefault(sample.label, set()).add(sample.digest)
+        rows[sample.label] = rows.get(sample.label, 0) + 1
+    single = sorted(
+        name for name, own in images.items() if len(own) == 1 and rows[name] >= smallest
+    )
+    if not single:
+        return []
+    return [
+        f"{len(single)} classes have one training image ({enumerate_some(single)}): "
+        "out of fold it is predicted by heads that never saw its class"
+    ]
+
+
+def is_constant(features: np.ndarray) -> bool:
+    """Tell whether all rows are the same, so that nothing can be learnt from them."""
+    few = features[:64]
+    return bool((few == few[:1]).all() and (features == features[:1]).all())
 
 
 def deal_folds(keys: Sequence[str], labels: np.ndarray, folds: int, seed: int) -> np.ndarray:

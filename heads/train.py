@@ -22,9 +22,10 @@ from ..probabilities import ProbabilityTable, write_probabilities
 from .fit import FittedModel, fit_model
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
-from .results import ModelResult, TaskResult, TrainEvent, TrainResult
+from .results import MemberProgress, ModelResult, TaskResult, TrainEvent, TrainResult
 from .reuse import EarlierRun, model_key
-from .task_data import TaskData, load_features, task_data
+from .stack import Outcome
+from .task_data import TaskData, fold_warnings, is_constant, load_features, task_data
 from .view_rows import join_views
 
 __all__ = ["train"]
@@ -71,14 +72,15 @@ def train(
         where nothing they depend on changed.
     **options
         Further fields of `TrainOptions`: repeats, maybe, min_class_count,
-        class_weight, refit, search, view_training, view_mean.
+        class_weight, refit, search and its budgets, nested, view_training, view_mean.
 
     Returns
     -------
     TrainResult
-        Ctrl-C ends training early: the models finished until then are written, and the
-        result says so. (An earlier run is not replaced by such a part; then, and if no
-        model is finished, the KeyboardInterrupt goes on.)
+        Ctrl-C ends training early: the models finished until then are written, an MLP in
+        training with a validation split as it was at its best epoch, and the result says
+        so. (An earlier run is not replaced by such a part; then, and if there is no
+        model, the KeyboardInterrupt goes on.)
 
     Raises
     ------
@@ -218,14 +220,22 @@ class _Job:
                         matrices += [load_features([one], data.keys) for one in self.sets]
                     result = self._fit(data, plan, matrices, self.folder / name)
                 results.append(result)
+                if result.interrupted:
+                    # It shall be fitted again when the training goes on.
+                    del keys[plan.name]
+                    raise KeyboardInterrupt
                 self.finished += 1
                 self._tell(TrainEvent(data.task, plan.name, self.finished, self.total, "done"))
         except KeyboardInterrupt:
             self.interrupted = True
         split = data.validation.stop > data.validation.start
+        if not split:
+            data.warnings += fold_warnings(data, self.options.min_class_count)
         origin = "split" if split else f"out-of-fold, {self.options.folds} folds"
         if not split and self.options.repeats > 1:
             origin += f", {self.options.repeats} times"
+        if self.options.nested:
+            origin += ", nested search"
         result = TaskResult(data.task, data.classes, origin, tuple(results), tuple(data.warnings))
         return result, {**self._entry(result, data, name), "keys": keys}
 
@@ -240,10 +250,21 @@ class _Job:
     ) -> ModelResult:
         views = len(self.sets[plan.sets[0]].views)
         joined = join_views([matrices[index] for index in plan.sets], views)
+        if is_constant(joined[data.train]):
+            data.warnings.append(
+                f"all training images have the same features for {plan.name}: "
+                "it can only learn how frequent the classes are"
+            )
         reporter = self._reporter(data.task, plan)
         fitted = fit_model(plan.kind, data, joined, self.options, reporter, views)
         self._write(data, plan, fitted, folder)
-        return ModelResult(plan.name, self._specs(plan), fitted.scores, fitted.seconds)
+        return ModelResult(
+            plan.name,
+            self._specs(plan),
+            fitted.scores,
+            fitted.seconds,
+            interrupted=fitted.interrupted,
+        )
 
     def _specs(self, plan: ModelPlan) -> tuple[str, ...]:
         return tuple(self.sets[index].spec for index in plan.sets)
@@ -288,24 +309,26 @@ class _Job:
             return None
 
         def report(step: str, epoch: int, outcomes) -> None:
-            self._tell(
-                TrainEvent(
-                    task,
-                    plan.name,
-                    self.finished,
-                    self.total,
-                    step,
-                    epoch,
-                    tuple(one.losses[-1] for one in outcomes if one.losses),
-                    tuple(one.best_loss for one in outcomes if one.losses),
-                )
-            )
+            members = tuple(map(_member_progress, outcomes))
+            self._tell(TrainEvent(task, plan.name, self.finished, self.total, step, epoch, members))
 
         return report
 
     def _tell(self, event: TrainEvent) -> None:
         if self.progress is not None:
             self.progress(event)
+
+
+def _member_progress(outcome: Outcome) -> MemberProgress:
+    judged = bool(outcome.losses)
+    return MemberProgress(
+        outcome.name,
+        len(outcome.train_losses),
+        outcome.losses[-1] if judged else None,
+        outcome.best_loss if judged else None,
+        outcome.best_epoch,
+        outcome.stopped,
+    )
 
 
 def _absent_keys(sets: Sequence[Any], manifest: Manifest) -> set[str]:

@@ -6,14 +6,16 @@ import dataclasses
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from icecore.cache import FeatureCache
 from icecore.errors import HeadError
 from icecore.files import sha256_bytes
-from icecore.heads import load_head, train
+from icecore.heads import fit, load_head, train
 from icecore.heads.options import TrainOptions, training_rows
 from icecore.heads.scores import bootstrap_interval, score
-from icecore.heads.search import draw_members, halving
+from icecore.heads.search import Halving, affordable_candidates, draw_members
 from icecore.heads.stack import Member, Outcome
 from icecore.heads.task_data import task_data
 from icecore.manifest import Manifest, Sample
@@ -137,13 +139,89 @@ def test_drawn_members_are_seeded_and_begin_with_the_base():
 
 def test_halving_drops_the_worse_half_at_each_rung():
     members = [Member(epochs=6)] * 8
-    drop = halving(members)
+    drop = Halving(members)
     outcomes = [Outcome(losses=[1.0], best_loss=float(loss)) for loss in (5, 3, 8, 1, 7, 2, 6, 4)]
     assert sorted(drop(1, outcomes)) == [0, 2, 4, 6]
     for index in (0, 2, 4, 6):
         outcomes[index].stopped = "dropped"
     assert drop(3, outcomes) == []
     assert sorted(drop(2, outcomes)) == [1, 7]
+
+
+def simulated(drop, count, epochs):
+    """Run a search whose members end in the order of their numbers; return epochs run."""
+    outcomes = [Outcome(losses=[1.0], best_loss=float(i)) for i in range(count)]
+    spent = 0
+    for epoch in range(1, epochs + 1):
+        spent += sum(not one.stopped for one in outcomes)
+        for index in drop(epoch, outcomes):
+            outcomes[index].stopped = "dropped"
+    return spent, [i for i, one in enumerate(outcomes) if not one.stopped]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(2, 40), st.integers(3, 20), st.floats(1, 20))
+def test_a_budget_of_fits_is_kept_and_the_best_survive(count, epochs, fits):
+    count = affordable_candidates(count, epochs, fits)
+    plain, _ = simulated(Halving([Member(epochs=epochs)] * count), count, epochs)
+    spent, left = simulated(Halving([Member(epochs=epochs)] * count, fits=fits), count, epochs)
+    assert spent <= max(fits * epochs, epochs)
+    assert spent <= plain
+    assert left in ([], list(range(len(left))))
+    if fits * epochs >= plain:
+        assert spent == plain
+
+
+def test_a_budget_of_seconds_drops_more_and_ends_in_time():
+    now = [0.0]
+    drop = Halving([Member(epochs=12)] * 16, seconds=60.0, clock=lambda: now[0])
+    outcomes = [Outcome(losses=[1.0], best_loss=float(i)) for i in range(16)]
+    running = 16
+    for epoch in range(1, 13):
+        now[0] += running * 1.0
+        for index in drop(epoch, outcomes):
+            outcomes[index].stopped = "dropped"
+        running = sum(not one.stopped for one in outcomes)
+    # 108 member epochs without a budget, a second each.
+    assert 40 < now[0] <= 60
+    assert not outcomes[0].stopped
+    # A machine that becomes slow: what is best then has to do.
+    drop = Halving([Member(epochs=12)] * 4, seconds=1.0, clock=lambda: now[0])
+    now[0] += 5
+    assert drop(1, [Outcome(losses=[1.0], best_loss=1.0)] * 4) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_a_nested_search_never_sees_the_rows_it_is_judged_on(world, split, monkeypatch):
+    rows = world[1] if split else unsplit(world[1])
+    judged = []
+    search = fit.search_mlp
+
+    def watched(head, X, targets, weights, count, seed, held_out=None, *rest):
+        judged.append((weights.copy(), held_out))
+        return search(head, X, targets, weights, count, seed, held_out, *rest)
+
+    monkeypatch.setattr(fit, "search_mlp", watched)
+    result, table = go(world, rows, search=3, folds=3, nested=True)
+    assert result.tasks[0].validation.endswith(", nested search")
+    assert all(held_out is None for _, held_out in judged)
+    if split:
+        assert len(judged) == 1
+        assert len(judged[0][0]) == sum(sample.split == "train" for sample in rows)
+    else:
+        # One for the final head on all rows; each row is unseen by the search of its fold.
+        assert len(judged) == 4
+        unseen = np.sum([weights == 0 for weights, _ in judged[1:]], axis=0)
+        assert judged[0][0].all()
+        assert (unseen == 1).all()
+    np.testing.assert_allclose(table.probabilities.sum(axis=1), 1)
+
+
+def test_budgets_and_nesting_need_a_search():
+    with pytest.raises(HeadError, match="search_fits and nested without search"):
+        TrainOptions(search_fits=3, nested=True)
+    with pytest.raises(HeadError, match="search_seconds=-1 .above 0"):
+        TrainOptions(search=4, search_seconds=-1)
 
 
 def test_wrong_options_are_all_named():

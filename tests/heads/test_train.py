@@ -116,8 +116,10 @@ def test_progress_tells_epochs_and_ends(cache, rows, tmp_path):
     assert (events[-1].done, events[-1].total) == (4, 4)
     epochs = [e for e in events if e.model == "mlp-all" and e.step == "training"]
     assert [e.epoch for e in epochs] == [1, 2, 3]
-    assert epochs[0].losses[0] > 0
-    assert epochs[0].best_losses == epochs[0].losses
+    (first,), (last,) = epochs[0].members, epochs[-1].members
+    assert (first.name, first.epoch, first.best_epoch, first.stopped) == ("", 1, 1, "")
+    assert first.loss == first.best_loss > 0
+    assert last.best_loss == min(event.members[0].loss for event in epochs)
 
 
 def test_images_without_features_are_left_out_and_counted(tmp_path):
@@ -278,9 +280,43 @@ def test_an_interruption_keeps_what_is_finished(cache, rows, tmp_path):
     result = go(cache, rows, tmp_path / "run", progress=interrupt)
     assert result.interrupted
     run = load_run(tmp_path / "run")
-    assert run.tasks["label"].models == ("mlp-one", "mlp-two")
+    # The third was in training: it is kept as it was at its best epoch.
+    assert run.tasks["label"].models == ("mlp-one", "mlp-two", "mlp-all")
+    assert [model.interrupted for model in result.tasks[0].models] == [False, False, True]
     assert run.about["interrupted"] is True
     assert predict_proba(run, cache, [rows[0].digest], "label").shape == (1, 3)
+
+
+def test_an_interrupted_mlp_is_kept_at_its_best_epoch_and_fitted_again(cache, rows, tmp_path):
+    def interrupt(event):
+        if event.model == "mlp-two" and event.epoch == 2:
+            raise KeyboardInterrupt
+
+    options = {"settings": {"mlp": {"width": 8, "epochs": 6}}, "refit": "all"}
+    result = go(cache, rows, tmp_path / "run", progress=interrupt, **options)
+    first, second = result.tasks[0].models
+    assert result.interrupted
+    assert (first.name, first.interrupted) == ("mlp-one", False)
+    assert (second.name, second.interrupted) == ("mlp-two", True)
+    head = load_run(tmp_path / "run").tasks["label"].head("mlp-two")
+    assert head.interrupted_
+    assert head.n_iter_ == 2
+    assert second.scores["log_loss"] == pytest.approx(head.best_loss_, rel=1e-4)
+    again = go(cache, rows, tmp_path / "run", overwrite=True, **options)
+    reused = {model.name: model.reused for model in again.tasks[0].models}
+    assert (reused["mlp-one"], reused["mlp-two"], again.interrupted) == (True, False, False)
+
+
+@pytest.mark.parametrize("options", [{}, {"search": 4}])
+def test_folds_and_searches_that_are_interrupted_give_no_model(cache, tmp_path, options):
+    rows = samples(60, "train")
+
+    def interrupt(event):
+        if event.model == "mlp-two" and event.epoch == 2:
+            raise KeyboardInterrupt
+
+    result = go(cache, rows, tmp_path / "run", progress=interrupt, folds=3, **options)
+    assert [model.name for model in result.tasks[0].models] == ["mlp-one"]
 
 
 def test_an_interruption_at_once_leaves_nothing_and_never_costs_the_old_run(cache, rows, tmp_path):
@@ -288,7 +324,7 @@ def test_an_interruption_at_once_leaves_nothing_and_never_costs_the_old_run(cach
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        go(cache, rows, tmp_path / "run", progress=interrupt)
+        go(cache, samples(60, "train"), tmp_path / "run", progress=interrupt)
     assert os.listdir(tmp_path) == ["cache"]
     go(cache, rows, tmp_path / "run", heads=["logistic"])
 
@@ -312,6 +348,10 @@ def test_finished_heads_are_taken_over_unless_something_changed(cache, rows, tmp
     found = reused(rows)
     assert found == {"mlp-one": True, "mlp-two": True, "mlp-all": True, "logistic-all": False}
     assert (tmp_path / "run/label/probabilities/mlp-all.npz").read_bytes() == before
+    # Nor are fits undone by options that they do not look at.
+    found = reused(rows, search=2, folds=4)
+    assert found == {"mlp-one": False, "mlp-two": False, "mlp-all": False, "logistic-all": True}
+    assert not any(name != "logistic-all" and kept for name, kept in reused(rows).items())
     # Settings of the logistic head are none of the MLPs' business.
     found = reused(rows, settings={**QUICK, "logistic": {"alpha": 0.5}})
     assert found == {"mlp-one": True, "mlp-two": True, "mlp-all": True, "logistic-all": False}

@@ -1,0 +1,98 @@
+"""What `icecore train` says: interruptions, budgets, views."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from heads_support import make_cache, samples
+
+from icecore import jobs
+from icecore.cli import main
+from icecore.heads import load_run
+from icecore.manifest import Manifest
+
+QUICK = ("--set", "mlp.width=8", "--set", "mlp.epochs=4")
+
+
+@pytest.fixture
+def place(tmp_path, rows):
+    make_cache(tmp_path / "cache", rows).close()
+    Manifest(tuple(rows), "the data").write(tmp_path / "table.csv")
+    return tmp_path
+
+
+def run(capsys, place, *more):
+    arguments = ["train", place / "cache", "--data", place / "table.csv", "-o", place / "run"]
+    try:
+        main([str(one) for one in (*arguments, *QUICK, *more)])
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    return status, *capsys.readouterr()
+
+
+def interrupting(monkeypatch, model, epoch):
+    train = jobs.train
+
+    def with_interruption(*arguments, progress, **options):
+        def tell(event):
+            progress(event)
+            if event.model == model and event.epoch == epoch:
+                raise KeyboardInterrupt
+
+        return train(*arguments, progress=tell, **options)
+
+    monkeypatch.setattr(jobs, "train", with_interruption)
+
+
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys, place, monkeypatch):
+    with monkeypatch.context() as patched:
+        interrupting(patched, "mlp-two", 2)
+        status, out, err = run(capsys, place)
+    assert status == 130
+    assert "interrupted: 1 models were finished and are kept, mlp-two as it was at its best" in err
+    assert "the same command with --overwrite trains the rest" in err
+    assert "mlp-two" in out
+    status, out, _ = run(capsys, place, "--overwrite", "--json")
+    models = json.loads(out)["tasks"][0]["models"]
+    assert status == 0
+    assert {m["name"]: m["reused"] for m in models} == {
+        "mlp-one": True, "mlp-two": False, "mlp-all": False, "logistic-all": False,
+    }  # fmt: skip
+
+
+def test_ctrl_c_before_anything_is_finished(capsys, place, monkeypatch):
+    rows = samples(40, "train")
+    Manifest(tuple(rows), "the data").write(place / "table.csv")
+    interrupting(monkeypatch, "mlp-one", 1)
+    status, _, err = run(capsys, place)
+    assert status == 130
+    assert "interrupted before anything was finished; " in err
+    assert "run is as it was" in err
+    assert not (place / "run").exists()
+
+
+def test_a_nested_search_with_a_budget(capsys, place):
+    options = ("--head", "mlp", "--features", "one", "--search", "6", "--search-fits", "2")
+    status, out, err = run(capsys, place, *options, "--nested")
+    assert status == 0, err
+    assert "label: scores on validation split, nested search predictions" in out
+    options = load_run(place / "run").about["options"]
+    assert (options["search"], options["search_fits"], options["nested"]) == (6, 2.0, True)
+
+
+def test_a_budget_without_a_search_is_refused(capsys, place):
+    status, _, err = run(capsys, place, "--search-seconds", "5")
+    assert status == 1
+    assert "search_seconds without search" in err
+
+
+def test_every_kind_that_the_help_names_exists(capsys, place):
+    from click.testing import CliRunner
+
+    from icecore.cli_train import train
+    from icecore.heads import HEAD_KINDS
+
+    text = " ".join(CliRunner().invoke(train, ["--help"]).output.split())
+    assert all(kind in text for kind in HEAD_KINDS)

@@ -19,6 +19,7 @@ from .featureset import FeatureSet
 from .index import INDEX_NAME, read_index
 from .record import fingerprint
 from .shard import UNREADABLE, Shard, open_hdf5, read_shard
+from .written import read_notes
 
 __all__ = ["Problem", "check_set", "check_shard", "salvage"]
 
@@ -53,13 +54,15 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
     """Check one feature set; return its sound shards and the problems."""
     index = read_index(one.folder, one.fingerprint)
     known = index.shards if index else {}
+    # Read before the folder is: what is noted was there already.
+    notes = read_notes(one.folder)
     good: dict[str, Shard] = {}
     problems: list[Problem] = []
     names = _names(one.folder / "shards")
     for name in names:
         path = one.folder / "shards" / name
         try:
-            shard, problem = check_shard(path, one, known.get(name))
+            shard, problem = check_shard(path, one, known.get(name), notes.get(name))
         except FileNotFoundError:
             # Replaced by a compaction since the folder was listed.
             continue
@@ -68,12 +71,15 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
         else:
             problems.append(problem)
     held = {key for shard in good.values() for key in shard.keys.tolist()}
-    for name in sorted(set(known) - set(names)):
-        lost = [key.decode() for key in known[name].keys.tolist() if key not in held]
+    told = {name: keys for name, keys in notes.items() if name not in known}
+    told |= {name: shard.keys for name, shard in known.items()}
+    for name in sorted(set(told) - set(names)):
+        lost = [key.decode() for key in told[name].tolist() if key not in held]
         # A shard whose rows are all elsewhere was compacted.
         if lost:
             path = one.folder / "shards" / name
-            problems.append(Problem(path, "vanished", "the index names it; it is gone", lost))
+            who = "the index names it" if name in known else "it was written"
+            problems.append(Problem(path, "vanished", f"{who}; it is gone", lost))
     problems += _check_index(one, index, set(names))
     for folder in (one.folder, one.folder / "shards"):
         problems += [
@@ -132,7 +138,7 @@ def _row_range(space: h5py.h5s.SpaceID) -> tuple[int, int]:
 
 
 def check_shard(
-    path: Path, one: FeatureSet, listed: Shard | None = None
+    path: Path, one: FeatureSet, listed: Shard | None = None, noted: np.ndarray | None = None
 ) -> tuple[Shard | None, Problem | None]:
     """Check one shard's header and all of its rows.
 
@@ -142,11 +148,13 @@ def check_shard(
     one : FeatureSet
     listed : Shard, optional
         What the index says of it, to name its rows if the header is gone.
+    noted : ndarray of S64, optional
+        The keys in its note, for the same.
     """
     try:
         shard = read_shard(path, one.record, one.dim)
     except DamagedCacheError as error:
-        keys = listed.keys if listed else _keys_as_found(path)
+        keys = listed.keys if listed else _keys_as_found(path) if noted is None else noted
         reason = error.message.partition("is damaged: ")[2] or error.message
         return None, Problem(
             path, "shard", reason, [key.decode("ascii", "replace") for key in keys.tolist()]

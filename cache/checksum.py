@@ -17,7 +17,7 @@ import functools
 
 import numpy as np
 
-__all__ = ["multipliers", "row_checksums"]
+__all__ = ["add_rows", "key_checksums", "multipliers", "row_checksums"]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
@@ -65,25 +65,34 @@ def row_checksums(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
     -------
     ndarray (n,) uint64
     """
-    n = len(rows)
-    if n == 0:
-        return np.zeros(0, np.uint64)
-    raw = rows.view(np.uint8).reshape(n, -1)
+    sums = key_checksums(keys)
+    add_rows(sums, rows)
+    return sums
+
+
+def key_checksums(keys: np.ndarray) -> np.ndarray:
+    """Return the part of the checksums that keys, ndarray (n,) of S64, have in them."""
+    sums = np.zeros(len(keys), np.uint64)
+    _add(sums, np.ascontiguousarray(keys).view("<u8").reshape(len(keys), _KEY_WORDS), 0)
+    return sums
+
+
+def add_rows(sums: np.ndarray, rows: np.ndarray) -> None:
+    """Add to `sums`, uint64 (n,), the part that rows (n, D) have in their checksums."""
+    raw = rows.view(np.uint8).reshape(len(rows), rows.shape[1] * rows.itemsize)
     if raw.shape[1] % 8:
         raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
-    sums = _sums(np.ascontiguousarray(keys).view("<u8").reshape(n, _KEY_WORDS), 0)
-    with np.errstate(over="ignore"):
-        sums += _sums(raw.view("<u8"), _KEY_WORDS)
-    return sums
+    _add(sums, raw.view("<u8"), _KEY_WORDS)
 
 
-def _sums(words: np.ndarray, first: int) -> np.ndarray:
-    """Sum 64-bit words (n, k) times their multipliers, from the `first` word's on."""
+def _add(sums: np.ndarray, words: np.ndarray, first: int) -> None:
+    """Add 64-bit words (n, k) times their multipliers, from the `first` word's on."""
     a, b = _word_multipliers(first, words.shape[1])
-    sums = np.empty(len(words), np.uint64)
-    step = max(1, _BLOCK_BYTES // (8 * words.shape[1]))
-    with np.errstate(over="ignore"):
-        for start in range(0, len(words), step):
-            part = words[start : start + step]
-            sums[start : start + step] = part @ a + (part >> _HALF) @ b
-    return sums
+    step = max(1, _BLOCK_BYTES // max(1, 8 * words.shape[1]))
+    upper = np.empty((min(step, len(words)), words.shape[1]), np.uint64)
+    for start in range(0, len(words), step):
+        part, there = words[start : start + step], sums[start : start + step]
+        high = np.right_shift(part, _HALF, out=upper[: len(part)])
+        # Integers of NumPy arrays wrap around silently, which is what is wanted.
+        there += part @ a
+        there += high @ b

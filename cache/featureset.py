@@ -18,6 +18,7 @@ from .index import write_index
 from .record import check_record, features_per_view, fingerprint, folder_name, spec_of, views_of
 from .rows import Rows
 from .shard import FORMAT, as_keys, damaged, publish_shard, read_attributes
+from .written import note_shard, settle_notes
 
 __all__ = ["RECORD_NAME", "FeatureSet", "create_set", "load_set"]
 
@@ -200,7 +201,8 @@ class FeatureSet:
             provenance or {},
         )
         self.rows.add(shard)
-        # A shard that vanishes is noticed because the index names it, so it is never old.
+        # A shard that vanishes is noticed because a note or the index names it.
+        note_shard(self.folder, shard.name, shard.keys)
         if time.monotonic() - self._indexed > _INDEX_EVERY_S:
             self.write_index()
 
@@ -209,6 +211,7 @@ class FeatureSet:
         self.rows.refresh()
         shards = [self.rows.shards[name] for name in sorted(self.rows.shards)]
         write_index(self.folder, self.record, self.dim, shards)
+        settle_notes(self.folder, self.rows.shards, self.rows.known())
         self._indexed = time.monotonic()
 
     def provenances(self) -> list[dict]:

@@ -17,6 +17,7 @@ from .featureset import RECORD_NAME, FeatureSet, load_set
 from .index import read_index
 from .record import fingerprint, folder_name
 from .shard import FORMAT, UNREADABLE, Shard, open_hdf5, publish_shard, read_attributes
+from .written import forget_notes, read_notes
 
 __all__ = ["repair_set", "restore_record"]
 
@@ -53,7 +54,7 @@ def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[
     tuple
         Lines about what was done, and the keys of rows to compute again.
     """
-    index = read_index(one.folder, one.fingerprint)
+    index, notes = read_index(one.folder, one.fingerprint), read_notes(one.folder)
     good, problems = check_set(one)
     held = {key for shard in good.values() for key in shard.keys.tolist()}
     done: list[str] = []
@@ -72,6 +73,8 @@ def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[
         one.rows.reset()
         if any(problem.kind not in ("leftover",) for problem in problems):
             one.write_index()
+            # What they say has been said: the rows are held, or in the list of the lost.
+            forget_notes(one.folder, notes)
             done.append(f"{one.folder.name}/index.h5 written anew")
     return done, lost
 

@@ -16,7 +16,9 @@ from .claims import lock
 from .encoding import stored_dtype
 from .featurecache import CLAIMS_NAME, FeatureCache
 from .featureset import FeatureSet
+from .index import INDEX_NAME
 from .shard import Shard, publish_shard, read_attributes
+from .written import forget_notes
 
 __all__ = ["compact", "prune"]
 
@@ -90,6 +92,10 @@ def _prune_set(
         os.rename(one.folder, gone)
         shutil.rmtree(gone)
         return entry
+    if touched:
+        # After a crash half-way nothing is to say that the rows removed were lost.
+        (one.folder / INDEX_NAME).unlink(missing_ok=True)
+        forget_notes(one.folder, touched)
     for name in touched:
         _rewrite(one, [(good[name], masks[name])], [name])
     if touched:
@@ -195,6 +201,7 @@ def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: li
     for name in old:
         if name != new:
             (folder / name).unlink(missing_ok=True)
+    forget_notes(one.folder, old)
 
 
 def _stored(folder: Path, shard: Shard, one: FeatureSet) -> np.ndarray:

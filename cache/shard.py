@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from ..errors import CacheError, DamagedCacheError
-from .checksum import row_checksums
+from .checksum import add_rows, key_checksums
 from .disk import publish_unnamed, start_writing, write_at
 from .encoding import stored_dtype
 from .image import SparseFile, new_hdf5, reserve
@@ -121,11 +121,10 @@ def _write_rows(
     Each block is read from memory once: it is checksummed while it is in the processor's
     cache, and the disk is at work on the blocks before.
     """
-    checksums = np.empty(len(keys), np.uint64)
+    checksums = key_checksums(keys)
     row, at, begun = 0, offset, offset
     for block in blocks:
-        there = slice(row, row + len(block))
-        checksums[there] = row_checksums(block, keys[there])
+        add_rows(checksums[row : row + len(block)], block)
         row, at = row + len(block), write_at(descriptor, block, at)
         if at - begun >= _BEGIN_BYTES:
             start_writing(descriptor, begun, at - begun)

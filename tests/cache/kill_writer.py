@@ -52,65 +52,130 @@ def write(path: Path, pipe: int, seed: int) -> None:
     one.write_index()
 
 
-def run_once(path: Path, delay: float, seed: int) -> tuple[bool, list[str]]:
-    """Start a writer and kill it after `delay`; return whether it was killed, and its words."""
+CALLS = ("open", "pwrite", "write", "fsync", "replace", "mkdir", "unlink")
+
+
+def die_at_call(number: int, rng: random.Random) -> None:
+    """Make this process kill itself at its `number`-th call that touches the disk."""
+    calls = 0
+
+    def deadly(name: str, real):
+        def call(*arguments, **options):
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                if name in ("pwrite", "write") and rng.random() < 0.5:
+                    # Half of the bytes are there.
+                    content = memoryview(arguments[1]).cast("B")
+                    real(arguments[0], content[: len(content) // 2], *arguments[2:])
+                elif rng.random() < 0.5:
+                    real(*arguments, **options)
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **options)
+
+        return call
+
+    for name in CALLS:
+        setattr(os, name, deadly(name, getattr(os, name)))
+
+
+def run_once(path: Path, moment: float | int, seed: int) -> tuple[bool, list[str]]:
+    """Start a writer and kill it; return whether it was killed, and its words.
+
+    A float is a number of seconds, an integer a number of calls that touch the disk.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         status = 1
         try:
             os.close(reader)
+            if isinstance(moment, int):
+                die_at_call(moment, random.Random(seed))
             write(path, writer, seed)
             status = 0
         finally:
             os._exit(status)
     os.close(writer)
-    time.sleep(delay)
-    os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
+    if isinstance(moment, float):
+        time.sleep(moment)
+        os.kill(child, signal.SIGKILL)
     said = b""
     while part := os.read(reader, 1 << 16):
         said += part
+    _, status = os.waitpid(child, 0)
     os.close(reader)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
         raise SystemExit("a writer failed")
     return os.WIFSIGNALED(status), [line for line in said.decode().split("\n") if line]
 
 
-def main(folder: Path, kills: int, seed: int) -> dict:
-    rng = random.Random(seed)
-    result = {"kills": 0, "lost": 0, "computed_twice": 0, "differing": 0, "finished": 0}
-    path, done = folder / "0", set()
-    while result["kills"] < kills:
-        killed, said = run_once(path, rng.uniform(0.0, 0.12), rng.randrange(1 << 30))
-        result["kills"] += killed
+class Tally:
+    """Counts what went wrong, with the rows that were counted as done so far."""
+
+    def __init__(self) -> None:
+        self.counts = {"kills": 0, "lost": 0, "computed_twice": 0, "differing": 0, "finished": 0}
+        self.done: set[str] = set()
+
+    def listen(self, said: list[str]) -> None:
+        """Take in what a writer said before it died."""
         for line in said:
             word, _, key = line.partition(" ")
             if word == "c":
-                result["computed_twice"] += key in done
+                self.counts["computed_twice"] += key in self.done
             elif len(key) == 64:
-                done.add(key)
-        if not path.exists() or not (path / "icecore-cache.json").exists():
-            continue
-        cache = FeatureCache(path)
-        have = sorted(done)
+                self.done.add(key)
+
+    def look(self, path: Path) -> None:
+        """Compare what a killed writer left with what it had counted as done."""
+        cache, have = FeatureCache(path), sorted(self.done)
+        self.counts["lost"] += len(self.done - set(cache.ids("test:net")) if have else ())
         if have:
             rows = cache.matrix("test:net", have)
             wanted = EXPECTED[[KEYS.index(key) for key in have]]
-            result["lost"] += len(set(have) - set(cache.ids("test:net")))
-            result["differing"] += not np.array_equal(rows, wanted)
+            self.counts["differing"] += not np.array_equal(rows, wanted)
+
+    def resume(self, path: Path) -> None:
+        """Finish a copy of what was left: it must be as if nobody had been killed."""
+        copy = shutil.copytree(path, path.with_name("resumed"))
+        one = FeatureCache.create(copy).open_set(RECORD, DIM)
+        missing = one.missing(KEYS)
+        self.counts["computed_twice"] += len(self.done & set(missing))
+        one.append(missing, np.array([compute(key) for key in missing]).reshape(-1, DIM))
+        self.finish(copy)
+        shutil.rmtree(copy)
+
+    def finish(self, path: Path) -> None:
+        """Compare a complete cache with an uninterrupted run's."""
+        cache = FeatureCache(path)
+        self.counts["differing"] += cache.ids("test:net") != sorted(KEYS)
+        same = cache.matrix("test:net", KEYS).tobytes() == EXPECTED.tobytes()
+        self.counts["differing"] += not (same and verify(cache)["ok"])
+
+
+def main(folder: Path, kills: int, seed: int) -> dict:
+    rng = random.Random(seed)
+    started = time.perf_counter()
+    write(folder / "whole", os.open(os.devnull, os.O_WRONLY), 0)
+    usual = time.perf_counter() - started
+    tally, number = Tally(), 0
+    path = folder / "0"
+    while tally.counts["kills"] < kills:
+        # In turn at a moment that the clock gives, and at a call that the seed gives.
+        moment = rng.uniform(0.0, usual) if number % 2 else rng.randrange(1, 150)
+        number += 1
+        killed, said = run_once(path, moment, rng.randrange(1 << 30))
+        tally.counts["kills"] += killed
+        tally.listen(said)
+        if (path / "icecore-cache.json").exists() and any(path.glob("*/record.json")):
+            tally.look(path)
+            tally.resume(path)
         if not killed:
-            result["finished"] += 1
-            result["differing"] += cache.matrix("test:net", KEYS).tobytes() != EXPECTED.tobytes()
-            result["differing"] += not verify(cache)["ok"]
+            tally.counts["finished"] += 1
+            tally.finish(path)
             shutil.rmtree(path)
-            path, done = folder / str(result["finished"]), set()
-    # The last one is resumed to its end.
-    write(path, os.open(os.devnull, os.O_WRONLY), 0)
-    last = FeatureCache(path)
-    result["differing"] += last.matrix("test:net", KEYS).tobytes() != EXPECTED.tobytes()
-    result["differing"] += not verify(last)["ok"]
-    return result
+            path, tally.done = folder / str(number), set()
+    return tally.counts
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ A line with the counts is printed at the end.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import io
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 
-from icecore.cache import FeatureCache, repair, verify
+from icecore.cache import FeatureCache, compact, merge, prune, repair, verify
 from icecore.errors import DamagedCacheError, IcecoreError, MissingRowsError
 
 SPEC, DIM, ROWS, SHARD = "gluon:inceptionv3", 300, 96, 32
@@ -58,12 +59,12 @@ def original(tmp_path_factory, make):
 
 
 @pytest.fixture
-def sick(original, tmp_path):
+def sick(original, fast_folder):
     """Copies of the original to do harm to."""
     numbers = itertools.count()
 
     def copy() -> pathlib.Path:
-        return pathlib.Path(shutil.copytree(original, tmp_path / f"copy{next(numbers)}"))
+        return pathlib.Path(shutil.copytree(original, fast_folder / f"copy{next(numbers)}"))
 
     return copy
 
@@ -223,6 +224,37 @@ def test_whole_shards(sick, make, tally, harm, heal):
 
 
 @pytest.mark.parametrize("heal", ["repair", "extract"])
+@pytest.mark.parametrize("indexed", [False, True])
+def test_shard_deleted_before_an_index_named_it(tmp_path, make, tally, heal, indexed):
+    """A run that was killed early leaves no index, or an old one; notes know its shards."""
+    path = tmp_path / "cache"
+    one = FeatureCache.create(path).open_set(make.record(), DIM)
+    make.fill(one, make.keys(2 * SHARD), SHARD)
+    if indexed:
+        one.write_index()
+    make.fill(one, make.keys(SHARD, 2 * SHARD), SHARD)
+    assert (one.folder / "index.h5").exists() == indexed
+    assert len(list((one.folder / "written").iterdir())) == (1 if indexed else 3)
+    victim = next(s for s in shards_of(path) if set(keys_in(s)) == set(make.keys(SHARD, 2 * SHARD)))
+    victim.unlink()
+    warnings = (
+        FeatureCache(shutil.copytree(path, tmp_path / "c")).open_set(make.record(), DIM).warnings
+    )
+    assert f"{victim.name} is gone: {SHARD} rows with it" in warnings[0]
+    expect(tally, make, path, victim.name, make.keys(SHARD, 2 * SHARD), SHARD, heal)
+    assert not list((one.folder / "written").iterdir())
+
+
+def test_shard_that_broke_before_an_index_named_it_is_reported_with_its_rows(tmp_path, make, tally):
+    path = tmp_path / "cache"
+    make.fill(FeatureCache.create(path).open_set(make.record(), DIM), make.keys(ROWS), SHARD)
+    victim = shards_of(path)[1]
+    keys = keys_in(victim)
+    os.truncate(victim, 100)
+    expect(tally, make, path, victim.name, keys, SHARD, "repair")
+
+
+@pytest.mark.parametrize("heal", ["repair", "extract"])
 def test_shard_of_another_set_is_refused(sick, make, tally, heal):
     path = sick()
     other = FeatureCache(path).open_set(make.record(weights_digest="bb", fit="pad"), DIM)
@@ -313,20 +345,23 @@ def test_dry_run_changes_nothing(sick):
 
 
 class FailingDisk:
-    """Makes the k-th call that changes the disk fail."""
+    """Makes the k-th call that changes the disk fail; a write has then done half its work."""
 
-    NAMES = ("open", "write", "fsync", "replace", "mkdir", "pwrite")
+    NAMES = ("open", "write", "fsync", "replace", "rename", "mkdir", "pwrite")
 
     def __init__(self, monkeypatch, at, number):
         self.calls, self.at, self.number = 0, at, number
         for name in self.NAMES:
-            monkeypatch.setattr(os, name, self.counted(getattr(os, name)))
-        monkeypatch.setattr(io, "open", self.counted(io.open))
+            monkeypatch.setattr(os, name, self.counted(name, getattr(os, name)))
+        monkeypatch.setattr(io, "open", self.counted("io.open", io.open))
 
-    def counted(self, real):
+    def counted(self, name, real):
         def call(*arguments, **options):
             self.calls += 1
             if self.calls == self.at:
+                if name in ("write", "pwrite"):
+                    content = memoryview(arguments[1]).cast("B")
+                    real(arguments[0], content[: len(content) // 2], *arguments[2:])
                 raise OSError(self.number, os.strerror(self.number))
             return real(*arguments, **options)
 
@@ -346,10 +381,10 @@ def work(path, make, counted):
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
-def test_disk_error_at_every_call(tmp_path, make, tally, monkeypatch, number):
+def test_disk_error_at_every_call(fast_folder, make, tally, monkeypatch, number):
     expected = make.rows(make.keys(20), DIM).astype(np.float32)
     for at in itertools.count(1):
-        path, counted = tmp_path / f"{number}-{at}", set()
+        path, counted = fast_folder / f"{number}-{at}", set()
         with monkeypatch.context() as patch:
             disk = FailingDisk(patch, at, number)
             failed = None
@@ -364,7 +399,7 @@ def test_disk_error_at_every_call(tmp_path, make, tally, monkeypatch, number):
         if failed and number == errno.ENOSPC and not isinstance(failed, IcecoreError):
             # Opening for reading and locks do not go through publishing; never half a file.
             assert failed.errno == errno.ENOSPC
-        left = [p for p in tmp_path.rglob(".tmp-*")]
+        left = [p for p in fast_folder.rglob(".tmp-*")]
         assert not left, (at, left)
         if counted:
             have = FeatureCache(path).matrix(SPEC, sorted(counted))
@@ -374,6 +409,47 @@ def test_disk_error_at_every_call(tmp_path, make, tally, monkeypatch, number):
         assert verify(path)["ok"]
         assert not tally.lost
     assert at > 30
+
+
+def keep_house(path, make):
+    """Everything that moves rows about: merge, compact, prune and repair."""
+    cache = FeatureCache(path)
+    merge(cache, [FeatureCache(path.parent / "other")])
+    compact(cache)
+    prune(cache, make.keys(24), dry_run=False)
+    repair(cache)
+
+
+def test_disk_error_at_every_call_of_housekeeping(fast_folder, make, tally, monkeypatch):
+    """No row that is to stay is lost, and doing it again does it."""
+    kept = make.keys(24)
+    expected = make.rows(kept, DIM).astype(np.float32)
+    for name, start, count in (("other", 20, 10), ("first", 0, 20)):
+        one = FeatureCache.create(fast_folder / name).open_set(make.record(), DIM)
+        make.fill(one, make.keys(count, start), 5)
+        one.write_index()
+    for at in itertools.count(1):
+        path = fast_folder / "cache"
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(fast_folder / "first", path)
+        with monkeypatch.context() as patch:
+            disk = FailingDisk(patch, at, errno.EIO if at % 2 else errno.ENOSPC)
+            with contextlib.suppress(OSError, IcecoreError):
+                keep_house(path, make)
+            reached = disk.calls >= at
+        if not reached:
+            break
+        tally.tried += 1
+        rows = FeatureCache(path).matrix(SPEC, make.keys(20))
+        tally.lost += not np.array_equal(rows, expected[:20])
+        report = verify(path)
+        assert report["ok"], (at, report["problems"])
+        keep_house(path, make)
+        after = FeatureCache(path)
+        assert after.ids(SPEC) == sorted(kept)
+        assert np.array_equal(after.matrix(SPEC, kept), expected)
+        assert not tally.lost
+    assert at > 40
 
 
 def test_too_many_open_files_is_not_taken_for_damage(sick, make, monkeypatch):

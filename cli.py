@@ -47,7 +47,7 @@ def engine_options(command):
     options = [
         click.option(
             "--engine",
-            type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino"]),
+            type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino", "tensorrt"]),
             default="auto",
             show_default=True,
             help="What computes; auto takes the fastest that is installed.",

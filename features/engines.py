@@ -79,6 +79,8 @@ class EngineKind:
     precisions : callable
         Takes a device; returns in what the hardware there computes for the engine, the
         fastest first; nothing if the engine does not run there.
+    by_name : bool
+        Whether it is taken only if it is named: its start takes minutes.
     """
 
     name: str
@@ -86,6 +88,7 @@ class EngineKind:
     runs_graphs: bool
     start: Callable[[object, Setup], Engine]
     precisions: Callable[[str], tuple[str, ...]]
+    by_name: bool = False
 
     @property
     def installed(self) -> bool:
@@ -117,13 +120,25 @@ def _mxnet_precisions(device: str) -> tuple[str, ...]:
 def _start_onnxruntime(network: GraphNetwork, setup: Setup) -> Engine:
     from .onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(network.graph, network.record, setup.device)
+    return OnnxRuntimeEngine(network.graph, network.record, setup.device, setup.precision)
 
 
 def _onnxruntime_precisions(device: str) -> tuple[str, ...]:
     from .onnxruntime_engine import onnxruntime_precisions
 
     return onnxruntime_precisions(device)
+
+
+def _start_tensorrt(network: GraphNetwork, setup: Setup) -> Engine:
+    from .onnxruntime_engine import TensorRTEngine
+
+    return TensorRTEngine(network.graph, network.record, setup.device, setup.precision)
+
+
+def _tensorrt_precisions(device: str) -> tuple[str, ...]:
+    from .onnxruntime_engine import onnxruntime_precisions
+
+    return onnxruntime_precisions(device, tensorrt=True)
 
 
 def _start_openvino(network: GraphNetwork, setup: Setup) -> Engine:
@@ -147,6 +162,9 @@ KINDS = {
         EngineKind("openvino", "openvino", True, _start_openvino, _openvino_precisions),
         EngineKind("onnxruntime", "onnxruntime", True, _start_onnxruntime, _onnxruntime_precisions),
         EngineKind("mxnet", "mxnet", False, _start_mxnet, _mxnet_precisions),
+        EngineKind(
+            "tensorrt", "onnxruntime", True, _start_tensorrt, _tensorrt_precisions, by_name=True
+        ),
     )
 }
 ENGINES = ("auto", *sorted(KINDS))
@@ -182,14 +200,17 @@ def choose_engine(
             f"no precision '{precision}' to compute in",
             f"choose one of {', '.join(COMPUTE_PRECISIONS)}",
         )
-    kinds = [kind for kind in KINDS.values() if kind.runs_graphs or not graphs_only]
-    if engine != "auto":
-        kinds = [KINDS[engine]]
+    kinds = [
+        kind
+        for kind in KINDS.values()
+        if kind.name == engine
+        or (engine == "auto" and not kind.by_name and (kind.runs_graphs or not graphs_only))
+    ]
     for kind in kinds:
         able = kind.able(device)
         if able and precision in ("auto", *able):
             return kind, able[0] if precision == "auto" else precision
-    if precision in ("auto", "f32"):
+    if precision in ("auto", "f32") and not any(kind.able(device) for kind in kinds):
         # None is installed or runs there: starting one says what is missing.
         return (KINDS[_FIRST_TO_INSTALL] if engine == "auto" else kinds[0]), "f32"
     raise _unable(engine, precision, device, graphs_only)
@@ -204,10 +225,11 @@ def _unable(engine: str, precision: str, device: str, graphs_only: bool) -> Back
     able = [name for name, precisions in others.items() if precision in precisions]
     who = "no installed engine computes" if engine == "auto" else f"{engine} does not compute"
     needs = {
+        "f32": "give --precision-compute fp16",
         "bf16": "bf16 needs OpenVINO and a CPU with AVX512-BF16 or AMX",
         "fp16": "fp16 needs ONNX Runtime and an NVIDIA GPU, or OpenVINO and a CPU with AVX512-FP16",
     }
     hint = f"use --engine {enumerate_some(able)}" if able else needs[precision]
-    return BackboneError(
-        f"{who} in {precision} on this machine's {device}", f"{hint}; or --precision-compute f32"
-    )
+    if precision != "f32":
+        hint += "; or --precision-compute f32"
+    return BackboneError(f"{who} in {precision} on this machine's {device}", hint)

@@ -78,7 +78,7 @@ def extract(
         Folder of the cache; made if it is not there.
     backbones : sequence of str
         Specs, ``source:name[@resolution]``.
-    engine : {"auto", "mxnet", "onnxruntime", "openvino"}
+    engine : {"auto", "mxnet", "onnxruntime", "openvino", "tensorrt"}
         ``auto`` takes the fastest that is installed for the device and the precision.
     device : str
         ``cpu``, or ``cuda:0`` and more, separated by commas.

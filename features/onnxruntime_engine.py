@@ -1,4 +1,4 @@
-"""ONNX Runtime: runs feature graphs on CPUs and GPUs."""
+"""ONNX Runtime: runs feature graphs on CPUs, and on NVIDIA's GPUs by CUDA or TensorRT."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from pathlib import Path
 import numpy as np
 
 from ..dependencies import missing_dependency
-from ..errors import BackboneError, MissingDependencyError
+from ..errors import BackboneError, IcecoreError, MissingDependencyError
 from .devices import available_cpus, gpu_index
 from .engine_checks import first_line, require_images, require_one_row_each
+from .half_graph import half_precision_graph
 from .record import BackboneRecord
 
-__all__ = ["OnnxRuntimeEngine", "load_onnxruntime", "onnxruntime_precisions"]
+__all__ = [
+    "OnnxRuntimeEngine",
+    "TensorRTEngine",
+    "load_onnxruntime",
+    "onnxruntime_precisions",
+    "providers_for",
+]
 
 
 class OnnxRuntimeEngine:
@@ -26,6 +33,8 @@ class OnnxRuntimeEngine:
     record : BackboneRecord
     device : str
         ``cpu`` or ``cuda:N``.
+    precision : {"f32", "fp16"}
+        In which it computes; float16 on GPUs.
 
     Notes
     -----
@@ -34,8 +43,15 @@ class OnnxRuntimeEngine:
     """
 
     name = "onnxruntime"
+    _provider = "CUDAExecutionProvider"
 
-    def __init__(self, graph: Path | bytes, record: BackboneRecord, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        graph: Path | bytes,
+        record: BackboneRecord,
+        device: str = "cpu",
+        precision: str = "f32",
+    ) -> None:
         ort = load_onnxruntime()
         self.version = ort.__version__
         self._ort, self._record = ort, record
@@ -44,21 +60,29 @@ class OnnxRuntimeEngine:
         options = ort.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = available_cpus()
-        providers = providers_for(device, ort.get_available_providers())
+        providers = self._providers(device, ort.get_available_providers())
         source = graph if isinstance(graph, bytes) else str(graph)
         try:
+            if precision == "fp16":
+                source = half_precision_graph(graph, record.spec)
             self._session = ort.InferenceSession(source, options, providers=providers)
+        except IcecoreError:
+            raise
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise BackboneError(
                 f"{record.spec}: ONNX Runtime refuses the graph: {first_line(error)}",
                 "export the network again, or use another engine",
             ) from error
-        if index is not None and "CUDAExecutionProvider" not in self._session.get_providers():
+        # It goes on without a provider whose libraries do not load.
+        if index is not None and self._provider not in self._session.get_providers():
             raise MissingDependencyError(
-                f"device {device}: ONNX Runtime could not start CUDA",
-                "check the driver and the CUDA and cuDNN libraries, or use --device cpu",
+                f"device {device}: ONNX Runtime could not start its {self._provider}",
+                "check the driver and its libraries (icecore doctor), or use --device cpu",
             )
         self._buffers = threading.local()
+
+    def _providers(self, device: str, available: list[str]) -> list:
+        return providers_for(device, available)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine.run`."""
@@ -91,8 +115,40 @@ class OnnxRuntimeEngine:
         return kept["binding"], kept["batch"]
 
 
-def providers_for(device: str, available: list[str]) -> list:
+class TensorRTEngine(OnnxRuntimeEngine):
+    """Runs a feature graph by TensorRT, which is told to keep what it built.
+
+    Its first batch takes minutes, while it tries kernels; the result is kept in the
+    folder of exported graphs and serves the same network, GPU and batch size again.
+    """
+
+    name = "tensorrt"
+    _provider = "TensorrtExecutionProvider"
+
+    def _providers(self, device: str, available: list[str]) -> list:
+        from .gluon_export import graph_folder
+
+        if device == "cpu":
+            raise BackboneError(
+                "TensorRT runs on NVIDIA's GPUs, not on the CPU", "use --device cuda:0"
+            )
+        folder = graph_folder() / "tensorrt"
+        providers = providers_for(device, available, tensorrt=folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return providers
+
+
+def providers_for(device: str, available: list[str], tensorrt: Path | None = None) -> list:
     """Return the providers of a session on `device`, with their options.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu`` or ``cuda:N``.
+    available : list of str
+        What this ONNX Runtime was built with.
+    tensorrt : Path, optional
+        Use TensorRT, and keep what it builds in this folder.
 
     Raises
     ------
@@ -102,18 +158,37 @@ def providers_for(device: str, available: list[str]) -> list:
     index = gpu_index(device)
     if index is None:
         return ["CPUExecutionProvider"]
-    if "CUDAExecutionProvider" not in available:
+    wanted = ["CUDAExecutionProvider"] + ["TensorrtExecutionProvider"] * (tensorrt is not None)
+    lacking = [name for name in wanted if name not in available]
+    if lacking:
+        what = "TensorRT" if "CUDA" not in lacking[0] else "CUDA"
         raise MissingDependencyError(
-            f"device {device}: this ONNX Runtime has no CUDA support",
+            f"device {device}: this ONNX Runtime has no {what} support",
             "pip install onnxruntime-gpu in place of onnxruntime, or use --device cpu",
         )
-    return [("CUDAExecutionProvider", {"device_id": str(index)}), "CPUExecutionProvider"]
+    # Newer GPUs would otherwise multiply float32 with the ten bits of TF32.
+    cuda = ("CUDAExecutionProvider", {"device_id": str(index), "use_tf32": "0"})
+    if tensorrt is None:
+        return [cuda, "CPUExecutionProvider"]
+    options = {
+        "device_id": str(index),
+        "trt_fp16_enable": "1",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(tensorrt),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(tensorrt),
+    }
+    return [("TensorrtExecutionProvider", options), cuda, "CPUExecutionProvider"]
 
 
-def onnxruntime_precisions(device: str) -> tuple[str, ...]:
+def onnxruntime_precisions(device: str, tensorrt: bool = False) -> tuple[str, ...]:
     """Return in what ONNX Runtime computes on `device`, the fastest first."""
-    providers_for(device, load_onnxruntime().get_available_providers())
-    return ("f32",)
+    folder = Path() if tensorrt else None
+    providers_for(device, load_onnxruntime().get_available_providers(), folder)
+    if device == "cpu":
+        return () if tensorrt else ("f32",)
+    # TensorRT's float32 is TF32 wherever the GPU has it, so it is not offered as float32.
+    return ("fp16",) if tensorrt else ("fp16", "f32")
 
 
 def load_onnxruntime():

@@ -9,24 +9,28 @@ import cv2
 import numpy as np
 import pytest
 
-from icecore.errors import BackboneError, IcecoreError
+from icecore.errors import BackboneError, IcecoreError, MissingDependencyError
 from icecore.features import engines
 from icecore.features.backbones import load_backbone
 from icecore.features.devices import bfloat16_pays, cpu_facts
 from icecore.features.engines import ENGINES, KINDS, choose_engine
+from icecore.features.half_graph import half_precision_graph
 from icecore.features.images import decode, fit_image
+from icecore.features.onnxruntime_engine import providers_for
 from icecore.features.openvino_engine import order_precisions
 from icecore.features.record import BackboneSpec
 from icecore.features.weights import WeightsRequest
 
 RANDOM = WeightsRequest.parse("random:0")
 TOLERANCE = 1e-4
-GRAPH_ENGINES = [name for name, kind in KINDS.items() if kind.runs_graphs]
+# TensorRT has no CPU to run on; it is ONNX Runtime with another provider.
+ON_CPUS = [name for name in KINDS if name != "tensorrt"]
+GRAPH_ENGINES = [name for name in ON_CPUS if KINDS[name].runs_graphs]
 
 
 def needs(name: str) -> None:
-    if not KINDS[name].installed:
-        pytest.skip(f"{KINDS[name].package} is not installed")
+    if not KINDS[name].able("cpu"):
+        pytest.skip(f"{name} is not installed, or does not run on a CPU")
 
 
 def relative(found, expected):
@@ -44,7 +48,7 @@ def load(text: str, engine: str, **options):
     return load_backbone(BackboneSpec.parse(text), engine, request, **options)
 
 
-@pytest.fixture(params=sorted(KINDS))
+@pytest.fixture(params=sorted(ON_CPUS))
 def engine(request):
     needs(request.param)
     return request.param
@@ -356,3 +360,108 @@ def test_bfloat16_comes_first_only_where_it_is_faster(tmp_path, maker, flags, pa
 
 def test_a_system_that_is_not_linux_has_no_facts(tmp_path):
     assert cpu_facts(tmp_path / "none") == ("", frozenset())
+
+
+GPU_BUILD = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_each_gpu_gets_a_session_of_its_own_in_true_float32():
+    for index in (0, 3):
+        (cuda, options), cpu = providers_for(f"cuda:{index}", GPU_BUILD)
+        assert (cuda, cpu) == ("CUDAExecutionProvider", "CPUExecutionProvider")
+        assert options == {"device_id": str(index), "use_tf32": "0"}
+    assert providers_for("cpu", GPU_BUILD) == ["CPUExecutionProvider"]
+
+
+def test_tensorrt_keeps_what_it_builds_and_falls_back_to_cuda(tmp_path):
+    (first, options), (second, _), _ = providers_for("cuda:1", GPU_BUILD, tmp_path)
+    assert (first, second) == ("TensorrtExecutionProvider", "CUDAExecutionProvider")
+    assert options["device_id"] == "1"
+    assert options["trt_engine_cache_enable"] == "1"
+    assert options["trt_engine_cache_path"] == options["trt_timing_cache_path"] == str(tmp_path)
+
+
+def test_a_build_without_gpus_says_what_to_install(tmp_path):
+    with pytest.raises(MissingDependencyError, match=r"(?s)no CUDA support.*onnxruntime-gpu"):
+        providers_for("cuda:0", ["CPUExecutionProvider"])
+    with pytest.raises(MissingDependencyError, match="no TensorRT support"):
+        providers_for("cuda:0", GPU_BUILD[1:], tmp_path)
+
+
+def test_tensorrt_does_not_start_on_a_cpu(tiny_onnx):
+    with pytest.raises(BackboneError, match=r"(?s)TensorRT runs on NVIDIA's GPUs.*cuda:0"):
+        load(f"onnx:{tiny_onnx}", "tensorrt").start("cpu")
+
+
+def test_what_gpus_compute_in(monkeypatch):
+    needs("onnxruntime")
+    import onnxruntime
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: GPU_BUILD)
+
+    def chosen(engine, precision):
+        kind, found = choose_engine(engine, graphs_only=True, device="cuda:0", precision=precision)
+        return kind.name, found
+
+    assert chosen("auto", "f32") == ("onnxruntime", "f32")
+    assert chosen("auto", "auto") == ("onnxruntime", "fp16")
+    assert chosen("tensorrt", "auto") == ("tensorrt", "fp16")
+    with pytest.raises(BackboneError, match="tensorrt does not compute in f32") as caught:
+        chosen("tensorrt", "f32")
+    assert "use --engine onnxruntime" in caught.value.hint
+    with pytest.raises(BackboneError, match="no installed engine computes in bf16"):
+        chosen("auto", "bf16")
+
+
+@pytest.fixture(scope="module")
+def half(models):
+    import onnx
+
+    needs("onnxruntime")
+    backbone = load(f"onnx:{models}/efficientnet_lite0.onnx", "onnxruntime")
+    return backbone, onnx.load_from_string(half_precision_graph(backbone.graph(), "it"))
+
+
+def test_a_half_graph_is_near_the_whole_one_on_photographs(half, onnx_reference):
+    from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
+
+    backbone, _ = half
+    batch, expected = onnx_reference
+    # A CPU computes it too, by casting; slowly, so that it is not offered.
+    found = OnnxRuntimeEngine(backbone.graph(), backbone.record, "cpu", "fp16").run(batch)
+    assert found.dtype == np.float32
+    assert TOLERANCE < relative(found, expected) < 2e-2
+
+
+def test_a_half_graph_keeps_its_ends_and_its_normalisation_in_float32(half):
+    from onnx import TensorProto
+
+    _, model = half
+    graph = model.graph
+    assert graph.input[0].type.tensor_type.elem_type == TensorProto.UINT8
+    assert graph.output[0].type.tensor_type.elem_type == TensorProto.FLOAT
+    types = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    normalising = [n for n in graph.node if n.name.startswith("icecore_normalise")]
+    assert [n.op_type for n in normalising] == ["Transpose", "Cast", "Sub", "Mul"]
+    for node in normalising:
+        for name in node.input:
+            assert types.get(name, TensorProto.FLOAT) == TensorProto.FLOAT
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert {types[node.input[1]] for node in convolutions} == {TensorProto.FLOAT16}
+    assert "BatchNormalization" not in {node.op_type for node in graph.node}
+
+
+def test_weights_that_float16_cannot_hold_are_refused(tmp_path, write_tiny_onnx):
+    import onnx
+
+    needs("onnxruntime")
+    path = write_tiny_onnx(tmp_path / "huge.onnx")
+    model = onnx.load(str(path))
+    for tensor in model.graph.initializer:
+        if tensor.name == "w":
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(1e6)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, "w"))
+    onnx.save(model, str(path))
+    graph = load(f"onnx:{path}", "onnxruntime").graph()
+    with pytest.raises(BackboneError, match=r"(?s)weights up to .*float16 ends at 65504.*f32"):
+        half_precision_graph(graph, "onnx:huge.onnx")

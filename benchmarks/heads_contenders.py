@@ -16,8 +16,8 @@ import numpy as np
 def gluon(data: dict, options: dict) -> dict:
     """The recipe of the Gluon tutorials: best of 50 epochs, and when it was reached."""
     mx = import_mxnet()
-    np.random.seed(0)
-    mx.random.seed(0)
+    np.random.seed(options["seed"])
+    mx.random.seed(options["seed"])
     X, Xv = (mx.nd.array(data[name].astype(np.float32)) for name in ("X", "Xv"))
     y, yv = mx.nd.array(data["y"]), data["yv"]
     start = time.perf_counter()
@@ -120,7 +120,14 @@ def torch(data: dict, options: dict) -> dict:
     nn.init.zeros_(net[0].bias)
     nn.init.zeros_(net[3].weight)
     nn.init.zeros_(net[3].bias)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=options["learning_rate"], weight_decay=0.0)
+    matrices = [net[0].weight, net[3].weight]
+    optimiser = torch.optim.AdamW(
+        [
+            {"params": matrices, "weight_decay": options["weight_decay"]},
+            {"params": [net[0].bias, net[3].bias], "weight_decay": 0.0},
+        ],
+        lr=options["learning_rate"],
+    )
     batches = round(len(X) / options["batch"])
     best, step = math.inf, 0
     for _ in range(options["epochs"]):

@@ -17,6 +17,7 @@ from .base import Head, HeadFiles, measure_scaling
 from .first_layers import wide_product
 from .lanes import Lanes, widen
 from .network import softmax
+from .products import multiply
 
 __all__ = ["LogisticHead"]
 
@@ -123,7 +124,9 @@ def _solve(
     def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
         stacked = flat.reshape(width + 1, classes)
         matrix = stacked[:-1].astype(np.float32)
-        parts = lanes.run(lambda lane: X[:, lanes.ranges[lane]] @ matrix[lanes.ranges[lane]])
+        parts = lanes.run(
+            lambda lane: multiply(X[:, lanes.ranges[lane]], matrix[lanes.ranges[lane]])
+        )
         logits = np.sum(parts, axis=0, dtype=np.float64) + stacked[-1]
         logits -= logits.max(axis=1, keepdims=True)
         error = np.exp(logits)
@@ -136,7 +139,7 @@ def _solve(
         gradient = np.empty_like(stacked)
 
         def work(lane: int) -> None:
-            gradient[:-1][lanes.ranges[lane]] = X[:, lanes.ranges[lane]].T @ narrow
+            gradient[:-1][lanes.ranges[lane]] = multiply(X[:, lanes.ranges[lane]].T, narrow)
 
         lanes.run(work)
         gradient[:-1] += alpha * stacked[:-1]

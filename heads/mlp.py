@@ -42,7 +42,7 @@ class MLPClassifier(Head):
     epochs : int, default 12
         Length of the schedule.
     batch_size : int or None, default None
-        None takes a 24th of the rows, at least 16 and at most 256.
+        None takes a 20th of the rows, at least 16 and at most 1024.
     scaling : {"rms", "standard", "none"}, default "rms"
         Input scaling, folded into the first layer after training. "rms" divides all
         features by one number, so that strong features stay strong; on the data
@@ -191,7 +191,7 @@ class MLPClassifier(Head):
             weights=[weights],
             validation=[held_out],
             scaling=scaling,
-            batch_size=self.batch_size or int(np.clip(len(rows) // 24, 16, 256)),
+            batch_size=self.batch(len(rows)),
             seed=seed,
             lanes=self.n_jobs,
             progress=progress,
@@ -207,6 +207,10 @@ class MLPClassifier(Head):
         self.n_iter_ = len(outcome.train_losses)
         self.interrupted_ = outcome.stopped == "interrupted"
         return self
+
+    def batch(self, rows: int) -> int:
+        """Return the batch size for so many training rows."""
+        return self.batch_size or int(np.clip(rows // 20, 16, 1024))
 
     def member(self, seed: int) -> Member:
         """Return these settings for the stacked trainer."""

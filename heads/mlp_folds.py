@@ -94,7 +94,7 @@ def mlp_out_of_fold(
         scaling=measure_scaling(
             one_view_in_a_row(X, views), head.scaling, np.repeat(weights, views)
         ),
-        batch_size=head.batch_size or int(np.clip(len(rows) // 24, 16, 256)),
+        batch_size=head.batch(len(rows)),
         seed=seed,
         lanes=head.n_jobs,
         progress=progress,

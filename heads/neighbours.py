@@ -9,6 +9,7 @@ import numpy as np
 from ..errors import HeadError
 from .base import Head, HeadFiles
 from .lanes import widen
+from .products import multiply
 
 __all__ = ["NeighboursHead"]
 
@@ -66,7 +67,7 @@ class NeighboursHead(Head):
         shares /= shares.sum()
         table = np.empty((len(X), len(self.classes_)))
         for top in range(0, len(X), _ROWS_AT_ONCE):
-            likeness = _unit(X[top : top + _ROWS_AT_ONCE]) @ self.rows_.T
+            likeness = multiply(_unit(X[top : top + _ROWS_AT_ONCE]), self.rows_.T)
             near = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
             values = np.take_along_axis(likeness, near, axis=1).astype(np.float64)
             values = np.exp((values - values.max(axis=1, keepdims=True)) / self.temperature)

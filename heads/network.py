@@ -13,6 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from .products import multiply
+
 __all__ = [
     "Layers",
     "dropout_mask",
@@ -113,7 +115,7 @@ def upper_pass(
     weights : ndarray of shape (B,)
         Weight of each row in the loss (0: the row is not this network's).
     masks : sequence of (B, H) arrays or None
-        Dropout mask of each hidden layer.
+        Dropout mask of each hidden layer: 0, or one number for all that is kept.
 
     Returns
     -------
@@ -129,13 +131,13 @@ def upper_pass(
     if masks[0] is not None:
         first *= masks[0]
     for (matrix, bias), mask in zip(layers[1:-1], masks[1:], strict=True):
-        value = hidden[-1] @ matrix
+        value = multiply(hidden[-1], matrix)
         value += bias
         np.maximum(value, 0, out=value)
         if mask is not None:
             value *= mask
         hidden.append(value)
-    logits = hidden[-1] @ layers[-1][0]
+    logits = multiply(hidden[-1], layers[-1][0])
     logits += layers[-1][1]
     logits -= logits.max(axis=1, keepdims=True)
     error = np.exp(logits)
@@ -146,12 +148,12 @@ def upper_pass(
     error *= weights[:, None]
     gradients: Layers = []
     for level in range(len(layers) - 1, 0, -1):
-        below = hidden[level - 1]
-        gradients.append((below.T @ error, error.sum(axis=0)))
-        error = error @ layers[level][0].T
+        below, mask, matrix = hidden[level - 1], masks[level - 1], layers[level][0]
+        gradients.append((multiply(below.T, error), error.sum(axis=0)))
+        # What a mask does not drop it multiplies by one number.
+        error = multiply(error, (matrix if mask is None else matrix * mask.max()).T)
         # ReLU and dropout both left a zero where no gradient passes.
-        mask = masks[level - 1]
-        error *= (below > 0) if mask is None else np.where(below > 0, mask, mask.dtype.type(0))
+        error *= below > 0
     gradients.append((None, error.sum(axis=0)))
     return loss, error, gradients[::-1]
 
@@ -179,6 +181,6 @@ def predict_logits(first: np.ndarray, layers: Layers) -> np.ndarray:
     value += layers[0][1]
     for matrix, bias in layers[1:]:
         np.maximum(value, 0, out=value)
-        value = value @ matrix
+        value = multiply(value, matrix)
         value += bias
     return value

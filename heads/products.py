@@ -33,8 +33,9 @@ def multiply(
     ----------
     left : ndarray of shape (N, K), float32
     right : ndarray of shape (K, M), float32
-        Both may be transposed or parts of larger arrays, which costs no copy.
-    out : ndarray of shape (N, M), float32, optional
+        Both may be transposed or parts of larger arrays, which costs no copy. (Other
+        types go to NumPy.)
+    out : ndarray of shape (N, M), optional
         Where the product goes; must not overlap with the factors.
     keep : float, default 0
         Factor of what `out` held before.
@@ -42,7 +43,7 @@ def multiply(
     rows, inner = left.shape
     columns = right.shape[1]
     if out is None:
-        out = np.empty((rows, columns), np.float32)
+        out = np.empty((rows, columns), np.result_type(left, right))
     layouts = [_layout(one) for one in (left, right, out)]
     usable = _SGEMM is not None and 0 not in (rows, inner, columns)
     if not usable or None in layouts or layouts[2][0] != b"N":

@@ -13,6 +13,7 @@ from .base import Head, HeadFiles, measure_scaling
 from .first_layers import wide_product
 from .lanes import Lanes, widen
 from .network import log_loss, softmax
+from .products import multiply
 
 __all__ = ["RidgeHead"]
 
@@ -102,7 +103,7 @@ def _solve(
     weighted = X * root[:, None].astype(np.float32)
     wanted = targets * root[:, None]
     few = len(X) <= X.shape[1]
-    gram = (weighted @ weighted.T if few else weighted.T @ weighted).astype(np.float64)
+    gram = multiply(*(weighted, weighted.T) if few else (weighted.T, weighted)).astype(np.float64)
     gram[np.diag_indices_from(gram)] += penalty
     factor = cho_factor(gram, lower=True, overwrite_a=True, check_finite=False)
     if few:

@@ -7,19 +7,16 @@ result of the comparison is kept beside it. The next run needs no MXNet.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from pathlib import Path
 
-import numpy as np
-
-from ..errors import BackboneError, ProofError
-from ..files import publish, publish_json, sha256_file
+from ..errors import BackboneError
+from ..files import sha256_file
 from .gluon_network import GluonBackbone, load_gluon_backbone
+from .graph_store import graph_folder, graph_key, keep_graph, kept_graph
 from .mxnet_loader import load_mxnet
 from .onnx_graph import add_normalisation, drop_weights_from_inputs, load_onnx
 from .onnxruntime_engine import load_onnxruntime
+from .proof import prove_graph
 from .record import BackboneRecord, BackboneSpec
 from .weights import WeightsRequest, find_weights
 from .zoo import native_preprocessing
@@ -29,16 +26,6 @@ __all__ = ["exported_graph", "export_gluon", "graph_folder", "prove"]
 OPSET = 13
 # Part of the key: raise it when the exported bytes change their meaning.
 EXPORTER_VERSION = 1
-TOLERANCE = 1e-4
-
-
-def graph_folder() -> Path:
-    """Return where exported graphs are kept: ``$ICECORE_GRAPHS`` or the user's cache folder."""
-    if "ICECORE_GRAPHS" in os.environ:
-        return Path(os.environ["ICECORE_GRAPHS"])
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("icecore", appauthor=False)) / "graphs"
 
 
 def exported_graph(spec: BackboneSpec, request: WeightsRequest) -> tuple[Path, BackboneRecord, str]:
@@ -59,22 +46,17 @@ def exported_graph(spec: BackboneSpec, request: WeightsRequest) -> tuple[Path, B
     """
     key, origin = _key(spec, request)
     path = graph_folder() / f"{spec.name}-{key[:16]}.onnx"
-    kept = _read_kept(path, key)
+    kept = kept_graph(path, key)
     if kept is not None:
-        return path, kept, origin
+        return path, kept[0], origin
     backbone = load_gluon_backbone(spec, request)
     model = export_gluon(backbone)
-    with publish(path) as temporary:
-        temporary.write_bytes(model.SerializeToString())
-        error = prove(backbone, temporary)
-    note = {
-        "key": key,
-        "sha256": sha256_file(path),
-        "relative_error": error,
-        "origin": backbone.origin,
-        "record": backbone.record.as_dict(),
-    }
-    publish_json(path.with_suffix(".json"), note)
+    content = model.SerializeToString()
+
+    def proof(graph: Path) -> float:
+        return prove(backbone, graph)
+
+    keep_graph(path, key, content, proof, backbone.record, origin=backbone.origin)
     return path, backbone.record, backbone.origin
 
 
@@ -142,32 +124,10 @@ def prove(backbone: GluonBackbone, path: Path, seed: int | None = None) -> float
         so that agreement would prove nothing.
     """
     from .mxnet_engine import MXNetEngine
-    from .onnxruntime_engine import OnnxRuntimeEngine
 
-    rng = np.random.default_rng(seed)
-    side = backbone.record.resolution
-    # Smooth and rough, dark and bright: noise alone averages out in deep networks.
-    coarse = rng.integers(0, 256, (4, 5, 5, 3), dtype=np.uint8)
-    zoom = -(-side // 5)
-    images = coarse.repeat(zoom, axis=1).repeat(zoom, axis=2)[:, :side, :side]
-    images[::2] ^= rng.integers(0, 64, images[::2].shape, dtype=np.uint8)
-    expected = MXNetEngine(backbone).run(images)
-    found = OnnxRuntimeEngine(path, backbone.record).run(images)
-    spread = np.linalg.norm(expected - expected.mean(axis=0)) / np.linalg.norm(expected)
-    if not np.isfinite(expected).all() or spread < 1e-3:
-        raise ProofError(
-            f"{backbone.record.spec}: MXNet's own features are not finite or hardly depend on the "
-            f"image (relative spread {spread:.1e}), so the export cannot be proved",
-            "check the weights file",
-        )
-    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-    if not error < TOLERANCE:
-        raise ProofError(
-            f"{backbone.record.spec}: the exported graph differs from MXNet by {error:.2e} "
-            f"(relative L2), {TOLERANCE:.0e} is allowed",
-            "use --engine mxnet for this network, and report it",
-        )
-    return error
+    reference = MXNetEngine(backbone).run
+    hint = "use --engine mxnet for this network, and report it"
+    return prove_graph(backbone.record, path, reference, "MXNet", hint, seed)
 
 
 def _key(spec: BackboneSpec, request: WeightsRequest) -> tuple[str, str]:
@@ -186,18 +146,7 @@ def _key(spec: BackboneSpec, request: WeightsRequest) -> tuple[str, str]:
         "opset": OPSET,
         "onnxruntime": load_onnxruntime().__version__,
     }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest(), origin
-
-
-def _read_kept(path: Path, key: str) -> BackboneRecord | None:
-    """Return the record of a kept graph, or None if there is none that is whole."""
-    try:
-        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        if note["key"] == key and sha256_file(path) == note["sha256"]:
-            return BackboneRecord.from_dict(note["record"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # A damaged note is as good as none: the graph is exported and proved anew.
-    return None
+    return graph_key(parts), origin
 
 
 def _name_output(model, width: int) -> None:

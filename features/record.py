@@ -24,7 +24,7 @@ __all__ = [
     "with_compute_precision",
 ]
 
-SOURCES = ("gluon", "mxnet", "onnx")
+SOURCES = ("gluon", "mxnet", "onnx", "timm")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 LARGEST_RESOLUTION = 2048
 
@@ -60,7 +60,7 @@ class BackboneSpec:
         if match is None or match[1] not in SOURCES:
             raise BackboneError(
                 f"'{text}' is not a backbone spec",
-                "write gluon:NAME[@RESOLUTION], mxnet:NAME or onnx:FILE, for instance "
+                "write gluon:NAME[@RESOLUTION], mxnet:NAME, timm:NAME or onnx:FILE, for instance "
                 "gluon:inceptionv3 or onnx:models/efficientnet_lite0.onnx",
             )
         resolution = int(match[3]) if match[3] else None

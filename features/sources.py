@@ -84,12 +84,19 @@ def _onnx_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
     return load_onnx_file(spec, request)
 
 
+def _timm_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
+    from .timm_source import load_timm
+
+    return load_timm(spec, request)
+
+
 _SOURCES = {
     source.name: source
     for source in (
         Source("gluon", _gluon_graph, _gluon_network),
         Source("mxnet", _gluon_graph, _gluon_network),
         Source("onnx", _onnx_graph),
+        Source("timm", _timm_graph),
     )
 }
 

@@ -26,7 +26,7 @@ from .onnxruntime_engine import load_onnxruntime
 from .proof import prove_graph
 from .record import INTERPOLATIONS, BackboneRecord, BackboneSpec
 from .sources import GraphNetwork
-from .weights import WeightsRequest
+from .weights import WeightsFile, WeightsRequest
 
 __all__ = ["TimmBackbone", "fetch_timm_weights", "load_timm", "load_timm_backbone"]
 
@@ -34,7 +34,6 @@ OPSET = 17
 # Part of the key: raise it when the exported bytes change their meaning.
 EXPORTER_VERSION = 1
 _SAFE_NAMES = {
-    "": "model.safetensors",
     "pytorch_model.bin": "model.safetensors",
     "open_clip_pytorch_model.bin": "open_clip_model.safetensors",
 }
@@ -119,6 +118,7 @@ def load_timm_backbone(spec: BackboneSpec, request: WeightsRequest) -> TimmBackb
     if request.random_seed is not None:
         _wake_scales(torch, model)
     settings = _preprocessing(timm, model, spec)
+    _require_whole_patches(model, settings["resolution"], spec)
     network = _features_of(torch, model)
     record = BackboneRecord(
         spec=spec.canonical,
@@ -131,12 +131,13 @@ def load_timm_backbone(spec: BackboneSpec, request: WeightsRequest) -> TimmBackb
     return TimmBackbone(record, network, origin)
 
 
-def fetch_timm_weights(name: str, on_bytes=None) -> str:
-    """Download the weights of a timm network into the hub's cache; say what they are."""
+def fetch_timm_weights(text: str, on_bytes=None) -> WeightsFile:
+    """Download the weights of the network ``timm:NAME`` into the hub's cache."""
     _, timm = _load_timm()
-    spec = BackboneSpec.parse(name)
+    spec = BackboneSpec.parse(text)
     _require_known(timm, spec)
-    return _from_hub(timm, spec, on_bytes)[1]
+    path, origin = _from_hub(timm, spec, on_bytes)
+    return WeightsFile(path, "published", origin)
 
 
 def export_timm(backbone: TimmBackbone):
@@ -219,10 +220,8 @@ def _from_hub(timm, spec: BackboneSpec, on_bytes=None) -> tuple[Path, str]:
             f"the hub has no weights for {spec.canonical}",
             f"put {spec.name}.safetensors into a folder and name it with --weights-dir",
         )
-    named = about.hf_hub_filename or ""
-    file = _SAFE_NAMES.get(named, str(Path(named).with_suffix(".safetensors")))
     try:
-        found = hub_file(repository, file, on_bytes)
+        found = hub_file(repository, _safe_name(about.hf_hub_filename), on_bytes)
     except WeightsError as error:
         raise WeightsError(
             f"no weights for {spec.canonical}: {error.message}",
@@ -232,10 +231,18 @@ def _from_hub(timm, spec: BackboneSpec, on_bytes=None) -> tuple[Path, str]:
     return found.path, f"{found.text}, SHA-256 {found.sha256}"
 
 
+def _safe_name(named: str | None) -> str:
+    if not named:
+        return "model.safetensors"
+    return _SAFE_NAMES.get(named, str(Path(named).with_suffix(".safetensors")))
+
+
 def _create(timm, spec: BackboneSpec, overlay: dict | None):
     options = {"pretrained": overlay is not None, "pretrained_cfg_overlay": overlay}
     sizes = [{"img_size": spec.resolution}, {}] if spec.resolution else [{}]
-    for size in sizes:  # transformers are built for a size, convolutional networks take no such word
+    for (
+        size
+    ) in sizes:  # transformers are built for a size, convolutional networks take no such word
         try:
             return timm.create_model(spec.name, **options, **size).eval().requires_grad_(False)
         except TypeError as error:
@@ -277,6 +284,17 @@ def _features_of(torch, model):
 
     # Modules begin in training mode, and the exporter puts back what it finds.
     return _Features().eval()
+
+
+def _require_whole_patches(model, side: int, spec: BackboneSpec) -> None:
+    """Refuse sizes of which a transformer would pass over the border without a word."""
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or (1,)
+    if side % patch[0]:
+        raise BackboneError(
+            f"{spec.canonical}: images of {side} x {side} pixels are no whole number of patches of "
+            f"{patch[0]} pixels",
+            f"give a multiple of {patch[0]}, or leave @RESOLUTION away",
+        )
 
 
 def _width(torch, network, side: int, spec: BackboneSpec) -> int:

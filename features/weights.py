@@ -18,7 +18,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import WeightsError
+from ..errors import BackboneError, MissingDependencyError, ProofError, WeightsError
 from ..files import sha256_file
 from .efficientnet_lite import VARIANTS
 from .gluon_download import download_gluon, gluon_url, sha1_file
@@ -138,7 +138,7 @@ def find_weights(
         for download in _downloads(name, source):
             try:
                 return dataclasses.replace(download(on_bytes), passed=tuple(tried))
-            except WeightsError as error:
+            except (WeightsError, BackboneError, ProofError, MissingDependencyError) as error:
                 tried.append(error.message)
         if not published_sha1(name, source):
             tried.append(f"{ZOOS[source]} publishes no weights for {name}")

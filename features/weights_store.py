@@ -61,7 +61,7 @@ def fetch_weights(
     Parameters
     ----------
     text : str
-        ``gluon:NAME`` or ``mxnet:NAME``.
+        ``gluon:NAME``, ``mxnet:NAME``, or ``timm:NAME``, whose weights stay in the hub's cache.
     folder : Path, optional
         Looked at first; then they are kept in Gluon's cache.
     on_bytes : callable, optional
@@ -71,6 +71,10 @@ def fetch_weights(
     ------
     BackboneError, WeightsError
     """
+    if text.startswith("timm:"):
+        from .timm_source import fetch_timm_weights
+
+        return fetch_timm_weights(text, on_bytes)
     spec = _parse(text)
     return find_weights(spec.name, folder, spec.source, on_bytes)
 

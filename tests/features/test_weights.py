@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import importlib.util
+import sys
 import threading
 import zipfile
 
@@ -175,3 +176,12 @@ def test_mxnets_own_zoo_has_its_own_names_and_hashes(tmp_path, monkeypatch):
         find_weights("inceptionv3", source="mxnet")
     with pytest.raises(BackboneError, match=r"(?s)mxnet has no network 'resnest50'.*resnet50"):
         find_weights("resnest50", source="mxnet")
+
+
+def test_a_package_that_is_not_installed_is_one_of_the_places(tmp_path, monkeypatch):
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path))
+    monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9")
+    monkeypatch.setattr(gluon_download, "PAUSE", 0.01)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(WeightsError, match=r"(?s)127.0.0.1:9.*huggingface_hub is not installed"):
+        find_weights("densenet121")

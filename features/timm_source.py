@@ -240,9 +240,7 @@ def _safe_name(named: str | None) -> str:
 def _create(timm, spec: BackboneSpec, overlay: dict | None):
     options = {"pretrained": overlay is not None, "pretrained_cfg_overlay": overlay}
     sizes = [{"img_size": spec.resolution}, {}] if spec.resolution else [{}]
-    for (
-        size
-    ) in sizes:  # transformers are built for a size, convolutional networks take no such word
+    for size in sizes:  # transformers are built for a size; convolutional networks are not
         try:
             return timm.create_model(spec.name, **options, **size).eval().requires_grad_(False)
         except TypeError as error:

@@ -26,8 +26,8 @@ from .errors import ManifestError, MissingFileError
 from .files import publish_text
 from .manifest import Manifest
 
-__all__ = ["Box", "apply_boxes", "format_box", "outside", "parse_box", "read_boxes", "row_key"]
-__all__ += ["write_boxes"]
+__all__ = ["Box", "append_boxes", "apply_boxes", "format_box", "outside", "parse_box"]
+__all__ += ["read_boxes", "row_key"]
 
 COLUMNS = ("path", "x0", "y0", "x1", "y1")
 # x0, y0, x1, y1
@@ -145,21 +145,30 @@ def apply_boxes(manifest: Manifest, boxes: Mapping[str, Box | None]) -> Manifest
     return Manifest(tuple(rows), manifest.source)
 
 
-def write_boxes(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
-    """Write a table of boxes with the score and class of each, atomically.
+def append_boxes(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
+    """Add lines to a table of boxes, or make it, atomically; what it holds stays as it is.
 
     Parameters
     ----------
     rows : iterable of mapping
         ``path``, ``box`` (None where nothing was found), ``score`` and ``class``.
     """
+    path = Path(path)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*COLUMNS, "score", "class"])
+    if path.exists():
+        there = path.read_text(encoding="utf-8-sig")
+        header = [name.strip().lower() for name in next(csv.reader(io.StringIO(there)))]
+        text.write(there if there.endswith("\n") else there + "\n")
+    else:
+        header = [*COLUMNS, "score", "class"]
+        writer.writerow(header)
     for row in rows:
         box, score = row["box"] or ("",) * 4, row.get("score")
-        shown = "" if score is None else f"{score:.4f}"
-        writer.writerow([row["path"], *box, shown, row.get("class") or ""])
+        fields = dict(zip(COLUMNS, (row["path"], *box)))
+        fields["score"] = "" if score is None else f"{score:.4f}"
+        fields["class"] = row.get("class") or ""
+        writer.writerow([fields.get(name, "") for name in header])
     publish_text(path, text.getvalue())
 
 

@@ -35,11 +35,52 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for s
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 
 
-boxes_option = click.option(
-    "--boxes",
-    type=click.Path(path_type=Path),
-    help="CSV with path,x0,y0,x1,y1: the part of each image that counts.",
-)
+def box_options(command):
+    """Add the options that say which part of an image counts."""
+    options = [
+        click.option(
+            "--boxes",
+            type=click.Path(path_type=Path),
+            help="CSV with path,x0,y0,x1,y1: the part of each image that counts.",
+        ),
+        click.option(
+            "--detector",
+            metavar="gluoncv:NAME",
+            help="Find boxes for the images that --boxes lacks, and add them to it.",
+        ),
+        click.option(
+            "--detect-class", default="person", show_default=True, help="What the detector finds."
+        ),
+        click.option(
+            "--detect-box",
+            type=click.Choice(["largest", "confident"]),
+            default="largest",
+            show_default=True,
+            help="Which one counts where there are several.",
+        ),
+        click.option(
+            "--detect-threshold",
+            type=float,
+            default=0.5,
+            show_default=True,
+            help="Least score that counts.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _detector(options: dict):
+    """Take the detector's options out of a command's."""
+    names = ("detect_class", "detect_box", "detect_threshold")
+    wanted, rule, threshold = (options.pop(name) for name in names)
+    detector = options.pop("detector")
+    if detector is None:
+        return None
+    from .features import DetectorOptions
+
+    return DetectorOptions(detector, wanted, rule, threshold)
 
 
 def engine_options(command):
@@ -130,7 +171,7 @@ for _command in (train, blend, cache, weights):
     "[default: 0.143 for ten and eighteen, else the backbone's own].",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of random views.")
-@boxes_option
+@box_options
 @click.option(
     "--precision",
     type=click.Choice(["float16", "float32", "bfloat16"]),
@@ -171,11 +212,15 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
       icecore extract table.csv -o cache -b gluon:efficientnet_lite0 --fit pad
       icecore extract photos -o cache -b gluon:resnet152_v2 --views ten
       icecore extract photos -o cache -b gluon:resnet152_v2 --views center+random:8 --seed 1
+      icecore extract photos -o cache -b gluon:resnet152_v2 --boxes boxes.csv \\
+          --detector gluoncv:ssd_512_resnet50_v1_coco --detect-class person
     """
     from . import jobs
 
     with console.extract_bar(quiet or as_json) as callbacks:
-        report = jobs.extract(data, cache, backbones, **options, **callbacks)
+        report = jobs.extract(
+            data, cache, backbones, detector=_detector(options), **options, **callbacks
+        )
     if as_json:
         fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
         fields["failures"] = [dataclasses.asdict(failure) for failure in report.failures]
@@ -227,7 +272,7 @@ def manifest(data, out, as_json) -> None:
     show_default=True,
     help="In which the engine computes; trained: as the features that the heads know.",
 )
-@boxes_option
+@box_options
 @answer_option
 @engine_options
 @as_json
@@ -243,7 +288,7 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
     from . import jobs
 
     with console.extract_bar(quiet or as_json) as callbacks:
-        report = jobs.predict(run, images, out, **options, **callbacks)
+        report = jobs.predict(run, images, out, detector=_detector(options), **options, **callbacks)
     if report.random_weights:
         console.random_weights_warning("these answers")
     if as_json:

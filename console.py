@@ -66,26 +66,37 @@ def random_weights_warning(what: str) -> None:
 
 @contextlib.contextmanager
 def extract_bar(quiet: bool = False) -> Iterator[dict]:
-    """Show the progress of `extract`; yields its callbacks ``on_digest`` and ``on_progress``.
+    """Show the progress of `extract`; yields its callbacks.
+
+    ``on_detect`` and ``on_digest`` take counts, ``on_progress`` a `Progress`.
 
     Where nobody watches (a log file), a line now and then takes the bar's place.
     """
     if quiet or not _errors.is_terminal:
-        yield {"on_digest": None, "on_progress": None if quiet else _LogLines()}
+        lines = None if quiet else _LogLines()
+        yield {
+            "on_detect": lines and lines.count,
+            "on_digest": None,
+            "on_progress": lines,
+        }
         return
     with Progress(*_columns(), console=_errors, transient=True) as bar:
+        detecting = bar.add_task("detect", total=None, visible=False, note="")
         digesting = bar.add_task("read", total=None, visible=False, note="")
         extracting = bar.add_task("extract", total=None, visible=False, note="")
 
         def on_digest(done: int, total: int) -> None:
             bar.update(digesting, completed=done, total=total, visible=done < total)
 
+        def on_detect(done: int, total: int) -> None:
+            bar.update(detecting, completed=done, total=total, visible=done < total)
+
         def on_progress(now) -> None:
             bar.update(
                 extracting, completed=now.done, total=now.total, visible=True, note=_note(now)
             )
 
-        yield {"on_digest": on_digest, "on_progress": on_progress}
+        yield {"on_detect": on_detect, "on_digest": on_digest, "on_progress": on_progress}
 
 
 class _LogLines:
@@ -97,9 +108,16 @@ class _LogLines:
         self._printed = time.monotonic()
 
     def __call__(self, now) -> None:
+        self._print(lambda: f"{now.done}/{now.total} images, {_note(now)}")
+
+    def count(self, done: int, total: int) -> None:
+        """Tell of the detector."""
+        self._print(lambda: f"detector: {done}/{total} images")
+
+    def _print(self, text) -> None:
         if time.monotonic() - self._printed > self.SECONDS_BETWEEN:
             self._printed = time.monotonic()
-            click.echo(f"{now.done}/{now.total} images, {_note(now)}", err=True)
+            click.echo(text(), err=True)
 
 
 def _note(now) -> str:

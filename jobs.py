@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import manifest as manifests
-from .boxes import apply_boxes, parse_box, read_boxes
+from .boxes import apply_boxes, parse_box
 from .cache import FeatureCache
 from .digests import digest_manifest
 from .errors import ManifestError, MissingFileError, RunError, enumerate_some
@@ -22,7 +22,7 @@ from .files import publish_json
 from .prediction import PredictReport, bundle, predict
 
 if TYPE_CHECKING:
-    from .features import ExtractReport
+    from .features import DetectorOptions, ExtractReport
     from .heads import TrainResult
 
 __all__ = ["PredictReport", "blend", "bundle", "extract", "predict", "prune", "train"]
@@ -34,6 +34,8 @@ def extract(
     backbones,
     *,
     boxes: str | os.PathLike | None = None,
+    detector: DetectorOptions | None = None,
+    on_detect: Callable[[int, int], None] | None = None,
     **options,
 ):
     """Extract the features of whatever `data` is into `cache`.
@@ -48,6 +50,10 @@ def extract(
         Specs.
     boxes : path-like, optional
         Table of the part of each image that counts, see `icecore.boxes.read_boxes`.
+    detector : DetectorOptions, optional
+        Find boxes for the images that the table lacks, and add them to it.
+    on_detect : callable, optional
+        Called with counts of images that the detector looked at and in all.
     **options
         Of `icecore.features.extract`.
 
@@ -62,11 +68,10 @@ def extract(
     """
     from . import features
 
-    manifest = manifests.read(data)
-    if boxes is not None:
-        found = read_boxes(boxes, manifest, features.image_size)
-        manifest = apply_boxes(manifest, found)
-    report: ExtractReport = features.extract(manifest, cache, backbones, **options)
+    locate = features.box_locator(boxes, detector, on_detect, options)
+    report: ExtractReport = features.extract(
+        manifests.read(data), cache, backbones, locate=locate, **options
+    )
     _keep_manifest(Path(cache), Path(os.path.abspath(data)), report)
     return report
 

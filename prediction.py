@@ -14,7 +14,6 @@ import numpy as np
 
 from . import __version__
 from . import manifest as manifests
-from .boxes import apply_boxes, read_boxes
 from .cache import FeatureCache
 from .errors import MissingFileError, RunError, enumerate_some
 from .files import publish, publish_text
@@ -57,6 +56,8 @@ def predict(
     cache: str | os.PathLike | None = None,
     weights_dir: str | os.PathLike | None = None,
     boxes: str | os.PathLike | None = None,
+    detector=None,
+    on_detect=None,
     precision_compute: str = "trained",
     **options,
 ) -> PredictReport:
@@ -81,6 +82,8 @@ def predict(
         Where the backbones' weights or ONNX files are now.
     boxes : path-like, optional
         Table of the part of each image that counts, as for `icecore.jobs.extract`.
+    detector, on_detect : optional
+        As for `icecore.jobs.extract`.
     precision_compute : {"trained", "f32", "bf16", "fp16", "auto"}
         ``trained``: as the features that the heads were trained on. A machine that cannot
         may compute in another; the features then differ a little from those, see
@@ -93,8 +96,8 @@ def predict(
     fitted = heads.load_run(run)
     blends = _blends(run, answer)
     manifest = manifests.read(images, labels_required=False)
-    if boxes is not None:
-        manifest = apply_boxes(manifest, read_boxes(boxes, manifest, features.image_size))
+    given = {**options, "weights_dir": weights_dir}
+    options["locate"] = features.box_locator(boxes, detector, on_detect, given)
     _require_writable(out)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(cache) if cache is not None else Path(scratch) / "cache"

@@ -6,6 +6,7 @@ nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
 
 from .backbones import Backbone, load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle
+from .detect import DetectorOptions, box_locator
 from .extract import ExtractReport, Failure, extract
 from .images import image_size
 from .progress import Progress
@@ -19,11 +20,13 @@ __all__ = [
     "BackboneSpec",
     "BundledHead",
     "BundledTask",
+    "DetectorOptions",
     "ExtractReport",
     "Failure",
     "Progress",
     "Views",
     "WeightsRequest",
+    "box_locator",
     "build_bundle",
     "extract",
     "feature_set_record",

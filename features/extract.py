@@ -67,6 +67,7 @@ def extract(
     paranoid: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
     on_digest: Callable[[int, int], None] | None = None,
+    locate: Callable[[Manifest], Manifest] | None = None,
 ) -> ExtractReport:
     """Compute the feature rows that the cache lacks.
 
@@ -110,6 +111,8 @@ def extract(
         Digest every file again, even if size and time are unchanged.
     on_progress, on_digest : callable, optional
         Called with a `Progress`, or with counts of files done and in all.
+    locate : callable, optional
+        Gives the images of the manifest their boxes, as soon as the backbones are loaded.
 
     Returns
     -------
@@ -133,6 +136,8 @@ def extract(
     loaded = load_backbones(
         backbones, engine, request, device=devices[0], precision=precision_compute
     )
+    if locate is not None:
+        manifest = locate(manifest)
     workers = workers or available_cpus()
     memory = Path(cache) / "digests.json"
     digested = digest_manifest(

@@ -19,23 +19,24 @@ from ..dependencies import missing_dependency
 from ..errors import MissingDependencyError
 from .devices import gpu_index
 
-__all__ = ["load_gluoncv", "load_mxnet", "mxnet_context"]
+__all__ = ["as_in_2022", "load_gluoncv", "load_mxnet", "mxnet_context"]
 
 
 @contextlib.contextmanager
-def _as_in_2022():
-    """Give NumPy the name that MXNet and GluonCV read while they are imported."""
-    lacks_bool = "bool" not in vars(np)
-    if lacks_bool:
-        np.bool = bool
+def as_in_2022() -> Iterator[None]:
+    """Give NumPy the names that MXNet and GluonCV read while they load or build a detector."""
+    names = {"bool": bool, "float": float}
+    lacking = [name for name in names if name not in vars(np)]
+    for name in lacking:
+        setattr(np, name, names[name])
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        # Left in place it would break numpy.ma and SciPy.
-        if lacks_bool:
-            del np.bool
+        # Left in place they would break numpy.ma and SciPy.
+        for name in lacking:
+            delattr(np, name)
 
 
 @contextlib.contextmanager
@@ -66,7 +67,7 @@ def load_mxnet():
             f"mxnet 1.9.1 does not work with NumPy {np.__version__}", "pip install 'numpy<2'"
         )
     try:
-        with _as_in_2022():
+        with as_in_2022():
             import mxnet
     except (ImportError, OSError) as error:
         raise missing_dependency("mxnet", error) from error
@@ -78,7 +79,7 @@ def load_gluoncv():
     """Import and return ``gluoncv``, after MXNet."""
     load_mxnet()
     try:
-        with _as_in_2022(), _without_torch():
+        with as_in_2022(), _without_torch():
             import gluoncv
             import gluoncv.model_zoo
     except (ImportError, OSError) as error:

@@ -30,6 +30,7 @@ __all__ = [
     "WeightsFile",
     "WeightsRequest",
     "find_local_weights",
+    "find_params",
     "find_weights",
     "gluon_cache",
     "published_sha1",
@@ -174,7 +175,7 @@ def find_local_weights(
     if source == "gluon" and name in VARIANTS:
         found = _find_efficientnet_lite(name, folder, tried)
     else:
-        found = _find_params(name, folder, source, tried)
+        found = find_params(name, folder, source, tried)
     return dataclasses.replace(found, passed=tuple(tried)) if found else None
 
 
@@ -202,7 +203,10 @@ def gluon_cache() -> Path:
     return Path(home).expanduser() / "models"
 
 
-def _find_params(name: str, folder: Path | None, source: str, tried: list[str]):
+def find_params(
+    name: str, folder: Path | None, source: str, tried: list[str]
+) -> WeightsFile | None:
+    """Find a network's ``.params`` on this machine, whatever kind of network it is."""
     for path, kind, expected in _places(name, folder, source):
         if not path.is_file():
             tried.append(f"{path}: not there")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from icecore import jobs
 from icecore import manifest as manifests
-from icecore.boxes import apply_boxes, format_box, parse_box, read_boxes, row_key, write_boxes
+from icecore.boxes import append_boxes, apply_boxes, format_box, parse_box, read_boxes, row_key
 from icecore.cache import FeatureCache
 from icecore.digests import digest_manifest
 from icecore.errors import ManifestError, MissingFileError
@@ -99,7 +99,8 @@ def test_boxes_come_back_as_written(image_folder, tmp_path):
         {"path": "red/0.png", "box": (1, 2, 3, 4), "score": 0.98765, "class": "person"},
         {"path": "red/1.png", "box": None, "score": None, "class": ""},
     ]
-    write_boxes(tmp_path / "b.csv", rows)
+    append_boxes(tmp_path / "b.csv", rows[:1])
+    append_boxes(tmp_path / "b.csv", rows[1:])
     found = read_boxes(tmp_path / "b.csv", manifests.read(image_folder))
     assert found == {"red/0.png": (1, 2, 3, 4), "red/1.png": None}
     assert next(csv.DictReader(open(tmp_path / "b.csv")))["score"] == "0.9877"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from . import console
+from .errors import enumerate_some
 
 __all__ = ["cache"]
 
@@ -119,6 +120,8 @@ def _plain(value: object) -> str:
 def verify_command(path, as_json) -> None:
     """Read all of CACHE and check it; exit status 1 if a row is damaged.
 
+    Damaged rows are named by the first digits of their keys; --json gives all of them whole.
+
     \b
     Example:
       icecore cache verify cache
@@ -130,8 +133,9 @@ def verify_command(path, as_json) -> None:
         console.print_json(found)
     else:
         for problem in found["problems"]:
-            rows = f" ({len(problem['rows'])} rows)" if problem["rows"] else ""
-            click.echo(f"{problem['file']}: {problem['reason']}{rows}")
+            rows = [key[:12] for key in problem["rows"]]
+            named = f" ({len(rows)} rows: {enumerate_some(rows, 3)})" if rows else ""
+            click.echo(f"{problem['file']}: {problem['reason']}{named}")
         click.echo(
             f"{found['sets']} feature sets, {found['shards']} shards, {found['rows']} rows: "
             + ("no row is damaged" if found["ok"] else f"mend it with: icecore cache repair {path}")
@@ -203,17 +207,19 @@ def merge_command(target, sources, as_json) -> None:
     type=click.Choice(["npy", "npz", "hdf5", "parquet"]),
     help="Where the ending does not say.",
 )
+@click.option("--compress", is_flag=True, help="Make it smaller; takes longer to write and read.")
 @as_json
-def export_command(path, specs, out, kind, as_json) -> None:
+def export_command(path, specs, out, kind, compress, as_json) -> None:
     """Write feature sets side by side into one plain file.
 
     \b
-    Example:
+    Examples:
+      icecore cache export cache gluon:inceptionv3 -o features.h5 --compress
       icecore cache export cache gluon:inceptionv3 gluon:densenet201 -o features.npz
     """
     from .cache import FeatureCache, export
 
-    found = export(FeatureCache(path), list(specs), out, kind=kind)
+    found = export(FeatureCache(path), list(specs), out, kind=kind, compress=compress)
     if as_json:
         console.print_json(found)
     else:

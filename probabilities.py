@@ -204,7 +204,7 @@ def _write_hdf5(path: Path, table: ProbabilityTable) -> None:
     import h5py
 
     text = h5py.string_dtype()
-    with publish(path) as temporary, h5py.File(temporary, "w") as file:
+    with publish(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
         file["probabilities"] = table.probabilities
         for name in ("ids", "classes", "splits"):
             file.create_dataset(name, data=list(getattr(table, name)), dtype=text)
@@ -267,7 +267,7 @@ def _read_hdf5(path: Path) -> ProbabilityTable:
     import h5py
 
     try:
-        with h5py.File(path, "r") as file:
+        with h5py.File(path, "r", locking=False) as file:
             _require_names(list(file))
             text = {
                 name: tuple(file[name].asstr()[()])

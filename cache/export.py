@@ -18,6 +18,7 @@ from .shard import as_keys
 __all__ = ["EXPORT_KINDS", "export", "export_arrays"]
 
 _BLOCK_ROWS = 4096
+_CHUNK_BYTES = 1 << 18
 
 
 def export_arrays(
@@ -48,6 +49,7 @@ def export(
     path: str | os.PathLike,
     keys: Sequence[str] | None = None,
     kind: str | None = None,
+    compress: bool = False,
 ) -> dict:
     """Write the rows of some feature sets side by side into one file, atomically.
 
@@ -59,8 +61,9 @@ def export(
     kind : str, optional
         ``npy`` (X alone, float32, with the row keys in ``PATH.ids.txt``), ``npz`` (X and
         ids), ``hdf5`` (features, keys, records) or ``parquet`` (key, features); by
-        default what the ending says. All but parquet are written in blocks or from one
-        matrix without pickle.
+        default what the ending says. All but npz are written in blocks, none with pickle.
+    compress : bool
+        Smaller and slower: npz deflated, hdf5 shuffled and deflated, parquet with zstd.
 
     Returns
     -------
@@ -74,10 +77,14 @@ def export(
             f"{path.name}: no such kind of export ({kind or path.suffix or 'no ending'})",
             f"choose one of {', '.join(_WRITERS)}, by --format or by the file's ending",
         )
+    if compress and kind == "npy":
+        raise CacheError(
+            f"{path.name}: npy files are not compressed", "choose npz, hdf5 or parquet"
+        )
     specs = [specs] if isinstance(specs, str) else list(specs)
     ids = list(keys) if keys is not None else _common(cache, specs)
     dim = sum(cache.find(spec).dim for spec in specs)
-    _WRITERS[kind](cache, specs, ids, dim, path)
+    _WRITERS[kind](cache, specs, ids, dim, path, compress)
     return {"path": str(path), "kind": kind, "rows": len(ids), "dim": dim, "specs": specs}
 
 
@@ -95,7 +102,9 @@ def _blocks(cache: FeatureCache, specs: Sequence[str], ids: Sequence[str]):
         yield part, cache.matrix(specs, ids[part])
 
 
-def _write_npy(cache: FeatureCache, specs: list, ids: list, dim: int, path: Path) -> None:
+def _write_npy(
+    cache: FeatureCache, specs: list, ids: list, dim: int, path: Path, compress: bool
+) -> None:
     with publish(path) as temporary, open(temporary, "wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(ids), dim)}
         np.lib.format.write_array_header_1_0(file, header)
@@ -104,18 +113,28 @@ def _write_npy(cache: FeatureCache, specs: list, ids: list, dim: int, path: Path
     publish_text(path.with_name(path.name + ".ids.txt"), "".join(f"{key}\n" for key in ids))
 
 
-def _write_npz(cache: FeatureCache, specs: list, ids: list, dim: int, path: Path) -> None:
+def _write_npz(
+    cache: FeatureCache, specs: list, ids: list, dim: int, path: Path, compress: bool
+) -> None:
     with publish(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, X=cache.matrix(specs, ids), ids=np.array(ids, "U64"), specs=np.array(specs))
+        save = np.savez_compressed if compress else np.savez
+        save(file, X=cache.matrix(specs, ids), ids=np.array(ids, "U64"), specs=np.array(specs))
 
 
-def _write_hdf5(cache: FeatureCache, specs: list, ids: list, dim: int, path: Path) -> None:
+def _write_hdf5(
+    cache: FeatureCache, specs: list, ids: list, dim: int, path: Path, compress: bool
+) -> None:
     sets = [cache.find(spec) for spec in specs]
     # One precision is kept as it is; several meet in float32.
     kinds = {one.precision for one in sets}
     dtype = np.float16 if kinds == {"float16"} else np.float32
-    with publish(path) as temporary, h5py.File(temporary, "w", libver=("v108", "v110")) as file:
-        data = file.create_dataset("features", (len(ids), dim), dtype)
+    options = {"libver": ("v108", "v110"), "locking": False}
+    filters: dict = {}
+    if compress and ids:
+        step = min(len(ids), max(1, _CHUNK_BYTES // max(1, dim * np.dtype(dtype).itemsize)))
+        filters = {"chunks": (step, dim), "shuffle": True, "compression": "gzip"}
+    with publish(path) as temporary, h5py.File(temporary, "w", **options) as file:
+        data = file.create_dataset("features", (len(ids), dim), dtype, **filters)
         for part, rows in _blocks(cache, specs, ids):
             data[part] = rows
         file.create_dataset("keys", data=as_keys(ids))
@@ -125,18 +144,24 @@ def _write_hdf5(cache: FeatureCache, specs: list, ids: list, dim: int, path: Pat
             file.attrs[f"record_{i}"] = canonical_json(one.record)
 
 
-def _write_parquet(cache: FeatureCache, specs: list, ids: list, dim: int, path: Path) -> None:
+def _write_parquet(
+    cache: FeatureCache, specs: list, ids: list, dim: int, path: Path, compress: bool
+) -> None:
     try:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
         raise MissingDependencyError(
-            "writing Parquet needs the package pyarrow, which is not installed",
-            "pip install pyarrow, or export npy, npz or hdf5",
+            f"writing Parquet needs the package pyarrow, which cannot be used: {error}",
+            "pip install pyarrow (of a version that fits NumPy), or export npy, npz or hdf5",
         ) from error
     kind = pyarrow.list_(pyarrow.float32(), dim)
+    sets = [cache.find(spec) for spec in specs]
+    about = {"specs": specs, "dims": [s.dim for s in sets], "records": [s.record for s in sets]}
     schema = pyarrow.schema([("key", pyarrow.string()), ("features", kind)])
-    with publish(path) as temporary, parquet.ParquetWriter(temporary, schema) as writer:
+    schema = schema.with_metadata({"icecore": canonical_json(about)})
+    options = {"compression": "zstd" if compress else "snappy"}
+    with publish(path) as temporary, parquet.ParquetWriter(temporary, schema, **options) as writer:
         for part, rows in _blocks(cache, specs, ids):
             flat = pyarrow.array(rows.reshape(-1))
             columns = [pyarrow.array(ids[part]), pyarrow.FixedSizeListArray.from_arrays(flat, dim)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import threading
@@ -26,6 +27,8 @@ _PART_BYTES = 4 << 20
 _OPEN_FILES = 64
 # How often shards may be replaced while one gather goes on.
 _ATTEMPTS = 5
+# What the system says of a file that was removed: on NFS also if it was open.
+_REPLACED = (errno.ENOENT, errno.ESTALE)
 
 
 class Rows:
@@ -153,9 +156,9 @@ class Rows:
         for attempt in range(_ATTEMPTS):
             try:
                 return self._gather(keys, out)
-            except FileNotFoundError:
+            except OSError as error:
                 # A compaction replaced shards while we read: the rows are in new ones.
-                if attempt == _ATTEMPTS - 1:
+                if error.errno not in _REPLACED or attempt == _ATTEMPTS - 1:
                     raise
                 self._files.close()
                 self.refresh()

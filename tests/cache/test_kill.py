@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import multiprocessing
 import os
 import pickle
+import platform
 import signal
 import subprocess
 import sys
@@ -100,6 +103,42 @@ def test_claims_of_a_dead_process_are_taken_over(cache, make, start):
     assert other.exitcode == 0
     assert FeatureCache(cache.path).find(SPEC).missing(keys) == []
     assert not list((cache.path / "claims").glob("*.claim"))
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"),
+    reason="the filter on system calls is Linux's",
+)
+def test_no_lock_of_files_is_needed(tmp_path):
+    """NFS may refuse all of them, and HDF5 takes some unless told otherwise."""
+    program = Path(__file__).with_name("no_locks.py")
+    done = subprocess.run(
+        [sys.executable, program, tmp_path],
+        env=environment(), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == {
+        "refused": True, "exits": [0, 0], "same": True, "left": 30, "ok": True,
+    }  # fmt: skip
+
+
+def test_file_that_another_machine_replaced_is_looked_for_again(cache, make, monkeypatch):
+    """NFS says ESTALE where a local disk would still give the old file's bytes."""
+    keys = make.keys(20)
+    make.fill(cache.open_set(make.record(), DIM), keys, 10)
+    reader = FeatureCache(cache.path)
+    expected = reader.matrix(SPEC, keys)
+    compact(cache)
+    real, calls = os.preadv, itertools.count()
+
+    def stale(*arguments):
+        if next(calls) == 0:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "preadv", stale)
+    assert np.array_equal(reader.matrix(SPEC, keys), expected)
+    assert next(calls) > 1
 
 
 def test_claim_of_another_machine_expires_only_without_heartbeat(tmp_path):

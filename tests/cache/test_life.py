@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import h5py
 import numpy as np
@@ -147,18 +148,54 @@ def test_export_hdf5_is_one_plain_file(two_sets, tmp_path, make):
 
 
 def test_export_parquet(two_sets, tmp_path):
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        with pytest.raises(MissingDependencyError, match="needs the package pyarrow"):
-            export(two_sets, SPEC, tmp_path / "x.parquet")
-        assert not list(tmp_path.glob("*.parquet"))
-        return
+    import pyarrow.parquet as parquet
+
     export(two_sets, SPEC, tmp_path / "x.parquet")
     table = parquet.read_table(tmp_path / "x.parquet")
     ids = two_sets.ids(SPEC)
     assert table["key"].to_pylist() == ids
     assert np.array_equal(np.array(table["features"].to_pylist()), two_sets.matrix(SPEC, ids))
+    about = json.loads(table.schema.metadata[b"icecore"])
+    assert (about["specs"], about["dims"]) == ([SPEC], [5])
+    assert about["records"] == [two_sets.find(SPEC).record]
+
+
+def test_parquet_without_pyarrow_is_one_clear_error(two_sets, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingDependencyError, match="pyarrow, which cannot be used"):
+        export(two_sets, SPEC, tmp_path / "x.parquet")
+    assert not list(tmp_path.glob("*.parquet"))
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5", "parquet"])
+def test_compressed_exports_are_smaller_and_hold_the_same(tmp_path, make, ending):
+    keys = make.keys(60)
+    cache = FeatureCache.create(tmp_path / "a")
+    rows = make.rows(keys, 400).clip(min=0)
+    cache.open_set(make.record(), 400).append(keys, rows)
+    plain, small = tmp_path / f"plain.{ending}", tmp_path / f"small.{ending}"
+    for path, compress in ((plain, False), (small, True)):
+        export(cache, SPEC, path, keys=keys, compress=compress)
+        assert np.array_equal(read_back(path), rows)
+    assert small.stat().st_size < 0.9 * plain.stat().st_size
+
+
+def read_back(path):
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as found:
+            return found["X"]
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            assert (file["features"].compression == "gzip") == ("small" in path.name)
+            return file["features"][()]
+    import pyarrow.parquet as parquet
+
+    return np.array(parquet.read_table(path)["features"].to_pylist())
+
+
+def test_npy_is_not_compressed(two_sets, tmp_path):
+    with pytest.raises(CacheError, match="npy files are not compressed"):
+        export(two_sets, SPEC, tmp_path / "x.npy", compress=True)
 
 
 def test_export_of_an_unknown_kind_is_refused(two_sets, tmp_path):

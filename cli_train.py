@@ -107,8 +107,8 @@ _INTERRUPTED = 130
 )
 @click.option(
     "--view-mean",
-    type=click.Choice(["probabilities", "features", "first"]),
-    default="probabilities",
+    type=click.Choice(["features", "probabilities", "first"]),
+    default="features",
     show_default=True,
     help="Several views: what a prediction averages over them.",
 )

@@ -39,7 +39,7 @@ class MLPClassifier(Head):
         Decoupled weight decay (Loshchilov and Hutter 2019).
     label_smoothing : float, default 0
         Share of each target spread over all classes.
-    epochs : int, default 12
+    epochs : int, default 10
         Length of the schedule.
     batch_size : int or None, default None
         None takes a 20th of the rows, at least 16 and at most 1024.
@@ -95,7 +95,7 @@ class MLPClassifier(Head):
         learning_rate=1e-3,
         weight_decay=1e-2,
         label_smoothing=0.0,
-        epochs=12,
+        epochs=10,
         batch_size=None,
         scaling="rms",
         early_stopping=True,
@@ -132,7 +132,7 @@ class MLPClassifier(Head):
         targets=None,
         progress=None,
         views=1,
-        view_mean="probabilities",
+        view_mean="features",
     ):
         """Train on feature rows.
 
@@ -152,7 +152,7 @@ class MLPClassifier(Head):
         views : int, default 1
             Views in a row, one after the other. Each epoch sees every row in one of
             them, drawn anew; predictions take rows of one view, (N, D).
-        view_mean : {"probabilities", "features", "first"}
+        view_mean : {"features", "probabilities", "first"}
             How held-out rows are predicted: see `ViewUse`.
 
         Returns

@@ -28,7 +28,7 @@ def mlp_out_of_fold(
     dealt: np.ndarray,
     progress: Progress | None = None,
     views: int = 1,
-    view_mean: str = "probabilities",
+    view_mean: str = "features",
 ) -> tuple[np.ndarray, list[int]]:
     """Predict each row by a network that was trained on the other folds.
 
@@ -50,7 +50,7 @@ def mlp_out_of_fold(
     progress : callable, optional
         See `fit_stack`.
     views : int, default 1
-    view_mean : {"probabilities", "features", "first"}
+    view_mean : {"features", "probabilities", "first"}
         See `ViewUse`.
 
     Returns

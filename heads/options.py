@@ -50,7 +50,7 @@ class TrainOptions:
         the split's rows), so that the scores are honest about the search as well.
     view_training : {"random", "mean", "first"}
         What heads learn from where the features have several views, see `ViewUse`.
-    view_mean : {"probabilities", "features", "first"}
+    view_mean : {"features", "probabilities", "first"}
         What is averaged over the views for a prediction.
     """
 
@@ -67,7 +67,7 @@ class TrainOptions:
     search_seconds: float | None = None
     nested: bool = False
     view_training: str = "random"
-    view_mean: str = "probabilities"
+    view_mean: str = "features"
 
     def __post_init__(self) -> None:
         wrong = [

@@ -183,7 +183,7 @@ def search_mlp(
     held_out: tuple[np.ndarray, np.ndarray] | None = None,
     progress: Progress | None = None,
     views: int = 1,
-    view_mean: str = "probabilities",
+    view_mean: str = "features",
     fits: float | None = None,
     seconds: float | None = None,
 ) -> dict[str, Any]:

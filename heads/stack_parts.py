@@ -124,7 +124,7 @@ class Validation:
     weights : ndarray of shape (len(rows),), optional
     views : int, default 1
         Views in a row, one after the other.
-    view_mean : {"probabilities", "features", "first"}
+    view_mean : {"features", "probabilities", "first"}
         What is averaged over the views, or the first view alone.
     """
 
@@ -135,7 +135,7 @@ class Validation:
         rows: np.ndarray | None = None,
         weights: np.ndarray | None = None,
         views: int = 1,
-        view_mean: str = "probabilities",
+        view_mean: str = "features",
     ) -> None:
         self.rows = np.arange(len(features)) if rows is None else np.asarray(rows)
         self.targets = targets[self.rows]

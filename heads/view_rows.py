@@ -18,7 +18,7 @@ __all__ = [
 ]
 
 VIEW_TRAININGS = ("random", "mean", "first")
-VIEW_MEANS = ("probabilities", "features", "first")
+VIEW_MEANS = ("features", "probabilities", "first")
 _ROWS_AT_ONCE = 1024
 
 
@@ -33,13 +33,13 @@ class ViewUse:
     training : {"random", "mean", "first"}
         What it learns from: a view drawn anew each epoch (an MLP only; other heads take
         the mean), the mean of the views' features, or the first view.
-    mean : {"probabilities", "features", "first"}
+    mean : {"features", "probabilities", "first"}
         What is averaged over the views for a prediction, or the first view alone.
     """
 
     count: int = 1
     training: str = "random"
-    mean: str = "probabilities"
+    mean: str = "features"
 
     def for_head(self, kind: str) -> ViewUse:
         """Return how a kind of head does it."""

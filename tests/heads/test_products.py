@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from icecore.heads import products
@@ -32,6 +32,9 @@ def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
 
 @settings(max_examples=150, deadline=None)
 @given(sizes, sizes, sizes, layouts, layouts, layouts, st.sampled_from([0.0, 0.5]), st.integers())
+@example(2, 7, 3, "transposed", "plain", "columns", 0.5, 0)
+@example(2, 7, 3, "rows", "transposed", "rows", 0.0, 0)
+@example(7, 2, 3, "columns", "columns", "plain", 0.0, 0)
 def test_every_layout_gives_numpys_product(n, k, m, of_left, of_right, of_out, keep, seed):
     rng = np.random.default_rng(abs(seed))
     left, right, before = (

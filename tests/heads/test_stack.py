@@ -119,6 +119,21 @@ def test_lanes_do_not_change_the_result():
         assert_same(a, b)
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+def test_blocks_and_groups_do_not_change_the_result(monkeypatch, lanes):
+    features, targets = blobs(columns=600, dtype=np.float16)
+    validation = [Validation(features, targets, np.arange(40))] * 3
+    members = [Member(width=16, epochs=2), Member(width=8, epochs=3, seed=1)]
+    members.append(Member(width=12, epochs=2, input_dropout=0.3))
+    options = {"batch_size": 64, "lanes": lanes, "validation": validation}
+    whole = fit_stack(features, targets, members, **options)
+    # The least height of a block is 64 rows of the matrix; each member is a group.
+    monkeypatch.setattr("icecore.heads.first_layers._BLOCK", 1)
+    monkeypatch.setattr("icecore.heads.stack._WIDEST", 1)
+    for a, b in zip(whole, fit_stack(features, targets, members, **options), strict=True):
+        assert_same(a, b)
+
+
 def test_the_best_epoch_is_kept_and_patience_ends_training():
     features, targets = blobs()
     shuffled = targets[np.random.default_rng(1).permutation(len(targets))]

@@ -105,10 +105,12 @@ def test_what_the_means_are():
     head = LogisticHead().fit(X[:, :20], codes)
     views = X.reshape(-1, 3, 20)
     each = np.array([head.predict_proba(np.ascontiguousarray(views[:, v])) for v in range(3)])
-    np.testing.assert_allclose(ViewUse(3).predict_proba(head, X), each.mean(axis=0))
+    np.testing.assert_allclose(
+        ViewUse(3, mean="probabilities").predict_proba(head, X), each.mean(axis=0)
+    )
     np.testing.assert_allclose(ViewUse(3, mean="first").predict_proba(head, X), each[0])
     of_mean = head.predict_proba(views.astype(np.float32).mean(axis=1).astype(np.float16))
-    found = ViewUse(3, mean="features").predict_proba(head, X)
+    found = ViewUse(3).predict_proba(head, X)
     np.testing.assert_allclose(found, of_mean, atol=1e-6)
     rows = np.array([4, 2])
     np.testing.assert_array_equal(mean_of_views(X, 3, rows), mean_of_views(X, 3)[rows])
@@ -152,6 +154,11 @@ def test_a_run_on_views_predicts_as_it_was_validated(tmp_path, split, heads, mea
         written = stored.probabilities[np.array(stored.splits) == "test"]
         again = predict_proba(run, cache, keys, "label", {model: 1.0})
         np.testing.assert_allclose(again, written, atol=1e-6)
+        if split:
+            held = [s.digest for s in rows if s.split == "validation"]
+            written = stored.probabilities[np.array(stored.splits) == "validation"]
+            again = predict_proba(run, cache, held, "label", {model: 1.0})
+            np.testing.assert_allclose(again, written, atol=1e-6)
 
 
 def test_the_searched_settings_are_trained_on_views(tmp_path):

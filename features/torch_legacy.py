@@ -12,6 +12,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+import pickletools
 import struct
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 # A file this large is no network that a single machine extracts features with.
 _LARGEST_FILE = 4 * 2**30
+_MOST_PARTS = 1_000_000
 _STORAGES = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
@@ -122,7 +124,12 @@ class _SafeUnpickler(pickle.Unpickler):
 
     def __init__(self, file) -> None:
         super().__init__(file, encoding="utf-8")
+        self._file = file
         self.storages: dict[str, _Storage] = {}
+
+    def load(self):
+        _check_memory(self._file)
+        return super().load()
 
     def find_class(self, module: str, name: str):
         if (module, name) == ("collections", "OrderedDict"):
@@ -143,6 +150,15 @@ class _SafeUnpickler(pickle.Unpickler):
         if not isinstance(count, int) or count < 0:
             raise WeightsError(f"a storage claims {count!r} elements", "get the file again")
         return self.storages.setdefault(str(key), _Storage(storage_type.dtype, count))
+
+
+def _check_memory(file) -> None:
+    """Refuse a pickle that numbers its parts beyond all measure: each number costs memory."""
+    start = file.tell()
+    for code, argument, _ in pickletools.genops(file):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > _MOST_PARTS:
+            raise WeightsError(f"the file numbers a part {argument}", "do not use this file")
+    file.seek(start)
 
 
 def _read_object(file) -> tuple[object, list[_Storage]]:

@@ -15,7 +15,6 @@ __all__ = ["FAMILIES", "IGNORED"]
 # Counters that torch keeps, and a second classifier that Gluon's networks lack.
 IGNORED = re.compile(r".*\.num_batches_tracked|AuxLogits\..*")
 _KINDS = {"gamma": "weight", "beta": "bias"}
-_STEM = r"conv1.\1"
 _BODY = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
 # Gluon's place in `features` -> timm's block, and the names of its convolutions: in the order
 # of branches, each a chain; a chain that forks at its end has its two ends last.
@@ -54,22 +53,13 @@ def _resnet(names: list[str]) -> list[str]:
 
 
 def _resnext(names: list[str]) -> list[str]:
-    return [_with_kind(name, _resnext_name(name, first=4)) for name in names]
+    return [_with_kind(name, _resnext_name(name)) for name in names]
 
 
-def _senet(names: list[str]) -> list[str]:
-    return [_with_kind(name, _resnext_name(name, first=10)) for name in names]
-
-
-def _resnext_name(name: str, first: int) -> str:
+def _resnext_name(name: str) -> str:
     name = re.sub(r"^output\.", "fc.", name)
-    # The stem is one convolution, or three of which the last norm stands alone.
-    if first == 4:
-        name = re.sub(r"^features\.0\.", "conv1.", re.sub(r"^features\.1\.", "bn1.", name))
-    else:
-        name = re.sub(r"^features\.7\.", "bn1.", name)
-        name = re.sub(r"^features\.([013-6])\.", _STEM + ".", name)
-    name = re.sub(r"^features\.(\d+)\.", lambda m: f"layer{int(m[1]) - first + 1}.", name)
+    name = re.sub(r"^features\.0\.", "conv1.", re.sub(r"^features\.1\.", "bn1.", name))
+    name = re.sub(r"^features\.(\d+)\.", lambda m: f"layer{int(m[1]) - 3}.", name)
     name = re.sub(r"\.body\.(\d)\.", lambda m: f".{_BODY[m[1]]}.", name)
     return re.sub(r"\.se\.([02])\.", lambda m: f".se.fc{'1' if m[1] == '0' else '2'}.", name)
 
@@ -138,5 +128,4 @@ FAMILIES: dict[str, Callable[[list[str]], list[str]]] = {
     "inception": _inception,
     "resnet": _resnet,
     "resnext": _resnext,
-    "senet": _senet,
 }

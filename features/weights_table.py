@@ -67,7 +67,6 @@ _PORTED_NETWORKS = {
         f"se_{name}": (f"se{name}", "resnext")
         for name in ("resnext50_32x4d", "resnext101_32x4d", "resnext101_64x4d")
     },
-    "senet_154": ("senet154", "senet"),
     "inceptionv3": ("inception_v3", "inception"),
 }
 

@@ -155,3 +155,9 @@ def test_a_zip_archive_is_named_as_the_newer_format(tmp_path):
 def test_a_network_instead_of_a_dictionary_is_refused(tmp_path):
     with pytest.raises(WeightsError, match="dictionary of tensors"):
         read_legacy_torch(write(tmp_path, legacy_file([1, 2], {})))
+
+
+def test_a_pickle_that_numbers_its_parts_beyond_all_measure_is_refused(tmp_path):
+    bomb = b"\x80\x02K\x01r" + struct.pack("<I", 2**32 - 1) + b"."  # 64 GB of memo
+    with pytest.raises(WeightsError, match="numbers a part 4294967295"):
+        read_legacy_torch(write(tmp_path, bomb))

@@ -188,6 +188,26 @@ def test_reader_sees_a_growing_set_of_whole_rows(cache, make, start):
     assert before == set(keys)
 
 
+def test_workers_of_a_data_loader_read_an_open_cache(cache, make):
+    torch = pytest.importorskip("torch", reason="it is torch's DataLoader that is tried")
+    keys = make.keys(64)
+    make.fill(cache.open_set(make.record(), DIM), keys, 9)
+    reader = FeatureCache(cache.path)
+    expected = reader.matrix(SPEC, keys)
+
+    class Features(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(keys)
+
+        def __getitem__(self, i):
+            return reader.matrix(SPEC, [keys[i]])[0]
+
+    loader = torch.utils.data.DataLoader(
+        Features(), batch_size=8, num_workers=2, multiprocessing_context="fork"
+    )
+    assert np.array_equal(torch.cat(list(loader)).numpy(), expected)
+
+
 def read_in_child(cache, keys, queue):
     queue.put(cache.matrix(SPEC, keys))
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import os
 import platform
 import re
@@ -27,6 +28,7 @@ from icecore.errors import (
 from icecore.features import extract
 from icecore.features.backbones import load_backbone
 from icecore.features.images import decode, fit_image
+from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
 from icecore.features.record import BackboneSpec
 from icecore.features.weights import WeightsRequest
 from icecore.files import sha256_file
@@ -264,6 +266,30 @@ def test_progress_counts_only_what_is_on_the_disk(image_folder, tmp_path, tiny_o
     run(image_folder, tmp_path / "cache", tiny_onnx, on_progress=look)
     assert seen[-1] == (6, 6, 6)
     assert all(done <= rows for done, rows, _ in seen)
+
+
+def test_rows_before_a_crash_of_the_engine_stay(image_folder, tmp_path, tiny_onnx, monkeypatch):
+    options = {"batch_size": 2, "engine": "onnxruntime"}
+    run(image_folder, tmp_path / "whole", tiny_onnx, **options)
+    real, calls, counted = OnnxRuntimeEngine.run, itertools.count(), []
+
+    def crash(self, images):
+        # The first call only tries whether the engine works.
+        if next(calls) == 3:
+            raise RuntimeError("the device fell off the bus")
+        return real(self, images)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OnnxRuntimeEngine, "run", crash)
+        with pytest.raises(RuntimeError, match="fell off the bus"):
+            run(image_folder, tmp_path / "cache", tiny_onnx, **options,
+                on_progress=lambda now: counted.append(now.done))  # fmt: skip
+    done = len(FeatureCache(tmp_path / "cache").find(TINY))
+    assert done == 4 >= max(counted)
+    assert run(image_folder, tmp_path / "cache", tiny_onnx, **options).computed == 6 - done
+    whole, cache = (FeatureCache(tmp_path / name) for name in ("whole", "cache"))
+    keys = whole.ids(TINY)
+    assert cache.matrix(TINY, keys).tobytes() == whole.matrix(TINY, keys).tobytes()
 
 
 KILLED = """

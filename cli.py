@@ -15,6 +15,7 @@ import click
 from . import __version__, console
 from .cli_blend import blend
 from .cli_cache import cache
+from .cli_doctor import doctor
 from .cli_train import train
 from .cli_weights import weights
 from .errors import IcecoreError
@@ -126,7 +127,7 @@ def cli() -> None:
     """
 
 
-for _command in (train, blend, cache, weights):
+for _command in (train, blend, cache, weights, doctor):
     cli.add_command(_command)
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "print_json",
     "print_table",
     "random_weights_warning",
+    "spinner",
 ]
 
 _errors = Console(stderr=True, highlight=False)
@@ -97,6 +98,16 @@ def extract_bar(quiet: bool = False) -> Iterator[dict]:
             )
 
         yield {"on_detect": on_detect, "on_digest": on_digest, "on_progress": on_progress}
+
+
+@contextlib.contextmanager
+def spinner(text: str, quiet: bool = False) -> Iterator:
+    """Show that something goes on; yields a callback that takes what `text` is filled with."""
+    if quiet or not _errors.is_terminal:
+        yield lambda what: None
+        return
+    with _errors.status("") as status:
+        yield lambda what: status.update(text.format(what))
 
 
 class _LogLines:

@@ -1,0 +1,68 @@
+"""The command ``icecore doctor``."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import textwrap
+from pathlib import Path
+
+import click
+
+from . import console
+
+__all__ = ["doctor"]
+
+_COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
+WIDEST = 100
+
+
+@click.command()
+@click.option(
+    "--cache",
+    type=click.Path(path_type=Path),
+    help="Also look at this feature cache, or at the place where one shall be.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+def doctor(cache, as_json) -> None:
+    """Look over everything that the jobs need, and say how to mend what is wrong.
+
+    Every engine that is installed runs a small network. The exit status is 1 if there is a
+    problem: something that is installed does not work. A note hinders some use only.
+
+    \b
+    Examples:
+      icecore doctor
+      icecore doctor --cache cache --json
+    """
+    from .features.doctor import LEVELS, examine
+
+    with console.spinner("looking at {}", quiet=as_json) as tell:
+        findings = examine(cache, on_progress=tell)
+    counts = {level: sum(one.level == level for one in findings) for level in LEVELS}
+    if as_json:
+        listed = [dataclasses.asdict(one) for one in findings]
+        console.print_json({"ok": not counts["problem"], "counts": counts, "findings": listed})
+    else:
+        for one in findings:
+            _print_finding(one)
+        click.echo(f"{counts['ok']} ok, {counts['note']} notes, {counts['problem']} problems")
+    if counts["problem"]:
+        sys.exit(1)
+
+
+def _print_finding(one) -> None:
+    margin = " " * 9
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+
+    def wrapped(text: str) -> str:
+        return textwrap.fill(
+            text, width, initial_indent=margin, subsequent_indent=margin + "  ",
+            break_long_words=False, break_on_hyphens=False,
+        )[len(margin) :]  # fmt: skip
+
+    level = click.style(f"{one.level:<{len(margin)}}", fg=_COLOURS[one.level])
+    click.echo(level + wrapped(f"{one.area}: {one.text}"))
+    if one.fix:
+        click.echo(margin + click.style(wrapped(f"fix: {one.fix}"), bold=True))

@@ -1,0 +1,186 @@
+"""One question to an engine, asked in a process of its own: a library may take it down.
+
+``python -m icecore.features.probe QUESTION [DEVICE]`` prints the answer as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import numpy as np
+
+from ..errors import IcecoreError
+from .engines import KINDS, Setup
+from .record import BackboneRecord, BackboneSpec
+
+__all__ = ["ask"]
+
+MISSION = ("resnet152_v2", "inceptionv3", "densenet201")
+SIDE, WIDTH = 16, 8
+PATIENCE_SECONDS = 300
+TOLERANCE = 1e-4
+
+
+def ask(question: str, device: str = "cpu") -> dict:
+    """Ask in another process; a process that dies is an answer too.
+
+    Parameters
+    ----------
+    question : str
+        ``engine:NAME``, ``import:PACKAGE`` or ``weights``.
+    device : str
+
+    Returns
+    -------
+    dict
+        With ``error`` (and ``hint``) if the answer is a failure.
+    """
+    command = [sys.executable, "-m", "icecore.features.probe", question, device]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"error": f"no answer within {PATIENCE_SECONDS} s", "hint": "try it alone"}
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        return {
+            "error": f"the process was ended by {name}",
+            "hint": "the package may be built for another processor; reinstall it",
+        }
+    try:
+        return json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+        return {"error": lines[-1][:200], "hint": "reinstall the package"}
+
+
+def _answer(question: str, device: str) -> dict:
+    what, _, name = question.partition(":")
+    try:
+        if what == "engine":
+            return _run_engine(name, device)
+        return _import(name) if what == "import" else _find_weights()
+    except IcecoreError as error:
+        return {"error": error.message, "hint": error.hint}
+
+
+def _import(package: str) -> dict:
+    from ..dependencies import missing_dependency
+
+    try:
+        module = __import__(package)
+    except (ImportError, OSError) as error:
+        raise missing_dependency(package, error) from error
+    return {"version": str(getattr(module, "__version__", ""))}
+
+
+def _find_weights() -> dict:
+    from .weights import find_local_weights
+
+    found = {}
+    for name in MISSION:
+        file = find_local_weights(name)
+        found[f"gluon:{name}"] = file.origin if file else ""
+    return {"weights": found}
+
+
+def _run_engine(name: str, device: str) -> dict:
+    """Run a small network on two images, and compare with NumPy."""
+    kind = KINDS[name]
+    record = _record()
+    engine = kind.start(
+        _graph(record) if kind.runs_graphs else _gluon(record),
+        Setup(device, "fp16" if name == "tensorrt" else "f32", 2),
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    found, expected = engine.run(images), _expected(images, record)
+    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    answer = {"version": engine.version, "precisions": kind.able(device), "relative_error": error}
+    if not error < (TOLERANCE if name != "tensorrt" else 1e-2):
+        answer |= {
+            "error": f"computes wrongly: the relative error is {error:.1e}",
+            "hint": f"reinstall {kind.package}, or use another engine",
+        }
+    return answer
+
+
+def _weights() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(1)
+    return (
+        rng.normal(0, 0.3, (WIDTH, 3, 3, 3)).astype(np.float32),
+        rng.normal(0, 0.1, WIDTH).astype(np.float32),
+    )
+
+
+def _record() -> BackboneRecord:
+    return BackboneRecord(
+        spec=BackboneSpec("onnx", "probe").canonical,
+        architecture="probe",
+        weights_digest="",
+        weights="random:1",
+        resolution=SIDE,
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        crop_pct=1.0,
+        interpolation="bilinear",
+        num_features=WIDTH,
+    )
+
+
+def _expected(images: np.ndarray, record: BackboneRecord) -> np.ndarray:
+    kernel, bias = _weights()
+    scaled = (images / 255 - np.array(record.mean)) / np.array(record.std)
+    patches = np.lib.stride_tricks.sliding_window_view(scaled, (3, 3), axis=(1, 2))
+    summed = np.einsum("nhwcij,ocij->nhwo", patches, kernel) + bias
+    return np.maximum(summed, 0).mean(axis=(1, 2))
+
+
+def _graph(record: BackboneRecord):
+    from .onnx_graph import add_normalisation, load_onnx
+    from .sources import GraphNetwork
+
+    onnx = load_onnx()
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    weights = [onnx.numpy_helper.from_array(v, n) for v, n in zip(_weights(), ("w", "b"))]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["data", "w", "b"], ["c"]),
+            helper.make_node("Relu", ["c"], ["r"]),
+            helper.make_node("GlobalAveragePool", ["r"], ["p"]),
+            helper.make_node("Flatten", ["p"], ["features"], axis=1),
+        ],
+        "probe",
+        [helper.make_tensor_value_info("data", kind, ["N", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("features", kind, ["N", WIDTH])],
+        weights,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    model.ir_version = 8
+    add_normalisation(model, record.resolution, record.mean, record.std)
+    return GraphNetwork(record, model.SerializeToString(), "", "")
+
+
+def _gluon(record: BackboneRecord):
+    from .gluon_network import GluonBackbone
+    from .mxnet_loader import load_mxnet
+
+    mx = load_mxnet()
+    network = mx.gluon.nn.HybridSequential()
+    network.add(
+        mx.gluon.nn.Conv2D(WIDTH, 3, in_channels=3, activation="relu"),
+        mx.gluon.nn.GlobalAvgPool2D(),
+        mx.gluon.nn.Flatten(),
+    )
+    network.initialize()
+    for parameter, values in zip(network.collect_params().values(), _weights()):
+        parameter.set_data(mx.nd.array(values))
+    symbol = network(mx.sym.var("data"))
+    values = {p.name: p.data() for p in network.collect_params().values()}
+    return GluonBackbone(record, symbol, values, "", network)
+
+
+if __name__ == "__main__":
+    answer = _answer(*sys.argv[1:3])
+    print(json.dumps(answer))

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from . import __version__, console
+from .cli_backbones import backbones
 from .cli_blend import blend
 from .cli_cache import cache
 from .cli_doctor import doctor
@@ -127,7 +128,7 @@ def cli() -> None:
     """
 
 
-for _command in (train, blend, cache, weights, doctor):
+for _command in (train, blend, cache, weights, doctor, backbones):
     cli.add_command(_command)
 
 
@@ -148,7 +149,8 @@ for _command in (train, blend, cache, weights, doctor):
     multiple=True,
     required=True,
     metavar="SPEC",
-    help="gluon:NAME[@RESOLUTION] or onnx:FILE; give it once for each backbone.",
+    help="gluon:NAME[@RESOLUTION], mxnet:NAME, onnx:FILE or gluon-file:PREFIX; give it once for "
+    "each backbone.",
 )
 @click.option(
     "--fit",
@@ -156,6 +158,19 @@ for _command in (train, blend, cache, weights, doctor):
     default="crop",
     show_default=True,
     help="How an image meets a square input.",
+)
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="Layer to take features from [default: the classifier's input]; "
+    "icecore backbones --layers SPEC lists them.",
+)
+@click.option(
+    "--pool",
+    type=click.Choice(["avg", "max", "avgmax", "gem"]),
+    default="avg",
+    show_default=True,
+    help="How height and width are pooled.",
 )
 @click.option(
     "--views",
@@ -212,6 +227,7 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
           -b gluon:densenet201 --weights-dir ~/weights
       icecore extract table.csv -o cache -b gluon:efficientnet_lite0 --fit pad
       icecore extract photos -o cache -b gluon:resnet152_v2 --views ten
+      icecore extract photos -o cache -b gluon:resnet50_v2 --layer stage3_activation5 --pool gem
       icecore extract photos -o cache -b gluon:resnet152_v2 --views center+random:8 --seed 1
       icecore extract photos -o cache -b gluon:resnet152_v2 --boxes boxes.csv \\
           --detector gluoncv:ssd_512_resnet50_v1_coco --detect-class person

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Iterator, Sequence
 
@@ -41,7 +42,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     """Print a table on standard output; columns of numbers are set to the right."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
     for index, column in enumerate(columns):
-        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
@@ -175,6 +176,13 @@ def _duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _is_number(value: object) -> bool:
+    """Tell numbers, also those already written out with a unit: ``25.6 M``."""
+    return (
+        isinstance(value, int | float) or re.fullmatch(r"[\d.e+-]+ ?[MGs]?", str(value)) is not None
+    )
 
 
 def _cell(value: object) -> str:

@@ -179,7 +179,7 @@ def bundle(
             "icecore predict makes all views",
         )
     request = features.WeightsRequest.parse(weights, weights_dir)
-    specs = [_located(one, weights_dir) for one in fitted.backbones]
+    specs = [_spec(one, weights_dir) for one in fitted.backbones]
     backbones = features.load_backbones(specs, "onnxruntime", request)
     _require_same(fitted, backbones, (fit, precision, views, compute))
     place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
@@ -246,7 +246,7 @@ def _require_same(fitted, backbones, how: tuple) -> None:
     from .features import feature_set_record
 
     for one, backbone in zip(fitted.backbones, backbones):
-        ours = feature_set_record(backbone.record, *how)
+        ours = feature_set_record(backbone.record, *how, layer=backbone.layer)
         fields = differences(one["record"], ours)
         if fields:
             names = enumerate_some(name for name, _, _ in fields)
@@ -302,7 +302,7 @@ def _extract_as_trained(
 ):
     """Extract with the backbones, fit, views and precision that the heads were trained on."""
     fit, precision, weights, views, trained = _kind(fitted)
-    specs = [_located(one, weights_dir) for one in fitted.backbones]
+    specs = [_spec(one, weights_dir) for one in fitted.backbones]
     return features.extract(
         manifest,
         cache,
@@ -338,6 +338,15 @@ def _reading(fitted, sets: list[dict]):
         for name, task in fitted.tasks.items()
     }
     return dataclasses.replace(fitted, backbones=tuple(backbones), tasks=tasks)
+
+
+def _spec(feature_set: dict, weights_dir):
+    """Return the spec of a feature set's backbone, with the layer its features come from."""
+    from .features import BackboneSpec, Layer
+
+    spec = BackboneSpec.parse(_located(feature_set, weights_dir))
+    text = feature_set["record"].get("layer", Layer().text)
+    return dataclasses.replace(spec, layer=Layer.from_text(text))
 
 
 def _located(feature_set: dict, weights_dir) -> str:

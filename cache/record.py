@@ -15,6 +15,8 @@ __all__ += ["PRECISIONS", "features_per_view", "matches", "spec_of", "views_of"]
 
 PRECISIONS = ("float16", "float32", "bfloat16")
 _MISSING = "(absent)"
+# Sources of backbones whose names are paths.
+_OF_FILES = ("onnx", "openvino", "gluon-file")
 # Sets that differ in these live side by side; in anything else they contradict each other.
 SIDE_BY_SIDE = (
     "fit",
@@ -126,7 +128,7 @@ def matches(wanted: str, record: Mapping, print_: str) -> int:
     base = _base_name(name)
     wanted_source, _, wanted_name = wanted.rpartition(":")
     wanted_base = _base_name(wanted_name)
-    if wanted_source == source and wanted_base == base and source in ("onnx", "openvino"):
+    if wanted_source == source and wanted_base == base and source in _OF_FILES:
         return 2
     # "gluon:inceptionv3@299" and "gluon:inceptionv3" are one where the record says 299.
     if wanted in _with_and_without_size(spec, record["backbone"].get("input_size")):

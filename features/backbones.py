@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import BackboneError, enumerate_some
 from .engines import Engine, Setup, choose_engine
+from .layer import BEFORE_CLASSIFIER, Layer
 from .record import BackboneRecord, BackboneSpec
 from .sources import source_of
 from .weights import WeightsRequest
@@ -35,6 +36,8 @@ class Backbone:
         Returns the bytes of its ONNX graph, where it has one.
     compute : {"f32", "bf16", "fp16"}
         In what the engine computes.
+    layer : Layer
+        Where its features are taken.
     """
 
     record: BackboneRecord
@@ -45,24 +48,29 @@ class Backbone:
     start: Callable[..., Engine]
     graph: Callable[[], bytes] | None = None
     compute: str = "f32"
+    layer: Layer = BEFORE_CLASSIFIER
 
 
 def load_backbones(
-    specs: Sequence[str],
+    specs: Sequence[str | BackboneSpec],
     engine: str = "auto",
     request: WeightsRequest | None = None,
     *,
     device: str = "cpu",
     precision: str = "f32",
+    layer: Layer | None = None,
 ) -> list[Backbone]:
     """Load several backbones; each may be named once.
 
     Parameters
     ----------
-    specs : sequence of str
+    specs : sequence of str or BackboneSpec
     engine, device, precision : str
         As in `icecore.features.engines.choose_engine`.
     request : WeightsRequest, optional
+    layer : Layer, optional
+        Where to take the features of those that are given as text; the input of the
+        classifier, average pooled, if None.
 
     Raises
     ------
@@ -71,8 +79,17 @@ def load_backbones(
     """
     if not specs:
         raise BackboneError("no backbone is named", "add -b gluon:inceptionv3, for instance")
-    parsed = [BackboneSpec.parse(spec) for spec in specs]
-    names = [spec.canonical for spec in parsed]
+    layer = layer or BEFORE_CLASSIFIER
+    parsed = [
+        dataclasses.replace(BackboneSpec.parse(spec), layer=layer)
+        if isinstance(spec, str)
+        else spec
+        for spec in specs
+    ]
+    names = [
+        spec.canonical if spec.layer.is_default else f"{spec.canonical} ({spec.layer.text})"
+        for spec in parsed
+    ]
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise BackboneError(
@@ -109,6 +126,11 @@ def load_backbone(
         precision here, or the backbone cannot be loaded.
     """
     source = source_of(spec)
+    if source.layers is None and not spec.layer.is_default:
+        raise BackboneError(
+            f"{spec.canonical}: of {spec.source} networks only the default features can be had",
+            "leave --layer and --pool away",
+        )
     kind, compute = choose_engine(
         engine, graphs_only=source.load_gluon is None, device=device, precision=precision
     )
@@ -122,7 +144,7 @@ def load_backbone(
         source_spec, size = network.source, network.size_bytes
     else:
         network = source.load_gluon(spec, request)
-        source_spec = spec.canonical
+        source_spec = network.source or spec.canonical
         size = sum(4 * value.size for value in network.parameters.values())
 
     def start(device: str, batch_size: int = 16) -> Engine:
@@ -137,4 +159,5 @@ def load_backbone(
         start,
         network.content if kind.runs_graphs else None,
         compute,
+        spec.layer,
     )

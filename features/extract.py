@@ -31,9 +31,10 @@ from .backbones import Backbone, load_backbones
 from .devices import available_cpus, parse_devices
 from .engines import Engine
 from .images import FITS, decode, load_opencv, load_pillow
+from .layer import Layer
 from .outcome import ExtractReport, Failure
 from .progress import Progress, Stopwatch
-from .record import feature_set_record
+from .record import BackboneSpec, feature_set_record
 from .runner import BackboneRunner, utc_now
 from .views import Views, make_squares
 from .weights import WeightsRequest
@@ -50,7 +51,7 @@ MOST_OF_COMMAND = 2000
 def extract(
     manifest: Manifest,
     cache: str | os.PathLike,
-    backbones: Sequence[str],
+    backbones: Sequence[str | BackboneSpec],
     *,
     engine: str = "auto",
     device: str = "cpu",
@@ -58,6 +59,8 @@ def extract(
     views: str | Views = "center",
     resize_margin: float | None = None,
     seed: int = 0,
+    layer: str | None = None,
+    pool: str = "avg",
     batch_size: int = 16,
     workers: int | None = None,
     precision: str = "float16",
@@ -77,7 +80,7 @@ def extract(
         The images.
     cache : path-like
         Folder of the cache; made if it is not there.
-    backbones : sequence of str
+    backbones : sequence of str or BackboneSpec
         Specs, ``source:name[@resolution]``.
     engine : {"auto", "mxnet", "onnxruntime", "openvino", "tensorrt"}
         ``auto`` takes the fastest that is installed for the device and the precision.
@@ -94,6 +97,12 @@ def extract(
         ``ten`` and ``eighteen`` (256 pixels for 224), else as the backbone's crop_pct says.
     seed : int
         Of random views.
+    layer : str, optional
+        Name of the layer whose output is the feature row; the input of the classifier if
+        None. A `BackboneSpec` among the backbones has its own layer and pool.
+    pool : {"avg", "max", "avgmax", "gem"}
+        How height and width are pooled; ``avgmax`` is the mean of both, ``gem`` the
+        generalised mean with p = 3.
     batch_size : int
         Squares in a batch of the engine.
     workers : int, optional
@@ -134,7 +143,12 @@ def extract(
     load_opencv(), load_pillow()  # Say at once what is missing, not once for each image.
     request = WeightsRequest.parse(weights, weights_dir)
     loaded = load_backbones(
-        backbones, engine, request, device=devices[0], precision=precision_compute
+        backbones,
+        engine,
+        request,
+        device=devices[0],
+        precision=precision_compute,
+        layer=Layer(layer, pool),
     )
     if locate is not None:
         manifest = locate(manifest)
@@ -144,8 +158,8 @@ def extract(
         manifest, memory, paranoid=paranoid, workers=workers, progress=on_digest
     )
     records = [
-        feature_set_record(backbone.record, fit, precision, views, backbone.compute)
-        for backbone in loaded
+        feature_set_record(one.record, fit, precision, views, one.compute, one.layer)
+        for one in loaded
     ]
     # Engines that do not start are to leave nothing behind.
     engines = None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import BackboneError
 from ..files import sha256_file
+from .gluon_file import file_identity, load_gluon_file
 from .gluon_network import GluonBackbone, load_gluon_backbone
 from .graph_store import graph_folder, graph_key, keep_graph, kept_graph
 from .mxnet_loader import load_mxnet
@@ -18,14 +19,15 @@ from .onnx_graph import add_normalisation, drop_weights_from_inputs, load_onnx
 from .onnxruntime_engine import load_onnxruntime
 from .proof import prove_graph
 from .record import BackboneRecord, BackboneSpec
+from .symbols import explicit_shapes
 from .weights import WeightsRequest, find_weights
-from .zoo import native_preprocessing
+from .zoo import native_preprocessing, require_resolution
 
 __all__ = ["exported_graph", "export_gluon", "graph_folder", "prove"]
 
 OPSET = 13
 # Part of the key: raise it when the exported bytes change their meaning.
-EXPORTER_VERSION = 1
+EXPORTER_VERSION = 2
 
 
 def exported_graph(spec: BackboneSpec, request: WeightsRequest) -> tuple[Path, BackboneRecord, str]:
@@ -44,12 +46,14 @@ def exported_graph(spec: BackboneSpec, request: WeightsRequest) -> tuple[Path, B
     ProofError
         The graph does not agree with MXNet. It is not kept.
     """
-    key, origin = _key(spec, request)
-    path = graph_folder() / f"{spec.name}-{key[:16]}.onnx"
+    is_file = spec.source == "gluon-file"
+    parts, origin = (file_identity if is_file else _zoo_identity)(spec, request)
+    key = _key(parts, spec)
+    path = graph_folder() / f"{Path(spec.name).name}-{key[:16]}.onnx"
     kept = kept_graph(path, key)
     if kept is not None:
         return path, kept[0], origin
-    backbone = load_gluon_backbone(spec, request)
+    backbone = (load_gluon_file if is_file else load_gluon_backbone)(spec, request)
     model = export_gluon(backbone)
     content = model.SerializeToString()
 
@@ -79,7 +83,7 @@ def export_gluon(backbone: GluonBackbone):
     # that the onnx package knows, on nodes that are written for opset 13.
     try:
         graph = MXNetGraph().create_onnx_graph_proto(
-            backbone.symbol,
+            explicit_shapes(backbone.symbol, record.resolution),
             backbone.parameters,
             [shape],
             [onnx.TensorProto.FLOAT],
@@ -130,8 +134,9 @@ def prove(backbone: GluonBackbone, path: Path, seed: int | None = None) -> float
     return prove_graph(backbone.record, path, reference, "MXNet", hint, seed)
 
 
-def _key(spec: BackboneSpec, request: WeightsRequest) -> tuple[str, str]:
-    """Digest everything the graph depends on, without building the network."""
+def _zoo_identity(spec: BackboneSpec, request: WeightsRequest) -> tuple[dict, str]:
+    """Name everything that a zoo's network depends on, without building it."""
+    require_resolution(spec.name, spec.resolution, spec.source)
     if request.random_seed is None:
         file = find_weights(spec.name, request.folder, spec.source)
         weights, origin = sha256_file(file.path), file.origin
@@ -141,12 +146,20 @@ def _key(spec: BackboneSpec, request: WeightsRequest) -> tuple[str, str]:
         "name": f"{spec.source}:{spec.name}",
         "weights": weights,
         "preprocessing": native_preprocessing(spec.name, spec.source),
+    }
+    return parts, origin
+
+
+def _key(parts: dict, spec: BackboneSpec) -> str:
+    """Digest everything that a graph depends on."""
+    parts = parts | {
         "resolution": spec.resolution,
+        "layer": spec.layer.text,
         "exporter": EXPORTER_VERSION,
         "opset": OPSET,
         "onnxruntime": load_onnxruntime().__version__,
     }
-    return graph_key(parts), origin
+    return graph_key(parts)
 
 
 def _name_output(model, width: int) -> None:

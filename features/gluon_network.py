@@ -1,34 +1,33 @@
-"""Build a Gluon classifier, freeze it, and cut it before its classifier.
-
-One recipe serves every network of the zoo: the traced symbol is walked back
-from its output to the last layer as wide as the number of classes, and cut at
-that layer's input; a fixed average pool on the way is made global, which at
-the native resolution changes nothing.
-"""
+"""Build a Gluon classifier, fill in its weights, freeze it, and cut it."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import json
 
 import numpy as np
 
-from ..errors import BackboneError, WeightsError
+from ..errors import WeightsError
 from .efficientnet_lite import VARIANTS, build_efficientnet_lite, set_efficientnet_lite_weights
 from .mxnet_loader import load_gluoncv, load_mxnet
 from .params_file import check_params
 from .record import BackboneRecord, BackboneSpec
+from .symbols import cut_symbol, layer_shapes, trace
 from .torch_legacy import read_legacy_torch
 from .weights import WeightsFile, WeightsRequest, find_weights
-from .zoo import native_preprocessing, require_known
+from .zoo import native_preprocessing, require_resolution
 
-__all__ = ["GluonBackbone", "build_network", "load_gluon_backbone"]
+__all__ = [
+    "GluonBackbone",
+    "build_network",
+    "digest_of",
+    "load_gluon_backbone",
+    "values_of",
+    "zoo_layers",
+]
 
 CLASSES = 1000
-_PASSED_ON_THE_WAY_BACK = ("Flatten", "Activation", "Pooling", "Dropout", "Reshape", "softmax")
-_PASSED_BEFORE_THE_POOL = ("Flatten", "Dropout", "Reshape")
 
 
 @dataclasses.dataclass
@@ -44,15 +43,19 @@ class GluonBackbone:
         Values of the symbol's arguments and auxiliary states.
     origin : str
         Where the weights came from.
-    network : mxnet.gluon.HybridBlock
-        The whole classifier, every parameter with ``grad_req`` null.
+    network : mxnet.gluon.HybridBlock or None
+        The whole classifier, every parameter with ``grad_req`` null; None where the
+        user's file has no such thing.
+    source : str
+        What to give as a spec to get this very backbone again; its record's spec if empty.
     """
 
     record: BackboneRecord
     symbol: object
     parameters: dict
     origin: str
-    network: object
+    network: object = None
+    source: str = ""
 
 
 def load_gluon_backbone(spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
@@ -65,26 +68,36 @@ def load_gluon_backbone(spec: BackboneSpec, request: WeightsRequest) -> GluonBac
     WeightsError
         Its weights cannot be had or do not fit.
     """
+    mx = load_mxnet()
+    require_resolution(spec.name, spec.resolution, spec.source)
     settings = native_preprocessing(spec.name, spec.source)
-    if spec.resolution:
-        settings["resolution"] = spec.resolution
+    native = settings["resolution"]
+    settings["resolution"] = spec.resolution or native
     network = build_network(spec, settings["resolution"])
     if request.random_seed is None:
         file = find_weights(spec.name, request.folder, spec.source)
         origin = _load_weights(network, spec, file)
     else:
         # At the native resolution, which every network takes; the cut one may take others.
-        native = native_preprocessing(spec.name, spec.source)["resolution"]
         _initialise_at_random(network, request.random_seed, native)
         origin = request.text
     for parameter in network.collect_params().values():
         parameter.grad_req = "null"
-    symbol, width = cut_before_classifier(network, settings["resolution"], spec.canonical)
-    parameters = _values_of(symbol, network)
+    symbol, width = cut_symbol(
+        trace(network),
+        spec.layer,
+        settings["resolution"],
+        native=native,
+        classes=CLASSES,
+        prefix=network.prefix,
+        name=spec.canonical,
+    )
+    values = {p.name: p.data(mx.cpu()) for p in network.collect_params().values()}
+    parameters = values_of(symbol, values)
     record = BackboneRecord(
         spec=spec.canonical,
         architecture=spec.name,
-        weights_digest=_digest(symbol, parameters),
+        weights_digest=digest_of(symbol, parameters),
         weights=request.text,
         num_features=width,
         **settings,
@@ -92,60 +105,23 @@ def load_gluon_backbone(spec: BackboneSpec, request: WeightsRequest) -> GluonBac
     return GluonBackbone(record, symbol, parameters, origin, network)
 
 
-def cut_before_classifier(network, resolution: int, name: str = "the network"):
-    """Trace a classifier and cut it at the input of its last classifier layer.
-
-    Parameters
-    ----------
-    network : mxnet.gluon.HybridBlock
-        Initialised.
-    resolution : int
-        Side of the square input.
-    name : str
-        For messages.
-
-    Returns
-    -------
-    symbol : mxnet.symbol.Symbol
-        From ``data`` (N, 3, R, R) to features (N, D).
-    width : int
-        D.
-
-    Raises
-    ------
-    BackboneError
-        There is no such layer, or the resolution does not go through.
-    """
-    mx = load_mxnet()
-    output = network(mx.sym.var("data"))
-    output = output[0] if isinstance(output, list | tuple) else output
-    graph = json.loads(output.tojson())
-    nodes = graph["nodes"]
-    classifier = _find_classifier(nodes, graph["heads"][0][0])
-    if classifier is None:
-        raise BackboneError(
-            f"{name} has no classifier layer of {CLASSES} outputs at its end",
-            "give a network that classifies ImageNet",
-        )
-    cut = nodes[classifier]["inputs"][0]
-    _make_pool_global(nodes, cut[0])
-    graph["heads"] = [cut]
-    symbol = mx.sym.load_json(json.dumps(graph))
-    shape = _output_shape(symbol, resolution, name)
-    if len(shape) == 4:
-        symbol = mx.sym.flatten(mx.sym.Pooling(symbol, global_pool=True, pool_type="avg"))
-        shape = _output_shape(symbol, resolution, name)
-    return symbol, int(shape[1])
-
-
 def build_network(spec: BackboneSpec, resolution: int):
-    """Build the network that `spec` names, its parameters not yet initialised."""
-    if _is_lite(spec):
-        return build_efficientnet_lite(spec.name, resolution, CLASSES)
-    require_known(spec.name, spec.source)
-    if spec.source == "mxnet":
-        return load_mxnet().gluon.model_zoo.vision.get_model(spec.name, pretrained=False)
-    return load_gluoncv().model_zoo.get_model(spec.name, pretrained=False)
+    """Build the classifier that `spec` names, not initialised, named as in a fresh process."""
+    mx = load_mxnet()
+    with mx.name.NameManager():
+        if _is_lite(spec):
+            return build_efficientnet_lite(spec.name, resolution, CLASSES)
+        if spec.source == "mxnet":
+            return mx.gluon.model_zoo.vision.get_model(spec.name, pretrained=False)
+        return load_gluoncv().model_zoo.get_model(spec.name, pretrained=False)
+
+
+def zoo_layers(spec: BackboneSpec) -> list[tuple[str, str, tuple[int, ...]]]:
+    """List (name, operator, output shape) of the layers of a zoo's network; no weights needed."""
+    require_resolution(spec.name, spec.resolution, spec.source)
+    side = spec.resolution or native_preprocessing(spec.name, spec.source)["resolution"]
+    network = build_network(spec, side)
+    return layer_shapes(trace(network), side, network.prefix)
 
 
 def _is_lite(spec: BackboneSpec) -> bool:
@@ -217,48 +193,13 @@ def _settle_batch_statistics(network, noise, rng: np.random.Generator) -> None:
         layer.running_mean.set_data(mx.nd.array(scale**0.5 * rng.normal(0, 0.05, shape)))
 
 
-def _find_classifier(nodes: list[dict], index: int) -> int | None:
-    while True:
-        node = nodes[index]
-        attributes = node.get("attrs", {})
-        width = attributes.get("num_hidden") or attributes.get("num_filter")
-        if node["op"] in ("FullyConnected", "Convolution") and width == str(CLASSES):
-            return index
-        if node["op"] not in _PASSED_ON_THE_WAY_BACK or not node["inputs"]:
-            return None
-        index = node["inputs"][0][0]
-
-
-def _make_pool_global(nodes: list[dict], index: int) -> None:
-    while nodes[index]["op"] in _PASSED_BEFORE_THE_POOL:
-        index = nodes[index]["inputs"][0][0]
-    attributes = nodes[index].get("attrs", {})
-    if nodes[index]["op"] == "Pooling" and attributes.get("pool_type") == "avg":
-        # Pools with padding would count the border, and small ones are no last pool.
-        kernel = ast.literal_eval(attributes.get("kernel", "()"))
-        if kernel and min(kernel) >= 7:
-            attributes["global_pool"] = "True"
-
-
-def _output_shape(symbol, resolution: int, name: str) -> tuple[int, ...]:
-    mx = load_mxnet()
-    try:
-        return symbol.infer_shape(data=(1, 3, resolution, resolution))[1][0]
-    except mx.MXNetError as error:
-        raise BackboneError(
-            f"{name} cannot take images of {resolution} x {resolution} pixels",
-            "use its native resolution: its layers are laid out for that",
-        ) from error
-
-
-def _values_of(symbol, network) -> dict:
-    """Collect the values the cut symbol needs, gamma set to 1 where it is fixed.
+def values_of(symbol, values: dict) -> dict:
+    """Take the values that a cut symbol needs, gamma set to 1 where it is fixed.
 
     ``fix_gamma`` means that the stored gamma is not used. MXNet's executors and
     its exporter disagree on that, so the value itself is made the one that holds.
     """
     mx = load_mxnet()
-    values = {p.name: p.data(mx.cpu()) for p in network.collect_params().values()}
     values = {n: values[n] for n in symbol.list_inputs() if n in values}
     nodes = json.loads(symbol.tojson())["nodes"]
     for node in nodes:
@@ -269,7 +210,8 @@ def _values_of(symbol, network) -> dict:
     return values
 
 
-def _digest(symbol, parameters: dict) -> str:
+def digest_of(symbol, parameters: dict) -> str:
+    """Return the SHA-256 of a symbol's parameters, in its order of them."""
     # Names carry a counter that depends on what was built before; the order does not.
     digest = hashlib.sha256()
     for name in symbol.list_inputs():

@@ -13,15 +13,31 @@ import numpy as np
 
 from ..dependencies import missing_dependency
 from ..errors import BackboneError, MissingFileError
+from .layer import (
+    BEFORE_CLASSIFIER,
+    GEM_EPSILON,
+    GEM_POWER,
+    Layer,
+    no_such_layer,
+    nothing_to_pool,
+)
 
-__all__ = ["add_normalisation", "cut_classifier", "drop_weights_from_inputs", "read_graph"]
+__all__ = [
+    "add_normalisation",
+    "cut_classifier",
+    "drop_weights_from_inputs",
+    "layers_of",
+    "read_graph",
+]
 
 IMAGES, FEATURES = "images", "features"
+_THEIRS = "net_"  # goes before each name that the file brought
 LARGEST_FILE = 2**31 - 1  # protobuf can hold no more
 _PASSED_ON_THE_WAY_BACK = frozenset(
     "Softmax LogSoftmax Sigmoid Identity Flatten Squeeze Reshape Cast Dropout Add Mul Div "
     "GlobalAveragePool ReduceMean AveragePool Relu".split()
 )
+_PASSED_BEFORE_THE_POOL = frozenset("Flatten Squeeze Reshape Dropout Identity Cast".split())
 
 
 def load_onnx():
@@ -74,18 +90,27 @@ def drop_weights_from_inputs(model) -> None:
     model.graph.input.extend(kept)
 
 
-def cut_classifier(model, name: str = "the model") -> int:
-    """Cut the graph, in place, at the data input of its last classifier layer.
+def cut_classifier(
+    model,
+    name: str = "the model",
+    layer: Layer = BEFORE_CLASSIFIER,
+    resolution: int | None = None,
+) -> int:
+    """Cut the graph, in place, at its classifier's data input, or at a named layer.
 
     The way back from the first output leads through softmax, reshapes and the
     like to the last Gemm, MatMul or Conv with constant weights. Features that
-    still have a height and width are averaged over them.
+    still have a height and width are pooled over them.
 
     Parameters
     ----------
     model : onnx.ModelProto
     name : str
         For messages.
+    layer : Layer
+        Its name is that of a node or of a node's output.
+    resolution : int, optional
+        Side of the square input, where the graph leaves it open.
 
     Returns
     -------
@@ -95,33 +120,37 @@ def cut_classifier(model, name: str = "the model") -> int:
     Raises
     ------
     BackboneError
-        No such layer is there, or the graph has not exactly one image input.
+        No such layer is there, there is nothing to pool, or the graph has not exactly
+        one image input.
     """
     onnx = load_onnx()
     drop_weights_from_inputs(model)
     # Our own names go into the graph: what is there gets others first.
-    model.CopyFrom(onnx.compose.add_prefix(model, "net_"))
+    model.CopyFrom(onnx.compose.add_prefix(model, _THEIRS))
     graph = model.graph
     if len(graph.input) != 1:
         raise BackboneError(
             f"{name} has {len(graph.input)} inputs: {', '.join(i.name for i in graph.input)}",
             "a backbone takes images and nothing else",
         )
-    weights = {tensor.name: tensor for tensor in graph.initializer}
-    layer = _find_classifier(graph, weights)
-    if layer is None:
-        raise BackboneError(
-            f"{name} has no classifier layer (Gemm, MatMul or Conv with constant weights) at "
-            "its end",
-            "give a classifier, or one whose last layer has not been cut off",
-        )
-    features, width = layer.input[0], _input_width(layer, weights)
-    rank = _rank(onnx, model, features)
+    shapes = _shapes(onnx, model, resolution)
+    if layer.name is None:
+        features, width, is_map = _before_classifier(graph, shapes, name)
+    else:
+        features = _named_output(graph, layer.name, name)
+        shape = shapes.get(features, ())
+        if len(shape) not in (2, 4) or shape[1] < 1:
+            raise nothing_to_pool(name, layer, shape)
+        width, is_map = shape[1], len(shape) == 4
+    if layer.pool != "avg":
+        shape = shapes.get(features, ())
+        if not is_map or tuple(shape[2:]) == (1, 1):
+            features, is_map = _map_before(graph, features), True
+        if features is None:
+            raise nothing_to_pool(name, layer, shape)
     del graph.output[:]
-    if layer.op_type == "Conv" or rank == 4:
-        pooled = onnx.helper.make_node("GlobalAveragePool", [features], ["icecore_pooled"])
-        flat = onnx.helper.make_node("Flatten", ["icecore_pooled"], [FEATURES], axis=1)
-        graph.node.extend([pooled, flat])
+    if is_map:
+        _add_pool(onnx, graph, features, layer.pool)
     else:
         graph.node.append(onnx.helper.make_node("Flatten", [features], [FEATURES], axis=1))
     graph.output.append(
@@ -211,12 +240,100 @@ def _input_width(layer, weights: dict) -> int:
     return int(shape[1] if transposed else shape[0])
 
 
-def _rank(onnx, model, name: str) -> int | None:
-    inferred = onnx.shape_inference.infer_shapes(model)
-    for value in inferred.graph.value_info:
-        if value.name == name and value.type.tensor_type.HasField("shape"):
-            return len(value.type.tensor_type.shape.dim)
+def _before_classifier(graph, shapes: dict, name: str) -> tuple[str, int, bool]:
+    """Return the classifier's input, its width, and whether it has a height and width."""
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    classifier = _find_classifier(graph, weights)
+    if classifier is None:
+        raise BackboneError(
+            f"{name} has no classifier layer (Gemm, MatMul or Conv with constant weights) at "
+            "its end",
+            "give a classifier, or name the layer to use with --layer; "
+            f"'icecore backbones --layers {name}' lists them",
+        )
+    features = classifier.input[0]
+    is_map = classifier.op_type == "Conv" or len(shapes.get(features, ())) == 4
+    return features, _input_width(classifier, weights), is_map
+
+
+def _named_output(graph, wanted: str, name: str) -> str:
+    """Find a layer by the name of its node or of its output, as the file has it."""
+    names = {}
+    for node in graph.node:
+        for one in (node.name, node.output[0]):
+            names.setdefault(one.removeprefix(_THEIRS), node.output[0])
+    if wanted not in names:
+        raise no_such_layer(name, wanted, [one for one in names if one])
+    return names[wanted]
+
+
+def _map_before(graph, features: str) -> str | None:
+    """Return the map that an average over height and width before `features` reads."""
+    producers = {output: node for node in graph.node for output in node.output}
+    node = producers.get(features)
+    while node is not None and node.op_type in _PASSED_BEFORE_THE_POOL:
+        node = producers.get(node.input[0])
+    if node is not None and node.op_type == "GlobalAveragePool":
+        return node.input[0]
+    if node is not None and node.op_type == "ReduceMean":
+        axes = [list(a.ints) for a in node.attribute if a.name == "axes"]
+        constants = {t.name: t for t in graph.initializer}
+        if len(node.input) > 1 and node.input[1] in constants:
+            axes = [load_onnx().numpy_helper.to_array(constants[node.input[1]]).tolist()]
+        if axes and sorted(axes[0]) in ([2, 3], [-2, -1]):
+            return node.input[0]
     return None
+
+
+def _add_pool(onnx, graph, features: str, pool: str) -> None:
+    """Append what pools `features` (N, D, H, W) to the output (N, D)."""
+    helper = onnx.helper
+
+    def node(kind: str, inputs: list[str], output: str, **attributes) -> str:
+        graph.node.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def number(label: str, value: float) -> str:
+        graph.initializer.append(
+            onnx.numpy_helper.from_array(np.array(value, np.float32), name=label)
+        )
+        return label
+
+    if pool == "avgmax":
+        both = [
+            node(f"Global{kind}Pool", [features], f"icecore_{kind.lower()}")
+            for kind in ("Average", "Max")
+        ]
+        pooled = node("Mean", both, "icecore_pooled")
+    elif pool == "gem":
+        power = number("icecore_power", GEM_POWER)
+        cut = node("Max", [features, number("icecore_epsilon", GEM_EPSILON)], "icecore_cut")
+        raised = node("Pow", [cut, power], "icecore_raised")
+        mean = node("GlobalAveragePool", [raised], "icecore_mean")
+        pooled = node("Pow", [mean, number("icecore_root", 1 / GEM_POWER)], "icecore_pooled")
+    else:
+        kind = {"avg": "Average", "max": "Max"}[pool]
+        pooled = node(f"Global{kind}Pool", [features], "icecore_pooled")
+    node("Flatten", [pooled], FEATURES, axis=1)
+
+
+def _shapes(onnx, model, resolution: int | None) -> dict[str, tuple[int, ...]]:
+    """Infer the shapes of all values for one image; 0 stands for what is not known."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for number, extent in enumerate(sized.graph.input[0].type.tensor_type.shape.dim):
+        if not extent.dim_value and (number == 0 or (number > 1 and resolution)):
+            extent.dim_value = 1 if number == 0 else resolution
+    try:
+        inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    except Exception:  # Its exceptions share no base; without shapes much still works.
+        return {}
+    values = [*inferred.value_info, *inferred.output, *inferred.input]
+    return {
+        value.name: tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
+        for value in values
+        if value.type.tensor_type.HasField("shape")
+    }
 
 
 def _prune(graph) -> None:
@@ -236,3 +353,18 @@ def _prune(graph) -> None:
     del graph.initializer[:]
     graph.initializer.extend(weights)
     del graph.value_info[:]
+
+
+def layers_of(model, resolution: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    """List (name, operator, output shape for one image) of the layers that give features."""
+    onnx = load_onnx()
+    drop_weights_from_inputs(model)
+    shapes = _shapes(onnx, model, resolution)
+    found = [
+        (n.name or n.output[0], n.op_type, shapes.get(n.output[0], ())) for n in model.graph.node
+    ]
+    return [
+        (name, kind, shape[1:])
+        for name, kind, shape in found
+        if len(shape) in (2, 4) and min(shape) > 0
+    ]

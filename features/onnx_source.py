@@ -6,12 +6,12 @@ from pathlib import Path
 
 from ..errors import BackboneError
 from ..files import sha256_file
-from .onnx_graph import add_normalisation, cut_classifier, read_graph
+from .onnx_graph import add_normalisation, cut_classifier, layers_of, read_graph
 from .record import BackboneRecord, BackboneSpec, read_preprocessing
 from .sources import GraphNetwork
 from .weights import WeightsRequest
 
-__all__ = ["load_onnx_file"]
+__all__ = ["load_onnx_file", "onnx_file_layers"]
 
 
 def load_onnx_file(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
@@ -34,7 +34,7 @@ def load_onnx_file(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
     fields = read_preprocessing(path.with_suffix(".json"))
     side = spec.resolution or fields["input_size"][1]
     _check_input(model, side, path)
-    width = cut_classifier(model, str(path))
+    width = cut_classifier(model, f"onnx:{path}", spec.layer, side)
     if fields.get("num_features", width) != width:
         raise BackboneError(
             f"{path.with_suffix('.json')} says {fields['num_features']} features, the graph has "
@@ -61,6 +61,13 @@ def load_onnx_file(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         str(path.resolve()),
         f"onnx:{path.resolve()}{resolution}",
     )
+
+
+def onnx_file_layers(spec: BackboneSpec, request: WeightsRequest) -> list:
+    """List (name, operator, output shape) of the layers of an ONNX file."""
+    path = _locate(Path(spec.name), request.folder)
+    side = spec.resolution or read_preprocessing(path.with_suffix(".json"))["input_size"][1]
+    return layers_of(read_graph(path), side)
 
 
 def _locate(path: Path, folder: Path | None) -> Path:

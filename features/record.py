@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from ..errors import BackboneError, MissingFileError, enumerate_some
+from .layer import BEFORE_CLASSIFIER, Layer
 from .views import Views
 
 __all__ = [
@@ -24,7 +25,9 @@ __all__ = [
     "with_compute_precision",
 ]
 
-SOURCES = ("gluon", "mxnet", "onnx", "timm")
+SOURCES = ("gluon", "mxnet", "gluon-file", "onnx", "timm")
+# Their names are paths.
+OF_FILES = ("gluon-file", "onnx")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 LARGEST_RESOLUTION = 2048
 
@@ -36,16 +39,19 @@ class BackboneSpec:
     Attributes
     ----------
     source : str
-        ``gluon`` (GluonCV's zoo), ``mxnet`` (MXNet's own) or ``onnx``.
+        ``gluon`` (GluonCV's zoo), ``mxnet`` (MXNet's own), ``gluon-file`` or ``onnx``.
     name : str
-        Name in the model zoo, or path of the ONNX file.
+        Name in the model zoo, or path of the file or the prefix of the files.
     resolution : int or None
         Input side in pixels, where it shall differ from the native one.
+    layer : Layer
+        Where features are taken; no part of the text.
     """
 
     source: str
     name: str
     resolution: int | None = None
+    layer: Layer = BEFORE_CLASSIFIER
 
     @classmethod
     def parse(cls, text: str) -> BackboneSpec:
@@ -56,12 +62,13 @@ class BackboneSpec:
         BackboneError
             The text is not a spec.
         """
-        match = re.fullmatch(r"([a-z_]+):(.+?)(?:@(\d+))?", text.strip())
+        match = re.fullmatch(r"([a-z-]+):(.+?)(?:@(\d+))?", text.strip())
         if match is None or match[1] not in SOURCES:
             raise BackboneError(
                 f"'{text}' is not a backbone spec",
-                "write gluon:NAME[@RESOLUTION], mxnet:NAME, timm:NAME or onnx:FILE, for instance "
-                "gluon:inceptionv3 or onnx:models/efficientnet_lite0.onnx",
+                "write gluon:NAME[@RESOLUTION], mxnet:NAME, timm:NAME, onnx:FILE or "
+                "gluon-file:PREFIX, for instance gluon:inceptionv3 or "
+                "onnx:models/efficientnet_lite0.onnx",
             )
         resolution = int(match[3]) if match[3] else None
         if resolution is not None and not 16 <= resolution <= LARGEST_RESOLUTION:
@@ -74,7 +81,7 @@ class BackboneSpec:
     @property
     def canonical(self) -> str:
         """The name that the cache keeps: files lose their folder, so they can be moved."""
-        name = Path(self.name).name if self.source == "onnx" else self.name
+        name = Path(self.name).name if self.source in OF_FILES else self.name
         return f"{self.source}:{name}" + (f"@{self.resolution}" if self.resolution else "")
 
 
@@ -141,6 +148,7 @@ def feature_set_record(
     precision: str,
     views: Views | None = None,
     compute: str = "f32",
+    layer: Layer | None = None,
 ) -> dict:
     """Return the record of a feature set, the content of its fingerprint."""
     made = {
@@ -148,7 +156,7 @@ def feature_set_record(
         "fit": fit,
         **(views or Views()).as_record(),
         "precision": precision,
-        "layer": "before classifier, average pooled",
+        "layer": (layer or BEFORE_CLASSIFIER).text,
     }
     return with_compute_precision(made, compute)
 

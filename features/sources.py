@@ -58,11 +58,15 @@ class Source:
         Takes a `BackboneSpec` and a `WeightsRequest`, returns a `GraphNetwork`.
     load_gluon : callable or None
         The same for a `GluonBackbone`, which MXNet runs; None where there is no such network.
+    layers : callable or None
+        The same for a list of (name, operator, shape) of the layers that features may come
+        from; None where there is but the default layer.
     """
 
     name: str
     load_graph: Callable[[BackboneSpec, WeightsRequest], GraphNetwork]
     load_gluon: Callable[[BackboneSpec, WeightsRequest], object] | None = None
+    layers: Callable[[BackboneSpec, WeightsRequest], list] | None = None
 
 
 def _gluon_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
@@ -76,6 +80,38 @@ def _gluon_network(spec: BackboneSpec, request: WeightsRequest):
     from .gluon_network import load_gluon_backbone
 
     return load_gluon_backbone(spec, request)
+
+
+def _gluon_file_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
+    from .gluon_export import exported_graph
+    from .gluon_file import file_spec
+
+    path, record, origin = exported_graph(spec, request)
+    return GraphNetwork(record, path, origin, file_spec(spec, request))
+
+
+def _gluon_file_network(spec: BackboneSpec, request: WeightsRequest):
+    from .gluon_file import load_gluon_file
+
+    return load_gluon_file(spec, request)
+
+
+def _gluon_file_layers(spec: BackboneSpec, request: WeightsRequest) -> list:
+    from .gluon_file import file_layers
+
+    return file_layers(spec, request)
+
+
+def _gluon_layers(spec: BackboneSpec, request: WeightsRequest) -> list:
+    from .gluon_network import zoo_layers
+
+    return zoo_layers(spec)
+
+
+def _onnx_layers(spec: BackboneSpec, request: WeightsRequest) -> list:
+    from .onnx_source import onnx_file_layers
+
+    return onnx_file_layers(spec, request)
 
 
 def _onnx_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
@@ -93,9 +129,10 @@ def _timm_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
 _SOURCES = {
     source.name: source
     for source in (
-        Source("gluon", _gluon_graph, _gluon_network),
-        Source("mxnet", _gluon_graph, _gluon_network),
-        Source("onnx", _onnx_graph),
+        Source("gluon", _gluon_graph, _gluon_network, _gluon_layers),
+        Source("mxnet", _gluon_graph, _gluon_network, _gluon_layers),
+        Source("gluon-file", _gluon_file_graph, _gluon_file_network, _gluon_file_layers),
+        Source("onnx", _onnx_graph, None, _onnx_layers),
         Source("timm", _timm_graph),
     )
 }

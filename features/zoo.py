@@ -1,54 +1,143 @@
-"""Which networks the Gluon zoo has, and how each wants its images."""
+"""Which networks the Gluon zoos have, how each wants its images, and what it costs.
+
+The facts are kept in ``zoo.json`` (made by `zoo_table`), so that looking one up
+builds no network and imports neither MXNet nor GluonCV.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import functools
+import json
+from pathlib import Path
 
 from ..errors import BackboneError
 from .efficientnet_lite import VARIANTS
-from .mxnet_loader import load_gluoncv, load_mxnet
 
-__all__ = ["ZOOS", "native_preprocessing", "require_known"]
+__all__ = [
+    "TABLE",
+    "ZOOS",
+    "ZooNetwork",
+    "native_preprocessing",
+    "native_resolution",
+    "require_known",
+    "require_resolution",
+    "zoo",
+]
 
 # Source of a spec -> whose zoo it is. Under one name the two may have different weights.
 ZOOS = {"gluon": "GluonCV", "mxnet": "MXNet"}
-
+TABLE = Path(__file__).with_name("zoo.json")
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 # The weights were trained by Google's pipeline: (value - 127) / 128.
 _TF_LITE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
+_SIDES = {"nasnet_6_4032": 331, "resnest101": 256, "resnest200": 320, "resnest269": 416}
 
 
-def require_known(name: str, source: str = "gluon") -> None:
-    """Raise `BackboneError` with near matches unless the zoo has a network `name`."""
-    known = _names(source)
-    if name not in known:
-        near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+@dataclasses.dataclass(frozen=True)
+class ZooNetwork:
+    """A classifier of a zoo, before it is built.
+
+    Attributes
+    ----------
+    source, name : str
+        Parts of its spec.
+    family : str
+        Architecture that it belongs to.
+    num_features : int
+        Length of a feature row.
+    resolution : int
+        Native side of the input in pixels.
+    smallest : int
+        Smallest side that it takes; equal to `resolution` where it takes no other.
+    fixed : bool
+        Whether it takes the native resolution alone.
+    parameters, multiply_adds : int
+        Of the network up to its features; multiply-adds for one image.
+    weights : str or None
+        SHA-1 of the published file, the Python package that has them, or None.
+    """
+
+    source: str
+    name: str
+    family: str
+    num_features: int
+    resolution: int
+    smallest: int
+    fixed: bool
+    parameters: int
+    multiply_adds: int
+    weights: str | None
+
+    @property
+    def spec(self) -> str:
+        """What to give to ``--backbone``."""
+        return f"{self.source}:{self.name}"
+
+
+@functools.cache
+def zoo() -> dict[tuple[str, str], ZooNetwork]:
+    """Return every network of both zoos, by (source, name)."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    return {
+        (source, name): ZooNetwork(source, name, **facts)
+        for source, networks in table.items()
+        for name, facts in networks.items()
+    }
+
+
+def require_known(name: str, source: str = "gluon") -> ZooNetwork:
+    """Return a network's facts, or raise `BackboneError` with near matches."""
+    found = zoo().get((source, name))
+    if found is not None:
+        return found
+    known = sorted(one for place, one in zoo() if place == source)
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    elsewhere = [place for place in ZOOS if (place, name) in zoo()]
+    if elsewhere:
+        hint = f"{elsewhere[0]}:{name} is there"
+    else:
+        hint = f"did you mean {', '.join(near)}? " if near else ""
+        hint += "'icecore backbones' lists all"
+    raise BackboneError(f"{source} has no network '{name}' that classifies ImageNet", hint)
+
+
+def require_resolution(name: str, resolution: int | None, source: str = "gluon") -> None:
+    """Raise `BackboneError` where a network cannot take images of this side."""
+    network = require_known(name, source)
+    native = network.resolution
+    if resolution is None or resolution == native:
+        return
+    if network.fixed:
+        why = (
+            "its attention masks are resized to fixed sizes"
+            if network.family == "residual_attentionnet"
+            else "its fully connected layers are laid out for that"
+        )
         raise BackboneError(
-            f"{source} has no network '{name}'",
-            f"did you mean {', '.join(near)}?" if near else f"see {ZOOS[source]}'s model zoo",
+            f"{network.spec} takes {native} x {native} pixels and no other size: {why}",
+            f"leave @{resolution} away",
+        )
+    if resolution < network.smallest:
+        raise BackboneError(
+            f"{network.spec} cannot take images of {resolution} x {resolution} pixels: "
+            "nothing would be left of them",
+            f"its smallest input is {network.smallest} x {network.smallest} pixels, its native "
+            f"one {native} x {native}",
         )
 
 
-def _names(source: str) -> list[str]:
-    if source == "mxnet":
-        load_mxnet()
-        from mxnet.gluon.model_zoo import model_store
-
-        return sorted(model_store._model_sha1)
-    return sorted({*load_gluoncv().model_zoo.model_zoo.get_model_list(), *VARIANTS})
+def native_resolution(name: str, source: str = "gluon") -> int:
+    """Return the side of the images that a network was made for."""
+    if source == "gluon" and name in VARIANTS:
+        return VARIANTS[name][2]
+    return _SIDES.get(name, 299 if name.startswith(("inceptionv3", "xception")) else 224)
 
 
 def native_preprocessing(name: str, source: str = "gluon") -> dict:
     """Return resolution, mean, std, crop_pct and interpolation of a Gluon network."""
-    if source == "gluon" and name in VARIANTS:
-        return {
-            "resolution": VARIANTS[name][2],
-            "crop_pct": 0.875,
-            "interpolation": "bicubic",
-            **_TF_LITE,
-        }
-    side = 299 if name.startswith(("inceptionv3", "xception")) else 224
-    side = {"nasnet_6_4032": 331, "resnest101": 256, "resnest200": 320, "resnest269": 416}.get(
-        name, side
-    )
-    return {"resolution": side, "crop_pct": 0.875, "interpolation": "bilinear", **_IMAGENET}
+    lite = source == "gluon" and name in VARIANTS
+    how = {"interpolation": "bicubic", **_TF_LITE} if lite else _IMAGENET
+    common = {"resolution": native_resolution(name, source), "crop_pct": 0.875}
+    return {**common, "interpolation": "bilinear", **how}

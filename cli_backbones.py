@@ -1,0 +1,131 @@
+"""``icecore backbones``: the zoos, a network's layers, proofs."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import click
+
+from . import console
+
+__all__ = ["backbones"]
+
+
+@click.command()
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--verify", is_flag=True, help="Export them anew and compare each with MXNet.")
+@click.option("--layers", is_flag=True, help="List the layers of one backbone, for --layer.")
+@click.option(
+    "--weights",
+    default="random:0",
+    show_default=True,
+    metavar="pretrained|random:SEED",
+    help="For --verify: what the networks are filled with.",
+)
+@click.option(
+    "--weights-dir",
+    type=click.Path(path_type=Path),
+    help="Folder to look for weights and files first.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:
+    """List the networks that can be named as backbones.
+
+    NAME is a name, a part of one, or a pattern; all are listed without it. Parameters and
+    multiply-adds are those up to the features, for one image of the native size.
+
+    \b
+    Examples:
+      icecore backbones
+      icecore backbones 'resnet*_v2' densenet
+      icecore backbones --verify resnet18_v1 mxnet:mobilenet0.25
+      icecore backbones --layers gluon:resnet50_v2
+    """
+    from . import features
+
+    if (verify or layers) and not names:
+        raise click.UsageError("name the backbones; 'icecore backbones' lists them")
+    if verify and layers:
+        raise click.UsageError("--verify and --layers are two different things")
+    if verify:
+        request = features.WeightsRequest.parse(weights, weights_dir)
+        _verify(names, request, as_json)
+    elif layers:
+        if len(names) > 1:
+            raise click.UsageError("--layers takes one backbone")
+        request = features.WeightsRequest.parse("pretrained", weights_dir)
+        _layers(names[0], request, as_json)
+    else:
+        _list(names, as_json)
+
+
+def _list(names, as_json: bool) -> None:
+    from .features import find_networks
+
+    networks = find_networks(names)
+    if as_json:
+        console.print_json([{"spec": n.spec} | dataclasses.asdict(n) for n in networks])
+        return
+    columns = ("spec", "features", "pixels", "smallest", "parameters", "multiply-adds", "weights")
+    rows = [
+        [
+            network.spec,
+            network.num_features,
+            network.resolution,
+            "no other" if network.fixed else network.smallest,
+            f"{network.parameters / 1e6:.1f} M",
+            f"{network.multiply_adds / 1e9:.2f} G",
+            _weights_text(network.weights),
+        ]
+        for network in networks
+    ]
+    console.print_table(columns, rows)
+    click.echo(
+        f"{len(networks)} networks. onnx:FILE and gluon-file:PREFIX take networks of your own."
+    )
+
+
+def _weights_text(weights: str | None) -> str:
+    if weights is None:
+        return "none published"
+    return "published" if len(weights) == 40 else weights
+
+
+def _layers(name: str, request, as_json: bool) -> None:
+    from .features import list_layers
+
+    found = list_layers(name if ":" in name else f"gluon:{name}", request)
+    if as_json:
+        console.print_json([{"layer": n, "operator": op, "shape": list(s)} for n, op, s in found])
+        return
+    rows = [[layer, kind, " x ".join(map(str, shape))] for layer, kind, shape in found]
+    console.print_table(("layer", "operator", "output"), rows)
+
+
+def _verify(names, request, as_json: bool) -> None:
+    from .features import verify_backbones
+
+    def announce(done: int, total: int, spec: str) -> None:
+        if not as_json:
+            click.echo(f"{done + 1}/{total} {spec} ...", err=True)
+
+    results = list(verify_backbones(names, request, announce))
+    if as_json:
+        console.print_json([dataclasses.asdict(one) for one in results])
+    else:
+        columns = ("backbone", "features", "relative error", "seconds", "verdict")
+        rows = [
+            [
+                one.spec,
+                one.num_features or "",
+                "" if one.relative_error is None else f"{one.relative_error:.1e}",
+                f"{one.seconds:.1f}",
+                one.problem or "proved",
+            ]
+            for one in results
+        ]
+        console.print_table(columns, rows)
+    if any(one.problem for one in results):
+        sys.exit(1)

@@ -1,0 +1,162 @@
+"""What can be named as a backbone: list the zoos, list a network's layers, prove exports."""
+
+from __future__ import annotations
+
+import dataclasses
+import fnmatch
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from ..errors import BackboneError, IcecoreError, enumerate_some
+from .record import BackboneSpec
+from .sources import source_of
+from .weights import WeightsRequest
+from .zoo import ZOOS, ZooNetwork, require_known, zoo
+
+__all__ = ["Verified", "find_networks", "list_layers", "verify_backbones"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """The outcome of one proof.
+
+    Attributes
+    ----------
+    spec : str
+    relative_error : float or None
+        L2, of the exported graph's features against MXNet's; None if it failed earlier.
+    num_features : int or None
+    seconds : float
+    problem : str or None
+        What went wrong; None if the graph is proved.
+    """
+
+    spec: str
+    relative_error: float | None
+    num_features: int | None
+    seconds: float
+    problem: str | None = None
+
+
+def find_networks(wanted: Sequence[str] = ()) -> list[ZooNetwork]:
+    """Return the networks of both zoos that `wanted` names; all if it is empty.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        Names (``resnet50_v1``), specs (``mxnet:resnet50_v1``), parts of names, or patterns
+        with ``*`` and ``?``.
+
+    Raises
+    ------
+    BackboneError
+        One of them names nothing; all such are listed, with near matches for the first.
+    """
+    networks = list(zoo().values())
+    if not wanted:
+        return networks
+    chosen = {text: [one for one in networks if _matches(text, one)] for text in wanted}
+    nothing = [text for text, found in chosen.items() if not found]
+    if nothing:
+        source, _, name = nothing[0].rpartition(":")
+        try:
+            require_known(name, source if source in ZOOS else "gluon")
+            hint = "'icecore backbones' lists all"
+        except BackboneError as error:
+            hint = error.hint
+        raise BackboneError(f"no network of the zoos is named by {enumerate_some(nothing)}", hint)
+    named = {one.spec for found in chosen.values() for one in found}
+    return [one for one in networks if one.spec in named]
+
+
+def list_layers(text: str, request: WeightsRequest) -> list[tuple[str, str, tuple[int, ...]]]:
+    """List the layers that a backbone's features may come from.
+
+    Parameters
+    ----------
+    text : str
+        A spec.
+    request : WeightsRequest
+        Says where files are.
+
+    Returns
+    -------
+    list of (name, operator, shape of the output for one image)
+    """
+    spec = BackboneSpec.parse(text)
+    layers = source_of(spec).layers
+    if layers is None:
+        raise BackboneError(
+            f"the layers of {spec.source} networks cannot be listed", "take the default layer"
+        )
+    return layers(spec, request)
+
+
+def verify_backbones(
+    wanted: Sequence[str],
+    request: WeightsRequest,
+    on_step: Callable[[int, int, str], None] | None = None,
+) -> Iterator[Verified]:
+    """Export Gluon networks anew and compare each with MXNet.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        As for `find_networks`; or specs with a resolution, or of files.
+    request : WeightsRequest
+    on_step : callable, optional
+        Called with what is done, how many there are, and the next spec.
+
+    Yields
+    ------
+    Verified
+        A network that fails is among them; the others follow.
+    """
+    specs = list(dict.fromkeys(spec for text in wanted for spec in _specs(text)))
+    for number, spec in enumerate(specs):
+        if on_step is not None:
+            on_step(number, len(specs), spec)
+        yield _verify(BackboneSpec.parse(spec), request)
+
+
+def _specs(text: str) -> list[str]:
+    exact = ":" in text and not any(one in text for one in "*?[")
+    if exact:
+        spec = BackboneSpec.parse(text)
+        if source_of(spec).load_gluon is None:
+            raise BackboneError(
+                f"{spec.canonical} is no Gluon network: there is nothing to compare it with",
+                f"verify networks of the sources {', '.join([*ZOOS, 'gluon-file'])}",
+            )
+        return [text]
+    return [network.spec for network in find_networks([text])]
+
+
+def _verify(spec: BackboneSpec, request: WeightsRequest) -> Verified:
+    from .gluon_export import export_gluon, prove
+
+    started = time.perf_counter()
+    error = width = problem = None
+    try:
+        backbone = source_of(spec).load_gluon(spec, request)
+        width = backbone.record.num_features
+        with tempfile.TemporaryDirectory(prefix="icecore-verify-") as folder:
+            path = Path(folder) / "graph.onnx"
+            path.write_bytes(export_gluon(backbone).SerializeToString())
+            error = prove(backbone, path)
+    except IcecoreError as failure:
+        problem = failure.message
+    return Verified(spec.canonical, error, width, time.perf_counter() - started, problem)
+
+
+def _matches(text: str, network: ZooNetwork) -> bool:
+    source, colon, name = text.rpartition(":")
+    if colon and source != network.source:
+        return False
+    if any(one in name for one in "*?["):
+        return fnmatch.fnmatchcase(network.name, name)
+    if (source or "gluon", name) in zoo() or ("mxnet", name) in zoo():
+        return network.name == name
+    return not colon and (name in network.name or name == network.family)

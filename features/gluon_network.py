@@ -5,18 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 
-from ..errors import WeightsError
+from ..errors import WeightsError, enumerate_some
 from .efficientnet_lite import VARIANTS, build_efficientnet_lite, set_efficientnet_lite_weights
 from .mxnet_loader import load_gluoncv, load_mxnet
-from .params_file import check_params
+from .params_file import check_params, read_params
 from .record import BackboneRecord, BackboneSpec
 from .symbols import cut_symbol, layer_shapes, trace
 from .torch_legacy import read_legacy_torch
 from .weights import WeightsFile, WeightsRequest, find_weights
-from .zoo import native_preprocessing, require_resolution
+from .zoo import native_preprocessing, require_known, require_resolution
 
 __all__ = [
     "GluonBackbone",
@@ -135,6 +136,9 @@ def _load_weights(network, spec: BackboneSpec, file: WeightsFile) -> str:
         set_efficientnet_lite_weights(network, read_legacy_torch(file.path))
         return file.origin
     check_params(file.path)  # MXNet's own reader trusts what it reads
+    if require_known(spec.name, spec.source).family == "resnetv1b_pruned":
+        _load_pruned(network, spec, file.path)
+        return file.origin
     try:
         network.load_parameters(str(file.path), ctx=mx.cpu())
     except (mx.MXNetError, AssertionError, ValueError, OSError) as error:
@@ -144,6 +148,32 @@ def _load_weights(network, spec: BackboneSpec, file: WeightsFile) -> str:
             "get the .params file of this very network",
         ) from error
     return file.origin
+
+
+def _load_pruned(network, spec: BackboneSpec, path: Path) -> None:
+    """Load a pruned ResNet, whose file names arrays as its unpruned original did.
+
+    The original is always called ``resnetv1d`` there (GluonCV's ``prune_gluon_block``).
+    """
+    mx = load_mxnet()
+    values = read_params(path)
+    wrong = []
+    for parameter in network.collect_params().values():
+        value = values.get(f"resnetv1d_{parameter.name.removeprefix(network.prefix)}")
+        # Of normalisations the shape is not known before; it is that of the file.
+        known = parameter.shape is not None and min(parameter.shape) > 0
+        if value is None or (known and tuple(parameter.shape) != value.shape):
+            wrong.append(parameter.name)
+            continue
+        parameter.shape = value.shape
+        parameter.initialize(mx.init.Zero(), force_reinit=True)
+        parameter.set_data(mx.nd.array(value))
+    if wrong:
+        raise WeightsError(
+            f"{path} does not fit {spec.canonical}: {enumerate_some(wrong)} are missing or of "
+            "another shape",
+            "get the .params file of this very network",
+        )
 
 
 def _initialise_at_random(network, seed: int, resolution: int) -> None:

@@ -145,7 +145,7 @@ def cut_classifier(
     if layer.pool != "avg":
         shape = shapes.get(features, ())
         if not is_map or tuple(shape[2:]) == (1, 1):
-            features, is_map = _map_before(graph, features), True
+            features, is_map = _map_before(graph, features) if layer.name is None else None, True
         if features is None:
             raise nothing_to_pool(name, layer, shape)
     del graph.output[:]

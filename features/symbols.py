@@ -215,7 +215,9 @@ def _pooled(cut, graph: dict, shape: tuple, layer: Layer, name: str):
         raise nothing_to_pool(name, layer, shape)
     if len(shape) == 4 and max(shape[2:]) > 1:
         return _pool(cut, layer.pool)
-    maps = None if layer.pool == "avg" else _maps_before(graph["nodes"], graph["heads"][0][0])
+    maps = None
+    if layer.pool != "avg" and layer.name is None:
+        maps = _maps_before(graph["nodes"], graph["heads"][0][0])
     if maps:
         internals = [mx.sym.load_json(json.dumps(graph | {"heads": [place]})) for place in maps]
         pooled = [_pool(one, layer.pool) for one in internals]

@@ -24,7 +24,7 @@ from .efficientnet_lite import VARIANTS
 from .gluon_download import download_gluon, gluon_url, sha1_file
 from .mxnet_loader import load_gluoncv, load_mxnet
 from .weights_table import ORIGINS
-from .zoo import ZOOS, require_known
+from .zoo import ZOOS, published_as, require_known
 
 __all__ = [
     "WeightsFile",
@@ -182,7 +182,7 @@ def find_local_weights(
 def weights_stem(name: str, source: str = "gluon") -> str:
     """Return the file name, without its end, under which a network's weights are kept."""
     sha1 = published_sha1(name, source)
-    return f"{name}-{sha1[:8]}" if sha1 else f"{source}-{name}"
+    return f"{published_as(name, source)}-{sha1[:8]}" if sha1 else f"{source}-{name}"
 
 
 def published_sha1(name: str, source: str = "gluon") -> str | None:
@@ -194,7 +194,7 @@ def published_sha1(name: str, source: str = "gluon") -> str | None:
         load_gluoncv()
         from gluoncv.model_zoo import model_store
 
-    return model_store._model_sha1.get(name)
+    return model_store._model_sha1.get(published_as(name, source))
 
 
 def gluon_cache() -> Path:

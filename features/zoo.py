@@ -21,6 +21,7 @@ __all__ = [
     "ZooNetwork",
     "native_preprocessing",
     "native_resolution",
+    "published_as",
     "require_known",
     "require_resolution",
     "zoo",
@@ -32,6 +33,16 @@ TABLE = Path(__file__).with_name("zoo.json")
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 # The weights were trained by Google's pipeline: (value - 127) / 128.
 _TF_LITE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
+# GluonCV gives the files of some networks other names than the networks.
+_PUBLISHED_AS = {
+    "resnet18_v1b_0.89": "resnet18_v1b_2.6x",
+    "resnet50_v1d_0.86": "resnet50_v1d_1.8x",
+    "resnet50_v1d_0.48": "resnet50_v1d_3.6x",
+    "resnet50_v1d_0.37": "resnet50_v1d_5.9x",
+    "resnet50_v1d_0.11": "resnet50_v1d_8.8x",
+    "resnet101_v1d_0.76": "resnet101_v1d_1.9x",
+    "resnet101_v1d_0.73": "resnet101_v1d_2.2x",
+}
 _SIDES = {"nasnet_6_4032": 331, "resnest101": 256, "resnest200": 320, "resnest269": 416}
 
 
@@ -126,6 +137,13 @@ def require_resolution(name: str, resolution: int | None, source: str = "gluon")
             f"its smallest input is {network.smallest} x {network.smallest} pixels, its native "
             f"one {native} x {native}",
         )
+
+
+def published_as(name: str, source: str = "gluon") -> str:
+    """Return the name that a zoo's file of a network's weights begins with."""
+    if source == "gluon" and name.startswith("hrnet_") and name.endswith("_c"):
+        return f"{name}ls"
+    return _PUBLISHED_AS.get(name, name) if source == "gluon" else name
 
 
 def native_resolution(name: str, source: str = "gluon") -> int:

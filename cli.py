@@ -227,7 +227,7 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
           -b gluon:densenet201 --weights-dir ~/weights
       icecore extract table.csv -o cache -b gluon:efficientnet_lite0 --fit pad
       icecore extract photos -o cache -b gluon:resnet152_v2 --views ten
-      icecore extract photos -o cache -b gluon:resnet50_v2 --layer stage3_activation5 --pool gem
+      icecore extract photos -o cache -b gluon:resnet50_v2 --layer stage3_activation11 --pool gem
       icecore extract photos -o cache -b gluon:resnet152_v2 --views center+random:8 --seed 1
       icecore extract photos -o cache -b gluon:resnet152_v2 --boxes boxes.csv \\
           --detector gluoncv:ssd_512_resnet50_v1_coco --detect-class person

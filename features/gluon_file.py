@@ -168,8 +168,10 @@ def _read(files: _Files, native: int):
     except mx.MXNetError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise BackboneError(
-            f"{files.symbol}: MXNet refuses the graph: {lines[-1][:200]}",
-            "export the network again with HybridBlock.export",
+            f"{files.symbol}: MXNet refuses the graph for images of {native} x {native} pixels: "
+            f"{lines[-1][:200]}",
+            f"check input_size in {files.record.name}, or export the network again with "
+            "HybridBlock.export",
         ) from error
 
 

@@ -242,15 +242,16 @@ class FeatureCache:
             )
 
     def share(
-        self, sets: Sequence[FeatureSet], keys: Sequence[str], most: int = 512
+        self, sets: Sequence[FeatureSet], keys: Sequence[str], most: int = 512, ahead: int = 0
     ) -> Iterator[list[str]]:
         """Yield batches of keys to compute, shared out among all processes at work here.
 
         Each batch holds keys that lack a row in one of `sets` and that no other process
-        is computing; append the rows of a batch before asking for the next. The claims
-        of a process that dies are taken over.
+        is computing; append the rows of a batch before asking for the next. With `ahead`
+        they may come that many batches later, and an empty batch asks for all rows that
+        are still to come. The claims of a process that dies are taken over.
         """
-        yield from share(self.path / CLAIMS_NAME, sets, keys, most)
+        yield from share(self.path / CLAIMS_NAME, sets, keys, most, ahead=ahead)
 
     def failures(self) -> list[dict]:
         """Return the images that could not be read: id, path, digest, reason."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -23,32 +24,42 @@ def share(
     most: int = 512,
     heartbeat_s: float = HEARTBEAT_S,
     expiry_s: float = EXPIRY_S,
+    ahead: int = 0,
 ) -> Iterator[list[str]]:
     """Yield lists of keys that lack a row in one of `sets` and that nobody else computes.
 
-    The caller appends the rows before it asks for the next list: asking gives the claim
-    back. A key is yielded once, whether or not a row comes of it. The iteration ends
-    when no other process is at work on any of the keys.
+    Asking for a list gives back the claims of the one that came `ahead` + 1 lists before
+    it: its rows must have been appended by then. An empty list (only if `ahead` is not 0)
+    asks for all rows that are still to come. A key is yielded once, whether or not a row
+    comes of it. The iteration ends when no other process is at work on any of the keys.
     """
     yielded: set[str] = set()
+    held: deque[list[str]] = deque()
     with Claims(folder, heartbeat_s, expiry_s) as claims:
         while True:
+            while len(held) > ahead:
+                claims.release(held.popleft())
             lots = _lots(sets, keys, yielded)
-            if not lots:
-                return
             got = _claim_some(claims, sets, lots, most)
-            if not got:
-                time.sleep(_POLL_S)
-                continue
+            names = [name for lot in got for name in _names(sets, lot)]
             # Somebody may have finished these between our looking and our claiming.
             open_still = _lots(sets, [key for lot in got for key in lots[lot]], yielded)
             batch = [key for lot in open_still.values() for key in lot]
-            yielded.update(batch)
-            try:
-                if batch:
-                    yield batch
-            finally:
-                claims.release(name for lot in got for name in _names(sets, lot))
+            if batch:
+                yielded.update(batch)
+                held.append(names)
+                yield batch
+            elif got:
+                claims.release(names)
+            elif held:
+                # Nothing more to take for now, so nothing is to wait for more.
+                yield []
+                while held:
+                    claims.release(held.popleft())
+            elif lots:
+                time.sleep(_POLL_S)
+            else:
+                return
 
 
 def _lots(sets: Sequence[FeatureSet], keys: Sequence[str], done: set[str]) -> dict[str, list]:

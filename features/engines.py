@@ -35,10 +35,18 @@ class Engine(Protocol):
     """A backbone that is ready to run on one device.
 
     `run` may be called by several threads at once.
+
+    Attributes
+    ----------
+    name, version : str
+    image_by_image : bool
+        Whether each image is computed by itself. Others take another path for each size
+        of a batch, with other last bits, so their batches must always have the same size.
     """
 
     name: str
     version: str
+    image_by_image: bool
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Turn uint8 images (N, R, R, 3) into float32 features (N, D)."""

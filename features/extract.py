@@ -1,49 +1,41 @@
 """The one-off job: images in, feature rows in the cache.
 
-Threads read and decode images ahead while the engines compute; each image is
-decoded once and fitted to every backbone that lacks its row. Rows count as
-done when they are on the disk.
+What is asked for is checked, loaded and started here; `pipeline` does the work.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import platform
 import shlex
 import sys
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 from .. import __version__
-from ..boxes import outside, parse_box, row_key
-from ..cache import FeatureCache, FeatureSet, fingerprint
+from ..cache import FeatureCache, fingerprint
 from ..digests import digest_manifest
-from ..errors import BackboneError, ImageError
-from ..files import sha256_bytes
+from ..errors import BackboneError
 from ..manifest import Manifest, Sample
 from .backbones import Backbone, load_backbones
 from .devices import available_cpus, parse_devices
 from .engines import Engine
-from .images import FITS, decode, load_opencv, load_pillow
+from .images import FITS, load_opencv, load_pillow
 from .layer import Layer
 from .outcome import ExtractReport, Failure
+from .pipeline import Pipeline
 from .progress import Progress, Stopwatch
 from .record import BackboneSpec, feature_set_record
-from .runner import BackboneRunner, utc_now
-from .views import Views, make_squares
+from .runner import utc_now
+from .views import Views
 from .weights import WeightsRequest
 
 __all__ = ["ExtractReport", "Failure", "extract"]
 
 PRECISIONS = ("float16", "float32", "bfloat16")
-# Images that one process claims at a time, where several work on one cache.
-MOST_CLAIMED = 2048
 # Characters of the command line that are kept with the rows.
 MOST_OF_COMMAND = 2000
 
@@ -141,22 +133,25 @@ def extract(
     devices = parse_devices(device)
     manifest.require_files()
     load_opencv(), load_pillow()  # Say at once what is missing, not once for each image.
+    watch = Stopwatch(on_progress)
     request = WeightsRequest.parse(weights, weights_dir)
-    loaded = load_backbones(
-        backbones,
-        engine,
-        request,
-        device=devices[0],
-        precision=precision_compute,
-        layer=Layer(layer, pool),
-    )
+    with watch.phase("starting"):
+        loaded = load_backbones(
+            backbones,
+            engine,
+            request,
+            device=devices[0],
+            precision=precision_compute,
+            layer=Layer(layer, pool),
+        )
     if locate is not None:
         manifest = locate(manifest)
     workers = workers or available_cpus()
     memory = Path(cache) / "digests.json"
-    digested = digest_manifest(
-        manifest, memory, paranoid=paranoid, workers=workers, progress=on_digest
-    )
+    with watch.phase("digesting"):
+        digested = digest_manifest(
+            manifest, memory, paranoid=paranoid, workers=workers, progress=on_digest
+        )
     records = [
         feature_set_record(one.record, fit, precision, views, one.compute, one.layer)
         for one in loaded
@@ -164,7 +159,8 @@ def extract(
     # Engines that do not start are to leave nothing behind.
     engines = None
     if _lacks_rows(Path(cache), records, digested.manifest):
-        engines = [_start(backbone, devices, batch_size) for backbone in loaded]
+        with watch.phase("starting"):
+            engines = [_start(backbone, devices, batch_size) for backbone in loaded]
     store = FeatureCache.create(cache)
     sets = [
         store.open_set(record, len(views) * backbone.record.num_features)
@@ -172,174 +168,52 @@ def extract(
     ]
     if not memory.exists():
         digested.remember(memory)
-    job = _Job(loaded, engines, sets, devices, (fit, views), batch_size, workers, on_progress)
-    failures = [
+    job = Pipeline(loaded, sets, devices, fit, views, batch_size, workers, watch)
+    job.failures += [
         Failure(identity, manifest.images[identity].path, "", reason)
         for identity, reason in digested.unreadable.items()
     ]
-    job.run(store, digested.manifest, failures)
+    unique = _unique(digested.manifest)
+    _run(job, store, engines, unique)
     _record_outcome(store, digested.manifest, job.failures)
-    return _report(job, digested.manifest)
+    return _report(job, digested.manifest, len(unique))
 
 
-class _Job:
-    """State of one run: what is missing, what is being decoded, what computes."""
-
-    def __init__(
-        self,
-        backbones: list[Backbone],
-        engines: list[list[Engine]] | None,
-        sets: list[FeatureSet],
-        devices: list[str],
-        how: tuple[str, Views],
-        batch_size: int,
-        workers: int,
-        on_progress: Callable[[Progress], None] | None,
-    ) -> None:
-        self.backbones, self.sets, self.devices = backbones, sets, devices
-        self.engines = engines
-        self.fit, self.views = how
-        self.batch_size, self.workers = batch_size, workers
-        self.watch = Stopwatch(on_progress)
-        self.failures: list[Failure] = []
-        self.computed = self.rows = self.unique = 0
-
-    def run(self, store: FeatureCache, manifest: Manifest, failures: list[Failure]) -> None:
-        """Compute every missing row; keep what is done if interrupted."""
-        self.failures += failures
-        unique: dict[str, list[Sample]] = {}
-        for sample in manifest.images.values():
-            if sample.digest:
-                unique.setdefault(sample.digest, []).append(sample)
-        self.unique = len(unique)
-        todo = self._lacking(unique)
-        done = len(unique) - len(todo)
-        self.watch.start(len(unique), done, self.workers, len(self.devices))
-        if not todo:
-            return
-        threads = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in self.devices}
-        runners: list[BackboneRunner] = []
-        try:
-            # None if all rows were there, and a damaged shard was found since.
-            engines = self.engines or [
-                _start(backbone, self.devices, self.batch_size) for backbone in self.backbones
-            ]
-            for backbone, own, feature_set in zip(self.backbones, engines, self.sets):
-                note = _provenance(backbone) | {"engine_version": own[0].version}
-                runners.append(
-                    BackboneRunner(
-                        backbone.record.spec,
-                        list(zip(own, threads.values())),
-                        feature_set,
-                        self.batch_size,
-                        self.watch,
-                        note,
-                    )
-                )
-            # Other processes may be at work on the same cache: each takes its share.
-            most = max(4 * self.batch_size, min(MOST_CLAIMED, len(todo) // 8))
-            with contextlib.closing(store.share(self.sets, todo, most=most)) as shares:
-                for keys in shares:
-                    self._feed(runners, keys, unique)
-                    for runner in runners:
-                        runner.finish()
-            self.watch.credit(len(todo) - self.computed - self._unreadable(unique))
-        finally:
-            # Also on Ctrl-C: what was computed is kept.
-            for runner in runners:
-                self.rows += runner.close()
-            for thread in threads.values():
-                thread.shutdown()
-            self.watch.finish()
-
-    def _lacking(self, unique: dict[str, list[Sample]]) -> list[str]:
-        missing = set().union(*(feature_set.missing(unique) for feature_set in self.sets))
-        return [key for key in unique if key in missing]
-
-    def _unreadable(self, unique: dict[str, list[Sample]]) -> int:
-        return len({failure.digest for failure in self.failures} & set(unique))
-
-    def _feed(self, runners, todo: list[str], unique: dict[str, list[Sample]]) -> None:
-        missing = [set(feature_set.missing(todo)) for feature_set in self.sets]
-        # Enough squares ahead to fill a batch of each backbone, and no more than that.
-        ahead = max(self.workers + 1, self.batch_size // len(self.views) + 2 * self.workers)
-        queue: list[tuple[str, Future]] = []
-        keys = iter(todo)
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="decode") as pool:
-            try:
-                while True:
-                    while len(queue) < ahead and (key := next(keys, None)) is not None:
-                        wanted = [i for i, lacking in enumerate(missing) if key in lacking]
-                        queue.append((key, pool.submit(self._prepare, unique[key], key, wanted)))
-                    if not queue:
-                        return
-                    key, future = queue.pop(0)
-                    self._hand_over(runners, key, future.result(), unique[key])
-            finally:
-                pool.shutdown(cancel_futures=True)
-
-    def _hand_over(self, runners, key: str, prepared, samples: list[Sample]) -> None:
-        if isinstance(prepared, ImageError):
-            self.failures += [Failure(s.id, s.path, key, prepared.message) for s in samples]
-            self.watch.settle(key, failed=True)
-            return
-        self.computed += 1
-        self.watch.expect(key, len(prepared))
-        for index, squares in prepared.items():
-            runners[index].add(key, squares)
-
-    def _prepare(self, samples: list[Sample], key: str, wanted: list[int]):
-        """Read, check, decode and fit one image (in a worker thread)."""
-        started = time.perf_counter()
-        try:
-            with contextlib.ExitStack() as held:
-                image = decode(_read_same(samples, key), held)
-                return self._squares_of(_cut_to_box(image, samples[0].box), key, wanted)
-        except ImageError as error:
-            return error
-        except (MemoryError, load_opencv().error) as error:
-            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-            return ImageError(f"cannot be fitted to the network's input ({reason[0]})")
-        finally:
-            self.watch.add_decoding(time.perf_counter() - started)
-
-    def _squares_of(self, image: np.ndarray, key: str, wanted: list[int]) -> dict:
-        squares: dict[tuple, np.ndarray] = {}
-        result = {}
-        for index in wanted:
-            record = self.backbones[index].record
-            recipe = (record.resolution, record.crop_pct, record.interpolation, record.mean)
-            if recipe not in squares:
-                squares[recipe] = make_squares(image, record, self.fit, self.views, key)
-            result[index] = squares[recipe]
-        return result
+def _unique(manifest: Manifest) -> dict[str, list[Sample]]:
+    """Return the samples of each different image that could be read."""
+    unique: dict[str, list[Sample]] = {}
+    for sample in manifest.images.values():
+        if sample.digest:
+            unique.setdefault(sample.digest, []).append(sample)
+    return unique
 
 
-def _read_same(samples: list[Sample], key: str) -> bytes:
-    """Return the bytes whose digest is `key`, from the first file that still has them."""
-    reason = "the file changed while the job was running"
-    for sample in samples:
-        try:
-            with open(sample.path, "rb") as file:
-                content = file.read()
-        except OSError as error:
-            reason = f"the file cannot be read: {error.strerror}"
-            continue
-        if row_key(sha256_bytes(content), sample.box) == key:
-            return content
-    raise ImageError(reason)
-
-
-def _cut_to_box(image: np.ndarray, text: str) -> np.ndarray:
-    """Return the part of an image that its sample's box shows."""
-    box = parse_box(text)
-    if box is None:
-        return image
-    x0, y0, x1, y1 = box
-    height, width = image.shape[:2]
-    if x1 > width or y1 > height:
-        raise ImageError(outside(box, width, height))
-    return image[y0:y1, x0:x1]
+def _run(
+    job: Pipeline,
+    store: FeatureCache,
+    engines: list[list[Engine]] | None,
+    unique: dict[str, list[Sample]],
+) -> None:
+    """Compute every row that is missing, and count what other processes did meanwhile."""
+    missing = set().union(*(feature_set.missing(unique) for feature_set in job.sets))
+    todo = [key for key in unique if key in missing]
+    job.watch.start(len(unique), len(unique) - len(todo), job.workers, len(job.devices))
+    if not todo:
+        return
+    try:
+        # None if all rows were there, and a damaged shard was found since.
+        engines = engines or [
+            _start(backbone, job.devices, job.batch_size) for backbone in job.backbones
+        ]
+        notes = [
+            _provenance(backbone) | {"engine_version": own[0].version}
+            for backbone, own in zip(job.backbones, engines)
+        ]
+        job.run(store, engines, notes, unique, todo)
+        unreadable = {failure.digest for failure in job.failures} & set(unique)
+        job.watch.credit(len(todo) - job.computed - len(unreadable))
+    finally:
+        job.watch.finish()
 
 
 def _check_options(fit, precision, batch_size, workers, views) -> Views:
@@ -402,7 +276,7 @@ def _record_outcome(store: FeatureCache, manifest: Manifest, failures: list[Fail
         store.record_failures([dataclasses.asdict(failure) for failure in failures])
 
 
-def _report(job: _Job, manifest: Manifest) -> ExtractReport:
+def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:
     sets = [
         {
             "spec": s.spec,
@@ -419,12 +293,14 @@ def _report(job: _Job, manifest: Manifest) -> ExtractReport:
     return ExtractReport(
         images=len(manifest.images),
         boxed=sum(bool(sample.box) for sample in manifest.images.values()),
-        unique=job.unique,
+        unique=unique,
         computed=job.computed,
         rows=job.rows,
         failures=job.failures,
         sets=sets,
         seconds=job.watch.seconds,
+        digesting_seconds=job.watch.phases["digesting"],
+        starting_seconds=job.watch.phases["starting"],
         decoding_share=job.watch.decoding_share,
         computing_share=job.watch.computing_share,
         random_weights=any(b.record.is_random for b in job.backbones),

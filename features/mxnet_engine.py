@@ -25,6 +25,7 @@ class MXNetEngine:
     """
 
     name = "mxnet"
+    image_by_image = False
 
     def __init__(self, backbone, device: str = "cpu") -> None:
         self._mx = mx = load_mxnet()

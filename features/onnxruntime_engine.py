@@ -43,6 +43,7 @@ class OnnxRuntimeEngine:
     """
 
     name = "onnxruntime"
+    image_by_image = False
     _provider = "CUDAExecutionProvider"
 
     def __init__(

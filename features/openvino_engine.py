@@ -23,6 +23,15 @@ _TYPES = {"f32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
 
 
+class _Slot:
+    """A request with its own memory for an image and for the features of one."""
+
+    def __init__(self, request) -> None:
+        self.request = request
+        self.images = request.get_input_tensor(0).data
+        self.features = request.get_output_tensor(0).data
+
+
 class OpenVinoEngine:
     """Runs a feature graph in OpenVINO on the CPU.
 
@@ -48,6 +57,7 @@ class OpenVinoEngine:
     """
 
     name = "openvino"
+    image_by_image = True
 
     def __init__(
         self,
@@ -66,10 +76,12 @@ class OpenVinoEngine:
         self.version = openvino.__version__.split("-")[0]
         self._record = record
         compiled = self._compile(graph, precision, min(available_cpus(), batch_size))
-        requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        # Twice as many as are computed at once: a processor that is done early (others decode)
+        # finds the next image waiting.
+        requests = 2 * int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._idle: queue.SimpleQueue = queue.SimpleQueue()
         for _ in range(requests):
-            self._idle.put(compiled.create_infer_request())
+            self._idle.put(_Slot(compiled.create_infer_request()))
 
     def _compile(self, graph: Path | bytes, precision: str, streams: int):
         side = self._record.resolution
@@ -106,14 +118,14 @@ class OpenVinoEngine:
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine.run`."""
         require_images(images, self._record)
-        images = np.ascontiguousarray(images)
         features = np.empty((len(images), self._record.num_features), np.float32)
         running: collections.deque = collections.deque()
         try:
             for number in range(len(images)):
-                request = self._take(running, features)
-                running.append((request, number))
-                request.start_async({0: images[number : number + 1]}, share_inputs=True)
+                slot = self._take(running, features)
+                running.append((slot, number))
+                slot.images[0] = images[number]
+                slot.request.start_async()
             while running:
                 self._finish(running, features)
         except RuntimeError as error:
@@ -123,27 +135,27 @@ class OpenVinoEngine:
                 "if memory is short, try a smaller --batch-size",
             ) from error
         finally:
-            for request, _ in running:
+            for slot, _ in running:
                 with contextlib.suppress(RuntimeError):  # the first one is raised already
-                    request.wait()
-                self._idle.put(request)
+                    slot.request.wait()
+                self._idle.put(slot)
         return features
 
-    def _take(self, running: collections.deque, features: np.ndarray):
-        """Return an idle request; if all are busy, the first that this caller waits for."""
+    def _take(self, running: collections.deque, features: np.ndarray) -> _Slot:
+        """Return an idle slot; if all are busy, the first that this caller waits for."""
         while True:
             try:
-                # With requests of its own a caller never waits for others: no deadlock.
+                # With slots of its own a caller never waits for others: no deadlock.
                 return self._idle.get(block=not running)
             except queue.Empty:
                 self._finish(running, features)
 
     def _finish(self, running: collections.deque, features: np.ndarray) -> None:
-        request, number = running[0]
-        request.wait()
-        features[number] = request.get_output_tensor(0).data[0]
+        slot, number = running[0]
+        slot.request.wait()
+        features[number] = slot.features[0]
         running.popleft()
-        self._idle.put(request)
+        self._idle.put(slot)
 
 
 def load_openvino():

@@ -38,7 +38,10 @@ class ExtractReport:
     sets : list of dict
         spec, fingerprint, dim, rows, engine, compute_precision, weights and their origin.
     seconds, decoding_share, computing_share : float
-        Duration; shares of it that the decoders and engines were busy.
+        Duration from the first image to the last row on the disk; shares of it that the
+        decoders and engines were busy.
+    digesting_seconds, starting_seconds : float
+        Time before that, for the files' digests, and to load and start the backbones.
     random_weights : bool
         Whether any backbone has random weights.
     manifest : Manifest
@@ -54,6 +57,8 @@ class ExtractReport:
     failures: list[Failure]
     sets: list[dict]
     seconds: float
+    digesting_seconds: float
+    starting_seconds: float
     decoding_share: float
     computing_share: float
     random_weights: bool

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["Progress", "Stopwatch"]
 
@@ -45,7 +47,13 @@ class Progress:
 
 
 class Stopwatch:
-    """Counts images and busy time; tells a listener a few times a second."""
+    """Counts images and busy time; tells a listener a few times a second.
+
+    Attributes
+    ----------
+    phases : dict of str to float
+        Seconds that each phase before the start took.
+    """
 
     def __init__(self, listener: Callable[[Progress], None] | None = None) -> None:
         self._listener = listener
@@ -58,6 +66,16 @@ class Stopwatch:
         self._computed = 0
         self._started = self._told = time.perf_counter()
         self._ended: float | None = None
+        self.phases: dict[str, float] = defaultdict(float)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Add the time that the block takes to a phase before the start."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.phases[name] += time.perf_counter() - started
 
     def start(self, total: int, done: int, workers: int, devices: int = 1) -> None:
         """Begin to measure."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Set
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -27,7 +29,7 @@ class BackboneRunner:
     Their features, one after the other, are its row.
 
     Batches always have the same size, the last one filled up with zeros, so that
-    the engine takes the same path for every image.
+    the engine takes the same path for every image; unless it computes image by image.
 
     Parameters
     ----------
@@ -38,11 +40,13 @@ class BackboneRunner:
         share, so that a device computes one batch at a time. Batches go to the devices
         in turn.
     feature_set : FeatureSet
-        Open for writing.
+        Open for writing, and used by nobody else meanwhile.
     batch_size : int
     watch : Stopwatch
     provenance : dict
         Stored with every shard, with the milliseconds that an image took so far.
+    writer : ThreadPoolExecutor
+        The thread that writes.
     """
 
     def __init__(
@@ -53,27 +57,32 @@ class BackboneRunner:
         batch_size: int,
         watch: Stopwatch,
         provenance: dict,
+        writer: ThreadPoolExecutor,
     ) -> None:
         self._spec, self._set, self._batch_size = spec, feature_set, batch_size
         self._watch, self._provenance = watch, provenance
-        self._engines = engines
+        self._engines, self._writer = engines, writer
         self._turn = 0
         self._views = len(feature_set.views)
         # Keys of the images whose last square is in the batch, with the batch.
-        self._running: list[tuple[list[str], int, Future]] = []
+        self._running: deque[tuple[list[str], int, Future]] = deque()
         self._keys: list[str] = []
         self._squares: list[np.ndarray] = []
         # Features of an image whose other views are still to come.
         self._part: np.ndarray | None = None
         self._unsaved_keys: list[str] = []
         self._unsaved_rows: list[np.ndarray] = []
+        # Rows on their way to the disk, and the keys of all that are not there yet.
+        self._writing: tuple[list[str], Future] | None = None
+        self._pending: set[str] = set()
         self._saved_at = time.monotonic()
         self._patience = 2.0
         self._written = 0
-        self._busy_seconds, self._batches = 0.0, 0
+        self._busy_seconds, self._computed = 0.0, 0
 
     def add(self, key: str, squares: np.ndarray) -> None:
         """Take one image's squares (V, R, R, 3); blocks while the devices are behind."""
+        self._pending.add(key)
         for number, square in enumerate(squares, start=1):
             self._squares.append(square)
             if number == len(squares):
@@ -81,12 +90,27 @@ class BackboneRunner:
             if len(self._squares) == self._batch_size:
                 self._submit()
 
+    def save(self, keys: Set[str], soon: Set[str] = frozenset()) -> None:
+        """See to it that the rows of `keys` are on the disk, and those of `soon` on their way."""
+        while not self._pending.isdisjoint(keys):
+            if not keys.isdisjoint(self._unsaved_keys):
+                self._save()
+            elif self._writing and not keys.isdisjoint(self._writing[0]):
+                self._finish_writing()
+            elif self._running:
+                self._collect(leave=len(self._running) - 1)
+            else:
+                self._submit()
+        if not soon.isdisjoint(self._unsaved_keys):
+            self._save()
+
     def finish(self) -> None:
         """Compute the last batch and save every row."""
         if self._squares:
             self._submit()
         self._collect(leave=0)
         self._save()
+        self._finish_writing()
 
     def close(self) -> int:
         """Stop, save what was computed, write the index; return the rows written."""
@@ -96,15 +120,17 @@ class BackboneRunner:
             if not any(future.exception() for _, _, future in self._running):
                 self._collect(leave=0)
             self._save()
+            self._finish_writing()
         finally:
             if self._written:
                 self._set.write_index()
         return self._written
 
     def _submit(self) -> None:
-        batch = np.zeros((self._batch_size, *self._squares[0].shape), np.uint8)
-        np.stack(self._squares, out=batch[: len(self._squares)])
         engine, thread = self._engines[self._turn % len(self._engines)]
+        size = len(self._squares) if engine.image_by_image else self._batch_size
+        batch = np.zeros((size, *self._squares[0].shape), np.uint8)
+        np.stack(self._squares, out=batch[: len(self._squares)])
         self._turn += 1
         future = thread.submit(self._compute, engine, batch)
         self._running.append((self._keys, len(self._squares), future))
@@ -120,18 +146,24 @@ class BackboneRunner:
             seconds = time.perf_counter() - started
             self._watch.add_computing(seconds)
             self._busy_seconds += seconds
-            self._batches += 1
+            self._computed += len(batch)
 
     def _collect(self, leave: int) -> None:
         while len(self._running) > leave:
-            keys, squares, future = self._running.pop(0)
-            rows = self._whole_rows(future.result()[:squares])
+            keys, squares, future = self._running[0]
+            # Taken off when it is there: an interruption must not lose a part of a row.
+            wait([future])
+            features = future.result()[:squares]
+            self._running.popleft()
+            rows = self._whole_rows(features)
             if not keys:
                 continue
             self._require_storable(keys, rows)
             self._unsaved_keys += keys
             self._unsaved_rows.append(rows)
             self._watch.compute(keys)
+        if self._writing and self._writing[-1].done():
+            self._finish_writing()
         waited = time.monotonic() - self._saved_at
         if waited > self._patience or len(self._unsaved_keys) >= MOST_UNSAVED_ROWS:
             self._save()
@@ -148,17 +180,30 @@ class BackboneRunner:
         return features[:whole].reshape(-1, self._views * features.shape[1])
 
     def _save(self) -> None:
+        """Hand the rows that are computed to the writer."""
+        self._finish_writing()
         if self._unsaved_keys:
-            keys, rows = self._unsaved_keys, np.concatenate(self._unsaved_rows)
+            keys, rows = self._unsaved_keys, self._unsaved_rows
             self._unsaved_keys, self._unsaved_rows = [], []
-            squares = self._batches * self._batch_size
-            latency = 1000 * self._busy_seconds * self._views / squares
+            latency = 1000 * self._busy_seconds * self._views / self._computed
             note = self._provenance | {"latency_ms": round(latency, 3), "finished": utc_now()}
-            self._set.append(keys, rows, note)
-            self._written += len(keys)
-            for key in keys:
-                self._watch.settle(key)
+            self._writing = (keys, self._writer.submit(self._write, keys, rows, note))
         self._saved_at = time.monotonic()
+
+    def _write(self, keys: list[str], rows: list[np.ndarray], note: dict) -> None:
+        self._set.append(keys, np.concatenate(rows), note)
+
+    def _finish_writing(self) -> None:
+        if self._writing is None:
+            return
+        keys, future = self._writing
+        wait([future])
+        self._writing = None
+        future.result()
+        self._written += len(keys)
+        self._pending.difference_update(keys)
+        for key in keys:
+            self._watch.settle(key)
 
     def _require_storable(self, keys: list[str], rows: np.ndarray) -> None:
         largest = 65504.0 if self._set.record["precision"] == "float16" else np.inf

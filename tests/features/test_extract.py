@@ -69,7 +69,7 @@ def test_rows_of_two_bytes_are_those_of_four_rounded(
 
 
 def test_shards_say_by_what_and_when_they_were_made(image_folder, tmp_path, tiny_onnx):
-    run(image_folder, tmp_path / "cache", tiny_onnx)
+    run(image_folder, tmp_path / "cache", tiny_onnx, engine="onnxruntime")
     told = FeatureCache(tmp_path / "cache").find(TINY).provenances()[0]["provenance"]
     assert told["engine"] == "onnxruntime"
     assert told["engine_version"] == importlib.metadata.version("onnxruntime")
@@ -107,7 +107,7 @@ def test_each_image_is_decoded_once_for_all_backbones(
     shutil.copy(tiny_onnx, other)
     shutil.copy(tiny_onnx.with_suffix(".json"), other.with_suffix(".json"))
     calls = []
-    target = sys.modules["icecore.features.extract"]
+    target = sys.modules["icecore.features.pipeline"]
     plain = target.decode
     monkeypatch.setattr(target, "decode", lambda *given: calls.append(1) or plain(*given))
     specs = [f"onnx:{tiny_onnx}", f"onnx:{other}"]

@@ -1,0 +1,54 @@
+"""Lists of missing rows that are dealt out ahead of those still being computed."""
+
+from __future__ import annotations
+
+from icecore.cache import FeatureCache
+
+DIM = 3
+
+
+def claims(cache):
+    return sorted(path.name for path in (cache.path / "claims").glob("*.claim"))
+
+
+def test_lists_ahead_keep_their_claims_until_their_rows_are_due(tmp_path, make):
+    cache = FeatureCache.create(tmp_path / "c")
+    one = cache.open_set(make.record(), DIM)
+    keys = make.keys(60)
+    shares = cache.share([one], keys, most=8, ahead=1)
+    first = next(shares)
+    claimed = claims(cache)
+    second = next(shares)
+    assert set(claimed) < set(claims(cache)), "the rows of the first list may still be to come"
+    one.append(first, make.rows(first, DIM))
+    third = next(shares)
+    assert not set(claimed) & set(claims(cache))
+    assert not {*first} & {*second}
+    seen, last = [*first, *second, *third], [*second, *third]
+    for batch in shares:
+        one.append(last, make.rows(last, DIM))
+        seen, last = seen + batch, batch
+        if not batch:
+            break
+    assert sorted(seen) == sorted(keys), "every key comes once before rows are asked for"
+    assert claims(cache)
+    assert list(shares) == []
+    assert claims(cache) == []
+    assert one.missing(keys) == []
+
+
+def test_a_process_that_waits_for_others_does_not_keep_rows_back(tmp_path, make):
+    cache = FeatureCache.create(tmp_path / "c")
+    keys = make.keys(40)
+    ours, theirs = (FeatureCache(cache.path).open_set(make.record(), DIM) for _ in range(2))
+    other = cache.share([theirs], keys, most=1)
+    held = next(other)
+    shares = FeatureCache(cache.path).share([ours], keys, most=1000, ahead=1)
+    mine = next(shares)
+    assert sorted(mine + held) == sorted(keys)
+    # Only the other's list is left: ours is to be on the disk before we wait for it.
+    assert next(shares) == []
+    ours.append(mine, make.rows(mine, DIM))
+    theirs.append(held, make.rows(held, DIM))
+    assert list(other) == []
+    assert list(shares) == []

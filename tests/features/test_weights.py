@@ -174,7 +174,9 @@ def test_mxnets_own_zoo_has_its_own_names_and_hashes(tmp_path, monkeypatch):
         find_weights("inceptionv3")
     with pytest.raises(WeightsError, match=r"(?s)mxnet:inceptionv3.*inceptionv3-ed47ec45.params"):
         find_weights("inceptionv3", source="mxnet")
-    with pytest.raises(BackboneError, match=r"(?s)mxnet has no network 'resnest50'.*resnet50"):
+    with pytest.raises(
+        BackboneError, match=r"(?s)mxnet has no network 'resnest50'.*gluon:resnest50 is there"
+    ):
         find_weights("resnest50", source="mxnet")
 
 

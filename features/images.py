@@ -68,6 +68,8 @@ def load_pillow():
         Image.preinit()
     except ImportError as error:
         raise missing_dependency("PIL", error) from error
+    # GluonCV turns this on when it is imported; what is missing of a file would become grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
     return Image
 
 

@@ -204,6 +204,15 @@ def test_what_is_no_image_is_refused(content, message):
         decode(content)
 
 
+def test_a_file_cut_short_is_refused_whatever_other_packages_set(monkeypatch):
+    """GluonCV tells Pillow to fill up what is missing, for the whole process."""
+    monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    content = encode(Image.fromarray(noise), "GIF")
+    with pytest.raises(ImageError):
+        decode(content[: len(content) // 2])
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])
 def test_a_file_cut_short_is_refused_at_every_length(form):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)

@@ -63,7 +63,7 @@ def load_opencv():
 def load_pillow():
     """Import Pillow's Image module, or say what to install."""
     try:
-        from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+        from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
         Image.preinit()
     except ImportError as error:

@@ -310,9 +310,10 @@ def _group_norm(block):
     groups, epsilon, scales = block.ngroups, block._kwargs["eps"], block.scale
 
     def forward(F, x, gamma, beta):
-        y = x.reshape((0, groups, -1))
-        y = F.broadcast_sub(y, y.mean(axis=2, keepdims=True))
-        variance = F.square(y).mean(axis=2, keepdims=True)
+        # Means by pooling: ONNX changed how its own mean is written, pooling it left alone.
+        y = x.reshape((0, groups, -1, 1))
+        y = F.broadcast_sub(y, F.Pooling(y, global_pool=True, pool_type="avg"))
+        variance = F.Pooling(F.square(y), global_pool=True, pool_type="avg")
         y = F.broadcast_div(y, F.sqrt(variance + epsilon)).reshape_like(x)
         if scales:
             y = F.broadcast_mul(y, gamma.reshape((1, -1, 1, 1)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import WeightsError, enumerate_some
+from ..errors import BackboneError, WeightsError, enumerate_some
 from .efficientnet_lite import VARIANTS, build_efficientnet_lite, set_efficientnet_lite_weights
 from .mxnet_loader import load_gluoncv, load_mxnet
 from .params_file import check_params, read_params
@@ -208,9 +208,16 @@ def _settle_batch_statistics(network, noise, rng: np.random.Generator) -> None:
         layer._kwargs["momentum"] = 0.0
     with mx.autograd.record():
         output = network(noise)
-    # MXNet updates the statistics on the way back.
-    (output[0] if isinstance(output, list | tuple) else output).backward()
-    mx.nd.waitall()
+    try:
+        # MXNet updates the statistics on the way back.
+        (output[0] if isinstance(output, list | tuple) else output).backward()
+        mx.nd.waitall()
+    except mx.MXNetError as error:
+        raise BackboneError(
+            "MXNet cannot initialise this network at random on this processor: "
+            f"{str(error).strip().splitlines()[-1][:200]}",
+            "set MXNET_MKLDNN_ENABLED=0: its oneDNN fails on some networks",
+        ) from error
     for layer, momentum in zip(layers, momenta):
         layer._kwargs["momentum"] = momentum
         mean, variance = layer.running_mean.data().asnumpy(), layer.running_var.data().asnumpy()

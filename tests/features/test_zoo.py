@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 
@@ -147,8 +148,20 @@ def test_every_family_is_proved():
         assert entry.family == family.removesuffix("_v2") or family == "mobilenetv3"
 
 
+def again_without_onednn(test):
+    """Run one test by itself: MXNet's oneDNN cannot train nasnets on every processor."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"{__file__}::{test}"]
+    environment = os.environ | {"MXNET_MKLDNN_ENABLED": "0"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "1 passed" in done.stdout
+
+
 @pytest.mark.parametrize("name", FAMILIES.values())
 def test_one_of_each_family(name, tmp_path):
+    if name.startswith("nasnet") and "MXNET_MKLDNN_ENABLED" not in os.environ:
+        again_without_onednn(f"test_one_of_each_family[{name}]")
+        return
     check(name, tmp_path / "graph.onnx")
     gc.collect()
 
@@ -158,6 +171,9 @@ def test_one_of_each_family(name, tmp_path):
     "name", sorted(n for s, n in zoo() if s == "gluon" and "efficientnet" not in n)
 )
 def test_every_network_of_gluoncv(name, tmp_path, record_property):
+    if name.startswith("nasnet") and "MXNET_MKLDNN_ENABLED" not in os.environ:
+        again_without_onednn(f"test_every_network_of_gluoncv[{name}]")
+        return
     record_property("relative_error", check(name, tmp_path / "graph.onnx"))
     gc.collect()
 

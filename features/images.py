@@ -106,12 +106,16 @@ def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarr
     if _is_for_pillow(header, content):
         return _decode_with_pillow(header)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+        # One reader of orientations: in damaged files OpenCV and Pillow find different ones.
+        ours = header.format == "JPEG"
+        flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if ours else 0)
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"cannot be decoded ({error.err or 'OpenCV failed'})") from error
     if image is None:
         raise ImageError(f"cannot be decoded as {header.format} of mode {header.mode}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    return np.ascontiguousarray(_upright(image, _orientation(header))) if ours else image
 
 
 def image_size(path: str) -> tuple[int, int] | None:

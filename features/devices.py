@@ -10,11 +10,16 @@ from ..errors import BackboneError
 __all__ = ["available_cpus", "bfloat16_pays", "cpu_facts", "gpu_index", "parse_devices"]
 
 
-def available_cpus() -> int:
-    """Count the processors that this process may use."""
+def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Count the processors that this process may use; a container may have a share of them."""
+    count = os.cpu_count() or 1
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        count = len(os.sched_getaffinity(0))
+    try:
+        allowed, period = map(int, quota.read_text(encoding="ascii").split())
+        return max(1, min(count, -(-allowed // period)))
+    except (OSError, ValueError, ZeroDivisionError):
+        return count  # no such file, or "max": no limit
 
 
 def cpu_facts(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:

@@ -113,7 +113,7 @@ def test_requirements_pin_every_dependency():
             assert version, f"{line} is not pinned"
             pinned[name.lower().replace("_", "-")] = version
     needed = project["dependencies"] + [
-        line for extra in ("gluon", "onnx", "demo")
+        line for extra in ("gluon", "onnx", "openvino", "demo")
         for line in project["optional-dependencies"][extra]
     ]  # fmt: skip
     for line in needed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -12,7 +13,7 @@ import pytest
 from icecore.errors import BackboneError, IcecoreError, MissingDependencyError
 from icecore.features import engines
 from icecore.features.backbones import load_backbone
-from icecore.features.devices import bfloat16_pays, cpu_facts
+from icecore.features.devices import available_cpus, bfloat16_pays, cpu_facts
 from icecore.features.engines import ENGINES, KINDS, choose_engine
 from icecore.features.half_graph import half_precision_graph
 from icecore.features.images import decode, fit_image
@@ -356,6 +357,18 @@ def test_bfloat16_comes_first_only_where_it_is_faster(tmp_path, maker, flags, pa
     order = order_precisions(["BF16", "WINOGRAD", "FP32", "FP16"], pays)
     assert order == (("bf16", "f32", "fp16") if pays else ("f32", "bf16", "fp16"))
     assert order_precisions(["FP32"], pays) == ("f32",)
+
+
+@pytest.mark.parametrize(
+    ("quota", "most"),
+    [("100000 100000\n", 1), ("150000 100000\n", 2), ("1000 100000\n", 1), ("max 100000\n", None),
+     ("", None), ("x y\n", None), ("5 0\n", None)],
+)  # fmt: skip
+def test_a_container_with_a_share_of_the_processors(tmp_path, monkeypatch, quota, most):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    (tmp_path / "cpu.max").write_text(quota)
+    assert available_cpus(tmp_path / "cpu.max") == (most or 8)
+    assert available_cpus(tmp_path / "none") == 8
 
 
 def test_a_system_that_is_not_linux_has_no_facts(tmp_path):

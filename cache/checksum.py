@@ -94,5 +94,6 @@ def _add(sums: np.ndarray, words: np.ndarray, first: int) -> None:
         part, there = words[start : start + step], sums[start : start + step]
         high = np.right_shift(part, _HALF, out=upper[: len(part)])
         # Integers of NumPy arrays wrap around silently, which is what is wanted.
-        there += part @ a
-        there += high @ b
+        # A fifth quicker than `part @ a`, which for integers does not go through BLAS.
+        there += np.einsum("ij,j->i", part, a)
+        there += np.einsum("ij,j->i", high, b)

@@ -10,17 +10,22 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import DiskFullError
 from ..files import publish
 
-__all__ = ["LEFTOVER_PREFIX", "flush_folder", "publish_pieces", "publish_unnamed"]
-__all__ += ["remove_leftovers", "start_writing", "write_at"]
+__all__ = ["LEFTOVER_PREFIX", "WriteBehind", "flush_folder", "publish_pieces", "publish_unnamed"]
+__all__ += ["remove_leftovers", "write_at"]
 
 LEFTOVER_PREFIX = ".tmp-"
 # A temporary file this old belongs to a writer that is gone: a shard takes seconds.
 LEFTOVER_AGE_S = 900.0
+# The disk gets to work after so many bytes.
+_SPAN_BYTES = 1 << 20
 
 
 def publish_pieces(path: Path, pieces: Iterable[object]) -> None:
@@ -86,6 +91,66 @@ def write_at(descriptor: int, content: object, at: int) -> int:
         count = os.pwrite(descriptor, view, at)
         view, at = view[count:], at + count
     return at
+
+
+class WriteBehind:
+    """Writes blocks one after the other, in a thread while the caller makes the next ones.
+
+    A context manager; what goes wrong in the thread is raised by a later `write` or at the
+    end of the context. Little content is written at the end, without a thread.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of an open file.
+    at : int
+        Where in the file the first block goes.
+
+    Attributes
+    ----------
+    at : int
+        Where the next block goes.
+    """
+
+    def __init__(self, descriptor: int, at: int) -> None:
+        self.at = at
+        self._descriptor = descriptor
+        self._span: list[np.ndarray] = []
+        self._begun = at
+        self._thread: ThreadPoolExecutor | None = None
+        self._running: Future | None = None
+
+    def __enter__(self) -> WriteBehind:
+        return self
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        try:
+            if kind is None:
+                if self._running is not None:
+                    self._running.result()
+                self._write(self._span, self._begun)
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+
+    def write(self, block: np.ndarray) -> None:
+        """Write a block, which must not change until the context ends."""
+        self._span.append(block)
+        self.at += block.nbytes
+        if self.at - self._begun >= _SPAN_BYTES:
+            # One span is written while one is made, so memory stays bounded.
+            if self._running is not None:
+                self._running.result()
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="write")
+            self._running = self._thread.submit(self._write, self._span, self._begun)
+            self._span, self._begun = [], self.at
+
+    def _write(self, span: list[np.ndarray], start: int) -> None:
+        at = start
+        for block in span:
+            at = write_at(self._descriptor, block, at)
+        if at - start >= _SPAN_BYTES:
+            start_writing(self._descriptor, start, at - start)
 
 
 def start_writing(descriptor: int, at: int, count: int) -> None:

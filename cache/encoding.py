@@ -71,6 +71,8 @@ def block_rows(row_bytes: int) -> int:
 def _encode(rows: np.ndarray, precision: str) -> np.ndarray:
     """Convert rows; what does not fit becomes infinite or NaN."""
     target = _STORED[precision]
+    if rows.dtype == target and rows.flags.c_contiguous:
+        return rows
     if precision != "bfloat16" or rows.dtype == np.uint16:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.ascontiguousarray(rows, target)
@@ -87,8 +89,13 @@ def _encode(rows: np.ndarray, precision: str) -> np.ndarray:
 def _all_finite(stored: np.ndarray, precision: str) -> bool:
     if precision == "float32":
         return bool(np.isfinite(stored).all())
-    # Exponent bits all set mean infinite or not a number; far quicker than isfinite.
-    return int((stored.view(np.uint16) & 0x7FFF).max(initial=0)) < _EXPONENT[precision]
+    # Exponent bits all set mean infinite or not a number; far quicker than isfinite. As
+    # unsigned integers all negative numbers come after all others, as signed ones before.
+    limit = _EXPONENT[precision]
+    largest = int(stored.view(np.uint16).max(initial=0))
+    if largest < limit:
+        return True
+    return largest < limit + 0x8000 and int(stored.view(np.int16).max(initial=0)) < limit
 
 
 def _refuse(rows: np.ndarray, precision: str, chosen: Sequence[int]) -> NoReturn:

@@ -200,7 +200,7 @@ class FeatureSet:
             self.dim,
             provenance or {},
         )
-        self.rows.add(shard)
+        self.rows.add(shard, keys if take is None else [keys[i] for i in take])
         # A shard that vanishes is noticed because a note or the index names it.
         note_shard(self.folder, shard.name, shard.keys)
         if time.monotonic() - self._indexed > _INDEX_EVERY_S:

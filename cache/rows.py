@@ -8,7 +8,7 @@ import itertools
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -91,8 +91,8 @@ class Rows:
             # Compacted or pruned since the folder was listed.
             sizes.pop(name)
 
-    def add(self, shard: Shard) -> None:
-        """Count a shard that this process has just published."""
+    def add(self, shard: Shard, keys: Sequence[str] | None = None) -> None:
+        """Count a shard that this process has just published, with its keys as text."""
         if self._sizes is None:
             self.refresh()
         elif shard.name not in self.shards:
@@ -100,7 +100,7 @@ class Rows:
             self._sizes[shard.name] = shard.size
             self._table = None
             if self._known is not None:
-                self._known.update(_texts(shard.keys))
+                self._known.update(_texts(shard.keys) if keys is None else keys)
 
     def known(self) -> set[str]:
         """Return the keys of all readable rows."""

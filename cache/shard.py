@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import numpy as np
 
 from ..errors import CacheError, DamagedCacheError
 from .checksum import add_rows, key_checksums
-from .disk import publish_unnamed, start_writing, write_at
+from .disk import WriteBehind, publish_unnamed, write_at
 from .encoding import stored_dtype
 from .image import SparseFile, new_hdf5, reserve
 from .record import fingerprint
@@ -31,8 +31,6 @@ __all__ += ["publish_shard", "read_attributes", "read_shard"]
 FORMAT = 1
 _WHAT = "icecore feature shard"
 _NAME_DIGITS = 24
-# The disk gets to work after so many bytes.
-_BEGIN_BYTES = 1 << 21
 # What h5py and the parsing raise at a file that is not as it was written.
 UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError)
 _NOT_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM, errno.ESTALE)
@@ -92,25 +90,14 @@ def publish_shard(
         No room; nothing is left behind.
     """
     texts = ascii_json(record), ascii_json(provenance)
-    layout = (record["precision"], len(keys), dim, *map(len, texts))
-    head = None if layout in _OFFSETS else _structure(record, keys, dim, texts)
-    offset = _OFFSETS[layout] if head is None else head.features_at
+    head = _structure(fingerprint(record), record["precision"], len(keys), dim, *texts)
     with publish_unnamed(folder) as new:
-        checksums, end = _write_rows(new.descriptor, keys, blocks, offset)
-        # Where rows of this layout were written before, HDF5's structure is made while
-        # these are on their way to the disk.
-        head = head or _structure(record, keys, dim, texts)
-        if head.features_at != offset:
-            raise RuntimeError(f"HDF5 puts rows at {head.features_at}, not at {offset} as before")
-        _OFFSETS[layout] = offset
-        sparse = head.sparse
-        sparse.seek(head.checksums_at)
-        sparse.write(checksums.astype("<u8", copy=False))
-        before, after = sparse.part(0, offset), sparse.part(end, sparse.size)
+        checksums, end = _write_rows(new.descriptor, keys, blocks, len(head.before))
+        before, after = head.around(keys, checksums)
         write_at(new.descriptor, before, 0)
         write_at(new.descriptor, after, end)
         new.name = _name(before, after)
-    return Shard(new.name, sparse.size, offset, keys, checksums)
+    return Shard(new.name, end + len(after), len(before), keys, checksums)
 
 
 def _write_rows(
@@ -118,46 +105,65 @@ def _write_rows(
 ) -> tuple[np.ndarray, int]:
     """Write rows from `offset` on; return their checksums and where they end.
 
-    Each block is read from memory once: it is checksummed while it is in the processor's
-    cache, and the disk is at work on the blocks before.
+    Each block is checksummed while it is in the processor's cache; a thread copies those
+    before to the system, and the disk is at work on those before that.
     """
-    checksums = key_checksums(keys)
-    row, at, begun = 0, offset, offset
-    for block in blocks:
-        add_rows(checksums[row : row + len(block)], block)
-        row, at = row + len(block), write_at(descriptor, block, at)
-        if at - begun >= _BEGIN_BYTES:
-            start_writing(descriptor, begun, at - begun)
-            begun = at
-    return checksums, at
+    checksums, row = key_checksums(keys), 0
+    with WriteBehind(descriptor, offset) as file:
+        for block in blocks:
+            add_rows(checksums[row : row + len(block)], block)
+            file.write(block)
+            row += len(block)
+    return checksums, file.at
 
 
-class _Structure(NamedTuple):
-    """A shard's HDF5 structure, with room for the rows and their checksums."""
+@dataclasses.dataclass(frozen=True)
+class _Structure:
+    """All bytes of a shard but its rows, without keys and checksums yet.
 
-    sparse: SparseFile
+    Attributes
+    ----------
+    before, after : bytes
+        What stands before the rows and after them.
+    keys_at, checksums_at, after_at : int
+        Where the two data sets and `after` begin.
+    """
+
+    before: bytes
+    after: bytes
+    keys_at: int
     checksums_at: int
-    features_at: int
+    after_at: int
+
+    def around(self, keys: np.ndarray, checksums: np.ndarray) -> tuple[bytearray, bytearray]:
+        """Return the bytes before the rows and those after, with keys and checksums."""
+        before, after = bytearray(self.before), bytearray(self.after)
+        for at, values in ((self.keys_at, keys), (self.checksums_at, checksums.astype("<u8"))):
+            # HDF5 may put few rows before what begins on a page.
+            part, at = (before, at) if at < len(before) else (after, at - self.after_at)
+            part[at : at + values.nbytes] = values.tobytes()
+        return before, after
 
 
-# Where HDF5 put the rows of earlier shards, by shape, type and lengths of texts: it will again.
-_OFFSETS: dict[tuple, int] = {}
-
-
-def _structure(record: Mapping, keys: np.ndarray, dim: int, texts: tuple[str, str]) -> _Structure:
+# HDF5 gives the same bytes for shards of one shape, record and provenance.
+@functools.lru_cache(maxsize=4)
+def _structure(
+    print_: str, precision: str, count: int, dim: int, record: str, provenance: str
+) -> _Structure:
     sparse = SparseFile()
+    dtype = stored_dtype(precision)
     with new_hdf5(sparse) as file:
         file.attrs["what"] = np.bytes_(_WHAT)
         file.attrs["format"] = FORMAT
-        file.attrs["fingerprint"] = np.bytes_(fingerprint(record))
-        file.attrs["encoding"] = np.bytes_(record["precision"])
-        file.attrs["record"] = np.bytes_(texts[0])
-        file.attrs["provenance"] = np.bytes_(texts[1])
-        file.create_dataset("keys", data=keys)
-        sums_at = reserve(file, "checksums", keys.shape, np.dtype("<u8"))
-        dtype = stored_dtype(record["precision"])
-        offset = reserve(file, "features", (len(keys), dim), dtype)
-    return _Structure(sparse, sums_at, offset)
+        file.attrs["fingerprint"] = np.bytes_(print_)
+        file.attrs["encoding"] = np.bytes_(precision)
+        file.attrs["record"] = np.bytes_(record)
+        file.attrs["provenance"] = np.bytes_(provenance)
+        keys_at = reserve(file, "keys", (count,), np.dtype("S64"))
+        sums_at = reserve(file, "checksums", (count,), np.dtype("<u8"))
+        offset = reserve(file, "features", (count, dim), dtype)
+    end = offset + count * dim * dtype.itemsize
+    return _Structure(sparse.part(0, offset), sparse.part(end, sparse.size), keys_at, sums_at, end)
 
 
 def ascii_json(content: Mapping) -> str:
@@ -270,7 +276,7 @@ def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
     CacheError
         A key is not 64 lower-case hexadecimal digits.
     """
-    wrong = [key for key in keys if len(key) != 64]
+    wrong = [] if set(map(len, keys)) <= {64} else [key for key in keys if len(key) != 64]
     array = np.array([] if wrong else list(keys), dtype="S64")
     digits = array.view(np.uint8) if len(array) else np.zeros(0, np.uint8)
     is_digit = ((digits >= 48) & (digits <= 57)) | ((digits >= 97) & (digits <= 102))

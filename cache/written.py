@@ -34,28 +34,36 @@ def note_shard(folder: Path, name: str, keys: np.ndarray) -> None:
     path = _path(folder, name)
     with disk_full_named(path):
         path.parent.mkdir(exist_ok=True)
+        lines = np.full((len(keys), 65), ord("\n"), np.uint8)
+        lines[:, :64] = np.ascontiguousarray(keys).view(np.uint8).reshape(-1, 64)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         try:
-            os.write(descriptor, b"\n".join(keys.tolist()) + b"\n")
+            os.write(descriptor, lines)
         finally:
             os.close(descriptor)
 
 
 def read_notes(folder: Path) -> dict[str, np.ndarray]:
     """Return the keys of each shard that is noted, by its file name."""
-    notes = {}
-    for path in sorted((folder / _FOLDER).glob(f"*{_ENDING}")):
-        with contextlib.suppress(OSError):
-            # A process killed while writing, or a power cut, may leave a part.
-            keys = re.findall(rb"^[0-9a-f]{64}$", path.read_bytes(), re.M)
-            notes[f"{path.stem}.h5"] = np.array(keys, "S64")
-    return notes
+    return {name: _read(folder, name) for name in _names(folder)}
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(f"{path.stem}.h5" for path in (folder / _FOLDER).glob(f"*{_ENDING}"))
+
+
+def _read(folder: Path, name: str) -> np.ndarray:
+    content = b""
+    with contextlib.suppress(OSError):
+        content = _path(folder, name).read_bytes()
+    # A process killed while writing, or a power cut, may leave a part.
+    return np.array(re.findall(rb"^[0-9a-f]{64}$", content, re.M), "S64")
 
 
 def settle_notes(folder: Path, indexed: Container[str], known: Container[str]) -> None:
     """Remove the notes of shards that are in the index, or whose rows are all elsewhere."""
-    for name, keys in read_notes(folder).items():
-        if name in indexed or all(key.decode() in known for key in keys.tolist()):
+    for name in _names(folder):
+        if name in indexed or all(key.decode() in known for key in _read(folder, name).tolist()):
             forget_notes(folder, [name])
 
 

@@ -113,6 +113,24 @@ def test_newer_shard_set_and_cache_are_refused_with_a_sentence(tmp_path):
         FeatureCache(root).ids(spec["spec"])
 
 
+@pytest.mark.parametrize("dim", [1, 3, 700])
+@pytest.mark.parametrize("count", [1, 40, 900])
+def test_plain_h5py_reads_shards_of_every_shape(tmp_path, make, count, dim):
+    """HDF5 lays small and large data sets out in different orders."""
+    keys = make.keys(2 * count)
+    rows = np.random.default_rng(0).normal(size=(2 * count, dim)).astype(np.float16)
+    one = FeatureCache.create(tmp_path / "cache").open_set(make.record(), dim)
+    for part in (slice(0, count), slice(count, 2 * count)):
+        one.append(keys[part], rows[part])
+    found = {}
+    for path in (one.folder / "shards").iterdir():
+        with h5py.File(path) as file:
+            assert len(file["checksums"]) == count
+            found.update(zip(file["keys"].asstr()[()], file["features"][()], strict=True))
+    assert np.array_equal(np.array([found[key] for key in keys]), rows)
+    assert verify(tmp_path / "cache")["ok"]
+
+
 def test_files_keep_to_what_hdf5_1_10_reads():
     for path in (FIXTURES / "cache-v1").rglob("*.h5"):
         content = path.read_bytes()

@@ -14,7 +14,7 @@ SPEC, DIM = "gluon:inceptionv3", 300
 
 
 def test_disk_error_while_a_large_shard_is_written_in_a_thread(cache, make, monkeypatch):
-    one = cache.open_set(make.record(), 20_000)
+    one = cache.open_set(make.record(), 60_000)
 
     def failing(*_):
         raise OSError(errno.EIO, "Input/output error")

@@ -199,10 +199,17 @@ def _initialise_at_random(network, seed: int, resolution: int) -> None:
     _settle_batch_statistics(network, mx.nd.array(noise), rng)
 
 
+def _never_drop(block) -> None:
+    # It acts in training alone, for maps of one size: the larger ResNeSts' are made for 224 pixels.
+    if type(block).__name__ == "DropBlock":
+        block.drop_prob = 0
+
+
 def _settle_batch_statistics(network, noise, rng: np.random.Generator) -> None:
     mx = load_mxnet()
     layers: list = []
     network.apply(lambda b: layers.append(b) if isinstance(b, mx.gluon.nn.BatchNorm) else None)
+    network.apply(_never_drop)
     momenta = [layer._kwargs["momentum"] for layer in layers]
     for layer in layers:
         layer._kwargs["momentum"] = 0.0

@@ -236,12 +236,10 @@ def test_mission_networks_agree_in_both_engines_on_64_photographs(name, photogra
 
 def test_blocks_dropped_in_training_do_not_hinder_another_size():
     """The larger ResNeSts drop blocks of maps made for 224 pixels; their own size is another."""
-    from gluoncv.nn.dropblock import DropBlock
-
     from icecore.features.gluon_network import _initialise_at_random
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.mxnet_loader import load_gluoncv, load_mxnet
 
-    nn = load_mxnet().gluon.nn
+    nn, DropBlock = load_mxnet().gluon.nn, load_gluoncv().nn.dropblock.DropBlock
     network = nn.HybridSequential()
     network.add(nn.Conv2D(4, 3), DropBlock(0.1, 3, 4, 28, 28), nn.BatchNorm(), nn.Dense(5))
     _initialise_at_random(network, 0, 40)

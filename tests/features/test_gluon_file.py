@@ -39,13 +39,14 @@ def small_network():
     nn = mx.gluon.nn
     network = nn.HybridSequential()
     network.add(
-        nn.Conv2D(8, 3, 2, 1, activation="relu", in_channels=3),
+        # Named here: MXNet's own names count what the process has built before.
+        nn.Conv2D(8, 3, 2, 1, activation="relu", in_channels=3, prefix="conv0_"),
         nn.BatchNorm(in_channels=8, scale=False),
         nn.Conv2D(12, 3, 2, 1, activation="relu", in_channels=8),
         nn.AvgPool2D(8),
         nn.Flatten(),
         nn.Dropout(0.5),
-        nn.Dense(7, in_units=12),
+        nn.Dense(7, in_units=12, prefix="dense0_"),
     )
     network.initialize(mx.init.Xavier())
     for name, parameter in network.collect_params(".*(running|gamma).*").items():

@@ -41,8 +41,8 @@ def small_network():
     network.add(
         # Named here: MXNet's own names count what the process has built before.
         nn.Conv2D(8, 3, 2, 1, activation="relu", in_channels=3, prefix="conv0_"),
-        nn.BatchNorm(in_channels=8, scale=False),
-        nn.Conv2D(12, 3, 2, 1, activation="relu", in_channels=8),
+        nn.BatchNorm(in_channels=8, scale=False, prefix="norm0_"),
+        nn.Conv2D(12, 3, 2, 1, activation="relu", in_channels=8, prefix="conv1_"),
         nn.AvgPool2D(8),
         nn.Flatten(),
         nn.Dropout(0.5),

@@ -7,8 +7,8 @@ import errno
 import itertools
 import os
 import threading
-from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..errors import DamagedCacheError, MissingRowsError, enumerate_some
 from .checksum import row_checksums
 from .encoding import decode_into, stored_dtype
 from .index import read_index
+from .open_files import OpenFiles
 from .record import fingerprint
 from .shard import Shard, damaged, read_shard
 
@@ -24,7 +25,9 @@ __all__ = ["Rows"]
 
 # Rows are read in parts of this size into a buffer that each thread keeps.
 _PART_BYTES = 4 << 20
-_OPEN_FILES = 64
+# Loading this many parts and more is shared out among threads, up to so many.
+_MANY_PARTS = 4
+_THREADS = 4
 # How often shards may be replaced while one gather goes on.
 _ATTEMPTS = 5
 # What the system says of a file that was removed: on NFS also if it was open.
@@ -49,7 +52,7 @@ class Rows:
         self._sizes: dict[str, int] | None = None
         self._table: tuple[np.ndarray, ...] | None = None
         self._known: set[str] | None = None
-        self._files = _Files(folder / "shards")
+        self._files = OpenFiles(folder / "shards")
         self._scratch = threading.local()
 
     def refresh(self) -> None:
@@ -191,8 +194,7 @@ class Rows:
                 decode_into(stored, self.record["precision"], rows)
                 out[where] = rows
 
-        for start in range(0, len(order), step):
-            read(start)
+        _for_each(read, range(0, len(order), step))
 
     def _buffer(self, rows: int) -> np.ndarray:
         """Return this thread's buffer for stored rows, (rows, dim)."""
@@ -263,55 +265,26 @@ class Rows:
         self._files.close()
 
 
-class _Files:
-    """Open shard files, the least recently used closed first."""
+def _for_each(read: Callable[[int], None], starts: Sequence[int]) -> None:
+    """Read the parts at `starts`, many of them by several threads; raise the first error."""
+    threads = min(_THREADS, _usable_cores()) if len(starts) >= _MANY_PARTS else 1
+    if threads == 1:
+        for start in starts:
+            read(start)
+        return
+    with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
+        for done in [pool.submit(read, start) for start in starts]:
+            try:
+                done.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._open: OrderedDict[str, int] = OrderedDict()
-        self._lock = threading.Lock()
-        self._pid = os.getpid()
 
-    @contextlib.contextmanager
-    def descriptor(self, shard: Shard) -> Iterator[int]:
-        """Lend an open file; positioned reads share no state, so forks do no harm."""
-        if os.getpid() != self._pid:
-            # Forked: a thread that held the lock does not exist here.
-            self._lock, self._pid = threading.Lock(), os.getpid()
-        # A descriptor in use is taken out of the table, so nobody closes it meanwhile.
-        with self._lock:
-            descriptor = self._open.pop(shard.name, None)
-        if descriptor is None:
-            descriptor = os.open(self._folder / shard.name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            yield descriptor
-        finally:
-            with self._lock:
-                surplus = [self._open.pop(shard.name)] if shard.name in self._open else []
-                self._open[shard.name] = descriptor
-                if len(self._open) > _OPEN_FILES:
-                    surplus.append(self._open.popitem(last=False)[1])
-            for old in surplus:
-                os.close(old)
-
-    def read(self, descriptor: int, shard: Shard, position: int, into: np.ndarray) -> None:
-        """Fill `into` from the file."""
-        view = memoryview(into).cast("B")
-        while len(view):
-            count = os.preadv(descriptor, [view], position)
-            if count == 0:
-                raise damaged(self._folder / shard.name, "it is cut short")
-            view, position = view[count:], position + count
-
-    def close(self) -> None:
-        with self._lock:
-            descriptors, self._open = list(self._open.values()), OrderedDict()
-        for descriptor in descriptors:
-            os.close(descriptor)
-
-    def __del__(self) -> None:
-        with contextlib.suppress(Exception):
-            self.close()
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _list(folder: Path) -> dict[str, int]:

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 _TEMPORARY_PREFIX = ".tmp-"
+_SMALL_FILE = 2**20
 
 
 @contextlib.contextmanager
@@ -98,7 +99,10 @@ def sha256_bytes(content: bytes) -> str:
 
 def sha256_file(path: str | os.PathLike) -> str:
     """Return the SHA-256 of a file's bytes, as ``sha256sum`` prints it."""
-    with open(path, "rb") as file:
+    with open(path, "rb", buffering=0) as file:
+        # One small file is read at once; the buffer for large ones would cost more than it.
+        if os.fstat(file.fileno()).st_size <= _SMALL_FILE:
+            return sha256_bytes(file.read())
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

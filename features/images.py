@@ -9,6 +9,7 @@ that is cut short is refused, not filled with grey.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import re
@@ -45,6 +46,7 @@ _BAND = 512
 _MODES_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 
 
+@functools.cache
 def load_opencv():
     """Import OpenCV, or say which system library or package is missing."""
     # A second check of sizes, for headers that OpenCV and Pillow read differently.
@@ -108,14 +110,16 @@ def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarr
     try:
         # One reader of orientations: in damaged files OpenCV and Pillow find different ones.
         ours = header.format == "JPEG"
-        flags = cv2.IMREAD_COLOR | (cv2.IMREAD_IGNORE_ORIENTATION if ours else 0)
+        # libjpeg writes RGB as readily as BGR; for other kinds it is a second pass anyway.
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION if ours else cv2.IMREAD_COLOR
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"cannot be decoded ({error.err or 'OpenCV failed'})") from error
     if image is None:
         raise ImageError(f"cannot be decoded as {header.format} of mode {header.mode}")
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
-    return np.ascontiguousarray(_upright(image, _orientation(header))) if ours else image
+    if ours:
+        return _upright(image, _orientation(header))
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
 
 
 def image_size(path: str) -> tuple[int, int] | None:

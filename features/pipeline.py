@@ -204,7 +204,7 @@ def _read_same(samples: list[Sample], key: str) -> bytes:
     reason = "the file changed while the job was running"
     for sample in samples:
         try:
-            with open(sample.path, "rb") as file:
+            with open(sample.path, "rb", buffering=0) as file:
                 content = file.read()
         except OSError as error:
             reason = f"the file cannot be read: {error.strerror}"

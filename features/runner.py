@@ -65,9 +65,12 @@ class BackboneRunner:
         self._turn = 0
         self._views = len(feature_set.views)
         # Keys of the images whose last square is in the batch, with the batch.
-        self._running: deque[tuple[list[str], int, Future]] = deque()
+        self._running: deque[tuple[list[str], int, np.ndarray, Future]] = deque()
         self._keys: list[str] = []
-        self._squares: list[np.ndarray] = []
+        # The batch that is being filled, and those that are done and can be filled again.
+        self._batch: np.ndarray | None = None
+        self._filled = 0
+        self._spare: list[np.ndarray] = []
         # Features of an image whose other views are still to come.
         self._part: np.ndarray | None = None
         self._unsaved_keys: list[str] = []
@@ -84,10 +87,14 @@ class BackboneRunner:
         """Take one image's squares (V, R, R, 3); blocks while the devices are behind."""
         self._pending.add(key)
         for number, square in enumerate(squares, start=1):
-            self._squares.append(square)
+            if self._batch is None:
+                shape = (self._batch_size, *square.shape)
+                self._batch = self._spare.pop() if self._spare else np.empty(shape, np.uint8)
+            self._batch[self._filled] = square
+            self._filled += 1
             if number == len(squares):
                 self._keys.append(key)
-            if len(self._squares) == self._batch_size:
+            if self._filled == self._batch_size:
                 self._submit()
 
     def save(self, keys: Set[str], soon: Set[str] = frozenset()) -> None:
@@ -106,7 +113,7 @@ class BackboneRunner:
 
     def finish(self) -> None:
         """Compute the last batch and save every row."""
-        if self._squares:
+        if self._filled:
             self._submit()
         self._collect(leave=0)
         self._save()
@@ -117,7 +124,7 @@ class BackboneRunner:
         try:
             while self._running and self._running[-1][-1].cancel():
                 self._running.pop()
-            if not any(future.exception() for _, _, future in self._running):
+            if not any(running[-1].exception() for running in self._running):
                 self._collect(leave=0)
             self._save()
             self._finish_writing()
@@ -128,13 +135,12 @@ class BackboneRunner:
 
     def _submit(self) -> None:
         engine, thread = self._engines[self._turn % len(self._engines)]
-        size = len(self._squares) if engine.image_by_image else self._batch_size
-        batch = np.zeros((size, *self._squares[0].shape), np.uint8)
-        np.stack(self._squares, out=batch[: len(self._squares)])
+        self._batch[self._filled :] = 0
+        size = self._filled if engine.image_by_image else self._batch_size
         self._turn += 1
-        future = thread.submit(self._compute, engine, batch)
-        self._running.append((self._keys, len(self._squares), future))
-        self._keys, self._squares = [], []
+        future = thread.submit(self._compute, engine, self._batch[:size])
+        self._running.append((self._keys, self._filled, self._batch, future))
+        self._keys, self._batch, self._filled = [], None, 0
         # One batch waits for each device while one computes.
         self._collect(leave=2 * len(self._engines) - 1)
 
@@ -150,11 +156,12 @@ class BackboneRunner:
 
     def _collect(self, leave: int) -> None:
         while len(self._running) > leave:
-            keys, squares, future = self._running[0]
+            keys, squares, batch, future = self._running[0]
             # Taken off when it is there: an interruption must not lose a part of a row.
             wait([future])
             features = future.result()[:squares]
             self._running.popleft()
+            self._spare.append(batch)
             rows = self._whole_rows(features)
             if not keys:
                 continue

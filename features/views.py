@@ -186,6 +186,8 @@ def make_squares(
     ndarray of uint8, shape (V, resolution, resolution, 3)
     """
     side = record.resolution
+    if views == CENTER:
+        return fit_image(image, record, fit)[np.newaxis]  # not copied: the batch does that
     squares = np.empty((len(views), side, side, 3), np.uint8)
     whole = None
     for square, name in zip(squares, views.names):

@@ -15,7 +15,10 @@ import numpy as np
 
 from ..errors import BackboneError
 from .backbones import Backbone
+from .engine_checks import first_line
 from .onnx_graph import FEATURES, IMAGES, load_onnx
+from .onnxruntime_engine import OnnxRuntimeEngine
+from .proof import prove_graph
 
 __all__ = ["BundledHead", "BundledTask", "build_bundle"]
 
@@ -80,21 +83,22 @@ def build_bundle(
     """
     onnx = load_onnx()
     merged = onnx.GraphProto(name="icecore_bundle")
-    versions: dict[str, int] = {}
     inputs = _input_names([backbone.record for backbone in backbones])
     used = sorted({index for task in tasks for head in task.heads for index in head.backbones})
-    for index in used:
-        _add_backbone(onnx, merged, versions, backbones[index], index, inputs[index], precision)
+    models = [_graph_of(onnx, backbones[index]) for index in used]
+    versions = _newest_versions(models)
+    for index, model in zip(used, models):
+        model = _renewed(onnx, model, versions, backbones[index].record)
+        _add_backbone(onnx, merged, model, backbones[index].record, index, inputs[index], precision)
     outputs = {}
     for number, task in enumerate(tasks):
         output = re.sub(r"\W", "_", task.name) or f"task_{number}"
         output = output if output not in outputs else f"{output}_{number}"
         outputs[output] = {"task": task.name, "classes": list(task.classes)}
         _add_task(onnx, merged, task, number, output)
-    model = onnx.helper.make_model(
-        merged, opset_imports=[onnx.helper.make_opsetid(d, v) for d, v in versions.items()]
-    )
-    model.ir_version = 8
+    opsets = [onnx.helper.make_opsetid(d, v) for d, v in versions.items()]
+    model = onnx.helper.make_model(merged, opset_imports=opsets)
+    model.ir_version = max(8, *(one.ir_version for one in models))
     model.producer_name = "icecore"
     squares = {inputs[index]: _preprocessing(backbones[index].record, fit) for index in used}
     note = {"inputs": squares, "outputs": outputs, **about}
@@ -116,16 +120,55 @@ def _input_names(records) -> list[str]:
     return [names[recipe] for recipe in recipes]
 
 
-def _add_backbone(onnx, merged, versions, backbone, index, name, precision) -> None:
+def _graph_of(onnx, backbone):
     if backbone.graph is None:
         raise BackboneError(
             f"{backbone.record.spec} has no graph on the engine {backbone.engine}",
             "install onnxruntime",
         )
-    model = onnx.load_from_string(backbone.graph())
-    for entry in model.opset_import:
-        if versions.setdefault(entry.domain, entry.version) != entry.version:
-            model = onnx.version_converter.convert_version(model, versions[entry.domain])
+    return onnx.load_from_string(backbone.graph())
+
+
+def _newest_versions(models) -> dict[str, int]:
+    """Return the newest version of each operator set that a graph uses."""
+    versions: dict[str, int] = {}
+    for entry in (entry for model in models for entry in model.opset_import):
+        versions[entry.domain] = max(entry.version, versions.get(entry.domain, 0))
+    return versions
+
+
+def _renewed(onnx, model, versions: dict[str, int], record):
+    """Bring a graph to the operator sets of the newest one, and see that it computes the same.
+
+    Raises
+    ------
+    BackboneError
+        It cannot be brought there.
+    ProofError
+        Its features have changed.
+    """
+    own = {entry.domain: entry.version for entry in model.opset_import}
+    older = [domain for domain, version in own.items() if version < versions[domain]]
+    if not older:
+        return model
+    hint = "bundle these backbones in runs of their own, or export their graphs for one opset"
+    try:
+        if older != [""]:
+            raise ValueError(f"no converter for the operators of {', '.join(filter(None, older))}")
+        renewed = onnx.version_converter.convert_version(model, versions[""])
+    except Exception as error:  # the converter's exceptions share no base
+        raise BackboneError(
+            f"{record.spec} has operators of opset {own.get('')}, another backbone has those of "
+            f"{versions['']}, and it cannot be brought there: {first_line(error)}",
+            hint,
+        ) from error
+    before = OnnxRuntimeEngine(model.SerializeToString(), record).run
+    name = f"its graph of opset {own['']}"
+    prove_graph(record, renewed.SerializeToString(), before, name, hint, seed=0)
+    return renewed
+
+
+def _add_backbone(onnx, merged, model, record, index, name, precision) -> None:
     prefix = f"b{index}_"
     graph = onnx.compose.add_prefix_graph(model.graph, prefix)
     for node in graph.node:
@@ -133,7 +176,7 @@ def _add_backbone(onnx, merged, versions, backbone, index, name, precision) -> N
     merged.node.extend(graph.node)
     merged.initializer.extend(graph.initializer)
     if name not in [value.name for value in merged.input]:
-        side = backbone.record.resolution
+        side = record.resolution
         shape = ["N", side, side, 3]
         merged.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape))
     features, helper = prefix + FEATURES, onnx.helper

@@ -23,7 +23,7 @@ LEAST_SPREAD = 1e-3
 
 def prove_graph(
     record: BackboneRecord,
-    path: Path,
+    graph: Path | bytes,
     reference: Callable[[np.ndarray], np.ndarray],
     name: str,
     hint: str,
@@ -34,8 +34,7 @@ def prove_graph(
     Parameters
     ----------
     record : BackboneRecord
-    path : Path
-        The graph.
+    graph : Path or bytes
     reference : callable
         Turns uint8 images (N, R, R, 3) into features (N, D).
     name : str
@@ -59,7 +58,7 @@ def prove_graph(
 
     images = _images(record.resolution, seed)
     expected = reference(images)
-    found = OnnxRuntimeEngine(path, record).run(images)
+    found = OnnxRuntimeEngine(graph, record).run(images)
     spread = np.linalg.norm(expected - expected.mean(axis=0)) / np.linalg.norm(expected)
     if not np.isfinite(expected).all() or not spread >= LEAST_SPREAD:
         raise ProofError(

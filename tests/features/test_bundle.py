@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from icecore import jobs
-from icecore.errors import FingerprintError, RunError
+from icecore.errors import BackboneError, FingerprintError, RunError
 from icecore.features.backbones import load_backbone
+from icecore.features.bundle import BundledHead, BundledTask, build_bundle
 from icecore.features.images import decode, fit_image
 from icecore.features.record import BackboneSpec
 from icecore.features.weights import WeightsRequest
@@ -135,3 +136,52 @@ def test_other_weights_are_refused(world, tmp_path, write_tiny_onnx):
         write_tiny_onnx(other / net.name, seed=99, side=side)
     with pytest.raises(FingerprintError, match="weights_digest"):
         jobs.bundle(folder / "run", tmp_path / "model.onnx", weights_dir=other)
+
+
+@pytest.mark.parametrize("older_first", [True, False])
+def test_graphs_of_different_opsets_go_into_one(write_tiny_onnx, tmp_path, older_first):
+    import onnx
+
+    nets = [write_tiny_onnx(tmp_path / f"net{n}.onnx", seed=n) for n in (1, 2)]
+    newer = nets[1 if older_first else 0]
+    model = onnx.load(newer)
+    model.opset_import[0].version = 17  # none of its operators changed since
+    onnx.save(model, newer)
+    backbones = [
+        load_backbone(BackboneSpec.parse(f"onnx:{net}"), "onnxruntime", WeightsRequest())
+        for net in nets
+    ]
+    rng = np.random.default_rng(0)
+    matrix, bias = rng.normal(0, 1, (12, 3)), rng.normal(0, 1, 3)
+    head = BundledHead(1.0, (0, 1), [(matrix, bias)], (0, 1, 2))
+    task = BundledTask("label", ("a", "b", "c"), (head,))
+    bundle = build_bundle(backbones, [task], "crop", "float32", {})
+    assert [(one.domain, one.version) for one in bundle.opset_import] == [("", 17)]
+    images = rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
+    (found,) = onnxruntime.InferenceSession(bundle.SerializeToString()).run(
+        None, {"images": images}
+    )
+    rows = np.concatenate([one.start("cpu", 5).run(images) for one in backbones], axis=1)
+    expected = np.exp(rows @ matrix + bias)
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_a_graph_that_cannot_follow_is_named(write_tiny_onnx, tmp_path):
+    import onnx
+
+    nets = [write_tiny_onnx(tmp_path / f"net{n}.onnx", seed=n) for n in (1, 2)]
+    for net, version in zip(nets, (1, 2)):
+        model = onnx.load(net)
+        model.opset_import.append(onnx.helper.make_opsetid("com.example", version))
+        onnx.save(model, net)
+    backbones = [
+        load_backbone(BackboneSpec.parse(f"onnx:{net}"), "onnxruntime", WeightsRequest())
+        for net in nets
+    ]
+    head = BundledHead(1.0, (0, 1), [(np.eye(12, 3), np.zeros(3))], (0, 1, 2))
+    task = BundledTask("label", ("a", "b", "c"), (head,))
+    with pytest.raises(
+        BackboneError, match=r"net1.*cannot be brought there.*com.example"
+    ) as caught:
+        build_bundle(backbones, [task], "crop", "float32", {})
+    assert "export their graphs for one opset" in caught.value.hint

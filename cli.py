@@ -399,6 +399,10 @@ def _print_extracted(report, cache: Path) -> None:
             f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole"
         )
     click.echo(f"cache: {cache}")
+    if report.repaired:
+        click.echo("damage in the cache was found, and what it took computed again:", err=True)
+        for line in report.repaired:
+            click.echo(f"  {line}", err=True)
     if report.random_weights:
         console.random_weights_warning("these features")
 

@@ -161,6 +161,8 @@ def repair_command(path, dry_run, as_json) -> None:
     if as_json:
         console.print_json(found)
         return
+    if dry_run:
+        click.echo("nothing was changed; without --dry-run this would be done:")
     for line in found["done"]:
         click.echo(line)
     lost = sum(len(keys) for keys in found["to_recompute"].values())

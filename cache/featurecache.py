@@ -9,13 +9,19 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CacheError, FingerprintError, MissingFileError, enumerate_some
+from ..errors import (
+    CacheError,
+    DamagedCacheError,
+    FingerprintError,
+    MissingFileError,
+    enumerate_some,
+)
 from ..files import publish_json
-from .check import check_set
+from .check import FAILURES, MARKER, check_set
 from .claims import lock
 from .disk import flush_folder, remove_leftovers
 from .featureset import RECORD_NAME, FeatureSet, create_set, load_set
-from .mend import repair_set, restore_record
+from .mend import repair_json, repair_set, restore_record
 from .record import (
     SIDE_BY_SIDE,
     check_record,
@@ -60,11 +66,12 @@ class FeatureCache:
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
         self._sets: dict[str, FeatureSet] = {}
+        self._mended: list[str] = []
         _check_marker(self.path)
 
     @classmethod
     def create(cls, path: str | os.PathLike) -> FeatureCache:
-        """Open the cache at `path`; make it if there is none.
+        """Open the cache at `path`; make it if there is none, mend its marker if need be.
 
         Raises
         ------
@@ -75,9 +82,12 @@ class FeatureCache:
         if not (path / MARKER_NAME).exists():
             _check_free(path)
             path.mkdir(parents=True, exist_ok=True)
-            publish_json(path / MARKER_NAME, {"what": "icecore feature cache", "format": FORMAT})
+            publish_json(path / MARKER_NAME, {**MARKER, "format": FORMAT})
             flush_folder(path.parent)
-        return cls(path)
+        mended = repair_json(path / MARKER_NAME, MARKER) if set_folders(path) else []
+        cache = cls(path)
+        cache._mended = mended
+        return cache
 
     def __getstate__(self) -> dict:
         return {"path": self.path}
@@ -193,8 +203,8 @@ class FeatureCache:
         record = check_record(record)
         features_per_view(record, dim)
         wanted = fingerprint(record)
-        for folder in set_folders(self.path):
-            restore_record(folder)
+        restored = [*self._mended, *self._mend_failures()]
+        restored += [line for f in set_folders(self.path) for line in restore_record(f)[1]]
         sets = self.sets()
         found = next((one for one in sets if one.fingerprint == wanted), None)
         if found is None:
@@ -209,8 +219,16 @@ class FeatureCache:
                 f"not {dim}, though its record is the same",
                 "the backbone's output changed: extract into another cache folder",
             )
-        found.warnings = self._mend(found)
+        found.warnings = restored + self._mend(found)
         return found
+
+    def _mend_failures(self) -> list[str]:
+        try:
+            self.failures()
+            return []
+        except DamagedCacheError:
+            with lock(self.path / CLAIMS_NAME, "failures"):
+                return repair_json(self.path / FAILURES_NAME, FAILURES)
 
     def _mend(self, one: FeatureSet) -> list[str]:
         """Put damage right before writing, so that only what is lost is computed again."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import CacheError, DamagedCacheError
 from ..files import publish_json
-from .check import Problem, check_set, salvage
+from .check import Problem, check_set, json_fault, salvage
 from .disk import remove_leftovers
 from .featureset import RECORD_NAME, FeatureSet, load_set
 from .index import read_index
@@ -19,7 +20,7 @@ from .record import fingerprint, folder_name
 from .shard import FORMAT, UNREADABLE, Shard, open_hdf5, publish_shard, read_attributes
 from .written import forget_notes, read_notes
 
-__all__ = ["repair_set", "restore_record"]
+__all__ = ["repair_json", "repair_set", "restore_record"]
 
 
 def restore_record(folder: Path, dry_run: bool = False) -> tuple[FeatureSet | None, list[str]]:
@@ -44,6 +45,16 @@ def restore_record(folder: Path, dry_run: bool = False) -> tuple[FeatureSet | No
             f"{folder.name}/{RECORD_NAME} was not readable; restored from shard {path.name}"
         ]
     return None, [f"{folder.name}: its record is lost and no shard tells it; left as it is"]
+
+
+def repair_json(path: Path, parts: Mapping[str, object], dry_run: bool = False) -> list[str]:
+    """Write a small file of the cache anew if something is wrong with it; say so."""
+    fault = json_fault(path, parts)
+    if fault is None:
+        return []
+    if not dry_run:
+        publish_json(path, {**parts, "format": FORMAT})
+    return [f"{path.name}: {fault}; written anew"]
 
 
 def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[str]]:

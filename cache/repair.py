@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from pathlib import Path
 
-from ..files import publish_json
+from .check import FAILURES, MARKER
 from .claims import lock
 from .featurecache import CLAIMS_NAME, FAILURES_NAME, MARKER_NAME, FeatureCache, set_folders
-from .mend import repair_set, restore_record
-from .shard import FORMAT
+from .mend import repair_json, repair_set, restore_record
 
 __all__ = ["repair"]
 
@@ -37,9 +35,9 @@ def repair(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> di
     with contextlib.ExitStack() as stack:
         if not dry_run:
             stack.enter_context(lock(path / CLAIMS_NAME, "maintenance"))
-        done += _repair_json(path / MARKER_NAME, {"what": "icecore feature cache"}, dry_run)
+        done += repair_json(path / MARKER_NAME, MARKER, dry_run)
         if (path / FAILURES_NAME).exists():
-            done += _repair_json(path / FAILURES_NAME, {"failures": []}, dry_run)
+            done += repair_json(path / FAILURES_NAME, FAILURES, dry_run)
         for folder in set_folders(path):
             one, said = restore_record(folder, dry_run)
             done += said
@@ -50,13 +48,3 @@ def repair(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> di
             if gone:
                 lost[folder.name] = gone
     return {"path": str(path), "done": done, "to_recompute": lost}
-
-
-def _repair_json(path: Path, fresh: dict, dry_run: bool) -> list[str]:
-    try:
-        int(json.loads(path.read_text("utf-8"))["format"])
-        return []
-    except (OSError, ValueError, KeyError, TypeError):
-        if not dry_run:
-            publish_json(path, {**fresh, "format": FORMAT})
-        return [f"{path.name} was not readable; written anew"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import os
 from pathlib import Path
 
 from ..errors import DamagedCacheError
-from .check import Problem, check_set
+from .check import FAILURES, MARKER, Problem, check_set, json_fault
 from .featurecache import FAILURES_NAME, MARKER_NAME, FeatureCache, set_folders
 from .featureset import RECORD_NAME, load_set
 
@@ -25,10 +25,18 @@ def verify(cache: FeatureCache | str | os.PathLike) -> dict:
         "reason", "rows", "harmless"}]}``. ``ok`` is False if a row is affected; what
         reads as plain JSON may be printed as it is.
     """
-    path = cache.path if isinstance(cache, FeatureCache) else FeatureCache(cache).path
-    problems = _check_json(path / MARKER_NAME, "marker")
-    if (path / FAILURES_NAME).exists():
-        problems += _check_json(path / FAILURES_NAME, "failures")
+    path = cache.path if isinstance(cache, FeatureCache) else Path(cache)
+    with contextlib.suppress(DamagedCacheError):
+        # Refuses what is no cache, or a newer one; a damaged marker is told below.
+        FeatureCache(path)
+    problems = []
+    for name, kind, parts in (
+        (MARKER_NAME, "marker", MARKER),
+        (FAILURES_NAME, "failures", FAILURES),
+    ):
+        fault = json_fault(path / name, parts)
+        if fault and (kind == "marker" or (path / name).exists()):
+            problems.append(Problem(path / name, kind, fault))
     counts = {"sets": 0, "shards": 0, "rows": 0, "bytes": 0}
     for folder in set_folders(path):
         counts["sets"] += 1
@@ -48,13 +56,3 @@ def verify(cache: FeatureCache | str | os.PathLike) -> dict:
     ]
     ok = all(problem.harmless for problem in problems)
     return {"path": str(path), "ok": ok, **counts, "problems": listed}
-
-
-def _check_json(path: Path, kind: str) -> list[Problem]:
-    try:
-        json.loads(path.read_text("utf-8"))["format"]
-    except FileNotFoundError:
-        return [Problem(path, kind, "it is missing")]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return [Problem(path, kind, f"not readable: {error}")]
-    return []

@@ -18,7 +18,7 @@ import numpy as np
 from .. import __version__
 from ..cache import FeatureCache, fingerprint
 from ..digests import digest_manifest
-from ..errors import BackboneError
+from ..errors import BackboneError, DamagedCacheError
 from ..manifest import Manifest, Sample
 from .backbones import Backbone, load_backbones
 from .devices import available_cpus, parse_devices
@@ -241,7 +241,10 @@ def _lacks_rows(cache: Path, records: list[dict], manifest: Manifest) -> bool:
     if not cache.is_dir() or not any(cache.iterdir()):
         return True
     wanted = {sample.digest for sample in manifest.images.values() if sample.digest}
-    there = {fingerprint(one.record): one for one in FeatureCache(cache).sets()}
+    try:
+        there = {fingerprint(one.record): one for one in FeatureCache(cache).sets()}
+    except DamagedCacheError:
+        return True  # `open_set` mends it.
     prints = [fingerprint(record) for record in records]
     return any(print_ not in there or there[print_].missing(wanted) for print_ in prints)
 
@@ -305,4 +308,5 @@ def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:
         computing_share=job.watch.computing_share,
         random_weights=any(b.record.is_random for b in job.backbones),
         manifest=manifest,
+        repaired=list(dict.fromkeys(line for s in job.sets for line in s.warnings)),
     )

@@ -48,6 +48,8 @@ class ExtractReport:
         With digests.
     boxed : int
         Images of which only a box was used.
+    repaired : list of str
+        Damage that was found in the cache, and what was done about it.
     """
 
     images: int
@@ -64,3 +66,4 @@ class ExtractReport:
     random_weights: bool
     manifest: Manifest
     boxed: int = 0
+    repaired: list[str] = dataclasses.field(default_factory=list)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -316,10 +317,33 @@ def test_a_shard_cut_short_is_named_and_computed_again(tmp_path, photos, nets):
     status, out, _ = icecore("cache", "verify", tmp_path / "c")
     assert status == 1
     assert re.search(rf"{shard.name}: .*\(\d+ rows: [0-9a-f]{{12}}, [0-9a-f]{{12}}, ", out)
+    status, out, _ = icecore("cache", "repair", tmp_path / "c", "--dry-run")
+    assert out.startswith("nothing was changed; ")
+    assert shard.name in out
     status, out, _ = icecore(*arguments)
     assert status == 0
-    assert json.loads(out)["computed"] > 0
+    report = json.loads(out)
+    assert report["computed"] > 0
+    assert shard.name in report["repaired"][0]
     assert icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")[0] == 0
+
+
+def test_an_extraction_says_what_it_mended(tmp_path, photos, nets):
+    arguments = ("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}", "-q")
+    assert "damage" not in icecore(*arguments)[2]
+    folder = next((tmp_path / "c").glob("*/record.json")).parent
+    shard = next((folder / "shards").iterdir())
+    content = bytearray(shard.read_bytes())
+    with h5py.File(shard) as file:
+        content[file["features"].id.get_offset()] ^= 1
+    shard.write_bytes(content)
+    (folder / "record.json").write_text("{")
+    status, _, err = icecore(*arguments)
+    assert status == 0
+    assert "damage in the cache was found" in err
+    assert f"{folder.name}/record.json was not readable; restored" in err
+    assert re.search(rf"{shard.name}: 1 of \d+ rows do not match .* rows rescued", err)
+    assert "damage" not in icecore(*arguments)[2]
 
 
 @pytest.fixture

@@ -319,15 +319,31 @@ def test_record_of_a_set_is_restored_from_its_shards(sick, make, tally, content,
     assert verify(path)["ok"]
 
 
-def test_damaged_marker_and_failures_are_repaired(sick, tally):
-    for name in ("icecore-cache.json", "failures.json"):
-        tally.tried += 1
-        path = sick()
-        (path / name).write_text("{")
-        with pytest.raises(DamagedCacheError, match="is damaged: not readable"):
-            FeatureCache(path).failures()
-        assert name in repair(path)["done"][0]
-        assert verify(path)["ok"]
+@pytest.mark.parametrize("name", ["icecore-cache.json", "failures.json"])
+@pytest.mark.parametrize("by", ["repair", "writing"])
+def test_damaged_marker_and_failures_are_repaired(sick, make, tally, name, by):
+    tally.tried += 1
+    path = sick()
+    (path / name).write_text("{")
+    assert [problem["file"] for problem in verify(path)["problems"]] == [name]
+    with pytest.raises(DamagedCacheError, match="is damaged: not readable"):
+        FeatureCache(path).failures()
+    if by == "repair":
+        said = repair(path)["done"]
+    else:
+        said = FeatureCache.create(path).open_set(make.record(), DIM).warnings
+    assert said[0].startswith(f"{name}: not readable: ")
+    assert said[0].endswith("; written anew")
+    assert verify(path)["ok"]
+    assert FeatureCache(path).failures() == []
+
+
+def test_flipped_bits_in_the_names_of_failures_are_noticed(sick):
+    path = sick()
+    (path / "failures.json").write_text('{"format": 1, "feilures": []}')
+    assert [p["reason"] for p in verify(path)["problems"]] == ["it has no 'failures'"]
+    repair(path)
+    assert verify(path)["ok"]
 
 
 def test_dry_run_changes_nothing(sick):

@@ -18,14 +18,10 @@ from .encoding import stored_dtype
 from .featureset import FeatureSet
 from .index import INDEX_NAME, read_index
 from .record import fingerprint
-from .shard import FORMAT, UNREADABLE, Shard, open_hdf5, read_shard
+from .shard import UNREADABLE, Shard, open_hdf5, read_shard
 from .written import read_notes
 
-__all__ = ["FAILURES", "MARKER", "Problem", "check_set", "check_shard", "json_fault", "salvage"]
-
-# What is in the small files of a cache beside their format: names, and values of a new one.
-MARKER = {"what": "icecore feature cache"}
-FAILURES = {"failures": []}
+__all__ = ["Problem", "check_set", "check_shard", "salvage"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,20 +48,6 @@ class Problem:
     def harmless(self) -> bool:
         """Whether no row is affected."""
         return self.kind in ("index", "leftover")
-
-
-def json_fault(path: Path, parts: Mapping[str, object]) -> str | None:
-    """Say what is wrong with a small JSON file of a cache that shall have these parts."""
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        if int(content["format"]) > FORMAT:
-            return None
-    except FileNotFoundError:
-        return "it is missing"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"not readable: {error}"
-    wrong = [n for n, value in parts.items() if not isinstance(content.get(n), type(value))]
-    return f"it has no {wrong[0]!r}" if wrong else None
 
 
 def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:

@@ -13,14 +13,22 @@ from ..errors import (
     CacheError,
     DamagedCacheError,
     FingerprintError,
-    MissingFileError,
     enumerate_some,
 )
 from ..files import publish_json
-from .check import FAILURES, MARKER, check_set
+from .check import check_set
 from .claims import lock
 from .disk import flush_folder, remove_leftovers
-from .featureset import RECORD_NAME, FeatureSet, create_set, load_set
+from .featureset import FeatureSet, create_set, load_set
+from .marker import (
+    FAILURES,
+    FAILURES_NAME,
+    MARKER,
+    MARKER_NAME,
+    check_free,
+    check_marker,
+    set_folders,
+)
 from .mend import repair_json, repair_set, restore_record
 from .record import (
     SIDE_BY_SIDE,
@@ -34,10 +42,8 @@ from .record import (
 from .shard import FORMAT, damaged
 from .share import share
 
-__all__ = ["FAILURES_NAME", "MARKER_NAME", "FeatureCache"]
+__all__ = ["CLAIMS_NAME", "FeatureCache"]
 
-MARKER_NAME = "icecore-cache.json"
-FAILURES_NAME = "failures.json"
 CLAIMS_NAME = "claims"
 
 
@@ -67,7 +73,7 @@ class FeatureCache:
         self.path = Path(path)
         self._sets: dict[str, FeatureSet] = {}
         self._mended: list[str] = []
-        _check_marker(self.path)
+        check_marker(self.path)
 
     @classmethod
     def create(cls, path: str | os.PathLike) -> FeatureCache:
@@ -80,7 +86,7 @@ class FeatureCache:
         """
         path = Path(path)
         if not (path / MARKER_NAME).exists():
-            _check_free(path)
+            check_free(path)
             path.mkdir(parents=True, exist_ok=True)
             publish_json(path / MARKER_NAME, {**MARKER, "format": FORMAT})
             flush_folder(path.parent)
@@ -308,17 +314,6 @@ class FeatureCache:
             one.close()
 
 
-def set_folders(path: Path) -> list[Path]:
-    """Return the folders of feature sets in a cache."""
-    with os.scandir(path) as entries:
-        names = [entry.name for entry in entries if entry.is_dir()]
-    return [
-        path / name
-        for name in sorted(names)
-        if (path / name / RECORD_NAME).exists() or (path / name / "shards").is_dir()
-    ]
-
-
 def _choice(one: FeatureSet) -> str:
     record = one.record
     details = ", ".join(f"{name} {_brief(record[name])}" for name in SIDE_BY_SIDE if name in record)
@@ -328,42 +323,3 @@ def _choice(one: FeatureSet) -> str:
 def _brief(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 64 else f"{text[:61]}..."
-
-
-def _check_free(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise CacheError(f"{path} is a file, not a folder", "choose another place for the cache")
-    if path.is_dir():
-        others = [name for name in sorted(os.listdir(path)) if not name.startswith(".")]
-        if others and not set_folders(path):
-            raise CacheError(
-                f"{path} is not empty and not a feature cache: "
-                f"it holds {enumerate_some(others, 3)}",
-                "choose a new folder for the cache",
-            )
-
-
-def _check_marker(path: Path) -> None:
-    marker = path / MARKER_NAME
-    if not path.is_dir():
-        raise MissingFileError(
-            f"there is no cache at {path}", "run `icecore extract DATA -o CACHE` to make one"
-        )
-    try:
-        content = json.loads(marker.read_text("utf-8"))
-        number = int(content["format"])
-    except FileNotFoundError as error:
-        if set_folders(path):
-            # The marker was lost; the sets speak for themselves.
-            return
-        raise CacheError(
-            f"{path} is not a feature cache: it has no {MARKER_NAME}",
-            "give the folder that `icecore extract -o` wrote",
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(marker, f"not readable: {error}") from error
-    if number > FORMAT:
-        raise CacheError(
-            f"{path} has cache format {number}; this icecore reads up to {FORMAT}",
-            "install a newer icecore to read it",
-        )

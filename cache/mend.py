@@ -12,10 +12,11 @@ import numpy as np
 
 from ..errors import CacheError, DamagedCacheError
 from ..files import publish_json
-from .check import Problem, check_set, json_fault, salvage
+from .check import Problem, check_set, salvage
 from .disk import remove_leftovers
 from .featureset import RECORD_NAME, FeatureSet, load_set
 from .index import read_index
+from .marker import json_fault
 from .record import fingerprint, folder_name
 from .shard import FORMAT, UNREADABLE, Shard, open_hdf5, publish_shard, read_attributes
 from .written import forget_notes, read_notes

@@ -6,9 +6,9 @@ import contextlib
 import os
 from pathlib import Path
 
-from .check import FAILURES, MARKER
 from .claims import lock
-from .featurecache import CLAIMS_NAME, FAILURES_NAME, MARKER_NAME, FeatureCache, set_folders
+from .featurecache import CLAIMS_NAME, FeatureCache
+from .marker import FAILURES, FAILURES_NAME, MARKER, MARKER_NAME, require_cache, set_folders
 from .mend import repair_json, repair_set, restore_record
 
 __all__ = ["repair"]
@@ -30,6 +30,7 @@ def repair(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> di
         ``{"path", "done": [str], "to_recompute": {set's folder: [row keys]}}``
     """
     path = cache.path if isinstance(cache, FeatureCache) else Path(cache)
+    require_cache(path)
     done: list[str] = []
     lost: dict[str, list[str]] = {}
     with contextlib.ExitStack() as stack:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from pathlib import Path
 
 from ..errors import DamagedCacheError
-from .check import FAILURES, MARKER, Problem, check_set, json_fault
-from .featurecache import FAILURES_NAME, MARKER_NAME, FeatureCache, set_folders
+from .check import Problem, check_set
+from .featurecache import FeatureCache
 from .featureset import RECORD_NAME, load_set
+from .marker import (
+    FAILURES,
+    FAILURES_NAME,
+    MARKER,
+    MARKER_NAME,
+    json_fault,
+    require_cache,
+    set_folders,
+)
 
 __all__ = ["verify"]
 
@@ -26,9 +34,7 @@ def verify(cache: FeatureCache | str | os.PathLike) -> dict:
         reads as plain JSON may be printed as it is.
     """
     path = cache.path if isinstance(cache, FeatureCache) else Path(cache)
-    with contextlib.suppress(DamagedCacheError):
-        # Refuses what is no cache, or a newer one; a damaged marker is told below.
-        FeatureCache(path)
+    require_cache(path)
     problems = []
     for name, kind, parts in (
         (MARKER_NAME, "marker", MARKER),

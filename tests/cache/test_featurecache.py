@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from icecore.cache import FeatureCache, diff_sets, list_sets, show_set
+from icecore.cache import FeatureCache, diff_sets, list_sets, repair, show_set, verify
 from icecore.errors import (
     CacheError,
     DamagedCacheError,
@@ -305,12 +305,17 @@ def test_folder_that_is_no_cache_is_refused(tmp_path):
     (tmp_path / "photo.jpg").write_text("x")
     with pytest.raises(CacheError, match=r"not empty and not a feature cache: it holds photo\.jpg"):
         FeatureCache.create(tmp_path)
+    with pytest.raises(CacheError, match="is not a feature cache"):
+        repair(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
 
 
 def test_newer_format_is_refused_with_a_sentence(cache):
     (cache.path / "icecore-cache.json").write_text('{"format": 2}')
-    with pytest.raises(CacheError, match="has cache format 2; this icecore reads up to 1"):
-        FeatureCache(cache.path)
+    for use in (FeatureCache, FeatureCache.create, verify, repair):
+        with pytest.raises(CacheError, match="has cache format 2; this icecore reads up to 1"):
+            use(cache.path)
+    assert (cache.path / "icecore-cache.json").read_text() == '{"format": 2}'
 
 
 def test_handles_survive_pickling(cache):

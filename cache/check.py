@@ -58,14 +58,16 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
     notes = read_notes(one.folder)
     good: dict[str, Shard] = {}
     problems: list[Problem] = []
-    names = _names(one.folder / "shards")
-    for name in names:
+    names = set()
+    # A network's list of the folder may be a minute old; what others name is tried too.
+    for name in sorted({*_names(one.folder / "shards"), *known, *notes}):
         path = one.folder / "shards" / name
         try:
             shard, problem = check_shard(path, one, known.get(name), notes.get(name))
         except FileNotFoundError:
-            # Replaced by a compaction since the folder was listed.
+            # Replaced by a compaction, or told of below.
             continue
+        names.add(name)
         if problem is None:
             good[name] = shard
         else:
@@ -73,14 +75,14 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
     held = {key for shard in good.values() for key in shard.keys.tolist()}
     told = {name: keys for name, keys in notes.items() if name not in known}
     told |= {name: shard.keys for name, shard in known.items()}
-    for name in sorted(set(told) - set(names)):
+    for name in sorted(set(told) - names):
         lost = [key.decode() for key in told[name].tolist() if key not in held]
         # A shard whose rows are all elsewhere was compacted.
         if lost:
             path = one.folder / "shards" / name
             who = "the index names it" if name in known else "it was written"
             problems.append(Problem(path, "vanished", f"{who}; it is gone", lost))
-    problems += _check_index(one, index, set(names))
+    problems += _check_index(one, index, names)
     for folder in (one.folder, one.folder / "shards"):
         problems += [
             Problem(folder / name, "leftover", "a killed writer left it")

@@ -10,6 +10,7 @@ never harms the cache: at worst some rows are computed twice, and the second are
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -26,6 +27,7 @@ __all__ = ["Claims", "lock"]
 HEARTBEAT_S = 5.0
 EXPIRY_S = 60.0
 _ENDING = ".claim"
+_PERMISSION_ATTEMPTS, _PAUSE_S = 3, 0.05
 # Tokens in use in this process: a claim of ours that could not be removed is no claim.
 _LIVE: set[str] = set()
 
@@ -109,10 +111,8 @@ class Claims:
     def _write_claim(self, name: str) -> bool:
         content = json.dumps({"token": self._token, **_whereabouts()}).encode()
         for _ in range(2):
-            try:
-                flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-                descriptor = os.open(self._path(name), flags, 0o666)
-            except FileExistsError:
+            descriptor = self._create(self._path(name))
+            if descriptor is None:
                 if self._take_away(name):
                     continue
                 return False
@@ -126,6 +126,21 @@ class Claims:
             self._held.add(name)
             return True
         return False
+
+    def _create(self, path: Path) -> int | None:
+        """Make a file; None if it is there already."""
+        for attempt in itertools.count():
+            try:
+                return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            except FileExistsError:
+                return None
+            except PermissionError:
+                # So says SFTP, which has no word for it. It may be gone again by now.
+                if os.path.lexists(path):
+                    return None
+                if attempt == _PERMISSION_ATTEMPTS:
+                    raise
+                time.sleep(_PAUSE_S)
 
     def _take_away(self, name: str) -> bool:
         """Remove the claim of a process that is gone; tell whether there is none now."""

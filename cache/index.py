@@ -7,6 +7,7 @@ and use the index only for shards whose name (a digest of their content) and siz
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -25,6 +26,7 @@ INDEX_NAME = "index.h5"
 _WHAT = "icecore feature index"
 _TABLES = ("keys", "checksums", "order", "shards/name", "shards/size", "shards/offset")
 _TABLES += ("shards/rows",)
+_SHARD_NAME = re.compile(r"[0-9a-f]{24}\.h5")
 
 
 class Index:
@@ -41,11 +43,12 @@ class Index:
             tables["shards/offset"].tolist(), tables["shards/rows"].tolist(), ends.tolist(),
             strict=True,
         )  # fmt: skip
-        for name, size, offset, count, end in rows:
-            part = slice(end - count, end)
-            self.shards[name.decode()] = Shard(
-                name.decode(), size, offset, self.keys[part], self.checksums[part]
-            )
+        for raw, size, offset, count, end in rows:
+            part, name = slice(end - count, end), raw.decode()
+            # It is going to be opened, and a cache may come from strangers.
+            if not _SHARD_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} is not the name of a shard")
+            self.shards[name] = Shard(name, size, offset, self.keys[part], self.checksums[part])
 
 
 def write_index(folder: Path, record: Mapping, dim: int, shards: Sequence[Shard]) -> None:

@@ -7,7 +7,7 @@ import errno
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -55,9 +55,16 @@ class Rows:
         self._files = OpenFiles(folder / "shards")
         self._scratch = threading.local()
 
-    def refresh(self) -> None:
-        """Look at the folder again; new shards are read, vanished ones forgotten."""
+    def refresh(self, doubt: bool = False) -> None:
+        """Look at the folder again; new shards are read, vanished ones forgotten.
+
+        On a shared file system the list of a folder's files may be a minute old. With
+        `doubt` each of them is tried, and those that the index names.
+        """
         sizes = _list(self.folder / "shards")
+        if doubt:
+            index = read_index(self.folder, fingerprint(self.record))
+            sizes = _try(self.folder / "shards", {*sizes, *(index.shards if index else ())})
         if sizes == self._sizes:
             return
         shards = {n: s for n, s in self.shards.items() if sizes.get(n) == s.size}
@@ -73,11 +80,13 @@ class Rows:
                 shards = {}
                 fresh = known
             shards.update(fresh)
-        for name in new:
-            if name not in shards:
-                self._read_one(name, shards, bad, sizes)
+        unread = [name for name in new if name not in shards]
+        if not all([self._read_one(name, shards, bad) for name in unread]) and not doubt:
+            # Compacted or pruned since the folder was listed.
+            return self.refresh(doubt=True)
         self.shards = shards
-        self.damaged, self._sizes, self._table, self._known = bad, sizes, table, None
+        self._sizes = {n: size for n, size in sizes.items() if n in shards or n in bad}
+        self.damaged, self._table, self._known = bad, table, None
 
     def reset(self) -> None:
         """Forget everything seen; the next look starts afresh."""
@@ -85,14 +94,15 @@ class Rows:
         self.shards, self.damaged, self._sizes = {}, {}, None
         self._table = self._known = None
 
-    def _read_one(self, name: str, shards: dict, bad: dict, sizes: dict) -> None:
+    def _read_one(self, name: str, shards: dict, bad: dict) -> bool:
+        """Read the tables of one shard; tell whether it is there."""
         try:
             shards[name] = read_shard(self.folder / "shards" / name, self.record, self.dim)
         except DamagedCacheError as error:
             bad[name] = error
         except FileNotFoundError:
-            # Compacted or pruned since the folder was listed.
-            sizes.pop(name)
+            return False
+        return True
 
     def add(self, shard: Shard, keys: Sequence[str] | None = None) -> None:
         """Count a shard that this process has just published, with its keys as text."""
@@ -164,7 +174,7 @@ class Rows:
                 if error.errno not in _REPLACED or attempt == _ATTEMPTS - 1:
                     raise
                 self._files.close()
-                self.refresh()
+                self.refresh(doubt=True)
 
     def _gather(self, keys: np.ndarray, out: np.ndarray) -> None:
         at = self.find(keys)
@@ -296,6 +306,15 @@ def _list(folder: Path) -> dict[str, int]:
                 with contextlib.suppress(FileNotFoundError):
                     found[entry.name] = entry.stat().st_size
     return {name: found[name] for name in sorted(found)}
+
+
+def _try(folder: Path, names: Iterable[str]) -> dict[str, int]:
+    """Return the sizes of those shards that can be opened, by name in sorted order."""
+    found = {}
+    for name in sorted(names):
+        with contextlib.suppress(FileNotFoundError), open(folder / name, "rb") as file:
+            found[name] = os.fstat(file.fileno()).st_size
+    return found
 
 
 def _lookup(

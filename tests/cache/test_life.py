@@ -9,7 +9,17 @@ import h5py
 import numpy as np
 import pytest
 
-from icecore.cache import FeatureCache, compact, export, export_arrays, merge, prune, verify
+from icecore.cache import (
+    FeatureCache,
+    check,
+    compact,
+    export,
+    export_arrays,
+    merge,
+    prune,
+    rows,
+    verify,
+)
 from icecore.errors import CacheError, DamagedCacheError, FingerprintError, MissingDependencyError
 
 SPEC = "gluon:inceptionv3"
@@ -97,6 +107,27 @@ def test_compact_unites_small_shards_and_open_readers_go_on(tmp_path, make):
     as_expected(cache, make, make.keys(40))
     assert cache.find(SPEC).provenances()[0]["provenance"] == {"engine": "test"}
     assert compact(cache)["sets"][0]["shards_after"] == 1
+
+
+def test_lists_of_files_that_are_old_do_no_harm(tmp_path, make, monkeypatch):
+    """As a shared file system's may be for a minute after another machine's compaction."""
+    cache = filled(tmp_path / "a", make, make.keys(40), shard=3)
+    reader = FeatureCache(cache.path)
+    before = reader.matrix(SPEC, make.keys(40))
+    shards = cache.find(SPEC).folder / "shards"
+    listed = rows._list(shards)
+    compact(cache)
+    monkeypatch.setattr(rows, "_list", lambda folder: dict(listed))
+    monkeypatch.setattr(check, "_names", lambda folder: sorted(listed))
+    reader.close()
+    for handle in (reader, FeatureCache(cache.path)):
+        assert handle.find(SPEC).missing(make.keys(40)) == []
+        assert np.array_equal(handle.matrix(SPEC, make.keys(40)), before)
+    assert verify(cache)["problems"] == []
+    assert compact(cache)["sets"][0]["shards_after"] == 1
+    assert FeatureCache.create(cache.path).open_set(make.record(SPEC), 5).warnings == []
+    next(shards.glob("*.h5")).unlink()
+    assert [p["kind"] for p in verify(cache)["problems"]] == ["vanished", "index"]
 
 
 def test_compact_leaves_large_shards_alone(tmp_path, make):

@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
+import pytest
+
 from icecore.cache import FeatureCache
+from icecore.cache import claims as claims_module
+from icecore.cache.claims import Claims
 
 DIM = 3
+
+
+def test_a_claim_that_sftp_refuses_is_taken_and_no_error(tmp_path, make, monkeypatch):
+    """SFTP has no word for a file that exists: sshfs says EPERM."""
+    real = os.open
+
+    def as_sftp(path, flags, *mode, **options):
+        try:
+            return real(path, flags, *mode, **options)
+        except FileExistsError as error:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path)) from error
+
+    monkeypatch.setattr(os, "open", as_sftp)
+    with Claims(tmp_path) as ours, Claims(tmp_path) as theirs:
+        assert ours.acquire(["a"])
+        assert not theirs.acquire(["a"])
+        ours.release(["a"])
+        assert theirs.acquire(["a"])
+        # That there is no permission at all is still said.
+        monkeypatch.setattr(claims_module, "_PAUSE_S", 0)
+
+        def refuse(path, *_):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        monkeypatch.setattr(os, "open", refuse)
+        with pytest.raises(PermissionError):
+            ours.acquire(["b"])
 
 
 def claims(cache):

@@ -248,6 +248,8 @@ def prune(
 ) -> dict:
     """Remove from `cache` rows of images that are not in the data `keep`, and the sets in `drop`.
 
+    Unreadable images that are not in `keep` are forgotten too.
+
     Returns
     -------
     dict
@@ -272,4 +274,10 @@ def prune(
                 "restore them or take them out of the data, so that no row is removed by mistake",
             )
         keys = {sample.digest for sample in digested.manifest}
-    return prune_cache(store, keys, list(drop), dry_run=dry_run)
+    found = prune_cache(store, keys, list(drop), dry_run=dry_run)
+    if keep is not None and not dry_run:
+        # A file that is no longer part of the data is no failure either.
+        there = {os.path.abspath(sample.path) for sample in manifest}
+        gone = [one for one in store.failures() if os.path.abspath(one["path"]) not in there]
+        store.clear_failures([one["id"] for one in gone])
+    return found

@@ -146,7 +146,9 @@ class FeatureCache:
         there = enumerate_some([one.spec for one in sets], 10) or "none at all"
         raise CacheError(
             f"no feature set {spec!r} in {self.path}; it holds {there}",
-            f"run `icecore extract` with `-b {spec.partition('#')[0]}` into it, or name one it has",
+            f"run `icecore extract` with `-b {name}` into it, or name one it has"
+            if (name := spec.partition("#")[0])
+            else "name one it has",
         )
 
     def ids(self, spec: str) -> list[str]:

@@ -209,6 +209,23 @@ def test_cache_commands(work, tmp_path):
     assert len(json.loads(icecore("cache", "ls", copy, "--json")[1])["sets"]) == 1
 
 
+def test_pruning_forgets_unreadable_images_that_are_gone(tmp_path, photos, nets):
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    broken = [path.parent / f"broken{i}.jpg" for i, path in enumerate(folder.rglob("*.png"))][:2]
+    assert len(broken) == 2
+    for path in broken:
+        path.write_text("no image")
+    icecore("extract", folder, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}", "-q")
+    shown = lambda: json.loads(icecore("cache", "show", tmp_path / "c", "--json")[1])  # noqa: E731
+    assert len(shown()["failures"]) == 2
+    broken[0].unlink()
+    icecore("cache", "prune", tmp_path / "c", "--keep", folder)
+    assert len(shown()["failures"]) == 2
+    assert icecore("cache", "prune", tmp_path / "c", "--keep", folder, "--yes")[0] == 0
+    assert [one["path"] for one in shown()["failures"]] == [str(broken[1])]
+    assert icecore("cache", "verify", tmp_path / "c")[0] == 0
+
+
 def test_plain_hdf5_tools_can_read_the_index(work):
     import h5py
 

@@ -213,15 +213,23 @@ class BackboneRunner:
             self._watch.settle(key)
 
     def _require_storable(self, keys: list[str], rows: np.ndarray) -> None:
-        largest = 65504.0 if self._set.record["precision"] == "float16" else np.inf
+        kind = np.float16 if self._set.record["precision"] == "float16" else np.float32
+        largest = float(np.finfo(kind).max)
         bad = ~(np.abs(rows) <= largest).all(axis=1)
         if bad.any():
             worst = np.abs(rows[bad]).max()
+            compute = self._provenance.get("compute_precision", "f32")
+            if np.isfinite(worst):
+                hint = "use --precision float32"
+            elif compute != "f32":
+                hint = f"they overflowed in {compute}: use --precision-compute f32"
+            else:
+                hint = "values are not finite: check the weights"
             raise BackboneError(
                 f"{self._spec} gives {int(bad.sum())} rows of {len(rows)} that "
                 f"{self._set.record['precision']} cannot hold (up to {worst:.3g}), first for the "
                 f"image {keys[int(np.flatnonzero(bad)[0])][:12]}",
-                "use --precision float32, or check the weights if values are not finite",
+                hint,
             )
 
 

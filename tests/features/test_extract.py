@@ -27,6 +27,7 @@ from icecore.errors import (
 )
 from icecore.features import extract
 from icecore.features.backbones import load_backbone
+from icecore.features.engines import KINDS
 from icecore.features.images import decode, fit_image
 from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
 from icecore.features.record import BackboneSpec
@@ -235,19 +236,42 @@ def test_what_is_no_device_is_refused(image_folder, tmp_path, tiny_onnx, text):
         run(image_folder, tmp_path / "c", tiny_onnx, device=text)
 
 
-def test_features_that_float16_cannot_hold_are_refused(image_folder, tmp_path, write_tiny_onnx):
+def write_huge_onnx(write_tiny_onnx, path, factor):
     import onnx
     from onnx import numpy_helper
 
-    path = write_tiny_onnx(tmp_path / "huge.onnx")
-    model = onnx.load(str(path))
+    model = onnx.load(str(write_tiny_onnx(path)))
     for tensor in model.graph.initializer:
         if tensor.name == "w":
-            tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 1e6, "w"))
+            values = (numpy_helper.to_array(tensor) * factor).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(values, "w"))
     onnx.save(model, str(path))
+    return path
+
+
+def test_features_that_float16_cannot_hold_are_refused(image_folder, tmp_path, write_tiny_onnx):
+    path = write_huge_onnx(write_tiny_onnx, tmp_path / "huge.onnx", 1e6)
     with pytest.raises(BackboneError, match=r"(?s)float16 cannot hold.*--precision float32"):
         run(image_folder, tmp_path / "cache", path)
     assert run(image_folder, tmp_path / "cache", path, precision="float32").rows == 6
+
+
+def test_features_that_overflow_in_half_precision_are_refused(
+    image_folder, tmp_path, write_tiny_onnx
+):
+    if "fp16" not in KINDS["openvino"].able("cpu"):
+        pytest.skip("needs OpenVINO and a CPU that computes in fp16")
+    path = write_huge_onnx(write_tiny_onnx, tmp_path / "huge.onnx", 1e6)
+    options = {"engine": "openvino", "precision": "float32"}
+    with pytest.raises(BackboneError, match=r"(?s)cannot hold.*fp16: use --precision-compute f32"):
+        run(image_folder, tmp_path / "cache", path, precision_compute="fp16", **options)
+    assert run(image_folder, tmp_path / "cache", path, **options).rows == 6
+
+
+def test_features_that_are_no_numbers_blame_the_weights(image_folder, tmp_path, write_tiny_onnx):
+    path = write_huge_onnx(write_tiny_onnx, tmp_path / "huge.onnx", 3e38)
+    with pytest.raises(BackboneError, match=r"(?s)cannot hold.*not finite: check the weights"):
+        run(image_folder, tmp_path / "cache", path, precision="float32")
 
 
 def test_an_engine_that_does_not_start_leaves_nothing(image_folder, tmp_path, tiny_onnx):

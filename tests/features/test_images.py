@@ -358,6 +358,26 @@ def test_pad_centres_the_whole_image_on_the_mean_colour():
     assert (found[24:] == (51, 102, 153)).all()
 
 
+def test_pad_of_photographs_is_a_resize_and_a_border(photographs):
+    for path in photographs:
+        image = decode(path.read_bytes())
+        height, width = image.shape[:2]
+        new = [round(n * 160 / max(height, width)) for n in (height, width)]
+        # OpenCV's interpolation sees too little where the image shrinks to less than half.
+        blocks = max(1, height // new[0]), max(1, width // new[1])
+        if max(blocks) > 1:
+            size = width // blocks[1], height // blocks[0]
+            cut = image[: size[1] * blocks[0], : size[0] * blocks[1]]
+            image = cv2.resize(cut, size, interpolation=cv2.INTER_AREA)
+        resized = cv2.resize(image, new[::-1], interpolation=cv2.INTER_LINEAR)
+        top, left = (160 - new[0]) // 2, (160 - new[1]) // 2
+        sides = top, 160 - new[0] - top, left, 160 - new[1] - left
+        expected = cv2.copyMakeBorder(resized, *sides, cv2.BORDER_CONSTANT, value=(51, 102, 153))
+        np.testing.assert_array_equal(
+            fit_image(decode(path.read_bytes()), record(160), "pad"), expected
+        )
+
+
 def test_squash_uses_every_part_of_the_image():
     image = np.zeros((64, 128, 3), np.uint8)
     image[:, 64:] = 255

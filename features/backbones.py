@@ -79,13 +79,7 @@ def load_backbones(
     """
     if not specs:
         raise BackboneError("no backbone is named", "add -b gluon:inceptionv3, for instance")
-    layer = layer or BEFORE_CLASSIFIER
-    parsed = [
-        dataclasses.replace(BackboneSpec.parse(spec), layer=layer)
-        if isinstance(spec, str)
-        else spec
-        for spec in specs
-    ]
+    parsed = _parse_all(specs, layer or BEFORE_CLASSIFIER)
     names = [
         spec.canonical if spec.layer.is_default else f"{spec.canonical} ({spec.layer.text})"
         for spec in parsed
@@ -100,6 +94,28 @@ def load_backbones(
     return [
         load_backbone(spec, engine, request, device=device, precision=precision) for spec in parsed
     ]
+
+
+def _parse_all(specs: Sequence[str | BackboneSpec], layer: Layer) -> list[BackboneSpec]:
+    """Parse specs and look their networks up; name all that are unknown before one is loaded."""
+    parsed, errors = [], []
+    for spec in specs:
+        try:
+            if isinstance(spec, str):
+                spec = dataclasses.replace(BackboneSpec.parse(spec), layer=layer)
+            source_of(spec).check(spec)
+            parsed.append(spec)
+        except BackboneError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        lines = [f"\n    {error.message}\n      {error.hint}" for error in errors]
+        raise BackboneError(
+            f"{len(errors)} backbones cannot be had:{''.join(lines)}",
+            "correct them and run the command again",
+        )
+    return parsed
 
 
 def load_backbone(

@@ -61,12 +61,22 @@ class Source:
     layers : callable or None
         The same for a list of (name, operator, shape) of the layers that features may come
         from; None where there is but the default layer.
+    check : callable
+        Takes a `BackboneSpec` and raises `BackboneError` where a look into a table shows that
+        there is no such network, or not at that resolution. It costs nothing.
     """
 
     name: str
     load_graph: Callable[[BackboneSpec, WeightsRequest], GraphNetwork]
     load_gluon: Callable[[BackboneSpec, WeightsRequest], object] | None = None
     layers: Callable[[BackboneSpec, WeightsRequest], list] | None = None
+    check: Callable[[BackboneSpec], None] = lambda spec: None
+
+
+def _check_gluon(spec: BackboneSpec) -> None:
+    from .zoo import require_resolution
+
+    require_resolution(spec.name, spec.resolution, spec.source)
 
 
 def _gluon_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
@@ -129,8 +139,8 @@ def _timm_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
 _SOURCES = {
     source.name: source
     for source in (
-        Source("gluon", _gluon_graph, _gluon_network, _gluon_layers),
-        Source("mxnet", _gluon_graph, _gluon_network, _gluon_layers),
+        Source("gluon", _gluon_graph, _gluon_network, _gluon_layers, _check_gluon),
+        Source("mxnet", _gluon_graph, _gluon_network, _gluon_layers, _check_gluon),
         Source("gluon-file", _gluon_file_graph, _gluon_file_network, _gluon_file_layers),
         Source("onnx", _onnx_graph, None, _onnx_layers),
         Source("timm", _timm_graph),

@@ -236,6 +236,15 @@ def test_what_is_no_device_is_refused(image_folder, tmp_path, tiny_onnx, text):
         run(image_folder, tmp_path / "c", tiny_onnx, device=text)
 
 
+def test_all_networks_that_are_not_there_are_named_at_once(image_folder, tmp_path):
+    specs = ["gluon:resnet152_v3", "gluon:alexnet@160", "mxnet:alexnt", "foo:bar"]
+    with pytest.raises(BackboneError, match="4 backbones cannot be had") as caught:
+        extract(manifests.read(image_folder), tmp_path / "cache", specs)
+    for part in ("did you mean resnet152_v2", "leave @160 away", "did you mean alexnet", "foo:bar"):
+        assert part in str(caught.value)
+    assert not (tmp_path / "cache").exists()
+
+
 def write_huge_onnx(write_tiny_onnx, path, factor):
     import onnx
     from onnx import numpy_helper

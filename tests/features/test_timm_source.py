@@ -12,7 +12,8 @@ from gluon_files import save_safetensors
 from hub_server import Hub, serve
 
 from icecore.errors import BackboneError, ProofError, WeightsError
-from icecore.features.backbones import load_backbone
+from icecore.features.backbones import load_backbone, load_backbones
+from icecore.features.bundle import BundledHead, BundledTask, build_bundle
 from icecore.features.record import BackboneSpec
 from icecore.features.weights import WeightsRequest
 from icecore.features.weights_store import fetch_weights
@@ -256,3 +257,24 @@ def test_every_hub_file_of_timm_is_named_as_safetensors():
     assert len(configs) > 1000
     assert {_safe_name(one.hf_hub_filename) for one in configs} == {"model.safetensors"}
     assert _safe_name("open_clip_pytorch_model.bin") == "open_clip_model.safetensors"
+
+
+def test_a_gluon_network_and_a_transformer_of_timm_go_into_one_bundle():
+    import onnx
+    import onnxruntime
+
+    specs = ["gluon:mobilenet0.25@48", "timm:vit_tiny_patch16_224@48"]
+    pair = load_backbones(specs, "onnxruntime", RANDOM)
+    opsets = [onnx.load_from_string(one.graph()).opset_import[0].version for one in pair]
+    assert opsets[0] < opsets[1], "Gluon's graphs are of an older opset, and come first here"
+    wide = sum(one.record.num_features for one in pair)
+    matrix = np.random.default_rng(1).normal(0, 0.05, (wide, 3))
+    head = BundledHead(1.0, (0, 1), [(matrix, np.zeros(3))], (0, 1, 2))
+    model = build_bundle(pair, [BundledTask("t", tuple("abc"), (head,))], "crop", "float32", {})
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    batch = images(3, 48)
+    (found,) = session.run(None, {value.name: batch for value in session.get_inputs()})
+    rows = np.concatenate([one.start("cpu", 3).run(batch) for one in pair], axis=1)
+    expected = np.exp(rows @ matrix)
+    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+    assert np.ptp(found, axis=0).max() > 1e-3, "the answers depend on the image"

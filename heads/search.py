@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import HeadError
-from .base import measure_scaling, plain_settings
+from .base import plain_settings
+from .inputs import prepare_inputs
 from .mlp import MLPClassifier, stratified_part
 from .stack import Member, Outcome, Progress, fit_stack
 from .stack_parts import Validation
-from .view_rows import one_view_in_a_row
 
 __all__ = ["Halving", "affordable_candidates", "draw_members", "search_mlp"]
 
@@ -55,7 +55,7 @@ def draw_members(
     -------
     list of Member
     """
-    base = base or Member(learning_rate=2e-3, epochs=6)
+    base = base or Member(learning_rate=4e-3, epochs=6)
     if epochs is not None:
         base = dataclasses.replace(base, epochs=epochs)
     rng = np.random.default_rng([seed, 7])
@@ -65,7 +65,7 @@ def draw_members(
             dataclasses.replace(
                 base,
                 width=int(rng.choice([64, 128, 256, 512], p=[0.2, 0.3, 0.4, 0.1])),
-                learning_rate=float(10 ** rng.uniform(-3.2, -2.2)),
+                learning_rate=float(10 ** rng.uniform(-2.9, -1.9)),
                 weight_decay=float(rng.choice([0.0, 1e-2, 1e-1, 1.0])),
                 dropout=float(rng.choice([0.25, 0.5, 0.7])),
                 # Two rates only: every rate is one more masked copy of each batch.
@@ -213,7 +213,8 @@ def search_mlp(
     dict
         Settings for `MLPClassifier`.
     """
-    rows = np.flatnonzero(weights)
+    begin, rows = time.perf_counter(), np.flatnonzero(weights)
+    components = head.used_components(len(rows), X.shape[1] // views)
     if held_out is None:
         picked = stratified_part(targets.argmax(axis=1), rows, head.validation_fraction, seed)
         if not len(picked):
@@ -222,15 +223,20 @@ def search_mlp(
                 "is held out to judge by, and there is none",
                 "train without a search, or give a validation split",
             )
-        validation = Validation(X, targets, picked, weights[picked], views, view_mean)
         rows = np.setdiff1d(rows, picked)
+    inputs = prepare_inputs(head, X, rows, weights, components, seed, views)
+    if held_out is None:
+        judge = (inputs.features, targets, picked, weights[picked])
     else:
-        validation = Validation(*held_out, None, None, views, view_mean)
+        judge = (inputs.like(held_out[0], head.n_jobs), held_out[1], None, None)
+    validation = Validation(*judge, views, view_mean)
     count = affordable_candidates(count, head.epochs, fits)
     members = [
         dataclasses.replace(member, name=describe(member))
         for member in draw_members(count, seed, head.member(seed))
     ]
+    if seconds is not None:
+        seconds -= time.perf_counter() - begin
     drop = Halving(members, fits=fits, seconds=seconds)
 
     def both(epoch: int, outcomes: Sequence[Outcome]) -> list[int]:
@@ -238,15 +244,13 @@ def search_mlp(
         return [*drop(epoch, outcomes), *told]
 
     outcomes = fit_stack(
-        X,
+        inputs.features,
         targets,
         members,
         rows=rows,
         weights=[weights] * count,
         validation=[validation] * count,
-        scaling=measure_scaling(
-            one_view_in_a_row(X, views), head.scaling, np.repeat(weights, views)
-        ),
+        scaling=inputs.scaling,
         batch_size=head.batch(len(rows)),
         seed=seed,
         lanes=head.n_jobs,

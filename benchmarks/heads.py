@@ -99,10 +99,18 @@ def contender(name: str, data: dict, python: str, **options) -> dict:
         return json.loads(done.stdout.splitlines()[-1])
 
 
+def prepared(head, X: np.ndarray):
+    """Return rows as our trainer sees them: at this size the features, scaled."""
+    from icecore.heads.inputs import prepare_inputs
+
+    if head.used_components(*X.shape) is not None:
+        raise SystemExit("this comparison is made for heads on the features themselves")
+    return prepare_inputs(head, X, np.arange(len(X)), np.ones(len(X)), None, 0)
+
+
 def recipe(data: dict) -> dict:
     """Return our MLP's default settings, as a plain loop can follow them."""
     from icecore.heads import MLPClassifier
-    from icecore.heads.base import measure_scaling
 
     head = MLPClassifier()
     return {
@@ -110,7 +118,7 @@ def recipe(data: dict) -> dict:
         "weight_decay": head.weight_decay,
         "epochs": head.epochs,
         "batch": head.batch(len(data["X"])),
-        "factor": float(measure_scaling(data["X"], head.scaling).factor[0]),
+        "factor": float(prepared(head, data["X"]).scaling.factor[0]),
     }
 
 
@@ -195,7 +203,6 @@ def benchmark_sklearn(data: dict, target: float) -> None:
 def benchmark_stack(data: dict, members: int = 32) -> None:
     """A search by successive halving over a stack, against as many single fits."""
     from icecore.heads import MLPClassifier
-    from icecore.heads.base import measure_scaling
     from icecore.heads.search import Halving, draw_members
     from icecore.heads.stack import fit_stack
     from icecore.heads.stack_parts import Validation
@@ -203,7 +210,7 @@ def benchmark_stack(data: dict, members: int = 32) -> None:
     targets, held = (np.eye(10, dtype=np.float32)[data[name]] for name in ("y", "yv"))
     head = MLPClassifier()
     drawn = draw_members(members, 0, head.member(0))
-    scaling = measure_scaling(data["X"], head.scaling)
+    scaling = prepared(head, data["X"]).scaling
     shared = {"scaling": scaling, "batch_size": head.batch(len(data["X"]))}
     validation = [Validation(data["Xv"], held)]
     begin = time.perf_counter()
@@ -265,51 +272,53 @@ class PeakMemory(threading.Thread):
 
 def benchmark_large(rows: int, columns: int = 6016, tasks: int = 8) -> None:
     """Eight tasks, each with its own rows, as the contest has them."""
-    from icecore.heads import MLPClassifier
-    from icecore.heads.base import measure_scaling
-    from icecore.heads.stack import Member, fit_stack
-
     rng = np.random.default_rng(0)
     features = np.empty((rows, columns), np.float16)
     for top in range(0, rows, 4096):
         block = rng.standard_normal((min(4096, rows - top), columns), dtype=np.float32)
         features[top : top + 4096] = np.maximum(block, 0)
-    edges = np.linspace(0, rows, tasks + 1).astype(int)
-    rate_before = sgemm_rate()
+    labels = rng.integers(7, size=rows)
     memory = PeakMemory()
     memory.start()
-    start, epochs, width = time.perf_counter(), 2, 256
-    spent = 0.0
-    for task in range(tasks):
-        own = features[edges[task] : edges[task + 1]]
-        targets = np.eye(7, dtype=np.float32)[rng.integers(7, size=len(own))]
-        scaling = measure_scaling(own[:2048], "rms")
-        batch = MLPClassifier().batch(len(own))
-        begin = time.perf_counter()
-        member = Member(width=width, epochs=epochs, weight_decay=0.01)
-        fit_stack(own, targets, [member], batch_size=batch, scaling=scaling)
-        spent += time.perf_counter() - begin
+    start = time.perf_counter()
+    seconds = {}
+    for name, components in (("default", "auto"), ("without components", None)):
+        before = sgemm_rate()
+        seconds[name] = large_epoch(features, labels, tasks, components)
+        rate = (before + sgemm_rate()) / 2
+        needed = 2 * 2 * rows * columns * 256 / 1e9 / rate
+        print(
+            f"large, {name}: {rows} x {columns} float16, {tasks} tasks: {seconds[name]:.2f} s an "
+            f"epoch, everything included; the products with all columns need {needed:.2f} s at "
+            f"the measured {rate:.0f} GFLOP/s: {needed / seconds[name]:.2f} of it (bar 0.75)",
+            flush=True,
+        )
     memory.done.set()
-    rate = (rate_before + sgemm_rate()) / 2
-    needed = 2 * 2 * rows * columns * width / 1e9 / rate
-    print(
-        f"large: {rows} x {columns} float16, {tasks} tasks: {spent / epochs:.2f} s an epoch; the "
-        f"products alone need {needed:.2f} s at the measured {rate:.0f} GFLOP/s: "
-        f"{needed / (spent / epochs):.2f} of it (bar 0.75)"
-    )
     extra = memory.peak - features.nbytes
     print(
         f"large: peak memory is the matrix plus {extra / 1e9:.2f} GB (bar 1.5); "
         f"in all {time.perf_counter() - start:.0f} s"
     )
     part = rows // tasks
-    data = {"X": features[:part], "y": rng.integers(7, size=part)}
+    data = {"X": features[:part], "y": labels[:part]}
     gluon = contender("gluon_epoch", data, sys.executable)
-    ratio = gluon["seconds"] * rows / part / (spent / epochs)
-    print(
-        f"large: Gluon with its DataLoader needs {gluon['seconds']:.2f} s for an epoch of {part} "
-        f"rows; ratio {ratio:.1f} (bar 4)"
-    )
+    for name, ours in seconds.items():
+        print(
+            f"large, {name}: Gluon with its DataLoader needs {gluon['seconds']:.2f} s for an epoch "
+            f"of {part} rows; ratio {gluon['seconds'] * rows / part / ours:.1f} (bar 4)"
+        )
+
+
+def large_epoch(features: np.ndarray, labels: np.ndarray, tasks: int, components) -> float:
+    """Return the seconds of fitting a head for each task, divided by its epochs."""
+    from icecore.heads import MLPClassifier
+
+    edges = np.linspace(0, len(features), tasks + 1).astype(int)
+    begin = time.perf_counter()
+    for top, end in zip(edges[:-1], edges[1:], strict=True):
+        head = MLPClassifier(components=components, early_stopping=False, random_state=0)
+        head.fit(features[top:end], labels[top:end])
+    return (time.perf_counter() - begin) / head.epochs
 
 
 if __name__ == "__main__":

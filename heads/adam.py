@@ -3,6 +3,10 @@
 The method is that of Loshchilov and Hutter 2019, "Decoupled weight decay
 regularization" (AdamW). The running moments are kept without their factors
 (1 - beta), which are folded into the step instead: two passes less.
+
+For the large matrices the second moment, which is a mean over a thousand steps, is
+renewed at every fourth step only (`LazyAdam`). Between them a step is three passes, and the
+product that makes the gradient adds it to the first moment itself.
 """
 
 from __future__ import annotations
@@ -12,9 +16,14 @@ import math
 
 import numpy as np
 
-__all__ = ["Moments", "adam_step", "cosine"]
+from .products import multiply
+
+__all__ = ["LazyAdam", "Moments", "adam_step", "cosine"]
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+# The second moment is renewed at each of the first steps, while it grows quickly, and
+# at every fourth from there on.
+_ALWAYS_UNTIL, _EVERY = 8, 4
 
 
 @dataclasses.dataclass
@@ -65,6 +74,81 @@ def adam_step(
     if np.any(decay):
         values *= np.asarray(1 - rate * decay, values.dtype)
     values -= gradient
+
+
+class LazyAdam:
+    """The optimiser's state of a matrix whose second moment is renewed now and then.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the matrix.
+    """
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.first, self.second = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
+        # 1 / (root of the corrected second moment + epsilon), as it was last renewed.
+        self.inverse = np.zeros(shape, np.float32)
+
+    def keep(self, columns: np.ndarray) -> None:
+        """Keep only some columns."""
+        for name in ("first", "second", "inverse"):
+            setattr(self, name, np.ascontiguousarray(getattr(self, name)[:, columns]))
+
+    def step(
+        self,
+        values: np.ndarray,
+        place: tuple[slice, slice],
+        inputs: np.ndarray,
+        errors: np.ndarray,
+        number: int,
+        rate: np.ndarray | float,
+        decay: np.ndarray | float,
+        space: np.ndarray,
+    ) -> None:
+        """Update a part of the matrix with the gradient ``inputs.T @ errors``.
+
+        Parameters
+        ----------
+        values : ndarray of shape (d, h)
+            The part of the matrix; changed in place.
+        place : pair of slice
+            Where it is in the matrix.
+        inputs : ndarray of shape (B, d)
+        errors : ndarray of shape (B, h)
+        number : int
+            Number of this step, from 1.
+        rate, decay : float or ndarray of shape (h,)
+        space : ndarray of shape (d, h)
+            Scratch.
+        """
+        first, inverse = self.first[place], self.inverse[place]
+        if number <= _ALWAYS_UNTIL or number % _EVERY == 0:
+            multiply(inputs.T, errors, space)
+            first *= np.float32(BETA1)
+            first += space
+            self._renew(self.second[place], inverse, space, number)
+        else:
+            multiply(inputs.T, errors, first, BETA1)
+        np.multiply(first, inverse, out=space)
+        space *= np.asarray(rate * ((1 - BETA1) / (1 - BETA1**number)), np.float32)
+        if np.any(decay):
+            values *= np.asarray(1 - rate * decay, np.float32)
+        values -= space
+
+    @staticmethod
+    def _renew(second, inverse, gradient, number: int) -> None:
+        # This gradient stands for those of the steps since the last renewal.
+        steps = 1 if number <= _ALWAYS_UNTIL else _EVERY
+        second *= np.float32(BETA2**steps)
+        np.multiply(gradient, gradient, out=inverse)
+        if steps > 1:
+            inverse *= np.float32(steps)
+        second += inverse
+        np.sqrt(second, out=inverse)
+        inverse *= np.float32(math.sqrt((1 - BETA2) / (1 - BETA2**number)))
+        inverse += np.float32(EPSILON)
+        np.reciprocal(inverse, out=inverse)
 
 
 def cosine(done: float, peak: float, warm_up: float = 0.0) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .adam import Moments, adam_step
+from .adam import LazyAdam
 from .lanes import Lanes, widen
 from .network import dropout_mask
 from .products import multiply
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["FirstLayers", "Workspace", "wide_product"]
 
-# Weights of a block. They, their moments, their gradient and the features should fit
-# into the second cache; smaller blocks make the products slower.
-_BLOCK = 1 << 17
+# Weights of a block. Smaller ones stay in the second cache but make the products slower, and
+# there are more of them.
+_BLOCK = 1 << 19
 # Rows that are widened at once for a prediction.
 _CHUNK = 1024
 
@@ -70,7 +70,7 @@ class FirstLayers:
         self.weights = np.concatenate([upper.matrix for upper in uppers], axis=1)
         for upper in uppers:
             upper.matrix = None
-        self.moments = Moments.zeros_like(self.weights)
+        self.optimiser = LazyAdam(self.weights.shape)
         self._space = space
         self._lay_out()
 
@@ -80,7 +80,7 @@ class FirstLayers:
             [np.arange(self.columns[p].start, self.columns[p].stop) for p in positions]
         )
         self.weights = self.weights[:, columns]
-        self.moments = Moments(self.moments.first[:, columns], self.moments.second[:, columns])
+        self.optimiser.keep(columns)
         self.uppers = [self.uppers[p] for p in positions]
         self._lay_out()
 
@@ -169,14 +169,21 @@ class FirstLayers:
     def _update(self, lane: int, block: slice, step: int) -> None:
         for values, columns in self._inputs[lane][block.start]:
             shape = (block.stop - block.start, columns.stop - columns.start)
-            gradient = self._space.array(("gradient", lane), shape)
-            multiply(values.T, self.errors[:, columns], gradient)
+            space = self._space.array(("gradient", lane), shape)
             rate, decay = self._rate[columns], self._decay[columns]
             # One rate for all columns needs no broadcasting, which is faster.
             if (rate == rate[0]).all() and (decay == decay[0]).all():
                 rate, decay = rate[0], decay[0]
-            moments = self.moments.first[block, columns], self.moments.second[block, columns]
-            adam_step(self.weights[block, columns], gradient, Moments(*moments), step, rate, decay)
+            self.optimiser.step(
+                self.weights[block, columns],
+                (block, columns),
+                values,
+                self.errors[:, columns],
+                step,
+                rate,
+                decay,
+                space,
+            )
 
 
 def wide_product(

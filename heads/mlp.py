@@ -43,7 +43,7 @@ class MLPClassifier(Head):
         components of more than 4,096 rows, where they save minutes.
     learning_rate : float, default 4e-3
         Peak of the cosine schedule.
-    weight_decay : float, default 1e-2
+    weight_decay : float, default 0
         Decoupled weight decay (Loshchilov and Hutter 2019).
     label_smoothing : float, default 0
         Share of each target spread over all classes.
@@ -102,7 +102,7 @@ class MLPClassifier(Head):
         input_dropout=0.0,
         components="auto",
         learning_rate=4e-3,
-        weight_decay=1e-2,
+        weight_decay=0.0,
         label_smoothing=0.0,
         epochs=6,
         batch_size=None,

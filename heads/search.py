@@ -1,6 +1,6 @@
 """Search settings of the MLP by successive halving over one stack.
 
-All candidates start together; at a few points of the schedule the worse half is
+All candidates start together; at a few points of the schedule all but the best third are
 dropped (Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and
 hyperparameter optimization"). Those that stay run on undisturbed.
 """
@@ -23,8 +23,9 @@ from .stack_parts import Validation
 
 __all__ = ["Halving", "affordable_candidates", "draw_members", "search_mlp"]
 
-# Shares of the schedule after which half of the candidates go.
+# Shares of the schedule after which two of three candidates go.
 RUNGS = (1 / 6, 1 / 3, 2 / 3)
+FACTOR = 3
 
 
 def describe(member: Member) -> str:
@@ -79,7 +80,7 @@ def draw_members(
 
 
 class Halving:
-    """A ``progress`` for `fit_stack` that drops the worse half at each rung, or more.
+    """A ``progress`` for `fit_stack` that keeps the best third at each rung, or fewer.
 
     Parameters
     ----------
@@ -124,8 +125,8 @@ class Halving:
         if epoch not in self.rungs:
             return []
         ranked = sorted(running, key=lambda i: (outcomes[i].best_loss, i))
-        count = self._halved(len(ranked))
-        if self._cost_of_halving(epoch, len(ranked)) > left:
+        count = self._kept(len(ranked))
+        if self._cost_of_going_on(epoch, len(ranked)) > left:
             count = min(count, self._affordable(epoch, len(ranked), left))
         self._live = count
         return ranked[count:]
@@ -140,18 +141,18 @@ class Halving:
             left = min(left, (self.seconds - passed) * self.spent / max(passed, 1e-9))
         return left
 
-    def _halved(self, count: int) -> int:
-        return min(count, max(self.keep, (count + 1) // 2))
+    def _kept(self, count: int) -> int:
+        return min(count, max(self.keep, -(-count // FACTOR)))
 
     def _lengths(self, epoch: int) -> list[int]:
         """Return the epochs from here to the next rung, from that to the one after, ..."""
         ends = [*(rung for rung in self.rungs if rung > epoch), self.epochs]
         return np.diff([epoch, *ends]).tolist()
 
-    def _cost_of_halving(self, epoch: int, count: int) -> int:
+    def _cost_of_going_on(self, epoch: int, count: int) -> int:
         cost = 0
         for length in self._lengths(epoch):
-            count = self._halved(count)
+            count = self._kept(count)
             cost += count * length
         return cost
 
@@ -159,7 +160,7 @@ class Halving:
         """Return how many of `count` may go on if each rung keeps an equal share."""
         lengths = self._lengths(epoch)
         powers = np.arange(1, len(lengths) + 1)
-        shares = np.linspace(0.5, 0, 201)
+        shares = np.linspace(1 / FACTOR, 0, 201)
         costs = (count * shares[:, None] ** powers) @ lengths
         share = shares[np.argmax(costs <= left)]
         return max(1, int(count * share))

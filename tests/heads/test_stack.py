@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icecore.errors import HeadError
-from icecore.heads.adam import Moments, adam_step, cosine
+from icecore.heads.adam import LazyAdam, Moments, adam_step, cosine
 from icecore.heads.network import initial_layers, loss_and_gradients, predict_logits
 from icecore.heads.stack import Member, fit_stack
 from icecore.heads.stack_parts import Scaling, Validation
@@ -103,7 +103,7 @@ def test_training_is_the_plain_loop(decay):
                 second = 0.999**steps * second + steps * 0.001 * gradients[0][0] ** 2
                 root = np.sqrt(second / (1 - 0.999**step)) + 1e-8
             layers[0][0][:] *= 1 - rate * decay
-            layers[0][0][:] -= rate * first / (1 - 0.9**step) / root
+            layers[0][0][:] -= rate * np.clip(first / (1 - 0.9**step) / root, -1, 1)
             adam_step(layers[0][1], gradients[0][1], moments[0][1], step, rate, 0.0)
             for layer, gradient, moment in list(zip(layers, gradients, moments, strict=True))[1:]:
                 adam_step(layer[0], gradient[0], moment[0], step, rate, decay)
@@ -113,6 +113,19 @@ def test_training_is_the_plain_loop(decay):
         predict_logits(inputs @ layers[0][0], layers),
         atol=2e-3,
     )
+
+
+def test_a_feature_seen_between_two_renewals_makes_no_leap():
+    """Its second moment is still zero when the weight moves for the first time."""
+    optimiser, rate = LazyAdam((1, 1)), 0.01
+    weights, before = np.zeros((1, 1), np.float32), 0.0
+    place, space = (slice(0, 1), slice(0, 1)), np.empty((1, 1), np.float32)
+    for step in range(1, 16):
+        seen = np.full((1, 1), 5.0 if step == 14 else 0.0, np.float32)
+        optimiser.step(weights, place, seen, np.ones_like(seen), step, rate, 0.0, space)
+        assert abs(weights[0, 0] - before) <= rate * 1.001
+        assert (weights[0, 0] == 0) == (step < 14)
+        before = float(weights[0, 0])
 
 
 def test_label_smoothing_is_training_on_smoothed_targets():

@@ -23,6 +23,7 @@ __all__ = ["Inputs", "prepare_inputs"]
 # it and not on the number of columns, so one learning rate suits them all.
 _SQUARED_LENGTH = 128.0
 _ROWS_AT_ONCE = 4096
+_ROWS_MEASURED = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,12 @@ def prepare_inputs(
     used = np.zeros(len(X))
     used[rows] = weights[rows]
     if count is None:
+        if head.scaling == "rms":
+            # One number of all columns needs no more rows than this.
+            measured = np.zeros(len(X))
+            some = rows[:: max(1, len(rows) // _ROWS_MEASURED)]
+            measured[some] = used[some]
+            used = measured if measured.any() else used
         scaling = measure_scaling(single, head.scaling, np.repeat(used, views))
         if scaling is not None:
             shorter = np.float32(np.sqrt(min(1.0, _SQUARED_LENGTH / width)))

@@ -166,7 +166,14 @@ def benchmark_fit(data: dict, torch_python: str | None) -> None:
         raise SystemExit("our MLP does not reach the loss of the Gluon recipe with most seeds")
     print(f"ratio to Gluon: {gluon / best['ours']:.1f} (bar 10)")
     if "torch" in best:
-        print(f"ratio to torch: {best['torch'] / best['ours']:.2f} (bar 1.5)", flush=True)
+        print(f"ratio to torch: {best['torch'] / best['ours']:.2f} (bar 1.5)")
+        # Which runs reach the mark is luck; what those that do need is not.
+        needed = {name: median_of_reached(runs, target) for name, runs in found.items()}
+        print(
+            f"of the runs that reached it: ours {needed['ours']:.2f} s, torch "
+            f"{needed['torch']:.2f} s, ratio {needed['torch'] / needed['ours']:.2f}",
+            flush=True,
+        )
     benchmark_sklearn(data, target)
 
 
@@ -182,6 +189,11 @@ def summary(name: str, runs: list[dict], target: float) -> float:
         flush=True,
     )
     return float(np.median(times))
+
+
+def median_of_reached(runs: list[dict], target: float) -> float:
+    """Return the median seconds of the runs that reached the loss."""
+    return float(np.median([one["seconds"] for one in runs if one["loss"] <= target]))
 
 
 def benchmark_sklearn(data: dict, target: float) -> None:

@@ -42,7 +42,7 @@ class Projection:
     ----------
     mean : ndarray of shape (D,), float32
     matrix : ndarray of shape (D, K), float32
-        Orthogonal columns of one length, the strongest direction first.
+        Orthogonal columns of one length, strong directions first.
     scaling : Scaling or None
         Applied first.
     """
@@ -110,11 +110,12 @@ def principal_components(
     """
     order = np.random.default_rng([seed, 11]).permutation(len(rows))[:_MOST_ROWS]
     rows, weights = rows[order], weights[order].astype(np.float32)
-    start = _values(features[rows[:count]], scaling)
+    # One more than wanted: without their mean they span one direction fewer.
+    start = _values(features[rows[: count + 1]], scaling)
     origin = start.mean(axis=0)
     start -= origin
     strong, shift = _covariance_times(features, rows, weights, start, lanes, scaling, origin)
-    return Projection(origin + shift, _orthonormal(strong), scaling)
+    return Projection(origin + shift, _orthonormal(strong, count), scaling)
 
 
 def _covariance_times(features, rows, weights, start, lanes, scaling, origin):
@@ -145,15 +146,18 @@ def _covariance_times(features, rows, weights, start, lanes, scaling, origin):
     return total, mean
 
 
-def _orthonormal(strong: np.ndarray) -> np.ndarray:
-    """Return an orthonormal basis of the columns' span, the strongest direction first."""
+def _orthonormal(strong: np.ndarray, count: int) -> np.ndarray:
+    """Return an orthonormal basis of the columns' span, at most `count`, strong ones first."""
     # In float64: squares of what float32 still resolves would be lost in it.
     largest = float(np.abs(strong).max()) or 1.0
     strong = strong / np.float32(largest)
     gram = dsyrk(1.0, strong.astype(np.float64), trans=1, lower=1)
     squares, turn = eigh(gram, lower=True, driver="evd", check_finite=False)
-    kept = max(1, int((squares > squares[-1] * _WEAKEST).sum())) if squares[-1] > 0 else 1
-    lengths = np.sqrt(np.maximum(squares[-kept:], np.finfo(np.float64).tiny))
+    kept = min(count, int((squares > squares[-1] * _WEAKEST).sum()))
+    if squares[-1] <= 0 or not kept:
+        # Rows that are all the same: one component, which is always zero.
+        return np.zeros((len(strong), 1), np.float32)
+    lengths = np.sqrt(squares[-kept:])
     turn = (turn[:, -kept:] / lengths)[:, ::-1]
     return multiply(strong, np.ascontiguousarray(turn, np.float32))
 

@@ -47,7 +47,10 @@ def doctor(cache, as_json) -> None:
     else:
         for one in findings:
             _print_finding(one)
-        click.echo(f"{counts['ok']} ok, {counts['note']} notes, {counts['problem']} problems")
+        notes, problems = (
+            f"{counts[name]} {name}" + "s" * (counts[name] != 1) for name in ("note", "problem")
+        )
+        click.echo(f"{counts['ok']} ok, {notes}, {problems}")
     if counts["problem"]:
         sys.exit(1)
 

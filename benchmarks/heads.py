@@ -116,7 +116,7 @@ def recipe(data: dict) -> dict:
     return {
         "learning_rate": head.learning_rate,
         "weight_decay": head.weight_decay,
-        "epochs": head.epochs,
+        "epochs": head.schedule(len(data["X"])),
         "batch": head.batch(len(data["X"])),
         "factor": float(prepared(head, data["X"]).scaling.factor[0]),
     }
@@ -221,7 +221,7 @@ def benchmark_stack(data: dict, members: int = 32) -> None:
 
     targets, held = (np.eye(10, dtype=np.float32)[data[name]] for name in ("y", "yv"))
     head = MLPClassifier()
-    drawn = draw_members(members, 0, head.member(0))
+    drawn = draw_members(members, 0, head.member(0, len(data["X"])))
     scaling = prepared(head, data["X"]).scaling
     shared = {"scaling": scaling, "batch_size": head.batch(len(data["X"]))}
     validation = [Validation(data["Xv"], held)]
@@ -334,7 +334,7 @@ def large_epoch(features: np.ndarray, labels: np.ndarray, tasks: int, components
     for top, end in zip(edges[:-1], edges[1:], strict=True):
         head = MLPClassifier(components=components, early_stopping=False, random_state=0)
         head.fit(features[top:end], labels[top:end])
-    return (time.perf_counter() - begin) / head.epochs
+    return (time.perf_counter() - begin) / head.n_iter_
 
 
 if __name__ == "__main__":

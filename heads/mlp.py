@@ -21,6 +21,8 @@ __all__ = ["FEWEST_HELD_OUT", "MLPClassifier", "stratified_part"]
 
 # Below this there is too little to measure a loss on: train for all epochs.
 FEWEST_HELD_OUT = 10
+# Epochs where there are many rows; where there are few, so many steps count.
+_EPOCHS, _STEPS = 6, 120
 # What "auto" means: how many components, and of more than how many rows.
 _COMPONENTS, _MANY_ROWS = 512, 4096
 
@@ -47,8 +49,8 @@ class MLPClassifier(Head):
         Decoupled weight decay (Loshchilov and Hutter 2019).
     label_smoothing : float, default 0
         Share of each target spread over all classes.
-    epochs : int, default 6
-        Length of the schedule.
+    epochs : int or None, default None
+        Length of the schedule. None takes 6, or as many as make 120 steps of few rows.
     batch_size : int or None, default None
         None takes a 20th of the rows, at least 16 and at most 1024.
     scaling : {"rms", "standard", "none"}, default "rms"
@@ -104,7 +106,7 @@ class MLPClassifier(Head):
         learning_rate=4e-3,
         weight_decay=0.0,
         label_smoothing=0.0,
-        epochs=6,
+        epochs=None,
         batch_size=None,
         scaling="rms",
         early_stopping=True,
@@ -200,7 +202,7 @@ class MLPClassifier(Head):
         outcome = fit_stack(
             inputs.features,
             soft,
-            [self.member(seed)],
+            [self.member(seed, len(rows))],
             rows=rows,
             weights=[weights],
             validation=[held_out],
@@ -234,8 +236,13 @@ class MLPClassifier(Head):
         """Return the batch size for so many training rows."""
         return self.batch_size or int(np.clip(rows // 20, 16, 1024))
 
-    def member(self, seed: int) -> Member:
-        """Return these settings for the stacked trainer."""
+    def schedule(self, rows: int) -> int:
+        """Return the epochs of the schedule for so many training rows."""
+        batches = max(1, round(rows / self.batch(rows)))
+        return self.epochs or max(_EPOCHS, -(-_STEPS // batches))
+
+    def member(self, seed: int, rows: int) -> Member:
+        """Return these settings for the stacked trainer and so many training rows."""
         return Member(
             width=self.width,
             depth=self.depth,
@@ -244,7 +251,7 @@ class MLPClassifier(Head):
             dropout=self.dropout,
             input_dropout=self.input_dropout,
             label_smoothing=self.label_smoothing,
-            epochs=self.epochs,
+            epochs=self.schedule(rows),
             stop_after=self.stop_after,
             patience=self.patience,
             seed=seed,
@@ -291,7 +298,6 @@ class MLPClassifier(Head):
             for name, value, fits, what in (
                 ("width", self.width, _is_count(self.width), "a whole number from 1"),
                 ("depth", self.depth, self.depth in (1, 2), "1 or 2"),
-                ("epochs", self.epochs, _is_count(self.epochs), "a whole number from 1"),
                 ("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0"),
                 ("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more"),
                 (
@@ -311,7 +317,7 @@ class MLPClassifier(Head):
                 ),
                 *(
                     (name, getattr(self, name), _is_count(getattr(self, name), True), "from 1")
-                    for name in ("batch_size", "patience", "stop_after", "n_jobs")
+                    for name in ("epochs", "batch_size", "patience", "stop_after", "n_jobs")
                 ),
             )
             if not fits

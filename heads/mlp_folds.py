@@ -108,7 +108,9 @@ class _Fold:
 
 def _fold(head, codes, weights, dealt, number: int, seed: int) -> _Fold:
     rows = np.flatnonzero((dealt != number) & (weights > 0))
-    member = dataclasses.replace(head.member(seed + number), name=f"fold {number + 1}")
+    member = dataclasses.replace(
+        head.member(seed + number, np.count_nonzero(weights)), name=f"fold {number + 1}"
+    )
     if head.early_stopping:
         picked = stratified_part(codes, rows, head.validation_fraction, seed + number)
         if len(picked) >= FEWEST_HELD_OUT:

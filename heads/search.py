@@ -231,10 +231,10 @@ def search_mlp(
     else:
         judge = (inputs.like(held_out[0], head.n_jobs), held_out[1], None, None)
     validation = Validation(*judge, views, view_mean)
-    count = affordable_candidates(count, head.epochs, fits)
+    count = affordable_candidates(count, head.schedule(len(rows)), fits)
     members = [
         dataclasses.replace(member, name=describe(member))
-        for member in draw_members(count, seed, head.member(seed))
+        for member in draw_members(count, seed, head.member(seed, len(rows)))
     ]
     if seconds is not None:
         seconds -= time.perf_counter() - begin

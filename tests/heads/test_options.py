@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from icecore.cache import FeatureCache
 from icecore.errors import HeadError
 from icecore.files import sha256_bytes
-from icecore.heads import fit, load_head, train
+from icecore.heads import MLPClassifier, fit, load_head, train
 from icecore.heads.options import TrainOptions, training_rows
 from icecore.heads.scores import bootstrap_interval, score
 from icecore.heads.search import Halving, affordable_candidates, draw_members
@@ -252,3 +252,12 @@ def test_scores_are_scikit_learns():
     best = np.array(["a", "b", "c"])[table.argmax(axis=1)]
     assert found["accuracy"] == accuracy_score(labels, best)
     assert found["log_loss_interval"][0] < found["log_loss"] < found["log_loss_interval"][1]
+
+
+def test_few_rows_get_more_epochs_for_as_many_steps():
+    head = MLPClassifier()
+    for rows, epochs in ((100, 20), (200, 10), (320, 6), (3000, 6)):
+        assert head.schedule(rows) == epochs == head.member(0, rows).epochs
+        steps = epochs * max(1, round(rows / head.batch(rows)))
+        assert 118 <= steps <= 130
+    assert MLPClassifier(epochs=3).schedule(100) == 3

@@ -1,8 +1,8 @@
 """The first layers of a group of members, side by side: where nearly all the time goes.
 
-Each lane (see `lanes`) works through its columns in blocks that fit into the processor's
-own cache. What is done to a block is done at once: the gradient, the optimiser's step,
-the next batch's features, and their product with the new weights.
+Each lane (see `lanes`) works through its columns in blocks. What is done to a block is done
+at once: the gradient, the optimiser's step, the next batch's features, and their product
+with the new weights.
 """
 
 from __future__ import annotations

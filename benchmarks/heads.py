@@ -32,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 CONTENDERS = HERE / "heads_contenders.py"
 SEEDS = tuple(range(100, 110))
 GLUON_SEEDS = 3
+SKLEARN_RATES = (1e-3, 3e-4, 1e-4)
 
 
 def hardware() -> str:
@@ -151,7 +152,7 @@ def benchmark_fit(data: dict, torch_python: str | None) -> None:
     gluon = float(np.median([one["seconds"] for one in marks]))
     print(
         f"Gluon MLP, best of 50 epochs, {GLUON_SEEDS} seeds: log-loss "
-        f"{', '.join(format(one['loss'], '.4f') for one in marks)}; the mark is {target:.4f}, "
+        f"{_losses(marks)}; the mark is {target:.4f}, "
         f"reached in {gluon:.2f} s",
         flush=True,
     )
@@ -174,7 +175,7 @@ def benchmark_fit(data: dict, torch_python: str | None) -> None:
             f"{needed['torch']:.2f} s, ratio {needed['torch'] / needed['ours']:.2f}",
             flush=True,
         )
-    benchmark_sklearn(data, target)
+    benchmark_sklearn(data, target, best["ours"], plain["factor"])
 
 
 def summary(name: str, runs: list[dict], target: float) -> float:
@@ -196,20 +197,42 @@ def median_of_reached(runs: list[dict], target: float) -> float:
     return float(np.median([one["seconds"] for one in runs if one["loss"] <= target]))
 
 
-def benchmark_sklearn(data: dict, target: float) -> None:
-    """Compare at the loss that scikit-learn does reach: it overfits before it gets there."""
-    ratios, losses = [], []
-    for seed in SEEDS[:3]:
-        sklearn = contender("sklearn", data, sys.executable, seed=seed, target=target)
-        same = ours(data, max(target, sklearn["loss"]), seed)
-        ratios.append(sklearn["seconds"] / same["seconds"])
-        losses.append(sklearn["loss"])
+def benchmark_sklearn(data: dict, target: float, seconds: float, factor: float) -> None:
+    """Compare at Gluon's mark, with several settings, and at the loss that the default reaches.
+
+    `seconds` is what ours takes to the mark, `factor` how ours scales the rows.
+    """
+    fastest = np.inf
+    for options in [{"rate": rate, "factor": f} for f in (1.0, factor) for rate in SKLEARN_RATES]:
+        runs = [
+            contender("sklearn", data, sys.executable, seed=seed, target=target, **options)
+            for seed in SEEDS[:3]
+        ]
+        times = [one["seconds"] if one["loss"] <= target else np.inf for one in runs]
+        fastest = min(fastest, float(np.median(times)))
         print(
-            f"sklearn  came to {sklearn['loss']:.4f} in {sklearn['seconds']:.2f} s; ours in "
+            f"sklearn  rate {options['rate']:g}, rows times {options['factor']:.2f}: reached the "
+            f"mark in {np.isfinite(times).sum()} of 3 runs; best {_losses(runs)}, given up after "
+            f"{np.median([one['spent'] for one in runs]):.1f} s",
+            flush=True,
+        )
+        if options == {"rate": 1e-3, "factor": 1.0}:
+            default = runs
+    print(f"ratio to scikit-learn, at the mark: {fastest / seconds:.1f} (bar 3)")
+    ratios = []
+    for seed, run in zip(SEEDS, default):
+        same = ours(data, max(target, run["loss"]), seed)
+        ratios.append(run["seconds"] / same["seconds"])
+        print(
+            f"sklearn  by default came to {run['loss']:.4f} in {run['seconds']:.2f} s; ours in "
             f"{same['seconds']:.2f} s",
             flush=True,
         )
-    print(f"ratio to scikit-learn: {np.median(ratios):.1f} (bar 3)")
+    print(f"ratio to scikit-learn, at the losses it does reach: {np.median(ratios):.1f}")
+
+
+def _losses(runs: list[dict]) -> str:
+    return ", ".join(f"{one['loss']:.4f}" for one in runs)
 
 
 def benchmark_stack(data: dict, members: int = 32) -> None:

@@ -14,6 +14,7 @@ from ..errors import IcecoreError
 from .options import TrainOptions
 from .plan import ModelPlan
 from .predict import load_run
+from .registry import make_head
 from .task_data import TaskData
 
 __all__ = ["EarlierRun", "model_key"]
@@ -38,7 +39,9 @@ def model_key(
 
 def _relevant(data: TaskData, kind: str, options: TrainOptions) -> dict[str, Any]:
     """Return the options that this kind of head depends on, with these rows."""
-    found = {**options.plain(), "settings": options.for_head(kind)}
+    # With the defaults spelled out: a newer icecore may have others.
+    settings = make_head(kind, **options.for_head(kind)).get_params()
+    found = {**options.plain(), "settings": settings}
     split = data.validation.stop > data.validation.start
     unused = ("folds", "repeats") if split else ("refit",)
     if kind != "mlp":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import os
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
 from icecore.errors import CacheError, HeadError, ManifestError, RunError
-from icecore.heads import load_run, predict_proba
+from icecore.heads import LogisticHead, load_run, predict_proba
 from icecore.heads.task_data import deal_folds
 from icecore.probabilities import read_probabilities
 
@@ -362,6 +363,23 @@ def test_finished_heads_are_taken_over_unless_something_changed(cache, rows, tmp
     (tmp_path / "run/label/probabilities/mlp-all.npz").unlink()
     found = reused(relabelled, seed=1)
     assert (found["mlp-one"], found["mlp-all"]) == (True, False)
+
+
+def test_a_default_that_changed_is_a_change(cache, rows, tmp_path, monkeypatch):
+    def reused():
+        result = go(cache, rows, tmp_path / "run", overwrite=True, heads=["logistic"])
+        return [model.reused for model in result.tasks[0].models]
+
+    assert [reused(), reused()] == [[False], [True]]
+    was = LogisticHead.__init__
+
+    def newer(self, *args, alpha=1e-3, **more):
+        was(self, *args, alpha=alpha, **more)
+
+    newer.__signature__ = inspect.signature(was)
+    monkeypatch.setattr(LogisticHead, "__init__", newer)
+    assert LogisticHead().alpha == 1e-3
+    assert reused() == [False]
 
 
 @settings(max_examples=60, deadline=None)

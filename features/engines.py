@@ -128,7 +128,9 @@ def _mxnet_precisions(device: str) -> tuple[str, ...]:
 def _start_onnxruntime(network: GraphNetwork, setup: Setup) -> Engine:
     from .onnxruntime_engine import OnnxRuntimeEngine
 
-    return OnnxRuntimeEngine(network.graph, network.record, setup.device, setup.precision)
+    return OnnxRuntimeEngine(
+        network.graph, network.record, setup.device, setup.precision, setup.batch_size
+    )
 
 
 def _onnxruntime_precisions(device: str) -> tuple[str, ...]:

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from icecore.errors import BackboneError, IcecoreError, MissingDependencyError
-from icecore.features import engines
+from icecore.features import engines, onnxruntime_engine
 from icecore.features.backbones import load_backbone
 from icecore.features.devices import available_cpus, bfloat16_pays, cpu_facts
 from icecore.features.engines import ENGINES, KINDS, choose_engine
 from icecore.features.half_graph import half_precision_graph
 from icecore.features.images import decode, fit_image
-from icecore.features.onnxruntime_engine import providers_for
+from icecore.features.onnxruntime_engine import OnnxRuntimeEngine, providers_for
 from icecore.features.openvino_engine import order_precisions
 from icecore.features.record import BackboneSpec
 from icecore.features.weights import WeightsRequest
@@ -229,23 +229,73 @@ def test_openvino_gives_the_same_bytes_whatever_the_batch(tiny_onnx):
         np.testing.assert_array_equal(found, alone)
 
 
-def test_openvino_runs_graphs_that_were_exported_for_one_image(tmp_path, write_tiny_onnx):
+def export_for_batches_of(size, path, write_tiny_onnx):
+    """Write the tiny network with a shape inside that fits batches of one size only."""
     import onnx
 
-    needs("openvino")
-    path = write_tiny_onnx(tmp_path / "one.onnx")
-    expected = load(f"onnx:{path}", "openvino").start("cpu").run(images(3, 32))
+    write_tiny_onnx(path)
     model = onnx.load(str(path))
-    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-    shape = onnx.numpy_helper.from_array(np.array([1, 6]), "shape")
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = size
+    shape = onnx.numpy_helper.from_array(np.array([size, 6]), "shape")
     model.graph.initializer.append(shape)
     flatten = next(node for node in model.graph.node if node.op_type == "Flatten")
     flatten.op_type = "Reshape"
     flatten.input.append("shape")
     del flatten.attribute[:]
     onnx.save(model, str(path))
+
+
+def test_openvino_runs_graphs_that_were_exported_for_one_image(tmp_path, write_tiny_onnx):
+    needs("openvino")
+    path = write_tiny_onnx(tmp_path / "one.onnx")
+    expected = load(f"onnx:{path}", "openvino").start("cpu").run(images(3, 32))
+    export_for_batches_of(1, path, write_tiny_onnx)
     found = load(f"onnx:{path}", "openvino").start("cpu").run(images(3, 32))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "cpus", "together"),
+    [(16, 2, 2), (16, 8, 2), (16, 16, 1), (6, 2, 1), (4, 1, 2), (1, 1, 1),
+     (7, 2, 0), (16, 6, 0), (16, 32, 0), (1, 2, 0)],
+)  # fmt: skip
+def test_onnxruntime_deals_a_batch_out_if_no_processor_has_to_wait(
+    batch_size, cpus, together, tiny_onnx, monkeypatch
+):
+    needs("onnxruntime")
+    sizes, plain = [], OnnxRuntimeEngine._compute
+    monkeypatch.setattr(onnxruntime_engine, "available_cpus", lambda: cpus)
+    monkeypatch.setattr(
+        OnnxRuntimeEngine, "_compute", lambda self, x: sizes.append(len(x)) or plain(self, x)
+    )
+    backbone = load(f"onnx:{tiny_onnx}", "onnxruntime")
+    backbone.start("cpu", batch_size).run(images(batch_size, 32))
+    assert sizes == [together or batch_size] * (batch_size // together if together else 1)
+
+
+def test_onnxruntime_gives_the_same_bytes_dealt_out_and_whole(models, photographs, monkeypatch):
+    needs("onnxruntime")
+    monkeypatch.setattr(onnxruntime_engine, "available_cpus", lambda: 2)
+    backbone = load(f"onnx:{models}/efficientnet_lite0.onnx", "onnxruntime")
+    batch = np.stack(
+        [fit_image(decode(p.read_bytes()), backbone.record, "crop") for p in photographs[:8]]
+    )
+    whole = backbone.start("cpu", 7).run(batch)
+    for size in (8, 6):
+        np.testing.assert_array_equal(backbone.start("cpu", size).run(batch), whole)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_onnxruntime_runs_graphs_that_take_batches_of_one_size(size, tmp_path, write_tiny_onnx):
+    needs("onnxruntime")
+    path = write_tiny_onnx(tmp_path / "fixed.onnx")
+    batch = images(size, 32)
+    expected = load(f"onnx:{path}", "onnxruntime").start("cpu", 3).run(batch)
+    export_for_batches_of(size, path, write_tiny_onnx)
+    running = load(f"onnx:{path}", "onnxruntime").start("cpu", size)
+    np.testing.assert_allclose(running.run(batch), expected, rtol=1e-6)
+    with pytest.raises(BackboneError, match=r"(?s)fails on images of shape \(3, 32, 32, 3\)"):
+        running.run(images(3, 32))
 
 
 def test_auto_takes_the_fastest_that_is_there(monkeypatch):
@@ -436,8 +486,6 @@ def half(models):
 
 
 def test_a_half_graph_is_near_the_whole_one_on_photographs(half, onnx_reference):
-    from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
-
     backbone, _ = half
     batch, expected = onnx_reference
     # A CPU computes it too, by casting; slowly, so that it is not offered.

@@ -49,6 +49,8 @@ class Claims:
         self._folder, self._expiry_s = Path(folder), expiry_s
         self._token = secrets.token_hex(8)
         self._pid = os.getpid()
+        # The same in every claim; finding it out takes longer than writing it.
+        self._content = json.dumps({"token": self._token, **_whereabouts()}).encode()
         _LIVE.add(self._token)
         self._held: set[str] = set()
         self._seen: dict[str, tuple[bytes, float]] = {}
@@ -109,7 +111,6 @@ class Claims:
             return self._write_claim(name)
 
     def _write_claim(self, name: str) -> bool:
-        content = json.dumps({"token": self._token, **_whereabouts()}).encode()
         for _ in range(2):
             descriptor = self._create(self._path(name))
             if descriptor is None:
@@ -117,7 +118,7 @@ class Claims:
                     continue
                 return False
             try:
-                os.write(descriptor, content)
+                os.write(descriptor, self._content)
             except OSError:
                 os.unlink(self._path(name))
                 raise
@@ -127,7 +128,7 @@ class Claims:
             return True
         return False
 
-    def _create(self, path: Path) -> int | None:
+    def _create(self, path: str) -> int | None:
         """Make a file; None if it is there already."""
         for attempt in itertools.count():
             try:
@@ -182,8 +183,9 @@ class Claims:
     def _owner(self, name: str) -> dict:
         return _read_json(self._path(name))
 
-    def _path(self, name: str) -> Path:
-        return self._folder / (name + _ENDING)
+    def _path(self, name: str) -> str:
+        # As text: there are hundreds of claims, and making a Path takes as long as the file.
+        return os.path.join(self._folder, name + _ENDING)
 
     def _beat_path(self, token: str) -> Path:
         return self._folder / f"beat-{token}"
@@ -250,14 +252,15 @@ def _start_of(pid: int) -> str | None:
     return "unknown"
 
 
-def _read(path: Path) -> bytes:
+def _read(path: str | Path) -> bytes:
     try:
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError:
         return b""
 
 
-def _read_json(path: Path) -> dict:
+def _read_json(path: str | Path) -> dict:
     try:
         content = json.loads(_read(path))
     except ValueError:

@@ -33,6 +33,8 @@ def share(
     asks for all rows that are still to come. A key is yielded once, whether or not a row
     comes of it. The iteration ends when no other process is at work on any of the keys.
     """
+    # Asked for once: a set computes its fingerprint anew each time.
+    prefixes = sorted(one.fingerprint[:12] for one in sets)
     yielded: set[str] = set()
     held: deque[list[str]] = deque()
     with Claims(folder, heartbeat_s, expiry_s) as claims:
@@ -40,8 +42,8 @@ def share(
             while len(held) > ahead:
                 claims.release(held.popleft())
             lots = _lots(sets, keys, yielded)
-            got = _claim_some(claims, sets, lots, most)
-            names = [name for lot in got for name in _names(sets, lot)]
+            got = _claim_some(claims, prefixes, lots, most)
+            names = [name for lot in got for name in _names(prefixes, lot)]
             # Somebody may have finished these between our looking and our claiming.
             open_still = _lots(sets, [key for lot in got for key in lots[lot]], yielded)
             batch = [key for lot in open_still.values() for key in lot]
@@ -72,17 +74,17 @@ def _lots(sets: Sequence[FeatureSet], keys: Sequence[str], done: set[str]) -> di
     return lots
 
 
-def _claim_some(claims: Claims, sets: Sequence[FeatureSet], lots: dict, most: int) -> list[str]:
+def _claim_some(claims: Claims, prefixes: list[str], lots: dict, most: int) -> list[str]:
     got: list[str] = []
     count = 0
     for lot in lots:
         if got and count + len(lots[lot]) > most:
             break
-        if claims.acquire(_names(sets, lot)):
+        if claims.acquire(_names(prefixes, lot)):
             got.append(lot)
             count += len(lots[lot])
     return got
 
 
-def _names(sets: Sequence[FeatureSet], lot: str) -> list[str]:
-    return sorted(f"{one.fingerprint[:12]}-{lot}" for one in sets)
+def _names(prefixes: list[str], lot: str) -> list[str]:
+    return [f"{prefix}-{lot}" for prefix in prefixes]

@@ -17,6 +17,14 @@ from .cli_backbones import backbones
 from .cli_blend import blend
 from .cli_cache import cache
 from .cli_doctor import doctor
+from .cli_options import (
+    answer_option,
+    as_json,
+    box_options,
+    engine_options,
+    quiet,
+    take_detector,
+)
 from .cli_train import train
 from .cli_weights import weights
 from .errors import IcecoreError
@@ -25,94 +33,6 @@ __all__ = ["cli", "main"]
 
 EXIT_UNREADABLE = 3
 _INTERRUPTED = 130
-
-answer_option = click.option(
-    "--answer",
-    type=click.Choice(["tuned", "average", "recommended"]),
-    default="tuned",
-    show_default=True,
-    help="Which average of the heads.",
-)
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
-
-
-def box_options(command):
-    """Add the options that say which part of an image counts."""
-    options = [
-        click.option(
-            "--boxes",
-            type=click.Path(path_type=Path),
-            help="CSV with path,x0,y0,x1,y1: the part of each image that counts.",
-        ),
-        click.option(
-            "--detector",
-            metavar="gluoncv:NAME",
-            help="Find boxes for the images that --boxes lacks, and add them to it.",
-        ),
-        click.option(
-            "--detect-class", default="person", show_default=True, help="What the detector finds."
-        ),
-        click.option(
-            "--detect-box",
-            type=click.Choice(["largest", "confident"]),
-            default="largest",
-            show_default=True,
-            help="Which one counts where there are several.",
-        ),
-        click.option(
-            "--detect-threshold",
-            type=float,
-            default=0.5,
-            show_default=True,
-            help="Least score that counts.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _detector(options: dict):
-    """Take the detector's options out of a command's."""
-    names = ("detect_class", "detect_box", "detect_threshold")
-    wanted, rule, threshold = (options.pop(name) for name in names)
-    detector = options.pop("detector")
-    if detector is None:
-        return None
-    from .features import DetectorOptions
-
-    return DetectorOptions(detector, wanted, rule, threshold)
-
-
-def engine_options(command):
-    """Add the options that say how backbones run."""
-    options = [
-        click.option(
-            "--engine",
-            type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino", "tensorrt"]),
-            default="auto",
-            show_default=True,
-            help="What computes; auto takes the fastest that is installed.",
-        ),
-        click.option(
-            "--device", default="cpu", show_default=True, help="cpu, or cuda:0[,cuda:1,...]."
-        ),
-        click.option(
-            "--batch-size", type=int, default=16, show_default=True, help="Images in a batch."
-        ),
-        click.option(
-            "--workers", type=int, help="Decoding threads [default: as many as processors]."
-        ),
-        click.option(
-            "--weights-dir",
-            type=click.Path(path_type=Path),
-            help="Folder to look for weights and ONNX files first.",
-        ),
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -236,7 +156,7 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
 
     with console.extract_bar(quiet or as_json) as callbacks:
         report = jobs.extract(
-            data, cache, backbones, detector=_detector(options), **options, **callbacks
+            data, cache, backbones, detector=take_detector(options), **options, **callbacks
         )
     if as_json:
         fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
@@ -305,7 +225,9 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
     from . import jobs
 
     with console.extract_bar(quiet or as_json) as callbacks:
-        report = jobs.predict(run, images, out, detector=_detector(options), **options, **callbacks)
+        report = jobs.predict(
+            run, images, out, detector=take_detector(options), **options, **callbacks
+        )
     if report.random_weights:
         console.random_weights_warning("these answers")
     if as_json:

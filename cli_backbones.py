@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from . import console
+from .cli_options import as_json
 
 __all__ = ["backbones"]
 
@@ -29,7 +30,7 @@ __all__ = ["backbones"]
     type=click.Path(path_type=Path),
     help="Folder to look for weights and files first.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@as_json
 def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:
     """List the networks that can be named as backbones.
 

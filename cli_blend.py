@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from . import console
+from .cli_options import as_json
 
 __all__ = ["blend"]
 
@@ -83,7 +84,7 @@ __all__ = ["blend"]
 @click.option("--report", type=click.Path(path_type=Path), help="Write the HTML report here.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the report as Markdown.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder for plots as PNG.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@as_json
 def blend(sources, as_json, **options) -> None:
     """Tune the weights of an average of probabilities.
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import click
 
 from . import console
+from .cli_options import as_json
 from .errors import enumerate_some
 
 __all__ = ["cache"]
 
 cache_argument = click.argument("path", metavar="CACHE", type=click.Path(path_type=Path))
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
 @click.group()

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from . import console
+from .cli_options import as_json
 
 __all__ = ["doctor"]
 
@@ -24,7 +25,7 @@ WIDEST = 100
     type=click.Path(path_type=Path),
     help="Also look at this feature cache, or at the place where one shall be.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+@as_json
 def doctor(cache, as_json) -> None:
     """Look over everything that the jobs need, and say how to mend what is wrong.
 

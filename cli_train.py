@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from . import console
+from .cli_options import as_json, quiet
 from .train_display import train_display
 
 __all__ = ["train"]
@@ -125,8 +126,8 @@ _INTERRUPTED = 130
     is_flag=True,
     help="Replace the run that is there; heads that would come out the same are kept.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@as_json
+@quiet
 def train(cache, data, run, given, as_json, quiet, **options) -> None:
     """Fit heads on the features in CACHE.
 

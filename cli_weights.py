@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from . import console
+from .cli_options import as_json, quiet
 
 __all__ = ["weights"]
 
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 folder_option = click.option(
     "--weights-dir",
     "folder",

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-import re
-import secrets
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import __version__
-from ..errors import HeadError, ManifestError, RunError, enumerate_some
+from ..errors import HeadError, ManifestError, enumerate_some
 from ..files import publish_json, sha256_file
 from ..manifest import Manifest
 from ..probabilities import ProbabilityTable, write_probabilities
@@ -24,13 +19,12 @@ from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .results import MemberProgress, ModelResult, TaskResult, TrainEvent, TrainResult
 from .reuse import EarlierRun, model_key
+from .run_folder import check_target, describe_inputs, replacing, task_folders
 from .stack import Outcome
 from .task_data import TaskData, fold_warnings, is_constant, load_features, task_data
 from .view_rows import join_views
 
 __all__ = ["train"]
-
-RUN_FORMAT = 1
 
 
 def train(
@@ -99,7 +93,7 @@ def train(
     check_target(out, overwrite)
     sets, plans = plan_models(cache, features, heads)
     absent = _absent_keys(sets, manifest)
-    with _replacing(out, overwrite) as folder:
+    with replacing(out, overwrite) as folder:
         job = _Job(manifest, sets, plans, absent, options, folder, progress)
         job.earlier = EarlierRun(out) if overwrite else None
         done, failed = job.run()
@@ -110,27 +104,11 @@ def train(
         left_out = tuple(dict.fromkeys(s.id for s in manifest if s.digest in absent))
         manifest.write(folder / "samples.csv")
         about = {
-            "format": RUN_FORMAT,
-            "icecore": __version__,
+            **describe_inputs(cache, sets, manifest, left_out),
             "seed": seed,
             "folds": folds,
-            "random_weights": any(_is_random(one.record) for one in sets),
-            "backbones": [
-                {
-                    "spec": one.spec,
-                    "fingerprint": one.fingerprint,
-                    "dim": int(one.dim),
-                    "record": one.record,
-                    **_provenance(one),
-                }
-                for one in sets
-            ],
-            "cache": os.path.abspath(getattr(cache, "path", "")),
             "samples_sha256": sha256_file(folder / "samples.csv"),
             "options": options.plain(),
-            "counts": {"rows": len(manifest), "left_out": len(left_out)},
-            "left_out": list(left_out),
-            "failures": _failures(cache, left_out),
             "tasks": {result.task: entry for result, entry in done},
             "failed": failed,
             "interrupted": job.interrupted,
@@ -138,43 +116,6 @@ def train(
         publish_json(folder / "run.json", about)
     results = tuple(result for result, _ in done)
     return TrainResult(out, results, failed, left_out, job.interrupted)
-
-
-def check_target(out: Path, overwrite: bool) -> None:
-    """Raise `RunError` if a run may not be written to `out`."""
-    if out.is_dir() and out.resolve() == Path.cwd().resolve() and not (out / "run.json").exists():
-        raise RunError(
-            f"{out} is the folder you are in", "name a new folder inside it: -o run, for instance"
-        )
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / "run.json").is_file():
-        raise RunError(
-            f"{out} exists and is not a run (it has no run.json)",
-            "choose another folder for the run",
-        )
-    if not overwrite:
-        raise RunError(f"{out} already holds a run", "choose another folder, or say --overwrite")
-    if out.resolve() == Path.cwd().resolve():
-        raise RunError(
-            f"{out} is the folder you are in, which cannot be replaced", "run this from elsewhere"
-        )
-    foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in _own_names(out))
-    if foreign:
-        raise RunError(
-            f"{out} holds more than a run: {enumerate_some(foreign)}",
-            "overwriting replaces the whole folder: move these away first",
-        )
-
-
-def _own_names(out: Path) -> set[str]:
-    """Return the names of what training and blending write into a run."""
-    names = {"run.json", "samples.csv", "blend.json", "report.html"}
-    try:
-        tasks = json.loads((out / "run.json").read_text(encoding="utf-8"))["tasks"]
-        return names | {str(entry["folder"]) for entry in tasks.values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return names
 
 
 class _Job:
@@ -188,7 +129,7 @@ class _Job:
     def run(self) -> tuple[list[tuple[TaskResult, dict]], dict[str, str]]:
         """Train every task; return the trained ones with their run.json entry, and the failed."""
         done, failed = [], {}
-        folders = _task_folders(self.manifest.tasks)
+        folders = task_folders(self.manifest.tasks)
         for task in self.manifest.tasks:
             if self.interrupted:
                 failed[task] = "training was interrupted"
@@ -355,65 +296,3 @@ def _nothing_trained(failed: Mapping[str, str]) -> HeadError:
         return HeadError(next(iter(failed.values())))
     reasons = enumerate_some([f"{task}: {why}" for task, why in failed.items()])
     return HeadError(f"none of the {len(failed)} tasks could be trained: {reasons}")
-
-
-def _task_folders(tasks: Sequence[str]) -> dict[str, str]:
-    """Return a folder name for each task: safe, and different even where case is ignored."""
-    taken: set[str] = set()
-    folders = {}
-    for task in tasks:
-        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", task).strip("-.")[:80] or "task"
-        name, number = safe, 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{safe}-{number}"
-        taken.add(name.lower())
-        folders[task] = name
-    return folders
-
-
-def _failures(cache: Any, left_out: Sequence[str]) -> list[dict[str, str]]:
-    """Return why images have no features, as far as the extraction noted it."""
-    noted = cache.failures() if hasattr(cache, "failures") else []
-    reasons = {failure["id"]: failure["reason"] for failure in noted}
-    return [{"id": one, "reason": reasons.get(one, "not extracted")} for one in left_out]
-
-
-def _provenance(feature_set: Any) -> dict[str, Any]:
-    """Return where the backbone's files are, its size and latency, as the extraction noted them."""
-    shards = feature_set.provenances() if hasattr(feature_set, "provenances") else []
-    latest = shards[-1]["provenance"] if shards else {}
-    found = {"source": latest.get("source", feature_set.spec)}
-    return found | {name: latest[name] for name in ("size_bytes", "latency_ms") if name in latest}
-
-
-def _is_random(record: Any) -> bool:
-    backbone = record.get("backbone") if isinstance(record, Mapping) else None
-    weights = backbone.get("weights") if isinstance(backbone, Mapping) else None
-    return isinstance(weights, str) and weights.startswith("random")
-
-
-@contextlib.contextmanager
-def _replacing(out: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a temporary folder beside `out`; put it in the place of `out` on success."""
-    out = Path(os.path.abspath(out))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(6)
-    temporary = out.with_name(f".tmp-{out.name}-{token}")
-    retired = out.with_name(f".tmp-{out.name}-{token}-old")
-    temporary.mkdir()
-    try:
-        yield temporary
-        check_target(out, overwrite)
-        if out.exists():
-            os.rename(out, retired)
-        try:
-            os.rename(temporary, out)
-        except BaseException:
-            if retired.exists():
-                os.rename(retired, out)
-            raise
-        shutil.rmtree(retired, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise

@@ -1,0 +1,97 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["answer_option", "as_json", "box_options", "engine_options", "quiet", "take_detector"]
+
+answer_option = click.option(
+    "--answer",
+    type=click.Choice(["tuned", "average", "recommended"]),
+    default="tuned",
+    show_default=True,
+    help="Which average of the heads.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+
+
+def box_options(command):
+    """Add the options that say which part of an image counts."""
+    options = [
+        click.option(
+            "--boxes",
+            type=click.Path(path_type=Path),
+            help="CSV with path,x0,y0,x1,y1: the part of each image that counts.",
+        ),
+        click.option(
+            "--detector",
+            metavar="gluoncv:NAME",
+            help="Find boxes for the images that --boxes lacks, and add them to it.",
+        ),
+        click.option(
+            "--detect-class", default="person", show_default=True, help="What the detector finds."
+        ),
+        click.option(
+            "--detect-box",
+            type=click.Choice(["largest", "confident"]),
+            default="largest",
+            show_default=True,
+            help="Which one counts where there are several.",
+        ),
+        click.option(
+            "--detect-threshold",
+            type=float,
+            default=0.5,
+            show_default=True,
+            help="Least score that counts.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def take_detector(options: dict):
+    """Take the detector's options out of a command's."""
+    names = ("detect_class", "detect_box", "detect_threshold")
+    wanted, rule, threshold = (options.pop(name) for name in names)
+    detector = options.pop("detector")
+    if detector is None:
+        return None
+    from .features import DetectorOptions
+
+    return DetectorOptions(detector, wanted, rule, threshold)
+
+
+def engine_options(command):
+    """Add the options that say how backbones run."""
+    options = [
+        click.option(
+            "--engine",
+            type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino", "tensorrt"]),
+            default="auto",
+            show_default=True,
+            help="What computes; auto takes the fastest that is installed.",
+        ),
+        click.option(
+            "--device", default="cpu", show_default=True, help="cpu, or cuda:0[,cuda:1,...]."
+        ),
+        click.option(
+            "--batch-size", type=int, default=16, show_default=True, help="Images in a batch."
+        ),
+        click.option(
+            "--workers", type=int, help="Decoding threads [default: as many as processors]."
+        ),
+        click.option(
+            "--weights-dir",
+            type=click.Path(path_type=Path),
+            help="Folder to look for weights and ONNX files first.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,154 @@
+"""The folder of a run: where it may be, how it gets there, and what it says of its inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..errors import RunError, enumerate_some
+from ..manifest import Manifest
+
+__all__ = ["check_target", "describe_inputs", "replacing", "task_folders"]
+
+RUN_FORMAT = 1
+
+
+def check_target(out: Path, overwrite: bool) -> None:
+    """Raise `RunError` if a run may not be written to `out`."""
+    if out.is_dir() and out.resolve() == Path.cwd().resolve() and not (out / "run.json").exists():
+        raise RunError(
+            f"{out} is the folder you are in", "name a new folder inside it: -o run, for instance"
+        )
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "run.json").is_file():
+        raise RunError(
+            f"{out} exists and is not a run (it has no run.json)",
+            "choose another folder for the run",
+        )
+    if not overwrite:
+        raise RunError(f"{out} already holds a run", "choose another folder, or say --overwrite")
+    if out.resolve() == Path.cwd().resolve():
+        raise RunError(
+            f"{out} is the folder you are in, which cannot be replaced", "run this from elsewhere"
+        )
+    foreign = sorted(entry.name for entry in out.iterdir() if entry.name not in _own_names(out))
+    if foreign:
+        raise RunError(
+            f"{out} holds more than a run: {enumerate_some(foreign)}",
+            "overwriting replaces the whole folder: move these away first",
+        )
+
+
+def _own_names(out: Path) -> set[str]:
+    """Return the names of what training and blending write into a run."""
+    names = {"run.json", "samples.csv", "blend.json", "report.html"}
+    try:
+        tasks = json.loads((out / "run.json").read_text(encoding="utf-8"))["tasks"]
+        return names | {str(entry["folder"]) for entry in tasks.values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return names
+
+
+@contextlib.contextmanager
+def replacing(out: Path, overwrite: bool) -> Iterator[Path]:
+    """Give a temporary folder beside `out`; put it in the place of `out` on success."""
+    out = Path(os.path.abspath(out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    token = secrets.token_hex(6)
+    temporary = out.with_name(f".tmp-{out.name}-{token}")
+    retired = out.with_name(f".tmp-{out.name}-{token}-old")
+    temporary.mkdir()
+    try:
+        yield temporary
+        check_target(out, overwrite)
+        if out.exists():
+            os.rename(out, retired)
+        try:
+            os.rename(temporary, out)
+        except BaseException:
+            if retired.exists():
+                os.rename(retired, out)
+            raise
+        shutil.rmtree(retired, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def task_folders(tasks: Sequence[str]) -> dict[str, str]:
+    """Return a folder name for each task: safe, and different even where case is ignored."""
+    taken: set[str] = set()
+    folders = {}
+    for task in tasks:
+        safe = re.sub(r"[^A-Za-z0-9._-]+", "-", task).strip("-.")[:80] or "task"
+        name, number = safe, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{safe}-{number}"
+        taken.add(name.lower())
+        folders[task] = name
+    return folders
+
+
+def describe_inputs(
+    cache: Any, sets: Sequence[Any], manifest: Manifest, left_out: Sequence[str]
+) -> dict[str, Any]:
+    """Return the fields of run.json that say what a run was trained on, and by which icecore.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    sets : sequence of feature sets
+    manifest : Manifest
+    left_out : sequence of str
+        Ids of the images without features.
+    """
+    return {
+        "format": RUN_FORMAT,
+        "icecore": __version__,
+        "random_weights": any(_is_random(one.record) for one in sets),
+        "backbones": [
+            {
+                "spec": one.spec,
+                "fingerprint": one.fingerprint,
+                "dim": int(one.dim),
+                "record": one.record,
+                **_provenance(one),
+            }
+            for one in sets
+        ],
+        "cache": os.path.abspath(getattr(cache, "path", "")),
+        "counts": {"rows": len(manifest), "left_out": len(left_out)},
+        "left_out": list(left_out),
+        "failures": _failures(cache, left_out),
+    }
+
+
+def _failures(cache: Any, left_out: Sequence[str]) -> list[dict[str, str]]:
+    """Return why images have no features, as far as the extraction noted it."""
+    noted = cache.failures() if hasattr(cache, "failures") else []
+    reasons = {failure["id"]: failure["reason"] for failure in noted}
+    return [{"id": one, "reason": reasons.get(one, "not extracted")} for one in left_out]
+
+
+def _provenance(feature_set: Any) -> dict[str, Any]:
+    """Return where the backbone's files are, its size and latency, as the extraction noted them."""
+    shards = feature_set.provenances() if hasattr(feature_set, "provenances") else []
+    latest = shards[-1]["provenance"] if shards else {}
+    found = {"source": latest.get("source", feature_set.spec)}
+    return found | {name: latest[name] for name in ("size_bytes", "latency_ms") if name in latest}
+
+
+def _is_random(record: Any) -> bool:
+    backbone = record.get("backbone") if isinstance(record, Mapping) else None
+    weights = backbone.get("weights") if isinstance(backbone, Mapping) else None
+    return isinstance(weights, str) and weights.startswith("random")

@@ -156,7 +156,7 @@ def _read_memory(path: str | os.PathLike) -> dict[str, list]:
 
 def _write_memory(path: str | os.PathLike, known: dict[str, list]) -> None:
     try:
-        publish_json(path, {"format": _FORMAT, "files": known})
+        publish_json(path, {"format": _FORMAT, "files": known}, indent=None)
     except DiskFullError:
         raise
     except OSError:

@@ -1,7 +1,8 @@
 """Who computes what, when several processes extract into one cache.
 
-A claim is a file created exclusively (O_EXCL, which NFS honours too), so no HDF5 or POSIX
-lock is needed. Each process has one heartbeat file that its claims refer to. A claim counts
+A claim is a name that only one process can make, so no HDF5 or POSIX lock is needed: a hard link
+to a file that says who the process is, or, where there are no links, a file created exclusively
+(O_EXCL); NFS honours both. Each process has one heartbeat file that its claims refer to. A claim counts
 for nothing once its process is known to be dead, or once its heartbeat has not moved for
 `expiry_s` of the observer's own clock; then another process takes it over. Losing a claim
 never harms the cache: at worst some rows are computed twice, and the second are dropped.
@@ -60,6 +61,11 @@ class Claims:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._beat_file = os.open(self._beat_path(self._token), flags, 0o666)
             self._beat(0)
+            # Claims are links to it: where hundreds of files came and went a moment ago, ext4
+            # takes most of a millisecond to make a new one.
+            self._template: Path | None = self._template_path(self._token)
+            with contextlib.suppress(OSError):
+                self._template.write_bytes(self._content)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, args=(heartbeat_s,), daemon=True)
         self._thread.start()
@@ -103,8 +109,12 @@ class Claims:
         self.release(self._held)
         _LIVE.discard(self._token)
         os.close(self._beat_file)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._beat_path(self._token))
+        self._clean_up_after(self._token)
+
+    def _clean_up_after(self, token: str) -> None:
+        for path in (self._beat_path(token), self._template_path(token)):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
 
     def _claim(self, name: str) -> bool:
         with disk_full_named(self._path(name)):
@@ -112,21 +122,40 @@ class Claims:
 
     def _write_claim(self, name: str) -> bool:
         for _ in range(2):
-            descriptor = self._create(self._path(name))
-            if descriptor is None:
-                if self._take_away(name):
-                    continue
+            if self._link(self._path(name)) or self._write_file(self._path(name)):
+                self._held.add(name)
+                return True
+            if not self._take_away(name):
                 return False
-            try:
-                os.write(descriptor, self._content)
-            except OSError:
-                os.unlink(self._path(name))
-                raise
-            finally:
-                os.close(descriptor)
-            self._held.add(name)
-            return True
         return False
+
+    def _link(self, path: str) -> bool:
+        """Make a link; False if it cannot be made."""
+        if self._template is None:
+            return False
+        try:
+            os.link(self._template, path)
+        except FileExistsError:
+            return False
+        except OSError:
+            # No links here, or the file was deleted. (SFTP says so if the name is taken, too.)
+            self._template = None
+            return False
+        return True
+
+    def _write_file(self, path: str) -> bool:
+        """Make a file; False if there is one already."""
+        descriptor = self._create(path)
+        if descriptor is None:
+            return False
+        try:
+            os.write(descriptor, self._content)
+        except OSError:
+            os.unlink(path)
+            raise
+        finally:
+            os.close(descriptor)
+        return True
 
     def _create(self, path: str) -> int | None:
         """Make a file; None if it is there already."""
@@ -161,8 +190,7 @@ class Claims:
             os.unlink(aside)
             return False
         os.unlink(aside)
-        with contextlib.suppress(OSError):
-            os.unlink(self._beat_path(owner.get("token", "")))
+        self._clean_up_after(owner.get("token", ""))
         return True
 
     def _is_dead(self, name: str, owner: dict) -> bool:
@@ -189,6 +217,9 @@ class Claims:
 
     def _beat_path(self, token: str) -> Path:
         return self._folder / f"beat-{token}"
+
+    def _template_path(self, token: str) -> Path:
+        return self._folder / f"owner-{token}"
 
     def _beat(self, number: int) -> None:
         with contextlib.suppress(OSError):

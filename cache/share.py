@@ -35,24 +35,22 @@ def share(
     """
     # Asked for once: a set computes its fingerprint anew each time.
     prefixes = sorted(one.fingerprint[:12] for one in sets)
-    yielded: set[str] = set()
+    lots = _lots(sets, keys)
     held: deque[list[str]] = deque()
     with Claims(folder, heartbeat_s, expiry_s) as claims:
         while True:
             while len(held) > ahead:
                 claims.release(held.popleft())
-            lots = _lots(sets, keys, yielded)
             got = _claim_some(claims, prefixes, lots, most)
-            names = [name for lot in got for name in _names(prefixes, lot)]
-            # Somebody may have finished these between our looking and our claiming.
-            open_still = _lots(sets, [key for lot in got for key in lots[lot]], yielded)
-            batch = [key for lot in open_still.values() for key in lot]
-            if batch:
-                yielded.update(batch)
-                held.append(names)
-                yield batch
-            elif got:
-                claims.release(names)
+            if got:
+                names = [name for lot in got for name in _names(prefixes, lot)]
+                # Somebody may have finished these between our looking and our claiming.
+                open_still = _lots(sets, [key for lot in got for key in lots.pop(lot)])
+                if open_still:
+                    held.append(names)
+                    yield [key for lot in open_still.values() for key in lot]
+                else:
+                    claims.release(names)
             elif held:
                 # Nothing more to take for now, so nothing is to wait for more.
                 yield []
@@ -60,15 +58,16 @@ def share(
                     claims.release(held.popleft())
             elif lots:
                 time.sleep(_POLL_S)
+                lots = _lots(sets, [key for lot in lots.values() for key in lot])
             else:
                 return
 
 
-def _lots(sets: Sequence[FeatureSet], keys: Sequence[str], done: set[str]) -> dict[str, list]:
-    wanted = [key for key in keys if key not in done]
-    missing = set().union(*(one.missing(wanted) for one in sets))
+def _lots(sets: Sequence[FeatureSet], keys: Sequence[str]) -> dict[str, list[str]]:
+    """Return the keys that lack a row in one of `sets`, each once, by lot."""
+    missing = set().union(*(one.missing(keys) for one in sets))
     lots: dict[str, list[str]] = {}
-    for key in dict.fromkeys(wanted):
+    for key in dict.fromkeys(keys):
         if key in missing:
             lots.setdefault(key[:_LOT_DIGITS], []).append(key)
     return lots

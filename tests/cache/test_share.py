@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 
 import pytest
@@ -16,15 +17,18 @@ DIM = 3
 
 def test_a_claim_that_sftp_refuses_is_taken_and_no_error(tmp_path, make, monkeypatch):
     """SFTP has no word for a file that exists: sshfs says EPERM."""
-    real = os.open
 
-    def as_sftp(path, flags, *mode, **options):
-        try:
-            return real(path, flags, *mode, **options)
-        except FileExistsError as error:
-            raise PermissionError(errno.EPERM, "Operation not permitted", str(path)) from error
+    def as_sftp(real):
+        def call(*arguments, **options):
+            try:
+                return real(*arguments, **options)
+            except FileExistsError as error:
+                raise PermissionError(errno.EPERM, "Operation not permitted") from error
 
-    monkeypatch.setattr(os, "open", as_sftp)
+        return call
+
+    monkeypatch.setattr(os, "open", as_sftp(os.open))
+    monkeypatch.setattr(os, "link", as_sftp(os.link))
     with Claims(tmp_path) as ours, Claims(tmp_path) as theirs:
         assert ours.acquire(["a"])
         assert not theirs.acquire(["a"])
@@ -37,8 +41,35 @@ def test_a_claim_that_sftp_refuses_is_taken_and_no_error(tmp_path, make, monkeyp
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
         monkeypatch.setattr(os, "open", refuse)
+        monkeypatch.setattr(os, "link", refuse)
         with pytest.raises(PermissionError):
             ours.acquire(["b"])
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK])
+def test_claims_need_no_links(tmp_path, monkeypatch, code):
+    def refuse(*_):
+        raise OSError(code, os.strerror(code))
+
+    with Claims(tmp_path) as ours, Claims(tmp_path) as theirs:
+        assert ours.acquire(["a", "b"])
+        assert os.stat(tmp_path / "a.claim").st_nlink == 3
+        monkeypatch.setattr(os, "link", refuse)
+        assert ours.acquire(["c"])
+        assert (tmp_path / "c.claim").read_bytes() == (tmp_path / "a.claim").read_bytes()
+        assert not any(theirs.acquire([name]) for name in "abc")
+        ours.release(["a", "c"])
+        assert theirs.acquire(["a", "c"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_claims_go_on_where_somebody_deleted_them_all(tmp_path):
+    with Claims(tmp_path) as ours:
+        assert ours.acquire(["a"])
+        for path in tmp_path.iterdir():
+            path.unlink()
+        assert ours.acquire(["b"])
+        assert json.loads((tmp_path / "b.claim").read_bytes())["token"] == ours._token
 
 
 def claims(cache):

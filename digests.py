@@ -96,11 +96,12 @@ def digest_manifest(
             else:
                 unreadable[identity] = f"the file cannot be read: {error.strerror}"
             continue
-        entry = known.get(os.path.abspath(sample.path))
+        path = os.path.abspath(sample.path)
+        entry = known.get(path)
         if entry and entry[:3] == facts and not paranoid:
             digests[identity] = entry[3]
         else:
-            pending[identity] = (sample.path, facts)
+            pending[identity] = (path, facts)
     done = len(images) - len(pending)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         paths = [path for path, _ in pending.values()]
@@ -113,7 +114,7 @@ def digest_manifest(
             else:
                 digests[identity] = result
                 if time.time() - facts[1] / 1e9 > _UNSETTLED_SECONDS:
-                    known[os.path.abspath(path)] = [*facts, result]
+                    known[path] = [*facts, result]
             done += 1
             if progress is not None:
                 progress(done, len(images))

@@ -2,10 +2,10 @@
 
 A claim is a name that only one process can make, so no HDF5 or POSIX lock is needed: a hard link
 to a file that says who the process is, or, where there are no links, a file created exclusively
-(O_EXCL); NFS honours both. Each process has one heartbeat file that its claims refer to. A claim counts
-for nothing once its process is known to be dead, or once its heartbeat has not moved for
-`expiry_s` of the observer's own clock; then another process takes it over. Losing a claim
-never harms the cache: at worst some rows are computed twice, and the second are dropped.
+(O_EXCL); NFS honours both. Each process has one heartbeat file that its claims refer to. A
+claim counts for nothing once its process is known to be dead, or once its heartbeat has not
+moved for `expiry_s` of the observer's own clock; then another process takes it over. Losing a
+claim never harms the cache: at worst some rows are computed twice, and the second are dropped.
 """
 
 from __future__ import annotations

@@ -63,9 +63,7 @@ class Claims:
             self._beat(0)
             # Claims are links to it: where hundreds of files came and went a moment ago, ext4
             # takes most of a millisecond to make a new one.
-            self._template: Path | None = self._template_path(self._token)
-            with contextlib.suppress(OSError):
-                self._template.write_bytes(self._content)
+            self._template = self._write_template()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_beating, args=(heartbeat_s,), daemon=True)
         self._thread.start()
@@ -110,6 +108,17 @@ class Claims:
         _LIVE.discard(self._token)
         os.close(self._beat_file)
         self._clean_up_after(self._token)
+
+    def _write_template(self) -> Path | None:
+        path = self._template_path(self._token)
+        try:
+            path.write_bytes(self._content)
+        except OSError:
+            # Whole or not at all: a claim that says nothing would be taken over from the living.
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            return None
+        return path
 
     def _clean_up_after(self, token: str) -> None:
         for path in (self._beat_path(token), self._template_path(token)):

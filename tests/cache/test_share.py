@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,18 @@ def test_claims_need_no_links(tmp_path, monkeypatch, code):
         ours.release(["a", "c"])
         assert theirs.acquire(["a", "c"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_no_claims_that_say_nothing(tmp_path, monkeypatch):
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with Claims(tmp_path) as ours:
+        assert sorted(path.name for path in tmp_path.iterdir()) == [f"beat-{ours._token}"]
+        assert ours.acquire(["a"])
+        assert json.loads((tmp_path / "a.claim").read_bytes())["token"] == ours._token
 
 
 def test_claims_go_on_where_somebody_deleted_them_all(tmp_path):

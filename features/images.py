@@ -12,7 +12,6 @@ import contextlib
 import functools
 import io
 import os
-import re
 import threading
 import warnings
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ import numpy as np
 
 from ..dependencies import missing_dependency
 from ..errors import ImageError
+from .jpeg import JpegHead, has_an_end, read_plain_head
 
 if TYPE_CHECKING:
     from .record import BackboneRecord
@@ -36,8 +36,6 @@ LARGEST_TILE = 2**26
 LARGE_IMAGE = 2**25
 # Pillow knows many more, some of which start other programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB")
-# A mark that begins a segment: no escaped byte of a scan, no fill byte, none without a length.
-_JPEG_MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 _ORIENTATION = 0x0112
 _TILE_SIDES = (0x0142, 0x0143)
 _LARGE_TURN = threading.Lock()
@@ -100,23 +98,30 @@ def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarr
     ImageError
         The file is empty, cut short, too large, or not an image.
     """
-    _require_plausible(content)
+    # Pillow's reader of headers takes as long as all the other checks.
+    plain = read_plain_head(content)
+    _require_plausible(content, plain)
     cv2 = load_opencv()
-    header = _read_header(content)
-    if held is not None and header.size[0] * header.size[1] > LARGE_IMAGE:
+    header = None if plain else _read_header(content)
+    width, height = plain[:2] if plain else header.size
+    _require_size(width, height)
+    if held is not None and width * height > LARGE_IMAGE:
         held.enter_context(_LARGE_TURN)
-    if _is_for_pillow(header, content):
+    if header and _is_for_pillow(header, content):
         return _decode_with_pillow(header)
     try:
         # One reader of orientations: in damaged files OpenCV and Pillow find different ones.
-        ours = header.format == "JPEG"
+        ours = plain or header.format == "JPEG"
         # libjpeg writes RGB as readily as BGR; for other kinds it is a second pass anyway.
         flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION if ours else cv2.IMREAD_COLOR
         image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
     except cv2.error as error:
         raise ImageError(f"cannot be decoded ({error.err or 'OpenCV failed'})") from error
     if image is None:
+        header = header or _read_header(content)
         raise ImageError(f"cannot be decoded as {header.format} of mode {header.mode}")
+    if plain:
+        return image
     if ours:
         return _upright(image, _orientation(header))
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
@@ -216,27 +221,16 @@ def resize(image: np.ndarray, height: int, width: int, interpolation: str) -> np
     return cv2.resize(image, (width, height), interpolation=method)
 
 
-def _require_plausible(content: bytes) -> None:
+def _require_plausible(content: bytes, plain: JpegHead | None) -> None:
     if not content:
         raise ImageError("the file is empty")
     if len(content) > LARGEST_FILE:
         raise ImageError(f"the file has {len(content)} bytes, more than {LARGEST_FILE}")
     # libjpeg fills what is missing with grey and only warns.
-    if content[:2] == b"\xff\xd8" and not _jpeg_has_an_end(content):
+    if content[:2] == b"\xff\xd8" and not has_an_end(content, plain.scan_at if plain else 2):
         raise ImageError("the JPEG file is cut short")
     if content[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND\xaeB`\x82" not in content:
         raise ImageError("the PNG file is cut short")
-
-
-def _jpeg_has_an_end(content: bytes) -> bool:
-    """Walk the segments of a JPEG to the end mark of its image; what follows does not matter."""
-    at = 2
-    while mark := _JPEG_MARK.search(content, at):
-        if mark[1] == b"\xd9":
-            return True
-        # A segment is skipped whole, with the thumbnail that it may hold.
-        at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")
-    return False
 
 
 def _read_header(content: bytes):
@@ -248,12 +242,15 @@ def _read_header(content: bytes):
         raise ImageError(f"the image has more than {LARGEST_IMAGE} pixels") from error
     except Exception as error:  # Pillow's parsers raise many kinds; all mean the same here.
         raise ImageError("not an image file (JPEG, PNG, WebP, GIF, TIFF or BMP)") from error
-    width, height = header.size
-    if width * height > LARGEST_IMAGE:
-        raise ImageError(f"the image has {width} x {height} pixels, more than {LARGEST_IMAGE}")
+    _require_size(*header.size)
     if tile > LARGEST_TILE:
         raise ImageError(f"the TIFF file has tiles of {tile} pixels, more than {LARGEST_TILE}")
     return header
+
+
+def _require_size(width: int, height: int) -> None:
+    if width * height > LARGEST_IMAGE:
+        raise ImageError(f"the image has {width} x {height} pixels, more than {LARGEST_IMAGE}")
 
 
 def _open(file):

@@ -55,8 +55,8 @@ NUMBERS = (b"\0\0", b"\xff\xff", b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\0\
 
 
 @st.composite
-def damaged(draw) -> bytes:
-    content = bytearray(draw(st.sampled_from(FILES)))
+def damaged(draw, files: list[bytes] = FILES) -> bytes:
+    content = bytearray(draw(st.sampled_from(files)))
     for _ in range(draw(st.integers(1, 6))):
         at = draw(st.integers(0, max(0, len(content) - 1)))
         # Headers decide most: half of the damage is done there.
@@ -75,7 +75,7 @@ def damaged(draw) -> bytes:
             case "insert":
                 content[at:at] = draw(st.binary(min_size=1, max_size=12))
             case "splice":
-                content[at:] = draw(st.sampled_from(FILES))[at:]
+                content[at:] = draw(st.sampled_from(files))[at:]
     return bytes(content)
 
 

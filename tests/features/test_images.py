@@ -296,6 +296,7 @@ def _webp_bomb() -> bytes:
     ("make", "message"),
     [
         (_png_bomb, "pixels"),
+        (lambda: _with_sides("JPEG", b"\x08\x00\xc8\x01\x2c", b"\x08" + b"\xff" * 4), "pixels"),
         (lambda: _with_sides("GIF", b"\x2c\x01\xc8\x00", b"\xff\xff\xff\xff"), "pixels"),
         (lambda: _with_sides("BMP", b"\x2c\1\0\0\xc8\0\0\0", b"\xff\xff\0\0" * 2), "pixels"),
         (_webp_bomb, "pixels"),

@@ -1,0 +1,80 @@
+"""The head of a JPEG, read directly where the file holds nothing out of the ordinary."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+__all__ = ["JpegHead", "has_an_end", "read_plain_head"]
+
+# A mark that begins a segment: no escaped byte of a scan, no fill byte, none without a length.
+_MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+# Baseline and progressive frames, and the segments that say nothing of size, colours or turning:
+# tables (DHT, DQT, DRI), JFIF's (APP0) and comments.
+_FRAMES = frozenset({0xC0, 0xC2})
+_HARMLESS = frozenset({0xC4, 0xDB, 0xDD, 0xE0, 0xFE})
+_SCAN = 0xDA
+
+
+class JpegHead(NamedTuple):
+    """What is known of a plain JPEG before it is decoded.
+
+    Attributes
+    ----------
+    width, height : int
+        More than 0.
+    scan_at : int
+        Where the mark of its first scan stands.
+    """
+
+    width: int
+    height: int
+    scan_at: int
+
+
+def read_plain_head(content: bytes) -> JpegHead | None:
+    """Read the head of a JPEG of 8 bits, grey or of three colours, without EXIF.
+
+    Returns
+    -------
+    JpegHead or None
+        None for every other file, and where anything at all is unusual: those are for a
+        reader that knows more kinds.
+    """
+    if content[:2] != b"\xff\xd8":
+        return None
+    at, size = 2, None
+    while content[at : at + 1] == b"\xff" and at + 4 <= len(content):
+        kind = content[at + 1]
+        if kind == _SCAN:
+            return size and JpegHead(*size, at)
+        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        if kind in _FRAMES and size is None:
+            size = _plain_size(content[at + 4 : end])
+            if size is None:
+                return None
+        elif kind not in _HARMLESS:
+            return None
+        at = end
+    return None
+
+
+def _plain_size(frame: bytes) -> tuple[int, int] | None:
+    """Return width and height of a frame of 8 bits and one or three components."""
+    if len(frame) not in (9, 15) or frame[0] != 8 or len(frame) != 6 + 3 * frame[5]:
+        return None
+    height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
+    return (width, height) if width and height else None
+
+
+def has_an_end(content: bytes, at: int = 2) -> bool:
+    """Walk the segments of a JPEG to the end mark of its image; what follows does not matter.
+
+    The walk begins `at` a mark.
+    """
+    while mark := _MARK.search(content, at):
+        if mark[1] == b"\xd9":
+            return True
+        # A segment is skipped whole, with the thumbnail that it may hold.
+        at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")
+    return False

@@ -32,6 +32,9 @@ __all__ = ["Pipeline"]
 
 # Images that one process claims at a time, where several work on one cache.
 MOST_CLAIMED = 1024
+# Images that a decoding thread takes at a time: each handing over wakes a thread, and the
+# interpreter is cold in the processor's caches after a pause.
+MOST_TOGETHER = 4
 
 
 class Pipeline:
@@ -76,7 +79,11 @@ class Pipeline:
         self._fit, self._views = fit, views
         self.batch_size, self.workers, self.watch = batch_size, workers, watch
         # Enough squares ahead to fill a batch of each backbone, and no more than that.
-        self._ahead = max(workers + 1, batch_size // len(views) + 2 * workers)
+        images = batch_size // len(views)
+        # All threads are to have work while a batch is made.
+        self._together = max(1, min(MOST_TOGETHER, images // (2 * workers)))
+        self._lots_ahead = max(workers + 1, (images + 2 * workers) // self._together)
+        # The first key of each lot, with the images that a thread makes of it.
         self._decoding: deque[tuple[str, Future]] = deque()
         self._runners: list[BackboneRunner] = []
         self._samples: dict[str, list[Sample]] = {}
@@ -152,15 +159,19 @@ class Pipeline:
     def _feed(self, keys: list[str], pool: ThreadPoolExecutor) -> None:
         """Have images decoded, and hand over those that are."""
         missing = [set(feature_set.missing(keys)) for feature_set in self.sets]
-        for key in keys:
-            wanted = [i for i, lacking in enumerate(missing) if key in lacking]
-            self._decoding.append((key, pool.submit(self._prepare, key, wanted)))
-            if len(self._decoding) >= self._ahead:
+        wanted = [(key, [i for i, lacking in enumerate(missing) if key in lacking]) for key in keys]
+        for start in range(0, len(wanted), self._together):
+            lot = wanted[start : start + self._together]
+            self._decoding.append((lot[0][0], pool.submit(self._prepare_all, lot)))
+            if len(self._decoding) >= self._lots_ahead:
                 self._hand_over()
 
     def _hand_over(self) -> None:
-        key, future = self._decoding.popleft()
-        prepared = future.result()
+        """Wait for the first lot, and pass it on to the runners."""
+        for key, prepared in self._decoding.popleft()[1].result():
+            self._pass_on(key, prepared)
+
+    def _pass_on(self, key: str, prepared: dict[int, np.ndarray] | ImageError) -> None:
         if isinstance(prepared, ImageError):
             samples = self._samples[key]
             self.failures += [Failure(s.id, s.path, key, prepared.message) for s in samples]
@@ -171,9 +182,18 @@ class Pipeline:
         for index, squares in prepared.items():
             self._runners[index].add(key, squares)
 
-    def _prepare(self, key: str, wanted: list[int]) -> dict[int, np.ndarray] | ImageError:
-        """Read, check, decode and fit one image (in a worker thread)."""
+    def _prepare_all(
+        self, lot: list[tuple[str, list[int]]]
+    ) -> list[tuple[str, dict[int, np.ndarray] | ImageError]]:
+        """Make the squares of some images (in a worker thread)."""
         started = time.perf_counter()
+        try:
+            return [(key, self._prepare(key, wanted)) for key, wanted in lot]
+        finally:
+            self.watch.add_decoding(time.perf_counter() - started)
+
+    def _prepare(self, key: str, wanted: list[int]) -> dict[int, np.ndarray] | ImageError:
+        """Read, check, decode and fit one image."""
         try:
             samples = self._samples[key]
             with contextlib.ExitStack() as held:
@@ -184,8 +204,6 @@ class Pipeline:
         except (MemoryError, load_opencv().error) as error:
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             return ImageError(f"cannot be fitted to the network's input ({reason[0]})")
-        finally:
-            self.watch.add_decoding(time.perf_counter() - started)
 
     def _squares_of(self, image: np.ndarray, key: str, wanted: list[int]) -> dict:
         squares: dict[tuple, np.ndarray] = {}

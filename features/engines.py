@@ -42,11 +42,15 @@ class Engine(Protocol):
     image_by_image : bool
         Whether each image is computed by itself. Others take another path for each size
         of a batch, with other last bits, so their batches must always have the same size.
+    batches_at_once : int
+        How many batches it likes to have: 2 where each image is computed by one processor, so
+        that some would wait for the others at the end of every batch.
     """
 
     name: str
     version: str
     image_by_image: bool
+    batches_at_once: int
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Turn uint8 images (N, R, R, 3) into float32 features (N, D)."""

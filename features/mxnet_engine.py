@@ -26,6 +26,7 @@ class MXNetEngine:
 
     name = "mxnet"
     image_by_image = False
+    batches_at_once = 1
 
     def __init__(self, backbone, device: str = "cpu") -> None:
         self._mx = mx = load_mxnet()

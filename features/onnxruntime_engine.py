@@ -84,6 +84,7 @@ class OnnxRuntimeEngine:
             )
         self._buffers = threading.local()
         self._pool = ThreadPoolExecutor(cpus, "onnxruntime") if self._together else None
+        self.batches_at_once = 2 if self._together else 1
 
     def _open(self, graph: Path | bytes, precision: str, providers: list, threads: int):
         options = self._ort.SessionOptions()

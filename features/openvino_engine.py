@@ -58,6 +58,7 @@ class OpenVinoEngine:
 
     name = "openvino"
     image_by_image = True
+    batches_at_once = 2
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """From image files to rows on the disk, everything at once.
 
 Threads read, decode and fit images ahead of what the engines need; each device
-computes in a thread of its own; one more thread writes. The thread that runs the
+computes in threads of its own; one more thread writes. The thread that runs the
 pipeline only passes things on.
 """
 
@@ -25,7 +25,7 @@ from .engines import Engine
 from .images import decode, load_opencv
 from .outcome import Failure
 from .progress import Stopwatch
-from .runner import BackboneRunner
+from .runner import BackboneRunner, Device
 from .views import Views, make_squares
 
 __all__ = ["Pipeline"]
@@ -113,7 +113,9 @@ class Pipeline:
             Keys that lack a row.
         """
         self._samples = unique
-        threads = {name: ThreadPoolExecutor(1, thread_name_prefix=name) for name in self.devices}
+        devices = [
+            Device(name, _batches_at_once(own)) for name, *own in zip(self.devices, *engines)
+        ]
         writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
         try:
@@ -121,7 +123,7 @@ class Pipeline:
                 self._runners.append(
                     BackboneRunner(
                         backbone.record.spec,
-                        list(zip(own, threads.values())),
+                        list(zip(own, devices)),
                         # A handle of its own: it appends while this thread asks what is missing.
                         copy.copy(feature_set),
                         self.batch_size,
@@ -136,8 +138,8 @@ class Pipeline:
             pool.shutdown(cancel_futures=True)
             for runner in self._runners:
                 self.rows += runner.close()
-            for thread in [*threads.values(), writer]:
-                thread.shutdown()
+            for threads in [*(device.threads for device in devices), writer]:
+                threads.shutdown()
 
     def _compute(self, store: FeatureCache, todo: list[str], pool: ThreadPoolExecutor) -> None:
         # Other processes may be at work on the same cache: each takes its share. The next
@@ -215,6 +217,12 @@ class Pipeline:
                 squares[recipe] = make_squares(image, record, self._fit, self._views, key)
             result[index] = squares[recipe]
         return result
+
+
+def _batches_at_once(engines: list[Engine]) -> int:
+    """Return how many batches a device is given, by the engines of all backbones on it."""
+    # Each network's weights fill the caches: batches of two are not computed side by side.
+    return engines[0].batches_at_once if len(engines) == 1 else 1
 
 
 def _read_same(samples: list[Sample], key: str) -> bytes:

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Progress", "Stopwatch"]
+__all__ = ["Progress", "SharedClock", "Stopwatch"]
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -161,6 +161,36 @@ class Stopwatch:
         # Images of this run that are computed and on the disk.
         waiting = sum(1 for key in self._to_save if key not in self._to_compute)
         return self._computed - waiting
+
+
+class SharedClock:
+    """The time of a device, divided evenly among the batches that it computes at once.
+
+    The shares of all batches add up to the time in which there was any.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._batches = 0
+        # What a batch would have got that was there from the beginning.
+        self._share, self._looked_at = 0.0, 0.0
+
+    def enter(self) -> float:
+        """Note that a batch begins; return what `leave` is to be told."""
+        return self._go_on(+1)
+
+    def leave(self, entered: float) -> float:
+        """Note that a batch is done; return its share in seconds."""
+        return self._go_on(-1) - entered
+
+    def _go_on(self, more: int) -> float:
+        with self._lock:
+            now = time.perf_counter()
+            if self._batches:
+                self._share += (now - self._looked_at) / self._batches
+            self._looked_at = now
+            self._batches += more
+            return self._share
 
 
 def _count_down(counts: dict[str, int], key: str) -> int:

@@ -12,14 +12,29 @@ import numpy as np
 from ..cache import FeatureSet
 from ..errors import BackboneError
 from .engines import Engine
-from .progress import Stopwatch
+from .progress import SharedClock, Stopwatch
 
-__all__ = ["BackboneRunner", "utc_now"]
+__all__ = ["BackboneRunner", "Device", "utc_now"]
 
 # Rows are saved after 2 s, then after 4 s, and so on up to this: an interruption costs
 # at most this much work, and a long job does not leave thousands of small shards.
 LONGEST_UNSAVED_SECONDS = 30.0
 MOST_UNSAVED_ROWS = 8192
+
+
+class Device:
+    """The threads that wait for a device, and its time.
+
+    Parameters
+    ----------
+    name : str
+    batches_at_once : int
+        How many batches it computes at a time, of all backbones together.
+    """
+
+    def __init__(self, name: str, batches_at_once: int) -> None:
+        self.threads = ThreadPoolExecutor(batches_at_once, thread_name_prefix=name)
+        self.clock = SharedClock()
 
 
 class BackboneRunner:
@@ -35,10 +50,8 @@ class BackboneRunner:
     ----------
     spec : str
         Of the backbone, for messages.
-    engines : list of (Engine, ThreadPoolExecutor)
-        The backbone on each device, and the device's one thread, which all backbones
-        share, so that a device computes one batch at a time. Batches go to the devices
-        in turn.
+    engines : list of (Engine, Device)
+        The backbone on each device. Batches go to the devices in turn.
     feature_set : FeatureSet
         Open for writing, and used by nobody else meanwhile.
     batch_size : int
@@ -52,7 +65,7 @@ class BackboneRunner:
     def __init__(
         self,
         spec: str,
-        engines: list[tuple[Engine, ThreadPoolExecutor]],
+        engines: list[tuple[Engine, Device]],
         feature_set: FeatureSet,
         batch_size: int,
         watch: Stopwatch,
@@ -134,35 +147,39 @@ class BackboneRunner:
         return self._written
 
     def _submit(self) -> None:
-        engine, thread = self._engines[self._turn % len(self._engines)]
+        engine, device = self._engines[self._turn % len(self._engines)]
         self._batch[self._filled :] = 0
         size = self._filled if engine.image_by_image else self._batch_size
         self._turn += 1
-        future = thread.submit(self._compute, engine, self._batch[:size])
+        future = device.threads.submit(self._compute, engine, device.clock, self._batch[:size])
         self._running.append((self._keys, self._filled, self._batch, future))
         self._keys, self._batch, self._filled = [], None, 0
-        # One batch waits for each device while one computes.
+        # Each device has one batch, and one more that waits or is computed as well.
         self._collect(leave=2 * len(self._engines) - 1)
 
-    def _compute(self, engine, batch: np.ndarray) -> np.ndarray:
-        started = time.perf_counter()
+    def _compute(
+        self, engine: Engine, clock: SharedClock, batch: np.ndarray
+    ) -> tuple[np.ndarray, float]:
+        """Return a batch's features and the seconds that they took (in a device's thread)."""
+        entered = clock.enter()
         try:
-            return engine.run(batch)
+            features = engine.run(batch)
         finally:
-            seconds = time.perf_counter() - started
+            seconds = clock.leave(entered)
             self._watch.add_computing(seconds)
-            self._busy_seconds += seconds
-            self._computed += len(batch)
+        return features, seconds
 
     def _collect(self, leave: int) -> None:
         while len(self._running) > leave:
             keys, squares, batch, future = self._running[0]
             # Taken off when it is there: an interruption must not lose a part of a row.
             wait([future])
-            features = future.result()[:squares]
+            features, seconds = future.result()
             self._running.popleft()
+            self._busy_seconds += seconds
+            self._computed += len(features)
             self._spare.append(batch)
-            rows = self._whole_rows(features)
+            rows = self._whole_rows(features[:squares])
             if not keys:
                 continue
             self._require_storable(keys, rows)

@@ -12,8 +12,11 @@ from icecore import manifest as manifests
 from icecore.cache import FeatureCache, FeatureSet
 from icecore.errors import BackboneError, DiskFullError
 from icecore.features import extract, pipeline, runner
+from icecore.features.backbones import load_backbones
+from icecore.features.devices import available_cpus
 from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
 from icecore.features.openvino_engine import OpenVinoEngine
+from icecore.features.weights import WeightsRequest
 
 TINY = "onnx:tiny.onnx"
 
@@ -44,6 +47,8 @@ def rows_of(cache, keys):
 def test_only_the_very_last_batch_is_not_full(
     photos, tmp_path, tiny_onnx, monkeypatch, engine, kind, last
 ):
+    # One after the other, so that they are noted in their order.
+    monkeypatch.setattr(pipeline, "_batches_at_once", lambda engines: 1)
     sizes, plain = [], kind.run
     monkeypatch.setattr(kind, "run", lambda self, x: sizes.append(len(x)) or plain(self, x))
     run(photos, tmp_path / "c", tiny_onnx, engine=engine)
@@ -161,3 +166,40 @@ def test_only_so_many_images_are_decoded_ahead(photos, tmp_path, tiny_onnx, monk
     run(photos, tmp_path / "c", tiny_onnx, workers=2)
     # One batch waits, one is being filled, and what the decoders may be ahead.
     assert max(most) <= 4 + 4 + 4 + (4 + 2 * 2) + 4
+
+
+@pytest.mark.parametrize(("batch_size", "at_once"), [(4 * available_cpus(), 2), (1, 1)])
+def test_an_engine_computes_as_many_batches_at_once_as_it_likes(
+    photos, tmp_path, tiny_onnx, monkeypatch, batch_size, at_once
+):
+    lock, met, plain_run = threading.Lock(), threading.Event(), OnnxRuntimeEngine.run
+    inside, most = [], []
+
+    def compute(self, images):
+        with lock:
+            inside.append(1)
+            most.append(len(inside))
+            if len(inside) == 2:
+                met.set()
+        # The first waits for a second; then nobody waits.
+        if len(most) > 1 and not met.wait(3):
+            met.set()
+        features = plain_run(self, images)
+        inside.pop()
+        return features
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "run", compute)
+    report = run(photos, tmp_path / "c", tiny_onnx, batch_size=batch_size)
+    assert max(most) == at_once
+    assert 0 < report.computing_share <= 1
+    # Seconds are not counted twice. (What the first batch waited shrinks from shard to shard.)
+    (feature_set,) = FeatureCache(tmp_path / "c").sets()
+    latency = min(one["provenance"]["latency_ms"] for one in feature_set.provenances())
+    assert 0 < latency * report.rows / 1000 <= report.seconds
+
+
+def test_batches_of_several_networks_are_not_computed_at_once(tiny_onnx):
+    (backbone,) = load_backbones([f"onnx:{tiny_onnx}"], "openvino", WeightsRequest())
+    engine = backbone.start("cpu", 4)
+    assert pipeline._batches_at_once([engine]) == 2
+    assert pipeline._batches_at_once([engine, engine]) == 1

@@ -121,36 +121,47 @@ def torch(data: dict, options: dict) -> dict:
     start = time.perf_counter()
     factor = options["factor"]
     X, Xv = X * factor, Xv * factor
-    net = nn.Sequential(nn.Linear(X.shape[1], 256), nn.ReLU(), nn.Dropout(0.5))
-    net.append(nn.Linear(256, int(yv.max()) + 1))
-    nn.init.kaiming_normal_(net[0].weight, nonlinearity="relu")
-    nn.init.zeros_(net[0].bias)
-    nn.init.zeros_(net[3].weight)
-    nn.init.zeros_(net[3].bias)
-    matrices = [net[0].weight, net[3].weight]
+    # Dropout by halves is two networks of half the width, which share the last bias.
+    below = nn.ModuleList(nn.Linear(X.shape[1], 128) for _ in range(2))
+    above = nn.ModuleList(nn.Linear(128, int(yv.max()) + 1, bias=half == 0) for half in range(2))
+    for layer in below:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    for layer in above:
+        nn.init.zeros_(layer.weight)
+    bias = nn.init.zeros_(above[0].bias)
+    matrices = [layer.weight for layer in (*below, *above)]
     optimiser = torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": options["weight_decay"]},
-            {"params": [net[0].bias, net[3].bias], "weight_decay": 0.0},
+            {"params": [*(layer.bias for layer in below), bias], "weight_decay": 0.0},
         ],
         lr=options["learning_rate"],
     )
+
+    def hidden(half, rows):
+        return nn.functional.relu(below[half](rows))
+
     batches = round(len(X) / options["batch"])
     best, step = math.inf, 0
     for _ in range(options["epochs"]):
-        net.train()
         for rows in torch.randperm(len(X)).tensor_split(batches):
             step += 1
             done = (step - 0.5) / (batches * options["epochs"])
             for group in optimiser.param_groups:
                 group["lr"] = options["learning_rate"] * 0.5 * (1 + math.cos(math.pi * done))
-            loss = nn.functional.cross_entropy(net(X[rows]), y[rows])
+            parts = rows.tensor_split(2)
+            logits = [
+                nn.functional.linear(2 * hidden(half, X[part]), above[half].weight, bias)
+                for half, part in enumerate(parts)
+            ]
+            loss = nn.functional.cross_entropy(torch.cat(logits), y[rows])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-        net.eval()
         with torch.no_grad():
-            best = min(best, log_loss(net(Xv).numpy().astype(np.float64), yv))
+            logits = sum(above[half](hidden(half, Xv)) for half in range(2))
+            best = min(best, log_loss(logits.numpy().astype(np.float64), yv))
         if best <= options["target"]:
             break
     return {"loss": best, "seconds": time.perf_counter() - start}

@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
-
-from .products import multiply
 
 __all__ = ["LazyAdam", "Moments", "adam_step", "cosine"]
 
@@ -83,58 +82,61 @@ class LazyAdam:
 
     Parameters
     ----------
-    shape : tuple of int
-        Of the matrix.
+    shape : (int, int)
+        Of the matrix: units, inputs.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
+        # The first moment as it would be had it not faded since the last renewal.
         self.first, self.second = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         # 1 / (root of the corrected second moment + epsilon), as it was last renewed.
         self.inverse = np.zeros(shape, np.float32)
 
-    def keep(self, columns: np.ndarray) -> None:
-        """Keep only some columns."""
+    def keep(self, units: np.ndarray) -> None:
+        """Keep only some units."""
         for name in ("first", "second", "inverse"):
-            setattr(self, name, np.ascontiguousarray(getattr(self, name)[:, columns]))
+            setattr(self, name, getattr(self, name)[units])
 
     def step(
         self,
         values: np.ndarray,
-        place: tuple[slice, slice],
-        inputs: np.ndarray,
-        errors: np.ndarray,
+        units: slice,
+        gradient: Callable[[np.ndarray, float, float], None],
         number: int,
         rate: np.ndarray | float,
         decay: np.ndarray | float,
         space: np.ndarray,
     ) -> None:
-        """Update a part of the matrix with the gradient ``inputs.T @ errors``.
+        """Update some units of the matrix.
 
         Parameters
         ----------
-        values : ndarray of shape (d, h)
-            The part of the matrix; changed in place.
-        place : pair of slice
-            Where it is in the matrix.
-        inputs : ndarray of shape (B, d)
-        errors : ndarray of shape (B, h)
+        values : ndarray of shape (h, d)
+            Their weights; changed in place.
+        units : slice
+            Where they are in the matrix.
+        gradient : callable
+            ``gradient(out, keep, factor)`` makes of ``out`` ``keep * out`` plus ``factor`` times
+            the gradient.
         number : int
             Number of this step, from 1.
-        rate, decay : float or ndarray of shape (h,)
-        space : ndarray of shape (d, h)
+        rate, decay : float or ndarray of shape (h, 1)
+        space : ndarray of shape (h, d)
             Scratch.
         """
-        first, inverse = self.first[place], self.inverse[place]
-        if number <= _ALWAYS_UNTIL or number % _EVERY == 0:
-            multiply(inputs.T, errors, space)
-            first *= np.float32(BETA1)
+        first, inverse = self.first[units], self.inverse[units]
+        faded = BETA1 ** _since_renewal(number)
+        if faded == 1:
+            gradient(space, 0.0, 1.0)
+            first *= np.float32(BETA1 * BETA1 ** _since_renewal(number - 1))
             first += space
-            self._renew(self.second[place], inverse, space, number)
+            self._renew(self.second[units], inverse, space, number)
         else:
-            multiply(inputs.T, errors, first, BETA1)
+            # Newer gradients count for more, instead of all older ones for less: a pass saved.
+            gradient(first, 1.0, 1 / faded)
         np.multiply(first, inverse, out=space)
+        share = faded * (1 - BETA1) / (1 - BETA1**number)
         # What the last renewal had not seen yet must not make a leap.
-        share = (1 - BETA1) / (1 - BETA1**number)
         np.clip(space, np.float32(-1 / share), np.float32(1 / share), out=space)
         space *= np.asarray(rate * share, np.float32)
         if np.any(decay):
@@ -154,6 +156,11 @@ class LazyAdam:
         inverse *= np.float32(math.sqrt((1 - BETA2) / (1 - BETA2**number)))
         inverse += np.float32(EPSILON)
         np.reciprocal(inverse, out=inverse)
+
+
+def _since_renewal(number: int) -> int:
+    """Return how many steps ago the second moment was renewed last."""
+    return 0 if number <= _ALWAYS_UNTIL else number % _EVERY
 
 
 def cosine(done: float, peak: float, warm_up: float = 0.0) -> float:

@@ -26,6 +26,9 @@ __all__ = [
     "upper_pass",
 ]
 
+# Multiplications of a small product.
+_FEW = 1 << 18
+
 Layers = list[tuple[np.ndarray, np.ndarray]]
 
 
@@ -135,13 +138,13 @@ def upper_pass(
     if masks[0] is not None:
         first *= masks[0]
     for (matrix, bias), mask in zip(layers[1:-1], masks[1:], strict=True):
-        value = multiply(hidden[-1], matrix)
+        value = _product(hidden[-1], matrix)
         value += bias
         np.maximum(value, 0, out=value)
         if mask is not None:
             value *= mask
         hidden.append(value)
-    logits = multiply(hidden[-1], layers[-1][0])
+    logits = _product(hidden[-1], layers[-1][0])
     logits += layers[-1][1]
     logits -= logits.max(axis=1, keepdims=True)
     error = np.exp(logits)
@@ -153,13 +156,19 @@ def upper_pass(
     gradients: Layers = []
     for level in range(len(layers) - 1, 0, -1):
         below, mask, matrix = hidden[level - 1], masks[level - 1], layers[level][0]
-        gradients.append((multiply(below.T, error), error.sum(axis=0)))
+        gradients.append((_product(below.T, error), error.sum(axis=0)))
         # What a mask does not drop it multiplies by one number.
-        error = multiply(error, (matrix if mask is None else matrix * mask.max()).T)
+        error = _product(error, (matrix if mask is None else matrix * mask.max()).T)
         # ReLU and dropout both left a zero where no gradient passes.
         error *= below > 0
     gradients.append((None, error.sum(axis=0)))
     return loss, error, gradients[::-1]
+
+
+def _product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    # The way to SciPy's BLAS takes longer than NumPy takes for a small product.
+    few = left.shape[0] * left.shape[1] * right.shape[1] < _FEW
+    return left @ right if few else multiply(left, right)
 
 
 def loss_and_gradients(

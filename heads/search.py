@@ -56,7 +56,7 @@ def draw_members(
     -------
     list of Member
     """
-    base = base or Member(learning_rate=4e-3, epochs=6)
+    base = base or Member(learning_rate=4e-3, epochs=7)
     if epochs is not None:
         base = dataclasses.replace(base, epochs=epochs)
     rng = np.random.default_rng([seed, 7])

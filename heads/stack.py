@@ -305,9 +305,8 @@ class _Trainer:
             def climb(item, rows=rows, targets=targets, step=step, products=products):
                 upper = uppers[item]
                 columns = first.columns[item]
-                loss, error = upper.step(products[:, columns], rows, targets, step)
-                first.errors[:, columns] = error
-                return loss
+                errors = first.errors[:, columns]
+                return upper.step(products[:, columns], rows, targets, step, errors)
 
             total += lanes.run(climb, len(uppers))
             following = batches[number + 1].picks if number + 1 < len(batches) else None
@@ -324,24 +323,28 @@ class _Trainer:
             while end < len(live) and self.validation[live[end]] is held_out:
                 end += 1
             if held_out is not None:
-                shared = slice(columns[start].start, columns[end - 1].stop)
+                left = columns[start].start
+                matrix = group.first.matrix(slice(left, columns[end - 1].stop))
                 uppers = [self.uppers[i] for i in live[start:end]]
-                losses = held_out.losses(lanes, group.first, shared, uppers)
-                for position, loss in zip(range(start, end), losses, strict=True):
-                    self._note(group, position, epoch, loss)
+                losses = held_out.losses(lanes, matrix, group.first.scaling, uppers)
+                for index, units, loss in zip(
+                    live[start:end], columns[start:end], losses, strict=True
+                ):
+                    own = matrix[:, units.start - left : units.stop - left]
+                    # A copy, or the matrices of all would be kept with this one.
+                    self._note(index, epoch, loss, own if end - start == 1 else own.copy("K"))
             start = end
 
-    def _note(self, group: _Group, position: int, epoch: int, loss: float) -> None:
-        outcome = self.outcomes[group.live[position]]
+    def _note(self, index: int, epoch: int, loss: float, matrix: np.ndarray) -> None:
+        outcome = self.outcomes[index]
         outcome.losses.append(loss)
         if np.isfinite(loss) and not loss >= outcome.best_loss:
             # The weights first: an interruption may come between the two.
-            outcome.layers = self._layers(group, position)
+            outcome.layers = self._layers(index, matrix)
             outcome.best_loss, outcome.best_epoch = loss, epoch
 
-    def _layers(self, group: _Group, position: int) -> Layers:
-        upper = self.uppers[group.live[position]]
-        matrix = group.first.weights[:, group.first.columns[position]].copy()
+    def _layers(self, index: int, matrix: np.ndarray) -> Layers:
+        upper = self.uppers[index]
         return [(matrix, upper.layers[0][1].copy())] + [
             (w.copy(), b.copy()) for w, b in upper.layers[1:]
         ]
@@ -364,7 +367,8 @@ class _Trainer:
                 kept.append(position)
                 continue
             if self.validation[index] is None and outcome.stopped != "diverged":
-                outcome.layers, outcome.best_epoch = self._layers(group, position), epoch
+                matrix = group.first.matrix(group.first.columns[position])
+                outcome.layers, outcome.best_epoch = self._layers(index, matrix), epoch
             self._fold(outcome, member)
         if kept and len(kept) < len(group.live):
             group.first.keep(kept)

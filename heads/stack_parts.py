@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .adam import Moments, adam_step, cosine
-from .first_layers import FirstLayers, wide_product
+from .first_layers import wide_product
+from .halves import step_by_tiles
 from .lanes import Lanes
 from .network import (
-    dropout_mask,
     initial_layers,
     log_loss,
     predict_logits,
     softmax,
-    upper_pass,
 )
 from .view_rows import mean_of_views, one_view_in_a_row
 
@@ -89,27 +88,28 @@ class Upper:
         self.rate = cosine(min(done, 1.0), self.member.learning_rate, self.member.warm_up)
 
     def step(
-        self, product: np.ndarray, rows: np.ndarray, targets: np.ndarray, step: int
-    ) -> tuple[float, np.ndarray]:
-        """Update the upper layers; return the loss and the gradient by `product`."""
+        self,
+        product: np.ndarray,
+        rows: np.ndarray,
+        targets: np.ndarray,
+        step: int,
+        errors: np.ndarray,
+    ) -> float:
+        """Update the upper layers; return the loss, and in `errors` the gradient by `product`."""
         member = self.member
         smoothing = member.label_smoothing
         if smoothing:
             targets = targets * np.float32(1 - smoothing) + np.float32(smoothing / targets.shape[1])
-        masks = [
-            dropout_mask((len(rows), member.width), member.dropout, self.rng)
-            for _ in range(member.depth)
-        ]
-        loss, error, gradients = upper_pass(
-            np.ascontiguousarray(product), self.layers, targets, self.weights[rows], masks
+        loss, gradients = step_by_tiles(
+            product, self.layers, targets, self.weights[rows], member.dropout, self.rng, errors
         )
         adam_step(self.layers[0][1], gradients[0][1], self.moments[0][1], step, self.rate, 0.0)
         for layer, gradient, moments in zip(
             self.layers[1:], gradients[1:], self.moments[1:], strict=True
         ):
-            adam_step(layer[0], gradient[0], moments[0], step, self.rate, self.member.weight_decay)
+            adam_step(layer[0], gradient[0], moments[0], step, self.rate, member.weight_decay)
             adam_step(layer[1], gradient[1], moments[1], step, self.rate, 0.0)
-        return loss, error
+        return loss
 
 
 class Validation:
@@ -149,14 +149,12 @@ class Validation:
             self.features = one_view_in_a_row(features, views)
 
     def losses(
-        self, lanes: Lanes, first: FirstLayers, columns: slice, uppers: list[Upper]
+        self, lanes: Lanes, matrix: np.ndarray, scaling: Scaling | None, uppers: list[Upper]
     ) -> list[float]:
-        """Return the log-loss of each of `uppers`, whose first layers are in `columns`."""
+        """Return the log-loss of each of `uppers`, whose first matrices lie side by side."""
         logits: list[list[np.ndarray]] = [[] for _ in uppers]
         for picks in self.picks:
-            products = wide_product(
-                lanes, self.features, picks, first.weights[:, columns], first.scaling
-            )
+            products = wide_product(lanes, self.features, picks, matrix, scaling)
             start = 0
             for upper, found in zip(uppers, logits, strict=True):
                 own = np.ascontiguousarray(products[:, start : start + upper.member.width])

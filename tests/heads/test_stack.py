@@ -37,7 +37,7 @@ member_strategy = st.builds(
     depth=st.sampled_from([1, 2]),
     learning_rate=st.sampled_from([1e-3, 5e-3]),
     weight_decay=st.sampled_from([0.0, 0.1]),
-    dropout=st.sampled_from([0.0, 0.5]),
+    dropout=st.sampled_from([0.0, 0.25, 0.5, 0.7]),
     input_dropout=st.sampled_from([0.0, 0.2, 0.4]),
     label_smoothing=st.sampled_from([0.0, 0.1]),
     epochs=st.integers(1, 5),
@@ -71,15 +71,21 @@ def test_every_member_equals_itself_alone(members, seed):
         assert_same(together[index], alone)
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.2])
-def test_training_is_the_plain_loop(decay):
+@pytest.mark.parametrize(("decay", "dropout"), [(0.0, 0.0), (0.2, 0.0), (0.0, 0.5)])
+def test_training_is_the_plain_loop(decay, dropout):
     """The stacked, blocked, folded trainer against AdamW written out.
 
     The second moment of the first matrix is renewed at the first eight steps, and then
     at every fourth, whose gradient stands for four.
     """
     features, targets = blobs()
-    member = Member(width=10, dropout=0.0, weight_decay=decay, learning_rate=0.01, epochs=5, seed=4)
+    member = Member(
+        width=10, dropout=dropout, weight_decay=decay, learning_rate=0.01, epochs=5, seed=4
+    )
+    mask = None
+    if dropout:
+        mask = np.zeros((60, 10))
+        mask[:30, :5] = mask[30:, 5:] = 2
     scaling = Scaling(np.full(1, 0.3, np.float32), np.full(1, 0.7, np.float32))
     found = fit_stack(features, targets, [member], scaling=scaling, batch_size=60, seed=9)[0]
 
@@ -95,7 +101,7 @@ def test_training_is_the_plain_loop(decay):
         for rows in np.array_split(order.permutation(np.arange(240, dtype=np.int32)), 4):
             step += 1
             share = np.full(len(rows), 1 / 60)
-            _, gradients = loss_and_gradients(inputs[rows], layers, targets[rows], share, [None])
+            _, gradients = loss_and_gradients(inputs[rows], layers, targets[rows], share, [mask])
             rate = cosine((step - 0.5) / 20, 0.01)
             first = 0.9 * first + 0.1 * gradients[0][0]
             if step <= 8 or step % 4 == 0:
@@ -119,10 +125,13 @@ def test_a_feature_seen_between_two_renewals_makes_no_leap():
     """Its second moment is still zero when the weight moves for the first time."""
     optimiser, rate = LazyAdam((1, 1)), 0.01
     weights, before = np.zeros((1, 1), np.float32), 0.0
-    place, space = (slice(0, 1), slice(0, 1)), np.empty((1, 1), np.float32)
+    space = np.empty((1, 1), np.float32)
     for step in range(1, 16):
-        seen = np.full((1, 1), 5.0 if step == 14 else 0.0, np.float32)
-        optimiser.step(weights, place, seen, np.ones_like(seen), step, rate, 0.0, space)
+
+        def gradient(out, keep, factor, seen=5.0 if step == 14 else 0.0):
+            out[:] = keep * out + factor * seen if keep else factor * seen
+
+        optimiser.step(weights, slice(0, 1), gradient, step, rate, 0.0, space)
         assert abs(weights[0, 0] - before) <= rate * 1.001
         assert (weights[0, 0] == 0) == (step < 14)
         before = float(weights[0, 0])

@@ -132,7 +132,7 @@ class Pipeline:
                         writer,
                     )
                 )
-            self._compute(store, todo, pool)
+            self._compute(store, todo, pool, devices)
         finally:
             # Also on Ctrl-C: what was computed is kept.
             pool.shutdown(cancel_futures=True)
@@ -141,10 +141,19 @@ class Pipeline:
             for threads in [*(device.threads for device in devices), writer]:
                 threads.shutdown()
 
-    def _compute(self, store: FeatureCache, todo: list[str], pool: ThreadPoolExecutor) -> None:
+    def _compute(
+        self,
+        store: FeatureCache,
+        todo: list[str],
+        pool: ThreadPoolExecutor,
+        devices: list[Device],
+    ) -> None:
         # Other processes may be at work on the same cache: each takes its share. The next
-        # list is taken while rows of the last two are still to come, so engines never wait.
-        most = max(self.batch_size, min(MOST_CLAIMED, len(todo) // 16))
+        # list is taken while rows of the last two are still to come, and a list holds more than
+        # is on its way through the devices, so engines never wait.
+        on_the_way = 1 + sum(device.batches_at_once + 1 for device in devices)
+        images = on_the_way * self.batch_size // len(self._views)
+        most = max(1, images, min(MOST_CLAIMED, len(todo) // 16))
         due = last = frozenset()
         with contextlib.closing(store.share(self.sets, todo, most=most, ahead=2)) as shares:
             for keys in shares:

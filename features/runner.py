@@ -34,6 +34,7 @@ class Device:
 
     def __init__(self, name: str, batches_at_once: int) -> None:
         self.threads = ThreadPoolExecutor(batches_at_once, thread_name_prefix=name)
+        self.batches_at_once = batches_at_once
         self.clock = SharedClock()
 
 
@@ -154,8 +155,9 @@ class BackboneRunner:
         future = device.threads.submit(self._compute, engine, device.clock, self._batch[:size])
         self._running.append((self._keys, self._filled, self._batch, future))
         self._keys, self._batch, self._filled = [], None, 0
-        # Each device has one batch, and one more that waits or is computed as well.
-        self._collect(leave=2 * len(self._engines) - 1)
+        # Each device has what it computes at once, and one more that waits.
+        wanted = sum(device.batches_at_once + 1 for _, device in self._engines)
+        self._collect(leave=wanted - 1)
 
     def _compute(
         self, engine: Engine, clock: SharedClock, batch: np.ndarray

@@ -2,10 +2,11 @@
 
 All members see the same batches. The first layers of a group of members lie side
 by side in one wide matrix, so a batch is gathered and widened once and meets all of
-them in one product; everything above is each member's own. A group is as wide as
-the processor's caches like it; the groups take turns, an epoch each. A member has its own width,
-depth, rates, schedule, row weights, held-out rows and early stopping, and ends
-exactly (to rounding) where it would end if it were trained alone.
+them in one product, or in two for each member that drops half of its units (`halves`);
+everything above is each member's own. A group is as wide as the processor's caches
+like it; the groups take turns, an epoch each. A member has its own width, depth, rates,
+schedule, row weights, held-out rows and early stopping, and ends exactly (to rounding)
+where it would end if it were trained alone.
 """
 
 from __future__ import annotations

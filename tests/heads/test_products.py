@@ -31,20 +31,32 @@ def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
 
 
 @settings(max_examples=150, deadline=None)
-@given(sizes, sizes, sizes, layouts, layouts, layouts, st.sampled_from([0.0, 0.5]), st.integers())
-@example(2, 7, 3, "transposed", "plain", "columns", 0.5, 0)
-@example(2, 7, 3, "rows", "transposed", "rows", 0.0, 0)
-@example(7, 2, 3, "columns", "columns", "plain", 0.0, 0)
-def test_every_layout_gives_numpys_product(n, k, m, of_left, of_right, of_out, keep, seed):
+@given(
+    sizes,
+    sizes,
+    sizes,
+    layouts,
+    layouts,
+    layouts,
+    st.sampled_from([(0.0, 1.0), (0.5, 1.0), (1.0, 4.0), (0.0, 0.5)]),
+    st.integers(),
+)
+@example(2, 7, 3, "transposed", "plain", "columns", (0.5, 1.0), 0)
+@example(2, 7, 3, "rows", "transposed", "rows", (0.0, 1.0), 0)
+@example(7, 2, 3, "columns", "columns", "plain", (0.0, 1.0), 0)
+@example(7, 2, 3, "columns", "columns", "reversed", (1.0, 4.0), 0)
+@example(7, 2, 3, "columns", "columns", "reversed", (0.0, 4.0), 0)
+def test_every_layout_gives_numpys_product(n, k, m, of_left, of_right, of_out, factors, seed):
+    keep, factor = factors
     rng = np.random.default_rng(abs(seed))
     left, right, before = (
         rng.integers(-4, 5, shape).astype(np.float32) for shape in ((n, k), (k, m), (n, m))
     )
     out = laid_out(before.copy(), of_out)
-    result = multiply(laid_out(left, of_left), laid_out(right, of_right), out, keep)
+    result = multiply(laid_out(left, of_left), laid_out(right, of_right), out, keep, factor)
     assert result is out
     # Small whole numbers and halves: exact in float32.
-    np.testing.assert_array_equal(out, left @ right + np.float32(keep) * before)
+    np.testing.assert_array_equal(out, factor * (left @ right) + np.float32(keep) * before)
 
 
 def test_without_an_out_array_a_new_one_is_returned():

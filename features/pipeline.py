@@ -230,7 +230,7 @@ class Pipeline:
 
 def _batches_at_once(engines: list[Engine]) -> int:
     """Return how many batches a device is given, by the engines of all backbones on it."""
-    # Each network's weights fill the caches: batches of two are not computed side by side.
+    # Of several networks two batches at once were not faster, and take more memory.
     return engines[0].batches_at_once if len(engines) == 1 else 1
 
 

@@ -22,8 +22,8 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .errors import ManifestError, MissingFileError
-from .files import publish_text
+from .core.errors import ManifestError, MissingFileError
+from .core.files import publish_text
 from .manifest import Manifest
 
 __all__ = ["Box", "append_boxes", "apply_boxes", "format_box", "outside", "parse_box"]

@@ -17,17 +17,10 @@ from .cli_backbones import backbones
 from .cli_blend import blend
 from .cli_cache import cache
 from .cli_doctor import doctor
-from .cli_options import (
-    answer_option,
-    as_json,
-    box_options,
-    engine_options,
-    quiet,
-    take_detector,
-)
+from .cli_options import answer_option, as_json, box_options, engine_options, quiet, take_detector
 from .cli_train import train
 from .cli_weights import weights
-from .errors import IcecoreError
+from .core.errors import IcecoreError
 
 __all__ = ["cli", "main"]
 

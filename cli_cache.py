@@ -9,7 +9,7 @@ import click
 
 from . import console
 from .cli_options import as_json
-from .errors import enumerate_some
+from .core.errors import enumerate_some
 
 __all__ = ["cache"]
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .core.errors import ManifestError
+from .core.files import publish, publish_json
 from .demo_figure import Outfit, draw_picture
-from .errors import ManifestError
-from .files import publish, publish_json
 from .manifest_sources import fashionai_classes
 
 __all__ = ["ATTRIBUTES", "DemoData", "draw"]

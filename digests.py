@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .boxes import row_key
-from .errors import DiskFullError
-from .files import publish_json, sha256_file
+from .core.errors import DiskFullError
+from .core.files import publish_json, sha256_file
 from .manifest import Manifest
 
 __all__ = ["DigestReport", "digest_manifest"]

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from . import manifest as manifests
 from .boxes import apply_boxes, parse_box
 from .cache import FeatureCache
+from .core.errors import ManifestError, MissingFileError, RunError, enumerate_some
+from .core.files import publish_json
 from .digests import digest_manifest
-from .errors import ManifestError, MissingFileError, RunError, enumerate_some
-from .files import publish_json
 from .prediction import PredictReport, bundle, predict
 
 if TYPE_CHECKING:

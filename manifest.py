@@ -17,8 +17,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from .errors import ManifestError, MissingFileError, enumerate_some
-from .files import publish_text
+from .core.errors import ManifestError, MissingFileError, enumerate_some
+from .core.files import publish_text
 
 __all__ = ["DEFAULT_TASK", "IMAGE_SUFFIXES", "Manifest", "Sample", "read", "split_name"]
 

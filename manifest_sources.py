@@ -7,11 +7,11 @@ is that of the 2018 attribute contest: ``Annotations/label.csv`` with rows
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
-from .errors import ManifestError, enumerate_some
+from .core.csv_files import read_csv_rows
+from .core.errors import ManifestError, enumerate_some
 from .manifest import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
 
 __all__ = [
@@ -110,7 +110,7 @@ def read_table(path: Path, labels_required: bool = True) -> Manifest:
     Relative paths are taken from the table's own folder. Without `labels_required` a
     column ``path`` is enough.
     """
-    rows = _csv_rows(path)
+    rows = read_csv_rows(path)
     header = [name.strip().lower() for name in rows[0]] if rows else []
     if "path" not in header:
         raise ManifestError(
@@ -187,7 +187,7 @@ def read_kaggle(root: Path) -> Manifest:
     names = {image.stem: image for image in _images_below(root / "train")}
     samples, absent = [], []
     labelled = set()
-    for row in _csv_rows(root / "labels.csv")[1:]:
+    for row in read_csv_rows(root / "labels.csv")[1:]:
         identity, label = row[0].strip(), row[1].strip() if len(row) > 1 else ""
         image = names.get(identity)
         labelled.add(identity)
@@ -259,7 +259,7 @@ def _fashionai_rows(path: Path, faults: list[str]) -> list[tuple[int, str, str, 
     if not path.is_file():
         return []
     rows = []
-    for number, row in enumerate(_csv_rows(path), start=1):
+    for number, row in enumerate(read_csv_rows(path), start=1):
         if number == 1 and row[0].strip().lower() in ("imagename", "image", "image_name"):
             continue
         if len(row) < 2 or not row[0].strip():
@@ -285,16 +285,6 @@ def _uneven_letters(samples: list[Sample]) -> list[str]:
         for task, found in lengths.items()
         if len(found) > 1
     ]
-
-
-def _csv_rows(path: Path) -> list[list[str]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            return [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(
-            f"{path} is not a CSV in UTF-8: {error}", "save the table as CSV with UTF-8 text"
-        ) from error
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -15,8 +15,8 @@ import numpy as np
 from . import __version__
 from . import manifest as manifests
 from .cache import FeatureCache
-from .errors import MissingFileError, RunError, enumerate_some
-from .files import publish, publish_text
+from .core.errors import MissingFileError, RunError, enumerate_some
+from .core.files import publish, publish_text
 from .manifest import DEFAULT_TASK, Manifest
 
 __all__ = ["PredictReport", "bundle", "predict"]
@@ -242,7 +242,7 @@ def _layers(head) -> list | None:
 
 def _require_same(fitted, backbones, how: tuple) -> None:
     from .cache import differences
-    from .errors import FingerprintError
+    from .core.errors import FingerprintError
     from .features import feature_set_record
 
     for one, backbone in zip(fitted.backbones, backbones):

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import MissingFileError, ProbabilityError, enumerate_some
-from .files import publish, publish_text
+from .core.errors import MissingFileError, ProbabilityError, enumerate_some
+from .core.files import publish, publish_text
 from .manifest import DEFAULT_TASK
 
 __all__ = ["ProbabilityTable", "read_probabilities", "write_probabilities"]

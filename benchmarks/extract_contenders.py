@@ -143,8 +143,8 @@ class Extract:
 
     def run(self, order: dict) -> dict:
         from icecore.cache import FeatureCache
+        from icecore.core.files import sha256_file
         from icecore.features import extract
-        from icecore.files import sha256_file
         from icecore.manifest import Manifest, Sample
 
         job = self.job

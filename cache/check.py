@@ -11,7 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..errors import CacheError, DamagedCacheError
+from ..core.errors import CacheError, DamagedCacheError
 from .checksum import row_checksums
 from .disk import LEFTOVER_PREFIX
 from .encoding import stored_dtype

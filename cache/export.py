@@ -9,8 +9,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..errors import CacheError, MissingDependencyError
-from ..files import publish, publish_text
+from ..core.errors import CacheError, MissingDependencyError
+from ..core.files import publish, publish_text
 from .featurecache import FeatureCache
 from .record import canonical_json
 from .shard import as_keys

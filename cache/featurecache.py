@@ -9,13 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import (
-    CacheError,
-    DamagedCacheError,
-    FingerprintError,
-    enumerate_some,
-)
-from ..files import publish_json
+from ..core.errors import CacheError, DamagedCacheError, FingerprintError, enumerate_some
+from ..core.files import publish_json
 from .check import check_set
 from .claims import lock
 from .disk import flush_folder, remove_leftovers

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CacheError
-from ..files import publish_json
+from ..core.errors import CacheError
+from ..core.files import publish_json
 from .encoding import encode_blocks, stored_dtype
 from .index import write_index
 from .record import check_record, features_per_view, fingerprint, folder_name, spec_of, views_of

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import CacheError, DamagedCacheError, MissingFileError, enumerate_some
+from ..core.errors import CacheError, DamagedCacheError, MissingFileError, enumerate_some
 from .featureset import RECORD_NAME
 from .shard import FORMAT, damaged
 

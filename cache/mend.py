@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CacheError, DamagedCacheError
-from ..files import publish_json
+from ..core.errors import CacheError, DamagedCacheError
+from ..core.files import publish_json
 from .check import Problem, check_set, salvage
 from .disk import remove_leftovers
 from .featureset import RECORD_NAME, FeatureSet, load_set

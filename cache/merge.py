@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import DamagedCacheError, enumerate_some
+from ..core.errors import DamagedCacheError, enumerate_some
 from .check import check_set, stored_blocks
 from .disk import publish_pieces
 from .featurecache import FeatureCache

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import PurePath
 
-from ..errors import CacheError, enumerate_some
+from ..core.errors import CacheError, enumerate_some
 
 __all__ = ["canonical_json", "check_record", "differences", "fingerprint", "folder_name"]
 __all__ += ["PRECISIONS", "features_per_view", "matches", "spec_of", "views_of"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import CacheError
+from ..core.errors import CacheError
 from .check import check_set, stored_blocks
 from .claims import lock
 from .encoding import stored_dtype

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DamagedCacheError, MissingRowsError, enumerate_some
+from ..core.errors import DamagedCacheError, MissingRowsError, enumerate_some
 from .checksum import row_checksums
 from .encoding import decode_into, stored_dtype
 from .index import read_index

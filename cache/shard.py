@@ -18,7 +18,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..errors import CacheError, DamagedCacheError
+from ..core.errors import CacheError, DamagedCacheError
 from .checksum import add_rows, key_checksums
 from .disk import WriteBehind, publish_unnamed, write_at
 from .encoding import stored_dtype

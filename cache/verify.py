@@ -6,7 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from ..errors import DamagedCacheError
+from ..core.errors import DamagedCacheError
 from .check import Problem, check_set
 from .featurecache import FeatureCache
 from .featureset import RECORD_NAME, load_set

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from ..errors import ProbabilityError
+from ..core.errors import ProbabilityError
 from .groups import combine_groups
 from .metrics import EPSILON
 from .temperature import apply_temperatures

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import manifest
-from ..errors import MissingFileError, ProbabilityError, RunError, enumerate_some
-from ..files import publish_json, sha256_file
+from ..core.errors import MissingFileError, ProbabilityError, RunError, enumerate_some
+from ..core.files import publish_json, read_json, sha256_file
 from ..manifest import Sample
 from ..probabilities import ProbabilityTable, read_probabilities
 from . import metrics
@@ -24,7 +24,6 @@ from .join import TEST, TUNING, TaskData, join_tasks
 from .labels import read_labels
 from .notes import data_notes, true_class
 from .result import BlendResult, TaskBlend, score_splits
-from .saved import read_json
 from .simplex import Solution, minimise_log_loss
 from .sources import read_tables, unique_models
 from .stacking import Stacker

@@ -14,7 +14,7 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 
-from ..errors import ProbabilityError
+from ..core.errors import ProbabilityError
 from .averaging import combine
 from .join import TEST, TUNING, TaskData
 from .metrics import METRICS, Metric, get_metric

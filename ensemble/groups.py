@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from ..errors import ProbabilityError, enumerate_some
+from ..core.errors import ProbabilityError, enumerate_some
 from .metrics import EPSILON
 
 __all__ = ["combine_groups", "group_weights", "parse_groups"]

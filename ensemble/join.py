@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..errors import ProbabilityError, enumerate_some
+from ..core.errors import ProbabilityError, enumerate_some
 from ..manifest import Sample
 from ..probabilities import ProbabilityTable
 

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from .. import manifest
-from ..errors import MissingFileError, ProbabilityError, enumerate_some
+from ..core.errors import MissingFileError, ProbabilityError, enumerate_some
 from ..manifest import DEFAULT_TASK, Sample
 from ..manifest_sources import fashionai_classes
 

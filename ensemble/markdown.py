@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from ..files import publish_text
+from ..core.files import publish_text
 from . import analysis
 from .join import TEST, TUNING
 from .result import BlendResult, TaskBlend

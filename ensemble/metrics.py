@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..errors import ProbabilityError
+from ..core.errors import ProbabilityError
 
 __all__ = [
     "EPSILON",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import enumerate_some
+from ..core.errors import enumerate_some
 from .metrics import EPSILON
 
 __all__ = ["data_notes", "true_class"]

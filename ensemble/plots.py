@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import MissingDependencyError
-from ..files import publish
+from ..core.errors import MissingDependencyError
+from ..core.files import publish
 from . import analysis
 from .join import TEST, TUNING
 from .result import BlendResult, TaskBlend

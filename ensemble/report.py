@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from ..files import publish_text
+from ..core.files import publish_text
 from . import analysis, drawing
 from .join import TEST, TUNING
 from .metrics import METRICS

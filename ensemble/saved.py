@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 
-from ..errors import MissingFileError, RunError, enumerate_some
+from ..core.errors import MissingFileError, RunError, enumerate_some
+from ..core.files import read_json
 from .averaging import MEANS, Recipe
 
-__all__ = ["BLEND_FORMAT", "TaskWeights", "load_blend", "read_json"]
+__all__ = ["BLEND_FORMAT", "TaskWeights", "load_blend"]
 
 BLEND_FORMAT = 1
 
@@ -100,17 +100,6 @@ def load_blend(run: str | os.PathLike) -> dict[str, TaskWeights]:
         raise RunError(
             f"{path} is damaged: {error}", "run 'icecore blend' on this folder again"
         ) from error
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object, or raise `RunError`."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(f"{path} is not readable JSON: {error}", "make it again") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} does not hold a JSON object", "make it again")
-    return content
 
 
 def _task_weights(task: dict) -> TaskWeights:

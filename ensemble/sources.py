@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import MissingDependencyError, MissingFileError, ProbabilityError, enumerate_some
+from ..core.errors import MissingDependencyError, MissingFileError, ProbabilityError, enumerate_some
 from ..manifest_sources import fashionai_classes
 from ..probabilities import LARGEST_FILE, ProbabilityTable, read_probabilities
 from .averaging import softmax

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ..errors import ProbabilityError
+from ..core.errors import ProbabilityError
 from .metrics import EPSILON
 
 __all__ = ["Stacker"]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import MissingDependencyError, ProbabilityError, enumerate_some
-from ..files import publish, publish_text
+from ..core.errors import MissingDependencyError, ProbabilityError, enumerate_some
+from ..core.files import publish, publish_text
 from ..manifest_sources import fashionai_classes
 from ..probabilities import ProbabilityTable, write_probabilities
 from .join import TEST

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ..errors import ProbabilityError
+from ..core.errors import ProbabilityError
 from .averaging import MEANS, Recipe, softmax
 from .groups import group_weights
 from .metrics import EPSILON, Metric, get_metric, log_loss

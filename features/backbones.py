@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 
-from ..errors import BackboneError, enumerate_some
+from ..core.errors import BackboneError, enumerate_some
 from .engines import Engine, Setup, choose_engine
 from .layer import BEFORE_CLASSIFIER, Layer
 from .record import BackboneRecord, BackboneSpec

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..errors import BackboneError
+from ..core.errors import BackboneError
 from .backbones import Backbone
 from .engine_checks import first_line
 from .onnx_graph import FEATURES, IMAGES, load_onnx

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from ..errors import BackboneError, IcecoreError, enumerate_some
+from ..core.errors import BackboneError, IcecoreError, enumerate_some
 from .record import BackboneSpec
 from .sources import source_of
 from .weights import WeightsRequest

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ..boxes import Box, append_boxes, apply_boxes, read_boxes
-from ..errors import BackboneError, ImageError
+from ..core.errors import BackboneError, ImageError
 from ..manifest import Manifest, Sample
 from .detector_network import Detector, load_detector
 from .images import decode, image_size

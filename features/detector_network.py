@@ -15,7 +15,7 @@ import warnings
 
 import numpy as np
 
-from ..errors import BackboneError, WeightsError, enumerate_some
+from ..core.errors import BackboneError, WeightsError, enumerate_some
 from .gluon_download import download_gluon, gluon_url
 from .mxnet_loader import as_in_2022, load_gluoncv, load_mxnet, mxnet_context
 from .params_file import check_params

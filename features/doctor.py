@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..cache import verify
-from ..errors import CacheError, IcecoreError, enumerate_some
-from .devices import available_cpus, bfloat16_pays, cpu_facts
+from ..core.errors import CacheError, IcecoreError, enumerate_some
+from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from .engines import KINDS
 from .gpus import MXNET_ARCHITECTURES, ORT_ARCHITECTURES, Gpu, find_gpus, runs_on
 from .probe import ask

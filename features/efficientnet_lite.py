@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from ..errors import WeightsError, enumerate_some
+from ..core.errors import WeightsError, enumerate_some
 from .mxnet_loader import load_mxnet
 
 __all__ = ["VARIANTS", "build_efficientnet_lite", "set_efficientnet_lite_weights"]

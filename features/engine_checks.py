@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import BackboneError
+from ..core.errors import BackboneError
 from .record import BackboneRecord
 
 __all__ = ["first_line", "require_images", "require_one_row_each"]

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ..errors import BackboneError, MissingDependencyError, enumerate_some
+from ..core.errors import BackboneError, MissingDependencyError, enumerate_some
 from .sources import GraphNetwork
 
 __all__ = [

@@ -17,11 +17,11 @@ import numpy as np
 
 from .. import __version__
 from ..cache import FeatureCache, fingerprint
+from ..core.errors import BackboneError, DamagedCacheError
+from ..core.hardware import available_cpus, parse_devices
 from ..digests import digest_manifest
-from ..errors import BackboneError, DamagedCacheError
 from ..manifest import Manifest, Sample
 from .backbones import Backbone, load_backbones
-from .devices import available_cpus, parse_devices
 from .engines import Engine
 from .images import FITS, load_opencv, load_pillow
 from .layer import Layer

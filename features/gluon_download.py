@@ -10,9 +10,9 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ..dependencies import missing_dependency
-from ..errors import DiskFullError, WeightsError
-from ..files import disk_full_named, publish
+from ..core.errors import DiskFullError, WeightsError
+from ..core.files import disk_full_named, publish
+from ..core.imports import missing_dependency
 
 __all__ = ["download_gluon", "gluon_url", "sha1_file"]
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import BackboneError
-from ..files import sha256_file
+from ..core.errors import BackboneError
+from ..core.files import sha256_file
 from .gluon_file import file_identity, load_gluon_file
 from .gluon_network import GluonBackbone, load_gluon_backbone
 from .graph_store import graph_folder, graph_key, keep_graph, kept_graph

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BackboneError, MissingFileError, WeightsError, enumerate_some
-from ..files import sha256_file
+from ..core.errors import BackboneError, MissingFileError, WeightsError, enumerate_some
+from ..core.files import sha256_file
 from .gluon_network import GluonBackbone, digest_of, values_of
 from .mxnet_loader import load_mxnet
 from .params_file import read_params

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import BackboneError, WeightsError, enumerate_some
+from ..core.errors import BackboneError, WeightsError, enumerate_some
 from .efficientnet_lite import VARIANTS, build_efficientnet_lite, set_efficientnet_lite_weights
 from .mxnet_loader import load_gluoncv, load_mxnet
 from .params_file import check_params, read_params

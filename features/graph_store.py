@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..files import publish, publish_json, sha256_file
+from ..core.files import publish, publish_json, sha256_file
 from .record import BackboneRecord
 
 __all__ = ["graph_folder", "graph_key", "keep_graph", "kept_graph"]

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dependencies import missing_dependency
-from ..errors import BackboneError
+from ..core.errors import BackboneError
+from ..core.imports import missing_dependency
 from .onnx_graph import IMAGES, load_onnx
 
 __all__ = ["half_precision_graph"]

@@ -15,9 +15,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..dependencies import missing_dependency
-from ..errors import WeightsError
-from ..files import sha256_file
+from ..core.errors import WeightsError
+from ..core.files import sha256_file
+from ..core.imports import missing_dependency
 
 __all__ = ["HubFile", "hub_file", "hub_url"]
 

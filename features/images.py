@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..dependencies import missing_dependency
-from ..errors import ImageError
+from ..core.errors import ImageError
+from ..core.imports import missing_dependency
 from .jpeg import JpegHead, has_an_end, read_plain_head
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 from collections.abc import Sequence
 
-from ..errors import BackboneError, enumerate_some
+from ..core.errors import BackboneError, enumerate_some
 
 __all__ = [
     "BEFORE_CLASSIFIER",

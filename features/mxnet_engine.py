@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from ..errors import BackboneError
+from ..core.errors import BackboneError
 from .engine_checks import require_images, require_one_row_each
 from .mxnet_loader import load_mxnet, mxnet_context
 

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..dependencies import missing_dependency
-from ..errors import MissingDependencyError
-from .devices import gpu_index
+from ..core.errors import MissingDependencyError
+from ..core.hardware import gpu_index
+from ..core.imports import missing_dependency
 
 __all__ = ["as_in_2022", "load_gluoncv", "load_mxnet", "mxnet_context"]
 

@@ -11,16 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dependencies import missing_dependency
-from ..errors import BackboneError, MissingFileError
-from .layer import (
-    BEFORE_CLASSIFIER,
-    GEM_EPSILON,
-    GEM_POWER,
-    Layer,
-    no_such_layer,
-    nothing_to_pool,
-)
+from ..core.errors import BackboneError, MissingFileError
+from ..core.imports import missing_dependency
+from .layer import BEFORE_CLASSIFIER, GEM_EPSILON, GEM_POWER, Layer, no_such_layer, nothing_to_pool
 
 __all__ = [
     "add_normalisation",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..errors import BackboneError
-from ..files import sha256_file
+from ..core.errors import BackboneError
+from ..core.files import sha256_file
 from .onnx_graph import add_normalisation, cut_classifier, layers_of, read_graph
 from .record import BackboneRecord, BackboneSpec, read_preprocessing
 from .sources import GraphNetwork

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dependencies import missing_dependency
-from ..errors import BackboneError, IcecoreError, MissingDependencyError
-from .devices import available_cpus, gpu_index
+from ..core.errors import BackboneError, IcecoreError, MissingDependencyError
+from ..core.hardware import available_cpus, gpu_index
+from ..core.imports import missing_dependency
 from .engine_checks import first_line, require_images, require_one_row_each
 from .half_graph import half_precision_graph
 from .record import BackboneRecord

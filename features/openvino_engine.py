@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dependencies import missing_dependency
-from ..errors import BackboneError
-from .devices import available_cpus, bfloat16_pays, cpu_facts
+from ..core.errors import BackboneError
+from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts
+from ..core.imports import missing_dependency
 from .engine_checks import first_line, require_images, require_one_row_each
 from .record import BackboneRecord
 

@@ -24,8 +24,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import MissingFileError, WeightsError
-from ..files import publish
+from ..core.errors import MissingFileError, WeightsError
+from ..core.files import publish
 
 __all__ = ["check_params", "params_sha1", "read_params", "write_params"]
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from ..boxes import outside, parse_box, row_key
 from ..cache import FeatureCache, FeatureSet
-from ..errors import ImageError
-from ..files import sha256_bytes
+from ..core.errors import ImageError
+from ..core.files import sha256_bytes
 from ..manifest import Sample
 from .backbones import Backbone
 from .engines import Engine

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 
-from ..errors import IcecoreError
+from ..core.errors import IcecoreError
 from .engines import KINDS, Setup
 from .record import BackboneRecord, BackboneSpec
 
@@ -67,7 +67,7 @@ def _answer(question: str, device: str) -> dict:
 
 
 def _import(package: str) -> dict:
-    from ..dependencies import missing_dependency
+    from ..core.imports import missing_dependency
 
     try:
         module = __import__(package)

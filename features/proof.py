@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ProofError
+from ..core.errors import ProofError
 from .record import BackboneRecord
 
 __all__ = ["TOLERANCE", "prove_graph"]

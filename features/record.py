@@ -13,7 +13,7 @@ import math
 import re
 from pathlib import Path
 
-from ..errors import BackboneError, MissingFileError, enumerate_some
+from ..core.errors import BackboneError, MissingFileError, enumerate_some
 from .layer import BEFORE_CLASSIFIER, Layer
 from .views import Views
 

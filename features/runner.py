@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import numpy as np
 
 from ..cache import FeatureSet
-from ..errors import BackboneError
+from ..core.errors import BackboneError
 from .engines import Engine
 from .progress import SharedClock, Stopwatch
 

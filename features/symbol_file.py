@@ -12,7 +12,7 @@ import ast
 import json
 from pathlib import Path
 
-from ..errors import BackboneError, MissingFileError, enumerate_some
+from ..core.errors import BackboneError, MissingFileError, enumerate_some
 from .mxnet_loader import load_mxnet
 
 __all__ = ["read_symbol"]

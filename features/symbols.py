@@ -13,7 +13,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 
-from ..errors import BackboneError
+from ..core.errors import BackboneError
 from .layer import GEM_EPSILON, GEM_POWER, Layer, no_such_layer, nothing_to_pool
 from .mxnet_loader import load_mxnet
 

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dependencies import missing_dependency
-from ..errors import BackboneError, WeightsError
-from ..files import sha256_file
+from ..core.errors import BackboneError, WeightsError
+from ..core.files import sha256_file
+from ..core.imports import missing_dependency
 from .graph_store import graph_folder, graph_key, keep_graph, kept_graph
 from .hub import hub_file
 from .onnx_graph import FEATURES, add_normalisation, load_onnx

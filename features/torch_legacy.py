@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import WeightsError
+from ..core.errors import WeightsError
 
 __all__ = ["read_legacy_torch"]
 

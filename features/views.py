@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import BackboneError, enumerate_some
+from ..core.errors import BackboneError, enumerate_some
 from .augmentation import Augmentation
 from .images import crop_at, fit_image, resize_to_cover
 

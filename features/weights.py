@@ -18,8 +18,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..errors import BackboneError, MissingDependencyError, ProofError, WeightsError
-from ..files import sha256_file
+from ..core.errors import BackboneError, MissingDependencyError, ProofError, WeightsError
+from ..core.files import sha256_file
 from .efficientnet_lite import VARIANTS
 from .gluon_download import download_gluon, gluon_url, sha1_file
 from .mxnet_loader import load_gluoncv, load_mxnet

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..dependencies import missing_dependency
-from ..errors import BackboneError, ProofError, WeightsError, enumerate_some
+from ..core.errors import BackboneError, ProofError, WeightsError, enumerate_some
+from ..core.imports import missing_dependency
 from .mxnet_loader import load_mxnet
 from .onnx_graph import drop_weights_from_inputs, load_onnx, read_graph
 from .params_file import read_params

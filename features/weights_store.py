@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import MissingFileError, WeightsError
-from ..files import publish, publish_json, sha256_file
+from ..core.errors import MissingFileError, WeightsError
+from ..core.files import publish, publish_json, sha256_file
 from .efficientnet_lite import VARIANTS
 from .gluon_download import LARGEST_PARAMETERS, gluon_url, sha1_file
 from .gluon_network import build_network

@@ -12,7 +12,7 @@ import functools
 import json
 from pathlib import Path
 
-from ..errors import BackboneError
+from ..core.errors import BackboneError
 from .efficientnet_lite import VARIANTS
 
 __all__ = [

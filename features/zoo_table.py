@@ -11,7 +11,7 @@ import json
 import math
 import sys
 
-from ..errors import BackboneError
+from ..core.errors import BackboneError
 from .efficientnet_lite import VARIANTS
 from .layer import Layer
 from .mxnet_loader import load_gluoncv, load_mxnet

@@ -1,5 +1,6 @@
 """Heads: feature matrices and labels in, fitted classifiers and probability files out."""
 
+from ..core.statistics import bootstrap_interval
 from .base import Head
 from .boosting import LightGBMHead
 from .external import ExternalHead
@@ -13,7 +14,7 @@ from .predict import Run, RunTask, load_run, predict_proba
 from .registry import HEAD_KINDS, load_head, make_head
 from .results import MemberProgress, ModelResult, TaskResult, TrainEvent, TrainResult
 from .ridge import RidgeHead
-from .scores import bootstrap_interval, score
+from .scores import score
 from .stack import Member, Outcome, fit_stack
 from .train import train
 

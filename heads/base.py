@@ -20,8 +20,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from ..errors import HeadError, MissingFileError, enumerate_some
-from ..files import publish, publish_json
+from ..core.errors import HeadError, MissingFileError, enumerate_some
+from ..core.files import publish, publish_json
 from .lanes import widen
 from .stack_parts import Scaling
 

@@ -10,9 +10,9 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 
-from ..dependencies import missing_dependency
-from ..errors import HeadError
-from ..files import publish_text
+from ..core.errors import HeadError
+from ..core.files import publish_text
+from ..core.imports import missing_dependency
 from .base import Head, HeadFiles
 from .lanes import Lanes
 from .mlp import stratified_part

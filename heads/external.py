@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import has_fit_parameter
 
-from ..errors import HeadError
+from ..core.errors import HeadError
 from .base import Head, HeadFiles, plain_settings
 
 __all__ = ["ExternalHead"]

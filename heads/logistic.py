@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.optimize import minimize
 
-from ..errors import HeadError
+from ..core.errors import HeadError
+from ..core.statistics import softmax
 from .base import Head, HeadFiles, measure_scaling
 from .first_layers import wide_product
 from .lanes import Lanes, widen
-from .network import softmax
 from .products import multiply
 
 __all__ = ["LogisticHead"]

@@ -7,12 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..errors import HeadError
+from ..core.errors import HeadError
+from ..core.statistics import softmax
 from .base import Head, HeadFiles
 from .first_layers import wide_product
 from .inputs import Inputs, prepare_inputs
 from .lanes import Lanes
-from .network import predict_logits, softmax
+from .network import predict_logits
 from .stack import Member, fit_stack
 from .stack_parts import Validation
 from .view_rows import one_view_in_a_row

@@ -7,11 +7,12 @@ import dataclasses
 import numpy as np
 from sklearn.utils import check_random_state
 
+from ..core.statistics import softmax
 from .first_layers import wide_product
 from .inputs import Inputs, prepare_inputs
 from .lanes import Lanes
 from .mlp import FEWEST_HELD_OUT, MLPClassifier, stratified_part
-from .network import Layers, predict_logits, softmax
+from .network import Layers, predict_logits
 from .stack import Member, Outcome, Progress, fit_stack
 from .stack_parts import Validation
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..errors import HeadError
+from ..core.errors import HeadError
 from .base import Head, HeadFiles
 from .lanes import widen
 from .products import multiply

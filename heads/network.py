@@ -22,7 +22,6 @@ __all__ = [
     "log_loss",
     "loss_and_gradients",
     "predict_logits",
-    "softmax",
     "upper_pass",
 ]
 
@@ -77,14 +76,6 @@ def dropout_mask(
     mask = (random >= dropped).view(np.uint8).astype(np.int32)
     mask *= kept.view(np.int32)
     return mask.view(np.float32)
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax of each row; large logits do not overflow."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=1, keepdims=True)
-    return shifted
 
 
 def log_loss(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None) -> float:

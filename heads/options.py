@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import HeadError, enumerate_some
+from ..core.errors import HeadError, enumerate_some
 from .task_data import TaskData
 from .view_rows import VIEW_MEANS, VIEW_TRAININGS, ViewUse
 

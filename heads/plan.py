@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import CacheError, HeadError, enumerate_some
+from ..core.errors import CacheError, HeadError, enumerate_some
 from .registry import HEAD_KINDS
 
 __all__ = ["ModelPlan", "plan_models"]

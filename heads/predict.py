@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..cache import differences
-from ..errors import FingerprintError, MissingFileError, RunError, enumerate_some
+from ..core.errors import FingerprintError, MissingFileError, RunError, enumerate_some
 from .base import Head
 from .registry import load_head
 from .task_data import load_features

@@ -6,7 +6,7 @@ import json
 import os
 from pathlib import Path
 
-from ..errors import HeadError
+from ..core.errors import HeadError
 from .base import Head, HeadFiles
 from .boosting import LightGBMHead
 from .external import ExternalHead

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import IcecoreError
+from ..core.errors import IcecoreError
 from .options import TrainOptions
 from .plan import ModelPlan
 from .predict import load_run

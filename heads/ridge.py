@@ -8,11 +8,12 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 
-from ..errors import HeadError
+from ..core.errors import HeadError
+from ..core.statistics import softmax
 from .base import Head, HeadFiles, measure_scaling
 from .first_layers import wide_product
 from .lanes import Lanes, widen
-from .network import log_loss, softmax
+from .network import log_loss
 from .products import multiply
 
 __all__ = ["RidgeHead"]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..errors import RunError, enumerate_some
+from ..core.errors import RunError, enumerate_some
 from ..manifest import Manifest
 
 __all__ = ["check_target", "describe_inputs", "replacing", "task_folders"]

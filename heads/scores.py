@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["bootstrap_interval", "score"]
+from ..core.statistics import bootstrap_interval
+
+__all__ = ["score"]
 
 
 def score(
@@ -39,37 +41,3 @@ def score(
         "log_loss_interval": bootstrap_interval(losses, seed),
         "accuracy_interval": bootstrap_interval(hits, seed),
     }
-
-
-def bootstrap_interval(
-    values: np.ndarray, seed: int = 0, level: float = 0.95, draws: int = 1000
-) -> list[float]:
-    """Return the percentile bootstrap interval of a mean over images.
-
-    Parameters
-    ----------
-    values : ndarray of shape (N,)
-        One number for each image.
-    seed : int
-    level : float
-        Coverage.
-    draws : int
-
-    Returns
-    -------
-    [low, high]
-
-    Notes
-    -----
-    Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13.
-    """
-    rng = np.random.default_rng([seed, 8])
-    count = len(values)
-    means = np.array(
-        [
-            np.bincount(rng.integers(count, size=count), minlength=count) @ values / count
-            for _ in range(draws)
-        ]
-    )
-    tail = 50 * (1 - level)
-    return [float(bound) for bound in np.percentile(means, [tail, 100 - tail])]

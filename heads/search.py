@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import HeadError
+from ..core.errors import HeadError
 from .base import plain_settings
 from .inputs import prepare_inputs
 from .mlp import MLPClassifier, stratified_part

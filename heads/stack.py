@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ..errors import HeadError
+from ..core.errors import HeadError
 from .first_layers import FirstLayers, Workspace
 from .lanes import Lanes
 from .network import Layers

@@ -7,16 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..core.statistics import softmax
 from .adam import Moments, adam_step, cosine
 from .first_layers import wide_product
 from .halves import step_by_tiles
 from .lanes import Lanes
-from .network import (
-    initial_layers,
-    log_loss,
-    predict_logits,
-    softmax,
-)
+from .network import initial_layers, log_loss, predict_logits
 from .view_rows import mean_of_views, one_view_in_a_row
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import HeadError, enumerate_some
+from ..core.errors import HeadError, enumerate_some
 from ..manifest import Manifest, Sample
 
 __all__ = ["TaskData", "deal_folds", "fold_warnings", "is_constant", "load_features", "task_data"]

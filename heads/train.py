@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import HeadError, ManifestError, enumerate_some
-from ..files import publish_json, sha256_file
+from ..core.errors import HeadError, ManifestError, enumerate_some
+from ..core.files import publish_json, sha256_file
 from ..manifest import Manifest
 from ..probabilities import ProbabilityTable, write_probabilities
 from .fit import FittedModel, fit_model

@@ -13,10 +13,10 @@ from icecore import jobs
 from icecore import manifest as manifests
 from icecore.boxes import append_boxes, apply_boxes, format_box, parse_box, read_boxes, row_key
 from icecore.cache import FeatureCache
+from icecore.core.errors import ManifestError, MissingFileError
+from icecore.core.files import sha256_file
 from icecore.digests import digest_manifest
-from icecore.errors import ManifestError, MissingFileError
 from icecore.features import image_size
-from icecore.files import sha256_file
 
 TINY = "onnx:tiny.onnx"
 

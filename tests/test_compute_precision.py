@@ -11,7 +11,7 @@ from PIL import Image
 
 from icecore import jobs
 from icecore.cache import FeatureCache
-from icecore.errors import BackboneError, IcecoreError
+from icecore.core.errors import BackboneError, IcecoreError
 from icecore.features.engines import KINDS
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from icecore.cache import FeatureCache
-from icecore.files import sha256_bytes
+from icecore.core.files import sha256_bytes
 
 ROOT = Path(__file__).resolve().parents[1]
 # Everything that the extras bring, and what those bring.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from icecore import demo, manifest
-from icecore.errors import DiskFullError, ManifestError, MissingDependencyError
+from icecore.core.errors import DiskFullError, ManifestError, MissingDependencyError
 
 Image = pytest.importorskip("PIL.Image", reason="drawing needs Pillow")
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from icecore.dependencies import missing_dependency
+from icecore.core.imports import missing_dependency
 
 LIBRARIES = {
     "cv2": ("libGL.so.1", "apt-get install libgl1"),

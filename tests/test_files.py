@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from icecore.errors import DiskFullError
-from icecore.files import publish, publish_json, publish_text, sha256_bytes, sha256_file
+from icecore.core.errors import DiskFullError
+from icecore.core.files import publish, publish_json, publish_text, sha256_bytes, sha256_file
 
 
 def test_the_whole_file_or_none(tmp_path):

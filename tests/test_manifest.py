@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icecore.errors import ManifestError, MissingFileError
+from icecore.core.errors import ManifestError, MissingFileError
 from icecore.manifest import Manifest, Sample, natural_key, read, split_name
 from icecore.manifest_sources import fashionai_classes
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icecore.errors import MissingFileError, ProbabilityError
+from icecore.core.errors import MissingFileError, ProbabilityError
 from icecore.probabilities import ProbabilityTable, read_probabilities, write_probabilities
 
 names = st.text(

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from icecore.cache import FeatureCache, compact, merge, prune, repair, verify
-from icecore.errors import DamagedCacheError, IcecoreError, MissingRowsError
+from icecore.core.errors import DamagedCacheError, IcecoreError, MissingRowsError
 
 SPEC, DIM, ROWS, SHARD = "gluon:inceptionv3", 300, 96, 32
 

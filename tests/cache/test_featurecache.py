@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from icecore.cache import FeatureCache, diff_sets, list_sets, repair, show_set, verify
-from icecore.errors import (
+from icecore.core.errors import (
     CacheError,
     DamagedCacheError,
     FingerprintError,

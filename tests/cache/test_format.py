@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from icecore.cache import FORMAT, FeatureCache, canonical_json, fingerprint, verify
-from icecore.errors import CacheError
+from icecore.core.errors import CacheError
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 

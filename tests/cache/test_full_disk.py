@@ -8,7 +8,7 @@ import os
 import pytest
 
 from icecore.cache import FeatureCache, verify
-from icecore.errors import DiskFullError
+from icecore.core.errors import DiskFullError
 
 SPEC, DIM = "gluon:inceptionv3", 300
 

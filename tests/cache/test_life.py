@@ -20,7 +20,12 @@ from icecore.cache import (
     rows,
     verify,
 )
-from icecore.errors import CacheError, DamagedCacheError, FingerprintError, MissingDependencyError
+from icecore.core.errors import (
+    CacheError,
+    DamagedCacheError,
+    FingerprintError,
+    MissingDependencyError,
+)
 
 SPEC = "gluon:inceptionv3"
 

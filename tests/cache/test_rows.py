@@ -9,7 +9,7 @@ import pytest
 
 from icecore.cache import FeatureCache, open_files
 from icecore.cache import rows as rows_module
-from icecore.errors import DamagedCacheError
+from icecore.core.errors import DamagedCacheError
 
 DIM = 30
 

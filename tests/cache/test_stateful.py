@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from icecore.cache import FeatureCache, compact, merge, prune, repair, verify
 from icecore.cache.claims import Claims
-from icecore.errors import DamagedCacheError, MissingRowsError
+from icecore.core.errors import DamagedCacheError, MissingRowsError
 
 DIM, POOL = 6, 24
 

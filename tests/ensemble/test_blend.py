@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import sklearn.metrics as reference
 
+from icecore.core.errors import MissingFileError, ProbabilityError, RunError
 from icecore.ensemble import TaskWeights, blend_files, blend_run, load_blend
-from icecore.errors import MissingFileError, ProbabilityError, RunError
 from icecore.probabilities import ProbabilityTable, read_probabilities, write_probabilities
 
 SCORES = {"log_loss", "accuracy", "map"}

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
+from icecore.core.errors import MissingFileError, ProbabilityError
 from icecore.ensemble import parse_size, read_costs
 from icecore.ensemble.costs import run_costs
-from icecore.errors import MissingFileError, ProbabilityError
 
 
 @pytest.mark.parametrize(

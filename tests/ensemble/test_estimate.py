@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
 
+from icecore.core.errors import ProbabilityError
 from icecore.ensemble import Blender, Stacker, TaskData, blend_run, estimate
 from icecore.ensemble.estimate import held_out_tables
 from icecore.ensemble.metrics import METRICS, log_loss
-from icecore.errors import ProbabilityError
 
 
 def data_of(probabilities, y, tests=0):

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from icecore.core.errors import ProbabilityError
 from icecore.ensemble import join_task, join_tasks
-from icecore.errors import ProbabilityError
 from icecore.manifest import Sample
 from icecore.probabilities import ProbabilityTable
 

@@ -1,7 +1,7 @@
 import pytest
 
+from icecore.core.errors import MissingFileError, ProbabilityError
 from icecore.ensemble import read_labels
-from icecore.errors import MissingFileError, ProbabilityError
 from icecore.manifest import Manifest, Sample
 
 

@@ -43,8 +43,8 @@ def test_names_do_not_become_markup(tmp_path, builders):
 
 
 def test_plots_are_written_or_what_is_missing_is_said(tmp_path, builders):
+    from icecore.core.errors import MissingDependencyError
     from icecore.ensemble import write_plots
-    from icecore.errors import MissingDependencyError
 
     run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
     result = blend_run(run, write=False, honest=False)
@@ -61,8 +61,8 @@ def test_plots_are_written_or_what_is_missing_is_said(tmp_path, builders):
 
 
 def test_without_matplotlib_it_says_what_to_do(run, tmp_path, monkeypatch):
+    from icecore.core.errors import MissingDependencyError
     from icecore.ensemble import write_plots
-    from icecore.errors import MissingDependencyError
 
     for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(__import__("sys").modules, name, None)

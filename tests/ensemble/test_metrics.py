@@ -7,8 +7,8 @@ import sklearn.metrics as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from icecore.core.errors import ProbabilityError
 from icecore.ensemble import metrics
-from icecore.errors import ProbabilityError
 
 
 @pytest.fixture(params=[0, 1, 2])

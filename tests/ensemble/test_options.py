@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from icecore.core.errors import ProbabilityError, RunError
 from icecore.ensemble import (
     Blender,
     Stacker,
@@ -16,7 +17,6 @@ from icecore.ensemble import (
 )
 from icecore.ensemble.groups import combine_groups, group_weights
 from icecore.ensemble.metrics import log_loss
-from icecore.errors import ProbabilityError, RunError
 from icecore.probabilities import read_probabilities
 
 

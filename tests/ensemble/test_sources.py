@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from icecore.core.errors import MissingDependencyError, MissingFileError, ProbabilityError
 from icecore.ensemble import blend_files, read_tables
-from icecore.errors import MissingDependencyError, MissingFileError, ProbabilityError
 from icecore.probabilities import ProbabilityTable, write_probabilities
 
 FASHIONAI = (

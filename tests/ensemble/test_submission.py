@@ -3,8 +3,8 @@ import csv
 import numpy as np
 import pytest
 
+from icecore.core.errors import MissingDependencyError, ProbabilityError
 from icecore.ensemble import blend_run, final_tables, read_tables, write_final
-from icecore.errors import MissingDependencyError, ProbabilityError
 from icecore.probabilities import ProbabilityTable
 
 

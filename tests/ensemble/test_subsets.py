@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from icecore.core.errors import ProbabilityError
 from icecore.ensemble import Costs, best_subset, pareto_front
 from icecore.ensemble.simplex import minimise_log_loss
-from icecore.errors import ProbabilityError
 
 
 def brute_force(true, names, costs, kind):

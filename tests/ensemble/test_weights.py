@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 
+from icecore.core.errors import ProbabilityError
 from icecore.ensemble import METRICS, Blender, combine, find_weights
 from icecore.ensemble.metrics import accuracy, log_loss
-from icecore.errors import ProbabilityError
 
 METHODS = {
     "log_loss": Blender(),

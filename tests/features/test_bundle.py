@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from icecore import jobs
-from icecore.errors import BackboneError, FingerprintError, RunError
+from icecore.core.errors import BackboneError, FingerprintError, RunError
 from icecore.features.backbones import load_backbone
 from icecore.features.bundle import BundledHead, BundledTask, build_bundle
 from icecore.features.images import decode, fit_image

@@ -15,7 +15,7 @@ from PIL import Image
 from icecore import jobs
 from icecore import manifest as manifests
 from icecore.boxes import read_boxes
-from icecore.errors import BackboneError, ManifestError, WeightsError
+from icecore.core.errors import BackboneError, ManifestError, WeightsError
 from icecore.features import DetectorOptions, detect, detector_network
 from icecore.features.detect import choose_box, detect_boxes
 from icecore.features.detector_network import Detector, detector_names, load_detector

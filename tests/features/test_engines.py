@@ -10,10 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from icecore.errors import BackboneError, IcecoreError, MissingDependencyError
+from icecore.core.errors import BackboneError, IcecoreError, MissingDependencyError
+from icecore.core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from icecore.features import engines, onnxruntime_engine
 from icecore.features.backbones import load_backbone
-from icecore.features.devices import available_cpus, bfloat16_pays, cpu_facts
 from icecore.features.engines import ENGINES, KINDS, choose_engine
 from icecore.features.half_graph import half_precision_graph
 from icecore.features.images import decode, fit_image

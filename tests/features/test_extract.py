@@ -18,13 +18,14 @@ from PIL import Image
 import icecore
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
-from icecore.errors import (
+from icecore.core.errors import (
     BackboneError,
     FingerprintError,
     IcecoreError,
     ImageError,
     MissingFileError,
 )
+from icecore.core.files import sha256_file
 from icecore.features import extract
 from icecore.features.backbones import load_backbone
 from icecore.features.engines import KINDS
@@ -32,7 +33,6 @@ from icecore.features.images import decode, fit_image
 from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
 from icecore.features.record import BackboneSpec
 from icecore.features.weights import WeightsRequest
-from icecore.files import sha256_file
 
 TINY = "onnx:tiny.onnx"
 

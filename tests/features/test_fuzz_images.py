@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from icecore.errors import ImageError
+from icecore.core.errors import ImageError
 from icecore.features import images
 from icecore.features.images import decode, image_size
 

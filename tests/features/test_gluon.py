@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from icecore.errors import BackboneError, ProofError
+from icecore.core.errors import BackboneError, ProofError
 from icecore.features.backbones import load_backbone
 from icecore.features.gluon_export import export_gluon, prove
 from icecore.features.gluon_network import load_gluon_backbone

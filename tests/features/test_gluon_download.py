@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from icecore.errors import WeightsError
+from icecore.core.errors import WeightsError
 from icecore.features import gluon_download
 from icecore.features.gluon_download import BLOCK, download_gluon
 

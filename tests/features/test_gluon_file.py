@@ -12,7 +12,7 @@ import pytest
 
 from icecore import jobs
 from icecore.cache import FeatureCache
-from icecore.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
+from icecore.core.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
 from icecore.features.backbones import load_backbone
 from icecore.features.catalogue import list_layers, verify_backbones
 from icecore.features.layer import Layer

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 from hub_server import Hub, serve
 
-from icecore.errors import WeightsError
+from icecore.core.errors import WeightsError
 from icecore.features.hub import hub_file, hub_url
 
 pytestmark = pytest.mark.skipif(

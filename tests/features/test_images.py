@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
-from icecore.errors import ImageError
+from icecore.core.errors import ImageError
 from icecore.features.images import decode, fit_image, image_size
 from icecore.features.record import BackboneRecord
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
-from icecore.errors import ImageError
+from icecore.core.errors import ImageError
 from icecore.features import images
 from icecore.features.images import decode
 from icecore.features.jpeg import has_an_end, read_plain_head

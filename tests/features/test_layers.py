@@ -12,7 +12,7 @@ import pytest
 
 from icecore import jobs
 from icecore.cache import FeatureCache
-from icecore.errors import BackboneError
+from icecore.core.errors import BackboneError
 from icecore.features.backbones import load_backbone, load_backbones
 from icecore.features.catalogue import list_layers
 from icecore.features.layer import POOLS, Layer

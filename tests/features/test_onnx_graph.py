@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from icecore.errors import BackboneError, MissingFileError
+from icecore.core.errors import BackboneError, MissingFileError
 from icecore.features.backbones import load_backbone, load_backbones
 from icecore.features.onnx_graph import cut_classifier, read_graph
 from icecore.features.record import BackboneSpec

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from icecore.errors import MissingFileError, WeightsError
+from icecore.core.errors import MissingFileError, WeightsError
 from icecore.features.params_file import check_params, read_params, write_params
 
 needs_mxnet = pytest.mark.skipif(

@@ -10,10 +10,10 @@ from PIL import Image
 
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache, FeatureSet
-from icecore.errors import BackboneError, DiskFullError
+from icecore.core.errors import BackboneError, DiskFullError
+from icecore.core.hardware import available_cpus
 from icecore.features import extract, pipeline, runner
 from icecore.features.backbones import load_backbones
-from icecore.features.devices import available_cpus
 from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
 from icecore.features.openvino_engine import OpenVinoEngine
 from icecore.features.weights import WeightsRequest

@@ -11,7 +11,7 @@ import torchvision_shim
 from gluon_files import save_safetensors
 from hub_server import Hub, serve
 
-from icecore.errors import BackboneError, ProofError, WeightsError
+from icecore.core.errors import BackboneError, ProofError, WeightsError
 from icecore.features.backbones import load_backbone, load_backbones
 from icecore.features.bundle import BundledHead, BundledTask, build_bundle
 from icecore.features.record import BackboneSpec

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 import pytest
 
-from icecore.errors import WeightsError
+from icecore.core.errors import WeightsError
 from icecore.features.torch_legacy import read_legacy_torch
 
 MAGIC = 0x1950A86A20F9469CFC6C

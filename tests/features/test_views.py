@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from icecore import jobs
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache, fingerprint
-from icecore.errors import BackboneError, RunError
+from icecore.core.errors import BackboneError, RunError
+from icecore.core.files import sha256_file
 from icecore.features import Views, extract, feature_set_record
 from icecore.features.augmentation import Augmentation
 from icecore.features.backbones import load_backbone
@@ -19,7 +20,6 @@ from icecore.features.images import decode, fit_image
 from icecore.features.record import BackboneRecord, BackboneSpec
 from icecore.features.views import make_squares
 from icecore.features.weights import WeightsRequest
-from icecore.files import sha256_file
 
 TINY = "onnx:tiny.onnx"
 KEY = "5e" * 32

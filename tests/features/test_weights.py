@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from icecore.errors import BackboneError, WeightsError
+from icecore.core.errors import BackboneError, WeightsError
 from icecore.features import gluon_download
 from icecore.features.mxnet_loader import load_mxnet
 from icecore.features.weights import WeightsRequest, find_weights

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from gluon_files import export_as_in_2018, save_safetensors, timm_features, timm_network
 
-from icecore.errors import BackboneError, ProofError, WeightsError
+from icecore.core.errors import BackboneError, ProofError, WeightsError
 from icecore.features.backbones import load_backbone
 from icecore.features.gluon_network import load_gluon_backbone
 from icecore.features.mxnet_engine import MXNetEngine

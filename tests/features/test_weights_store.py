@@ -14,7 +14,7 @@ from gluon_files import save_safetensors, timm_network
 from hub_server import Hub, serve
 
 from icecore.cli import cli
-from icecore.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
+from icecore.core.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
 from icecore.features.params_file import params_sha1, read_params, write_params
 from icecore.features.weights import find_local_weights, find_weights
 from icecore.features.weights_store import (

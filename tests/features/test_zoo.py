@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pytest
 
-from icecore.errors import BackboneError
+from icecore.core.errors import BackboneError
 from icecore.features.catalogue import find_networks, verify_backbones
 from icecore.features.gluon_export import export_gluon, prove
 from icecore.features.gluon_network import load_gluon_backbone

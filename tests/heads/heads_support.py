@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from icecore.cache import FeatureCache
-from icecore.files import sha256_bytes
+from icecore.core.files import sha256_bytes
 from icecore.heads import train
 from icecore.manifest import Manifest, Sample
 

@@ -9,7 +9,7 @@ import pytest
 from heads_support import go, make_cache, record, samples
 
 from icecore.cache import FeatureCache
-from icecore.errors import HeadError
+from icecore.core.errors import HeadError
 from icecore.heads import HEAD_KINDS, MLPClassifier
 
 

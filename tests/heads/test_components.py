@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 
-from icecore.errors import HeadError
+from icecore.core.errors import HeadError
 from icecore.heads import MLPClassifier, load_head
 from icecore.heads.components import principal_components
 from icecore.heads.inputs import prepare_inputs

@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from icecore.errors import HeadError, MissingFileError
+from icecore.core.errors import HeadError, MissingFileError
 from icecore.heads import (
     HEAD_KINDS,
     LightGBMHead,

@@ -9,7 +9,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.utils.estimator_checks import check_estimator
 
-from icecore.errors import HeadError
+from icecore.core.errors import HeadError
 from icecore.heads import ExternalHead, load_head, make_head
 
 FOREST = "sklearn.ensemble:RandomForestClassifier"

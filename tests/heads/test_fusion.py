@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
-from icecore.errors import HeadError
+from icecore.core.errors import HeadError
 from icecore.heads.fusion import BilinearSketch, ScaleSets, SumOfProjections
 
 METHODS = ("rms", "standard", "l2", "power", "whiten")

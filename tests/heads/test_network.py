@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from icecore.core.statistics import softmax
 from icecore.heads.adam import Moments, adam_step, cosine
 from icecore.heads.lanes import Lanes, widen
 from icecore.heads.network import (
@@ -15,7 +16,6 @@ from icecore.heads.network import (
     log_loss,
     loss_and_gradients,
     predict_logits,
-    softmax,
 )
 
 

@@ -10,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icecore.cache import FeatureCache
-from icecore.errors import HeadError
-from icecore.files import sha256_bytes
+from icecore.core.errors import HeadError
+from icecore.core.files import sha256_bytes
+from icecore.core.statistics import bootstrap_interval
 from icecore.heads import MLPClassifier, fit, load_head, train
 from icecore.heads.options import TrainOptions, training_rows
-from icecore.heads.scores import bootstrap_interval, score
+from icecore.heads.scores import score
 from icecore.heads.search import Halving, affordable_candidates, draw_members
 from icecore.heads.stack import Member, Outcome
 from icecore.heads.task_data import task_data

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from heads_support import go, make_cache
 
-from icecore.errors import FingerprintError, MissingFileError, RunError
+from icecore.core.errors import FingerprintError, MissingFileError, RunError
 from icecore.heads import load_run, predict_proba
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icecore.errors import HeadError
+from icecore.core.errors import HeadError
 from icecore.heads.adam import LazyAdam, Moments, adam_step, cosine
 from icecore.heads.network import initial_layers, loss_and_gradients, predict_logits
 from icecore.heads.stack import Member, fit_stack

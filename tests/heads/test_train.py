@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
-from icecore.errors import CacheError, HeadError, ManifestError, RunError
+from icecore.core.errors import CacheError, HeadError, ManifestError, RunError
 from icecore.heads import LogisticHead, load_run, predict_proba
 from icecore.heads.task_data import deal_folds
 from icecore.probabilities import read_probabilities

@@ -7,8 +7,8 @@ import pytest
 from heads_support import QUICK, digest, features, go, record, samples
 
 from icecore.cache import FeatureCache
-from icecore.errors import CacheError, HeadError, RunError
-from icecore.files import publish_json
+from icecore.core.errors import CacheError, HeadError, RunError
+from icecore.core.files import publish_json
 from icecore.heads import LogisticHead, MLPClassifier, load_run, predict_proba
 from icecore.heads.stack import Member, fit_stack
 from icecore.heads.stack_parts import Validation

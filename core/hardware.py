@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..errors import BackboneError
+from .errors import BackboneError
 
 __all__ = ["available_cpus", "bfloat16_pays", "cpu_facts", "gpu_index", "parse_devices"]
 

@@ -16,7 +16,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import DiskFullError
+from .errors import DiskFullError, RunError
 
 __all__ = [
     "disk_full_named",
@@ -25,6 +25,7 @@ __all__ = [
     "publish_text",
     "sha256_bytes",
     "sha256_file",
+    "read_json",
 ]
 
 _TEMPORARY_PREFIX = ".tmp-"
@@ -136,3 +137,14 @@ def _remove(path: Path) -> None:
     # Whatever hinders it (a disk that became read-only), the first error is what matters.
     with contextlib.suppress(OSError):
         os.unlink(path)
+
+
+def read_json(path: Path) -> dict:
+    """Read a JSON object, or raise `RunError`."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise RunError(f"{path} is not readable JSON: {error}", "make it again") from error
+    if not isinstance(content, dict):
+        raise RunError(f"{path} does not hold a JSON object", "make it again")
+    return content

@@ -173,7 +173,7 @@ def manifest(data, out, as_json) -> None:
       icecore manifest photos
       icecore manifest fashionai -o table.csv
     """
-    from .manifest import read
+    from .manifest.layouts import read
 
     table = read(data)
     if out is not None:

@@ -18,7 +18,7 @@ import numpy as np
 from .core.errors import ManifestError
 from .core.files import publish, publish_json
 from .demo_figure import Outfit, draw_picture
-from .manifest_sources import fashionai_classes
+from .manifest.fashionai import fashionai_classes
 
 __all__ = ["ATTRIBUTES", "DemoData", "draw"]
 

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import manifest as manifests
-from .boxes import apply_boxes, parse_box
 from .cache import FeatureCache
 from .core.errors import ManifestError, MissingFileError, RunError, enumerate_some
 from .core.files import publish_json
-from .digests import digest_manifest
+from .manifest.box import parse_box
+from .manifest.box_table import apply_boxes
+from .manifest.digests import digest_manifest
 from .prediction import PredictReport, bundle, predict
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def extract(
     backbones : sequence of str
         Specs.
     boxes : path-like, optional
-        Table of the part of each image that counts, see `icecore.boxes.read_boxes`.
+        Table of the part of each image that counts, see `icecore.manifest.read_boxes`.
     detector : DetectorOptions, optional
         Find boxes for the images that the table lacks, and add them to it.
     on_detect : callable, optional

@@ -17,7 +17,7 @@ from . import manifest as manifests
 from .cache import FeatureCache
 from .core.errors import MissingFileError, RunError, enumerate_some
 from .core.files import publish, publish_text
-from .manifest import DEFAULT_TASK, Manifest
+from .manifest.table import DEFAULT_TASK, Manifest
 
 __all__ = ["PredictReport", "bundle", "predict"]
 
@@ -184,7 +184,7 @@ def bundle(
     _require_same(fitted, backbones, (fit, precision, views, compute))
     place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
     tasks = [
-        _bundled_task(features, task, blends.get(name) or _plain_average(task.models), place)
+        _bundled_task(features, heads, task, blends.get(name) or _plain_average(task.models), place)
         for name, task in fitted.tasks.items()
     ]
     random_weights = weights != "pretrained"
@@ -198,7 +198,7 @@ def bundle(
     return {"path": str(out), "bytes": Path(out).stat().st_size} | note
 
 
-def _bundled_task(features, task, weights, place: dict[str, int]):
+def _bundled_task(features, heads, task, weights, place: dict[str, int]):
     if weights.mean != "arithmetic" or weights.temperatures or weights.groups:
         raise RunError(
             f"the blend of the task '{task.name}' is not a weighted sum of probabilities",
@@ -207,7 +207,7 @@ def _bundled_task(features, task, weights, place: dict[str, int]):
     column = {name: index for index, name in enumerate(task.classes)}
     bundled, refused = [], []
     for model in weights.needed:
-        head = task.head(model)
+        head = heads.load_task_head(task, model)
         layers = _layers(head)
         if layers is None:
             refused.append(model)

@@ -145,7 +145,7 @@ class Extract:
         from icecore.cache import FeatureCache
         from icecore.core.files import sha256_file
         from icecore.features import extract
-        from icecore.manifest import Manifest, Sample
+        from icecore.manifest.table import Manifest, Sample
 
         job = self.job
         paths = order.get("paths", job["paths"])

@@ -69,8 +69,8 @@ def real_features(cache: str | None, data: str | None) -> dict[str, np.ndarray]:
     """Return training and validation rows, all feature sets side by side, as float16."""
     from icecore import manifest
     from icecore.cache import FeatureCache
-    from icecore.digests import digest_manifest
     from icecore.heads.task_data import load_features, task_data
+    from icecore.manifest.digests import digest_manifest
 
     if cache is None or data is None:
         raise SystemExit("give --cache CACHE --data IMAGES")

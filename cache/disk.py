@@ -51,7 +51,7 @@ def publish_unnamed(folder: Path) -> Iterator[NewFile]:
     """Give a new file to write to, whose name need not be known before its content is.
 
     The file is flushed and renamed to `NewFile.name` on success; whatever goes wrong, it
-    goes away. Otherwise like `icecore.files.publish`.
+    goes away. Otherwise like `icecore.core.files.publish`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f"{LEFTOVER_PREFIX}{secrets.token_hex(8)}"

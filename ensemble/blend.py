@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from .. import manifest
-from ..core.errors import MissingFileError, ProbabilityError, RunError, enumerate_some
-from ..core.files import publish_json, read_json, sha256_file
-from ..manifest import Sample
-from ..probabilities import ProbabilityTable, read_probabilities
+from ..core.errors import ProbabilityError
+from ..core.files import publish_json, sha256_file
+from ..manifest.table import Sample
+from ..runs.run import read_run, run_tables
 from . import metrics
 from .analysis import conflicting_labels
 from .averaging import combine
@@ -117,8 +117,8 @@ def blend_run(
     """
     run = Path(run)
     chosen = BlendOptions(metric=metric, seed=seed, **options)
-    about = _read_run(run)
-    tables, inputs = _run_tables(run, about)
+    about = read_run(run)
+    tables, inputs = run_tables(run, about)
     samples = manifest.read(run / "samples.csv", labels_required=False).samples
     inputs["samples.csv"] = sha256_file(run / "samples.csv")
     result = _blend(join_tasks(tables, samples), samples, chosen, inputs, about)
@@ -173,49 +173,6 @@ def blend_files(
 
         write_report(result, report)
     return result
-
-
-def _read_run(run: Path) -> dict:
-    if not run.is_dir():
-        raise MissingFileError(f"{run} is not there", "give a folder that 'icecore train' wrote")
-    lacking = [name for name in ("run.json", "samples.csv") if not (run / name).is_file()]
-    if lacking:
-        raise RunError(
-            f"{run} is not a run: it lacks {enumerate_some(lacking)}",
-            "give a folder that 'icecore train' wrote",
-        )
-    about = read_json(run / "run.json")
-    if not isinstance(about.get("tasks"), dict) or not about["tasks"]:
-        raise RunError(f"{run}/run.json names no tasks", "train again")
-    return about
-
-
-def _run_tables(run: Path, about: dict) -> tuple[list[ProbabilityTable], dict[str, str]]:
-    tables, inputs, absent = [], {}, []
-    names = [n for entry in about["tasks"].values() for n in (entry["folder"], *entry["models"])]
-    # The names become paths: a stranger's run.json must not lead elsewhere.
-    outside = [n for n in names if Path(n).name != n or n in ("", ".", "..") or "\\" in n]
-    if outside:
-        raise RunError(
-            f"{run}/run.json names {enumerate_some(outside)}, which are no plain names",
-            "train again",
-        )
-    for task, entry in about["tasks"].items():
-        for model in entry["models"]:
-            name = f"{entry['folder']}/probabilities/{model}.npz"
-            if not (run / name).is_file():
-                absent.append(name)
-                continue
-            table = read_probabilities(run / name)
-            tables.append(dataclasses.replace(table, task=task, model=model))
-            inputs[name] = sha256_file(run / name)
-    if absent:
-        raise RunError(
-            f"{run} lacks {len(absent)} probability files: {enumerate_some(absent)}", "train again"
-        )
-    if not tables:
-        raise RunError(f"{run} has no models", "train again")
-    return tables, inputs
 
 
 def _blend(

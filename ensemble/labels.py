@@ -9,8 +9,8 @@ from pathlib import Path
 
 from .. import manifest
 from ..core.errors import MissingFileError, ProbabilityError, enumerate_some
-from ..manifest import DEFAULT_TASK, Sample
-from ..manifest_sources import fashionai_classes
+from ..manifest.fashionai import fashionai_classes
+from ..manifest.table import DEFAULT_TASK, Sample
 
 __all__ = ["read_labels"]
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from ..manifest import Sample
+from ..manifest.table import Sample
 from . import metrics
 from .averaging import Recipe, combine
 from .estimate import Estimate

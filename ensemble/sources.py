@@ -1,6 +1,6 @@
 """Probability files of other people: submissions, Parquet, and rows that need mending.
 
-`read_tables` reads everything that `icecore.probabilities.read_probabilities` reads, and:
+`read_tables` reads everything that `icecore.runs.probabilities.read_probabilities` reads, and:
 
 - FashionAI submissions, CSV without header: ``image,attribute,p;p;p``, many tasks in a file;
 - Kaggle submissions, CSV with a header ``id,<class>,...``;
@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import MissingDependencyError, MissingFileError, ProbabilityError, enumerate_some
-from ..manifest_sources import fashionai_classes
-from ..probabilities import LARGEST_FILE, ProbabilityTable, read_probabilities
+from ..manifest.fashionai import fashionai_classes
+from ..runs.probabilities import LARGEST_FILE, ProbabilityTable, read_probabilities
 from .averaging import softmax
 
 __all__ = ["MENDINGS", "read_tables", "unique_models"]

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..core.errors import MissingDependencyError, ProbabilityError, enumerate_some
 from ..core.files import publish, publish_text
-from ..manifest_sources import fashionai_classes
-from ..probabilities import ProbabilityTable, write_probabilities
+from ..manifest.fashionai import fashionai_classes
+from ..runs.probabilities import ProbabilityTable, write_probabilities
 from .join import TEST
 from .result import BlendResult
 

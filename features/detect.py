@@ -1,7 +1,7 @@
 """Boxes for images by a detector: the object of a named class that counts.
 
 The boxes go into a table that a person can correct and that is then used like any
-other (`icecore.boxes`). Images that the table has already are not looked at again.
+other (`icecore.manifest.box_table`). Images that the table has already are not looked at again.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ..boxes import Box, append_boxes, apply_boxes, read_boxes
 from ..core.errors import BackboneError, ImageError
-from ..manifest import Manifest, Sample
+from ..manifest.box import Box
+from ..manifest.box_table import append_boxes, apply_boxes, read_boxes
+from ..manifest.table import Manifest, Sample
 from .detector_network import Detector, load_detector
 from .images import decode, image_size
 from .weights import WeightsRequest

@@ -19,8 +19,8 @@ from .. import __version__
 from ..cache import FeatureCache, fingerprint
 from ..core.errors import BackboneError, DamagedCacheError
 from ..core.hardware import available_cpus, parse_devices
-from ..digests import digest_manifest
-from ..manifest import Manifest, Sample
+from ..manifest.digests import digest_manifest
+from ..manifest.table import Manifest, Sample
 from .backbones import Backbone, load_backbones
 from .engines import Engine
 from .images import FITS, load_opencv, load_pillow

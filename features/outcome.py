@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ..manifest import Manifest
+from ..manifest.table import Manifest
 
 __all__ = ["ExtractReport", "Failure"]
 

@@ -15,11 +15,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from ..boxes import outside, parse_box, row_key
 from ..cache import FeatureCache, FeatureSet
 from ..core.errors import ImageError
 from ..core.files import sha256_bytes
-from ..manifest import Sample
+from ..manifest.box import outside, parse_box, row_key
+from ..manifest.table import Sample
 from .backbones import Backbone
 from .engines import Engine
 from .images import decode, load_opencv

@@ -1,6 +1,7 @@
 """Heads: feature matrices and labels in, fitted classifiers and probability files out."""
 
 from ..core.statistics import bootstrap_interval
+from ..runs.run import Run, RunTask, load_run
 from .base import Head
 from .boosting import LightGBMHead
 from .external import ExternalHead
@@ -10,7 +11,7 @@ from .mlp import MLPClassifier
 from .neighbours import NeighboursHead
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
-from .predict import Run, RunTask, load_run, predict_proba
+from .predict import load_task_head, predict_proba, view_use
 from .registry import HEAD_KINDS, load_head, make_head
 from .results import MemberProgress, ModelResult, TaskResult, TrainEvent, TrainResult
 from .ridge import RidgeHead
@@ -45,9 +46,11 @@ __all__ = [
     "fit_stack",
     "load_head",
     "load_run",
+    "load_task_head",
     "make_head",
     "plan_models",
     "predict_proba",
     "score",
     "train",
+    "view_use",
 ]

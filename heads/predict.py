@@ -2,132 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..cache import differences
-from ..core.errors import FingerprintError, MissingFileError, RunError, enumerate_some
+from ..core.errors import FingerprintError, RunError, enumerate_some
+from ..runs.run import Run, RunTask
 from .base import Head
 from .registry import load_head
 from .task_data import load_features
 from .view_rows import VIEW_MEANS, ViewUse
 
-__all__ = ["Run", "RunTask", "load_run", "predict_proba"]
-
-LARGEST_JSON = 256 * 2**20
-
-
-@dataclasses.dataclass(frozen=True)
-class RunTask:
-    """One task of a run.
-
-    Attributes
-    ----------
-    name : str
-    classes : tuple of str
-        Order of the probability columns.
-    models : tuple of str
-    validation : str
-        "split" or "out-of-fold, K folds".
-    folder : pathlib.Path
-    features : dict of str to tuple of str
-        Fingerprints of each model's feature sets, in order.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    models: tuple[str, ...]
-    validation: str
-    folder: Path
-    features: dict[str, tuple[str, ...]]
-
-    def head(self, model: str) -> Head:
-        """Load the head of `model`; its classes are among this task's."""
-        head = load_head(self.folder / "heads" / model)
-        strange = set(map(str, head.classes_)) - set(self.classes)
-        if strange:
-            raise RunError(
-                f"the head {model} of the task '{self.name}' has other classes than the task: "
-                f"{enumerate_some(sorted(strange))}",
-                "train again",
-            )
-        return head
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A run folder that `icecore.heads.train` wrote.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-    seed : int
-    random_weights : bool
-    backbones : tuple of dict
-        ``spec``, ``fingerprint``, ``dim`` and ``record`` of each feature set.
-    tasks : dict of str to RunTask
-    about : dict
-        Everything in run.json.
-    """
-
-    path: Path
-    seed: int
-    random_weights: bool
-    backbones: tuple[dict[str, Any], ...]
-    tasks: dict[str, RunTask]
-    about: dict[str, Any]
-
-    def view_use(self, fingerprints: Sequence[str]) -> ViewUse:
-        """Return how a model on these feature sets uses the views of their rows."""
-        records = {entry["fingerprint"]: entry["record"] for entry in self.backbones}
-        views = records[fingerprints[0]].get("views")
-        count = len(views) if isinstance(views, list) and views else 1
-        options = self.about.get("options", {})
-        mean = options.get("view_mean", VIEW_MEANS[0])
-        if mean not in VIEW_MEANS:
-            raise RunError(
-                f"{self.path}/run.json has view_mean {mean!r}, not {' or '.join(VIEW_MEANS)}",
-                "train again",
-            )
-        return ViewUse(count, mean=mean)
-
-
-def load_run(path: str | os.PathLike) -> Run:
-    """Open the run in `path`.
-
-    Raises
-    ------
-    MissingFileError
-        There is no such folder.
-    RunError
-        It is not a run; the message says what is wrong with its run.json.
-    """
-    path = Path(path)
-    if not path.is_dir():
-        raise MissingFileError(f"{path} is not there", "give the folder that training wrote")
-    file = path / "run.json"
-    if not file.is_file():
-        raise RunError(f"{path} is not a run: it has no run.json", "give a folder from training")
-    if file.stat().st_size > LARGEST_JSON:
-        raise RunError(f"{file} is larger than 256 MiB", "train again")
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise RunError(f"{file} is not JSON: {error}", "train again") from error
-    try:
-        return _checked(path, about)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, RunError):
-            raise
-        raise RunError(
-            f"{file} lacks something or has it in another form: {error!r:.200}", "train again"
-        ) from error
+__all__ = ["load_task_head", "predict_proba", "view_use"]
 
 
 def predict_proba(
@@ -175,8 +64,8 @@ def predict_proba(
         prints = of_task.features[model]
         if prints not in loaded:
             loaded[prints] = load_features(_matching_sets(run, cache, prints), keys)
-        head = of_task.head(model)
-        use = run.view_use(prints)
+        head = load_task_head(of_task, model)
+        use = view_use(run, prints)
         columns = [of_task.classes.index(str(name)) for name in head.classes_]
         if len(keys):
             table[:, columns] += share * use.predict_proba(head, loaded[prints])
@@ -235,33 +124,29 @@ def _brief(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _checked(path: Path, about: dict[str, Any]) -> Run:
-    if about["format"] != 1:
+def load_task_head(task: RunTask, model: str) -> Head:
+    """Load the head of `model`; its classes are among the task's."""
+    head = load_head(task.folder / "heads" / model)
+    strange = set(map(str, head.classes_)) - set(task.classes)
+    if strange:
         raise RunError(
-            f"{path}/run.json has format {about['format']!r}; this icecore reads 1",
-            "use the icecore that wrote it, or train again",
+            f"the head {model} of the task '{task.name}' has other classes than the task: "
+            f"{enumerate_some(sorted(strange))}",
+            "train again",
         )
-    backbones = tuple(about["backbones"])
-    known = {str(entry["fingerprint"]) for entry in backbones if entry["spec"] and entry["record"]}
-    tasks = {}
-    for name, entry in about["tasks"].items():
-        features = {m: tuple(map(str, entry["features"][m])) for m in entry["models"]}
-        strange = {print_ for prints in features.values() for print_ in prints} - known
-        names = [entry["folder"], *entry["models"]]
-        # The names become paths: a stranger's run.json must not lead elsewhere.
-        outside = [n for n in names if Path(n).name != n or n in ("", ".", "..") or "\\" in n]
-        if strange or outside:
-            raise RunError(
-                f"{path}/run.json is damaged: the task '{name}' refers to "
-                f"{enumerate_some([*strange, *outside])}",
-                "train again",
-            )
-        tasks[name] = RunTask(
-            name,
-            tuple(map(str, entry["classes"])),
-            tuple(entry["models"]),
-            str(entry["validation"]),
-            path / entry["folder"],
-            features,
+    return head
+
+
+def view_use(run: Run, fingerprints: Sequence[str]) -> ViewUse:
+    """Return how a model on these feature sets uses the views of their rows."""
+    records = {entry["fingerprint"]: entry["record"] for entry in run.backbones}
+    views = records[fingerprints[0]].get("views")
+    count = len(views) if isinstance(views, list) and views else 1
+    options = run.about.get("options", {})
+    mean = options.get("view_mean", VIEW_MEANS[0])
+    if mean not in VIEW_MEANS:
+        raise RunError(
+            f"{run.path}/run.json has view_mean {mean!r}, not {' or '.join(VIEW_MEANS)}",
+            "train again",
         )
-    return Run(path, int(about["seed"]), bool(about["random_weights"]), backbones, tasks, about)
+    return ViewUse(count, mean=mean)

@@ -11,9 +11,9 @@ from typing import Any
 
 from .. import __version__
 from ..core.errors import IcecoreError
+from ..runs.run import load_run
 from .options import TrainOptions
 from .plan import ModelPlan
-from .predict import load_run
 from .registry import make_head
 from .task_data import TaskData
 

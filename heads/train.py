@@ -12,8 +12,8 @@ import numpy as np
 
 from ..core.errors import HeadError, ManifestError, enumerate_some
 from ..core.files import publish_json, sha256_file
-from ..manifest import Manifest
-from ..probabilities import ProbabilityTable, write_probabilities
+from ..manifest.table import Manifest
+from ..runs.probabilities import ProbabilityTable, write_probabilities
 from .fit import FittedModel, fit_model
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models

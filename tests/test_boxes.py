@@ -11,12 +11,13 @@ from PIL import Image
 
 from icecore import jobs
 from icecore import manifest as manifests
-from icecore.boxes import append_boxes, apply_boxes, format_box, parse_box, read_boxes, row_key
 from icecore.cache import FeatureCache
 from icecore.core.errors import ManifestError, MissingFileError
 from icecore.core.files import sha256_file
-from icecore.digests import digest_manifest
 from icecore.features import image_size
+from icecore.manifest.box import format_box, parse_box, row_key
+from icecore.manifest.box_table import append_boxes, apply_boxes, read_boxes
+from icecore.manifest.digests import digest_manifest
 
 TINY = "onnx:tiny.onnx"
 

@@ -29,7 +29,7 @@ def test_a_missing_system_library_is_named_with_its_remedy(tmp_path, package):
     (tmp_path / package / "__init__.py").write_text(f"import ctypes\nctypes.CDLL({str(nowhere)!r})")
     script = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{LOADERS[package]}\n"
-        "from icecore.errors import MissingDependencyError\n"
+        "from icecore.core.errors import MissingDependencyError\n"
         "try:\n    load()\nexcept MissingDependencyError as error:\n    print(error)"
     )
     done = subprocess.run(

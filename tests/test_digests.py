@@ -7,7 +7,7 @@ import time
 import pytest
 
 from icecore import manifest as manifests
-from icecore.digests import digest_manifest
+from icecore.manifest.digests import digest_manifest
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icecore.core.errors import ManifestError, MissingFileError
-from icecore.manifest import Manifest, Sample, natural_key, read, split_name
-from icecore.manifest_sources import fashionai_classes
+from icecore.manifest.fashionai import fashionai_classes
+from icecore.manifest.layouts import read
+from icecore.manifest.table import Manifest, Sample, natural_key, split_name
 
 
 def make(root, *names):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icecore.core.errors import MissingFileError, ProbabilityError
-from icecore.probabilities import ProbabilityTable, read_probabilities, write_probabilities
+from icecore.runs.probabilities import ProbabilityTable, read_probabilities, write_probabilities
 
 names = st.text(
     st.characters(codec="utf-8", exclude_characters="\x00\r\n", exclude_categories=("Z", "C")),

@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from icecore.manifest import Manifest, Sample
-from icecore.probabilities import ProbabilityTable, write_probabilities
+from icecore.manifest.table import Manifest, Sample
+from icecore.runs.probabilities import ProbabilityTable, write_probabilities
 
 CLASSES = ("dress", "hat", "skirt", "t-shirt")
 QUALITY = {"mlp-one": 1.6, "mlp-two": 1.3, "logistic-all": 2.0, "noise": 0.2}

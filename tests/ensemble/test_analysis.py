@@ -3,7 +3,7 @@ import pytest
 import sklearn.metrics as reference
 
 from icecore.ensemble import analysis, drawing
-from icecore.manifest import Sample
+from icecore.manifest.table import Sample
 
 
 def test_the_class_table_agrees_with_scikit_learn(builders):

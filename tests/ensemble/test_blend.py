@@ -6,7 +6,7 @@ import sklearn.metrics as reference
 
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
 from icecore.ensemble import TaskWeights, blend_files, blend_run, load_blend
-from icecore.probabilities import ProbabilityTable, read_probabilities, write_probabilities
+from icecore.runs.probabilities import ProbabilityTable, read_probabilities, write_probabilities
 
 SCORES = {"log_loss", "accuracy", "map"}
 

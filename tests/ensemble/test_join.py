@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from icecore.core.errors import ProbabilityError
 from icecore.ensemble import join_task, join_tasks
-from icecore.manifest import Sample
-from icecore.probabilities import ProbabilityTable
+from icecore.manifest.table import Sample
+from icecore.runs.probabilities import ProbabilityTable
 
 CLASSES = ("a", "b", "c")
 

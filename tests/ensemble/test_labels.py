@@ -2,7 +2,7 @@ import pytest
 
 from icecore.core.errors import MissingFileError, ProbabilityError
 from icecore.ensemble import read_labels
-from icecore.manifest import Manifest, Sample
+from icecore.manifest.table import Manifest, Sample
 
 
 def table(tmp_path, text):

@@ -17,7 +17,7 @@ from icecore.ensemble import (
 )
 from icecore.ensemble.groups import combine_groups, group_weights
 from icecore.ensemble.metrics import log_loss
-from icecore.probabilities import read_probabilities
+from icecore.runs.probabilities import read_probabilities
 
 
 def scaled(probabilities, temperature):

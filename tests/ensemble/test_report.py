@@ -8,7 +8,7 @@ import pytest
 
 from icecore.ensemble import blend_run
 from icecore.ensemble import report as report_module
-from icecore.probabilities import read_probabilities, write_probabilities
+from icecore.runs.probabilities import read_probabilities, write_probabilities
 
 HOSTILE = "<script>alert(1)</script>"
 

@@ -3,7 +3,7 @@ import pytest
 
 from icecore.core.errors import MissingDependencyError, MissingFileError, ProbabilityError
 from icecore.ensemble import blend_files, read_tables
-from icecore.probabilities import ProbabilityTable, write_probabilities
+from icecore.runs.probabilities import ProbabilityTable, write_probabilities
 
 FASHIONAI = (
     "Images/a/1.jpg,coat_length_labels,0.0000;0.0000;0.0000;0.0000;0.0000;0.0005;0.9993;0.0001\n"

@@ -14,13 +14,13 @@ from PIL import Image
 
 from icecore import jobs
 from icecore import manifest as manifests
-from icecore.boxes import read_boxes
 from icecore.core.errors import BackboneError, ManifestError, WeightsError
 from icecore.features import DetectorOptions, detect, detector_network
 from icecore.features.detect import choose_box, detect_boxes
 from icecore.features.detector_network import Detector, detector_names, load_detector
 from icecore.features.mxnet_loader import load_gluoncv, load_mxnet
 from icecore.features.weights import WeightsRequest
+from icecore.manifest.box_table import read_boxes
 
 # The smallest of GluonCV's; any detector of the kind goes the same way.
 SMALL = "ssd_300_mobilenet0.25_coco"

@@ -135,7 +135,7 @@ import numpy as np
 import random, resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from test_fuzz_images import FILES, NUMBERS
-from icecore.errors import ImageError
+from icecore.core.errors import ImageError
 from icecore.features.images import decode
 
 dark, light = (

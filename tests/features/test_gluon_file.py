@@ -233,7 +233,7 @@ def test_no_damage_crashes_the_process(copied):
     """MXNet's parsers are C++: hundreds of damaged graphs in a process that may die."""
     code = """
 import json, random, sys
-from icecore.errors import IcecoreError
+from icecore.core.errors import IcecoreError
 from icecore.features.gluon_file import load_gluon_file
 from icecore.features.record import BackboneSpec
 from icecore.features.weights import WeightsRequest

@@ -124,7 +124,7 @@ def test_without_torch_the_error_says_what_to_install():
         "import sys\n"
         "sys.modules['torch'] = sys.modules['timm'] = None\n"
         "from icecore.features import WeightsRequest, load_backbone, BackboneSpec\n"
-        "from icecore.errors import MissingDependencyError\n"
+        "from icecore.core.errors import MissingDependencyError\n"
         "try:\n"
         "    load_backbone(BackboneSpec.parse('timm:resnet18@32'), 'auto',"
         " WeightsRequest.parse('random:0'))\n"

@@ -7,7 +7,7 @@ import numpy as np
 from icecore.cache import FeatureCache
 from icecore.core.files import sha256_bytes
 from icecore.heads import train
-from icecore.manifest import Manifest, Sample
+from icecore.manifest.table import Manifest, Sample
 
 QUICK = {"mlp": {"width": 8, "epochs": 3}, "lightgbm": {"rounds": 5, "min_rows": 2}}
 CLASSES = ("dress", "hat", "skirt")

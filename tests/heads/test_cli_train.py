@@ -10,7 +10,7 @@ from heads_support import make_cache, samples
 from icecore import jobs
 from icecore.cli import main
 from icecore.heads import load_run
-from icecore.manifest import Manifest
+from icecore.manifest.table import Manifest
 
 QUICK = ("--set", "mlp.width=8", "--set", "mlp.epochs=4")
 

@@ -19,8 +19,8 @@ from icecore.heads.scores import score
 from icecore.heads.search import Halving, affordable_candidates, draw_members
 from icecore.heads.stack import Member, Outcome
 from icecore.heads.task_data import task_data
-from icecore.manifest import Manifest, Sample
-from icecore.probabilities import read_probabilities
+from icecore.manifest.table import Manifest, Sample
+from icecore.runs.probabilities import read_probabilities
 
 QUICK = {"mlp": {"width": 16, "epochs": 4}}
 

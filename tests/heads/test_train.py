@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
 from icecore.core.errors import CacheError, HeadError, ManifestError, RunError
-from icecore.heads import LogisticHead, load_run, predict_proba
+from icecore.heads import LogisticHead, load_run, load_task_head, predict_proba
 from icecore.heads.task_data import deal_folds
-from icecore.probabilities import read_probabilities
+from icecore.runs.probabilities import read_probabilities
 
 
 def test_a_validation_split_is_predicted_and_everything_is_stored(cache, rows, tmp_path):
@@ -299,7 +299,7 @@ def test_an_interrupted_mlp_is_kept_at_its_best_epoch_and_fitted_again(cache, ro
     assert result.interrupted
     assert (first.name, first.interrupted) == ("mlp-one", False)
     assert (second.name, second.interrupted) == ("mlp-two", True)
-    head = load_run(tmp_path / "run").tasks["label"].head("mlp-two")
+    head = load_task_head(load_run(tmp_path / "run").tasks["label"], "mlp-two")
     assert head.interrupted_
     assert head.n_iter_ == 2
     assert second.scores["log_loss"] == pytest.approx(head.best_loss_, rel=1e-4)

@@ -146,7 +146,7 @@ def test_a_run_on_views_predicts_as_it_was_validated(tmp_path, split, heads, mea
     cache = viewed_cache(tmp_path / "cache", rows)
     go(cache, rows, tmp_path / "run", folds=3, heads=heads, view_mean=mean)
     run = load_run(tmp_path / "run")
-    from icecore.probabilities import read_probabilities
+    from icecore.runs.probabilities import read_probabilities
 
     keys = [s.digest for s in rows if s.split == "test"]
     for model in run.tasks["label"].models:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from .core.csv_files import read_csv_rows
-from .core.errors import ManifestError, enumerate_some
-from .manifest import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
+from ..core.csv_files import read_csv_rows
+from ..core.errors import ManifestError, MissingFileError, enumerate_some
+from .fashionai import fashionai_classes
+from .table import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
 
 __all__ = [
-    "fashionai_classes",
     "is_fashionai",
     "is_kaggle",
     "read_fashionai",
@@ -23,30 +23,8 @@ __all__ = [
     "read_images",
     "read_kaggle",
     "read_table",
+    "read",
 ]
-
-# The contest's attributes, classes in letter order.
-_FASHIONAI_CLASSES = {
-    "coat_length": "Invisible;High Waist;Regular;Long;Micro;Knee;Midi;Ankle&Floor",
-    "collar_design": "Invisible;Shirt;Peter Pan;Puritan;Rib",
-    "lapel_design": "Invisible;Notched;Collarless;Shawl;Plus Size Shawl",
-    "neck_design": "Invisible;Turtle;Ruffle Semi-High;Low Turtle;Draped",
-    "neckline_design": (
-        "Invisible;Strapless;Deep V;Straight;V;Square;Off Shoulder;Round;Sweat Heart;One Shoulder"
-    ),
-    "pant_length": "Invisible;Short;Mid;3/4;Cropped;Full",
-    "skirt_length": "Invisible;Short;Knee;Midi;Ankle;Floor",
-    "sleeve_length": "Invisible;Sleeveless;Cup;Short;Elbow;3/4;Wrist;Long;Extra Long",
-}
-
-
-def fashionai_classes(task: str, count: int) -> tuple[str, ...]:
-    """Name the classes of a FashionAI attribute, in letter order.
-
-    Attributes that the contest does not have are numbered from ``0``.
-    """
-    names = tuple(_FASHIONAI_CLASSES.get(task.removesuffix("_labels"), "").split(";"))
-    return names if len(names) == count else tuple(str(index) for index in range(count))
 
 
 def is_fashionai(root: Path) -> bool:
@@ -212,7 +190,7 @@ def read_kaggle(root: Path) -> Manifest:
 
 
 def _box_fault(text: str) -> str | None:
-    from .boxes import parse_box
+    from .box import parse_box
 
     try:
         parse_box(text)
@@ -325,3 +303,84 @@ def _images_below(folder: Path) -> list[Path]:
 
 def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
+
+
+def read(data: str | os.PathLike, *, labels_required: bool = True) -> Manifest:
+    """Read whatever the user brought into one table.
+
+    Parameters
+    ----------
+    data : path-like
+        A folder of class folders, with ``train/``, ``validation/`` (also ``val``,
+        ``valid``) and ``test/`` above them where they are; a CSV with
+        ``path,label[,split]`` or one written by `Manifest.write`; a FashionAI
+        root; a Kaggle folder with ``labels.csv`` and ``train/``.
+    labels_required : bool, default True
+        Refuse images of the training and validation splits that have no label.
+        With False any folder of images, or one image file, is accepted too.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    MissingFileError
+        `data` does not exist.
+    ManifestError
+        It holds no images, or labels and images do not fit together. Everything
+        of one kind that is wrong is named at once.
+    """
+    from . import layouts as sources
+
+    data = Path(data)
+    if not data.exists():
+        raise MissingFileError(
+            f"{data} is not there", "check the path; it is taken from the folder you are in"
+        )
+    data = Path(os.path.abspath(data))
+    if data.is_file():
+        if data.suffix.lower() in IMAGE_SUFFIXES and not labels_required:
+            manifest = sources.read_images(data)
+        else:
+            manifest = sources.read_table(data, labels_required)
+    elif sources.is_fashionai(data):
+        manifest = sources.read_fashionai(data)
+    elif sources.is_kaggle(data):
+        manifest = sources.read_kaggle(data)
+    elif labels_required:
+        manifest = sources.read_folder(data)
+    else:
+        manifest = sources.read_images(data)
+    _require_utf8_names(manifest)
+    if labels_required:
+        _require_labels(manifest)
+    return manifest
+
+
+def _require_utf8_names(manifest: Manifest) -> None:
+    # Such names come from old archives; no table could hold them.
+    bad = [s.path for s in manifest.images.values() if not _is_utf8(s.path)]
+    if bad:
+        raise ManifestError(
+            f"{len(bad)} files of {manifest.source} have names that are not UTF-8: "
+            f"{enumerate_some(map(ascii, bad))}",
+            "rename them, for instance with convmv",
+        )
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _require_labels(manifest: Manifest) -> None:
+    bare = [s.id for s in manifest if not s.label and s.split != "test"]
+    if bare:
+        raise ManifestError(
+            f"{len(bare)} images of {manifest.source} have no label: {enumerate_some(bare)}",
+            "label them, take them out, or give them the split 'test'",
+        )

@@ -16,10 +16,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from .boxes import row_key
-from .core.errors import DiskFullError
-from .core.files import publish_json, sha256_file
-from .manifest import Manifest
+from ..core.errors import DiskFullError
+from ..core.files import publish_json, sha256_file
+from .box import row_key
+from .table import Manifest
 
 __all__ = ["DigestReport", "digest_manifest"]
 

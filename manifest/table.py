@@ -3,7 +3,7 @@
 A manifest has one row for each image and task: ``id, path, split, task, label,
 letters, digest``, and ``box`` where only a part of an image counts. `read` makes it
 from a folder of class folders, a CSV, a FashionAI root or a Kaggle folder (the layouts
-are in `icecore.manifest_sources`); `Manifest.write` saves it as a CSV that `read` takes
+are in `icecore.manifest.layouts`); `Manifest.write` saves it as a CSV that `read` takes
 back.
 """
 
@@ -15,12 +15,11 @@ import io
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
-from .core.errors import ManifestError, MissingFileError, enumerate_some
-from .core.files import publish_text
+from ..core.errors import ManifestError, MissingFileError, enumerate_some
+from ..core.files import publish_text
 
-__all__ = ["DEFAULT_TASK", "IMAGE_SUFFIXES", "Manifest", "Sample", "read", "split_name"]
+__all__ = ["DEFAULT_TASK", "IMAGE_SUFFIXES", "Manifest", "Sample", "split_name"]
 
 DEFAULT_TASK = "label"
 IMAGE_SUFFIXES = frozenset(
@@ -59,7 +58,7 @@ class Sample:
         FashionAI's ``y``/``m``/``n`` for each class, where the data has them.
     digest : str
         Key of its features: SHA-256 of the file's bytes, with its box if it has one (see
-        `icecore.boxes.row_key`); empty if it was not computed yet.
+        `icecore.manifest.row_key`); empty if it was not computed yet.
     box : str
         The part of the image that counts, ``x0 y0 x1 y1``; empty for the whole image.
     """
@@ -131,7 +130,7 @@ class Manifest:
 
     def classes(self, task: str = DEFAULT_TASK) -> tuple[str, ...]:
         """Class names of `task`: letter order for FashionAI, else natural order of names."""
-        from .manifest_sources import fashionai_classes
+        from .fashionai import fashionai_classes
 
         rows = [sample for sample in self.samples if sample.task == task]
         letters = {len(sample.letters) for sample in rows if sample.letters}
@@ -197,59 +196,6 @@ class Manifest:
         return rows
 
 
-def read(data: str | os.PathLike, *, labels_required: bool = True) -> Manifest:
-    """Read whatever the user brought into one table.
-
-    Parameters
-    ----------
-    data : path-like
-        A folder of class folders, with ``train/``, ``validation/`` (also ``val``,
-        ``valid``) and ``test/`` above them where they are; a CSV with
-        ``path,label[,split]`` or one written by `Manifest.write`; a FashionAI
-        root; a Kaggle folder with ``labels.csv`` and ``train/``.
-    labels_required : bool, default True
-        Refuse images of the training and validation splits that have no label.
-        With False any folder of images, or one image file, is accepted too.
-
-    Returns
-    -------
-    Manifest
-
-    Raises
-    ------
-    MissingFileError
-        `data` does not exist.
-    ManifestError
-        It holds no images, or labels and images do not fit together. Everything
-        of one kind that is wrong is named at once.
-    """
-    from . import manifest_sources as sources
-
-    data = Path(data)
-    if not data.exists():
-        raise MissingFileError(
-            f"{data} is not there", "check the path; it is taken from the folder you are in"
-        )
-    data = Path(os.path.abspath(data))
-    if data.is_file():
-        if data.suffix.lower() in IMAGE_SUFFIXES and not labels_required:
-            manifest = sources.read_images(data)
-        else:
-            manifest = sources.read_table(data, labels_required)
-    elif sources.is_fashionai(data):
-        manifest = sources.read_fashionai(data)
-    elif sources.is_kaggle(data):
-        manifest = sources.read_kaggle(data)
-    elif labels_required:
-        manifest = sources.read_folder(data)
-    else:
-        manifest = sources.read_images(data)
-    _require_utf8_names(manifest)
-    if labels_required:
-        _require_labels(manifest)
-    return manifest
-
-
 def split_name(name: str) -> str | None:
     """Return the canonical split for a folder or column value, None if it is not one.
 
@@ -271,31 +217,3 @@ def natural_key(name: str) -> tuple:
 
 def _split_order(split: str) -> int:
     return ["", "train", "validation", "test"].index(split)
-
-
-def _require_utf8_names(manifest: Manifest) -> None:
-    # Such names come from old archives; no table could hold them.
-    bad = [s.path for s in manifest.images.values() if not _is_utf8(s.path)]
-    if bad:
-        raise ManifestError(
-            f"{len(bad)} files of {manifest.source} have names that are not UTF-8: "
-            f"{enumerate_some(map(ascii, bad))}",
-            "rename them, for instance with convmv",
-        )
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _require_labels(manifest: Manifest) -> None:
-    bare = [s.id for s in manifest if not s.label and s.split != "test"]
-    if bare:
-        raise ManifestError(
-            f"{len(bare)} images of {manifest.source} have no label: {enumerate_some(bare)}",
-            "label them, take them out, or give them the split 'test'",
-        )

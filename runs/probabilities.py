@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .core.errors import MissingFileError, ProbabilityError, enumerate_some
-from .core.files import publish, publish_text
-from .manifest import DEFAULT_TASK
+from ..core.errors import MissingFileError, ProbabilityError, enumerate_some
+from ..core.files import publish, publish_text
+from ..manifest.table import DEFAULT_TASK
 
 __all__ = ["ProbabilityTable", "read_probabilities", "write_probabilities"]
 

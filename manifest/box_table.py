@@ -13,63 +13,24 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import hashlib
 import io
 import math
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from .core.errors import ManifestError, MissingFileError
-from .core.files import publish_text
-from .manifest import Manifest
+from ..core.errors import ManifestError, MissingFileError
+from ..core.files import publish_text
+from .box import Box, format_box, outside, parse_box, row_key
+from .table import Manifest
 
-__all__ = ["Box", "append_boxes", "apply_boxes", "format_box", "outside", "parse_box"]
+__all__ = ["append_boxes", "apply_boxes"]
 __all__ += ["read_boxes", "row_key"]
 
 COLUMNS = ("path", "x0", "y0", "x1", "y1")
-# x0, y0, x1, y1
-Box = tuple[int, int, int, int]
 _FAULTS_SHOWN = 50
 _LARGEST_TABLE = 2**29
-
-
-def row_key(digest: str, box: str) -> str:
-    """Return the key of the features of an image's part.
-
-    Parameters
-    ----------
-    digest : str
-        SHA-256 of the image file.
-    box : str
-        As `format_box` writes it; empty for the whole image, whose key is the digest itself.
-    """
-    return hashlib.sha256(f"{digest} {box}".encode()).hexdigest() if box else digest
-
-
-def format_box(box: Box | None) -> str:
-    """Write a box as a sample has it: ``x0 y0 x1 y1``, or nothing for the whole image."""
-    return "" if box is None else " ".join(map(str, box))
-
-
-def parse_box(text: str) -> Box | None:
-    """Read what `format_box` writes.
-
-    Raises
-    ------
-    ValueError
-        The text is no box.
-    """
-    if not text:
-        return None
-    if not re.fullmatch(r"\d{1,6}( \d{1,6}){3}", text):
-        raise ValueError(f"'{text[:40]}' is not a box of four whole numbers x0 y0 x1 y1")
-    x0, y0, x1, y1 = map(int, text.split())
-    if x1 <= x0 or y1 <= y0:
-        raise ValueError(f"the box {text} is empty")
-    return x0, y0, x1, y1
 
 
 def read_boxes(
@@ -240,11 +201,6 @@ def _outside(manifest, found, lines, size_of) -> list[str]:
             for (identity, box), size in zip(boxed, sizes)
             if size is not None and (box[2] > size[0] or box[3] > size[1])
         ]
-
-
-def outside(box: Box, width: int, height: int) -> str:
-    """Say that a box reaches out of its image."""
-    return f"the box {format_box(box)} reaches out of the image of {width} x {height} pixels"
 
 
 def _faulty(path: Path, faults: list[str]) -> ManifestError:

@@ -1,0 +1,1 @@
+"""Run folders and probability files: one reader and one writer each."""

@@ -54,7 +54,7 @@ def run_demo(
     train_progress : callable, optional
         Of `icecore.heads.train`.
     **callbacks
-        ``on_progress`` and ``on_digest`` of `icecore.features.extract`.
+        ``on_progress`` and ``on_digest`` of `icecore.features.extraction.extract`.
     """
     from . import jobs
 

@@ -56,7 +56,7 @@ def extract(
     on_detect : callable, optional
         Called with counts of images that the detector looked at and in all.
     **options
-        Of `icecore.features.extract`.
+        Of `icecore.features.extraction.extract`.
 
     Returns
     -------

@@ -89,7 +89,7 @@ def predict(
         may compute in another; the features then differ a little from those, see
         docs/engines.md.
     **options
-        Of `icecore.features.extract`: engine, device, batch_size, workers, on_progress.
+        Of `icecore.features.extraction.extract`: engine, device, batch_size, workers, on_progress.
     """
     from . import features, heads
 
@@ -320,7 +320,7 @@ def _extract_as_trained(
 def _reading(fitted, sets: list[dict]):
     """Let the heads of a run read `sets`, which may differ in the compute precision alone."""
     from .cache import fingerprint
-    from .features.record import with_compute_precision
+    from .features.records.record import with_compute_precision
 
     new, backbones = {}, []
     for one, made in zip(fitted.backbones, sets):

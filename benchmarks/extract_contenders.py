@@ -29,8 +29,9 @@ class Reference:
 
     def __init__(self, job: dict) -> None:
         from icecore.features.backbones import load_backbones
-        from icecore.features.images import decode, fit_image
-        from icecore.features.weights import WeightsRequest
+        from icecore.features.images.decode.decode import decode
+        from icecore.features.images.decode.fit import fit_image
+        from icecore.features.weights.local.request import WeightsRequest
 
         folder = Path(job["work"])
         contents = [Path(path).read_bytes() for path in job["paths"]]
@@ -41,8 +42,8 @@ class Reference:
                     0
                 ].record
             else:
-                from icecore.features.gluon_network import load_gluon_backbone
-                from icecore.features.record import BackboneSpec
+                from icecore.features.records.spec import BackboneSpec
+                from icecore.features.sources.registry.gluon import load_gluon_backbone
 
                 gluon = load_gluon_backbone(
                     BackboneSpec.parse(spec), WeightsRequest.parse(job["weights"], None)
@@ -62,10 +63,10 @@ class Reference:
 def gluon_features(gluon, squares: np.ndarray) -> np.ndarray:
     """Run the uncut Gluon network's own ``features`` on uint8 squares."""
     if not hasattr(gluon.network, "features"):  # EfficientNet-Lite is not of GluonCV
-        from icecore.features.mxnet_engine import MXNetEngine
+        from icecore.features.engines.choose.mxnet import MXNetEngine
 
         return MXNetEngine(gluon).run(squares)
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.gluon.loader import load_mxnet
 
     mx = load_mxnet()
     values = (squares.astype(np.float32) / 255 - gluon.record.mean) / gluon.record.std
@@ -78,7 +79,7 @@ class Plain:
 
     def __init__(self, job: dict) -> None:
         # The tutorial says `import mxnet, gluoncv`; these two also work with today's NumPy.
-        from icecore.features.mxnet_loader import load_gluoncv, load_mxnet
+        from icecore.features.gluon.loader import load_gluoncv, load_mxnet
 
         self.mx, gluoncv = load_mxnet(), load_gluoncv()
         self.paths, self.batch = job["paths"], job["batch"]
@@ -256,7 +257,7 @@ class Photographs:
 
 def load(job: dict):
     from icecore.features.backbones import load_backbones
-    from icecore.features.weights import WeightsRequest
+    from icecore.features.weights.local.request import WeightsRequest
 
     request = WeightsRequest.parse(job["weights"], None)
     return load_backbones(

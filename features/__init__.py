@@ -7,14 +7,15 @@ nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
 from .backbones import Backbone, load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle
 from .catalogue import Verified, find_networks, list_layers, verify_backbones
-from .detect import DetectorOptions, box_locator
-from .extract import ExtractReport, Failure, extract
-from .images import image_size
-from .layer import POOLS, Layer
-from .progress import Progress
-from .record import BackboneRecord, BackboneSpec, feature_set_record
-from .views import Views
-from .weights import WeightsRequest
+from .detection.detect import DetectorOptions, box_locator
+from .extraction.extract import ExtractReport, Failure, extract
+from .extraction.progress import Progress
+from .images.decode import image_size
+from .images.views import Views
+from .records.layer import POOLS, Layer
+from .records.record import BackboneRecord, feature_set_record
+from .records.spec import BackboneSpec
+from .weights.request import WeightsRequest
 
 __all__ = [
     "Backbone",

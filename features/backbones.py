@@ -6,11 +6,13 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 from ..core.errors import BackboneError, enumerate_some
-from .engines import Engine, Setup, choose_engine
-from .layer import BEFORE_CLASSIFIER, Layer
-from .record import BackboneRecord, BackboneSpec
-from .sources import source_of
-from .weights import WeightsRequest
+from .engines.base import Engine, Setup
+from .engines.choose import choose_engine
+from .records.layer import BEFORE_CLASSIFIER, Layer
+from .records.record import BackboneRecord
+from .records.spec import BackboneSpec
+from .sources.registry import source_of
+from .weights.request import WeightsRequest
 
 __all__ = ["Backbone", "load_backbone", "load_backbones"]
 
@@ -66,7 +68,7 @@ def load_backbones(
     ----------
     specs : sequence of str or BackboneSpec
     engine, device, precision : str
-        As in `icecore.features.engines.choose_engine`.
+        As in `icecore.features.engines.choose.choose_engine`.
     request : WeightsRequest, optional
     layer : Layer, optional
         Where to take the features of those that are given as text; the input of the
@@ -132,7 +134,7 @@ def load_backbone(
     ----------
     spec : BackboneSpec
     engine, device, precision : str
-        As in `icecore.features.engines.choose_engine`.
+        As in `icecore.features.engines.choose.choose_engine`.
     request : WeightsRequest
 
     Raises

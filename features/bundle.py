@@ -15,10 +15,10 @@ import numpy as np
 
 from ..core.errors import BackboneError
 from .backbones import Backbone
-from .engine_checks import first_line
-from .onnx_graph import FEATURES, IMAGES, load_onnx
-from .onnxruntime_engine import OnnxRuntimeEngine
-from .proof import prove_graph
+from .engines.base import first_line
+from .engines.onnxruntime import OnnxRuntimeEngine
+from .engines.proof import prove_graph
+from .graphs.onnx_graph import FEATURES, IMAGES, load_onnx
 
 __all__ = ["BundledHead", "BundledTask", "build_bundle"]
 

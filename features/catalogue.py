@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..core.errors import BackboneError, IcecoreError, enumerate_some
-from .record import BackboneSpec
-from .sources import source_of
-from .weights import WeightsRequest
-from .zoo import ZOOS, ZooNetwork, require_known, zoo
+from .gluon.zoo import ZOOS, ZooNetwork, require_known, zoo
+from .records.spec import BackboneSpec
+from .sources.registry import source_of
+from .weights.request import WeightsRequest
 
 __all__ = ["Verified", "find_networks", "list_layers", "verify_backbones"]
 
@@ -135,7 +135,7 @@ def _specs(text: str) -> list[str]:
 
 
 def _verify(spec: BackboneSpec, request: WeightsRequest) -> Verified:
-    from .gluon_export import export_gluon, prove
+    from .sources.gluon_export import export_gluon, prove
 
     started = time.perf_counter()
     error = width = problem = None

@@ -13,8 +13,10 @@ import sys
 import numpy as np
 
 from ..core.errors import IcecoreError
-from .engines import KINDS, Setup
-from .record import BackboneRecord, BackboneSpec
+from .engines.base import Setup
+from .engines.choose import KINDS
+from .records.record import BackboneRecord
+from .records.spec import BackboneSpec
 
 __all__ = ["ask"]
 
@@ -77,7 +79,7 @@ def _import(package: str) -> dict:
 
 
 def _find_weights() -> dict:
-    from .weights import find_local_weights
+    from .weights.local import find_local_weights
 
     found = {}
     for name in MISSION:
@@ -138,8 +140,8 @@ def _expected(images: np.ndarray, record: BackboneRecord) -> np.ndarray:
 
 
 def _graph(record: BackboneRecord):
-    from .onnx_graph import add_normalisation, load_onnx
-    from .sources import GraphNetwork
+    from .graphs.network import GraphNetwork
+    from .graphs.onnx_graph import add_normalisation, load_onnx
 
     onnx = load_onnx()
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
@@ -163,8 +165,8 @@ def _graph(record: BackboneRecord):
 
 
 def _gluon(record: BackboneRecord):
-    from .gluon_network import GluonBackbone
-    from .mxnet_loader import load_mxnet
+    from .gluon.loader import load_mxnet
+    from .gluon.network import GluonBackbone
 
     mx = load_mxnet()
     network = mx.gluon.nn.HybridSequential()

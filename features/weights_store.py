@@ -15,40 +15,20 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from ..core.errors import MissingFileError, WeightsError
-from ..core.files import publish, publish_json, sha256_file
-from .efficientnet_lite import VARIANTS
-from .gluon_download import LARGEST_PARAMETERS, gluon_url, sha1_file
-from .gluon_network import build_network
-from .hub import hub_file, hub_url
-from .params_file import check_params, params_sha1, write_params
-from .record import BackboneSpec
-from .weights import (
-    NOTE_FORMAT,
-    WeightsFile,
-    find_local_weights,
-    find_weights,
-    gluon_cache,
-    published_sha1,
-    weights_stem,
-)
-from .weights_convert import GluonTarget, from_onnx, from_params, from_torch, read_safetensors
-from .weights_table import ORIGINS, Origin
-from .zoo import native_preprocessing, require_known
+from ..core.files import publish, sha256_file
+from .gluon.efficientnet_lite import VARIANTS
+from .gluon.params_file import check_params
+from .gluon.zoo import published_sha1, weights_stem
+from .records.spec import BackboneSpec
+from .weights.fetch import _SOURCES, _convert_and_keep, _parse, find_weights
+from .weights.gluon_host import LARGEST_PARAMETERS, gluon_url, sha1_file
+from .weights.hub import hub_url
+from .weights.local import find_local_weights, gluon_cache
+from .weights.origins import ORIGINS
+from .weights.request import WeightsFile
 
-__all__ = [
-    "convert_from_hub",
-    "fetch_weights",
-    "import_weights",
-    "list_weights",
-    "where_to_put_weights",
-]
-
-# Raise it when the same file would be converted to other numbers.
-CONVERTER_VERSION = 1
-_SOURCES = ("gluon", "mxnet")
+__all__ = ["fetch_weights", "import_weights", "list_weights", "where_to_put_weights"]
 
 
 def fetch_weights(
@@ -72,29 +52,11 @@ def fetch_weights(
     BackboneError, WeightsError
     """
     if text.startswith("timm:"):
-        from .timm_source import fetch_timm_weights
+        from .sources.timm import fetch_timm_weights
 
         return fetch_timm_weights(text, on_bytes)
     spec = _parse(text)
     return find_weights(spec.name, folder, spec.source, on_bytes)
-
-
-def convert_from_hub(
-    name: str, source: str, folder: Path, on_bytes: Callable[[int, int | None], None] | None = None
-) -> WeightsFile:
-    """Download from the hub what holds a network's weights, convert it and keep it in `folder`."""
-    spec = f"{source}:{name}"
-    origin = ORIGINS[spec]
-    found = hub_file(origin.repository, origin.file, on_bytes)
-    about = {
-        "origin": f"{found.text} (SHA-256 {found.sha256})",
-        "repository": found.repository,
-        "file": found.file,
-        "revision": found.revision,
-        "origin_sha256": found.sha256,
-        "why": origin.why,
-    }
-    return _convert_and_keep(_parse(spec), found.path, origin, folder, about)
 
 
 def import_weights(file: Path, text: str | None = None, folder: Path | None = None) -> WeightsFile:
@@ -213,18 +175,6 @@ def list_weights(specs: Sequence[str] = (), folder: Path | None = None) -> list[
     return listed
 
 
-def _parse(text: str) -> BackboneSpec:
-    """Parse the name of a network; a bare one is GluonCV's."""
-    spec = BackboneSpec.parse(text if ":" in text else f"gluon:{text}")
-    if spec.source not in _SOURCES:
-        raise WeightsError(
-            f"{text}: weights are fetched and imported for Gluon's networks",
-            "name one as gluon:NAME or mxnet:NAME",
-        )
-    require_known(spec.name, spec.source)
-    return dataclasses.replace(spec, resolution=None)
-
-
 def _guess(file: Path) -> BackboneSpec:
     named = [spec for spec, origin in ORIGINS.items() if Path(origin.file).name == file.name]
     # Both zoos have one file for it: either name gives the same.
@@ -234,56 +184,6 @@ def _guess(file: Path) -> BackboneSpec:
         f"{file.name} does not say whose weights it holds",
         "name the network, for instance --as gluon:inceptionv3",
     )
-
-
-def _convert_and_keep(
-    spec: BackboneSpec, file: Path, origin: Origin | None, folder: Path, about: dict
-) -> WeightsFile:
-    target = _target(spec)
-    error = None
-    if file.suffix == ".onnx":
-        arrays, error = from_onnx(file, target)
-    elif file.suffix == ".params":
-        arrays = from_params(file, target)
-    else:
-        tensors = read_safetensors(file)
-        arrays = from_torch(tensors, origin.naming, target, origin.mean, origin.std, str(file))
-    stem, sha1 = weights_stem(spec.name, spec.source), published_sha1(spec.name, spec.source)
-    for names in (arrays, _old_names(arrays, target)):
-        if sha1 and params_sha1(names) == sha1:
-            write_params(folder / f"{stem}.params", names)
-            return WeightsFile(folder / f"{stem}.params", "published", about["origin"])
-    path = folder / f"{stem}.converted.params"
-    write_params(path, arrays)
-    note = {
-        "format": NOTE_FORMAT,
-        "networks": _sharing(spec),
-        "sha256": sha256_file(path),
-        "converter": CONVERTER_VERSION,
-        "relative_error": error,
-        **about,
-    }
-    publish_json(path.with_suffix(".json"), note)
-    return WeightsFile(path, "converted", f"converted from {about['origin']}")
-
-
-def _target(spec: BackboneSpec) -> GluonTarget:
-    preprocessing = native_preprocessing(spec.name, spec.source)
-    network = build_network(spec, preprocessing["resolution"])
-    return GluonTarget.of(spec.canonical, network, preprocessing)
-
-
-def _old_names(arrays: dict[str, np.ndarray], target: GluonTarget) -> dict[str, np.ndarray]:
-    """Give parameters the names under which Gluon saved them until 2018."""
-    prefix = target.network.prefix
-    return {target.internal[n].removeprefix(prefix): values for n, values in arrays.items()}
-
-
-def _sharing(spec: BackboneSpec) -> list[str]:
-    """Name the networks of both zoos that have these very weights."""
-    sha1 = published_sha1(spec.name, spec.source)
-    others = [s for s in _SOURCES if sha1 and published_sha1(spec.name, s) == sha1]
-    return sorted({spec.canonical, *(f"{source}:{spec.name}" for source in others)})
 
 
 def _import_archive(file: Path, folder: Path) -> WeightsFile:

@@ -472,7 +472,7 @@ def test_random_weights_are_never_silent(tmp_path, photos):
 
 
 def test_interrupting_keeps_what_is_done(tmp_path, photos, nets, monkeypatch):
-    import icecore.features.pipeline as target
+    import icecore.features.extraction.pipeline as target
 
     plain, seen = target.decode, []
 

@@ -14,8 +14,8 @@ LIBRARIES = {
     "lightgbm": ("libgomp.so.1", "apt-get install libgomp1"),
 }
 LOADERS = {
-    "cv2": "from icecore.features.images import load_opencv as load",
-    "mxnet": "from icecore.features.mxnet_loader import load_mxnet as load",
+    "cv2": "from icecore.features.images.decode import load_opencv as load",
+    "mxnet": "from icecore.features.gluon.loader import load_mxnet as load",
     "lightgbm": "from icecore.heads.boosting import load_lightgbm as load",
 }
 

@@ -15,9 +15,10 @@ from icecore import jobs
 from icecore.core.errors import BackboneError, FingerprintError, RunError
 from icecore.features.backbones import load_backbone
 from icecore.features.bundle import BundledHead, BundledTask, build_bundle
-from icecore.features.images import decode, fit_image
-from icecore.features.record import BackboneSpec
-from icecore.features.weights import WeightsRequest
+from icecore.features.images.decode.decode import decode
+from icecore.features.images.decode.fit import fit_image
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.local.request import WeightsRequest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "run_bundle.py"
 

@@ -15,11 +15,13 @@ from PIL import Image
 from icecore import jobs
 from icecore import manifest as manifests
 from icecore.core.errors import BackboneError, ManifestError, WeightsError
-from icecore.features import DetectorOptions, detect, detector_network
-from icecore.features.detect import choose_box, detect_boxes
-from icecore.features.detector_network import Detector, detector_names, load_detector
-from icecore.features.mxnet_loader import load_gluoncv, load_mxnet
-from icecore.features.weights import WeightsRequest
+from icecore.features import DetectorOptions
+from icecore.features.detection import detect
+from icecore.features.detection import network as detector_network
+from icecore.features.detection.detect import choose_box, detect_boxes
+from icecore.features.detection.network import Detector, detector_names, load_detector
+from icecore.features.gluon.loader import load_gluoncv, load_mxnet
+from icecore.features.weights.local.request import WeightsRequest
 from icecore.manifest.box_table import read_boxes
 
 # The smallest of GluonCV's; any detector of the kind goes the same way.
@@ -199,7 +201,7 @@ def test_unusable_options_are_named_at_once():
 def test_weights_are_sought_as_those_of_classifiers(tmp_path, monkeypatch):
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
-    monkeypatch.setattr("icecore.features.gluon_download.PAUSE", 0.0)
+    monkeypatch.setattr("icecore.features.weights.gluon_host.PAUSE", 0.0)
     folder = tmp_path / "weights"
     folder.mkdir()
     stem = "ssd_512_mobilenet1.0_voc-37c18076"

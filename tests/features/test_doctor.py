@@ -11,9 +11,16 @@ import sys
 import pytest
 
 from icecore import jobs
-from icecore.features import doctor, gpus, probe
+from icecore.features import doctor, probe
 from icecore.features.doctor import conflicts, judge_gpus
-from icecore.features.gpus import MXNET_ARCHITECTURES, ORT_ARCHITECTURES, Gpu, parse_gpus, runs_on
+from icecore.features.engines.choose import gpus
+from icecore.features.engines.choose.gpus import (
+    MXNET_ARCHITECTURES,
+    ORT_ARCHITECTURES,
+    Gpu,
+    parse_gpus,
+    runs_on,
+)
 
 CSV = """0, NVIDIA A10G, 8.6, 23028, 550.54.15
 1, NVIDIA H100 80GB HBM3, 9.0, 81559, 550.54.15

@@ -12,15 +12,17 @@ import pytest
 
 from icecore.core.errors import BackboneError, IcecoreError, MissingDependencyError
 from icecore.core.hardware import available_cpus, bfloat16_pays, cpu_facts
-from icecore.features import engines, onnxruntime_engine
 from icecore.features.backbones import load_backbone
-from icecore.features.engines import ENGINES, KINDS, choose_engine
-from icecore.features.half_graph import half_precision_graph
-from icecore.features.images import decode, fit_image
-from icecore.features.onnxruntime_engine import OnnxRuntimeEngine, providers_for
-from icecore.features.openvino_engine import order_precisions
-from icecore.features.record import BackboneSpec
-from icecore.features.weights import WeightsRequest
+from icecore.features.engines.choose import choose as engines
+from icecore.features.engines.choose import onnxruntime as onnxruntime_engine
+from icecore.features.engines.choose.choose import ENGINES, KINDS, choose_engine
+from icecore.features.engines.choose.onnxruntime import OnnxRuntimeEngine, providers_for
+from icecore.features.engines.choose.openvino import order_precisions
+from icecore.features.graphs.half import half_precision_graph
+from icecore.features.images.decode.decode import decode
+from icecore.features.images.decode.fit import fit_image
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.local.request import WeightsRequest
 
 RANDOM = WeightsRequest.parse("random:0")
 TOLERANCE = 1e-4
@@ -194,7 +196,7 @@ def test_name_and_version_are_those_of_the_package(backbone, engine):
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
 def test_a_graph_that_is_none_is_refused(name, tiny_onnx, tmp_path):
     needs(name)
-    from icecore.features.sources import GraphNetwork
+    from icecore.features.graphs.network import GraphNetwork
 
     record = load(f"onnx:{tiny_onnx}", name).record
     for content in (b"", b"no graph at all", b"\x08\x08" * 50):
@@ -209,7 +211,7 @@ def test_a_graph_of_another_width_is_refused(name, tiny_onnx):
     import dataclasses
 
     needs(name)
-    from icecore.features.sources import GraphNetwork
+    from icecore.features.graphs.network import GraphNetwork
 
     right = load(f"onnx:{tiny_onnx}", name)
     record = dataclasses.replace(right.record, num_features=7)

@@ -28,11 +28,12 @@ from icecore.core.errors import (
 from icecore.core.files import sha256_file
 from icecore.features import extract
 from icecore.features.backbones import load_backbone
-from icecore.features.engines import KINDS
-from icecore.features.images import decode, fit_image
-from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
-from icecore.features.record import BackboneSpec
-from icecore.features.weights import WeightsRequest
+from icecore.features.engines.choose.choose import KINDS
+from icecore.features.engines.choose.onnxruntime import OnnxRuntimeEngine
+from icecore.features.images.decode.decode import decode
+from icecore.features.images.decode.fit import fit_image
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.local.request import WeightsRequest
 
 TINY = "onnx:tiny.onnx"
 
@@ -108,7 +109,7 @@ def test_each_image_is_decoded_once_for_all_backbones(
     shutil.copy(tiny_onnx, other)
     shutil.copy(tiny_onnx.with_suffix(".json"), other.with_suffix(".json"))
     calls = []
-    target = sys.modules["icecore.features.pipeline"]
+    target = sys.modules["icecore.features.extraction.pipeline"]
     plain = target.decode
     monkeypatch.setattr(target, "decode", lambda *given: calls.append(1) or plain(*given))
     specs = [f"onnx:{tiny_onnx}", f"onnx:{other}"]
@@ -157,7 +158,7 @@ def test_a_file_without_permission_is_a_failure_not_an_end(image_folder, tmp_pat
 def test_a_file_that_changes_while_the_job_runs_is_not_served(
     image_folder, tmp_path, tiny_onnx, monkeypatch
 ):
-    target = sys.modules["icecore.features.extract"]
+    target = sys.modules["icecore.features.extraction.extract"]
     plain = target.digest_manifest
 
     def digest_then_change(*args, **options):
@@ -179,7 +180,9 @@ def test_a_directory_that_vanishes_while_the_job_runs(tmp_path, tiny_onnx, monke
         for number in range(60):
             pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "many" / label / f"{number}.png")
-    monkeypatch.setattr(sys.modules["icecore.features.progress"], "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(
+        sys.modules["icecore.features.extraction.progress"], "SECONDS_BETWEEN_LOOKS", 0.0
+    )
 
     def vanish(now):
         if now.computed:
@@ -405,7 +408,7 @@ def test_decode_reports_what_it_found():
 def test_rows_of_another_compute_precision_are_a_set_of_their_own(
     image_folder, tmp_path, tiny_onnx, precision
 ):
-    from icecore.features.engines import KINDS
+    from icecore.features.engines.choose.choose import KINDS
 
     if precision not in KINDS["openvino"].able("cpu"):
         pytest.skip(f"needs OpenVINO and a CPU that computes in {precision}")

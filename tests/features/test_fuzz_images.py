@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from icecore.core.errors import ImageError
-from icecore.features import images
-from icecore.features.images import decode, image_size
+from icecore.features.images.decode import decode as images
+from icecore.features.images.decode.decode import decode, image_size
 
 FORMS = {
     "JPEG": {}, "progressive": {"format": "JPEG", "progressive": True},
@@ -136,7 +136,7 @@ import random, resource, signal, sys
 sys.path.insert(0, sys.argv[1])
 from test_fuzz_images import FILES, NUMBERS
 from icecore.core.errors import ImageError
-from icecore.features.images import decode
+from icecore.features.images.decode import decode
 
 dark, light = (
     cv2.imencode(".jpg", np.full((24, 20, 3), value, np.uint8))[1].tobytes() for value in (0, 250)

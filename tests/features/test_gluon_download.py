@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from icecore.core.errors import WeightsError
-from icecore.features import gluon_download
-from icecore.features.gluon_download import BLOCK, download_gluon
+from icecore.features.weights.local import gluon_host as gluon_download
+from icecore.features.weights.local.gluon_host import BLOCK, download_gluon
 
 PARAMETERS = np.random.default_rng(0).bytes(3_000_000)  # does not compress
 SHA1 = hashlib.sha1(PARAMETERS).hexdigest()

@@ -15,10 +15,10 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
 from icecore.features.backbones import load_backbone
 from icecore.features.catalogue import list_layers, verify_backbones
-from icecore.features.layer import Layer
-from icecore.features.mxnet_loader import load_mxnet
-from icecore.features.record import BackboneSpec
-from icecore.features.weights import WeightsRequest
+from icecore.features.gluon.loader import load_mxnet
+from icecore.features.records.layer import Layer
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.local.request import WeightsRequest
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mxnet") is None, reason="Gluon networks need MXNet"
@@ -234,9 +234,9 @@ def test_no_damage_crashes_the_process(copied):
     code = """
 import json, random, sys
 from icecore.core.errors import IcecoreError
-from icecore.features.gluon_file import load_gluon_file
-from icecore.features.record import BackboneSpec
-from icecore.features.weights import WeightsRequest
+from icecore.features.sources.gluon_file import load_gluon_file
+from icecore.features.records.record import BackboneSpec
+from icecore.features.weights.local import WeightsRequest
 prefix = sys.argv[1]
 path = f"{prefix}-symbol.json"
 whole = json.load(open(path))

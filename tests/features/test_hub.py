@@ -6,7 +6,7 @@ import pytest
 from hub_server import Hub, serve
 
 from icecore.core.errors import WeightsError
-from icecore.features.hub import hub_file, hub_url
+from icecore.features.weights.local.hub import hub_file, hub_url
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("huggingface_hub") is None, reason="it is what is tested"

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
 from icecore.core.errors import ImageError
-from icecore.features.images import decode, fit_image, image_size
-from icecore.features.record import BackboneRecord
+from icecore.features.images.decode.decode import decode, image_size
+from icecore.features.images.decode.fit import fit_image
+from icecore.features.records.record import BackboneRecord
 
 
 def record(side=32, crop_pct=0.875, interpolation="bilinear", mean=(0.2, 0.4, 0.6)):

@@ -15,9 +15,10 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import BackboneError
 from icecore.features.backbones import load_backbone, load_backbones
 from icecore.features.catalogue import list_layers
-from icecore.features.layer import POOLS, Layer
-from icecore.features.record import BackboneRecord, BackboneSpec, feature_set_record
-from icecore.features.weights import WeightsRequest
+from icecore.features.records.layer import POOLS, Layer
+from icecore.features.records.record import BackboneRecord, feature_set_record
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.local.request import WeightsRequest
 
 RANDOM = WeightsRequest.parse("random:0")
 
@@ -72,9 +73,9 @@ def test_the_default_is_recorded_as_ever_and_every_text_is_read_back():
 @pytest.mark.parametrize("pool", POOLS)
 def test_every_pool_of_a_gluon_network_is_proved_and_is_what_it_says(pool):
     needs_mxnet()
-    from icecore.features.gluon_network import load_gluon_backbone
-    from icecore.features.mxnet_engine import MXNetEngine
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.engines.choose.mxnet import MXNetEngine
+    from icecore.features.gluon.loader import load_mxnet
+    from icecore.features.sources.registry.gluon import load_gluon_backbone
 
     mx, text = load_mxnet(), "gluon:mobilenetv2_0.25@64"
     batch = images(64)
@@ -95,9 +96,9 @@ def test_every_pool_of_a_gluon_network_is_proved_and_is_what_it_says(pool):
 @pytest.mark.parametrize(("pool", "width"), [("avg", 64), ("gem", 64)])
 def test_a_named_layer_of_a_gluon_network(pool, width):
     needs_mxnet()
-    from icecore.features.gluon_network import load_gluon_backbone
-    from icecore.features.mxnet_engine import MXNetEngine
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.engines.choose.mxnet import MXNetEngine
+    from icecore.features.gluon.loader import load_mxnet
+    from icecore.features.sources.registry.gluon import load_gluon_backbone
 
     mx, text, name = load_mxnet(), "gluon:resnet18_v1@64", "stage1_activation1"
     listed = dict((n, shape) for n, _, shape in list_layers(text, WeightsRequest()))
@@ -117,8 +118,8 @@ def test_a_named_layer_of_a_gluon_network(pool, width):
 
 def test_dla_pools_each_of_its_six_maps():
     needs_mxnet()
-    from icecore.features.gluon_network import load_gluon_backbone
-    from icecore.features.mxnet_engine import MXNetEngine
+    from icecore.features.engines.choose.mxnet import MXNetEngine
+    from icecore.features.sources.registry.gluon import load_gluon_backbone
 
     batch = images(64)
     average, largest = (

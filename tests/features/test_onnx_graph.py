@@ -10,9 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from icecore.core.errors import BackboneError, MissingFileError
 from icecore.features.backbones import load_backbone, load_backbones
-from icecore.features.onnx_graph import cut_classifier, read_graph
-from icecore.features.record import BackboneSpec
-from icecore.features.weights import WeightsRequest
+from icecore.features.graphs.onnx_graph import cut_classifier, read_graph
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.local.request import WeightsRequest
 
 SIDE = 16
 

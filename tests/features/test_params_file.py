@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from icecore.core.errors import MissingFileError, WeightsError
-from icecore.features.params_file import check_params, read_params, write_params
+from icecore.features.gluon.params_file import check_params, read_params, write_params
 
 needs_mxnet = pytest.mark.skipif(
     importlib.util.find_spec("mxnet") is None, reason="MXNet is the reference reader and writer"
@@ -26,7 +26,7 @@ ARRAYS = {
 
 
 def mxnet_load(path):
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.gluon.loader import load_mxnet
 
     return {name: value.asnumpy() for name, value in load_mxnet().nd.load(str(path)).items()}
 
@@ -51,7 +51,7 @@ def test_mxnet_reads_what_is_written(written):
 
 @needs_mxnet
 def test_the_bytes_are_those_that_mxnet_writes(tmp_path, written):
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.gluon.loader import load_mxnet
 
     nd = load_mxnet().nd
     arrays = {name: nd.array(value, dtype=value.dtype) for name, value in ARRAYS.items()}

@@ -12,11 +12,12 @@ from icecore import manifest as manifests
 from icecore.cache import FeatureCache, FeatureSet
 from icecore.core.errors import BackboneError, DiskFullError
 from icecore.core.hardware import available_cpus
-from icecore.features import extract, pipeline, runner
+from icecore.features import extract
 from icecore.features.backbones import load_backbones
-from icecore.features.onnxruntime_engine import OnnxRuntimeEngine
-from icecore.features.openvino_engine import OpenVinoEngine
-from icecore.features.weights import WeightsRequest
+from icecore.features.engines.choose.onnxruntime import OnnxRuntimeEngine
+from icecore.features.engines.choose.openvino import OpenVinoEngine
+from icecore.features.extraction import pipeline, runner
+from icecore.features.weights.local.request import WeightsRequest
 
 TINY = "onnx:tiny.onnx"
 

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from icecore.features import progress
-from icecore.features.progress import SharedClock
+from icecore.features.extraction import progress
+from icecore.features.extraction.progress import SharedClock
 
 
 @pytest.fixture

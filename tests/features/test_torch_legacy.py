@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from icecore.core.errors import WeightsError
-from icecore.features.torch_legacy import read_legacy_torch
+from icecore.features.weights.local.torch_legacy import read_legacy_torch
 
 MAGIC = 0x1950A86A20F9469CFC6C
 

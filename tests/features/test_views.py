@@ -14,12 +14,14 @@ from icecore.cache import FeatureCache, fingerprint
 from icecore.core.errors import BackboneError, RunError
 from icecore.core.files import sha256_file
 from icecore.features import Views, extract, feature_set_record
-from icecore.features.augmentation import Augmentation
 from icecore.features.backbones import load_backbone
-from icecore.features.images import decode, fit_image
-from icecore.features.record import BackboneRecord, BackboneSpec
-from icecore.features.views import make_squares
-from icecore.features.weights import WeightsRequest
+from icecore.features.images.decode.augmentation import Augmentation
+from icecore.features.images.decode.decode import decode
+from icecore.features.images.decode.fit import fit_image
+from icecore.features.images.decode.views import make_squares
+from icecore.features.records.record import BackboneRecord
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.local.request import WeightsRequest
 
 TINY = "onnx:tiny.onnx"
 KEY = "5e" * 32
@@ -108,7 +110,7 @@ def test_flip_is_the_square_and_its_mirror_image(fit):
 
 def test_ten_crops_are_those_of_gluoncv():
     """The original work cut its views with this function of GluonCV."""
-    from icecore.features.mxnet_loader import load_gluoncv, load_mxnet
+    from icecore.features.gluon.loader import load_gluoncv, load_mxnet
 
     load_gluoncv()
     from gluoncv.data.transforms.image import ten_crop
@@ -276,7 +278,7 @@ def test_rows_hold_view_after_view(image_folder, tmp_path, tiny_onnx):
 def test_rows_do_not_depend_on_batches_or_interruptions(
     image_folder, tmp_path, tiny_onnx, monkeypatch, views
 ):
-    from icecore.features import progress, runner
+    from icecore.features.extraction import progress, runner
 
     keys = sorted(sha256_file(path) for path in image_folder.glob("*/*.png"))
     matrices = []

@@ -11,9 +11,10 @@ import zipfile
 import pytest
 
 from icecore.core.errors import BackboneError, WeightsError
-from icecore.features import gluon_download
-from icecore.features.mxnet_loader import load_mxnet
-from icecore.features.weights import WeightsRequest, find_weights
+from icecore.features.gluon.loader import load_mxnet
+from icecore.features.weights.local import gluon_host as gluon_download
+from icecore.features.weights.local.fetch import find_weights
+from icecore.features.weights.local.request import WeightsRequest
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mxnet") is None, reason="Gluon weights need MXNet"
@@ -25,7 +26,7 @@ NAME = "resnet18_v1"
 def published(monkeypatch, tmp_path):
     """A parameters file that GluonCV lists, under the name and SHA-1 of `NAME`."""
     load_mxnet()
-    from icecore.features.mxnet_loader import load_gluoncv
+    from icecore.features.gluon.loader import load_gluoncv
 
     load_gluoncv()
     from gluoncv.model_zoo import model_store

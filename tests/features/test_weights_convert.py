@@ -13,12 +13,13 @@ from gluon_files import export_as_in_2018, save_safetensors, timm_features, timm
 
 from icecore.core.errors import BackboneError, ProofError, WeightsError
 from icecore.features.backbones import load_backbone
-from icecore.features.gluon_network import load_gluon_backbone
-from icecore.features.mxnet_engine import MXNetEngine
-from icecore.features.record import BackboneSpec
-from icecore.features.weights import WeightsRequest, find_local_weights
+from icecore.features.engines.choose.mxnet import MXNetEngine
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.sources.registry.gluon import load_gluon_backbone
+from icecore.features.weights.local.local import find_local_weights
+from icecore.features.weights.local.origins import ORIGINS
+from icecore.features.weights.local.request import WeightsRequest
 from icecore.features.weights_store import import_weights
-from icecore.features.weights_table import ORIGINS
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("mxnet", "torch", "timm")),

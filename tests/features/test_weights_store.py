@@ -15,15 +15,16 @@ from hub_server import Hub, serve
 
 from icecore.cli import cli
 from icecore.core.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
-from icecore.features.params_file import params_sha1, read_params, write_params
-from icecore.features.weights import find_local_weights, find_weights
+from icecore.features.gluon.params_file import params_sha1, read_params, write_params
+from icecore.features.weights.local.fetch import find_weights
+from icecore.features.weights.local.local import find_local_weights
+from icecore.features.weights.local.origins import ORIGINS
 from icecore.features.weights_store import (
     fetch_weights,
     import_weights,
     list_weights,
     where_to_put_weights,
 )
-from icecore.features.weights_table import ORIGINS
 
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("mxnet", "torch", "timm")),
@@ -38,7 +39,7 @@ def home(monkeypatch, tmp_path):
     """Gluon's cache, and no way to Gluon's host."""
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("MXNET_GLUON_REPO", "http://127.0.0.1:9/")
-    monkeypatch.setattr("icecore.features.gluon_download.PAUSE", 0.01)
+    monkeypatch.setattr("icecore.features.weights.gluon_host.PAUSE", 0.01)
     return tmp_path / "home" / "models"
 
 
@@ -151,7 +152,7 @@ def test_the_users_folder_comes_before_gluons_cache(safetensors, home, tmp_path)
 @pytest.fixture
 def published(safetensors, tmp_path, monkeypatch):
     """A .params file whose SHA-1 GluonCV publishes; returns it and its hash."""
-    import icecore.features.mxnet_loader as loader
+    import icecore.features.gluon.loader as loader
 
     loader.load_gluoncv()
     from gluoncv.model_zoo import model_store
@@ -189,8 +190,8 @@ def test_conversion_finds_out_when_it_made_the_published_file(published, safeten
 
 
 def test_params_under_mxnets_own_names(safetensors, tmp_path, home):
-    from icecore.features.gluon_network import build_network
-    from icecore.features.record import BackboneSpec
+    from icecore.features.gluon.network import build_network
+    from icecore.features.records.spec import BackboneSpec
 
     arrays = read_params(import_weights(safetensors, SPEC, tmp_path).path)
     network = build_network(BackboneSpec.parse(SPEC), 224)
@@ -287,7 +288,7 @@ def test_fetch_prints_the_origin(hub, home):
 
 
 def test_both_zoos_share_one_file_where_they_publish_one():
-    from icecore.features.weights import published_sha1
+    from icecore.features.gluon.zoo import published_sha1
 
     shared = [spec.split(":")[1] for spec in ORIGINS if spec.startswith("mxnet:")]
     for name in shared:

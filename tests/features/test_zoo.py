@@ -14,12 +14,12 @@ import pytest
 
 from icecore.core.errors import BackboneError
 from icecore.features.catalogue import find_networks, verify_backbones
-from icecore.features.gluon_export import export_gluon, prove
-from icecore.features.gluon_network import load_gluon_backbone
-from icecore.features.mxnet_engine import MXNetEngine
-from icecore.features.record import BackboneSpec
-from icecore.features.weights import WeightsRequest
-from icecore.features.zoo import TABLE, zoo
+from icecore.features.engines.choose.mxnet import MXNetEngine
+from icecore.features.gluon.zoo import TABLE, zoo
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.sources.registry.gluon import load_gluon_backbone
+from icecore.features.sources.registry.gluon_export import export_gluon, prove
+from icecore.features.weights.local.request import WeightsRequest
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mxnet") is None, reason="Gluon networks need MXNet"
@@ -64,7 +64,7 @@ def relative(found, expected):
 
 def logits_of_the_whole(backbone, batch):
     """What GluonCV's own network answers, run eagerly, its code untouched."""
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.gluon.loader import load_mxnet
 
     mx, record = load_mxnet(), backbone.record
     scaled = (batch / 255 - np.array(record.mean)) / np.array(record.std)
@@ -105,7 +105,7 @@ def check(name, path):
 
 
 def test_gluoncv_lists_115_classifiers_and_the_table_has_each():
-    from icecore.features.zoo_table import classifiers
+    from icecore.features.gluon.zoo_table import classifiers
 
     found = classifiers("gluon")
     named = {name: family for name, family in found.items() if family != "efficientnet_lite"}
@@ -122,7 +122,7 @@ def test_gluoncv_lists_115_classifiers_and_the_table_has_each():
     ["gluon:resnet18_v2", "gluon:mobilenetv3_small", "gluon:vgg11", "mxnet:inceptionv3"],
 )
 def test_the_table_is_what_its_script_makes(place):
-    from icecore.features.zoo_table import describe
+    from icecore.features.gluon.zoo_table import describe
 
     source, name = place.split(":")
     kept = json.loads(TABLE.read_text())[source][name]
@@ -160,7 +160,7 @@ def again_without_onednn(test):
 @pytest.fixture
 def small_random_weights(monkeypatch):
     """Settle statistics at the size of the test: at the native one that takes most of its time."""
-    import icecore.features.gluon_network as gluon_network
+    import icecore.features.sources.registry.gluon as gluon_network
 
     initialise = gluon_network._initialise_at_random
 

@@ -50,7 +50,7 @@ def export_as_in_2018(network, path: Path, names=lambda name: name) -> Path:
 
     MXNet's own exporter does it; ``names`` may rename the tensors.
     """
-    from icecore.features.mxnet_loader import load_mxnet
+    from icecore.features.gluon.loader import load_mxnet
 
     mx = load_mxnet()
     import onnx

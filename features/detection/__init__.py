@@ -1,0 +1,1 @@
+"""Boxes found by a detector."""

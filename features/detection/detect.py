@@ -1,0 +1,216 @@
+"""Boxes for images by a detector: the object of a named class that counts.
+
+The boxes go into a table that a person can correct and that is then used like any
+other (`icecore.manifest.box_table`). Images that the table has already are not looked at again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import BackboneError, ImageError
+from ...manifest.box import Box
+from ...manifest.box_table import append_boxes, apply_boxes, read_boxes
+from ...manifest.table import Manifest, Sample
+from ..images.decode import decode, image_size
+from ..weights.request import WeightsRequest
+from .network import Detector, load_detector
+
+__all__ = ["DetectorOptions", "box_locator", "boxed", "choose_box", "detect_boxes"]
+
+RULES = ("largest", "confident")
+_SAVE_EVERY_S = 30.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DetectorOptions:
+    """Which object is looked for.
+
+    Attributes
+    ----------
+    detector : str
+        ``gluoncv:NAME``.
+    wanted : str
+        Class of the object.
+    rule : {"largest", "confident"}
+        Which one counts where there are several.
+    threshold : float
+        Least score, 0 to 1.
+    """
+
+    detector: str
+    wanted: str = "person"
+    rule: str = "largest"
+    threshold: float = 0.5
+
+    def __post_init__(self) -> None:
+        faults = []
+        if self.rule not in RULES:
+            faults.append(f"rule '{self.rule}' (choose {', '.join(RULES)})")
+        if not 0 <= self.threshold <= 1:
+            faults.append(f"threshold {self.threshold} (0 to 1)")
+        if faults:
+            raise BackboneError(
+                f"unusable options of the detector: {'; '.join(faults)}",
+                "see icecore extract --help",
+            )
+
+
+def boxed(
+    manifest: Manifest,
+    table: str | os.PathLike,
+    options: DetectorOptions | None,
+    request: WeightsRequest,
+    device: str = "cpu",
+    on_detect: Callable[[int, int], None] | None = None,
+) -> Manifest:
+    """Give the images their boxes: those of a table, and a detector's where it has none.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    table : path-like
+        Table of boxes; with a detector it is made, or what it lacks is added.
+    options : DetectorOptions or None
+        None: no detector.
+    request, device
+        For the detector.
+    on_detect : callable, optional
+        Called with counts of images looked at and in all.
+    """
+    if options is not None:
+        detect_boxes(manifest, table, options, request, device, on_detect)
+    return apply_boxes(manifest, read_boxes(table, manifest, image_size))
+
+
+def box_locator(table, options, on_detect, given: Mapping) -> Callable | None:
+    """Return what `extract` takes as ``locate``, or None where no boxes are asked for.
+
+    `given` are the options of the extraction; the detector takes its device and weights.
+    """
+    if table is None and options is None:
+        return None
+    device = str(given.get("device", "cpu")).split(",")[0]
+    request = WeightsRequest.parse(given.get("weights", "pretrained"), given.get("weights_dir"))
+    if options is not None and table is None:
+        raise BackboneError(
+            "a detector needs a place for the boxes that it finds",
+            "add --boxes FILE; correct the file by hand if need be, and use it again",
+        )
+    return lambda manifest: boxed(manifest, table, options, request, device, on_detect)
+
+
+def detect_boxes(
+    manifest: Manifest,
+    table: str | os.PathLike,
+    options: DetectorOptions,
+    request: WeightsRequest,
+    device: str = "cpu",
+    on_detect: Callable[[int, int], None] | None = None,
+) -> int:
+    """Add boxes for the images that the table lacks; return how many were looked at.
+
+    Images in which nothing is found get a line without numbers. Those that cannot be
+    read get none, and are looked at again.
+    """
+    table = Path(table)
+    known = read_boxes(table, manifest, image_size) if table.exists() else {}
+    todo = [sample for identity, sample in manifest.images.items() if identity not in known]
+    if not todo:
+        return 0
+    detector = load_detector(options.detector, request, device)
+    index = detector.index_of(options.wanted)
+    lines: list[dict] = []
+    saved_at, looked_at = time.monotonic(), 0
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
+        try:
+            # One image is read ahead while the network looks at another.
+            ahead = pool.submit(_read, todo[0])
+            for number, sample in enumerate(todo, start=1):
+                image = ahead.result()
+                if number < len(todo):
+                    ahead = pool.submit(_read, todo[number])
+                if image is not None:
+                    lines.append(_look(detector, index, image, sample, options))
+                    looked_at += 1
+                if on_detect is not None:
+                    on_detect(number, len(todo))
+                if time.monotonic() - saved_at > _SAVE_EVERY_S:
+                    append_boxes(table, lines)
+                    lines, saved_at = [], time.monotonic()
+        finally:
+            # Also on Ctrl-C: what was found is kept.
+            append_boxes(table, lines)
+    return looked_at
+
+
+def choose_box(
+    ids: np.ndarray,
+    scores: np.ndarray,
+    boxes: np.ndarray,
+    wanted: int,
+    options: DetectorOptions,
+    width: int,
+    height: int,
+) -> tuple[Box, float] | None:
+    """Choose one of the objects that a detector found.
+
+    Parameters
+    ----------
+    ids, scores, boxes : ndarray, shapes (N,), (N,), (N, 4)
+        Of `Detector.run`.
+    wanted : int
+        Index of the class.
+    options : DetectorOptions
+        Rule and threshold. Of equally large ones the more confident counts, of equally
+        confident ones the larger.
+    width, height : int
+        Of the image; boxes are cut off at its edges.
+
+    Returns
+    -------
+    box : tuple of int
+        x0, y0, x1, y1, rounded outwards.
+    score : float
+        None if there is no such object.
+    """
+    candidates = []
+    for number, score, corners in zip(ids, scores, boxes):
+        if number != wanted or not score >= options.threshold or not np.isfinite(corners).all():
+            continue
+        x0, y0 = max(0, math.floor(corners[0])), max(0, math.floor(corners[1]))
+        x1, y1 = min(width, math.ceil(corners[2])), min(height, math.ceil(corners[3]))
+        if x1 > x0 and y1 > y0:
+            candidates.append(((x0, y0, x1, y1), float(score), (x1 - x0) * (y1 - y0)))
+    if not candidates:
+        return None
+    if options.rule == "largest":
+        box, score, _ = max(candidates, key=lambda one: (one[2], one[1]))
+    else:
+        box, score, _ = max(candidates, key=lambda one: (one[1], one[2]))
+    return box, score
+
+
+def _read(sample: Sample) -> np.ndarray | None:
+    try:
+        # A large image keeps its turn only while it is decoded: one is ahead at a time here.
+        with ExitStack() as held, open(sample.path, "rb") as file:
+            return decode(file.read(), held)
+    except (ImageError, OSError, MemoryError):
+        return None  # The extraction will say what is wrong with it.
+
+
+def _look(detector: Detector, index: int, image, sample: Sample, options) -> dict:
+    height, width = image.shape[:2]
+    found = choose_box(*detector.run(image), index, options, width, height)
+    box, score = found or (None, None)
+    return {"path": sample.id, "box": box, "score": score, "class": options.wanted if box else ""}

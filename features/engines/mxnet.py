@@ -1,0 +1,69 @@
+"""MXNet, the reference engine: runs the cut Gluon network itself."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import numpy as np
+
+from ...core.errors import BackboneError
+from ..gluon.loader import load_mxnet, mxnet_context
+from .base import require_images, require_one_row_each
+
+__all__ = ["MXNetEngine"]
+
+
+class MXNetEngine:
+    """Runs the cut Gluon network in MXNet.
+
+    Parameters
+    ----------
+    backbone : GluonBackbone
+    device : str
+        ``cpu`` or ``cuda:N``.
+    """
+
+    name = "mxnet"
+    image_by_image = False
+    batches_at_once = 1
+
+    def __init__(self, backbone, device: str = "cpu") -> None:
+        self._mx = mx = load_mxnet()
+        self.version = mx.__version__
+        self._context = mxnet_context(device)
+        self._record = record = backbone.record
+        with warnings.catch_warnings():
+            # MXNet asks for the type of the input, and then takes float32 as it should.
+            warnings.simplefilter("ignore")
+            block = mx.gluon.SymbolBlock(backbone.symbol, mx.sym.var("data"))
+        for name, parameter in block.collect_params().items():
+            parameter.grad_req = "null"
+            value = backbone.parameters[name]
+            parameter.shape = value.shape
+            parameter.initialize(mx.init.Zero(), ctx=self._context)
+            parameter.set_data(value)
+        block.hybridize(static_alloc=True, static_shape=True)
+        self._block, self._lock = block, threading.Lock()
+        self._shift = mx.nd.array(np.array(record.mean) * 255, self._context).reshape((1, 3, 1, 1))
+        self._scale = mx.nd.array(1 / (np.array(record.std) * 255), self._context).reshape(
+            (1, 3, 1, 1)
+        )
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """See `Engine.run`."""
+        require_images(images, self._record)
+        try:
+            # A block with static memory has one set of buffers.
+            with self._lock:
+                batch = self._mx.nd.array(images, self._context, dtype=np.uint8)
+                batch = batch.transpose((0, 3, 1, 2)).astype(np.float32)
+                features = self._block((batch - self._shift) * self._scale).asnumpy()
+        except self._mx.MXNetError as error:
+            raise BackboneError(
+                f"{self._record.spec}: MXNet fails on images of shape {images.shape}: "
+                f"{str(error).strip().splitlines()[-1][:200]}",
+                "if memory is short, try a smaller --batch-size",
+            ) from error
+        require_one_row_each(features.shape, len(images), self._record)
+        return features

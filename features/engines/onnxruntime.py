@@ -1,0 +1,238 @@
+"""ONNX Runtime: runs feature graphs on CPUs, and on NVIDIA's GPUs by CUDA or TensorRT."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import BackboneError, IcecoreError, MissingDependencyError
+from ...core.hardware import available_cpus, gpu_index
+from ...core.imports import missing_dependency
+from ..graphs.half import half_precision_graph
+from ..records.record import BackboneRecord
+from .base import first_line, require_images, require_one_row_each
+
+__all__ = [
+    "OnnxRuntimeEngine",
+    "TensorRTEngine",
+    "load_onnxruntime",
+    "onnxruntime_precisions",
+    "providers_for",
+]
+
+
+class OnnxRuntimeEngine:
+    """Runs a feature graph in ONNX Runtime.
+
+    Parameters
+    ----------
+    graph : Path or bytes
+        ``images`` uint8 (N, R, R, 3) to ``features`` (N, D).
+    record : BackboneRecord
+    device : str
+        ``cpu`` or ``cuda:N``.
+    precision : {"f32", "fp16"}
+        In which it computes; float16 on GPUs.
+    batch_size : int
+        Images in a usual batch.
+
+    Notes
+    -----
+    Images go into a buffer on the device that is kept from batch to batch, and
+    features come from another; each thread that computes has its own two.
+
+    Where the images of a usual batch can be dealt out evenly among the processors, each
+    processor computes one or two of them at a time. ONNX Runtime's own threads would
+    share every layer instead, and at its end the first that is done would wait for the
+    last: for long where images are decoded at the same time.
+    """
+
+    name = "onnxruntime"
+    image_by_image = False
+    _provider = "CUDAExecutionProvider"
+
+    def __init__(
+        self,
+        graph: Path | bytes,
+        record: BackboneRecord,
+        device: str = "cpu",
+        precision: str = "f32",
+        batch_size: int = 1,
+    ) -> None:
+        ort = load_onnxruntime()
+        self.version = ort.__version__
+        self._ort, self._record = ort, record
+        index = gpu_index(device)
+        self._place = ("cpu", 0) if index is None else ("cuda", index)
+        providers = self._providers(device, ort.get_available_providers())
+        cpus = available_cpus()
+        # 0: a batch is computed as a whole.
+        self._together = _images_together(batch_size, cpus) if index is None else 0
+        self._session = self._open(graph, precision, providers, 1 if self._together else cpus)
+        if self._together and isinstance(self._session.get_outputs()[0].shape[0], int):
+            # The graph was exported for batches of one size, which cannot be divided.
+            self._together = 0
+            self._session = self._open(graph, precision, providers, cpus)
+        # It goes on without a provider whose libraries do not load.
+        if index is not None and self._provider not in self._session.get_providers():
+            raise MissingDependencyError(
+                f"device {device}: ONNX Runtime could not start its {self._provider}",
+                "check the driver and its libraries (icecore doctor), or use --device cpu",
+            )
+        self._buffers = threading.local()
+        self._pool = ThreadPoolExecutor(cpus, "onnxruntime") if self._together else None
+        self.batches_at_once = 2 if self._together else 1
+
+    def _open(self, graph: Path | bytes, precision: str, providers: list, threads: int):
+        options = self._ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = threads
+        source = graph if isinstance(graph, bytes) else str(graph)
+        try:
+            if precision == "fp16":
+                source = half_precision_graph(graph, self._record.spec)
+            return self._ort.InferenceSession(source, options, providers=providers)
+        except IcecoreError:
+            raise
+        except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+            raise BackboneError(
+                f"{self._record.spec}: ONNX Runtime refuses the graph: {first_line(error)}",
+                "export the network again, or use another engine",
+            ) from error
+
+    def _providers(self, device: str, available: list[str]) -> list:
+        return providers_for(device, available)
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """See `Engine.run`."""
+        require_images(images, self._record)
+        try:
+            if self._pool is None:
+                features = self._compute(images)
+            else:
+                starts = range(0, len(images), self._together)
+                parts = [images[start : start + self._together] for start in starts]
+                features = np.concatenate(list(self._pool.map(self._compute, parts)))
+        except Exception as error:  # as above
+            raise BackboneError(
+                f"{self._record.spec}: ONNX Runtime fails on images of shape {images.shape}: "
+                f"{first_line(error)}",
+                "check input_size in the record beside the graph; a graph that was exported for a "
+                "batch of one needs --batch-size 1, or --engine openvino",
+            ) from error
+        require_one_row_each(features.shape, len(images), self._record)
+        return features
+
+    def _compute(self, images: np.ndarray) -> np.ndarray:
+        binding, batch = self._bound(images.shape)
+        batch.update_inplace(images)
+        self._session.run_with_iobinding(binding)
+        # On a CPU it is a look at the buffer, which the next batch overwrites.
+        return binding.get_outputs()[0].numpy().copy()
+
+    def _bound(self, shape: tuple[int, ...]):
+        """Return this thread's binding for batches of `shape`, and its buffer of images."""
+        kept = vars(self._buffers)
+        if kept.get("shape") != shape:
+            binding = self._session.io_binding()
+            batch = self._ort.OrtValue.ortvalue_from_shape_and_type(shape, np.uint8, *self._place)
+            binding.bind_ortvalue_input("images", batch)
+            binding.bind_output("features", *self._place)
+            kept.update(shape=shape, binding=binding, batch=batch)
+        return kept["binding"], kept["batch"]
+
+
+class TensorRTEngine(OnnxRuntimeEngine):
+    """Runs a feature graph by TensorRT, which is told to keep what it built.
+
+    Its first batch takes minutes, while it tries kernels; the result is kept in the
+    folder of exported graphs and serves the same network, GPU and batch size again.
+    """
+
+    name = "tensorrt"
+    _provider = "TensorrtExecutionProvider"
+
+    def _providers(self, device: str, available: list[str]) -> list:
+        from ..sources.gluon_export import graph_folder
+
+        if device == "cpu":
+            raise BackboneError(
+                "TensorRT runs on NVIDIA's GPUs, not on the CPU", "use --device cuda:0"
+            )
+        folder = graph_folder() / "tensorrt"
+        providers = providers_for(device, available, tensorrt=folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return providers
+
+
+def _images_together(batch_size: int, cpus: int) -> int:
+    """Return how many images a processor computes at a time; 0 if they cannot be dealt out evenly.
+
+    Two at a time were the fastest.
+    """
+    return next((few for few in (2, 1) if batch_size % (few * cpus) == 0), 0)
+
+
+def providers_for(device: str, available: list[str], tensorrt: Path | None = None) -> list:
+    """Return the providers of a session on `device`, with their options.
+
+    Parameters
+    ----------
+    device : str
+        ``cpu`` or ``cuda:N``.
+    available : list of str
+        What this ONNX Runtime was built with.
+    tensorrt : Path, optional
+        Use TensorRT, and keep what it builds in this folder.
+
+    Raises
+    ------
+    MissingDependencyError
+        `available` lacks what the device needs.
+    """
+    index = gpu_index(device)
+    if index is None:
+        return ["CPUExecutionProvider"]
+    wanted = ["CUDAExecutionProvider"] + ["TensorrtExecutionProvider"] * (tensorrt is not None)
+    lacking = [name for name in wanted if name not in available]
+    if lacking:
+        what = "TensorRT" if "CUDA" not in lacking[0] else "CUDA"
+        raise MissingDependencyError(
+            f"device {device}: this ONNX Runtime has no {what} support",
+            "pip install onnxruntime-gpu in place of onnxruntime, or use --device cpu",
+        )
+    # Newer GPUs would otherwise multiply float32 with the ten bits of TF32.
+    cuda = ("CUDAExecutionProvider", {"device_id": str(index), "use_tf32": "0"})
+    if tensorrt is None:
+        return [cuda, "CPUExecutionProvider"]
+    options = {
+        "device_id": str(index),
+        "trt_fp16_enable": "1",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(tensorrt),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(tensorrt),
+    }
+    return [("TensorrtExecutionProvider", options), cuda, "CPUExecutionProvider"]
+
+
+def onnxruntime_precisions(device: str, tensorrt: bool = False) -> tuple[str, ...]:
+    """Return in what ONNX Runtime computes on `device`, the fastest first."""
+    folder = Path() if tensorrt else None
+    providers_for(device, load_onnxruntime().get_available_providers(), folder)
+    if device == "cpu":
+        return () if tensorrt else ("f32",)
+    # TensorRT's float32 is TF32 wherever the GPU has it, so it is not offered as float32.
+    return ("fp16",) if tensorrt else ("fp16", "f32")
+
+
+def load_onnxruntime():
+    """Import ``onnxruntime``, or say what to install."""
+    try:
+        import onnxruntime
+    except (ImportError, OSError) as error:
+        raise missing_dependency("onnxruntime", error) from error
+    return onnxruntime

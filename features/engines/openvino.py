@@ -1,0 +1,191 @@
+"""OpenVINO: the fastest engine on CPUs, in float32, bfloat16 or float16."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import functools
+import queue
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import BackboneError
+from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
+from ...core.imports import missing_dependency
+from ..records.record import BackboneRecord
+from .base import first_line, require_images, require_one_row_each
+
+__all__ = ["OpenVinoEngine", "load_openvino", "openvino_precisions", "order_precisions"]
+
+_TYPES = {"f32": "f32", "bf16": "bf16", "fp16": "f16"}
+_CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
+
+
+class _Slot:
+    """A request with its own memory for an image and for the features of one."""
+
+    def __init__(self, request) -> None:
+        self.request = request
+        self.images = request.get_input_tensor(0).data
+        self.features = request.get_output_tensor(0).data
+
+
+class OpenVinoEngine:
+    """Runs a feature graph in OpenVINO on the CPU.
+
+    Parameters
+    ----------
+    graph : Path or bytes
+        ``images`` uint8 (N, R, R, 3) to ``features`` (N, D).
+    record : BackboneRecord
+    device : str
+        ``cpu``; OpenVINO's own GPUs are not used.
+    precision : {"f32", "bf16", "fp16"}
+        In which it computes. Features are float32 always.
+    batch_size : int
+        Images in a usual batch; not more of them than that are computed at once.
+
+    Notes
+    -----
+    The images of a batch are computed side by side, one on each processor,
+    instead of one after the other on all of them. An image's activations then
+    stay in the cache of its processor, no processor waits for another, and a
+    row cannot depend on the batch that it came in. `run` may be called by
+    several threads at once.
+    """
+
+    name = "openvino"
+    image_by_image = True
+    batches_at_once = 2
+
+    def __init__(
+        self,
+        graph: Path | bytes,
+        record: BackboneRecord,
+        device: str = "cpu",
+        precision: str = "f32",
+        batch_size: int = 16,
+    ) -> None:
+        if device != "cpu":
+            raise BackboneError(
+                f"OpenVINO runs backbones on the CPU, not on '{device}'",
+                "use --device cpu, or --engine onnxruntime for NVIDIA's GPUs",
+            )
+        openvino = load_openvino()
+        self.version = openvino.__version__.split("-")[0]
+        self._record = record
+        compiled = self._compile(graph, precision, min(available_cpus(), batch_size))
+        # Twice as many as are computed at once: a processor that is done early (others decode)
+        # finds the next image waiting.
+        requests = 2 * int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        self._idle: queue.SimpleQueue = queue.SimpleQueue()
+        for _ in range(requests):
+            self._idle.put(_Slot(compiled.create_infer_request()))
+
+    def _compile(self, graph: Path | bytes, precision: str, streams: int):
+        side = self._record.resolution
+        try:
+            model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
+            model.reshape([1, side, side, 3])
+            shape = model.output(0).partial_shape
+            rows = tuple(shape.to_shape()) if shape.is_static else str(shape)
+            require_one_row_each(rows, 1, self._record)
+            compiled = _core().compile_model(
+                model,
+                "CPU",
+                {
+                    "PERFORMANCE_HINT": "THROUGHPUT",
+                    "NUM_STREAMS": str(streams),
+                    "INFERENCE_NUM_THREADS": available_cpus(),
+                    # Left to itself it takes bfloat16 wherever the processor has it.
+                    "INFERENCE_PRECISION_HINT": _TYPES[precision],
+                },
+            )
+        except RuntimeError as error:
+            raise BackboneError(
+                f"{self._record.spec}: OpenVINO refuses the graph: {first_line(error)}",
+                "export the network again, or use --engine onnxruntime",
+            ) from error
+        found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if found != _TYPES[precision]:
+            raise BackboneError(
+                f"OpenVINO computes in {found} on this CPU, not in {precision}",
+                "use --precision-compute f32",
+            )
+        return compiled
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """See `Engine.run`."""
+        require_images(images, self._record)
+        features = np.empty((len(images), self._record.num_features), np.float32)
+        running: collections.deque = collections.deque()
+        try:
+            for number in range(len(images)):
+                slot = self._take(running, features)
+                running.append((slot, number))
+                slot.images[0] = images[number]
+                slot.request.start_async()
+            while running:
+                self._finish(running, features)
+        except RuntimeError as error:
+            raise BackboneError(
+                f"{self._record.spec}: OpenVINO fails on images of shape {images.shape}: "
+                f"{first_line(error)}",
+                "if memory is short, try a smaller --batch-size",
+            ) from error
+        finally:
+            for slot, _ in running:
+                with contextlib.suppress(RuntimeError):  # the first one is raised already
+                    slot.request.wait()
+                self._idle.put(slot)
+        return features
+
+    def _take(self, running: collections.deque, features: np.ndarray) -> _Slot:
+        """Return an idle slot; if all are busy, the first that this caller waits for."""
+        while True:
+            try:
+                # With slots of its own a caller never waits for others: no deadlock.
+                return self._idle.get(block=not running)
+            except queue.Empty:
+                self._finish(running, features)
+
+    def _finish(self, running: collections.deque, features: np.ndarray) -> None:
+        slot, number = running[0]
+        slot.request.wait()
+        features[number] = slot.features[0]
+        running.popleft()
+        self._idle.put(slot)
+
+
+def load_openvino():
+    """Import ``openvino``, or say what to install."""
+    try:
+        import openvino
+    except (ImportError, OSError) as error:
+        raise missing_dependency("openvino", error) from error
+    return openvino
+
+
+@functools.cache
+def _core():
+    return load_openvino().Core()
+
+
+@functools.cache
+def openvino_precisions() -> tuple[str, ...]:
+    """Return in what this CPU computes by its own instructions, the fastest first."""
+    return order_precisions(
+        _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"), bfloat16_pays(*cpu_facts())
+    )
+
+
+def order_precisions(capabilities: Collection[str], bfloat16_first: bool) -> tuple[str, ...]:
+    """Order the precisions among OpenVINO's `capabilities` by speed.
+
+    OpenVINO's float16 kernels convert to float32 and back; they gain nothing on a CPU.
+    """
+    order = ("bf16", "f32", "fp16") if bfloat16_first else ("f32", "bf16", "fp16")
+    able = {_CAPABILITIES[name] for name in capabilities if name in _CAPABILITIES}
+    return tuple(one for one in order if one in able or one == "f32")

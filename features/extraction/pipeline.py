@@ -1,0 +1,262 @@
+"""From image files to rows on the disk, everything at once.
+
+Threads read, decode and fit images ahead of what the engines need; each device
+computes in threads of its own; one more thread writes. The thread that runs the
+pipeline only passes things on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import time
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+from ...cache import FeatureCache, FeatureSet
+from ...core.errors import ImageError
+from ...core.files import sha256_bytes
+from ...manifest.box import outside, parse_box, row_key
+from ...manifest.table import Sample
+from ..backbones import Backbone
+from ..engines.base import Engine
+from ..images.decode import decode
+from ..images.libraries import load_opencv
+from ..images.views import Views, make_squares
+from .progress import Stopwatch
+from .report import Failure
+from .runner import BackboneRunner, Device
+
+__all__ = ["Pipeline"]
+
+# Images that one process claims at a time, where several work on one cache.
+MOST_CLAIMED = 1024
+# Images that a decoding thread takes at a time: each handing over wakes a thread, and the
+# interpreter is cold in the processor's caches after a pause.
+MOST_TOGETHER = 4
+
+
+class Pipeline:
+    """Computes the rows that feature sets lack.
+
+    Parameters
+    ----------
+    backbones : list of Backbone
+    sets : list of FeatureSet
+        One for each backbone.
+    devices : list of str
+    fit : {"crop", "pad", "squash"}
+    views : Views
+    batch_size : int
+        Squares in a batch.
+    workers : int
+        Decoding threads.
+    watch : Stopwatch
+
+    Attributes
+    ----------
+    failures : list of Failure
+        Images that could not be used.
+    computed : int
+        Images that were decoded.
+    rows : int
+        Rows written.
+    """
+
+    def __init__(
+        self,
+        backbones: list[Backbone],
+        sets: list[FeatureSet],
+        devices: list[str],
+        fit: str,
+        views: Views,
+        batch_size: int,
+        workers: int,
+        watch: Stopwatch,
+    ) -> None:
+        self.backbones, self.sets, self.devices = backbones, sets, devices
+        self._fit, self._views = fit, views
+        self.batch_size, self.workers, self.watch = batch_size, workers, watch
+        # Enough squares ahead to fill a batch of each backbone, and no more than that.
+        images = batch_size // len(views)
+        # All threads are to have work while a batch is made.
+        self._together = max(1, min(MOST_TOGETHER, images // (2 * workers)))
+        self._lots_ahead = max(workers + 1, (images + 2 * workers) // self._together)
+        # The first key of each lot, with the images that a thread makes of it.
+        self._decoding: deque[tuple[str, Future]] = deque()
+        self._runners: list[BackboneRunner] = []
+        self._samples: dict[str, list[Sample]] = {}
+        self.failures: list[Failure] = []
+        self.computed = self.rows = 0
+
+    def run(
+        self,
+        store: FeatureCache,
+        engines: list[list[Engine]],
+        notes: list[dict],
+        unique: dict[str, list[Sample]],
+        todo: list[str],
+    ) -> None:
+        """Compute every missing row; keep what is done if interrupted.
+
+        Parameters
+        ----------
+        store : FeatureCache
+        engines : list of list of Engine
+            For each backbone, one on each device.
+        notes : list of dict
+            Provenance of each backbone's shards.
+        unique : dict of str to list of Sample
+            The samples of each key.
+        todo : list of str
+            Keys that lack a row.
+        """
+        self._samples = unique
+        devices = [
+            Device(name, _batches_at_once(own)) for name, *own in zip(self.devices, *engines)
+        ]
+        writer = ThreadPoolExecutor(1, thread_name_prefix="write")
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
+        try:
+            for backbone, own, feature_set, note in zip(self.backbones, engines, self.sets, notes):
+                self._runners.append(
+                    BackboneRunner(
+                        backbone.record.spec,
+                        list(zip(own, devices)),
+                        # A handle of its own: it appends while this thread asks what is missing.
+                        copy.copy(feature_set),
+                        self.batch_size,
+                        self.watch,
+                        note,
+                        writer,
+                    )
+                )
+            self._compute(store, todo, pool, devices)
+        finally:
+            # Also on Ctrl-C: what was computed is kept.
+            pool.shutdown(cancel_futures=True)
+            for runner in self._runners:
+                self.rows += runner.close()
+            for threads in [*(device.threads for device in devices), writer]:
+                threads.shutdown()
+
+    def _compute(
+        self,
+        store: FeatureCache,
+        todo: list[str],
+        pool: ThreadPoolExecutor,
+        devices: list[Device],
+    ) -> None:
+        # Other processes may be at work on the same cache: each takes its share. The next
+        # list is taken while rows of the last two are still to come, and a list holds more than
+        # is on its way through the devices, so engines never wait.
+        on_the_way = 1 + sum(device.batches_at_once + 1 for device in devices)
+        images = on_the_way * self.batch_size // len(self._views)
+        most = max(1, images, min(MOST_CLAIMED, len(todo) // 16))
+        due = last = frozenset()
+        with contextlib.closing(store.share(self.sets, todo, most=most, ahead=2)) as shares:
+            for keys in shares:
+                self._feed(keys, pool)
+                while self._decoding and (not keys or self._decoding[0][0] in last):
+                    self._hand_over()
+                for runner in self._runners:
+                    if keys:
+                        runner.save(due, soon=last)
+                    else:
+                        runner.finish()
+                due, last = last, frozenset(keys)
+
+    def _feed(self, keys: list[str], pool: ThreadPoolExecutor) -> None:
+        """Have images decoded, and hand over those that are."""
+        missing = [set(feature_set.missing(keys)) for feature_set in self.sets]
+        wanted = [(key, [i for i, lacking in enumerate(missing) if key in lacking]) for key in keys]
+        for start in range(0, len(wanted), self._together):
+            lot = wanted[start : start + self._together]
+            self._decoding.append((lot[0][0], pool.submit(self._prepare_all, lot)))
+            if len(self._decoding) >= self._lots_ahead:
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Wait for the first lot, and pass it on to the runners."""
+        for key, prepared in self._decoding.popleft()[1].result():
+            self._pass_on(key, prepared)
+
+    def _pass_on(self, key: str, prepared: dict[int, np.ndarray] | ImageError) -> None:
+        if isinstance(prepared, ImageError):
+            samples = self._samples[key]
+            self.failures += [Failure(s.id, s.path, key, prepared.message) for s in samples]
+            self.watch.settle(key, failed=True)
+            return
+        self.computed += 1
+        self.watch.expect(key, len(prepared))
+        for index, squares in prepared.items():
+            self._runners[index].add(key, squares)
+
+    def _prepare_all(
+        self, lot: list[tuple[str, list[int]]]
+    ) -> list[tuple[str, dict[int, np.ndarray] | ImageError]]:
+        """Make the squares of some images (in a worker thread)."""
+        started = time.perf_counter()
+        try:
+            return [(key, self._prepare(key, wanted)) for key, wanted in lot]
+        finally:
+            self.watch.add_decoding(time.perf_counter() - started)
+
+    def _prepare(self, key: str, wanted: list[int]) -> dict[int, np.ndarray] | ImageError:
+        """Read, check, decode and fit one image."""
+        try:
+            samples = self._samples[key]
+            with contextlib.ExitStack() as held:
+                image = decode(_read_same(samples, key), held)
+                return self._squares_of(_cut_to_box(image, samples[0].box), key, wanted)
+        except ImageError as error:
+            return error
+        except (MemoryError, load_opencv().error) as error:
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            return ImageError(f"cannot be fitted to the network's input ({reason[0]})")
+
+    def _squares_of(self, image: np.ndarray, key: str, wanted: list[int]) -> dict:
+        squares: dict[tuple, np.ndarray] = {}
+        result = {}
+        for index in wanted:
+            record = self.backbones[index].record
+            recipe = (record.resolution, record.crop_pct, record.interpolation, record.mean)
+            if recipe not in squares:
+                squares[recipe] = make_squares(image, record, self._fit, self._views, key)
+            result[index] = squares[recipe]
+        return result
+
+
+def _batches_at_once(engines: list[Engine]) -> int:
+    """Return how many batches a device is given, by the engines of all backbones on it."""
+    # Of several networks two batches at once were not faster, and take more memory.
+    return engines[0].batches_at_once if len(engines) == 1 else 1
+
+
+def _read_same(samples: list[Sample], key: str) -> bytes:
+    """Return the bytes whose digest is `key`, from the first file that still has them."""
+    reason = "the file changed while the job was running"
+    for sample in samples:
+        try:
+            with open(sample.path, "rb", buffering=0) as file:
+                content = file.read()
+        except OSError as error:
+            reason = f"the file cannot be read: {error.strerror}"
+            continue
+        if row_key(sha256_bytes(content), sample.box) == key:
+            return content
+    raise ImageError(reason)
+
+
+def _cut_to_box(image: np.ndarray, text: str) -> np.ndarray:
+    """Return the part of an image that its sample's box shows."""
+    box = parse_box(text)
+    if box is None:
+        return image
+    x0, y0, x1, y1 = box
+    height, width = image.shape[:2]
+    if x1 > width or y1 > height:
+        raise ImageError(outside(box, width, height))
+    return image[y0:y1, x0:x1]

@@ -1,0 +1,69 @@
+"""What an extraction did."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ...manifest.table import Manifest
+
+__all__ = ["ExtractReport", "Failure"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """An image that could not be used, and why."""
+
+    id: str
+    path: str
+    digest: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractReport:
+    """What a run of `extract` did.
+
+    Attributes
+    ----------
+    images : int
+        Images in the manifest.
+    unique : int
+        Different images among them.
+    computed : int
+        Images that were decoded in this run.
+    rows : int
+        Rows written, over all backbones.
+    failures : list of Failure
+        Images without a row.
+    sets : list of dict
+        spec, fingerprint, dim, rows, engine, compute_precision, weights and their origin.
+    seconds, decoding_share, computing_share : float
+        Duration from the first image to the last row on the disk; shares of it that the
+        decoders and engines were busy.
+    digesting_seconds, starting_seconds : float
+        Time before that, for the files' digests, and to load and start the backbones.
+    random_weights : bool
+        Whether any backbone has random weights.
+    manifest : Manifest
+        With digests.
+    boxed : int
+        Images of which only a box was used.
+    repaired : list of str
+        Damage that was found in the cache, and what was done about it.
+    """
+
+    images: int
+    unique: int
+    computed: int
+    rows: int
+    failures: list[Failure]
+    sets: list[dict]
+    seconds: float
+    digesting_seconds: float
+    starting_seconds: float
+    decoding_share: float
+    computing_share: float
+    random_weights: bool
+    manifest: Manifest
+    boxed: int = 0
+    repaired: list[str] = dataclasses.field(default_factory=list)

@@ -1,0 +1,1 @@
+"""Gluon's networks: the zoos, their files and their symbols."""

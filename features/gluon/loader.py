@@ -1,0 +1,122 @@
+"""The one place where MXNet and GluonCV are imported.
+
+MXNet 1.9.1 is the last release and was written for an older NumPy: it reads
+``numpy.bool`` while it is imported, a name that NumPy took away in 1.24 and
+gave back with another meaning in 2.0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+
+from ...core.errors import MissingDependencyError
+from ...core.hardware import gpu_index
+from ...core.imports import missing_dependency
+
+__all__ = ["as_in_2022", "load_gluoncv", "load_mxnet", "mxnet_context"]
+
+
+@contextlib.contextmanager
+def as_in_2022() -> Iterator[None]:
+    """Give NumPy the names that MXNet and GluonCV read while they load or build a detector."""
+    names = {"bool": bool, "float": float}
+    lacking = [name for name in names if name not in vars(np)]
+    for name in lacking:
+        setattr(np, name, names[name])
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        # Left in place they would break numpy.ma and SciPy.
+        for name in lacking:
+            delattr(np, name)
+
+
+@contextlib.contextmanager
+def _without_torch() -> Iterator[None]:
+    """Let ``import torch`` fail: GluonCV refuses to start beside a torch newer than 1."""
+    torch = sys.modules.get("torch")
+    sys.modules["torch"] = None
+    try:
+        yield
+    finally:
+        if torch is None:
+            del sys.modules["torch"]
+        else:
+            sys.modules["torch"] = torch
+
+
+@functools.cache
+def load_mxnet():
+    """Import and return ``mxnet``.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not installed, lacks a system library, or NumPy is too new for it.
+    """
+    if int(np.__version__.split(".")[0]) >= 2:
+        raise MissingDependencyError(
+            f"mxnet 1.9.1 does not work with NumPy {np.__version__}", "pip install 'numpy<2'"
+        )
+    try:
+        with as_in_2022():
+            import mxnet
+    except (ImportError, OSError) as error:
+        raise missing_dependency("mxnet", error) from error
+    return mxnet
+
+
+@functools.cache
+def load_gluoncv():
+    """Import and return ``gluoncv``, after MXNet."""
+    load_mxnet()
+    try:
+        with as_in_2022(), _without_torch():
+            import gluoncv
+            import gluoncv.model_zoo
+    except (ImportError, OSError) as error:
+        raise missing_dependency("gluoncv", error) from error
+    return gluoncv
+
+
+def mxnet_context(device: str):
+    """Return MXNet's context for ``cpu`` or ``cuda:N``.
+
+    Raises
+    ------
+    MissingDependencyError
+        MXNet sees no such GPU, or has no machine code for it.
+    """
+    mx, index = load_mxnet(), gpu_index(device)
+    if index is None:
+        return mx.cpu()
+    try:
+        count = mx.context.num_gpus()
+    except mx.MXNetError:
+        count = 0
+    if index >= count:
+        raise MissingDependencyError(
+            f"device {device}: this MXNet build sees {count} GPUs",
+            "install mxnet-cu117 (GPUs up to sm_89), use --engine onnxruntime with "
+            "onnxruntime-gpu, or use --device cpu",
+        )
+    context = mx.gpu(index)
+    try:
+        # The CUDA builds of MXNet carry machine code for some GPUs and for no others.
+        (mx.nd.ones((1,), ctx=context) + 1).asnumpy()
+    except mx.MXNetError as error:
+        raise MissingDependencyError(
+            f"device {device}: this MXNet build does not run on that GPU "
+            f"({str(error).strip().splitlines()[-1][:120]})",
+            "MXNet 1.9.1 runs on GPUs from sm_50 to sm_89; use --engine onnxruntime with "
+            "onnxruntime-gpu for newer ones",
+        ) from error
+    return context

@@ -1,0 +1,182 @@
+"""Which networks the Gluon zoos have, how each wants its images, and what it costs.
+
+The facts are kept in ``zoo.json`` (made by `zoo_table`), so that looking one up
+builds no network and imports neither MXNet nor GluonCV.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+from pathlib import Path
+
+from ...core.errors import BackboneError
+from .efficientnet_lite import VARIANTS
+from .loader import load_gluoncv, load_mxnet
+
+__all__ = [
+    "TABLE",
+    "ZOOS",
+    "ZooNetwork",
+    "native_preprocessing",
+    "native_resolution",
+    "published_as",
+    "require_known",
+    "require_resolution",
+    "zoo",
+    "published_sha1",
+    "weights_stem",
+]
+
+# Source of a spec -> whose zoo it is. Under one name the two may have different weights.
+ZOOS = {"gluon": "GluonCV", "mxnet": "MXNet"}
+TABLE = Path(__file__).with_name("zoo.json")
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+# The weights were trained by Google's pipeline: (value - 127) / 128.
+_TF_LITE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
+# GluonCV gives the files of some networks other names than the networks.
+_PUBLISHED_AS = {
+    "resnet18_v1b_0.89": "resnet18_v1b_2.6x",
+    "resnet50_v1d_0.86": "resnet50_v1d_1.8x",
+    "resnet50_v1d_0.48": "resnet50_v1d_3.6x",
+    "resnet50_v1d_0.37": "resnet50_v1d_5.9x",
+    "resnet50_v1d_0.11": "resnet50_v1d_8.8x",
+    "resnet101_v1d_0.76": "resnet101_v1d_1.9x",
+    "resnet101_v1d_0.73": "resnet101_v1d_2.2x",
+}
+_SIDES = {"nasnet_6_4032": 331, "resnest101": 256, "resnest200": 320, "resnest269": 416}
+
+
+@dataclasses.dataclass(frozen=True)
+class ZooNetwork:
+    """A classifier of a zoo, before it is built.
+
+    Attributes
+    ----------
+    source, name : str
+        Parts of its spec.
+    family : str
+        Architecture that it belongs to.
+    num_features : int
+        Length of a feature row.
+    resolution : int
+        Native side of the input in pixels.
+    smallest : int
+        Smallest side that it takes; equal to `resolution` where it takes no other.
+    fixed : bool
+        Whether it takes the native resolution alone.
+    parameters, multiply_adds : int
+        Of the network up to its features; multiply-adds for one image.
+    weights : str or None
+        SHA-1 of the published file, the Python package that has them, or None.
+    """
+
+    source: str
+    name: str
+    family: str
+    num_features: int
+    resolution: int
+    smallest: int
+    fixed: bool
+    parameters: int
+    multiply_adds: int
+    weights: str | None
+
+    @property
+    def spec(self) -> str:
+        """What to give to ``--backbone``."""
+        return f"{self.source}:{self.name}"
+
+
+@functools.cache
+def zoo() -> dict[tuple[str, str], ZooNetwork]:
+    """Return every network of both zoos, by (source, name)."""
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    return {
+        (source, name): ZooNetwork(source, name, **facts)
+        for source, networks in table.items()
+        for name, facts in networks.items()
+    }
+
+
+def require_known(name: str, source: str = "gluon") -> ZooNetwork:
+    """Return a network's facts, or raise `BackboneError` with near matches."""
+    found = zoo().get((source, name))
+    if found is not None:
+        return found
+    known = sorted(one for place, one in zoo() if place == source)
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.5)
+    elsewhere = [place for place in ZOOS if (place, name) in zoo()]
+    if elsewhere:
+        hint = f"{elsewhere[0]}:{name} is there"
+    else:
+        hint = f"did you mean {', '.join(near)}? " if near else ""
+        hint += "'icecore backbones' lists all"
+    raise BackboneError(f"{source} has no network '{name}' that classifies ImageNet", hint)
+
+
+def require_resolution(name: str, resolution: int | None, source: str = "gluon") -> None:
+    """Raise `BackboneError` where a network cannot take images of this side."""
+    network = require_known(name, source)
+    native = network.resolution
+    if resolution is None or resolution == native:
+        return
+    if network.fixed:
+        why = (
+            "its attention masks are resized to fixed sizes"
+            if network.family == "residual_attentionnet"
+            else "its fully connected layers are laid out for that"
+        )
+        raise BackboneError(
+            f"{network.spec} takes {native} x {native} pixels and no other size: {why}",
+            f"leave @{resolution} away",
+        )
+    if resolution < network.smallest:
+        raise BackboneError(
+            f"{network.spec} cannot take images of {resolution} x {resolution} pixels: "
+            "nothing would be left of them",
+            f"its smallest input is {network.smallest} x {network.smallest} pixels, its native "
+            f"one {native} x {native}",
+        )
+
+
+def published_as(name: str, source: str = "gluon") -> str:
+    """Return the name that a zoo's file of a network's weights begins with."""
+    if source == "gluon" and name.startswith("hrnet_") and name.endswith("_c"):
+        return f"{name}ls"
+    return _PUBLISHED_AS.get(name, name) if source == "gluon" else name
+
+
+def native_resolution(name: str, source: str = "gluon") -> int:
+    """Return the side of the images that a network was made for."""
+    if source == "gluon" and name in VARIANTS:
+        return VARIANTS[name][2]
+    return _SIDES.get(name, 299 if name.startswith(("inceptionv3", "xception")) else 224)
+
+
+def native_preprocessing(name: str, source: str = "gluon") -> dict:
+    """Return resolution, mean, std, crop_pct and interpolation of a Gluon network."""
+    lite = source == "gluon" and name in VARIANTS
+    how = {"interpolation": "bicubic", **_TF_LITE} if lite else _IMAGENET
+    common = {"resolution": native_resolution(name, source), "crop_pct": 0.875}
+    return {**common, "interpolation": "bilinear", **how}
+
+
+def weights_stem(name: str, source: str = "gluon") -> str:
+    """Return the file name, without its end, under which a network's weights are kept."""
+    sha1 = published_sha1(name, source)
+    return f"{published_as(name, source)}-{sha1[:8]}" if sha1 else f"{source}-{name}"
+
+
+def published_sha1(name: str, source: str = "gluon") -> str | None:
+    """Return the SHA-1 of the weights that a zoo publishes for a network, or None."""
+    if source == "mxnet":
+        load_mxnet()
+        from mxnet.gluon.model_zoo import model_store
+    else:
+        load_gluoncv()
+        from gluoncv.model_zoo import model_store
+
+    return model_store._model_sha1.get(published_as(name, source))

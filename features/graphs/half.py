@@ -1,0 +1,112 @@
+"""A feature graph that computes in float16, for GPUs.
+
+The folding and the conversion are ONNX Runtime's own; what is ours is what
+must not be converted. Normalisation stays in float32: the pixels' mean has no
+exact float16.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import BackboneError
+from ...core.imports import missing_dependency
+from .onnx_graph import IMAGES, load_onnx
+
+__all__ = ["half_precision_graph"]
+
+LARGEST = float(np.finfo(np.float16).max)
+
+
+def half_precision_graph(graph: Path | bytes, name: str) -> bytes:
+    """Convert a feature graph to float16 weights and activations.
+
+    Parameters
+    ----------
+    graph : Path or bytes
+        ``images`` uint8 (N, R, R, 3) to ``features`` float32 (N, D).
+    name : str
+        For messages.
+
+    Returns
+    -------
+    bytes
+        With the same input and output.
+
+    Raises
+    ------
+    BackboneError
+        A weight is too large for float16.
+    """
+    try:
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+        from onnxruntime.transformers.onnx_model import OnnxModel
+    except ImportError as error:
+        raise missing_dependency("onnxruntime", error) from error
+    onnx = load_onnx()
+    # Batch normalisation is folded into the weights while they still have all their digits.
+    model = onnx.load_from_string(_folded(graph))
+    _require_small_weights(onnx, model, name)
+    kept = _name_normalisation(model)
+    with warnings.catch_warnings(), _quiet(logging.getLogger("onnxruntime.transformers")):
+        # About weights too small for float16, which become zero or its smallest number.
+        warnings.simplefilter("ignore")
+        half = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+    # It leaves the casts around what it was told to keep at the end.
+    OnnxModel.graph_topological_sort(half.graph)
+    onnx.checker.check_model(half)
+    return half.SerializeToString()
+
+
+def _folded(graph: Path | bytes) -> bytes:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    with tempfile.TemporaryDirectory(prefix="icecore-half-") as folder:
+        out = Path(folder) / "folded.onnx"
+        options.optimized_model_filepath = str(out)
+        source = graph if isinstance(graph, bytes) else str(graph)
+        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        return out.read_bytes()
+
+
+def _require_small_weights(onnx, model, name: str) -> None:
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT:
+            values = onnx.numpy_helper.to_array(tensor)
+            largest = float(np.abs(values).max(initial=0))
+            if not largest <= LARGEST and np.isfinite(values).all():
+                raise BackboneError(
+                    f"{name} has weights up to {largest:.3g} ({tensor.name}); float16 ends at "
+                    f"{LARGEST:.0f}",
+                    "use --precision-compute f32",
+                )
+
+
+def _name_normalisation(model) -> list[str]:
+    """Name the nodes from the images to the network's normalised input; return the names."""
+    names, reached = [], {IMAGES}
+    for node in model.graph.node:
+        if reached.intersection(node.input) and node.op_type in ("Transpose", "Cast", "Sub", "Mul"):
+            node.name = f"icecore_normalise_{len(names)}"
+            names.append(node.name)
+            reached.update(node.output)
+    return names
+
+
+@contextlib.contextmanager
+def _quiet(logger: logging.Logger):
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,43 @@
+"""OpenCV and Pillow, loaded when they are first needed."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from ...core.imports import missing_dependency
+
+__all__ = ["LARGEST_IMAGE", "load_opencv", "load_pillow"]
+
+
+# 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
+LARGEST_IMAGE = 178_956_970
+
+
+@functools.cache
+def load_opencv():
+    """Import OpenCV, or say which system library or package is missing."""
+    # A second check of sizes, for headers that OpenCV and Pillow read differently.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_IMAGE))
+    try:
+        import cv2
+    except (ImportError, OSError) as error:
+        raise missing_dependency("cv2", error) from error
+    # Parallelism comes from decoding many images at once.
+    cv2.setNumThreads(0)
+    # What is wrong with a file is said once, by us.
+    cv2.setLogLevel(0)
+    return cv2
+
+
+def load_pillow():
+    """Import Pillow's Image module, or say what to install."""
+    try:
+        from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+
+        Image.preinit()
+    except ImportError as error:
+        raise missing_dependency("PIL", error) from error
+    # GluonCV turns this on when it is imported; what is missing of a file would become grey.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    return Image

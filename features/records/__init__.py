@@ -1,0 +1,1 @@
+"""What names a backbone and what makes its features what they are."""

@@ -1,0 +1,102 @@
+"""Which layer's output is the feature row, and how its height and width are pooled."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+
+from ...core.errors import BackboneError, enumerate_some
+
+__all__ = [
+    "BEFORE_CLASSIFIER",
+    "GEM_EPSILON",
+    "GEM_POWER",
+    "POOLS",
+    "Layer",
+    "no_such_layer",
+    "nothing_to_pool",
+]
+
+# Generalised mean (Radenovic, Tolias and Chum 2018, arXiv:1711.02512): values are cut off
+# below epsilon, and (mean of x^p)^(1/p) is taken. The fixed power is their starting point.
+GEM_POWER, GEM_EPSILON = 3.0, 1e-6
+POOLS = ("avg", "max", "avgmax", "gem")
+_PLACE, _LAYER = "before classifier", "layer "
+_POOLED = {
+    "avg": "average pooled",
+    "max": "maximum pooled",
+    "avgmax": "pooled to the mean of average and maximum",
+    "gem": "generalised-mean pooled (p=3)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """Where features are taken.
+
+    Attributes
+    ----------
+    name : str or None
+        Of a layer of the network; None is the input of its classifier.
+    pool : str
+        One of `POOLS`: how features that still have a height and width lose them.
+        ``avgmax`` is the mean of both, as timm has it; ``gem`` is the generalised mean.
+    """
+
+    name: str | None = None
+    pool: str = "avg"
+
+    def __post_init__(self) -> None:
+        if self.pool not in POOLS:
+            raise BackboneError(f"no pool '{self.pool}'", f"choose one of {', '.join(POOLS)}")
+
+    @property
+    def text(self) -> str:
+        """As feature sets record it."""
+        place = _PLACE if self.name is None else _LAYER + self.name
+        return f"{place}, {_POOLED[self.pool]}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Layer:
+        """Rebuild a layer from its `text`."""
+        for pool, pooled in _POOLED.items():
+            place = text.removesuffix(f", {pooled}")
+            if place != text and place == _PLACE:
+                return cls(None, pool)
+            if place != text and place.startswith(_LAYER):
+                return cls(place.removeprefix(_LAYER), pool)
+        raise BackboneError(
+            f"a feature set records the layer '{text}', which this version does not know",
+            "extract again, or use the version that made it",
+        )
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the average-pooled input of the classifier."""
+        return self == BEFORE_CLASSIFIER
+
+
+BEFORE_CLASSIFIER = Layer()
+
+
+def no_such_layer(backbone: str, name: str, known: Sequence[str]) -> BackboneError:
+    """Return the error for a layer that the network lacks, with near matches."""
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+    near = near or [one for one in known if name in one][:4]
+    meant = f"did you mean {enumerate_some(near, 4)}? " if near else ""
+    return BackboneError(
+        f"{backbone} has no layer '{name}'",
+        f"{meant}'icecore backbones --layers {backbone}' lists them",
+    )
+
+
+def nothing_to_pool(backbone: str, layer: Layer, shape: Sequence[int]) -> BackboneError:
+    """Return the error for a pool where features have no height and width."""
+    place = f"layer '{layer.name}'" if layer.name else "the layer before its classifier"
+    sides = " x ".join(map(str, shape[1:]))
+    return BackboneError(
+        f"{backbone}: {place} gives {sides} numbers without a height and width to pool",
+        f"leave --pool {layer.pool} away, or name a layer of rank 4 with --layer "
+        f"('icecore backbones --layers {backbone}' lists them)",
+    )

@@ -1,0 +1,72 @@
+"""What a user writes to name a backbone: ``source:name[@resolution]``."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+from ...core.errors import BackboneError
+from ..images.preprocessing import LARGEST_RESOLUTION
+from .layer import BEFORE_CLASSIFIER, Layer
+
+__all__ = ["BackboneSpec", "OF_FILES", "SOURCES"]
+
+
+SOURCES = ("gluon", "mxnet", "gluon-file", "onnx", "timm")
+
+# Their names are paths.
+OF_FILES = ("gluon-file", "onnx")
+
+
+@dataclasses.dataclass(frozen=True)
+class BackboneSpec:
+    """A parsed spec.
+
+    Attributes
+    ----------
+    source : str
+        ``gluon`` (GluonCV's zoo), ``mxnet`` (MXNet's own), ``gluon-file`` or ``onnx``.
+    name : str
+        Name in the model zoo, or path of the file or the prefix of the files.
+    resolution : int or None
+        Input side in pixels, where it shall differ from the native one.
+    layer : Layer
+        Where features are taken; no part of the text.
+    """
+
+    source: str
+    name: str
+    resolution: int | None = None
+    layer: Layer = BEFORE_CLASSIFIER
+
+    @classmethod
+    def parse(cls, text: str) -> BackboneSpec:
+        """Parse ``source:name[@resolution]``.
+
+        Raises
+        ------
+        BackboneError
+            The text is not a spec.
+        """
+        match = re.fullmatch(r"([a-z-]+):(.+?)(?:@(\d+))?", text.strip())
+        if match is None or match[1] not in SOURCES:
+            raise BackboneError(
+                f"'{text}' is not a backbone spec",
+                "write gluon:NAME[@RESOLUTION], mxnet:NAME, timm:NAME, onnx:FILE or "
+                "gluon-file:PREFIX, for instance gluon:inceptionv3 or "
+                "onnx:models/efficientnet_lite0.onnx",
+            )
+        resolution = int(match[3]) if match[3] else None
+        if resolution is not None and not 16 <= resolution <= LARGEST_RESOLUTION:
+            raise BackboneError(
+                f"'{text}' asks for a resolution of {resolution} pixels",
+                f"give one between 16 and {LARGEST_RESOLUTION}",
+            )
+        return cls(match[1], match[2], resolution)
+
+    @property
+    def canonical(self) -> str:
+        """The name that the cache keeps: files lose their folder, so they can be moved."""
+        name = Path(self.name).name if self.source in OF_FILES else self.name
+        return f"{self.source}:{name}" + (f"@{self.resolution}" if self.resolution else "")

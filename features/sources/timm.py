@@ -1,0 +1,335 @@
+"""The source ``timm:NAME``: networks of timm, exported to ONNX once and proved against torch.
+
+Preprocessing is what timm's own record says. The weights come from the Hugging
+Face hub, as safetensors only: other formats may run code. Once a graph is kept
+neither torch nor timm is imported, and the hub is not asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import io
+import warnings
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import BackboneError, WeightsError
+from ...core.files import sha256_file
+from ...core.imports import missing_dependency
+from ..engines.onnxruntime import load_onnxruntime
+from ..engines.proof import prove_graph
+from ..graphs.network import GraphNetwork
+from ..graphs.onnx_graph import FEATURES, add_normalisation, load_onnx
+from ..graphs.store import graph_folder, graph_key, keep_graph, kept_graph
+from ..images.preprocessing import INTERPOLATIONS
+from ..records.record import BackboneRecord
+from ..records.spec import BackboneSpec
+from ..weights.hub import hub_file
+from ..weights.request import WeightsFile, WeightsRequest
+
+__all__ = ["TimmBackbone", "fetch_timm_weights", "load_timm", "load_timm_backbone"]
+
+OPSET = 17
+# Part of the key: raise it when the exported bytes change their meaning.
+EXPORTER_VERSION = 1
+_SAFE_NAMES = {
+    "pytorch_model.bin": "model.safetensors",
+    "open_clip_pytorch_model.bin": "open_clip_model.safetensors",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class TimmBackbone:
+    """A network of timm, ready to be exported.
+
+    Attributes
+    ----------
+    record : BackboneRecord
+    network : torch.nn.Module
+        From normalised images (N, 3, R, R) to features (N, D), as timm pools them.
+    origin : str
+        Where the weights came from.
+    """
+
+    record: BackboneRecord
+    network: object
+    origin: str
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Turn uint8 images (N, R, R, 3) into features (N, D), in torch."""
+        torch, _ = _load_timm()
+        scaled = (images.astype(np.float32) / 255 - self.record.mean) / self.record.std
+        batch = torch.from_numpy(scaled.transpose(0, 3, 1, 2).astype(np.float32))
+        with torch.inference_mode():
+            return self.network(batch).float().numpy()
+
+
+def load_timm(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
+    """Return the proved graph of a timm network, exporting it if need be.
+
+    Raises
+    ------
+    BackboneError
+        timm has no such network, or it cannot take that resolution.
+    WeightsError
+        Its weights cannot be had.
+    ProofError
+        The graph does not agree with torch. It is not kept.
+    MissingDependencyError
+        No graph is kept, and torch or timm is not installed.
+    """
+    parts = {
+        "name": spec.canonical,
+        "weights": _identity(spec, request),
+        "exporter": EXPORTER_VERSION,
+        "opset": OPSET,
+        "onnxruntime": load_onnxruntime().__version__,
+    }
+    key = graph_key(parts)
+    path = graph_folder() / f"timm-{Path(spec.name).name}-{key[:16]}.onnx"
+    kept = kept_graph(path, key)
+    if kept is not None:
+        record, note = kept
+        return GraphNetwork(record, path, note.get("origin", ""), spec.canonical)
+    backbone = load_timm_backbone(spec, request)
+    content = export_timm(backbone).SerializeToString()
+    hint = "use another network, and report it"
+
+    def prove(graph: Path) -> float:
+        return prove_graph(backbone.record, graph, backbone.run, "torch", hint)
+
+    keep_graph(path, key, content, prove, backbone.record, origin=backbone.origin)
+    return GraphNetwork(backbone.record, path, backbone.origin, spec.canonical)
+
+
+def load_timm_backbone(spec: BackboneSpec, request: WeightsRequest) -> TimmBackbone:
+    """Build a timm network, load or draw its weights, and freeze it."""
+    torch, timm = _load_timm()
+    _require_known(timm, spec)
+    overlay, origin = None, request.text
+    if request.random_seed is None:
+        file, origin = _weights(timm, spec, request)
+        # Loaders that a network brings along are for other formats than safetensors.
+        overlay = {"file": str(file), "custom_load": False}
+    else:
+        torch.manual_seed(request.random_seed)
+    model = _create(timm, spec, overlay)
+    if request.random_seed is not None:
+        _wake_scales(torch, model)
+    settings = _preprocessing(timm, model, spec)
+    _require_whole_patches(model, settings["resolution"], spec)
+    network = _features_of(torch, model)
+    record = BackboneRecord(
+        spec=spec.canonical,
+        architecture=str(model.pretrained_cfg.get("architecture") or spec.name),
+        weights_digest=_digest(model),
+        weights=request.text,
+        num_features=_width(torch, network, settings["resolution"], spec),
+        **settings,
+    )
+    return TimmBackbone(record, network, origin)
+
+
+def fetch_timm_weights(text: str, on_bytes=None) -> WeightsFile:
+    """Download the weights of the network ``timm:NAME`` into the hub's cache."""
+    _, timm = _load_timm()
+    spec = BackboneSpec.parse(text)
+    _require_known(timm, spec)
+    path, origin = _from_hub(timm, spec, on_bytes)
+    return WeightsFile(path, "published", origin)
+
+
+def export_timm(backbone: TimmBackbone):
+    """Convert a network to an ONNX model, with normalisation inside."""
+    torch, _ = _load_timm()
+    onnx, record = load_onnx(), backbone.record
+    file = io.BytesIO()
+    example = torch.zeros(2, 3, record.resolution, record.resolution)
+    axes = {"pixels": {0: "N"}, FEATURES: {0: "N"}}
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                backbone.network,
+                (example,),
+                file,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["pixels"],
+                output_names=[FEATURES],
+                dynamic_axes=axes,
+            )
+    except Exception as error:  # the exporter's exceptions share no base of their own
+        raise BackboneError(
+            f"{record.spec} cannot be exported to ONNX: {_first_line(error)}",
+            "choose another network",
+        ) from error
+    model = onnx.load_from_string(file.getvalue())
+    model.producer_name = "icecore"
+    add_normalisation(model, record.resolution, record.mean, record.std)
+    return model
+
+
+def _load_timm():
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import timm
+            import torch
+    except (ImportError, OSError, RuntimeError) as error:
+        raise missing_dependency("timm", error) from error
+    return torch, timm
+
+
+def _require_known(timm, spec: BackboneSpec) -> None:
+    known = {*timm.list_models(), *timm.list_pretrained()}
+    if spec.name not in known:
+        near = difflib.get_close_matches(spec.name, sorted(known), n=4, cutoff=0.5)
+        raise BackboneError(
+            f"timm {timm.__version__} has no network '{spec.name}'",
+            f"did you mean {', '.join(near)}?" if near else "see timm.list_models()",
+        )
+
+
+def _identity(spec: BackboneSpec, request: WeightsRequest) -> str:
+    """Name the weights without torch: those of the hub are whichever were kept first."""
+    if request.random_seed is not None:
+        return request.text
+    own = _own_file(spec, request)
+    return sha256_file(own) if own else "hub"
+
+
+def _own_file(spec: BackboneSpec, request: WeightsRequest) -> Path | None:
+    path = request.folder / f"{spec.name}.safetensors" if request.folder else None
+    return path if path is not None and path.is_file() else None
+
+
+def _weights(timm, spec: BackboneSpec, request: WeightsRequest) -> tuple[Path, str]:
+    own = _own_file(spec, request)
+    if own is not None:
+        return own, f"own weights, {own}, SHA-256 {sha256_file(own)}"
+    return _from_hub(timm, spec)
+
+
+def _from_hub(timm, spec: BackboneSpec, on_bytes=None) -> tuple[Path, str]:
+    about = timm.get_pretrained_cfg(spec.name)
+    repository = about.hf_hub_id if about else None
+    if not repository:
+        raise WeightsError(
+            f"the hub has no weights for {spec.canonical}",
+            f"put {spec.name}.safetensors into a folder and name it with --weights-dir",
+        )
+    try:
+        found = hub_file(repository, _safe_name(about.hf_hub_filename), on_bytes)
+    except WeightsError as error:
+        raise WeightsError(
+            f"no weights for {spec.canonical}: {error.message}",
+            f"bring that file, and put it as {spec.name}.safetensors into a folder that you name "
+            "with --weights-dir; --weights random:0 runs without knowledge, for trials only",
+        ) from error
+    return found.path, f"{found.text}, SHA-256 {found.sha256}"
+
+
+def _safe_name(named: str | None) -> str:
+    if not named:
+        return "model.safetensors"
+    return _SAFE_NAMES.get(named, str(Path(named).with_suffix(".safetensors")))
+
+
+def _create(timm, spec: BackboneSpec, overlay: dict | None):
+    options = {"pretrained": overlay is not None, "pretrained_cfg_overlay": overlay}
+    sizes = [{"img_size": spec.resolution}, {}] if spec.resolution else [{}]
+    for size in sizes:  # transformers are built for a size; convolutional networks are not
+        try:
+            return timm.create_model(spec.name, **options, **size).eval().requires_grad_(False)
+        except TypeError as error:
+            failure = error
+        except Exception as error:  # files of weights can be wrong in any way
+            raise WeightsError(
+                f"{spec.canonical} cannot be built from its weights: {_first_line(error)}",
+                "get the safetensors file of this very network again",
+            ) from error
+    raise BackboneError(f"{spec.canonical} cannot be built: {failure}", "choose another network")
+
+
+def _preprocessing(timm, model, spec: BackboneSpec) -> dict:
+    about = timm.data.resolve_model_data_config(model)
+    channels, *sides = about["input_size"]
+    if channels != 3 or sides[0] != sides[1]:
+        raise BackboneError(
+            f"{spec.canonical} takes images of {about['input_size']}, not squares in colour",
+            "choose another network",
+        )
+    known = about["interpolation"] in INTERPOLATIONS
+    return {
+        "resolution": spec.resolution or int(sides[0]),
+        "mean": tuple(map(float, about["mean"])),
+        "std": tuple(map(float, about["std"])),
+        "crop_pct": min(float(about["crop_pct"]), 1.0),
+        "interpolation": about["interpolation"] if known else "bicubic",
+    }
+
+
+def _features_of(torch, model):
+    class _Features(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, images):
+            return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
+
+    # Modules begin in training mode, and the exporter puts back what it finds.
+    return _Features().eval()
+
+
+def _require_whole_patches(model, side: int, spec: BackboneSpec) -> None:
+    """Refuse sizes of which a transformer would pass over the border without a word."""
+    patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or (1,)
+    if side % patch[0]:
+        raise BackboneError(
+            f"{spec.canonical}: images of {side} x {side} pixels are no whole number of patches of "
+            f"{patch[0]} pixels",
+            f"give a multiple of {patch[0]}, or leave @RESOLUTION away",
+        )
+
+
+def _width(torch, network, side: int, spec: BackboneSpec) -> int:
+    try:
+        with torch.inference_mode():
+            shape = tuple(network(torch.zeros(1, 3, side, side)).shape)
+    except Exception as error:  # each layer has its own way to say that a size does not fit
+        raise BackboneError(
+            f"{spec.canonical} cannot take images of {side} x {side} pixels: {_first_line(error)}",
+            "leave @RESOLUTION away, or give a multiple of the network's stride",
+        ) from error
+    if len(shape) != 2:
+        raise BackboneError(
+            f"{spec.canonical} gives features of shape {shape}, not one row for each image",
+            "choose a network that classifies images",
+        )
+    return shape[1]
+
+
+def _wake_scales(torch, model) -> None:
+    """Give layers that begin almost silent a voice: else random features ignore the image."""
+    for parameter in model.parameters():
+        if parameter.ndim == 1 and 0 < float(parameter.abs().max()) <= 1e-2:
+            torch.nn.init.uniform_(parameter, 0.5, 1.5)
+
+
+def _digest(model) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        if not name.endswith("num_batches_tracked"):
+            values = tensor.numpy()
+            digest.update(f"{values.dtype.str}{values.shape};".encode())
+            digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

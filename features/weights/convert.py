@@ -1,0 +1,330 @@
+"""Turn weights of other formats into the parameters of a Gluon network.
+
+Every tensor must find its parameter and every parameter its tensor, with the
+same shape; all that do not are named at once. What an ONNX file holds can be
+run as it is, so there the conversion is proved before it is kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from ...core.errors import BackboneError, ProofError, WeightsError, enumerate_some
+from ...core.imports import missing_dependency
+from ..gluon.loader import load_mxnet
+from ..gluon.params_file import read_params
+from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx, read_graph
+from .torch_names import FAMILIES, IGNORED
+
+__all__ = ["GluonTarget", "from_onnx", "from_params", "from_torch", "read_safetensors"]
+
+TOLERANCE = 1e-4
+LARGEST_FILE = 4 * 2**30
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
+
+
+@dataclasses.dataclass(frozen=True)
+class GluonTarget:
+    """A Gluon network whose parameters are wanted.
+
+    Attributes
+    ----------
+    spec : str
+        ``gluon:NAME`` or ``mxnet:NAME``, for messages.
+    network : mxnet.gluon.HybridBlock
+    symbol : mxnet.symbol.Symbol
+        The network, traced.
+    shapes : dict of str to tuple of int
+        Of each parameter, under its structural name and in Gluon's order.
+    internal : dict of str to str
+        MXNet's own names of them.
+    preprocessing : dict
+        ``resolution``, ``mean``, ``std``.
+    """
+
+    spec: str
+    network: object
+    symbol: object
+    shapes: dict[str, tuple[int, ...]]
+    internal: dict[str, str]
+    preprocessing: dict
+
+    @classmethod
+    def of(cls, spec: str, network, preprocessing: dict) -> GluonTarget:
+        """Trace `network` and infer the shapes of its parameters."""
+        mx = load_mxnet()
+        output = network(mx.sym.var("data"))
+        output = output[0] if isinstance(output, list | tuple) else output
+        side = preprocessing["resolution"]
+        arguments, _, states = output.infer_shape(data=(1, 3, side, side))
+        inferred = dict(zip(output.list_arguments(), arguments))
+        inferred |= zip(output.list_auxiliary_states(), states)
+        internal = {n: p.name for n, p in network._collect_params_with_prefix().items()}
+        shapes = {n: tuple(inferred.get(i, ())) for n, i in internal.items()}
+        return cls(spec, network, output, shapes, internal, preprocessing)
+
+
+def from_params(path: Path, target: GluonTarget) -> dict[str, np.ndarray]:
+    """Read the parameters from a ``.params`` file, under structural or MXNet's own names.
+
+    Raises
+    ------
+    WeightsError
+        The file is damaged or belongs to another network.
+    """
+    arrays = {
+        name.removeprefix("arg:").removeprefix("aux:"): v for name, v in read_params(path).items()
+    }
+    if not set(arrays) & set(target.shapes):
+        prefix = target.network.prefix
+        names = {internal.removeprefix(prefix): n for n, internal in target.internal.items()}
+        common = _common_prefix(list(arrays), list(names))
+        arrays = {names.get(n.removeprefix(common), n): v for n, v in arrays.items()}
+    return _fitted(arrays, target, str(path))
+
+
+def from_torch(
+    tensors: dict[str, np.ndarray], naming: str, target: GluonTarget, mean, std, where: str
+) -> dict[str, np.ndarray]:
+    """Rename timm's tensors to Gluon's parameters.
+
+    Parameters
+    ----------
+    tensors : dict of str to ndarray
+    naming : str
+        One of `icecore.features.weights.torch_names.FAMILIES`.
+    target : GluonTarget
+    mean, std : sequence of 3 floats
+        The normalisation that the tensors' network expects. If Gluon's differs, the
+        difference goes into the first convolution and what follows it.
+    where : str
+        For messages.
+
+    Raises
+    ------
+    WeightsError
+        Names or shapes do not fit.
+    """
+    kept = {}
+    for name, tensor in tensors.items():
+        if not IGNORED.fullmatch(name):
+            kept[_OLD_DENSENET.sub(r"\1\2.", name)] = tensor
+    theirs = FAMILIES[naming](list(target.shapes))
+    ours = dict(zip(theirs, target.shapes))
+    arrays = _fitted({ours.get(n, n): v for n, v in kept.items()}, target, where, ours)
+    if tuple(mean) != tuple(target.preprocessing["mean"]) or tuple(std) != tuple(
+        target.preprocessing["std"]
+    ):
+        _fold_normalisation(arrays, target, mean, std)
+    return arrays
+
+
+def from_onnx(path: Path, target: GluonTarget) -> tuple[dict[str, np.ndarray], float]:
+    """Take the parameters out of a classifier that MXNet exported to ONNX, and prove them.
+
+    Parameters
+    ----------
+    path : Path
+    target : GluonTarget
+        Its network gets the parameters.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+    error : float
+        Relative L2 between the file's own outputs and the network's.
+
+    Raises
+    ------
+    BackboneError, WeightsError
+        The file is damaged, or holds another network.
+    ProofError
+        The network computes something else than the file.
+    """
+    onnx = load_onnx()
+    model = read_graph(path)
+    try:
+        values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
+    except Exception as error:  # sizes that do not fit the bytes raise many kinds
+        raise WeightsError(
+            f"{path} has a tensor that cannot be read: {str(error)[:200]}", "get the file again"
+        ) from error
+    names = {i.removeprefix(target.network.prefix): n for n, i in target.internal.items()}
+    common = _common_prefix(list(values), list(names))
+    by_name = {names.get(n.removeprefix(common), n): v for n, v in values.items()}
+    if not set(target.shapes) <= set(by_name):
+        by_name = _matched_by_layer(model, values, target) or by_name
+    extra = set(by_name) - set(target.shapes)
+    # Exporters keep shapes for Reshape, and the like, among the weights.
+    for name in [n for n in extra if by_name[n].dtype != np.float32 or by_name[n].ndim == 0]:
+        del by_name[name]
+    arrays = _fitted(by_name, target, str(path))
+    return arrays, _prove(model, arrays, target, path)
+
+
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Read a safetensors file.
+
+    Raises
+    ------
+    WeightsError
+        It is damaged, too large, or holds types that Gluon's networks do not have.
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise missing_dependency("safetensors", error) from error
+    if path.stat().st_size > LARGEST_FILE:
+        raise WeightsError(f"{path} has {path.stat().st_size} bytes", "no network is that large")
+    try:
+        # The library checks the header against the file's length; it runs no code.
+        return load_file(path)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise WeightsError(
+            f"{path} is not a whole safetensors file: {str(error).splitlines()[0][:200]}",
+            "get the file again",
+        ) from error
+
+
+def _fitted(arrays: dict, target: GluonTarget, where: str, names=None) -> dict[str, np.ndarray]:
+    """Check that arrays and parameters are one to one, and bring them into Gluon's order."""
+    shown = {ours: theirs for theirs, ours in (names or {}).items()}
+    faults = [f"{shown.get(n, n)} is missing" for n in target.shapes if n not in arrays]
+    faults += [f"{shown.get(n, n)} has no place" for n in arrays if n not in target.shapes]
+    faults += [
+        f"{shown.get(n, n)} is {tuple(arrays[n].shape)}, not {shape}"
+        for n, shape in target.shapes.items()
+        if n in arrays and tuple(arrays[n].shape) != shape
+    ]
+    faults += [
+        f"{shown.get(n, n)} holds {arrays[n].dtype}, not numbers that are finite"
+        for n in target.shapes
+        if n in arrays and not (arrays[n].dtype.kind == "f" and np.isfinite(arrays[n]).all())
+    ]
+    if faults:
+        raise WeightsError(
+            f"{where} does not hold the weights of {target.spec}: {len(faults)} tensors do not "
+            f"fit: {enumerate_some(faults, 8)}",
+            "get the file of this very network, or name the right one with --as",
+        )
+    return {n: np.ascontiguousarray(arrays[n], np.float32) for n in target.shapes}
+
+
+def _common_prefix(theirs: list[str], ours: list[str]) -> str:
+    """Find what their names have in front of ours, as ``resnetv27_`` of a later network."""
+    for name in theirs:
+        for own in ours:
+            if name.endswith(own):
+                prefix = name[: len(name) - len(own)]
+                if re.fullmatch(r"[a-z0-9]+_", prefix):
+                    return prefix
+    return ""
+
+
+_LAYERS = {
+    "Convolution": ("Conv", 2),
+    "FullyConnected": ("Gemm", 2),
+    "BatchNorm": ("BatchNormalization", 4),
+}
+
+
+def _matched_by_layer(model, values: dict, target: GluonTarget) -> dict[str, np.ndarray] | None:
+    """Match layers by their turn, for files whose tensors have other names."""
+    structural = {i: n for n, i in target.internal.items()}
+    nodes = json.loads(target.symbol.tojson())["nodes"]
+    ours = [n for n in nodes if n["op"] in _LAYERS]
+    kinds = {kind for kind, _ in _LAYERS.values()}
+    theirs = [n for n in model.graph.node if n.op_type in kinds]
+    if [_LAYERS[n["op"]][0] for n in ours] != [n.op_type for n in theirs]:
+        return None
+    found = {}
+    for own, other in zip(ours, theirs):
+        inputs = [nodes[i[0]]["name"] for i in own["inputs"][1:]]
+        for internal, name in zip(inputs, other.input[1:]):
+            if internal in structural and name in values:
+                found[structural[internal]] = values[name]
+    return found
+
+
+def _fold_normalisation(arrays: dict, target: GluonTarget, mean, std) -> None:
+    """Put the difference between two normalisations into the first layer, in place.
+
+    With x = (p - m) / s and x' = (p - m') / s', x' = a x + b per channel. A convolution
+    without padding turns that into scaled weights and a constant, which the batch
+    normalisation behind it takes off its mean.
+    """
+    ours = target.preprocessing
+    scale = np.asarray(ours["std"], np.float64) / np.asarray(std, np.float64)
+    shift = (np.asarray(ours["mean"], np.float64) - np.asarray(mean, np.float64)) / std
+    first = next(n for n in json.loads(target.symbol.tojson())["nodes"] if n["op"] == "Convolution")
+    names = list(target.shapes)
+    weight, running_mean = names[0], next(n for n in names if n.endswith("running_mean"))
+    if set(re.findall(r"\d+", first["attrs"].get("pad", "(0, 0)"))) != {"0"}:
+        raise WeightsError(
+            f"{target.spec}: its first layer has a border, so another normalisation cannot be "
+            "put into it",
+            "get weights that were trained with Gluon's normalisation",
+        )
+    old = arrays[weight].astype(np.float64)
+    constant = np.einsum("oihw,i->o", old, shift)
+    arrays[weight] = (old * scale[None, :, None, None]).astype(np.float32)
+    arrays[running_mean] = (arrays[running_mean] - constant).astype(np.float32)
+
+
+def _prove(model, arrays: dict, target: GluonTarget, path: Path) -> float:
+    """Compare the file, as ONNX Runtime runs it, with the network that got its weights."""
+    mx, onnx = load_mxnet(), load_onnx()
+    from ..engines.onnxruntime import load_onnxruntime
+
+    parameters = target.network._collect_params_with_prefix()
+    for name, values in arrays.items():
+        parameters[name].shape = values.shape
+        parameters[name].initialize(mx.init.Zero(), ctx=mx.cpu(), force_reinit=True)
+        parameters[name].set_data(mx.nd.array(values))
+    side = target.preprocessing["resolution"]
+    rng = np.random.default_rng(0)
+    coarse = rng.normal(size=(2, 3, 8, 8)).repeat(-(-side // 8), 2).repeat(-(-side // 8), 3)
+    batch = coarse[:, :, :side, :side].astype(np.float32)
+    output = target.network(mx.nd.array(batch))
+    expected = (output[0] if isinstance(output, list | tuple) else output).asnumpy()
+    drop_weights_from_inputs(model)
+    _fix_gammas(onnx, model, target)
+    # Files of 2018 are made for one image at a time.
+    try:
+        session = load_onnxruntime().InferenceSession(model.SerializeToString())
+        entry = session.get_inputs()[0].name
+        found = np.concatenate([session.run(None, {entry: one[None]})[0] for one in batch])
+        found = found.reshape(len(batch), -1)
+        error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    except Exception as failure:  # ONNX Runtime's exceptions share no base of their own
+        raise BackboneError(
+            f"{path} cannot be run, so its weights cannot be proved: {str(failure)[:200]}",
+            "get the file again",
+        ) from failure
+    if not error < TOLERANCE:
+        raise ProofError(
+            f"{path} and {target.spec} with its weights differ by {error:.2e} (relative L2 of the "
+            f"outputs), {TOLERANCE:.0e} is allowed",
+            "the file holds another network; name the right one with --as",
+        )
+    return error
+
+
+def _fix_gammas(onnx, model, target: GluonTarget) -> None:
+    """Set to 1, in place, each gamma that MXNet fixes; its exporter kept what was stored."""
+    nodes = json.loads(target.symbol.tojson())["nodes"]
+    norms = [n for n in nodes if n["op"] == "BatchNorm"]
+    theirs = [n for n in model.graph.node if n.op_type == "BatchNormalization"]
+    tensors = {t.name: t for t in model.graph.initializer}
+    for own, other in zip(norms, theirs):
+        if own.get("attrs", {}).get("fix_gamma", "True") in ("True", "1"):
+            tensor = tensors.get(other.input[1])
+            if tensor is not None:
+                ones = np.ones(tuple(tensor.dims), np.float32)
+                tensor.CopyFrom(onnx.numpy_helper.from_array(ones, tensor.name))

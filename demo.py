@@ -52,7 +52,7 @@ def run_demo(
     images, seed : int
         Of the drawing; the seed is used for training, too.
     train_progress : callable, optional
-        Of `icecore.heads.train`.
+        Of `icecore.heads.training.train`.
     **callbacks
         ``on_progress`` and ``on_digest`` of `icecore.features.extraction.extract`.
     """

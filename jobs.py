@@ -123,7 +123,7 @@ def train(
     on_digest : callable, optional
         Called with counts of files digested and in all.
     **options
-        Of `icecore.heads.train`.
+        Of `icecore.heads.training.train`.
     """
     from . import heads
 

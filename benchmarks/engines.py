@@ -16,7 +16,7 @@ import numpy as np
 from precision import hardware
 
 from icecore.features import load_backbones
-from icecore.features.engines.choose.choose import KINDS
+from icecore.features.engines.choose import KINDS
 from icecore.features.weights.local.request import WeightsRequest
 
 SPECS = ("gluon:resnet152_v2", "gluon:inceptionv3", "gluon:densenet201", "gluon:efficientnet_lite0")

@@ -29,8 +29,8 @@ class Reference:
 
     def __init__(self, job: dict) -> None:
         from icecore.features.backbones import load_backbones
-        from icecore.features.images.decode.decode import decode
-        from icecore.features.images.decode.fit import fit_image
+        from icecore.features.images.decode import decode
+        from icecore.features.images.fit import fit_image
         from icecore.features.weights.local.request import WeightsRequest
 
         folder = Path(job["work"])
@@ -43,7 +43,7 @@ class Reference:
                 ].record
             else:
                 from icecore.features.records.spec import BackboneSpec
-                from icecore.features.sources.registry.gluon import load_gluon_backbone
+                from icecore.features.sources.gluon import load_gluon_backbone
 
                 gluon = load_gluon_backbone(
                     BackboneSpec.parse(spec), WeightsRequest.parse(job["weights"], None)
@@ -63,7 +63,7 @@ class Reference:
 def gluon_features(gluon, squares: np.ndarray) -> np.ndarray:
     """Run the uncut Gluon network's own ``features`` on uint8 squares."""
     if not hasattr(gluon.network, "features"):  # EfficientNet-Lite is not of GluonCV
-        from icecore.features.engines.choose.mxnet import MXNetEngine
+        from icecore.features.engines.mxnet import MXNetEngine
 
         return MXNetEngine(gluon).run(squares)
     from icecore.features.gluon.loader import load_mxnet

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from icecore.heads.products import multiply
+from icecore.heads.numerics.products import multiply
 
 HERE = Path(__file__).resolve().parent
 CONTENDERS = HERE / "heads_contenders.py"
@@ -69,7 +69,7 @@ def real_features(cache: str | None, data: str | None) -> dict[str, np.ndarray]:
     """Return training and validation rows, all feature sets side by side, as float16."""
     from icecore import manifest
     from icecore.cache import FeatureCache
-    from icecore.heads.task_data import load_features, task_data
+    from icecore.heads.training.task_data import load_features, task_data
     from icecore.manifest.digests import digest_manifest
 
     if cache is None or data is None:
@@ -102,7 +102,7 @@ def contender(name: str, data: dict, python: str, **options) -> dict:
 
 def prepared(head, X: np.ndarray):
     """Return rows as our trainer sees them: at this size the features, scaled."""
-    from icecore.heads.inputs import prepare_inputs
+    from icecore.heads.mlp.inputs import prepare_inputs
 
     if head.used_components(*X.shape) is not None:
         raise SystemExit("this comparison is made for heads on the features themselves")
@@ -244,9 +244,9 @@ def _losses(runs: list[dict]) -> str:
 def benchmark_stack(data: dict, members: int = 32) -> None:
     """A search by successive halving over a stack, against as many single fits."""
     from icecore.heads import MLPClassifier
-    from icecore.heads.search import Halving, draw_members
-    from icecore.heads.stack import fit_stack
-    from icecore.heads.stack_parts import Validation
+    from icecore.heads.mlp.search import Halving, draw_members
+    from icecore.heads.mlp.stack import fit_stack
+    from icecore.heads.mlp.validation import Validation
 
     targets, held = (np.eye(10, dtype=np.float32)[data[name]] for name in ("y", "yv"))
     head = MLPClassifier()

@@ -22,7 +22,7 @@ from sklearn.model_selection import StratifiedKFold
 from icecore import jobs, manifest
 from icecore.cache import FeatureCache
 from icecore.core.hardware import available_cpus, cpu_facts
-from icecore.features.engines.choose.choose import KINDS
+from icecore.features.engines.choose import KINDS
 from icecore.heads import LogisticHead, MLPClassifier, bootstrap_interval
 
 STORED = ("float32", "float16", "bfloat16")

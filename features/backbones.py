@@ -68,7 +68,7 @@ def load_backbones(
     ----------
     specs : sequence of str or BackboneSpec
     engine, device, precision : str
-        As in `icecore.features.engines.choose.choose_engine`.
+        As in `icecore.features.engines.choose_engine`.
     request : WeightsRequest, optional
     layer : Layer, optional
         Where to take the features of those that are given as text; the input of the
@@ -134,7 +134,7 @@ def load_backbone(
     ----------
     spec : BackboneSpec
     engine, device, precision : str
-        As in `icecore.features.engines.choose.choose_engine`.
+        As in `icecore.features.engines.choose_engine`.
     request : WeightsRequest
 
     Raises

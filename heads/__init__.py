@@ -1,23 +1,24 @@
 """Heads: feature matrices and labels in, fitted classifiers and probability files out."""
 
 from ..core.statistics import bootstrap_interval
+from ..examples.joining_sets import BilinearSketch, ScaleSets, SumOfProjections
 from ..runs.run import Run, RunTask, load_run
 from .base import Head
-from .boosting import LightGBMHead
-from .external import ExternalHead
-from .fusion import BilinearSketch, ScaleSets, SumOfProjections
-from .logistic import LogisticHead
-from .mlp import MLPClassifier
-from .neighbours import NeighboursHead
-from .options import TrainOptions
-from .plan import ModelPlan, plan_models
+from .kinds.external import ExternalHead
+from .kinds.lightgbm import LightGBMHead
+from .kinds.logistic import LogisticHead
+from .kinds.neighbours import NeighboursHead
+from .kinds.ridge import RidgeHead
+from .mlp.classifier import MLPClassifier
+from .mlp.member import Member, Outcome
+from .mlp.stack import fit_stack
 from .predict import load_task_head, predict_proba, view_use
 from .registry import HEAD_KINDS, load_head, make_head
-from .results import MemberProgress, ModelResult, TaskResult, TrainEvent, TrainResult
-from .ridge import RidgeHead
-from .scores import score
-from .stack import Member, Outcome, fit_stack
-from .train import train
+from .training.options import TrainOptions
+from .training.plan import ModelPlan, plan_models
+from .training.results import MemberProgress, ModelResult, TaskResult, TrainEvent, TrainResult
+from .training.scores import score
+from .training.train import train
 
 __all__ = [
     "BilinearSketch",

@@ -12,9 +12,9 @@ from ..cache import differences
 from ..core.errors import FingerprintError, RunError, enumerate_some
 from ..runs.run import Run, RunTask
 from .base import Head
+from .numerics.views import VIEW_MEANS, ViewUse
 from .registry import load_head
-from .task_data import load_features
-from .view_rows import VIEW_MEANS, ViewUse
+from .training.task_data import load_features
 
 __all__ = ["load_task_head", "predict_proba", "view_use"]
 

@@ -7,13 +7,14 @@ import os
 from pathlib import Path
 
 from ..core.errors import HeadError
-from .base import Head, HeadFiles
-from .boosting import LightGBMHead
-from .external import ExternalHead
-from .logistic import LogisticHead
-from .mlp import MLPClassifier
-from .neighbours import NeighboursHead
-from .ridge import RidgeHead
+from .base import Head
+from .kinds.external import ExternalHead
+from .kinds.lightgbm import LightGBMHead
+from .kinds.logistic import LogisticHead
+from .kinds.neighbours import NeighboursHead
+from .kinds.ridge import RidgeHead
+from .mlp.classifier import MLPClassifier
+from .saved import HeadFiles
 
 __all__ = ["HEAD_KINDS", "load_head", "make_head"]
 

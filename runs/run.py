@@ -45,7 +45,7 @@ class RunTask:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A run folder that `icecore.heads.train` wrote.
+    """A run folder that `icecore.heads.training.train` wrote.
 
     Attributes
     ----------

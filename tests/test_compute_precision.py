@@ -12,7 +12,7 @@ from PIL import Image
 from icecore import jobs
 from icecore.cache import FeatureCache
 from icecore.core.errors import BackboneError, IcecoreError
-from icecore.features.engines.choose.choose import KINDS
+from icecore.features.engines.choose import KINDS
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 
@@ -76,8 +76,8 @@ def test_predict_says_what_to_do_where_the_precision_cannot_be_had(trained, tmp_
 def test_a_bundle_computes_in_float32(trained, tmp_path):
     import onnxruntime
 
-    from icecore.features.images.decode.decode import decode
-    from icecore.features.images.decode.fit import fit_image
+    from icecore.features.images.decode import decode
+    from icecore.features.images.fit import fit_image
     from icecore.features.records.record import BackboneRecord
 
     folder, _ = trained

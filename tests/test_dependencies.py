@@ -16,7 +16,7 @@ LIBRARIES = {
 LOADERS = {
     "cv2": "from icecore.features.images.decode import load_opencv as load",
     "mxnet": "from icecore.features.gluon.loader import load_mxnet as load",
-    "lightgbm": "from icecore.heads.boosting import load_lightgbm as load",
+    "lightgbm": "from icecore.heads.kinds.lightgbm import load_lightgbm as load",
 }
 
 

@@ -38,7 +38,7 @@ def test_python_blocks_run(page, image_folder, tiny_onnx, tmp_path):
 
 
 def test_the_json_record_of_the_readme_is_one(tmp_path):
-    from icecore.features.images.decode.preprocessing import read_preprocessing
+    from icecore.features.images.preprocessing import read_preprocessing
 
     (block,) = blocks(ROOT / "README.md", "json")
     (tmp_path / "r.json").write_text(block)

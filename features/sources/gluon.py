@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...core.errors import WeightsError, enumerate_some
-from ..gluon.efficientnet_lite import (
-    set_efficientnet_lite_weights,
-)
+from ..gluon.efficientnet_lite import set_efficientnet_lite_weights
 from ..gluon.loader import load_mxnet
 from ..gluon.network import (
     CLASSES,

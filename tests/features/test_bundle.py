@@ -15,8 +15,8 @@ from icecore import jobs
 from icecore.core.errors import BackboneError, FingerprintError, RunError
 from icecore.features.backbones import load_backbone
 from icecore.features.bundle import BundledHead, BundledTask, build_bundle
-from icecore.features.images.decode.decode import decode
-from icecore.features.images.decode.fit import fit_image
+from icecore.features.images.decode import decode
+from icecore.features.images.fit import fit_image
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.local.request import WeightsRequest
 

@@ -14,7 +14,7 @@ from icecore import jobs
 from icecore.features import doctor, probe
 from icecore.features.doctor import conflicts, judge_gpus
 from icecore.features.engines.choose import gpus
-from icecore.features.engines.choose.gpus import (
+from icecore.features.engines.gpus import (
     MXNET_ARCHITECTURES,
     ORT_ARCHITECTURES,
     Gpu,

@@ -15,12 +15,12 @@ from icecore.core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from icecore.features.backbones import load_backbone
 from icecore.features.engines.choose import choose as engines
 from icecore.features.engines.choose import onnxruntime as onnxruntime_engine
-from icecore.features.engines.choose.choose import ENGINES, KINDS, choose_engine
-from icecore.features.engines.choose.onnxruntime import OnnxRuntimeEngine, providers_for
-from icecore.features.engines.choose.openvino import order_precisions
+from icecore.features.engines.choose import ENGINES, KINDS, choose_engine
+from icecore.features.engines.onnxruntime import OnnxRuntimeEngine, providers_for
+from icecore.features.engines.openvino import order_precisions
 from icecore.features.graphs.half import half_precision_graph
-from icecore.features.images.decode.decode import decode
-from icecore.features.images.decode.fit import fit_image
+from icecore.features.images.decode import decode
+from icecore.features.images.fit import fit_image
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.local.request import WeightsRequest
 

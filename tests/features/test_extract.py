@@ -28,10 +28,10 @@ from icecore.core.errors import (
 from icecore.core.files import sha256_file
 from icecore.features import extract
 from icecore.features.backbones import load_backbone
-from icecore.features.engines.choose.choose import KINDS
-from icecore.features.engines.choose.onnxruntime import OnnxRuntimeEngine
-from icecore.features.images.decode.decode import decode
-from icecore.features.images.decode.fit import fit_image
+from icecore.features.engines.choose import KINDS
+from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
+from icecore.features.images.decode import decode
+from icecore.features.images.fit import fit_image
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.local.request import WeightsRequest
 
@@ -408,7 +408,7 @@ def test_decode_reports_what_it_found():
 def test_rows_of_another_compute_precision_are_a_set_of_their_own(
     image_folder, tmp_path, tiny_onnx, precision
 ):
-    from icecore.features.engines.choose.choose import KINDS
+    from icecore.features.engines.choose import KINDS
 
     if precision not in KINDS["openvino"].able("cpu"):
         pytest.skip(f"needs OpenVINO and a CPU that computes in {precision}")

@@ -18,7 +18,7 @@ from PIL import Image
 
 from icecore.core.errors import ImageError
 from icecore.features.images.decode import decode as images
-from icecore.features.images.decode.decode import decode, image_size
+from icecore.features.images.decode import decode, image_size
 
 FORMS = {
     "JPEG": {}, "progressive": {"format": "JPEG", "progressive": True},

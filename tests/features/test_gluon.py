@@ -9,13 +9,13 @@ import pytest
 
 from icecore.core.errors import BackboneError, ProofError
 from icecore.features.backbones import load_backbone
-from icecore.features.engines.choose.mxnet import MXNetEngine
-from icecore.features.engines.choose.onnxruntime import OnnxRuntimeEngine
-from icecore.features.images.decode.decode import decode
-from icecore.features.images.decode.fit import fit_image
+from icecore.features.engines.mxnet import MXNetEngine
+from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
+from icecore.features.images.decode import decode
+from icecore.features.images.fit import fit_image
 from icecore.features.records.spec import BackboneSpec
-from icecore.features.sources.registry.gluon import load_gluon_backbone
-from icecore.features.sources.registry.gluon_export import export_gluon, prove
+from icecore.features.sources.gluon import load_gluon_backbone
+from icecore.features.sources.gluon_export import export_gluon, prove
 from icecore.features.weights.local.request import WeightsRequest
 
 pytestmark = pytest.mark.skipif(
@@ -82,7 +82,7 @@ def test_every_parameter_is_frozen():
 
 def _with_gamma_three(monkeypatch):
     """Load a resnet18_v2 whose first BatchNorm fixes gamma but stores 3."""
-    import icecore.features.sources.registry.gluon as gluon_network
+    import icecore.features.sources.gluon as gluon_network
 
     initialise = gluon_network._initialise_at_random
 
@@ -134,7 +134,7 @@ def test_the_export_is_opset_13_without_weights_among_its_inputs():
 
 
 def test_a_graph_is_exported_once_and_a_damaged_one_again(graphs, monkeypatch):
-    import icecore.features.sources.registry.gluon_export as gluon_export
+    import icecore.features.sources.gluon_export as gluon_export
 
     exports = []
     export = gluon_export.export_gluon

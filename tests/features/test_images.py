@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps, PngImagePlugin
 
 from icecore.core.errors import ImageError
-from icecore.features.images.decode.decode import decode, image_size
-from icecore.features.images.decode.fit import fit_image
+from icecore.features.images.decode import decode, image_size
+from icecore.features.images.fit import fit_image
 from icecore.features.records.record import BackboneRecord
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from icecore.core.errors import ImageError
 from icecore.features.images.decode import decode as images
-from icecore.features.images.decode.decode import decode
-from icecore.features.images.decode.jpeg import has_an_end, read_plain_head
+from icecore.features.images.decode import decode
+from icecore.features.images.jpeg import has_an_end, read_plain_head
 
 from .test_fuzz_images import FILES, damaged
 

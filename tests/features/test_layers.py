@@ -73,9 +73,9 @@ def test_the_default_is_recorded_as_ever_and_every_text_is_read_back():
 @pytest.mark.parametrize("pool", POOLS)
 def test_every_pool_of_a_gluon_network_is_proved_and_is_what_it_says(pool):
     needs_mxnet()
-    from icecore.features.engines.choose.mxnet import MXNetEngine
+    from icecore.features.engines.mxnet import MXNetEngine
     from icecore.features.gluon.loader import load_mxnet
-    from icecore.features.sources.registry.gluon import load_gluon_backbone
+    from icecore.features.sources.gluon import load_gluon_backbone
 
     mx, text = load_mxnet(), "gluon:mobilenetv2_0.25@64"
     batch = images(64)
@@ -96,9 +96,9 @@ def test_every_pool_of_a_gluon_network_is_proved_and_is_what_it_says(pool):
 @pytest.mark.parametrize(("pool", "width"), [("avg", 64), ("gem", 64)])
 def test_a_named_layer_of_a_gluon_network(pool, width):
     needs_mxnet()
-    from icecore.features.engines.choose.mxnet import MXNetEngine
+    from icecore.features.engines.mxnet import MXNetEngine
     from icecore.features.gluon.loader import load_mxnet
-    from icecore.features.sources.registry.gluon import load_gluon_backbone
+    from icecore.features.sources.gluon import load_gluon_backbone
 
     mx, text, name = load_mxnet(), "gluon:resnet18_v1@64", "stage1_activation1"
     listed = dict((n, shape) for n, _, shape in list_layers(text, WeightsRequest()))
@@ -118,8 +118,8 @@ def test_a_named_layer_of_a_gluon_network(pool, width):
 
 def test_dla_pools_each_of_its_six_maps():
     needs_mxnet()
-    from icecore.features.engines.choose.mxnet import MXNetEngine
-    from icecore.features.sources.registry.gluon import load_gluon_backbone
+    from icecore.features.engines.mxnet import MXNetEngine
+    from icecore.features.sources.gluon import load_gluon_backbone
 
     batch = images(64)
     average, largest = (

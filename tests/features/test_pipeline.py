@@ -14,8 +14,8 @@ from icecore.core.errors import BackboneError, DiskFullError
 from icecore.core.hardware import available_cpus
 from icecore.features import extract
 from icecore.features.backbones import load_backbones
-from icecore.features.engines.choose.onnxruntime import OnnxRuntimeEngine
-from icecore.features.engines.choose.openvino import OpenVinoEngine
+from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
+from icecore.features.engines.openvino import OpenVinoEngine
 from icecore.features.extraction import pipeline, runner
 from icecore.features.weights.local.request import WeightsRequest
 

@@ -59,7 +59,7 @@ def reference(spec, batch):
     import timm
     import torch
 
-    from icecore.features.sources.registry.timm import load_timm_backbone
+    from icecore.features.sources.timm import load_timm_backbone
 
     model = load_timm_backbone(spec, RANDOM).network.model
     about = timm.data.resolve_model_data_config(model)
@@ -136,7 +136,7 @@ def test_without_torch_the_error_says_what_to_install():
 
 
 def test_a_graph_that_differs_is_not_kept(graphs, monkeypatch):
-    import icecore.features.sources.registry.timm as timm_source
+    import icecore.features.sources.timm as timm_source
 
     add = timm_source.add_normalisation
     monkeypatch.setattr(
@@ -171,7 +171,7 @@ def test_mxnet_does_not_run_it():
 
 
 def test_random_weights_depend_on_the_seed_alone():
-    from icecore.features.sources.registry.timm import load_timm_backbone
+    from icecore.features.sources.timm import load_timm_backbone
 
     spec = BackboneSpec.parse("timm:resnet18@64")
     digests = [
@@ -251,7 +251,7 @@ def test_without_the_hub_the_error_says_which_file_to_bring():
 def test_every_hub_file_of_timm_is_named_as_safetensors():
     import timm
 
-    from icecore.features.sources.registry.timm import _safe_name
+    from icecore.features.sources.timm import _safe_name
 
     configs = [timm.get_pretrained_cfg(name) for name in timm.list_pretrained()]
     assert len(configs) > 1000

@@ -15,10 +15,10 @@ from icecore.core.errors import BackboneError, RunError
 from icecore.core.files import sha256_file
 from icecore.features import Views, extract, feature_set_record
 from icecore.features.backbones import load_backbone
-from icecore.features.images.decode.augmentation import Augmentation
-from icecore.features.images.decode.decode import decode
-from icecore.features.images.decode.fit import fit_image
-from icecore.features.images.decode.views import make_squares
+from icecore.features.images.augmentation import Augmentation
+from icecore.features.images.decode import decode
+from icecore.features.images.fit import fit_image
+from icecore.features.images.views import make_squares
 from icecore.features.records.record import BackboneRecord
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.local.request import WeightsRequest

@@ -13,9 +13,9 @@ from gluon_files import export_as_in_2018, save_safetensors, timm_features, timm
 
 from icecore.core.errors import BackboneError, ProofError, WeightsError
 from icecore.features.backbones import load_backbone
-from icecore.features.engines.choose.mxnet import MXNetEngine
+from icecore.features.engines.mxnet import MXNetEngine
 from icecore.features.records.spec import BackboneSpec
-from icecore.features.sources.registry.gluon import load_gluon_backbone
+from icecore.features.sources.gluon import load_gluon_backbone
 from icecore.features.weights.local.local import find_local_weights
 from icecore.features.weights.local.origins import ORIGINS
 from icecore.features.weights.local.request import WeightsRequest

@@ -14,11 +14,11 @@ import pytest
 
 from icecore.core.errors import BackboneError
 from icecore.features.catalogue import find_networks, verify_backbones
-from icecore.features.engines.choose.mxnet import MXNetEngine
+from icecore.features.engines.mxnet import MXNetEngine
 from icecore.features.gluon.zoo import TABLE, zoo
 from icecore.features.records.spec import BackboneSpec
-from icecore.features.sources.registry.gluon import load_gluon_backbone
-from icecore.features.sources.registry.gluon_export import export_gluon, prove
+from icecore.features.sources.gluon import load_gluon_backbone
+from icecore.features.sources.gluon_export import export_gluon, prove
 from icecore.features.weights.local.request import WeightsRequest
 
 pytestmark = pytest.mark.skipif(
@@ -160,7 +160,7 @@ def again_without_onednn(test):
 @pytest.fixture
 def small_random_weights(monkeypatch):
     """Settle statistics at the size of the test: at the native one that takes most of its time."""
-    import icecore.features.sources.registry.gluon as gluon_network
+    import icecore.features.sources.gluon as gluon_network
 
     initialise = gluon_network._initialise_at_random
 

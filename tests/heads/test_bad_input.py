@@ -93,7 +93,7 @@ def test_images_may_lack_a_task(tmp_path):
 
 
 def test_rows_without_held_out_rows_cannot_be_searched():
-    from icecore.heads.search import search_mlp
+    from icecore.heads.mlp.search import search_mlp
 
     X, targets = np.ones((4, 2), np.float32), np.eye(2, dtype=np.float32)[[0, 1, 0, 1]]
     with pytest.raises(HeadError, match="4 training images are too few for a search"):

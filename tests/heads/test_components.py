@@ -10,12 +10,12 @@ from sklearn.decomposition import PCA
 
 from icecore.core.errors import HeadError
 from icecore.heads import MLPClassifier, load_head
-from icecore.heads.components import principal_components
-from icecore.heads.inputs import prepare_inputs
-from icecore.heads.lanes import Lanes
-from icecore.heads.mlp_folds import mlp_out_of_fold
-from icecore.heads.search import search_mlp
-from icecore.heads.stack_parts import Scaling
+from icecore.heads.mlp.components import principal_components
+from icecore.heads.mlp.folds import mlp_out_of_fold
+from icecore.heads.mlp.inputs import prepare_inputs
+from icecore.heads.mlp.search import search_mlp
+from icecore.heads.numerics.lanes import Lanes
+from icecore.heads.numerics.scaling import Scaling
 
 
 def spectrum(rows, columns, seed=0, dtype=np.float32):

@@ -226,7 +226,7 @@ def test_logistic_is_scikit_learns_minimum():
 
 @pytest.mark.parametrize("columns", [8, 200])
 def test_ridge_is_scikit_learns_and_its_left_out_scores_are_refits(columns):
-    from icecore.heads.ridge import _solve
+    from icecore.heads.kinds.ridge import _solve
 
     X, y = blobs(60, columns=columns)
     targets = np.eye(3)[np.unique(y, return_inverse=True)[1]]

@@ -7,7 +7,7 @@ import pytest
 from sklearn.utils.estimator_checks import check_estimator
 
 from icecore.core.errors import HeadError
-from icecore.heads.fusion import BilinearSketch, ScaleSets, SumOfProjections
+from icecore.examples.joining_sets import BilinearSketch, ScaleSets, SumOfProjections
 
 METHODS = ("rms", "standard", "l2", "power", "whiten")
 

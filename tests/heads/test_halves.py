@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icecore.heads.halves import step_by_tiles, tiles
-from icecore.heads.network import dropout_mask, initial_layers, upper_pass
-from icecore.heads.stack import Member, fit_stack
+from icecore.heads.mlp.halves import step_by_tiles, tiles
+from icecore.heads.mlp.member import Member
+from icecore.heads.mlp.network import dropout_mask, initial_layers, upper_pass
+from icecore.heads.mlp.stack import fit_stack
 
 
 @settings(max_examples=100, deadline=None)

@@ -8,15 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icecore.core.statistics import softmax
-from icecore.heads.adam import Moments, adam_step, cosine
-from icecore.heads.lanes import Lanes, widen
-from icecore.heads.network import (
+from icecore.heads.mlp.adam import Moments, adam_step, cosine
+from icecore.heads.mlp.network import (
     dropout_mask,
     initial_layers,
     log_loss,
     loss_and_gradients,
     predict_logits,
 )
+from icecore.heads.numerics.lanes import Lanes, widen
 
 
 def problem(depth: int, seed: int = 0, rows: int = 7, dropout: float = 0.0):

@@ -13,12 +13,13 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import HeadError
 from icecore.core.files import sha256_bytes
 from icecore.core.statistics import bootstrap_interval
-from icecore.heads import MLPClassifier, fit, load_head, train
-from icecore.heads.options import TrainOptions, training_rows
-from icecore.heads.scores import score
-from icecore.heads.search import Halving, affordable_candidates, draw_members
-from icecore.heads.stack import Member, Outcome
-from icecore.heads.task_data import task_data
+from icecore.heads import MLPClassifier, load_head, train
+from icecore.heads.mlp.member import Member, Outcome
+from icecore.heads.mlp.search import Halving, affordable_candidates, draw_members
+from icecore.heads.training import fit
+from icecore.heads.training.options import TrainOptions, training_rows
+from icecore.heads.training.scores import score
+from icecore.heads.training.task_data import task_data
 from icecore.manifest.table import Manifest, Sample
 from icecore.runs.probabilities import read_probabilities
 

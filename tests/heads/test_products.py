@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from icecore.heads import products
-from icecore.heads.products import multiply
+from icecore.heads.numerics import products
+from icecore.heads.numerics.products import multiply
 
 sizes = st.integers(1, 9)
 layouts = st.sampled_from(["plain", "transposed", "columns", "rows", "reversed"])

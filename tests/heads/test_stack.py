@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icecore.core.errors import HeadError
-from icecore.heads.adam import LazyAdam, Moments, adam_step, cosine
-from icecore.heads.network import initial_layers, loss_and_gradients, predict_logits
-from icecore.heads.stack import Member, fit_stack
-from icecore.heads.stack_parts import Scaling, Validation
+from icecore.heads.mlp.adam import LazyAdam, Moments, adam_step, cosine
+from icecore.heads.mlp.member import Member
+from icecore.heads.mlp.network import initial_layers, loss_and_gradients, predict_logits
+from icecore.heads.mlp.stack import fit_stack
+from icecore.heads.mlp.validation import Validation
+from icecore.heads.numerics.scaling import Scaling
 
 
 def blobs(rows=240, columns=40, classes=3, seed=0, dtype=np.float32):
@@ -163,8 +165,8 @@ def test_blocks_and_groups_do_not_change_the_result(monkeypatch, lanes):
     options = {"batch_size": 64, "lanes": lanes, "validation": validation}
     whole = fit_stack(features, targets, members, **options)
     # The least height of a block is 64 rows of the matrix; each member is a group.
-    monkeypatch.setattr("icecore.heads.first_layers._BLOCK", 1)
-    monkeypatch.setattr("icecore.heads.stack._WIDEST", 1)
+    monkeypatch.setattr("icecore.heads.mlp.first_layers._BLOCK", 1)
+    monkeypatch.setattr("icecore.heads.mlp.stack._WIDEST", 1)
     for a, b in zip(whole, fit_stack(features, targets, members, **options), strict=True):
         assert_same(a, b)
 
@@ -180,7 +182,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_training():
     assert outcome.best_loss == min(outcome.losses)
     again = Validation(features, shuffled)
     logits = predict_logits(features @ outcome.layers[0][0], outcome.layers)
-    from icecore.heads.network import log_loss
+    from icecore.heads.mlp.network import log_loss
 
     assert log_loss(logits, again.targets) == pytest.approx(outcome.best_loss, rel=1e-4)
 

@@ -10,10 +10,11 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import CacheError, HeadError, RunError
 from icecore.core.files import publish_json
 from icecore.heads import LogisticHead, MLPClassifier, load_run, predict_proba
-from icecore.heads.stack import Member, fit_stack
-from icecore.heads.stack_parts import Validation
-from icecore.heads.task_data import load_features
-from icecore.heads.view_rows import ViewUse, join_views, mean_of_views
+from icecore.heads.mlp.member import Member
+from icecore.heads.mlp.stack import fit_stack
+from icecore.heads.mlp.validation import Validation
+from icecore.heads.numerics.views import ViewUse, join_views, mean_of_views
+from icecore.heads.training.task_data import load_features
 
 VIEWS = ("center", "flip", "random:0")
 
@@ -57,7 +58,7 @@ def test_sets_are_joined_within_each_view(tmp_path):
 
 
 def test_an_epoch_sees_every_row_once_in_a_random_view(monkeypatch):
-    from icecore.heads import stack
+    from icecore.heads.mlp.classifier import stack
 
     X, _, targets = problem()
     seen = []

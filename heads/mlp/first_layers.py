@@ -13,22 +13,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..numerics.lanes import Lanes, widen
+from ..numerics.products import multiply
 from .adam import LazyAdam
 from .halves import Tile, tiles
-from .lanes import Lanes, widen
 from .network import dropout_mask
-from .products import multiply
 
 if TYPE_CHECKING:
-    from .stack_parts import Scaling, Upper
+    from ..numerics.scaling import Scaling
+    from .member import Upper
 
-__all__ = ["FirstLayers", "Workspace", "wide_product"]
+__all__ = ["FirstLayers", "Workspace"]
 
 # Weights of a block. Smaller ones stay in the second cache but make the products slower, and
 # there are more of them.
 _BLOCK = 1 << 19
-# Rows that are widened at once for a prediction.
-_CHUNK = 1024
 
 
 class Workspace:
@@ -227,32 +226,3 @@ class FirstLayers:
                     multiply(self.errors[part, units].T, values[part], own, keep, factor)
 
             block.optimiser.step(weights, group, gradient, step, rate, decay, space)
-
-
-def wide_product(
-    lanes: Lanes,
-    features: np.ndarray,
-    rows: np.ndarray | None,
-    matrix: np.ndarray,
-    scaling: Scaling | None = None,
-) -> np.ndarray:
-    """Return ``scaled(features[rows]) @ matrix`` in float32, a chunk of rows at a time."""
-    count = len(features) if rows is None else len(rows)
-    product = np.empty((count, matrix.shape[1]), np.float32)
-    for top in range(0, count, _CHUNK):
-        chunk = slice(top, min(top + _CHUNK, count))
-        picked = chunk if rows is None else rows[chunk]
-
-        def work(lane: int, picked=picked, size=chunk.stop - chunk.start) -> np.ndarray:
-            columns = lanes.ranges[lane]
-            values = np.empty((size, columns.stop - columns.start), np.float32)
-            widen(features[:, columns][picked], values)
-            if scaling is not None:
-                scaling.apply(values, columns)
-            return multiply(values, matrix[columns])
-
-        parts = lanes.run(work)
-        for part in parts[1:]:
-            parts[0] += part
-        product[chunk] = parts[0]
-    return product

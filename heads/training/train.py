@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import HeadError, ManifestError, enumerate_some
-from ..core.files import publish_json, sha256_file
-from ..manifest.table import Manifest
-from ..runs.probabilities import ProbabilityTable, write_probabilities
+from ...core.errors import HeadError, ManifestError, enumerate_some
+from ...core.files import publish_json, sha256_file
+from ...manifest.table import Manifest
+from ...runs.probabilities import ProbabilityTable, write_probabilities
+from ..mlp.member import Outcome
+from ..numerics.views import join_views
 from .fit import FittedModel, fit_model
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .results import MemberProgress, ModelResult, TaskResult, TrainEvent, TrainResult
 from .reuse import EarlierRun, model_key
 from .run_folder import check_target, describe_inputs, replacing, task_folders
-from .stack import Outcome
 from .task_data import TaskData, fold_warnings, is_constant, load_features, task_data
-from .view_rows import join_views
 
 __all__ = ["train"]
 

@@ -18,11 +18,11 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.linalg.blas import dsyrk
 
-from .lanes import Lanes, widen
-from .products import multiply
+from ..numerics.lanes import Lanes, widen
+from ..numerics.products import multiply
 
 if TYPE_CHECKING:
-    from .stack_parts import Scaling
+    from ..numerics.scaling import Scaling
 
 __all__ = ["Projection", "principal_components"]
 

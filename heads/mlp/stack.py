@@ -12,99 +12,23 @@ where it would end if it were trained alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from ..core.errors import HeadError
+from ...core.errors import HeadError
+from ..numerics.lanes import Lanes
+from ..numerics.scaling import Scaling
+from ..numerics.views import one_view_in_a_row
 from .first_layers import FirstLayers, Workspace
-from .lanes import Lanes
+from .member import Member, Outcome, Progress, Upper
 from .network import Layers
-from .stack_parts import Scaling, Upper, Validation
-from .view_rows import one_view_in_a_row
+from .validation import Validation
 
-__all__ = ["Member", "Outcome", "Progress", "fit_stack"]
+__all__ = ["fit_stack"]
 
 # Columns of a group. Wider ones wait for memory in the optimiser's passes.
 _WIDEST = 1024
-
-
-@dataclasses.dataclass(frozen=True)
-class Member:
-    """Settings of one network of a stack.
-
-    Attributes
-    ----------
-    width, depth : int
-        Units of each hidden layer, number of hidden layers (1 or 2).
-    learning_rate, weight_decay : float
-        Peak of the cosine schedule; decoupled decay (not of biases).
-    dropout, input_dropout : float
-        Share of hidden units and of input features left out at each step.
-    label_smoothing : float
-        Share of each target spread evenly over all classes.
-    epochs : int
-        Length of the schedule.
-    stop_after : int or None
-        Stop after this many epochs of the schedule.
-    patience : int or None
-        Stop after this many epochs without a better validation loss.
-    warm_up : float
-        Share of the schedule in which the rate rises linearly.
-    seed : int
-        Of its initial weights and dropout. (The batches are the stack's.)
-    name : str
-        For those who watch; does not matter otherwise.
-    """
-
-    width: int = 256
-    depth: int = 1
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.0
-    dropout: float = 0.5
-    input_dropout: float = 0.0
-    label_smoothing: float = 0.0
-    epochs: int = 8
-    stop_after: int | None = None
-    patience: int | None = None
-    warm_up: float = 0.0
-    seed: int = 0
-    name: str = dataclasses.field(default="", compare=False)
-
-
-@dataclasses.dataclass
-class Outcome:
-    """What training one member gave.
-
-    Attributes
-    ----------
-    layers : list of (W, b)
-        The best epoch's weights (the last one's without held-out rows), with
-        the input scaling folded into the first layer.
-    best_epoch : int
-        Epoch, counted from 1, that `layers` comes from.
-    best_loss : float
-        Its log-loss on the held-out rows; NaN without any.
-    losses, train_losses : list of float
-        Held-out log-loss and running training loss of each epoch.
-    stopped : str
-        Why training ended: "finished", "patience", "dropped", "diverged" or "interrupted";
-        empty while it goes on.
-    name : str
-        The member's.
-    """
-
-    layers: Layers = dataclasses.field(default_factory=list)
-    best_epoch: int = 0
-    best_loss: float = float("nan")
-    losses: list[float] = dataclasses.field(default_factory=list)
-    train_losses: list[float] = dataclasses.field(default_factory=list)
-    stopped: str = ""
-    name: str = ""
-
-
-# Called after each epoch with (epoch, outcomes so far); returns members to drop.
-Progress = Callable[[int, Sequence[Outcome]], Iterable[int] | None]
 
 
 def fit_stack(

@@ -14,12 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import HeadError
-from .base import plain_settings
+from ...core.errors import HeadError
+from ..saved import plain_settings
+from ..splits import stratified_part
+from .classifier import MLPClassifier
 from .inputs import prepare_inputs
-from .mlp import MLPClassifier, stratified_part
-from .stack import Member, Outcome, Progress, fit_stack
-from .stack_parts import Validation
+from .member import Member, Outcome, Progress
+from .stack import fit_stack
+from .validation import Validation
 
 __all__ = ["Halving", "affordable_candidates", "draw_members", "search_mlp"]
 

@@ -7,21 +7,22 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..core.errors import HeadError
-from ..core.statistics import softmax
-from .base import Head, HeadFiles
-from .first_layers import wide_product
+from ...core.errors import HeadError
+from ...core.statistics import softmax
+from ..base import Head
+from ..numerics.lanes import Lanes
+from ..numerics.scaling import wide_product
+from ..numerics.views import one_view_in_a_row
+from ..saved import HeadFiles
+from ..splits import FEWEST_HELD_OUT, stratified_part
 from .inputs import Inputs, prepare_inputs
-from .lanes import Lanes
+from .member import Member
 from .network import predict_logits
-from .stack import Member, fit_stack
-from .stack_parts import Validation
-from .view_rows import one_view_in_a_row
+from .stack import fit_stack
+from .validation import Validation
 
-__all__ = ["FEWEST_HELD_OUT", "MLPClassifier", "stratified_part"]
+__all__ = ["MLPClassifier"]
 
-# Below this there is too little to measure a loss on: train for all epochs.
-FEWEST_HELD_OUT = 10
 # Epochs where there are many rows; where there are few, so many steps count.
 _EPOCHS, _STEPS = 7, 140
 # What "auto" means: how many components, and of more than how many rows.
@@ -40,10 +41,10 @@ class MLPClassifier(Head):
     dropout, input_dropout : float, default 0.5 and 0
         Share of hidden units and of inputs left out at each training step. From a half on,
         one half of a batch's rows trains one half of the units, which takes half of the
-        time (see `icecore.heads.halves`).
+        time (see `icecore.heads.mlp.halves`).
     components : int, "auto" or None, default "auto"
         Wider features are replaced by so many principal components of the training rows
-        while the network is trained (see `icecore.heads.components`); the projection is folded
+        while the network is trained (see `icecore.heads.mlp.components`); the projection is folded
         into its first layer. None trains on the features themselves. "auto" takes 512
         components of more than 4,096 rows, where a fit takes about half the time with them.
     learning_rate : float, default 4e-3
@@ -163,7 +164,7 @@ class MLPClassifier(Head):
         targets : array of shape (N, C), optional
             Soft labels in the order of ``np.unique(y)``; rows sum to 1.
         progress : callable, optional
-            ``progress(epoch, outcomes)``, see `icecore.heads.stack.fit_stack`.
+            ``progress(epoch, outcomes)``, see `icecore.heads.mlp.stack.fit_stack`.
         views : int, default 1
             Views in a row, one after the other. Each epoch sees every row in one of
             them, drawn anew; predictions take rows of one view, (N, D).
@@ -360,24 +361,6 @@ class MLPClassifier(Head):
         self.train_losses_ = files.field(fields, "train_losses", list)
         self.n_iter_ = len(self.train_losses_)
         self.interrupted_ = bool(fields.get("interrupted", False))
-
-
-def stratified_part(codes: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Pick a `fraction` of each class from `rows`, seeded; sorted indices.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (N,)
-        Class codes from 0.
-    rows : ndarray of int
-        Rows to pick from.
-    """
-    rng = np.random.default_rng([seed, 5])
-    picked = []
-    for code in np.unique(codes[rows]):
-        of_class = rng.permutation(rows[codes[rows] == code])
-        picked.append(of_class[: int(len(of_class) * fraction + 0.5)])
-    return np.sort(np.concatenate(picked)).astype(int)
 
 
 def _is_count(value, optional: bool = False) -> bool:

@@ -8,13 +8,14 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 
-from ..core.errors import HeadError
-from ..core.statistics import softmax
-from .base import Head, HeadFiles, measure_scaling
-from .first_layers import wide_product
-from .lanes import Lanes, widen
-from .network import log_loss
-from .products import multiply
+from ...core.errors import HeadError
+from ...core.statistics import softmax
+from ..base import Head
+from ..mlp.network import log_loss
+from ..numerics.lanes import Lanes, widen
+from ..numerics.products import multiply
+from ..numerics.scaling import measure_scaling, wide_product
+from ..saved import HeadFiles
 
 __all__ = ["RidgeHead"]
 

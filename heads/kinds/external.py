@@ -12,8 +12,9 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import has_fit_parameter
 
-from ..core.errors import HeadError
-from .base import Head, HeadFiles, plain_settings
+from ...core.errors import HeadError
+from ..base import Head
+from ..saved import HeadFiles, plain_settings
 
 __all__ = ["ExternalHead"]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..core.errors import RunError, enumerate_some
-from ..manifest.table import Manifest
+from ... import __version__
+from ...core.errors import RunError, enumerate_some
+from ...manifest.table import Manifest
 
 __all__ = ["check_target", "describe_inputs", "replacing", "task_folders"]
 

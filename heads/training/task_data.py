@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import HeadError, enumerate_some
-from ..manifest.table import Manifest, Sample
+from ...core.errors import HeadError, enumerate_some
+from ...manifest.table import Manifest, Sample
 
-__all__ = ["TaskData", "deal_folds", "fold_warnings", "is_constant", "load_features", "task_data"]
+__all__ = ["TaskData", "fold_warnings", "is_constant", "load_features", "task_data"]
 
 _ROWS_AT_ONCE = 4096
 
@@ -189,47 +189,6 @@ def is_constant(features: np.ndarray) -> bool:
     """Tell whether all rows are the same, so that nothing can be learnt from them."""
     few = features[:64]
     return bool((few == few[:1]).all() and (features == features[:1]).all())
-
-
-def deal_folds(keys: Sequence[str], labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Assign each row to a fold, stratified by class; equal keys share a fold.
-
-    Parameters
-    ----------
-    keys : sequence of str
-        Digest of each image's content.
-    labels : ndarray of shape (N,)
-    folds : int
-    seed : int
-
-    Returns
-    -------
-    ndarray of int, shape (N,), values from 0 to folds - 1
-
-    Raises
-    ------
-    HeadError
-        There are fewer different images than folds.
-    """
-    label_of: dict[str, str] = {}
-    for key, label in zip(keys, labels.tolist(), strict=True):
-        label_of.setdefault(key, label)
-    if folds < 2 or len(label_of) < folds:
-        raise HeadError(
-            f"{len(label_of)} different training images cannot be dealt into {folds} folds",
-            "ask for at least 2 folds and no more than there are images, "
-            "or give a validation split",
-        )
-    rng = np.random.default_rng([seed, 6])
-    fold_of: dict[str, int] = {}
-    # Dealing goes on across classes, so that folds stay equally large.
-    turn = 0
-    for label in sorted(set(label_of.values())):
-        own = sorted(key for key, of_key in label_of.items() if of_key == label)
-        for index in rng.permutation(len(own)):
-            fold_of[own[index]] = turn % folds
-            turn += 1
-    return np.array([fold_of[key] for key in keys])
 
 
 def load_features(sets: Sequence[Any], keys: Sequence[str]) -> np.ndarray:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .products import multiply
+from ..numerics.products import multiply
 
 __all__ = [
     "Layers",

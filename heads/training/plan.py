@@ -7,8 +7,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from ..core.errors import CacheError, HeadError, enumerate_some
-from .registry import HEAD_KINDS
+from ...core.errors import CacheError, HeadError, enumerate_some
+from ..registry import HEAD_KINDS
 
 __all__ = ["ModelPlan", "plan_models"]
 

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..core.errors import HeadError
-from .base import Head, HeadFiles
-from .lanes import widen
-from .products import multiply
+from ...core.errors import HeadError
+from ..base import Head
+from ..numerics.lanes import widen
+from ..numerics.products import multiply
+from ..saved import HeadFiles
 
 __all__ = ["NeighboursHead"]
 

@@ -7,14 +7,16 @@ import dataclasses
 import numpy as np
 from sklearn.utils import check_random_state
 
-from ..core.statistics import softmax
-from .first_layers import wide_product
+from ...core.statistics import softmax
+from ..numerics.lanes import Lanes
+from ..numerics.scaling import wide_product
+from ..splits import FEWEST_HELD_OUT, stratified_part
+from .classifier import MLPClassifier
 from .inputs import Inputs, prepare_inputs
-from .lanes import Lanes
-from .mlp import FEWEST_HELD_OUT, MLPClassifier, stratified_part
+from .member import Member, Outcome, Progress
 from .network import Layers, predict_logits
-from .stack import Member, Outcome, Progress, fit_stack
-from .stack_parts import Validation
+from .stack import fit_stack
+from .validation import Validation
 
 __all__ = ["mlp_out_of_fold"]
 

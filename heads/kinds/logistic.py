@@ -12,12 +12,13 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.optimize import minimize
 
-from ..core.errors import HeadError
-from ..core.statistics import softmax
-from .base import Head, HeadFiles, measure_scaling
-from .first_layers import wide_product
-from .lanes import Lanes, widen
-from .products import multiply
+from ...core.errors import HeadError
+from ...core.statistics import softmax
+from ..base import Head
+from ..numerics.lanes import Lanes, widen
+from ..numerics.products import multiply
+from ..numerics.scaling import measure_scaling, wide_product
+from ..saved import HeadFiles
 
 __all__ = ["LogisticHead"]
 

@@ -10,13 +10,14 @@ import numpy as np
 from sklearn.decomposition import PCA
 from sklearn.utils import check_random_state
 
-from ..core.errors import HeadError
-from ..core.files import publish_text
-from ..core.imports import missing_dependency
-from .base import Head, HeadFiles
-from .lanes import Lanes
-from .mlp import stratified_part
-from .stack_parts import wide_product
+from ...core.errors import HeadError
+from ...core.files import publish_text
+from ...core.imports import missing_dependency
+from ..base import Head
+from ..mlp.validation import wide_product
+from ..numerics.lanes import Lanes
+from ..saved import HeadFiles
+from ..splits import stratified_part
 
 __all__ = ["LightGBMHead"]
 

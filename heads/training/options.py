@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import HeadError, enumerate_some
+from ...core.errors import HeadError, enumerate_some
+from ..numerics.views import VIEW_MEANS, VIEW_TRAININGS, ViewUse
 from .task_data import TaskData
-from .view_rows import VIEW_MEANS, VIEW_TRAININGS, ViewUse
 
 __all__ = ["TrainOptions", "TrainingRows", "training_rows"]
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .base import measure_scaling
+from ..numerics.lanes import Lanes
+from ..numerics.scaling import Scaling, measure_scaling
+from ..numerics.views import one_view_in_a_row
 from .components import Projection, principal_components
-from .lanes import Lanes
-from .stack_parts import Scaling
-from .view_rows import one_view_in_a_row
 
 if TYPE_CHECKING:
-    from .mlp import MLPClassifier
+    from .classifier import MLPClassifier
     from .network import Layers
 
 __all__ = ["Inputs", "prepare_inputs"]

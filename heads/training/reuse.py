@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..core.errors import IcecoreError
-from ..runs.run import load_run
+from ... import __version__
+from ...core.errors import IcecoreError
+from ...runs.run import load_run
+from ..registry import make_head
 from .options import TrainOptions
 from .plan import ModelPlan
-from .registry import make_head
 from .task_data import TaskData
 
 __all__ = ["EarlierRun", "model_key"]

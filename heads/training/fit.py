@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from .base import Head
-from .mlp_folds import mlp_out_of_fold
+from ..base import Head
+from ..mlp.folds import mlp_out_of_fold
+from ..mlp.search import search_mlp
+from ..registry import make_head
+from ..splits import deal_folds
 from .options import TrainOptions, training_rows
-from .registry import make_head
 from .scores import score
-from .search import search_mlp
-from .task_data import TaskData, deal_folds
+from .task_data import TaskData
 
 __all__ = ["FittedModel", "fit_model"]
 

@@ -1,0 +1,1 @@
+"""Products, lanes and scalings under the heads."""

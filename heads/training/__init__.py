@@ -1,0 +1,1 @@
+"""From cached rows and labels to the folder of a run."""

@@ -287,6 +287,7 @@ def demo(out, images, seed, as_json, quiet) -> None:
       icecore demo --out demo-run --images 600 --seed 1
     """
     from . import demo as demos
+    from . import jobs
 
     with console.extract_bar(quiet or as_json) as callbacks:
         result = demos.run_demo(out, images=images, seed=seed, **callbacks)
@@ -295,7 +296,7 @@ def demo(out, images, seed, as_json, quiet) -> None:
         return
     click.echo(console.failures_text(result.extracted.failures))
     click.echo()
-    click.echo(result.blend.text())
+    click.echo(jobs.result_text(result.blend))
     click.echo(f"\nreport: {out / 'report.html'}")
 
 

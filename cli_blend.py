@@ -104,6 +104,6 @@ def blend(sources, as_json, **options) -> None:
     if as_json:
         console.print_json(result.to_json())
         return
-    click.echo(result.text())
+    click.echo(jobs.result_text(result))
     if report is not None:
         click.echo(f"report: {report}")

@@ -17,6 +17,7 @@ from . import manifest as manifests
 from .cache import FeatureCache
 from .core.errors import ManifestError, MissingFileError, RunError, enumerate_some
 from .core.files import publish_json
+from .ensemble import result_text
 from .manifest.box import parse_box
 from .manifest.box_table import apply_boxes
 from .manifest.digests import digest_manifest
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .features import DetectorOptions, ExtractReport
     from .heads import TrainResult
 
-__all__ = ["PredictReport", "blend", "bundle", "extract", "predict", "prune", "train"]
+__all__ = ["PredictReport", "blend", "bundle", "extract", "predict", "prune", "result_text", "train"]
 
 
 def extract(

@@ -29,11 +29,11 @@ from scipy.optimize import minimize
 
 from icecore.ensemble import Blender, certificate
 from icecore.ensemble.estimate import estimate
-from icecore.ensemble.join import TaskData
+from icecore.ensemble.joining.join import TaskData
 from icecore.ensemble.metrics import METRICS, log_loss
-from icecore.ensemble.notes import true_class
 from icecore.ensemble.resampling import paired_difference
-from icecore.ensemble.simplex import minimise_log_loss
+from icecore.ensemble.weighting.notes import true_class
+from icecore.ensemble.weighting.simplex import minimise_log_loss
 
 SIZES = ((24, 20_000, 10), (64, 80_000, 54))
 QUICK = ((24, 4_000, 10),)

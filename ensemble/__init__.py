@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from .averaging import Recipe, combine
 from .blend import BlendOptions, blend_files, blend_run
-from .costs import parse_size, read_costs
 from .estimate import Estimate, estimate
-from .groups import parse_groups
-from .join import TaskData, join_task, join_tasks
-from .labels import read_labels
-from .markdown import render_markdown, write_markdown
+from .joining.foreign import read_tables
+from .joining.join import TaskData, join_task, join_tasks
+from .joining.labels import read_labels
 from .metrics import METRICS, Metric
-from .plots import write_plots
-from .report import render_report, write_report
+from .report.markdown import render_markdown, write_markdown
+from .report.page import render_report, write_report
+from .report.plots import write_plots
+from .report.text import result_text
 from .result import BlendResult, TaskBlend
 from .saved import TaskWeights, load_blend
-from .simplex import Solution, certificate, minimise_log_loss, minimise_log_loss_geometric
-from .sources import read_tables
-from .stacking import Stacker
 from .submission import final_tables, write_final
-from .subsets import Choice, Costs, best_subset, pareto_front
-from .temperature import apply_temperatures, find_temperatures
-from .weights import Blender, find_weights
+from .weighting.averaging import Recipe, combine
+from .weighting.blender import Blender, find_weights
+from .weighting.costs import parse_size, read_costs
+from .weighting.groups import parse_groups
+from .weighting.simplex import Solution, certificate, minimise_log_loss, minimise_log_loss_geometric
+from .weighting.stacking import Stacker
+from .weighting.subsets import Choice, Costs, best_subset, pareto_front
+from .weighting.temperature import apply_temperatures, find_temperatures
 
 __all__ = [
     "METRICS",
@@ -61,6 +62,7 @@ __all__ = [
     "read_tables",
     "render_markdown",
     "render_report",
+    "result_text",
     "write_final",
     "write_markdown",
     "write_plots",

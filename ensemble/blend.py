@@ -15,20 +15,20 @@ from ..core.files import publish_json, sha256_file
 from ..manifest.table import Sample
 from ..runs.run import read_run, run_tables
 from . import metrics
-from .analysis import conflicting_labels
-from .averaging import combine
-from .costs import read_costs, run_costs
 from .estimate import estimate
-from .groups import parse_groups
-from .join import TEST, TUNING, TaskData, join_tasks
-from .labels import read_labels
-from .notes import data_notes, true_class
+from .joining.foreign import read_tables, unique_models
+from .joining.join import TEST, TUNING, TaskData, join_tasks
+from .joining.labels import read_labels
+from .report.analysis import conflicting_labels
 from .result import BlendResult, TaskBlend, score_splits
-from .simplex import Solution, minimise_log_loss
-from .sources import read_tables, unique_models
-from .stacking import Stacker
-from .subsets import Costs, pareto_front
-from .weights import Blender
+from .weighting.averaging import combine
+from .weighting.blender import Blender
+from .weighting.costs import read_costs, run_costs
+from .weighting.groups import parse_groups
+from .weighting.notes import data_notes, true_class
+from .weighting.simplex import Solution, minimise_log_loss
+from .weighting.stacking import Stacker
+from .weighting.subsets import Costs, pareto_front
 
 __all__ = ["BlendOptions", "blend_files", "blend_run"]
 
@@ -123,7 +123,7 @@ def blend_run(
     inputs["samples.csv"] = sha256_file(run / "samples.csv")
     result = _blend(join_tasks(tables, samples), samples, chosen, inputs, about)
     if write:
-        from .report import write_report
+        from .report.page import write_report
 
         # The report first: whoever finds blend.json finds its report too.
         write_report(result, run / "report.html")
@@ -169,7 +169,7 @@ def blend_files(
         inputs[str(labels)] = sha256_file(labels)
     result = _blend(join_tasks(tables, samples, align), samples, chosen, inputs, {})
     if report is not None:
-        from .report import write_report
+        from .report.page import write_report
 
         write_report(result, report)
     return result

@@ -15,10 +15,10 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold
 
 from ..core.errors import ProbabilityError
-from .averaging import combine
-from .join import TEST, TUNING, TaskData
+from .joining.join import TEST, TUNING, TaskData
 from .metrics import METRICS, Metric, get_metric
 from .resampling import Difference, bootstrap_interval, paired_difference
+from .weighting.averaging import combine
 
 __all__ = ["Estimate", "estimate", "held_out_tables"]
 

@@ -8,12 +8,11 @@ import numpy as np
 
 from ..manifest.table import Sample
 from . import metrics
-from .averaging import Recipe, combine
 from .estimate import Estimate
-from .join import TEST, TUNING, TaskData
+from .joining.join import TEST, TUNING, TaskData
 from .saved import BLEND_FORMAT
-from .subsets import Choice
-from .text import task_text
+from .weighting.averaging import Recipe, combine
+from .weighting.subsets import Choice
 
 __all__ = ["BlendResult", "TaskBlend", "score_splits"]
 
@@ -157,14 +156,8 @@ class BlendResult:
 
     def to_file(self) -> dict:
         """Return the content of ``blend.json``: `to_json` with seed and input digests."""
-        from .. import __version__
-
         head = {"format": BLEND_FORMAT, "icecore": __version__, "metric": self.metric}
         return head | {"seed": self.seed, "inputs": self.inputs} | self.to_json()
-
-    def text(self) -> str:
-        """Return the comparison as plain text, for a terminal."""
-        return "\n\n".join(task_text(task) for task in self.tasks)
 
 
 def score_splits(data: TaskData, table: np.ndarray) -> dict[str, dict]:

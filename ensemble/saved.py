@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core.errors import MissingFileError, RunError, enumerate_some
 from ..core.files import read_json
-from .averaging import MEANS, Recipe
+from .weighting.averaging import MEANS, Recipe
 
 __all__ = ["BLEND_FORMAT", "TaskWeights", "load_blend"]
 

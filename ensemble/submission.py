@@ -13,7 +13,7 @@ from ..core.errors import MissingDependencyError, ProbabilityError, enumerate_so
 from ..core.files import publish, publish_text
 from ..manifest.fashionai import fashionai_classes
 from ..runs.probabilities import ProbabilityTable, write_probabilities
-from .join import TEST
+from .joining.join import TEST
 from .result import BlendResult
 
 __all__ = ["FORMATS", "final_tables", "write_final"]

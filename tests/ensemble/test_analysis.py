@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as reference
 
-from icecore.ensemble import analysis, drawing
+from icecore.ensemble.report.page import analysis, drawing
 from icecore.manifest.table import Sample
 
 

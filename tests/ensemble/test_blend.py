@@ -5,7 +5,7 @@ import pytest
 import sklearn.metrics as reference
 
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
-from icecore.ensemble import TaskWeights, blend_files, blend_run, load_blend
+from icecore.ensemble import TaskWeights, blend_files, blend_run, load_blend, result_text
 from icecore.runs.probabilities import ProbabilityTable, read_probabilities, write_probabilities
 
 SCORES = {"log_loss", "accuracy", "map"}
@@ -85,7 +85,7 @@ def test_several_tasks_with_letters(tmp_path, builders):
 
 
 def test_the_text_names_every_model_and_the_certificate(run, builders):
-    text = blend_run(run, write=False).text()
+    text = result_text(blend_run(run, write=False))
     for words in [*builders.models, "plain average", "tuned average", "certificate"]:
         assert words in text
     assert "validation log-loss" in text

@@ -4,7 +4,7 @@ import pytest
 
 from icecore.core.errors import MissingFileError, ProbabilityError
 from icecore.ensemble import parse_size, read_costs
-from icecore.ensemble.costs import run_costs
+from icecore.ensemble.weighting.costs import run_costs
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from icecore.core.errors import ProbabilityError
-from icecore.ensemble import Blender, Stacker, TaskData, blend_run, estimate
+from icecore.ensemble import Blender, Stacker, TaskData, blend_run, estimate, result_text
 from icecore.ensemble.estimate import held_out_tables
 from icecore.ensemble.metrics import METRICS, log_loss
 
@@ -113,5 +113,5 @@ def test_a_run_says_it_everywhere(run):
     assert found["rows"] == 40
     assert found["recommended"] in ("tuned", "average")
     assert set(found["scores"]) == {"tuned", "average", "best single"}
-    assert found["sentence"] in result.text()
+    assert found["sentence"] in result_text(result)
     assert blend_run(run, honest=False, write=False).tasks[0].estimate is None

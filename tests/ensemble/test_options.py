@@ -14,9 +14,10 @@ from icecore.ensemble import (
     find_temperatures,
     load_blend,
     parse_groups,
+    result_text,
 )
-from icecore.ensemble.groups import combine_groups, group_weights
 from icecore.ensemble.metrics import log_loss
+from icecore.ensemble.weighting.groups import combine_groups, group_weights
 from icecore.runs.probabilities import read_probabilities
 
 
@@ -249,8 +250,8 @@ def test_a_metric_of_ones_own_goes_all_the_way(run):
 
 
 def test_the_text_says_what_the_certificate_is_about(run):
-    plain = blend_run(run, write=False, honest=False).text()
+    plain = result_text(blend_run(run, write=False, honest=False))
     assert "convex optimum, certificate" in plain
     assert "no weights have a lower log-loss" in plain
-    pulled = blend_run(run, l2=0.1, write=False, honest=False).text()
+    pulled = result_text(blend_run(run, l2=0.1, write=False, honest=False))
     assert "no weights of that kind have a lower log-loss plus pull" in pulled

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from icecore.ensemble.metrics import accuracy
-from icecore.ensemble.search import coordinate_search, greedy_selection, search, simplex_grid
+from icecore.ensemble.weighting.search import (
+    coordinate_search,
+    greedy_selection,
+    search,
+    simplex_grid,
+)
 
 
 @pytest.mark.parametrize(("models", "steps", "points"), [(1, 5, 1), (2, 4, 5), (3, 10, 66)])

@@ -5,7 +5,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from icecore.ensemble.simplex import certificate, minimise_log_loss, minimise_log_loss_geometric
+from icecore.ensemble.weighting.simplex import (
+    certificate,
+    minimise_log_loss,
+    minimise_log_loss_geometric,
+)
 
 
 def slsqp(loss, models, upper=1.0):

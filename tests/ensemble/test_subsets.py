@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from icecore.core.errors import ProbabilityError
 from icecore.ensemble import Costs, best_subset, pareto_front
-from icecore.ensemble.simplex import minimise_log_loss
+from icecore.ensemble.weighting.simplex import minimise_log_loss
 
 
 def brute_force(true, names, costs, kind):

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from icecore.ensemble.thumbnails import EDGE, thumbnail
+from icecore.ensemble.report.thumbnails import EDGE, thumbnail
 
 image = pytest.importorskip("PIL.Image", reason="thumbnails need Pillow")
 

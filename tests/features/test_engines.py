@@ -13,9 +13,9 @@ import pytest
 from icecore.core.errors import BackboneError, IcecoreError, MissingDependencyError
 from icecore.core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from icecore.features.backbones import load_backbone
+from icecore.features.engines.choose import ENGINES, KINDS, choose_engine
 from icecore.features.engines.choose import choose as engines
 from icecore.features.engines.choose import onnxruntime as onnxruntime_engine
-from icecore.features.engines.choose import ENGINES, KINDS, choose_engine
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine, providers_for
 from icecore.features.engines.openvino import order_precisions
 from icecore.features.graphs.half import half_precision_graph

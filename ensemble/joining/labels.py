@@ -7,10 +7,10 @@ import os
 import re
 from pathlib import Path
 
-from .. import manifest
-from ..core.errors import MissingFileError, ProbabilityError, enumerate_some
-from ..manifest.fashionai import fashionai_classes
-from ..manifest.table import DEFAULT_TASK, Sample
+from ... import manifest
+from ...core.errors import MissingFileError, ProbabilityError, enumerate_some
+from ...manifest.fashionai import fashionai_classes
+from ...manifest.table import DEFAULT_TASK, Sample
 
 __all__ = ["read_labels"]
 

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from ..core.errors import MissingFileError, ProbabilityError
+from ...core.errors import MissingFileError, ProbabilityError
 from .subsets import Costs
 
 __all__ = ["parse_size", "read_costs", "run_costs"]

@@ -20,7 +20,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .metrics import EPSILON
+from ..metrics import EPSILON
 
 __all__ = ["Solution", "certificate", "minimise_log_loss", "minimise_log_loss_geometric"]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..core.errors import ProbabilityError, enumerate_some
-from ..manifest.table import Sample
-from ..runs.probabilities import ProbabilityTable
+from ...core.errors import ProbabilityError, enumerate_some
+from ...manifest.table import Sample
+from ...runs.probabilities import ProbabilityTable
 
 __all__ = ["TaskData", "join_task", "join_tasks"]
 

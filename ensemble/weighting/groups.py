@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import minimize
 
-from ..core.errors import ProbabilityError, enumerate_some
-from .metrics import EPSILON
+from ...core.errors import ProbabilityError, enumerate_some
+from ..metrics import EPSILON
 
 __all__ = ["combine_groups", "group_weights", "parse_groups"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import MissingDependencyError
-from ..core.files import publish
+from ...core.errors import MissingDependencyError
+from ...core.files import publish
+from ..joining.join import TEST, TUNING
+from ..result import BlendResult, TaskBlend
 from . import analysis
-from .join import TEST, TUNING
-from .result import BlendResult, TaskBlend
 
 __all__ = ["write_plots"]
 

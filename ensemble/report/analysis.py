@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from .metrics import average_precision, get_metric
-from .search import simplex_grid
+from ..metrics import average_precision, get_metric
+from ..weighting.search import simplex_grid
 
 __all__ = [
     "class_table",

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from ..core.errors import ProbabilityError
+from ...core.errors import ProbabilityError
+from ..metrics import EPSILON
 from .groups import combine_groups
-from .metrics import EPSILON
 from .temperature import apply_temperatures
 
 __all__ = ["MEANS", "Recipe", "combine", "softmax"]

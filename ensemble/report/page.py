@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from ..core.files import publish_text
+from ... import __version__
+from ...core.files import publish_text
+from ..joining.join import TEST, TUNING
+from ..metrics import METRICS
+from ..result import BlendResult, TaskBlend
 from . import analysis, drawing
-from .join import TEST, TUNING
-from .metrics import METRICS
-from .result import BlendResult, TaskBlend
 from .text import METRIC_TITLES, certificate_text, cost_text
 from .thumbnails import missing_reason, thumbnail
 
@@ -38,7 +39,7 @@ def render_report(result: BlendResult) -> str:
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("icecore.ensemble"),
+        loader=jinja2.PackageLoader("icecore.ensemble.report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -59,8 +60,6 @@ def render_report(result: BlendResult) -> str:
 
 
 def _provenance(result: BlendResult) -> list[tuple[str, str]]:
-    from .. import __version__
-
     made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     lines = [("made", f"{made} by icecore {__version__}"), ("seed of the blend", str(result.seed))]
     if result.run:

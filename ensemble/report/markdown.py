@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from ..core.files import publish_text
+from ... import __version__
+from ...core.files import publish_text
+from ..joining.join import TEST, TUNING
+from ..result import BlendResult, TaskBlend
 from . import analysis
-from .join import TEST, TUNING
-from .result import BlendResult, TaskBlend
 from .text import METRIC_TITLES, certificate_text, cost_text
 
 __all__ = ["render_markdown", "write_markdown"]
@@ -22,8 +23,6 @@ def write_markdown(result: BlendResult, path: str | os.PathLike) -> None:
 
 def render_markdown(result: BlendResult) -> str:
     """Return the report of `result` as Markdown; names from data are escaped."""
-    from .. import __version__
-
     lines = ["# icecore report", ""]
     if result.run.get("random_weights"):
         lines += ["**RANDOM WEIGHTS: at least one backbone carries random weights.**", ""]

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 from sklearn.model_selection import KFold
 
-from .metrics import EPSILON
+from ..metrics import EPSILON
 
 __all__ = ["apply_temperatures", "find_temperatures"]
 

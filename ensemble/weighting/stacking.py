@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ..core.errors import ProbabilityError
-from .metrics import EPSILON
+from ...core.errors import ProbabilityError
+from ..metrics import EPSILON
 
 __all__ = ["Stacker"]
 

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from ..joining.join import TEST, TUNING
+from ..result import BlendResult, TaskBlend
 
-from .join import TEST, TUNING
-
-if TYPE_CHECKING:
-    from .result import TaskBlend
-
-__all__ = ["METRIC_TITLES", "certificate_text", "cost_text", "task_text"]
+__all__ = ["METRIC_TITLES", "certificate_text", "cost_text", "result_text", "task_text"]
 
 METRIC_TITLES = {
     "log_loss": "log-loss",
@@ -18,6 +14,11 @@ METRIC_TITLES = {
     "fashionai_ap": "FashionAI AP",
     "basic_precision": "basic precision",
 }
+
+
+def result_text(result: BlendResult) -> str:
+    """Return the comparison as plain text, for a terminal."""
+    return "\n\n".join(task_text(task) for task in result.tasks)
 
 
 def task_text(task: TaskBlend) -> str:

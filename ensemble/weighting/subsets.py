@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ..core.errors import ProbabilityError, enumerate_some
+from ...core.errors import ProbabilityError, enumerate_some
 from .simplex import Solution, minimise_log_loss
 
 __all__ = ["Choice", "Costs", "best_subset", "pareto_front"]

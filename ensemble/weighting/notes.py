@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core.errors import enumerate_some
-from .metrics import EPSILON
+from ...core.errors import enumerate_some
+from ..metrics import EPSILON
 
 __all__ = ["data_notes", "true_class"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ..core.errors import ProbabilityError
+from ...core.errors import ProbabilityError
+from ..metrics import EPSILON, Metric, get_metric, log_loss
 from .averaging import MEANS, Recipe, softmax
 from .groups import group_weights
-from .metrics import EPSILON, Metric, get_metric, log_loss
 from .notes import data_notes, true_class
 from .search import search
 from .simplex import Solution, minimise_log_loss, minimise_log_loss_geometric

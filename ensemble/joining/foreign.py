@@ -18,10 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import MissingDependencyError, MissingFileError, ProbabilityError, enumerate_some
-from ..manifest.fashionai import fashionai_classes
-from ..runs.probabilities import LARGEST_FILE, ProbabilityTable, read_probabilities
-from .averaging import softmax
+from ...core.errors import (
+    MissingDependencyError,
+    MissingFileError,
+    ProbabilityError,
+    enumerate_some,
+)
+from ...manifest.fashionai import fashionai_classes
+from ...runs.probabilities import LARGEST_FILE, ProbabilityTable, read_probabilities
+from ..weighting.averaging import softmax
 
 __all__ = ["MENDINGS", "read_tables", "unique_models"]
 

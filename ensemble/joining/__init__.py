@@ -1,0 +1,1 @@
+"""Probabilities and labels of several models, joined by id."""

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
     from .features import DetectorOptions, ExtractReport
     from .heads import TrainResult
 
-__all__ = ["PredictReport", "blend", "bundle", "extract", "predict", "prune", "result_text", "train"]
+__all__ = [
+    "PredictReport",
+    "blend",
+    "bundle",
+    "extract",
+    "predict",
+    "prune",
+    "result_text",
+    "train",
+]
 
 
 def extract(

@@ -3,16 +3,16 @@
 It knows nothing about images, networks or labels: a row is numbers under a key.
 """
 
-from .describe import diff_sets, list_sets, show_set
-from .export import EXPORT_KINDS, export, export_arrays
 from .featurecache import FeatureCache
 from .featureset import FeatureSet
-from .merge import merge
+from .format.shard import FORMAT
 from .record import canonical_json, differences, fingerprint
-from .repair import repair
-from .rewrite import compact, prune
-from .shard import FORMAT
-from .verify import verify
+from .upkeep.describe import diff_sets, list_sets, show_set
+from .upkeep.export import EXPORT_KINDS, export, export_arrays
+from .upkeep.merge import merge
+from .upkeep.repair import repair
+from .upkeep.rewrite import compact, prune
+from .upkeep.verify import verify
 
 __all__ = [
     "EXPORT_KINDS",

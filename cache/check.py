@@ -12,14 +12,14 @@ import h5py
 import numpy as np
 
 from ..core.errors import CacheError, DamagedCacheError
-from .checksum import row_checksums
-from .disk import LEFTOVER_PREFIX
-from .encoding import stored_dtype
 from .featureset import FeatureSet
-from .index import INDEX_NAME, read_index
+from .format.checksum import row_checksums
+from .format.disk import LEFTOVER_PREFIX
+from .format.encoding import stored_dtype
+from .format.index import INDEX_NAME, read_index
+from .format.shard import UNREADABLE, Shard, open_hdf5, read_shard
+from .format.written import read_notes
 from .record import fingerprint
-from .shard import UNREADABLE, Shard, open_hdf5, read_shard
-from .written import read_notes
 
 __all__ = ["Problem", "check_set", "check_shard", "salvage"]
 

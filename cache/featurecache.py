@@ -12,9 +12,9 @@ import numpy as np
 from ..core.errors import CacheError, DamagedCacheError, FingerprintError, enumerate_some
 from ..core.files import publish_json
 from .check import check_set
-from .claims import lock
-from .disk import flush_folder, remove_leftovers
 from .featureset import FeatureSet, create_set, load_set
+from .format.disk import flush_folder, remove_leftovers
+from .format.shard import FORMAT, damaged
 from .marker import (
     FAILURES,
     FAILURES_NAME,
@@ -34,8 +34,8 @@ from .record import (
     matches,
     spec_of,
 )
-from .shard import FORMAT, damaged
-from .share import share
+from .sharing.claims import lock
+from .sharing.share import share
 
 __all__ = ["CLAIMS_NAME", "FeatureCache"]
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from ..core.errors import CacheError
 from ..core.files import publish_json
-from .encoding import encode_blocks, stored_dtype
-from .index import write_index
+from .format.encoding import encode_blocks, stored_dtype
+from .format.index import write_index
+from .format.shard import FORMAT, as_keys, damaged, publish_shard, read_attributes
+from .format.written import note_shard, settle_notes
 from .record import check_record, features_per_view, fingerprint, folder_name, spec_of, views_of
 from .rows import Rows
-from .shard import FORMAT, as_keys, damaged, publish_shard, read_attributes
-from .written import note_shard, settle_notes
 
 __all__ = ["RECORD_NAME", "FeatureSet", "create_set", "load_set"]
 

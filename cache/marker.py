@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..core.errors import CacheError, DamagedCacheError, MissingFileError, enumerate_some
 from .featureset import RECORD_NAME
-from .shard import FORMAT, damaged
+from .format.shard import FORMAT, damaged
 
 __all__ = ["FAILURES", "FAILURES_NAME", "MARKER", "MARKER_NAME", "check_free", "check_marker"]
 __all__ += ["json_fault", "require_cache", "set_folders"]

@@ -13,13 +13,13 @@ import numpy as np
 from ..core.errors import CacheError, DamagedCacheError
 from ..core.files import publish_json
 from .check import Problem, check_set, salvage
-from .disk import remove_leftovers
 from .featureset import RECORD_NAME, FeatureSet, load_set
-from .index import read_index
+from .format.disk import remove_leftovers
+from .format.index import read_index
+from .format.shard import FORMAT, UNREADABLE, Shard, open_hdf5, publish_shard, read_attributes
+from .format.written import forget_notes, read_notes
 from .marker import json_fault
 from .record import fingerprint, folder_name
-from .shard import FORMAT, UNREADABLE, Shard, open_hdf5, publish_shard, read_attributes
-from .written import forget_notes, read_notes
 
 __all__ = ["repair_json", "repair_set", "restore_record"]
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import DamagedCacheError, MissingRowsError, enumerate_some
-from .checksum import row_checksums
-from .encoding import decode_into, stored_dtype
-from .index import read_index
-from .open_files import OpenFiles
+from .format.checksum import row_checksums
+from .format.encoding import decode_into, stored_dtype
+from .format.index import read_index
+from .format.open_files import OpenFiles
+from .format.shard import Shard, damaged, read_shard
 from .record import fingerprint
-from .shard import Shard, damaged, read_shard
 
 __all__ = ["Rows"]
 

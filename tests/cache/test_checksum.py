@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icecore.cache.checksum import row_checksums
+from icecore.cache.format.checksum import row_checksums
 
 MASK = (1 << 64) - 1
 

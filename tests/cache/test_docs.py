@@ -19,7 +19,8 @@ def test_python_of_the_page_runs(tmp_path, monkeypatch):
 
 def test_constants_of_the_format_page_are_those_of_the_code():
     page = (DOCS / "cache-format.md").read_text("utf-8")
-    from icecore.cache import FORMAT, checksum
+    from icecore.cache import FORMAT
+    from icecore.cache.format import checksum
 
     assert f"format {FORMAT}" in page
     assert hex(int(checksum._GAMMA))[2:].upper() in page

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from icecore.cache import encoding
-from icecore.cache.encoding import decode_into
+from icecore.cache.format import encoding
+from icecore.cache.format.encoding import decode_into
 
 EVERY = np.arange(1 << 16, dtype=np.uint16).view("<f2")
 SELECTIONS = {

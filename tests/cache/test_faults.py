@@ -476,7 +476,7 @@ def test_too_many_open_files_is_not_taken_for_damage(sick, make, monkeypatch):
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("icecore.cache.shard.open_hdf5", none_left)
+        patch.setattr("icecore.cache.format.shard.open_hdf5", none_left)
         for job in (lambda: FeatureCache(path).ids(SPEC), lambda: repair(path)):
             with pytest.raises(OSError, match="Too many open files"):
                 job()

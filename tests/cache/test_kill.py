@@ -20,7 +20,7 @@ import pytest
 
 import icecore
 from icecore.cache import FeatureCache, compact, verify
-from icecore.cache.claims import Claims
+from icecore.cache.sharing.claims import Claims
 
 SPEC, DIM = "gluon:inceptionv3", 40
 

@@ -7,8 +7,9 @@ import threading
 import numpy as np
 import pytest
 
-from icecore.cache import FeatureCache, open_files
+from icecore.cache import FeatureCache
 from icecore.cache import rows as rows_module
+from icecore.cache.format import open_files
 from icecore.core.errors import DamagedCacheError
 
 DIM = 30

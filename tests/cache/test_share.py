@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from icecore.cache import FeatureCache
-from icecore.cache import claims as claims_module
-from icecore.cache.claims import Claims
+from icecore.cache.sharing import claims as claims_module
+from icecore.cache.sharing.claims import Claims
 
 DIM = 3
 

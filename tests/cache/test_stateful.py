@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from icecore.cache import FeatureCache, compact, merge, prune, repair, verify
-from icecore.cache.claims import Claims
+from icecore.cache.sharing.claims import Claims
 from icecore.core.errors import DamagedCacheError, MissingRowsError
 
 DIM, POOL = 6, 24

@@ -14,10 +14,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from ..record import fingerprint
 from .disk import publish_pieces
 from .encoding import stored_dtype
-from .image import SparseFile, new_hdf5
-from .record import fingerprint
+from .hdf5_bytes import SparseFile, new_hdf5
 from .shard import FORMAT, UNREADABLE, Shard, ascii_json, open_hdf5
 
 __all__ = ["INDEX_NAME", "Index", "read_index", "write_index"]

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import CacheError
-from .check import check_set, stored_blocks
-from .claims import lock
-from .encoding import stored_dtype
-from .featurecache import CLAIMS_NAME, FeatureCache
-from .featureset import FeatureSet
-from .index import INDEX_NAME
-from .shard import Shard, publish_shard, read_attributes
-from .written import forget_notes
+from ...core.errors import CacheError
+from ..check import check_set, stored_blocks
+from ..featurecache import CLAIMS_NAME, FeatureCache
+from ..featureset import FeatureSet
+from ..format.encoding import stored_dtype
+from ..format.index import INDEX_NAME
+from ..format.shard import Shard, publish_shard, read_attributes
+from ..format.written import forget_notes
+from ..sharing.claims import lock
 
 __all__ = ["compact", "prune"]
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..core.files import disk_full_named
+from ...core.files import disk_full_named
 
 __all__ = ["Claims", "lock"]
 

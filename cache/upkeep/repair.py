@@ -6,10 +6,10 @@ import contextlib
 import os
 from pathlib import Path
 
-from .claims import lock
-from .featurecache import CLAIMS_NAME, FeatureCache
-from .marker import FAILURES, FAILURES_NAME, MARKER, MARKER_NAME, require_cache, set_folders
-from .mend import repair_json, repair_set, restore_record
+from ..featurecache import CLAIMS_NAME, FeatureCache
+from ..marker import FAILURES, FAILURES_NAME, MARKER, MARKER_NAME, require_cache, set_folders
+from ..mend import repair_json, repair_set, restore_record
+from ..sharing.claims import lock
 
 __all__ = ["repair"]
 

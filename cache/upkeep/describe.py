@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .featurecache import FeatureCache
-from .featureset import FeatureSet
-from .record import differences
-from .shard import FORMAT
+from ..featurecache import FeatureCache
+from ..featureset import FeatureSet
+from ..format.shard import FORMAT
+from ..record import differences
 
 __all__ = ["diff_sets", "list_sets", "show_set"]
 

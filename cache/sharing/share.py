@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..featureset import FeatureSet
 from .claims import EXPIRY_S, HEARTBEAT_S, Claims
-from .featureset import FeatureSet
 
 __all__ = ["share"]
 

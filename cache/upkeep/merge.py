@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..core.errors import DamagedCacheError, enumerate_some
-from .check import check_set, stored_blocks
-from .disk import publish_pieces
-from .featurecache import FeatureCache
-from .featureset import FeatureSet
-from .shard import Shard, publish_shard, read_attributes
+from ...core.errors import DamagedCacheError, enumerate_some
+from ..check import check_set, stored_blocks
+from ..featurecache import FeatureCache
+from ..featureset import FeatureSet
+from ..format.disk import publish_pieces
+from ..format.shard import Shard, publish_shard, read_attributes
 
 __all__ = ["merge"]
 

@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from ..core.errors import CacheError
+from ...core.errors import CacheError
 
 __all__ = ["block_rows", "decode_into", "encode_blocks", "stored_dtype"]
 

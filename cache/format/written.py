@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.files import disk_full_named
+from ...core.files import disk_full_named
 
 __all__ = ["forget_notes", "note_shard", "read_notes", "settle_notes"]
 

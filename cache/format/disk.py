@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import DiskFullError
-from ..core.files import publish
+from ...core.errors import DiskFullError
+from ...core.files import publish
 
 __all__ = ["LEFTOVER_PREFIX", "WriteBehind", "flush_folder", "publish_pieces", "publish_unnamed"]
 __all__ += ["remove_leftovers", "write_at"]

@@ -9,11 +9,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..core.errors import CacheError, MissingDependencyError
-from ..core.files import publish, publish_text
-from .featurecache import FeatureCache
-from .record import canonical_json
-from .shard import as_keys
+from ...core.errors import CacheError, MissingDependencyError
+from ...core.files import publish, publish_text
+from ..featurecache import FeatureCache
+from ..format.shard import as_keys
+from ..record import canonical_json
 
 __all__ = ["EXPORT_KINDS", "export", "export_arrays"]
 

@@ -18,12 +18,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..core.errors import CacheError, DamagedCacheError
+from ...core.errors import CacheError, DamagedCacheError
+from ..record import fingerprint
 from .checksum import add_rows, key_checksums
 from .disk import WriteBehind, publish_unnamed, write_at
 from .encoding import stored_dtype
-from .image import SparseFile, new_hdf5, reserve
-from .record import fingerprint
+from .hdf5_bytes import SparseFile, new_hdf5, reserve
 
 __all__ = ["FORMAT", "UNREADABLE", "Shard", "as_keys", "ascii_json", "damaged", "open_hdf5"]
 __all__ += ["publish_shard", "read_attributes", "read_shard"]

@@ -6,11 +6,11 @@ import dataclasses
 import os
 from pathlib import Path
 
-from ..core.errors import DamagedCacheError
-from .check import Problem, check_set
-from .featurecache import FeatureCache
-from .featureset import RECORD_NAME, load_set
-from .marker import (
+from ...core.errors import DamagedCacheError
+from ..check import Problem, check_set
+from ..featurecache import FeatureCache
+from ..featureset import RECORD_NAME, load_set
+from ..marker import (
     FAILURES,
     FAILURES_NAME,
     MARKER,

@@ -1,0 +1,1 @@
+"""The files of a feature set: shards, their index, encodings and checksums."""

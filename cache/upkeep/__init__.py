@@ -1,0 +1,1 @@
+"""Commands on a whole cache: verify, repair, merge, prune, export, describe."""

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from .. import __version__
 from ..manifest.table import Sample
 from . import metrics
 from .estimate import Estimate

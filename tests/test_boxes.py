@@ -220,7 +220,7 @@ def test_a_digest_without_its_file_stays_that_of_its_box(image_folder, tmp_path)
 
 
 def test_the_command_counts_boxes(image_folder, tmp_path, tiny_onnx, capsys):
-    from icecore.cli import main
+    from icecore.cli.main import main
 
     boxes = table(tmp_path / "boxes.csv", "red/0.png,5,3,45,33")
     arguments = ["extract", image_folder, "-o", tmp_path / "c", "-b", f"onnx:{tiny_onnx}"]

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from icecore.cli import cli, main
-from icecore.cli_cache import cache as cache_group
+from icecore.cli.cache import cache as cache_group
+from icecore.cli.main import cli, main
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 50)}
 

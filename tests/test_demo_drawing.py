@@ -156,7 +156,7 @@ def test_pictures_have_many_shapes_and_sizes(data, table):
 
 
 def test_the_picture_follows_the_outfit():
-    from icecore.demo_figure import Outfit, draw_picture
+    from icecore.demo.figure import Outfit, draw_picture
 
     def pixels(seed: int, hem: float, sleeve: float) -> np.ndarray:
         outfit = Outfit(neckline="Round", depth=1.7, sleeve=sleeve, hem=hem)

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
-from icecore.cli import cli
+from icecore.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "extract.md"]

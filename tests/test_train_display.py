@@ -6,8 +6,8 @@ import io
 
 from rich.console import Console
 
+from icecore.cli.train_display import TrainDisplay, train_display
 from icecore.heads import MemberProgress, TrainEvent
-from icecore.train_display import TrainDisplay, train_display
 
 
 def shown(event, width=80) -> str:

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from icecore.ensemble import blend_run
-from icecore.ensemble.report.page import page as report_module
+from icecore.ensemble.report import page as report_module
 from icecore.runs.probabilities import read_probabilities, write_probabilities
 
 HOSTILE = "<script>alert(1)</script>"

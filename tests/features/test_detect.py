@@ -351,7 +351,7 @@ def test_a_detector_without_a_place_for_its_boxes_is_refused(squares, tmp_path, 
 
 def test_the_command_runs_a_detector(squares, tmp_path, tiny_onnx, capsys):
     """A real network with random weights: nothing is known, and everything happens."""
-    from icecore.cli import main
+    from icecore.cli.main import main
 
     shutil.copy(tiny_onnx, tmp_path / "net.onnx")
     shutil.copy(tiny_onnx.with_suffix(".json"), tmp_path / "net.json")

@@ -11,8 +11,7 @@ import sys
 import pytest
 
 from icecore import jobs
-from icecore.features import doctor, probe
-from icecore.features.doctor import conflicts, judge_gpus
+from icecore.features import probe
 from icecore.features.engines.choose import gpus
 from icecore.features.engines.gpus import (
     MXNET_ARCHITECTURES,
@@ -21,6 +20,8 @@ from icecore.features.engines.gpus import (
     parse_gpus,
     runs_on,
 )
+from icecore.jobs import doctor
+from icecore.jobs.doctor import conflicts, judge_gpus
 
 CSV = """0, NVIDIA A10G, 8.6, 23028, 550.54.15
 1, NVIDIA H100 80GB HBM3, 9.0, 81559, 550.54.15

@@ -318,7 +318,8 @@ def test_auto_takes_the_fastest_that_is_there(monkeypatch):
 
 
 def test_the_command_line_offers_every_engine():
-    from icecore.cli import extract, predict
+    from icecore.cli.extract.extract import extract
+    from icecore.cli.predict.predict import predict
 
     for command in (extract, predict):
         option = next(p for p in command.params if p.name == "engine")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from gluon_files import save_safetensors, timm_network
 from hub_server import Hub, serve
 
-from icecore.cli import cli
+from icecore.cli.main import cli
 from icecore.core.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
 from icecore.features.gluon.params_file import params_sha1, read_params, write_params
 from icecore.features.weights.local.fetch import find_weights

@@ -283,7 +283,7 @@ def test_the_list_is_quick_and_needs_neither_zoo():
 
 
 def test_verify_proves_and_goes_on_after_a_failure(capsys):
-    from icecore.cli import main
+    from icecore.cli.main import main
 
     with pytest.raises(SystemExit) as exit_:
         main(["backbones", "--verify", "--json", "gluon:mobilenet0.25@64", "gluon:vgg11@64"])

@@ -8,7 +8,7 @@ import pytest
 from heads_support import make_cache, samples
 
 from icecore import jobs
-from icecore.cli import main
+from icecore.cli.main import main
 from icecore.heads import load_run
 from icecore.manifest.table import Manifest
 
@@ -91,7 +91,7 @@ def test_a_budget_without_a_search_is_refused(capsys, place):
 def test_every_kind_that_the_help_names_exists(capsys, place):
     from click.testing import CliRunner
 
-    from icecore.cli_train import train
+    from icecore.cli.train import train
     from icecore.heads import HEAD_KINDS
 
     text = " ".join(CliRunner().invoke(train, ["--help"]).output.split())

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from . import console
-from .cli_options import as_json
+from .options import as_json
 
 __all__ = ["blend"]
 
@@ -98,7 +98,7 @@ def blend(sources, as_json, **options) -> None:
       icecore blend run -o submission.csv --format kaggle --answer recommended
       icecore blend a.csv b.csv c.npz --labels labels.csv --report report.html
     """
-    from . import jobs
+    from .. import jobs
 
     result, report = jobs.blend(sources, **options)
     if as_json:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .core.errors import ManifestError
-from .core.files import publish, publish_json
-from .demo_figure import Outfit, draw_picture
-from .manifest.fashionai import fashionai_classes
+from ..core.errors import ManifestError
+from ..core.files import publish, publish_json
+from ..manifest.fashionai import fashionai_classes
+from .figure import Outfit, draw_picture
 
 __all__ = ["ATTRIBUTES", "DemoData", "draw"]
 

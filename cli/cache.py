@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from ..core.errors import enumerate_some
 from . import console
-from .cli_options import as_json
-from .core.errors import enumerate_some
+from .options import as_json
 
 __all__ = ["cache"]
 
@@ -31,7 +31,7 @@ def list_command(path, as_json) -> None:
     Example:
       icecore cache ls cache
     """
-    from .cache import FeatureCache, list_sets
+    from ..cache import FeatureCache, list_sets
 
     found = list_sets(FeatureCache(path))
     if as_json:
@@ -70,7 +70,7 @@ def show_command(path, spec, diff, other, as_json) -> None:
       icecore cache show cache gluon:inceptionv3 --json
       icecore cache show cache --diff gluon:inceptionv3 gluon:inceptionv3 --other cache2
     """
-    from .cache import FeatureCache, diff_sets, show_set
+    from ..cache import FeatureCache, diff_sets, show_set
 
     opened = FeatureCache(path)
     if diff:
@@ -126,7 +126,7 @@ def verify_command(path, as_json) -> None:
     Example:
       icecore cache verify cache
     """
-    from .cache import verify
+    from ..cache import verify
 
     found = verify(path)
     if as_json:
@@ -155,7 +155,7 @@ def repair_command(path, dry_run, as_json) -> None:
     Example:
       icecore cache repair cache --dry-run
     """
-    from .cache import repair
+    from ..cache import repair
 
     found = repair(path, dry_run=dry_run)
     if as_json:
@@ -182,7 +182,7 @@ def merge_command(target, sources, as_json) -> None:
     Example:
       icecore cache merge cache from-machine-a from-machine-b
     """
-    from .cache import FeatureCache, merge
+    from ..cache import FeatureCache, merge
 
     opened = [FeatureCache(source) for source in sources]
     found = merge(FeatureCache.create(target), opened)
@@ -219,7 +219,7 @@ def export_command(path, specs, out, kind, compress, as_json) -> None:
       icecore cache export cache gluon:inceptionv3 -o features.h5 --compress
       icecore cache export cache gluon:inceptionv3 gluon:densenet201 -o features.npz
     """
-    from .cache import FeatureCache, export
+    from ..cache import FeatureCache, export
 
     found = export(FeatureCache(path), list(specs), out, kind=kind, compress=compress)
     if as_json:
@@ -242,7 +242,7 @@ def prune_command(path, keep, drop, yes, as_json) -> None:
       icecore cache prune cache --keep photos
       icecore cache prune cache --drop gluon:inceptionv3 --yes
     """
-    from . import jobs
+    from .. import jobs
 
     if keep is None and not drop:
         raise click.UsageError("say what goes: --keep DATA or --drop SPEC")
@@ -267,7 +267,7 @@ def compact_command(path, specs, as_json) -> None:
     Example:
       icecore cache compact cache
     """
-    from .cache import FeatureCache, compact
+    from ..cache import FeatureCache, compact
 
     found = compact(FeatureCache(path), list(specs))
     if as_json:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
-from . import console
-from .cli_options import as_json
+from . import console, progress
+from .options import as_json
 
 __all__ = ["doctor"]
 
@@ -37,9 +37,9 @@ def doctor(cache, as_json) -> None:
       icecore doctor
       icecore doctor --cache cache --json
     """
-    from .features.doctor import LEVELS, examine
+    from ..jobs.doctor import LEVELS, examine
 
-    with console.spinner("looking at {}", quiet=as_json) as tell:
+    with progress.spinner("looking at {}", quiet=as_json) as tell:
         findings = examine(cache, on_progress=tell)
     counts = {level: sum(one.level == level for one in findings) for level in LEVELS}
     if as_json:

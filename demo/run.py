@@ -8,12 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .demo_drawing import DemoData, draw
+from .dataset import DemoData, draw
 
 if TYPE_CHECKING:
-    from .ensemble import BlendResult
-    from .features import ExtractReport
-    from .heads import TrainResult
+    from ..ensemble import BlendResult
+    from ..features import ExtractReport
+    from ..heads import TrainResult
 
 __all__ = ["DEMO_BACKBONES", "DemoData", "DemoResult", "draw", "run_demo"]
 
@@ -56,7 +56,7 @@ def run_demo(
     **callbacks
         ``on_progress`` and ``on_digest`` of `icecore.features.extraction.extract`.
     """
-    from . import jobs
+    from .. import jobs
 
     out = Path(out)
     data = draw(images, seed, out / "data")

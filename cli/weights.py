@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from . import console
-from .cli_options import as_json, quiet
+from . import console, progress
+from .options import as_json, quiet
 
 __all__ = ["weights"]
 
@@ -36,7 +36,7 @@ def list_command(networks, folder, as_json) -> None:
       icecore weights ls
       icecore weights ls gluon:resnet152_v2 mxnet:inceptionv3 --weights-dir weights
     """
-    from .features.weights_store import list_weights
+    from ..features.weights_store import list_weights
 
     found = list_weights(networks, folder)
     if as_json:
@@ -70,11 +70,11 @@ def fetch(networks, folder, as_json, quiet) -> None:
     Example:
       icecore weights fetch gluon:resnet152_v2 gluon:inceptionv3 gluon:densenet201
     """
-    from .features.weights_store import fetch_weights
+    from ..features.weights_store import fetch_weights
 
     found = []
     for network in networks:
-        with console.download_bar(network, quiet or as_json) as on_bytes:
+        with progress.download_bar(network, quiet or as_json) as on_bytes:
             found.append((network, fetch_weights(network, folder, on_bytes)))
         if not as_json:
             click.echo(f"{network}: {found[-1][1].origin}")
@@ -99,7 +99,7 @@ def import_command(file, network, folder, as_json) -> None:
       icecore weights import resnet152-v2-7.onnx
       icecore weights import model.safetensors --as gluon:inceptionv3 --weights-dir weights
     """
-    from .features.weights_store import import_weights
+    from ..features.weights_store import import_weights
 
     found = import_weights(file, network, folder)
     if as_json:
@@ -119,7 +119,7 @@ def where(network, folder, as_json) -> None:
     Example:
       icecore weights where gluon:inceptionv3
     """
-    from .features.weights_store import where_to_put_weights
+    from ..features.weights_store import where_to_put_weights
 
     found = where_to_put_weights(network, folder)
     if as_json:

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from . import console
-from .cli_options import as_json
+from .options import as_json
 
 __all__ = ["backbones"]
 
@@ -44,7 +44,7 @@ def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:
       icecore backbones --verify resnet18_v1 mxnet:mobilenet0.25
       icecore backbones --layers gluon:resnet50_v2
     """
-    from . import features
+    from .. import features
 
     if (verify or layers) and not names:
         raise click.UsageError("name the backbones; 'icecore backbones' lists them")
@@ -63,7 +63,7 @@ def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:
 
 
 def _list(names, as_json: bool) -> None:
-    from .features import find_networks
+    from ..features import find_networks
 
     networks = find_networks(names)
     if as_json:
@@ -95,7 +95,7 @@ def _weights_text(weights: str | None) -> str:
 
 
 def _layers(name: str, request, as_json: bool) -> None:
-    from .features import list_layers
+    from ..features import list_layers
 
     found = list_layers(name if ":" in name else f"gluon:{name}", request)
     if as_json:
@@ -106,7 +106,7 @@ def _layers(name: str, request, as_json: bool) -> None:
 
 
 def _verify(names, request, as_json: bool) -> None:
-    from .features import verify_backbones
+    from ..features import verify_backbones
 
     def announce(done: int, total: int, spec: str) -> None:
         if not as_json:

@@ -1,15 +1,12 @@
-"""What the command line shows: progress, tables and one-line errors."""
+"""Progress bars and spinners of the commands."""
 
 from __future__ import annotations
 
 import contextlib
-import json
-import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import click
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -18,52 +15,11 @@ from rich.progress import (
     TextColumn,
     TransferSpeedColumn,
 )
-from rich.table import Column, Table
+from rich.table import Column
 
-__all__ = [
-    "download_bar",
-    "extract_bar",
-    "failures_text",
-    "print_json",
-    "print_table",
-    "random_weights_warning",
-    "spinner",
-]
+from .console import errors
 
-_errors = Console(stderr=True, highlight=False)
-
-
-def print_json(content: object) -> None:
-    """Print `content` as JSON on standard output."""
-    click.echo(json.dumps(content, indent=1, ensure_ascii=False))
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
-    """Print a table on standard output; columns of numbers are set to the right."""
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for index, column in enumerate(columns):
-        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    # As wide as the content when it goes into a file or a pipe.
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=200)
-    console.print(table)
-
-
-def failures_text(failures: Sequence) -> str:
-    """List unreadable images with their reasons."""
-    lines = [f"{len(failures)} images could not be used:"]
-    return "\n".join([*lines, *(f"  {failure.id}: {failure.reason}" for failure in failures)])
-
-
-def random_weights_warning(what: str) -> None:
-    """Say loudly that results mean nothing."""
-    _errors.print(
-        f"warning: {what} come from RANDOM weights: the network knows nothing", style="bold red"
-    )
+__all__ = ["download_bar", "extract_bar", "spinner"]
 
 
 @contextlib.contextmanager
@@ -74,7 +30,7 @@ def extract_bar(quiet: bool = False) -> Iterator[dict]:
 
     Where nobody watches (a log file), a line now and then takes the bar's place.
     """
-    if quiet or not _errors.is_terminal:
+    if quiet or not errors.is_terminal:
         lines = None if quiet else _LogLines()
         yield {
             "on_detect": lines and lines.count,
@@ -82,7 +38,7 @@ def extract_bar(quiet: bool = False) -> Iterator[dict]:
             "on_progress": lines,
         }
         return
-    with Progress(*_columns(), console=_errors, transient=True) as bar:
+    with Progress(*_columns(), console=errors, transient=True) as bar:
         detecting = bar.add_task("detect", total=None, visible=False, note="")
         digesting = bar.add_task("read", total=None, visible=False, note="")
         extracting = bar.add_task("extract", total=None, visible=False, note="")
@@ -104,10 +60,10 @@ def extract_bar(quiet: bool = False) -> Iterator[dict]:
 @contextlib.contextmanager
 def spinner(text: str, quiet: bool = False) -> Iterator:
     """Show that something goes on; yields a callback that takes what `text` is filled with."""
-    if quiet or not _errors.is_terminal:
+    if quiet or not errors.is_terminal:
         yield lambda what: None
         return
-    with _errors.status("") as status:
+    with errors.status("") as status:
         yield lambda what: status.update(text.format(what))
 
 
@@ -160,7 +116,7 @@ def download_bar(what: str, quiet: bool = False) -> Iterator:
         TransferSpeedColumn(),
     )
     with Progress(
-        *columns, console=_errors, disable=quiet or not _errors.is_terminal, transient=True
+        *columns, console=errors, disable=quiet or not errors.is_terminal, transient=True
     ) as bar:
         task = bar.add_task(what, total=None, visible=False)
 
@@ -176,16 +132,3 @@ def _duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
-
-
-def _is_number(value: object) -> bool:
-    """Tell numbers, also those already written out with a unit: ``25.6 M``."""
-    return (
-        isinstance(value, int | float) or re.fullmatch(r"[\d.e+-]+ ?[MGs]?", str(value)) is not None
-    )
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    return str(value)

@@ -10,7 +10,7 @@ import dataclasses
 
 import numpy as np
 
-from .demo_paint import Canvas, Colour, Fabric, background, colour, develop, ellipse, limb, spline
+from .paint import Canvas, Colour, Fabric, background, colour, develop, ellipse, limb, spline
 
 __all__ = ["NECKLINES", "Outfit", "draw_picture"]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from . import console
-from .cli_options import as_json, quiet
+from .options import as_json, quiet
 from .train_display import train_display
 
 __all__ = ["train"]
@@ -142,7 +142,7 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
           --features gluon:inceptionv3+gluon:densenet201
       icecore train cache --data photos -o run --head mlp --search 32 --search-seconds 60 --nested
     """
-    from . import jobs
+    from .. import jobs
 
     options["features"] = list(options["features"]) or None
     options["heads"] = list(options["heads"]) or None

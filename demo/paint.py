@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .core.errors import MissingDependencyError
+from ..core.errors import MissingDependencyError
 
 __all__ = [
     "Canvas",

@@ -1,0 +1,47 @@
+"""`icecore demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import console, progress
+from .options import as_json, quiet
+
+__all__ = ["demo"]
+
+
+@click.command()
+@click.option(
+    "-o",
+    "--out",
+    default="demo-run",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder for everything the demo makes.",
+)
+@click.option("--images", type=int, default=300, show_default=True, help="Images to draw.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing and training.")
+@as_json
+@quiet
+def demo(out, images, seed, as_json, quiet) -> None:
+    """Draw a small data set and run all three jobs on it.
+
+    \b
+    Examples:
+      icecore demo
+      icecore demo --out demo-run --images 600 --seed 1
+    """
+    from .. import demo as demos
+    from .. import jobs
+
+    with progress.extract_bar(quiet or as_json) as callbacks:
+        result = demos.run_demo(out, images=images, seed=seed, **callbacks)
+    if as_json:
+        console.print_json(result.blend.to_json())
+        return
+    click.echo(console.failures_text(result.extracted.failures))
+    click.echo()
+    click.echo(jobs.result_text(result.blend))
+    click.echo(f"\nreport: {out / 'report.html'}")

@@ -1,0 +1,152 @@
+"""`icecore extract`: options in, one call into the job, its answer printed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from . import console, progress
+from .options import as_json, box_options, engine_options, quiet, take_detector
+
+__all__ = ["extract"]
+
+
+@click.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    "cache",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder of the cache; made if it is not there.",
+)
+@click.option(
+    "-b",
+    "--backbone",
+    "backbones",
+    multiple=True,
+    required=True,
+    metavar="SPEC",
+    help="gluon:NAME[@RESOLUTION], mxnet:NAME, onnx:FILE or gluon-file:PREFIX; give it once for "
+    "each backbone.",
+)
+@click.option(
+    "--fit",
+    type=click.Choice(["crop", "pad", "squash"]),
+    default="crop",
+    show_default=True,
+    help="How an image meets a square input.",
+)
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="Layer to take features from [default: the classifier's input]; "
+    "icecore backbones --layers SPEC lists them.",
+)
+@click.option(
+    "--pool",
+    type=click.Choice(["avg", "max", "avgmax", "gem"]),
+    default="avg",
+    show_default=True,
+    help="How height and width are pooled.",
+)
+@click.option(
+    "--views",
+    default="center",
+    show_default=True,
+    metavar="center|flip|ten|eighteen|random:K",
+    help="Squares of each image; flip+random:8 joins two kinds.",
+)
+@click.option(
+    "--resize-margin",
+    type=float,
+    metavar="SHARE",
+    help="By how much of the crop's side the resized short side exceeds it "
+    "[default: 0.143 for ten and eighteen, else the backbone's own].",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random views.")
+@box_options
+@click.option(
+    "--precision",
+    type=click.Choice(["float16", "float32", "bfloat16"]),
+    default="float16",
+    show_default=True,
+    help="Of the stored features.",
+)
+@click.option(
+    "--precision-compute",
+    type=click.Choice(["f32", "bf16", "fp16", "auto"]),
+    default="f32",
+    show_default=True,
+    help="In which the engine computes; auto takes the fastest on this hardware.",
+)
+@click.option(
+    "--weights",
+    default="pretrained",
+    show_default=True,
+    metavar="pretrained|random:SEED",
+    help="Random weights know nothing; they are for trials.",
+)
+@click.option("--paranoid", is_flag=True, help="Digest every file again, even if unchanged.")
+@engine_options
+@as_json
+@quiet
+def extract(data, cache, backbones, as_json, quiet, **options) -> None:
+    """Turn the images of DATA into feature rows in a cache.
+
+    DATA is a folder of class folders (with train/, validation/ and test/ above them, if you
+    like), a CSV with path,label[,split], a FashionAI root or a Kaggle folder. Only what the
+    cache lacks is computed, so an interrupted run goes on where it was.
+
+    \b
+    Examples:
+      icecore extract photos -o cache -b onnx:models/efficientnet_lite0.onnx
+      icecore extract photos -o cache -b gluon:resnet152_v2 -b gluon:inceptionv3 \\
+          -b gluon:densenet201 --weights-dir ~/weights
+      icecore extract table.csv -o cache -b gluon:efficientnet_lite0 --fit pad
+      icecore extract photos -o cache -b gluon:resnet152_v2 --views ten
+      icecore extract photos -o cache -b gluon:resnet50_v2 --layer stage3_activation11 --pool gem
+      icecore extract photos -o cache -b gluon:resnet152_v2 --views center+random:8 --seed 1
+      icecore extract photos -o cache -b gluon:resnet152_v2 --boxes boxes.csv \\
+          --detector gluoncv:ssd_512_resnet50_v1_coco --detect-class person
+    """
+    from .. import jobs
+
+    with progress.extract_bar(quiet or as_json) as callbacks:
+        report = jobs.extract(
+            data, cache, backbones, detector=take_detector(options), **options, **callbacks
+        )
+    if as_json:
+        fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
+        fields["failures"] = [dataclasses.asdict(failure) for failure in report.failures]
+        del fields["manifest"]
+        console.print_json(fields)
+    else:
+        _print_extracted(report, cache)
+    console.finish(report.failures, quiet_list=as_json)
+
+
+def _print_extracted(report, cache: Path) -> None:
+    columns = ("feature set", "rows", "dim", "engine", "weights")
+    rows = [[s["spec"], s["rows"], s["dim"], s["engine"], s["weights"]] for s in report.sets]
+    console.print_table(columns, rows)
+    rate = report.computed / report.seconds if report.seconds and report.computed else 0.0
+    click.echo(
+        f"{report.images} images, {report.unique} different; {report.computed} computed in "
+        f"{report.seconds:.1f} s ({rate:.1f} images/s; decoding {report.decoding_share:.0%}, "
+        f"computing {report.computing_share:.0%})"
+    )
+    if report.boxed:
+        click.echo(
+            f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole"
+        )
+    click.echo(f"cache: {cache}")
+    if report.repaired:
+        click.echo("damage in the cache was found, and what it took computed again:", err=True)
+        for line in report.repaired:
+            click.echo(f"  {line}", err=True)
+    if report.random_weights:
+        console.random_weights_warning("these features")

@@ -1,0 +1,57 @@
+"""`icecore predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import click
+
+from . import console, progress
+from .options import answer_option, as_json, box_options, engine_options, quiet, take_detector
+
+__all__ = ["predict"]
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV of answers.")
+@click.option(
+    "--cache", type=click.Path(path_type=Path), help="Keep the new features in this cache."
+)
+@click.option(
+    "--precision-compute",
+    type=click.Choice(["trained", "f32", "bf16", "fp16", "auto"]),
+    default="trained",
+    show_default=True,
+    help="In which the engine computes; trained: as the features that the heads know.",
+)
+@box_options
+@answer_option
+@engine_options
+@as_json
+@quiet
+def predict(run, images, out, as_json, quiet, **options) -> None:
+    """Predict IMAGES with the backbones, heads and weights of RUN.
+
+    \b
+    Examples:
+      icecore predict run new-photos -o answers.csv
+      icecore predict run photo.jpg -o answer.csv --weights-dir models
+    """
+    from .. import jobs
+
+    with progress.extract_bar(quiet or as_json) as callbacks:
+        report = jobs.predict(
+            run, images, out, detector=take_detector(options), **options, **callbacks
+        )
+    if report.random_weights:
+        console.random_weights_warning("these answers")
+    if as_json:
+        fields = dataclasses.asdict(report)
+        console.print_json(fields)
+    else:
+        how = "tuned weights" if report.blended else "the plain average"
+        click.echo(f"{report.images} images, {how}: {out}")
+    console.finish(report.failures, quiet_list=as_json)

@@ -1,0 +1,135 @@
+"""The job `bundle`: a trained run in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from .. import __version__, features, heads
+from ..cache import differences
+from ..core.errors import FingerprintError, RunError, enumerate_some
+from ..core.files import publish
+from ..features import feature_set_record
+from ..heads import LogisticHead, MLPClassifier
+from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
+
+__all__ = ["bundle"]
+
+
+def bundle(
+    run: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    answer: str = "tuned",
+    weights_dir: str | os.PathLike | None = None,
+) -> dict:
+    """Write a run as one ONNX graph: squares in, the probabilities of each task out.
+
+    Parameters
+    ----------
+    run : path-like
+        Folder that `train` wrote; with ``blend.json`` its weights are used, else the
+        plain average.
+    out : path-like
+        ONNX file.
+    answer : {"tuned", "average", "recommended"}
+        As for `predict`.
+    weights_dir : path-like, optional
+        Where the backbones' weights or ONNX files are now.
+
+    Returns
+    -------
+    dict
+        ``{"path", "bytes", "inputs", "outputs"}``; also in the file's metadata.
+
+    Raises
+    ------
+    RunError
+        The average has a head that is no chain of matrices (LightGBM, nearest
+        neighbours), or is not a weighted sum of probabilities.
+    FingerprintError
+        A backbone is not the one that the heads were trained on.
+    """
+    require_writable(out)
+    fitted = heads.load_run(run)
+    blends = saved_weights(run, answer)
+    fit, precision, weights, views, compute = made_how(fitted)
+    if len(views) > 1:
+        raise RunError(
+            f"the run was trained on {len(views)} views of each image "
+            f"({enumerate_some(views.names)}); a bundle takes one square of each",
+            "extract with --views center and train again for a bundle; "
+            "icecore predict makes all views",
+        )
+    request = features.WeightsRequest.parse(weights, weights_dir)
+    specs = [spec_text(one, weights_dir) for one in fitted.backbones]
+    backbones = features.load_backbones(specs, "onnxruntime", request)
+    _require_same(fitted, backbones, (fit, precision, views, compute))
+    place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
+    tasks = [
+        _bundled_task(task, blends.get(name) or plain_average(task.models), place)
+        for name, task in fitted.tasks.items()
+    ]
+    random_weights = weights != "pretrained"
+    about = {"icecore": __version__, "blended": bool(blends), "random_weights": random_weights}
+    # The graph itself computes in float32, whatever the features were computed in.
+    about["trained_on"] = {"compute_precision": compute, "precision": precision}
+    model = features.build_bundle(backbones, tasks, fit, precision, about)
+    with publish(out) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+    note = json.loads(next(p.value for p in model.metadata_props if p.key == "icecore"))
+    return {"path": str(out), "bytes": Path(out).stat().st_size} | note
+
+
+def _bundled_task(task, weights, place: dict[str, int]):
+    if weights.mean != "arithmetic" or weights.temperatures or weights.groups:
+        raise RunError(
+            f"the blend of the task '{task.name}' is not a weighted sum of probabilities",
+            "blend again without --mean geometric, --temperature and --groups",
+        )
+    column = {name: index for index, name in enumerate(task.classes)}
+    bundled, refused = [], []
+    for model in weights.needed:
+        head = heads.load_task_head(task, model)
+        layers = _layers(head)
+        if layers is None:
+            refused.append(model)
+            continue
+        bundled.append(
+            features.BundledHead(
+                weight=weights.weights[model],
+                backbones=tuple(place[print_] for print_ in task.features[model]),
+                layers=layers,
+                columns=tuple(column[str(name)] for name in head.classes_),
+            )
+        )
+    if refused:
+        raise RunError(
+            f"heads of the task '{task.name}' cannot be written as ONNX matrices: "
+            f"{enumerate_some(refused)}",
+            "train and blend a run of mlp and logistic heads for a bundle",
+        )
+    return features.BundledTask(task.name, task.classes, tuple(bundled))
+
+
+def _layers(head) -> list | None:
+    """Return a head's matrices, if ReLU between them and softmax at the end are all it does."""
+    if isinstance(head, MLPClassifier):
+        return list(head.layers_)
+    if isinstance(head, LogisticHead):
+        return [(head.coef_, head.intercept_)]
+    return None
+
+
+def _require_same(fitted, backbones, how: tuple) -> None:
+    for one, backbone in zip(fitted.backbones, backbones):
+        ours = feature_set_record(backbone.record, *how, layer=backbone.layer)
+        fields = differences(one["record"], ours)
+        if fields:
+            names = enumerate_some(name for name, _, _ in fields)
+            raise FingerprintError(
+                f"{backbone.record.spec} is not the backbone that the run was trained on: "
+                f"{names} differ",
+                "bring the same weights back, or extract and train again",
+            )

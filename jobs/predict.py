@@ -1,0 +1,195 @@
+"""From a run to answers: predict new images, or bundle the run into one ONNX file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from .. import features, heads
+from .. import manifest as manifests
+from ..cache import FeatureCache, fingerprint
+from ..core.files import publish_text
+from ..features.records.record import with_compute_precision
+from ..manifest.table import DEFAULT_TASK, Manifest
+from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
+
+__all__ = ["PredictReport", "predict"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictReport:
+    """What `predict` did.
+
+    Attributes
+    ----------
+    images : int
+        Images in the answers.
+    failures : list
+        Images that could not be read; their rows are empty.
+    tasks : dict of str to tuple of str
+        Classes of each task.
+    blended : bool
+        Whether tuned weights were used; else the plain average.
+    random_weights : bool
+        Whether a backbone has random weights.
+    """
+
+    images: int
+    failures: list
+    tasks: dict[str, tuple[str, ...]]
+    blended: bool
+    random_weights: bool
+
+
+def predict(
+    run: str | os.PathLike,
+    images: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    answer: str = "tuned",
+    cache: str | os.PathLike | None = None,
+    weights_dir: str | os.PathLike | None = None,
+    boxes: str | os.PathLike | None = None,
+    detector=None,
+    on_detect=None,
+    precision_compute: str = "trained",
+    **options,
+) -> PredictReport:
+    """Predict new images all the way: backbones, heads, weights.
+
+    Parameters
+    ----------
+    run : path-like
+        Folder that `train` wrote; with ``blend.json`` its weights are used, else the
+        plain average.
+    images : path-like
+        An image, a folder of images, or anything that `icecore.manifest.read` reads.
+    out : path-like
+        CSV: ``id``, then for each task the predicted class and a column for each class
+        (named ``task:class`` where there are several tasks). Rows of unreadable images
+        are empty.
+    answer : {"tuned", "average", "recommended"}
+        Which average; ``recommended`` is what the honest estimate of the blend says.
+    cache : path-like, optional
+        Keep the new features here; a temporary folder if None.
+    weights_dir : path-like, optional
+        Where the backbones' weights or ONNX files are now.
+    boxes : path-like, optional
+        Table of the part of each image that counts, as for `icecore.jobs.extract`.
+    detector, on_detect : optional
+        As for `icecore.jobs.extract`.
+    precision_compute : {"trained", "f32", "bf16", "fp16", "auto"}
+        ``trained``: as the features that the heads were trained on. A machine that cannot
+        may compute in another; the features then differ a little from those, see
+        docs/engines.md.
+    **options
+        Of `icecore.features.extraction.extract`: engine, device, batch_size, workers, on_progress.
+    """
+    fitted = heads.load_run(run)
+    blends = saved_weights(run, answer)
+    manifest = manifests.read(images, labels_required=False)
+    given = {**options, "weights_dir": weights_dir}
+    options["locate"] = features.box_locator(boxes, detector, on_detect, given)
+    require_writable(out)
+    with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
+        folder = Path(cache) if cache is not None else Path(scratch) / "cache"
+        report = _extract_as_trained(
+            features, fitted, manifest, folder, weights_dir, precision_compute, options
+        )
+        fitted = _reading(fitted, report.sets)
+        store = FeatureCache(folder)
+        failed = {failure.id for failure in report.failures}
+        digests = {i: s.digest for i, s in report.manifest.images.items() if i not in failed}
+        keys = sorted(set(digests.values()))
+        place = {key: index for index, key in enumerate(keys)}
+        tables = {}
+        for task in fitted.tasks:
+            weights = blends.get(task) or plain_average(fitted.tasks[task].models)
+            found = {
+                model: heads.predict_proba(fitted, store, keys, task, {model: 1.0})
+                for model in weights.needed
+            }
+            tables[task] = weights.combine(found)
+        store.close()
+    rows = {identity: place[key] for identity, key in digests.items()}
+    classes = {name: task.classes for name, task in fitted.tasks.items()}
+    publish_text(out, _answers(report.manifest, rows, tables, classes))
+    return PredictReport(
+        images=len(rows),
+        failures=report.failures,
+        tasks=classes,
+        blended=bool(blends),
+        random_weights=report.random_weights,
+    )
+
+
+def _extract_as_trained(
+    features, fitted, manifest: Manifest, cache: Path, weights_dir, compute, options
+):
+    """Extract with the backbones, fit, views and precision that the heads were trained on."""
+    fit, precision, weights, views, trained = made_how(fitted)
+    specs = [spec_text(one, weights_dir) for one in fitted.backbones]
+    return features.extract(
+        manifest,
+        cache,
+        specs,
+        fit=fit,
+        views=views,
+        precision=precision,
+        precision_compute=trained if compute == "trained" else compute,
+        weights=weights,
+        weights_dir=weights_dir,
+        **options,
+    )
+
+
+def _reading(fitted, sets: list[dict]):
+    """Let the heads of a run read `sets`, which may differ in the compute precision alone."""
+    new, backbones = {}, []
+    for one, made in zip(fitted.backbones, sets):
+        record = with_compute_precision(one["record"], made["compute_precision"])
+        new[one["fingerprint"]] = fingerprint(record)
+        backbones.append({**one, "record": record, "fingerprint": fingerprint(record)})
+    tasks = {
+        name: dataclasses.replace(
+            task,
+            features={
+                model: tuple(new[print_] for print_ in prints)
+                for model, prints in task.features.items()
+            },
+        )
+        for name, task in fitted.tasks.items()
+    }
+    return dataclasses.replace(fitted, backbones=tuple(backbones), tasks=tasks)
+
+
+def _answers(
+    manifest: Manifest,
+    rows: dict[str, int],
+    tables: dict[str, np.ndarray],
+    classes: dict[str, tuple[str, ...]],
+) -> str:
+    single = list(tables) == [DEFAULT_TASK]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    header = ["id"]
+    for task in tables:
+        header += [task, *(name if single else f"{task}:{name}" for name in classes[task])]
+    writer.writerow(header)
+    for identity in manifest.images:
+        line = [identity]
+        for task, table in tables.items():
+            if identity in rows:
+                probabilities = table[rows[identity]]
+                best = classes[task][int(probabilities.argmax())]
+                line += [best, *(f"{p:.6f}" for p in probabilities)]
+            else:
+                line += [""] * (1 + len(classes[task]))
+        writer.writerow(line)
+    return text.getvalue()

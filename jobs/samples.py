@@ -1,0 +1,56 @@
+"""The table of samples that belongs to a cache."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+from pathlib import Path
+
+from .. import manifest as manifests
+from ..cache import FeatureCache
+from ..core.files import publish_json
+from ..manifest.box import parse_box
+from ..manifest.box_table import apply_boxes
+
+__all__ = ["as_extracted", "keep_manifest"]
+
+
+def keep_manifest(cache: Path, data: Path, report) -> None:
+    """Write the table to ``CACHE/manifests``, under a name that no other data set has."""
+    folder = cache / "manifests"
+    stem = data.stem if data.is_file() else data.name
+    # Another data set of the same name gets a number.
+    names = _table_names(folder)
+    candidates = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
+    name = next(n for n in candidates if names.get(n, str(data)) == str(data))
+    try:
+        report.manifest.write(folder / f"{name}.csv")
+        publish_json(folder / "sources.json", names | {name: str(data)})
+    except OSError as error:
+        # A cache that cannot be written may still be complete.
+        if report.computed or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+
+
+def _table_names(folder: Path) -> dict[str, str]:
+    """Return which data set each table in ``CACHE/manifests`` is of."""
+    try:
+        names = json.loads((folder / "sources.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return names if isinstance(names, dict) else {}
+
+
+def as_extracted(store: FeatureCache, data, *, labels_required: bool = True):
+    """Read `data`, with the boxes that its last extraction into the cache was given."""
+    manifest = manifests.read(data, labels_required=labels_required)
+    folder = store.path / "manifests"
+    names = _table_names(folder)
+    name = next((n for n, source in names.items() if source == os.path.abspath(data)), None)
+    if name is None or not (folder / f"{name}.csv").is_file():
+        return manifest
+    kept = manifests.read(folder / f"{name}.csv", labels_required=False).images
+    boxes = {i: parse_box(kept[i].box) for i in manifest.images if i in kept and kept[i].box}
+    return apply_boxes(manifest, boxes)

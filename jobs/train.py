@@ -1,0 +1,42 @@
+"""The job `train`: heads on cached features."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from .. import heads
+from ..cache import FeatureCache
+from ..heads import TrainResult
+from ..manifest.digests import digest_manifest
+from .samples import as_extracted
+
+__all__ = ["train"]
+
+
+def train(
+    cache: str | os.PathLike,
+    data: str | os.PathLike,
+    out: str | os.PathLike,
+    *,
+    on_digest: Callable[[int, int], None] | None = None,
+    **options,
+) -> TrainResult:
+    """Train heads on cached features and the labels of `data`.
+
+    Parameters
+    ----------
+    cache, data : path-like
+        The cache, and the data it was extracted from: the same folder or table, or the
+        table that `extract` left in ``CACHE/manifests``.
+    out : path-like
+        Folder of the run.
+    on_digest : callable, optional
+        Called with counts of files digested and in all.
+    **options
+        Of `icecore.heads.training.train`.
+    """
+    store = FeatureCache(cache)
+    memory = store.path / "digests.json"
+    digested = digest_manifest(as_extracted(store, data), memory, progress=on_digest)
+    return heads.train(store, digested.manifest, out, **options)

@@ -37,7 +37,7 @@ def doctor(cache, as_json) -> None:
       icecore doctor
       icecore doctor --cache cache --json
     """
-    from ..jobs.doctor import LEVELS, examine
+    from ..jobs import LEVELS, examine
 
     with progress.spinner("looking at {}", quiet=as_json) as tell:
         findings = examine(cache, on_progress=tell)

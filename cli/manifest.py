@@ -24,7 +24,7 @@ def manifest(data, out, as_json) -> None:
       icecore manifest photos
       icecore manifest fashionai -o table.csv
     """
-    from ..manifest.layouts import read
+    from ..manifest import read
 
     table = read(data)
     if out is not None:

@@ -62,7 +62,7 @@ def take_detector(options: dict):
     detector = options.pop("detector")
     if detector is None:
         return None
-    from ..features import DetectorOptions
+    from ..jobs import DetectorOptions
 
     return DetectorOptions(detector, wanted, rule, threshold)
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
 
 if TYPE_CHECKING:
-    from ..heads import MemberProgress, TrainEvent
+    from ..jobs import MemberProgress, TrainEvent
 
 __all__ = ["TrainDisplay", "train_display"]
 

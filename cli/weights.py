@@ -36,7 +36,7 @@ def list_command(networks, folder, as_json) -> None:
       icecore weights ls
       icecore weights ls gluon:resnet152_v2 mxnet:inceptionv3 --weights-dir weights
     """
-    from ..features.weights_store import list_weights
+    from ..features import list_weights
 
     found = list_weights(networks, folder)
     if as_json:
@@ -70,7 +70,7 @@ def fetch(networks, folder, as_json, quiet) -> None:
     Example:
       icecore weights fetch gluon:resnet152_v2 gluon:inceptionv3 gluon:densenet201
     """
-    from ..features.weights_store import fetch_weights
+    from ..features import fetch_weights
 
     found = []
     for network in networks:
@@ -99,7 +99,7 @@ def import_command(file, network, folder, as_json) -> None:
       icecore weights import resnet152-v2-7.onnx
       icecore weights import model.safetensors --as gluon:inceptionv3 --weights-dir weights
     """
-    from ..features.weights_store import import_weights
+    from ..features import import_weights
 
     found = import_weights(file, network, folder)
     if as_json:
@@ -119,7 +119,7 @@ def where(network, folder, as_json) -> None:
     Example:
       icecore weights where gluon:inceptionv3
     """
-    from ..features.weights_store import where_to_put_weights
+    from ..features import where_to_put_weights
 
     found = where_to_put_weights(network, folder)
     if as_json:

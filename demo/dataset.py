@@ -17,7 +17,7 @@ import numpy as np
 
 from ..core.errors import ManifestError
 from ..core.files import publish, publish_json
-from ..manifest.fashionai import fashionai_classes
+from ..manifest import fashionai_classes
 from .figure import Outfit, draw_picture
 
 __all__ = ["ATTRIBUTES", "DemoData", "draw"]

@@ -6,14 +6,10 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from .. import jobs
+from ..jobs import BlendResult, ExtractReport, TrainResult
 from .dataset import DemoData, draw
-
-if TYPE_CHECKING:
-    from ..ensemble import BlendResult
-    from ..features import ExtractReport
-    from ..heads import TrainResult
 
 __all__ = ["DEMO_BACKBONES", "DemoData", "DemoResult", "draw", "run_demo"]
 
@@ -56,8 +52,6 @@ def run_demo(
     **callbacks
         ``on_progress`` and ``on_digest`` of `icecore.features.extraction.extract`.
     """
-    from .. import jobs
-
     out = Path(out)
     data = draw(images, seed, out / "data")
     extracted = jobs.extract(out / "data", out / "cache", DEMO_BACKBONES, **callbacks)

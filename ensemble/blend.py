@@ -12,8 +12,8 @@ import numpy as np
 from .. import manifest
 from ..core.errors import ProbabilityError
 from ..core.files import publish_json, sha256_file
-from ..manifest.table import Sample
-from ..runs.run import read_run, run_tables
+from ..manifest import Sample
+from ..runs import read_run, run_tables
 from . import metrics
 from .estimate import estimate
 from .joining.foreign import read_tables, unique_models

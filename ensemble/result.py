@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from .. import __version__
-from ..manifest.table import Sample
+from ..manifest import Sample
 from . import metrics
 from .estimate import Estimate
 from .joining.join import TEST, TUNING, TaskData

@@ -11,8 +11,8 @@ import numpy as np
 
 from ..core.errors import MissingDependencyError, ProbabilityError, enumerate_some
 from ..core.files import publish, publish_text
-from ..manifest.fashionai import fashionai_classes
-from ..runs.probabilities import ProbabilityTable, write_probabilities
+from ..manifest import fashionai_classes
+from ..runs import ProbabilityTable, write_probabilities
 from .joining.join import TEST
 from .result import BlendResult
 

@@ -8,14 +8,19 @@ from .backbones import Backbone, load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle
 from .catalogue import Verified, find_networks, list_layers, verify_backbones
 from .detection.detect import DetectorOptions, box_locator
+from .engines.choose import KINDS
+from .engines.gpus import MXNET_ARCHITECTURES, ORT_ARCHITECTURES, Gpu, find_gpus, runs_on
 from .extraction.extract import ExtractReport, Failure, extract
 from .extraction.progress import Progress
 from .images.decode import image_size
 from .images.views import Views
+from .probe import ask
 from .records.layer import POOLS, Layer
-from .records.record import BackboneRecord, feature_set_record
+from .records.record import BackboneRecord, feature_set_record, with_compute_precision
 from .records.spec import BackboneSpec
+from .sources.gluon_export import graph_folder
 from .weights.request import WeightsRequest
+from .weights_store import fetch_weights, import_weights, list_weights, where_to_put_weights
 
 __all__ = [
     "Backbone",
@@ -26,20 +31,33 @@ __all__ = [
     "DetectorOptions",
     "ExtractReport",
     "Failure",
+    "Gpu",
+    "KINDS",
     "Layer",
+    "MXNET_ARCHITECTURES",
+    "ORT_ARCHITECTURES",
     "POOLS",
     "Progress",
     "Verified",
     "Views",
     "WeightsRequest",
+    "ask",
     "box_locator",
     "build_bundle",
-    "find_networks",
-    "list_layers",
-    "verify_backbones",
     "extract",
     "feature_set_record",
+    "fetch_weights",
+    "find_gpus",
+    "find_networks",
+    "graph_folder",
     "image_size",
+    "import_weights",
+    "list_layers",
+    "list_weights",
     "load_backbone",
     "load_backbones",
+    "runs_on",
+    "verify_backbones",
+    "where_to_put_weights",
+    "with_compute_precision",
 ]

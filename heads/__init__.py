@@ -2,7 +2,6 @@
 
 from ..core.statistics import bootstrap_interval
 from ..examples.joining_sets import BilinearSketch, ScaleSets, SumOfProjections
-from ..runs.run import Run, RunTask, load_run
 from .base import Head
 from .kinds.external import ExternalHead
 from .kinds.lightgbm import LightGBMHead
@@ -37,8 +36,6 @@ __all__ = [
     "NeighboursHead",
     "Outcome",
     "RidgeHead",
-    "Run",
-    "RunTask",
     "TaskResult",
     "TrainEvent",
     "TrainOptions",
@@ -46,7 +43,6 @@ __all__ = [
     "bootstrap_interval",
     "fit_stack",
     "load_head",
-    "load_run",
     "load_task_head",
     "make_head",
     "plan_models",

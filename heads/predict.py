@@ -10,7 +10,7 @@ import numpy as np
 
 from ..cache import differences
 from ..core.errors import FingerprintError, RunError, enumerate_some
-from ..runs.run import Run, RunTask
+from ..runs import Run, RunTask
 from .base import Head
 from .numerics.views import VIEW_MEANS, ViewUse
 from .registry import load_head

@@ -3,18 +3,30 @@
 The command line is a thin layer over these; scripts and notebooks call them directly.
 """
 
-from ..ensemble import result_text
+from ..ensemble import BlendResult, result_text
+from ..features import DetectorOptions, ExtractReport
+from ..heads import MemberProgress, TrainEvent, TrainResult
 from .blend import blend
 from .bundle import bundle
+from .doctor import LEVELS, Finding, examine
 from .extract import extract
 from .predict import PredictReport, predict
 from .prune import prune
 from .train import train
 
 __all__ = [
+    "BlendResult",
+    "DetectorOptions",
+    "ExtractReport",
+    "Finding",
+    "LEVELS",
+    "MemberProgress",
     "PredictReport",
+    "TrainEvent",
+    "TrainResult",
     "blend",
     "bundle",
+    "examine",
     "extract",
     "predict",
     "prune",

@@ -21,9 +21,7 @@ from pathlib import Path
 from ..cache import verify
 from ..core.errors import CacheError, IcecoreError, enumerate_some
 from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts
-from ..features.engines.choose import KINDS
-from ..features.engines.gpus import MXNET_ARCHITECTURES, ORT_ARCHITECTURES, Gpu, find_gpus, runs_on
-from ..features.probe import ask
+from ..features import KINDS, MXNET_ARCHITECTURES, ORT_ARCHITECTURES, Gpu, ask, find_gpus, runs_on
 
 __all__ = ["LEVELS", "Finding", "conflicts", "examine", "judge_gpus"]
 
@@ -279,7 +277,7 @@ def judge_gpus(gpus: Sequence[Gpu], providers: Sequence[str], mxnet_cuda: bool) 
 
 
 def _graphs() -> list[Finding]:
-    from ..features.sources.gluon_export import graph_folder
+    from ..features import graph_folder
 
     try:
         folder = graph_folder()

@@ -7,7 +7,7 @@ import os
 from ..cache import FeatureCache
 from ..cache import prune as prune_cache
 from ..core.errors import ManifestError, enumerate_some
-from ..manifest.digests import digest_manifest
+from ..manifest import digest_manifest
 from .samples import as_extracted
 
 __all__ = ["prune"]

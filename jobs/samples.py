@@ -11,8 +11,7 @@ from pathlib import Path
 from .. import manifest as manifests
 from ..cache import FeatureCache
 from ..core.files import publish_json
-from ..manifest.box import parse_box
-from ..manifest.box_table import apply_boxes
+from ..manifest import apply_boxes, parse_box
 
 __all__ = ["as_extracted", "keep_manifest"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .. import heads
 from ..cache import FeatureCache
 from ..heads import TrainResult
-from ..manifest.digests import digest_manifest
+from ..manifest import digest_manifest
 from .samples import as_extracted
 
 __all__ = ["train"]

@@ -19,7 +19,7 @@ import numpy as np
 
 from ..core.errors import MissingFileError, ProbabilityError, enumerate_some
 from ..core.files import publish, publish_text
-from ..manifest.table import DEFAULT_TASK
+from ..manifest import DEFAULT_TASK
 
 __all__ = ["ProbabilityTable", "read_probabilities", "write_probabilities"]
 

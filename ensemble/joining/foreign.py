@@ -24,8 +24,8 @@ from ...core.errors import (
     ProbabilityError,
     enumerate_some,
 )
-from ...manifest.fashionai import fashionai_classes
-from ...runs.probabilities import LARGEST_FILE, ProbabilityTable, read_probabilities
+from ...manifest import fashionai_classes
+from ...runs import LARGEST_FILE, ProbabilityTable, read_probabilities
 from ..weighting.averaging import softmax
 
 __all__ = ["MENDINGS", "read_tables", "unique_models"]

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...core.errors import ProbabilityError, enumerate_some
-from ...manifest.table import Sample
-from ...runs.probabilities import ProbabilityTable
+from ...manifest import Sample
+from ...runs import ProbabilityTable
 
 __all__ = ["TaskData", "join_task", "join_tasks"]
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ... import manifest
 from ...core.errors import MissingFileError, ProbabilityError, enumerate_some
-from ...manifest.fashionai import fashionai_classes
-from ...manifest.table import DEFAULT_TASK, Sample
+from ...manifest import DEFAULT_TASK, Sample, fashionai_classes
 
 __all__ = ["read_labels"]
 

@@ -18,9 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError, ImageError
-from ...manifest.box import Box
-from ...manifest.box_table import append_boxes, apply_boxes, read_boxes
-from ...manifest.table import Manifest, Sample
+from ...manifest import Box, Manifest, Sample, append_boxes, apply_boxes, read_boxes
 from ..images.decode import decode, image_size
 from ..weights.request import WeightsRequest
 from .network import Detector, load_detector

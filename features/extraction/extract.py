@@ -19,8 +19,7 @@ from ... import __version__
 from ...cache import FeatureCache, fingerprint
 from ...core.errors import BackboneError, DamagedCacheError
 from ...core.hardware import available_cpus, parse_devices
-from ...manifest.digests import digest_manifest
-from ...manifest.table import Manifest, Sample
+from ...manifest import Manifest, Sample, digest_manifest
 from ..backbones import Backbone, load_backbones
 from ..engines.base import Engine
 from ..images.fit import FITS

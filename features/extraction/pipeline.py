@@ -18,8 +18,7 @@ import numpy as np
 from ...cache import FeatureCache, FeatureSet
 from ...core.errors import ImageError
 from ...core.files import sha256_bytes
-from ...manifest.box import outside, parse_box, row_key
-from ...manifest.table import Sample
+from ...manifest import Sample, outside, parse_box, row_key
 from ..backbones import Backbone
 from ..engines.base import Engine
 from ..images.decode import decode

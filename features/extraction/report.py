@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ...manifest.table import Manifest
+from ...manifest import Manifest
 
 __all__ = ["ExtractReport", "Failure"]
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import __version__
 from ...core.errors import IcecoreError
-from ...runs.run import load_run
+from ...runs import load_run
 from ..registry import make_head
 from .options import TrainOptions
 from .plan import ModelPlan

@@ -14,7 +14,7 @@ from typing import Any
 
 from ... import __version__
 from ...core.errors import RunError, enumerate_some
-from ...manifest.table import Manifest
+from ...manifest import Manifest
 
 __all__ = ["check_target", "describe_inputs", "replacing", "task_folders"]
 

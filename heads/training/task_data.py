@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import HeadError, enumerate_some
-from ...manifest.table import Manifest, Sample
+from ...manifest import Manifest, Sample
 
 __all__ = ["TaskData", "fold_warnings", "is_constant", "load_features", "task_data"]
 

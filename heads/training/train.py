@@ -12,8 +12,8 @@ import numpy as np
 
 from ...core.errors import HeadError, ManifestError, enumerate_some
 from ...core.files import publish_json, sha256_file
-from ...manifest.table import Manifest
-from ...runs.probabilities import ProbabilityTable, write_probabilities
+from ...manifest import Manifest
+from ...runs import ProbabilityTable, write_probabilities
 from ..mlp.member import Outcome
 from ..numerics.views import join_views
 from .fit import FittedModel, fit_model

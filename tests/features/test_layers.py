@@ -198,7 +198,8 @@ def test_layers_and_pools_live_side_by_side_and_prediction_finds_them(
     assert made["inputs"]
     np.testing.assert_allclose(output.sum(axis=1), 1, rtol=1e-5)
     maps = pooled(maps_of(tiny_onnx, squares, "c"), "gem").astype(np.float16).astype(np.float32)
-    from icecore.heads import load_run, load_task_head
+    from icecore.heads import load_task_head
+    from icecore.runs import load_run
 
     (head,) = [
         load_task_head(task, m) for task in load_run(run).tasks.values() for m in task.models

@@ -9,8 +9,8 @@ from heads_support import make_cache, samples
 
 from icecore import jobs
 from icecore.cli.main import main
-from icecore.heads import load_run
 from icecore.manifest.table import Manifest
+from icecore.runs import load_run
 
 QUICK = ("--set", "mlp.width=8", "--set", "mlp.epochs=4")
 

@@ -9,7 +9,8 @@ import pytest
 from heads_support import go, make_cache
 
 from icecore.core.errors import FingerprintError, MissingFileError, RunError
-from icecore.heads import load_run, predict_proba
+from icecore.heads import predict_proba
+from icecore.runs import load_run
 
 
 def test_random_weights_are_told(rows, tmp_path):

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
 from icecore.core.errors import CacheError, HeadError, ManifestError, RunError
-from icecore.heads import LogisticHead, load_run, load_task_head, predict_proba
+from icecore.heads import LogisticHead, load_task_head, predict_proba
 from icecore.heads.splits import deal_folds
+from icecore.runs import load_run
 from icecore.runs.probabilities import read_probabilities
 
 

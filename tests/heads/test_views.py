@@ -9,12 +9,13 @@ from heads_support import QUICK, digest, features, go, record, samples
 from icecore.cache import FeatureCache
 from icecore.core.errors import CacheError, HeadError, RunError
 from icecore.core.files import publish_json
-from icecore.heads import LogisticHead, MLPClassifier, load_run, predict_proba
+from icecore.heads import LogisticHead, MLPClassifier, predict_proba
 from icecore.heads.mlp.member import Member
 from icecore.heads.mlp.stack import fit_stack
 from icecore.heads.mlp.validation import Validation
 from icecore.heads.numerics.views import ViewUse, join_views, mean_of_views
 from icecore.heads.training.task_data import load_features
+from icecore.runs import load_run
 
 VIEWS = ("center", "flip", "random:0")
 

@@ -17,7 +17,7 @@ from precision import hardware
 
 from icecore.features import load_backbones
 from icecore.features.engines.choose import KINDS
-from icecore.features.weights.local.request import WeightsRequest
+from icecore.features.weights.request import WeightsRequest
 
 SPECS = ("gluon:resnet152_v2", "gluon:inceptionv3", "gluon:densenet201", "gluon:efficientnet_lite0")
 TOLERANCE = 1e-4

@@ -31,7 +31,7 @@ class Reference:
         from icecore.features.backbones import load_backbones
         from icecore.features.images.decode import decode
         from icecore.features.images.fit import fit_image
-        from icecore.features.weights.local.request import WeightsRequest
+        from icecore.features.weights.request import WeightsRequest
 
         folder = Path(job["work"])
         contents = [Path(path).read_bytes() for path in job["paths"]]
@@ -257,7 +257,7 @@ class Photographs:
 
 def load(job: dict):
     from icecore.features.backbones import load_backbones
-    from icecore.features.weights.local.request import WeightsRequest
+    from icecore.features.weights.request import WeightsRequest
 
     request = WeightsRequest.parse(job["weights"], None)
     return load_backbones(

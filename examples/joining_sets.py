@@ -15,7 +15,7 @@ from sklearn.kernel_approximation import PolynomialCountSketch
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..core.errors import HeadError
+from icecore.core.errors import HeadError
 
 __all__ = ["BilinearSketch", "ScaleSets", "SumOfProjections"]
 

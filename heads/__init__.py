@@ -1,7 +1,6 @@
 """Heads: feature matrices and labels in, fitted classifiers and probability files out."""
 
 from ..core.statistics import bootstrap_interval
-from ..examples.joining_sets import BilinearSketch, ScaleSets, SumOfProjections
 from .base import Head
 from .kinds.external import ExternalHead
 from .kinds.lightgbm import LightGBMHead
@@ -20,9 +19,6 @@ from .training.scores import score
 from .training.train import train
 
 __all__ = [
-    "BilinearSketch",
-    "ScaleSets",
-    "SumOfProjections",
     "ExternalHead",
     "HEAD_KINDS",
     "Head",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
-SHARED = Path(__file__).resolve().parents[2] / "shared"
+SHARED = ROOT.parent / "shared"
 
 
 def shared(relative: str) -> Path:

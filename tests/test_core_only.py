@@ -5,15 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
 from icecore.cache import FeatureCache
 from icecore.core.files import sha256_bytes
 
-ROOT = Path(__file__).resolve().parents[1]
 # Everything that the extras bring, and what those bring.
 BLOCKED = (
     "mxnet gluoncv onnx onnxruntime openvino cv2 PIL platformdirs torch matplotlib pandas "

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import click
 import pytest
+from repository import ROOT
 
 from icecore.cli.main import cli
 
-ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "docs" / "extract.md"]
 ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 

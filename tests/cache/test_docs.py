@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
-DOCS = Path(__file__).parent.parent.parent / "docs"
+from repository import ROOT
+
+DOCS = ROOT / "docs"
 
 
 def test_python_of_the_page_runs(tmp_path, monkeypatch):

@@ -1,12 +1,12 @@
 """The benchmark's own checks, at a size that takes no time: answers agree before speed counts."""
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
+from repository import ROOT
 
-PATH = Path(__file__).parents[2] / "benchmarks" / "ensemble.py"
+PATH = ROOT / "benchmarks" / "ensemble.py"
 
 
 @pytest.fixture(scope="module")

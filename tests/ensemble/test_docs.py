@@ -1,9 +1,9 @@
 import re
-from pathlib import Path
 
 import pytest
+from repository import ROOT
 
-PAGE = Path(__file__).parents[2] / "docs" / "blend.md"
+PAGE = ROOT / "docs" / "blend.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 

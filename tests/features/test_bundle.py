@@ -4,12 +4,12 @@ import csv
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
+from repository import ROOT
 
 from icecore import jobs
 from icecore.core.errors import BackboneError, FingerprintError, RunError
@@ -18,9 +18,9 @@ from icecore.features.bundle import BundledHead, BundledTask, build_bundle
 from icecore.features.images.decode import decode
 from icecore.features.images.fit import fit_image
 from icecore.features.records.spec import BackboneSpec
-from icecore.features.weights.local.request import WeightsRequest
+from icecore.features.weights.request import WeightsRequest
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "run_bundle.py"
+EXAMPLE = ROOT / "examples" / "run_bundle.py"
 
 
 @pytest.fixture(scope="module")

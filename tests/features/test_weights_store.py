@@ -16,9 +16,9 @@ from hub_server import Hub, serve
 from icecore.cli.main import cli
 from icecore.core.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
 from icecore.features.gluon.params_file import params_sha1, read_params, write_params
-from icecore.features.weights.local.fetch import find_weights
-from icecore.features.weights.local.local import find_local_weights
-from icecore.features.weights.local.origins import ORIGINS
+from icecore.features.weights.fetch import find_weights
+from icecore.features.weights.local import find_local_weights
+from icecore.features.weights.origins import ORIGINS
 from icecore.features.weights_store import (
     fetch_weights,
     import_weights,

@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-# Lets the test files here import what they share.
-sys.path.insert(0, str(Path(__file__).parent))
-
 from heads_support import make_cache, samples
 
 

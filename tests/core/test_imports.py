@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from icecore.core.imports import missing_dependency
+
+LIBRARIES = {
+    "cv2": ("libGL.so.1", "apt-get install libgl1"),
+    "mxnet": ("libquadmath.so.0", "apt-get install libquadmath0"),
+    "lightgbm": ("libgomp.so.1", "apt-get install libgomp1"),
+}
+LOADERS = {
+    "cv2": "from icecore.features.images.libraries import load_opencv as load",
+    "mxnet": "from icecore.features.gluon.loader import load_mxnet as load",
+    "lightgbm": "from icecore.heads.kinds.lightgbm import load_lightgbm as load",
+}
+
+
+@pytest.mark.parametrize("package", LIBRARIES)
+def test_a_missing_system_library_is_named_with_its_remedy(tmp_path, package):
+    """The system's own loader fails here: the package wants a library that is in no place."""
+    library, remedy = LIBRARIES[package]
+    (tmp_path / package).mkdir()
+    nowhere = tmp_path / "nowhere" / library
+    (tmp_path / package / "__init__.py").write_text(f"import ctypes\nctypes.CDLL({str(nowhere)!r})")
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{LOADERS[package]}\n"
+        "from icecore.core.errors import MissingDependencyError\n"
+        "try:\n    load()\nexcept MissingDependencyError as error:\n    print(error)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=os.environ, check=True
+    )
+    message, hint = done.stdout.splitlines()
+    assert message == f"{package} is installed but the system library {library} is missing"
+    assert remedy in hint
+
+
+def test_a_missing_package_names_its_extra():
+    error = missing_dependency("mxnet", ModuleNotFoundError("No module", name="mxnet"))
+    assert str(error).startswith("the Python package mxnet is not installed\n")
+    assert "pip install 'icecore[gluon]'" in error.hint
+
+
+def test_a_package_of_a_package_is_named_itself():
+    error = missing_dependency("gluoncv", ModuleNotFoundError("No module", name="yacs.config"))
+    assert "yacs.config is not installed" in error.message
+
+
+def test_other_failures_keep_their_first_line():
+    error = missing_dependency("onnx", ImportError("bad magic\nand much more"))
+    assert error.message == "onnx cannot be loaded: bad magic"

@@ -1,20 +1,342 @@
-"""Read CSV files: one reader under all tables that users bring."""
+"""Read and write CSV files: one strict reader under all tables that users bring.
+
+A record is one line. A quote that opens a field closes it in the same line; a quote
+anywhere else is a fault of that line, since what a lenient reader does with it (swallow the
+lines up to the next one) changes data without a word. White space around a field does not
+count unless the field is quoted.
+"""
 
 from __future__ import annotations
 
-import csv
+import dataclasses
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from .errors import ManifestError
+from .content import describe_content
+from .errors import (
+    FileFormatError,
+    IcecoreError,
+    ManifestError,
+    MissingFileError,
+    enumerate_some,
+    escaped,
+)
+from .files import publish_text
+from .regular_files import open_regular, size_text
 
-__all__ = ["read_csv_rows"]
+__all__ = [
+    "LARGEST_CSV",
+    "CsvLine",
+    "CsvTable",
+    "csv_line",
+    "csv_lines",
+    "csv_number",
+    "line_faults",
+    "read_csv",
+    "write_csv",
+]
+
+LARGEST_CSV = 2**30
+_LONGEST_LINE = 2**23
+_MOST_FIELDS = 2**17
+_FAULTS_SHOWN = 10
+_LINES_HINT = "correct these lines: one line a record; quotes inside a quoted field are doubled"
+# What a spreadsheet takes for a formula.
+_FORMULA_MARKS = ("=", "+", "-", "@", "\t")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CsvLine:
+    """One line of a CSV file.
+
+    Attributes
+    ----------
+    number : int
+        Of the line in the file, from 1.
+    fields : list of str
+        Empty where the line is faulty.
+    fault : str
+        What is wrong with it; empty if nothing is.
+    """
+
+    number: int
+    fields: list[str]
+    fault: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class CsvTable:
+    """A CSV file with a header.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    header : tuple of str
+        Column names as they are written.
+    rows : list of CsvLine
+        The lines below the header, each with as many fields as it has.
+    faults : list of (int, str)
+        Line number and fault of the lines that are not rows of the table.
+    """
+
+    path: Path
+    header: tuple[str, ...]
+    rows: list[CsvLine]
+    faults: list[tuple[int, str]]
+
+    def column(self, *names: str) -> int | None:
+        """Return the position of the first of `names` that the header has, in any case."""
+        lowered = [name.lower() for name in self.header]
+        return next(
+            (lowered.index(name.lower()) for name in names if name.lower() in lowered), None
+        )
+
+
+def csv_lines(
+    path: str | os.PathLike, error: type[IcecoreError] = FileFormatError, most: int = LARGEST_CSV
+) -> Iterator[CsvLine]:
+    """Read the lines of a CSV file one after another; empty ones are left out.
+
+    Parameters
+    ----------
+    path : path-like
+    error : type
+        What to raise about a file that is no CSV at all.
+    most : int
+        Largest size of the file in bytes; a larger one is not read.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    IcecoreError
+        Of the type `error`: it is no regular file, too large, or no text in UTF-8.
+    """
+    number = 0
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > most:
+                raise error(
+                    f"{path} has {size_text(size)}, more than the {size_text(most)} that a "
+                    "table may have",
+                    "check that it is the file that was meant, or split it",
+                )
+            _require_text(path, file.read(2**12), error)
+            file.seek(0)
+            for number, line in _text_lines(path, file, error):
+                found = CsvLine(number, *_fields(line))
+                if found.fault or any(found.fields):
+                    yield found
+    except (FileNotFoundError, NotADirectoryError) as cause:
+        raise MissingFileError(f"{path} is not there", "check the path of the table") from cause
+    except IcecoreError as cause:
+        raise cause if isinstance(cause, error) else error(cause.message, cause.hint) from cause
+    except (OSError, ValueError) as cause:
+        reason = getattr(cause, "strerror", None) or cause
+        raise error(f"{path} cannot be read: {reason}", "check its permissions") from cause
+    except MemoryError as cause:
+        raise error(f"{path} does not fit into the memory (line {number})", "split it") from cause
+
+
+def read_csv(
+    path: str | os.PathLike, error: type[IcecoreError] = FileFormatError, most: int = LARGEST_CSV
+) -> CsvTable:
+    """Read a CSV file with a header, and find the lines that do not fit it.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    IcecoreError
+        Of the type `error`: see `csv_lines`; or the file is empty, its header is faulty, or
+        the header names a column twice.
+    """
+    path = Path(path)
+    lines = csv_lines(path, error, most)
+    first = next(lines, None)
+    if first is None:
+        raise error(f"{path} is empty", "give a table with a header line")
+    header = tuple(first.fields)
+    if first.fault:
+        raise line_faults(path, [(first.number, first.fault)], error)
+    _require_commas(path, header, error)
+    named = [name.lower() for name in header if name]
+    repeated = sorted({name for name in named if named.count(name) > 1})
+    if repeated:
+        raise error(
+            f"{path} has columns of one name: {enumerate_some(repeated)}",
+            "give every column a name of its own; capitals make no difference",
+        )
+    rows, faults = [], []
+    for line in lines:
+        if line.fault:
+            faults.append((line.number, line.fault))
+        elif len(line.fields) != len(header):
+            faults.append((line.number, f"has {len(line.fields)} fields, not {len(header)}"))
+        else:
+            rows.append(line)
+    return CsvTable(path, header, rows, faults)
+
+
+def line_faults(
+    path: str | os.PathLike,
+    faults: Sequence[tuple[int, str]],
+    error: type[IcecoreError] = FileFormatError,
+    hint: str = _LINES_HINT,
+) -> IcecoreError:
+    """Return the error that names the faulty lines of a table, in their order."""
+    named = [f"line {number} {escaped(what)}" for number, what in sorted(faults)]
+    more = len(named) - _FAULTS_SHOWN
+    text = "; ".join(named[:_FAULTS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+    lines = "1 line" if len(named) == 1 else f"{len(named)} lines"
+    return error(f"{lines} of {path} cannot be read: {text}", hint)
+
+
+def csv_number(text: str) -> float:
+    """Read a finite number as tables write it.
+
+    Raises
+    ------
+    ValueError
+        The text is no number, or not a finite one.
+    """
+    if not text.isascii() or "_" in text:
+        raise ValueError(f"'{escaped(text[:40])}' is not a number")
+    try:
+        number = float(text)
+    except ValueError:
+        raise ValueError(f"'{escaped(text[:40])}' is not a number") from None
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is not a finite number")
+    return number
+
+
+def csv_line(fields: Iterable[object], *, excel: bool = False) -> str:
+    """Write one line, with its line break, so that `csv_lines` reads the same fields.
+
+    Parameters
+    ----------
+    fields : iterable
+    excel : bool
+        Put an apostrophe before text that a spreadsheet would take for a formula.
+    """
+    return ",".join(_cell(field, excel) for field in fields) + "\n"
+
+
+def write_csv(
+    path: str | os.PathLike, rows: Iterable[Iterable[object]], *, excel: bool = False
+) -> None:
+    """Write a CSV file in UTF-8, atomically; see `csv_line`."""
+    publish_text(path, "".join(csv_line(row, excel=excel) for row in rows))
+
+
+def _cell(field: object, excel: bool) -> str:
+    if isinstance(field, float):
+        return repr(float(field))
+    text = "" if field is None else str(field)
+    if excel and isinstance(field, str) and text.startswith(_FORMULA_MARKS):
+        text = f"'{text}"
+    if "\n" in text or "\r" in text or "\0" in text:
+        raise ValueError(f"'{escaped(text[:60])}' has a line break, which no table can hold")
+    if '"' in text or "," in text or text != text.strip():
+        return '"' + text.replace('"', '""') + '"'
+    return text
+
+
+_QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*(,|$)')
+_PLAIN = re.compile(r"([^,]*)(,|$)")
+
+
+def _fields(line: str) -> tuple[list[str], str]:
+    """Split a line into fields; the second value says what is wrong with it."""
+    if "\0" in line:
+        return [], "has a NUL character"
+    if '"' not in line:
+        return [field.strip() for field in line.split(",")], ""
+    fields, at = [], 0
+    while True:
+        quoted = _QUOTED.match(line, at)
+        found = quoted or _PLAIN.match(line, at)
+        text = found[1]
+        if quoted is None and '"' in text:
+            return [], _quote_fault(line, at, len(fields) + 1)
+        fields.append(text.replace('""', '"') if quoted else text.strip())
+        at = found.end()
+        if not found[2]:
+            return fields, ""
+
+
+def _quote_fault(line: str, at: int, field: int) -> str:
+    rest = line[at:].lstrip()
+    shown = rest[:40]
+    if not rest.startswith('"'):
+        return f"has a quote inside field {field}, which is not quoted: {shown}"
+    if re.match(r'"(?:[^"]|"")*"', rest):
+        return f"goes on behind the closing quote of field {field}: {shown}"
+    return f"opens a quote in field {field} and does not close it: {shown}"
+
+
+def _text_lines(
+    path: str | os.PathLike, file, error: type[IcecoreError]
+) -> Iterator[tuple[int, str]]:
+    number = 0
+    while raw := file.readline(_LONGEST_LINE + 1):
+        # A carriage return alone ended lines on old Macs, and still does in some exports.
+        for part in raw.rstrip(b"\r\n").split(b"\r"):
+            number += 1
+            if len(part) > _LONGEST_LINE or part.count(b",") > _MOST_FIELDS:
+                raise error(
+                    f"line {number} of {path} is too long for a table: over "
+                    f"{size_text(_LONGEST_LINE)} or {_MOST_FIELDS} fields",
+                    "check that it is the file that was meant",
+                )
+            try:
+                text = part.decode("utf-8")
+            except UnicodeDecodeError as cause:
+                raise _not_utf8(path, number, part, cause, error) from cause
+            yield number, text.removeprefix("\ufeff") if number == 1 else text
+
+
+def _require_text(path: str | os.PathLike, head: bytes, error: type[IcecoreError]) -> None:
+    hint = "save the table as CSV with UTF-8 text"
+    if kind := describe_content(head):
+        raise error(f"{path} is not a CSV in UTF-8: it is {kind}", hint)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head[:2]:
+        raise error(f"{path} is not a CSV in UTF-8: it is text in UTF-16", hint)
+
+
+def _not_utf8(path, number, part, cause, error) -> IcecoreError:
+    try:
+        seen = part[max(0, cause.start - 20) : cause.start + 20].decode("cp1252")
+        as_if = f"; in Windows-1252 it would read '{escaped(seen)}'"
+    except UnicodeDecodeError:
+        as_if = ""
+    byte = part[cause.start]
+    return error(
+        f"{path} is not a CSV in UTF-8: line {number} has the byte 0x{byte:02x}{as_if}",
+        "save the table as CSV with UTF-8 text",
+    )
+
+
+def _require_commas(path: Path, header: Sequence[str], error: type[IcecoreError]) -> None:
+    if len(header) != 1:
+        return
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if mark in header[0]:
+            raise error(
+                f"{path} separates its columns by {name}, not by commas: {header[0][:80]!r}",
+                "save it as CSV with commas",
+            )
 
 
 def read_csv_rows(path: Path) -> list[list[str]]:
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            return [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(
-            f"{path} is not a CSV in UTF-8: {error}", "save the table as CSV with UTF-8 text"
-        ) from error
+    """Read all lines of a table that has no header."""
+    lines = list(csv_lines(path, ManifestError))
+    faults = [(line.number, line.fault) for line in lines if line.fault]
+    if faults:
+        raise line_faults(path, faults, ManifestError)
+    return [line.fields for line in lines]

@@ -8,6 +8,8 @@ what to do. The command line prints both and nothing else.
 
 from __future__ import annotations
 
+import errno
+import unicodedata
 from collections.abc import Iterable
 
 __all__ = [
@@ -15,10 +17,12 @@ __all__ = [
     "CacheError",
     "DamagedCacheError",
     "DiskFullError",
+    "FileFormatError",
     "FingerprintError",
     "HeadError",
     "IcecoreError",
     "ImageError",
+    "IrregularFileError",
     "ManifestError",
     "MissingDependencyError",
     "MissingFileError",
@@ -28,6 +32,7 @@ __all__ = [
     "RunError",
     "WeightsError",
     "enumerate_some",
+    "escaped",
 ]
 
 
@@ -49,6 +54,22 @@ class IcecoreError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n  {self.hint}" if self.hint else self.message
+
+
+class FileFormatError(IcecoreError, ValueError):
+    """A file does not hold what its reader expects."""
+
+
+class IrregularFileError(IcecoreError, OSError):
+    """A name leads to a pipe, a socket, a device or a folder where a file is needed."""
+
+    # OSError formats its own arguments; the message is ours.
+    __str__ = IcecoreError.__str__
+
+    def __init__(self, path: object, what: str) -> None:
+        super().__init__(f"{path} is {what}, not a file", "give the path of a regular file")
+        # What reports an OSError of the system reports this one alike.
+        self.errno, self.strerror, self.filename = errno.EINVAL, f"it is {what}", str(path)
 
 
 class ManifestError(IcecoreError, ValueError):
@@ -126,6 +147,33 @@ def enumerate_some(items: Iterable[object], most: int = 5) -> str:
     >>> enumerate_some(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
-    items = [str(item) for item in items]
+    items = [escaped(str(item)) for item in items]
     shown = ", ".join(items[:most])
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
+
+
+def escaped(text: str, keep: str = "") -> str:
+    """Write control and other invisible characters of a stranger's name as escapes.
+
+    A terminal obeys some of them; others (zero-width spaces, marks of direction) make two
+    names look like one.
+
+    Parameters
+    ----------
+    text : str
+    keep : str
+        Characters that stay as they are, such as the line breaks of a message.
+
+    >>> escaped("a\\x1b[2Jb\\u200b")
+    'a\\\\x1b[2Jb\\\\u200b'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one in keep or not _is_invisible(one) else one.encode("unicode_escape").decode()
+        for one in text
+    )
+
+
+def _is_invisible(character: str) -> bool:
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")

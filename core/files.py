@@ -16,7 +16,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import DiskFullError, RunError
+from .errors import DiskFullError
+from .regular_files import open_regular
 
 __all__ = [
     "disk_full_named",
@@ -25,7 +26,6 @@ __all__ = [
     "publish_text",
     "sha256_bytes",
     "sha256_file",
-    "read_json",
 ]
 
 _TEMPORARY_PREFIX = ".tmp-"
@@ -100,8 +100,8 @@ def sha256_bytes(content: bytes) -> str:
 
 
 def sha256_file(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a file's bytes, as ``sha256sum`` prints it."""
-    with open(path, "rb", buffering=0) as file:
+    """Return the SHA-256 of a regular file's bytes, as ``sha256sum`` prints it."""
+    with open_regular(path, 0) as file:
         # One small file is read at once; the buffer for large ones would cost more than it.
         if os.fstat(file.fileno()).st_size <= _SMALL_FILE:
             return sha256_bytes(file.read())
@@ -137,14 +137,3 @@ def _remove(path: Path) -> None:
     # Whatever hinders it (a disk that became read-only), the first error is what matters.
     with contextlib.suppress(OSError):
         os.unlink(path)
-
-
-def read_json(path: Path) -> dict:
-    """Read a JSON object, or raise `RunError`."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise RunError(f"{path} is not readable JSON: {error}", "make it again") from error
-    if not isinstance(content, dict):
-        raise RunError(f"{path} does not hold a JSON object", "make it again")
-    return content

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import MissingFileError, RunError, enumerate_some
-from ..core.files import read_json
+from ..core.json_files import read_json
 from .weighting.averaging import MEANS, Recipe
 
 __all__ = ["BLEND_FORMAT", "TaskWeights", "load_blend"]
@@ -88,7 +88,7 @@ def load_blend(run: str | os.PathLike) -> dict[str, TaskWeights]:
     path = Path(run) / "blend.json"
     if not path.is_file():
         raise MissingFileError(f"{path} is not there", "run 'icecore blend' on this folder first")
-    content = read_json(path)
+    content = read_json(path, RunError, "run 'icecore blend' on this folder again")
     if content.get("format") != BLEND_FORMAT:
         raise RunError(
             f"{path} has the format {content.get('format')}, this version reads {BLEND_FORMAT}",

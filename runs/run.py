@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import MissingFileError, RunError, enumerate_some
-from ..core.files import read_json, sha256_file
+from ..core.files import sha256_file
+from ..core.json_files import read_json
 from .probabilities import ProbabilityTable, read_probabilities
 
 __all__ = ["LARGEST_JSON", "Run", "RunTask", "load_run", "read_run", "run_tables"]
@@ -141,7 +142,7 @@ def read_run(run: Path) -> dict:
             f"{run} is not a run: it lacks {enumerate_some(lacking)}",
             "give a folder that 'icecore train' wrote",
         )
-    about = read_json(run / "run.json")
+    about = read_json(run / "run.json", RunError, "train again")
     if not isinstance(about.get("tasks"), dict) or not about["tasks"]:
         raise RunError(f"{run}/run.json names no tasks", "train again")
     return about

@@ -1,0 +1,58 @@
+"""Say what a file is by its first bytes, where it is not what was expected."""
+
+from __future__ import annotations
+
+__all__ = ["describe_content"]
+
+_MARKS = (
+    (0, b"\xff\xd8\xff", "a JPEG image"),
+    (0, b"\x89PNG\r\n\x1a\n", "a PNG image"),
+    (0, b"GIF8", "a GIF image"),
+    (0, b"BM", "a BMP image"),
+    (0, b"II*\0", "a TIFF image"),
+    (0, b"MM\0*", "a TIFF image"),
+    (8, b"WEBP", "a WebP image"),
+    (4, b"ftypheic", "a HEIC image"),
+    (4, b"ftypheix", "a HEIC image"),
+    (4, b"ftypmif1", "a HEIF image"),
+    (4, b"ftypmsf1", "a HEIF image"),
+    (4, b"ftypavif", "an AVIF image"),
+    (4, b"ftypavis", "an AVIF image"),
+    (4, b"ftyp", "a video or image of the MP4 family"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"PK\x03\x04", "a ZIP archive (an .xlsx workbook and an .npz are ones)"),
+    (0, b"PK\x05\x06", "an empty ZIP archive"),
+    (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
+    (0, b"\x93NUMPY", "a NumPy array (.npy)"),
+    (0, b"PAR1", "a Parquet file"),
+    (0, b"\x1f\x8b", "compressed with gzip"),
+    (0, b"BZh", "compressed with bzip2"),
+    (0, b"\xfd7zXZ\0", "compressed with xz"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed with zstandard"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document (.xls, .doc)"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"version https://git-lfs", "a pointer of Git LFS, not the file itself"),
+)
+_PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<svg")
+
+
+def describe_content(head: bytes) -> str:
+    """Name the kind of a file from its first bytes; empty for text and for what is not known.
+
+    >>> describe_content(b"PAR1...")
+    'a Parquet file'
+    """
+    for offset, mark, name in _MARKS:
+        if head.startswith(mark, offset):
+            # Two letters alone may begin a text.
+            if mark == b"BM" and head[:64].isascii() and b"\0" not in head[:16]:
+                continue
+            return name
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:20].lower()
+    if start.startswith(_PAGES):
+        return "an SVG drawing" if start.startswith(b"<svg") else "a web page or XML"
+    return ""

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icecore.core.errors import RunError
+from icecore.core.json_files import parse_json, read_json
+
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**62), 2**62)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8")),
+    lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+)
+
+
+@given(st.dictionaries(st.text(st.characters(codec="utf-8")), values), st.booleans())
+def test_reads_what_json_reads(content, ascii_only):
+    text = json.dumps(content, ensure_ascii=ascii_only)
+    assert (
+        parse_json(text, "it")
+        == parse_json(text.encode("utf-8", "surrogatepass"), "it")
+        == (json.loads(text))
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "not usable JSON"),
+        (b"{", "not usable JSON"),
+        (b"[" * 100_000, "nested more than 64 levels"),
+        (b'{"a":' * 70 + b"1" + b"}" * 70, "nested more than 64 levels"),
+        (b'{"\\"[": ' + b"[" * 70 + b"]" * 70 + b"}", "nested more than 64 levels"),
+        (b'{"a": 1' + b"0" * 400 + b"}", "401 digits"),
+        (b'{"a": 1' + b"0" * 5000 + b"}", "5001 digits"),
+        (b'{"a": 1e999}', "1e999 is too large"),
+        (b'{"a": ' + b"9" * 400 + b".0}", "is too large"),
+        (b'{"a": NaN}', "NaN is not a number"),
+        (b'{"a": -Infinity}', "-Infinity is not a number"),
+        (b'{"a": 1, "a": 2}', "names 'a' twice"),
+        (b'{"a": "\\ud800"}', "half of a surrogate pair"),
+        (b'{"\\uDC00": 1}', "half of a surrogate pair"),
+        (b'{"a": "\xed\xa0\x80"}', "can't decode"),
+        (b"\xff\xfe{\x00}\x00", "it is UTF-16"),
+        (b"{\x00", "not usable JSON"),
+        (b"[]", "holds a JSON array, not a JSON object"),
+        (b"3", "holds a number, not a JSON object"),
+        (b"null", "holds null, not"),
+        (b"[" + b"[]," * 2_000_000 + b"[]]", "values and next to nothing"),
+    ],
+)
+def test_every_damage_is_one_line_with_the_name(tmp_path, content, what):
+    path = tmp_path / "run.json"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match=what) as caught:
+        read_json(path, RunError, "train again")
+    assert str(path) in caught.value.message
+    assert "\n" not in caught.value.message
+    assert caught.value.hint == "train again"
+
+
+def test_what_looks_dangerous_and_is_not(tmp_path):
+    content = {"[[[[" * 50: "\\" * 9 + '"', "digest": "1" * 64, "pair": "\U0001f600", "n": 2**63}
+    (tmp_path / "a.json").write_text("\ufeff" + json.dumps(content), encoding="utf-8")
+    assert read_json(tmp_path / "a.json") == content
+
+
+def test_other_kinds_on_request(tmp_path):
+    (tmp_path / "a.json").write_text("[1]")
+    assert read_json(tmp_path / "a.json", kind=list) == [1]
+    assert read_json(tmp_path / "a.json", kind=object) == [1]
+
+
+def test_a_large_file_is_not_read(tmp_path):
+    with open(tmp_path / "a.json", "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(RunError, match="has 1 TiB, more than"):
+        read_json(tmp_path / "a.json", RunError)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import click
@@ -18,6 +20,7 @@ __all__ = [
     "print_json",
     "print_table",
     "random_weights_warning",
+    "wrap",
 ]
 
 EXIT_UNREADABLE = 3
@@ -32,17 +35,33 @@ def print_json(content: object) -> None:
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
     """Print a table on standard output; columns of numbers are set to the right."""
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [
+        bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))
+    ]
+    if not sys.stdout.isatty():
+        _print_plain_table(columns, cells, numeric, title)
+        return
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
-    for index, column in enumerate(columns):
-        numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(_cell(value) for value in row))
-    # As wide as the content when it goes into a file or a pipe.
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=200)
-    console.print(table)
+    for column, right in zip(columns, numeric):
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
+
+
+def _print_plain_table(columns, cells: list[list[str]], numeric: list[bool], title: str) -> None:
+    """Print a row a line, however long: what goes to a pipe is for grep, and is never cut."""
+    lines = [list(columns), *cells]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    if title:
+        click.echo(title)
+    for line in lines:
+        padded = (
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric)
+        )
+        click.echo("  ".join(padded).rstrip())
 
 
 def failures_text(failures: Sequence) -> str:
@@ -53,8 +72,21 @@ def failures_text(failures: Sequence) -> str:
 
 def random_weights_warning(what: str) -> None:
     """Say loudly that results mean nothing."""
-    errors.print(
-        f"warning: {what} come from RANDOM weights: the network knows nothing", style="bold red"
+    text = f"warning: {what} come from RANDOM weights: the network knows nothing"
+    click.secho(text, err=True, fg="red", bold=True)
+
+
+def wrap(text: str, indent: str = "", most: int = 100) -> str:
+    """Fit `text` to a terminal, lines after the first indented; leave it whole in a pipe."""
+    if not sys.stdout.isatty():
+        return text
+    width = min(shutil.get_terminal_size().columns, most)
+    return textwrap.fill(
+        text,
+        max(width, len(indent) + 20),
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

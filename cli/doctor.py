@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import sys
-import textwrap
 from pathlib import Path
 
 import click
@@ -16,7 +14,7 @@ from .options import as_json
 __all__ = ["doctor"]
 
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
-WIDEST = 100
+_MARGIN = " " * 9
 
 
 @click.command()
@@ -57,16 +55,10 @@ def doctor(cache, as_json) -> None:
 
 
 def _print_finding(one) -> None:
-    margin = " " * 9
-    width = min(shutil.get_terminal_size().columns, WIDEST)
-
-    def wrapped(text: str) -> str:
-        return textwrap.fill(
-            text, width, initial_indent=margin, subsequent_indent=margin + "  ",
-            break_long_words=False, break_on_hyphens=False,
-        )[len(margin) :]  # fmt: skip
-
-    level = click.style(f"{one.level:<{len(margin)}}", fg=_COLOURS[one.level])
-    click.echo(level + wrapped(f"{one.area}: {one.text}"))
+    level = f"{one.level:<{len(_MARGIN)}}"
+    lines = [console.wrap(f"{level}{one.area}: {one.text}", _MARGIN + "  ")]
     if one.fix:
-        click.echo(margin + click.style(wrapped(f"fix: {one.fix}"), bold=True))
+        fix = console.wrap(f"{_MARGIN}fix: {one.fix}", _MARGIN + "  ")
+        lines.append(_MARGIN + click.style(fix.removeprefix(_MARGIN), bold=True))
+    lines[0] = click.style(one.level, fg=_COLOURS[one.level]) + lines[0][len(one.level) :]
+    click.echo("\n".join(lines))

@@ -58,10 +58,15 @@ for _command in (
     cli.add_command(_command)
 
 
+def _help_width() -> dict:
+    """Help is wrapped for a terminal; in a pipe every sentence stays on a line, for grep."""
+    return {} if sys.stdout.isatty() else {"terminal_width": 10_000}
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; turn icecore's errors into one line and a status."""
     try:
-        cli(arguments, prog_name="icecore", standalone_mode=False)
+        cli(arguments, prog_name="icecore", standalone_mode=False, **_help_width())
     except IcecoreError as error:
         click.echo(f"error: {error.message}", err=True)
         if error.hint:

@@ -226,7 +226,8 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 def test_without_pillow_the_error_says_what_to_install(tmp_path):
     code = (
         "import sys; sys.modules['PIL'] = None\n"
-        "from icecore import demo, errors\n"
+        "from icecore import demo\n"
+        "from icecore.core import errors\n"
         "try:\n"
         f"    demo.draw(24, 0, {str(tmp_path / 'set')!r})\n"
         "except errors.MissingDependencyError as error:\n"

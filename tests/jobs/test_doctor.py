@@ -34,7 +34,7 @@ def icecore(*arguments, **environment):
         [sys.executable, "-c", "from icecore.cli import main; main()", *map(str, arguments)],
         capture_output=True,
         text=True,
-        env={**os.environ, "COLUMNS": "80", **environment},
+        env={**os.environ, **environment},
     )
 
 
@@ -60,8 +60,7 @@ def test_where_all_is_well_every_engine_computes_and_the_status_is_0(cache):
         if importlib.util.find_spec(name):
             assert f"engines: {name} " in done.stdout
     assert "computes correctly" in done.stdout
-    assert "1 feature sets, 6 rows, no row is" in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "1 feature sets, 6 rows, no row is damaged" in done.stdout
 
 
 def write_package(folder, name, content):

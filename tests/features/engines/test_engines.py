@@ -13,9 +13,9 @@ import pytest
 from icecore.core.errors import BackboneError, IcecoreError, MissingDependencyError
 from icecore.core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from icecore.features.backbones import load_backbone
-from icecore.features.engines.choose import ENGINES, KINDS, choose_engine
 from icecore.features.engines import choose as engines
 from icecore.features.engines import onnxruntime as onnxruntime_engine
+from icecore.features.engines.choose import ENGINES, KINDS, choose_engine
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine, providers_for
 from icecore.features.engines.openvino import order_precisions
 from icecore.features.graphs.half import half_precision_graph
@@ -318,8 +318,8 @@ def test_auto_takes_the_fastest_that_is_there(monkeypatch):
 
 
 def test_the_command_line_offers_every_engine():
-    from icecore.cli.extract.extract import extract
-    from icecore.cli.predict.predict import predict
+    from icecore.cli.extract import extract
+    from icecore.cli.predict import predict
 
     for command in (extract, predict):
         option = next(p for p in command.params if p.name == "engine")

@@ -331,7 +331,8 @@ def test_rows_before_a_crash_of_the_engine_stay(image_folder, tmp_path, tiny_onn
 KILLED = """
 import sys
 from icecore import manifest
-from icecore.features import extract, progress, runner
+from icecore.features import extract
+from icecore.features.extraction import progress, runner
 runner.MOST_UNSAVED_ROWS = 8
 progress.SECONDS_BETWEEN_LOOKS = 0.0
 def tell(now):

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from icecore.core.errors import ImageError
-from icecore.features.images.decode import decode, image_size
 from icecore.features.images import decode as images
+from icecore.features.images.decode import decode, image_size
 
 FORMS = {
     "JPEG": {}, "progressive": {"format": "JPEG", "progressive": True},

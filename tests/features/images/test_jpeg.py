@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
 from icecore.core.errors import ImageError
-from icecore.features.images.decode import decode
 from icecore.features.images import decode as images
+from icecore.features.images.decode import decode
 from icecore.features.images.jpeg import has_an_end, read_plain_head
 
 from .test_fuzz_images import FILES, damaged

@@ -235,8 +235,8 @@ def test_no_damage_crashes_the_process(copied):
 import json, random, sys
 from icecore.core.errors import IcecoreError
 from icecore.features.sources.gluon_file import load_gluon_file
-from icecore.features.records.record import BackboneSpec
-from icecore.features.weights.local import WeightsRequest
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.request import WeightsRequest
 prefix = sys.argv[1]
 path = f"{prefix}-symbol.json"
 whole = json.load(open(path))

@@ -59,7 +59,7 @@ def test_sets_are_joined_within_each_view(tmp_path):
 
 
 def test_an_epoch_sees_every_row_once_in_a_random_view(monkeypatch):
-    from icecore.heads.mlp.classifier import stack
+    from icecore.heads.mlp import stack
 
     X, _, targets = problem()
     seen = []

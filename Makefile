@@ -8,9 +8,10 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/icecore demo --out demo-run
 
+# Order, width of the terminal and length of paths are drawn anew each time; the seed is printed.
 test: $(INSTALLED)
 	$(BIN)/pip install --quiet --no-deps -r requirements-test.txt
-	$(BIN)/python -m pytest
+	PYTHONPATH=tests/helpers $(BIN)/python -m pytest -p conditions
 
 # The tests that take minutes.
 test-slow: $(INSTALLED)

@@ -16,7 +16,7 @@ import numpy as np
 from precision import hardware
 
 from icecore.features import load_backbones
-from icecore.features.engines.choose import KINDS
+from icecore.features.engines.choose import ENGINES
 from icecore.features.weights.request import WeightsRequest
 
 SPECS = ("gluon:resnet152_v2", "gluon:inceptionv3", "gluon:densenet201", "gluon:efficientnet_lite0")
@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 
 def start_all(spec: str, request: WeightsRequest, batch: int) -> tuple[dict, int]:
     started, side = {}, 0
-    for kind in KINDS.values():
+    for kind in ENGINES.values():
         for precision in kind.able("cpu"):
             if spec.startswith("onnx:") and not kind.runs_graphs:
                 continue

@@ -22,7 +22,7 @@ from sklearn.model_selection import StratifiedKFold
 from icecore import jobs, manifest
 from icecore.cache import FeatureCache
 from icecore.core.hardware import available_cpus, cpu_facts
-from icecore.features.engines.choose import KINDS
+from icecore.features.engines.choose import ENGINES
 from icecore.heads import LogisticHead, MLPClassifier, bootstrap_interval
 
 STORED = ("float32", "float16", "bfloat16")
@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--head", choices=heads(0), action="append", help="Default: all.")
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
-    able = KINDS["openvino"].able("cpu") or ("f32",)
+    able = ENGINES["openvino"].able("cpu") or ("f32",)
     computes = ["f32", *(one for one in ("bf16", "fp16") if one in able)]
     data = extract(options.photos, options.networks, options.cache, computes)
     lines = [hardware()]

@@ -78,7 +78,7 @@ def _list(names, as_json: bool) -> None:
             "no other" if network.fixed else network.smallest,
             f"{network.parameters / 1e6:.1f} M",
             f"{network.multiply_adds / 1e9:.2f} G",
-            _weights_text(network.weights),
+            _weights_text(network),
         ]
         for network in networks
     ]
@@ -88,10 +88,8 @@ def _list(names, as_json: bool) -> None:
     )
 
 
-def _weights_text(weights: str | None) -> str:
-    if weights is None:
-        return "none published"
-    return "published" if len(weights) == 40 else weights
+def _weights_text(network) -> str:
+    return "published" if network.is_published else network.weights or "none published"
 
 
 def _layers(name: str, request, as_json: bool) -> None:

@@ -8,17 +8,17 @@ from .backbones import Backbone, load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle
 from .catalogue import Verified, find_networks, list_layers, verify_backbones
 from .detection.detect import DetectorOptions, box_locator
-from .engines.choose import KINDS
+from .engines.choose import ENGINES
 from .engines.gpus import MXNET_ARCHITECTURES, ORT_ARCHITECTURES, Gpu, find_gpus, runs_on
 from .extraction.extract import ExtractReport, Failure, extract
 from .extraction.progress import Progress
+from .graphs.store import graph_folder
 from .images.decode import image_size
 from .images.views import Views
 from .probe import ask
 from .records.layer import POOLS, Layer
 from .records.record import BackboneRecord, feature_set_record, with_compute_precision
 from .records.spec import BackboneSpec
-from .sources.gluon_export import graph_folder
 from .weights.request import WeightsRequest
 from .weights_store import fetch_weights, import_weights, list_weights, where_to_put_weights
 
@@ -29,10 +29,10 @@ __all__ = [
     "BundledHead",
     "BundledTask",
     "DetectorOptions",
+    "ENGINES",
     "ExtractReport",
     "Failure",
     "Gpu",
-    "KINDS",
     "Layer",
     "MXNET_ARCHITECTURES",
     "ORT_ARCHITECTURES",

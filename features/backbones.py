@@ -144,19 +144,10 @@ def load_backbone(
         precision here, or the backbone cannot be loaded.
     """
     source = source_of(spec)
-    if source.layers is None and not spec.layer.is_default:
-        raise BackboneError(
-            f"{spec.canonical}: of {spec.source} networks only the default features can be had",
-            "leave --layer and --pool away",
-        )
+    source.check(spec)
     kind, compute = choose_engine(
-        engine, graphs_only=source.load_gluon is None, device=device, precision=precision
+        engine, graphs_only=not source.is_gluon, device=device, precision=precision
     )
-    if source.load_gluon is None and not kind.runs_graphs:
-        raise BackboneError(
-            f"{spec.canonical} is no Gluon network, so MXNet does not run it",
-            "use --engine auto, openvino or onnxruntime",
-        )
     if kind.runs_graphs:
         network = source.load_graph(spec, request)
         source_spec, size = network.source, network.size_bytes

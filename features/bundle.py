@@ -18,6 +18,7 @@ from .backbones import Backbone
 from .engines.base import first_line
 from .engines.onnxruntime import OnnxRuntimeEngine
 from .engines.proof import prove_graph
+from .graphs.network import GraphNetwork
 from .graphs.onnx_graph import FEATURES, IMAGES, load_onnx
 
 __all__ = ["BundledHead", "BundledTask", "build_bundle"]
@@ -162,7 +163,7 @@ def _renewed(onnx, model, versions: dict[str, int], record):
             f"{versions['']}, and it cannot be brought there: {first_line(error)}",
             hint,
         ) from error
-    before = OnnxRuntimeEngine(model.SerializeToString(), record).run
+    before = OnnxRuntimeEngine(GraphNetwork(record, model.SerializeToString())).run
     name = f"its graph of opset {own['']}"
     prove_graph(record, renewed.SerializeToString(), before, name, hint, seed=0)
     return renewed

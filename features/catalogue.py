@@ -12,6 +12,7 @@ from pathlib import Path
 from ..core.errors import BackboneError, IcecoreError, enumerate_some
 from .gluon.zoo import ZOOS, ZooNetwork, require_known, zoo
 from .records.spec import BackboneSpec
+from .sources.gluon_export import export_gluon, prove
 from .sources.registry import source_of
 from .weights.request import WeightsRequest
 
@@ -86,12 +87,7 @@ def list_layers(text: str, request: WeightsRequest) -> list[tuple[str, str, tupl
     list of (name, operator, shape of the output for one image)
     """
     spec = BackboneSpec.parse(text)
-    layers = source_of(spec).layers
-    if layers is None:
-        raise BackboneError(
-            f"the layers of {spec.source} networks cannot be listed", "take the default layer"
-        )
-    return layers(spec, request)
+    return source_of(spec).layers(spec, request)
 
 
 def verify_backbones(
@@ -125,7 +121,7 @@ def _specs(text: str) -> list[str]:
     exact = ":" in text and not any(one in text for one in "*?[")
     if exact:
         spec = BackboneSpec.parse(text)
-        if source_of(spec).load_gluon is None:
+        if not source_of(spec).is_gluon:
             raise BackboneError(
                 f"{spec.canonical} is no Gluon network: there is nothing to compare it with",
                 f"verify networks of the sources {', '.join([*ZOOS, 'gluon-file'])}",
@@ -135,8 +131,6 @@ def _specs(text: str) -> list[str]:
 
 
 def _verify(spec: BackboneSpec, request: WeightsRequest) -> Verified:
-    from .sources.gluon_export import export_gluon, prove
-
     started = time.perf_counter()
     error = width = problem = None
     try:

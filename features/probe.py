@@ -13,10 +13,16 @@ import sys
 import numpy as np
 
 from ..core.errors import IcecoreError
+from ..core.imports import missing_dependency
 from .engines.base import Setup
-from .engines.choose import KINDS
+from .engines.choose import ENGINES
+from .gluon.loader import load_mxnet
+from .gluon.network import GluonBackbone
+from .graphs.network import GraphNetwork
+from .graphs.onnx_graph import add_normalisation, load_onnx
 from .records.record import BackboneRecord
 from .records.spec import BackboneSpec
+from .weights.local import find_local_weights
 
 __all__ = ["ask"]
 
@@ -69,8 +75,6 @@ def _answer(question: str, device: str) -> dict:
 
 
 def _import(package: str) -> dict:
-    from ..core.imports import missing_dependency
-
     try:
         module = __import__(package)
     except (ImportError, OSError) as error:
@@ -79,8 +83,6 @@ def _import(package: str) -> dict:
 
 
 def _find_weights() -> dict:
-    from .weights.local import find_local_weights
-
     found = {}
     for name in MISSION:
         file = find_local_weights(name)
@@ -90,7 +92,7 @@ def _find_weights() -> dict:
 
 def _run_engine(name: str, device: str) -> dict:
     """Run a small network on two images, and compare with NumPy."""
-    kind = KINDS[name]
+    kind = ENGINES[name]
     record = _record()
     engine = kind.start(
         _graph(record) if kind.runs_graphs else _gluon(record),
@@ -140,9 +142,6 @@ def _expected(images: np.ndarray, record: BackboneRecord) -> np.ndarray:
 
 
 def _graph(record: BackboneRecord):
-    from .graphs.network import GraphNetwork
-    from .graphs.onnx_graph import add_normalisation, load_onnx
-
     onnx = load_onnx()
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     weights = [onnx.numpy_helper.from_array(v, n) for v, n in zip(_weights(), ("w", "b"))]
@@ -165,9 +164,6 @@ def _graph(record: BackboneRecord):
 
 
 def _gluon(record: BackboneRecord):
-    from .gluon.loader import load_mxnet
-    from .gluon.network import GluonBackbone
-
     mx = load_mxnet()
     network = mx.gluon.nn.HybridSequential()
     network.add(

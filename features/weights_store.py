@@ -19,8 +19,9 @@ from ..core.errors import MissingFileError, WeightsError
 from ..core.files import publish, sha256_file
 from .gluon.efficientnet_lite import VARIANTS
 from .gluon.params_file import check_params
-from .gluon.zoo import published_sha1, weights_stem
+from .gluon.zoo import published_files, published_sha1, weights_stem
 from .records.spec import BackboneSpec
+from .sources.timm import fetch_timm_weights
 from .weights.fetch import _SOURCES, _convert_and_keep, _parse, find_weights
 from .weights.gluon_host import LARGEST_PARAMETERS, gluon_url, sha1_file
 from .weights.hub import hub_url
@@ -52,8 +53,6 @@ def fetch_weights(
     BackboneError, WeightsError
     """
     if text.startswith("timm:"):
-        from .sources.timm import fetch_timm_weights
-
         return fetch_timm_weights(text, on_bytes)
     spec = _parse(text)
     return find_weights(spec.name, folder, spec.source, on_bytes)
@@ -217,7 +216,7 @@ def _import_published(file: Path, folder: Path) -> WeightsFile | None:
     """Keep a file under Gluon's name for it, if its digest is one that Gluon publishes."""
     sha1 = sha1_file(file)
     for source in _SOURCES:
-        for name, published in _all_published(source).items():
+        for name, published in published_files(source).items():
             if published == sha1:
                 check_params(file)
                 path = folder / f"{name}-{sha1[:8]}.params"
@@ -226,15 +225,6 @@ def _import_published(file: Path, folder: Path) -> WeightsFile | None:
                         shutil.copyfile(file, temporary)
                 return WeightsFile(path, "published", file.name)
     return None
-
-
-def _all_published(source: str) -> dict[str, str]:
-    published_sha1("", source)  # loads the zoo
-    if source == "mxnet":
-        from mxnet.gluon.model_zoo import model_store
-    else:
-        from gluoncv.model_zoo import model_store
-    return model_store._model_sha1
 
 
 def _choice(file, sha1, get, put, then) -> dict:

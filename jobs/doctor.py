@@ -21,7 +21,16 @@ from pathlib import Path
 from ..cache import verify
 from ..core.errors import CacheError, IcecoreError, enumerate_some
 from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts
-from ..features import KINDS, MXNET_ARCHITECTURES, ORT_ARCHITECTURES, Gpu, ask, find_gpus, runs_on
+from ..features import (
+    ENGINES,
+    MXNET_ARCHITECTURES,
+    ORT_ARCHITECTURES,
+    Gpu,
+    ask,
+    find_gpus,
+    graph_folder,
+    runs_on,
+)
 
 __all__ = ["LEVELS", "Finding", "conflicts", "examine", "judge_gpus"]
 
@@ -187,8 +196,8 @@ def _processor(maker: str, flags: frozenset[str]) -> list[Finding]:
 
 
 def _engines() -> list[Finding]:
-    kinds = [kind for kind in KINDS.values() if not kind.by_name]
-    there = [kind for kind in kinds if kind.installed]
+    kinds = [kind for kind in ENGINES.values() if not kind.by_name]
+    there = [kind for kind in kinds if kind.installed()]
     found = []
     for kind, answer in zip(there, _ask_all([f"engine:{kind.name}" for kind in there])):
         if "error" in answer:
@@ -203,7 +212,7 @@ def _engines() -> list[Finding]:
     if not there:
         text = "none is installed: extract and predict cannot work, train and blend can"
         return [Finding("note", "engines", text, "pip install 'icecore[onnx]'")]
-    absent = [kind.name for kind in kinds if not kind.installed]
+    absent = [kind.name for kind in kinds if not kind.installed()]
     fixes = {
         "openvino": "for speed on CPUs: pip install 'icecore[openvino]'",
         "onnxruntime": "for ONNX networks: pip install 'icecore[onnx]'",
@@ -221,7 +230,7 @@ def _gpus() -> list[Finding]:
     if not gpus:
         return [Finding("ok", "gpus", "nvidia-smi shows none; the CPU is used")]
     providers: Sequence[str] = ()
-    if KINDS["onnxruntime"].installed:
+    if ENGINES["onnxruntime"].installed():
         try:
             import onnxruntime
 
@@ -277,8 +286,6 @@ def judge_gpus(gpus: Sequence[Gpu], providers: Sequence[str], mxnet_cuda: bool) 
 
 
 def _graphs() -> list[Finding]:
-    from ..features import graph_folder
-
     try:
         folder = graph_folder()
     except ImportError:

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import Protocol
+import importlib.util
+from typing import ClassVar
 
 import numpy as np
 
-from ...core.errors import BackboneError
+from ...core.errors import BackboneError, MissingDependencyError
 from ..records.record import BackboneRecord
 
-__all__ = ["Engine", "Setup", "first_line", "require_images", "require_one_row_each"]
-
-
-class Engine(Protocol):
-    """A backbone that is ready to run on one device.
-
-    `run` may be called by several threads at once.
-
-    Attributes
-    ----------
-    name, version : str
-    image_by_image : bool
-        Whether each image is computed by itself. Others take another path for each size
-        of a batch, with other last bits, so their batches must always have the same size.
-    batches_at_once : int
-        How many batches it likes to have: 2 where each image is computed by one processor, so
-        that some would wait for the others at the end of every batch.
-    """
-
-    name: str
-    version: str
-    image_by_image: bool
-    batches_at_once: int
-
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """Turn uint8 images (N, R, R, 3) into float32 features (N, D)."""
+__all__ = ["AS_USUAL", "Engine", "Setup", "first_line", "require_images", "require_one_row_each"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +32,85 @@ class Setup:
     device: str = "cpu"
     precision: str = "f32"
     batch_size: int = 16
+
+
+AS_USUAL = Setup()
+
+
+class Engine(abc.ABC):
+    """A backbone that is ready to run on one device.
+
+    A subclass is made from a network and a `Setup`. It loads its package when an object is
+    made or `precisions` is called, never when its module is imported.
+
+    Attributes
+    ----------
+    name : str
+        What ``--engine`` calls it.
+    package : str
+        The import it needs.
+    runs_graphs : bool
+        Whether it runs a `GraphNetwork`; otherwise it runs a `GluonBackbone` itself.
+    by_name : bool
+        Whether it is taken only if it is named: its start takes minutes.
+    image_by_image : bool
+        Whether each image is computed by itself. Others take another path for each size
+        of a batch, with other last bits, so their batches must always have the same size.
+    version : str
+        Of its package.
+    batches_at_once : int
+        How many batches it likes to have: 2 where each image is computed by one processor, so
+        that some would wait for the others at the end of every batch.
+    """
+
+    name: ClassVar[str]
+    package: ClassVar[str]
+    runs_graphs: ClassVar[bool] = True
+    by_name: ClassVar[bool] = False
+    image_by_image: ClassVar[bool] = False
+    version: str
+    batches_at_once: int = 1
+
+    @abc.abstractmethod
+    def __init__(self, network, setup: Setup) -> None: ...
+
+    @abc.abstractmethod
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Turn uint8 images (N, R, R, 3) into float32 features (N, D).
+
+        It may be called by several threads at once.
+        """
+
+    @classmethod
+    @abc.abstractmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """Return in what the hardware of `device` computes for it, the fastest first.
+
+        Nothing is returned where it does not run on such a device.
+
+        Raises
+        ------
+        MissingDependencyError
+            Its package does not load, or not for that device.
+        """
+
+    @classmethod
+    def start(cls, network, setup: Setup = AS_USUAL) -> Engine:
+        """Return the engine with `network` loaded on the device of `setup`."""
+        return cls(network, setup)
+
+    @classmethod
+    def installed(cls) -> bool:
+        """Tell whether its package is there; it may still fail to load."""
+        return importlib.util.find_spec(cls.package) is not None
+
+    @classmethod
+    def able(cls, device: str) -> tuple[str, ...]:
+        """Return `precisions` of an engine that loads, and nothing of one that does not."""
+        try:
+            return cls.precisions(device) if cls.installed() else ()
+        except MissingDependencyError:
+            return ()
 
 
 def require_images(images: np.ndarray, record: BackboneRecord) -> None:

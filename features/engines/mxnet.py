@@ -9,37 +9,36 @@ import numpy as np
 
 from ...core.errors import BackboneError
 from ..gluon.loader import load_mxnet, mxnet_context
-from .base import require_images, require_one_row_each
+from ..gluon.network import GluonBackbone
+from .base import AS_USUAL, Engine, Setup, require_images, require_one_row_each
 
 __all__ = ["MXNetEngine"]
 
 
-class MXNetEngine:
+class MXNetEngine(Engine):
     """Runs the cut Gluon network in MXNet.
 
     Parameters
     ----------
-    backbone : GluonBackbone
-    device : str
-        ``cpu`` or ``cuda:N``.
+    network : GluonBackbone
+    setup : Setup
     """
 
-    name = "mxnet"
-    image_by_image = False
-    batches_at_once = 1
+    name = package = "mxnet"
+    runs_graphs = False
 
-    def __init__(self, backbone, device: str = "cpu") -> None:
+    def __init__(self, network: GluonBackbone, setup: Setup = AS_USUAL) -> None:
         self._mx = mx = load_mxnet()
         self.version = mx.__version__
-        self._context = mxnet_context(device)
-        self._record = record = backbone.record
+        self._context = mxnet_context(setup.device)
+        self._record = record = network.record
         with warnings.catch_warnings():
             # MXNet asks for the type of the input, and then takes float32 as it should.
             warnings.simplefilter("ignore")
-            block = mx.gluon.SymbolBlock(backbone.symbol, mx.sym.var("data"))
+            block = mx.gluon.SymbolBlock(network.symbol, mx.sym.var("data"))
         for name, parameter in block.collect_params().items():
             parameter.grad_req = "null"
-            value = backbone.parameters[name]
+            value = network.parameters[name]
             parameter.shape = value.shape
             parameter.initialize(mx.init.Zero(), ctx=self._context)
             parameter.set_data(value)
@@ -49,6 +48,13 @@ class MXNetEngine:
         self._scale = mx.nd.array(1 / (np.array(record.std) * 255), self._context).reshape(
             (1, 3, 1, 1)
         )
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """See `Engine.precisions`."""
+        if device != "cpu":
+            mxnet_context(device)
+        return ("f32",)
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine.run`."""

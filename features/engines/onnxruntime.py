@@ -12,32 +12,21 @@ from ...core.errors import BackboneError, IcecoreError, MissingDependencyError
 from ...core.hardware import available_cpus, gpu_index
 from ...core.imports import missing_dependency
 from ..graphs.half import half_precision_graph
-from ..records.record import BackboneRecord
-from .base import first_line, require_images, require_one_row_each
+from ..graphs.network import GraphNetwork
+from ..graphs.store import graph_folder
+from .base import AS_USUAL, Engine, Setup, first_line, require_images, require_one_row_each
 
-__all__ = [
-    "OnnxRuntimeEngine",
-    "TensorRTEngine",
-    "load_onnxruntime",
-    "onnxruntime_precisions",
-    "providers_for",
-]
+__all__ = ["OnnxRuntimeEngine", "TensorRTEngine", "load_onnxruntime", "providers_for"]
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Engine):
     """Runs a feature graph in ONNX Runtime.
 
     Parameters
     ----------
-    graph : Path or bytes
-        ``images`` uint8 (N, R, R, 3) to ``features`` (N, D).
-    record : BackboneRecord
-    device : str
-        ``cpu`` or ``cuda:N``.
-    precision : {"f32", "fp16"}
-        In which it computes; float16 on GPUs.
-    batch_size : int
-        Images in a usual batch.
+    network : GraphNetwork
+    setup : Setup
+        Its precision is f32, or fp16 on GPUs.
 
     Notes
     -----
@@ -50,27 +39,20 @@ class OnnxRuntimeEngine:
     last: for long where images are decoded at the same time.
     """
 
-    name = "onnxruntime"
-    image_by_image = False
+    name = package = "onnxruntime"
     _provider = "CUDAExecutionProvider"
 
-    def __init__(
-        self,
-        graph: Path | bytes,
-        record: BackboneRecord,
-        device: str = "cpu",
-        precision: str = "f32",
-        batch_size: int = 1,
-    ) -> None:
+    def __init__(self, network: GraphNetwork, setup: Setup = AS_USUAL) -> None:
         ort = load_onnxruntime()
         self.version = ort.__version__
-        self._ort, self._record = ort, record
+        self._ort, self._record = ort, network.record
+        device, precision, graph = setup.device, setup.precision, network.graph
         index = gpu_index(device)
         self._place = ("cpu", 0) if index is None else ("cuda", index)
         providers = self._providers(device, ort.get_available_providers())
         cpus = available_cpus()
         # 0: a batch is computed as a whole.
-        self._together = _images_together(batch_size, cpus) if index is None else 0
+        self._together = _images_together(setup.batch_size, cpus) if index is None else 0
         self._session = self._open(graph, precision, providers, 1 if self._together else cpus)
         if self._together and isinstance(self._session.get_outputs()[0].shape[0], int):
             # The graph was exported for batches of one size, which cannot be divided.
@@ -105,6 +87,12 @@ class OnnxRuntimeEngine:
 
     def _providers(self, device: str, available: list[str]) -> list:
         return providers_for(device, available)
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """See `Engine.precisions`."""
+        providers_for(device, load_onnxruntime().get_available_providers())
+        return ("f32",) if device == "cpu" else ("fp16", "f32")
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine.run`."""
@@ -153,11 +141,10 @@ class TensorRTEngine(OnnxRuntimeEngine):
     """
 
     name = "tensorrt"
+    by_name = True
     _provider = "TensorrtExecutionProvider"
 
     def _providers(self, device: str, available: list[str]) -> list:
-        from ..sources.gluon_export import graph_folder
-
         if device == "cpu":
             raise BackboneError(
                 "TensorRT runs on NVIDIA's GPUs, not on the CPU", "use --device cuda:0"
@@ -166,6 +153,13 @@ class TensorRTEngine(OnnxRuntimeEngine):
         providers = providers_for(device, available, tensorrt=folder)
         folder.mkdir(parents=True, exist_ok=True)
         return providers
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """See `Engine.precisions`."""
+        providers_for(device, load_onnxruntime().get_available_providers(), Path())
+        # Its float32 is TF32 wherever the GPU has it, so it is not offered as float32.
+        return () if device == "cpu" else ("fp16",)
 
 
 def _images_together(batch_size: int, cpus: int) -> int:
@@ -217,16 +211,6 @@ def providers_for(device: str, available: list[str], tensorrt: Path | None = Non
         "trt_timing_cache_path": str(tensorrt),
     }
     return [("TensorrtExecutionProvider", options), cuda, "CPUExecutionProvider"]
-
-
-def onnxruntime_precisions(device: str, tensorrt: bool = False) -> tuple[str, ...]:
-    """Return in what ONNX Runtime computes on `device`, the fastest first."""
-    folder = Path() if tensorrt else None
-    providers_for(device, load_onnxruntime().get_available_providers(), folder)
-    if device == "cpu":
-        return () if tensorrt else ("f32",)
-    # TensorRT's float32 is TF32 wherever the GPU has it, so it is not offered as float32.
-    return ("fp16",) if tensorrt else ("fp16", "f32")
 
 
 def load_onnxruntime():

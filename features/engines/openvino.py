@@ -14,10 +14,10 @@ import numpy as np
 from ...core.errors import BackboneError
 from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ...core.imports import missing_dependency
-from ..records.record import BackboneRecord
-from .base import first_line, require_images, require_one_row_each
+from ..graphs.network import GraphNetwork
+from .base import AS_USUAL, Engine, Setup, first_line, require_images, require_one_row_each
 
-__all__ = ["OpenVinoEngine", "load_openvino", "openvino_precisions", "order_precisions"]
+__all__ = ["OpenVinoEngine", "load_openvino", "order_precisions"]
 
 _TYPES = {"f32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
@@ -32,20 +32,15 @@ class _Slot:
         self.features = request.get_output_tensor(0).data
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """Runs a feature graph in OpenVINO on the CPU.
 
     Parameters
     ----------
-    graph : Path or bytes
-        ``images`` uint8 (N, R, R, 3) to ``features`` (N, D).
-    record : BackboneRecord
-    device : str
-        ``cpu``; OpenVINO's own GPUs are not used.
-    precision : {"f32", "bf16", "fp16"}
-        In which it computes. Features are float32 always.
-    batch_size : int
-        Images in a usual batch; not more of them than that are computed at once.
+    network : GraphNetwork
+    setup : Setup
+        Its device is ``cpu``: OpenVINO's own GPUs are not used. Not more images than a usual
+        batch has are computed at once. Features are float32, whatever it computes in.
 
     Notes
     -----
@@ -56,33 +51,35 @@ class OpenVinoEngine:
     several threads at once.
     """
 
-    name = "openvino"
+    name = package = "openvino"
     image_by_image = True
     batches_at_once = 2
 
-    def __init__(
-        self,
-        graph: Path | bytes,
-        record: BackboneRecord,
-        device: str = "cpu",
-        precision: str = "f32",
-        batch_size: int = 16,
-    ) -> None:
-        if device != "cpu":
+    def __init__(self, network: GraphNetwork, setup: Setup = AS_USUAL) -> None:
+        if setup.device != "cpu":
             raise BackboneError(
-                f"OpenVINO runs backbones on the CPU, not on '{device}'",
+                f"OpenVINO runs backbones on the CPU, not on '{setup.device}'",
                 "use --device cpu, or --engine onnxruntime for NVIDIA's GPUs",
             )
         openvino = load_openvino()
         self.version = openvino.__version__.split("-")[0]
-        self._record = record
-        compiled = self._compile(graph, precision, min(available_cpus(), batch_size))
+        self._record = network.record
+        streams = min(available_cpus(), setup.batch_size)
+        compiled = self._compile(network.graph, setup.precision, streams)
         # Twice as many as are computed at once: a processor that is done early (others decode)
         # finds the next image waiting.
         requests = 2 * int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         self._idle: queue.SimpleQueue = queue.SimpleQueue()
         for _ in range(requests):
             self._idle.put(_Slot(compiled.create_infer_request()))
+
+    @classmethod
+    def precisions(cls, device: str) -> tuple[str, ...]:
+        """See `Engine.precisions`."""
+        if device != "cpu":
+            return ()
+        capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return order_precisions(capabilities, bfloat16_pays(*cpu_facts()))
 
     def _compile(self, graph: Path | bytes, precision: str, streams: int):
         side = self._record.resolution
@@ -171,14 +168,6 @@ def load_openvino():
 @functools.cache
 def _core():
     return load_openvino().Core()
-
-
-@functools.cache
-def openvino_precisions() -> tuple[str, ...]:
-    """Return in what this CPU computes by its own instructions, the fastest first."""
-    return order_precisions(
-        _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"), bfloat16_pays(*cpu_facts())
-    )
 
 
 def order_precisions(capabilities: Collection[str], bfloat16_first: bool) -> tuple[str, ...]:

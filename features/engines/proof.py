@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import ProofError
+from ..graphs.network import GraphNetwork
 from ..records.record import BackboneRecord
+from .base import Setup
+from .onnxruntime import OnnxRuntimeEngine
 
 __all__ = ["TOLERANCE", "prove_graph"]
 
@@ -54,11 +57,9 @@ def prove_graph(
     ProofError
         The error is 1e-4 or more, or the features do not depend on the image.
     """
-    from .onnxruntime import OnnxRuntimeEngine
-
     images = _images(record.resolution, seed)
     expected = reference(images)
-    found = OnnxRuntimeEngine(graph, record).run(images)
+    found = OnnxRuntimeEngine(GraphNetwork(record, graph), Setup(batch_size=1)).run(images)
     spread = np.linalg.norm(expected - expected.mean(axis=0)) / np.linalg.norm(expected)
     if not np.isfinite(expected).all() or not spread >= LEAST_SPREAD:
         raise ProofError(

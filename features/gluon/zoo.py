@@ -1,7 +1,7 @@
 """Which networks the Gluon zoos have, how each wants its images, and what it costs.
 
-The facts are kept in ``zoo.json`` (made by `zoo_table`), so that looking one up
-builds no network and imports neither MXNet nor GluonCV.
+The facts are kept in ``zoo.json`` (made by ``tools/zoo_table.py``), so that looking one
+up builds no network and imports neither MXNet nor GluonCV.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from pathlib import Path
 
 from ...core.errors import BackboneError
 from .efficientnet_lite import VARIANTS
-from .loader import load_gluoncv, load_mxnet
 
 __all__ = [
     "TABLE",
@@ -23,11 +22,12 @@ __all__ = [
     "native_preprocessing",
     "native_resolution",
     "published_as",
+    "published_files",
+    "published_sha1",
     "require_known",
     "require_resolution",
-    "zoo",
-    "published_sha1",
     "weights_stem",
+    "zoo",
 ]
 
 # Source of a spec -> whose zoo it is. Under one name the two may have different weights.
@@ -89,16 +89,39 @@ class ZooNetwork:
         """What to give to ``--backbone``."""
         return f"{self.source}:{self.name}"
 
+    @property
+    def is_published(self) -> bool:
+        """Whether the zoo's own host has its weights."""
+        return self.weights is not None and not self.weights.endswith("_pytorch_model")
+
 
 @functools.cache
 def zoo() -> dict[tuple[str, str], ZooNetwork]:
     """Return every network of both zoos, by (source, name)."""
-    table = json.loads(TABLE.read_text(encoding="utf-8"))
+    table = _table()
     return {
         (source, name): ZooNetwork(source, name, **facts)
-        for source, networks in table.items()
-        for name, facts in networks.items()
+        for source in ZOOS
+        for name, facts in table[source].items()
     }
+
+
+@functools.cache
+def published_files(source: str) -> dict[str, str]:
+    """Return the SHA-1 of each file of weights that a zoo publishes, by what its name begins with.
+
+    They are those of classifiers and, in GluonCV's zoo, of detectors.
+    """
+    classifiers = {
+        published_as(name, source): network.weights
+        for (zoo_of, name), network in zoo().items()
+        if zoo_of == source and network.is_published
+    }
+    return classifiers | (_table()["detectors"] if source == "gluon" else {})
+
+
+def _table() -> dict:
+    return json.loads(TABLE.read_text(encoding="utf-8"))
 
 
 def require_known(name: str, source: str = "gluon") -> ZooNetwork:
@@ -172,11 +195,4 @@ def weights_stem(name: str, source: str = "gluon") -> str:
 
 def published_sha1(name: str, source: str = "gluon") -> str | None:
     """Return the SHA-1 of the weights that a zoo publishes for a network, or None."""
-    if source == "mxnet":
-        load_mxnet()
-        from mxnet.gluon.model_zoo import model_store
-    else:
-        load_gluoncv()
-        from gluoncv.model_zoo import model_store
-
-    return model_store._model_sha1.get(published_as(name, source))
+    return published_files(source).get(published_as(name, source))

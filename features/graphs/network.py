@@ -27,8 +27,8 @@ class GraphNetwork:
 
     record: BackboneRecord
     graph: Path | bytes
-    origin: str
-    source: str
+    origin: str = ""
+    source: str = ""
 
     @property
     def size_bytes(self) -> int:

@@ -12,16 +12,12 @@ import contextlib
 import io
 import threading
 import warnings
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...core.errors import ImageError
 from .jpeg import JpegHead, has_an_end, read_plain_head
 from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["decode", "image_size"]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...core.errors import WeightsError, enumerate_some
+from ...core.files import sha256_file
 from ..gluon.efficientnet_lite import set_efficientnet_lite_weights
 from ..gluon.loader import load_mxnet
 from ..gluon.network import (
@@ -15,6 +16,7 @@ from ..gluon.network import (
     build_network,
     digest_of,
     values_of,
+    zoo_layers,
 )
 from ..gluon.params_file import check_params, read_params
 from ..gluon.symbols import cut_symbol, trace
@@ -24,8 +26,49 @@ from ..records.spec import BackboneSpec
 from ..weights.fetch import find_weights
 from ..weights.request import WeightsFile, WeightsRequest
 from ..weights.torch_legacy import read_legacy_torch
+from .base import LayerShape
+from .gluon_export import ExportedSource, Identity
 
-__all__ = ["load_gluon_backbone"]
+__all__ = ["GluonCVSource", "MXNetSource", "load_gluon_backbone"]
+
+
+class GluonCVSource(ExportedSource):
+    """``gluon:NAME``: GluonCV's zoo and EfficientNet-Lite."""
+
+    name = "gluon"
+
+    def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
+        """See `Source.load_gluon`."""
+        return load_gluon_backbone(spec, request)
+
+    def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
+        """See `Source.layers`; no weights are needed."""
+        return zoo_layers(spec)
+
+    def check(self, spec: BackboneSpec) -> None:
+        """See `Source.check`."""
+        require_resolution(spec.name, spec.resolution, spec.source)
+
+    def identify(self, spec: BackboneSpec, request: WeightsRequest) -> Identity:
+        """See `ExportedSource.identify`."""
+        self.check(spec)
+        if request.random_seed is None:
+            file = find_weights(spec.name, request.folder, spec.source)
+            weights, origin = sha256_file(file.path), file.origin
+        else:
+            weights = origin = request.text
+        parts = {
+            "name": f"{spec.source}:{spec.name}",
+            "weights": weights,
+            "preprocessing": native_preprocessing(spec.name, spec.source),
+        }
+        return Identity(parts, origin, spec.canonical)
+
+
+class MXNetSource(GluonCVSource):
+    """``mxnet:NAME``: the zoo of MXNet itself, with weights of its own."""
+
+    name = "mxnet"
 
 
 def load_gluon_backbone(spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:

@@ -7,64 +7,75 @@ result of the comparison is kept beside it. The next run needs no MXNet.
 
 from __future__ import annotations
 
+import abc
+import dataclasses
 from pathlib import Path
 
 from ...core.errors import BackboneError
-from ...core.files import sha256_file
+from ..engines.mxnet import MXNetEngine
 from ..engines.onnxruntime import load_onnxruntime
 from ..engines.proof import prove_graph
 from ..gluon.loader import load_mxnet
 from ..gluon.network import GluonBackbone
 from ..gluon.symbols import explicit_shapes
-from ..gluon.zoo import native_preprocessing, require_resolution
+from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, drop_weights_from_inputs, load_onnx
 from ..graphs.store import graph_folder, graph_key, keep_graph, kept_graph
-from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
-from ..weights.fetch import find_weights
 from ..weights.request import WeightsRequest
-from .gluon import load_gluon_backbone
-from .gluon_file import file_identity, load_gluon_file
+from .base import Source
 
-__all__ = ["exported_graph", "export_gluon", "graph_folder", "prove"]
+__all__ = ["ExportedSource", "Identity", "export_gluon", "prove"]
 
 OPSET = 13
 # Part of the key: raise it when the exported bytes change their meaning.
 EXPORTER_VERSION = 2
 
 
-def exported_graph(spec: BackboneSpec, request: WeightsRequest) -> tuple[Path, BackboneRecord, str]:
-    """Return the proved graph of a Gluon backbone, exporting it if need be.
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """What a network's graph depends on, known without building the network.
 
-    Returns
-    -------
-    path : Path
-        ONNX file: ``images`` uint8 (N, R, R, 3) to ``features`` (N, D).
-    record : BackboneRecord
+    Attributes
+    ----------
+    parts : dict
+        JSON types: its name, the digest of its weights, its preprocessing.
     origin : str
         Where the weights came from.
-
-    Raises
-    ------
-    ProofError
-        The graph does not agree with MXNet. It is not kept.
+    source : str
+        What to give as a spec to get this very network again.
     """
-    is_file = spec.source == "gluon-file"
-    parts, origin = (file_identity if is_file else _zoo_identity)(spec, request)
-    key = _key(parts, spec)
-    path = graph_folder() / f"{Path(spec.name).name}-{key[:16]}.onnx"
-    kept = kept_graph(path, key)
-    if kept is not None:
-        return path, kept[0], origin
-    backbone = (load_gluon_file if is_file else load_gluon_backbone)(spec, request)
-    model = export_gluon(backbone)
-    content = model.SerializeToString()
 
-    def proof(graph: Path) -> float:
-        return prove(backbone, graph)
+    parts: dict
+    origin: str
+    source: str
 
-    keep_graph(path, key, content, proof, backbone.record, origin=backbone.origin)
-    return path, backbone.record, backbone.origin
+
+class ExportedSource(Source):
+    """Gluon networks, each exported to ONNX once, proved, and kept."""
+
+    is_gluon = True
+
+    @abc.abstractmethod
+    def identify(self, spec: BackboneSpec, request: WeightsRequest) -> Identity:
+        """Say what the network's graph depends on, without MXNet."""
+
+    def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
+        """See `Source.load_graph`; a graph that does not agree with MXNet is not kept."""
+        identity = self.identify(spec, request)
+        key = _key(identity.parts, spec)
+        path = graph_folder() / f"{Path(spec.name).name}-{key[:16]}.onnx"
+        kept = kept_graph(path, key)
+        if kept is not None:
+            return GraphNetwork(kept[0], path, identity.origin, identity.source)
+        backbone = self.load_gluon(spec, request)
+        content = export_gluon(backbone).SerializeToString()
+
+        def proof(graph: Path) -> float:
+            return prove(backbone, graph)
+
+        keep_graph(path, key, content, proof, backbone.record, origin=backbone.origin)
+        return GraphNetwork(backbone.record, path, backbone.origin, identity.source)
 
 
 def export_gluon(backbone: GluonBackbone):
@@ -130,27 +141,9 @@ def prove(backbone: GluonBackbone, path: Path, seed: int | None = None) -> float
         The error is 1e-4 or more, or the features do not depend on the image,
         so that agreement would prove nothing.
     """
-    from ..engines.mxnet import MXNetEngine
-
     reference = MXNetEngine(backbone).run
     hint = "use --engine mxnet for this network, and report it"
     return prove_graph(backbone.record, path, reference, "MXNet", hint, seed)
-
-
-def _zoo_identity(spec: BackboneSpec, request: WeightsRequest) -> tuple[dict, str]:
-    """Name everything that a zoo's network depends on, without building it."""
-    require_resolution(spec.name, spec.resolution, spec.source)
-    if request.random_seed is None:
-        file = find_weights(spec.name, request.folder, spec.source)
-        weights, origin = sha256_file(file.path), file.origin
-    else:
-        weights = origin = request.text
-    parts = {
-        "name": f"{spec.source}:{spec.name}",
-        "weights": weights,
-        "preprocessing": native_preprocessing(spec.name, spec.source),
-    }
-    return parts, origin
 
 
 def _key(parts: dict, spec: BackboneSpec) -> str:

@@ -23,8 +23,37 @@ from ..images.preprocessing import read_preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
+from .base import LayerShape
+from .gluon_export import ExportedSource, Identity
 
-__all__ = ["file_identity", "file_layers", "file_spec", "load_gluon_file"]
+__all__ = ["GluonFileSource", "load_gluon_file"]
+
+
+class GluonFileSource(ExportedSource):
+    """``gluon-file:PREFIX``: networks that their users exported."""
+
+    name = "gluon-file"
+
+    def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
+        """See `Source.load_gluon`."""
+        return load_gluon_file(spec, request)
+
+    def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
+        """See `Source.layers`."""
+        files = _locate(Path(spec.name), request.folder)
+        native = read_preprocessing(files.record)["input_size"][1]
+        return layer_shapes(_read(files, native)[0], spec.resolution or native)
+
+    def identify(self, spec: BackboneSpec, request: WeightsRequest) -> Identity:
+        """See `ExportedSource.identify`."""
+        files = _locate(Path(spec.name), request.folder)
+        parts = {
+            "name": spec.canonical,
+            "weights": sha256_file(files.params),
+            "symbol": sha256_file(files.symbol),
+            "preprocessing": read_preprocessing(files.record),
+        }
+        return Identity(parts, str(files.params), _findable(files, spec))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,33 +107,14 @@ def load_gluon_file(spec: BackboneSpec, request: WeightsRequest) -> GluonBackbon
         interpolation=fields["interpolation"],
         num_features=width,
     )
-    source = file_spec(spec, request)
+    source = _findable(files, spec)
     return GluonBackbone(record, symbol, parameters, str(files.params), source=source)
 
 
-def file_spec(spec: BackboneSpec, request: WeightsRequest) -> str:
+def _findable(files: _Files, spec: BackboneSpec) -> str:
     """Return the spec with which such a network is found from anywhere."""
-    prefix = _locate(Path(spec.name), request.folder).prefix.resolve()
-    return f"gluon-file:{prefix}" + (f"@{spec.resolution}" if spec.resolution else "")
-
-
-def file_identity(spec: BackboneSpec, request: WeightsRequest) -> tuple[dict, str]:
-    """Digest the files that a network is made of, without reading it; and say where it is."""
-    files = _locate(Path(spec.name), request.folder)
-    parts = {
-        "name": spec.canonical,
-        "weights": sha256_file(files.params),
-        "symbol": sha256_file(files.symbol),
-        "preprocessing": read_preprocessing(files.record),
-    }
-    return parts, str(files.params)
-
-
-def file_layers(spec: BackboneSpec, request: WeightsRequest) -> list:
-    """List (name, operator, output shape) of the layers of such a network."""
-    files = _locate(Path(spec.name), request.folder)
-    native = read_preprocessing(files.record)["input_size"][1]
-    return layer_shapes(_read(files, native)[0], spec.resolution or native)
+    resolution = f"@{spec.resolution}" if spec.resolution else ""
+    return f"gluon-file:{files.prefix.resolve()}{resolution}"
 
 
 def _locate(prefix: Path, folder: Path | None) -> _Files:

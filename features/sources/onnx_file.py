@@ -12,20 +12,28 @@ from ..images.preprocessing import read_preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
+from .base import LayerShape, Source
 
-__all__ = ["load_onnx_file", "onnx_file_layers"]
+__all__ = ["OnnxFileSource"]
 
 
-def load_onnx_file(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
-    """Read an ONNX classifier and its record, cut it, and make uint8 its input.
+class OnnxFileSource(Source):
+    """``onnx:FILE``: image classifiers with a JSON record beside them."""
 
-    Raises
-    ------
-    MissingFileError
-        The file or its JSON record is not there.
-    BackboneError
-        The file is no image classifier, or its record contradicts it.
-    """
+    name = "onnx"
+
+    def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
+        """See `Source.load_graph`: the classifier is cut off, and uint8 made the input."""
+        return _load(spec, request)
+
+    def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
+        """See `Source.layers`."""
+        path = _locate(Path(spec.name), request.folder)
+        side = spec.resolution or read_preprocessing(path.with_suffix(".json"))["input_size"][1]
+        return layers_of(read_graph(path), side)
+
+
+def _load(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
     if request.random_seed is not None:
         raise BackboneError(
             f"{spec.canonical} carries its own weights; {request.text} cannot apply",
@@ -63,13 +71,6 @@ def load_onnx_file(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         str(path.resolve()),
         f"onnx:{path.resolve()}{resolution}",
     )
-
-
-def onnx_file_layers(spec: BackboneSpec, request: WeightsRequest) -> list:
-    """List (name, operator, output shape) of the layers of an ONNX file."""
-    path = _locate(Path(spec.name), request.folder)
-    side = spec.resolution or read_preprocessing(path.with_suffix(".json"))["input_size"][1]
-    return layers_of(read_graph(path), side)
 
 
 def _locate(path: Path, folder: Path | None) -> Path:

@@ -29,8 +29,9 @@ from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.hub import hub_file
 from ..weights.request import WeightsFile, WeightsRequest
+from .base import Source
 
-__all__ = ["TimmBackbone", "fetch_timm_weights", "load_timm", "load_timm_backbone"]
+__all__ = ["TimmBackbone", "TimmSource", "fetch_timm_weights", "load_timm_backbone"]
 
 OPSET = 17
 # Part of the key: raise it when the exported bytes change their meaning.
@@ -67,20 +68,25 @@ class TimmBackbone:
             return self.network(batch).float().numpy()
 
 
-def load_timm(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
-    """Return the proved graph of a timm network, exporting it if need be.
+class TimmSource(Source):
+    """``timm:NAME``: networks of timm, each exported to ONNX once."""
 
-    Raises
-    ------
-    BackboneError
-        timm has no such network, or it cannot take that resolution.
-    WeightsError
-        Its weights cannot be had.
-    ProofError
-        The graph does not agree with torch. It is not kept.
-    MissingDependencyError
-        No graph is kept, and torch or timm is not installed.
-    """
+    name = "timm"
+
+    def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
+        """See `Source.load_graph`; a graph that does not agree with torch is not kept."""
+        return _proved_graph(spec, request)
+
+    def check(self, spec: BackboneSpec) -> None:
+        """See `Source.check`."""
+        if not spec.layer.is_default:
+            raise BackboneError(
+                f"{spec.canonical}: of timm networks only the default features can be had",
+                "leave --layer and --pool away",
+            )
+
+
+def _proved_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
     parts = {
         "name": spec.canonical,
         "weights": _identity(spec, request),

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...core.errors import BackboneError, ProofError, WeightsError, enumerate_some
 from ...core.imports import missing_dependency
+from ..engines.onnxruntime import load_onnxruntime
 from ..gluon.loader import load_mxnet
 from ..gluon.params_file import read_params
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx, read_graph
@@ -280,8 +281,6 @@ def _fold_normalisation(arrays: dict, target: GluonTarget, mean, std) -> None:
 def _prove(model, arrays: dict, target: GluonTarget, path: Path) -> float:
     """Compare the file, as ONNX Runtime runs it, with the network that got its weights."""
     mx, onnx = load_mxnet(), load_onnx()
-    from ..engines.onnxruntime import load_onnxruntime
-
     parameters = target.network._collect_params_with_prefix()
     for name, values in arrays.items():
         parameters[name].shape = values.shape

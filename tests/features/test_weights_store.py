@@ -16,6 +16,7 @@ from hub_server import Hub, serve
 from icecore.cli.main import cli
 from icecore.core.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
 from icecore.features.gluon.params_file import params_sha1, read_params, write_params
+from icecore.features.gluon.zoo import published_files
 from icecore.features.weights.fetch import find_weights
 from icecore.features.weights.local import find_local_weights
 from icecore.features.weights.origins import ORIGINS
@@ -152,14 +153,9 @@ def test_the_users_folder_comes_before_gluons_cache(safetensors, home, tmp_path)
 @pytest.fixture
 def published(safetensors, tmp_path, monkeypatch):
     """A .params file whose SHA-1 GluonCV publishes; returns it and its hash."""
-    import icecore.features.gluon.loader as loader
-
-    loader.load_gluoncv()
-    from gluoncv.model_zoo import model_store
-
     arrays = read_params(import_weights(safetensors, SPEC, tmp_path).path)
     sha1 = params_sha1(arrays)
-    monkeypatch.setitem(model_store._model_sha1, NAME, sha1)
+    monkeypatch.setitem(published_files("gluon"), NAME, sha1)
     path = tmp_path / "brought.params"
     write_params(path, arrays)
     return path, sha1

@@ -12,14 +12,14 @@ from PIL import Image
 from icecore import jobs
 from icecore.cache import FeatureCache
 from icecore.core.errors import BackboneError, IcecoreError
-from icecore.features.engines.choose import KINDS
+from icecore.features.engines.choose import ENGINES
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 200, 40), "blue": (40, 40, 200)}
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, tiny_onnx):
-    if "bf16" not in KINDS["openvino"].able("cpu"):
+    if "bf16" not in ENGINES["openvino"].able("cpu"):
         pytest.skip("needs OpenVINO and a CPU that computes in bf16")
     folder = tmp_path_factory.mktemp("halves")
     rng = np.random.default_rng(0)

@@ -13,12 +13,13 @@ import pytest
 from icecore.core.errors import BackboneError, IcecoreError, MissingDependencyError
 from icecore.core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from icecore.features.backbones import load_backbone
-from icecore.features.engines import choose as engines
 from icecore.features.engines import onnxruntime as onnxruntime_engine
-from icecore.features.engines.choose import ENGINES, KINDS, choose_engine
+from icecore.features.engines.base import Engine, Setup
+from icecore.features.engines.choose import ENGINE_CHOICES, ENGINES, choose_engine
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine, providers_for
 from icecore.features.engines.openvino import order_precisions
 from icecore.features.graphs.half import half_precision_graph
+from icecore.features.graphs.network import GraphNetwork
 from icecore.features.images.decode import decode
 from icecore.features.images.fit import fit_image
 from icecore.features.records.spec import BackboneSpec
@@ -27,12 +28,12 @@ from icecore.features.weights.request import WeightsRequest
 RANDOM = WeightsRequest.parse("random:0")
 TOLERANCE = 1e-4
 # TensorRT has no CPU to run on; it is ONNX Runtime with another provider.
-ON_CPUS = [name for name in KINDS if name != "tensorrt"]
-GRAPH_ENGINES = [name for name in ON_CPUS if KINDS[name].runs_graphs]
+ON_CPUS = [name for name in ENGINES if name != "tensorrt"]
+GRAPH_ENGINES = [name for name in ON_CPUS if ENGINES[name].runs_graphs]
 
 
 def needs(name: str) -> None:
-    if not KINDS[name].able("cpu"):
+    if not ENGINES[name].able("cpu"):
         pytest.skip(f"{name} is not installed, or does not run on a CPU")
 
 
@@ -60,7 +61,7 @@ def engine(request):
 @pytest.fixture
 def network(engine, tiny_onnx):
     """A network that the engine runs; the suite's properties must hold for any."""
-    return f"onnx:{tiny_onnx}" if KINDS[engine].runs_graphs else "gluon:mobilenet0.25"
+    return f"onnx:{tiny_onnx}" if ENGINES[engine].runs_graphs else "gluon:mobilenet0.25"
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ def test_a_gpu_that_is_not_there_is_named(backbone):
 
 def test_name_and_version_are_those_of_the_package(backbone, engine):
     running = backbone.start("cpu")
-    module = importlib.import_module(KINDS[engine].package)
+    module = importlib.import_module(ENGINES[engine].package)
     assert running.name == engine == backbone.engine
     assert module.__version__.startswith(running.version)
     assert running.version[0].isdigit()
@@ -196,13 +197,11 @@ def test_name_and_version_are_those_of_the_package(backbone, engine):
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
 def test_a_graph_that_is_none_is_refused(name, tiny_onnx, tmp_path):
     needs(name)
-    from icecore.features.graphs.network import GraphNetwork
-
     record = load(f"onnx:{tiny_onnx}", name).record
     for content in (b"", b"no graph at all", b"\x08\x08" * 50):
-        network = GraphNetwork(record, content, "", "")
+        network = GraphNetwork(record, content)
         with pytest.raises(BackboneError, match="refuses the graph") as caught:
-            KINDS[name].start(network, engines.Setup())
+            ENGINES[name].start(network, Setup())
         assert "Exception from" not in str(caught.value)
 
 
@@ -211,13 +210,11 @@ def test_a_graph_of_another_width_is_refused(name, tiny_onnx):
     import dataclasses
 
     needs(name)
-    from icecore.features.graphs.network import GraphNetwork
-
     right = load(f"onnx:{tiny_onnx}", name)
     record = dataclasses.replace(right.record, num_features=7)
     with pytest.raises(BackboneError, match=r"features of shape \(\d, 6\), not \(\d, 7\)"):
-        KINDS[name].start(
-            GraphNetwork(record, right.graph(), "", ""), engines.Setup()
+        ENGINES[name].start(
+            GraphNetwork(record, right.graph()), Setup()
         ).run(images(2, record.resolution))  # fmt: skip
 
 
@@ -302,7 +299,7 @@ def test_onnxruntime_runs_graphs_that_take_batches_of_one_size(size, tmp_path, w
 
 def test_auto_takes_the_fastest_that_is_there(monkeypatch):
     there = {"openvino", "onnxruntime", "mxnet"}
-    monkeypatch.setattr(engines.EngineKind, "installed", property(lambda self: self.name in there))
+    monkeypatch.setattr(Engine, "installed", classmethod(lambda kind: kind.name in there))
 
     def chosen(**options):
         return choose_engine("auto", **{"graphs_only": False} | options)[0].name
@@ -323,7 +320,7 @@ def test_the_command_line_offers_every_engine():
 
     for command in (extract, predict):
         option = next(p for p in command.params if p.name == "engine")
-        assert tuple(option.type.choices) == ENGINES
+        assert tuple(option.type.choices) == ENGINE_CHOICES
 
 
 def test_unknown_engines_are_refused():
@@ -335,7 +332,7 @@ HALVES = ["bf16", "fp16"]
 
 
 def needs_half(precision: str) -> None:
-    if not KINDS["openvino"].installed or precision not in KINDS["openvino"].able("cpu"):
+    if not ENGINES["openvino"].installed() or precision not in ENGINES["openvino"].able("cpu"):
         pytest.skip(f"needs OpenVINO and a CPU that computes in {precision}")
 
 
@@ -358,12 +355,12 @@ def test_engines_that_cannot_compute_in_half_precision_say_who_can(name, precisi
     with pytest.raises(BackboneError, match=f"{name} does not compute in {precision} on this") as c:
         choose_engine(name, graphs_only=False, precision=precision)
     assert "--precision-compute f32" in c.value.hint
-    if precision in KINDS["openvino"].able("cpu"):
+    if precision in ENGINES["openvino"].able("cpu"):
         assert "use --engine openvino" in c.value.hint
 
 
 def test_half_precision_that_no_engine_has_names_what_is_needed(monkeypatch):
-    monkeypatch.setattr(engines.EngineKind, "able", lambda self, device: ("f32",))
+    monkeypatch.setattr(Engine, "able", classmethod(lambda kind, device: ("f32",)))
     with pytest.raises(BackboneError) as caught:
         choose_engine("auto", graphs_only=False, precision="bf16")
     assert "no installed engine computes in bf16 on this machine's cpu" in str(caught.value)
@@ -376,7 +373,7 @@ def test_half_precision_that_no_engine_has_names_what_is_needed(monkeypatch):
 
 def test_auto_takes_the_first_engine_with_the_precision_and_its_fastest(monkeypatch):
     tables = {"openvino": ("bf16", "f32"), "onnxruntime": ("fp16", "f32"), "mxnet": ("f32",)}
-    monkeypatch.setattr(engines.EngineKind, "able", lambda self, device: tables.get(self.name, ()))
+    monkeypatch.setattr(Engine, "able", classmethod(lambda kind, device: tables.get(kind.name, ())))
 
     def chosen(engine, precision):
         kind, found = choose_engine(engine, graphs_only=False, precision=precision)
@@ -492,7 +489,9 @@ def test_a_half_graph_is_near_the_whole_one_on_photographs(half, onnx_reference)
     backbone, _ = half
     batch, expected = onnx_reference
     # A CPU computes it too, by casting; slowly, so that it is not offered.
-    found = OnnxRuntimeEngine(backbone.graph(), backbone.record, "cpu", "fp16").run(batch)
+    found = OnnxRuntimeEngine(
+        GraphNetwork(backbone.record, backbone.graph()), Setup(precision="fp16")
+    ).run(batch)
     assert found.dtype == np.float32
     assert TOLERANCE < relative(found, expected) < 2e-2
 

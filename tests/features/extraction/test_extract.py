@@ -28,7 +28,7 @@ from icecore.core.errors import (
 from icecore.core.files import sha256_file
 from icecore.features import extract
 from icecore.features.backbones import load_backbone
-from icecore.features.engines.choose import KINDS
+from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
 from icecore.features.images.decode import decode
 from icecore.features.images.fit import fit_image
@@ -271,7 +271,7 @@ def test_features_that_float16_cannot_hold_are_refused(image_folder, tmp_path, w
 def test_features_that_overflow_in_half_precision_are_refused(
     image_folder, tmp_path, write_tiny_onnx
 ):
-    if "fp16" not in KINDS["openvino"].able("cpu"):
+    if "fp16" not in ENGINES["openvino"].able("cpu"):
         pytest.skip("needs OpenVINO and a CPU that computes in fp16")
     path = write_huge_onnx(write_tiny_onnx, tmp_path / "huge.onnx", 1e6)
     options = {"engine": "openvino", "precision": "float32"}
@@ -409,9 +409,9 @@ def test_decode_reports_what_it_found():
 def test_rows_of_another_compute_precision_are_a_set_of_their_own(
     image_folder, tmp_path, tiny_onnx, precision
 ):
-    from icecore.features.engines.choose import KINDS
+    from icecore.features.engines.choose import ENGINES
 
-    if precision not in KINDS["openvino"].able("cpu"):
+    if precision not in ENGINES["openvino"].able("cpu"):
         pytest.skip(f"needs OpenVINO and a CPU that computes in {precision}")
     plain = run(image_folder, tmp_path / "cache", tiny_onnx, precision="float32")
     half = run(

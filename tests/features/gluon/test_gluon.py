@@ -11,11 +11,13 @@ from icecore.core.errors import BackboneError, ProofError
 from icecore.features.backbones import load_backbone
 from icecore.features.engines.mxnet import MXNetEngine
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
+from icecore.features.graphs.network import GraphNetwork
 from icecore.features.images.decode import decode
 from icecore.features.images.fit import fit_image
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.sources.gluon import load_gluon_backbone
 from icecore.features.sources.gluon_export import export_gluon, prove
+from icecore.features.sources.registry import source_of
 from icecore.features.weights.request import WeightsRequest
 
 pytestmark = pytest.mark.skipif(
@@ -105,7 +107,9 @@ def test_a_fixed_gamma_is_one_whatever_is_stored(monkeypatch, tmp_path):
     assert prove(stored, path, seed=1) < 1e-4
     batch = images(2, 224)
     expected = MXNetEngine(plain).run(batch)
-    assert relative(OnnxRuntimeEngine(path, stored.record).run(batch), expected) < 1e-4
+    assert (
+        relative(OnnxRuntimeEngine(GraphNetwork(stored.record, path)).run(batch), expected) < 1e-4
+    )
     assert stored.record.weights_digest == plain.record.weights_digest
 
 
@@ -142,12 +146,14 @@ def test_a_graph_is_exported_once_and_a_damaged_one_again(graphs, monkeypatch):
         gluon_export, "export_gluon", lambda backbone: exports.append(1) or export(backbone)
     )
     spec, request = BackboneSpec.parse("gluon:resnet18_v1@160"), WeightsRequest.parse("random:7")
-    path, record, _ = gluon_export.exported_graph(spec, request)
+    load = source_of(spec).load_graph
+    network = load(spec, request)
+    path = network.graph
     assert len(exports) == 1
-    assert gluon_export.exported_graph(spec, request)[1] == record
+    assert load(spec, request).record == network.record
     assert len(exports) == 1
     path.write_bytes(path.read_bytes()[:-100])
-    assert gluon_export.exported_graph(spec, request)[1] == record
+    assert load(spec, request).record == network.record
     assert len(exports) == 2
     note = json.loads(path.with_suffix(".json").read_text())
     assert note["relative_error"] < 1e-4

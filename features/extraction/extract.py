@@ -23,7 +23,7 @@ from ...manifest import Manifest, Sample, digest_manifest
 from ..backbones import Backbone, load_backbones
 from ..engines.base import Engine
 from ..images.fit import FITS
-from ..images.libraries import load_opencv, load_pillow
+from ..images.libraries import load_opencv, load_pillow, load_simplejpeg
 from ..images.views import Views
 from ..records.layer import Layer
 from ..records.record import feature_set_record
@@ -133,7 +133,11 @@ def extract(
     views = _check_options(fit, precision, batch_size, workers, (views, resize_margin, seed))
     devices = parse_devices(device)
     manifest.require_files()
-    load_opencv(), load_pillow()  # Say at once what is missing, not once for each image.
+    (
+        load_opencv(),
+        load_pillow(),
+        load_simplejpeg(),
+    )  # Say at once what is missing, not once for each image.
     watch = Stopwatch(on_progress)
     request = WeightsRequest.parse(weights, weights_dir)
     with watch.phase("starting"):

@@ -1,9 +1,9 @@
-"""Image files -> RGB arrays -> the square inputs of the backbones.
+"""Image files -> RGB arrays.
 
-An image is decoded once, by OpenCV, or by Pillow where OpenCV would show something
-else, and then fitted to each backbone. Files come from strangers: the kind and the
-sizes are read from the header and bounded before any pixel is decoded, and a file
-that is cut short is refused, not filled with grey.
+An image is decoded once, by libjpeg-turbo or OpenCV, or by Pillow where these would show
+something else. Files come from strangers: the kind and the sizes are read from the header
+and bounded before any pixel is decoded, and a file of which pixels are missing is refused,
+not filled with grey.
 """
 
 from __future__ import annotations
@@ -16,8 +16,12 @@ import warnings
 import numpy as np
 
 from ...core.errors import ImageError
-from .jpeg import JpegHead, has_an_end, read_plain_head
+from .deep import require_upper_bits
+from .jpeg import has_an_end, read_plain_head
+from .jpeg_decoder import decode_jpeg
+from .kinds import READABLE, describe_other_kind
 from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
+from .whole import require_all_png_rows, require_sound_strips
 
 __all__ = ["decode", "image_size"]
 
@@ -27,6 +31,7 @@ LARGEST_TILE = 2**26
 LARGE_IMAGE = 2**25
 # Pillow knows many more, some of which start other programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB")
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _TILE_SIDES = (0x0142, 0x0143)
 _LARGE_TURN = threading.Lock()
@@ -39,8 +44,8 @@ def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarr
     """Decode an image file: JPEG, PNG, WebP, GIF, TIFF or BMP.
 
     Grey, palette, CMYK and 16-bit images become 8-bit RGB, transparent areas
-    become white, and the EXIF orientation is applied. Of an animation the
-    first frame is taken.
+    become white, and the EXIF orientation is applied. Alpha that is 0 everywhere
+    is no alpha. Of an animation the first frame is taken.
 
     Parameters
     ----------
@@ -58,35 +63,32 @@ def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarr
     Raises
     ------
     ImageError
-        The file is empty, cut short, too large, or not an image.
+        The file is empty, cut short, damaged, too large, or not an image; or it holds 8 or
+        12 bits as if they were 16.
     """
+    _require_plausible(content)
     # Pillow's reader of headers takes as long as all the other checks.
     plain = read_plain_head(content)
-    _require_plausible(content, plain)
-    cv2 = load_opencv()
     header = None if plain else _read_header(content)
     width, height = plain[:2] if plain else header.size
     _require_size(width, height)
     if held is not None and width * height > LARGE_IMAGE:
         held.enter_context(_LARGE_TURN)
-    if header and _is_for_pillow(header, content):
-        return _decode_with_pillow(header)
-    try:
-        # One reader of orientations: in damaged files OpenCV and Pillow find different ones.
-        ours = plain or header.format == "JPEG"
-        # libjpeg writes RGB as readily as BGR; for other kinds it is a second pass anyway.
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION if ours else cv2.IMREAD_COLOR
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flags)
-    except cv2.error as error:
-        raise ImageError(f"cannot be decoded ({error.err or 'OpenCV failed'})") from error
+    if content[:2] == _JPEG:
+        image = decode_jpeg(content)
+    elif _is_for_pillow(header, content):
+        return _decode_with_pillow(header, content)
+    else:
+        image = _decode_with_opencv(header, content)
     if image is None:
         header = header or _read_header(content)
         raise ImageError(f"cannot be decoded as {header.format} of mode {header.mode}")
     if plain:
         return image
-    if ours:
+    if content[:2] == _JPEG:
         return _upright(image, _orientation(header))
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    require_upper_bits(content, header, image)
+    return image
 
 
 def image_size(path: str) -> tuple[int, int] | None:
@@ -101,15 +103,12 @@ def image_size(path: str) -> tuple[int, int] | None:
     return (height, width) if turned else (width, height)
 
 
-def _require_plausible(content: bytes, plain: JpegHead | None) -> None:
+def _require_plausible(content: bytes) -> None:
     if not content:
         raise ImageError("the file is empty")
     if len(content) > LARGEST_FILE:
         raise ImageError(f"the file has {len(content)} bytes, more than {LARGEST_FILE}")
-    # libjpeg fills what is missing with grey and only warns.
-    if content[:2] == b"\xff\xd8" and not has_an_end(content, plain.scan_at if plain else 2):
-        raise ImageError("the JPEG file is cut short")
-    if content[:8] == b"\x89PNG\r\n\x1a\n" and b"IEND\xaeB`\x82" not in content:
+    if content[:8] == _PNG and b"IEND\xaeB`\x82" not in content:
         raise ImageError("the PNG file is cut short")
 
 
@@ -121,11 +120,22 @@ def _read_header(content: bytes):
     except Image.DecompressionBombError as error:
         raise ImageError(f"the image has more than {LARGEST_IMAGE} pixels") from error
     except Exception as error:  # Pillow's parsers raise many kinds; all mean the same here.
-        raise ImageError("not an image file (JPEG, PNG, WebP, GIF, TIFF or BMP)") from error
+        raise ImageError(_not_an_image(content, error)) from error
     _require_size(*header.size)
     if tile > LARGEST_TILE:
         raise ImageError(f"the TIFF file has tiles of {tile} pixels, more than {LARGEST_TILE}")
     return header
+
+
+def _not_an_image(content: bytes, error: Exception) -> str:
+    if content[:2] == _JPEG and not has_an_end(content):
+        return "the JPEG file is cut short"
+    other = describe_other_kind(content)
+    if other:
+        return f"not an image file ({READABLE}) but {other}"
+    # Pillow says the same of every kind that it does not know.
+    known = type(error).__name__ != "UnidentifiedImageError"
+    return f"not an image file ({READABLE})" + (f": {error}" if known and str(error) else "")
 
 
 def _require_size(width: int, height: int) -> None:
@@ -152,7 +162,8 @@ def _orientation(header) -> int:
     if header.format == "TIFF":
         return 1  # Pillow turns these by itself, their size too.
     exif = load_pillow().Exif()
-    with contextlib.suppress(Exception):  # A damaged one does not count.
+    with contextlib.suppress(Exception), warnings.catch_warnings():  # A damaged one does not count.
+        warnings.simplefilter("ignore")
         exif.load(header.info.get("exif", b""))
     value = exif.get(_ORIENTATION, 1)
     return value if value in range(2, 9) else 1
@@ -168,7 +179,20 @@ def _is_for_pillow(header, content: bytes) -> bool:
     return header.format == "WEBP" and _orientation(header) > 1
 
 
-def _decode_with_pillow(header) -> np.ndarray:
+def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
+    cv2 = load_opencv()
+    if header.format == "TIFF":
+        require_sound_strips(content, header)
+    try:
+        image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise ImageError(f"cannot be decoded ({error.err or 'OpenCV failed'})") from error
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _decode_with_pillow(header, content: bytes) -> np.ndarray:
+    if header.format == "PNG":
+        require_all_png_rows(content)
     try:
         with header as image:
             orientation = _orientation(image)
@@ -176,15 +200,24 @@ def _decode_with_pillow(header) -> np.ndarray:
                 # Pillow would cut everything above 255 off.
                 image = load_pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
             rgba = image.convert("RGBA")
-        pixels = np.empty((rgba.height, rgba.width, 3), np.uint8)
-        for top in range(0, rgba.height, _BAND):
-            band = rgba.crop((0, top, rgba.width, min(top + _BAND, rgba.height)))
-            white = load_pillow().new("RGBA", band.size, "white")
-            composed = load_pillow().alpha_composite(white, band).convert("RGB")
-            pixels[top : top + band.height] = composed
+        pixels = _on_white(rgba)
     except Exception as error:  # as above
         raise ImageError(f"cannot be decoded ({error})") from error
+    require_upper_bits(content, header)
     return _upright(pixels, orientation)
+
+
+def _on_white(rgba) -> np.ndarray:
+    # Programs that know no alpha write 0 there: whoever opens the file sees its colours.
+    if rgba.getextrema()[3] == (0, 0):
+        return np.asarray(rgba.convert("RGB"))
+    pixels = np.empty((rgba.height, rgba.width, 3), np.uint8)
+    for top in range(0, rgba.height, _BAND):
+        band = rgba.crop((0, top, rgba.width, min(top + _BAND, rgba.height)))
+        white = load_pillow().new("RGBA", band.size, "white")
+        composed = load_pillow().alpha_composite(white, band).convert("RGB")
+        pixels[top : top + band.height] = composed
+    return pixels
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["JpegHead", "has_an_end", "read_plain_head"]
+__all__ = ["MARK", "JpegHead", "has_an_end", "read_plain_head"]
 
 # A mark that begins a segment: no escaped byte of a scan, no fill byte, none without a length.
-_MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
+MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 # Baseline and progressive frames, and the segments that say nothing of size, colours or turning:
 # tables (DHT, DQT, DRI), JFIF's (APP0) and comments.
 _FRAMES = frozenset({0xC0, 0xC2})
@@ -72,7 +72,7 @@ def has_an_end(content: bytes, at: int = 2) -> bool:
 
     The walk begins `at` a mark.
     """
-    while mark := _MARK.search(content, at):
+    while mark := MARK.search(content, at):
         if mark[1] == b"\xd9":
             return True
         # A segment is skipped whole, with the thumbnail that it may hold.

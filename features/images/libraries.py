@@ -7,7 +7,7 @@ import os
 
 from ...core.imports import missing_dependency
 
-__all__ = ["LARGEST_IMAGE", "load_opencv", "load_pillow"]
+__all__ = ["LARGEST_IMAGE", "load_opencv", "load_pillow", "load_simplejpeg"]
 
 
 # 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
@@ -33,11 +33,23 @@ def load_opencv():
 def load_pillow():
     """Import Pillow's Image module, or say what to install."""
     try:
-        from PIL import Image, ImageFile, TiffImagePlugin, WebPImagePlugin  # noqa: F401
+        from PIL import Image, ImageFile, PngImagePlugin, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
         Image.preinit()
     except ImportError as error:
         raise missing_dependency("PIL", error) from error
     # GluonCV turns this on when it is imported; what is missing of a file would become grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    # A PNG may carry more than a megabyte of text or colour profile; all of it stays bounded.
+    PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
     return Image
+
+
+@functools.cache
+def load_simplejpeg():
+    """Import simplejpeg (libjpeg-turbo), or say what to install."""
+    try:
+        import simplejpeg
+    except (ImportError, OSError) as error:
+        raise missing_dependency("simplejpeg", error) from error
+    return simplejpeg

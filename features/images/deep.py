@@ -1,0 +1,69 @@
+"""Images of 16 bits a value: eight of them are kept, so a picture must use the upper ones."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+
+from ...core.errors import ImageError
+from .libraries import load_opencv, load_pillow
+
+__all__ = ["require_upper_bits"]
+
+# What 12 bits hold. As 16 bits it is a sixteenth of full brightness: next to black.
+LARGEST_OF_TWELVE_BITS = 4095
+# After the reduction to 8 bits, which OpenCV rounds for TIFF.
+_NEARLY_BLACK = 16
+_BITS_PER_SAMPLE = 0x0102
+
+
+def require_upper_bits(content: bytes, header, seen: np.ndarray | None = None) -> None:
+    """Refuse an image of 16 bits whose values stop at 8 or 12 bits.
+
+    Cameras and programs store such numbers as they are; read as 16 bits they are black. By how
+    much to scale them only their owner knows.
+
+    Parameters
+    ----------
+    content : bytes
+    header : PIL.Image.Image
+        Of the file.
+    seen : ndarray of uint8, optional
+        What became of it; a bright picture needs no second look.
+
+    Raises
+    ------
+    ImageError
+    """
+    if not _is_of_sixteen_bits(content, header):
+        return
+    if seen is not None and seen.max(initial=0) > _NEARLY_BLACK:
+        return
+    largest = _largest_colour(content, header)
+    if 0 < largest <= LARGEST_OF_TWELVE_BITS:
+        bits = 8 if largest < 256 else 12
+        raise ImageError(
+            f"an image of 16 bits whose values stop at {largest}, so it would be black: "
+            f"it holds {bits} bits; multiply its values by {65535 // (2**bits - 1)} first"
+        )
+
+
+def _is_of_sixteen_bits(content: bytes, header) -> bool:
+    if header.format == "PNG":
+        return content[24:25] == b"\x10"
+    if header.format == "TIFF":
+        bits = header.tag_v2.get(_BITS_PER_SAMPLE, 1)
+        return 16 in (bits if isinstance(bits, tuple) else (bits,))
+    return False
+
+
+def _largest_colour(content: bytes, header) -> int:
+    if header.mode.startswith("I;16"):
+        with load_pillow().open(io.BytesIO(content), formats=(header.format,)) as image:
+            return int(np.asarray(image).max(initial=0))
+    cv2 = load_opencv()
+    raw = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if raw is None or raw.dtype != np.uint16:
+        return 0
+    return int((raw if raw.ndim == 2 else raw[..., :3]).max(initial=0))

@@ -1,0 +1,122 @@
+"""JPEG files -> pixels, by libjpeg-turbo; a file of which pixels are missing is refused.
+
+libjpeg fills what is missing with grey and warns. Here every warning counts, but for
+those that leave the picture whole.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+
+from ...core.errors import ImageError
+from .jpeg import MARK, has_an_end
+from .libraries import load_opencv, load_simplejpeg
+
+__all__ = ["decode_jpeg"]
+
+# Of the header, or of tables that name a colour space: no pixel hangs on them.
+_HARMLESS = re.compile(
+    "Invalid SOS parameters|unknown JFIF revision|Unknown Adobe color|bad ICC marker|"
+    "Inconsistent progression"
+)
+_EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker")
+# Of samplings that are none of the usual; OpenCV knows them.
+_UNKNOWN = re.compile("Could not determine subsampling")
+# A few bytes too many before the end mark are a habit of some cameras.
+_FEW = 4
+_SCAN, _END = 0xDA, 0xD9
+# APP0 to APP15 and comments.
+_NOT_PIXELS = frozenset({*range(0xE0, 0xF0), 0xFE})
+_SEQUENTIAL = frozenset({0xC0, 0xC1})
+
+
+def decode_jpeg(content: bytes) -> np.ndarray | None:
+    """Decode a JPEG as it lies in the file; its orientation is not applied.
+
+    Parameters
+    ----------
+    content : bytes
+        The whole file.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3), or None
+        RGB; None where no decoder knows its kind.
+
+    Raises
+    ------
+    ImageError
+        The file is cut short, or its scan is damaged.
+    """
+    decode = load_simplejpeg().decode_jpeg
+    try:
+        return decode(content, "RGB", strict=True)
+    except ValueError as error:
+        said = str(error)
+    reason = "" if _UNKNOWN.search(said) else _reason_to_refuse(content, said)
+    if reason:
+        raise _damaged(reason)
+    return _by_opencv(content)
+
+
+def _reason_to_refuse(content: bytes, said: str) -> str:
+    """Return a warning that is about the picture; an empty text if all are about something else.
+
+    libjpeg tells its first warning only, so what gave rise to a harmless one is taken away, and
+    the rest decoded again.
+    """
+    if not (_HARMLESS.search(said) or _EXTRANEOUS.search(said)):
+        return said
+    try:
+        load_simplejpeg().decode_jpeg(_pixels_alone(content), "RGB", strict=True)
+    except ValueError as error:
+        found = _EXTRANEOUS.search(str(error))
+        few = found is not None and int(found[1]) <= _FEW
+        return "" if few or _HARMLESS.search(str(error)) else str(error)
+    return ""
+
+
+def _pixels_alone(content: bytes) -> bytes:
+    """Return the tables, the frame and the scans of a JPEG, without anything in between."""
+    parts, at, sequential, scan = [b"\xff\xd8"], 2, False, 0
+    while mark := MARK.search(content, at):
+        kind = mark[1][0]
+        if scan:
+            parts.append(_without_padding(content[scan : mark.start()]))
+        if kind == _END:
+            return b"".join([*parts, b"\xff\xd9"])
+        at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")
+        segment = content[mark.start() : at]
+        sequential |= kind in _SEQUENTIAL
+        scan = at if kind == _SCAN else 0
+        if kind == _SCAN and sequential:
+            segment = segment[:-3] + b"\0\x3f\0"
+        if kind not in _NOT_PIXELS:
+            parts.append(segment)
+    return content
+
+
+def _without_padding(scan: bytes) -> bytes:
+    """Cut the zeros off the end of a scan's data, but for the one of an escaped byte."""
+    data = scan.rstrip(b"\0")
+    return data + b"\0" if data != scan and data.endswith(b"\xff") else data
+
+
+def _damaged(said: str) -> ImageError:
+    if said.startswith("Premature end of JPEG file"):
+        return ImageError("the JPEG file is cut short")
+    reason = said.removeprefix("Corrupt JPEG data: ")
+    if reason == said:
+        return ImageError(f"cannot be decoded as JPEG ({said})")
+    return ImageError(f"the JPEG is damaged, and part of its picture missing ({reason})")
+
+
+def _by_opencv(content: bytes) -> np.ndarray | None:
+    """Decode what libjpeg-turbo's own interface stops at: unusual samplings, harmless warnings."""
+    if not has_an_end(content):
+        raise ImageError("the JPEG file is cut short")
+    cv2 = load_opencv()
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(np.frombuffer(content, np.uint8), flags)

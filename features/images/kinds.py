@@ -1,0 +1,72 @@
+"""What a file is that is none of the images that can be decoded, by its first bytes."""
+
+from __future__ import annotations
+
+import re
+
+from ...core.content import describe_content
+
+__all__ = ["READABLE", "describe_other_kind"]
+
+READABLE = "JPEG, PNG, WebP, GIF, TIFF or BMP"
+_CONVERT = f"convert it to {READABLE}"
+_AGAIN = "download the picture again"
+# Beside those that `describe_content` knows.
+_PICTURES = (
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (b"\0\0\0\x18ftypcrx ", "a Canon raw image (CR3)"),
+    (b"FUJIFILMCCD-RAW", "a Fujifilm raw image"),
+    (b"8BPS", "a Photoshop file"),
+    (b"\0\0\1\0", "an icon (ICO)"),
+    (b"DDS ", "a DirectDraw surface"),
+    (b"v/1\1", "an OpenEXR image"),
+    (b"#?RADIANCE", "a Radiance HDR image"),
+    (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
+    (b"%!PS", "a PostScript file"),
+)
+_HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+_SVG = re.compile(rb"\s*(?:<\?xml\b.*?)?<(?:!DOCTYPE\s+svg|svg)\b", re.I | re.S)
+_PORTABLE = re.compile(rb"P[1-7][\s#]")
+_BINARY = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]")
+_READABLE_KINDS = re.compile("JPEG image|PNG|GIF|BMP|TIFF|WebP")
+# What to do about a kind, by a word of its name; the first that fits.
+_REMEDIES = (
+    ("video", "take a frame of it"),
+    ("archive", "unpack it"),
+    ("compressed", "unpack it"),
+    ("Git LFS", "get the file: git lfs pull"),
+    ("image", _CONVERT),
+    ("PDF", _CONVERT),
+    ("", _AGAIN),
+)
+_LOOKED_AT = 1024
+
+
+def describe_other_kind(content: bytes) -> str:
+    """Say what a file is, and what to do about it; an empty text if that is not known.
+
+    Parameters
+    ----------
+    content : bytes
+        The beginning of the file will do.
+    """
+    head = content[:_LOOKED_AT]
+    text = head.removeprefix(b"\xef\xbb\xbf")
+    if _HTML.match(text):
+        return f"a web page, as servers send it in place of a picture: {_AGAIN}"
+    if _SVG.match(text):
+        return f"an SVG drawing: {_CONVERT}"
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "a video: take a frame of it"
+    if head.startswith(b"\0\5\x16\7"):
+        return "what macOS writes beside others (AppleDouble, its name begins with ._): delete it"
+    picture = next((name for mark, name in _PICTURES if head.startswith(mark)), "")
+    if picture or _PORTABLE.match(head):
+        return f"{picture or 'a PPM image'}: {_CONVERT}"
+    name = describe_content(head)
+    if name and not _READABLE_KINDS.search(name):
+        return f"{name}: {next(remedy for word, remedy in _REMEDIES if word in name)}"
+    if not head.strip(b"\0"):
+        return f"a file that begins with zeros alone, as broken copies do: {_AGAIN}"
+    return "" if name or _BINARY.search(head) else f"a text: {_AGAIN}"

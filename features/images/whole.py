@@ -1,0 +1,126 @@
+"""Whether a PNG or TIFF file holds all pixels, where its decoder does not say."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+from ...core.errors import ImageError
+from .libraries import load_pillow, load_simplejpeg
+
+__all__ = ["require_all_png_rows", "require_sound_strips"]
+
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# Where the seven passes of Adam7 begin, and how far apart their pixels lie: x, y, dx, dy.
+_ADAM7 = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+)  # fmt: skip
+_AT_ONCE = 2**20
+_COMPRESSION, _TABLES = 0x0103, 0x015B
+_NONE, _JPEG_IN_TIFF, _DEFLATE = 1, 7, (8, 32946)
+# Places and sizes of strips, and of tiles.
+_STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))
+
+
+def require_all_png_rows(content: bytes) -> None:
+    """Refuse a PNG whose pixel data end before its last row, which Pillow fills up with zeros.
+
+    Raises
+    ------
+    ImageError
+    """
+    wanted, found, inflate = _png_bytes(content), 0, zlib.decompressobj()
+    try:
+        for data in _pixel_chunks(content):
+            while data and found < wanted and not inflate.eof:
+                found += len(inflate.decompress(data, _AT_ONCE))
+                data = inflate.unconsumed_tail
+        if found < wanted and not inflate.eof:
+            found += len(inflate.flush())
+    except zlib.error as error:
+        raise ImageError(f"the PNG file is damaged ({error})") from error
+    if found < wanted:
+        raise ImageError(
+            f"the PNG file is damaged, and part of its picture missing ({found} of {wanted} bytes)"
+        )
+
+
+def _png_bytes(content: bytes) -> int:
+    """Return how many bytes the pixels of a PNG take, with the filter byte of each row."""
+    width, height = (int.from_bytes(content[at : at + 4], "big") for at in (16, 20))
+    bits = content[24] * _CHANNELS.get(content[25], 1)
+    passes = _ADAM7 if content[28] else ((0, 0, 1, 1),)
+    sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
+    return sum(
+        rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 < rows
+    )
+
+
+def _pixel_chunks(content: bytes):
+    at = 8
+    while at + 8 <= len(content):
+        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        if kind == b"IDAT":
+            yield content[at + 8 : at + 8 + size]
+        elif kind == b"IEND":
+            return
+        at += 12 + size
+
+
+def require_sound_strips(content: bytes, header) -> None:
+    """Refuse a compressed TIFF of which a strip or tile cannot be unpacked.
+
+    OpenCV goes on with what it has; Pillow stops.
+
+    Parameters
+    ----------
+    content : bytes
+    header : PIL.Image.Image
+        Of the file.
+
+    Raises
+    ------
+    ImageError
+    """
+    compression = header.tag_v2.get(_COMPRESSION, 1)
+    if compression == _NONE:
+        return
+    for number, strip in enumerate(_strips(content, header.tag_v2)):
+        try:
+            if compression == _JPEG_IN_TIFF:
+                # The tables stand apart, between a start and an end mark of their own.
+                tables = bytes(header.tag_v2.get(_TABLES, b"\xff\xd8\xff\xd9"))[:-2]
+                load_simplejpeg().decode_jpeg(tables + strip[2:], strict=True)
+            elif compression in _DEFLATE:
+                _unpack(strip)
+        except (ValueError, zlib.error) as error:
+            raise ImageError(
+                "the TIFF file is damaged, and part of its picture missing "
+                f"(strip {number}: {error})"
+            ) from error
+    try:
+        with load_pillow().open(io.BytesIO(content), formats=("TIFF",)) as image:
+            image.load()
+    except Exception as error:  # Pillow's parsers raise many kinds.
+        raise ImageError(f"the TIFF file is damaged ({error})") from error
+
+
+def _strips(content: bytes, tags):
+    for places, sizes in _STRIPS:
+        for place, size in zip(_numbers(tags, places), _numbers(tags, sizes)):
+            yield content[place : place + size]
+
+
+def _numbers(tags, tag: int) -> tuple[int, ...]:
+    value = tags.get(tag, ())
+    return value if isinstance(value, tuple) else (value,)
+
+
+def _unpack(strip: bytes) -> None:
+    """Inflate a strip to its checksum, which libtiff does not look at; keep nothing."""
+    inflate = zlib.decompressobj()
+    while strip and not inflate.eof:
+        inflate.decompress(strip, _AT_ONCE)
+        strip = inflate.unconsumed_tail
+    if not inflate.eof:
+        raise ValueError("its data end early")

@@ -1,0 +1,316 @@
+"""Images of which pixels are missing are failures; what is merely unusual is not."""
+
+from __future__ import annotations
+
+import io
+import zlib
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image, PngImagePlugin
+
+from icecore.core.errors import ImageError
+from icecore.features.images.decode import decode
+from icecore.features.images.kinds import describe_other_kind
+
+HEIGHT, WIDTH = 120, 160
+END = b"\xff\xd9"
+
+
+def picture() -> np.ndarray:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    smooth = np.dstack([x * 1.5, y * 2.0, 255 - x - y * 0.5])
+    return (smooth + rng.normal(0, 15, smooth.shape)).clip(0, 255).astype(np.uint8)
+
+
+def encode(form: str, mode: str = "RGB", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).convert(mode).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+JPEGS = {
+    "baseline": {},
+    "progressive": {"progressive": True},
+    "restart marks": {"restart_marker_blocks": 10},
+    "grey": {"mode": "L"},
+    "inks": {"mode": "CMYK"},
+    "exif": {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"},
+    "full colour": {"subsampling": 0},
+}
+
+
+def jpeg(name: str) -> bytes:
+    return encode("JPEG", quality=90, **JPEGS[name])
+
+
+def with_hole(content: bytes, filling: bytes, at: float = 0.5, size: int = 500) -> bytes:
+    start = int(len(content) * at)
+    return content[:start] + (filling * size)[:size] + content[start + size :]
+
+
+@pytest.mark.parametrize("name", JPEGS)
+@pytest.mark.parametrize("share", [0.4, 0.6, 0.8, 0.97])
+def test_a_jpeg_that_ends_early_and_was_closed_is_refused(name, share):
+    content = jpeg(name)
+    assert decode(content).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ImageError, match="JPEG is damaged, and part of its picture missing"):
+        decode(content[: int(len(content) * share)] + END)
+
+
+@pytest.mark.parametrize("name", JPEGS)
+@pytest.mark.parametrize("filling", [b"\xff", b"\x55", np.random.default_rng(1).bytes(500)])
+def test_a_jpeg_with_a_hole_is_refused(name, filling):
+    with pytest.raises(ImageError, match="JPEG"):
+        decode(with_hole(jpeg(name), filling))
+
+
+@pytest.mark.parametrize("filling", [b"\0", b"\xff"])
+def test_a_photograph_with_a_hole_is_refused(photographs, filling):
+    for path in photographs:
+        with pytest.raises(ImageError, match="JPEG is damaged"):
+            decode(with_hole(path.read_bytes(), filling, size=2000))
+
+
+@pytest.mark.parametrize("name", JPEGS)
+def test_a_jpeg_that_lost_a_part_is_refused(name):
+    content = jpeg(name)
+    half = len(content) // 2
+    with pytest.raises(ImageError, match="JPEG is damaged"):
+        decode(content[:half] + content[half + 300 :])
+
+
+def test_damage_behind_a_harmless_warning_is_found():
+    """libjpeg tells its first warning only."""
+    content = jpeg("baseline").replace(b"JFIF\0\1", b"JFIF\0\7", 1)
+    half = len(content) // 2
+    assert decode(content).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ImageError, match="JPEG is damaged.*premature end"):
+        decode(content[:half] + END)
+
+
+def parameters_of_a_scan(content: bytes) -> bytes:
+    changed = bytearray(content)
+    scan = changed.index(b"\xff\xda")
+    changed[scan + 2 + changed[scan + 3] - 3] = 1  # begins at the second coefficient, it says
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c[:-2] + b"\0" * 40 + END,
+        lambda c: c[:-2] + b"\xff" * 40 + END,
+        lambda c: c[:-2] + b"\x12\x34" + END,
+        lambda c: c.replace(b"JFIF\0\1", b"JFIF\0\7", 1),
+        parameters_of_a_scan,
+        lambda c: c + b"a film that a telephone appended" * 100,
+        lambda c: c + b"\0" * 500,
+    ],
+)
+@pytest.mark.parametrize("name", ["baseline", "grey", "full colour"])
+def test_what_is_merely_unusual_gives_the_same_pixels(name, change):
+    content = jpeg(name)
+    np.testing.assert_array_equal(decode(change(content)), decode(content))
+
+
+@pytest.mark.parametrize("first", [0x31, 0x13, 0x23])
+def test_unusual_samplings_are_decoded(first):
+    content = bytearray(jpeg("full colour"))
+    content[content.index(b"\xff\xc0") + 11] = first  # of the luma, where 1 x 1 stood
+    content = bytes(content)
+    expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+    np.testing.assert_array_equal(decode(content), expected)
+    with pytest.raises(ImageError, match="cut short"):
+        decode(content[:-400])
+
+
+def test_the_pixels_of_photographs_are_those_of_opencv(photographs):
+    for path in photographs:
+        content = path.read_bytes()
+        expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+        np.testing.assert_array_equal(decode(content), expected)
+
+
+def rebuilt(content: bytes, data: bytes) -> bytes:
+    """Put other pixel data into a PNG, with right checksums."""
+    parts, at, done = [content[:8]], 8, False
+    while at < len(content):
+        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        body = content[at + 8 : at + 8 + size]
+        at += 12 + size
+        if kind == b"IDAT":
+            if done:
+                continue
+            body, done = data, True
+        chunk = kind + body
+        parts.append(len(body).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big"))
+    return b"".join(parts)
+
+
+def pixel_data(content: bytes) -> bytes:
+    at, data = 8, b""
+    while at < len(content):
+        size = int.from_bytes(content[at : at + 4], "big")
+        data += content[at + 8 : at + 8 + size] if content[at + 4 : at + 8] == b"IDAT" else b""
+        at += 12 + size
+    return data
+
+
+def interlaced(mode: str) -> bytes:
+    """Write a PNG in the seven passes of Adam7, which Pillow reads and does not write."""
+    pixels = np.asarray(Image.fromarray(picture()).convert(mode))
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
+    data = b""
+    for x, y, dx, dy in (*passes, (0, 1, 1, 2)):
+        data += b"".join(b"\0" + row.tobytes() for row in pixels[y::dy, x::dx])
+    content = bytearray(encode("PNG", mode))
+    content[28] = 1
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    return rebuilt(bytes(content), zlib.compress(data))
+
+
+PNGS = {
+    **{mode: lambda mode=mode: encode("PNG", mode) for mode in ("RGB", "RGBA", "LA", "P", "L", "1")},
+    **{f"interlaced {mode}": lambda mode=mode: interlaced(mode) for mode in ("RGB", "RGBA", "LA")},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PNGS)
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.9, 0.995])
+def test_a_png_whose_data_end_early_is_refused(kind, share):
+    content = PNGS[kind]()
+    assert decode(content).shape == (HEIGHT, WIDTH, 3)
+    raw = zlib.decompress(pixel_data(content))
+    with pytest.raises(ImageError):
+        decode(rebuilt(content, zlib.compress(raw[: int(len(raw) * share)])))
+    packed = pixel_data(content)
+    with pytest.raises(ImageError):
+        decode(rebuilt(content, packed[: int(len(packed) * share)]))
+
+
+def test_a_palette_with_a_transparent_entry_is_counted_too():
+    content = encode("PNG", "P", transparency=0)
+    raw = zlib.decompress(pixel_data(content))
+    with pytest.raises(ImageError, match="part of its picture missing"):
+        decode(rebuilt(content, zlib.compress(raw[: len(raw) // 2])))
+
+
+TIFFS = ("tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg")
+
+
+@pytest.mark.parametrize("compression", TIFFS)
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("filling", [b"\0", b"\xff", b"hole"])
+def test_a_compressed_tiff_with_a_hole_is_refused(compression, mode, filling):
+    content = encode("TIFF", mode, compression=compression)
+    assert decode(content).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ImageError, match="TIFF file is damaged"):
+        decode(with_hole(content, filling))
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "GIF", "BMP"])
+@pytest.mark.parametrize("end", [b"", b"\0;", b"\0\0\0\0IEND\xaeB`\x82"])
+def test_other_kinds_that_are_cut_and_closed_are_refused(form, end):
+    content = encode(form)
+    for share in (0.2, 0.5, 0.9):
+        with pytest.raises(ImageError):
+            decode(content[: int(len(content) * share)] + end)
+
+
+def bmp_with_alpha(alpha: int) -> bytes:
+    """Write a BMP of 32 bits with masks, as Windows does."""
+    pixels = np.dstack([picture()[::-1, :, ::-1], np.full((HEIGHT, WIDTH), alpha, np.uint8)])
+    masks = b"".join(n.to_bytes(4, "little") for n in (0xFF0000, 0xFF00, 0xFF, 0xFF000000))
+    head = b"".join(
+        n.to_bytes(size, "little")
+        for n, size in (
+            (108, 4), (WIDTH, 4), (HEIGHT, 4), (1, 2), (32, 2), (3, 4), (pixels.size, 4), (0, 16),
+        )
+    ) + masks + b"sRGB"[::-1] + bytes(48)  # fmt: skip
+    data = head + pixels.tobytes()
+    return b"BM" + (14 + len(data)).to_bytes(4, "little") + bytes(4) + (122).to_bytes(4, "little") + data  # fmt: skip
+
+
+def with_alpha(form: str, alpha: int) -> bytes:
+    if form == "BMP":
+        return bmp_with_alpha(alpha)
+    rgba = np.dstack([picture(), np.full((HEIGHT, WIDTH), alpha, np.uint8)])
+    buffer = io.BytesIO()
+    options = {"lossless": True, "exact": True} if form == "WEBP" else {}
+    Image.fromarray(rgba, "RGBA").save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("form", ["BMP", "TIFF", "PNG", "WEBP"])
+def test_alpha_that_is_zero_everywhere_is_no_alpha(form):
+    np.testing.assert_array_equal(decode(with_alpha(form, 0)), picture())
+    np.testing.assert_array_equal(decode(with_alpha(form, 255)), picture())
+    assert decode(with_alpha(form, 1)).min() > 250
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("largest", "bits"), [(255, 8), (200, 8), (4095, 12), (1023, 12)])
+def test_sixteen_bits_that_hold_fewer_are_said(suffix, channels, largest, bits):
+    values = np.random.default_rng(0).integers(0, largest + 1, (40, 50, channels), dtype=np.uint16)
+    values[0, 0] = largest
+    if channels == 4:
+        values[..., 3] = 65535
+    content = cv2.imencode(suffix, values)[1].tobytes()
+    with pytest.raises(ImageError, match=f"stop at {largest}, .* holds {bits} bits; multiply"):
+        decode(content)
+    scaled = values.copy()
+    scaled[..., :3] *= 65535 // (2**bits - 1)
+    assert decode(cv2.imencode(suffix, scaled)[1].tobytes()).shape == (40, 50, 3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tiff"])
+def test_a_black_picture_of_sixteen_bits_is_black(suffix):
+    content = cv2.imencode(suffix, np.zeros((40, 50), np.uint16))[1].tobytes()
+    assert not decode(content).any()
+
+
+@pytest.mark.parametrize("what", ["text", "profile"])
+def test_a_png_with_megabytes_of_text_is_decoded(what):
+    long = np.random.default_rng(0).bytes(3_000_000).hex()
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", long if what == "text" else "short", zip=True)
+    more = {"icc_profile": long.encode()} if what == "profile" else {}
+    np.testing.assert_array_equal(decode(encode("PNG", pnginfo=text, **more)), picture())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image: convert it"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0mif1avif", "an AVIF image: convert it"),
+        (b"\0\0\0\x18ftypmp42\0\0\0\0isom", "a video .*: take a frame"),
+        (b"<!DOCTYPE html>\n<html><body>404</body></html>", "a web page, .* download"),
+        (b"  <html lang='en'>", "a web page"),
+        (b"\xef\xbb\xbf<!doctype HTML>", "a web page"),
+        (b"<?xml version='1.0'?><svg xmlns='x'/>", "an SVG drawing: convert"),
+        (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML: download"),
+        (b'{"error": "not found"}', "a text: download"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "git lfs pull"),
+        (b"%PDF-1.7\n", "a PDF document: convert"),
+        (b"\0\5\x16\7\0\2\0\0Mac OS X", "AppleDouble .* delete it"),
+        (b"8BPS\0\1", "a Photoshop file"),
+        (b"\xff\x0a\xfa\x1f", "a JPEG XL image: convert"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 image"),
+        (b"PK\3\4\x14\0", "a ZIP archive .*: unpack it"),
+        (bytes(4096), "begins with zeros alone"),
+        (b"Too many requests, try again later\n", "a text: download"),
+        (b"P6 4 4 255\n" + bytes(48), "a PPM image"),
+    ],
+)
+def test_what_is_no_image_is_named(content, said):
+    with pytest.raises(ImageError, match=f"not an image file .* but .*{said}"):
+        decode(content)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])
+def test_images_are_of_no_other_kind(form):
+    assert describe_other_kind(encode(form)) == ""

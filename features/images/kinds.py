@@ -60,7 +60,7 @@ def describe_other_kind(content: bytes) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
         return "a video: take a frame of it"
     if head.startswith(b"\0\5\x16\7"):
-        return "what macOS writes beside others (AppleDouble, its name begins with ._): delete it"
+        return "an AppleDouble file (macOS writes such ._ files beside others): delete it"
     picture = next((name for mark, name in _PICTURES if head.startswith(mark)), "")
     if picture or _PORTABLE.match(head):
         return f"{picture or 'a PPM image'}: {_CONVERT}"

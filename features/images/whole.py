@@ -13,7 +13,8 @@ __all__ = ["require_all_png_rows", "require_sound_strips"]
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Where the seven passes of Adam7 begin, and how far apart their pixels lie: x, y, dx, dy.
 _ADAM7 = (
-    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4),
+    (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
 )  # fmt: skip
 _AT_ONCE = 2**20
 _COMPRESSION, _TABLES = 0x0103, 0x015B
@@ -51,9 +52,7 @@ def _png_bytes(content: bytes) -> int:
     bits = content[24] * _CHANNELS.get(content[25], 1)
     passes = _ADAM7 if content[28] else ((0, 0, 1, 1),)
     sizes = [(-(-(width - x) // dx), -(-(height - y) // dy)) for x, y, dx, dy in passes]
-    return sum(
-        rows * (1 + -(-columns * bits // 8)) for columns, rows in sizes if columns > 0 < rows
-    )
+    return sum(rows * (1 + -(-wide * bits // 8)) for wide, rows in sizes if wide > 0 < rows)
 
 
 def _pixel_chunks(content: bytes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import zlib
 
@@ -173,9 +174,9 @@ def interlaced(mode: str) -> bytes:
 
 
 PNGS = {
-    **{mode: lambda mode=mode: encode("PNG", mode) for mode in ("RGB", "RGBA", "LA", "P", "L", "1")},
-    **{f"interlaced {mode}": lambda mode=mode: interlaced(mode) for mode in ("RGB", "RGBA", "LA")},
-}  # fmt: skip
+    **{m: functools.partial(encode, "PNG", m) for m in ("RGB", "RGBA", "LA", "P", "L", "1")},
+    **{f"interlaced {m}": functools.partial(interlaced, m) for m in ("RGB", "RGBA", "LA")},
+}
 
 
 @pytest.mark.parametrize("kind", PNGS)
@@ -231,7 +232,8 @@ def bmp_with_alpha(alpha: int) -> bytes:
         )
     ) + masks + b"sRGB"[::-1] + bytes(48)  # fmt: skip
     data = head + pixels.tobytes()
-    return b"BM" + (14 + len(data)).to_bytes(4, "little") + bytes(4) + (122).to_bytes(4, "little") + data  # fmt: skip
+    sizes = (14 + len(data)).to_bytes(4, "little") + bytes(4) + (122).to_bytes(4, "little")
+    return b"BM" + sizes + data
 
 
 def with_alpha(form: str, alpha: int) -> bytes:

@@ -1,8 +1,51 @@
 """icecore: frozen features once, heads many times, blended with tuned weights.
 
-Three jobs, each also a command: `extract` turns images into a feature cache,
-`train` fits heads on it, `blend` weighs their probabilities. Importing this
-package loads no deep-learning framework.
+Three jobs, each also a command: `extract` turns images into a feature cache, `train` fits
+heads on it, `blend` weighs their probabilities; `predict` and `bundle` use what came out.
+Importing this package loads nothing else, and no job loads a deep-learning framework that it
+does not use.
+
+Examples
+--------
+>>> import icecore
+>>> icecore.extract(photos, "cache", [network]).computed
+6
+>>> cache = icecore.FeatureCache("cache")
+>>> cache.matrix([network_in_cache], cache.ids(network_in_cache)).shape
+(6, 6)
 """
 
+from __future__ import annotations
+
+import importlib
+
 __version__ = "0.1.0"
+
+# Where each public name lies, and what it is called there; it is imported when first used.
+_PLACES = {
+    "BlendOptions": ("ensemble", "BlendOptions"),
+    "DetectorOptions": ("features", "DetectorOptions"),
+    "FeatureCache": ("cache", "FeatureCache"),
+    "TrainOptions": ("heads", "TrainOptions"),
+    "blend": ("jobs", "blend"),
+    "bundle": ("jobs", "bundle"),
+    "extract": ("jobs", "extract"),
+    "open_run": ("runs", "load_run"),
+    "predict": ("jobs", "predict"),
+    "read_manifest": ("manifest", "read"),
+    "train": ("jobs", "train"),
+}
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str):
+    if name not in _PLACES:
+        raise AttributeError(f"module 'icecore' has no attribute '{name}'")
+    room, inside = _PLACES[name]
+    value = getattr(importlib.import_module(f"{__name__}.{room}"), inside)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -16,19 +16,23 @@ __all__ = ["backbones"]
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option("--verify", is_flag=True, help="Export them anew and compare each with MXNet.")
-@click.option("--layers", is_flag=True, help="List the layers of one backbone, for --layer.")
+@click.option(
+    "--verify", is_flag=True, help="Export the networks anew and compare each with MXNet."
+)
+@click.option(
+    "--layers", is_flag=True, help="List the layers of one backbone that --layer accepts."
+)
 @click.option(
     "--weights",
     default="random:0",
     show_default=True,
     metavar="pretrained|random:SEED",
-    help="For --verify: what the networks are filled with.",
+    help="Fill the networks that --verify compares with these weights.",
 )
 @click.option(
     "--weights-dir",
     type=click.Path(path_type=Path),
-    help="Folder to look for weights and files first.",
+    help="Look for weights and files in this folder first.",
 )
 @as_json
 def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:

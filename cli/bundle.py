@@ -14,11 +14,17 @@ __all__ = ["bundle"]
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="ONNX file.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Write the bundle to this ONNX file.",
+)
 @click.option(
     "--weights-dir",
     type=click.Path(path_type=Path),
-    help="Folder to look for weights and ONNX files first.",
+    help="Look for weights and ONNX files in this folder first.",
 )
 @answer_option
 @as_json

@@ -19,10 +19,12 @@ __all__ = ["demo"]
     default="demo-run",
     show_default=True,
     type=click.Path(path_type=Path),
-    help="Folder for everything the demo makes.",
+    help="Put everything that the demo makes into this folder.",
 )
-@click.option("--images", type=int, default=300, show_default=True, help="Images to draw.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the drawing and training.")
+@click.option("--images", type=int, default=300, show_default=True, help="Draw this many images.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed for the drawings and for training."
+)
 @as_json
 @quiet
 def demo(out, images, seed, as_json, quiet) -> None:

@@ -13,7 +13,7 @@ answer_option = click.option(
     type=click.Choice(["tuned", "average", "recommended"]),
     default="tuned",
     show_default=True,
-    help="Which average of the heads.",
+    help="Use the tuned weights, the plain average, or the one that the estimate recommends.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
@@ -25,7 +25,7 @@ def box_options(command):
         click.option(
             "--boxes",
             type=click.Path(path_type=Path),
-            help="CSV with path,x0,y0,x1,y1: the part of each image that counts.",
+            help="Cut each image to its box in this CSV (path,x0,y0,x1,y1).",
         ),
         click.option(
             "--detector",
@@ -33,21 +33,24 @@ def box_options(command):
             help="Find boxes for the images that --boxes lacks, and add them to it.",
         ),
         click.option(
-            "--detect-class", default="person", show_default=True, help="What the detector finds."
+            "--detect-class",
+            default="person",
+            show_default=True,
+            help="Look for objects of this class.",
         ),
         click.option(
             "--detect-box",
             type=click.Choice(["largest", "confident"]),
             default="largest",
             show_default=True,
-            help="Which one counts where there are several.",
+            help="Take the largest or the most confident of several boxes.",
         ),
         click.option(
             "--detect-threshold",
             type=float,
             default=0.5,
             show_default=True,
-            help="Least score that counts.",
+            help="Ignore boxes with a lower score.",
         ),
     ]
     for option in reversed(options):
@@ -75,21 +78,30 @@ def engine_options(command):
             type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino", "tensorrt"]),
             default="auto",
             show_default=True,
-            help="What computes; auto takes the fastest that is installed.",
+            help="Run the backbones in this engine; auto takes the fastest that is installed.",
         ),
         click.option(
-            "--device", default="cpu", show_default=True, help="cpu, or cuda:0[,cuda:1,...]."
+            "--device",
+            default="cpu",
+            show_default=True,
+            help="Compute on cpu, or on cuda:0[,cuda:1,...].",
         ),
         click.option(
-            "--batch-size", type=int, default=16, show_default=True, help="Images in a batch."
+            "--batch-size",
+            type=int,
+            default=16,
+            show_default=True,
+            help="Compute this many images at once.",
         ),
         click.option(
-            "--workers", type=int, help="Decoding threads [default: as many as processors]."
+            "--workers",
+            type=int,
+            help="Decode in this many threads [default: one for each processor].",
         ),
         click.option(
             "--weights-dir",
             type=click.Path(path_type=Path),
-            help="Folder to look for weights and ONNX files first.",
+            help="Look for weights and ONNX files in this folder first.",
         ),
     ]
     for option in reversed(options):

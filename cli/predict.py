@@ -16,7 +16,13 @@ __all__ = ["predict"]
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("images", type=click.Path(path_type=Path))
-@click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="CSV of answers.")
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Write the answers to this CSV.",
+)
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Keep the new features in this cache."
 )
@@ -25,7 +31,7 @@ __all__ = ["predict"]
     type=click.Choice(["trained", "f32", "bf16", "fp16", "auto"]),
     default="trained",
     show_default=True,
-    help="In which the engine computes; trained: as the features that the heads know.",
+    help="Compute in this precision; trained is that of the features the heads were trained on.",
 )
 @box_options
 @answer_option

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column, Table
-
-if TYPE_CHECKING:
-    from ..jobs import MemberProgress, TrainEvent
 
 __all__ = ["TrainDisplay", "train_display"]
 
@@ -22,7 +19,7 @@ _MOST_ROWS = 12
 @contextlib.contextmanager
 def train_display(
     quiet: bool = False, console: Console | None = None
-) -> Iterator[Callable[[TrainEvent], None]]:
+) -> Iterator[Callable[[Any], None]]:
     """Show training on standard error; yields a callback for its events.
 
     Nothing is shown where nobody watches (a log file, a pipe).
@@ -47,9 +44,9 @@ class TrainDisplay:
             TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
         )
         self._task = self._bar.add_task("train", total=None, note="")
-        self._event: TrainEvent | None = None
+        self._event: Any | None = None
 
-    def update(self, event: TrainEvent) -> None:
+    def update(self, event: Any) -> None:
         """Take an event in."""
         self._event = event
         note = f"{event.task} {event.model}: {event.step}"
@@ -64,7 +61,7 @@ class TrainDisplay:
         return Group(self._bar, members_table(event.members, event.model))
 
 
-def members_table(members: tuple[MemberProgress, ...], model: str) -> Table:
+def members_table(members: tuple[Any, ...], model: str) -> Table:
     """Return the table: those in training first, the best first."""
     table = Table(box=None, pad_edge=False)
     table.add_column("member", no_wrap=True, overflow="ellipsis")

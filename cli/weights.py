@@ -15,7 +15,7 @@ folder_option = click.option(
     "--weights-dir",
     "folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Your own folder of weights, looked at before Gluon's cache.",
+    help="Look in this folder of your own before Gluon's cache.",
 )
 
 
@@ -84,7 +84,9 @@ def fetch(networks, folder, as_json, quiet) -> None:
 
 @weights.command("import")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--as", "network", metavar="NETWORK", help="Whose weights they are.")
+@click.option(
+    "--as", "network", metavar="NETWORK", help="Name the network that the weights belong to."
+)
 @folder_option
 @as_json
 def import_command(file, network, folder, as_json) -> None:

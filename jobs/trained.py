@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import ensemble
@@ -27,7 +28,8 @@ def saved_weights(run: str | os.PathLike, answer: str = "tuned") -> dict:
     return blends if answer == "tuned" else {}
 
 
-def plain_average(models):
+def plain_average(models: Sequence[str]) -> TaskWeights:
+    """Return equal weights."""
     return TaskWeights(dict.fromkeys(models, 1 / len(models)))
 
 

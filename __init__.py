@@ -30,7 +30,7 @@ _PLACES = {
     "blend": ("jobs", "blend"),
     "bundle": ("jobs", "bundle"),
     "extract": ("jobs", "extract"),
-    "open_run": ("runs", "load_run"),
+    "open_run": ("runs", "open_run"),
     "predict": ("jobs", "predict"),
     "read_manifest": ("manifest", "read"),
     "train": ("jobs", "train"),

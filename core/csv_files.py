@@ -143,9 +143,20 @@ def csv_lines(
 
 
 def read_csv(
-    path: str | os.PathLike, error: type[IcecoreError] = FileFormatError, most: int = LARGEST_CSV
+    path: str | os.PathLike,
+    error: type[IcecoreError] = FileFormatError,
+    most: int = LARGEST_CSV,
+    *,
+    any_case: bool = False,
 ) -> CsvTable:
     """Read a CSV file with a header, and find the lines that do not fit it.
+
+    Parameters
+    ----------
+    path, error, most
+        As for `csv_lines`.
+    any_case : bool
+        Names of columns may differ in capitals alone, as those of classes do.
 
     Raises
     ------
@@ -164,12 +175,12 @@ def read_csv(
     if first.fault:
         raise line_faults(path, [(first.number, first.fault)], error)
     _require_commas(path, header, error)
-    named = [name.lower() for name in header if name]
+    named = [name if any_case else name.lower() for name in header if name]
     repeated = sorted({name for name in named if named.count(name) > 1})
     if repeated:
         raise error(
             f"{path} has columns of one name: {enumerate_some(repeated)}",
-            "give every column a name of its own; capitals make no difference",
+            "give every column a name of its own",
         )
     rows, faults = [], []
     for line in lines:
@@ -197,7 +208,7 @@ def line_faults(
 
 
 def csv_number(text: str) -> float:
-    """Read a finite number as tables write it.
+    """Read a finite number as tables write it; the error says what a line has instead.
 
     Raises
     ------
@@ -205,13 +216,13 @@ def csv_number(text: str) -> float:
         The text is no number, or not a finite one.
     """
     if not text.isascii() or "_" in text:
-        raise ValueError(f"'{escaped(text[:40])}' is not a number")
+        raise ValueError(f"has '{escaped(text[:40])}', which is not a number")
     try:
         number = float(text)
     except ValueError:
-        raise ValueError(f"'{escaped(text[:40])}' is not a number") from None
+        raise ValueError(f"has '{escaped(text[:40])}', which is not a number") from None
     if not math.isfinite(number):
-        raise ValueError(f"{text} is not a finite number")
+        raise ValueError(f"has {text[:40]}, which is not a finite number")
     return number
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import manifest
 from ..core.errors import ProbabilityError
 from ..core.files import publish_json, sha256_file
 from ..manifest import Sample
-from ..runs import read_run, run_tables
+from ..runs import open_run
 from . import metrics
 from .estimate import estimate
 from .joining.foreign import read_tables, unique_models
@@ -115,13 +114,15 @@ def blend_run(
     MissingFileError, RunError, ProbabilityError
         The folder is no run or lacks files, or its files do not belong together.
     """
-    run = Path(run)
     chosen = BlendOptions(metric=metric, seed=seed, **options)
-    about = read_run(run)
-    tables, inputs = run_tables(run, about)
-    samples = manifest.read(run / "samples.csv", labels_required=False).samples
-    inputs["samples.csv"] = sha256_file(run / "samples.csv")
-    result = _blend(join_tasks(tables, samples), samples, chosen, inputs, about)
+    opened = open_run(run)
+    run, tables, samples = opened.path, opened.tables(), opened.samples().samples
+    files = [opened.probability_file(table.task, table.model) for table in tables]
+    inputs = {
+        file.relative_to(run).as_posix(): sha256_file(file)
+        for file in [*files, run / "samples.csv"]
+    }
+    result = _blend(join_tasks(tables, samples), samples, chosen, inputs, opened.about)
     if write:
         from .report.page import write_report
 

@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import MissingFileError, RunError, enumerate_some
+from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
 from .weighting.averaging import MEANS, Recipe
 
 __all__ = ["BLEND_FORMAT", "TaskWeights", "load_blend"]
 
 BLEND_FORMAT = 1
+# A temperature of 0 divides by it, and a negative one turns ranks around.
+LEAST_TEMPERATURE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,41 +89,54 @@ def load_blend(run: str | os.PathLike) -> dict[str, TaskWeights]:
         The file is damaged or of another format.
     """
     path = Path(run) / "blend.json"
-    if not path.is_file():
+    hint = "run 'icecore blend' on this folder again"
+    if not os.path.lexists(path):
         raise MissingFileError(f"{path} is not there", "run 'icecore blend' on this folder first")
-    content = read_json(path, RunError, "run 'icecore blend' on this folder again")
-    if content.get("format") != BLEND_FORMAT:
+    content = JsonFields(read_json(path, RunError, hint), str(path), RunError, hint)
+    if content.integer("format") != BLEND_FORMAT:
         raise RunError(
-            f"{path} has the format {content.get('format')}, this version reads {BLEND_FORMAT}",
-            "run 'icecore blend' on this folder again",
+            f"{path} has the format {content.integer('format')}, this version reads {BLEND_FORMAT}",
+            hint,
         )
-    try:
-        return {task["task"]: _task_weights(task) for task in content["tasks"]}
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{path} is damaged: {error}", "run 'icecore blend' on this folder again"
-        ) from error
+    tasks = content.items("tasks")
+    names = [task.text("task") for task in tasks]
+    if not names or len(set(names)) < len(names):
+        raise content.refuse("names no task, or one twice")
+    return {name: _task_weights(task) for name, task in zip(names, tasks)}
 
 
-def _task_weights(task: dict) -> TaskWeights:
-    weights = _weights(task["weights"])
-    if task["mean"] not in MEANS:
-        raise ValueError(f"mean {task['mean']}")
-    temperatures = {str(k): float(v) for k, v in (task.get("temperatures") or {}).items()}
-    groups = tuple(
-        (tuple(part["classes"]), _weights(part["weights"])) for part in task.get("groups") or ()
-    )
-    recommended = (task.get("estimate") or {}).get("recommended", "")
-    found = TaskWeights(
-        weights, task["mean"], tuple(task.get("classes", ())), temperatures, groups, recommended
-    )
-    # Names that do not fit together show here, not in the middle of a prediction.
-    _ = found.recipe
-    return found
+def _task_weights(task: JsonFields) -> TaskWeights:
+    mean = task.text("mean")
+    if mean not in MEANS:
+        raise task.refuse(f"has the mean '{mean}', not {' or '.join(MEANS)}")
+    weights = _weights(task)
+    temperatures: dict[str, float] = {}
+    if task.has("temperatures"):
+        temperatures = task.numbers("temperatures", LEAST_TEMPERATURE)
+    groups = []
+    if task.has("groups"):
+        groups = [(part.names("classes"), _weights(part)) for part in task.items("groups")]
+    recommended = ""
+    if task.has("estimate"):
+        recommended = task.part("estimate").text("recommended", "")
+    classes = task.names("classes", 2)
+    _require_fit(task, weights, temperatures, groups, classes)
+    return TaskWeights(weights, mean, classes, temperatures, tuple(groups), recommended)
 
 
-def _weights(content: dict) -> dict[str, float]:
-    weights = {str(name): float(value) for name, value in content.items()}
-    if not weights or min(weights.values()) < 0 or not abs(sum(weights.values()) - 1) < 1e-6:
-        raise ValueError(f"weights {weights}")
+def _require_fit(task: JsonFields, weights, temperatures, groups, classes) -> None:
+    """See that the parts of a blend name the same models and classes."""
+    if temperatures and set(temperatures) != set(weights):
+        raise task.refuse("has weights and temperatures of different models")
+    if any(set(part) != set(weights) for _, part in groups):
+        raise task.refuse("has groups with weights of different models")
+    grouped = [name for part, _ in groups for name in part]
+    if groups and sorted(grouped) != sorted(classes):
+        raise task.refuse("has groups that do not hold every class once")
+
+
+def _weights(task: JsonFields) -> dict[str, float]:
+    weights = task.numbers("weights", 0)
+    if not abs(sum(weights.values()) - 1) < 1e-6:
+        raise task.refuse(f"has weights that do not sum to 1: {weights}")
     return weights

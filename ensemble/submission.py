@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import collections
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..core.errors import MissingDependencyError, ProbabilityError, enumerate_some
-from ..core.files import publish, publish_text
+from ..core.csv_files import write_csv
+from ..core.errors import ProbabilityError, enumerate_some
 from ..manifest import fashionai_classes
 from ..runs import ProbabilityTable, write_probabilities
 from .joining.join import TEST
@@ -63,7 +62,11 @@ def final_tables(
 
 
 def write_final(
-    path: str | os.PathLike, tables: Sequence[ProbabilityTable], form: str = "csv"
+    path: str | os.PathLike,
+    tables: Sequence[ProbabilityTable],
+    form: str = "csv",
+    *,
+    excel: bool = False,
 ) -> None:
     """Write final probabilities, atomically.
 
@@ -75,11 +78,14 @@ def write_final(
     form : {"csv", "npz", "h5", "parquet", "kaggle", "fashionai"}
         ``kaggle``: header ``id,<class>,...``, ids without folder and ending. ``fashionai``: no
         header, ``image,attribute,p;p;p`` with four decimals, classes in letter order.
+    excel : bool
+        Put an apostrophe before names that a spreadsheet would take for a formula.
     """
     if form not in FORMATS:
         raise ProbabilityError(f"unknown format '{form}'", f"known are {', '.join(FORMATS)}")
     if form == "fashionai":
-        publish_text(path, "".join(_fashionai_lines(table) for table in tables))
+        lines = (line for table in tables for line in _fashionai_lines(table))
+        write_csv(path, lines, excel=excel)
         return
     if len(tables) != 1:
         raise ProbabilityError(
@@ -88,54 +94,37 @@ def write_final(
             "write one file for each task, or choose fashionai",
         )
     if form == "kaggle":
-        publish_text(path, _kaggle(tables[0]))
-    elif form == "parquet":
-        _write_parquet(path, tables[0])
+        write_csv(path, _kaggle_lines(tables[0]), excel=excel)
     else:
-        write_probabilities(path, tables[0])
+        write_probabilities(path, tables[0], excel=excel)
 
 
-def _fashionai_lines(table: ProbabilityTable) -> str:
+def _fashionai_lines(table: ProbabilityTable) -> Iterator[list[str]]:
     width = len(table.classes)
     wanted = fashionai_classes(table.task, width)
     # Classes of an attribute the contest has go in its letter order, others as they are.
     order = range(width)
     if set(wanted) == set(table.classes):
         order = [table.classes.index(name) for name in wanted]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     for identity, row in zip(table.ids, table.probabilities):
-        writer.writerow([identity, table.task, ";".join(f"{row[index]:.4f}" for index in order)])
-    return text.getvalue()
+        yield [identity, table.task, ";".join(f"{row[index]:.4f}" for index in order)]
 
 
-def _kaggle(table: ProbabilityTable) -> str:
+def _kaggle_lines(table: ProbabilityTable) -> Iterator[list[str]]:
     ids = [os.path.splitext(identity.rsplit("/", 1)[-1])[0] for identity in table.ids]
     if len(set(ids)) < len(ids):
-        repeated = [identity for identity in dict.fromkeys(ids) if ids.count(identity) > 1]
+        counts = collections.Counter(ids)
+        repeated = [identity for identity, count in counts.items() if count > 1]
         raise ProbabilityError(
             f"{len(repeated)} ids are no longer unique without folder and ending: "
             f"{enumerate_some(repeated)}",
             "rename the images, or write the format csv",
         )
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", *table.classes])
+    if any(name.lower() == "id" for name in table.classes):
+        raise ProbabilityError(
+            "the format kaggle has a column 'id', and so is a class called",
+            "write the format csv, which marks such a class, or rename the class",
+        )
+    yield ["id", *table.classes]
     for identity, row in zip(ids, table.probabilities.tolist()):
-        writer.writerow([identity, *(f"{value:.6g}" for value in row)])
-    return text.getvalue()
-
-
-def _write_parquet(path: str | os.PathLike, table: ProbabilityTable) -> None:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"Parquet needs pyarrow, which cannot be used: {error}",
-            "pip install pyarrow (of a version that fits NumPy), or write csv",
-        ) from error
-    columns = {"id": list(table.ids), "split": list(table.splits)}
-    columns |= {name: table.probabilities[:, i] for i, name in enumerate(table.classes)}
-    with publish(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(columns), temporary)
+        yield [identity, *(f"{value:.6g}" for value in row)]

@@ -12,7 +12,7 @@ from ..core.errors import FingerprintError, RunError, enumerate_some
 from ..core.files import publish
 from ..features import feature_set_record
 from ..heads import LogisticHead, MLPClassifier
-from ..runs import load_run
+from ..runs import open_run
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
 
 __all__ = ["bundle"]
@@ -53,7 +53,7 @@ def bundle(
         A backbone is not the one that the heads were trained on.
     """
     require_writable(out)
-    fitted = load_run(run)
+    fitted = open_run(run)
     blends = saved_weights(run, answer)
     fit, precision, weights, views, compute = made_how(fitted)
     if len(views) > 1:

@@ -17,7 +17,7 @@ from ..cache import FeatureCache, fingerprint
 from ..core.files import publish_text
 from ..features import with_compute_precision
 from ..manifest import DEFAULT_TASK, Manifest
-from ..runs import load_run
+from ..runs import open_run
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
 
 __all__ = ["PredictReport", "predict"]
@@ -92,7 +92,7 @@ def predict(
     **options
         Of `icecore.features.extraction.extract`: engine, device, batch_size, workers, on_progress.
     """
-    fitted = load_run(run)
+    fitted = open_run(run)
     blends = saved_weights(run, answer)
     manifest = manifests.read(images, labels_required=False)
     given = {**options, "weights_dir": weights_dir}

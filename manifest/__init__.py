@@ -5,6 +5,7 @@ from .box_table import append_boxes, apply_boxes, read_boxes
 from .digests import DigestReport, digest_manifest
 from .fashionai import fashionai_classes
 from .layouts import read
+from .names import class_name, class_order
 from .table import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Sample",
     "append_boxes",
     "apply_boxes",
+    "class_name",
+    "class_order",
     "digest_manifest",
     "fashionai_classes",
     "format_box",

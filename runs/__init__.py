@@ -1,21 +1,22 @@
 """Run folders and probability files: one reader and one writer each."""
 
-from .probabilities import (
-    LARGEST_FILE,
-    ProbabilityTable,
-    read_probabilities,
-    write_probabilities,
-)
-from .run import Run, RunTask, load_run, read_run, run_tables
+from .probabilities import ID_COLUMNS, LARGEST_FILE, read_probabilities, write_probabilities
+from .run import RUN_FORMAT, Run, RunTask, open_run, write_run
+from .table import MENDINGS, ProbabilityTable, class_column, column_class, mended
 
 __all__ = [
+    "ID_COLUMNS",
     "LARGEST_FILE",
+    "MENDINGS",
+    "RUN_FORMAT",
     "ProbabilityTable",
     "Run",
     "RunTask",
-    "load_run",
+    "class_column",
+    "column_class",
+    "mended",
+    "open_run",
     "read_probabilities",
-    "read_run",
-    "run_tables",
     "write_probabilities",
+    "write_run",
 ]

@@ -2,305 +2,345 @@
 
 One file holds one model's probabilities for one task: ids, class names, a row
 of probabilities for each id, and the split of each row. NPZ is the form that
-icecore writes; CSV (``id,<class>,...``, as Kaggle submissions have it) and
-HDF5 are read and written too. Nothing in any of them is executed.
+icecore writes; CSV (``id,<class>,...``, as Kaggle submissions have it), HDF5 and
+Parquet are read and written too. Nothing in any of them is executed.
 """
 
 from __future__ import annotations
 
-import csv
-import dataclasses
-import io
 import os
-import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import MissingFileError, ProbabilityError, enumerate_some
-from ..core.files import publish, publish_text
+from ..core.csv_files import CsvTable, csv_number, line_faults, read_csv, write_csv
+from ..core.errors import (
+    IcecoreError,
+    MissingDependencyError,
+    ProbabilityError,
+    enumerate_some,
+)
+from ..core.files import publish
+from ..core.hdf5_files import new_hdf5, open_hdf5, read_array, read_attribute, read_texts
+from ..core.npz_files import NpzEntry, read_npz, write_npz
+from ..core.regular_files import open_regular, size_text
 from ..manifest import DEFAULT_TASK
+from .table import MENDINGS, ProbabilityTable, column_class, mended
 
-__all__ = ["ProbabilityTable", "read_probabilities", "write_probabilities"]
+__all__ = ["ID_COLUMNS", "read_probabilities", "write_probabilities"]
 
-# Four decimals and a few hundred classes may add up to this much.
-SUM_TOLERANCE = 0.02
 # A file larger than this is a mistake or an attack: 8 GiB holds 20 million rows of 54 classes.
 LARGEST_FILE = 8 * 2**30
+ID_COLUMNS = ("id", "image", "image_id", "imageid", "image_name", "imagename", "path", "file")
+ID_COLUMNS += ("filename", "file_name", "name")
+# What pandas writes where the index was left in.
+_INDEX_NAMES = ("", "unnamed: 0", "index")
+_AGAIN = "write the file again"
+
+Fields = dict[str, object]
 
 
-@dataclasses.dataclass(frozen=True)
-class ProbabilityTable:
-    """Probabilities of one model for one task.
-
-    Parameters
-    ----------
-    ids : tuple of str, length N
-        Sample ids, each once.
-    classes : tuple of str, length C
-        Class names, in the order of the columns.
-    probabilities : ndarray of shape (N, C)
-        Rows in [0, 1] that sum to 1.
-    splits : tuple of str, length N, optional
-        Split of each row; empty strings where there are none.
-    model : str
-        Name of the model.
-    task : str
-        Name of the task.
-
-    Raises
-    ------
-    ProbabilityError
-        Shapes do not fit, ids or classes repeat, or rows are not probabilities.
-    """
-
-    ids: tuple[str, ...]
-    classes: tuple[str, ...]
-    probabilities: np.ndarray
-    splits: tuple[str, ...] = ()
-    model: str = ""
-    task: str = DEFAULT_TASK
-
-    def __post_init__(self) -> None:
-        where = self.model or "the table"
-        if not self.splits:
-            object.__setattr__(self, "splits", ("",) * len(self.ids))
-        expected = (len(self.ids), len(self.classes))
-        if self.probabilities.shape != expected or len(self.splits) != len(self.ids):
-            raise ProbabilityError(
-                f"{where} has {len(self.ids)} ids and {len(self.classes)} classes, but "
-                f"probabilities of shape {self.probabilities.shape}",
-                "give one row for each id and one column for each class",
-            )
-        for kind, names in (("ids", self.ids), ("classes", self.classes)):
-            repeated = _repeated(names)
-            if repeated:
-                raise ProbabilityError(
-                    f"{where} has {len(repeated)} {kind} more than once: "
-                    f"{enumerate_some(repeated)}",
-                    f"each of the {kind} may appear once",
-                )
-        self._require_probabilities(where)
-
-    def _require_probabilities(self, where: str) -> None:
-        table = self.probabilities
-        if not table.size:
-            raise ProbabilityError(f"{where} has no rows", "give at least one id and two classes")
-        finite = np.isfinite(table).all(axis=1)
-        if not finite.all():
-            raise ProbabilityError(
-                f"{where} has {int((~finite).sum())} rows with NaN or infinite values, ids "
-                f"{enumerate_some(self._ids_at(~finite))}",
-                "give a probability for every class of every row",
-            )
-        outside = ((table < -1e-9) | (table > 1 + 1e-6)).any(axis=1)
-        if outside.any():
-            raise ProbabilityError(
-                f"{where} has {int(outside.sum())} rows outside [0, 1] (from {table.min():.4g} to "
-                f"{table.max():.4g}), ids {enumerate_some(self._ids_at(outside))}",
-                "these look like logits: apply a softmax first",
-            )
-        off = np.abs(table.sum(axis=1) - 1) > SUM_TOLERANCE
-        if off.any():
-            first = int(np.flatnonzero(off)[0])
-            raise ProbabilityError(
-                f"{where} has {int(off.sum())} rows that do not sum to 1 (id {self.ids[first]}: "
-                f"{table[first].sum():.4g}), ids {enumerate_some(self._ids_at(off))}",
-                "divide each row by its sum, if that is what is meant",
-            )
-
-    def _ids_at(self, mask: np.ndarray) -> list[str]:
-        return [self.ids[index] for index in np.flatnonzero(mask)]
-
-    def rows_of(self, splits: set[str]) -> ProbabilityTable:
-        """Return the rows whose split is one of `splits`."""
-        kept = [index for index, split in enumerate(self.splits) if split in splits]
-        return dataclasses.replace(
-            self,
-            ids=tuple(self.ids[index] for index in kept),
-            probabilities=self.probabilities[kept],
-            splits=tuple(self.splits[index] for index in kept),
-        )
-
-
-def write_probabilities(path: str | os.PathLike, table: ProbabilityTable) -> None:
+def write_probabilities(
+    path: str | os.PathLike, table: ProbabilityTable, *, excel: bool = False
+) -> None:
     """Write `table` atomically, in the form that the file's ending names.
 
     Parameters
     ----------
     path : path-like
-        Ends in ``.npz``, ``.csv`` or ``.h5``.
+        Ends in ``.npz``, ``.csv``, ``.h5`` or ``.parquet``.
     table : ProbabilityTable
+    excel : bool
+        In a CSV, put an apostrophe before names that a spreadsheet would take for a formula.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".csv":
-        _write_csv(path, table)
-    elif suffix == ".npz":
-        arrays = {
-            "ids": np.array(table.ids, dtype=np.str_),
-            "classes": np.array(table.classes, dtype=np.str_),
-            "splits": np.array(table.splits, dtype=np.str_),
-            "probabilities": table.probabilities,
-            "model": np.array(table.model),
-            "task": np.array(table.task),
-        }
-        with publish(path) as temporary, open(temporary, "wb") as file:
-            # Text and numbers alone: nothing here needs a pickle.
-            np.savez(file, **arrays)
-    elif suffix in (".h5", ".hdf5"):
-        _write_hdf5(path, table)
+    write = _by_ending(path, _WRITERS)
+    if write is _write_csv:
+        _write_csv(path, table, excel)
     else:
-        raise ProbabilityError(
-            f"{path.name} has the ending '{suffix}'", "name the file .npz, .csv or .h5"
-        )
+        write(path, table)
 
 
-def read_probabilities(path: str | os.PathLike) -> ProbabilityTable:
-    """Read one model's probabilities from CSV, NPZ or HDF5.
+def read_probabilities(path: str | os.PathLike, mend: str = "refuse") -> ProbabilityTable:
+    """Read one model's probabilities from CSV, NPZ, HDF5 or Parquet.
 
     Parameters
     ----------
     path : path-like
-        A CSV with a header ``id,<class>,...`` (a column ``split`` is understood),
-        an NPZ or an HDF5 file with ``ids``, ``classes``, ``probabilities`` and,
-        optionally, ``splits``, ``model`` and ``task``.
+        A CSV or Parquet file with a column ``id`` and one for each class (a column ``split``
+        is understood), an NPZ or an HDF5 file with ``ids``, ``classes``,
+        ``probabilities`` and, optionally, ``splits``, ``model`` and ``task``.
+    mend : {"refuse", "renormalise", "softmax"}
+        What to do with rows that are no probabilities: refuse them, divide non-negative
+        rows by their sum, or take the numbers as logits.
 
     Raises
     ------
     MissingFileError
         There is no such file.
+    MissingDependencyError
+        It is a Parquet file, and pyarrow is not installed.
     ProbabilityError
         The file is not readable as probabilities; the message says why.
     """
     path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path} is not there", "check the path of the probability file")
-    if path.stat().st_size > LARGEST_FILE:
-        raise ProbabilityError(f"{path} is larger than 8 GiB", "split it by task or by rows")
-    readers = {".csv": _read_csv, ".npz": _read_npz, ".h5": _read_hdf5, ".hdf5": _read_hdf5}
-    reader = readers.get(path.suffix.lower())
-    if reader is None:
-        raise ProbabilityError(
-            f"{path.name} has the ending '{path.suffix}'", "give a .npz, .csv or .h5 file"
-        )
+    if mend not in MENDINGS:
+        raise ProbabilityError(f"unknown way to mend rows '{mend}'", f"give {', '.join(MENDINGS)}")
+    fields, numbers = _by_ending(path, _READERS)(path)
+    fields["model"] = fields.get("model") or path.stem
+    fields["task"] = fields.get("task") or DEFAULT_TASK
     try:
-        return reader(path)
+        return mended(fields, numbers, mend)
     except ProbabilityError as error:
         raise ProbabilityError(f"{path}: {error.message}", error.hint) from error
 
 
-def _write_csv(path: Path, table: ProbabilityTable) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    with_splits = any(table.splits)
-    writer.writerow(["id", *(["split"] if with_splits else []), *table.classes])
-    for identity, split, row in zip(table.ids, table.splits, table.probabilities.tolist()):
-        writer.writerow([identity, *([split] if with_splits else []), *map(repr, row)])
-    publish_text(path, text.getvalue())
+def _by_ending(path: Path, known: Mapping[str, Callable]) -> Callable:
+    if path.suffix.lower() not in known:
+        raise ProbabilityError(
+            f"{path.name} has the ending '{path.suffix}'",
+            f"give a file whose name ends in {', '.join(known)}",
+        )
+    return known[path.suffix.lower()]
+
+
+# CSV --------------------------------------------------------------------------------------
+
+
+def _write_csv(path: Path, table: ProbabilityTable, excel: bool = False) -> None:
+    columns = table.to_dict()
+    if not any(table.splits):
+        del columns["split"]
+    rows = zip(*(c.tolist() if isinstance(c, np.ndarray) else c for c in columns.values()))
+    write_csv(path, [list(columns), *rows], excel=excel)
+
+
+def _read_csv(path: Path) -> tuple[Fields, np.ndarray]:
+    table = read_csv(path, ProbabilityError, LARGEST_FILE, any_case=True)
+    id_at = _id_column(table)
+    split_at = table.header.index("split") if "split" in table.header else None
+    label_at = _answer_column(table)
+    columns = [i for i in range(len(table.header)) if i not in (id_at, split_at, label_at)]
+    if (not table.rows and not table.faults) or len(columns) < 2:
+        raise ProbabilityError(
+            f"{path} needs a header and at least one row with an id and two classes; its header "
+            f"is {','.join(table.header)[:200]}",
+            "the header is id,<class>,<class>,...",
+        )
+    faults, rows, ids = list(table.faults), [], []
+    for line in table.rows:
+        try:
+            rows.append([csv_number(line.fields[i]) for i in columns])
+            ids.append(line.fields[id_at])
+        except ValueError as error:
+            faults.append((line.number, str(error)))
+    if faults:
+        hint = "every line has an id and a number for each class; a record is one line"
+        raise line_faults(path, faults, ProbabilityError, hint)
+    fields: Fields = {"ids": tuple(ids)}
+    fields["classes"] = tuple(column_class(table.header[i]) for i in columns)
+    if split_at is not None:
+        fields["splits"] = tuple(line.fields[split_at] for line in table.rows)
+    return fields, np.array(rows, dtype=np.float64).reshape(len(ids), len(columns))
+
+
+def _id_column(table: CsvTable) -> int:
+    """Return which column has the ids: the one of that name, else the first."""
+    found, first = table.column(*ID_COLUMNS), table.header[0].lower()
+    if first in ID_COLUMNS or found is None:
+        return 0
+    if first in _INDEX_NAMES:
+        name = f"is called '{table.header[0]}'" if first else "has no name"
+        raise ProbabilityError(
+            f"the first column of {table.path} is not id: it {name}, as pandas writes the numbers "
+            f"of rows; the column {table.header[found]} stands at place {found + 1}",
+            "write the table without its index: to_csv(..., index=False)",
+        )
+    return found
+
+
+def _answer_column(table: CsvTable) -> int | None:
+    """Return the column ``label`` of `predict`'s answers, which names the likeliest class."""
+    if "label" not in table.header or not table.rows:
+        return None
+    at = table.header.index("label")
+    names = {column_class(name) for name in table.header}
+    return at if {line.fields[at] for line in table.rows} <= names else None
+
+
+# NPZ --------------------------------------------------------------------------------------
+
+
+def _write_npz(path: Path, table: ProbabilityTable) -> None:
+    texts = {name: np.array(getattr(table, name), np.str_) for name in ("ids", "classes", "splits")}
+    ends = {name: np.array(getattr(table, name), np.str_) for name in ("model", "task")}
+    write_npz(path, {**texts, "probabilities": table.probabilities, **ends})
+
+
+def _read_npz(path: Path) -> tuple[Fields, np.ndarray]:
+    names = (*_ARRAYS, "splits", "model", "task")
+    arrays = read_npz(path, ProbabilityError, _AGAIN, check=_fault, names=names)
+    numbers = np.asarray(arrays.pop("probabilities"), dtype=np.float64)
+    fields: Fields = {}
+    for name, array in arrays.items():
+        values = tuple(str(value) for value in array.reshape(-1).tolist())
+        fields[name] = values[0] if name in ("model", "task") else values
+    return fields, numbers
+
+
+_ARRAYS = ("ids", "classes", "probabilities")
+
+
+def _fault(entries: Mapping[str, NpzEntry]) -> str:
+    """Say what is wrong with the arrays that an NPZ declares, before they are read."""
+    missing = sorted(set(_ARRAYS) - set(entries))
+    if missing:
+        return (
+            f"lacks {enumerate_some(missing)}; it has {enumerate_some(sorted(entries))}: "
+            "the arrays ids, classes and probabilities are needed"
+        )
+    numbers, ids, classes = (entries[n].shape for n in ("probabilities", "ids", "classes"))
+    if len(ids) != 1 or len(classes) != 1 or numbers != (*ids, *classes):
+        return f"has ids of shape {ids} and classes of {classes}, but probabilities of {numbers}"
+    if "splits" in entries and entries["splits"].shape != ids:
+        return f"has ids of shape {ids}, but splits of {entries['splits'].shape}"
+    if entries["probabilities"].dtype.kind not in "fiu":
+        return f"has probabilities of {entries['probabilities'].dtype}, not numbers"
+    texts = [n for n in ("classes", "model", "task", "splits") if n in entries]
+    strange = [n for n in texts if entries[n].dtype.kind != "U"]
+    strange += ["ids"] if entries["ids"].dtype.kind not in "Uiu" else []
+    several = [n for n in ("model", "task") if n in entries and entries[n].shape not in ((), (1,))]
+    if strange or several:
+        named = [f"{name} of {entries[name]}" for name in strange + several]
+        return f"has {enumerate_some(named)}, not text"
+    return ""
+
+
+# HDF5 -------------------------------------------------------------------------------------
 
 
 def _write_hdf5(path: Path, table: ProbabilityTable) -> None:
-    import h5py
-
-    text = h5py.string_dtype()
-    with publish(path) as temporary, h5py.File(temporary, "w", locking=False) as file:
+    with publish(path) as temporary, new_hdf5(temporary) as file:
         file["probabilities"] = table.probabilities
         for name in ("ids", "classes", "splits"):
-            file.create_dataset(name, data=list(getattr(table, name)), dtype=text)
+            # Text of one length: nothing in the file points elsewhere in it.
+            encoded = [one.encode("utf-8") for one in getattr(table, name)]
+            file[name] = np.array(encoded, f"S{max(1, *map(len, encoded))}")
         file.attrs.update({"model": table.model, "task": table.task})
 
 
-def _read_csv(path: Path) -> ProbabilityTable:
+def _read_hdf5(path: Path) -> tuple[Fields, np.ndarray]:
+    with open_hdf5(path, ProbabilityError, _AGAIN) as file:
+        missing = sorted(set(_ARRAYS) - set(file))
+        if missing:
+            raise ProbabilityError(
+                f"{path} lacks {enumerate_some(missing)}; it has {enumerate_some(sorted(file))}",
+                "the arrays ids, classes and probabilities are needed",
+            )
+        fields: Fields = {
+            name: tuple(read_texts(file, name))
+            for name in ("ids", "classes", "splits")
+            if name in file
+        }
+        fields |= {
+            name: str(read_attribute(file, name))
+            for name in ("model", "task")
+            if name in file.attrs
+        }
+        kind = file["probabilities"].dtype.kind
+        if kind not in "fiu":
+            raise ValueError("'probabilities' are no numbers")
+        numbers = read_array(file, "probabilities", 2, kind).astype(np.float64)
+    return fields, numbers
+
+
+# Parquet ----------------------------------------------------------------------------------
+
+
+def load_parquet(path: Path):
+    """Import pyarrow, which few need."""
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = [row for row in csv.reader(file) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ProbabilityError(f"not a CSV in UTF-8: {error}", "save it as CSV") from error
-    if len(rows) < 2 or len(rows[0]) < 3:
-        raise ProbabilityError(
-            "needs a header and at least one row with an id and two classes",
-            "the header is id,<class>,<class>,...",
-        )
-    header = [name.strip() for name in rows[0]]
-    split_at = header.index("split") if "split" in header else None
-    columns = [index for index in range(1, len(header)) if index != split_at]
-    short = [number for number, row in enumerate(rows[1:], 2) if len(row) != len(header)]
-    if short:
-        raise ProbabilityError(
-            f"{len(short)} lines do not have {len(header)} fields: {enumerate_some(short)}",
-            "every line has an id and a number for each class",
-        )
-    try:
-        numbers = np.array([[float(row[i]) for i in columns] for row in rows[1:]])
-    except ValueError as error:
-        raise ProbabilityError(
-            f"a probability is not a number: {error}", "give numbers between 0 and 1"
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{path} is a Parquet file, and pyarrow cannot be used: {error}",
+            "pip install pyarrow (of a version that fits NumPy), or save the table as CSV",
         ) from error
-    return ProbabilityTable(
-        ids=tuple(row[0].strip() for row in rows[1:]),
-        classes=tuple(header[i] for i in columns),
-        probabilities=numbers,
-        splits=tuple(row[split_at].strip() for row in rows[1:]) if split_at is not None else (),
-        model=path.stem,
-    )
+    return pyarrow
 
 
-def _read_npz(path: Path) -> ProbabilityTable:
+def _write_parquet(path: Path, table: ProbabilityTable) -> None:
+    pyarrow = load_parquet(path)
+    with publish(path) as temporary:
+        pyarrow.parquet.write_table(pyarrow.table(table.to_dict()), temporary)
+
+
+def _read_parquet(path: Path) -> tuple[Fields, np.ndarray]:
+    pyarrow = load_parquet(path)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            _require_names(arrays.files)
-            text = {
-                name: tuple(str(value) for value in np.atleast_1d(arrays[name]))
-                for name in ("ids", "classes", "splits", "model", "task")
-                if name in arrays.files
-            }
-            numbers = np.asarray(arrays["probabilities"], dtype=np.float64)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        if isinstance(error, ProbabilityError):
-            raise
-        raise ProbabilityError(f"not a readable NPZ: {error}", "write it again") from error
-    return _table_from(path, text, numbers)
-
-
-def _read_hdf5(path: Path) -> ProbabilityTable:
-    import h5py
-
-    try:
-        with h5py.File(path, "r", locking=False) as file:
-            _require_names(list(file))
-            text = {
-                name: tuple(file[name].asstr()[()])
-                for name in ("ids", "classes", "splits")
-                if name in file
-            }
-            text |= {key: (str(file.attrs[key]),) for key in ("model", "task") if key in file.attrs}
-            numbers = np.asarray(file["probabilities"], dtype=np.float64)
-    except (OSError, TypeError) as error:
-        raise ProbabilityError(f"not a readable HDF5 file: {error}", "write it again") from error
-    return _table_from(path, text, numbers)
-
-
-def _require_names(names: list[str]) -> None:
-    missing = {"ids", "classes", "probabilities"} - set(names)
-    if missing:
+        with open_regular(path) as file:
+            columns = _parquet_columns(pyarrow, path, file)
+    except IcecoreError as error:
+        raise (
+            error
+            if isinstance(error, ProbabilityError)
+            else ProbabilityError(error.message, error.hint)
+        ) from error
+    except FileNotFoundError:
+        raise
+    # Damage shows itself as many kinds of error there.
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ProbabilityError(f"{path} is not readable Parquet: {reason}", _AGAIN) from error
+    if "id" not in columns:
         raise ProbabilityError(
-            f"lacks {enumerate_some(sorted(missing))}; it has {enumerate_some(sorted(names))}",
-            "the arrays ids, classes and probabilities are needed",
+            f"{path} has no column 'id', only {enumerate_some(columns)}",
+            "the columns are id and one for each class",
         )
+    fields: Fields = {"ids": tuple(map(str, columns.pop("id")))}
+    if "split" in columns:
+        fields["splits"] = tuple(str(value or "") for value in columns.pop("split"))
+    fields["classes"] = tuple(map(column_class, columns))
+    try:
+        numbers = np.array(list(columns.values()), dtype=np.float64).T
+    except (TypeError, ValueError) as error:
+        raise ProbabilityError(
+            f"{path} has a class column that is not of numbers: {error}", "give numbers"
+        ) from error
+    return fields, numbers.reshape(len(fields["ids"]), len(columns))
 
 
-def _table_from(path: Path, text: dict[str, tuple], numbers: np.ndarray) -> ProbabilityTable:
-    return ProbabilityTable(
-        ids=text["ids"],
-        classes=text["classes"],
-        probabilities=numbers,
-        splits=text.get("splits", ()),
-        model=text.get("model", ("",))[0] or path.stem,
-        task=text.get("task", (DEFAULT_TASK,))[0] or DEFAULT_TASK,
-    )
+def _parquet_columns(pyarrow, path: Path, file) -> dict[str, list]:
+    about = pyarrow.parquet.ParquetFile(file)
+    size, names = os.fstat(file.fileno()).st_size, about.schema_arrow.names
+    meta = about.metadata
+    groups = [meta.row_group(number) for number in range(meta.num_row_groups)]
+    unpacked = sum(group.total_byte_size for group in groups)
+    # Columns are encoded as well as compressed: what counts are the values.
+    values = 8 * meta.num_rows * len(names)
+    if max(unpacked, values) > max(64 * 2**20, 1000 * size) or values > LARGEST_FILE:
+        raise ProbabilityError(
+            f"{path} would unpack from {size_text(size)} to {size_text(max(unpacked, values))}",
+            _AGAIN,
+        )
+    if len(set(names)) < len(names):
+        raise ProbabilityError(f"{path} has columns of one name", "name each column differently")
+    return about.read().to_pydict()
 
 
-def _repeated(names: tuple[str, ...]) -> list[str]:
-    seen: set[str] = set()
-    return [name for name in names if name in seen or seen.add(name)]
+_WRITERS = {
+    ".npz": _write_npz,
+    ".csv": _write_csv,
+    ".h5": _write_hdf5,
+    ".hdf5": _write_hdf5,
+    ".parquet": _write_parquet,
+}
+_READERS = {
+    ".npz": _read_npz,
+    ".csv": _read_csv,
+    ".h5": _read_hdf5,
+    ".hdf5": _read_hdf5,
+    ".parquet": _read_parquet,
+}

@@ -1,22 +1,29 @@
-"""Read the folder of a run."""
+"""The folder of a run: ``run.json``, ``samples.csv`` and the probabilities of each model.
+
+Everything is checked when it is read, since a run may come from anybody: types and ranges
+of all fields, names that become paths, and whether the files belong together.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-import json
+import html
 import os
 from pathlib import Path
 from typing import Any
 
 from ..core.errors import MissingFileError, RunError, enumerate_some
-from ..core.files import sha256_file
+from ..core.files import publish_json, sha256_file
+from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
-from .probabilities import ProbabilityTable, read_probabilities
+from ..manifest import Manifest, read
+from .probabilities import read_probabilities
+from .table import ProbabilityTable
 
-__all__ = ["LARGEST_JSON", "Run", "RunTask", "load_run", "read_run", "run_tables"]
+__all__ = ["RUN_FORMAT", "Run", "RunTask", "open_run", "write_run"]
 
-
-LARGEST_JSON = 256 * 2**20
+RUN_FORMAT = 1
+_HINT = "train again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,9 +51,9 @@ class RunTask:
     features: dict[str, tuple[str, ...]]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Run:
-    """A run folder that `icecore.heads.training.train` wrote.
+    """A run folder that training wrote.
 
     Attributes
     ----------
@@ -67,8 +74,122 @@ class Run:
     tasks: dict[str, RunTask]
     about: dict[str, Any]
 
+    def samples(self) -> Manifest:
+        """Read the samples that the run was trained on.
 
-def load_run(path: str | os.PathLike) -> Run:
+        Raises
+        ------
+        MissingFileError, ManifestError
+            ``samples.csv`` is not there or not readable.
+        RunError
+            It is not the one that was trained on.
+        """
+        path = self.path / "samples.csv"
+        samples = read(path, labels_required=False)
+        wanted = self.about.get("samples_sha256")
+        if wanted is not None and wanted != sha256_file(path):
+            raise RunError(
+                f"{path} was changed since it was trained on (its digest is not that in run.json)",
+                "restore it, or train again on the corrected table",
+            )
+        return samples
+
+    def probability_file(self, task: str, model: str) -> Path:
+        """Return where the probabilities of a model are."""
+        return self.tasks[task].folder / "probabilities" / f"{model}.npz"
+
+    def probabilities(self, task: str, model: str) -> ProbabilityTable:
+        """Read the held-out and test probabilities of a model.
+
+        Raises
+        ------
+        MissingFileError, ProbabilityError
+            The file is not there or not readable.
+        RunError
+            It has other classes than the run.
+        """
+        path = self.probability_file(task, model)
+        table = read_probabilities(path)
+        if table.classes != self.tasks[task].classes:
+            raise RunError(
+                f"{path} has other classes than run.json: {enumerate_some(table.classes)}", _HINT
+            )
+        return dataclasses.replace(table, task=task, model=model)
+
+    def tables(self) -> list[ProbabilityTable]:
+        """Read the probabilities of every task and model.
+
+        Raises
+        ------
+        RunError, ProbabilityError
+            Files are absent (all are named), or one is not readable.
+        """
+        names = [(task.name, model) for task in self.tasks.values() for model in task.models]
+        files = [self.probability_file(*name) for name in names]
+        absent = [str(file.relative_to(self.path)) for file in files if not file.is_file()]
+        if absent:
+            raise RunError(
+                f"{self.path} lacks {len(absent)} probability files: {enumerate_some(absent)}",
+                _HINT,
+            )
+        return [self.probabilities(*name) for name in names]
+
+    def scores(self) -> dict[str, list]:
+        """Return the validation scores of every model as columns, as `pandas.DataFrame` takes.
+
+        Returns
+        -------
+        dict of str to list
+            ``task``, ``model``, and one column for each score.
+        """
+        rows = []
+        for task in self.tasks.values():
+            known = self.about["tasks"][task.name].get("scores", {})
+            rows += [(task.name, model, known.get(model, {})) for model in task.models]
+        plain = (int, float)
+        names = dict.fromkeys(k for *_, found in rows for k, v in found.items() if type(v) in plain)
+        columns: dict[str, list] = {
+            "task": [task for task, *_ in rows],
+            "model": [model for _, model, _ in rows],
+        }
+        return columns | {name: [found.get(name) for *_, found in rows] for name in names}
+
+    def __repr__(self) -> str:
+        lines = [f"Run({str(self.path)!r}, seed={self.seed})"]
+        if self.random_weights:
+            lines[0] += "  of RANDOM weights"
+        for task in self.tasks.values():
+            lines.append(
+                f"  {task.name}: {len(task.classes)} classes, {len(task.models)} models, "
+                f"validated by {task.validation}"
+            )
+        scores = self.scores()
+        for index, (task, model) in enumerate(zip(scores["task"], scores["model"])):
+            values = [f"{n} {scores[n][index]:.4f}" for n in _shown(scores, index)]
+            lines.append(f"    {task} {model}: {', '.join(values) or 'no scores'}")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        scores = self.scores()
+        shown = [name for name in scores if name in ("task", "model", *_SHOWN)]
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in shown)
+        rows = []
+        for values in zip(*(scores[name] for name in shown)):
+            cells = [f"{v:.4f}" if isinstance(v, float) else str(v) for v in values]
+            rows.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
+        body = "".join(f"<tr>{row}</tr>" for row in rows)
+        title = html.escape(f"{self.path}, seed {self.seed}")
+        return f"<table><caption>{title}</caption><tr>{head}</tr>{body}</table>"
+
+
+_SHOWN = ("log_loss", "accuracy")
+
+
+def _shown(scores: dict[str, list], index: int) -> list[str]:
+    return [name for name in _SHOWN if name in scores and scores[name][index] is not None]
+
+
+def open_run(path: str | os.PathLike) -> Run:
     """Open the run in `path`.
 
     Raises
@@ -80,98 +201,77 @@ def load_run(path: str | os.PathLike) -> Run:
     """
     path = Path(path)
     if not path.is_dir():
-        raise MissingFileError(f"{path} is not there", "give the folder that training wrote")
+        raise MissingFileError(f"{path} is not there", "give the folder that 'icecore train' wrote")
     file = path / "run.json"
-    if not file.is_file():
-        raise RunError(f"{path} is not a run: it has no run.json", "give a folder from training")
-    if file.stat().st_size > LARGEST_JSON:
-        raise RunError(f"{file} is larger than 256 MiB", "train again")
-    try:
-        about = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise RunError(f"{file} is not JSON: {error}", "train again") from error
-    try:
-        return _checked(path, about)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if isinstance(error, RunError):
-            raise
+    if not os.path.lexists(file):
         raise RunError(
-            f"{file} lacks something or has it in another form: {error!r:.200}", "train again"
-        ) from error
-
-
-def _checked(path: Path, about: dict[str, Any]) -> Run:
-    if about["format"] != 1:
+            f"{path} is not a run: it has no run.json",
+            "give the folder that 'icecore train' wrote",
+        )
+    about = JsonFields(read_json(file, RunError, _HINT), str(file), RunError, _HINT)
+    if about.integer("format") != RUN_FORMAT:
         raise RunError(
-            f"{path}/run.json has format {about['format']!r}; this icecore reads 1",
+            f"{file} has format {about.integer('format')}; this icecore reads {RUN_FORMAT}",
             "use the icecore that wrote it, or train again",
         )
-    backbones = tuple(about["backbones"])
-    known = {str(entry["fingerprint"]) for entry in backbones if entry["spec"] and entry["record"]}
-    tasks = {}
-    for name, entry in about["tasks"].items():
-        features = {m: tuple(map(str, entry["features"][m])) for m in entry["models"]}
-        strange = {print_ for prints in features.values() for print_ in prints} - known
-        names = [entry["folder"], *entry["models"]]
-        # The names become paths: a stranger's run.json must not lead elsewhere.
-        outside = [n for n in names if Path(n).name != n or n in ("", ".", "..") or "\\" in n]
-        if strange or outside:
-            raise RunError(
-                f"{path}/run.json is damaged: the task '{name}' refers to "
-                f"{enumerate_some([*strange, *outside])}",
-                "train again",
-            )
-        tasks[name] = RunTask(
-            name,
-            tuple(map(str, entry["classes"])),
-            tuple(entry["models"]),
-            str(entry["validation"]),
-            path / entry["folder"],
-            features,
-        )
-    return Run(path, int(about["seed"]), bool(about["random_weights"]), backbones, tasks, about)
+    backbones = tuple(_backbone(entry) for entry in about.items("backbones"))
+    known = {entry["fingerprint"] for entry in backbones}
+    tasks = {name: _task(path, name, entry, known) for name, entry in about.parts("tasks")}
+    if not tasks:
+        raise RunError(f"{file} names no tasks", _HINT)
+    folders = [task.folder.name.lower() for task in tasks.values()]
+    if len(set(folders)) < len(folders):
+        raise RunError(f"{file} gives several tasks one folder", _HINT)
+    random_weights = about.flag("random_weights")
+    return Run(path, about.integer("seed", 0), random_weights, backbones, tasks, about.content)
 
 
-def read_run(run: Path) -> dict:
-    """Read the run.json of a run that is to be blended, and require that it names tasks."""
-    if not run.is_dir():
-        raise MissingFileError(f"{run} is not there", "give a folder that 'icecore train' wrote")
-    lacking = [name for name in ("run.json", "samples.csv") if not (run / name).is_file()]
-    if lacking:
-        raise RunError(
-            f"{run} is not a run: it lacks {enumerate_some(lacking)}",
-            "give a folder that 'icecore train' wrote",
-        )
-    about = read_json(run / "run.json", RunError, "train again")
-    if not isinstance(about.get("tasks"), dict) or not about["tasks"]:
-        raise RunError(f"{run}/run.json names no tasks", "train again")
-    return about
+def write_run(path: str | os.PathLike, about: dict[str, Any]) -> None:
+    """Write ``run.json`` into the folder `path`, atomically."""
+    publish_json(Path(path) / "run.json", {**about, "format": RUN_FORMAT})
 
 
-def run_tables(run: Path, about: dict) -> tuple[list[ProbabilityTable], dict[str, str]]:
-    """Read the probability files of a run, with the digest of each."""
-    tables, inputs, absent = [], {}, []
-    names = [n for entry in about["tasks"].values() for n in (entry["folder"], *entry["models"])]
+def _backbone(entry: JsonFields) -> dict[str, Any]:
+    for name in ("spec", "fingerprint"):
+        if not entry.text(name):
+            raise entry.refuse(f"has an empty {name}")
+    entry.integer("dim", 1)
+    entry.part("record")
+    for name in ("size_bytes", "latency_ms"):
+        if entry.has(name):
+            entry.number(name, 0)
+    return entry.content
+
+
+def _task(path: Path, name: str, entry: JsonFields, known: set[str]) -> RunTask:
+    models, classes = entry.names("models"), entry.names("classes", 2)
+    features = entry.part("features")
+    prints = {model: tuple(features.texts(model)) for model in models}
+    strange = {print_ for several in prints.values() for print_ in several} - known
+    folder = entry.text("folder")
     # The names become paths: a stranger's run.json must not lead elsewhere.
-    outside = [n for n in names if Path(n).name != n or n in ("", ".", "..") or "\\" in n]
-    if outside:
-        raise RunError(
-            f"{run}/run.json names {enumerate_some(outside)}, which are no plain names",
-            "train again",
-        )
-    for task, entry in about["tasks"].items():
-        for model in entry["models"]:
-            name = f"{entry['folder']}/probabilities/{model}.npz"
-            if not (run / name).is_file():
-                absent.append(name)
-                continue
-            table = read_probabilities(run / name)
-            tables.append(dataclasses.replace(table, task=task, model=model))
-            inputs[name] = sha256_file(run / name)
-    if absent:
-        raise RunError(
-            f"{run} lacks {len(absent)} probability files: {enumerate_some(absent)}", "train again"
-        )
-    if not tables:
-        raise RunError(f"{run} has no models", "train again")
-    return tables, inputs
+    outside = [one for one in (folder, *models) if not _is_plain_name(one)]
+    if strange or outside or not name:
+        raise entry.refuse(f"refers to {enumerate_some([*sorted(strange), *outside]) or 'nothing'}")
+    _require_scores(entry)
+    return RunTask(name, classes, models, entry.text("validation"), path / folder, prints)
+
+
+def _require_scores(entry: JsonFields) -> None:
+    """See that what tables and pages show of a task is of the types that they take."""
+    if entry.has("scores"):
+        for _, scores in entry.parts("scores"):
+            for name in ("log_loss", "accuracy"):
+                if scores.has(name):
+                    scores.number(name, 0)
+    if entry.has("seconds"):
+        entry.numbers("seconds", 0)
+    if entry.has("rows"):
+        entry.numbers("rows", 0)
+    entry.texts("warnings", [])
+
+
+def _is_plain_name(name: str) -> bool:
+    if name in ("", ".", "..") or len(name.encode()) > 200 or not name.isprintable():
+        return False
+    return Path(name).name == name and "\\" not in name

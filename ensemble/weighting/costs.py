@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from pathlib import Path
 
-from ...core.errors import MissingFileError, ProbabilityError
+from ...core.errors import ProbabilityError
+from ...core.json_fields import JsonFields
+from ...core.json_files import read_json
 from .subsets import Costs
 
 __all__ = ["parse_size", "read_costs", "run_costs"]
@@ -40,19 +40,19 @@ def read_costs(path: str | os.PathLike) -> Costs:
         ``{"backbones": {"<name>": {"size_bytes": 1e8, "latency_ms": 30}}, "models":
         {"<model>": ["<name>", ...]}}``. A model that is not listed is a part of its own.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MissingFileError(f"{path} is not there", "check the path of the cost table")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        records = [{"spec": name, **prices} for name, prices in content["backbones"].items()]
-        return _costs(records, {m: list(parts) for m, parts in content.get("models", {}).items()})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ProbabilityError(
-            f"{path} is not a cost table: {error!r}",
-            'it is JSON: {"backbones": {"name": {"size_bytes": 1e8, "latency_ms": 30}}, '
-            '"models": {"model": ["name"]}}',
-        ) from error
+    hint = (
+        'it is JSON: {"backbones": {"name": {"size_bytes": 1e8, "latency_ms": 30}}, '
+        '"models": {"model": ["name"]}}'
+    )
+    content = read_json(path, ProbabilityError, hint)
+    table = JsonFields(content, f"the cost table {path}", ProbabilityError, hint)
+    records = []
+    for name, prices in table.parts("backbones"):
+        known = [cost for cost in ("size_bytes", "latency_ms") if prices.has(cost)]
+        records.append({"spec": name, **{cost: prices.number(cost, 0) for cost in known}})
+    models = table.part("models") if table.has("models") else None
+    needs = {model: models.texts(model) for model in models.content} if models else {}
+    return _costs(records, needs)
 
 
 def run_costs(about: dict, task: str) -> Costs:

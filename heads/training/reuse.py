@@ -11,7 +11,7 @@ from typing import Any
 
 from ... import __version__
 from ...core.errors import IcecoreError
-from ...runs import load_run
+from ...runs import open_run
 from ..registry import make_head
 from .options import TrainOptions
 from .plan import ModelPlan
@@ -61,7 +61,7 @@ class EarlierRun:
     def __init__(self, path: Path) -> None:
         self._tasks: dict[str, Any] = {}
         try:
-            run = load_run(path)
+            run = open_run(path)
         except IcecoreError:
             return
         self._folders = {name: task.folder for name, task in run.tasks.items()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import secrets
@@ -13,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...core.errors import RunError, enumerate_some
+from ...core.errors import IcecoreError, RunError, enumerate_some
 from ...manifest import Manifest
+from ...runs import RUN_FORMAT, open_run
 
 __all__ = ["check_target", "describe_inputs", "replacing", "task_folders"]
-
-RUN_FORMAT = 1
 
 
 def check_target(out: Path, overwrite: bool) -> None:
@@ -52,9 +50,8 @@ def _own_names(out: Path) -> set[str]:
     """Return the names of what training and blending write into a run."""
     names = {"run.json", "samples.csv", "blend.json", "report.html"}
     try:
-        tasks = json.loads((out / "run.json").read_text(encoding="utf-8"))["tasks"]
-        return names | {str(entry["folder"]) for entry in tasks.values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return names | {task.folder.name for task in open_run(out).tasks.values()}
+    except IcecoreError:
         return names
 
 

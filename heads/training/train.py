@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import HeadError, ManifestError, enumerate_some
-from ...core.files import publish_json, sha256_file
+from ...core.files import sha256_file
 from ...manifest import Manifest
-from ...runs import ProbabilityTable, write_probabilities
+from ...runs import ProbabilityTable, write_probabilities, write_run
 from ..mlp.member import Outcome
 from ..numerics.views import join_views
 from .fit import FittedModel, fit_model
@@ -113,7 +113,7 @@ def train(
             "failed": failed,
             "interrupted": job.interrupted,
         }
-        publish_json(folder / "run.json", about)
+        write_run(folder, about)
     results = tuple(result for result, _ in done)
     return TrainResult(out, results, failed, left_out, job.interrupted)
 

@@ -129,7 +129,7 @@ def test_predict_answers_for_new_images(work, tmp_path):
 def test_predict_agrees_with_what_training_stored(work, photos, tmp_path):
     """The same test images, through files on the one hand and `predict` on the other."""
     from icecore.ensemble import load_blend
-    from icecore.runs.probabilities import read_probabilities
+    from icecore.runs import read_probabilities
 
     icecore("predict", work / "run", photos / "test", "-o", tmp_path / "a.csv")
     answers = {"test/" + row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}

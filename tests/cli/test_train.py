@@ -10,7 +10,7 @@ from heads_support import make_cache, samples
 from icecore import jobs
 from icecore.cli.main import main
 from icecore.manifest.table import Manifest
-from icecore.runs import load_run
+from icecore.runs import open_run
 
 QUICK = ("--set", "mlp.width=8", "--set", "mlp.epochs=4")
 
@@ -78,7 +78,7 @@ def test_a_nested_search_with_a_budget(capsys, place):
     status, out, err = run(capsys, place, *options, "--nested")
     assert status == 0, err
     assert "label: scores on validation split, nested search predictions" in out
-    options = load_run(place / "run").about["options"]
+    options = open_run(place / "run").about["options"]
     assert (options["search"], options["search_fits"], options["nested"]) == (6, 2.0, True)
 
 

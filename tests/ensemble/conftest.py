@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from icecore.manifest.table import Manifest, Sample
-from icecore.runs.probabilities import ProbabilityTable, write_probabilities
+from icecore.runs import ProbabilityTable, write_probabilities
 
 CLASSES = ("dress", "hat", "skirt", "t-shirt")
 QUALITY = {"mlp-one": 1.6, "mlp-two": 1.3, "logistic-all": 2.0, "noise": 0.2}
@@ -29,6 +29,11 @@ def make_probabilities(models=4, rows=120, classes=4, seed=0, quality=None):
     own = rng.normal(size=(models, rows, classes))
     logits = quality[:, None, None] * np.eye(classes)[y] * 1.5 + 0.6 * shared + own
     return softmax(logits * rng.uniform(0.6, 1.8, models)[:, None, None]), y
+
+
+def backbone(name):
+    """Return what run.json says of a feature set."""
+    return {"spec": f"onnx:{name}", "fingerprint": f"print-{name}", "dim": 8, "record": {}}
 
 
 def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **about):
@@ -64,6 +69,7 @@ def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **a
             "models": list(QUALITY),
             "validation": "split",
             "folder": task,
+            "features": {model: ["print-one"] for model in QUALITY},
         }
     Manifest(tuple(samples)).write(folder / "samples.csv")
     content = {
@@ -71,7 +77,7 @@ def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **a
         "icecore": "0.1.0",
         "seed": 7,
         "random_weights": False,
-        "backbones": ["onnx:one", "onnx:two"],
+        "backbones": [backbone("one"), backbone("two")],
         "tasks": described,
     }
     (folder / "run.json").write_text(json.dumps(content | about))
@@ -93,6 +99,7 @@ def builders():
         models = tuple(QUALITY)
         probabilities = staticmethod(make_probabilities)
         run = staticmethod(build_run)
+        backbone = staticmethod(backbone)
         softmax = staticmethod(softmax)
 
     return Builders

@@ -6,7 +6,7 @@ import sklearn.metrics as reference
 
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
 from icecore.ensemble import TaskWeights, blend_files, blend_run, load_blend, result_text
-from icecore.runs.probabilities import ProbabilityTable, read_probabilities, write_probabilities
+from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
 
 SCORES = {"log_loss", "accuracy", "map"}
 
@@ -153,7 +153,7 @@ def test_folders_that_are_no_run(tmp_path, run):
     with pytest.raises(MissingFileError, match=r"none is not there"):
         blend_run(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match=r"is not a run: it lacks run.json, samples.csv"):
+    with pytest.raises(RunError, match=r"is not a run: it has no run.json"):
         blend_run(tmp_path / "empty")
     for model in ("mlp-one", "noise"):
         (run / f"label/probabilities/{model}.npz").unlink()
@@ -162,20 +162,20 @@ def test_folders_that_are_no_run(tmp_path, run):
     assert not (run / "blend.json").exists()
     assert not (run / "report.html").exists()
     (run / "run.json").write_text("{")
-    with pytest.raises(RunError, match=r"run.json is not readable JSON"):
+    with pytest.raises(RunError, match=r"run.json is not usable JSON"):
         blend_run(run)
 
 
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("[", "not readable JSON"),
-        ("[]", "does not hold a JSON object"),
+        ("[", "not usable JSON"),
+        ("[]", "holds a JSON array, not a JSON object"),
         ('{"format": 99}', "has the format 99"),
-        ('{"format": 1, "tasks": [{"task": "a", "mean": "arithmetic"}]}', "is damaged"),
+        ('{"format": 1, "tasks": [{"task": "a", "mean": "arithmetic"}]}', "has no field 'weights'"),
         (
             '{"format": 1, "tasks": [{"task": "a", "mean": "arithmetic", "weights": {"x": 0.5}}]}',
-            "is damaged: weights",
+            "has weights that do not sum to 1",
         ),
     ],
 )

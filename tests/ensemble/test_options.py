@@ -18,7 +18,7 @@ from icecore.ensemble import (
 )
 from icecore.ensemble.metrics import log_loss
 from icecore.ensemble.weighting.groups import combine_groups, group_weights
-from icecore.runs.probabilities import read_probabilities
+from icecore.runs import read_probabilities
 
 
 def scaled(probabilities, temperature):
@@ -190,7 +190,7 @@ def test_names_that_lead_elsewhere_are_refused(run):
     about = json.loads((run / "run.json").read_text())
     about["tasks"]["label"]["folder"] = "../../elsewhere"
     (run / "run.json").write_text(json.dumps(about))
-    with pytest.raises(RunError, match=r"names ../../elsewhere, which are no plain names"):
+    with pytest.raises(RunError, match=r"tasks: label refers to ../../elsewhere"):
         blend_run(run)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from icecore.core.errors import MissingDependencyError, ProbabilityError
 from icecore.ensemble import blend_run, final_tables, read_tables, write_final
-from icecore.runs.probabilities import ProbabilityTable
+from icecore.runs import ProbabilityTable
 
 
 def test_test_rows_are_what_is_handed_in(run):

@@ -8,13 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icecore.core.errors import MissingFileError, ProbabilityError
-from icecore.runs.probabilities import ProbabilityTable, read_probabilities, write_probabilities
+from icecore.core.npz_files import write_npz
+from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
 
 names = st.text(
-    st.characters(codec="utf-8", exclude_characters="\x00\r\n", exclude_categories=("Z", "C")),
-    min_size=1,
-    max_size=6,
-).filter(lambda name: name != "split")
+    st.characters(codec="utf-8", exclude_characters="\x00\r\n"), min_size=1, max_size=6
+) | st.sampled_from(["id", "split", "label", "ID", "class:id", " a ", '"', "a,b", "=1"])
 
 
 def table(n=3, classes=("a", "b"), **fields):
@@ -25,12 +24,14 @@ def table(n=3, classes=("a", "b"), **fields):
 
 @settings(deadline=None, max_examples=40)
 @given(
-    st.sampled_from([".csv", ".npz", ".h5"]),
+    st.sampled_from([".csv", ".npz", ".h5", ".parquet"]),
     st.lists(names, min_size=1, max_size=5, unique=True),
     st.lists(names, min_size=2, max_size=4, unique=True),
     st.booleans(),
 )
 def test_what_is_written_comes_back(tmp_path_factory, suffix, ids, classes, with_splits):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow", exc_type=ImportError)
     rng = np.random.default_rng(len(ids))
     before = ProbabilityTable(
         tuple(ids),
@@ -76,12 +77,21 @@ def test_repeats_and_shapes():
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.csv", b"", "needs a header"),
-        ("a.csv", b"id,a,b\n1,0.5\n", "1 lines do not have 3 fields: 2"),
-        ("a.csv", b"id,a,b\n1,0.5,x\n", "a probability is not a number"),
+        ("a.csv", b"", "is empty"),
+        ("a.csv", b"id,a,b\n", "needs a header and at least one row"),
+        ("a.csv", b"id,a\n1,1\n", "needs a header and at least one row"),
+        ("a.csv", b"id,a,b\n1,0.5\n", "1 line of .* line 2 has 2 fields, not 3"),
+        ("a.csv", b"id,a,b\n1,0.5,x\n", "line 2 has 'x', which is not a number"),
+        ("a.csv", b"id,a,b\n1,0.5,nan\n", "line 2 has nan, which is not a finite number"),
+        ("a.csv", b'id,a,b\n"1,0.5,0.5\n2",0.5,0.5\n', "line 2 opens a quote in field 1"),
+        ("a.csv", b"id,split,a,b\n1,x,0.5,0.5\n", "unknown splits: x"),
+        ("a.csv", b"id,a,a\n1,0.5,0.5\n", "columns of one name: a"),
+        ("a.csv", b"id,a,b\n,0.5,0.5\n", "an empty name among its ids"),
+        ("a.csv", b"id,a,\n1,0.5,0.5\n", "an empty name among its classes"),
         ("a.csv", b"\xff\xfe", "not a CSV in UTF-8"),
         ("a.npz", b"PK nothing", "not a readable NPZ"),
-        ("a.h5", b"nothing", "not a readable HDF5"),
+        ("a.h5", b"nothing", "cannot be used as HDF5"),
+        ("a.npz", b"", "the file is empty"),
         ("a.txt", b"", "has the ending '.txt'"),
     ],
 )
@@ -128,3 +138,88 @@ def test_rows_of_a_split():
     part = whole.rows_of({"test"})
     assert part.ids == ("i0", "i2")
     np.testing.assert_array_equal(part.probabilities, whole.probabilities[[0, 2]])
+
+
+LABELLED = "id,label,cat,dog\n1,dog,0.25,0.75\n2,cat,0.6,0.4\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat,dog,id\n0.25,0.75,1\n0.6,0.4,2\n",
+        LABELLED,
+        "Image_Id,cat,dog\n1,0.25,0.75\n2,0.6,0.4\n",
+        "whatever,cat,dog\n1,0.25,0.75\n2,0.6,0.4\n",
+    ],
+)
+def test_the_column_of_ids_is_found_by_its_name(tmp_path, text):
+    (tmp_path / "a.csv").write_text(text)
+    found = read_probabilities(tmp_path / "a.csv")
+    assert (found.ids, found.classes) == (("1", "2"), ("cat", "dog"))
+    np.testing.assert_array_equal(found.probabilities, [[0.25, 0.75], [0.6, 0.4]])
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "index"])
+def test_an_index_that_pandas_left_in_is_named(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"{name},id,cat,dog\n0,1,0.25,0.75\n")
+    with pytest.raises(ProbabilityError, match=r"first column .* is not id.*stands at place 2"):
+        read_probabilities(tmp_path / "a.csv")
+
+
+def test_a_column_that_is_no_class_is_named():
+    values = np.array([[7.0, 0.25, 0.75], [8.0, 0.5, 0.5]])
+    with pytest.raises(ProbabilityError, match=r"(?s)columns weight.*take out the columns"):
+        ProbabilityTable(("a", "b"), ("weight", "cat", "dog"), values)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+@pytest.mark.parametrize("with_splits", [False, True])
+def test_a_class_of_a_columns_name_keeps_the_ids(tmp_path, suffix, with_splits):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow", exc_type=ImportError)
+    before = table(2, ("id", "split", "label"), splits=("test",) * 2 if with_splits else ())
+    write_probabilities(tmp_path / f"a{suffix}", before)
+    after = read_probabilities(tmp_path / f"a{suffix}")
+    assert (after.ids, after.classes) == (before.ids, before.classes)
+    np.testing.assert_array_equal(after.probabilities, before.probabilities)
+
+
+def test_mending_is_an_argument(tmp_path):
+    (tmp_path / "a.csv").write_text("id,a,b\n1,1,3\n2,0.5,0.5\n")
+    with pytest.raises(ProbabilityError, match=r"outside \[0, 1\]"):
+        read_probabilities(tmp_path / "a.csv")
+    found = read_probabilities(tmp_path / "a.csv", "renormalise").probabilities
+    np.testing.assert_allclose(found, [[0.25, 0.75], [0.5, 0.5]])
+    found = read_probabilities(tmp_path / "a.csv", "softmax").probabilities
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"ids": np.array(["a"] * 3)}, r"ids of shape \(3,\) and classes of \(2,\)"),
+        ({"splits": np.array(["test"])}, r"ids of shape \(2,\), but splits of \(1,\)"),
+        ({"model": np.array([], "U1")}, r"has model of <U1 \(0,\), not text"),
+        ({"classes": np.array([1.0, 2.0])}, "has classes of float64"),
+        ({"probabilities": np.array([["a", "b"]] * 2)}, "has probabilities of <U1"),
+        ({"ids": np.array([["a"], ["b"]])}, "has ids of shape"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused_before_they_are_read(tmp_path, change, what):
+    arrays = {"ids": np.array(["a", "b"]), "classes": np.array(["x", "y"])}
+    arrays["probabilities"] = np.full((2, 2), 0.5)
+    write_npz(tmp_path / "a.npz", arrays | change)
+    with pytest.raises(ProbabilityError, match=what):
+        read_probabilities(tmp_path / "a.npz")
+
+
+def test_whole_numbers_as_ids(tmp_path):
+    arrays = {"ids": np.array([3, 4]), "classes": np.array(["x", "y"])}
+    write_npz(tmp_path / "a.npz", {**arrays, "probabilities": np.full((2, 2), 0.5)})
+    assert read_probabilities(tmp_path / "a.npz").ids == ("3", "4")
+
+
+def test_it_becomes_a_data_frame():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(table(3, ("a", "id")).to_dict())
+    assert list(frame) == ["id", "split", "a", "class:id"]

@@ -3,7 +3,7 @@ import pytest
 
 from icecore.core.errors import MissingDependencyError, MissingFileError, ProbabilityError
 from icecore.ensemble import blend_files, read_tables
-from icecore.runs.probabilities import ProbabilityTable, write_probabilities
+from icecore.runs import ProbabilityTable, write_probabilities
 
 FASHIONAI = (
     "Images/a/1.jpg,coat_length_labels,0.0000;0.0000;0.0000;0.0000;0.0000;0.0005;0.9993;0.0001\n"
@@ -30,7 +30,12 @@ def test_faulty_lines_of_a_submission_are_named_together(tmp_path):
     path.write_text("i,t_labels,0.5;0.5\nj,t_labels,0.5;0.2;0.3\nk,t_labels,0.5;x\nl\n")
     with pytest.raises(ProbabilityError) as caught:
         read_tables(path)
-    for words in ("3 lines of", "line 2 has 3 numbers, not 2", "line 3 is", "line 4 is l"):
+    for words in (
+        "3 lines of",
+        "line 2 has 3 numbers, not 2",
+        "line 3 has 'x', which is not a number",
+        "line 4 is l",
+    ):
         assert words in str(caught.value)
 
 
@@ -83,7 +88,7 @@ def test_other_refusals(tmp_path):
     with pytest.raises(ProbabilityError, match=r"has the ending '.txt'"):
         read_tables(tmp_path / "x.txt", "softmax")
     with pytest.raises(ProbabilityError, match="unknown way to mend rows 'guess'"):
-        read_tables(tmp_path / "x.txt", "guess")
+        read_tables(tmp_path / "x.npz", "guess")
 
 
 def test_parquet(tmp_path):

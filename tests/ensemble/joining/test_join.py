@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from icecore.core.errors import ProbabilityError
 from icecore.ensemble import join_task, join_tasks
 from icecore.manifest.table import Sample
-from icecore.runs.probabilities import ProbabilityTable
+from icecore.runs import ProbabilityTable
 
 CLASSES = ("a", "b", "c")
 
@@ -105,7 +105,7 @@ def test_contradicting_or_unknown_splits_are_refused():
     two = make("two", splits=["validation"] * 3 + ["test"])
     with pytest.raises(ProbabilityError, match=r"1 ids in different splits: s \(validation and"):
         join_task([one, two], labels())
-    with pytest.raises(ProbabilityError, match="unknown splits in the files: monday"):
+    with pytest.raises(ProbabilityError, match="has unknown splits: monday"):
         join_task([make(splits=["monday"] * 4)], labels())
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 import html.parser
+import json
 import re
 import shutil
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 
 from icecore.ensemble import blend_run
 from icecore.ensemble.report import page as report_module
-from icecore.runs.probabilities import read_probabilities, write_probabilities
+from icecore.runs import read_probabilities, write_probabilities
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -91,7 +92,7 @@ def test_random_weights_and_unreadable_images_are_said_loudly(tmp_path, builders
 def test_names_from_strangers_are_escaped(tmp_path, builders):
     run = builders.run(
         tmp_path / "run",
-        backbones=[HOSTILE],
+        backbones=[builders.backbone("one") | {"spec": HOSTILE}],
         failures=[{"id": HOSTILE, "reason": HOSTILE}],
     )
     for path in (run / "label/probabilities").iterdir():
@@ -99,6 +100,9 @@ def test_names_from_strangers_are_escaped(tmp_path, builders):
         ids = tuple(i.replace("images", HOSTILE) for i in table.ids)
         classes = (HOSTILE, *table.classes[1:])
         write_probabilities(path, type(table)(ids, classes, table.probabilities, table.splits))
+    about = json.loads((run / "run.json").read_text())
+    about["tasks"]["label"]["classes"][0] = HOSTILE
+    (run / "run.json").write_text(json.dumps(about))
     csv = (run / "samples.csv").read_text().replace("images/", f"{HOSTILE}/")
     (run / "samples.csv").write_text(csv.replace(",dress,", f",{HOSTILE},"))
     page = page_of(run)
@@ -178,8 +182,6 @@ def test_plots_stand_in_the_page(run):
 
 
 def test_three_models_have_a_triangle(run):
-    import json
-
     about = json.loads((run / "run.json").read_text())
     del about["tasks"]["label"]["models"][3:]
     (run / "run.json").write_text(json.dumps(about))
@@ -219,8 +221,6 @@ def test_pictures_that_look_the_same_across_splits_are_shown(tmp_path, builders)
 
 
 def test_a_run_with_one_model_has_a_page(run):
-    import json
-
     about = json.loads((run / "run.json").read_text())
     del about["tasks"]["label"]["models"][1:]
     (run / "run.json").write_text(json.dumps(about))

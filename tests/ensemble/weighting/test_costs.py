@@ -34,7 +34,7 @@ def test_a_table_of_prices(tmp_path):
     with pytest.raises(ProbabilityError, match="latency of 1 parts is not known: small"):
         costs.require(["both"], "latency")
     path.write_text("{}")
-    with pytest.raises(ProbabilityError, match="is not a cost table"):
+    with pytest.raises(ProbabilityError, match="costs.json has no field 'backbones'"):
         read_costs(path)
     with pytest.raises(MissingFileError):
         read_costs(tmp_path / "none.json")

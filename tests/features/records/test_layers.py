@@ -199,9 +199,9 @@ def test_layers_and_pools_live_side_by_side_and_prediction_finds_them(
     np.testing.assert_allclose(output.sum(axis=1), 1, rtol=1e-5)
     maps = pooled(maps_of(tiny_onnx, squares, "c"), "gem").astype(np.float16).astype(np.float32)
     from icecore.heads import load_task_head
-    from icecore.runs import load_run
+    from icecore.runs import open_run
 
     (head,) = [
-        load_task_head(task, m) for task in load_run(run).tasks.values() for m in task.models
+        load_task_head(task, m) for task in open_run(run).tasks.values() for m in task.models
     ]
     np.testing.assert_allclose(output, head.predict_proba(maps), rtol=1e-3, atol=1e-4)

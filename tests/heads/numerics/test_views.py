@@ -15,7 +15,7 @@ from icecore.heads.mlp.stack import fit_stack
 from icecore.heads.mlp.validation import Validation
 from icecore.heads.numerics.views import ViewUse, join_views, mean_of_views
 from icecore.heads.training.task_data import load_features
-from icecore.runs import load_run
+from icecore.runs import open_run
 
 VIEWS = ("center", "flip", "random:0")
 
@@ -147,8 +147,8 @@ def test_a_run_on_views_predicts_as_it_was_validated(tmp_path, split, heads, mea
     rows += samples(9, "test", prefix="t")
     cache = viewed_cache(tmp_path / "cache", rows)
     go(cache, rows, tmp_path / "run", folds=3, heads=heads, view_mean=mean)
-    run = load_run(tmp_path / "run")
-    from icecore.runs.probabilities import read_probabilities
+    run = open_run(tmp_path / "run")
+    from icecore.runs import read_probabilities
 
     keys = [s.digest for s in rows if s.split == "test"]
     for model in run.tasks["label"].models:
@@ -198,8 +198,8 @@ def test_a_strange_mean_in_a_run_is_refused(tmp_path):
     rows = samples(30, "train") + samples(9, "validation", prefix="v")
     cache = viewed_cache(tmp_path / "cache", rows, names=("one",))
     go(cache, rows, tmp_path / "run", settings=QUICK)
-    run = load_run(tmp_path / "run")
+    run = open_run(tmp_path / "run")
     run.about["options"]["view_mean"] = "median"
     publish_json(tmp_path / "run" / "run.json", run.about)
     with pytest.raises(RunError, match="view_mean 'median'"):
-        predict_proba(load_run(tmp_path / "run"), cache, [digest("image0")], "label")
+        predict_proba(open_run(tmp_path / "run"), cache, [digest("image0")], "label")

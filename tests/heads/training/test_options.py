@@ -21,7 +21,7 @@ from icecore.heads.training.options import TrainOptions, training_rows
 from icecore.heads.training.scores import score
 from icecore.heads.training.task_data import task_data
 from icecore.manifest.table import Manifest, Sample
-from icecore.runs.probabilities import read_probabilities
+from icecore.runs import read_probabilities
 
 QUICK = {"mlp": {"width": 16, "epochs": 4}}
 

@@ -18,8 +18,7 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import CacheError, HeadError, ManifestError, RunError
 from icecore.heads import LogisticHead, load_task_head, predict_proba
 from icecore.heads.splits import deal_folds
-from icecore.runs import load_run
-from icecore.runs.probabilities import read_probabilities
+from icecore.runs import open_run, read_probabilities
 
 
 def test_a_validation_split_is_predicted_and_everything_is_stored(cache, rows, tmp_path):
@@ -46,7 +45,7 @@ def test_a_validation_split_is_predicted_and_everything_is_stored(cache, rows, t
 
 def test_predictions_of_the_run_are_those_it_stored(cache, rows, tmp_path):
     go(cache, rows, tmp_path / "run", heads=["mlp", "logistic", "lightgbm"])
-    run = load_run(tmp_path / "run")
+    run = open_run(tmp_path / "run")
     keys = [s.digest for s in rows[60:]]
     tables = {
         name: read_probabilities(tmp_path / f"run/label/probabilities/{name}.npz").probabilities
@@ -79,7 +78,7 @@ def test_without_a_split_every_training_row_is_predicted_out_of_fold(tmp_path):
         assert model.scores["accuracy"] < 0.65
     table = read_probabilities(tmp_path / "run/label/probabilities/mlp-all.npz")
     assert table.splits == ("validation",) * 45 + ("test",) * 6
-    run = load_run(tmp_path / "run")
+    run = open_run(tmp_path / "run")
     again = predict_proba(run, cache, [s.digest for s in rows[45:]], "label", {"mlp-all": 1})
     np.testing.assert_allclose(again, table.probabilities[45:], atol=1e-6)
 
@@ -145,7 +144,7 @@ def test_tasks_have_their_own_heads_and_the_broken_ones_are_listed(tmp_path):
         "the task 'collar' has one class only: all 30 training images are 'shirt'"
     )
     assert "4 different training images cannot be dealt into 5 folds" in result.failed["neck"]
-    run = load_run(tmp_path / "run")
+    run = open_run(tmp_path / "run")
     assert list(run.tasks) == ["sleeve/length"]
     assert run.about["failed"] == result.failed
     folders = {entry.name for entry in (tmp_path / "run").iterdir()}
@@ -270,7 +269,7 @@ def test_another_folder_is_never_replaced_and_a_run_only_when_told(cache, rows, 
     with pytest.raises(RunError, match="already holds a run"):
         go(cache, rows, out)
     go(cache, rows, out, features=["one"], heads=["mlp"], overwrite=True)
-    assert load_run(out).tasks["label"].models == ("mlp-one",)
+    assert open_run(out).tasks["label"].models == ("mlp-one",)
     assert sorted(os.listdir(tmp_path)) == ["cache", "run"]
 
 
@@ -281,7 +280,7 @@ def test_an_interruption_keeps_what_is_finished(cache, rows, tmp_path):
 
     result = go(cache, rows, tmp_path / "run", progress=interrupt)
     assert result.interrupted
-    run = load_run(tmp_path / "run")
+    run = open_run(tmp_path / "run")
     # The third was in training: it is kept as it was at its best epoch.
     assert run.tasks["label"].models == ("mlp-one", "mlp-two", "mlp-all")
     assert [model.interrupted for model in result.tasks[0].models] == [False, False, True]
@@ -300,7 +299,7 @@ def test_an_interrupted_mlp_is_kept_at_its_best_epoch_and_fitted_again(cache, ro
     assert result.interrupted
     assert (first.name, first.interrupted) == ("mlp-one", False)
     assert (second.name, second.interrupted) == ("mlp-two", True)
-    head = load_task_head(load_run(tmp_path / "run").tasks["label"], "mlp-two")
+    head = load_task_head(open_run(tmp_path / "run").tasks["label"], "mlp-two")
     assert head.interrupted_
     assert head.n_iter_ == 2
     assert second.scores["log_loss"] == pytest.approx(head.best_loss_, rel=1e-4)
@@ -337,7 +336,7 @@ def test_an_interruption_at_once_leaves_nothing_and_never_costs_the_old_run(cach
     with pytest.raises(KeyboardInterrupt):
         go(cache, rows, tmp_path / "run", progress=later, overwrite=True)
     assert sorted(os.listdir(tmp_path)) == ["cache", "run"]
-    assert load_run(tmp_path / "run").tasks["label"].models == ("logistic-all",)
+    assert open_run(tmp_path / "run").tasks["label"].models == ("logistic-all",)
 
 
 def test_finished_heads_are_taken_over_unless_something_changed(cache, rows, tmp_path):

@@ -1,0 +1,69 @@
+"""Names of classes: one spelling, one order, and those that look like one another."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from ..core.errors import escaped
+
+__all__ = ["class_name", "class_order", "look_alikes"]
+
+# Letters of other scripts that are drawn as Latin ones.
+_DRAWN_ALIKE = str.maketrans(
+    "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u04bb\u0455\u03bf\u03b1\u03bd\u0131"
+    "\u0432\u043a\u043c\u043d\u0442\u03b5\u03ba\u03c1\u03c4\u03c5\u03c7",
+    "aeopcyxijhsoavibkmhtekptux",
+)
+
+
+def class_name(text: str) -> str:
+    """Return a class name in the one spelling that icecore uses of it.
+
+    White space around it goes, and letters with accents are one character each (Unicode's
+    NFC): folders made on a Mac spell them as two.
+
+    >>> class_name(" cafe\\u0301 ") == "caf\\u00e9"
+    True
+    """
+    return unicodedata.normalize("NFC", text).strip()
+
+
+def class_order(name: str) -> tuple:
+    """Return the sort key of a class name: ``class 2`` before ``class 10``, always in one order.
+
+    >>> sorted(["10", "2", "01", "b", "1", "a1"], key=class_order)
+    ['01', '1', '2', '10', 'a1', 'b']
+    """
+    parts = re.split(r"(\d+)", name)
+    key = tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p)
+    return (key, name)
+
+
+def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return the groups of names that a reader would take for one.
+
+    They differ in capitals, spaces, hyphens, leading zeros, invisible characters, the
+    Unicode form, or letters that other scripts draw alike.
+
+    >>> look_alikes(["hat", "Hat", "dress", "hat\\u200b"])
+    [('Hat', 'hat', 'hat\\u200b')]
+    """
+    groups: dict[str, set[str]] = {}
+    for name in names:
+        groups.setdefault(_appearance(name), set()).add(name)
+    return [tuple(sorted(group, key=class_order)) for group in groups.values() if len(group) > 1]
+
+
+def look_alike_text(groups: Iterable[tuple[str, ...]]) -> str:
+    """Write groups of names, with everything invisible in them shown."""
+    return "; ".join(" and ".join(f"'{escaped(name)}'" for name in group) for group in groups)
+
+
+def _appearance(name: str) -> str:
+    text = unicodedata.normalize("NFKC", name).casefold().translate(_DRAWN_ALIKE)
+    # Accents that are left belong to no letter.
+    text = "".join(one for one in text if unicodedata.category(one) not in ("Cf", "Cc", "Mn"))
+    text = re.sub(r"[\s_\-\u2010-\u2015\u2212.'\u2018\u2019]+", "", text)
+    return re.sub(r"\d+", lambda digits: str(int(digits[0])), text)

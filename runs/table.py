@@ -1,0 +1,209 @@
+"""The table of one model's probabilities for one task."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ..core.errors import ProbabilityError, enumerate_some
+from ..core.statistics import softmax
+from ..manifest import DEFAULT_TASK
+
+__all__ = ["MENDINGS", "ProbabilityTable", "mended"]
+
+MENDINGS = ("refuse", "renormalise", "softmax")
+# Four decimals and a few hundred classes may add up to this much.
+SUM_TOLERANCE = 0.02
+SPLITS = frozenset({"", "train", "validation", "test"})
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbabilityTable:
+    """Probabilities of one model for one task.
+
+    Parameters
+    ----------
+    ids : tuple of str, length N
+        Sample ids, each once.
+    classes : tuple of str, length C
+        Class names, in the order of the columns.
+    probabilities : ndarray of shape (N, C)
+        Rows in [0, 1] that sum to 1.
+    splits : tuple of str, length N, optional
+        Split of each row; empty strings where there are none.
+    model : str
+        Name of the model.
+    task : str
+        Name of the task.
+
+    Raises
+    ------
+    ProbabilityError
+        Shapes do not fit, ids or classes repeat, or rows are not probabilities.
+    """
+
+    ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    probabilities: np.ndarray
+    splits: tuple[str, ...] = ()
+    model: str = ""
+    task: str = DEFAULT_TASK
+
+    def __post_init__(self) -> None:
+        where = self.model or "the table"
+        if not self.splits:
+            object.__setattr__(self, "splits", ("",) * len(self.ids))
+        expected = (len(self.ids), len(self.classes))
+        if self.probabilities.shape != expected or len(self.splits) != len(self.ids):
+            raise ProbabilityError(
+                f"{where} has {len(self.ids)} ids and {len(self.classes)} classes, but "
+                f"probabilities of shape {self.probabilities.shape}",
+                "give one row for each id and one column for each class",
+            )
+        for kind, names in (("ids", self.ids), ("classes", self.classes)):
+            repeated = _repeated(names)
+            if repeated:
+                raise ProbabilityError(
+                    f"{where} has {len(repeated)} {kind} more than once: "
+                    f"{enumerate_some(repeated)}",
+                    f"each of the {kind} may appear once",
+                )
+            if "" in names:
+                raise ProbabilityError(
+                    f"{where} has an empty name among its {kind}", f"name each of the {kind}"
+                )
+        strange = sorted(set(self.splits) - SPLITS)
+        if strange:
+            raise ProbabilityError(
+                f"{where} has unknown splits: {enumerate_some(strange)}",
+                "a split is train, validation or test",
+            )
+        self._require_probabilities(where)
+
+    def _require_probabilities(self, where: str) -> None:
+        table = self.probabilities
+        if not table.size:
+            raise ProbabilityError(f"{where} has no rows", "give at least one id and two classes")
+        finite = np.isfinite(table).all(axis=1)
+        if not finite.all():
+            raise ProbabilityError(
+                f"{where} has {int((~finite).sum())} rows with NaN or infinite values, ids "
+                f"{enumerate_some(self._ids_at(~finite))}",
+                "give a probability for every class of every row",
+            )
+        wrong = (table < -1e-9) | (table > 1 + 1e-6)
+        if wrong.any():
+            raise self._outside(where, wrong)
+        off = np.abs(table.sum(axis=1) - 1) > SUM_TOLERANCE
+        if off.any():
+            first = int(np.flatnonzero(off)[0])
+            raise ProbabilityError(
+                f"{where} has {int(off.sum())} rows that do not sum to 1 (id {self.ids[first]}: "
+                f"{table[first].sum():.4g}), ids {enumerate_some(self._ids_at(off))}",
+                "divide each row by its sum, if that is what is meant",
+            )
+
+    def _outside(self, where: str, wrong: np.ndarray) -> ProbabilityError:
+        """Say what numbers outside [0, 1] may be: logits, or columns that are no classes."""
+        table, rows, columns = self.probabilities, wrong.any(axis=1), wrong.any(axis=0)
+        named = [self.classes[index] for index in np.flatnonzero(columns)]
+        message = (
+            f"{where} has {int(rows.sum())} rows outside [0, 1] (from {table.min():.4g} to "
+            f"{table.max():.4g}) in the columns {enumerate_some(named)}, ids "
+            f"{enumerate_some(self._ids_at(rows))}"
+        )
+        others = table[:, ~columns]
+        if others.shape[1] > 1 and np.allclose(others.sum(axis=1), 1, atol=SUM_TOLERANCE):
+            hint = "the other columns hold probabilities: take out the columns that are no classes"
+        else:
+            hint = "these look like logits: apply a softmax first"
+        return ProbabilityError(message, hint)
+
+    def _ids_at(self, mask: np.ndarray) -> list[str]:
+        return [self.ids[index] for index in np.flatnonzero(mask)]
+
+    def rows_of(self, splits: set[str]) -> ProbabilityTable:
+        """Return the rows whose split is one of `splits`."""
+        kept = [index for index, split in enumerate(self.splits) if split in splits]
+        return dataclasses.replace(
+            self,
+            ids=tuple(self.ids[index] for index in kept),
+            probabilities=self.probabilities[kept],
+            splits=tuple(self.splits[index] for index in kept),
+        )
+
+    def to_dict(self) -> dict[str, Sequence]:
+        """Return the columns ``id``, ``split`` and one for each class, as `pandas.DataFrame` takes.
+
+        >>> table = ProbabilityTable(("1.jpg",), ("cat", "dog"), np.array([[0.25, 0.75]]))
+        >>> table.to_dict()
+        {'id': ['1.jpg'], 'split': [''], 'cat': array([0.25]), 'dog': array([0.75])}
+        """
+        columns: dict[str, Sequence] = {"id": list(self.ids), "split": list(self.splits)}
+        names = map(class_column, self.classes)
+        return columns | dict(zip(names, self.probabilities.T))
+
+
+# Columns of answers that are no classes, and what tells a class of such a name from them.
+_OWN_COLUMNS = frozenset({"id", "split", "label"})
+_CLASS_MARK = "class:"
+
+
+def class_column(name: str) -> str:
+    """Return the column of a class in a table that has columns of other kinds too.
+
+    >>> class_column("hat"), class_column("id"), class_column("class:id")
+    ('hat', 'class:id', 'class:class:id')
+    """
+    if name.lower() in _OWN_COLUMNS or name.startswith(_CLASS_MARK):
+        return _CLASS_MARK + name
+    return name
+
+
+def column_class(column: str) -> str:
+    """Return the class that `class_column` made a column of."""
+    return column.removeprefix(_CLASS_MARK)
+
+
+def mended(table_fields: dict, numbers: np.ndarray, mend: str) -> ProbabilityTable:
+    """Make a table of numbers that may be no probabilities yet.
+
+    Parameters
+    ----------
+    table_fields : dict
+        ids, classes and what else `ProbabilityTable` takes.
+    numbers : ndarray of shape (N, C)
+    mend : {"refuse", "renormalise", "softmax"}
+        Take them as they are, divide non-negative rows by their sum, or take them as logits.
+
+    Raises
+    ------
+    ProbabilityError
+        They cannot be mended so, or are no probabilities.
+    """
+    if mend == "renormalise":
+        numbers = _renormalised(table_fields["ids"], numbers)
+    elif mend == "softmax" and numbers.size and np.isfinite(numbers).all():
+        numbers = softmax(numbers)
+    return ProbabilityTable(probabilities=numbers, **table_fields)
+
+
+def _renormalised(ids: Sequence[str], numbers: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums = numbers.sum(axis=1)
+    bad = (numbers < 0).any(axis=1) | ~(sums > 0) | ~np.isfinite(sums)
+    if bad.any():
+        named = enumerate_some(ids[index] for index in np.flatnonzero(bad))
+        raise ProbabilityError(
+            f"{int(bad.sum())} rows cannot be divided by their sum, ids {named}",
+            "negative numbers look like logits (take a softmax of them); empty rows and NaN "
+            "cannot be mended",
+        )
+    return numbers / sums[:, None]
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    seen: set[str] = set()
+    return [name for name in names if name in seen or seen.add(name)]

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import copy
+import json
+import os
+
+import numpy as np
+import pytest
+
+from icecore.core.errors import MissingFileError, ProbabilityError, RunError
+from icecore.core.files import sha256_file
+from icecore.manifest import Manifest, Sample
+from icecore.runs import ProbabilityTable, open_run, write_probabilities, write_run
+
+ABOUT = {
+    "seed": 3,
+    "random_weights": False,
+    "backbones": [{"spec": "onnx:a", "fingerprint": "f1", "dim": 8, "record": {"fit": "crop"}}],
+    "tasks": {
+        "label": {
+            "classes": ["cat", "dog"],
+            "models": ["one", "two"],
+            "validation": "split",
+            "folder": "label",
+            "features": {"one": ["f1"], "two": ["f1"]},
+            "scores": {"one": {"log_loss": 0.5, "accuracy": 0.75, "interval": [0, 1]}, "two": {}},
+            "rows": {"train": 4},
+            "warnings": ["few rows"],
+        }
+    },
+}
+
+
+@pytest.fixture
+def run(tmp_path):
+    samples = Manifest(tuple(Sample(f"{i}.jpg", f"/x/{i}.jpg", "validation") for i in range(2)))
+    samples.write(tmp_path / "samples.csv")
+    for model in ("one", "two"):
+        table = ProbabilityTable(("0.jpg", "1.jpg"), ("cat", "dog"), np.full((2, 2), 0.5))
+        write_probabilities(tmp_path / f"label/probabilities/{model}.npz", table)
+    write_run(tmp_path, ABOUT | {"samples_sha256": sha256_file(tmp_path / "samples.csv")})
+    return tmp_path
+
+
+def test_what_is_written_is_read(run):
+    found = open_run(run)
+    assert (found.seed, found.random_weights) == (3, False)
+    assert found.tasks["label"].models == ("one", "two")
+    assert found.tasks["label"].features == {"one": ("f1",), "two": ("f1",)}
+    assert [table.model for table in found.tables()] == ["one", "two"]
+    assert [sample.id for sample in found.samples()] == ["0.jpg", "1.jpg"]
+
+
+def test_it_shows_itself(run):
+    text = repr(open_run(run))
+    assert text.splitlines()[0] == f"Run({str(run)!r}, seed=3)"
+    assert "  label: 2 classes, 2 models, validated by split" in text
+    assert "    label one: log_loss 0.5000, accuracy 0.7500" in text
+    assert "    label two: no scores" in text
+    page = open_run(run)._repr_html_()
+    assert "<td>one</td><td>0.5000</td><td>0.7500</td>" in page
+    write_run(run, ABOUT | {"tasks": {"<b>": ABOUT["tasks"]["label"]}})
+    assert "<b>" not in open_run(run)._repr_html_()
+
+
+def test_scores_are_columns(run):
+    expected = {"task": ["label"] * 2, "model": ["one", "two"]}
+    assert open_run(run).scores() == expected | {"log_loss": [0.5, None], "accuracy": [0.75, None]}
+
+
+def put(path, value):
+    def change(about):
+        *way, last = path
+        for name in way:
+            about = about[name]
+        if value is None:
+            del about[last]
+        else:
+            about[last] = value
+
+    return change
+
+
+TASK = ("tasks", "label")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "what"),
+    [
+        (("format",), 2, "has format 2; this icecore reads 1"),
+        (("format",), None, "has no field 'format'"),
+        (("seed",), "3", "has seed = '3', not a whole number"),
+        (("seed",), True, "has seed = True, not a whole number"),
+        (("seed",), -1, "has seed = -1, not 0 or more"),
+        (("random_weights",), 1, "not true or false"),
+        (("backbones",), {}, "not a list of objects"),
+        (("backbones", 0), "x", r"backbones\[0\] is 'x', not an object"),
+        (("backbones", 0, "dim"), 0, r"backbones\[0\] has dim = 0, not 1 or more"),
+        (("backbones", 0, "record"), [], "not an object"),
+        (("backbones", 0, "latency_ms"), -1, "latency_ms = -1, not a finite number of 0"),
+        (("tasks",), {}, "names no tasks"),
+        (("tasks",), [], "not an object"),
+        ((*TASK, "classes"), ["cat"], "not a list of 2 or more names"),
+        ((*TASK, "classes"), ["cat", "cat"], "names cat twice in 'classes'"),
+        ((*TASK, "classes"), ["cat", 1], "not a list of texts"),
+        ((*TASK, "models"), [], "not a list of 1 or more names"),
+        ((*TASK, "models"), ["../one"], "has no field '../one'"),
+        ((*TASK, "features", "one"), ["f2"], "refers to f2"),
+        ((*TASK, "features", "one"), "f1", "not a list of texts"),
+        ((*TASK, "folder"), "../elsewhere", "refers to ../elsewhere"),
+        ((*TASK, "folder"), "/etc", "refers to /etc"),
+        ((*TASK, "folder"), "a\x1b[2J", r"refers to a\\x1b\[2J"),
+        ((*TASK, "folder"), "..", r"refers to \.\."),
+        ((*TASK, "validation"), None, "has no field 'validation'"),
+        ((*TASK, "scores"), [], "not an object"),
+        ((*TASK, "scores", "one", "log_loss"), "low", "not a number"),
+        ((*TASK, "scores", "one", "log_loss"), -1, "not a finite number of 0 or more"),
+        ((*TASK, "warnings"), "few", "not a list of texts"),
+        ((*TASK, "rows"), {"train": "many"}, "not a number"),
+    ],
+)
+def test_every_field_is_checked(run, path, value, what):
+    about = copy.deepcopy(ABOUT) | {"format": 1}
+    put(path, value)(about)
+    (run / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=what) as caught:
+        open_run(run)
+    assert f"{run}/run.json" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_models_lead_nowhere_else(run):
+    about = copy.deepcopy(ABOUT)
+    about["tasks"]["label"]["models"] = ["../one"]
+    about["tasks"]["label"]["features"] = {"../one": ["f1"]}
+    write_run(run, about)
+    with pytest.raises(RunError, match="refers to ../one"):
+        open_run(run)
+
+
+def test_tasks_have_folders_of_their_own(run):
+    about = copy.deepcopy(ABOUT)
+    about["tasks"]["other"] = about["tasks"]["label"] | {"folder": "LABEL"}
+    write_run(run, about)
+    with pytest.raises(RunError, match="several tasks one folder"):
+        open_run(run)
+
+
+@pytest.mark.parametrize("content", [b"", b"[" * 10**5, b"[]", b"{}", b"\xff", b'{"format": NaN}'])
+def test_damage_is_one_line(run, content):
+    (run / "run.json").write_bytes(content)
+    with pytest.raises(RunError, match=r"run\.json") as caught:
+        open_run(run)
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.timeout(10)
+def test_what_is_no_run(run):
+    with pytest.raises(MissingFileError, match="none is not there"):
+        open_run(run / "none")
+    with pytest.raises(RunError, match="is not a run: it has no run.json"):
+        open_run(run / "label")
+    os.unlink(run / "run.json")
+    os.mkfifo(run / "run.json")
+    with pytest.raises(RunError, match="is a named pipe, not a file"):
+        open_run(run)
+
+
+def test_files_belong_together(run):
+    found = open_run(run)
+    other = ProbabilityTable(("0.jpg",), ("dog", "cat"), np.full((1, 2), 0.5))
+    write_probabilities(run / "label/probabilities/one.npz", other)
+    with pytest.raises(RunError, match="one.npz has other classes than run.json: dog, cat"):
+        found.tables()
+    (run / "label/probabilities/one.npz").write_bytes(b"")
+    with pytest.raises(ProbabilityError, match="the file is empty"):
+        found.tables()
+    os.unlink(run / "label/probabilities/one.npz")
+    with pytest.raises(RunError, match="lacks 1 probability files: label/probabilities/one.npz"):
+        found.tables()
+    with open(run / "samples.csv", "a") as file:
+        file.write("2.jpg,/x/2.jpg,test,label,,,\n")
+    with pytest.raises(RunError, match="was changed since it was trained on"):
+        found.samples()

@@ -24,6 +24,7 @@ __version__ = "0.1.0"
 # Where each public name lies, and what it is called there; it is imported when first used.
 _PLACES = {
     "BlendOptions": ("ensemble", "BlendOptions"),
+    "BlendOutputs": ("jobs", "BlendOutputs"),
     "DetectorOptions": ("features", "DetectorOptions"),
     "FeatureCache": ("cache", "FeatureCache"),
     "TrainOptions": ("heads", "TrainOptions"),

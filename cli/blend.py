@@ -7,9 +7,11 @@ from pathlib import Path
 import click
 
 from . import console
-from .options import as_json
+from .options import answer_option, as_json
 
 __all__ = ["blend"]
+
+_OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots")
 
 
 @click.command()
@@ -18,21 +20,15 @@ __all__ = ["blend"]
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="FILE.json: the answer; else the final probabilities of the test rows.",
+    help="FILE.json: the answers; else the final probabilities of the test rows.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "npz", "h5", "parquet", "kaggle", "fashionai"]),
-    help="Of the final probabilities [default: what the ending says].",
+    help="Format of the final probabilities [default: what the ending says].",
 )
-@click.option(
-    "--answer",
-    type=click.Choice(["tuned", "average", "recommended"]),
-    default="tuned",
-    show_default=True,
-    help="Which average is final.",
-)
+@answer_option
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
@@ -57,7 +53,7 @@ __all__ = ["blend"]
 @click.option(
     "--groups", default="", metavar="A,B;C|each", help="Classes that get weights of their own."
 )
-@click.option("--share", is_flag=True, help="One set of weights for all tasks.")
+@click.option("--share", is_flag=True, help="Tune one set of weights for all tasks.")
 @click.option("--max-models", type=int, help="Budget: number of models.")
 @click.option("--max-size", metavar="SIZE", help="Budget: size of the backbones, as 600MB.")
 @click.option("--max-latency", type=float, metavar="MS", help="Budget: milliseconds an image.")
@@ -77,16 +73,18 @@ __all__ = ["blend"]
     type=click.Choice(["refuse", "renormalise", "softmax"]),
     default="refuse",
     show_default=True,
-    help="Rows of files that are no probabilities.",
+    help="What to do with rows of files that are no probabilities.",
 )
 @click.option("--align", is_flag=True, help="Use the rows and classes that all files have.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of searches and draws.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed for folds, searches and draws."
+)
 @click.option("--report", type=click.Path(path_type=Path), help="Write the HTML report here.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the report as Markdown.")
 @click.option("--plots", type=click.Path(path_type=Path), help="Folder for plots as PNG.")
 @as_json
-def blend(sources, as_json, **options) -> None:
-    """Tune the weights of an average of probabilities.
+def blend(sources, labels, as_json, **given) -> None:
+    """Tune the weights of an average of probabilities, and recommend an answer.
 
     SOURCES is the folder of a run, or probability files (CSV with id,<class>,...; NPZ; HDF5;
     Parquet) from anywhere with their --labels.
@@ -95,12 +93,13 @@ def blend(sources, as_json, **options) -> None:
     Examples:
       icecore blend run
       icecore blend run --metric map --json
-      icecore blend run -o submission.csv --format kaggle --answer recommended
+      icecore blend run -o submission.csv --format kaggle
       icecore blend a.csv b.csv c.npz --labels labels.csv --report report.html
     """
     from .. import jobs
 
-    result, report = jobs.blend(sources, **options)
+    outputs = jobs.BlendOutputs(**{name: given.pop(name) for name in _OUTPUTS})
+    result, report = jobs.blend(sources, labels, jobs.BlendOptions(**given), outputs)
     if as_json:
         console.print_json(result.to_json())
         return

@@ -10,10 +10,10 @@ __all__ = ["answer_option", "as_json", "box_options", "engine_options", "quiet",
 
 answer_option = click.option(
     "--answer",
-    type=click.Choice(["tuned", "average", "recommended"]),
-    default="tuned",
+    type=click.Choice(["recommended", "tuned", "average"]),
+    default="recommended",
     show_default=True,
-    help="Use the tuned weights, the plain average, or the one that the estimate recommends.",
+    help="Use what the blend recommends, the tuned weights, or the plain average.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")

@@ -58,6 +58,9 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
         fields = dataclasses.asdict(report)
         console.print_json(fields)
     else:
-        how = "tuned weights" if report.blended else "the plain average"
+        how = "; ".join(
+            answer if len(report.answers) == 1 else f"{task}: {answer}"
+            for task, answer in report.answers.items()
+        )
         click.echo(f"{report.images} images, {how}: {out}")
     console.finish(report.failures, quiet_list=as_json)

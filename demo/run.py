@@ -59,5 +59,5 @@ def run_demo(
     trained = jobs.train(
         out / "cache", out / "data", run, seed=seed, overwrite=True, progress=train_progress
     )
-    blend, _ = jobs.blend([run], report=out / "report.html")
+    blend, _ = jobs.blend([run], outputs=jobs.BlendOutputs(report=out / "report.html"))
     return DemoResult(data, extracted, trained, blend)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from .blend import BlendOptions, blend_files, blend_run
+from .blend import blend_files, blend_run
 from .estimate import Estimate, estimate
 from .joining.foreign import read_tables
 from .joining.join import TaskData, join_task, join_tasks
 from .joining.labels import read_labels
 from .metrics import METRICS, Metric
+from .options import ANSWERS, BlendOptions, parse_size
 from .report.markdown import render_markdown, write_markdown
 from .report.page import render_report, write_report
 from .report.plots import write_plots
 from .report.text import result_text
 from .result import BlendResult, TaskBlend
 from .saved import TaskWeights, load_blend
-from .submission import final_tables, write_final
+from .submission import FORMATS, final_tables, write_final
 from .weighting.averaging import Recipe, combine
 from .weighting.blender import Blender, find_weights
-from .weighting.costs import parse_size, read_costs
+from .weighting.choosing import Chooser, Reason
+from .weighting.costs import read_costs
 from .weighting.groups import parse_groups
 from .weighting.simplex import Solution, certificate, minimise_log_loss, minimise_log_loss_geometric
 from .weighting.stacking import Stacker
@@ -25,14 +27,18 @@ from .weighting.subsets import Choice, Costs, best_subset, pareto_front
 from .weighting.temperature import apply_temperatures, find_temperatures
 
 __all__ = [
+    "ANSWERS",
+    "FORMATS",
     "METRICS",
     "BlendOptions",
     "BlendResult",
     "Blender",
     "Choice",
+    "Chooser",
     "Costs",
     "Estimate",
     "Metric",
+    "Reason",
     "Recipe",
     "Solution",
     "Stacker",

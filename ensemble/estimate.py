@@ -1,9 +1,10 @@
 """An honest estimate: every choice made on tuning rows is scored on rows it never saw.
 
-Where there are labelled test rows, weights and the choice of the best single model come
-from all tuning rows and are scored on the test rows. Where there are none, nested
-cross-validation takes their place: for each of five folds everything is chosen anew on
-the other four, and the held-out answers of all folds are scored together.
+Where there are labelled test rows, weights, shrinkage, the choice of what to recommend and of
+the best single model come from all tuning rows and are scored on the test rows. Where there are
+none, nested cross-validation takes their place: for each of five folds everything is chosen
+anew on the other four, and the held-out answers of all folds are scored together. Equal images
+are always in one fold, and are drawn together for the intervals.
 """
 
 from __future__ import annotations
@@ -12,18 +13,19 @@ import dataclasses
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import KFold, StratifiedKFold
 
 from ..core.errors import ProbabilityError
+from .folds import deal, fold_rows
 from .joining.join import TEST, TUNING, TaskData
-from .metrics import METRICS, Metric, get_metric
-from .resampling import Difference, bootstrap_interval, paired_difference
-from .weighting.averaging import combine
+from .metrics import METRICS, get_metric
+from .resampling import Difference, Scored, bootstrap_interval, paired_difference
+from .weighting.choosing import Chooser
 
 __all__ = ["Estimate", "estimate", "held_out_tables"]
 
 SHOWN = ("log_loss", "accuracy", "map")
-TUNED, AVERAGE, SINGLE = "tuned", "average", "best single"
+RECOMMENDED, TUNED, AVERAGE, SINGLE = "recommended", "tuned", "average", "best single"
+PRIOR = "class shares"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,46 +35,64 @@ class Estimate:
     Attributes
     ----------
     source : str
-        Where the rows come from: the test split or nested cross-validation.
+        Where the rows come from: ``test split`` or ``nested cross-validation``.
     rows : int
     metric : str
         What was tuned for and is compared.
+    seen : dict of str to str
+        For each answer, which rows it was chosen on and which rows score it.
     scores : dict
         ``{answer: {metric: (value, low, high)}}`` with 95% bootstrap intervals; answers are
-        ``tuned``, ``average``, ``best single`` and every further one that was asked for.
+        ``recommended``, ``tuned``, ``average``, ``best single``, ``class shares`` (the share
+        of each class among the tuning rows, for every row alike) and what else was asked for.
     difference : Difference
-        Tuned less plain average in `metric`; more than 0 means tuned is better.
-    recommended : str
-        ``tuned`` if it beats the plain average beyond noise, else ``average``.
+        Recommended less plain average in `metric`; more than 0 means recommended is better.
+    over_shares : dict of str to Difference
+        Recommended less class shares, by metric.
+    where : str
+        The rows in words, as ``341 test rows``.
     """
 
     source: str
     rows: int
     metric: str
+    seen: dict[str, str]
     scores: dict[str, dict[str, tuple[float, float, float]]]
     difference: Difference
-    recommended: str
+    over_shares: dict[str, Difference]
+    where: str
+
+    @property
+    def learnt(self) -> bool:
+        """Whether the recommended answer beats the class shares beyond noise in any metric."""
+        return any(_beyond(gap) > 0 for gap in self.over_shares.values())
 
     @property
     def sentence(self) -> str:
         """What follows from the estimate, in one line."""
-        gap = self.difference
-        interval = (
-            f"gain {gap.value:+.4f}, 95% interval {gap.low:+.4f} to {gap.high:+.4f}, paired test "
-            f"p = {gap.p:.2g}"
-            if np.isfinite(gap.low)
-            else f"gain {gap.value:+.4f}, too many rows for an interval"
-        )
-        name = METRICS[self.metric].title if self.metric in METRICS else self.metric
-        where = f"{self.rows} {'test rows' if self.source == 'test split' else 'held-out rows'}"
-        pair = [self.scores[answer][self.metric][0] for answer in (TUNED, AVERAGE)]
-        what = f"{name} {pair[0]:.4f} against {pair[1]:.4f} on {where} ({interval})"
-        if self.recommended == TUNED:
-            return f"the tuned weights beat the plain average: {what}; they are recommended"
-        return (
-            f"the tuned weights do not beat the plain average beyond noise: {what}; the plain "
-            "average is recommended"
-        )
+        if not self.learnt:
+            gaps = " and ".join(
+                f"{_title(name)} {_interval(gap)}" for name, gap in self.over_shares.items()
+            )
+            return (
+                f"nothing was learnt that shows on {self.where}: the recommended answer is not "
+                f"better beyond noise than giving every image the class shares of the tuning rows "
+                f"({gaps})"
+            )
+        ours, theirs = (self.scores[answer][self.metric][0] for answer in (RECOMMENDED, AVERAGE))
+        what = f"{_title(self.metric)} {ours:.4f} against {theirs:.4f} on {self.where}"
+        what += f" ({_interval(self.difference)})"
+        verdict = {
+            1: "beats the plain average beyond noise",
+            0: "does not differ from the plain average beyond noise",
+            -1: "is worse than the plain average beyond noise",
+        }[_beyond(self.difference)]
+        if self.difference.value == 0 and self.difference.low == 0 == self.difference.high:
+            return (
+                f"the recommended answer gives what the plain average gives: "
+                f"{_title(self.metric)} {ours:.4f} on {self.where}"
+            )
+        return f"the recommended answer {verdict}: {what}"
 
     def to_json(self) -> dict:
         """Return the estimate as plain data; values that are not defined are None."""
@@ -83,14 +103,16 @@ class Estimate:
             }
             for answer, metrics in self.scores.items()
         }
-        difference = {k: _plain(v) for k, v in dataclasses.asdict(self.difference).items()}
         return {
             "source": self.source,
             "rows": self.rows,
             "metric": self.metric,
+            "seen": self.seen,
             "scores": scores,
-            "tuned_minus_average": difference,
-            "recommended": self.recommended,
+            "recommended_minus_average": _difference_json(self.difference),
+            "recommended_minus_class_shares": {
+                name: _difference_json(gap) for name, gap in self.over_shares.items()
+            },
             "sentence": self.sentence,
         }
 
@@ -100,45 +122,59 @@ def estimate(
     blender,
     others: dict[str, object] | None = None,
     source: str = "auto",
-    folds: int = 5,
-    seed: int = 0,
+    kind: str = "tuning",
 ) -> Estimate:
-    """Score the blender, the plain average and the best single model honestly.
+    """Score the recommended answer, the tuned weights, the average and the best single model.
 
     Parameters
     ----------
     data : TaskData
     blender : Blender
-        Unfitted, or fitted (it is cloned).
+        Unfitted, or fitted (it is cloned); its options hold the metric and the seed.
     others : dict of str to estimator, optional
         Further answers to compare, with `fit` and `predict_proba` as `Blender` has them.
     source : {"auto", "test split", "nested cross-validation"}
         Which rows to score on. ``auto`` takes the test split if it has labels.
-    folds : int
-        Of the nested cross-validation.
-    seed : int
-        Of folds, draws and swaps.
+    kind : str
+        What the tuning rows are, in words: ``out-of-fold``, ``validation``, or ``tuning``.
     """
     if source == "auto":
         source = "test split" if len(data.rows(TEST)) else "nested cross-validation"
-    answers = {TUNED: blender, **(others or {})}
-    metric = get_metric(blender.metric)
-    rows, tables = held_out_tables(data, answers, metric, source, folds, seed)
-    y, letters = data.y[rows], data.letters_of(rows)
-    shown = [METRICS[name] for name in SHOWN if name != metric.name] + [metric]
+    options = blender.options
+    rows, tables = held_out_tables(data, blender, others, source)
+    metric = get_metric(options.metric)
+    scored = Scored(metric, data.y[rows], data.letters_of(rows), data.images_of(rows), options.seed)
+    shown = {m.name: m for m in (*(METRICS[name] for name in SHOWN), metric)}
     scores = {
-        answer: {m.name: _with_interval(m, y, table, letters, seed) for m in shown}
+        answer: {
+            name: _with_interval(dataclasses.replace(scored, metric=one), table)
+            for name, one in shown.items()
+        }
         for answer, table in tables.items()
     }
-    difference = paired_difference(metric, y, tables[TUNED], tables[AVERAGE], letters, seed)
-    beyond = difference.low > 0 if np.isfinite(difference.low) else difference.value > 0
+    ours = tables[RECOMMENDED]
+    tuning = len(data.rows(TUNING))
+    nested = source != "test split"
+    where = f"{len(rows)} {kind if nested else 'test'} rows"
     return Estimate(
-        source, len(rows), metric.name, scores, difference, TUNED if beyond else AVERAGE
+        source,
+        len(rows),
+        metric.name,
+        {answer: _seen(answer, tuning, kind, where, nested) for answer in tables},
+        scores,
+        paired_difference(scored, ours, tables[AVERAGE]),
+        {
+            name: paired_difference(
+                dataclasses.replace(scored, metric=METRICS[name]), ours, tables[PRIOR]
+            )
+            for name in ("log_loss", "accuracy")
+        },
+        where + (" that were held out of every choice, a fifth at a time" if nested else ""),
     )
 
 
 def held_out_tables(
-    data: TaskData, answers: dict[str, object], metric: Metric, source: str, folds: int, seed: int
+    data: TaskData, blender, others: dict[str, object] | None, source: str, folds: int = 5
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return rows, and each answer's probabilities of them when it never saw them.
 
@@ -154,53 +190,73 @@ def held_out_tables(
             raise ProbabilityError(
                 "there are no labelled test rows", "use nested cross-validation instead"
             )
-        return rows, _answer(data, answers, metric, tuning, rows)
-    if len(tuning) < 2:
+        return rows, _answers(data, blender, others, tuning, rows)
+    fold = deal(data.y[tuning], data.images_of(tuning), folds, blender.options.seed)
+    if not len(tuning) or fold.max() < 1:
         raise ProbabilityError(
-            f"nested cross-validation needs 2 tuning rows, there are {len(tuning)}",
+            f"nested cross-validation needs 2 tuning images, there are {len(tuning)} rows",
             "give more rows",
         )
-    parts = []
-    for learn, score in _splits(data.y[tuning], folds, seed):
-        held = _answer(data, answers, metric, tuning[learn], tuning[score])
-        parts.append((tuning[score], held))
-    rows = np.concatenate([rows for rows, _ in parts])
-    order = np.argsort(rows, kind="stable")
-    names = parts[0][1]
-    return rows[order], {
-        name: np.concatenate([held[name] for _, held in parts])[order] for name in names
-    }
+    tables: dict[str, np.ndarray] = {}
+    for learn, score in fold_rows(fold):
+        held = _answers(data, blender, others, tuning[learn], tuning[score])
+        for name, table in held.items():
+            tables.setdefault(name, np.empty((len(tuning), table.shape[1])))[score] = table
+    return tuning, tables
 
 
-def _answer(
-    data: TaskData, answers: dict, metric: Metric, learn: np.ndarray, score: np.ndarray
+def _answers(
+    data: TaskData, blender, others: dict | None, learn: np.ndarray, score: np.ndarray
 ) -> dict[str, np.ndarray]:
     known, unseen = data.probabilities[:, learn], data.probabilities[:, score]
     y, letters = data.y[learn], data.letters_of(learn)
-    models = len(known)
-    alone = [metric.score(y, table, letters) for table in known]
-    tables = {}
-    for name, answer in answers.items():
-        fitted = clone(answer).fit(known, y, letters)
-        tables[name] = fitted.predict_proba(unseen)
-    tables[AVERAGE] = combine(
-        unseen, np.full(models, 1 / models), getattr(answers[TUNED], "mean", "arithmetic")
-    )
-    tables[SINGLE] = unseen[int(np.nanargmax(alone))]
+    chooser = Chooser(clone(blender)).fit(known, y, letters, data.images_of(learn))
+    names = {RECOMMENDED: "recommended", TUNED: "tuned", AVERAGE: "average", SINGLE: "single"}
+    tables = {name: chooser.recipes_[recipe].apply(unseen) for name, recipe in names.items()}
+    for name, other in (others or {}).items():
+        tables[name] = clone(other).fit(known, y, letters).predict_proba(unseen)
+    # One row of each class more: a class that happens to be absent keeps a chance.
+    counts = np.bincount(y, minlength=len(data.classes)) + 1.0
+    tables[PRIOR] = np.tile(counts / counts.sum(), (len(score), 1))
     return tables
 
 
-def _splits(y: np.ndarray, folds: int, seed: int):
-    folds = min(folds, len(y))
-    rarest = np.bincount(y)[np.unique(y)].min()
-    # Classes rarer than the folds cannot be spread over all of them.
-    kind = StratifiedKFold if rarest >= folds else KFold
-    return kind(folds, shuffle=True, random_state=seed).split(y[:, None], y)
+def _seen(answer: str, tuning: int, kind: str, where: str, nested: bool) -> str:
+    if nested:
+        chosen = f"chosen on four fifths of {tuning} {kind} rows, scored on the fifth left out"
+        return chosen if answer != AVERAGE else f"nothing is chosen; scored on {where}"
+    if answer == AVERAGE:
+        return f"nothing is chosen; scored on {where}"
+    return f"chosen on {tuning} {kind} rows, scored on {where}"
 
 
-def _with_interval(metric, y, table, letters, seed) -> tuple[float, float, float]:
-    value = metric.score(y, table, letters) * (1 if metric.higher_is_better else -1)
-    return (value, *bootstrap_interval(metric, y, table, letters, seed))
+def _with_interval(scored: Scored, table: np.ndarray) -> tuple[float, float, float]:
+    value = scored.score(table) * (1 if scored.metric.higher_is_better else -1)
+    return (value, *bootstrap_interval(scored, table))
+
+
+def _beyond(gap: Difference) -> int:
+    """Return 1 or -1 where the difference is beyond noise, else 0."""
+    if not np.isfinite(gap.low):
+        return int(np.sign(gap.value)) if np.isfinite(gap.value) else 0
+    return int(gap.low > 0) - int(gap.high < 0)
+
+
+def _interval(gap: Difference) -> str:
+    if not np.isfinite(gap.low):
+        return f"gain {gap.value:+.4f}, too many rows for an interval"
+    return (
+        f"gain {gap.value:+.4f}, 95% interval {gap.low:+.4f} to {gap.high:+.4f}, paired test "
+        f"p = {gap.p:.2g}"
+    )
+
+
+def _title(metric: str) -> str:
+    return METRICS[metric].title if metric in METRICS else metric
+
+
+def _difference_json(gap: Difference) -> dict:
+    return {name: _plain(value) for name, value in dataclasses.asdict(gap).items()}
 
 
 def _plain(value: float) -> float | None:

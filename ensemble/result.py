@@ -11,16 +11,21 @@ from ..manifest import Sample
 from . import metrics
 from .estimate import Estimate
 from .joining.join import TEST, TUNING, TaskData
+from .options import ANSWERS
 from .saved import BLEND_FORMAT
-from .weighting.averaging import Recipe, combine
+from .weighting.averaging import Recipe
+from .weighting.choosing import AVERAGE, SINGLE, Reason
 from .weighting.subsets import Choice
 
-__all__ = ["BlendResult", "TaskBlend", "score_splits"]
+__all__ = ["SPLITS", "BlendResult", "TaskBlend", "score_splits", "tuning_kind"]
+
+# Names of scores, and the rows that they are of.
+SPLITS = {"tuning": TUNING, "test": TEST}
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskBlend:
-    """The weights of one task and what they are worth.
+    """The answers of one task and what they are worth.
 
     Attributes
     ----------
@@ -28,21 +33,24 @@ class TaskBlend:
         The joined rows.
     metric : str
         What the weights were tuned for.
-    recipe : Recipe
-        Weights, and temperatures and class groups where they were asked for.
+    recipes : dict of str to Recipe
+        ``recommended``, ``tuned`` and ``average``: weights, and temperatures and class groups
+        where they were asked for.
+    reason : Reason
+        Why the recommended answer is recommended.
     certificate : float or None
         No weights have an objective lower by more than this on the tuning rows.
     how : str
-        How the weights were found.
+        How the tuned weights were found.
     models : dict of str to dict
-        ``{model: {"validation": {metric: value}, "test": {...}}}``; ``test`` only where
-        there are labelled test rows.
-    average, tuned : dict
-        The same for the plain and for the tuned average.
+        ``{model: {"tuning": {metric: value}, "test": {...}}}``; ``test`` only where there
+        are labelled test rows.
+    scores : dict of str to dict
+        The same for each answer. The tuning rows have tuned the weights.
     notes : list of str
         What a reader should know.
     validation : str
-        How the tuning rows came about, as the run says: ``split`` or ``out-of-fold, ...``.
+        How the tuning rows came about, as the run says; empty for files from elsewhere.
     estimate : Estimate or None
         Scores on rows that no choice has seen.
     fronts : dict of str to list of Choice
@@ -51,12 +59,12 @@ class TaskBlend:
 
     data: TaskData
     metric: str
-    recipe: Recipe
+    recipes: dict[str, Recipe]
+    reason: Reason
     certificate: float | None
     how: str
     models: dict[str, dict]
-    average: dict[str, dict]
-    tuned: dict[str, dict]
+    scores: dict[str, dict]
     notes: list[str]
     validation: str = ""
     estimate: Estimate | None = None
@@ -70,61 +78,80 @@ class TaskBlend:
     @property
     def mean(self) -> str:
         """Kind of average."""
-        return self.recipe.mean
+        return self.recipes["tuned"].mean
 
     @property
     def weights(self) -> dict[str, float]:
-        """Weight of each model; sum 1."""
-        return dict(zip(self.data.models, self.recipe.weights.tolist()))
+        """Weight of each model in the recommended answer; sum 1."""
+        return self.weights_of("recommended")
 
-    def table(self) -> np.ndarray:
-        """Return the tuned average's probabilities, (N, C), in the order of ``data.ids``."""
-        return self.recipe.apply(self.data.probabilities)
+    @property
+    def tuning_kind(self) -> str:
+        """What the tuning rows are: ``out-of-fold``, ``validation``, or ``tuning``."""
+        return tuning_kind(self.validation)
 
-    def average_table(self) -> np.ndarray:
-        """Return the plain average's probabilities, (N, C)."""
-        models = len(self.data.models)
-        return combine(self.data.probabilities, np.full(models, 1 / models), self.mean)
+    @property
+    def recommendation(self) -> str:
+        """What is recommended, in words."""
+        if self.reason.kind == SINGLE:
+            (name,) = (name for name, weight in self.weights.items() if weight)
+            return f"the best single model, {name}"
+        if self.reason.kind == AVERAGE:
+            return "the plain average"
+        if self.reason.shrinkage < 0.005:
+            return "the tuned weights"
+        return f"the tuned weights, moved {self.reason.shrinkage:.0%} of the way to equal ones"
+
+    def weights_of(self, answer: str) -> dict[str, float]:
+        """Return the weight of each model in an answer."""
+        return dict(zip(self.data.models, self.recipes[answer].weights.tolist()))
+
+    def table(self, answer: str = "recommended") -> np.ndarray:
+        """Return an answer's probabilities, (N, C), in the order of ``data.ids``."""
+        return self.recipes[answer].apply(self.data.probabilities)
 
     def to_json(self) -> dict:
         """Return the task's part of `BlendResult.to_json`."""
-        temperatures = self.recipe.temperatures
+        data = self.data
         return {
             "task": self.task,
-            "classes": list(self.data.classes),
+            "classes": list(data.classes),
             "metric": self.metric,
-            "mean": self.mean,
-            "weights": self.weights,
-            "temperatures": None
-            if temperatures is None
-            else dict(zip(self.data.models, temperatures.tolist())),
-            "groups": self._groups(),
+            "answers": {name: self._recipe_json(self.recipes[name]) for name in ANSWERS},
+            "recommended": {"is": self.recommendation, **dataclasses.asdict(self.reason)},
             "certificate": self.certificate,
-            "rows": {name: len(self.data.rows(name)) for name in (TUNING, TEST)},
+            "how": self.how,
+            "rows": {
+                "tuning": len(data.rows(TUNING)),
+                "test": len(data.rows(TEST)),
+                "tuning_rows_are": self.validation or "as the probability files say",
+            },
             "models": self.models,
-            "average": self.average,
-            "tuned": self.tuned,
+            "scores": self.scores,
             "estimate": None if self.estimate is None else self.estimate.to_json(),
             "pareto": {
                 kind: [_choice_json(choice) for choice in front]
                 for kind, front in self.fronts.items()
             },
-            "how": self.how,
             "notes": self.notes,
         }
 
-    def _groups(self) -> list[dict] | None:
-        if self.recipe.group_weights is None:
-            return None
-        return [
-            {
-                "classes": [
-                    name for name, g in zip(self.data.classes, self.recipe.groups) if g == number
-                ],
-                "weights": dict(zip(self.data.models, weights.tolist())),
-            }
-            for number, weights in enumerate(self.recipe.group_weights)
-        ]
+    def _recipe_json(self, recipe: Recipe) -> dict:
+        models = self.data.models
+        found: dict = {"mean": recipe.mean, "weights": dict(zip(models, recipe.weights.tolist()))}
+        if recipe.temperatures is not None:
+            found["temperatures"] = dict(zip(models, recipe.temperatures.tolist()))
+        if recipe.group_weights is not None:
+            found["groups"] = [
+                {
+                    "classes": [
+                        name for name, g in zip(self.data.classes, recipe.groups) if g == number
+                    ],
+                    "weights": dict(zip(models, weights.tolist())),
+                }
+                for number, weights in enumerate(recipe.group_weights)
+            ]
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +179,7 @@ class BlendResult:
     conflicts: list[list[Sample]] = dataclasses.field(default_factory=list)
 
     def to_json(self) -> dict:
-        """Return ``{"tasks": [{"task", "weights", "models", "average", "tuned", ...}]}``."""
+        """Return ``{"tasks": [{"task", "answers", "recommended", "models", "scores", ...}]}``."""
         return {"tasks": [task.to_json() for task in self.tasks]}
 
     def to_file(self) -> dict:
@@ -161,15 +188,22 @@ class BlendResult:
         return head | {"seed": self.seed, "inputs": self.inputs} | self.to_json()
 
 
+def tuning_kind(validation: str) -> str:
+    """Return what tuning rows are, in a word, from how a run says that they came about."""
+    if not validation:
+        return "tuning"
+    return "out-of-fold" if "out-of-fold" in validation else "validation"
+
+
 def score_splits(data: TaskData, table: np.ndarray) -> dict[str, dict]:
     """Score `table` (N, C) on the labelled rows of each split that has any."""
     scores = {}
-    for split in (TUNING, TEST):
+    for name, split in SPLITS.items():
         rows = data.rows(split)
         if not len(rows):
             continue
         y, part, letters = data.y[rows], table[rows], data.letters_of(rows)
-        scores[split] = {
+        scores[name] = {
             "log_loss": metrics.log_loss(y, part),
             "accuracy": metrics.accuracy(y, part),
             "map": metrics.macro_map(y, part),
@@ -180,7 +214,7 @@ def score_splits(data: TaskData, table: np.ndarray) -> dict[str, dict]:
                 "basic_precision": metrics.fashionai_basic_precision(letters, part),
             }
             # JSON has no NaN: a value that is not defined is null.
-            scores[split] |= {k: None if np.isnan(v) else v for k, v in extra.items()}
+            scores[name] |= {k: None if np.isnan(v) else v for k, v in extra.items()}
     return scores
 
 

@@ -1,23 +1,28 @@
-"""Weights as they are kept in ``blend.json``, and as a prediction needs them."""
+"""The answers of a blend as they are kept in ``blend.json``, and as a prediction needs them."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import MissingFileError, RunError, enumerate_some
+from ..core.files import sha256_file
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
-from .weighting.averaging import MEANS, Recipe
+from ..runs import open_run
+from .options import ANSWERS, MEANS
+from .weighting.averaging import Recipe
 
 __all__ = ["BLEND_FORMAT", "TaskWeights", "load_blend"]
 
-BLEND_FORMAT = 1
+BLEND_FORMAT = 2
 # A temperature of 0 divides by it, and a negative one turns ranks around.
-LEAST_TEMPERATURE = 1e-3
+_COLDEST = 1e-3
+_AGAIN = "run 'icecore blend' on this folder again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,17 +32,22 @@ class TaskWeights:
     Attributes
     ----------
     weights : dict of str to float
-        By model; sum 1.
+        By model; finite, 0 or more, sum 1.
     mean : str
         ``arithmetic`` or ``geometric``.
     classes : tuple of str
         Names of the columns that were blended.
     temperatures : dict of str to float
-        By model; empty if there are none.
+        By model, from 0.001 to 1000; empty if there are none.
     groups : tuple of (tuple of str, dict of str to float)
         Classes of each group with its weights; empty if there are none.
-    recommended : str
-        ``tuned`` or ``average``, as the honest estimate said; empty if there was none.
+    answer : str
+        Which answer these weights are, in words.
+
+    Raises
+    ------
+    ValueError
+        The numbers or names cannot be a blend; all faults are named.
     """
 
     weights: dict[str, float]
@@ -45,7 +55,28 @@ class TaskWeights:
     classes: tuple[str, ...] = ()
     temperatures: dict[str, float] = dataclasses.field(default_factory=dict)
     groups: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = ()
-    recommended: str = ""
+    answer: str = ""
+
+    def __post_init__(self) -> None:
+        faults = _weight_faults(self.weights)
+        if self.mean not in MEANS:
+            faults.append(f"the mean is '{self.mean}', not one of {', '.join(MEANS)}")
+        wrong = {m: t for m, t in self.temperatures.items() if not _COLDEST <= t <= 1 / _COLDEST}
+        if wrong:
+            faults.append(f"temperatures are not from {_COLDEST:g} to {1 / _COLDEST:g}: {wrong}")
+        if self.temperatures and set(self.temperatures) != set(self.weights):
+            faults.append("temperatures and weights name different models")
+        named = [name for part, _ in self.groups for name in part]
+        if self.groups and sorted(named) != sorted(self.classes):
+            faults.append("the groups do not hold every class once")
+        for _, weights in self.groups:
+            faults += _weight_faults(weights)
+            if set(weights) != set(self.weights):
+                faults.append("the weights of a group name different models")
+        if len(set(self.classes)) < len(self.classes):
+            faults.append("a class is named twice")
+        if faults:
+            raise ValueError("; ".join(faults))
 
     @property
     def recipe(self) -> Recipe:
@@ -78,65 +109,92 @@ class TaskWeights:
         return self.recipe.only_used().apply(stacked)
 
 
-def load_blend(run: str | os.PathLike) -> dict[str, TaskWeights]:
+def load_blend(run: str | os.PathLike, answer: str = "recommended") -> dict[str, TaskWeights]:
     """Read the weights of each task from ``RUN/blend.json``.
+
+    Parameters
+    ----------
+    run : path-like
+        Folder of a run.
+    answer : {"recommended", "tuned", "average"}
 
     Raises
     ------
     MissingFileError
         The run was not blended.
     RunError
-        The file is damaged or of another format.
+        The file is damaged, of another format, or was made of another run: tasks, models,
+        classes and the probability files that lie in the run are compared with what it says.
     """
     path = Path(run) / "blend.json"
-    hint = "run 'icecore blend' on this folder again"
     if not os.path.lexists(path):
         raise MissingFileError(f"{path} is not there", "run 'icecore blend' on this folder first")
-    content = JsonFields(read_json(path, RunError, hint), str(path), RunError, hint)
+    if answer not in ANSWERS:
+        raise RunError(f"no answer '{answer}'", f"choose {', '.join(ANSWERS)}")
+    content = JsonFields(read_json(path, RunError, _AGAIN), str(path), RunError, _AGAIN)
     if content.integer("format") != BLEND_FORMAT:
         raise RunError(
             f"{path} has the format {content.integer('format')}, this version reads {BLEND_FORMAT}",
-            hint,
+            _AGAIN,
         )
-    tasks = content.items("tasks")
-    names = [task.text("task") for task in tasks]
-    if not names or len(set(names)) < len(names):
-        raise content.refuse("names no task, or one twice")
-    return {name: _task_weights(task) for name, task in zip(names, tasks)}
+    found = {}
+    for task in content.items("tasks"):
+        name = task.text("task")
+        if name in found:
+            raise content.refuse(f"names the task '{name}' twice")
+        # All answers are read, so that a damaged one is noticed whichever is asked for.
+        found[name] = {each: _task_weights(task, each) for each in ANSWERS}[answer]
+    inputs = content.part("inputs")
+    _require_of_run(path, found, {file: inputs.text(file) for file in inputs.content})
+    return found
 
 
-def _task_weights(task: JsonFields) -> TaskWeights:
-    mean = task.text("mean")
-    if mean not in MEANS:
-        raise task.refuse(f"has the mean '{mean}', not {' or '.join(MEANS)}")
-    weights = _weights(task)
-    temperatures: dict[str, float] = {}
-    if task.has("temperatures"):
-        temperatures = task.numbers("temperatures", LEAST_TEMPERATURE)
-    groups = []
-    if task.has("groups"):
-        groups = [(part.names("classes"), _weights(part)) for part in task.items("groups")]
-    recommended = ""
-    if task.has("estimate"):
-        recommended = task.part("estimate").text("recommended", "")
-    classes = task.names("classes", 2)
-    _require_fit(task, weights, temperatures, groups, classes)
-    return TaskWeights(weights, mean, classes, temperatures, tuple(groups), recommended)
+def _require_of_run(path: Path, found: dict[str, TaskWeights], inputs: dict[str, str]) -> None:
+    """Raise `RunError` if the blend was made of another run than the one that it lies in."""
+    run = path.parent
+    tasks = open_run(run).tasks
+    faults = []
+    if set(tasks) != set(found):
+        faults.append(f"its tasks are {enumerate_some(found)}, the run has {enumerate_some(tasks)}")
+    for name in sorted(set(tasks) & set(found)):
+        if set(tasks[name].models) != set(found[name].weights):
+            faults.append(f"the models of the task '{name}' are others in the run")
+        if tasks[name].classes != found[name].classes:
+            faults.append(f"the classes of the task '{name}' are others in the run")
+    changed = [
+        name
+        for name, digest in inputs.items()
+        if (run / name).is_file() and sha256_file(run / name) != digest
+    ]
+    if changed:
+        faults.append(f"files have changed since: {enumerate_some(changed)}")
+    if faults:
+        raise RunError(f"{path} does not belong to this run: {'; '.join(faults)}", _AGAIN)
 
 
-def _require_fit(task: JsonFields, weights, temperatures, groups, classes) -> None:
-    """See that the parts of a blend name the same models and classes."""
-    if temperatures and set(temperatures) != set(weights):
-        raise task.refuse("has weights and temperatures of different models")
-    if any(set(part) != set(weights) for _, part in groups):
-        raise task.refuse("has groups with weights of different models")
-    grouped = [name for part, _ in groups for name in part]
-    if groups and sorted(grouped) != sorted(classes):
-        raise task.refuse("has groups that do not hold every class once")
+def _task_weights(task: JsonFields, answer: str) -> TaskWeights:
+    entry = task.part("answers").part(answer)
+    words = {"tuned": "the tuned weights", "average": "the plain average"}
+    groups = entry.items("groups") if entry.has("groups") else []
+    try:
+        return TaskWeights(
+            entry.numbers("weights", 0),
+            entry.text("mean"),
+            task.names("classes"),
+            entry.numbers("temperatures") if entry.has("temperatures") else {},
+            tuple((part.names("classes"), part.numbers("weights", 0)) for part in groups),
+            words.get(answer) or task.part("recommended").text("is"),
+        )
+    except ValueError as error:
+        if isinstance(error, RunError):
+            raise
+        raise entry.refuse(f"cannot be a blend: {error}") from error
 
 
-def _weights(task: JsonFields) -> dict[str, float]:
-    weights = task.numbers("weights", 0)
-    if not abs(sum(weights.values()) - 1) < 1e-6:
-        raise task.refuse(f"has weights that do not sum to 1: {weights}")
-    return weights
+def _weight_faults(weights: dict[str, float]) -> list[str]:
+    values = list(weights.values())
+    if not values or not all(math.isfinite(v) and v >= 0 for v in values):
+        return [f"weights are not all finite and 0 or more: {weights}"]
+    if abs(sum(values) - 1) > 1e-6:
+        return [f"weights have the sum {sum(values):.6g}, not 1: {weights}"]
+    return []

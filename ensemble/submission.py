@@ -13,6 +13,7 @@ from ..core.errors import ProbabilityError, enumerate_some
 from ..manifest import fashionai_classes
 from ..runs import ProbabilityTable, write_probabilities
 from .joining.join import TEST
+from .options import ANSWERS
 from .result import BlendResult
 
 __all__ = ["FORMATS", "final_tables", "write_final"]
@@ -21,30 +22,26 @@ FORMATS = ("csv", "npz", "h5", "parquet", "kaggle", "fashionai")
 
 
 def final_tables(
-    result: BlendResult, answer: str = "tuned", rows: str = "test"
+    result: BlendResult, answer: str = "recommended", rows: str = "test"
 ) -> list[ProbabilityTable]:
     """Return the final probabilities of each task.
 
     Parameters
     ----------
     result : BlendResult
-    answer : {"tuned", "average", "recommended"}
-        Which average; ``recommended`` is what the honest estimate says.
+    answer : {"recommended", "tuned", "average"}
+        Which average.
     rows : {"test", "all"}
         ``test`` takes test rows, labelled or not, or all rows of a task without any.
     """
-    if answer not in ("tuned", "average", "recommended") or rows not in ("test", "all"):
+    if answer not in ANSWERS or rows not in ("test", "all"):
         raise ProbabilityError(
             f"unknown answer '{answer}' or rows '{rows}'",
-            "answers are tuned, average, recommended; rows are test, all",
+            f"answers are {', '.join(ANSWERS)}; rows are test, all",
         )
     tables = []
     for task in result.tasks:
-        chosen = answer
-        if answer == "recommended":
-            chosen = task.estimate.recommended if task.estimate is not None else "tuned"
-        whole = task.table() if chosen == "tuned" else task.average_table()
-        splits = task.data.splits
+        whole, splits = task.table(answer), task.data.splits
         kept = np.flatnonzero((splits == TEST) | (rows == "all"))
         if not len(kept):
             kept = np.arange(len(splits))
@@ -54,7 +51,7 @@ def final_tables(
                 task.data.classes,
                 whole[kept],
                 tuple(str(splits[index]) for index in kept),
-                chosen,
+                answer,
                 task.task,
             )
         )

@@ -3,10 +3,10 @@
 The command line is a thin layer over these; scripts and notebooks call them directly.
 """
 
-from ..ensemble import BlendResult, result_text
+from ..ensemble import BlendOptions, BlendResult, result_text
 from ..features import DetectorOptions, ExtractReport
 from ..heads import MemberProgress, TrainEvent, TrainResult
-from .blend import blend
+from .blend import BlendOutputs, blend
 from .bundle import bundle
 from .doctor import LEVELS, Finding, examine
 from .extract import extract
@@ -15,6 +15,8 @@ from .prune import prune
 from .train import train
 
 __all__ = [
+    "BlendOptions",
+    "BlendOutputs",
     "BlendResult",
     "DetectorOptions",
     "ExtractReport",

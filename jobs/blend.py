@@ -2,31 +2,61 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import ensemble
 from ..core.errors import MissingFileError, RunError, enumerate_some
 from ..core.files import publish_json
+from ..ensemble import BlendOptions, BlendResult
 
-__all__ = ["blend"]
+__all__ = ["BlendOutputs", "blend"]
+
+DEFAULTS = BlendOptions()
+
+
+@dataclasses.dataclass(frozen=True)
+class BlendOutputs:
+    """Files that a blend leaves, beside the two that it puts into a run's folder.
+
+    Attributes
+    ----------
+    out : path-like, optional
+        ``.json``: the answers with their weights; else the final probabilities.
+    form : str, optional
+        Format of the final probabilities, see `icecore.ensemble.write_final`; what the
+        ending of `out` says without it.
+    answer : {"recommended", "tuned", "average"}
+        Which average is final.
+    report, markdown, plots : path-like, optional
+        Where to write the page, its Markdown form, and a folder of PNG files.
+    """
+
+    out: str | os.PathLike | None = None
+    form: str | None = None
+    answer: str = "recommended"
+    report: str | os.PathLike | None = None
+    markdown: str | os.PathLike | None = None
+    plots: str | os.PathLike | None = None
+
+    def __post_init__(self) -> None:
+        if self.answer not in ensemble.ANSWERS:
+            raise RunError(f"no answer '{self.answer}'", f"choose {', '.join(ensemble.ANSWERS)}")
+        if self.form is not None and self.form not in ensemble.FORMATS:
+            raise RunError(f"unknown format '{self.form}'", f"known: {', '.join(ensemble.FORMATS)}")
+
+
+NO_OUTPUTS = BlendOutputs()
 
 
 def blend(
-    sources,
+    sources: Sequence[str | os.PathLike],
     labels: str | os.PathLike | None = None,
-    *,
-    out: str | os.PathLike | None = None,
-    form: str | None = None,
-    answer: str = "tuned",
-    report: str | os.PathLike | None = None,
-    markdown: str | os.PathLike | None = None,
-    plots: str | os.PathLike | None = None,
-    align: bool = False,
-    mend: str = "refuse",
-    max_size: str | float | None = None,
-    **options,
-):
+    options: BlendOptions = DEFAULTS,
+    outputs: BlendOutputs = NO_OUTPUTS,
+) -> tuple[BlendResult, Path | None]:
     """Tune the weights of a run, or of probability files from elsewhere.
 
     Parameters
@@ -35,53 +65,42 @@ def blend(
         The folder of one run, or probability files.
     labels : path-like, optional
         Labels of probability files.
-    out : path-like, optional
-        ``.json``: the answer; else the final probabilities, in the format `form`.
-    form, answer : str
-        Of `icecore.ensemble.write_final` and `final_tables`.
-    report, markdown, plots : path-like, optional
-        Where to write the page, its Markdown form, and a folder of PNG files. For a run
-        the page is in the run's folder anyway.
-    align, mend
-        Of `icecore.ensemble.blend_files`.
-    max_size : str or float, optional
-        Budget in bytes, or as ``600MB``.
-    **options
-        Of `icecore.ensemble.BlendOptions`.
+    options : BlendOptions
+    outputs : BlendOutputs
 
     Returns
     -------
     result : BlendResult
     report : Path or None
-        Where the HTML page is.
+        Where the HTML page is; for a run in its folder anyway.
     """
     sources = [Path(source) for source in sources]
-    if isinstance(max_size, str):
-        max_size = ensemble.parse_size(max_size)
-    options["max_size"] = max_size
     _require_blendable(sources, labels)
     if sources[0].is_dir():
-        result = ensemble.blend_run(sources[0], **options)
+        result = ensemble.blend_run(sources[0], options)
         page = sources[0] / "report.html"
-        if report is not None:
-            ensemble.write_report(result, report)
+        if outputs.report is not None:
+            ensemble.write_report(result, outputs.report)
     else:
-        result = ensemble.blend_files(
-            sources, labels, align=align, mend=mend, report=report, **options
-        )
-        page = report
-    if markdown is not None:
-        ensemble.write_markdown(result, markdown)
-    if plots is not None:
-        ensemble.write_plots(result, plots)
-    if out is not None:
-        suffix = Path(out).suffix.lower()
-        if form is None and suffix == ".json":
-            publish_json(out, result.to_file())
-        else:
-            tables = ensemble.final_tables(result, answer)
-            ensemble.write_final(out, tables, form or suffix.removeprefix(".") or "csv")
+        result = ensemble.blend_files(sources, labels, options, outputs.report)
+        page = outputs.report
+    _write(result, outputs)
     return result, page
+
+
+def _write(result: BlendResult, outputs: BlendOutputs) -> None:
+    if outputs.markdown is not None:
+        ensemble.write_markdown(result, outputs.markdown)
+    if outputs.plots is not None:
+        ensemble.write_plots(result, outputs.plots)
+    if outputs.out is None:
+        return
+    suffix = Path(outputs.out).suffix.lower()
+    if outputs.form is None and suffix == ".json":
+        publish_json(outputs.out, result.to_file())
+        return
+    tables = ensemble.final_tables(result, outputs.answer)
+    ensemble.write_final(outputs.out, tables, outputs.form or suffix.removeprefix(".") or "csv")
 
 
 def _require_blendable(sources: list[Path], labels) -> None:

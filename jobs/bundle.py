@@ -22,7 +22,7 @@ def bundle(
     run: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    answer: str = "tuned",
+    answer: str = "recommended",
     weights_dir: str | os.PathLike | None = None,
 ) -> dict:
     """Write a run as one ONNX graph: squares in, the probabilities of each task out.
@@ -34,7 +34,7 @@ def bundle(
         plain average.
     out : path-like
         ONNX file.
-    answer : {"tuned", "average", "recommended"}
+    answer : {"recommended", "tuned", "average"}
         As for `predict`.
     weights_dir : path-like, optional
         Where the backbones' weights or ONNX files are now.
@@ -68,12 +68,13 @@ def bundle(
     backbones = features.load_backbones(specs, "onnxruntime", request)
     _require_same(fitted, backbones, (fit, precision, views, compute))
     place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
-    tasks = [
-        _bundled_task(task, blends.get(name) or plain_average(task.models), place)
-        for name, task in fitted.tasks.items()
-    ]
+    weights_of = {
+        name: blends.get(name) or plain_average(task.models) for name, task in fitted.tasks.items()
+    }
+    tasks = [_bundled_task(task, weights_of[name], place) for name, task in fitted.tasks.items()]
     random_weights = weights != "pretrained"
-    about = {"icecore": __version__, "blended": bool(blends), "random_weights": random_weights}
+    about = {"icecore": __version__, "random_weights": random_weights}
+    about["answers"] = {name: one.answer for name, one in weights_of.items()}
     # The graph itself computes in float32, whatever the features were computed in.
     about["trained_on"] = {"compute_precision": compute, "precision": precision}
     model = features.build_bundle(backbones, tasks, fit, precision, about)

@@ -35,8 +35,8 @@ class PredictReport:
         Images that could not be read; their rows are empty.
     tasks : dict of str to tuple of str
         Classes of each task.
-    blended : bool
-        Whether tuned weights were used; else the plain average.
+    answers : dict of str to str
+        What each task's answer is, in words: the plain average, the tuned weights, ...
     random_weights : bool
         Whether a backbone has random weights.
     """
@@ -44,7 +44,7 @@ class PredictReport:
     images: int
     failures: list
     tasks: dict[str, tuple[str, ...]]
-    blended: bool
+    answers: dict[str, str]
     random_weights: bool
 
 
@@ -53,7 +53,7 @@ def predict(
     images: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    answer: str = "tuned",
+    answer: str = "recommended",
     cache: str | os.PathLike | None = None,
     weights_dir: str | os.PathLike | None = None,
     boxes: str | os.PathLike | None = None,
@@ -75,8 +75,8 @@ def predict(
         CSV: ``id``, then for each task the predicted class and a column for each class
         (named ``task:class`` where there are several tasks). Rows of unreadable images
         are empty.
-    answer : {"tuned", "average", "recommended"}
-        Which average; ``recommended`` is what the honest estimate of the blend says.
+    answer : {"recommended", "tuned", "average"}
+        Which answer of the blend.
     cache : path-like, optional
         Keep the new features here; a temporary folder if None.
     weights_dir : path-like, optional
@@ -109,7 +109,7 @@ def predict(
         digests = {i: s.digest for i, s in report.manifest.images.items() if i not in failed}
         keys = sorted(set(digests.values()))
         place = {key: index for index, key in enumerate(keys)}
-        tables = {}
+        tables, answers = {}, {}
         for task in fitted.tasks:
             weights = blends.get(task) or plain_average(fitted.tasks[task].models)
             found = {
@@ -117,6 +117,7 @@ def predict(
                 for model in weights.needed
             }
             tables[task] = weights.combine(found)
+            answers[task] = weights.answer
         store.close()
     rows = {identity: place[key] for identity, key in digests.items()}
     classes = {name: task.classes for name, task in fitted.tasks.items()}
@@ -125,7 +126,7 @@ def predict(
         images=len(rows),
         failures=report.failures,
         tasks=classes,
-        blended=bool(blends),
+        answers=answers,
         random_weights=report.random_weights,
     )
 

@@ -15,22 +15,19 @@ from ..features import BackboneSpec, Layer, Views
 __all__ = ["made_how", "plain_average", "require_writable", "saved_weights", "spec_text"]
 
 
-def saved_weights(run: str | os.PathLike, answer: str = "tuned") -> dict:
-    """Return the weights of the tasks whose answer is not the plain average."""
-    if answer not in ("tuned", "average", "recommended"):
-        raise RunError(f"no answer '{answer}'", "choose tuned, average or recommended")
+def saved_weights(run: str | os.PathLike, answer: str = "recommended") -> dict:
+    """Return the weights of the tasks of a run that was blended; nothing if it was not."""
+    if answer not in ensemble.ANSWERS:
+        raise RunError(f"no answer '{answer}'", f"choose {', '.join(ensemble.ANSWERS)}")
     try:
-        blends = ensemble.load_blend(run)
+        return ensemble.load_blend(run, answer)
     except MissingFileError:
         return {}
-    if answer == "recommended":
-        return {task: one for task, one in blends.items() if one.recommended != "average"}
-    return blends if answer == "tuned" else {}
 
 
 def plain_average(models: Sequence[str]) -> TaskWeights:
-    """Return equal weights."""
-    return TaskWeights(dict.fromkeys(models, 1 / len(models)))
+    """Return equal weights, for a run that was not blended."""
+    return TaskWeights(dict.fromkeys(models, 1 / len(models)), answer="the plain average")
 
 
 def made_how(fitted) -> tuple:

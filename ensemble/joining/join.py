@@ -15,6 +15,7 @@ import numpy as np
 from ...core.errors import ProbabilityError, enumerate_some
 from ...manifest import Sample
 from ...runs import ProbabilityTable
+from .images import equal_image_notes, equal_images
 
 __all__ = ["TaskData", "join_task", "join_tasks"]
 
@@ -39,6 +40,12 @@ class TaskData:
         FashionAI letters and image files; empty strings where there are none.
     notes : tuple of str
         What was made to fit while joining.
+    images : ndarray of int, shape (N,), optional
+        Rows of equal number are one image (their digests agree); every row is its own
+        image without it.
+    repeated : ndarray of bool, shape (N,), optional
+        Rows whose image stands in an earlier split, too: they get answers, but no part in
+        tuning and in scores.
     """
 
     task: str
@@ -51,10 +58,17 @@ class TaskData:
     letters: tuple[str, ...]
     paths: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    images: np.ndarray | None = None
+    repeated: np.ndarray | None = None
 
     def rows(self, split: str) -> np.ndarray:
-        """Return the numbers of the labelled rows of `split`."""
-        return np.flatnonzero((self.splits == split) & (self.y >= 0))
+        """Return the numbers of the labelled rows of `split` that count."""
+        counting = (self.splits == split) & (self.y >= 0)
+        return np.flatnonzero(counting if self.repeated is None else counting & ~self.repeated)
+
+    def images_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the number of the image of each of `rows`."""
+        return rows if self.images is None else self.images[rows]
 
     def letters_of(self, rows: np.ndarray) -> list[str] | None:
         """Return the letters of `rows`, None unless every one has them."""
@@ -72,6 +86,7 @@ def join_tasks(
     by_task: dict[str, list[ProbabilityTable]] = {}
     for table in tables:
         by_task.setdefault(table.task, []).append(table)
+    labels = list(labels)
     known: dict[str, dict[str, Sample]] = {}
     for sample in labels:
         known.setdefault(sample.task, {})[sample.id] = sample
@@ -120,10 +135,18 @@ def join_task(
             "too well"
         )
     y = _label_columns(tables[0].task, ids, splits, labels, classes)
+    images, repeated = equal_images(ids, splits, labels)
+    task = tables[0].task
+    notes += equal_image_notes(ids, images, repeated, labels)
+    if not any(splits[i] == TUNING and not again for i, again in zip(ids, repeated)):
+        raise ProbabilityError(
+            f"the task {task} has no row to tune weights on, only {len(ids)} others",
+            "give validation or out-of-fold probabilities of images that no model was trained on",
+        )
     stacked = np.stack([_aligned(table, ids, classes) for table in tables])
     rows = [labels.get(identity) for identity in ids]
     return TaskData(
-        task=tables[0].task,
+        task=task,
         classes=classes,
         models=tuple(table.model for table in tables),
         ids=tuple(ids),
@@ -133,6 +156,8 @@ def join_task(
         letters=tuple(row.letters if row else "" for row in rows),
         paths=tuple(row.path if row else "" for row in rows),
         notes=tuple(notes),
+        images=images,
+        repeated=repeated,
     )
 
 
@@ -263,11 +288,6 @@ def _label_columns(
         raise ProbabilityError(
             f"{len(bare)} rows of the task {task} have no label: {enumerate_some(bare)}",
             "label them, or give them the split 'test'",
-        )
-    if not any(splits[identity] == TUNING for identity in ids):
-        raise ProbabilityError(
-            f"the task {task} has no row to tune weights on, only {len(ids)} test rows",
-            "give validation or out-of-fold probabilities",
         )
     return y
 

@@ -6,10 +6,17 @@ import os
 
 from ... import __version__
 from ...core.files import publish_text
-from ..joining.join import TEST, TUNING
-from ..result import BlendResult, TaskBlend
+from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis
-from .text import METRIC_TITLES, certificate_text, cost_text
+from .text import (
+    METRIC_TITLES,
+    certificate_text,
+    cost_text,
+    recommended_text,
+    seen_text,
+    shown_splits,
+    table_entries,
+)
 
 __all__ = ["render_markdown", "write_markdown"]
 
@@ -51,18 +58,22 @@ def render_markdown(result: BlendResult) -> str:
 
 
 def _task_lines(task: TaskBlend) -> list[str]:
-    splits = [split for split in (TUNING, TEST) if split in task.tuned]
-    metrics = list(task.tuned[TUNING])
-    entries = [(name, f"{task.weights[name]:.4f}", scores) for name, scores in task.models.items()]
-    entries += [("plain average", "", task.average), ("tuned average", "", task.tuned)]
+    splits = shown_splits(task)
+    metrics = list(task.scores["tuned"]["tuning"])
     lines = [f"## {_escaped(task.task)}", ""]
     lines += _table(
-        ["model", "weight", *(f"{s} {METRIC_TITLES.get(m, m)}" for s in splits for m in metrics)],
         [
-            [name, weight, *(_number(scores[s].get(m)) for s in splits for m in metrics)]
-            for name, weight, scores in entries
+            "model",
+            "recommended",
+            "tuned",
+            *(f"{title} {METRIC_TITLES.get(m, m)}" for _, title in splits for m in metrics),
+        ],
+        [
+            [name, *weights, *(_number(scores[s].get(m)) for s, _ in splits for m in metrics)]
+            for name, weights, scores in table_entries(task)
         ],
     )
+    lines += [f"{_escaped(seen_text(task))}.", "", f"**{_escaped(recommended_text(task))}.**", ""]
     certificate = certificate_text(task)
     lines += [f"Tuned for {METRIC_TITLES.get(task.metric, task.metric)}: {certificate}.", ""]
     if task.estimate is not None:
@@ -74,13 +85,13 @@ def _task_lines(task: TaskBlend) -> list[str]:
             ["models", "cost", "log-loss"],
             [[", ".join(c.models), cost_text(kind, c.cost), f"{c.loss:.4f}"] for c in front],
         )
-    return lines + _judged_lines(task, splits[-1])
+    return lines + _judged_lines(task, *splits[-1])
 
 
-def _judged_lines(task: TaskBlend, judged: str) -> list[str]:
-    rows = task.data.rows(judged)
+def _judged_lines(task: TaskBlend, key: str, judged: str) -> list[str]:
+    rows = task.data.rows(SPLITS[key])
     y, table = task.data.y[rows], task.table()[rows]
-    lines = [f"### Class by class, {judged} rows", ""]
+    lines = [f"### Class by class, recommended answer, {judged} rows", ""]
     lines += _table(
         ["class", "rows", "recall", "precision", "F1", "average precision"],
         [

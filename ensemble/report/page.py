@@ -9,15 +9,22 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
+import jinja2
 import numpy as np
 
 from ... import __version__
 from ...core.files import publish_text
-from ..joining.join import TEST, TUNING
 from ..metrics import METRICS
-from ..result import BlendResult, TaskBlend
+from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis, drawing
-from .text import METRIC_TITLES, certificate_text, cost_text
+from .text import (
+    METRIC_TITLES,
+    certificate_text,
+    cost_text,
+    recommended_text,
+    seen_text,
+    shown_splits,
+)
 from .thumbnails import missing_reason, thumbnail
 
 __all__ = ["render_report", "write_report"]
@@ -36,8 +43,6 @@ def write_report(result: BlendResult, path: str | os.PathLike) -> None:
 
 def render_report(result: BlendResult) -> str:
     """Return the page of `result` as HTML text."""
-    import jinja2
-
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("icecore.ensemble.report"),
         autoescape=True,
@@ -68,9 +73,7 @@ def _provenance(result: BlendResult) -> list[tuple[str, str]]:
         lines.append(("backbones", ", ".join(backbones) or "not recorded"))
     for task in result.tasks:
         rows = ", ".join(
-            f"{len(task.data.rows(split))} {split}"
-            for split in (TUNING, TEST)
-            if split in task.tuned
+            f"{len(task.data.rows(SPLITS[key]))} {title}" for key, title in shown_splits(task)
         )
         lines.append((f"rows of {task.task}", f"{rows}; weights: {task.how}"))
     lines.append(("tables and plots", "scores of all labelled rows of the split that is named"))
@@ -97,27 +100,29 @@ def _conflict(group: list) -> dict:
 
 
 def _task_view(task: TaskBlend, number: int) -> dict:
-    splits = [split for split in (TUNING, TEST) if split in task.tuned]
-    judged = splits[-1]
-    rows = task.data.rows(judged)
+    splits = shown_splits(task)
+    key, judged = splits[-1]
+    rows = task.data.rows(SPLITS[key])
     y, table = task.data.y[rows], task.table()[rows]
-    metrics = list(task.tuned[judged])
+    metrics = list(task.scores["tuned"][key])
     anchor = f"task-{number}"
     return {
         "anchor": anchor,
         "task": task.task,
         "metrics": [METRIC_TITLES.get(name, name) for name in metrics],
-        "splits": [(split, len(task.data.rows(split))) for split in splits],
-        "lines": _score_lines(task, splits, metrics),
+        "splits": [(title, len(task.data.rows(SPLITS[name]))) for name, title in splits],
+        "lines": _score_lines(task, [name for name, _ in splits], metrics),
         "weights": sorted(task.weights.items(), key=lambda entry: -entry[1]),
         "temperatures": _temperatures(task),
-        "groups": task.to_json()["groups"] or [],
+        "groups": task.to_json()["answers"]["recommended"].get("groups", []),
         "mean": task.mean,
         "metric": METRIC_TITLES.get(task.metric, task.metric),
         "certificate": certificate_text(task),
         "notes": task.notes,
         "judged": judged,
-        "headline": _headline(task, judged),
+        "headline": _headline(task, key),
+        "recommended": recommended_text(task),
+        "seen": seen_text(task),
         "estimate": _estimate(task),
         "classes": analysis.class_table(y, table, task.data.classes),
         "confusion": _confusion(task, y, table, anchor),
@@ -135,10 +140,10 @@ def _task_view(task: TaskBlend, number: int) -> dict:
 
 def _headline(task: TaskBlend, judged: str) -> list[dict]:
     # The model that would be chosen alone is the best on the tuning rows.
-    best = min(task.models, key=lambda name: task.models[name][TUNING]["log_loss"])
+    best = min(task.models, key=lambda name: task.models[name]["tuning"]["log_loss"])
     entries = [
-        ("tuned average", task.tuned[judged], True),
-        ("plain average", task.average[judged], False),
+        ("recommended", task.scores["recommended"][judged], True),
+        ("plain average", task.scores["average"][judged], False),
         (f"best single model, {best}", task.models[best][judged], False),
     ]
     return [
@@ -148,7 +153,7 @@ def _headline(task: TaskBlend, judged: str) -> list[dict]:
 
 
 def _temperatures(task: TaskBlend) -> dict[str, float]:
-    found = task.recipe.temperatures
+    found = task.recipes["recommended"].temperatures
     return {} if found is None else dict(zip(task.data.models, found.tolist()))
 
 
@@ -160,10 +165,10 @@ def _estimate(task: TaskBlend) -> dict | None:
     return {
         "source": found.source,
         "sentence": found.sentence,
-        "good": found.recommended == "tuned",
+        "good": found.learnt and not found.difference.high < 0,
         "metrics": [METRIC_TITLES.get(name, name) for name in metrics],
         "lines": [
-            (answer, [scores[metric] for metric in metrics])
+            (answer, [scores[metric] for metric in metrics], found.seen[answer])
             for answer, scores in found.scores.items()
         ],
     }
@@ -171,7 +176,12 @@ def _estimate(task: TaskBlend) -> dict | None:
 
 def _score_lines(task: TaskBlend, splits: list[str], metrics: list[str]) -> list[dict]:
     entries = [(name, scores, "model") for name, scores in task.models.items()]
-    entries += [("plain average", task.average, "average"), ("tuned average", task.tuned, "tuned")]
+    entries += [
+        ("plain average", task.scores["average"], "average"),
+        ("tuned average", task.scores["tuned"], "average"),
+        ("recommended", task.scores["recommended"], "tuned"),
+    ]
+    tuned = task.weights_of("tuned")
     columns = [(split, metric) for split in splits for metric in metrics]
     best = {}
     for split, metric in columns:
@@ -183,6 +193,7 @@ def _score_lines(task: TaskBlend, splits: list[str], metrics: list[str]) -> list
             "name": name,
             "kind": kind,
             "weight": task.weights.get(name) if kind == "model" else None,
+            "tuned": tuned.get(name) if kind == "model" else None,
             "cells": [
                 {
                     "value": scores[split].get(metric),
@@ -272,7 +283,7 @@ def _doubts(task: TaskBlend) -> list[dict]:
         if labels or data.splits[first] != data.splits[second]:
             found.append(
                 {
-                    "what": "different labels" if labels else "one in validation, one in test",
+                    "what": "different labels" if labels else "one in each split",
                     "rows": [
                         _picture(task, row, SMALL_EDGE)
                         | {"label": data.classes[data.y[row]], "split": str(data.splits[row])}
@@ -315,16 +326,16 @@ def _ternary(task: TaskBlend):
         task.metric in METRICS
         and task.mean == "arithmetic"
         and not _temperatures(task)
-        and task.recipe.groups is None
+        and task.recipes["tuned"].groups is None
     )
-    rows = task.data.rows(TUNING)
+    rows = task.data.rows(SPLITS["tuning"])
     if len(task.data.models) != 3 or not plain or len(rows) > 20_000:
         return None
     values = analysis.ternary_values(
         task.data.probabilities[:, rows], task.data.y[rows], task.metric, task.data.letters_of(rows)
     )
     steps = analysis.TERNARY_STEPS
-    return drawing.ternary_plot(task.data.models, steps, values, task.recipe.weights)
+    return drawing.ternary_plot(task.data.models, steps, values, task.recipes["tuned"].weights)
 
 
 def _number(value: float | None) -> str:

@@ -10,9 +10,9 @@ import numpy as np
 
 from ...core.errors import MissingDependencyError
 from ...core.files import publish
-from ..joining.join import TEST, TUNING
-from ..result import BlendResult, TaskBlend
+from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis
+from .text import shown_splits
 
 __all__ = ["write_plots"]
 
@@ -35,14 +35,7 @@ def write_plots(result: BlendResult, folder: str | os.PathLike) -> list[Path]:
     MissingDependencyError
         matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError(
-            "plots need matplotlib, which is not installed",
-            "pip install matplotlib; report.html has the same plots without it",
-        ) from error
+    figure_class, canvas = load_matplotlib()
     written = []
     for number, task in enumerate(result.tasks):
         # Names of tasks come from data; they become part of file names.
@@ -50,8 +43,8 @@ def write_plots(result: BlendResult, folder: str | os.PathLike) -> list[Path]:
         if len(result.tasks) > 1:
             name = f"{number}-{name}"
         for plot, draw in _plots(task).items():
-            figure = Figure(figsize=(6.4, 4.8), layout="constrained")
-            FigureCanvasAgg(figure)
+            figure = figure_class(figsize=(6.4, 4.8), layout="constrained")
+            canvas(figure)
             draw(figure.add_subplot())
             path = Path(folder) / f"{name}-{plot}.png"
             with publish(path) as temporary:
@@ -60,9 +53,22 @@ def write_plots(result: BlendResult, folder: str | os.PathLike) -> list[Path]:
     return written
 
 
+def load_matplotlib() -> tuple:
+    """Return matplotlib's figure and its canvas for files, or raise `MissingDependencyError`."""
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError(
+            "plots need matplotlib, which is not installed",
+            "pip install matplotlib; report.html has the same plots without it",
+        ) from error
+    return Figure, FigureCanvasAgg
+
+
 def _plots(task: TaskBlend) -> dict:
-    judged = TEST if TEST in task.tuned else TUNING
-    rows = task.data.rows(judged)
+    key, judged = shown_splits(task)[-1]
+    rows = task.data.rows(SPLITS[key])
     y, table = task.data.y[rows], task.table()[rows]
     drawn = {
         "weights": lambda axes: _weights(axes, task),

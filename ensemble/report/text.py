@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
-from ..joining.join import TEST, TUNING
-from ..result import BlendResult, TaskBlend
+from ..result import SPLITS, BlendResult, TaskBlend
 
-__all__ = ["METRIC_TITLES", "certificate_text", "cost_text", "result_text", "task_text"]
+__all__ = [
+    "METRIC_TITLES",
+    "certificate_text",
+    "cost_text",
+    "recommended_text",
+    "result_text",
+    "seen_text",
+    "shown_splits",
+    "table_entries",
+    "task_text",
+]
 
 METRIC_TITLES = {
     "log_loss": "log-loss",
@@ -23,33 +32,81 @@ def result_text(result: BlendResult) -> str:
 
 def task_text(task: TaskBlend) -> str:
     """Return the comparison of one task as a table of plain text."""
-    splits = [split for split in (TUNING, TEST) if split in task.tuned]
-    rows = {split: len(task.data.rows(split)) for split in splits}
-    width = max(map(len, [*task.models, "plain average", "tuned average"]))
+    names = shown_splits(task)
     lines = [
         f"{task.task}: {len(task.models)} models, {len(task.data.classes)} classes, "
-        + ", ".join(f"{count} {split} rows" for split, count in rows.items()),
-        f"{'':<{width}}  weight"
-        + "".join(f"{split + ' log-loss':>22}  accuracy     mAP" for split in splits),
+        + ", ".join(f"{len(task.data.rows(SPLITS[name]))} {title} rows" for name, title in names),
     ]
-    entries = [(name, f"{task.weights[name]:.4f}", scores) for name, scores in task.models.items()]
-    entries += [("plain average", "", task.average), ("tuned average", "", task.tuned)]
-    for name, weight, scores in entries:
+    entries = table_entries(task)
+    width = max(len(name) for name, _, _ in entries)
+    lines.append(
+        f"{'':<{width}}  recommended  tuned"
+        + "".join(f"{title + ' log-loss':>22}  accuracy     mAP" for _, title in names)
+    )
+    for name, weights, scores in entries:
         cells = "".join(
-            f"{scores[split]['log_loss']:>22.4f}{scores[split]['accuracy']:>10.4f}"
-            f"{scores[split]['map']:>8.4f}"
-            for split in splits
+            f"{scores[key]['log_loss']:>22.4f}{scores[key]['accuracy']:>10.4f}"
+            f"{scores[key]['map']:>8.4f}"
+            for key, _ in names
         )
-        lines.append(f"{name:<{width}}  {weight:>6}{cells}")
+        lines.append(f"{name:<{width}}  {weights[0]:>11}  {weights[1]:>5}{cells}")
+    lines.append(seen_text(task))
     lines.append(f"tuned for {task.metric}, {task.mean} mean: {certificate_text(task)}")
+    lines.append(recommended_text(task))
     return "\n".join([*lines, *_estimate_lines(task), *(f"note: {note}" for note in task.notes)])
+
+
+def shown_splits(task: TaskBlend) -> list[tuple[str, str]]:
+    """Return the keys of the scores that a task has, each with what its rows are called."""
+    titles = {"tuning": task.tuning_kind, "test": "test"}
+    return [(name, titles[name]) for name in SPLITS if name in task.scores["tuned"]]
+
+
+def table_entries(task: TaskBlend) -> list[tuple[str, tuple[str, str], dict]]:
+    """Return name, recommended and tuned weight, and scores of each model and answer."""
+    ours, tuned = task.weights, task.weights_of("tuned")
+    entries = [
+        (name, (f"{ours[name]:.3f}", f"{tuned[name]:.3f}"), scores)
+        for name, scores in task.models.items()
+    ]
+    titles = {"average": "plain average", "tuned": "tuned average", "recommended": "recommended"}
+    return entries + [(title, ("", ""), task.scores[name]) for name, title in titles.items()]
+
+
+def seen_text(task: TaskBlend) -> str:
+    """Say which rows the numbers of the table have seen."""
+    first = {
+        "out-of-fold": "out-of-fold rows were predicted by heads that had not seen them",
+        "validation": "validation rows were predicted by heads that had not seen them",
+        "tuning": "what the files' models were trained on is not known here",
+    }[task.tuning_kind]
+    text = f"{first}; the same {task.tuning_kind} rows tuned the weights"
+    return text + ("; test rows were used for nothing" if "test" in task.scores["tuned"] else "")
+
+
+def recommended_text(task: TaskBlend) -> str:
+    """Say what is recommended, and why."""
+    reason = task.reason
+    text = f"recommended: {task.recommendation}"
+    if not reason.rows:
+        return text + (" (there are too few images for folds)" if len(task.models) > 1 else "")
+    title = METRIC_TITLES.get(task.metric, task.metric)
+    cells = [
+        f"{kind} {value:.4f}" + ("" if kind == reason.kind else f" ± {reason.error[kind]:.4f}")
+        for kind, value in reason.scores.items()
+    ]
+    return (
+        f"{text} ({title} of {reason.rows} {task.tuning_kind} rows, each by weights tuned without "
+        f"its fold: {', '.join(cells)}; ± is the standard error of the difference)"
+    )
 
 
 def certificate_text(task: TaskBlend) -> str:
     """Say in one line how good the weights provably are."""
     if task.certificate is None:
         return f"the best that the search found ({task.how}); there is no proof that it is the best"
-    scope = "no weights have" if task.how == "convex optimum" else "no weights of that kind have"
+    any_kind = task.how.removesuffix(", shared by all tasks") == "convex optimum"
+    scope = "no weights have" if any_kind else "no weights of that kind have"
     goal = "log-loss" if "pull" not in task.how else "log-loss plus pull"
     return (
         f"{task.how}, certificate {task.certificate:.1e}: {scope} a lower {goal} on the tuning "
@@ -71,13 +128,14 @@ def cost_text(kind: str, cost: float) -> str:
 
 
 def _estimate_lines(task: TaskBlend) -> list[str]:
-    if task.estimate is None:
+    found = task.estimate
+    if found is None:
         return []
-    lines = [f"on rows that no choice has seen ({task.estimate.source}):"]
-    for answer, scores in task.estimate.scores.items():
+    lines = [f"on {found.where} ({found.source}), 95% intervals in brackets:"]
+    for answer, scores in found.scores.items():
         cells = ", ".join(
-            f"{name} {value:.4f} [{low:.4f}, {high:.4f}]"
+            f"{METRIC_TITLES.get(name, name)} {value:.4f} [{low:.4f}, {high:.4f}]"
             for name, (value, low, high) in scores.items()
         )
-        lines.append(f"  {answer}: {cells}")
-    return [*lines, task.estimate.sentence]
+        lines.append(f"  {answer}: {cells}; {found.seen[answer]}")
+    return [*lines, found.sentence]

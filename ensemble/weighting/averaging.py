@@ -7,13 +7,12 @@ import dataclasses
 import numpy as np
 
 from ...core.errors import ProbabilityError
+from ...core.statistics import softmax
 from ..metrics import EPSILON
 from .groups import combine_groups
 from .temperature import apply_temperatures
 
-__all__ = ["MEANS", "Recipe", "combine", "softmax"]
-
-MEANS = ("arithmetic", "geometric")
+__all__ = ["Recipe", "combine", "equal_weights"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +56,15 @@ class Recipe:
             group_weights=None if groups is None else groups[:, kept],
         )
 
+    def shrunk(self, amount: float, towards: np.ndarray) -> Recipe:
+        """Return the recipe with all weights moved by `amount` (0 to 1) to those in `towards`."""
+        groups = self.group_weights
+        return dataclasses.replace(
+            self,
+            weights=(1 - amount) * self.weights + amount * towards,
+            group_weights=None if groups is None else (1 - amount) * groups + amount * towards,
+        )
+
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the average (N, C) of probabilities (M, N, C)."""
         if self.temperatures is not None:
@@ -64,6 +72,14 @@ class Recipe:
         if self.group_weights is not None:
             return combine_groups(probabilities, self.group_weights, self.groups)
         return combine(probabilities, self.weights, self.mean)
+
+
+def equal_weights(models: int, among: np.ndarray | None = None) -> np.ndarray:
+    """Return equal weights (models,) for the models numbered in `among`, or for all."""
+    weights = np.zeros(models)
+    among = np.arange(models) if among is None else among
+    weights[among] = 1 / len(among)
+    return weights
 
 
 def combine(probabilities: np.ndarray, weights: np.ndarray, mean: str = "arithmetic") -> np.ndarray:
@@ -92,9 +108,3 @@ def combine(probabilities: np.ndarray, weights: np.ndarray, mean: str = "arithme
         return np.tensordot(weights[used], probabilities[used].astype(np.float64), axes=1)
     logs = np.log(np.maximum(probabilities[used], EPSILON, dtype=np.float64))
     return softmax(np.tensordot(weights[used], logs, axes=1))
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return exp(logits) with rows divided by their sum."""
-    share = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return share / share.sum(axis=1, keepdims=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from sklearn.base import BaseEstimator
 
 from ...core.errors import ProbabilityError
+from ...core.statistics import softmax
 from ..metrics import EPSILON, Metric, get_metric, log_loss
-from .averaging import MEANS, Recipe, softmax
-from .groups import group_weights
+from ..options import BlendOptions
+from .averaging import Recipe, equal_weights
+from .groups import group_weights, parse_groups
 from .notes import data_notes, true_class
 from .search import search
 from .simplex import Solution, minimise_log_loss, minimise_log_loss_geometric
@@ -18,6 +20,8 @@ from .subsets import Costs, best_subset
 from .temperature import apply_temperatures, find_temperatures
 
 __all__ = ["Blender", "find_weights"]
+
+DEFAULTS = BlendOptions()
 
 
 class Blender(BaseEstimator):
@@ -29,30 +33,14 @@ class Blender(BaseEstimator):
 
     Parameters
     ----------
-    metric : str, Metric or callable
-        A name in `icecore.ensemble.METRICS`, or ``f(y, probabilities) -> float`` of which
-        more is better.
-    mean : {"arithmetic", "geometric"}
-        Average probabilities, or log-probabilities followed by a softmax.
-    l2 : float
-        Pull to equal weights: adds ``l2 * sum((w - 1/M)**2)`` to the log-loss.
-    upper : float
-        Largest weight of one model (log-loss only).
-    temperature : bool
-        Scale each model by a temperature first, where cross-validation says that it helps.
-    groups : sequence of int, optional
-        Group of each class: each group gets weights of its own (log-loss, arithmetic).
-    budgets : dict of str to float, optional
-        Largest cost by kind (``models``, ``size``, ``latency``): only the best subset within
-        it, by log-loss, gets weight.
+    options : BlendOptions
+        What to tune for, the kind of average and its limits.
+    models, classes : sequence of str, optional
+        Names, as costs and class groups have them; numbers are used without.
     costs : Costs, optional
         What models cost, for budgets other than ``models``.
-    models : sequence of str, optional
-        Names, as `costs` has them.
-    weights : sequence of float, optional
-        Weights that were found elsewhere: `fit` takes them as they are.
-    seed : int
-        Of the search for metrics that are not convex, and of folds.
+    beside : sequence of ndarray (N, M), optional
+        The true class's probabilities of other tasks, which share the weights.
 
     Attributes
     ----------
@@ -73,29 +61,17 @@ class Blender(BaseEstimator):
 
     def __init__(
         self,
-        metric: str | Metric | Callable[..., float] = "log_loss",
-        mean: str = "arithmetic",
-        l2: float = 0.0,
-        upper: float = 1.0,
-        temperature: bool = False,
-        groups: Sequence[int] | None = None,
-        budgets: Mapping[str, float] | None = None,
-        costs: Costs | None = None,
+        options: BlendOptions = DEFAULTS,
         models: Sequence[str] | None = None,
-        weights: Sequence[float] | None = None,
-        seed: int = 0,
+        classes: Sequence[str] | None = None,
+        costs: Costs | None = None,
+        beside: Sequence[np.ndarray] = (),
     ) -> None:
-        self.metric = metric
-        self.mean = mean
-        self.l2 = l2
-        self.upper = upper
-        self.temperature = temperature
-        self.groups = groups
-        self.budgets = budgets
-        self.costs = costs
+        self.options = options
         self.models = models
-        self.weights = weights
-        self.seed = seed
+        self.classes = classes
+        self.costs = costs
+        self.beside = beside
 
     def fit(self, probabilities: np.ndarray, y: np.ndarray, letters=None) -> Blender:
         """Find the weights.
@@ -114,22 +90,22 @@ class Blender(BaseEstimator):
             Shapes do not fit, values are not probabilities, or an option is unknown.
         """
         probabilities, y = _checked(probabilities, y)
-        metric = get_metric(self.metric)
-        self._check_options(metric, probabilities.shape)
+        options, count = self.options, len(probabilities)
+        metric = get_metric(options.metric)
+        groups = self._groups(probabilities.shape)
         self.notes_ = data_notes(probabilities, y)
-        self.n_models_in_ = len(probabilities)
+        self.n_models_in_ = count
         temperatures, scaled = None, probabilities
-        if self.temperature:
-            temperatures = find_temperatures(probabilities, y, seed=self.seed)
+        if options.temperature:
+            temperatures = find_temperatures(probabilities, y, seed=options.seed)
             scaled = apply_temperatures(probabilities, temperatures)
-        kept = self._within_budget(scaled, y)
-        self.weights_ = np.zeros(len(probabilities))
-        self.weights_[kept] = self._fit_weights(scaled[kept], y, letters, metric)
-        groups, by_group = None, None
-        if self.groups is not None:
-            groups = np.asarray(self.groups)
-            by_group = self._fit_groups(scaled, y, groups, kept)
-        self.recipe_ = Recipe(self.weights_, self.mean, temperatures, groups, by_group)
+        self.kept_ = self._within_budget(scaled, y)
+        self.weights_ = np.zeros(count)
+        self.weights_[self.kept_] = self._fit_weights(scaled[self.kept_], y, letters, metric)
+        by_group = None
+        if groups is not None:
+            by_group = self._fit_groups(scaled, y, groups)
+        self.recipe_ = Recipe(self.weights_, options.mean, temperatures, groups, by_group)
         table = self.predict_proba(probabilities)
         self.score_ = metric.score(y, table, letters) * (1 if metric.higher_is_better else -1)
         return self
@@ -142,57 +118,49 @@ class Blender(BaseEstimator):
         """Return the most probable class (N,) of each row."""
         return self.predict_proba(probabilities).argmax(axis=1)
 
-    def _check_options(self, metric: Metric, shape: tuple[int, int, int]) -> None:
+    def _groups(self, shape: tuple[int, int, int]) -> np.ndarray | None:
         models, _, classes = shape
-        faults = []
-        if self.mean not in MEANS:
-            faults.append(f"mean is '{self.mean}', not one of {', '.join(MEANS)}")
-        if not self.l2 >= 0 or not np.isfinite(self.l2):
-            faults.append(f"l2 is {self.l2}, not 0 or more")
-        if not 1 / models - 1e-12 <= self.upper <= 1:
-            faults.append(f"upper is {self.upper}, not between 1/{models} and 1")
-        if metric.name != "log_loss" and (self.l2 or self.upper != 1):
-            faults.append(f"l2 and upper belong to log_loss, the metric is {metric.name}")
-        if self.groups is not None:
-            if metric.name != "log_loss" or self.mean != "arithmetic":
-                faults.append("groups go with log_loss and the arithmetic mean only")
-            if len(self.groups) != classes:
-                faults.append(f"groups name {len(self.groups)} classes of {classes}")
-        if self.weights is not None:
-            if len(self.weights) != models or abs(sum(self.weights) - 1) > 1e-6:
-                faults.append(f"weights are {len(self.weights)} numbers of sum {sum(self.weights)}")
-            if self.budgets:
-                faults.append("weights are given, so that budgets can choose nothing")
-        if faults:
-            raise ProbabilityError("; ".join(faults), "change these options")
+        if self.options.upper < 1 / models - 1e-12:
+            raise ProbabilityError(
+                f"upper is {self.options.upper}, which {models} models cannot reach the sum 1 with",
+                f"give 1/{models} or more",
+            )
+        if not self.options.groups:
+            return None
+        names = tuple(map(str, range(classes))) if self.classes is None else tuple(self.classes)
+        return parse_groups(self.options.groups, names)
 
     def _within_budget(self, probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the numbers of the models that may get weight."""
-        everything = np.arange(len(probabilities))
-        if not self.budgets:
+        """Return the numbers of the models that may get weight; note which fit alone."""
+        self.alone_ = everything = np.arange(len(probabilities))
+        budgets = self.options.budgets
+        if not budgets:
             return everything
         names = [f"model {i}" for i in everything] if self.models is None else list(self.models)
-        choice = best_subset(true_class(probabilities, y), names, self.costs, self.budgets)
+        choice = best_subset(true_class(probabilities, y), names, self.costs, budgets)
         if not choice.exact:
             self.notes_.append(
                 "the subset comes from backward elimination: more than 20 models are too many "
                 "for the exact best"
             )
+        costs = self.costs or Costs({})
+        self.alone_ = np.array(
+            [i for i, name in enumerate(names) if costs.within([name], budgets)], dtype=int
+        )
         return np.array([names.index(name) for name in choice.models])
 
     def _fit_weights(self, probabilities, y, letters, metric: Metric) -> np.ndarray:
         self.certificate_, self.iterations_ = None, 0
-        if self.weights is not None:
-            self.how_ = "given"
-            return np.asarray(self.weights, dtype=np.float64)
         optimum = self._optimum(probabilities, y)
         if metric.name != "log_loss":
             return self._search(probabilities, y, letters, metric, optimum.weights)
         self.certificate_, self.iterations_ = optimum.certificate, optimum.iterations
         self.how_ = "convex optimum"
-        if self.l2 or self.upper < 1:
+        if self.beside:
+            self.how_ += ", shared by all tasks"
+        if self.options.l2 or self.options.upper < 1:
             self.how_ += " with a pull or a bound"
-        if self.budgets:
+        if self.options.budgets:
             self.how_ += " of the best subset within the budget"
         if optimum.certificate > 1e-8:
             self.notes_.append(
@@ -201,13 +169,17 @@ class Blender(BaseEstimator):
         return optimum.weights
 
     def _optimum(self, probabilities: np.ndarray, y: np.ndarray) -> Solution:
-        upper = max(self.upper, 1 / len(probabilities))
-        if self.mean == "geometric":
-            return minimise_log_loss_geometric(probabilities, y, self.l2, upper)
-        return minimise_log_loss(true_class(probabilities, y), self.l2, upper)
+        upper = max(self.options.upper, 1 / len(probabilities))
+        if self.options.mean == "geometric":
+            return minimise_log_loss_geometric(probabilities, y, self.options.l2, upper)
+        # Each task counts the same, whatever its number of rows.
+        tables = [true_class(probabilities, y), *self.beside]
+        importance = np.concatenate([np.full(len(one), 1 / len(one)) for one in tables])
+        return minimise_log_loss(np.concatenate(tables), self.options.l2, upper, importance)
 
-    def _fit_groups(self, probabilities, y, groups, kept) -> np.ndarray:
+    def _fit_groups(self, probabilities, y, groups: np.ndarray) -> np.ndarray:
         found = np.zeros((int(groups.max()) + 1, len(probabilities)))
+        kept = self.kept_
         found[:, kept] = group_weights(probabilities[kept], y, groups, self.weights_[kept])
         self.certificate_ = None
         self.how_ = "local optimum by class groups, from the convex optimum that they share"
@@ -216,25 +188,25 @@ class Blender(BaseEstimator):
     def _search(self, probabilities, y, letters, metric: Metric, optimum) -> np.ndarray:
         # A geometric average mixes log-probabilities.
         mixed, finish = probabilities, _identity
-        if self.mean == "geometric":
+        if self.options.mean == "geometric":
             mixed, finish = np.log(np.maximum(probabilities, EPSILON)), softmax
         models = len(probabilities)
         found = search(
             mixed,
             lambda table: metric.score(y, finish(table), letters),
             lambda table: -log_loss(y, finish(table)),
-            {"plain average": np.full(models, 1 / models), "least log-loss": optimum},
-            self.seed,
+            {"plain average": equal_weights(models), "least log-loss": optimum},
+            self.options.seed,
         )
         self.iterations_, self.how_ = found.evaluations, found.how
         return found.weights
 
 
 def find_weights(
-    probabilities: np.ndarray, y: np.ndarray, metric: str = "log_loss", **options
+    probabilities: np.ndarray, y: np.ndarray, options: BlendOptions = DEFAULTS
 ) -> np.ndarray:
-    """Return the weights (M,) that `Blender` finds; `options` are its parameters."""
-    return Blender(metric, **options).fit(probabilities, y).weights_
+    """Return the weights (M,) that `Blender` finds."""
+    return Blender(options).fit(probabilities, y).weights_
 
 
 def _checked(probabilities, y) -> tuple[np.ndarray, np.ndarray]:

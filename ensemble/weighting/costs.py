@@ -3,32 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 
 from ...core.errors import ProbabilityError
 from ...core.json_fields import JsonFields
 from ...core.json_files import read_json
 from .subsets import Costs
 
-__all__ = ["parse_size", "read_costs", "run_costs"]
-
-_UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
-_UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
-
-
-def parse_size(text: str) -> float:
-    """Return the bytes that a text like ``600MB`` or ``1.5 GiB`` means.
-
-    >>> parse_size("600MB")
-    600000000.0
-    """
-    found = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", text)
-    try:
-        return float(found[1]) * _UNITS[found[2].lower()]
-    except (KeyError, TypeError, ValueError):
-        raise ProbabilityError(
-            f"'{text}' is not a size", "give a number and a unit, as in 600MB or 1.5GiB"
-        ) from None
+__all__ = ["read_costs", "run_costs"]
 
 
 def read_costs(path: str | os.PathLike) -> Costs:

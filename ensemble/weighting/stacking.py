@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.linear_model import LogisticRegression
 
-from ...core.errors import ProbabilityError
+from ...core.errors import MissingDependencyError, ProbabilityError
 from ..metrics import EPSILON
+from ..options import STACKERS
 
 __all__ = ["Stacker"]
 
@@ -38,7 +40,7 @@ class Stacker(BaseEstimator):
 
     def fit(self, probabilities: np.ndarray, y: np.ndarray, letters=None) -> Stacker:
         """Fit on probabilities (M, N, C) and true classes (N,)."""
-        if self.kind not in ("logistic", "lightgbm"):
+        if self.kind not in STACKERS:
             raise ProbabilityError(
                 f"unknown stacking '{self.kind}'", "give 'logistic' or 'lightgbm'"
             )
@@ -67,12 +69,8 @@ class Stacker(BaseEstimator):
 
     def _model(self):
         if self.kind == "logistic":
-            from sklearn.linear_model import LogisticRegression
-
             return LogisticRegression(C=self.C, max_iter=1000, tol=1e-3)
-        from lightgbm import LGBMClassifier
-
-        return LGBMClassifier(
+        return load_lightgbm().LGBMClassifier(
             n_estimators=60,
             learning_rate=0.1,
             num_leaves=7,
@@ -84,3 +82,15 @@ class Stacker(BaseEstimator):
             force_row_wise=True,
             verbose=-1,
         )
+
+
+def load_lightgbm():
+    """Return LightGBM, or raise `MissingDependencyError`."""
+    try:
+        import lightgbm
+    except (ImportError, OSError) as error:
+        raise MissingDependencyError(
+            f"stacking with lightgbm needs LightGBM, which cannot be used: {error}",
+            "pip install lightgbm, or stack with logistic",
+        ) from error
+    return lightgbm

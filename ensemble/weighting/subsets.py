@@ -51,6 +51,10 @@ class Costs:
         parts = {part for model in models for part in self.needs.get(model, (model,))}
         return float(sum(prices[part] for part in parts))
 
+    def within(self, models: Sequence[str], budgets: Mapping[str, float]) -> bool:
+        """Say whether running all of `models` costs no more than any of `budgets`."""
+        return all(self.of(models, kind) <= limit for kind, limit in budgets.items())
+
     def require(self, models: Sequence[str], kind: str) -> None:
         """Raise `ProbabilityError` naming the parts whose price is not known."""
         if kind not in KINDS:
@@ -162,8 +166,7 @@ def _best(
     """Find the best subset within `budgets`; its cost is told in terms of `kind`."""
 
     def fits(chosen) -> bool:
-        names = [models[index] for index in chosen]
-        return all(costs.of(names, each) <= limit for each, limit in budgets.items())
+        return costs.within([models[index] for index in chosen], budgets)
 
     allowed = tuple(index for index in range(len(models)) if fits([index]))
     if not allowed:

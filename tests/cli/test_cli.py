@@ -95,14 +95,15 @@ def test_the_three_jobs_give_a_blend_that_can_be_read(work):
     assert status == 0
     (task,) = json.loads(out)["tasks"]
     assert task["task"] == "label"
-    assert set(task["weights"]) == {"mlp-net1", "mlp-net2", "mlp-all", "logistic-all"}
-    assert sum(task["weights"].values()) == pytest.approx(1)
-    for scores in (task["average"], task["tuned"], *task["models"].values()):
-        for split in ("validation", "test"):
-            assert {"log_loss", "accuracy", "map"} <= set(scores[split])
-    best = min(scores["validation"]["log_loss"] for scores in task["models"].values())
-    assert task["tuned"]["validation"]["log_loss"] <= best + 1e-9
-    assert task["tuned"]["validation"]["log_loss"] <= task["average"]["validation"]["log_loss"]
+    for answer in task["answers"].values():
+        assert set(answer["weights"]) == set(task["models"])
+        assert sum(answer["weights"].values()) == pytest.approx(1)
+    for scores in (*task["scores"].values(), *task["models"].values()):
+        for rows in ("tuning", "test"):
+            assert {"log_loss", "accuracy", "map"} <= set(scores[rows])
+    best = min(scores["tuning"]["log_loss"] for scores in task["models"].values())
+    tuned, average = (task["scores"][name]["tuning"]["log_loss"] for name in ("tuned", "average"))
+    assert tuned <= min(best, average) + 1e-9
     assert (work / "run" / "report.html").stat().st_size > 1000
 
 

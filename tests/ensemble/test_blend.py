@@ -5,7 +5,7 @@ import pytest
 import sklearn.metrics as reference
 
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
-from icecore.ensemble import TaskWeights, blend_files, blend_run, load_blend, result_text
+from icecore.ensemble import BlendOptions, blend_files, blend_run, load_blend, result_text
 from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
 
 SCORES = {"log_loss", "accuracy", "map"}
@@ -15,26 +15,29 @@ def test_a_run_gets_weights_and_an_honest_table(run, builders):
     result = blend_run(run)
     (task,) = result.to_json()["tasks"]
     assert task["task"] == "label"
-    assert list(task["weights"]) == list(task["models"]) == list(builders.models)
-    assert sum(task["weights"].values()) == pytest.approx(1)
+    for answer in task["answers"].values():
+        assert list(answer["weights"]) == list(task["models"]) == list(builders.models)
+        assert sum(answer["weights"].values()) == pytest.approx(1)
     assert task["certificate"] <= 1e-8
     assert task["metric"] == "log_loss"
-    for scores in [*task["models"].values(), task["average"], task["tuned"]]:
-        assert set(scores) == {"validation", "test"}
-        assert set(scores["validation"]) == set(scores["test"]) == SCORES
-    validation = task["tuned"]["validation"]["log_loss"]
-    assert validation <= min(s["validation"]["log_loss"] for s in task["models"].values()) + 1e-9
-    assert validation <= task["average"]["validation"]["log_loss"] + 1e-9
+    for scores in [*task["models"].values(), *task["scores"].values()]:
+        assert set(scores) == {"tuning", "test"}
+        assert set(scores["tuning"]) == set(scores["test"]) == SCORES
+    reached = task["scores"]["tuned"]["tuning"]["log_loss"]
+    assert reached <= min(s["tuning"]["log_loss"] for s in task["models"].values()) + 1e-9
+    assert reached <= task["scores"]["average"]["tuning"]["log_loss"] + 1e-9
 
 
 def test_the_numbers_are_those_of_scikit_learn(run, builders):
-    (task,) = blend_run(run, honest=False).to_json()["tasks"]
+    (task,) = blend_run(run, BlendOptions(honest=False)).to_json()["tasks"]
     tables = [read_probabilities(run / f"label/probabilities/{m}.npz") for m in task["models"]]
     y = builders.probabilities(rows=120, quality=[1.6, 1.3, 2.0, 0.2])[1]
-    mixed = sum(w * t.probabilities for w, t in zip(task["weights"].values(), tables))
-    for split, rows in (("validation", slice(0, 80)), ("test", slice(80, 120))):
+    mixed = sum(
+        w * t.probabilities for w, t in zip(task["answers"]["tuned"]["weights"].values(), tables)
+    )
+    for split, rows in (("tuning", slice(0, 80)), ("test", slice(80, 120))):
         hot = np.eye(4)[y[rows]]
-        assert task["tuned"][split] == pytest.approx(
+        assert task["scores"]["tuned"][split] == pytest.approx(
             {
                 "log_loss": reference.log_loss(y[rows], mixed[rows]),
                 "accuracy": reference.accuracy_score(y[rows], mixed[rows].argmax(axis=1)),
@@ -44,14 +47,14 @@ def test_the_numbers_are_those_of_scikit_learn(run, builders):
 
 
 def test_what_is_written_can_be_read_back(run):
-    result = blend_run(run, seed=5)
+    result = blend_run(run, BlendOptions(seed=5))
     content = json.loads((run / "blend.json").read_text())
     assert content["tasks"] == result.to_json()["tasks"]
     assert content["seed"] == 5
     assert len(content["inputs"]["samples.csv"]) == 64
     assert "label/probabilities/noise.npz" in content["inputs"]
     weights = load_blend(run)["label"]
-    assert weights.weights == content["tasks"][0]["weights"]
+    assert weights.weights == content["tasks"][0]["answers"]["recommended"]["weights"]
     tables = {
         m: read_probabilities(run / f"label/probabilities/{m}.npz").probabilities
         for m in weights.needed
@@ -62,24 +65,24 @@ def test_what_is_written_can_be_read_back(run):
 
 def test_write_false_leaves_the_folder_as_it_is(run):
     before = sorted(run.rglob("*"))
-    blend_run(run, write=False, honest=False)
+    blend_run(run, BlendOptions(honest=False), write=False)
     assert sorted(run.rglob("*")) == before
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "map"])
 def test_other_metrics_are_no_worse_than_average_and_singles(run, metric):
-    (task,) = blend_run(run, metric=metric, write=False, honest=False).to_json()["tasks"]
-    singles = [s["validation"][metric] for s in task["models"].values()]
-    reached = task["tuned"]["validation"][metric]
-    assert reached >= max([*singles, task["average"]["validation"][metric]])
+    (task,) = blend_run(run, BlendOptions(metric, honest=False), write=False).to_json()["tasks"]
+    singles = [s["tuning"][metric] for s in task["models"].values()]
+    reached = task["scores"]["tuned"]["tuning"][metric]
+    assert reached >= max([*singles, task["scores"]["average"]["tuning"][metric]])
     assert task["certificate"] is None
 
 
 def test_several_tasks_with_letters(tmp_path, builders):
     run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"), letters=True)
-    result = blend_run(run, metric="basic_precision", honest=False)
+    result = blend_run(run, BlendOptions("basic_precision", honest=False))
     assert [task["task"] for task in result.to_json()["tasks"]] == ["sleeve", "skirt"]
-    scores = result.to_json()["tasks"][0]["tuned"]["test"]
+    scores = result.to_json()["tasks"][0]["scores"]["tuned"]["test"]
     assert set(scores) == SCORES | {"fashionai_ap", "basic_precision"}
     assert scores["basic_precision"] >= scores["accuracy"]
 
@@ -113,13 +116,13 @@ def copies(run, folder, suffix):
 
 @pytest.mark.parametrize("suffix", [".csv", ".npz", ".h5"])
 def test_files_from_elsewhere_give_the_same_answer(run, tmp_path, suffix):
-    expected = blend_run(run, write=False, honest=False).tasks[0]
+    expected = blend_run(run, BlendOptions(honest=False), write=False).tasks[0]
     report = tmp_path / "page.html"
     found = blend_files(
-        copies(run, tmp_path, suffix), run / "samples.csv", report=report, honest=False
+        copies(run, tmp_path, suffix), run / "samples.csv", BlendOptions(honest=False), report
     )
     assert found.tasks[0].weights == pytest.approx(expected.weights, abs=1e-6)
-    assert found.tasks[0].tuned["test"] == pytest.approx(expected.tuned["test"])
+    assert found.tasks[0].scores["tuned"]["test"] == pytest.approx(expected.scores["tuned"]["test"])
     assert report.is_file()
 
 
@@ -136,7 +139,7 @@ def test_files_need_labels_and_no_run(run, tmp_path):
 def test_an_impossible_row_is_named_in_the_result(run, tmp_path):
     path = run / "label/probabilities/noise.npz"
     table = read_probabilities(path)
-    y = np.array(blend_run(run, write=False, honest=False).tasks[0].data.y)
+    y = np.array(blend_run(run, BlendOptions(honest=False), write=False).tasks[0].data.y)
     table.probabilities[3] = np.eye(4)[(y[3] + 1) % 4]
     write_probabilities(path, table)
     (task,) = blend_run(run).tasks
@@ -145,7 +148,7 @@ def test_an_impossible_row_is_named_in_the_result(run, tmp_path):
         and "images/003.jpg; such values count as 1e-15" in note
         for note in task.notes
     )
-    assert np.isfinite(task.models["noise"]["validation"]["log_loss"])
+    assert np.isfinite(task.models["noise"]["tuning"]["log_loss"])
     assert "images/003.jpg" in (run / "report.html").read_text()
 
 
@@ -164,36 +167,3 @@ def test_folders_that_are_no_run(tmp_path, run):
     (run / "run.json").write_text("{")
     with pytest.raises(RunError, match=r"run.json is not usable JSON"):
         blend_run(run)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        ("[", "not usable JSON"),
-        ("[]", "holds a JSON array, not a JSON object"),
-        ('{"format": 99}', "has the format 99"),
-        ('{"format": 1, "tasks": [{"task": "a", "mean": "arithmetic"}]}', "has no field 'weights'"),
-        (
-            '{"format": 1, "tasks": [{"task": "a", "mean": "arithmetic", "weights": {"x": 0.5}}]}',
-            "has weights that do not sum to 1",
-        ),
-    ],
-)
-def test_damaged_weights_are_refused(tmp_path, content, words):
-    (tmp_path / "blend.json").write_text(content)
-    with pytest.raises(RunError, match=words):
-        load_blend(tmp_path)
-
-
-def test_weights_of_a_run_that_was_not_blended(tmp_path):
-    with pytest.raises(MissingFileError, match="run 'icecore blend' on this folder first"):
-        load_blend(tmp_path)
-
-
-def test_models_of_no_weight_are_not_needed():
-    weights = TaskWeights({"a": 1.0, "b": 0.0})
-    assert weights.needed == ("a",)
-    table = np.array([[0.25, 0.75]])
-    assert np.array_equal(weights.combine({"a": table}), table)
-    with pytest.raises(RunError, match="the blend needs probabilities of a"):
-        weights.combine({"b": table})

@@ -1,3 +1,4 @@
+import dataclasses
 from typing import ClassVar
 
 import numpy as np
@@ -5,9 +6,20 @@ import pytest
 from sklearn.base import BaseEstimator
 
 from icecore.core.errors import ProbabilityError
-from icecore.ensemble import Blender, Stacker, TaskData, blend_run, estimate, result_text
+from icecore.ensemble import (
+    Blender,
+    BlendOptions,
+    Stacker,
+    TaskData,
+    blend_run,
+    estimate,
+    result_text,
+)
 from icecore.ensemble.estimate import held_out_tables
-from icecore.ensemble.metrics import METRICS, log_loss
+from icecore.ensemble.metrics import log_loss
+from icecore.ensemble.resampling import Difference
+
+ANSWERS = {"recommended", "tuned", "average", "best single", "class shares"}
 
 
 def data_of(probabilities, y, tests=0):
@@ -24,7 +36,6 @@ class Spy(BaseEstimator):
     """Remembers which rows it saw: they are recognised by their probabilities."""
 
     seen: ClassVar[list] = []
-    metric = "log_loss"
 
     def fit(self, probabilities, y, letters=None):
         self.known_ = {row.tobytes() for row in probabilities[0]}
@@ -40,7 +51,7 @@ class Spy(BaseEstimator):
 def test_no_row_is_scored_by_a_choice_that_saw_it(builders, tests):
     data = data_of(*builders.probabilities(3, 100), tests)
     Spy.seen = []
-    found = estimate(data, Spy())
+    found = estimate(data, Blender(), {"spy": Spy()})
     assert all(common == 0 for _, _, common in Spy.seen)
     assert sum(scored for _, scored, _ in Spy.seen) == found.rows == (tests or 100)
     assert found.source == ("test split" if tests else "nested cross-validation")
@@ -48,11 +59,9 @@ def test_no_row_is_scored_by_a_choice_that_saw_it(builders, tests):
 
 def test_held_out_answers_stand_in_the_order_of_the_rows(builders):
     data = data_of(*builders.probabilities(3, 60))
-    rows, tables = held_out_tables(
-        data, {"tuned": Spy()}, METRICS["log_loss"], "nested cross-validation", 5, 0
-    )
+    rows, tables = held_out_tables(data, Blender(), {"spy": Spy()}, "nested cross-validation")
     assert rows.tolist() == list(range(60))
-    assert np.array_equal(tables["tuned"], data.probabilities[0])
+    assert np.array_equal(tables["spy"], data.probabilities[0])
     assert np.allclose(tables["average"], data.probabilities.mean(axis=0))
 
 
@@ -66,30 +75,11 @@ def test_on_a_test_split_the_numbers_are_those_of_the_fitted_weights(builders):
     assert low < value < high
 
 
-def test_noise_is_not_recommended(builders):
-    probabilities, y = builders.probabilities(1, 200, quality=[1.5])
-    rng = np.random.default_rng(0)
-    # Six copies of one model with independent noise: equal weights are the best there are.
-    noisy = np.stack([probabilities[0] + rng.dirichlet(np.ones(4), 200) for _ in range(6)]) / 2
-    found = estimate(data_of(noisy, y), Blender())
-    assert found.recommended == "average"
-    assert "do not beat the plain average beyond noise" in found.sentence
-    assert "the plain average is recommended" in found.sentence
-
-
-def test_a_real_gain_is_recommended(builders):
-    probabilities, y = builders.probabilities(5, 300, quality=[2.5, 0.2, 0.2, 0.2, 0.2])
-    found = estimate(data_of(probabilities, y), Blender())
-    assert found.recommended == "tuned"
-    assert found.difference.low > 0
-    assert "they are recommended" in found.sentence
-
-
 def test_stackers_are_compared_on_the_same_rows(builders):
     data = data_of(*builders.probabilities(3, 80))
     others = {f"stacking, {kind}": Stacker(kind) for kind in ("logistic", "lightgbm")}
     found = estimate(data, Blender(), others)
-    assert set(found.scores) == {"tuned", "average", "best single", *others}
+    assert set(found.scores) == {*ANSWERS, *others}
     assert all(set(s) == {"log_loss", "accuracy", "map"} for s in found.scores.values())
 
 
@@ -111,7 +101,57 @@ def test_a_run_says_it_everywhere(run):
     found = result.to_json()["tasks"][0]["estimate"]
     assert found["source"] == "test split"
     assert found["rows"] == 40
-    assert found["recommended"] in ("tuned", "average")
-    assert set(found["scores"]) == {"tuned", "average", "best single"}
+    assert set(found["scores"]) == set(found["seen"]) == ANSWERS
     assert found["sentence"] in result_text(result)
-    assert blend_run(run, honest=False, write=False).tasks[0].estimate is None
+    assert blend_run(run, BlendOptions(honest=False), write=False).tasks[0].estimate is None
+
+
+def test_every_number_says_which_rows_it_saw(builders):
+    probabilities, y = builders.probabilities(3, 150)
+    with_test = estimate(data_of(probabilities, y, 50), Blender(), kind="out-of-fold")
+    assert with_test.seen["tuned"] == "chosen on 100 out-of-fold rows, scored on 50 test rows"
+    assert with_test.seen["average"] == "nothing is chosen; scored on 50 test rows"
+    nested = estimate(data_of(probabilities, y), Blender(), kind="out-of-fold")
+    assert nested.seen["best single"] == (
+        "chosen on four fifths of 150 out-of-fold rows, scored on the fifth left out"
+    )
+    assert "validation" not in str(nested.to_json()).replace("cross-validation", "")
+
+
+def gap(value, low, high):
+    return Difference(value, low, high, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("difference", "words"),
+    [
+        (gap(0.02, 0.01, 0.03), "beats the plain average beyond noise"),
+        (gap(0.01, -0.01, 0.03), "does not differ from the plain average beyond noise"),
+        (gap(-0.01, -0.03, 0.01), "does not differ from the plain average beyond noise"),
+        (gap(-0.02, -0.03, -0.01), "is worse than the plain average beyond noise"),
+        (gap(0.0, 0.0, 0.0), "gives what the plain average gives"),
+    ],
+)
+def test_the_sentence_follows_the_sign(builders, difference, words):
+    found = estimate(data_of(*builders.probabilities(3, 60)), Blender())
+    assert words in dataclasses.replace(found, difference=difference).sentence
+
+
+def test_labels_of_noise_teach_nothing():
+    said = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(4, size=150)
+        probabilities = rng.dirichlet(np.full(4, 5.0), (3, 150))
+        found = estimate(data_of(probabilities, y), Blender())
+        said += not found.learnt
+        if not found.learnt:
+            assert found.sentence.startswith("nothing was learnt that shows on 150 tuning rows")
+            assert "95% interval" in found.sentence
+    assert said >= 17
+
+
+def test_ten_rows_are_enough_to_say_something(builders):
+    found = estimate(data_of(*builders.probabilities(3, 10)), Blender())
+    assert found.rows == 10
+    assert found.sentence

@@ -8,6 +8,7 @@ import pytest
 from icecore.core.errors import ProbabilityError, RunError
 from icecore.ensemble import (
     Blender,
+    BlendOptions,
     Stacker,
     apply_temperatures,
     blend_run,
@@ -56,8 +57,8 @@ def test_a_temperature_that_does_not_help_on_held_out_rows_is_left_at_one():
 def test_temperatures_help_the_blend_on_its_rows(builders, mean):
     probabilities, y = builders.probabilities(3, 300)
     spoilt = scaled(probabilities, 5)
-    plain = Blender(mean=mean).fit(spoilt, y).score_
-    assert Blender(mean=mean, temperature=True).fit(spoilt, y).score_ < plain - 0.05
+    plain = Blender(BlendOptions(mean=mean)).fit(spoilt, y).score_
+    assert Blender(BlendOptions(mean=mean, temperature=True)).fit(spoilt, y).score_ < plain - 0.05
 
 
 def test_groups_by_name():
@@ -81,7 +82,7 @@ def test_group_weights_are_no_worse_than_shared_ones_and_help_specialists(builde
     )
     both = np.stack([first, second])
     shared = Blender().fit(both, y)
-    grouped = Blender(groups=[0, 0, 1, 1]).fit(both, y)
+    grouped = Blender(BlendOptions(groups="0,1;2,3")).fit(both, y)
     assert grouped.score_ < shared.score_ - 0.02
     assert grouped.certificate_ is None
     weights = grouped.recipe_.group_weights
@@ -110,20 +111,19 @@ def test_one_group_is_the_plain_average(builders):
 
 def test_a_budget_leaves_weight_to_the_best_subset_only(builders):
     probabilities, y = builders.probabilities(5, 150)
-    blender = Blender(budgets={"models": 2}).fit(probabilities, y)
+    blender = Blender(BlendOptions(max_models=2)).fit(probabilities, y)
     assert (blender.weights_ > 0).sum() <= 2
     assert blender.how_ == "convex optimum of the best subset within the budget"
     for metric in ("accuracy", "map"):
-        limited = Blender(metric, budgets={"models": 2}).fit(probabilities, y)
+        limited = Blender(BlendOptions(metric, max_models=2)).fit(probabilities, y)
         assert (limited.weights_ > 0).sum() <= 2
 
 
 def test_group_options_are_checked(builders):
-    probabilities, y = builders.probabilities(2, 30)
-    with pytest.raises(ProbabilityError) as caught:
-        Blender("accuracy", groups=[0, 1]).fit(probabilities, y)
-    assert "groups go with log_loss" in str(caught.value)
-    assert "groups name 2 classes of 4" in str(caught.value)
+    with pytest.raises(ProbabilityError, match="groups go with log_loss"):
+        BlendOptions("accuracy", groups="each")
+    with pytest.raises(ProbabilityError, match=r"unknown classes \(7\)"):
+        Blender(BlendOptions(groups="0,7")).fit(*builders.probabilities(2, 30))
 
 
 @pytest.mark.parametrize("kind", ["logistic", "lightgbm"])
@@ -154,14 +154,15 @@ def test_an_unknown_stacker(builders):
         {"mean": "geometric", "temperature": True, "max_models": 2},
     ],
 )
-def test_what_is_saved_predicts_the_same(run, options):
-    result = blend_run(run, honest=False, **options)
-    saved = load_blend(run)["label"]
+@pytest.mark.parametrize("answer", ["recommended", "tuned", "average"])
+def test_what_is_saved_predicts_the_same(run, options, answer):
+    result = blend_run(run, BlendOptions(honest=False, **options))
+    saved = load_blend(run, answer)["label"]
     tables = {
         model: read_probabilities(run / f"label/probabilities/{model}.npz").probabilities
         for model in saved.needed
     }
-    assert saved.combine(tables) == pytest.approx(result.tasks[0].table(), abs=1e-9)
+    assert saved.combine(tables) == pytest.approx(result.tasks[0].table(answer), abs=1e-9)
     if "max_models" in options:
         assert len(saved.needed) <= 2
 
@@ -170,19 +171,22 @@ def test_a_run_shows_the_front_and_keeps_to_budgets(run, tmp_path):
     costs = tmp_path / "costs.json"
     sizes = {"mlp-one": 100, "mlp-two": 80, "logistic-all": 500, "noise": 1}
     costs.write_text(json.dumps({"backbones": {m: {"size_bytes": s} for m, s in sizes.items()}}))
-    (task,) = blend_run(run, costs=costs, max_size=200, honest=False).to_json()["tasks"]
-    used = [model for model, weight in task["weights"].items() if weight > 0]
-    assert sum(sizes[model] for model in used) <= 200
+    (task,) = blend_run(run, BlendOptions(costs=costs, max_size=200, honest=False)).to_json()[
+        "tasks"
+    ]
+    for answer in task["answers"].values():
+        used = [model for model, weight in answer["weights"].items() if weight > 0]
+        assert sum(sizes[model] for model in used) <= 200
     assert set(task["pareto"]) == {"models", "size"}
     front = task["pareto"]["size"]
     assert [point["cost"] for point in front] == sorted(point["cost"] for point in front)
     assert all(sum(sizes[m] for m in point["models"]) == point["cost"] for point in front)
     with pytest.raises(ProbabilityError, match="the latency of 4 parts is not known"):
-        blend_run(run, costs=costs, max_latency=5)
+        blend_run(run, BlendOptions(costs=costs, max_latency=5))
 
 
 def test_stacking_is_compared_on_request(run):
-    (task,) = blend_run(run, stacking=["logistic"], write=False).to_json()["tasks"]
+    (task,) = blend_run(run, BlendOptions(stacking=["logistic"]), write=False).to_json()["tasks"]
     assert "stacking, logistic" in task["estimate"]["scores"]
 
 
@@ -198,8 +202,10 @@ def test_shared_weights_minimise_the_mean_of_the_tasks(tmp_path, builders):
     from scipy.optimize import minimize
 
     run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
-    first, second = blend_run(run, share=True, honest=False).tasks
-    assert first.weights == second.weights
+    first, second = blend_run(run, BlendOptions(share=True)).tasks
+    weights = first.weights_of("tuned")
+    assert second.weights_of("tuned") == pytest.approx(weights, abs=1e-6)
+    assert first.estimate.rows == 40
     assert first.certificate <= 1e-8
     assert "shared by all tasks" in first.how
 
@@ -219,21 +225,19 @@ def test_shared_weights_minimise_the_mean_of_the_tasks(tmp_path, builders):
         constraints={"type": "eq", "fun": lambda w: w.sum() - 1},
         options={"ftol": 1e-12},
     )
-    assert loss(np.array(list(first.weights.values()))) <= found.fun + 1e-8
-    assert load_blend(run)["skirt"].weights == first.weights
+    assert loss(np.array(list(weights.values()))) <= found.fun + 1e-8
+    assert load_blend(run, "tuned")["skirt"].weights == pytest.approx(weights, abs=1e-6)
 
 
 def test_shared_weights_refuse_what_does_not_go_with_them(tmp_path, builders):
-    run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
     with pytest.raises(ProbabilityError, match=r"log_loss and the arithmetic .* without budgets"):
-        blend_run(run, metric="accuracy", share=True, max_models=2)
-
-
-def test_given_weights_are_taken_as_they_are(builders):
-    probabilities, y = builders.probabilities(2, 30)
-    assert Blender(weights=(0.25, 0.75)).fit(probabilities, y).weights_.tolist() == [0.25, 0.75]
-    with pytest.raises(ProbabilityError, match=r"weights are 2 numbers of sum 1\.25"):
-        Blender(weights=(0.5, 0.75)).fit(probabilities, y)
+        BlendOptions("accuracy", share=True, max_models=2)
+    run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
+    about = json.loads((run / "run.json").read_text())
+    del about["tasks"]["skirt"]["models"][0]
+    (run / "run.json").write_text(json.dumps(about))
+    with pytest.raises(ProbabilityError, match="do not have the same models"):
+        blend_run(run, BlendOptions(share=True))
 
 
 def test_a_metric_of_ones_own_goes_all_the_way(run):
@@ -243,15 +247,15 @@ def test_a_metric_of_ones_own_goes_all_the_way(run):
     about = json.loads((run / "run.json").read_text())
     del about["tasks"]["label"]["models"][3:]
     (run / "run.json").write_text(json.dumps(about))
-    result = blend_run(run, metric=share_of_hats)
+    result = blend_run(run, BlendOptions(share_of_hats))
     assert result.metric == "share_of_hats"
-    assert "share_of_hats" in result.tasks[0].estimate.sentence
+    assert "share_of_hats" in result.tasks[0].estimate.scores["tuned"]
     assert load_blend(run)["label"].weights == result.tasks[0].weights
 
 
 def test_the_text_says_what_the_certificate_is_about(run):
-    plain = result_text(blend_run(run, write=False, honest=False))
+    plain = result_text(blend_run(run, BlendOptions(honest=False), write=False))
     assert "convex optimum, certificate" in plain
     assert "no weights have a lower log-loss" in plain
-    pulled = result_text(blend_run(run, l2=0.1, write=False, honest=False))
+    pulled = result_text(blend_run(run, BlendOptions(l2=0.1, honest=False), write=False))
     assert "no weights of that kind have a lower log-loss plus pull" in pulled

@@ -3,7 +3,13 @@ import pytest
 from scipy import stats
 
 from icecore.ensemble.metrics import METRICS, accuracy, brier, log_loss
-from icecore.ensemble.resampling import bootstrap_interval, paired_difference, row_scores
+from icecore.ensemble.resampling import (
+    Scored,
+    bootstrap_interval,
+    jackknife,
+    paired_difference,
+    row_scores,
+)
 
 
 @pytest.mark.parametrize("name", ["log_loss", "accuracy", "brier"])
@@ -15,7 +21,7 @@ def test_rows_add_up_to_the_metric(builders, name):
 
 def test_the_interval_of_accuracy_is_about_the_normal_one(builders):
     (table,), y = builders.probabilities(1, 800)
-    low, high = bootstrap_interval(METRICS["accuracy"], y, table)
+    low, high = bootstrap_interval(Scored(METRICS["accuracy"], y), table)
     p = accuracy(y, table)
     half = 1.96 * np.sqrt(p * (1 - p) / 800)
     assert (low, high) == pytest.approx((p - half, p + half), abs=0.006)
@@ -24,19 +30,19 @@ def test_the_interval_of_accuracy_is_about_the_normal_one(builders):
 def test_an_interval_of_a_loss_is_not_turned_around(builders):
     (table,), y = builders.probabilities(1, 300)
     for name, value in (("log_loss", log_loss(y, table)), ("brier", brier(y, table))):
-        low, high = bootstrap_interval(METRICS[name], y, table)
+        low, high = bootstrap_interval(Scored(METRICS[name], y), table)
         assert low < value < high
 
 
 def test_metrics_that_are_no_means_are_drawn_whole(builders):
     (table,), y = builders.probabilities(1, 200)
-    low, high = bootstrap_interval(METRICS["map"], y, table)
+    low, high = bootstrap_interval(Scored(METRICS["map"], y), table)
     assert low < METRICS["map"].function(y, table) < high
 
 
 def test_many_rows_agree_with_the_central_limit(builders):
     (table,), y = builders.probabilities(1, 30_000, 3)
-    low, high = bootstrap_interval(METRICS["log_loss"], y, table)
+    low, high = bootstrap_interval(Scored(METRICS["log_loss"], y), table)
     rows = -row_scores(METRICS["log_loss"], y, table)
     half = 1.96 * rows.std() / np.sqrt(len(rows))
     assert (high - low) / 2 == pytest.approx(half, rel=0.15)
@@ -45,7 +51,7 @@ def test_many_rows_agree_with_the_central_limit(builders):
 def test_the_paired_test_agrees_with_the_t_test(builders):
     (one, two), y = builders.probabilities(2, 400, quality=[1.5, 1.4])
     metric = METRICS["log_loss"]
-    gap = paired_difference(metric, y, one, two)
+    gap = paired_difference(Scored(metric, y), one, two)
     expected = stats.ttest_rel(row_scores(metric, y, one), row_scores(metric, y, two)).pvalue
     assert gap.p == pytest.approx(expected, abs=0.05)
     assert gap.value == pytest.approx(log_loss(y, two) - log_loss(y, one))
@@ -55,14 +61,14 @@ def test_the_paired_test_agrees_with_the_t_test(builders):
 @pytest.mark.parametrize("name", ["log_loss", "accuracy", "map"])
 def test_equal_answers_do_not_differ(builders, name):
     (table,), y = builders.probabilities(1, 100)
-    gap = paired_difference(METRICS[name], y, table, table)
+    gap = paired_difference(Scored(METRICS[name], y), table, table)
     assert (gap.value, gap.low, gap.high, gap.p) == (0, 0, 0, 1)
 
 
 @pytest.mark.parametrize("name", ["log_loss", "accuracy", "map"])
 def test_a_clear_difference_is_clear(builders, name):
     (good, bad), y = builders.probabilities(2, 200, quality=[2.5, 0.3])
-    gap = paired_difference(METRICS[name], y, good, bad)
+    gap = paired_difference(Scored(METRICS[name], y), good, bad)
     assert gap.low > 0
     assert gap.p < 0.02
 
@@ -74,5 +80,28 @@ def test_the_p_value_is_rarely_small_by_chance(builders):
         swap = np.random.default_rng(seed).random(80) < 0.5
         first = np.where(swap[:, None], one, two)
         second = np.where(swap[:, None], two, one)
-        small += paired_difference(METRICS["log_loss"], y, first, second, seed=seed).p < 0.1
+        scored = Scored(METRICS["log_loss"], y, seed=seed)
+        small += paired_difference(scored, first, second).p < 0.1
     assert small <= 13
+
+
+def test_rows_of_one_image_are_drawn_together(builders):
+    (table,), y = builders.probabilities(1, 200)
+    twice, double = np.repeat(y, 2), np.repeat(table, 2, axis=0)
+    images = np.repeat(np.arange(200), 2)
+    for name in ("log_loss", "map"):
+        alone = bootstrap_interval(Scored(METRICS[name], y), table)
+        together = bootstrap_interval(Scored(METRICS[name], twice, groups=images), double)
+        apart = bootstrap_interval(Scored(METRICS[name], twice), double)
+        assert np.ptp(together) == pytest.approx(np.ptp(alone), rel=0.15)
+        assert np.ptp(apart) < 0.85 * np.ptp(alone)
+
+
+def test_the_jackknife_knows_the_error_of_a_mean(builders):
+    (one, two), y = builders.probabilities(2, 2000, quality=[1.5, 1.2])
+    metric = METRICS["log_loss"]
+    drops = jackknife(Scored(metric, y), [one, two])
+    gap = drops[:, 0] - drops[:, 1]
+    error = np.sqrt((len(gap) - 1) / len(gap) * ((gap - gap.mean()) ** 2).sum())
+    rows = row_scores(metric, y, one) - row_scores(metric, y, two)
+    assert error == pytest.approx(rows.std() / np.sqrt(2000), rel=0.4)

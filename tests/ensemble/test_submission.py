@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from icecore.core.errors import MissingDependencyError, ProbabilityError
-from icecore.ensemble import blend_run, final_tables, read_tables, write_final
+from icecore.ensemble import BlendOptions, blend_run, final_tables, read_tables, write_final
 from icecore.runs import ProbabilityTable
 
 
 def test_test_rows_are_what_is_handed_in(run):
-    result = blend_run(run, write=False, honest=False)
+    result = blend_run(run, BlendOptions(honest=False), write=False)
     (table,) = final_tables(result)
     assert len(table.ids) == 40
     assert set(table.splits) == {"test"}
@@ -25,14 +25,14 @@ def test_the_average_and_the_recommended_answer(run):
         result.tasks[0].data.probabilities[:, 80:].mean(axis=0)
     )
     (recommended,) = final_tables(result, "recommended")
-    assert recommended.model == result.tasks[0].estimate.recommended
+    assert recommended.probabilities == pytest.approx(result.tasks[0].table()[80:])
     with pytest.raises(ProbabilityError, match="unknown answer 'best'"):
         final_tables(result, "best")
 
 
 @pytest.mark.parametrize("form", ["csv", "npz", "h5"])
 def test_plain_formats_can_be_read_back(run, tmp_path, form):
-    (table,) = final_tables(blend_run(run, write=False, honest=False))
+    (table,) = final_tables(blend_run(run, BlendOptions(honest=False), write=False))
     write_final(tmp_path / f"final.{form}", [table], form)
     (back,) = read_tables(tmp_path / f"final.{form}")
     assert back.ids == table.ids
@@ -40,7 +40,7 @@ def test_plain_formats_can_be_read_back(run, tmp_path, form):
 
 
 def test_parquet_can_be_read_back_or_says_what_is_missing(run, tmp_path):
-    (table,) = final_tables(blend_run(run, write=False, honest=False))
+    (table,) = final_tables(blend_run(run, BlendOptions(honest=False), write=False))
     try:
         import pyarrow  # noqa: F401
     except ImportError:
@@ -53,7 +53,7 @@ def test_parquet_can_be_read_back_or_says_what_is_missing(run, tmp_path):
 
 
 def test_a_kaggle_submission(run, tmp_path):
-    (table,) = final_tables(blend_run(run, write=False, honest=False))
+    (table,) = final_tables(blend_run(run, BlendOptions(honest=False), write=False))
     write_final(tmp_path / "out.csv", [table], "kaggle")
     rows = list(csv.reader((tmp_path / "out.csv").open()))
     assert rows[0] == ["id", *table.classes]

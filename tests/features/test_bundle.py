@@ -53,7 +53,7 @@ def squares_of(world):
     return [f"{path.parent.name}/{path.name}" for path in paths], squares
 
 
-@pytest.mark.parametrize("answer", ["tuned", "average"])
+@pytest.mark.parametrize("answer", ["recommended", "tuned", "average"])
 def test_the_bundle_gives_what_predict_gives(world, tmp_path, answer):
     folder, _ = world
     note = jobs.bundle(folder / "run", tmp_path / "model.onnx", answer=answer)
@@ -124,7 +124,7 @@ def test_heads_that_are_no_matrices_are_refused_by_name(world, tmp_path):
 def test_blends_that_are_no_sums_are_refused(world, tmp_path):
     folder, _ = world
     jobs.train(folder / "cache", folder / "photos", tmp_path / "run", heads=["logistic"])
-    jobs.blend([tmp_path / "run"], mean="geometric")
+    jobs.blend([tmp_path / "run"], options=jobs.BlendOptions(mean="geometric"))
     with pytest.raises(RunError, match="not a weighted sum"):
         jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
 

@@ -54,9 +54,9 @@ def test_the_blend_reaches_its_bars(extracted, clothing):
     folder, _, _ = extracted
     icecore("train", folder / "cache", "--data", clothing, "-o", folder / "run")
     (task,) = json.loads(icecore("blend", folder / "run", "--json"))["tasks"]
-    losses = {n: s["validation"]["log_loss"] for n, s in task["models"].items()}
+    losses = {n: s["tuning"]["log_loss"] for n, s in task["models"].items()}
     assert losses["mlp-all"] <= 0.30
-    assert task["tuned"]["validation"]["log_loss"] <= min(losses.values()) + 1e-12
+    assert task["scores"]["tuned"]["tuning"]["log_loss"] <= min(losses.values()) + 1e-12
     assert task["certificate"] <= 1e-8
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from icecore.core.errors import MissingDependencyError, MissingFileError, ProbabilityError
-from icecore.ensemble import blend_files, read_tables
+from icecore.ensemble import BlendOptions, blend_files, read_tables
 from icecore.runs import ProbabilityTable, write_probabilities
 
 FASHIONAI = (
@@ -121,7 +121,7 @@ def test_heads_of_one_name_from_two_runs_are_told_apart(tmp_path, builders):
         write_probabilities(paths[-1], ProbabilityTable(ids, builders.classes, table))
     labels = "".join(f"{i},{builders.classes[c]}\n" for i, c in zip(ids, y))
     (tmp_path / "labels.csv").write_text("id,label\n" + labels)
-    (task,) = blend_files(paths, tmp_path / "labels.csv", honest=False).tasks
+    (task,) = blend_files(paths, tmp_path / "labels.csv", BlendOptions(honest=False)).tasks
     assert list(task.weights) == [f"run{n}/label/probabilities/mlp-all" for n in range(2)]
     with pytest.raises(ProbabilityError, match="several tables are of a model of one name"):
         blend_files([paths[0], paths[0]], tmp_path / "labels.csv")
@@ -143,9 +143,9 @@ def test_submissions_of_several_teams_are_blended(tmp_path, builders):
         (tmp_path / f"{team}.csv").write_text("\n".join(rows))
     (tmp_path / "label.csv").write_text("\n".join(letters))
     paths = [tmp_path / f"{team}.csv" for team in lines]
-    result = blend_files(paths, tmp_path / "label.csv", metric="fashionai_ap", honest=False)
+    result = blend_files(paths, tmp_path / "label.csv", BlendOptions("fashionai_ap", honest=False))
     assert [task.task for task in result.tasks] == ["pant_length_labels", "collar_design_labels"]
     for task in result.tasks:
         assert list(task.weights) == ["one", "two"]
-        scores = task.tuned["validation"]["fashionai_ap"]
-        assert scores >= max(s["validation"]["fashionai_ap"] for s in task.models.values())
+        scores = task.scores["tuned"]["tuning"]["fashionai_ap"]
+        assert scores >= max(s["tuning"]["fashionai_ap"] for s in task.models.values())

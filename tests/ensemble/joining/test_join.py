@@ -110,7 +110,7 @@ def test_contradicting_or_unknown_splits_are_refused():
 
 
 def test_nothing_to_tune_on():
-    with pytest.raises(ProbabilityError, match="no row to tune weights on, only 4 test rows"):
+    with pytest.raises(ProbabilityError, match="no row to tune weights on, only 4 others"):
         join_task([make(splits=["test"] * 4)], labels())
 
 

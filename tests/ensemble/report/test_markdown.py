@@ -1,6 +1,6 @@
 import pytest
 
-from icecore.ensemble import blend_run, render_markdown, write_markdown
+from icecore.ensemble import BlendOptions, blend_run, render_markdown, write_markdown
 
 
 def test_it_says_what_the_page_says(run, builders, tmp_path):
@@ -14,14 +14,14 @@ def test_it_says_what_the_page_says(run, builders, tmp_path):
         "recommended",
         "Class by class",
         "samples.csv",
-        f"{result.tasks[0].tuned['test']['accuracy']:.4f}",
+        f"{result.tasks[0].scores['recommended']['test']['accuracy']:.4f}",
     ]:
         assert words in text
     assert "RANDOM" not in text
 
 
 def test_tables_are_even(run):
-    lines = render_markdown(blend_run(run, write=False, honest=False)).splitlines()
+    lines = render_markdown(blend_run(run, BlendOptions(honest=False), write=False)).splitlines()
     header = None
     for line in lines:
         if not line.startswith("|"):
@@ -36,7 +36,7 @@ def test_names_do_not_become_markup(tmp_path, builders):
     run = builders.run(
         tmp_path / "run", random_weights=True, failures=[{"id": hostile, "reason": hostile}, "odd"]
     )
-    text = render_markdown(blend_run(run, write=False, honest=False))
+    text = render_markdown(blend_run(run, BlendOptions(honest=False), write=False))
     assert "**RANDOM WEIGHTS" in text
     assert hostile not in text
     assert r"&lt;b&gt;\[x\](http://x)\|\`\*" in text
@@ -47,7 +47,7 @@ def test_plots_are_written_or_what_is_missing_is_said(tmp_path, builders):
     from icecore.ensemble import write_plots
 
     run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
-    result = blend_run(run, write=False, honest=False)
+    result = blend_run(run, BlendOptions(honest=False), write=False)
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -67,4 +67,4 @@ def test_without_matplotlib_it_says_what_to_do(run, tmp_path, monkeypatch):
     for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
         monkeypatch.setitem(__import__("sys").modules, name, None)
     with pytest.raises(MissingDependencyError, match="pip install matplotlib"):
-        write_plots(blend_run(run, write=False, honest=False), tmp_path)
+        write_plots(blend_run(run, BlendOptions(honest=False), write=False), tmp_path)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from icecore.ensemble import blend_run
+from icecore.ensemble import BlendOptions, blend_run
 from icecore.ensemble.report import page as report_module
 from icecore.runs import read_probabilities, write_probabilities
 
@@ -42,7 +42,7 @@ class Page(html.parser.HTMLParser):
 
 
 def page_of(run, honest=False):
-    blend_run(run, honest=honest)
+    blend_run(run, BlendOptions(honest=honest))
     return Page((run / "report.html").read_text(encoding="utf-8"))
 
 
@@ -133,7 +133,7 @@ def test_without_pillow_the_page_says_so(run, monkeypatch):
 
 
 def test_the_mistakes_shown_are_the_worst(run):
-    result = blend_run(run, honest=False)
+    result = blend_run(run, BlendOptions(honest=False))
     (task,) = result.tasks
     shown = report_module._task_view(task, 0)["mistakes"]
     rows = task.data.rows("test")
@@ -145,12 +145,12 @@ def test_the_mistakes_shown_are_the_worst(run):
 
 
 def test_the_confusion_matrix_counts_every_row(run):
-    (task,) = blend_run(run, honest=False).tasks
+    (task,) = blend_run(run, BlendOptions(honest=False)).tasks
     view = report_module._task_view(task, 0)
     counts = [[cell["count"] for cell in line["cells"]] for line in view["confusion"]["lines"]]
     assert sum(map(sum, counts)) == 40
     right = sum(counts[i][i] for i in range(4))
-    assert right / 40 == pytest.approx(task.tuned["test"]["accuracy"])
+    assert right / 40 == pytest.approx(task.scores["recommended"]["test"]["accuracy"])
     assert view["wrong"] == 40 - right
 
 
@@ -172,7 +172,7 @@ def test_confusions_lead_to_their_pictures(run):
 
 
 def test_plots_stand_in_the_page(run):
-    result = blend_run(run, honest=False)
+    result = blend_run(run, BlendOptions(honest=False))
     text = page_of(run).text
     assert "Reliability" in text
     assert "Quality against number of models" in text
@@ -189,7 +189,7 @@ def test_three_models_have_a_triangle(run):
 
 
 def test_temperatures_and_groups_are_shown(run):
-    blend_run(run, temperature=True, groups="dress,hat;skirt", honest=False)
+    blend_run(run, BlendOptions(temperature=True, groups="dress,hat;skirt", honest=False))
     text = Page((run / "report.html").read_text()).text
     assert "Temperatures, applied first" in text
     assert "dress, hat" in text

@@ -1,26 +1,28 @@
 """One conformance suite for every way of finding weights, and what each promises beyond it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from sklearn.base import clone
 
 from icecore.core.errors import ProbabilityError
-from icecore.ensemble import METRICS, Blender, combine, find_weights
+from icecore.ensemble import METRICS, Blender, BlendOptions, combine, find_weights
 from icecore.ensemble.metrics import accuracy, log_loss
 
 METHODS = {
-    "log_loss": Blender(),
-    "log_loss, geometric": Blender(mean="geometric"),
-    "log_loss, pulled": Blender(l2=0.1),
-    "log_loss, bounded": Blender(upper=0.5),
-    "accuracy": Blender("accuracy"),
-    "accuracy, geometric": Blender("accuracy", mean="geometric"),
-    "map": Blender("map"),
-    "mrr": Blender("mrr"),
-    "balanced_accuracy": Blender("balanced_accuracy"),
-    "macro_f1": Blender("macro_f1"),
-    "basic_precision": Blender("basic_precision"),
-    "a callable": Blender(accuracy),
+    "log_loss": BlendOptions(),
+    "log_loss, geometric": BlendOptions(mean="geometric"),
+    "log_loss, pulled": BlendOptions(l2=0.1),
+    "log_loss, bounded": BlendOptions(upper=0.5),
+    "accuracy": BlendOptions("accuracy"),
+    "accuracy, geometric": BlendOptions("accuracy", mean="geometric"),
+    "map": BlendOptions("map"),
+    "mrr": BlendOptions("mrr"),
+    "balanced_accuracy": BlendOptions("balanced_accuracy"),
+    "macro_f1": BlendOptions("macro_f1"),
+    "basic_precision": BlendOptions("basic_precision"),
+    "a callable": BlendOptions(accuracy),
 }
 
 
@@ -30,7 +32,7 @@ def letters_for(y, classes=4):
 
 @pytest.fixture(params=METHODS)
 def method(request):
-    return clone(METHODS[request.param])
+    return Blender(METHODS[request.param])
 
 
 class TestConformance:
@@ -42,14 +44,16 @@ class TestConformance:
         assert method.weights_.sum() == pytest.approx(1)
 
     def test_never_worse_than_average_and_singles_on_the_rows_of_fit(self, method, builders):
-        if method.l2 or method.upper < 1:
+        if method.options.l2 or method.options.upper < 1:
             pytest.skip("a pull or a bound gives up the optimum on purpose")
         probabilities, y = builders.probabilities(5, 80)
         letters = letters_for(y)
         method.fit(probabilities, y, letters)
-        metric = METRICS.get(method.metric, METRICS["accuracy"])
+        metric = METRICS.get(method.options.metric, METRICS["accuracy"])
         reached = metric.score(y, method.predict_proba(probabilities), letters)
-        others = [combine(probabilities, w, method.mean) for w in [*np.eye(5), np.full(5, 0.2)]]
+        others = [
+            combine(probabilities, w, method.options.mean) for w in [*np.eye(5), np.full(5, 0.2)]
+        ]
         assert reached >= max(metric.score(y, table, letters) for table in others) - 1e-9
         assert method.score_ == pytest.approx(reached if metric.higher_is_better else -reached)
 
@@ -66,7 +70,7 @@ class TestConformance:
         assert np.array_equal(method.predict(probabilities), table.argmax(axis=1))
 
     def test_one_model_gets_the_whole_weight(self, method, builders):
-        method.set_params(upper=1.0)
+        method.options = dataclasses.replace(method.options, upper=1.0)
         probabilities, y = builders.probabilities(1, 30)
         method.fit(probabilities, y, letters_for(y))
         assert method.weights_.tolist() == [1.0]
@@ -74,7 +78,7 @@ class TestConformance:
 
     def test_identical_models_are_named(self, method, builders):
         probabilities, y = builders.probabilities(2, 60)
-        method.set_params(upper=1.0)
+        method.options = dataclasses.replace(method.options, upper=1.0)
         method.fit(np.stack([*probabilities, probabilities[0]]), y, letters_for(y))
         assert method.weights_.sum() == pytest.approx(1)
         assert any(n.startswith("model 2 and model 0 give the same") for n in method.notes_)
@@ -115,14 +119,16 @@ class TestConformance:
 @pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
 def test_log_loss_is_certified(builders, mean):
     probabilities, y = builders.probabilities(6, 200)
-    blender = Blender(mean=mean).fit(probabilities, y)
+    blender = Blender(BlendOptions(mean=mean)).fit(probabilities, y)
     assert blender.certificate_ <= 1e-8
     for weights in np.random.default_rng(0).dirichlet(np.ones(6), 200):
         assert blender.score_ <= log_loss(y, combine(probabilities, weights, mean)) + 1e-9
 
 
 def test_a_search_has_no_certificate(builders):
-    assert Blender("accuracy").fit(*builders.probabilities(3, 40)).certificate_ is None
+    assert (
+        Blender(BlendOptions("accuracy")).fit(*builders.probabilities(3, 40)).certificate_ is None
+    )
 
 
 def test_small_searches_are_exhaustive(builders):
@@ -130,7 +136,7 @@ def test_small_searches_are_exhaustive(builders):
     best = max(
         accuracy(y, combine(probabilities, np.array([w, 1 - w]))) for w in np.linspace(0, 1, 201)
     )
-    assert Blender("accuracy").fit(probabilities, y).score_ >= best
+    assert Blender(BlendOptions("accuracy")).fit(probabilities, y).score_ >= best
 
 
 def test_accuracy_search_finds_a_needle(builders):
@@ -138,15 +144,15 @@ def test_accuracy_search_finds_a_needle(builders):
     y = np.array([0] * 10)
     first = np.array([[0.52, 0.48]] * 5 + [[0.49, 0.51]] * 5)
     second = np.array([[0.34, 0.66]] * 5 + [[0.7, 0.3]] * 5)
-    assert Blender("accuracy").fit(np.stack([first, second]), y).score_ == 1
+    assert Blender(BlendOptions("accuracy")).fit(np.stack([first, second]), y).score_ == 1
 
 
 def test_a_pull_draws_to_equal_weights_and_a_bound_holds(builders):
     probabilities, y = builders.probabilities(4, 100)
-    away = [np.ptp(find_weights(probabilities, y, l2=l2)) for l2 in (0, 0.1, 1, 100)]
+    away = [np.ptp(find_weights(probabilities, y, BlendOptions(l2=l2))) for l2 in (0, 0.1, 1, 100)]
     assert away == sorted(away, reverse=True)
     assert away[-1] < 1e-2
-    assert find_weights(probabilities, y, upper=0.3).max() <= 0.3 + 1e-12
+    assert find_weights(probabilities, y, BlendOptions(upper=0.3)).max() <= 0.3 + 1e-12
 
 
 def test_a_model_that_knows_nothing_gets_nothing(builders):
@@ -156,11 +162,19 @@ def test_a_model_that_knows_nothing_gets_nothing(builders):
 
 
 def test_all_wrong_options_are_named_at_once(builders):
-    probabilities, y = builders.probabilities(3, 20)
     with pytest.raises(ProbabilityError) as caught:
-        Blender("accuracy", mean="harmonic", l2=-1, upper=0.1).fit(probabilities, y)
-    for words in ("mean is 'harmonic'", "l2 is -1", "upper is 0.1", "belong to log_loss"):
+        BlendOptions("accuracy", mean="harmonic", l2=-1, upper=2, max_models=0, stacking=("x",))
+    for words in (
+        "mean is 'harmonic'",
+        "l2 is -1",
+        "upper is 2",
+        "go with the metric log_loss only",
+        "max_models is 0",
+        "unknown stacking 'x'",
+    ):
         assert words in str(caught.value)
+    with pytest.raises(ProbabilityError, match=r"upper is 0.1, which 3 models cannot reach"):
+        Blender(BlendOptions(upper=0.1)).fit(*builders.probabilities(3, 20))
 
 
 def test_combine_refuses_weights_that_do_not_fit(builders):

@@ -1,0 +1,31 @@
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from icecore.ensemble.folds import deal, fold_rows
+
+rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=60)
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows, st.integers(2, 6), st.integers(0, 5))
+def test_groups_stay_together_whatever_the_order_of_the_rows(pairs, folds, seed):
+    y, groups = np.array(pairs).T
+    fold = deal(y, groups, folds, seed)
+    assert fold.max() + 1 == min(folds, len(set(groups.tolist())))
+    for group in set(groups.tolist()):
+        assert len(set(fold[groups == group].tolist())) == 1
+    order = np.random.default_rng(seed).permutation(len(y))
+    assert np.array_equal(deal(y[order], groups[order], folds, seed), fold[order])
+
+
+def test_classes_are_spread_evenly_and_rows_score_once():
+    y = np.repeat([0, 1, 2], [50, 7, 3])
+    fold = deal(y, np.arange(60), 5)
+    counts = np.array([np.bincount(y[fold == k], minlength=3) for k in range(5)])
+    assert np.ptp(counts[:, 0]) <= 1
+    assert np.ptp(counts[:, 1]) <= 1
+    assert counts[:, 2].max() == 1
+    parts = list(fold_rows(fold))
+    assert sorted(np.concatenate([score for _, score in parts]).tolist()) == list(range(60))
+    assert all(not set(learn) & set(score) for learn, score in parts)

@@ -1,0 +1,130 @@
+import json
+
+import numpy as np
+import pytest
+
+from icecore.core.errors import MissingFileError, RunError
+from icecore.ensemble import BlendOptions, TaskWeights, blend_run, load_blend
+
+QUICK = BlendOptions(honest=False)
+
+
+@pytest.fixture
+def blended(run):
+    blend_run(run, QUICK)
+    return run
+
+
+def change(run, edit):
+    """Let `edit` change the content of blend.json."""
+    content = json.loads((run / "blend.json").read_text())
+    edit(content["tasks"][0])
+    (run / "blend.json").write_text(json.dumps(content))
+
+
+def set_weight(answer, value):
+    def edit(task):
+        task["answers"][answer]["weights"]["noise"] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (set_weight("recommended", float("nan")), "not usable JSON"),
+        (set_weight("recommended", -0.25), "noise = -0.25"),
+        (set_weight("average", -0.25), "noise = -0.25"),
+        (set_weight("tuned", 0.75), "weights have the sum"),
+        (set_weight("tuned", "0.5"), "noise = '0.5'"),
+        (set_weight("tuned", True), "noise = True"),
+        (set_weight("tuned", 10**400), "not usable JSON"),
+        (lambda t: t["answers"]["tuned"].update(mean="harmonic"), "the mean is 'harmonic'"),
+        (lambda t: t["answers"].pop("average"), "has no field 'average'"),
+        (lambda t: t.pop("classes"), "has no field 'classes'"),
+        (lambda t: t.update(task="other"), "its tasks are other, the run has label"),
+        (lambda t: t["classes"].reverse(), "the classes of the task 'label' are others"),
+        (
+            lambda t: [a["weights"].update(new=0.0) for a in t["answers"].values()],
+            "the models of the task 'label' are others",
+        ),
+        (lambda t: t.update(answers=[]), "answers = "),
+    ],
+)
+def test_what_cannot_be_the_blend_of_this_run_is_refused(blended, edit, words):
+    change(blended, edit)
+    with pytest.raises(RunError, match=words):
+        load_blend(blended)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e999, None])
+def test_temperatures_that_are_none_are_refused(blended, value):
+    def edit(task):
+        for answer in task["answers"].values():
+            answer["temperatures"] = dict.fromkeys(answer["weights"], value)
+
+    change(blended, edit)
+    with pytest.raises(
+        RunError, match=r"temperatures are not from 0.001 to 1000|noise = |one = |usable JSON"
+    ):
+        load_blend(blended)
+
+
+def test_temperatures_of_other_models_are_refused():
+    with pytest.raises(ValueError, match="temperatures and weights name different models"):
+        TaskWeights({"a": 1.0}, temperatures={"b": 1.0})
+
+
+def test_groups_must_hold_every_class_once():
+    with pytest.raises(ValueError, match="do not hold every class once"):
+        TaskWeights({"a": 1.0}, classes=("x", "y"), groups=((("x",), {"a": 1.0}),))
+    with pytest.raises(ValueError, match="weights of a group name different models"):
+        TaskWeights({"a": 1.0}, classes=("x",), groups=((("x",), {"b": 1.0}),))
+
+
+def test_a_blend_of_other_probabilities_is_refused(blended):
+    path = blended / "label/probabilities/noise.npz"
+    path.write_bytes((blended / "label/probabilities/mlp-one.npz").read_bytes())
+    with pytest.raises(RunError, match=r"files have changed since: label/probabilities/noise.npz"):
+        load_blend(blended)
+    # A run that travels without its probability files keeps its weights.
+    path.unlink()
+    assert load_blend(blended)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("[", "not usable JSON"),
+        ("[]", "not a JSON object"),
+        ('{"format": 99}', "has the format 99"),
+        ('{"format": 2, "tasks": [{"task": "a"}], "inputs": {}}', "has no field 'answers'"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path, content, words):
+    (tmp_path / "blend.json").write_text(content)
+    with pytest.raises(RunError, match=words):
+        load_blend(tmp_path)
+
+
+def test_weights_of_a_run_that_was_not_blended(tmp_path):
+    with pytest.raises(MissingFileError, match="run 'icecore blend' on this folder first"):
+        load_blend(tmp_path)
+
+
+def test_every_answer_can_be_read(blended):
+    found = {answer: load_blend(blended, answer)["label"] for answer in ("tuned", "average")}
+    assert set(found["average"].weights.values()) == {0.25}
+    assert found["average"].answer == "the plain average"
+    assert found["tuned"].weights != found["average"].weights
+    with pytest.raises(RunError, match="no answer 'best'"):
+        load_blend(blended, "best")
+
+
+def test_models_of_no_weight_are_not_needed():
+    weights = TaskWeights({"a": 1.0, "b": 0.0})
+    assert weights.needed == ("a",)
+    table = np.array([[0.25, 0.75]])
+    assert np.array_equal(weights.combine({"a": table}), table)
+    with pytest.raises(RunError, match="the blend needs probabilities of a"):
+        weights.combine({"b": table})

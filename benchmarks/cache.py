@@ -86,7 +86,7 @@ def compare(
 
 
 def write_cache(folder: Path, keys: list[str], x: np.ndarray) -> None:
-    one = FeatureCache.create(folder).open_set(record(), x.shape[1])
+    one = FeatureCache.create(folder).open_set(record(), SPEC, x.shape[1])
     for i in range(0, len(x), SHARD):
         one.append(keys[i : i + SHARD], x[i : i + SHARD])
     one.write_index()
@@ -261,7 +261,7 @@ def bench_concatenation(root: Path, keys: list[str], repeats: int) -> tuple:
     specs, parts = [f"bench:{i}" for i in range(3)], []
     for i, spec in enumerate(specs):
         parts.append(make_rows(rows, 2048, i))
-        cache.open_set(record(spec), 2048).append(keys[:rows], parts[-1])
+        cache.open_set(record(spec), spec, 2048).append(keys[:rows], parts[-1])
     ours = cache.matrix(specs, keys[:rows])
     assert np.array_equal(ours, np.hstack(parts).astype(np.float32)), "differs"
     stacked = lambda: np.hstack([cache.matrix(s, keys[:rows]) for s in specs])  # noqa: E731
@@ -273,7 +273,7 @@ def bench_open(root: Path, repeats: int) -> tuple[float, float, float]:
     """Seconds to open and read one row of: one shard, 1,000 shards, 1,000 without index."""
     keys, x = make_keys(8000), make_rows(8000, 64)
     for name, step in (("one", 8000), ("thousand", 8)):
-        one = FeatureCache.create(root / name).open_set(record(), 64)
+        one = FeatureCache.create(root / name).open_set(record(), SPEC, 64)
         for i in range(0, 8000, step):
             one.append(keys[i : i + step], x[i : i + step])
         one.write_index()

@@ -58,10 +58,10 @@ def main() -> int:
     given = parser.parse_args()
     cache = FeatureCache(given.cache)
     one = cache.find(given.spec)
-    dtype = np.float32 if one.precision == "bfloat16" else one.dtype
+    dtype = np.float32 if one.dtype == "bfloat16" else one.dtype
     rows = one.matrix(one.keys()).astype(dtype)
     zeros = f"{(rows == 0).mean():.0%} zeros"
-    print(f"{len(rows):,} rows x {one.dim:,} {rows.dtype} of {one.spec}, {zeros};")
+    print(f"{len(rows):,} rows x {one.dim:,} {rows.dtype} of {one.name}, {zeros};")
     print(f"medians of {given.repeats}; {hardware()}\n")
     print("| filter | size | write | read |\n|---|---|---|---|")
     for name, filters in FILTERS.items():

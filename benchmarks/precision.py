@@ -79,7 +79,7 @@ def _through_the_cache(rows: np.ndarray, keys: list[str], stored: str) -> np.nda
         "precision": stored, "layer": "pool",
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        one = FeatureCache.create(folder).open_set(record, rows.shape[1])
+        one = FeatureCache.create(folder).open_set(record, "bench:it", rows.shape[1], dtype=stored)
         one.append(list(unique), np.stack(list(unique.values())))
         found = one.matrix(keys)
     if stored == "float16":

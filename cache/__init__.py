@@ -5,6 +5,7 @@ It knows nothing about images, networks or labels: a row is numbers under a key.
 
 from .featurecache import FeatureCache
 from .featureset import FeatureSet
+from .format.header import SetHeader
 from .format.shard import FORMAT
 from .record import canonical_json, differences, fingerprint
 from .upkeep.describe import diff_sets, list_sets, show_set
@@ -19,6 +20,7 @@ __all__ = [
     "FORMAT",
     "FeatureCache",
     "FeatureSet",
+    "SetHeader",
     "canonical_json",
     "compact",
     "diff_sets",

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import CacheError, DamagedCacheError, FingerprintError, enumerate_some
-from ..core.files import publish_json
+from ..core.files import flush_folder
 from .check import check_set
-from .featureset import FeatureSet, create_set, load_set
-from .format.disk import flush_folder, remove_leftovers
-from .format.shard import FORMAT, damaged
+from .featureset import FeatureSet
+from .format.disk import remove_leftovers
+from .format.header import SetHeader
 from .marker import (
     FAILURES,
     FAILURES_NAME,
@@ -22,24 +22,24 @@ from .marker import (
     MARKER_NAME,
     check_free,
     check_marker,
+    create_set,
+    load_set,
+    read_part,
     set_folders,
+    write_part,
 )
 from .mend import repair_json, repair_set, restore_record
-from .record import (
-    SIDE_BY_SIDE,
-    check_record,
-    differences,
-    features_per_view,
-    fingerprint,
-    matches,
-    spec_of,
-)
+from .names import how_well_it_names
+from .record import differences
 from .sharing.claims import lock
 from .sharing.share import share
 
 __all__ = ["CLAIMS_NAME", "FeatureCache"]
 
 CLAIMS_NAME = "claims"
+# The part of a record that says what a name stands for.
+_BACKBONE = "backbone"
+_FAILURE = ("id", "path", "digest", "reason")
 
 
 class FeatureCache:
@@ -83,7 +83,7 @@ class FeatureCache:
         if not (path / MARKER_NAME).exists():
             check_free(path)
             path.mkdir(parents=True, exist_ok=True)
-            publish_json(path / MARKER_NAME, {**MARKER, "format": FORMAT})
+            write_part(path / MARKER_NAME, MARKER)
             flush_folder(path.parent)
         mended = repair_json(path / MARKER_NAME, MARKER) if set_folders(path) else []
         cache = cls(path)
@@ -100,7 +100,7 @@ class FeatureCache:
         return f"FeatureCache({str(self.path)!r})"
 
     def sets(self) -> list[FeatureSet]:
-        """Return all feature sets, sorted by spec and fingerprint.
+        """Return all feature sets, sorted by name and fingerprint.
 
         Raises
         ------
@@ -109,53 +109,52 @@ class FeatureCache:
         """
         folders = set_folders(self.path)
         self._sets = {f.name: self._sets.get(f.name) or load_set(f) for f in folders}
-        return sorted(self._sets.values(), key=lambda one: (one.spec, one.fingerprint))
+        return sorted(self._sets.values(), key=lambda one: (one.name, one.fingerprint))
 
-    def find(self, spec: str) -> FeatureSet:
-        """Return the one feature set that `spec` names.
+    def find(self, name: str) -> FeatureSet:
+        """Return the one feature set that `name` names.
 
         Parameters
         ----------
-        spec : str
-            A backbone's spec (``gluon:inceptionv3``); for a file also its base name
-            (``onnx:model.onnx``); the bare stem where only one set has it; any of them
-            with ``#`` and the first digits of a fingerprint.
+        name : str
+            A set's name (``gluon:inceptionv3``), or what `names` says is as good; any of
+            them with ``#`` and the first digits of a fingerprint.
 
         Raises
         ------
         CacheError
-            None matches, or several do.
+            None has that name, or several have.
         """
         sets = self.sets()
-        rated = [(matches(spec, one.record, one.fingerprint), one) for one in sets]
+        rated = [(how_well_it_names(name, one.name, one.fingerprint), one) for one in sets]
         best = max((rate for rate, _ in rated), default=0)
-        found = [one for rate, one in rated if best and rate == best]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            lines = enumerate_some([_choice(one) for one in found], 10)
+        named = [one for rate, one in rated if best and rate == best]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            lines = enumerate_some(_choices(named), 10)
             raise CacheError(
-                f"{spec!r} names {len(found)} feature sets in {self.path}: {lines}",
-                f'choose one by its fingerprint: "{found[0].spec}#{found[0].fingerprint[:12]}"',
+                f"{name!r} names {len(named)} feature sets in {self.path}: {lines}",
+                f'choose one by its fingerprint: "{named[0].name}#{named[0].fingerprint[:12]}"',
             )
-        there = enumerate_some([one.spec for one in sets], 10) or "none at all"
+        there = enumerate_some([one.name for one in sets], 10) or "none at all"
         raise CacheError(
-            f"no feature set {spec!r} in {self.path}; it holds {there}",
-            f"run `icecore extract` with `-b {name}` into it, or name one it has"
-            if (name := spec.partition("#")[0])
+            f"no feature set {name!r} in {self.path}; it holds {there}",
+            f"run `icecore extract` with `-b {asked}` into it, or name one it has"
+            if (asked := name.partition("#")[0])
             else "name one it has",
         )
 
-    def ids(self, spec: str) -> list[str]:
+    def ids(self, name: str) -> list[str]:
         """Return the keys of all rows of a feature set, sorted."""
-        return self.find(spec).keys()
+        return self.find(name).keys()
 
-    def matrix(self, specs: str | Sequence[str], keys: Sequence[str]) -> np.ndarray:
+    def matrix(self, names: str | Sequence[str], keys: Sequence[str]) -> np.ndarray:
         """Return the features of `keys`, of several sets side by side.
 
         Parameters
         ----------
-        specs : str or sequence of str
+        names : str or sequence of str
             Feature sets, in the order of their columns.
         keys : sequence of str
             Row keys, in the order of the rows; repeats allowed.
@@ -172,16 +171,23 @@ class FeatureCache:
         DamagedCacheError
             A row does not match its checksum.
         """
-        sets = [self.find(spec) for spec in ([specs] if isinstance(specs, str) else specs)]
+        sets = [self.find(name) for name in ([names] if isinstance(names, str) else names)]
         if not sets:
-            raise CacheError("no feature set was named", "give at least one backbone spec")
+            raise CacheError("no feature set was named", "give the name of at least one")
         ends = np.cumsum([one.dim for one in sets]).tolist()
         out = np.empty((len(keys), ends[-1]), np.float32)
         for one, end in zip(sets, ends, strict=True):
             one.matrix(keys, out[:, end - one.dim : end])
         return out
 
-    def open_set(self, record: Mapping, dim: int) -> FeatureSet:
+    def open_set(
+        self,
+        record: Mapping,
+        name: str,
+        width: int,
+        views: Sequence[str] = ("center",),
+        dtype: str = "float16",
+    ) -> FeatureSet:
         """Find or make the feature set with exactly this record, ready to append to.
 
         What is there is read and checked once; damaged files are moved aside, their sound
@@ -190,40 +196,43 @@ class FeatureCache:
         Parameters
         ----------
         record : mapping
-            Everything that makes the rows what they are: ``{"backbone": {"spec": ...,
-            "weights_digest": ..., ...}, "fit": ..., "views": ..., "precision": ...,
-            "layer": ...}``, plain JSON.
-        dim : int
-            Numbers in a row, of all views together.
+            Plain JSON: everything that makes the rows what they are. The set's fingerprint
+            is the SHA-256 of it. Sets of one name must not differ in nothing but its
+            ``backbone``: that would be one network under two sets of weights.
+        name : str
+            What users call the set: ``gluon:inceptionv3``.
+        width : int
+            Numbers in one view of a row.
+        views : sequence of str
+            Names of the views, which lie one after the other in a row.
+        dtype : {"float16", "float32", "bfloat16"}
+            How the numbers are stored.
 
         Raises
         ------
         FingerprintError
-            The cache has the same backbone with another record; the fields are named.
+            The cache has this set with other rows, or this name for something else; the
+            fields are named.
         CacheError
-            `dim` is not a multiple of the number of views.
+            The set cannot be made so.
         """
-        record = check_record(record)
-        features_per_view(record, dim)
-        wanted = fingerprint(record)
+        header = SetHeader(record, name, width, views, dtype)
         restored = [*self._mended, *self._mend_failures()]
         restored += [line for f in set_folders(self.path) for line in restore_record(f)[1]]
         sets = self.sets()
-        found = next((one for one in sets if one.fingerprint == wanted), None)
-        if found is None:
-            self.refuse_contradictions(record, [one.record for one in sets])
-            found = create_set(self.path, record, dim)
-            flush_folder(found.folder)
-            flush_folder(self.path)
-            self._sets[found.folder.name] = found
-        if found.dim != dim:
+        one = next((one for one in sets if one.fingerprint == header.fingerprint), None)
+        if one is None:
+            self.refuse_contradictions(header, [one.header for one in sets])
+            one = self._sets[header.folder_name] = create_set(self.path, header)
+        if one.header != header:
+            ours, theirs = header.as_dict(), one.header.as_dict()
             raise FingerprintError(
-                f"the feature set {found.spec} in {self.path} has rows of {found.dim} numbers, "
-                f"not {dim}, though its record is the same",
-                "the backbone's output changed: extract into another cache folder",
+                f"{one.name} in {self.path} has the same record and another shape: "
+                + _told_apart(differences(ours, theirs)),
+                "extract into another cache folder",
             )
-        found.warnings = restored + self._mend(found)
-        return found
+        one.warnings = restored + self._mend(one)
+        return one
 
     def _mend_failures(self) -> list[str]:
         try:
@@ -245,22 +254,21 @@ class FeatureCache:
         with lock(self.path / CLAIMS_NAME, "maintenance"):
             return repair_set(one)[0]
 
-    def refuse_contradictions(self, record: Mapping, others: Iterable[Mapping]) -> None:
-        """Raise FingerprintError if `record` is one of `others` made differently."""
+    def refuse_contradictions(self, header: SetHeader, others: Iterable[SetHeader]) -> None:
+        """Raise FingerprintError if `header` is one of `others`, but with another backbone.
+
+        Sets of one name that differ in anything else stand side by side.
+        """
         for other in others:
-            if spec_of(other) != spec_of(record):
+            fields = differences(header.record, other.record)
+            if other.name != header.name or not fields:
                 continue
-            if any(other.get(name) != record.get(name) for name in SIDE_BY_SIDE):
-                continue
-            lines = [
-                f"{name} is {_brief(theirs)} there and {_brief(ours)} here"
-                for name, ours, theirs in differences(record, other)
-            ]
-            raise FingerprintError(
-                f"{self.path} holds features of {spec_of(record)} that were made differently: "
-                + "; ".join(lines),
-                "extract into another cache folder, or use what these were made with",
-            )
+            if all(field.split(".")[0] == _BACKBONE for field, _, _ in fields):
+                raise FingerprintError(
+                    f"{self.path} holds features of {header.name} that were made differently: "
+                    + _told_apart(fields),
+                    "extract into another cache folder, or use what these were made with",
+                )
 
     def share(
         self, sets: Sequence[FeatureSet], keys: Sequence[str], most: int = 512, ahead: int = 0
@@ -276,13 +284,11 @@ class FeatureCache:
 
     def failures(self) -> list[dict]:
         """Return the images that could not be read: id, path, digest, reason."""
-        path = self.path / FAILURES_NAME
         try:
-            return list(json.loads(path.read_text("utf-8"))["failures"])
+            content = read_part(self.path / FAILURES_NAME, FAILURES)
         except FileNotFoundError:
             return []
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise damaged(path, f"not readable: {error}") from error
+        return [one for one in content["failures"] if _is_failure(one)]
 
     def record_failures(self, failures: Iterable[Mapping]) -> None:
         """Add images that could not be read; one with the same id is replaced."""
@@ -303,18 +309,29 @@ class FeatureCache:
 
     def _publish_failures(self, by_id: Mapping[str, Mapping]) -> None:
         content = [by_id[id_] for id_ in sorted(by_id)]
-        publish_json(self.path / FAILURES_NAME, {"format": FORMAT, "failures": content})
-
-    def close(self) -> None:
-        """Close open files; reading opens them again."""
-        for one in self._sets.values():
-            one.close()
+        write_part(self.path / FAILURES_NAME, {"failures": content})
 
 
-def _choice(one: FeatureSet) -> str:
-    record = one.record
-    details = ", ".join(f"{name} {_brief(record[name])}" for name in SIDE_BY_SIDE if name in record)
-    return f"#{one.fingerprint[:12]} ({one.spec}; {details})"
+def _is_failure(one: object) -> bool:
+    return isinstance(one, dict) and all(isinstance(one.get(name), str) for name in _FAILURE)
+
+
+def _choices(sets: Sequence[FeatureSet]) -> list[str]:
+    """Tell sets of one name apart by what differs in their records."""
+    first = sets[0].record
+    fields = {n for one in sets[1:] for n, _, _ in differences(first, one.record)}
+    lines = []
+    for one in sets:
+        told = {name: value for name, value, _ in differences(one.record, {}) if name in fields}
+        details = ", ".join(f"{name} {_brief(told[name])}" for name in sorted(told))
+        lines.append(f"#{one.fingerprint[:12]} ({one.name}{'; ' if details else ''}{details})")
+    return lines
+
+
+def _told_apart(fields: Iterable[tuple[str, object, object]]) -> str:
+    return "; ".join(
+        f"{name} is {_brief(theirs)} there and {_brief(ours)} here" for name, ours, theirs in fields
+    )
 
 
 def _brief(value: object) -> str:

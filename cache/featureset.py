@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import operator
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,17 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import CacheError
-from ..core.files import publish_json
-from .format.encoding import encode_blocks, stored_dtype
+from .format.encoding import encode_blocks
+from .format.header import SetHeader
 from .format.index import write_index
-from .format.shard import FORMAT, as_keys, damaged, publish_shard, read_attributes
-from .format.written import note_shard, settle_notes
-from .record import check_record, features_per_view, fingerprint, folder_name, spec_of, views_of
+from .format.shard import as_keys, publish_shard, read_provenance, shard_rows
 from .rows import Rows
 
-__all__ = ["RECORD_NAME", "FeatureSet", "create_set", "load_set"]
+__all__ = ["FeatureSet"]
 
-RECORD_NAME = "record.json"
 _INDEX_EVERY_S = 60.0
 
 
@@ -36,76 +32,41 @@ class FeatureSet:
     ----------
     folder : pathlib.Path
         The set's folder in the cache.
-    record : dict
-        What made the rows.
-    dim : int
-        Numbers in a row.
+    header : SetHeader
 
     Attributes
     ----------
-    spec, fingerprint : str
+    name, fingerprint : str
     record : dict
+        What made the rows.
     dim : int
         Numbers in a row: those of all views, one view after the other.
     views : tuple of str
-    num_features : int
+    width : int
         Numbers in one view of a row.
-    dtype : numpy.dtype
-        As stored: float16, float32, or uint16 for bfloat16.
+    dtype : str
+        ``float16``, ``float32`` or ``bfloat16``: how the numbers are stored.
     warnings : list of str
         What was put right when the set was opened for writing.
     """
 
-    def __init__(self, folder: Path, record: dict, dim: int) -> None:
-        self.folder, self.record, self.dim = Path(folder), record, dim
+    def __init__(self, folder: Path, header: SetHeader) -> None:
+        self.folder, self.header = Path(folder), header
+        self.name, self.record, self.dtype = header.name, header.record, header.dtype
+        self.width, self.views, self.dim = header.width, header.views, header.dim
+        self.fingerprint = header.fingerprint
         self.warnings: list[str] = []
-        self.rows = Rows(self.folder, record, dim)
+        self.rows = Rows(self.folder, header)
         self._indexed = time.monotonic()
 
     def __getstate__(self) -> dict:
-        return {"folder": self.folder, "record": self.record, "dim": self.dim}
+        return {"folder": self.folder, "header": self.header}
 
     def __setstate__(self, state: dict) -> None:
         self.__init__(**state)
 
     def __repr__(self) -> str:
-        return f"<FeatureSet {self.spec} {self.fingerprint[:12]} dim={self.dim}>"
-
-    @property
-    def spec(self) -> str:
-        """The spec of the backbone, as recorded."""
-        return spec_of(self.record)
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 of the record's canonical JSON."""
-        return fingerprint(self.record)
-
-    @property
-    def precision(self) -> str:
-        """``float16``, ``float32`` or ``bfloat16``."""
-        return self.record["precision"]
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """Names of the views in a row, in their order; ``("center",)`` if none are recorded."""
-        return views_of(self.record)
-
-    @property
-    def num_features(self) -> int:
-        """Numbers in one view of a row: `dim` over the number of views.
-
-        Raises
-        ------
-        CacheError
-            The rows are not made of whole views.
-        """
-        return features_per_view(self.record, self.dim)
-
-    @property
-    def dtype(self) -> np.dtype:
-        """The type of the stored numbers."""
-        return stored_dtype(self.precision)
+        return f"<FeatureSet {self.name} {self.fingerprint[:12]} dim={self.dim}>"
 
     def __len__(self) -> int:
         """Count the rows that can be read."""
@@ -160,7 +121,7 @@ class FeatureSet:
     def append(
         self, keys: Sequence[str], rows: np.ndarray, provenance: Mapping | None = None
     ) -> None:
-        """Publish rows as one immutable shard; when this returns they are on the disk.
+        """Publish rows as immutable shards; when this returns they are on the disk.
 
         Rows whose key is already there, and repeats, are skipped.
 
@@ -184,34 +145,35 @@ class FeatureSet:
         if rows.shape != (len(array), self.dim):
             raise CacheError(
                 f"{len(array)} keys and rows of shape {rows.shape} do not belong together: "
-                f"the feature set {self.spec} has rows of {self.dim} numbers",
+                f"the feature set {self.name} has rows of {self.dim} numbers",
                 "give one key for each row",
             )
         self.rows.refresh()
-        known = self.rows.known()
-        take = _new_rows(keys, known)
-        if take == []:
-            return
-        shard = publish_shard(
-            self.folder / "shards",
-            self.record,
-            array if take is None else array[take],
-            encode_blocks(rows, self.precision, take),
-            self.dim,
-            provenance or {},
-        )
-        self.rows.add(shard, keys if take is None else [keys[i] for i in take])
-        # A shard that vanishes is noticed because a note or the index names it.
-        note_shard(self.folder, shard.name, shard.keys)
+        take = _new_rows(keys, self.rows.known())
+        step = shard_rows(self.header)
+        for start in range(0, len(array) if take is None else len(take), step):
+            part = slice(start, start + step)
+            if take is None:
+                self._publish(keys[part], array[part], rows[part], provenance)
+            else:
+                chosen = take[part]
+                texts = [keys[i] for i in chosen]
+                self._publish(texts, array[chosen], rows[chosen], provenance)
         if time.monotonic() - self._indexed > _INDEX_EVERY_S:
             self.write_index()
+
+    def _publish(
+        self, texts: Sequence[str], keys: np.ndarray, rows: np.ndarray, given: Mapping | None
+    ) -> None:
+        blocks = encode_blocks(rows, self.dtype)
+        shard = publish_shard(self.folder / "shards", self.header, keys, blocks, given or {})
+        self.rows.add(shard, texts)
 
     def write_index(self) -> None:
         """Publish ``index.h5``: all rows as one virtual HDF5 data set, with their keys."""
         self.rows.refresh()
         shards = [self.rows.shards[name] for name in sorted(self.rows.shards)]
-        write_index(self.folder, self.record, self.dim, shards)
-        settle_notes(self.folder, self.rows.shards, self.rows.known())
+        write_index(self.folder, self.header, shards)
         self._indexed = time.monotonic()
 
     def provenances(self) -> list[dict]:
@@ -219,15 +181,11 @@ class FeatureSet:
         self.rows.refresh()
         found = []
         for name, shard in sorted(self.rows.shards.items()):
-            given = read_attributes(self.folder / "shards" / name)["provenance"]
+            given = read_provenance(self.folder / "shards" / name)
             found.append(
                 {"shard": name, "rows": len(shard.keys), "bytes": shard.size, "provenance": given}
             )
         return found
-
-    def close(self) -> None:
-        """Close open files; reading opens them again."""
-        self.rows.close()
 
 
 def _new_rows(keys: Sequence[str], known: set[str]) -> list[int] | None:
@@ -240,40 +198,3 @@ def _new_rows(keys: Sequence[str], known: set[str]) -> list[int] | None:
         return None
     first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in known}
     return [first[key] for key in sorted(first)]
-
-
-def create_set(root: Path, record: dict, dim: int) -> FeatureSet:
-    """Make the folder of a new feature set in the cache at `root`."""
-    folder = root / folder_name(record)
-    content = {"format": FORMAT, "fingerprint": fingerprint(record), "dim": dim, "record": record}
-    # The record comes first: shards without one would look like damage.
-    publish_json(folder / RECORD_NAME, content)
-    (folder / "shards").mkdir(exist_ok=True)
-    return FeatureSet(folder, record, dim)
-
-
-def load_set(folder: Path) -> FeatureSet:
-    """Open the feature set in `folder`.
-
-    Raises
-    ------
-    DamagedCacheError
-        Its ``record.json`` is not what was written.
-    CacheError
-        It is of a newer format.
-    """
-    path = folder / RECORD_NAME
-    try:
-        content = json.loads(path.read_text("utf-8"))
-        number, print_, dim = content["format"], content["fingerprint"], content["dim"]
-        record = check_record(content["record"])
-    except (OSError, ValueError, KeyError, TypeError, CacheError) as error:
-        raise damaged(path, f"not readable: {error}") from error
-    if number > FORMAT:
-        raise CacheError(
-            f"{path} has cache format {number}; this icecore reads up to {FORMAT}",
-            "install a newer icecore to read it",
-        )
-    if fingerprint(content["record"]) != print_ or not isinstance(dim, int):
-        raise damaged(path, "the record does not match its fingerprint")
-    return FeatureSet(folder, record, dim)

@@ -1,35 +1,40 @@
-"""The folder of a cache: what makes it one, and the small files at its top."""
+"""The folder of a cache: what makes it one, and its small JSON files."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import CacheError, DamagedCacheError, MissingFileError, enumerate_some
-from .featureset import RECORD_NAME
-from .format.shard import FORMAT, damaged
+from ..core.files import flush_folder, publish_json
+from .featureset import FeatureSet
+from .format.disk import open_own, require_own, require_own_folder
+from .format.header import SetHeader
+from .format.shard import FORMAT, check_format, damaged, parsed
 
-__all__ = ["FAILURES", "FAILURES_NAME", "MARKER", "MARKER_NAME", "check_free", "check_marker"]
-__all__ += ["json_fault", "require_cache", "set_folders"]
+__all__ = ["FAILURES", "FAILURES_NAME", "MARKER", "MARKER_NAME", "RECORD_NAME", "check_free"]
+__all__ += ["check_marker", "create_set", "json_fault", "load_set", "read_part", "require_cache"]
+__all__ += ["set_folders", "write_part", "write_record"]
 
-MARKER_NAME = "icecore-cache.json"
-FAILURES_NAME = "failures.json"
+MARKER_NAME, FAILURES_NAME, RECORD_NAME = "icecore-cache.json", "failures.json", "record.json"
 # What they hold beside their format: names, and the values of a new one.
 MARKER = {"what": "icecore feature cache"}
 FAILURES = {"failures": []}
+_LARGEST_JSON = 256 << 20
 
 
 def set_folders(path: Path) -> list[Path]:
     """Return the folders of feature sets in a cache."""
     with os.scandir(path) as entries:
-        names = [entry.name for entry in entries if entry.is_dir()]
+        names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     return [
         path / name
         for name in sorted(names)
-        if (path / name / RECORD_NAME).exists() or (path / name / "shards").is_dir()
+        if not name.startswith(".")
+        and ((path / name / RECORD_NAME).exists() or (path / name / "shards").is_dir())
     ]
 
 
@@ -48,15 +53,14 @@ def check_free(path: Path) -> None:
 
 
 def check_marker(path: Path) -> None:
-    """Refuse what is no cache, a newer one, and a marker that cannot be read."""
-    marker = path / MARKER_NAME
+    """Refuse what is no cache, a newer one, links in it, and a marker that cannot be read."""
     if not path.is_dir():
         raise MissingFileError(
             f"there is no cache at {path}", "run `icecore extract DATA -o CACHE` to make one"
         )
+    require_own(path)
     try:
-        content = json.loads(marker.read_text("utf-8"))
-        number = int(content["format"])
+        read_part(path / MARKER_NAME, {})
     except FileNotFoundError as error:
         if set_folders(path):
             # The marker was lost; the sets speak for themselves.
@@ -65,13 +69,6 @@ def check_marker(path: Path) -> None:
             f"{path} is not a feature cache: it has no {MARKER_NAME}",
             "give the folder that `icecore extract -o` wrote",
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise damaged(marker, f"not readable: {error}") from error
-    if number > FORMAT:
-        raise CacheError(
-            f"{path} has cache format {number}; this icecore reads up to {FORMAT}",
-            "install a newer icecore to read it",
-        )
 
 
 def require_cache(path: Path) -> None:
@@ -80,15 +77,96 @@ def require_cache(path: Path) -> None:
         check_marker(path)
 
 
-def json_fault(path: Path, parts: Mapping[str, object]) -> str | None:
-    """Say what is wrong with a small JSON file of a cache that shall have these parts."""
+# Small files ------------------------------------------------------------------------------
+
+
+def read_part(path: Path, parts: Mapping[str, object]) -> dict[str, Any]:
+    """Read a small file of a cache that must have these parts.
+
+    Raises
+    ------
+    DamagedCacheError
+        It is not what was written.
+    CacheError
+        It is a link, or of a newer format.
+    FileNotFoundError
+    """
     try:
-        content = json.loads(path.read_text("utf-8"))
-        if int(content["format"]) > FORMAT:
-            return None
+        with open_own(path) as file:
+            if os.fstat(file.fileno()).st_size > _LARGEST_JSON:
+                raise damaged(path, "it is far too large")
+            text = file.read()
+        content = parsed(text, path)
+        check_format(path, content.get("format"))
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        if isinstance(error, CacheError):
+            raise
+        raise damaged(path, f"it cannot be read: {error}") from error
+    wrong = [n for n, value in parts.items() if not isinstance(content.get(n), type(value))]
+    if wrong:
+        raise damaged(path, f"it has no {wrong[0]!r}")
+    return content
+
+
+def write_part(path: Path, content: Mapping[str, object]) -> None:
+    """Publish a small file of a cache."""
+    require_own_folder(path.parent)
+    publish_json(path, {**content, "format": FORMAT})
+
+
+def json_fault(path: Path, parts: Mapping[str, object]) -> str | None:
+    """Say what is wrong with a small file of a cache that must have these parts."""
+    try:
+        read_part(path, parts)
     except FileNotFoundError:
         return "it is missing"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"not readable: {error}"
-    wrong = [n for n, value in parts.items() if not isinstance(content.get(n), type(value))]
-    return f"it has no {wrong[0]!r}" if wrong else None
+    except DamagedCacheError as error:
+        return error.message.removeprefix(f"{path} is damaged: ")
+    except CacheError:
+        return None
+    return None
+
+
+# Feature sets -----------------------------------------------------------------------------
+
+
+def create_set(root: Path, header: SetHeader) -> FeatureSet:
+    """Make the folder of a new feature set in the cache at `root`."""
+    folder = root / header.folder_name
+    # The record comes first: shards without one would look like damage.
+    write_record(folder, header)
+    (folder / "shards").mkdir(exist_ok=True)
+    flush_folder(folder)
+    flush_folder(root)
+    return FeatureSet(folder, header)
+
+
+def write_record(folder: Path, header: SetHeader) -> None:
+    """Publish the ``record.json`` of a set."""
+    write_part(folder / RECORD_NAME, header.as_dict() | {"checksum": header.checksum})
+
+
+def load_set(folder: Path) -> FeatureSet:
+    """Open the feature set in `folder`.
+
+    Raises
+    ------
+    DamagedCacheError
+        Its ``record.json`` is not what was written.
+    CacheError
+        It is a link, or of a newer format.
+    """
+    path = folder / RECORD_NAME
+    try:
+        content = read_part(path, {"checksum": ""})
+    except FileNotFoundError as error:
+        raise damaged(path, "it is missing") from error
+    try:
+        header = SetHeader.from_dict(content)
+    except CacheError as error:
+        raise damaged(path, error.message) from error
+    if header.checksum != content["checksum"]:
+        raise damaged(path, "it does not match its checksum")
+    return FeatureSet(folder, header)

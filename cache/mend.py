@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,15 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import CacheError, DamagedCacheError
-from ..core.files import publish_json
-from .check import Problem, check_set, salvage
-from .featureset import RECORD_NAME, FeatureSet, load_set
-from .format.disk import remove_leftovers
-from .format.index import read_index
-from .format.shard import FORMAT, UNREADABLE, Shard, open_hdf5, publish_shard, read_attributes
-from .format.written import forget_notes, read_notes
-from .marker import json_fault
-from .record import fingerprint, folder_name
+from .check import Problem, check_set, read_told, salvage
+from .featureset import FeatureSet
+from .format.disk import remove_leftovers, require_own_folder
+from .format.shard import Shard, publish_shard, read_header, read_provenance
+from .marker import RECORD_NAME, json_fault, load_set, write_part, write_record
 
 __all__ = ["repair_json", "repair_set", "restore_record"]
 
@@ -32,17 +27,14 @@ def restore_record(folder: Path, dry_run: bool = False) -> tuple[FeatureSet | No
         pass
     for path in sorted((folder / "shards").glob("*.h5")):
         try:
-            with open_hdf5(path) as file:
-                record, dim = json.loads(file.attrs["record"]), file["features"].shape[1]
-                print_ = file.attrs["fingerprint"].decode()
-        except UNREADABLE:
+            header = read_header(path)
+        except (CacheError, OSError):
             continue
-        if fingerprint(record) != print_ or folder_name(record) != folder.name:
+        if header.folder_name != folder.name:
             continue
         if not dry_run:
-            content = {"format": FORMAT, "fingerprint": print_, "dim": dim, "record": record}
-            publish_json(folder / RECORD_NAME, content)
-        return FeatureSet(folder, record, dim), [
+            write_record(folder, header)
+        return FeatureSet(folder, header), [
             f"{folder.name}/{RECORD_NAME} was not readable; restored from shard {path.name}"
         ]
     return None, [f"{folder.name}: its record is lost and no shard tells it; left as it is"]
@@ -54,7 +46,7 @@ def repair_json(path: Path, parts: Mapping[str, object], dry_run: bool = False) 
     if fault is None:
         return []
     if not dry_run:
-        publish_json(path, {**parts, "format": FORMAT})
+        write_part(path, parts)
     return [f"{path.name}: {fault}; written anew"]
 
 
@@ -66,7 +58,7 @@ def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[
     tuple
         Lines about what was done, and the keys of rows to compute again.
     """
-    index, notes = read_index(one.folder, one.fingerprint), read_notes(one.folder)
+    listed = read_told(one).shards
     good, problems = check_set(one)
     held = {key for shard in good.values() for key in shard.keys.tolist()}
     done: list[str] = []
@@ -74,8 +66,7 @@ def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[
     for problem in problems:
         suspects += problem.rows
         if problem.kind in ("rows", "shard"):
-            listed = index.shards.get(problem.file.name) if index else None
-            done.append(_replace(one, problem, listed, held, dry_run))
+            done.append(_replace(one, problem, listed.get(problem.file.name), held, dry_run))
         elif problem.kind == "vanished":
             done.append(f"{_name(one, problem.file)} is gone: {len(problem.rows)} rows with it")
     lost = [key for key in dict.fromkeys(suspects) if key.encode() not in held]
@@ -83,10 +74,8 @@ def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[
         for folder in (one.folder, one.folder / "shards"):
             done += [f"removed {_name(one, path)}" for path in remove_leftovers(folder)]
         one.rows.reset()
-        if any(problem.kind not in ("leftover",) for problem in problems):
+        if any(problem.kind != "leftover" for problem in problems):
             one.write_index()
-            # What they say has been said: the rows are held, or in the list of the lost.
-            forget_notes(one.folder, notes)
             done.append(f"{one.folder.name}/index.h5 written anew")
     return done, lost
 
@@ -97,16 +86,18 @@ def _replace(
     """Save the sound rows of a damaged shard that are nowhere else; set the file aside."""
     path = problem.file
     try:
-        keys, rows = salvage(path, one, listed)
-    except (OSError, CacheError):
+        keys, rows = salvage(path, one.header, listed)
+    except FileNotFoundError:
+        # Another process repairs at the same time.
         keys, rows = np.zeros(0, "S64"), np.zeros((0, one.dim))
     new = np.array([key not in held for key in keys.tolist()], bool)
     held.update(keys.tolist())
     if not dry_run:
         if new.any():
             rescued = {**_provenance(path), "rescued_from": path.name}
-            publish_shard(path.parent, one.record, keys[new], [rows[new]], one.dim, rescued)
+            publish_shard(path.parent, one.header, keys[new], [rows[new]], rescued)
         aside = one.folder / "damaged"
+        require_own_folder(one.folder, path.parent, aside)
         aside.mkdir(exist_ok=True)
         # Another process may repair at the same time; one of the two moves it.
         with contextlib.suppress(FileNotFoundError):
@@ -119,8 +110,8 @@ def _replace(
 
 def _provenance(path: Path) -> dict:
     try:
-        return read_attributes(path)["provenance"]
-    except DamagedCacheError:
+        return read_provenance(path)
+    except (CacheError, FileNotFoundError):
         return {}
 
 

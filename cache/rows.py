@@ -7,21 +7,23 @@ import errno
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ..core.errors import DamagedCacheError, MissingRowsError, enumerate_some
+from ..core.hardware import available_cpus
 from .format.checksum import row_checksums
-from .format.encoding import decode_into, stored_dtype
+from .format.disk import open_own, require_own
+from .format.encoding import decode_into
+from .format.header import SetHeader
 from .format.index import read_index
-from .format.open_files import OpenFiles
 from .format.shard import Shard, damaged, read_shard
-from .record import fingerprint
 
-__all__ = ["Rows"]
+__all__ = ["Rows", "list_shards"]
 
 # Rows are read in parts of this size into a buffer that each thread keeps.
 _PART_BYTES = 4 << 20
@@ -41,18 +43,16 @@ class Rows:
     ----------
     folder : pathlib.Path
         The set's folder.
-    record : mapping
-    dim : int
+    header : SetHeader
     """
 
-    def __init__(self, folder: Path, record: Mapping, dim: int) -> None:
-        self.folder, self.record, self.dim = folder, record, dim
+    def __init__(self, folder: Path, header: SetHeader) -> None:
+        self.folder, self.header = folder, header
         self.shards: dict[str, Shard] = {}
         self.damaged: dict[str, DamagedCacheError] = {}
         self._sizes: dict[str, int] | None = None
         self._table: tuple[np.ndarray, ...] | None = None
         self._known: set[str] | None = None
-        self._files = OpenFiles(folder / "shards")
         self._scratch = threading.local()
 
     def refresh(self, doubt: bool = False) -> None:
@@ -61,9 +61,9 @@ class Rows:
         On a shared file system the list of a folder's files may be a minute old. With
         `doubt` each of them is tried, and those that the index names.
         """
-        sizes = _list(self.folder / "shards")
+        sizes = list_shards(self.folder / "shards")
         if doubt:
-            index = read_index(self.folder, fingerprint(self.record))
+            index = read_index(self.folder, self.header, sum(sizes.values()))
             sizes = _try(self.folder / "shards", {*sizes, *(index.shards if index else ())})
         if sizes == self._sizes:
             return
@@ -72,7 +72,7 @@ class Rows:
         new = [name for name in sizes if name not in shards and name not in bad]
         table = None
         if len(new) > 1:
-            index = read_index(self.folder, fingerprint(self.record))
+            index = read_index(self.folder, self.header, sum(sizes.values()))
             known = index.shards if index else {}
             fresh = {n: known[n] for n in new if n in known and known[n].size == sizes[n]}
             if index and fresh.keys() == sizes.keys() == known.keys():
@@ -90,14 +90,13 @@ class Rows:
 
     def reset(self) -> None:
         """Forget everything seen; the next look starts afresh."""
-        self._files.close()
         self.shards, self.damaged, self._sizes = {}, {}, None
         self._table = self._known = None
 
     def _read_one(self, name: str, shards: dict, bad: dict) -> bool:
         """Read the tables of one shard; tell whether it is there."""
         try:
-            shards[name] = read_shard(self.folder / "shards" / name, self.record, self.dim)
+            shards[name] = read_shard(self.folder / "shards" / name, self.header)
         except DamagedCacheError as error:
             bad[name] = error
         except FileNotFoundError:
@@ -173,7 +172,6 @@ class Rows:
                 # A compaction replaced shards while we read: the rows are in new ones.
                 if error.errno not in _REPLACED or attempt == _ATTEMPTS - 1:
                     raise
-                self._files.close()
                 self.refresh(doubt=True)
 
     def _gather(self, keys: np.ndarray, out: np.ndarray) -> None:
@@ -182,7 +180,7 @@ class Rows:
         shards = list(self.shards.values())
         # Files are read from front to back, whatever the order of the answer.
         order = np.lexsort((row_of[at], shard_of[at]))
-        step = max(1, _PART_BYTES // max(1, self._row_bytes))
+        step = max(1, _PART_BYTES // self.header.row_bytes)
 
         def read(start: int) -> None:
             where = order[start : start + step]
@@ -198,10 +196,10 @@ class Rows:
             if len(wrong):
                 raise self._row_error(shards, shard_of[here[wrong]], names[wrong])
             if target is not None:
-                decode_into(stored, self.record["precision"], target)
+                decode_into(stored, self.header.dtype, target)
             else:
                 rows = np.empty(stored.shape, np.float32)
-                decode_into(stored, self.record["precision"], rows)
+                decode_into(stored, self.header.dtype, rows)
                 out[where] = rows
 
         _for_each(read, range(0, len(order), step))
@@ -210,8 +208,8 @@ class Rows:
         """Return this thread's buffer for stored rows, (rows, dim)."""
         buffer = getattr(self._scratch, "buffer", None)
         if buffer is None or len(buffer) < rows:
-            shape = (rows, self.dim)
-            buffer = self._scratch.buffer = np.empty(shape, stored_dtype(self.record["precision"]))
+            buffer = np.empty((rows, self.header.dim), self.header.stored)
+            self._scratch.buffer = buffer
         return buffer[:rows]
 
     def holds(self, keys: np.ndarray) -> bool:
@@ -246,38 +244,41 @@ class Rows:
             )
         return at
 
-    @property
-    def _row_bytes(self) -> int:
-        return self.dim * stored_dtype(self.record["precision"]).itemsize
-
     def _read(
         self, shards: list[Shard], shard_of: np.ndarray, row_of: np.ndarray,
         stored: np.ndarray, places: np.ndarray | None,
     ) -> None:  # fmt: skip
         """Read rows, sorted by shard and row, into `stored`, or into its rows `places`."""
-        size = self._row_bytes
+        size = self.header.row_bytes
         edges = [0, *(np.flatnonzero(np.diff(shard_of)) + 1).tolist(), len(shard_of)]
         for start, end in itertools.pairwise(edges):
             shard = shards[shard_of[start]]
-            with self._files.descriptor(shard) as file:
+            path = self.folder / "shards" / shard.name
+            with open_own(path) as file:
                 for first, last in _runs(row_of[start:end], places, start):
                     position = shard.offset + int(row_of[first]) * size
                     to = first if places is None else int(places[first])
-                    self._files.read(file, shard, position, stored[to : to + last - first])
+                    _read_at(file, path, position, stored[to : to + last - first])
 
     def _row_error(self, shards: list, shard_of: np.ndarray, keys: np.ndarray) -> DamagedCacheError:
         path = self.folder / "shards" / shards[shard_of[0]].name
         rows = enumerate_some(_texts(keys), 3)
         return damaged(path, f"{len(keys)} rows do not match their checksums ({rows})")
 
-    def close(self) -> None:
-        """Close open files; reading opens them again."""
-        self._files.close()
+
+def _read_at(file: BinaryIO, path: Path, position: int, into: np.ndarray) -> None:
+    """Fill `into` from a place in a file."""
+    view = memoryview(into).cast("B")
+    while len(view):
+        count = os.preadv(file.fileno(), [view], position)
+        if not count:
+            raise damaged(path, "it is cut short")
+        view, position = view[count:], position + count
 
 
 def _for_each(read: Callable[[int], None], starts: Sequence[int]) -> None:
     """Read the parts at `starts`, many of them by several threads; raise the first error."""
-    threads = min(_THREADS, _usable_cores()) if len(starts) >= _MANY_PARTS else 1
+    threads = min(_THREADS, available_cpus()) if len(starts) >= _MANY_PARTS else 1
     if threads == 1:
         for start in starts:
             read(start)
@@ -291,20 +292,16 @@ def _for_each(read: Callable[[int], None], starts: Sequence[int]) -> None:
                 raise
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def _list(folder: Path) -> dict[str, int]:
+def list_shards(folder: Path) -> dict[str, int]:
     """Return the shards in a folder and their sizes, by name in sorted order."""
     found = {}
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.endswith(".h5") and not entry.name.startswith("."):
+                if not entry.is_file(follow_symlinks=False):
+                    require_own(folder)
                 with contextlib.suppress(FileNotFoundError):
-                    found[entry.name] = entry.stat().st_size
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
     return {name: found[name] for name in sorted(found)}
 
 
@@ -312,7 +309,7 @@ def _try(folder: Path, names: Iterable[str]) -> dict[str, int]:
     """Return the sizes of those shards that can be opened, by name in sorted order."""
     found = {}
     for name in sorted(names):
-        with contextlib.suppress(FileNotFoundError), open(folder / name, "rb") as file:
+        with contextlib.suppress(FileNotFoundError), open_own(folder / name) as file:
             found[name] = os.fstat(file.fileno()).st_size
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..core.errors import enumerate_some
+from ..core.errors import enumerate_some, escaped
 from . import console
 from .options import as_json
 
@@ -18,14 +18,21 @@ cache_argument = click.argument("path", metavar="CACHE", type=click.Path(path_ty
 
 @click.group()
 def cache() -> None:
-    """Look into feature caches and look after them."""
+    """Look into feature caches and look after them.
+
+    CACHE is the folder that `icecore extract -o` wrote. SPEC names one of its feature sets:
+    a backbone's spec such as gluon:inceptionv3, or part of it where that is clear.
+
+    The exit status is 0 if all is well, 1 after an error or if `verify` finds a damaged row,
+    and 2 if the command is used wrongly.
+    """
 
 
 @cache.command("ls")
 @cache_argument
 @as_json
 def list_command(path, as_json) -> None:
-    """List the feature sets of CACHE.
+    """List the feature sets of CACHE with their rows and sizes.
 
     \b
     Example:
@@ -37,32 +44,44 @@ def list_command(path, as_json) -> None:
     if as_json:
         console.print_json(found)
         return
-    columns = ("spec", "rows", "dim", "views", "precision", "fit", "shards", "bytes", "fingerprint")
-    rows = [
-        [one[name] for name in columns] for one in (_as_listed(entry) for entry in found["sets"])
-    ]
+    columns = ("name", "rows", "dim", "views", "dtype", "fit", "shards", "bytes", "fingerprint")
+    rows = [[_listed(one)[name] for name in columns] for one in found["sets"]]
     console.print_table(columns, rows)
     if found["failures"]:
         click.echo(f"{found['failures']} images could not be read: icecore cache show {path}")
-    if any(one["random_weights"] for one in found["sets"]):
+    if any(_has_random_weights(one["record"]) for one in found["sets"]):
         console.random_weights_warning("some of these features")
 
 
-def _as_listed(entry: dict) -> dict:
+def _listed(one: dict) -> dict:
     """Shorten what would be too long for a line of the table."""
-    views = entry["views"]
-    brief = views[0] if len(views) == 1 else f"{len(views)} ({views[0]}, ...)"
-    return {**entry, "views": brief, "fingerprint": entry["fingerprint"][:12]}
+    views = one["views"]
+    return {
+        **one,
+        "name": escaped(one["name"]),
+        "views": escaped(views[0] if len(views) == 1 else f"{len(views)} ({views[0]}, ...)"),
+        "fit": escaped(str(one["record"].get("fit", ""))),
+        "fingerprint": one["fingerprint"][:12],
+    }
+
+
+def _has_random_weights(record: dict) -> bool:
+    backbone = record.get("backbone")
+    return isinstance(backbone, dict) and str(backbone.get("weights")).startswith("random:")
 
 
 @cache.command("show")
 @cache_argument
 @click.argument("spec", required=False)
-@click.option("--diff", nargs=2, metavar="A B", help="Name the fields in which two sets differ.")
-@click.option("--other", type=click.Path(path_type=Path), help="The cache that has B.")
+@click.option(
+    "--diff", nargs=2, metavar="A B", help="Name the fields in which the sets A and B differ."
+)
+@click.option(
+    "--other", type=click.Path(path_type=Path), help="Look for B in this cache instead of CACHE."
+)
 @as_json
 def show_command(path, spec, diff, other, as_json) -> None:
-    """Show records, provenance and failures of CACHE, or of one feature set SPEC.
+    """Show the records, the provenance and the failures of CACHE, or of its feature set SPEC.
 
     \b
     Examples:
@@ -81,9 +100,10 @@ def show_command(path, spec, diff, other, as_json) -> None:
         console.print_json(found)
     elif diff and found:
         columns = list(found[0])
-        console.print_table(columns, [[str(one[name]) for name in columns] for one in found])
+        rows = [[escaped(str(one[name])) for name in columns] for one in found]
+        console.print_table(columns, rows)
     elif diff:
-        click.echo("no difference")
+        click.echo("The two records are equal.")
     else:
         _print_nested(found)
 
@@ -92,16 +112,16 @@ def _print_nested(content: object, indent: str = "") -> None:
     if isinstance(content, dict):
         for name, value in content.items():
             if isinstance(value, dict | list) and value and not _is_short(value):
-                click.echo(f"{indent}{name}:")
+                click.echo(f"{indent}{escaped(name)}:")
                 _print_nested(value, indent + "  ")
             else:
-                click.echo(f"{indent}{name}: {_plain(value)}")
+                click.echo(f"{indent}{escaped(name)}: {_plain(value)}")
     elif isinstance(content, list):
         for value in content:
             click.echo(f"{indent}-")
             _print_nested(value, indent + "  ")
     else:
-        click.echo(f"{indent}{content}")
+        click.echo(f"{indent}{escaped(str(content))}")
 
 
 def _is_short(value: dict | list) -> bool:
@@ -110,17 +130,18 @@ def _is_short(value: dict | list) -> bool:
 
 def _plain(value: object) -> str:
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "none"
-    return "none" if value in ({}, None, "") else str(value)
+        return escaped(", ".join(map(str, value))) or "none"
+    return "none" if value in ({}, None, "") else escaped(str(value))
 
 
 @cache.command("verify")
 @cache_argument
 @as_json
 def verify_command(path, as_json) -> None:
-    """Read all of CACHE and check it; exit status 1 if a row is damaged.
+    """Read all of CACHE, and name every file and row that is damaged.
 
-    Damaged rows are named by the first digits of their keys; --json gives all of them whole.
+    The exit status is 1 if a row is affected. Rows are named by the first digits of their keys;
+    --json gives all keys whole.
 
     \b
     Example:
@@ -135,7 +156,7 @@ def verify_command(path, as_json) -> None:
         for problem in found["problems"]:
             rows = [key[:12] for key in problem["rows"]]
             named = f" ({len(rows)} rows: {enumerate_some(rows, 3)})" if rows else ""
-            click.echo(f"{problem['file']}: {problem['reason']}{named}")
+            click.echo(f"{escaped(problem['file'])}: {escaped(problem['reason'])}{named}")
         click.echo(
             f"{found['sets']} feature sets, {found['shards']} shards, {found['rows']} rows: "
             + ("no row is damaged" if found["ok"] else f"mend it with: icecore cache repair {path}")
@@ -146,10 +167,12 @@ def verify_command(path, as_json) -> None:
 
 @cache.command("repair")
 @cache_argument
-@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
 @as_json
 def repair_command(path, dry_run, as_json) -> None:
-    """Put CACHE right; what is lost is computed again by the next extract.
+    """Move damaged files of CACHE aside and keep every row in them that is sound.
+
+    Rows that are lost are computed again by the next `icecore extract`.
 
     \b
     Example:
@@ -164,7 +187,7 @@ def repair_command(path, dry_run, as_json) -> None:
     if dry_run:
         click.echo("nothing was changed; without --dry-run this would be done:")
     for line in found["done"]:
-        click.echo(line)
+        click.echo(escaped(line))
     lost = sum(len(keys) for keys in found["to_recompute"].values())
     click.echo(f"{lost} rows are to be computed again: run the same icecore extract as before")
 
@@ -178,6 +201,8 @@ def repair_command(path, dry_run, as_json) -> None:
 def merge_command(target, sources, as_json) -> None:
     """Copy into CACHE the rows of OTHER caches that it lacks.
 
+    Nothing is written unless all of them are sound and none contradicts another.
+
     \b
     Example:
       icecore cache merge cache from-machine-a from-machine-b
@@ -189,7 +214,7 @@ def merge_command(target, sources, as_json) -> None:
     if as_json:
         console.print_json(found)
         return
-    columns = ("source", "spec", "rows_added", "rows_already_there")
+    columns = ("source", "name", "rows_added", "rows_already_there")
     console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
 
 
@@ -201,38 +226,57 @@ def merge_command(target, sources, as_json) -> None:
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="FILE.npy, .npz, .h5 or .parquet.",
+    help="Write to this file: FILE.npz, FILE.h5 or FILE.parquet.",
+)
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Write the rows of these images, in their order, instead of all.",
 )
 @click.option(
     "--format",
     "kind",
-    type=click.Choice(["npy", "npz", "hdf5", "parquet"]),
-    help="Where the ending does not say.",
+    type=click.Choice(["npz", "hdf5", "parquet"]),
+    help="Write in this format, where the file's ending does not say it.",
 )
-@click.option("--compress", is_flag=True, help="Make it smaller; takes longer to write and read.")
+@click.option(
+    "--compress", is_flag=True, help="Make a smaller file, which takes longer to write and read."
+)
 @as_json
-def export_command(path, specs, out, kind, compress, as_json) -> None:
+def export_command(path, specs, out, data, kind, compress, as_json) -> None:
     """Write feature sets side by side into one plain file.
+
+    The file also holds the key of each row and, where they are known, the image's id, path,
+    split and labels.
 
     \b
     Examples:
       icecore cache export cache gluon:inceptionv3 -o features.h5 --compress
-      icecore cache export cache gluon:inceptionv3 gluon:densenet201 -o features.npz
+      icecore cache export cache gluon:inceptionv3 gluon:densenet201 -o features.npz --data photos
     """
-    from ..cache import FeatureCache, export
+    from .. import jobs
 
-    found = export(FeatureCache(path), list(specs), out, kind=kind, compress=compress)
+    found = jobs.export(path, list(specs), out, data, kind, compress)
     if as_json:
         console.print_json(found)
-    else:
-        click.echo(f"{found['rows']} rows of {found['dim']} numbers: {out}")
+        return
+    beside = ", ".join(map(escaped, found["columns"]))
+    click.echo(f"{found['rows']} rows of {found['dim']} numbers with {beside}: {out}")
+    if found["without_rows"]:
+        click.echo(f"{found['without_rows']} images of {data} have no features in {path}")
 
 
 @cache.command("prune")
 @cache_argument
-@click.option("--keep", type=click.Path(path_type=Path), help="Data whose images' rows stay.")
-@click.option("--drop", multiple=True, metavar="SPEC", help="Feature set to remove whole.")
-@click.option("--yes", is_flag=True, help="Do it; without this it is only counted.")
+@click.option(
+    "--keep",
+    type=click.Path(path_type=Path),
+    help="Keep the rows of the images in this data, and remove all others.",
+)
+@click.option(
+    "--drop", multiple=True, metavar="SPEC", help="Remove this feature set; may be repeated."
+)
+@click.option("--yes", is_flag=True, help="Remove them; without this they are only counted.")
 @as_json
 def prune_command(path, keep, drop, yes, as_json) -> None:
     """Remove rows of images that are no longer wanted, or whole feature sets.
@@ -250,7 +294,7 @@ def prune_command(path, keep, drop, yes, as_json) -> None:
     if as_json:
         console.print_json(found)
         return
-    columns = ("spec", "rows_removed", "rows_kept", "bytes_freed")
+    columns = ("name", "rows_removed", "rows_kept", "bytes_freed")
     console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
     if not yes:
         click.echo("nothing was removed; add --yes to do it")
@@ -261,7 +305,9 @@ def prune_command(path, keep, drop, yes, as_json) -> None:
 @click.argument("specs", metavar="[SPEC...]", nargs=-1)
 @as_json
 def compact_command(path, specs, as_json) -> None:
-    """Unite small shards into large ones.
+    """Unite small shards of CACHE into large ones, and drop repeated rows.
+
+    Extractions and readers may go on meanwhile.
 
     \b
     Example:
@@ -273,5 +319,5 @@ def compact_command(path, specs, as_json) -> None:
     if as_json:
         console.print_json(found)
         return
-    columns = ("spec", "rows", "shards_before", "shards_after")
+    columns = ("name", "rows", "shards_before", "shards_after")
     console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])

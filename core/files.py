@@ -21,7 +21,9 @@ from .regular_files import open_regular
 
 __all__ = [
     "disk_full_named",
+    "flush_folder",
     "publish",
+    "publish_bytes",
     "publish_json",
     "publish_text",
     "sha256_bytes",
@@ -61,7 +63,7 @@ def publish(path: str | os.PathLike) -> Iterator[Path]:
             yield temporary
             _flush_to_disk(temporary)
             os.replace(temporary, path)
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
     except BaseException:
         _remove(temporary)
         raise
@@ -80,6 +82,18 @@ def disk_full_named(path: str | os.PathLike) -> Iterator[None]:
             f"free some space in {Path(path).parent} and run the same command again; "
             "what was finished before is kept",
         ) from error
+
+
+def publish_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
+    """Write `content` to `path`, atomically."""
+    with publish(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        try:
+            view = memoryview(content)
+            while len(view):
+                view = view[os.write(descriptor, view) :]
+        finally:
+            os.close(descriptor)
 
 
 def publish_text(path: str | os.PathLike, text: str) -> None:
@@ -123,7 +137,8 @@ def _flush_to_disk(path: Path) -> None:
         os.close(descriptor)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Make the names in `folder` durable, where the file system lets one."""
     # Without this a power cut can forget the rename itself. Some file systems
     # cannot flush a folder; a failing disk is another matter.
     try:

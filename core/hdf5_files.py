@@ -24,8 +24,16 @@ import numpy as np
 from .errors import FileFormatError, IcecoreError
 from .regular_files import open_regular, size_text
 
-__all__ = ["UNUSABLE", "Hdf5Rules", "hdf5_in", "new_hdf5", "open_hdf5"]
-__all__ += ["read_array", "read_attribute", "read_texts"]
+__all__ = [
+    "Hdf5Rules",
+    "UNUSABLE",
+    "hdf5_in",
+    "new_hdf5",
+    "open_hdf5",
+    "read_array",
+    "read_attribute",
+    "read_texts",
+]
 
 # How every message about a file begins, after its name.
 UNUSABLE = "cannot be used as HDF5"
@@ -79,7 +87,7 @@ def open_hdf5(
     path: str | os.PathLike,
     error: type[IcecoreError] = FileFormatError,
     hint: str = "make it again",
-    rules: Hdf5Rules = Hdf5Rules(),  # noqa: B008 (it is frozen)
+    rules: Hdf5Rules = Hdf5Rules(),
 ) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading; see `hdf5_in`.
 
@@ -199,9 +207,7 @@ def _members(name: str, group: h5py.h5g.GroupID) -> list[tuple[str, object]]:
     return found
 
 
-def _check_data_set(
-    name: str, data: h5py.h5d.DatasetID, file_bytes: int, rules: Hdf5Rules
-) -> int:
+def _check_data_set(name: str, data: h5py.h5d.DatasetID, file_bytes: int, rules: Hdf5Rules) -> int:
     """Check one data set; return how many bytes it takes in memory."""
     made = data.get_create_plist()
     layout, itemsize = made.get_layout(), data.get_type().get_size()

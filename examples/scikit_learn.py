@@ -21,7 +21,7 @@ from icecore.cache import FeatureCache
 def main(cache_folder: str, table: str) -> None:
     """Print the accuracy of each task on features of all backbones side by side."""
     cache = FeatureCache(cache_folder)
-    specs = [feature_set.spec for feature_set in cache.sets()]
+    specs = [feature_set.name for feature_set in cache.sets()]
     known = set(cache.ids(specs[0]))
     samples = manifest.read(table)
     for task in samples.tasks:

@@ -98,9 +98,9 @@ def _matching_sets(run: Run, cache: Any, fingerprints: Sequence[str]) -> list[An
         if wanted in there:
             continue
         entry = known[wanted]
-        rivals = [one for one in there.values() if one.spec == entry["spec"]]
+        rivals = [one for one in there.values() if one.name == entry["spec"]]
         if not rivals:
-            specs = enumerate_some([one.spec for one in there.values()]) or "nothing"
+            specs = enumerate_some([one.name for one in there.values()]) or "nothing"
             faults.append(f"{entry['spec']} is not in the cache (it holds {specs})")
             continue
         changed = min((differences(one.record, entry["record"]) for one in rivals), key=len)

@@ -9,6 +9,7 @@ from ..heads import MemberProgress, TrainEvent, TrainResult
 from .blend import BlendOutputs, blend
 from .bundle import bundle
 from .doctor import LEVELS, Finding, examine
+from .export import export
 from .extract import extract
 from .predict import PredictReport, predict
 from .prune import prune
@@ -29,6 +30,7 @@ __all__ = [
     "blend",
     "bundle",
     "examine",
+    "export",
     "extract",
     "predict",
     "prune",

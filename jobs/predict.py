@@ -118,7 +118,6 @@ def predict(
             }
             tables[task] = weights.combine(found)
             answers[task] = weights.answer
-        store.close()
     rows = {identity: place[key] for identity, key in digests.items()}
     classes = {name: task.classes for name, task in fitted.tasks.items()}
     publish_text(out, _answers(report.manifest, rows, tables, classes))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import errno
 import itertools
-import json
 import os
 from pathlib import Path
 
 from .. import manifest as manifests
 from ..cache import FeatureCache
+from ..core.errors import IcecoreError
 from ..core.files import publish_json
+from ..core.json_files import read_json
 from ..manifest import apply_boxes, parse_box
 
-__all__ = ["as_extracted", "keep_manifest"]
+__all__ = ["as_extracted", "keep_manifest", "kept_tables"]
 
 
 def keep_manifest(cache: Path, data: Path, report) -> None:
@@ -36,10 +37,15 @@ def keep_manifest(cache: Path, data: Path, report) -> None:
 def _table_names(folder: Path) -> dict[str, str]:
     """Return which data set each table in ``CACHE/manifests`` is of."""
     try:
-        names = json.loads((folder / "sources.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        names = read_json(folder / "sources.json")
+    except IcecoreError:
         return {}
-    return names if isinstance(names, dict) else {}
+    return {name: source for name, source in names.items() if isinstance(source, str)}
+
+
+def kept_tables(store: FeatureCache) -> list[Path]:
+    """Return the tables of the images that were extracted into a cache."""
+    return sorted((store.path / "manifests").glob("*.csv"))
 
 
 def as_extracted(store: FeatureCache, data, *, labels_required: bool = True):

@@ -50,7 +50,7 @@ def cached(tmp_path_factory):
             "fit": "crop", "views": ["center"], "precision": "float16", "layer": "last",
         }  # fmt: skip
         rows = rng.normal(size=(90, 8)) + 2 * np.eye(3, 8)[y]
-        cache.open_set(record, 8).append(keys, rows.astype(np.float32))
+        cache.open_set(record, name, 8).append(keys, rows.astype(np.float32))
     lines = ["id,path,split,task,label,letters,digest"]
     for n, key in enumerate(keys):
         split = ("train", "train", "validation", "test")[n // 3 % 4]

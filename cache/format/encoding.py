@@ -9,9 +9,10 @@ import numpy as np
 
 from ...core.errors import CacheError
 
-__all__ = ["block_rows", "decode_into", "encode_blocks", "stored_dtype"]
+__all__ = ["DTYPES", "all_finite", "block_rows", "decode_into", "encode_blocks", "stored_dtype"]
 
 _STORED = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
+DTYPES = tuple(_STORED)
 # Work goes through pieces that stay in the second-level cache.
 _BLOCK_BYTES = 1 << 18
 # From here on (sign apart) the two-byte types hold infinities and what is no number.
@@ -25,13 +26,13 @@ _REBIAS = np.int32((127 - 15) << 23)
 _SMALLEST_NORMAL = np.float32(2.0**-14)
 
 
-def stored_dtype(precision: str) -> np.dtype:
+def stored_dtype(dtype: str) -> np.dtype:
     """Return the type of the numbers on the disk."""
-    return _STORED[precision]
+    return _STORED[dtype]
 
 
 def encode_blocks(
-    rows: np.ndarray, precision: str, take: Sequence[int] | None = None
+    rows: np.ndarray, dtype: str, take: Sequence[int] | None = None
 ) -> Iterator[np.ndarray]:
     """Yield feature rows in the form they are stored in, some at a time.
 
@@ -41,8 +42,8 @@ def encode_blocks(
     Parameters
     ----------
     rows : ndarray (n, D)
-        Of any type of number; uint16 with `precision` bfloat16 passes as it is.
-    precision : str
+        Of any type of number; uint16 with `dtype` bfloat16 passes as it is.
+    dtype : str
     take : sequence of int, optional
         Which rows, in this order; all of them if None.
 
@@ -56,12 +57,12 @@ def encode_blocks(
         A number is not finite, or does not fit.
     """
     count = len(rows) if take is None else len(take)
-    step = block_rows(rows.shape[1] * stored_dtype(precision).itemsize)
+    step = block_rows(rows.shape[1] * stored_dtype(dtype).itemsize)
     for start in range(0, count, step):
         chosen = slice(start, start + step) if take is None else take[start : start + step]
-        stored = _encode(rows[chosen], precision)
-        if not _all_finite(stored, precision):
-            _refuse(rows, precision, range(count) if take is None else take)
+        stored = _encode(rows[chosen], dtype)
+        if not all_finite(stored, dtype):
+            _refuse(rows, dtype, range(count) if take is None else take)
         yield stored
 
 
@@ -70,12 +71,12 @@ def block_rows(row_bytes: int) -> int:
     return max(1, _BLOCK_BYTES // max(1, row_bytes))
 
 
-def _encode(rows: np.ndarray, precision: str) -> np.ndarray:
+def _encode(rows: np.ndarray, dtype: str) -> np.ndarray:
     """Convert rows; what does not fit becomes infinite or NaN."""
-    target = _STORED[precision]
+    target = _STORED[dtype]
     if rows.dtype == target and rows.flags.c_contiguous:
         return rows
-    if precision != "bfloat16" or rows.dtype == np.uint16:
+    if dtype != "bfloat16" or rows.dtype == np.uint16:
         with np.errstate(over="ignore", invalid="ignore"):
             return np.ascontiguousarray(rows, target)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -88,44 +89,45 @@ def _encode(rows: np.ndarray, precision: str) -> np.ndarray:
     return stored
 
 
-def _all_finite(stored: np.ndarray, precision: str) -> bool:
-    if precision == "float32":
+def all_finite(stored: np.ndarray, dtype: str) -> bool:
+    """Tell whether stored rows hold neither infinities nor what is no number."""
+    if dtype == "float32":
         return bool(np.isfinite(stored).all())
     # Exponent bits all set mean infinite or not a number; far quicker than isfinite. As
     # unsigned integers all negative numbers come after all others, as signed ones before.
-    limit = _EXPONENT[precision]
+    limit = _EXPONENT[dtype]
     largest = int(stored.view(np.uint16).max(initial=0))
     if largest < limit:
         return True
     return largest < limit + 0x8000 and int(stored.view(np.int16).max(initial=0)) < limit
 
 
-def _refuse(rows: np.ndarray, precision: str, chosen: Sequence[int]) -> NoReturn:
-    bad = [i for i in chosen if not _all_finite(_encode(rows[i : i + 1], precision), precision)]
+def _refuse(rows: np.ndarray, dtype: str, chosen: Sequence[int]) -> NoReturn:
+    bad = [i for i in chosen if not all_finite(_encode(rows[i : i + 1], dtype), dtype)]
     numbers = rows[bad[0]].reshape(-1, 1)
-    first = next(x for x in numbers if not _all_finite(_encode(x, precision), precision))
+    first = next(x for x in numbers if not all_finite(_encode(x, dtype), dtype))
     raise CacheError(
-        f"{len(bad)} of {len(chosen)} feature rows hold numbers that {precision} cannot "
+        f"{len(bad)} of {len(chosen)} feature rows hold numbers that {dtype} cannot "
         f"(row {bad[0]}: {first[0]})",
         'finite numbers above 65504 need precision "float32" or "bfloat16"; '
         "infinite ones come from the network",
     )
 
 
-def decode_into(stored: np.ndarray, precision: str, out: np.ndarray) -> None:
+def decode_into(stored: np.ndarray, dtype: str, out: np.ndarray) -> None:
     """Write stored rows (n, D) as float32 into `out` (n, D), which may be strided."""
-    if precision == "float32":
+    if dtype == "float32":
         out[...] = stored
         return
     step = block_rows(stored[:1].nbytes)
     spare = np.empty((min(step, len(stored)), stored.shape[1]), np.float32)
     for i in range(0, len(stored), step):
         part, there = stored[i : i + step], out[i : i + step]
-        if precision == "bfloat16":
+        if dtype == "bfloat16":
             bits = there.view(np.uint32)
             np.copyto(bits, part)
             np.left_shift(bits, 16, out=bits)
-        elif _all_finite(part, precision):
+        elif all_finite(part, dtype):
             _widen(part, there, spare[: len(part)])
         else:
             # No writer of ours stores these; what is in the file is what is shown.

@@ -7,6 +7,8 @@ and use the index only for shards whose name (a digest of their content) and siz
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,69 +16,84 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ..record import fingerprint
-from .disk import publish_pieces
-from .encoding import stored_dtype
-from .hdf5_bytes import SparseFile, new_hdf5
-from .shard import FORMAT, UNREADABLE, Shard, ascii_json, open_hdf5
+from ...core.errors import CacheError, DamagedCacheError, FileFormatError
+from ...core.files import publish_bytes
+from ...core.hdf5_files import Hdf5Rules, hdf5_in, new_hdf5, read_array, read_attribute
+from .disk import open_own, require_own_folder
+from .header import SetHeader
+from .shard import HINT, Shard, check_format, header_attributes
 
-__all__ = ["INDEX_NAME", "Index", "read_index", "write_index"]
+__all__ = ["INDEX_NAME", "Index", "read_index", "view_fault", "write_index"]
 
 INDEX_NAME = "index.h5"
 _WHAT = "icecore feature index"
-_TABLES = ("keys", "checksums", "order", "shards/name", "shards/size", "shards/offset")
-_TABLES += ("shards/rows",)
+_TABLES = {
+    "keys": "S64", "checksums": "<u8", "order": "<i8", "shards/name": "S32",
+    "shards/size": "<i8", "shards/offset": "<i8", "shards/rows": "<i8",
+}  # fmt: skip
 _SHARD_NAME = re.compile(r"[0-9a-f]{24}\.h5")
+# The tables take less than the shards' own; a file that is far larger is none of ours.
+_MOST_BESIDE_SHARDS = 16 << 20
 
 
 class Index:
-    """The tables of an index: its shards by name, and all keys in sorted order."""
+    """The tables of an index: its shards by name, and all keys in sorted order.
+
+    Raises
+    ------
+    ValueError
+        The tables do not belong together.
+    """
 
     def __init__(self, tables: Mapping[str, np.ndarray]) -> None:
-        self.keys = tables["keys"]
+        self.keys, self.order = tables["keys"], tables["order"]
         self.checksums = tables["checksums"].astype(np.uint64, copy=False)
-        self.order = tables["order"]
-        ends = np.cumsum(tables["shards/rows"])
         self.shards: dict[str, Shard] = {}
-        rows = zip(
-            tables["shards/name"].tolist(), tables["shards/size"].tolist(),
-            tables["shards/offset"].tolist(), tables["shards/rows"].tolist(), ends.tolist(),
-            strict=True,
-        )  # fmt: skip
-        for raw, size, offset, count, end in rows:
-            part, name = slice(end - count, end), raw.decode()
+        facts = [tables[f"shards/{name}"].tolist() for name in ("name", "size", "offset", "rows")]
+        end = 0
+        for raw, size, offset, count in zip(*facts, strict=True):
+            part, name = slice(end, end + count), raw.decode("ascii")
             # It is going to be opened, and a cache may come from strangers.
-            if not _SHARD_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is not the name of a shard")
+            if not _SHARD_NAME.fullmatch(name) or name in self.shards:
+                raise ValueError(f"{name!r} is not the name of a shard, or is there twice")
+            if count < 1 or size < 1 or not 0 < offset < size:
+                raise ValueError(f"{name} has {count} rows at {offset} of {size} bytes")
             self.shards[name] = Shard(name, size, offset, self.keys[part], self.checksums[part])
+            end += count
+        if not end == len(self.keys) == len(self.checksums) == len(self.order):
+            raise ValueError(f"it names {end} rows and has {len(self.keys)} keys")
+        self._check_order()
+
+    def _check_order(self) -> None:
+        count = len(self.keys)
+        if count and not (self.order.min() >= 0 and self.order.max() < count):
+            raise ValueError("its order leads to rows that it does not have")
+        in_order = self.keys[self.order]
+        if len(np.unique(self.order)) < count or (in_order[1:] < in_order[:-1]).any():
+            raise ValueError("its order is none")
 
 
-def write_index(folder: Path, record: Mapping, dim: int, shards: Sequence[Shard]) -> None:
+def write_index(folder: Path, header: SetHeader, shards: Sequence[Shard]) -> None:
     """Publish ``index.h5`` in the set's folder.
 
     Parameters
     ----------
     folder : pathlib.Path
         The set's folder.
-    record : mapping
-    dim : int
-        Numbers in a row.
+    header : SetHeader
     shards : sequence of Shard
         In the order in which their rows shall be seen.
     """
     tables = _tables(shards)
-    sparse = SparseFile()
-    with new_hdf5(sparse) as file:
-        file.attrs["what"] = np.bytes_(_WHAT)
-        file.attrs["format"] = FORMAT
-        file.attrs["fingerprint"] = np.bytes_(fingerprint(record))
-        file.attrs["encoding"] = np.bytes_(record["precision"])
-        file.attrs["record"] = np.bytes_(ascii_json(record))
+    buffer = io.BytesIO()
+    with new_hdf5(buffer) as file:
+        file.attrs.update(header_attributes(_WHAT, header))
         file.attrs["checksum"] = np.bytes_(_digest(tables))
         for name, table in tables.items():
             file.create_dataset(name, data=table)
-        _create_view(file, stored_dtype(record["precision"]), dim, shards)
-    publish_pieces(folder / INDEX_NAME, [sparse.part(0, sparse.size)])
+        _create_view(file, header, shards)
+    require_own_folder(folder)
+    publish_bytes(folder / INDEX_NAME, buffer.getbuffer())
 
 
 def _tables(shards: Sequence[Shard]) -> dict[str, np.ndarray]:
@@ -100,36 +117,80 @@ def _digest(tables: Mapping[str, np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _create_view(file: h5py.File, dtype: np.dtype, dim: int, shards: Sequence[Shard]) -> None:
+def _create_view(file: h5py.File, header: SetHeader, shards: Sequence[Shard]) -> None:
     """Create `features` as a virtual data set over the shards, by relative names."""
     total = sum(len(shard.keys) for shard in shards)
-    wish = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    # A row whose shard is gone must not look like a row of zeros.
-    wish.set_fill_value(np.array(0x7FC0 if dtype.kind == "u" else np.nan, dtype))
+    layout = h5py.VirtualLayout((total, header.dim), header.stored)
     start = 0
     for shard in shards:
         count = len(shard.keys)
-        here = h5py.h5s.create_simple((total, dim))
-        here.select_hyperslab((start, 0), (count, dim))
-        there = h5py.h5s.create_simple((count, dim))
-        wish.set_virtual(here, f"shards/{shard.name}".encode(), b"features", there)
+        source = h5py.VirtualSource(f"shards/{shard.name}", "features", (count, header.dim))
+        layout[start : start + count] = source
         start += count
-    space = h5py.h5s.create_simple((total, dim))
-    if not shards:
-        wish = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    h5py.h5d.create(file.id, b"features", h5py.h5t.py_create(dtype, logical=True), space, wish)
+    # A row whose shard is gone must not look like a row of zeros.
+    missing = np.array(0x7FC0 if header.stored.kind == "u" else np.nan, header.stored)
+    file.create_virtual_dataset("features", layout, fillvalue=missing[()])
 
 
-def read_index(folder: Path, print_: str) -> Index | None:
-    """Read the index of a set; None if it is absent, damaged, newer or of another set."""
-    try:
-        with open_hdf5(folder / INDEX_NAME) as file:
-            if int(file.attrs["format"]) > FORMAT or file.attrs["fingerprint"].decode() != print_:
-                return None
-            tables = {name: file[name][()] for name in _TABLES}
-            if file.attrs["checksum"].decode() != _digest(tables):
-                return None
-            return Index(tables)
+def read_index(folder: Path, header: SetHeader, shard_bytes: int) -> Index | None:
+    """Read the index of a set; None if it is absent, damaged, newer or of another set.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        The set's folder.
+    header : SetHeader
+    shard_bytes : int
+        Size of all shards together. An index that is larger than those is not read.
+    """
+    path = folder / INDEX_NAME
+    most = shard_bytes + _MOST_BESIDE_SHARDS
     # Whatever is wrong with it, the shards themselves tell the truth.
-    except UNREADABLE:
+    try:
+        with open_own(path) as plain:
+            if os.fstat(plain.fileno()).st_size > most:
+                return None
+            rules = Hdf5Rules(filters=frozenset(), virtual="features", most_bytes=most)
+            with hdf5_in(plain, path, DamagedCacheError, HINT, rules) as file:
+                check_format(path, read_attribute(file, "format"))
+                if read_attribute(file, "fingerprint") != header.fingerprint:
+                    return None
+                tables = {name: read_array(file, name, 1, kind) for name, kind in _TABLES.items()}
+                if read_attribute(file, "checksum") != _digest(tables):
+                    return None
+                return Index(tables)
+    except (OSError, CacheError):
         return None
+
+
+def view_fault(folder: Path, header: SetHeader, index: Index) -> str | None:
+    """Say what is wrong with the view, which other programs read, if anything is."""
+    path = folder / INDEX_NAME
+    rules = Hdf5Rules(filters=frozenset(), virtual="features")
+    try:
+        with open_own(path) as plain, hdf5_in(plain, path, FileFormatError, HINT, rules) as file:
+            expected = header_attributes(_WHAT, header)
+            told = {name: read_attribute(file, name) for name in expected}
+            view = file["features"]
+            parts = [
+                (part.file_name, part.dset_name, _row_range(part.vspace))
+                for part in (view.virtual_sources() if view.is_virtual else [])
+            ]
+            shape, dtype = view.shape, view.dtype
+    except (OSError, FileFormatError) as error:
+        return f"its virtual data set cannot be used: {error}".splitlines()[0]
+    rows, start = [], 0
+    for name, shard in index.shards.items():
+        rows.append((f"shards/{name}", "features", (start, start + len(shard.keys))))
+        start += len(shard.keys)
+    as_text = {n: v.decode() if isinstance(v, bytes) else v for n, v in expected.items()}
+    if told != as_text or dtype != header.stored:
+        return "it describes another feature set"
+    if shape != (start, header.dim) or sorted(parts) != sorted(rows):
+        return "its virtual data set does not match its tables"
+    return None
+
+
+def _row_range(space: h5py.h5s.SpaceID) -> tuple[int, int]:
+    low, high = space.get_select_bounds()
+    return int(low[0]), int(high[0]) + 1

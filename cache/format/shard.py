@@ -1,39 +1,69 @@
 """One shard: an immutable HDF5 file of feature rows, named by the digest of its content.
 
-Writing makes the HDF5 structure in memory and puts the rows between its parts, so that the
-rows themselves are not copied and a full disk is an ordinary Python error.
+A shard is made in memory and published in one step, so that a full disk is an ordinary
+error, and so that whatever takes whole files can take it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import errno
-import functools
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 
-from ...core.errors import CacheError, DamagedCacheError
-from ..record import fingerprint
+from ...core.errors import CacheError, DamagedCacheError, FileFormatError
+from ...core.files import publish_bytes
+from ...core.hdf5_files import UNUSABLE, Hdf5Rules, hdf5_in, new_hdf5, read_array, read_attribute
+from ...core.json_files import parse_json
 from .checksum import add_rows, key_checksums
-from .disk import WriteBehind, publish_unnamed, write_at
-from .encoding import stored_dtype
-from .hdf5_bytes import SparseFile, new_hdf5, reserve
+from .disk import open_own, require_own_folder
+from .header import LARGEST_ROW, SetHeader
 
-__all__ = ["FORMAT", "UNREADABLE", "Shard", "as_keys", "ascii_json", "damaged", "open_hdf5"]
-__all__ += ["publish_shard", "read_attributes", "read_shard"]
+__all__ = [
+    "FORMAT",
+    "HINT",
+    "SHARD_BYTES",
+    "Shard",
+    "as_keys",
+    "check_format",
+    "damaged",
+    "header_attributes",
+    "keys_as_found",
+    "parsed",
+    "publish_shard",
+    "read_header",
+    "read_provenance",
+    "read_shard",
+    "reading_shard",
+    "shard_rows",
+    "tables_as_found",
+]
 
 FORMAT = 1
+# Rows, with their keys and checksums, are written in shards of up to this size.
+SHARD_BYTES = 64 << 20
+HINT = (
+    "run `icecore cache verify` to see what is affected; the next extract, or "
+    "`icecore cache repair`, puts it right"
+)
 _WHAT = "icecore feature shard"
 _NAME_DIGITS = 24
-# What h5py and the parsing raise at a file that is not as it was written.
-UNREADABLE = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, MemoryError)
-_NOT_DAMAGE = (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.ENOMEM, errno.ESTALE)
+# A shard of ours is never larger, even if it holds a single row.
+_LARGEST_FILE = SHARD_BYTES + 2 * LARGEST_ROW
+# Superblock, headers and attributes, besides keys and checksums.
+_MOST_STRUCTURE = 1 << 20
+# A key and a checksum.
+_BESIDE_ROW = 64 + 8
+_LONGEST_PROVENANCE = 60_000
+_RULES = Hdf5Rules(filters=frozenset(), most_bytes=_LARGEST_FILE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,10 +91,9 @@ class Shard:
 
 def publish_shard(
     folder: Path,
-    record: Mapping,
+    header: SetHeader,
     keys: np.ndarray,
     blocks: Iterable[np.ndarray],
-    dim: int,
     provenance: Mapping,
 ) -> Shard:
     """Write one shard into `folder`; when this returns it is on the disk.
@@ -73,14 +102,10 @@ def publish_shard(
     ----------
     folder : pathlib.Path
         The set's ``shards/``.
-    record : mapping
-        The set's record.
+    header : SetHeader
     keys : ndarray (n,) of S64
     blocks : iterable of ndarray (k, dim)
-        The n rows in the form they are stored in, some at a time. What it raises undoes
-        everything.
-    dim : int
-        Numbers in a row.
+        The n rows in the form they are stored in, some at a time.
     provenance : mapping
         What may vary between rows of one set: engine, host, times.
 
@@ -89,183 +114,216 @@ def publish_shard(
     DiskFullError
         No room; nothing is left behind.
     """
-    texts = ascii_json(record), ascii_json(provenance)
-    head = _structure(fingerprint(record), record["precision"], len(keys), dim, *texts)
-    with publish_unnamed(folder) as new:
-        checksums, end = _write_rows(new.descriptor, keys, blocks, len(head.before))
-        before, after = head.around(keys, checksums)
-        write_at(new.descriptor, before, 0)
-        write_at(new.descriptor, after, end)
-        new.name = _name(before, after)
-    return Shard(new.name, end + len(after), len(before), keys, checksums)
-
-
-def _write_rows(
-    descriptor: int, keys: np.ndarray, blocks: Iterable[np.ndarray], offset: int
-) -> tuple[np.ndarray, int]:
-    """Write rows from `offset` on; return their checksums and where they end.
-
-    Each block is checksummed while it is in the processor's cache; a thread copies those
-    before to the system, and the disk is at work on those before that.
-    """
-    checksums, row = key_checksums(keys), 0
-    with WriteBehind(descriptor, offset) as file:
+    buffer, checksums, row = io.BytesIO(), key_checksums(keys), 0
+    with new_hdf5(buffer) as file:
+        file.attrs.update(header_attributes(_WHAT, header))
+        file.attrs["provenance"] = np.bytes_(_provenance_text(provenance))
+        file.create_dataset("keys", data=keys)
+        features = file.create_dataset("features", (len(keys), header.dim), header.stored)
         for block in blocks:
+            # Checksummed while it is in the processor's cache.
             add_rows(checksums[row : row + len(block)], block)
-            file.write(block)
+            features[row : row + len(block)] = block
             row += len(block)
-    return checksums, file.at
+        file.create_dataset("checksums", data=checksums.astype("<u8", copy=False))
+        offset = features.id.get_offset()
+    content = buffer.getbuffer()
+    end = offset + len(keys) * header.row_bytes
+    name = _name([content[:offset], content[end:]])
+    require_own_folder(folder.parent, folder)
+    publish_bytes(folder / name, content)
+    return Shard(name, len(content), offset, keys, checksums)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Structure:
-    """All bytes of a shard but its rows, without keys and checksums yet.
-
-    Attributes
-    ----------
-    before, after : bytes
-        What stands before the rows and after them.
-    keys_at, checksums_at, after_at : int
-        Where the two data sets and `after` begin.
-    """
-
-    before: bytes
-    after: bytes
-    keys_at: int
-    checksums_at: int
-    after_at: int
-
-    def around(self, keys: np.ndarray, checksums: np.ndarray) -> tuple[bytearray, bytearray]:
-        """Return the bytes before the rows and those after, with keys and checksums."""
-        before, after = bytearray(self.before), bytearray(self.after)
-        for at, values in ((self.keys_at, keys), (self.checksums_at, checksums.astype("<u8"))):
-            # HDF5 may put few rows before what begins on a page.
-            part, at = (before, at) if at < len(before) else (after, at - self.after_at)
-            part[at : at + values.nbytes] = values.tobytes()
-        return before, after
+def shard_rows(header: SetHeader, most_bytes: int = SHARD_BYTES) -> int:
+    """Return how many rows of a set make a shard of about `most_bytes`."""
+    return max(1, most_bytes // (header.row_bytes + _BESIDE_ROW))
 
 
-# HDF5 gives the same bytes for shards of one shape, record and provenance.
-@functools.lru_cache(maxsize=4)
-def _structure(
-    print_: str, precision: str, count: int, dim: int, record: str, provenance: str
-) -> _Structure:
-    sparse = SparseFile()
-    dtype = stored_dtype(precision)
-    with new_hdf5(sparse) as file:
-        file.attrs["what"] = np.bytes_(_WHAT)
-        file.attrs["format"] = FORMAT
-        file.attrs["fingerprint"] = np.bytes_(print_)
-        file.attrs["encoding"] = np.bytes_(precision)
-        file.attrs["record"] = np.bytes_(record)
-        file.attrs["provenance"] = np.bytes_(provenance)
-        keys_at = reserve(file, "keys", (count,), np.dtype("S64"))
-        sums_at = reserve(file, "checksums", (count,), np.dtype("<u8"))
-        offset = reserve(file, "features", (count, dim), dtype)
-    end = offset + count * dim * dtype.itemsize
-    return _Structure(sparse.part(0, offset), sparse.part(end, sparse.size), keys_at, sums_at, end)
+def header_attributes(what: str, header: SetHeader) -> dict[str, object]:
+    """Return the attributes that files of a set have in common."""
+    return {
+        "what": np.bytes_(what),
+        "format": FORMAT,
+        "fingerprint": np.bytes_(header.fingerprint),
+        "name": np.bytes_(json.dumps(header.name)),
+        "width": header.width,
+        "views": np.bytes_(json.dumps(header.views)),
+        "dtype": np.bytes_(header.dtype),
+        "record": np.bytes_(json.dumps(header.record, sort_keys=True)),
+    }
 
 
-def ascii_json(content: Mapping) -> str:
-    """Write `content` as ASCII JSON, short enough for an HDF5 attribute."""
-    text = json.dumps(content, sort_keys=True, allow_nan=False)
-    if len(text) > 60_000:
+def _provenance_text(provenance: Mapping) -> str:
+    text = json.dumps(provenance, sort_keys=True, allow_nan=False)
+    if len(text) > _LONGEST_PROVENANCE:
         raise CacheError(
-            f"{len(text)} characters of record or provenance do not fit into a shard",
-            "keep each below 60,000 characters of JSON",
+            f"{len(text)} characters of provenance do not fit into a shard",
+            f"keep it below {_LONGEST_PROVENANCE:,} characters of JSON",
         )
     return text
 
 
-def _name(head: object, tail: object) -> str:
-    digest = hashlib.sha256(head)
-    digest.update(tail)
+def _name(parts: Iterable[bytes | memoryview]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
     return f"{digest.hexdigest()[:_NAME_DIGITS]}.h5"
 
 
-def open_hdf5(path: Path) -> h5py.File:
-    """Open an HDF5 file for reading, without the file locks that fail on NFS."""
-    return h5py.File(path, "r", locking=False)
+# Reading ----------------------------------------------------------------------------------
 
 
-def read_shard(path: Path, record: Mapping | None = None, dim: int | None = None) -> Shard:
-    """Read a shard's header: everything but the rows, checked against the file's name.
+@contextlib.contextmanager
+def reading_shard(path: Path) -> Iterator[tuple[io.RawIOBase, h5py.File]]:
+    """Open a shard: the plain file, and the HDF5 file in it.
 
-    Parameters
-    ----------
-    path : pathlib.Path
-    record : mapping, optional
-        The record the shard must have been made with.
-    dim : int, optional
-        How many numbers its rows must have.
+    Raises
+    ------
+    DamagedCacheError
+        It is not HDF5, leads to other files, or is larger than any shard.
+    CacheError
+        It is a link, or of a newer icecore.
+    OSError
+        It is gone, or the system cannot open it now.
+    """
+    with open_own(path) as plain:
+        size = os.fstat(plain.fileno()).st_size
+        if size > _LARGEST_FILE:
+            raise damaged(path, f"it is larger than any shard ({size} bytes)")
+        try:
+            with hdf5_in(plain, path, FileFormatError, HINT, _RULES) as file:
+                if read_attribute(file, "what") != _WHAT:
+                    raise ValueError("it is not a feature shard")
+                check_format(path, read_attribute(file, "format"))
+                yield plain, file
+        except FileFormatError as error:
+            reason = error.message.removeprefix(f"{path} {UNUSABLE}: ")
+            raise damaged(path, reason) from error
+
+
+def check_format(path: Path, number: object) -> None:
+    """Refuse a file of a newer format.
+
+    Raises
+    ------
+    CacheError
+        It is newer.
+    ValueError
+        It is no number at all.
+    """
+    if not isinstance(number, int) or isinstance(number, bool) or number < 1:
+        raise ValueError(f"its format is {str(number)[:20]!r}")
+    if number > FORMAT:
+        raise CacheError(
+            f"{path} has cache format {number}; this icecore reads up to {FORMAT}",
+            "install a newer icecore to read it",
+        )
+
+
+def read_shard(path: Path, header: SetHeader) -> Shard:
+    """Read a shard's tables: everything but the rows, checked against the file's name.
 
     Raises
     ------
     DamagedCacheError
         The file is cut short, altered, misnamed or of another feature set.
     CacheError
-        It was written by a newer icecore.
+        It is a link, or was written by a newer icecore.
     OSError
         The file is gone, or the system cannot open it now.
     """
-    # Opened by hand first: no permission or no descriptor left is not damage.
-    with open(path, "rb") as plain:
-        size = os.fstat(plain.fileno()).st_size
+    with reading_shard(path) as (plain, file):
+        shard = _tables(path, plain, file, header)
+        if _name(_surroundings(plain, shard, header)) != path.name:
+            raise ValueError("its header does not match the digest in its name")
+        return shard
+
+
+def tables_as_found(path: Path, header: SetHeader) -> Shard | None:
+    """Read the tables of a damaged shard of this set, if they can be read at all."""
     try:
-        with open_hdf5(path) as file:
-            shard, found, width = _parse(path, size, file)
-    except (FileNotFoundError, PermissionError, CacheError):
-        raise
-    except UNREADABLE as error:
-        if getattr(error, "errno", None) in _NOT_DAMAGE:
-            raise
-        raise damaged(path, f"not readable as HDF5: {_first_line(error)}") from error
-    if record is not None and found != fingerprint(record):
-        raise damaged(
-            path, f"it belongs to another feature set (fingerprint {found[:12]}, "
-            f"not {fingerprint(record)[:12]})"
-        )  # fmt: skip
-    if dim is not None and width != dim:
-        raise damaged(path, f"its rows have {width} numbers, not {dim}")
-    return shard
+        with reading_shard(path) as (plain, file):
+            return _tables(path, plain, file, header)
+    except CacheError:
+        return None
 
 
-def _parse(path: Path, size: int, file: h5py.File) -> tuple[Shard, str, int]:
-    if file.attrs["what"].decode() != _WHAT:
-        raise damaged(path, "it is not a feature shard")
-    number = int(file.attrs["format"])
-    if number > FORMAT:
-        raise CacheError(
-            f"{path} has cache format {number}; this icecore reads up to {FORMAT}",
-            "install a newer icecore to read it",
+def keys_as_found(path: Path) -> np.ndarray:
+    """Read the keys of a damaged shard of any set; none if they cannot be read."""
+    with contextlib.suppress(CacheError), reading_shard(path) as (_, file):
+        keys = read_array(file, "keys", 1, "S64")
+        if _are_keys(keys):
+            return keys
+    return np.zeros(0, "S64")
+
+
+def _tables(path: Path, plain: io.RawIOBase, file: h5py.File, header: SetHeader) -> Shard:
+    print_ = read_attribute(file, "fingerprint")
+    if print_ != header.fingerprint:
+        raise ValueError(
+            f"it belongs to another feature set (fingerprint {str(print_)[:12]}, "
+            f"not {header.fingerprint[:12]})"
         )
-    features = file["features"]
+    features = file.get("features")
+    if not isinstance(features, h5py.Dataset) or features.ndim != 2:
+        raise ValueError("it has no table 'features'")
+    if features.dtype != header.stored or features.shape[1] != header.dim:
+        raise ValueError(
+            f"its rows have {features.shape[1]} numbers of {features.dtype}, "
+            f"not {header.dim} of {header.stored}"
+        )
     offset = features.id.get_offset()
-    length = features.dtype.itemsize * features.size
-    if offset is None or size < offset + length:
-        raise damaged(path, f"it is cut short ({size} bytes)")
-    if _name(*_surroundings(path, offset, length, size)) != path.name:
-        raise damaged(path, "its header does not match the digest in its name")
-    keys, checksums = file["keys"][()], file["checksums"][()]
-    shard = Shard(path.name, size, offset, keys, checksums.astype(np.uint64))
-    return shard, file.attrs["fingerprint"].decode(), features.shape[1]
+    if offset is None:
+        raise ValueError("its rows do not lie in one piece")
+    keys, checksums = read_array(file, "keys", 1, "S64"), read_array(file, "checksums", 1, "<u8")
+    if not len(features) == len(keys) == len(checksums):
+        raise ValueError(
+            f"it has {len(features)} rows, {len(keys)} keys and {len(checksums)} checksums"
+        )
+    if not _are_keys(keys):
+        raise ValueError("its keys are not all 64 hexadecimal digits")
+    size = os.fstat(plain.fileno()).st_size
+    return Shard(path.name, size, offset, keys, checksums.astype(np.uint64, copy=False))
 
 
-def _surroundings(path: Path, offset: int, length: int, size: int) -> tuple[bytes, bytes]:
-    with open(path, "rb") as file:
-        head = file.read(offset)
-        file.seek(offset + length)
-        return head, file.read(size - offset - length)
+def _surroundings(plain: io.RawIOBase, shard: Shard, header: SetHeader) -> Iterator[bytes]:
+    """Yield all bytes of a shard but its rows."""
+    end = shard.offset + len(shard.keys) * header.row_bytes
+    if end > shard.size:
+        raise ValueError(f"it is cut short ({shard.size} bytes)")
+    beside = shard.size - len(shard.keys) * (header.row_bytes + _BESIDE_ROW)
+    if beside > _MOST_STRUCTURE:
+        raise ValueError(f"it holds {beside} bytes that are neither rows nor of their table")
+    for start, stop in ((0, shard.offset), (end, shard.size)):
+        plain.seek(start)
+        while start < stop:
+            part = plain.read(min(stop - start, 1 << 20))
+            if not part:
+                raise ValueError("it is cut short")
+            yield part
+            start += len(part)
 
 
-def read_attributes(path: Path) -> dict:
-    """Return a shard's record and provenance, as ``{"record": ..., "provenance": ...}``."""
-    try:
-        with open_hdf5(path) as file:
-            texts = {name: file.attrs[name] for name in ("record", "provenance")}
-        return {name: json.loads(text) for name, text in texts.items()}
-    except (OSError, KeyError, ValueError, RuntimeError, MemoryError) as error:
-        raise damaged(path, f"not readable: {_first_line(error)}") from error
+def read_provenance(path: Path) -> dict:
+    """Return what a shard says of how its rows were made."""
+    with reading_shard(path) as (_, file):
+        return parsed(read_attribute(file, "provenance"), path)
+
+
+def read_header(path: Path) -> SetHeader:
+    """Return what a shard says of its feature set.
+
+    Raises
+    ------
+    CacheError
+        It does not say it.
+    """
+    with reading_shard(path) as (_, file):
+        fields = {name: read_attribute(file, name) for name in ("fingerprint", "width", "dtype")}
+        for name, kind in (("name", str), ("views", list), ("record", dict)):
+            fields[name] = parsed(read_attribute(file, name), path, kind)
+        return SetHeader.from_dict(fields)
 
 
 def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -278,10 +336,8 @@ def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
     """
     wrong = [] if set(map(len, keys)) <= {64} else [key for key in keys if len(key) != 64]
     array = np.array([] if wrong else list(keys), dtype="S64")
-    digits = array.view(np.uint8) if len(array) else np.zeros(0, np.uint8)
-    is_digit = ((digits >= 48) & (digits <= 57)) | ((digits >= 97) & (digits <= 102))
-    if wrong or not is_digit.all():
-        bad = wrong[0] if wrong else keys[int(np.flatnonzero(~is_digit)[0] // 64)]
+    if wrong or not _are_keys(array):
+        bad = wrong[0] if wrong else keys[int(np.flatnonzero(~_is_digit(array))[0] // 64)]
         raise CacheError(
             f"{bad!r} is not a row key",
             "keys are SHA-256 digests: 64 hexadecimal digits in lower case",
@@ -289,14 +345,31 @@ def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
     return array
 
 
+def _are_keys(array: np.ndarray) -> bool:
+    return bool(_is_digit(array).all())
+
+
+def _is_digit(array: np.ndarray) -> np.ndarray:
+    digits = array.view(np.uint8) if len(array) else np.zeros(0, np.uint8)
+    return ((digits >= 48) & (digits <= 57)) | ((digits >= 97) & (digits <= 102))
+
+
+def parsed(text: object, path: Path, kind: type = dict) -> Any:
+    """Parse JSON that a file of the cache holds.
+
+    Raises
+    ------
+    DamagedCacheError
+        It is no JSON, or not of that kind.
+    """
+    if not isinstance(text, str | bytes):
+        raise damaged(path, f"it holds {type(text).__name__} in place of JSON")
+    try:
+        return parse_json(text, path, FileFormatError, HINT, kind=kind)
+    except FileFormatError as error:
+        raise damaged(path, error.message.replace(str(path), "it", 1)) from error
+
+
 def damaged(path: Path, reason: str) -> DamagedCacheError:
     """Make the error for a damaged file."""
-    return DamagedCacheError(
-        f"{path} is damaged: {reason}",
-        "run `icecore cache verify` to see what is affected; the next extract, or "
-        "`icecore cache repair`, puts it right",
-    )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return DamagedCacheError(f"{path} is damaged: {reason}", HINT)

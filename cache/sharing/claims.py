@@ -14,6 +14,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import secrets
 import socket
 import threading
@@ -21,13 +22,17 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ...core.errors import CacheError, IcecoreError
 from ...core.files import disk_full_named
+from ...core.json_files import parse_json
+from ..format.disk import open_own, require_own_folder
 
 __all__ = ["Claims", "lock"]
 
 HEARTBEAT_S = 5.0
 EXPIRY_S = 60.0
 _ENDING = ".claim"
+_LARGEST_CLAIM = 4096
 _PERMISSION_ATTEMPTS, _PAUSE_S = 3, 0.05
 # Tokens in use in this process: a claim of ours that could not be removed is no claim.
 _LIVE: set[str] = set()
@@ -55,6 +60,7 @@ class Claims:
         _LIVE.add(self._token)
         self._held: set[str] = set()
         self._seen: dict[str, tuple[bytes, float]] = {}
+        require_own_folder(self._folder)
         with disk_full_named(self._beat_path(self._token)):
             self._folder.mkdir(parents=True, exist_ok=True)
             # The heartbeat is there before any claim, so a claim without one is a dead one.
@@ -193,7 +199,7 @@ class Claims:
             os.rename(self._path(name), aside)
         except FileNotFoundError:
             return True
-        if _read_json(aside).get("token") != owner.get("token"):
+        if _read_claim(aside).get("token") != owner.get("token"):
             with contextlib.suppress(OSError):
                 os.link(aside, self._path(name))
             os.unlink(aside)
@@ -218,7 +224,7 @@ class Claims:
         return now - since > self._expiry_s
 
     def _owner(self, name: str) -> dict:
-        return _read_json(self._path(name))
+        return _read_claim(self._path(name))
 
     def _path(self, name: str) -> str:
         # As text: there are hundreds of claims, and making a Path takes as long as the file.
@@ -294,15 +300,22 @@ def _start_of(pid: int) -> str | None:
 
 def _read(path: str | Path) -> bytes:
     try:
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError:
+        with open_own(path) as file:
+            return file.read(_LARGEST_CLAIM)
+    except (OSError, CacheError):
         return b""
 
 
-def _read_json(path: str | Path) -> dict:
+def _read_claim(path: str | Path) -> dict:
+    """Return who holds a claim; nothing if it does not say so as we do."""
     try:
-        content = json.loads(_read(path))
-    except ValueError:
+        owner = parse_json(_read(path), path)
+    except IcecoreError:
         return {}
-    return content if isinstance(content, dict) else {}
+    # The token becomes part of a file's name, and the process number of another's.
+    sound = (
+        isinstance(owner.get("token"), str)
+        and re.fullmatch("[0-9a-f]{16}", owner["token"])
+        and isinstance(owner.get("pid"), int)
+    )
+    return owner if sound else {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..featureset import FeatureSet
-from .claims import EXPIRY_S, HEARTBEAT_S, Claims
+from .claims import Claims
 
 __all__ = ["share"]
 
@@ -22,8 +22,6 @@ def share(
     sets: Sequence[FeatureSet],
     keys: Sequence[str],
     most: int = 512,
-    heartbeat_s: float = HEARTBEAT_S,
-    expiry_s: float = EXPIRY_S,
     ahead: int = 0,
 ) -> Iterator[list[str]]:
     """Yield lists of keys that lack a row in one of `sets` and that nobody else computes.
@@ -33,11 +31,10 @@ def share(
     asks for all rows that are still to come. A key is yielded once, whether or not a row
     comes of it. The iteration ends when no other process is at work on any of the keys.
     """
-    # Asked for once: a set computes its fingerprint anew each time.
     prefixes = sorted(one.fingerprint[:12] for one in sets)
     lots = _lots(sets, keys)
     held: deque[list[str]] = deque()
-    with Claims(folder, heartbeat_s, expiry_s) as claims:
+    with Claims(folder) as claims:
         while True:
             while len(held) > ahead:
                 claims.release(held.popleft())

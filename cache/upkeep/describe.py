@@ -21,9 +21,9 @@ def list_sets(cache: FeatureCache) -> dict:
     Returns
     -------
     dict
-        ``{"path", "format", "sets": [{"spec", "fingerprint", "dim", "num_features",
-        "precision", "fit", "views", "layer", "rows", "shards", "bytes", "damaged",
-        "random_weights", "folder"}], "failures": int}``
+        ``{"path", "format", "sets": [{"name", "fingerprint", "dim", "width", "views",
+        "dtype", "rows", "shards", "bytes", "damaged", "folder", "record"}],
+        "failures": int}``
     """
     return {
         "path": str(cache.path),
@@ -36,41 +36,35 @@ def list_sets(cache: FeatureCache) -> dict:
 def _summary(one: FeatureSet) -> dict:
     rows = len(one)
     sizes = [shard.size for shard in one.rows.shards.values()]
-    weights = str(one.record["backbone"].get("weights", ""))
     return {
-        "spec": one.spec,
+        "name": one.name,
         "fingerprint": one.fingerprint,
         "dim": one.dim,
-        "num_features": one.num_features,
-        "precision": one.precision,
-        "fit": one.record.get("fit"),
+        "width": one.width,
         "views": list(one.views),
-        "layer": one.record.get("layer"),
+        "dtype": one.dtype,
         "rows": rows,
         "shards": len(sizes),
         "bytes": sum(sizes),
         "damaged": len(one.rows.damaged),
-        "random_weights": bool(weights.startswith("random")),
         "folder": one.folder.name,
+        "record": one.record,
     }
 
 
-def show_set(cache: FeatureCache, spec: str | None = None) -> dict:
+def show_set(cache: FeatureCache, name: str | None = None) -> dict:
     """Describe one feature set (or all of them) in full for `icecore cache show`.
 
     Returns
     -------
     dict
-        ``{"path", "sets": [{..., "record", "provenance": [{"provenance", "shards",
-        "rows"}]}], "failures": [{"id", "path", "digest", "reason"}]}``
+        ``{"path", "sets": [{..., "provenance": [{"provenance", "shards", "rows",
+        "times"}]}], "failures": [{"id", "path", "digest", "reason"}]}``
     """
-    chosen = cache.sets() if spec is None else [cache.find(spec)]
+    chosen = cache.sets() if name is None else [cache.find(name)]
     return {
         "path": str(cache.path),
-        "sets": [
-            {**_summary(one), "record": one.record, "provenance": _merge(one.provenances())}
-            for one in chosen
-        ],
+        "sets": [{**_summary(one), "provenance": _merge(one.provenances())} for one in chosen],
         "failures": cache.failures(),
     }
 
@@ -99,7 +93,7 @@ def diff_sets(cache: FeatureCache, a: str, b: str, other: FeatureCache | None = 
     ----------
     cache : FeatureCache
     a, b : str
-        Specs as `FeatureCache.find` takes them.
+        Names as `FeatureCache.find` takes them.
     other : FeatureCache, optional
         Where `b` is, if in another cache.
 

@@ -1,35 +1,41 @@
-"""Write feature matrices in forms that other programs read."""
+"""Write feature matrices in forms that other programs read, each with the names of its rows."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import h5py
 import numpy as np
 
-from ...core.errors import CacheError, MissingDependencyError
-from ...core.files import publish, publish_text
+from ...core.errors import CacheError
+from ...core.files import publish
+from ...core.hdf5_files import new_hdf5
+from ...core.imports import missing_dependency
 from ..featurecache import FeatureCache
-from ..format.shard import as_keys
+from ..featureset import FeatureSet
 from ..record import canonical_json
 
 __all__ = ["EXPORT_KINDS", "export", "export_arrays"]
 
 _BLOCK_ROWS = 4096
 _CHUNK_BYTES = 1 << 18
+# What the files hold besides the columns of the table.
+_TAKEN = frozenset({"X", "features", "specs", "dims"})
 
 
 def export_arrays(
-    cache: FeatureCache, specs: str | Sequence[str], keys: Sequence[str] | None = None
+    cache: FeatureCache, names: str | Sequence[str], keys: Sequence[str] | None = None
 ) -> tuple[np.ndarray, list[str]]:
     """Return ``X, ids``, ready for scikit-learn.
 
     Parameters
     ----------
     cache : FeatureCache
-    specs : str or sequence of str
+    names : str or sequence of str
+        Feature sets, in the order of their columns.
     keys : sequence of str, optional
         Rows and their order; by default all rows that every set has, sorted.
 
@@ -38,16 +44,16 @@ def export_arrays(
     X : ndarray (N, sum of dim) float32
     ids : list of str
     """
-    specs = [specs] if isinstance(specs, str) else list(specs)
-    ids = list(keys) if keys is not None else _common(cache, specs)
-    return cache.matrix(specs, ids), ids
+    names = [names] if isinstance(names, str) else list(names)
+    ids = list(keys) if keys is not None else _common(cache, names)
+    return cache.matrix(names, ids), ids
 
 
 def export(
     cache: FeatureCache,
-    specs: str | Sequence[str],
+    names: str | Sequence[str],
     path: str | os.PathLike,
-    keys: Sequence[str] | None = None,
+    table: Mapping[str, Sequence[str]] | None = None,
     kind: str | None = None,
     compress: bool = False,
 ) -> dict:
@@ -55,20 +61,24 @@ def export(
 
     Parameters
     ----------
-    cache, specs, keys
+    cache, names
         As for `export_arrays`.
     path : path-like
+    table : mapping of str to sequence of str, optional
+        Columns of text that are written beside the rows. The column ``key`` says which
+        rows, and their order; by default there is only that, with all rows that every
+        set has, sorted.
     kind : str, optional
-        ``npy`` (X alone, float32, with the row keys in ``PATH.ids.txt``), ``npz`` (X and
-        ids), ``hdf5`` (features, keys, records) or ``parquet`` (key, features); by
-        default what the ending says. All but npz are written in blocks, none with pickle.
+        ``npz`` (X and the columns), ``hdf5`` (features, the columns, records) or
+        ``parquet`` (the columns, features); by default what the ending says. All but npz
+        are written in blocks, none with pickle.
     compress : bool
         Smaller and slower: npz deflated, hdf5 shuffled and deflated, parquet with zstd.
 
     Returns
     -------
     dict
-        ``{"path", "kind", "rows", "dim", "specs"}``
+        ``{"path", "kind", "rows", "dim", "names", "columns"}``
     """
     path = Path(path)
     kind = kind or _BY_ENDING.get(path.suffix.lower())
@@ -77,102 +87,136 @@ def export(
             f"{path.name}: no such kind of export ({kind or path.suffix or 'no ending'})",
             f"choose one of {', '.join(_WRITERS)}, by --format or by the file's ending",
         )
-    if compress and kind == "npy":
-        raise CacheError(
-            f"{path.name}: npy files are not compressed", "choose npz, hdf5 or parquet"
-        )
-    specs = [specs] if isinstance(specs, str) else list(specs)
-    ids = list(keys) if keys is not None else _common(cache, specs)
-    dim = sum(cache.find(spec).dim for spec in specs)
-    _WRITERS[kind](cache, specs, ids, dim, path, compress)
-    return {"path": str(path), "kind": kind, "rows": len(ids), "dim": dim, "specs": specs}
+    names = [names] if isinstance(names, str) else list(names)
+    columns = {"key": _common(cache, names)} if table is None else _checked(table)
+    content = _Content(cache, [cache.find(name) for name in names], names, columns)
+    _WRITERS[kind](content, path, compress)
+    return {
+        "path": str(path), "kind": kind, "rows": len(content.keys), "dim": content.dim,
+        "names": [one.name for one in content.sets], "columns": list(columns),
+    }  # fmt: skip
 
 
-def _common(cache: FeatureCache, specs: Sequence[str]) -> list[str]:
-    if not specs:
-        raise CacheError("no feature set was named", "give at least one backbone spec")
-    lists = [cache.ids(spec) for spec in specs]
+def _common(cache: FeatureCache, names: Sequence[str]) -> list[str]:
+    if not names:
+        raise CacheError("no feature set was named", "give the name of at least one")
+    lists = [cache.ids(name) for name in names]
     shared = set(lists[0]).intersection(*lists[1:])
     return [key for key in lists[0] if key in shared]
 
 
-def _blocks(cache: FeatureCache, specs: Sequence[str], ids: Sequence[str]):
-    for start in range(0, len(ids), _BLOCK_ROWS):
-        part = slice(start, min(start + _BLOCK_ROWS, len(ids)))
-        yield part, cache.matrix(specs, ids[part])
+def _checked(table: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    columns = {name: list(column) for name, column in table.items()}
+    lengths = {len(column) for column in columns.values()}
+    taken = sorted(_TAKEN & columns.keys())
+    if "key" not in columns or len(lengths) > 1 or taken:
+        raise CacheError(
+            f"columns of {sorted(lengths)} rows cannot be written as {', '.join(columns)}",
+            f"give a column 'key', all of one length, and none named {', '.join(sorted(_TAKEN))}",
+        )
+    return columns
 
 
-def _write_npy(
-    cache: FeatureCache, specs: list, ids: list, dim: int, path: Path, compress: bool
-) -> None:
-    with publish(path) as temporary, open(temporary, "wb") as file:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (len(ids), dim)}
-        np.lib.format.write_array_header_1_0(file, header)
-        for _, rows in _blocks(cache, specs, ids):
-            file.write(rows)
-    publish_text(path.with_name(path.name + ".ids.txt"), "".join(f"{key}\n" for key in ids))
+@dataclasses.dataclass(frozen=True)
+class _Content:
+    """What is written: rows of some sets, and columns of text beside them."""
+
+    cache: FeatureCache
+    sets: list[FeatureSet]
+    names: list[str]
+    columns: dict[str, list[str]]
+
+    @property
+    def keys(self) -> list[str]:
+        return self.columns["key"]
+
+    @property
+    def dim(self) -> int:
+        return sum(one.dim for one in self.sets)
+
+    @property
+    def about(self) -> dict:
+        return {
+            "specs": [one.name for one in self.sets],
+            "dims": [one.dim for one in self.sets],
+            "records": [one.record for one in self.sets],
+        }
+
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Yield (slice of rows, the rows as float32), some at a time."""
+        for start in range(0, len(self.keys), _BLOCK_ROWS):
+            part = slice(start, min(start + _BLOCK_ROWS, len(self.keys)))
+            yield part, self.cache.matrix(self.names, self.keys[part])
 
 
-def _write_npz(
-    cache: FeatureCache, specs: list, ids: list, dim: int, path: Path, compress: bool
-) -> None:
+def _write_npz(content: _Content, path: Path, compress: bool) -> None:
+    arrays = {name: np.array(column, str) for name, column in content.columns.items()}
+    arrays["specs"] = np.array(content.about["specs"], str)
     with publish(path) as temporary, open(temporary, "wb") as file:
         save = np.savez_compressed if compress else np.savez
-        save(file, X=cache.matrix(specs, ids), ids=np.array(ids, "U64"), specs=np.array(specs))
+        save(file, X=content.cache.matrix(content.names, content.keys), **arrays)
 
 
-def _write_hdf5(
-    cache: FeatureCache, specs: list, ids: list, dim: int, path: Path, compress: bool
-) -> None:
-    sets = [cache.find(spec) for spec in specs]
+def _write_hdf5(content: _Content, path: Path, compress: bool) -> None:
     # One precision is kept as it is; several meet in float32.
-    kinds = {one.precision for one in sets}
-    dtype = np.float16 if kinds == {"float16"} else np.float32
-    options = {"libver": ("v108", "v110"), "locking": False}
+    dtype = np.float16 if {one.dtype for one in content.sets} == {"float16"} else np.float32
+    count, dim = len(content.keys), content.dim
     filters: dict = {}
-    if compress and ids:
-        step = min(len(ids), max(1, _CHUNK_BYTES // max(1, dim * np.dtype(dtype).itemsize)))
+    if compress and count:
+        step = min(count, max(1, _CHUNK_BYTES // (dim * np.dtype(dtype).itemsize)))
         filters = {"chunks": (step, dim), "shuffle": True, "compression": "gzip"}
-    with publish(path) as temporary, h5py.File(temporary, "w", **options) as file:
-        data = file.create_dataset("features", (len(ids), dim), dtype, **filters)
-        for part, rows in _blocks(cache, specs, ids):
+    with publish(path) as temporary, new_hdf5(temporary) as file:
+        data = file.create_dataset("features", (count, dim), dtype, **filters)
+        for part, rows in content.blocks():
             data[part] = rows
-        file.create_dataset("keys", data=as_keys(ids))
-        file.attrs["specs"] = [np.bytes_(spec) for spec in specs]
-        file.attrs["dims"] = [one.dim for one in sets]
-        for i, one in enumerate(sets):
-            file.attrs[f"record_{i}"] = canonical_json(one.record)
+        for name, column in content.columns.items():
+            file.create_dataset(name, data=column, dtype=h5py.string_dtype())
+        file.attrs["specs"] = content.about["specs"]
+        file.attrs["dims"] = content.about["dims"]
+        for number, record in enumerate(content.about["records"]):
+            file.attrs[f"record_{number}"] = canonical_json(record)
 
 
-def _write_parquet(
-    cache: FeatureCache, specs: list, ids: list, dim: int, path: Path, compress: bool
-) -> None:
+def _write_parquet(content: _Content, path: Path, compress: bool) -> None:
+    pyarrow, parquet = load_pyarrow()
+    kind = pyarrow.list_(pyarrow.float32(), content.dim)
+    columns = [(name, pyarrow.string()) for name in content.columns]
+    schema = pyarrow.schema([*columns, ("features", kind)])
+    schema = schema.with_metadata({"icecore": canonical_json(content.about)})
+    codec = "zstd" if compress else "snappy"
+    with (
+        publish(path) as temporary,
+        parquet.ParquetWriter(temporary, schema, compression=codec) as writer,
+    ):
+        for part, rows in content.blocks():
+            flat = pyarrow.array(rows.reshape(-1))
+            texts = [pyarrow.array(column[part]) for column in content.columns.values()]
+            features = pyarrow.FixedSizeListArray.from_arrays(flat, content.dim)
+            writer.write_table(pyarrow.table([*texts, features], schema=schema))
+
+
+def load_pyarrow() -> tuple:
+    """Import pyarrow and its Parquet module.
+
+    Raises
+    ------
+    MissingDependencyError
+        It is not there, or does not fit NumPy.
+    """
     try:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError as error:
-        raise MissingDependencyError(
-            f"writing Parquet needs the package pyarrow, which cannot be used: {error}",
-            "pip install pyarrow (of a version that fits NumPy), or export npy, npz or hdf5",
-        ) from error
-    kind = pyarrow.list_(pyarrow.float32(), dim)
-    sets = [cache.find(spec) for spec in specs]
-    about = {"specs": specs, "dims": [s.dim for s in sets], "records": [s.record for s in sets]}
-    schema = pyarrow.schema([("key", pyarrow.string()), ("features", kind)])
-    schema = schema.with_metadata({"icecore": canonical_json(about)})
-    options = {"compression": "zstd" if compress else "snappy"}
-    with publish(path) as temporary, parquet.ParquetWriter(temporary, schema, **options) as writer:
-        for part, rows in _blocks(cache, specs, ids):
-            flat = pyarrow.array(rows.reshape(-1))
-            columns = [pyarrow.array(ids[part]), pyarrow.FixedSizeListArray.from_arrays(flat, dim)]
-            writer.write_table(pyarrow.table(columns, schema=schema))
+        raise missing_dependency("pyarrow", error) from error
+    return pyarrow, parquet
 
 
-_WRITERS: dict[str, Callable] = {
-    "npy": _write_npy, "npz": _write_npz, "hdf5": _write_hdf5, "parquet": _write_parquet,
-}  # fmt: skip
+_WRITERS: dict[str, Callable[[_Content, Path, bool], None]] = {
+    "npz": _write_npz,
+    "hdf5": _write_hdf5,
+    "parquet": _write_parquet,
+}
 EXPORT_KINDS = tuple(_WRITERS)
 _BY_ENDING = {
-    ".npy": "npy", ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5",
-    ".parquet": "parquet", ".pq": "parquet",
+    ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".parquet": "parquet", ".pq": "parquet",
 }  # fmt: skip

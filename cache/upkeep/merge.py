@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 
 import numpy as np
 
 from ...core.errors import DamagedCacheError, enumerate_some
+from ...core.files import publish_bytes
 from ..check import check_set, stored_blocks
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
-from ..format.disk import publish_pieces
-from ..format.shard import Shard, publish_shard, read_attributes
+from ..format.disk import open_own, require_own_folder
+from ..format.header import SetHeader
+from ..format.shard import Shard, publish_shard, read_provenance
 
 __all__ = ["merge"]
 
@@ -26,7 +27,7 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
     Returns
     -------
     dict
-        ``{"path", "sets": [{"source", "spec", "fingerprint", "rows_added",
+        ``{"path", "sets": [{"source", "name", "fingerprint", "rows_added",
         "rows_already_there"}]}``
 
     Raises
@@ -37,16 +38,16 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
         A source has damaged shards.
     """
     plan: list[tuple[FeatureCache, FeatureSet, dict[str, Shard]]] = []
-    records = [one.record for one in target.sets()]
+    headers = [one.header for one in target.sets()]
     for source in sources:
         for one in source.sets():
-            if one.record not in records:
-                target.refuse_contradictions(one.record, records)
-                records.append(one.record)
+            if one.header not in headers:
+                target.refuse_contradictions(one.header, headers)
+                headers.append(one.header)
             plan.append((source, one, _sound(one)))
     done, touched = [], {}
     for source, one, good in plan:
-        into = touched.get(one.fingerprint) or target.open_set(one.record, one.dim)
+        into = touched.get(one.fingerprint) or _open(target, one.header)
         touched[one.fingerprint] = into
         before = len(into)
         for shard in good.values():
@@ -55,7 +56,7 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
         added = len(into) - before
         done.append(
             {
-                "source": str(source.path), "spec": one.spec, "fingerprint": one.fingerprint,
+                "source": str(source.path), "name": one.name, "fingerprint": one.fingerprint,
                 "rows_added": added, "rows_already_there": rows - added,
             }
         )  # fmt: skip
@@ -63,6 +64,10 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
         into.write_index()
     _merge_failures(target, sources, list(touched.values()))
     return {"path": str(target.path), "sets": done}
+
+
+def _open(target: FeatureCache, header: SetHeader) -> FeatureSet:
+    return target.open_set(header.record, header.name, header.width, header.views, header.dtype)
 
 
 def _sound(one: FeatureSet) -> dict[str, Shard]:
@@ -84,25 +89,24 @@ def _copy(one: FeatureSet, shard: Shard, into: FeatureSet) -> None:
         return
     if len(missing) == len(texts):
         # Shards are immutable and named by their content: the file is copied as it is.
-        publish_pieces(into.folder / "shards" / shard.name, [path.read_bytes()])
+        with open_own(path) as file:
+            content = file.read()
+        require_own_folder(into.folder, into.folder / "shards")
+        publish_bytes(into.folder / "shards" / shard.name, content)
         into.rows.add(shard)
         return
-    rows = np.concatenate([part for _, part in stored_blocks(path, shard, one)])
+    rows = np.concatenate([part for _, part in stored_blocks(path, shard, one.header)])
     take = np.array([text in missing for text in texts], bool)
-    given = read_attributes(path)["provenance"]
+    given = read_provenance(path)
     folder = into.folder / "shards"
-    into.rows.add(
-        publish_shard(folder, into.record, shard.keys[take], [rows[take]], into.dim, given)
-    )
+    into.rows.add(publish_shard(folder, into.header, shard.keys[take], [rows[take]], given))
 
 
 def _merge_failures(
     target: FeatureCache, sources: Sequence[FeatureCache], sets: Sequence[FeatureSet]
 ) -> None:
     failures = [failure for source in sources for failure in source.failures()]
-    with contextlib.suppress(KeyError):
-        failures = [f for f in failures if not _succeeded(f["digest"], sets)]
-    target.record_failures(failures)
+    target.record_failures([f for f in failures if not _succeeded(f["digest"], sets)])
 
 
 def _succeeded(digest: str, sets: Sequence[FeatureSet]) -> bool:

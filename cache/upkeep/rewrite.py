@@ -14,15 +14,12 @@ from ...core.errors import CacheError
 from ..check import check_set, stored_blocks
 from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..featureset import FeatureSet
-from ..format.encoding import stored_dtype
+from ..format.disk import require_own_folder
 from ..format.index import INDEX_NAME
-from ..format.shard import Shard, publish_shard, read_attributes
-from ..format.written import forget_notes
+from ..format.shard import SHARD_BYTES, Shard, publish_shard, read_provenance, shard_rows
 from ..sharing.claims import lock
 
 __all__ = ["compact", "prune"]
-
-SHARD_BYTES = 64 << 20
 
 
 def prune(
@@ -39,18 +36,18 @@ def prune(
     keep : iterable of str, optional
         Row keys that stay (the digests of a manifest); None keeps all rows.
     drop : sequence of str
-        Specs of feature sets to remove whole.
+        Names of feature sets to remove whole.
     dry_run : bool
         Only count; this is the default.
 
     Returns
     -------
     dict
-        ``{"dry_run", "sets": [{"spec", "fingerprint", "rows_removed", "rows_kept",
+        ``{"dry_run", "sets": [{"name", "fingerprint", "rows_removed", "rows_kept",
         "whole", "bytes_freed"}]}``
     """
     # All names are resolved before anything is touched.
-    dropped = {cache.find(spec).fingerprint for spec in drop}
+    dropped = {cache.find(name).fingerprint for name in drop}
     kept = None if keep is None else {key.encode() for key in keep}
     if kept is not None and not kept:
         raise CacheError(
@@ -79,14 +76,14 @@ def _prune_set(
     every = {key for shard in good.values() for key in shard.keys.tolist()}
     stay = set() if whole else every & kept
     entry = {
-        "spec": one.spec, "fingerprint": one.fingerprint, "whole": whole,
+        "name": one.name, "fingerprint": one.fingerprint, "whole": whole,
         "rows_removed": len(every) - len(stay), "rows_kept": len(stay),
         "bytes_freed": int(sum((~masks[n]).mean() * good[n].size for n in touched)),
     }  # fmt: skip
     if dry_run:
         return entry
+    require_own_folder(one.folder, one.folder / "shards")
     if whole:
-        one.close()
         # Renamed first: a set half deleted must not look like a damaged one.
         gone = one.folder.with_name(f".pruned-{one.folder.name}-{os.getpid()}")
         os.rename(one.folder, gone)
@@ -95,7 +92,6 @@ def _prune_set(
     if touched:
         # After a crash half-way nothing is to say that the rows removed were lost.
         (one.folder / INDEX_NAME).unlink(missing_ok=True)
-        forget_notes(one.folder, touched)
     for name in touched:
         _rewrite(one, [(good[name], masks[name])], [name])
     if touched:
@@ -104,7 +100,7 @@ def _prune_set(
     return entry
 
 
-def compact(cache: FeatureCache, specs: Sequence[str] = (), shard_bytes: int = SHARD_BYTES) -> dict:
+def compact(cache: FeatureCache, names: Sequence[str] = (), shard_bytes: int = SHARD_BYTES) -> dict:
     """Rewrite small shards as larger ones and drop repeated rows.
 
     The new shards are on the disk before an old one goes, so a crash at any moment leaves
@@ -113,7 +109,7 @@ def compact(cache: FeatureCache, specs: Sequence[str] = (), shard_bytes: int = S
     Parameters
     ----------
     cache : FeatureCache
-    specs : sequence of str
+    names : sequence of str
         Feature sets; all if empty.
     shard_bytes : int
         Shards up to half this size are united into ones of about this size.
@@ -121,9 +117,9 @@ def compact(cache: FeatureCache, specs: Sequence[str] = (), shard_bytes: int = S
     Returns
     -------
     dict
-        ``{"sets": [{"spec", "fingerprint", "rows", "shards_before", "shards_after"}]}``
+        ``{"sets": [{"name", "fingerprint", "rows", "shards_before", "shards_after"}]}``
     """
-    chosen = [cache.find(spec) for spec in specs] or cache.sets()
+    chosen = [cache.find(name) for name in names] or cache.sets()
     done = []
     with _maintenance(cache, False):
         for one in chosen:
@@ -134,7 +130,7 @@ def compact(cache: FeatureCache, specs: Sequence[str] = (), shard_bytes: int = S
             one.write_index()
             done.append(
                 {
-                    "spec": one.spec, "fingerprint": one.fingerprint, "rows": len(one),
+                    "name": one.name, "fingerprint": one.fingerprint, "rows": len(one),
                     "shards_before": len(good), "shards_after": len(one.rows.shards),
                 }
             )  # fmt: skip
@@ -175,15 +171,15 @@ def _groups(
         (large if is_large else small).append((shard, mask))
     # Neighbours in key order go together: reading in key order then reads files in order.
     small.sort(key=lambda item: min(item[0].keys.tolist(), default=b""))
-    row_bytes = one.dim * stored_dtype(one.precision).itemsize
+    most = shard_rows(one.header, shard_bytes)
     groups: list[list] = [[]]
-    size = 0
+    count = 0
     for shard, mask in small:
-        if groups[-1] and size + mask.sum() * row_bytes > shard_bytes:
+        if groups[-1] and count + mask.sum() > most:
             groups.append([])
-            size = 0
+            count = 0
         groups[-1].append((shard, mask))
-        size += int(mask.sum()) * row_bytes
+        count += int(mask.sum())
     return [g for g in groups if len(g) > 1 or (g and not g[0][1].all())]
 
 
@@ -195,24 +191,25 @@ def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: li
     if len(keys):
         rows = np.concatenate([_stored(folder, shard, one)[mask] for shard, mask in parts])
         order = np.argsort(keys, kind="stable")
-        given = _unite([read_attributes(folder / name)["provenance"] for name in old])
-        new = publish_shard(folder, one.record, keys[order], [rows[order]], one.dim, given).name
+        given = _unite([read_provenance(folder / name) for name in old])
+        new = publish_shard(folder, one.header, keys[order], [rows[order]], given).name
     one.rows.reset()
     for name in old:
         if name != new:
             (folder / name).unlink(missing_ok=True)
-    forget_notes(one.folder, old)
 
 
 def _stored(folder: Path, shard: Shard, one: FeatureSet) -> np.ndarray:
-    return np.concatenate([rows for _, rows in stored_blocks(folder / shard.name, shard, one)])
+    blocks = stored_blocks(folder / shard.name, shard, one.header)
+    return np.concatenate([rows for _, rows in blocks])
 
 
 def _unite(given: Sequence[dict]) -> dict:
     """Return the one provenance, or a list of the distinct ones."""
     flat: list[dict] = []
     for one in given:
-        for part in one.get("united", [one]):
+        parts = one.get("united", [one])
+        for part in parts if isinstance(parts, list) else [one]:
             if part not in flat:
                 flat.append(part)
     return flat[0] if len(flat) == 1 else {"united": flat[:100]}

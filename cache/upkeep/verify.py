@@ -9,13 +9,14 @@ from pathlib import Path
 from ...core.errors import DamagedCacheError
 from ..check import Problem, check_set
 from ..featurecache import FeatureCache
-from ..featureset import RECORD_NAME, load_set
 from ..marker import (
     FAILURES,
     FAILURES_NAME,
     MARKER,
     MARKER_NAME,
+    RECORD_NAME,
     json_fault,
+    load_set,
     require_cache,
     set_folders,
 )

@@ -168,7 +168,9 @@ def extract(
             engines = [_start(backbone, devices, batch_size) for backbone in loaded]
     store = FeatureCache.create(cache)
     sets = [
-        store.open_set(record, len(views) * backbone.record.num_features)
+        store.open_set(
+            record, backbone.record.spec, backbone.record.num_features, views.names, precision
+        )
         for record, backbone in zip(records, loaded)
     ]
     if not memory.exists():
@@ -287,7 +289,7 @@ def _record_outcome(store: FeatureCache, manifest: Manifest, failures: list[Fail
 def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:
     sets = [
         {
-            "spec": s.spec,
+            "spec": s.name,
             "fingerprint": s.fingerprint,
             "dim": s.dim,
             "rows": len(s),

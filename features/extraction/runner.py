@@ -232,7 +232,7 @@ class BackboneRunner:
             self._watch.settle(key)
 
     def _require_storable(self, keys: list[str], rows: np.ndarray) -> None:
-        kind = np.float16 if self._set.record["precision"] == "float16" else np.float32
+        kind = np.float16 if self._set.dtype == "float16" else np.float32
         largest = float(np.finfo(kind).max)
         bad = ~(np.abs(rows) <= largest).all(axis=1)
         if bad.any():
@@ -246,7 +246,7 @@ class BackboneRunner:
                 hint = "values are not finite: check the weights"
             raise BackboneError(
                 f"{self._spec} gives {int(bad.sum())} rows of {len(rows)} that "
-                f"{self._set.record['precision']} cannot hold (up to {worst:.3g}), first for the "
+                f"{self._set.dtype} cannot hold (up to {worst:.3g}), first for the "
                 f"image {keys[int(np.flatnonzero(bad)[0])][:12]}",
                 hint,
             )

@@ -118,7 +118,7 @@ def _named_sets(cache: Any, text: str) -> list[Any]:
 
 def _require_equal_views(joined: list[list[Any]]) -> None:
     faults = [
-        " and ".join(f"{one.spec} ({enumerate_some(one.views)})" for one in group)
+        " and ".join(f"{one.name} ({enumerate_some(one.views)})" for one in group)
         for group in joined
         if len({one.views for one in group}) > 1
     ]
@@ -130,7 +130,7 @@ def _require_equal_views(joined: list[list[Any]]) -> None:
 
 
 def _titles(sets: list[Any], groups: list[tuple[int, ...]]) -> dict[tuple[int, ...], str]:
-    short = [_short(one.spec) for one in sets]
+    short = [_short(one.name) for one in sets]
     short = [
         name if short.count(name) == 1 else f"{name}-{one.fingerprint[:8]}"
         for name, one in zip(short, sets, strict=True)

@@ -115,7 +115,7 @@ def describe_inputs(
         "random_weights": any(_is_random(one.record) for one in sets),
         "backbones": [
             {
-                "spec": one.spec,
+                "spec": one.name,
                 "fingerprint": one.fingerprint,
                 "dim": int(one.dim),
                 "record": one.record,
@@ -141,7 +141,7 @@ def _provenance(feature_set: Any) -> dict[str, Any]:
     """Return where the backbone's files are, its size and latency, as the extraction noted them."""
     shards = feature_set.provenances() if hasattr(feature_set, "provenances") else []
     latest = shards[-1]["provenance"] if shards else {}
-    found = {"source": latest.get("source", feature_set.spec)}
+    found = {"source": latest.get("source", feature_set.name)}
     return found | {name: latest[name] for name in ("size_bytes", "latency_ms") if name in latest}
 
 

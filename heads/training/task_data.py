@@ -195,16 +195,16 @@ def load_features(sets: Sequence[Any], keys: Sequence[str]) -> np.ndarray:
     """Return the rows of `keys` of several feature sets with the same views, side by side.
 
     float16 where all sets are stored so (half the memory, the same numbers),
-    else float32; shape (N, views * sum of num_features): the sets lie side by side
+    else float32; shape (N, views * sum of widths): the sets lie side by side
     within each view.
     """
-    half = all(getattr(one, "dtype", None) == np.float16 for one in sets)
+    half = all(one.dtype == "float16" for one in sets)
     views = len(sets[0].views)
-    ends = np.cumsum([one.num_features for one in sets]).tolist()
+    ends = np.cumsum([one.width for one in sets]).tolist()
     matrix = np.empty((len(keys), views, ends[-1]), np.float16 if half else np.float32)
     for top in range(0, len(keys), _ROWS_AT_ONCE):
         part = keys[top : top + _ROWS_AT_ONCE]
         for one, end in zip(sets, ends, strict=True):
-            rows = one.matrix(part).reshape(len(part), views, one.num_features)
-            matrix[top : top + len(part), :, end - one.num_features : end] = rows
+            rows = one.matrix(part).reshape(len(part), views, one.width)
+            matrix[top : top + len(part), :, end - one.width : end] = rows
     return matrix.reshape(len(keys), views * ends[-1])

@@ -208,7 +208,7 @@ class _Job:
         )
 
     def _specs(self, plan: ModelPlan) -> tuple[str, ...]:
-        return tuple(self.sets[index].spec for index in plan.sets)
+        return tuple(self.sets[index].name for index in plan.sets)
 
     def _entry(self, result: TaskResult, data: TaskData, name: str) -> dict:
         return {

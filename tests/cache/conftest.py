@@ -42,6 +42,16 @@ class Maker:
         return {"backbone": backbone, **whole, **fields}
 
     @classmethod
+    def asked(cls, dim: int, spec: str = "gluon:inceptionv3", **fields) -> dict:
+        """What `FeatureCache.open_set` takes."""
+        record = cls.record(spec, **fields)
+        views = record["views"]
+        return {
+            "record": record, "name": spec, "width": dim // len(views), "views": views,
+            "dtype": record["precision"],
+        }  # fmt: skip
+
+    @classmethod
     def fill(cls, one, keys: list[str], shard: int) -> None:
         for i in range(0, len(keys), shard):
             part = keys[i : i + shard]

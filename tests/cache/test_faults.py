@@ -52,7 +52,7 @@ def say(request, line):
 @pytest.fixture(scope="module")
 def original(tmp_path_factory, make):
     cache = FeatureCache.create(tmp_path_factory.mktemp("original") / "cache")
-    one = cache.open_set(make.record(), DIM)
+    one = cache.open_set(**make.asked(DIM))
     make.fill(one, make.keys(ROWS), SHARD)
     one.write_index()
     return cache.path
@@ -98,7 +98,7 @@ def expect(tally, make, path, victim, affected, at_most_lost, heal):
         assert set(itertools.chain(*(p["rows"] for p in named))) >= set(affected)
     if heal == "repair":
         repair(path)
-    one = FeatureCache(path).open_set(make.record(), DIM)
+    one = FeatureCache(path).open_set(**make.asked(DIM))
     missing = one.missing(make.keys(ROWS))
     tally.lost += max(0, len(missing) - at_most_lost)
     one.append(missing, make.rows(missing, DIM))
@@ -159,7 +159,7 @@ def expect_unnamed(tally, make, path, victim, at_most):
     tally.tried += 1
     report = verify(path)
     tally.undetected += report["ok"] or not any(victim in p["file"] for p in report["problems"])
-    one = FeatureCache(path).open_set(make.record(), DIM)
+    one = FeatureCache(path).open_set(**make.asked(DIM))
     missing = one.missing(make.keys(ROWS))
     assert len(missing) <= at_most
     one.append(missing, make.rows(missing, DIM))
@@ -223,41 +223,41 @@ def test_whole_shards(sick, make, tally, harm, heal):
     expect(tally, make, path, victim, affected, at_most, heal)
 
 
-@pytest.mark.parametrize("heal", ["repair", "extract"])
 @pytest.mark.parametrize("indexed", [False, True])
-def test_shard_deleted_before_an_index_named_it(tmp_path, make, tally, heal, indexed):
-    """A run that was killed early leaves no index, or an old one; notes know its shards."""
+def test_shard_deleted_before_an_index_named_it(tmp_path, make, tally, indexed):
+    """Nothing knows of it, so nothing is said; its rows are missing and computed again."""
+    tally.tried += 1
     path = tmp_path / "cache"
-    one = FeatureCache.create(path).open_set(make.record(), DIM)
+    one = FeatureCache.create(path).open_set(**make.asked(DIM))
     make.fill(one, make.keys(2 * SHARD), SHARD)
     if indexed:
         one.write_index()
     make.fill(one, make.keys(SHARD, 2 * SHARD), SHARD)
     assert (one.folder / "index.h5").exists() == indexed
-    assert len(list((one.folder / "written").iterdir())) == (1 if indexed else 3)
     victim = next(s for s in shards_of(path) if set(keys_in(s)) == set(make.keys(SHARD, 2 * SHARD)))
     victim.unlink()
-    warnings = (
-        FeatureCache(shutil.copytree(path, tmp_path / "c")).open_set(make.record(), DIM).warnings
-    )
-    assert f"{victim.name} is gone: {SHARD} rows with it" in warnings[0]
-    expect(tally, make, path, victim.name, make.keys(SHARD, 2 * SHARD), SHARD, heal)
-    assert not list((one.folder / "written").iterdir())
+    with pytest.raises(MissingRowsError):
+        FeatureCache(path).matrix(SPEC, make.keys(ROWS))
+    again = FeatureCache(path).open_set(**make.asked(DIM))
+    assert again.warnings == []
+    assert again.missing(make.keys(ROWS)) == make.keys(SHARD, 2 * SHARD)
+    make.fill(again, make.keys(SHARD, 2 * SHARD), SHARD)
+    again.write_index()
+    assert verify(path)["problems"] == []
 
 
-def test_shard_that_broke_before_an_index_named_it_is_reported_with_its_rows(tmp_path, make, tally):
+def test_shard_that_broke_before_an_index_named_it_is_reported(tmp_path, make, tally):
     path = tmp_path / "cache"
-    make.fill(FeatureCache.create(path).open_set(make.record(), DIM), make.keys(ROWS), SHARD)
+    make.fill(FeatureCache.create(path).open_set(**make.asked(DIM)), make.keys(ROWS), SHARD)
     victim = shards_of(path)[1]
-    keys = keys_in(victim)
     os.truncate(victim, 100)
-    expect(tally, make, path, victim.name, keys, SHARD, "repair")
+    expect_unnamed(tally, make, path, victim.name, SHARD)
 
 
 @pytest.mark.parametrize("heal", ["repair", "extract"])
 def test_shard_of_another_set_is_refused(sick, make, tally, heal):
     path = sick()
-    other = FeatureCache(path).open_set(make.record(weights_digest="bb", fit="pad"), DIM)
+    other = FeatureCache(path).open_set(**make.asked(DIM, weights_digest="bb", fit="pad"))
     make.fill(other, make.keys(SHARD), SHARD)
     stray = next((other.folder / "shards").iterdir())
     home = next(one for one in FeatureCache(path).sets() if one.fingerprint != other.fingerprint)
@@ -314,7 +314,7 @@ def test_record_of_a_set_is_restored_from_its_shards(sick, make, tally, content,
     if heal == "repair":
         assert "restored from shard" in repair(path)["done"][0]
     else:
-        FeatureCache(path).open_set(make.record(), DIM)
+        FeatureCache(path).open_set(**make.asked(DIM))
     assert target.read_bytes() == before
     assert verify(path)["ok"]
 
@@ -326,13 +326,13 @@ def test_damaged_marker_and_failures_are_repaired(sick, make, tally, name, by):
     path = sick()
     (path / name).write_text("{")
     assert [problem["file"] for problem in verify(path)["problems"]] == [name]
-    with pytest.raises(DamagedCacheError, match="is damaged: not readable"):
+    with pytest.raises(DamagedCacheError, match="is damaged: it is not usable JSON"):
         FeatureCache(path).failures()
     if by == "repair":
         said = repair(path)["done"]
     else:
-        said = FeatureCache.create(path).open_set(make.record(), DIM).warnings
-    assert said[0].startswith(f"{name}: not readable: ")
+        said = FeatureCache.create(path).open_set(**make.asked(DIM)).warnings
+    assert said[0].startswith(f"{name}: it is not usable JSON: ")
     assert said[0].endswith("; written anew")
     assert verify(path)["ok"]
     assert FeatureCache(path).failures() == []
@@ -363,7 +363,7 @@ def test_dry_run_changes_nothing(sick):
 class FailingDisk:
     """Makes the k-th call that changes the disk fail; a write has then done half its work."""
 
-    NAMES = ("open", "write", "fsync", "replace", "rename", "mkdir", "pwrite")
+    NAMES = ("open", "write", "fsync", "replace", "rename", "mkdir")
 
     def __init__(self, monkeypatch, at, number):
         self.calls, self.at, self.number = 0, at, number
@@ -375,7 +375,7 @@ class FailingDisk:
         def call(*arguments, **options):
             self.calls += 1
             if self.calls == self.at:
-                if name in ("write", "pwrite"):
+                if name == "write":
                     content = memoryview(arguments[1]).cast("B")
                     real(arguments[0], content[: len(content) // 2], *arguments[2:])
                 raise OSError(self.number, os.strerror(self.number))
@@ -386,7 +386,7 @@ class FailingDisk:
 
 def work(path, make, counted):
     cache = FeatureCache.create(path)
-    one = cache.open_set(make.record(), DIM)
+    one = cache.open_set(**make.asked(DIM))
     for start in (0, 10):
         part = one.missing(make.keys(10, start))
         one.append(part, make.rows(part, DIM))
@@ -441,7 +441,7 @@ def test_disk_error_at_every_call_of_housekeeping(fast_folder, make, tally, monk
     kept = make.keys(24)
     expected = make.rows(kept, DIM).astype(np.float32)
     for name, start, count in (("other", 20, 10), ("first", 0, 20)):
-        one = FeatureCache.create(fast_folder / name).open_set(make.record(), DIM)
+        one = FeatureCache.create(fast_folder / name).open_set(**make.asked(DIM))
         make.fill(one, make.keys(count, start), 5)
         one.write_index()
     for at in itertools.count(1):
@@ -476,7 +476,7 @@ def test_too_many_open_files_is_not_taken_for_damage(sick, make, monkeypatch):
         raise OSError(errno.EMFILE, "Too many open files")
 
     with monkeypatch.context() as patch:
-        patch.setattr("icecore.cache.format.shard.open_hdf5", none_left)
+        patch.setattr("icecore.cache.format.shard.open_own", none_left)
         for job in (lambda: FeatureCache(path).ids(SPEC), lambda: repair(path)):
             with pytest.raises(OSError, match="Too many open files"):
                 job()

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from icecore.cache import FeatureCache, diff_sets, list_sets, repair, show_set, verify
+from icecore.cache import FeatureCache, diff_sets, featureset, list_sets, repair, show_set, verify
 from icecore.core.errors import (
     CacheError,
     DamagedCacheError,
@@ -31,6 +31,15 @@ def record(spec="gluon:inceptionv3", **fields):
     return {"backbone": backbone, **whole, **fields}
 
 
+def asked(dim, spec="gluon:inceptionv3", **fields):
+    told = record(spec, **fields)
+    views = told["views"]
+    return {
+        "record": told, "name": spec, "width": dim // len(views), "views": views,
+        "dtype": told["precision"],
+    }  # fmt: skip
+
+
 def rows(n, dim, seed=0):
     return np.random.default_rng(seed).normal(size=(n, dim)).astype(np.float16)
 
@@ -42,7 +51,7 @@ def cache(tmp_path):
 
 def test_matrix_returns_rows_in_the_order_asked_for(cache):
     x, keys = rows(50, 7), [key(i) for i in range(50)]
-    one = cache.open_set(record(), 7)
+    one = cache.open_set(**asked(7))
     one.append(keys[:20], x[:20])
     one.append(keys[20:], x[20:])
     order = [*np.random.default_rng(1).permutation(50).tolist(), 3, 3]
@@ -55,7 +64,7 @@ def test_several_sets_stand_side_by_side_in_the_order_of_the_specs(cache):
     keys = [key(i) for i in range(9)]
     parts = {"gluon:a": rows(9, 5, 1), "gluon:b": rows(9, 3, 2), "gluon:c": rows(9, 8, 3)}
     for spec, x in parts.items():
-        cache.open_set(record(spec), x.shape[1]).append(keys, x)
+        cache.open_set(**asked(x.shape[1], spec)).append(keys, x)
     got = cache.matrix(["gluon:c", "gluon:a"], keys)
     expected = np.hstack([parts["gluon:c"], parts["gluon:a"]]).astype(np.float32)
     assert np.array_equal(got, expected)
@@ -65,16 +74,28 @@ def test_ids_do_not_depend_on_the_order_of_writing(tmp_path):
     x, keys = rows(30, 4), [key(i) for i in range(30)]
     forward, backward = (FeatureCache.create(tmp_path / n) for n in "ab")
     for i in range(30):
-        forward.open_set(record(), 4).append([keys[i]], x[[i]])
-    backward.open_set(record(), 4).append(keys[::-1], x[::-1])
+        forward.open_set(**asked(4)).append([keys[i]], x[[i]])
+    backward.open_set(**asked(4)).append(keys[::-1], x[::-1])
     ids = forward.ids("inceptionv3")
     assert ids == backward.ids("inceptionv3") == sorted(keys)
     a, b = (c.matrix("inceptionv3", ids).tobytes() for c in (forward, backward))
     assert a == b
 
 
+def test_many_rows_become_several_shards(cache, monkeypatch):
+    monkeypatch.setattr(featureset, "shard_rows", lambda header: 7)
+    x, keys = rows(40, 3), [key(i) for i in range(40)]
+    one = cache.open_set(**asked(3))
+    one.append(keys[:20], x[:20])
+    one.append(keys[10:], x[10:])
+    shards = [len(shard.keys) for shard in one.rows.shards.values()]
+    assert sorted(shards) == [6, 6, 7, 7, 7, 7]
+    fresh = FeatureCache(cache.path)
+    assert np.array_equal(fresh.matrix("inceptionv3", keys), x.astype(np.float32))
+
+
 def test_rows_already_there_and_repeats_are_skipped(cache):
-    one = cache.open_set(record(), 4)
+    one = cache.open_set(**asked(4))
     one.append([key(0), key(1)], rows(2, 4))
     one.append([key(1), key(2), key(2)], rows(3, 4, 5))
     assert len(one) == 3
@@ -98,34 +119,34 @@ def test_rows_already_there_and_repeats_are_skipped(cache):
     ],
 )
 def test_spec_of_a_file_matches_by_path_base_name_stem_and_fingerprint(cache, spec):
-    one = cache.open_set(record("onnx:/models/lite0.onnx"), 4)
-    cache.open_set(record("onnx:/models/lite1.onnx"), 4)
+    one = cache.open_set(**asked(4, "onnx:/models/lite0.onnx"))
+    cache.open_set(**asked(4, "onnx:/models/lite1.onnx"))
     assert cache.find(spec.format(one.fingerprint[:8])).fingerprint == one.fingerprint
 
 
-@pytest.mark.parametrize("spec", ["gluon:inceptionv3", "gluon:inceptionv3@299", "inceptionv3"])
-def test_resolution_of_the_record_may_be_named_or_left_out(cache, spec):
-    cache.open_set(record("gluon:densenet201"), 4)
-    cache.open_set(record(), 4)
-    assert cache.find(spec).spec == "gluon:inceptionv3"
+@pytest.mark.parametrize("spec", ["gluon:inceptionv3@299", "gluon:inceptionv3", "inceptionv3"])
+def test_resolution_may_be_left_out(cache, spec):
+    cache.open_set(**asked(4, "gluon:densenet201"))
+    cache.open_set(**asked(4, "gluon:inceptionv3@299"))
+    assert cache.find(spec).name == "gluon:inceptionv3@299"
 
 
 def test_other_resolution_is_another_set(cache):
-    cache.open_set(record("gluon:inceptionv3@320", input_size=320), 4)
-    cache.open_set(record(), 4)
-    assert cache.find("gluon:inceptionv3").spec == "gluon:inceptionv3"
-    assert cache.find("gluon:inceptionv3@320").spec == "gluon:inceptionv3@320"
+    cache.open_set(**asked(4, "gluon:inceptionv3@320", input_size=320))
+    cache.open_set(**asked(4))
+    assert cache.find("gluon:inceptionv3").name == "gluon:inceptionv3"
+    assert cache.find("gluon:inceptionv3@320").name == "gluon:inceptionv3@320"
 
 
 def test_unknown_spec_lists_what_there_is(cache):
-    cache.open_set(record(), 4)
+    cache.open_set(**asked(4))
     with pytest.raises(CacheError, match=r"no feature set 'gluon:x' in .*; it holds gluon:incep"):
         cache.find("gluon:x")
 
 
 def test_ambiguous_spec_names_the_fingerprints(cache):
-    a = cache.open_set(record(), 4)
-    b = cache.open_set(record(fit="pad"), 4)
+    a = cache.open_set(**asked(4))
+    b = cache.open_set(**asked(4, fit="pad"))
     with pytest.raises(CacheError, match="names 2 feature sets") as caught:
         cache.find("gluon:inceptionv3")
     for one in (a, b):
@@ -134,12 +155,11 @@ def test_ambiguous_spec_names_the_fingerprints(cache):
 
 
 def test_other_weights_are_refused_by_field(cache):
-    cache.open_set(record(), 4)
+    cache.open_set(**asked(4))
     with pytest.raises(FingerprintError) as caught:
-        cache.open_set(record(weights_digest="bb", crop_pct=0.9), 4)
+        cache.open_set(**asked(4, weights_digest="bb"))
     message = str(caught.value)
     assert "backbone.weights_digest is aa there and bb here" in message
-    assert "crop_pct is (absent) there and 0.9 here" in message
     assert "another cache folder" in message
 
 
@@ -148,36 +168,40 @@ def test_other_weights_are_refused_by_field(cache):
     [{"fit": "pad"}, {"views": ["ten"]}, {"precision": "float32"}, {"layer": "stage3"}],
 )
 def test_sets_of_other_preprocessing_live_side_by_side(cache, change):
-    cache.open_set(record(), 4)
-    cache.open_set(record(**change), 4)
+    cache.open_set(**asked(4))
+    cache.open_set(**asked(4, **change))
     assert len(cache.sets()) == 2
 
 
-@pytest.mark.parametrize(
-    ("views", "names"),
-    [(["center", "flip", "random:0"], ("center", "flip", "random:0")), (None, ("center",))],
-)
-def test_views_lie_one_after_the_other_in_a_row(cache, views, names):
-    told = record(views=views)
-    if views is None:
-        del told["views"]
+@pytest.mark.parametrize("names", [("center", "flip", "random:0"), ("center",)])
+def test_views_lie_one_after_the_other_in_a_row(cache, names):
     x, keys = rows(8, 4 * len(names)), sorted(key(i) for i in range(8))
-    cache.open_set(told, 4 * len(names)).append(keys, x)
+    cache.open_set(record(), "gluon:inceptionv3", 4, names).append(keys, x)
     one = FeatureCache(cache.path).find("inceptionv3")
-    assert (one.views, one.num_features, one.dim) == (names, 4, 4 * len(names))
+    assert (one.views, one.width, one.dim) == (names, 4, 4 * len(names))
     assert np.array_equal(one.matrix(keys)[:, :4], x[:, :4].astype(np.float32))
     entry = list_sets(cache)["sets"][0]
-    assert (entry["views"], entry["num_features"]) == (list(names), 4)
+    assert (entry["views"], entry["width"]) == (list(names), 4)
 
 
-def test_rows_that_are_no_whole_views_are_refused(cache):
-    with pytest.raises(CacheError, match=r"rows of 5 numbers of gluon:i\S+ cannot hold 2 views"):
-        cache.open_set(record(views=["center", "flip"]), 5)
+def test_what_cannot_be_a_set_is_refused_with_all_its_faults(cache):
+    with pytest.raises(CacheError, match="cannot be made so") as caught:
+        cache.open_set({}, "", 5, [], "float8")
+    for fault in ("its name is ''", "'float8'", "its views are '[]'"):
+        assert fault in str(caught.value)
+    with pytest.raises(CacheError, match="rows have 2 views of 100000000 numbers"):
+        cache.open_set({}, "x:y", 10**8, ["a", "b"])
     assert cache.sets() == []
 
 
+def test_one_record_with_rows_of_another_shape_is_refused(cache):
+    cache.open_set(record(), "gluon:inceptionv3", 4)
+    with pytest.raises(FingerprintError, match="width is 4 there and 5 here"):
+        cache.open_set(record(), "gluon:inceptionv3", 5)
+
+
 def test_missing_rows_are_counted_and_named(cache):
-    cache.open_set(record(), 4).append([key(0)], rows(1, 4))
+    cache.open_set(**asked(4)).append([key(0)], rows(1, 4))
     with pytest.raises(MissingRowsError, match="2 of 3 rows are not in") as caught:
         cache.matrix("inceptionv3", [key(1), key(0), key(2)])
     assert key(1) in str(caught.value)
@@ -186,7 +210,7 @@ def test_missing_rows_are_counted_and_named(cache):
 @pytest.mark.parametrize("precision", ["float16", "float32", "bfloat16"])
 def test_precisions(cache, precision):
     x = np.random.default_rng(0).normal(size=(20, 11)).astype(np.float32)
-    one = cache.open_set(record(precision=precision), 11)
+    one = cache.open_set(**asked(11, precision=precision))
     one.append([key(i) for i in range(20)], x)
     got = one.matrix([key(i) for i in range(20)])
     if precision == "float32":
@@ -197,7 +221,7 @@ def test_precisions(cache, precision):
 
 
 def test_bfloat16_rounds_to_nearest_even(cache):
-    one = cache.open_set(record(precision="bfloat16"), 4)
+    one = cache.open_set(**asked(4, precision="bfloat16"))
     # 1 + 2**-8 lies between 1 and 1 + 2**-7: to the even one, 1; one bit more rounds up.
     x = np.array([[1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, -3.0]], np.float32)
     one.append([key(0)], x)
@@ -209,14 +233,14 @@ def test_bfloat16_rounds_to_nearest_even(cache):
 def test_numbers_that_do_not_fit_are_refused(cache, value):
     x = np.zeros((3, 4), np.float32)
     x[1, 2] = value
-    one = cache.open_set(record(), 4)
+    one = cache.open_set(**asked(4))
     with pytest.raises(CacheError, match=r"1 of 3 feature rows .* float16 cannot \(row 1: "):
         one.append([key(i) for i in range(3)], x)
     assert len(one) == 0
 
 
 def test_wrong_shapes_and_keys_are_refused(cache):
-    one = cache.open_set(record(), 4)
+    one = cache.open_set(**asked(4))
     with pytest.raises(CacheError, match="2 keys and rows of shape"):
         one.append([key(0), key(1)], rows(2, 5))
     with pytest.raises(CacheError, match="'short' is not a row key"):
@@ -227,7 +251,7 @@ def test_wrong_shapes_and_keys_are_refused(cache):
 
 def test_index_is_read_by_plain_h5py_after_the_folder_moved(cache, tmp_path):
     x, keys = rows(40, 6), [key(i) for i in range(40)]
-    one = cache.open_set(record(), 6)
+    one = cache.open_set(**asked(6))
     for i in range(0, 40, 9):
         one.append(keys[i : i + 9], x[i : i + 9])
     one.write_index()
@@ -244,7 +268,7 @@ def test_index_is_read_by_plain_h5py_after_the_folder_moved(cache, tmp_path):
 
 def test_stale_or_broken_index_is_not_believed(cache):
     x, keys = rows(30, 6), [key(i) for i in range(30)]
-    one = cache.open_set(record(), 6)
+    one = cache.open_set(**asked(6))
     one.append(keys[:10], x[:10])
     one.append(keys[10:20], x[10:20])
     one.write_index()
@@ -259,7 +283,7 @@ def test_stale_or_broken_index_is_not_believed(cache):
 
 def test_truncated_shard_is_named_when_read_and_set_aside_when_written(cache):
     x, keys = rows(20, 6), [key(i) for i in range(20)]
-    one = cache.open_set(record(), 6)
+    one = cache.open_set(**asked(6))
     one.append(keys[:10], x[:10])
     victim = next((one.folder / "shards").iterdir())
     one.append(keys[10:], x[10:])
@@ -267,7 +291,7 @@ def test_truncated_shard_is_named_when_read_and_set_aside_when_written(cache):
     for read in (lambda c: c.ids("inceptionv3"), lambda c: c.matrix("inceptionv3", keys)):
         with pytest.raises(DamagedCacheError, match=f"{victim.name} is damaged"):
             read(FeatureCache(cache.path))
-    again = FeatureCache(cache.path).open_set(record(), 6)
+    again = FeatureCache(cache.path).open_set(**asked(6))
     assert victim.name in again.warnings[0]
     assert again.missing(keys) == keys[:10]
     again.append(keys[:10], x[:10])
@@ -276,7 +300,7 @@ def test_truncated_shard_is_named_when_read_and_set_aside_when_written(cache):
 
 def test_altered_row_is_never_served(cache):
     keys = [key(i) for i in range(10)]
-    one = cache.open_set(record(), 600)
+    one = cache.open_set(**asked(600))
     one.append(keys, rows(10, 600))
     path = next((one.folder / "shards").iterdir())
     content = bytearray(path.read_bytes())
@@ -319,7 +343,7 @@ def test_newer_format_is_refused_with_a_sentence(cache):
 
 
 def test_handles_survive_pickling(cache):
-    cache.open_set(record(), 4).append([key(0)], rows(1, 4))
+    cache.open_set(**asked(4)).append([key(0)], rows(1, 4))
     for handle in (cache, cache.find("inceptionv3")):
         copy = pickle.loads(pickle.dumps(handle))
         one = copy.find("inceptionv3") if isinstance(copy, FeatureCache) else copy
@@ -327,10 +351,10 @@ def test_handles_survive_pickling(cache):
 
 
 def test_summaries(cache):
-    one = cache.open_set(record(), 4)
+    one = cache.open_set(**asked(4))
     one.append([key(0)], rows(1, 4), {"engine": "mxnet", "time": "2026-01-01"})
     one.append([key(1)], rows(1, 4), {"engine": "mxnet", "time": "2026-01-02"})
-    cache.open_set(record(fit="pad"), 4)
+    cache.open_set(**asked(4, fit="pad"))
     listed = list_sets(cache)
     assert [entry["rows"] for entry in listed["sets"]].count(2) == 1
     shown = show_set(cache, f"#{one.fingerprint[:12]}")["sets"][0]

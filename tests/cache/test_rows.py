@@ -9,7 +9,6 @@ import pytest
 
 from icecore.cache import FeatureCache
 from icecore.cache import rows as rows_module
-from icecore.cache.format import open_files
 from icecore.core.errors import DamagedCacheError
 
 DIM = 30
@@ -19,14 +18,14 @@ DIM = 30
 def threads(request, monkeypatch):
     """Parts of two rows, read by so many threads."""
     monkeypatch.setattr(rows_module, "_PART_BYTES", 4 * DIM)
-    monkeypatch.setattr(rows_module, "_usable_cores", lambda: request.param)
+    monkeypatch.setattr(rows_module, "available_cpus", lambda: request.param)
     return request.param
 
 
 @pytest.fixture
 def keys(cache, make):
     keys = make.keys(60)
-    make.fill(cache.open_set(make.record(), DIM), keys, 7)
+    make.fill(cache.open_set(**make.asked(DIM)), keys, 7)
     return keys
 
 
@@ -80,14 +79,13 @@ def test_shards_replaced_while_they_are_read(cache, make, keys, threads, monkeyp
             if old[0].exists():
                 # As a compaction does: the rows first, then the old shards go.
                 other = FeatureCache.create(cache.path.parent / "other")
-                make.fill(other.open_set(make.record(), DIM), keys, 60)
+                make.fill(other.open_set(**make.asked(DIM)), keys, 60)
                 for new in (other.find("inceptionv3").folder / "shards").iterdir():
                     new.rename(one.folder / "shards" / new.name)
                 for path in old:
                     path.unlink()
         return real(*given)
 
-    monkeypatch.setattr(open_files, "_OPEN_FILES", 1)
     monkeypatch.setattr(rows_module, "row_checksums", and_replace)
     assert np.array_equal(reader.matrix(keys), make.rows(keys, DIM).astype(np.float32))
     assert len(reader.rows.shards) == 1

@@ -34,7 +34,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp())
         self.cache = FeatureCache.create(self.root / "cache")
         self.reader = FeatureCache(self.root / "cache")
-        self.one = self.cache.open_set(self.make.record(), DIM)
+        self.one = self.cache.open_set(**self.make.asked(DIM))
         self.model: dict[str, np.ndarray] = {}
         self.damaged: set[str] = set()
         self.keys = self.make.keys(POOL)
@@ -54,7 +54,7 @@ class CacheMachine(RuleBasedStateMachine):
         self.model.update(zip(keys, self.make.rows(keys, DIM), strict=True))
 
     @precondition(lambda self: not self.damaged)
-    @rule(numbers=numbers, call=st.sampled_from(["pwrite", "fsync", "replace"]))
+    @rule(numbers=numbers, call=st.sampled_from(["write", "fsync", "replace"]))
     def crash_while_writing(self, numbers, call):
         keys = [key for key in self.some(numbers) if key not in self.model]
         real = getattr(os, call)
@@ -73,7 +73,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule()
     def resume(self):
         self.cache = FeatureCache(self.cache.path)
-        self.one = self.cache.open_set(self.make.record(), DIM)
+        self.one = self.cache.open_set(**self.make.asked(DIM))
         if self.damaged:
             assert self.one.warnings
             self.lose(self.one.missing(list(self.model)))
@@ -118,7 +118,7 @@ class CacheMachine(RuleBasedStateMachine):
     def merge_from_another(self, numbers):
         keys = self.some(numbers)
         other = FeatureCache.create(Path(tempfile.mkdtemp(dir=self.root)) / "other")
-        self.make.fill(other.open_set(self.make.record(), DIM), keys, 3)
+        self.make.fill(other.open_set(**self.make.asked(DIM)), keys, 3)
         merge(self.cache, [other])
         self.model.update(zip(keys, self.make.rows(keys, DIM), strict=True))
 

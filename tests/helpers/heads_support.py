@@ -48,7 +48,7 @@ def features(rows, dim, seed):
 def make_cache(path, rows, names=("one", "two"), dim=6, **changes):
     cache = FeatureCache.create(path)
     for seed, name in enumerate(names):
-        cache.open_set(record(name, **changes), dim).append(
+        cache.open_set(record(name, **changes), f"gluon:{name}", dim).append(
             [s.digest for s in rows], features(rows, dim, seed)
         )
     return cache

@@ -19,42 +19,45 @@ FIXTURES = ROOT / "tests" / "fixtures"
 
 
 @pytest.fixture(scope="module")
-def told():
+def expected():
     return json.loads((FIXTURES / "cache-v1.json").read_text())
 
 
-def test_cache_of_format_1_opens(told):
+def test_cache_of_format_1_opens(expected):
     cache = FeatureCache(FIXTURES / "cache-v1")
-    expected = np.array(told["rows"], np.float32)
+    rows = np.array(expected["rows"], np.float32)
     assert len(cache.sets()) == 3
-    for entry in told["sets"]:
-        assert cache.find(entry["spec"]).fingerprint == entry["fingerprint"]
-        assert np.array_equal(cache.matrix(entry["spec"], told["keys"]), expected)
+    for entry in expected["sets"]:
+        assert cache.find(entry["name"]).fingerprint == entry["fingerprint"]
+        assert np.array_equal(cache.matrix(entry["name"], expected["keys"]), rows)
     assert [one["id"] for one in cache.failures()] == ["broken.jpg"]
     report = verify(cache)
     assert report["ok"], report["problems"]
     assert not report["problems"]
 
 
-def test_cache_of_format_1_can_be_added_to(told, tmp_path, make):
+def test_cache_of_format_1_can_be_added_to(expected, tmp_path, make):
     cache = FeatureCache(shutil.copytree(FIXTURES / "cache-v1", tmp_path / "cache"))
     for one in cache.sets():
-        again = cache.open_set(one.record, 5)
+        again = cache.open_set(one.record, one.name, one.width, one.views, one.dtype)
         assert again.warnings == []
-        again.append([make.key(1)], np.ones((1, 5)))
+        again.append([make.key(1)], np.ones((1, 6)))
         assert len(again) == 8
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_fixture_is_readable_from_the_specification_alone(told, number):
+def test_fixture_is_readable_from_the_specification_alone(expected, number):
     """A reader that uses h5py, hashlib and json only, as docs/cache-format.md tells."""
-    entry = told["sets"][number]
+    entry = expected["sets"][number]
     folder = next((FIXTURES / "cache-v1").glob(f"*-{entry['fingerprint'][:12]}"))
     record = json.loads((folder / "record.json").read_text())
     canonical = json.dumps(
         record["record"], sort_keys=True, separators=(",", ":"), ensure_ascii=False
     )
     assert hashlib.sha256(canonical.encode()).hexdigest() == entry["fingerprint"]
+    told = {n: record[n] for n in ("fingerprint", "name", "width", "views", "dtype", "record")}
+    whole = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert hashlib.sha256(whole.encode()).hexdigest() == record["checksum"]
     rows = {}
     for path in (folder / "shards").glob("*.h5"):
         with h5py.File(path, "r") as file:
@@ -63,23 +66,27 @@ def test_fixture_is_readable_from_the_specification_alone(told, number):
             assert file.attrs["fingerprint"].decode() == entry["fingerprint"]
             stored = file["features"][()]
             start, length = file["features"].id.get_offset(), stored.nbytes
-            if file.attrs["encoding"] == b"bfloat16":
+            for name in ("name", "views", "record"):
+                assert json.loads(file.attrs[name]) == record[name]
+            assert file.attrs["width"] * len(record["views"]) == stored.shape[1]
+            if file.attrs["dtype"] == b"bfloat16":
                 stored = (stored.astype(np.uint32) << 16).view(np.float32)
             rows.update(zip(file["keys"].asstr()[()], stored, strict=True))
         content = path.read_bytes()
         rest = hashlib.sha256(content[:start] + content[start + length :]).hexdigest()
         assert path.name == f"{rest[:24]}.h5"
-    assert np.array_equal(np.array([rows[key] for key in told["keys"]]), np.array(told["rows"]))
+    found = np.array([rows[key] for key in expected["keys"]])
+    assert np.array_equal(found, np.array(expected["rows"]))
 
 
-def test_index_of_the_fixture_shows_all_rows(told):
+def test_index_of_the_fixture_shows_all_rows(expected):
     for index in (FIXTURES / "cache-v1").glob("*/index.h5"):
         with h5py.File(index, "r") as file:
             assert file["features"].is_virtual
             assert all(
                 s.file_name.startswith("shards/") for s in file["features"].virtual_sources()
             )
-            assert sorted(file["keys"].asstr()[()]) == sorted(told["keys"])
+            assert sorted(file["keys"].asstr()[()]) == sorted(expected["keys"])
 
 
 def test_format_has_not_moved_on_without_a_fixture():
@@ -109,9 +116,9 @@ def test_newer_shard_set_and_cache_are_refused_with_a_sentence(tmp_path):
     (shard.parent.parent / "index.h5").unlink()
     with h5py.File(shard, "r+") as file:
         file.attrs["format"] = 2
-    spec = json.loads((shard.parent.parent / "record.json").read_text())["record"]["backbone"]
+    name = json.loads((shard.parent.parent / "record.json").read_text())["name"]
     with pytest.raises(CacheError, match="has cache format 2; this icecore reads up to 1"):
-        FeatureCache(root).ids(spec["spec"])
+        FeatureCache(root).ids(name)
 
 
 @pytest.mark.parametrize("dim", [1, 3, 700])
@@ -120,7 +127,7 @@ def test_plain_h5py_reads_shards_of_every_shape(tmp_path, make, count, dim):
     """HDF5 lays small and large data sets out in different orders."""
     keys = make.keys(2 * count)
     rows = np.random.default_rng(0).normal(size=(2 * count, dim)).astype(np.float16)
-    one = FeatureCache.create(tmp_path / "cache").open_set(make.record(), dim)
+    one = FeatureCache.create(tmp_path / "cache").open_set(**make.asked(dim))
     for part in (slice(0, count), slice(count, 2 * count)):
         one.append(keys[part], rows[part])
     found = {}

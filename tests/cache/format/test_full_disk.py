@@ -13,14 +13,14 @@ from icecore.core.errors import DiskFullError
 SPEC, DIM = "gluon:inceptionv3", 300
 
 
-def test_disk_error_while_a_large_shard_is_written_in_a_thread(cache, make, monkeypatch):
-    one = cache.open_set(make.record(), 60_000)
+def test_disk_error_while_a_large_shard_is_written(cache, make, monkeypatch):
+    one = cache.open_set(**make.asked(60_000))
 
     def failing(*_):
         raise OSError(errno.EIO, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", failing)
+        patch.setattr(os, "write", failing)
         with pytest.raises(OSError, match="Input/output error"):
             make.fill(one, make.keys(40), 40)
     assert list((one.folder / "shards").iterdir()) == []
@@ -29,14 +29,14 @@ def test_disk_error_while_a_large_shard_is_written_in_a_thread(cache, make, monk
 
 
 def test_full_disk_is_one_clear_error_and_leaves_nothing(cache, make, monkeypatch):
-    one = cache.open_set(make.record(), DIM)
+    one = cache.open_set(**make.asked(DIM))
     make.fill(one, make.keys(10), 10)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "pwrite", full)
+        patch.setattr(os, "write", full)
         with pytest.raises(DiskFullError, match="no room left on the disk while writing"):
             make.fill(one, make.keys(10, 10), 10)
     assert len(list((one.folder / "shards").iterdir())) == 1

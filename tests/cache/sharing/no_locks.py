@@ -65,7 +65,7 @@ def is_refused(lock) -> bool:
 
 def work(path: Path) -> None:
     cache = FeatureCache.create(path)
-    one = cache.open_set(RECORD, DIM)
+    one = cache.open_set(RECORD, "test:net", DIM)
     for keys in cache.share([one], KEYS, most=5):
         one.append(keys, np.array([compute(key) for key in keys]))
     one.write_index()
@@ -74,7 +74,7 @@ def work(path: Path) -> None:
 def main(folder: Path) -> dict:
     refuse_locks()
     refused = is_refused(fcntl.flock) and is_refused(fcntl.lockf)
-    FeatureCache.create(folder / "a").open_set(RECORD, DIM)
+    FeatureCache.create(folder / "a").open_set(RECORD, "test:net", DIM)
     fork = multiprocessing.get_context("fork")
     writers = [fork.Process(target=work, args=(folder / "a",)) for _ in "ab"]
     for writer in writers:

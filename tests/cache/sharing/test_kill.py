@@ -49,7 +49,7 @@ def test_200_kills_lose_nothing_and_compute_nothing_twice(fast_folder, request):
 
 def worker(path, make, keys, log, pause, stop_after):
     cache = FeatureCache(path)
-    one = cache.open_set(make.record(), DIM)
+    one = cache.open_set(**make.asked(DIM))
     for number, batch in enumerate(cache.share([one], keys, most=8)):
         if number == stop_after:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -125,7 +125,7 @@ def test_no_lock_of_files_is_needed(tmp_path):
 def test_file_that_another_machine_replaced_is_looked_for_again(cache, make, monkeypatch):
     """NFS says ESTALE where a local disk would still give the old file's bytes."""
     keys = make.keys(20)
-    make.fill(cache.open_set(make.record(), DIM), keys, 10)
+    make.fill(cache.open_set(**make.asked(DIM)), keys, 10)
     reader = FeatureCache(cache.path)
     expected = reader.matrix(SPEC, keys)
     compact(cache)
@@ -173,7 +173,7 @@ def test_half_written_claim_expires(tmp_path):
 
 def test_reader_sees_a_growing_set_of_whole_rows(cache, make, start):
     keys = make.keys(200)
-    cache.open_set(make.record(), DIM)
+    cache.open_set(**make.asked(DIM))
     expected = dict(zip(keys, make.rows(keys, DIM).astype(np.float32), strict=True))
     writer, _ = start(keys, pause=0.002)
     reader, before = FeatureCache(cache.path), set()
@@ -191,7 +191,7 @@ def test_reader_sees_a_growing_set_of_whole_rows(cache, make, start):
 def test_workers_of_a_data_loader_read_an_open_cache(cache, make):
     torch = pytest.importorskip("torch", reason="it is torch's DataLoader that is tried")
     keys = make.keys(64)
-    make.fill(cache.open_set(make.record(), DIM), keys, 9)
+    make.fill(cache.open_set(**make.asked(DIM)), keys, 9)
     reader = FeatureCache(cache.path)
     expected = reader.matrix(SPEC, keys)
 
@@ -214,7 +214,7 @@ def read_in_child(cache, keys, queue):
 
 def test_an_open_handle_survives_fork_and_pickling(cache, make):
     keys = make.keys(50)
-    make.fill(cache.open_set(make.record(), DIM), keys, 9)
+    make.fill(cache.open_set(**make.asked(DIM)), keys, 9)
     reader = FeatureCache(cache.path)
     expected = reader.matrix(SPEC, keys)
     context = multiprocessing.get_context("fork")

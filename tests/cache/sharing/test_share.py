@@ -91,7 +91,7 @@ def claims(cache):
 
 def test_lists_ahead_keep_their_claims_until_their_rows_are_due(tmp_path, make):
     cache = FeatureCache.create(tmp_path / "c")
-    one = cache.open_set(make.record(), DIM)
+    one = cache.open_set(**make.asked(DIM))
     keys = make.keys(60)
     shares = cache.share([one], keys, most=8, ahead=1)
     first = next(shares)
@@ -118,7 +118,7 @@ def test_lists_ahead_keep_their_claims_until_their_rows_are_due(tmp_path, make):
 def test_a_process_that_waits_for_others_does_not_keep_rows_back(tmp_path, make):
     cache = FeatureCache.create(tmp_path / "c")
     keys = make.keys(40)
-    ours, theirs = (FeatureCache(cache.path).open_set(make.record(), DIM) for _ in range(2))
+    ours, theirs = (FeatureCache(cache.path).open_set(**make.asked(DIM)) for _ in range(2))
     other = cache.share([theirs], keys, most=1)
     held = next(other)
     shares = FeatureCache(cache.path).share([ours], keys, most=1000, ahead=1)

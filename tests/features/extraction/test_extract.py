@@ -65,7 +65,7 @@ def test_rows_of_two_bytes_are_those_of_four_rounded(
     whole, half = (FeatureCache(tmp_path / name) for name in ("whole", "half"))
     expected = whole.matrix(TINY, whole.ids(TINY))
     found = half.matrix(TINY, whole.ids(TINY))
-    assert half.find(TINY).precision == precision
+    assert half.find(TINY).dtype == precision
     assert not np.array_equal(found, expected)
     np.testing.assert_allclose(found, expected, rtol=bound, atol=1e-7)
 

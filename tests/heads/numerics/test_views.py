@@ -31,7 +31,7 @@ def viewed_cache(path, rows, names=("one", "two"), dim=6, views=VIEWS):
     for seed, name in enumerate(names):
         base = np.tile(features(rows, dim, seed), len(views))
         noisy = base + 0.3 * rng.normal(size=base.shape)
-        cache.open_set(viewed(name, views), dim * len(views)).append(
+        cache.open_set(viewed(name, views), f"gluon:{name}", dim, views).append(
             [s.digest for s in rows], noisy
         )
     return cache
@@ -173,7 +173,7 @@ def test_the_searched_settings_are_trained_on_views(tmp_path):
 def test_sets_of_different_views_are_not_joined(tmp_path):
     rows = samples(30)
     cache = viewed_cache(tmp_path / "cache", rows, names=("one",))
-    cache.open_set(viewed("two", ["center"]), 6).append(
+    cache.open_set(viewed("two", ["center"]), "gluon:two", 6).append(
         [s.digest for s in rows], features(rows, 6, 1)
     )
     with pytest.raises(CacheError, match=r"different views cannot be joined: gluon:one \(center"):

@@ -46,7 +46,7 @@ def world(tmp_path):
     centres = 2 * rng.random((4, 6))
     values = np.array([centres[int(s.label)] for s in rows]) + 0.4 * rng.normal(size=(90, 6))
     cache = FeatureCache.create(tmp_path / "cache")
-    cache.open_set({"backbone": {"spec": "gluon:one"}}, 6).append([s.digest for s in rows], values)
+    cache.open_set({}, "gluon:one", 6).append([s.digest for s in rows], values)
     return cache, rows, tmp_path / "run"
 
 

@@ -221,12 +221,12 @@ class MemoryCache:
 
 
 class MemorySet:
-    spec, fingerprint, record, dtype = "gluon:one", "f" * 64, {}, np.dtype(np.float32)
+    name, fingerprint, record, dtype = "gluon:one", "f" * 64, {}, "float32"
     views = ("center",)
 
     def __init__(self, keys, values):
         self.table, self.dim = dict(zip(keys, values, strict=True)), values.shape[1]
-        self.num_features = self.dim
+        self.width = self.dim
 
     def __len__(self):
         return len(self.table)
@@ -242,7 +242,7 @@ def test_a_set_without_rows_is_passed_over(cache, rows, tmp_path):
     """What a job leaves that was ended before its first row."""
     record = cache.sets()[0].record
     empty = record | {"backbone": record["backbone"] | {"spec": "gluon:empty"}}
-    cache.open_set(empty, 4)
+    cache.open_set(empty, "gluon:empty", 4)
     result = go(cache, rows, tmp_path / "run")
     assert not any("empty" in model.name for model in result.tasks[0].models)
 

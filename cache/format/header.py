@@ -1,0 +1,149 @@
+"""What a cache is told of a feature set: data, whose meaning is the business of others."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import CacheError, enumerate_some
+from ..record import canonical_json, fingerprint
+from .encoding import DTYPES, stored_dtype
+
+__all__ = ["LARGEST_ROW", "SetHeader"]
+
+# Bytes of the longest row; shards, which hold whole rows, are then bounded too.
+LARGEST_ROW = 64 << 20
+# An attribute of an HDF5 file holds up to 64 KiB.
+_LONGEST_RECORD = 60_000
+_LONGEST_NAME, _MANY_VIEWS = 1000, 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class SetHeader:
+    """What a feature set is.
+
+    Attributes
+    ----------
+    record : dict
+        Plain JSON: everything that makes the rows what they are. The fingerprint is of this.
+    name : str
+        What users call the set.
+    width : int
+        Numbers in one view of a row.
+    views : tuple of str
+        Names of the views, which lie one after the other in a row.
+    dtype : {"float16", "float32", "bfloat16"}
+        How the numbers are stored.
+
+    Raises
+    ------
+    CacheError
+        Some of it cannot be used; all of that is named.
+    """
+
+    record: dict
+    name: str
+    width: int
+    views: tuple[str, ...] = ("center",)
+    dtype: str = "float16"
+
+    def __post_init__(self) -> None:
+        faults = list(self._faults())
+        if faults:
+            raise CacheError(
+                f"a feature set cannot be made so: {'; '.join(faults)}",
+                "give a record of plain JSON, a name, the numbers in a view, the names of the "
+                "views, and one of the types " + ", ".join(DTYPES),
+            )
+        # As it will be read back, and nobody else's to change.
+        object.__setattr__(self, "record", json.loads(canonical_json(self.record)))
+        object.__setattr__(self, "views", tuple(self.views))
+
+    def _faults(self):
+        if not isinstance(self.record, Mapping):
+            yield "its record is no mapping"
+        elif len(json.dumps(json.loads(canonical_json(self.record)))) > _LONGEST_RECORD:
+            yield f"its record has more than {_LONGEST_RECORD} characters"
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= _LONGEST_NAME:
+            yield f"its name is {str(self.name)[:40]!r}"
+        if self.dtype not in DTYPES:
+            yield f"its numbers are {self.dtype!r}"
+        views = self.views if isinstance(self.views, list | tuple) else ()
+        if not 0 < len(views) <= _MANY_VIEWS or not all(isinstance(one, str) for one in views):
+            yield f"its views are {str(self.views)[:40]!r}, not a list of names"
+        elif not isinstance(self.width, int) or isinstance(self.width, bool):
+            yield f"its width is {self.width!r}"
+        elif not 0 < self.width * len(views) <= LARGEST_ROW // 4:
+            yield f"its rows have {len(views)} views of {self.width} numbers"
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of the record's canonical JSON."""
+        return fingerprint(self.record)
+
+    @property
+    def dim(self) -> int:
+        """Numbers in a row: those of all views."""
+        return self.width * len(self.views)
+
+    @property
+    def stored(self) -> np.dtype:
+        """Type of the numbers on the disk: float16, float32, or uint16 for bfloat16."""
+        return stored_dtype(self.dtype)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row on the disk."""
+        return self.dim * self.stored.itemsize
+
+    @property
+    def folder_name(self) -> str:
+        """A safe name for the set's folder: its own, and 12 digits of the fingerprint."""
+        source, _, name = self.name.rpartition(":")
+        # A path in the name (onnx:dir/model.onnx) is shortened to its last part.
+        base = re.split(r"[/\\]", name)[-1]
+        safe = re.sub(r"[^A-Za-z0-9._@+]+", "-", f"{source}-{base}" if source else base)
+        return f"{safe.strip('-.')[:80] or 'set'}-{self.fingerprint[:12]}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the header as plain JSON, with its fingerprint."""
+        return {
+            "fingerprint": self.fingerprint,
+            "name": self.name,
+            "width": self.width,
+            "views": list(self.views),
+            "dtype": self.dtype,
+            "record": self.record,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> SetHeader:
+        """Rebuild a header from `as_dict`.
+
+        Raises
+        ------
+        CacheError
+            It is not what was written.
+        """
+        missing = [name for name in _FIELDS if name not in fields]
+        if missing:
+            raise CacheError(f"it has no {enumerate_some(missing)}")
+        header = cls(**{name: fields[name] for name in _FIELDS if name != "fingerprint"})
+        if header.fingerprint != fields["fingerprint"]:
+            raise CacheError("the record does not match its fingerprint")
+        return header
+
+    @property
+    def checksum(self) -> str:
+        """SHA-256 of `as_dict` as canonical JSON, so that no part of it changes unseen."""
+        return hashlib.sha256(canonical_json(self.as_dict()).encode()).hexdigest()
+
+
+_FIELDS = ("fingerprint", "name", "width", "views", "dtype", "record")

@@ -1,0 +1,98 @@
+"""The job `export`: features for other programs, with what is known of each image beside them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from .. import manifest as manifests
+from ..cache import FeatureCache
+from ..cache import export as export_rows
+from ..core.errors import CacheError
+from ..manifest import DEFAULT_TASK, Sample, digest_manifest
+from .samples import as_extracted, kept_tables
+
+__all__ = ["export"]
+
+
+def export(
+    cache: str | os.PathLike,
+    names: Sequence[str],
+    out: str | os.PathLike,
+    data: str | os.PathLike | None = None,
+    kind: str | None = None,
+    compress: bool = False,
+) -> dict:
+    """Write feature sets side by side into one file, with ids, paths, splits and labels.
+
+    Parameters
+    ----------
+    cache : path-like
+    names : sequence of str
+        Feature sets, in the order of their columns.
+    out : path-like
+        Ends in ``.npz``, ``.h5`` or ``.parquet``.
+    data : path-like, optional
+        The images whose rows are written, in this order. By default all rows that every
+        set has, with what the tables in ``CACHE/manifests`` know of their images.
+    kind, compress
+        As for `icecore.cache.export`.
+
+    Returns
+    -------
+    dict
+        Of `icecore.cache.export`, and ``without_rows``: how many images of `data` have
+        no features.
+
+    Raises
+    ------
+    CacheError
+        No image of `data` has features.
+    """
+    store = FeatureCache(cache)
+    sets = [store.find(name) for name in names]
+    if data is None:
+        samples = [one for path in kept_tables(store) for one in _read(path)]
+        keys = None
+    else:
+        given = as_extracted(store, data, labels_required=False)
+        samples = list(digest_manifest(given, store.path / "digests.json").manifest)
+        keys = {sample.digest for sample in samples if sample.digest}
+    have = set(sets[0].keys()).intersection(*(one.keys() for one in sets[1:])) if sets else set()
+    images = _images(sample for sample in samples if sample.digest in have)
+    without = 0 if keys is None else len({s.id for s in samples}) - len(images)
+    if keys is not None and not images:
+        raise CacheError(
+            f"no image of {data} has features in {cache}",
+            "run `icecore extract` on them into this cache",
+        )
+    known = {rows[0].digest for rows in images}
+    rest = [] if keys is not None else sorted(have - known)
+    found = export_rows(store, list(names), out, _table(images, rest), kind, compress)
+    return found | {"without_rows": without}
+
+
+def _read(path: Path) -> Iterable[Sample]:
+    return manifests.read(path, labels_required=False)
+
+
+def _images(samples: Iterable[Sample]) -> list[list[Sample]]:
+    """Return the rows of each image, one for each task; a table kept twice counts once."""
+    images: dict[tuple[str, str], dict[str, Sample]] = {}
+    for sample in samples:
+        images.setdefault((sample.id, sample.digest), {}).setdefault(sample.task, sample)
+    return [list(tasks.values()) for tasks in images.values()]
+
+
+def _table(images: Sequence[Sequence[Sample]], rest: Sequence[str]) -> dict[str, list[str]]:
+    """Return the columns: what is known of each image, and nothing of the keys in `rest`."""
+    blank = [""] * len(rest)
+    first = [rows[0] for rows in images]
+    table = {"key": [one.digest for one in first] + list(rest)}
+    for name in ("id", "path", "split"):
+        table[name] = [getattr(one, name) for one in first] + blank
+    for task in dict.fromkeys(one.task for rows in images for one in rows):
+        labels = [next((one.label for one in rows if one.task == task), "") for rows in images]
+        table["label" if task == DEFAULT_TASK else f"label_{task}"] = labels + blank
+    return {name: column for name, column in table.items() if name == "key" or any(column)}

@@ -1,18 +1,17 @@
-"""What can be named as a backbone: list the zoos, list a network's layers, prove exports."""
+"""What can be named as a backbone: list the zoos, list a network's layers, prove graphs."""
 
 from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 from ..core.errors import BackboneError, IcecoreError, enumerate_some
+from .engines.mxnet import MXNetEngine
+from .engines.proof import prove_graph
 from .gluon.zoo import ZOOS, ZooNetwork, require_known, zoo
 from .records.spec import BackboneSpec
-from .sources.gluon_export import export_gluon, prove
 from .sources.registry import source_of
 from .weights.request import WeightsRequest
 
@@ -27,7 +26,7 @@ class Verified:
     ----------
     spec : str
     relative_error : float or None
-        L2, of the exported graph's features against MXNet's; None if it failed earlier.
+        L2, of the graph's features against MXNet's; None if it failed earlier.
     num_features : int or None
     seconds : float
     problem : str or None
@@ -95,7 +94,7 @@ def verify_backbones(
     request: WeightsRequest,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> Iterator[Verified]:
-    """Export Gluon networks anew and compare each with MXNet.
+    """Compare the graphs of Gluon networks with MXNet, filled with the weights asked for.
 
     Parameters
     ----------
@@ -134,12 +133,12 @@ def _verify(spec: BackboneSpec, request: WeightsRequest) -> Verified:
     started = time.perf_counter()
     error = width = problem = None
     try:
-        backbone = source_of(spec).load_gluon(spec, request)
-        width = backbone.record.num_features
-        with tempfile.TemporaryDirectory(prefix="icecore-verify-") as folder:
-            path = Path(folder) / "graph.onnx"
-            path.write_bytes(export_gluon(backbone).SerializeToString())
-            error = prove(backbone, path)
+        source = source_of(spec)
+        graph, reference = source.load_graph(spec, request), source.load_gluon(spec, request)
+        width = graph.record.num_features
+        hint = "use --engine mxnet for this network, and report it"
+        run = MXNetEngine(reference).run
+        error = prove_graph(graph.record, graph.graph, run, "MXNet", hint)
     except IcecoreError as failure:
         problem = failure.message
     return Verified(spec.canonical, error, width, time.perf_counter() - started, problem)

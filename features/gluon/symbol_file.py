@@ -2,7 +2,7 @@
 
 MXNet's own parser trusts the indices in a file and knows operators that run
 code. Here the graph is checked first: its size, that inputs come before what
-reads them, that every operator is one which the ONNX exporter knows; and only
+reads them, that every operator is one which can be written as ONNX; and only
 what was checked is handed on.
 """
 
@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from ...core.errors import BackboneError, MissingFileError, enumerate_some
-from .loader import load_mxnet
+from .operators import OPERATORS
 
 __all__ = ["read_symbol"]
 
@@ -65,7 +65,7 @@ def _checked(content: object) -> tuple[list[str], list[dict]]:
     raw = content["nodes"]
     if not 0 < len(raw) <= _MOST_NODES:
         return [f"it has {len(raw)} nodes"], []
-    known = _known_operators()
+    known = {"null", *OPERATORS}
     faults: list[str] = []
     nodes: list[dict] = []
     for index, one in enumerate(raw):
@@ -74,7 +74,7 @@ def _checked(content: object) -> tuple[list[str], list[dict]]:
             faults.append(f"node {index} is malformed")
             node = {"op": "null", "name": f"malformed{index}", "attrs": {}, "inputs": []}
         elif node["op"] not in known:
-            faults.append(f"node {index} is a '{node['op'][:40]}', which cannot be exported")
+            faults.append(f"node {index} is a '{node['op'][:40]}', which cannot be written as ONNX")
         elif not all(_is_place(place, nodes) for place in node["inputs"]):
             faults.append(f"node {index} ('{node['name'][:40]}') reads what is not there")
         nodes.append(node)
@@ -136,11 +136,3 @@ def _is_place(place: list[int], nodes: list[dict]) -> bool:
         except (ValueError, SyntaxError, TypeError):
             outputs = 0
     return 0 <= output < outputs
-
-
-def _known_operators() -> set[str]:
-    load_mxnet()
-    from mxnet.onnx.mx2onnx import _op_translations  # noqa: F401  (registers the converters)
-    from mxnet.onnx.mx2onnx._export_onnx import MXNetGraph
-
-    return {"null"}.union(*MXNetGraph.registry_.values())

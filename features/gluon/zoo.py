@@ -13,6 +13,8 @@ import json
 from pathlib import Path
 
 from ...core.errors import BackboneError
+from ..records.record import BackboneRecord
+from ..records.spec import BackboneSpec
 from .efficientnet_lite import VARIANTS
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "require_resolution",
     "weights_stem",
     "zoo",
+    "zoo_record",
 ]
 
 # Source of a spec -> whose zoo it is. Under one name the two may have different weights.
@@ -185,6 +188,31 @@ def native_preprocessing(name: str, source: str = "gluon") -> dict:
     how = {"interpolation": "bicubic", **_TF_LITE} if lite else _IMAGENET
     common = {"resolution": native_resolution(name, source), "crop_pct": 0.875}
     return {**common, "interpolation": "bilinear", **how}
+
+
+def zoo_record(spec: BackboneSpec, width: int, digest: str, weights: str) -> BackboneRecord:
+    """Return the record of a zoo's network.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+    width : int
+        Length of a feature row.
+    digest : str
+        Of its parameters.
+    weights : str
+        ``pretrained`` or ``random:SEED``.
+    """
+    settings = native_preprocessing(spec.name, spec.source)
+    settings["resolution"] = spec.resolution or settings["resolution"]
+    return BackboneRecord(
+        spec=spec.canonical,
+        architecture=spec.name,
+        weights_digest=digest,
+        weights=weights,
+        num_features=width,
+        **settings,
+    )
 
 
 def weights_stem(name: str, source: str = "gluon") -> str:

@@ -26,7 +26,8 @@ def load_opencv():
     # Parallelism comes from decoding many images at once.
     cv2.setNumThreads(0)
     # What is wrong with a file is said once, by us.
-    cv2.setLogLevel(0)
+    quiet = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # until 4, from 5
+    quiet(0)
     return cv2
 
 

@@ -13,47 +13,71 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError, MissingFileError, WeightsError, enumerate_some
-from ...core.files import sha256_file
+from ..gluon.graph_writer import Parameter
 from ..gluon.loader import load_mxnet
-from ..gluon.network import GluonBackbone, digest_of, values_of
+from ..gluon.network import GluonBackbone, values_of
+from ..gluon.parameters import parameters_digest
 from ..gluon.params_file import read_params
 from ..gluon.symbol_file import read_symbol
-from ..gluon.symbols import cut_symbol, layer_shapes
+from ..gluon.symbols import cut_symbol
+from ..gluon.to_onnx import make_last_pool_global, symbol_to_onnx
+from ..graphs.network import GraphNetwork
+from ..graphs.onnx_graph import (
+    add_normalisation,
+    cut_classifier,
+    filled_graph,
+    layers_of,
+    load_onnx,
+    parameters_of,
+)
 from ..images.preprocessing import read_preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
-from .base import LayerShape
-from .gluon_export import ExportedSource, Identity
+from .base import LayerShape, Source
 
-__all__ = ["GluonFileSource", "load_gluon_file"]
+__all__ = ["GluonFileSource"]
 
 
-class GluonFileSource(ExportedSource):
+class GluonFileSource(Source):
     """``gluon-file:PREFIX``: networks that their users exported."""
 
     name = "gluon-file"
+    is_gluon = True
+
+    def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
+        """See `Source.load_graph`; the symbol is turned into ONNX, and MXNet is not needed."""
+        network, side = _read(spec, request)
+        model = _model(network, side)
+        width = cut_classifier(model, spec.canonical, spec.layer, side)
+        digest = parameters_digest(parameters_of(model, network.values))
+        record = _record(spec, network, width, digest)
+        add_normalisation(model, side, record.mean, record.std)
+        content = filled_graph(model, network.values)
+        return GraphNetwork(record, content, str(network.files.params), network.source(spec))
 
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""
-        return load_gluon_file(spec, request)
+        mx, (network, side) = load_mxnet(), _read(spec, request)
+        symbol, width = cut_symbol(
+            _symbol(network),
+            spec.layer,
+            side,
+            native=network.native,
+            classes=None,
+            name=spec.canonical,
+        )
+        values = {name: mx.nd.array(array) for name, array in network.values.items()}
+        parameters = values_of(symbol, values)
+        digest = parameters_digest({name: one.asnumpy() for name, one in parameters.items()})
+        record = _record(spec, network, width, digest)
+        origin, source = str(network.files.params), network.source(spec)
+        return GluonBackbone(record, symbol, parameters, origin, source=source)
 
     def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
         """See `Source.layers`."""
-        files = _locate(Path(spec.name), request.folder)
-        native = read_preprocessing(files.record)["input_size"][1]
-        return layer_shapes(_read(files, native)[0], spec.resolution or native)
-
-    def identify(self, spec: BackboneSpec, request: WeightsRequest) -> Identity:
-        """See `ExportedSource.identify`."""
-        files = _locate(Path(spec.name), request.folder)
-        parts = {
-            "name": spec.canonical,
-            "weights": sha256_file(files.params),
-            "symbol": sha256_file(files.symbol),
-            "preprocessing": read_preprocessing(files.record),
-        }
-        return Identity(parts, str(files.params), _findable(files, spec))
+        network, side = _read(spec, request)
+        return [layer for layer in layers_of(_model(network, side), side) if "/" not in layer[0]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,57 +88,59 @@ class _Files:
     record: Path
 
 
-def load_gluon_file(spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
-    """Read a network and its record, and cut it.
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """What the files say: nodes of the graph, values of its parameters, how images are prepared."""
 
-    Raises
-    ------
-    MissingFileError
-        A file is not there.
-    BackboneError, WeightsError
-        The graph is none, the weights do not fit it, or the record contradicts it.
-    """
-    if request.random_seed is not None:
-        raise BackboneError(
-            f"{spec.canonical} carries its own weights; {request.text} cannot apply",
-            "leave --weights away, or extract this backbone in a run of its own",
-        )
-    files = _locate(Path(spec.name), request.folder)
-    fields = read_preprocessing(files.record)
-    native = fields["input_size"][1]
-    side = spec.resolution or native
-    whole, values = _read(files, native)
-    symbol, width = cut_symbol(
-        whole, spec.layer, side, native=native, classes=None, name=spec.canonical
-    )
+    files: _Files
+    graph: dict
+    values: dict[str, np.ndarray]
+    fields: dict
+
+    @property
+    def native(self) -> int:
+        return self.fields["input_size"][1]
+
+    @property
+    def parameters(self) -> dict[str, Parameter]:
+        return {n: Parameter(n, n, array.shape) for n, array in self.values.items()}
+
+    def source(self, spec: BackboneSpec) -> str:
+        """Return the spec with which such a network is found from anywhere."""
+        resolution = f"@{spec.resolution}" if spec.resolution else ""
+        return f"gluon-file:{self.files.prefix.resolve()}{resolution}"
+
+
+def _record(spec: BackboneSpec, network: _Network, width: int, digest: str) -> BackboneRecord:
+    files, fields = network.files, network.fields
     if spec.layer.is_default and fields.get("num_features", width) != width:
         raise BackboneError(
             f"{files.record} says {fields['num_features']} features, the graph has {width} before "
             "its classifier",
             "correct num_features, or check that the record belongs to this graph",
         )
-    mx = load_mxnet()
-    parameters = values_of(symbol, {name: mx.nd.array(array) for name, array in values.items()})
-    record = BackboneRecord(
+    return BackboneRecord(
         spec=spec.canonical,
         architecture=str(fields.get("architecture", files.prefix.name)),
-        weights_digest=digest_of(symbol, parameters),
+        weights_digest=digest,
         weights="pretrained",
-        resolution=side,
+        resolution=spec.resolution or network.native,
         mean=tuple(map(float, fields["mean"])),
         std=tuple(map(float, fields["std"])),
         crop_pct=float(fields["crop_pct"]),
         interpolation=fields["interpolation"],
         num_features=width,
     )
-    source = _findable(files, spec)
-    return GluonBackbone(record, symbol, parameters, str(files.params), source=source)
 
 
-def _findable(files: _Files, spec: BackboneSpec) -> str:
-    """Return the spec with which such a network is found from anywhere."""
-    resolution = f"@{spec.resolution}" if spec.resolution else ""
-    return f"gluon-file:{files.prefix.resolve()}{resolution}"
+def _model(network: _Network, side: int):
+    """Turn the graph into ONNX, for images of this side."""
+    model = symbol_to_onnx(network.graph, network.parameters)
+    make_last_pool_global(model, network.native)
+    for extent in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+        extent.dim_value = side
+    _require_fitting(network, model)
+    return model
 
 
 def _locate(prefix: Path, folder: Path | None) -> _Files:
@@ -150,40 +176,58 @@ def _symbol_of(prefix: Path) -> Path:
     return prefix.with_name(f"{prefix.name}-symbol.json")
 
 
-def _read(files: _Files, native: int):
-    """Return the symbol, its parameters' shapes written into it, and their values."""
-    mx = load_mxnet()
+def _read(spec: BackboneSpec, request: WeightsRequest) -> tuple[_Network, int]:
+    """Return what the files hold, and the side of the images that are asked for."""
+    if request.random_seed is not None:
+        raise BackboneError(
+            f"{spec.canonical} carries its own weights; {request.text} cannot apply",
+            "leave --weights away, or extract this backbone in a run of its own",
+        )
+    files = _locate(Path(spec.name), request.folder)
+    fields = read_preprocessing(files.record)
     nodes = read_symbol(files.symbol)
-    stored = {n.split(":", 1)[-1]: array for n, array in read_params(files.params).items()}
     heads = nodes.pop()["inputs"]
     variables = {node["name"]: node for node in nodes if node["op"] == "null"}
-    values = {}
-    for name in variables.keys() & stored.keys():
+    values = _values(files, variables)
+    _name_input(files, variables, values)
+    network = _Network(files, {"nodes": nodes, "heads": heads[:1]}, values, fields)
+    return network, spec.resolution or network.native
+
+
+def _values(files: _Files, variables: dict[str, dict]) -> dict[str, np.ndarray]:
+    stored = {n.split(":", 1)[-1]: array for n, array in read_params(files.params).items()}
+    # In the graph's order.
+    names = [name for name in variables if name in stored]
+    for name in names:
         if stored[name].dtype.kind != "f":
             raise WeightsError(
                 f"{files.params}: '{name}' is of type {stored[name].dtype}, not a float",
                 "quantised networks cannot be used: export the network before quantising it",
             )
-        values[name] = stored[name].astype(np.float32)
-    _name_input(files, variables, values)
+    return {name: stored[name].astype(np.float32) for name in names}
+
+
+def _symbol(network: _Network):
+    """Return the graph as MXNet's symbol, its parameters' shapes written into it."""
+    mx = load_mxnet()
+    nodes = [
+        node | {"inputs": [[*p, 0] for p in node["inputs"]]} for node in network.graph["nodes"]
+    ]
+    for node in nodes:
+        if node["name"] in network.values:
+            node["attrs"] = {"__shape__": str(network.values[node["name"]].shape)}
     # Old files list arguments; what MXNet needs of that follows from the nodes.
     arguments = [index for index, node in enumerate(nodes) if node["op"] == "null"]
-    graph = {"nodes": nodes, "arg_nodes": arguments, "heads": [[*head, 0] for head in heads[:1]]}
-    for node in nodes:
-        node["inputs"] = [[*place, 0] for place in node["inputs"]]
+    heads = [[*head, 0] for head in network.graph["heads"]]
     try:
-        bare = mx.sym.load_json(json.dumps(graph))
-        _require_fitting(files, bare, values, native)
-        for name, array in values.items():
-            variables[name]["attrs"] = {"__shape__": str(array.shape)}
-        return mx.sym.load_json(json.dumps(graph)), values
+        return mx.sym.load_json(
+            json.dumps({"nodes": nodes, "arg_nodes": arguments, "heads": heads})
+        )
     except mx.MXNetError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise BackboneError(
-            f"{files.symbol}: MXNet refuses the graph for images of {native} x {native} pixels: "
-            f"{lines[-1][:200]}",
-            f"check input_size in {files.record.name}, or export the network again with "
-            "HybridBlock.export",
+            f"{network.files.symbol}: MXNet refuses the graph: {lines[-1][:200]}",
+            "export the network again with HybridBlock.export",
         ) from error
 
 
@@ -205,20 +249,16 @@ def _name_input(files: _Files, variables: dict[str, dict], values: dict) -> None
         )
 
 
-def _require_fitting(files: _Files, symbol, values: dict, native: int) -> None:
-    """Compare the shapes of the weights with those that the graph asks for."""
-    arguments, _, states = symbol.infer_shape_partial(data=(1, 3, native, native))
-    wanted = dict(zip(symbol.list_arguments(), arguments))
-    wanted |= dict(zip(symbol.list_auxiliary_states(), states))
-    wrong = [
-        f"{name} {values[name].shape} for {shape}"
-        for name, shape in wanted.items()
-        if name in values and shape and min(shape) > 0 and values[name].shape != tuple(shape)
-    ]
-    if wrong:
+def _require_fitting(network: _Network, model) -> None:
+    """Let ONNX infer all shapes, and raise if the weights contradict the graph."""
+    files, onnx = network.files, load_onnx()
+    try:
+        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except Exception as error:  # its exceptions share no base of their own
+        lines = [line for line in str(error).splitlines() if line.strip()]
         raise WeightsError(
-            f"{files.params} does not fit {files.symbol.name} at {native} x {native} pixels; "
-            f"shapes that differ: {enumerate_some(wrong)}",
+            f"{files.params} does not fit {files.symbol.name} at {network.native} x "
+            f"{network.native} pixels: {lines[-1][:300]}",
             "get the .params file of this very network, and check input_size in "
             f"{files.record.name}",
-        )
+        ) from error

@@ -7,8 +7,6 @@ run as it is, so there the conversion is proved before it is kept.
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import re
 from pathlib import Path
 
@@ -17,60 +15,21 @@ import numpy as np
 from ...core.errors import BackboneError, ProofError, WeightsError, enumerate_some
 from ...core.imports import missing_dependency
 from ..engines.onnxruntime import load_onnxruntime
-from ..gluon.loader import load_mxnet
+from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_params
-from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx, read_graph
+from ..gluon.zoo import native_preprocessing
+from ..graphs.onnx_graph import drop_weights_from_inputs, filled_graph, load_onnx, read_graph
+from .torch_legacy import read_legacy_torch
 from .torch_names import FAMILIES, IGNORED
 
-__all__ = ["GluonTarget", "from_onnx", "from_params", "from_torch", "read_safetensors"]
+__all__ = ["from_legacy_torch", "from_onnx", "from_params", "from_torch", "read_safetensors"]
 
 TOLERANCE = 1e-4
 LARGEST_FILE = 4 * 2**30
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")
 
 
-@dataclasses.dataclass(frozen=True)
-class GluonTarget:
-    """A Gluon network whose parameters are wanted.
-
-    Attributes
-    ----------
-    spec : str
-        ``gluon:NAME`` or ``mxnet:NAME``, for messages.
-    network : mxnet.gluon.HybridBlock
-    symbol : mxnet.symbol.Symbol
-        The network, traced.
-    shapes : dict of str to tuple of int
-        Of each parameter, under its structural name and in Gluon's order.
-    internal : dict of str to str
-        MXNet's own names of them.
-    preprocessing : dict
-        ``resolution``, ``mean``, ``std``.
-    """
-
-    spec: str
-    network: object
-    symbol: object
-    shapes: dict[str, tuple[int, ...]]
-    internal: dict[str, str]
-    preprocessing: dict
-
-    @classmethod
-    def of(cls, spec: str, network, preprocessing: dict) -> GluonTarget:
-        """Trace `network` and infer the shapes of its parameters."""
-        mx = load_mxnet()
-        output = network(mx.sym.var("data"))
-        output = output[0] if isinstance(output, list | tuple) else output
-        side = preprocessing["resolution"]
-        arguments, _, states = output.infer_shape(data=(1, 3, side, side))
-        inferred = dict(zip(output.list_arguments(), arguments))
-        inferred |= zip(output.list_auxiliary_states(), states)
-        internal = {n: p.name for n, p in network._collect_params_with_prefix().items()}
-        shapes = {n: tuple(inferred.get(i, ())) for n, i in internal.items()}
-        return cls(spec, network, output, shapes, internal, preprocessing)
-
-
-def from_params(path: Path, target: GluonTarget) -> dict[str, np.ndarray]:
+def from_params(path: Path, target: NetworkGraph) -> dict[str, np.ndarray]:
     """Read the parameters from a ``.params`` file, under structural or MXNet's own names.
 
     Raises
@@ -82,15 +41,30 @@ def from_params(path: Path, target: GluonTarget) -> dict[str, np.ndarray]:
         name.removeprefix("arg:").removeprefix("aux:"): v for name, v in read_params(path).items()
     }
     if not set(arrays) & set(target.shapes):
-        prefix = target.network.prefix
-        names = {internal.removeprefix(prefix): n for n, internal in target.internal.items()}
-        common = _common_prefix(list(arrays), list(names))
-        arrays = {names.get(n.removeprefix(common), n): v for n, v in arrays.items()}
+        arrays = _by_structure(arrays, target)
+    for one in target.parameters:
+        for alias in one.aliases:
+            if alias in arrays:
+                arrays.setdefault(one.name, arrays.pop(alias))
     return _fitted(arrays, target, str(path))
 
 
+def from_legacy_torch(path: Path, target: NetworkGraph) -> dict[str, np.ndarray]:
+    """Read the parameters from a ``.pth`` file of EfficientNet-Lite, whose order is Gluon's.
+
+    Raises
+    ------
+    WeightsError
+        The file is damaged or belongs to another network.
+    """
+    tensors = read_legacy_torch(path)
+    kept = [name for name in tensors if not IGNORED.fullmatch(name)]
+    ours = dict(zip(kept, target.shapes))
+    return _fitted({ours.get(n, n): tensors[n] for n in kept}, target, str(path), ours)
+
+
 def from_torch(
-    tensors: dict[str, np.ndarray], naming: str, target: GluonTarget, mean, std, where: str
+    tensors: dict[str, np.ndarray], naming: str, target: NetworkGraph, mean, std, where: str
 ) -> dict[str, np.ndarray]:
     """Rename timm's tensors to Gluon's parameters.
 
@@ -99,7 +73,7 @@ def from_torch(
     tensors : dict of str to ndarray
     naming : str
         One of `icecore.features.weights.torch_names.FAMILIES`.
-    target : GluonTarget
+    target : NetworkGraph
     mean, std : sequence of 3 floats
         The normalisation that the tensors' network expects. If Gluon's differs, the
         difference goes into the first convolution and what follows it.
@@ -118,21 +92,19 @@ def from_torch(
     theirs = FAMILIES[naming](list(target.shapes))
     ours = dict(zip(theirs, target.shapes))
     arrays = _fitted({ours.get(n, n): v for n, v in kept.items()}, target, where, ours)
-    if tuple(mean) != tuple(target.preprocessing["mean"]) or tuple(std) != tuple(
-        target.preprocessing["std"]
-    ):
+    ours = native_preprocessing(*reversed(target.spec.split(":")))
+    if (tuple(mean), tuple(std)) != (ours["mean"], ours["std"]):
         _fold_normalisation(arrays, target, mean, std)
     return arrays
 
 
-def from_onnx(path: Path, target: GluonTarget) -> tuple[dict[str, np.ndarray], float]:
+def from_onnx(path: Path, target: NetworkGraph) -> tuple[dict[str, np.ndarray], float]:
     """Take the parameters out of a classifier that MXNet exported to ONNX, and prove them.
 
     Parameters
     ----------
     path : Path
-    target : GluonTarget
-        Its network gets the parameters.
+    target : NetworkGraph
 
     Returns
     -------
@@ -155,9 +127,7 @@ def from_onnx(path: Path, target: GluonTarget) -> tuple[dict[str, np.ndarray], f
         raise WeightsError(
             f"{path} has a tensor that cannot be read: {str(error)[:200]}", "get the file again"
         ) from error
-    names = {i.removeprefix(target.network.prefix): n for n, i in target.internal.items()}
-    common = _common_prefix(list(values), list(names))
-    by_name = {names.get(n.removeprefix(common), n): v for n, v in values.items()}
+    by_name = _by_structure(values, target)
     if not set(target.shapes) <= set(by_name):
         by_name = _matched_by_layer(model, values, target) or by_name
     extra = set(by_name) - set(target.shapes)
@@ -193,7 +163,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         ) from error
 
 
-def _fitted(arrays: dict, target: GluonTarget, where: str, names=None) -> dict[str, np.ndarray]:
+def _fitted(arrays: dict, target: NetworkGraph, where: str, names=None) -> dict[str, np.ndarray]:
     """Check that arrays and parameters are one to one, and bring them into Gluon's order."""
     shown = {ours: theirs for theirs, ours in (names or {}).items()}
     faults = [f"{shown.get(n, n)} is missing" for n in target.shapes if n not in arrays]
@@ -217,6 +187,13 @@ def _fitted(arrays: dict, target: GluonTarget, where: str, names=None) -> dict[s
     return {n: np.ascontiguousarray(arrays[n], np.float32) for n in target.shapes}
 
 
+def _by_structure(arrays: dict[str, np.ndarray], target: NetworkGraph) -> dict[str, np.ndarray]:
+    """Give arrays that have MXNet's own names, with any prefix, the structural ones."""
+    names = {one.internal: one.name for one in target.parameters}
+    common = _common_prefix(list(arrays), list(names))
+    return {names.get(name.removeprefix(common), name): array for name, array in arrays.items()}
+
+
 def _common_prefix(theirs: list[str], ours: list[str]) -> str:
     """Find what their names have in front of ours, as ``resnetv27_`` of a later network."""
     for name in theirs:
@@ -228,45 +205,38 @@ def _common_prefix(theirs: list[str], ours: list[str]) -> str:
     return ""
 
 
-_LAYERS = {
-    "Convolution": ("Conv", 2),
-    "FullyConnected": ("Gemm", 2),
-    "BatchNorm": ("BatchNormalization", 4),
-}
+_LAYERS = ("Conv", "Gemm", "BatchNormalization")
 
 
-def _matched_by_layer(model, values: dict, target: GluonTarget) -> dict[str, np.ndarray] | None:
+def _matched_by_layer(model, values: dict, target: NetworkGraph) -> dict[str, np.ndarray] | None:
     """Match layers by their turn, for files whose tensors have other names."""
-    structural = {i: n for n, i in target.internal.items()}
-    nodes = json.loads(target.symbol.tojson())["nodes"]
-    ours = [n for n in nodes if n["op"] in _LAYERS]
-    kinds = {kind for kind, _ in _LAYERS.values()}
-    theirs = [n for n in model.graph.node if n.op_type in kinds]
-    if [_LAYERS[n["op"]][0] for n in ours] != [n.op_type for n in theirs]:
+    ours, theirs = (
+        [n for n in m.graph.node if n.op_type in _LAYERS] for m in (target.model, model)
+    )
+    if [n.op_type for n in ours] != [n.op_type for n in theirs]:
         return None
     found = {}
     for own, other in zip(ours, theirs):
-        inputs = [nodes[i[0]]["name"] for i in own["inputs"][1:]]
-        for internal, name in zip(inputs, other.input[1:]):
-            if internal in structural and name in values:
-                found[structural[internal]] = values[name]
+        for name, their_name in zip(own.input[1:], other.input[1:]):
+            if name in target.shapes and their_name in values:
+                found[name] = values[their_name]
     return found
 
 
-def _fold_normalisation(arrays: dict, target: GluonTarget, mean, std) -> None:
+def _fold_normalisation(arrays: dict, target: NetworkGraph, mean, std) -> None:
     """Put the difference between two normalisations into the first layer, in place.
 
     With x = (p - m) / s and x' = (p - m') / s', x' = a x + b per channel. A convolution
     without padding turns that into scaled weights and a constant, which the batch
     normalisation behind it takes off its mean.
     """
-    ours = target.preprocessing
+    ours = native_preprocessing(*reversed(target.spec.split(":")))
     scale = np.asarray(ours["std"], np.float64) / np.asarray(std, np.float64)
     shift = (np.asarray(ours["mean"], np.float64) - np.asarray(mean, np.float64)) / std
-    first = next(n for n in json.loads(target.symbol.tojson())["nodes"] if n["op"] == "Convolution")
+    first = next(node for node in target.model.graph.node if node.op_type == "Conv")
     names = list(target.shapes)
     weight, running_mean = names[0], next(n for n in names if n.endswith("running_mean"))
-    if set(re.findall(r"\d+", first["attrs"].get("pad", "(0, 0)"))) != {"0"}:
+    if any(n for a in first.attribute if a.name == "pads" for n in a.ints):
         raise WeightsError(
             f"{target.spec}: its first layer has a border, so another normalisation cannot be "
             "put into it",
@@ -278,28 +248,17 @@ def _fold_normalisation(arrays: dict, target: GluonTarget, mean, std) -> None:
     arrays[running_mean] = (arrays[running_mean] - constant).astype(np.float32)
 
 
-def _prove(model, arrays: dict, target: GluonTarget, path: Path) -> float:
-    """Compare the file, as ONNX Runtime runs it, with the network that got its weights."""
-    mx, onnx = load_mxnet(), load_onnx()
-    parameters = target.network._collect_params_with_prefix()
-    for name, values in arrays.items():
-        parameters[name].shape = values.shape
-        parameters[name].initialize(mx.init.Zero(), ctx=mx.cpu(), force_reinit=True)
-        parameters[name].set_data(mx.nd.array(values))
-    side = target.preprocessing["resolution"]
+def _prove(model, arrays: dict, target: NetworkGraph, path: Path) -> float:
+    """Compare the file with the network that got its weights; ONNX Runtime runs both."""
+    side = native_preprocessing(*reversed(target.spec.split(":")))["resolution"]
     rng = np.random.default_rng(0)
     coarse = rng.normal(size=(2, 3, 8, 8)).repeat(-(-side // 8), 2).repeat(-(-side // 8), 3)
     batch = coarse[:, :, :side, :side].astype(np.float32)
-    output = target.network(mx.nd.array(batch))
-    expected = (output[0] if isinstance(output, list | tuple) else output).asnumpy()
+    own = filled_graph(target.sized(side), arrays)
     drop_weights_from_inputs(model)
-    _fix_gammas(onnx, model, target)
-    # Files of 2018 are made for one image at a time.
+    _fix_gammas(model, target)
     try:
-        session = load_onnxruntime().InferenceSession(model.SerializeToString())
-        entry = session.get_inputs()[0].name
-        found = np.concatenate([session.run(None, {entry: one[None]})[0] for one in batch])
-        found = found.reshape(len(batch), -1)
+        found, expected = _run(model.SerializeToString(), batch), _run(own, batch)
         error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
     except Exception as failure:  # ONNX Runtime's exceptions share no base of their own
         raise BackboneError(
@@ -315,15 +274,25 @@ def _prove(model, arrays: dict, target: GluonTarget, path: Path) -> float:
     return error
 
 
-def _fix_gammas(onnx, model, target: GluonTarget) -> None:
+def _run(model: bytes, batch: np.ndarray) -> np.ndarray:
+    session = load_onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0].name
+    # Files of 2018 are made for one image at a time.
+    rows = [session.run(None, {entry: one[None]})[0] for one in batch]
+    return np.concatenate(rows).reshape(len(batch), -1)
+
+
+def _fix_gammas(model, target: NetworkGraph) -> None:
     """Set to 1, in place, each gamma that MXNet fixes; its exporter kept what was stored."""
-    nodes = json.loads(target.symbol.tojson())["nodes"]
-    norms = [n for n in nodes if n["op"] == "BatchNorm"]
-    theirs = [n for n in model.graph.node if n.op_type == "BatchNormalization"]
+    onnx = load_onnx()
+    fixed = {t.name for t in target.model.graph.initializer if t.doc_string and t.raw_data}
+    ours, theirs = (
+        [n for n in m.graph.node if n.op_type == "BatchNormalization"]
+        for m in (target.model, model)
+    )
     tensors = {t.name: t for t in model.graph.initializer}
-    for own, other in zip(norms, theirs):
-        if own.get("attrs", {}).get("fix_gamma", "True") in ("True", "1"):
-            tensor = tensors.get(other.input[1])
-            if tensor is not None:
-                ones = np.ones(tuple(tensor.dims), np.float32)
-                tensor.CopyFrom(onnx.numpy_helper.from_array(ones, tensor.name))
+    for own, other in zip(ours, theirs):
+        tensor = tensors.get(other.input[1])
+        if own.input[1] in fixed and tensor is not None:
+            ones = np.ones(tuple(tensor.dims), np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(ones, tensor.name))

@@ -11,11 +11,11 @@ import numpy as np
 from ...core.errors import BackboneError, MissingDependencyError, ProofError, WeightsError
 from ...core.files import publish_json, sha256_file
 from ..gluon.efficientnet_lite import VARIANTS
-from ..gluon.network import build_network
+from ..gluon.library import NetworkGraph, network_graph
 from ..gluon.params_file import params_sha1, write_params
-from ..gluon.zoo import ZOOS, native_preprocessing, published_sha1, require_known, weights_stem
+from ..gluon.zoo import ZOOS, published_sha1, require_known, weights_stem
 from ..records.spec import BackboneSpec
-from .convert import GluonTarget, from_onnx, from_params, from_torch, read_safetensors
+from .convert import from_onnx, from_params, from_torch, read_safetensors
 from .gluon_host import download_gluon, gluon_url
 from .hub import hub_file
 from .local import NOTE_FORMAT, find_local_weights, gluon_cache
@@ -129,7 +129,7 @@ def _parse(text: str) -> BackboneSpec:
 def _convert_and_keep(
     spec: BackboneSpec, file: Path, origin: Origin | None, folder: Path, about: dict
 ) -> WeightsFile:
-    target = _target(spec)
+    target = network_graph(spec.source, spec.name)
     error = None
     if file.suffix == ".onnx":
         arrays, error = from_onnx(file, target)
@@ -157,16 +157,9 @@ def _convert_and_keep(
     return WeightsFile(path, "converted", f"converted from {about['origin']}")
 
 
-def _target(spec: BackboneSpec) -> GluonTarget:
-    preprocessing = native_preprocessing(spec.name, spec.source)
-    network = build_network(spec, preprocessing["resolution"])
-    return GluonTarget.of(spec.canonical, network, preprocessing)
-
-
-def _old_names(arrays: dict[str, np.ndarray], target: GluonTarget) -> dict[str, np.ndarray]:
+def _old_names(arrays: dict[str, np.ndarray], target: NetworkGraph) -> dict[str, np.ndarray]:
     """Give parameters the names under which Gluon saved them until 2018."""
-    prefix = target.network.prefix
-    return {target.internal[n].removeprefix(prefix): values for n, values in arrays.items()}
+    return {one.internal: arrays[one.name] for one in target.parameters}
 
 
 def _sharing(spec: BackboneSpec) -> list[str]:

@@ -1,0 +1,69 @@
+"""Values for the parameters of a network: their digest, and random ones from a seed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .graph_writer import Parameter
+
+__all__ = ["parameters_digest", "random_parameters"]
+
+
+def parameters_digest(values: Mapping[str, np.ndarray]) -> str:
+    """Return the SHA-256 of parameters, whatever order they come in."""
+    digest = hashlib.sha256()
+    for name in sorted(values):
+        array = values[name]
+        digest.update(f"{array.dtype.str}{array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def random_parameters(
+    parameters: Sequence[Parameter], scales: Sequence[int], seed: int
+) -> dict[str, np.ndarray]:
+    """Draw parameters with a seed, the same on every machine.
+
+    Parameters
+    ----------
+    parameters : sequence of Parameter
+    scales : sequence of int
+        Of each batch normalisation, in the order of `parameters`: twice the binary logarithm
+        of the mean square of what reaches it in a network of this kind.
+    seed : int
+
+    Returns
+    -------
+    dict of str to ndarray of float32
+
+    Notes
+    -----
+    He initialisation (arXiv:1502.01852) keeps the scale through ReLUs, but residual sums
+    grow by powers of two in a network as deep as ResNet-152, so each batch normalisation is
+    given the scale of what reaches it. Of its mean, little is subtracted: the mean is what
+    differs between images.
+    """
+    rng = np.random.default_rng(seed)
+    of_norms = iter(scales)
+    values: dict[str, np.ndarray] = {}
+    for one in parameters:
+        kind, shape = one.name.rsplit(".", 1)[-1], one.shape
+        if kind.endswith("weight"):
+            scale = np.float32(math.sqrt(2 / math.prod(shape[1:])))
+            values[one.name] = rng.standard_normal(shape, dtype=np.float32) * scale
+        elif kind == "running_var":
+            scale = 2 ** (next(of_norms) / 2)
+            values[one.name] = _f32(scale * rng.uniform(0.8, 1.2, shape))
+            mean = one.name.removesuffix("var") + "mean"
+            values[mean] = _f32(math.sqrt(scale) * rng.normal(0, 0.05, shape))
+        elif kind != "running_mean":  # that comes with the variance
+            values[one.name] = np.full(shape, float(kind == "gamma"), np.float32)
+    return {one.name: values[one.name] for one in parameters}
+
+
+def _f32(array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32)

@@ -43,11 +43,11 @@ class Reference:
                 ].record
             else:
                 from icecore.features.records.spec import BackboneSpec
-                from icecore.features.sources.gluon import load_gluon_backbone
+                from icecore.features.sources.registry import source_of
 
-                gluon = load_gluon_backbone(
-                    BackboneSpec.parse(spec), WeightsRequest.parse(job["weights"], None)
-                )
+                parsed = BackboneSpec.parse(spec)
+                request = WeightsRequest.parse(job["weights"], None)
+                gluon = source_of(parsed).load_gluon(parsed, request)
                 record = gluon.record
                 gluon.network.save_parameters(str(folder / f"{name}.params"))
             squares = np.stack([fit_image(decode(one), record, "crop") for one in contents])

@@ -1,10 +1,4 @@
-<<<<<<<< HEAD:tools/zoo_table.py
 """Make ``features/gluon/zoo.json``, the table of the Gluon zoos: ``python tools/zoo_table.py``.
-========
-"""Make the tables of the Gluon zoos, ``zoo.json`` and ``published.json``.
-
-``python tools/make_zoo_table.py`` needs MXNet and GluonCV, so Python 3.11.
->>>>>>>> 6e0fd24 (Gluon's networks run from graphs that icecore brings along: no MXNet, no export):tools/make_zoo_table.py
 
 Networks are traced and their shapes inferred; no weight is initialised and
 nothing is computed. Only GluonCV's ImageNet classifiers are listed, found by
@@ -18,23 +12,13 @@ import math
 import sys
 
 from icecore.core.errors import BackboneError
-<<<<<<<< HEAD:tools/zoo_table.py
-========
-from icecore.core.files import publish_json, publish_text
-from icecore.features.records.layer import Layer
-from icecore.features.records.spec import BackboneSpec
->>>>>>>> 6e0fd24 (Gluon's networks run from graphs that icecore brings along: no MXNet, no export):tools/make_zoo_table.py
 from icecore.features.gluon.efficientnet_lite import VARIANTS
 from icecore.features.gluon.loader import load_gluoncv, load_mxnet
 from icecore.features.gluon.network import build_network
 from icecore.features.gluon.symbols import cut_symbol, passes, trace
-<<<<<<<< HEAD:tools/zoo_table.py
 from icecore.features.gluon.zoo import TABLE, native_resolution, published_as
 from icecore.features.records.layer import Layer
 from icecore.features.records.spec import BackboneSpec
-========
-from icecore.features.gluon.zoo import PUBLISHED, TABLE, native_resolution, published_sha1
->>>>>>>> 6e0fd24 (Gluon's networks run from graphs that icecore brings along: no MXNet, no export):tools/make_zoo_table.py
 
 __all__ = ["classifiers", "describe", "detectors", "multiply_adds", "parameter_count", "published"]
 
@@ -70,7 +54,6 @@ def classifiers(source: str) -> dict[str, str]:
     return found | dict.fromkeys(VARIANTS, "efficientnet_lite")
 
 
-<<<<<<<< HEAD:tools/zoo_table.py
 def published(source: str) -> dict[str, str]:
     """Return the SHA-1 of each file of weights that a zoo lists."""
     load_gluoncv()
@@ -85,16 +68,6 @@ def detectors() -> dict[str, str]:
     """Return the SHA-1 of the weights of each of GluonCV's detectors that icecore runs."""
     kinds = ("ssd_", "yolo3_", "faster_rcnn_")
     return {name: sha1 for name, sha1 in published("gluon").items() if name.startswith(kinds)}
-========
-def published() -> dict[str, dict[str, str]]:
-    """Return the SHA-1 of every file that a zoo publishes, by zoo and name."""
-    load_gluoncv()
-    from gluoncv.model_zoo import model_store as gluoncv_store
-    from mxnet.gluon.model_zoo import model_store as mxnet_store
-
-    stores = {"gluon": gluoncv_store, "mxnet": mxnet_store}
-    return {source: dict(sorted(store._model_sha1.items())) for source, store in stores.items()}
->>>>>>>> 6e0fd24 (Gluon's networks run from graphs that icecore brings along: no MXNet, no export):tools/make_zoo_table.py
 
 
 def describe(source: str, name: str, family: str) -> dict:
@@ -167,19 +140,14 @@ def _goes(network, whole, side: int, native: int) -> bool:
 
 
 def main() -> None:
-<<<<<<<< HEAD:tools/zoo_table.py
     """Write the table."""
     table: dict[str, dict] = {"detectors": detectors()}
-========
-    """Write the tables."""
-    publish_json(PUBLISHED, published())
-    table: dict[str, dict] = {}
->>>>>>>> 6e0fd24 (Gluon's networks run from graphs that icecore brings along: no MXNet, no export):tools/make_zoo_table.py
     for source in ("gluon", "mxnet"):
         for name, family in sorted(classifiers(source).items()):
             table.setdefault(source, {})[name] = describe(source, name, family)
             print(f"{source}:{name}", table[source][name], file=sys.stderr, flush=True)
-    publish_text(TABLE, json.dumps(table, indent=1, sort_keys=True) + "\n")
+    lines = json.dumps(table, indent=1, sort_keys=True)
+    TABLE.write_text(lines + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -12,12 +12,9 @@ from __future__ import annotations
 import functools
 import math
 
-import numpy as np
-
-from ...core.errors import WeightsError, enumerate_some
 from .loader import load_mxnet
 
-__all__ = ["VARIANTS", "build_efficientnet_lite", "set_efficientnet_lite_weights"]
+__all__ = ["VARIANTS", "build_efficientnet_lite"]
 
 # name -> (width multiplier, depth multiplier, native resolution)
 VARIANTS = {
@@ -71,40 +68,6 @@ def build_efficientnet_lite(name: str, resolution: int, classes: int = 1000):
         _add_convolution(net, channels, _HEAD, 1, 1, side)
         net.add(nn.GlobalAvgPool2D(), nn.Flatten(), nn.Dense(classes, in_units=_HEAD))
     return net
-
-
-def set_efficientnet_lite_weights(net, tensors: dict[str, np.ndarray]) -> None:
-    """Put the tensors of a published file into the network.
-
-    Parameters
-    ----------
-    net : mxnet.gluon.HybridBlock
-        From `build_efficientnet_lite`.
-    tensors : dict of str to ndarray
-        In the file's order: stem, blocks, head, classifier; of each batch
-        normalisation weight, bias, running mean, running variance.
-
-    Raises
-    ------
-    WeightsError
-        Count or shapes do not fit; all that differ are named.
-    """
-    values = [(name, t) for name, t in tensors.items() if not name.endswith("num_batches_tracked")]
-    parameters = list(net.collect_params().values())
-    wrong = [
-        f"{name} {tuple(tensor.shape)} for {parameter.shape}"
-        for (name, tensor), parameter in zip(values, parameters)
-        if tuple(tensor.shape) != tuple(parameter.shape)
-    ]
-    if wrong or len(values) != len(parameters):
-        raise WeightsError(
-            f"the file has {len(values)} tensors for {len(parameters)} parameters; shapes that "
-            f"differ: {enumerate_some(wrong) or 'none'}",
-            "use the weights of this very network",
-        )
-    mx = load_mxnet()
-    for (_, tensor), parameter in zip(values, parameters):
-        parameter.set_data(mx.nd.array(tensor))
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:

@@ -17,7 +17,7 @@ from ...core.errors import BackboneError
 from ..records.layer import GEM_EPSILON, GEM_POWER, Layer, no_such_layer, nothing_to_pool
 from .loader import load_mxnet
 
-__all__ = ["cut_symbol", "explicit_shapes", "layer_shapes", "passes", "trace"]
+__all__ = ["cut_symbol", "passes", "trace"]
 
 _PASSED_ON_THE_WAY_BACK = frozenset(
     "Flatten Activation Pooling Dropout Reshape softmax SoftmaxOutput SoftmaxActivation "
@@ -100,22 +100,6 @@ def cut_symbol(
     return cut, int(_checked_shape(cut, resolution, name)[1])
 
 
-def layer_shapes(symbol, resolution: int, prefix: str = "") -> list[tuple[str, str, tuple]]:
-    """List (name, operator, output shape for one image) of the layers that features may come from.
-
-    Those are all whose output has a number of channels, with or without height and width.
-    """
-    nodes = [node for node in json.loads(symbol.tojson())["nodes"] if node["op"] != "null"]
-    internals = symbol.get_internals()
-    shapes = dict(zip(internals.list_outputs(), _infer(internals, resolution) or []))
-    listed = []
-    for node in nodes:
-        shape = shapes.get(f"{node['name']}_output") or shapes.get(f"{node['name']}_output0")
-        if shape and len(shape) in (2, 4) and shape[0] == 1:
-            listed.append((node["name"].removeprefix(prefix), node["op"], shape[1:]))
-    return listed
-
-
 def passes(symbol, resolution: int) -> bool:
     """Tell whether images of this side go through: every map is there, every kernel fits."""
     internals = symbol.get_internals()
@@ -138,32 +122,6 @@ def passes(symbol, resolution: int) -> bool:
             if (k - 1) * d + 1 > side + 2 * p:
                 return False
     return True
-
-
-def explicit_shapes(symbol, resolution: int):
-    """Write out what MXNet's reshape codes and axis swaps mean at this resolution.
-
-    Its ONNX exporter lacks most of the codes -2, -3 and -4, and turns a swap of axes
-    into a dozen nodes; the batch's extent stays open.
-    """
-    internals = symbol.get_internals()
-    named = dict(zip(internals.list_outputs(), _infer(internals, resolution)))
-    graph = json.loads(symbol.tojson())
-    nodes = graph["nodes"]
-    for node in nodes:
-        if node["op"] not in ("Reshape", "SwapAxis"):
-            continue
-        attributes = node["attrs"]
-        before = _output_shape(named, nodes[node["inputs"][0][0]], node["inputs"][0][1])
-        after = _output_shape(named, node, 0)
-        if node["op"] == "SwapAxis":
-            axes = list(range(len(before)))
-            one, other = int(attributes.get("dim1", 0)), int(attributes.get("dim2", 0))
-            axes[one], axes[other] = axes[other], axes[one]
-            node["op"], node["attrs"] = "transpose", {"axes": str(tuple(axes))}
-        elif min(ast.literal_eval(attributes["shape"])) < -1 and before[0] == after[0] == 1:
-            node["attrs"] = {"shape": str((0, *after[1:]))}
-    return load_mxnet().sym.load_json(json.dumps(graph))
 
 
 def _named(nodes: list[dict], wanted: str, prefix: str, name: str) -> list[int]:

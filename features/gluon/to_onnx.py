@@ -6,7 +6,12 @@ from ..graphs.onnx_graph import load_onnx
 from .graph_writer import GraphWriter, Parameter, SymbolNode, output_name
 from .operators import translate
 
-__all__ = ["make_last_pool_global", "symbol_to_onnx"]
+__all__ = [
+    "kernels_too_large",
+    "make_last_pool_global",
+    "parameters_that_do_not_fit",
+    "symbol_to_onnx",
+]
 
 _PASSED = frozenset("Flatten Identity Reshape Squeeze Softmax LogSoftmax Relu Sigmoid".split())
 
@@ -57,16 +62,7 @@ def make_last_pool_global(model, side: int) -> None:
     side : int
         Of the images that the network is made for; there nothing changes.
     """
-    onnx = load_onnx()
-    sized = onnx.ModelProto()
-    sized.CopyFrom(model)
-    for number, extent in zip((0, 2, 3), (1, side, side)):
-        sized.graph.input[0].type.tensor_type.shape.dim[number].dim_value = extent
-    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
-    shapes = {
-        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in (*inferred.value_info, *inferred.output)
-    }
+    shapes = _shapes(model, side)
     producers = {output: node for node in model.graph.node for output in node.output}
     node, behind_classifier = producers.get(model.graph.output[0].name), True
     while node is not None:
@@ -77,6 +73,63 @@ def make_last_pool_global(model, side: int) -> None:
         elif node.op_type not in _PASSED:
             return
         node = producers.get(node.input[0])
+
+
+def kernels_too_large(model, side: int) -> list[str]:
+    """Name the layers whose kernels do not fit their maps for images of this side.
+
+    Engines may compute something even so.
+    """
+    shapes, found = _shapes(model, side), []
+    for node in model.graph.node:
+        settings = {a.name: list(a.ints) for a in node.attribute}
+        kernel, data = settings.get("kernel_shape", []), shapes.get(node.input[0], [])
+        pads, dilations = settings.get("pads", [0] * 4), settings.get("dilations", [1, 1])
+        for axis, extent in enumerate(kernel):
+            room = data[2 + axis] + pads[axis] + pads[2 + axis] if len(data) == 4 else 0
+            if (extent - 1) * dilations[axis] + 1 > room:
+                found.append(node.name)
+                break
+    return found
+
+
+def parameters_that_do_not_fit(model, side: int) -> list[str]:
+    """Describe the parameters whose shapes contradict what reaches their layers."""
+    shapes, found = _shapes(model, side), []
+    given = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        data = shapes.get(node.input[0], [])
+        channels = data[1] if len(data) in (2, 4) else 0
+        if not channels or node.op_type not in ("Conv", "Gemm", "BatchNormalization"):
+            continue
+        first = given.get(node.input[1], ())
+        if node.op_type == "BatchNormalization":
+            wanted = dict.fromkeys(node.input[1:], (channels,))
+        else:
+            groups = next((a.i for a in node.attribute if a.name == "group"), 1)
+            kernel = next((tuple(a.ints) for a in node.attribute if a.name == "kernel_shape"), ())
+            wanted = {node.input[1]: (*first[:1], channels // groups, *kernel)}
+            wanted |= dict.fromkeys(node.input[2:], first[:1])
+        found += [
+            f"{name} {given[name]} for {shape}"
+            for name, shape in wanted.items()
+            if name in given and given[name] != shape
+        ]
+    return found
+
+
+def _shapes(model, side: int) -> dict[str, list[int]]:
+    """Infer the shapes of all values for one image; of what contradicts itself, nothing."""
+    onnx = load_onnx()
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for number, extent in zip((0, 2, 3), (1, side, side)):
+        sized.graph.input[0].type.tensor_type.shape.dim[number].dim_value = extent
+    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    return {
+        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*inferred.value_info, *inferred.output, *inferred.input)
+    }
 
 
 def _make_global(node, shapes: dict[str, list[int]]) -> None:

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...core.errors import BackboneError
 from ..gluon.efficientnet_lite import VARIANTS
 from ..gluon.library import NetworkGraph, graph_index, network_graph
 from ..gluon.network import GluonBackbone, reference_network
 from ..gluon.parameters import parameters_digest, random_parameters
 from ..gluon.zoo import native_resolution, require_resolution, zoo_record
 from ..graphs.network import GraphNetwork
-from ..graphs.onnx_graph import add_normalisation, cut_classifier, filled_graph, parameters_of
+from ..graphs.onnx_graph import (
+    add_normalisation,
+    cut_classifier,
+    filled_graph,
+    load_onnx,
+    parameters_of,
+)
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.convert import from_legacy_torch, from_params
@@ -74,10 +81,22 @@ def feature_graph(
     side = spec.resolution or native_resolution(spec.name, spec.source)
     model = graph.sized(side)
     width = cut_classifier(model, spec.canonical, spec.layer, side)
+    _require_passage(model, spec, side)
     digest = parameters_digest(parameters_of(model, values))
     record = zoo_record(spec, width, digest, weights)
     add_normalisation(model, side, record.mean, record.std)
     return record, filled_graph(model, values)
+
+
+def _require_passage(model, spec: BackboneSpec, side: int) -> None:
+    """Raise `BackboneError` where maps that are summed or joined are of different sizes."""
+    try:
+        load_onnx().shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+    except Exception as error:  # its exceptions share no base of their own
+        raise BackboneError(
+            f"{spec.canonical} cannot take images of {side} x {side} pixels",
+            "use its native resolution (its layers are laid out for that), or a multiple of 32",
+        ) from error
 
 
 def _load(

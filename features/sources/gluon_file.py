@@ -12,7 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import BackboneError, MissingFileError, WeightsError, enumerate_some
+from ...core.errors import (
+    BackboneError,
+    IcecoreError,
+    MissingFileError,
+    WeightsError,
+    enumerate_some,
+)
 from ..gluon.graph_writer import Parameter
 from ..gluon.loader import load_mxnet
 from ..gluon.network import GluonBackbone, values_of
@@ -20,14 +26,18 @@ from ..gluon.parameters import parameters_digest
 from ..gluon.params_file import read_params
 from ..gluon.symbol_file import read_symbol
 from ..gluon.symbols import cut_symbol
-from ..gluon.to_onnx import make_last_pool_global, symbol_to_onnx
+from ..gluon.to_onnx import (
+    kernels_too_large,
+    make_last_pool_global,
+    parameters_that_do_not_fit,
+    symbol_to_onnx,
+)
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import (
     add_normalisation,
     cut_classifier,
     filled_graph,
     layers_of,
-    load_onnx,
     parameters_of,
 )
 from ..images.preprocessing import read_preprocessing
@@ -59,6 +69,7 @@ class GluonFileSource(Source):
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""
         mx, (network, side) = load_mxnet(), _read(spec, request)
+        _model(network, side)  # MXNet's own parsers trust what they read
         symbol, width = cut_symbol(
             _symbol(network),
             spec.layer,
@@ -135,11 +146,26 @@ def _record(spec: BackboneSpec, network: _Network, width: int, digest: str) -> B
 
 def _model(network: _Network, side: int):
     """Turn the graph into ONNX, for images of this side."""
-    model = symbol_to_onnx(network.graph, network.parameters)
-    make_last_pool_global(model, network.native)
-    for extent in model.graph.input[0].type.tensor_type.shape.dim[2:]:
-        extent.dim_value = side
-    _require_fitting(network, model)
+    try:
+        model = symbol_to_onnx(network.graph, network.parameters)
+        _require_fitting(network, model)
+        make_last_pool_global(model, network.native)
+        for extent in model.graph.input[0].type.tensor_type.shape.dim[2:]:
+            extent.dim_value = side
+        large = kernels_too_large(model, side)
+    except IcecoreError:
+        raise
+    except Exception as error:  # a graph that contradicts itself can fail in any way
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise BackboneError(
+            f"{network.files.symbol} contradicts itself: {lines[0][:200]}",
+            "export the network again with HybridBlock.export",
+        ) from error
+    if large:
+        raise BackboneError(
+            f"{network.files.symbol} cannot take images of {side} x {side} pixels",
+            f"leave @{side} away: the network is made for {network.native} x {network.native}",
+        )
     return model
 
 
@@ -250,15 +276,21 @@ def _name_input(files: _Files, variables: dict[str, dict], values: dict) -> None
 
 
 def _require_fitting(network: _Network, model) -> None:
-    """Let ONNX infer all shapes, and raise if the weights contradict the graph."""
-    files, onnx = network.files, load_onnx()
-    try:
-        onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
-    except Exception as error:  # its exceptions share no base of their own
-        lines = [line for line in str(error).splitlines() if line.strip()]
+    """Raise where the weights or the size of the images contradict the graph."""
+    files, native = network.files, network.native
+    wrong = parameters_that_do_not_fit(model, native)
+    if wrong:
         raise WeightsError(
-            f"{files.params} does not fit {files.symbol.name} at {network.native} x "
-            f"{network.native} pixels: {lines[-1][:300]}",
+            f"{files.params} does not fit {files.symbol.name} at {native} x {native} pixels; "
+            f"shapes that differ: {enumerate_some(wrong)}",
             "get the .params file of this very network, and check input_size in "
             f"{files.record.name}",
-        ) from error
+        )
+    large = kernels_too_large(model, native)
+    if large:
+        raise BackboneError(
+            f"{files.symbol}: for images of {native} x {native} pixels the kernels of "
+            f"{enumerate_some(large)} are larger than what reaches them",
+            f"check input_size in {files.record.name}, or export the network again with "
+            "HybridBlock.export",
+        )

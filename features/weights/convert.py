@@ -196,13 +196,9 @@ def _by_structure(arrays: dict[str, np.ndarray], target: NetworkGraph) -> dict[s
 
 def _common_prefix(theirs: list[str], ours: list[str]) -> str:
     """Find what their names have in front of ours, as ``resnetv27_`` of a later network."""
-    for name in theirs:
-        for own in ours:
-            if name.endswith(own):
-                prefix = name[: len(name) - len(own)]
-                if re.fullmatch(r"[a-z0-9]+_", prefix):
-                    return prefix
-    return ""
+    known = set(ours)
+    candidates = ["", *sorted({name.partition("_")[0] + "_" for name in theirs if "_" in name})]
+    return max(candidates, key=lambda one: sum(n.removeprefix(one) in known for n in theirs))
 
 
 _LAYERS = ("Conv", "Gemm", "BatchNormalization")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import zipfile
@@ -10,16 +9,19 @@ import zipfile
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from gluon_files import save_safetensors, timm_network
 from hub_server import Hub, serve
+from packages import skip_without
 
 from icecore.cli.main import cli
 from icecore.core.errors import BackboneError, IcecoreError, MissingFileError, WeightsError
+from icecore.features.gluon.library import network_graph
+from icecore.features.gluon.parameters import random_parameters
 from icecore.features.gluon.params_file import params_sha1, read_params, write_params
 from icecore.features.gluon.zoo import published_files
 from icecore.features.weights.fetch import find_weights
 from icecore.features.weights.local import find_local_weights
 from icecore.features.weights.origins import ORIGINS
+from icecore.features.weights.torch_names import FAMILIES
 from icecore.features.weights_store import (
     fetch_weights,
     import_weights,
@@ -27,10 +29,6 @@ from icecore.features.weights_store import (
     where_to_put_weights,
 )
 
-pytestmark = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("mxnet", "torch", "timm")),
-    reason="the files are made by timm, for Gluon's networks",
-)
 SPEC, NAME = "gluon:resnet18_v1b", "resnet18_v1b"
 STEM = "resnet18_v1b-2d9d980c"
 
@@ -46,8 +44,17 @@ def home(monkeypatch, tmp_path):
 
 @pytest.fixture(scope="module")
 def safetensors(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("timm")
-    return save_safetensors(timm_network("resnet18.gluon_in1k"), folder / "model.safetensors")
+    """A network as timm names its tensors, of random numbers."""
+    skip_without("safetensors", "huggingface_hub")
+    from safetensors.numpy import save_file
+
+    graph = network_graph(*SPEC.split(":"))
+    scales = [0] * sum(one.name.endswith("running_var") for one in graph.parameters)
+    values = random_parameters(graph.parameters, scales, 0)
+    names = FAMILIES[ORIGINS[SPEC].naming](list(values))
+    path = tmp_path_factory.mktemp("timm") / "model.safetensors"
+    save_file(dict(zip(names, values.values())), path)
+    return path
 
 
 @pytest.fixture
@@ -186,17 +193,14 @@ def test_conversion_finds_out_when_it_made_the_published_file(published, safeten
 
 
 def test_params_under_mxnets_own_names(safetensors, tmp_path, home):
-    from icecore.features.gluon.network import build_network
-    from icecore.features.records.spec import BackboneSpec
-
     arrays = read_params(import_weights(safetensors, SPEC, tmp_path).path)
-    network = build_network(BackboneSpec.parse(SPEC), 224)
-    internal = {n: p.name for n, p in network._collect_params_with_prefix().items()}
+    internal = {p.name: p.internal for p in network_graph(*SPEC.split(":")).parameters}
     kinds = {True: "aux", False: "arg"}
-    saved = {f"{kinds['running' in n]}:{internal[n]}": value for n, value in arrays.items()}
-    write_params(tmp_path / "saved-0000.params", saved)
-    found = import_weights(tmp_path / "saved-0000.params", SPEC)
-    assert all(np.array_equal(v, arrays[n]) for n, v in read_params(found.path).items())
+    for prefix in ("", "resnetv1b0_"):
+        saved = {f"{kinds['running' in n]}:{prefix}{internal[n]}": v for n, v in arrays.items()}
+        write_params(tmp_path / "saved-0000.params", saved)
+        found = import_weights(tmp_path / "saved-0000.params", SPEC)
+        assert all(np.array_equal(v, arrays[n]) for n, v in read_params(found.path).items())
 
 
 @pytest.mark.parametrize(

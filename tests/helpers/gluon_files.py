@@ -7,6 +7,13 @@ from pathlib import Path
 import numpy as np
 
 
+def load_gluon_backbone(spec, request):
+    """Load a network as MXNet runs it."""
+    from icecore.features.sources.registry import source_of
+
+    return source_of(spec).load_gluon(spec, request)
+
+
 def timm_network(name: str, seed: int = 0):
     """Build a timm network whose normalisations have statistics worth converting."""
     import torch

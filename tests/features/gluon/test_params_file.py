@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-import importlib.util
 import struct
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from packages import needs
 
 from icecore.core.errors import MissingFileError, WeightsError
 from icecore.features.gluon.params_file import check_params, read_params, write_params
 
-needs_mxnet = pytest.mark.skipif(
-    importlib.util.find_spec("mxnet") is None, reason="MXNet is the reference reader and writer"
-)
+needs_mxnet = needs("mxnet")
 ARRAYS = {
     "features.0.weight": np.arange(24, dtype=np.float32).reshape(2, 3, 4),
     "arg:fc1_bias": np.array([1.5, -2.0]),

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
-import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from gluon_files import load_gluon_backbone
+from packages import needs
 
 from icecore.core.errors import BackboneError
 from icecore.features.catalogue import find_networks, verify_backbones
 from icecore.features.engines.mxnet import MXNetEngine
+from icecore.features.engines.proof import prove_graph
 from icecore.features.gluon.zoo import TABLE, published_files, zoo
 from icecore.features.records.spec import BackboneSpec
-from icecore.features.sources.gluon import load_gluon_backbone
-from icecore.features.sources.gluon_export import export_gluon, prove
+from icecore.features.sources.registry import source_of
 from icecore.features.weights.request import WeightsRequest
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("mxnet") is None, reason="Gluon networks need MXNet"
-)
+of_mxnet = needs("mxnet", "gluoncv")
 
 RANDOM = WeightsRequest.parse("random:0")
 # The smallest of each family, at a small size where it takes one. EfficientNet-Lite and the
@@ -82,14 +80,16 @@ def classified(backbone, features):
     return features @ matrix.reshape(1000, -1).T + (biases[-1] if biases else 0)
 
 
-def check(name, path):
-    """Prove a network: the export against MXNet, the cut against the whole classifier."""
-    backbone = load_gluon_backbone(BackboneSpec.parse(f"gluon:{name}"), RANDOM)
+def check(name):
+    """Prove a network: the graph against MXNet, the cut against the whole classifier."""
+    spec = BackboneSpec.parse(f"gluon:{name}")
+    network, backbone = source_of(spec).load_graph(spec, RANDOM), load_gluon_backbone(spec, RANDOM)
+    assert network.record == backbone.record
     entry = zoo()["gluon", backbone.record.architecture]
     assert backbone.record.num_features == entry.num_features
-    path.write_bytes(export_gluon(backbone).SerializeToString())
-    error = prove(backbone, path, seed=3)
-    assert error < 1e-4
+    run = MXNetEngine(backbone).run
+    error = prove_graph(network.record, network.graph, run, "MXNet", "", 3)
+    assert error < 1e-5
     batch = images(backbone.record.resolution)
     features = MXNetEngine(backbone).run(batch)
     assert features.shape == (3, entry.num_features)
@@ -104,6 +104,7 @@ def check(name, path):
     return error
 
 
+@of_mxnet
 def test_gluoncv_lists_115_classifiers_and_the_table_has_each():
     from zoo_table import classifiers
 
@@ -117,6 +118,7 @@ def test_gluoncv_lists_115_classifiers_and_the_table_has_each():
             assert zoo()[source, name].family == family
 
 
+@of_mxnet
 @pytest.mark.parametrize(
     "place",
     ["gluon:resnet18_v2", "gluon:mobilenetv3_small", "gluon:vgg11", "mxnet:inceptionv3"],
@@ -129,6 +131,7 @@ def test_the_table_is_what_its_script_makes(place):
     assert describe(source, name, kept["family"]) == kept
 
 
+@of_mxnet
 def test_the_table_has_the_digest_of_every_file_that_the_zoos_publish():
     from zoo_table import detectors, published
 
@@ -168,55 +171,24 @@ def test_every_family_is_proved():
         assert entry.family == family.removesuffix("_v2") or family == "mobilenetv3"
 
 
-def again_without_onednn(test):
-    """Run one test by itself: MXNet's oneDNN cannot train nasnets on every processor."""
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "", f"{__file__}::{test}"]
-    environment = os.environ | {"MXNET_MKLDNN_ENABLED": "0"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
-    assert "1 passed" in done.stdout
-
-
-@pytest.fixture
-def small_random_weights(monkeypatch):
-    """Settle statistics at the size of the test: at the native one that takes most of its time."""
-    import icecore.features.sources.gluon as gluon_network
-
-    initialise = gluon_network._initialise_at_random
-
-    def at(side):
-        monkeypatch.setattr(
-            gluon_network,
-            "_initialise_at_random",
-            lambda network, seed, _native: initialise(network, seed, side),
-        )
-
-    return at
-
-
+@of_mxnet
 @pytest.mark.parametrize("name", FAMILIES.values())
-def test_one_of_each_family(name, tmp_path, small_random_weights):
-    if "@" in name and not name.startswith(("googlenet", "inception")):  # their pools are fixed
-        small_random_weights(int(name.partition("@")[2]))
-    if name.startswith("nasnet") and "MXNET_MKLDNN_ENABLED" not in os.environ:
-        again_without_onednn(f"test_one_of_each_family[{name}]")
-        return
-    check(name, tmp_path / "graph.onnx")
+def test_one_of_each_family(name):
+    check(name)
     gc.collect()
 
 
+@of_mxnet
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "name", sorted(n for s, n in zoo() if s == "gluon" and "efficientnet" not in n)
 )
-def test_every_network_of_gluoncv(name, tmp_path, record_property):
-    if name.startswith("nasnet") and "MXNET_MKLDNN_ENABLED" not in os.environ:
-        again_without_onednn(f"test_every_network_of_gluoncv[{name}]")
-        return
-    record_property("relative_error", check(name, tmp_path / "graph.onnx"))
+def test_every_network_of_gluoncv(name, record_property):
+    record_property("relative_error", check(name))
     gc.collect()
 
 
+@of_mxnet
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(n for s, n in zoo() if s == "mxnet"))
 def test_every_network_of_mxnet(name):
@@ -227,6 +199,7 @@ def test_every_network_of_mxnet(name):
     gc.collect()
 
 
+@of_mxnet
 @pytest.mark.parametrize("name", ["densenet121", "googlenet", "inceptionv3"])
 def test_fixed_pools_are_made_global_at_other_sizes(name):
     """MXNet alone would pool a corner of the map, or give several places for one."""
@@ -264,11 +237,13 @@ def test_what_cannot_be_is_said_before_weights_are_sought(spec, message, engine,
         load_backbone(BackboneSpec.parse(spec), engine, WeightsRequest(folder=tmp_path))
 
 
+@of_mxnet
 def test_a_size_that_does_not_go_through_is_said():
     with pytest.raises(BackboneError, match=r"(?s)cannot take images of 225 x 225.*multiple of 32"):
         load_gluon_backbone(BackboneSpec.parse("gluon:hrnet_w18_small_v1_c@225"), RANDOM)
 
 
+@of_mxnet
 def test_names_of_layers_do_not_depend_on_what_was_built_before():
     specs = [BackboneSpec.parse(f"gluon:{name}") for name in ("mobilenetv3_small", "resnet18_v1")]
     first = [load_gluon_backbone(spec, RANDOM).symbol.tojson() for spec in specs]
@@ -302,6 +277,7 @@ def test_the_list_is_quick_and_needs_neither_zoo():
     assert {"spec", "num_features", "multiply_adds", "weights"} <= set(found[0])
 
 
+@of_mxnet
 def test_verify_proves_and_goes_on_after_a_failure(capsys):
     from icecore.cli.main import main
 

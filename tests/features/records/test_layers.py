@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from gluon_files import load_gluon_backbone
+from packages import skip_without
 
 from icecore import jobs
 from icecore.cache import FeatureCache
@@ -24,8 +25,7 @@ RANDOM = WeightsRequest.parse("random:0")
 
 
 def needs_mxnet():
-    if importlib.util.find_spec("mxnet") is None:
-        pytest.skip("Gluon networks need MXNet")
+    skip_without("mxnet", "gluoncv")
 
 
 def spec(text, name=None, pool="avg"):
@@ -75,7 +75,6 @@ def test_every_pool_of_a_gluon_network_is_proved_and_is_what_it_says(pool):
     needs_mxnet()
     from icecore.features.engines.mxnet import MXNetEngine
     from icecore.features.gluon.loader import load_mxnet
-    from icecore.features.sources.gluon import load_gluon_backbone
 
     mx, text = load_mxnet(), "gluon:mobilenetv2_0.25@64"
     batch = images(64)
@@ -98,7 +97,6 @@ def test_a_named_layer_of_a_gluon_network(pool, width):
     needs_mxnet()
     from icecore.features.engines.mxnet import MXNetEngine
     from icecore.features.gluon.loader import load_mxnet
-    from icecore.features.sources.gluon import load_gluon_backbone
 
     mx, text, name = load_mxnet(), "gluon:resnet18_v1@64", "stage1_activation1"
     listed = dict((n, shape) for n, _, shape in list_layers(text, WeightsRequest()))
@@ -119,7 +117,6 @@ def test_a_named_layer_of_a_gluon_network(pool, width):
 def test_dla_pools_each_of_its_six_maps():
     needs_mxnet()
     from icecore.features.engines.mxnet import MXNetEngine
-    from icecore.features.sources.gluon import load_gluon_backbone
 
     batch = images(64)
     average, largest = (

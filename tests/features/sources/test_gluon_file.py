@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from packages import needs
 
 from icecore import jobs
 from icecore.cache import FeatureCache
@@ -20,9 +20,7 @@ from icecore.features.records.layer import Layer
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.request import WeightsRequest
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("mxnet") is None, reason="Gluon networks need MXNet"
-)
+pytestmark = needs("mxnet")
 SIDE = 32
 RECORD = {
     "input_size": [3, SIDE, SIDE],
@@ -230,11 +228,11 @@ def test_hostile_graphs_give_one_clear_error(copied, kind):
 
 
 def test_no_damage_crashes_the_process(copied):
-    """MXNet's parsers are C++: hundreds of damaged graphs in a process that may die."""
+    """The parsers of MXNet and ONNX are C++: hundreds of damaged graphs in a process that may die."""
     code = """
 import json, random, sys
 from icecore.core.errors import IcecoreError
-from icecore.features.sources.gluon_file import load_gluon_file
+from icecore.features.sources.gluon_file import GluonFileSource
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.request import WeightsRequest
 prefix = sys.argv[1]
@@ -258,8 +256,9 @@ for _ in range(400):
         else:
             place[key] = rng.choice(values)
     json.dump(graph, open(path, "w"))
+    load = (GluonFileSource().load_gluon, GluonFileSource().load_graph)[_ % 2]
     try:
-        load_gluon_file(BackboneSpec("gluon-file", prefix), WeightsRequest())
+        load(BackboneSpec("gluon-file", prefix), WeightsRequest())
         loaded += 1
     except IcecoreError:
         refused += 1

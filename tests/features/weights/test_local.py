@@ -3,7 +3,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
-import importlib.util
 import sys
 import threading
 import zipfile
@@ -16,9 +15,6 @@ from icecore.features.weights import gluon_host as gluon_download
 from icecore.features.weights.fetch import find_weights
 from icecore.features.weights.request import WeightsRequest
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("mxnet") is None, reason="Gluon weights need MXNet"
-)
 NAME = "resnet18_v1"
 
 

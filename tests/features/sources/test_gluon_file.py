@@ -228,7 +228,7 @@ def test_hostile_graphs_give_one_clear_error(copied, kind):
 
 
 def test_no_damage_crashes_the_process(copied):
-    """The parsers of MXNet and ONNX are C++: hundreds of damaged graphs in a process that may die."""
+    """Parsers of MXNet and ONNX are C++: hundreds of damaged graphs in a process that may die."""
     code = """
 import json, random, sys
 from icecore.core.errors import IcecoreError

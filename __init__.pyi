@@ -3,6 +3,8 @@
 from .cache import FeatureCache as FeatureCache
 from .ensemble import BlendOptions as BlendOptions
 from .features import DetectorOptions as DetectorOptions
+from .features import ExtractOptions as ExtractOptions
+from .features import ProgressListener as ProgressListener
 from .heads import TrainOptions as TrainOptions
 from .jobs import blend as blend
 from .jobs import bundle as bundle

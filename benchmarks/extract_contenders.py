@@ -50,7 +50,9 @@ class Reference:
                 gluon = source_of(parsed).load_gluon(parsed, request)
                 record = gluon.record
                 gluon.network.save_parameters(str(folder / f"{name}.params"))
-            squares = np.stack([fit_image(decode(one), record, "crop") for one in contents])
+            squares = np.stack(
+                [fit_image(decode(one), record.preprocessing, "crop") for one in contents]
+            )
             np.save(folder / f"{name}.squares.npy", squares)
             if job["mxnet"]:
                 few = squares[: job["agree"]]
@@ -145,7 +147,7 @@ class Extract:
     def run(self, order: dict) -> dict:
         from icecore.cache import FeatureCache
         from icecore.core.files import sha256_file
-        from icecore.features import extract
+        from icecore.features import ExtractOptions, extract
         from icecore.manifest.table import Manifest, Sample
 
         job = self.job
@@ -156,12 +158,14 @@ class Extract:
                 manifest,
                 Path(folder, "cache"),
                 job["specs"],
-                engine=job["engine"],
-                device=job["device"],
-                precision="float32" if "save" in order else "float16",
-                precision_compute=job["compute"],
-                weights=job["weights"],
-                batch_size=job["batch"],
+                ExtractOptions(
+                    engine=job["engine"],
+                    device=job["device"],
+                    precision="float32" if "save" in order else "float16",
+                    precision_compute=job["compute"],
+                    weights=job["weights"],
+                    batch_size=job["batch"],
+                ),
             )
             if report.failures or report.computed != len(paths):
                 raise SystemExit(f"{report.failures[:3]}, {report.computed} of {len(paths)} images")

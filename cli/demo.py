@@ -38,8 +38,8 @@ def demo(out, images, seed, as_json, quiet) -> None:
     from .. import demo as demos
     from .. import jobs
 
-    with progress.extract_bar(quiet or as_json) as callbacks:
-        result = demos.run_demo(out, images=images, seed=seed, **callbacks)
+    with progress.extract_bar(quiet or as_json) as listener:
+        result = demos.run_demo(out, images=images, seed=seed, progress=listener)
     if as_json:
         console.print_json(result.blend.to_json())
         return

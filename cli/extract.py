@@ -115,10 +115,9 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
     """
     from .. import jobs
 
-    with progress.extract_bar(quiet or as_json) as callbacks:
-        report = jobs.extract(
-            data, cache, backbones, detector=take_detector(options), **options, **callbacks
-        )
+    options["detector"] = take_detector(options)
+    with progress.extract_bar(quiet or as_json) as listener:
+        report = jobs.extract(data, cache, backbones, jobs.ExtractOptions(**options), listener)
     if as_json:
         fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
         fields["failures"] = [dataclasses.asdict(failure) for failure in report.failures]

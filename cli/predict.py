@@ -48,10 +48,9 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
     """
     from .. import jobs
 
-    with progress.extract_bar(quiet or as_json) as callbacks:
-        report = jobs.predict(
-            run, images, out, detector=take_detector(options), **options, **callbacks
-        )
+    options["detector"] = take_detector(options)
+    with progress.extract_bar(quiet or as_json) as listener:
+        report = jobs.predict(run, images, out, progress=listener, **options)
     if report.random_weights:
         console.random_weights_warning("these answers")
     if as_json:

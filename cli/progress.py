@@ -23,38 +23,45 @@ __all__ = ["download_bar", "extract_bar", "spinner"]
 
 
 @contextlib.contextmanager
-def extract_bar(quiet: bool = False) -> Iterator[dict]:
-    """Show the progress of `extract`; yields its callbacks.
-
-    ``on_detect`` and ``on_digest`` take counts, ``on_progress`` a `Progress`.
+def extract_bar(quiet: bool = False) -> Iterator:
+    """Show the progress of `extract`; yields what it tells of it, None if nobody is told.
 
     Where nobody watches (a log file), a line now and then takes the bar's place.
     """
     if quiet or not errors.is_terminal:
-        lines = None if quiet else _LogLines()
-        yield {
-            "on_detect": lines and lines.count,
-            "on_digest": None,
-            "on_progress": lines,
-        }
+        yield None if quiet else _LogLines()
         return
     with Progress(*_columns(), console=errors, transient=True) as bar:
-        detecting = bar.add_task("detect", total=None, visible=False, note="")
-        digesting = bar.add_task("read", total=None, visible=False, note="")
-        extracting = bar.add_task("extract", total=None, visible=False, note="")
+        yield _Bars(bar)
 
-        def on_digest(done: int, total: int) -> None:
-            bar.update(digesting, completed=done, total=total, visible=done < total)
 
-        def on_detect(done: int, total: int) -> None:
-            bar.update(detecting, completed=done, total=total, visible=done < total)
+class _Bars:
+    """Draws the progress of an extraction: a `ProgressListener`."""
 
-        def on_progress(now) -> None:
-            bar.update(
-                extracting, completed=now.done, total=now.total, visible=True, note=_note(now)
-            )
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._tasks = {
+            name: bar.add_task(name, total=None, visible=False, note="")
+            for name in ("detect", "read", "extract")
+        }
 
-        yield {"on_detect": on_detect, "on_digest": on_digest, "on_progress": on_progress}
+    def on_detect(self, done: int, total: int) -> None:
+        self._update("detect", done, total)
+
+    def on_digest(self, done: int, total: int) -> None:
+        self._update("read", done, total)
+
+    def on_images(self, now) -> None:
+        self._bar.update(
+            self._tasks["extract"],
+            completed=now.done,
+            total=now.total,
+            visible=True,
+            note=_note(now),
+        )
+
+    def _update(self, name: str, done: int, total: int) -> None:
+        self._bar.update(self._tasks[name], completed=done, total=total, visible=done < total)
 
 
 @contextlib.contextmanager
@@ -68,18 +75,20 @@ def spinner(text: str, quiet: bool = False) -> Iterator:
 
 
 class _LogLines:
-    """Prints a line about an extraction every half minute."""
+    """Prints a line about an extraction every half minute: a `ProgressListener`."""
 
     SECONDS_BETWEEN = 30.0
 
     def __init__(self) -> None:
         self._printed = time.monotonic()
 
-    def __call__(self, now) -> None:
+    def on_images(self, now) -> None:
         self._print(lambda: f"{now.done}/{now.total} images, {_note(now)}")
 
-    def count(self, done: int, total: int) -> None:
-        """Tell of the detector."""
+    def on_digest(self, done: int, total: int) -> None:
+        pass  # it takes seconds
+
+    def on_detect(self, done: int, total: int) -> None:
         self._print(lambda: f"detector: {done}/{total} images")
 
     def _print(self, text) -> None:

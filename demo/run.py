@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import jobs
-from ..jobs import BlendResult, ExtractReport, TrainResult
+from ..jobs import BlendResult, ExtractReport, ProgressListener, TrainResult
 from .dataset import DemoData, draw
 
 __all__ = ["DEMO_BACKBONES", "DemoData", "DemoResult", "draw", "run_demo"]
@@ -35,8 +35,8 @@ def run_demo(
     *,
     images: int = 300,
     seed: int = 0,
+    progress: ProgressListener | None = None,
     train_progress: Callable | None = None,
-    **callbacks,
 ) -> DemoResult:
     """Draw garments, extract, train, blend and report below the folder `out`.
 
@@ -47,14 +47,14 @@ def run_demo(
         The demo may be run again; what is there is used.
     images, seed : int
         Of the drawing; the seed is used for training, too.
+    progress : ProgressListener, optional
+        Of `icecore.jobs.extract`.
     train_progress : callable, optional
         Of `icecore.heads.training.train`.
-    **callbacks
-        ``on_progress`` and ``on_digest`` of `icecore.features.extraction.extract`.
     """
     out = Path(out)
     data = draw(images, seed, out / "data")
-    extracted = jobs.extract(out / "data", out / "cache", DEMO_BACKBONES, **callbacks)
+    extracted = jobs.extract(out / "data", out / "cache", DEMO_BACKBONES, progress=progress)
     run = out / "run"
     trained = jobs.train(
         out / "cache", out / "data", run, seed=seed, overwrite=True, progress=train_progress

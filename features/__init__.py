@@ -7,17 +7,20 @@ nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
 from .backbones import Backbone, load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle
 from .catalogue import Verified, find_networks, list_layers, verify_backbones
-from .detection.detect import DetectorOptions, box_locator
+from .detection.detect import DetectorOptions
 from .engines.choose import ENGINES
 from .engines.gpus import MXNET_ARCHITECTURES, ORT_ARCHITECTURES, Gpu, find_gpus, runs_on
-from .extraction.extract import ExtractReport, Failure, extract
-from .extraction.progress import Progress
+from .extraction.extract import extract
+from .extraction.options import ExtractOptions
+from .extraction.progress import Progress, ProgressListener
+from .extraction.report import ExtractReport, Failure
 from .graphs.store import graph_folder
 from .images.decode import image_size
 from .images.views import Views
 from .probe import ask
+from .records.feature_set import FeatureSetRecord
 from .records.layer import POOLS, Layer
-from .records.record import BackboneRecord, feature_set_record, with_compute_precision
+from .records.record import BackboneRecord
 from .records.spec import BackboneSpec
 from .weights.request import WeightsRequest
 from .weights_store import fetch_weights, import_weights, list_weights, where_to_put_weights
@@ -30,22 +33,23 @@ __all__ = [
     "BundledTask",
     "DetectorOptions",
     "ENGINES",
+    "ExtractOptions",
     "ExtractReport",
     "Failure",
+    "FeatureSetRecord",
     "Gpu",
     "Layer",
     "MXNET_ARCHITECTURES",
     "ORT_ARCHITECTURES",
     "POOLS",
     "Progress",
+    "ProgressListener",
     "Verified",
     "Views",
     "WeightsRequest",
     "ask",
-    "box_locator",
     "build_bundle",
     "extract",
-    "feature_set_record",
     "fetch_weights",
     "find_gpus",
     "find_networks",
@@ -59,5 +63,4 @@ __all__ = [
     "runs_on",
     "verify_backbones",
     "where_to_put_weights",
-    "with_compute_precision",
 ]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..core.errors import BackboneError, enumerate_some
 from .engines.base import Engine, Setup
 from .engines.choose import choose_engine
+from .gluon.network import GluonBackbone
+from .graphs.network import GraphNetwork
 from .records.layer import BEFORE_CLASSIFIER, Layer
 from .records.record import BackboneRecord
 from .records.spec import BackboneSpec
@@ -17,40 +19,53 @@ from .weights.request import WeightsRequest
 __all__ = ["Backbone", "load_backbone", "load_backbones"]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A backbone on an engine.
+    """A network, with the engine that is to run it.
 
     Attributes
     ----------
-    record : BackboneRecord
-    engine : str
-        Name of the engine.
-    origin : str
-        Where the weights came from.
-    source : str
-        What to give as a spec to get this very backbone again.
-    size_bytes : int
-        Of the network: its parameters, or its graph with them.
-    start : callable
-        Takes a device and optionally the usual batch size, returns an `Engine`.
-    graph : callable or None
-        Returns the bytes of its ONNX graph, where it has one.
+    network : GraphNetwork or GluonBackbone
+    kind : type of Engine
     compute : {"f32", "bf16", "fp16"}
         In what the engine computes.
     layer : Layer
         Where its features are taken.
     """
 
-    record: BackboneRecord
-    engine: str
-    origin: str
-    source: str
-    size_bytes: int
-    start: Callable[..., Engine]
-    graph: Callable[[], bytes] | None = None
+    network: GraphNetwork | GluonBackbone
+    kind: type[Engine]
     compute: str = "f32"
     layer: Layer = BEFORE_CLASSIFIER
+
+    @property
+    def record(self) -> BackboneRecord:
+        """What makes its features what they are."""
+        return self.network.record
+
+    @property
+    def engine(self) -> str:
+        """Name of the engine."""
+        return self.kind.name
+
+    def graph(self) -> bytes:
+        """Return its ONNX graph.
+
+        Raises
+        ------
+        BackboneError
+            It is on an engine that runs Gluon networks themselves.
+        """
+        if not isinstance(self.network, GraphNetwork):
+            raise BackboneError(
+                f"{self.record.spec} has no graph on the engine {self.engine}",
+                "install onnxruntime",
+            )
+        return self.network.content()
+
+    def start(self, device: str, batch_size: int = 16) -> Engine:
+        """Start the engine on a device, for batches of usually `batch_size` images."""
+        return self.kind.start(self.network, Setup(device, self.compute, batch_size))
 
 
 def load_backbones(
@@ -148,25 +163,5 @@ def load_backbone(
     kind, compute = choose_engine(
         engine, graphs_only=not source.is_gluon, device=device, precision=precision
     )
-    if kind.runs_graphs:
-        network = source.load_graph(spec, request)
-        source_spec, size = network.source, network.size_bytes
-    else:
-        network = source.load_gluon(spec, request)
-        source_spec = network.source or spec.canonical
-        size = sum(4 * value.size for value in network.parameters.values())
-
-    def start(device: str, batch_size: int = 16) -> Engine:
-        return kind.start(network, Setup(device, compute, batch_size))
-
-    return Backbone(
-        network.record,
-        kind.name,
-        network.origin,
-        source_spec,
-        size,
-        start,
-        network.content if kind.runs_graphs else None,
-        compute,
-        spec.layer,
-    )
+    load = source.load_graph if kind.runs_graphs else source.load_gluon
+    return Backbone(load(spec, request), kind, compute, spec.layer)

@@ -20,6 +20,7 @@ from .engines.onnxruntime import OnnxRuntimeEngine
 from .engines.proof import prove_graph
 from .graphs.network import GraphNetwork
 from .graphs.onnx_graph import FEATURES, IMAGES, load_onnx
+from .images.preprocessing import Preprocessing
 
 __all__ = ["BundledHead", "BundledTask", "build_bundle"]
 
@@ -84,9 +85,9 @@ def build_bundle(
     """
     onnx = load_onnx()
     merged = onnx.GraphProto(name="icecore_bundle")
-    inputs = _input_names([backbone.record for backbone in backbones])
+    inputs = _input_names([one.record.preprocessing.of_squares(fit) for one in backbones])
     used = sorted({index for task in tasks for head in task.heads for index in head.backbones})
-    models = [_graph_of(onnx, backbones[index]) for index in used]
+    models = [onnx.load_from_string(backbones[index].graph()) for index in used]
     versions = _newest_versions(models)
     for index, model in zip(used, models):
         model = _renewed(onnx, model, versions, backbones[index].record)
@@ -101,33 +102,27 @@ def build_bundle(
     model = onnx.helper.make_model(merged, opset_imports=opsets)
     model.ir_version = max(8, *(one.ir_version for one in models))
     model.producer_name = "icecore"
-    squares = {inputs[index]: _preprocessing(backbones[index].record, fit) for index in used}
+    squares = {
+        inputs[index]: {**_about(backbones[index].record.preprocessing), "fit": fit}
+        for index in used
+    }
     note = {"inputs": squares, "outputs": outputs, **about}
     onnx.helper.set_model_props(model, {"icecore": json.dumps(note, ensure_ascii=False)})
     onnx.checker.check_model(model)
     return model
 
 
-def _input_names(records) -> list[str]:
-    recipes = [(r.resolution, r.crop_pct, r.interpolation) for r in records]
-    different = list(dict.fromkeys(recipes))
+def _input_names(squares: Sequence[Preprocessing]) -> list[str]:
+    """Name the input of each backbone; those that take the same squares share one."""
+    different = list(dict.fromkeys(squares))
     if len(different) == 1:
-        return [IMAGES] * len(recipes)
-    sides = [recipe[0] for recipe in different]
+        return [IMAGES] * len(squares)
+    sides = [how.resolution for how in different]
     names = {
-        recipe: f"images_{recipe[0]}" + (f"_{number}" if sides.count(recipe[0]) > 1 else "")
-        for number, recipe in enumerate(different)
+        how: f"images_{how.resolution}" + (f"_{number}" if sides.count(how.resolution) > 1 else "")
+        for number, how in enumerate(different)
     }
-    return [names[recipe] for recipe in recipes]
-
-
-def _graph_of(onnx, backbone):
-    if backbone.graph is None:
-        raise BackboneError(
-            f"{backbone.record.spec} has no graph on the engine {backbone.engine}",
-            "install onnxruntime",
-        )
-    return onnx.load_from_string(backbone.graph())
+    return [names[how] for how in squares]
 
 
 def _newest_versions(models) -> dict[str, int]:
@@ -225,12 +220,7 @@ def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None
     )
 
 
-def _preprocessing(record, fit: str) -> dict:
-    return {
-        "input_size": [3, record.resolution, record.resolution],
-        "crop_pct": record.crop_pct,
-        "interpolation": record.interpolation,
-        "mean": list(record.mean),
-        "fit": fit,
-        "layout": "NHWC, uint8, RGB; normalisation is in the graph",
-    }
+def _about(how: Preprocessing) -> dict:
+    fields = how.as_dict()
+    del fields["std"]  # networks that take the same squares may have others
+    return fields | {"layout": "NHWC, uint8, RGB; normalisation is in the graph"}

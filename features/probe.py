@@ -20,6 +20,7 @@ from .gluon.loader import load_mxnet
 from .gluon.network import GluonBackbone
 from .graphs.network import GraphNetwork
 from .graphs.onnx_graph import add_normalisation, load_onnx
+from .images.preprocessing import Preprocessing
 from .records.record import BackboneRecord
 from .records.spec import BackboneSpec
 from .weights.local import find_local_weights
@@ -123,19 +124,16 @@ def _record() -> BackboneRecord:
         spec=BackboneSpec("onnx", "probe").canonical,
         architecture="probe",
         weights_digest="",
-        weights="random:1",
-        resolution=SIDE,
-        mean=(0.485, 0.456, 0.406),
-        std=(0.229, 0.224, 0.225),
-        crop_pct=1.0,
-        interpolation="bilinear",
+        random_seed=1,
         num_features=WIDTH,
+        preprocessing=Preprocessing(SIDE, (0.5, 0.45, 0.4), (0.23, 0.22, 0.21), 1.0, "bilinear"),
     )
 
 
 def _expected(images: np.ndarray, record: BackboneRecord) -> np.ndarray:
     kernel, bias = _weights()
-    scaled = (images / 255 - np.array(record.mean)) / np.array(record.std)
+    how = record.preprocessing
+    scaled = (images / 255 - np.array(how.mean)) / np.array(how.std)
     patches = np.lib.stride_tricks.sliding_window_view(scaled, (3, 3), axis=(1, 2))
     summed = np.einsum("nhwcij,ocij->nhwo", patches, kernel) + bias
     return np.maximum(summed, 0).mean(axis=(1, 2))
@@ -159,7 +157,8 @@ def _graph(record: BackboneRecord):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8
-    add_normalisation(model, record.resolution, record.mean, record.std)
+    how = record.preprocessing
+    add_normalisation(model, how.resolution, how.mean, how.std)
     return GraphNetwork(record, model.SerializeToString(), "", "")
 
 

@@ -4,7 +4,7 @@ The command line is a thin layer over these; scripts and notebooks call them dir
 """
 
 from ..ensemble import BlendOptions, BlendResult, result_text
-from ..features import DetectorOptions, ExtractReport
+from ..features import DetectorOptions, ExtractOptions, ExtractReport, ProgressListener
 from ..heads import MemberProgress, TrainEvent, TrainResult
 from .blend import BlendOutputs, blend
 from .bundle import bundle
@@ -20,11 +20,13 @@ __all__ = [
     "BlendOutputs",
     "BlendResult",
     "DetectorOptions",
+    "ExtractOptions",
     "ExtractReport",
     "Finding",
     "LEVELS",
     "MemberProgress",
     "PredictReport",
+    "ProgressListener",
     "TrainEvent",
     "TrainResult",
     "blend",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -10,7 +11,7 @@ from .. import __version__, features, heads
 from ..cache import differences
 from ..core.errors import FingerprintError, RunError, enumerate_some
 from ..core.files import publish
-from ..features import feature_set_record
+from ..features import FeatureSetRecord
 from ..heads import LogisticHead, MLPClassifier
 from ..runs import open_run
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
@@ -55,7 +56,8 @@ def bundle(
     require_writable(out)
     fitted = open_run(run)
     blends = saved_weights(run, answer)
-    fit, precision, weights, views, compute = made_how(fitted)
+    made = made_how(fitted)
+    views = made.views
     if len(views) > 1:
         raise RunError(
             f"the run was trained on {len(views)} views of each image "
@@ -63,21 +65,23 @@ def bundle(
             "extract with --views center and train again for a bundle; "
             "icecore predict makes all views",
         )
-    request = features.WeightsRequest.parse(weights, weights_dir)
+    request = features.WeightsRequest.parse(made.backbone.weights, weights_dir)
     specs = [spec_text(one, weights_dir) for one in fitted.backbones]
     backbones = features.load_backbones(specs, "onnxruntime", request)
-    _require_same(fitted, backbones, (fit, precision, views, compute))
+    _require_same(fitted, backbones, made)
     place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
     weights_of = {
         name: blends.get(name) or plain_average(task.models) for name, task in fitted.tasks.items()
     }
     tasks = [_bundled_task(task, weights_of[name], place) for name, task in fitted.tasks.items()]
-    random_weights = weights != "pretrained"
-    about = {"icecore": __version__, "random_weights": random_weights}
-    about["answers"] = {name: one.answer for name, one in weights_of.items()}
-    # The graph itself computes in float32, whatever the features were computed in.
-    about["trained_on"] = {"compute_precision": compute, "precision": precision}
-    model = features.build_bundle(backbones, tasks, fit, precision, about)
+    about = {
+        "icecore": __version__,
+        "random_weights": made.backbone.is_random,
+        "answers": {name: one.answer for name, one in weights_of.items()},
+        # The graph itself computes in float32, whatever the features were computed in.
+        "trained_on": {"compute_precision": made.compute, "precision": made.precision},
+    }
+    model = features.build_bundle(backbones, tasks, made.fit, made.precision, about)
     with publish(out) as temporary:
         temporary.write_bytes(model.SerializeToString())
     note = json.loads(next(p.value for p in model.metadata_props if p.key == "icecore"))
@@ -124,10 +128,10 @@ def _layers(head) -> list | None:
     return None
 
 
-def _require_same(fitted, backbones, how: tuple) -> None:
+def _require_same(fitted, backbones, made: FeatureSetRecord) -> None:
     for one, backbone in zip(fitted.backbones, backbones):
-        ours = feature_set_record(backbone.record, *how, layer=backbone.layer)
-        fields = differences(one["record"], ours)
+        ours = dataclasses.replace(made, backbone=backbone.record, layer=backbone.layer)
+        fields = differences(one["record"], ours.as_dict())
         if fields:
             names = enumerate_some(name for name, _, _ in fields)
             raise FingerprintError(

@@ -13,9 +13,9 @@ import numpy as np
 
 from .. import features, heads
 from .. import manifest as manifests
-from ..cache import FeatureCache, fingerprint
+from ..cache import FeatureCache
 from ..core.files import publish_text
-from ..features import with_compute_precision
+from ..features import ExtractOptions, FeatureSetRecord, ProgressListener
 from ..manifest import DEFAULT_TASK, Manifest
 from ..runs import open_run
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
@@ -56,10 +56,8 @@ def predict(
     answer: str = "recommended",
     cache: str | os.PathLike | None = None,
     weights_dir: str | os.PathLike | None = None,
-    boxes: str | os.PathLike | None = None,
-    detector=None,
-    on_detect=None,
     precision_compute: str = "trained",
+    progress: ProgressListener | None = None,
     **options,
 ) -> PredictReport:
     """Predict new images all the way: backbones, heads, weights.
@@ -81,28 +79,23 @@ def predict(
         Keep the new features here; a temporary folder if None.
     weights_dir : path-like, optional
         Where the backbones' weights or ONNX files are now.
-    boxes : path-like, optional
-        Table of the part of each image that counts, as for `icecore.jobs.extract`.
-    detector, on_detect : optional
-        As for `icecore.jobs.extract`.
     precision_compute : {"trained", "f32", "bf16", "fp16", "auto"}
         ``trained``: as the features that the heads were trained on. A machine that cannot
         may compute in another; the features then differ a little from those, see
         docs/engines.md.
+    progress : ProgressListener, optional
     **options
-        Of `icecore.features.extraction.extract`: engine, device, batch_size, workers, on_progress.
+        Of `ExtractOptions`: engine, device, batch_size, workers, boxes, detector.
     """
     fitted = open_run(run)
     blends = saved_weights(run, answer)
     manifest = manifests.read(images, labels_required=False)
-    given = {**options, "weights_dir": weights_dir}
-    options["locate"] = features.box_locator(boxes, detector, on_detect, given)
+    options = _as_trained(fitted, precision_compute, {**options, "weights_dir": weights_dir})
     require_writable(out)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(cache) if cache is not None else Path(scratch) / "cache"
-        report = _extract_as_trained(
-            features, fitted, manifest, folder, weights_dir, precision_compute, options
-        )
+        specs = [spec_text(one, weights_dir) for one in fitted.backbones]
+        report = features.extract(manifest, folder, specs, options, progress)
         fitted = _reading(fitted, report.sets)
         store = FeatureCache(folder)
         failed = {failure.id for failure in report.failures}
@@ -130,22 +123,15 @@ def predict(
     )
 
 
-def _extract_as_trained(
-    features, fitted, manifest: Manifest, cache: Path, weights_dir, compute, options
-):
-    """Extract with the backbones, fit, views and precision that the heads were trained on."""
-    fit, precision, weights, views, trained = made_how(fitted)
-    specs = [spec_text(one, weights_dir) for one in fitted.backbones]
-    return features.extract(
-        manifest,
-        cache,
-        specs,
-        fit=fit,
-        views=views,
-        precision=precision,
-        precision_compute=trained if compute == "trained" else compute,
-        weights=weights,
-        weights_dir=weights_dir,
+def _as_trained(fitted, compute: str, options: dict) -> ExtractOptions:
+    """Extract with the fit, views, precision and weights that the heads were trained on."""
+    made = made_how(fitted)
+    return ExtractOptions(
+        fit=made.fit,
+        views=made.views,
+        precision=made.precision,
+        precision_compute=made.compute if compute == "trained" else compute,
+        weights=made.backbone.weights,
         **options,
     )
 
@@ -154,9 +140,10 @@ def _reading(fitted, sets: list[dict]):
     """Let the heads of a run read `sets`, which may differ in the compute precision alone."""
     new, backbones = {}, []
     for one, made in zip(fitted.backbones, sets):
-        record = with_compute_precision(one["record"], made["compute_precision"])
-        new[one["fingerprint"]] = fingerprint(record)
-        backbones.append({**one, "record": record, "fingerprint": fingerprint(record)})
+        record = FeatureSetRecord.from_dict(one["record"])
+        record = dataclasses.replace(record, compute=made["compute_precision"])
+        new[one["fingerprint"]] = record.fingerprint
+        backbones.append({**one, "record": record.as_dict(), "fingerprint": record.fingerprint})
     tasks = {
         name: dataclasses.replace(
             task,

@@ -10,7 +10,7 @@ from pathlib import Path
 from .. import ensemble
 from ..core.errors import MissingFileError, RunError, enumerate_some
 from ..ensemble import TaskWeights
-from ..features import BackboneSpec, Layer, Views
+from ..features import BackboneSpec, FeatureSetRecord
 
 __all__ = ["made_how", "plain_average", "require_writable", "saved_weights", "spec_text"]
 
@@ -30,28 +30,31 @@ def plain_average(models: Sequence[str]) -> TaskWeights:
     return TaskWeights(dict.fromkeys(models, 1 / len(models)), answer="the plain average")
 
 
-def made_how(fitted) -> tuple:
-    """Return fit, precision, weights, views and compute precision of all sets of a run."""
-    records = [one["record"] for one in fitted.backbones]
-    kinds = {(record["fit"], record["precision"]) for record in records}
-    computes = {record.get("compute_precision", "f32") for record in records}
-    weights = {record["backbone"]["weights"] for record in records}
-    views = set(map(Views.from_record, records))
-    if max(map(len, (kinds, weights, views, computes))) > 1:
-        names = {one.text for one in views} if len(views) > 1 else set()
+def made_how(fitted) -> FeatureSetRecord:
+    """Return the record of a run's first feature set: but for the backbone, all are made so."""
+    records = [FeatureSetRecord.from_dict(one["record"]) for one in fitted.backbones]
+    kinds = {
+        "fit": {one.fit for one in records},
+        "precision": {one.precision for one in records},
+        "weights": {one.backbone.weights for one in records},
+        "views": {one.views.text for one in records},
+        "compute precision": {one.compute for one in records},
+    }
+    mixed = [
+        f"{name} ({', '.join(sorted(there))})" for name, there in kinds.items() if len(there) > 1
+    ]
+    if mixed:
         raise RunError(
-            "the run mixes features of different fit, precision, weights or views: "
-            f"{enumerate_some(sorted(map(str, kinds | weights | names | computes)))}",
+            f"the run mixes features of different {enumerate_some(mixed)}",
             "train a run on feature sets of one kind to predict with it",
         )
-    return *kinds.pop(), weights.pop(), views.pop(), computes.pop()
+    return records[0]
 
 
 def spec_text(feature_set: dict, weights_dir):
     """Return the spec of a feature set's backbone, with the layer its features come from."""
     spec = BackboneSpec.parse(_located(feature_set, weights_dir))
-    text = feature_set["record"].get("layer", Layer().text)
-    return dataclasses.replace(spec, layer=Layer.from_text(text))
+    return dataclasses.replace(spec, layer=FeatureSetRecord.from_dict(feature_set["record"]).layer)
 
 
 def _located(feature_set: dict, weights_dir) -> str:

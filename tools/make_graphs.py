@@ -89,8 +89,8 @@ def prove(spec: BackboneSpec, graph: NetworkGraph, scales: list[int]) -> dict[st
     errors = {}
     for side in _sides(spec):
         sized = BackboneSpec(spec.source, spec.name, side)
-        reference = reference_network(sized, values, f"random:{SEED}", "")
-        record, content = feature_graph(sized, graph, values, f"random:{SEED}")
+        reference = reference_network(sized, values, SEED, "")
+        record, content = feature_graph(sized, graph, values, SEED)
         if record != reference.record:
             raise SystemExit(f"{spec.canonical}: {record} is not {reference.record}")
         error = prove_graph(

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError, ImageError
-from ...manifest import Box, Manifest, Sample, append_boxes, apply_boxes, read_boxes
+from ...manifest import Box, Manifest, Sample, append_boxes, read_boxes
 from ..images.decode import decode, image_size
 from ..weights.request import WeightsRequest
 from .network import Detector, load_detector
 
-__all__ = ["DetectorOptions", "box_locator", "boxed", "choose_box", "detect_boxes"]
+__all__ = ["DetectorOptions", "choose_box", "detect_boxes"]
 
 RULES = ("largest", "confident")
 _SAVE_EVERY_S = 30.0
@@ -61,50 +61,6 @@ class DetectorOptions:
                 f"unusable options of the detector: {'; '.join(faults)}",
                 "see icecore extract --help",
             )
-
-
-def boxed(
-    manifest: Manifest,
-    table: str | os.PathLike,
-    options: DetectorOptions | None,
-    request: WeightsRequest,
-    device: str = "cpu",
-    on_detect: Callable[[int, int], None] | None = None,
-) -> Manifest:
-    """Give the images their boxes: those of a table, and a detector's where it has none.
-
-    Parameters
-    ----------
-    manifest : Manifest
-    table : path-like
-        Table of boxes; with a detector it is made, or what it lacks is added.
-    options : DetectorOptions or None
-        None: no detector.
-    request, device
-        For the detector.
-    on_detect : callable, optional
-        Called with counts of images looked at and in all.
-    """
-    if options is not None:
-        detect_boxes(manifest, table, options, request, device, on_detect)
-    return apply_boxes(manifest, read_boxes(table, manifest, image_size))
-
-
-def box_locator(table, options, on_detect, given: Mapping) -> Callable | None:
-    """Return what `extract` takes as ``locate``, or None where no boxes are asked for.
-
-    `given` are the options of the extraction; the detector takes its device and weights.
-    """
-    if table is None and options is None:
-        return None
-    device = str(given.get("device", "cpu")).split(",")[0]
-    request = WeightsRequest.parse(given.get("weights", "pretrained"), given.get("weights_dir"))
-    if options is not None and table is None:
-        raise BackboneError(
-            "a detector needs a place for the boxes that it finds",
-            "add --boxes FILE; correct the file by hand if need be, and use it again",
-        )
-    return lambda manifest: boxed(manifest, table, options, request, device, on_detect)
 
 
 def detect_boxes(

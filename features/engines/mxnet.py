@@ -44,10 +44,9 @@ class MXNetEngine(Engine):
             parameter.set_data(value)
         block.hybridize(static_alloc=True, static_shape=True)
         self._block, self._lock = block, threading.Lock()
-        self._shift = mx.nd.array(np.array(record.mean) * 255, self._context).reshape((1, 3, 1, 1))
-        self._scale = mx.nd.array(1 / (np.array(record.std) * 255), self._context).reshape(
-            (1, 3, 1, 1)
-        )
+        shape, how = (1, 3, 1, 1), record.preprocessing
+        self._shift = mx.nd.array(np.array(how.mean) * 255, self._context).reshape(shape)
+        self._scale = mx.nd.array(1 / (np.array(how.std) * 255), self._context).reshape(shape)
 
     @classmethod
     def precisions(cls, device: str) -> tuple[str, ...]:

@@ -8,22 +8,24 @@ pipeline only passes things on.
 from __future__ import annotations
 
 import contextlib
-import copy
 import time
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from ...cache import FeatureCache, FeatureSet
+from ...cache import FeatureCache
 from ...core.errors import ImageError
 from ...core.files import sha256_bytes
 from ...manifest import Sample, outside, parse_box, row_key
-from ..backbones import Backbone
 from ..engines.base import Engine
 from ..images.decode import decode
 from ..images.libraries import load_opencv
-from ..images.views import Views, make_squares
+from ..images.preprocessing import Preprocessing
+from ..images.views import make_squares
+from .options import ExtractOptions
+from .part import Part
 from .progress import Stopwatch
 from .report import Failure
 from .runner import BackboneRunner, Device
@@ -42,16 +44,9 @@ class Pipeline:
 
     Parameters
     ----------
-    backbones : list of Backbone
-    sets : list of FeatureSet
-        One for each backbone.
-    devices : list of str
-    fit : {"crop", "pad", "squash"}
-    views : Views
-    batch_size : int
-        Squares in a batch.
-    workers : int
-        Decoding threads.
+    parts : list of Part
+        One for each backbone, its feature set open.
+    options : ExtractOptions
     watch : Stopwatch
 
     Attributes
@@ -64,22 +59,15 @@ class Pipeline:
         Rows written.
     """
 
-    def __init__(
-        self,
-        backbones: list[Backbone],
-        sets: list[FeatureSet],
-        devices: list[str],
-        fit: str,
-        views: Views,
-        batch_size: int,
-        workers: int,
-        watch: Stopwatch,
-    ) -> None:
-        self.backbones, self.sets, self.devices = backbones, sets, devices
-        self._fit, self._views = fit, views
-        self.batch_size, self.workers, self.watch = batch_size, workers, watch
+    def __init__(self, parts: list[Part], options: ExtractOptions, watch: Stopwatch) -> None:
+        self.parts, self.options, self.watch = parts, options, watch
+        self._views = options.made_views
+        self._squares = [
+            part.backbone.record.preprocessing.of_squares(options.fit) for part in parts
+        ]
+        workers = options.threads
         # Enough squares ahead to fill a batch of each backbone, and no more than that.
-        images = batch_size // len(views)
+        images = options.batch_size // len(self._views)
         # All threads are to have work while a batch is made.
         self._together = max(1, min(MOST_TOGETHER, images // (2 * workers)))
         self._lots_ahead = max(workers + 1, (images + 2 * workers) // self._together)
@@ -93,8 +81,6 @@ class Pipeline:
     def run(
         self,
         store: FeatureCache,
-        engines: list[list[Engine]],
-        notes: list[dict],
         unique: dict[str, list[Sample]],
         todo: list[str],
     ) -> None:
@@ -103,35 +89,23 @@ class Pipeline:
         Parameters
         ----------
         store : FeatureCache
-        engines : list of list of Engine
-            For each backbone, one on each device.
-        notes : list of dict
-            Provenance of each backbone's shards.
         unique : dict of str to list of Sample
             The samples of each key.
         todo : list of str
             Keys that lack a row.
         """
         self._samples = unique
+        engines = zip(*(part.engines for part in self.parts))
         devices = [
-            Device(name, _batches_at_once(own)) for name, *own in zip(self.devices, *engines)
+            Device(name, _batches_at_once(own)) for name, own in zip(self.options.devices, engines)
         ]
         writer = ThreadPoolExecutor(1, thread_name_prefix="write")
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
+        pool = ThreadPoolExecutor(self.options.threads, thread_name_prefix="decode")
         try:
-            for backbone, own, feature_set, note in zip(self.backbones, engines, self.sets, notes):
-                self._runners.append(
-                    BackboneRunner(
-                        backbone.record.spec,
-                        list(zip(own, devices)),
-                        # A handle of its own: it appends while this thread asks what is missing.
-                        copy.copy(feature_set),
-                        self.batch_size,
-                        self.watch,
-                        note,
-                        writer,
-                    )
-                )
+            self._runners += [
+                BackboneRunner(part, devices, self.options.batch_size, self.watch, writer)
+                for part in self.parts
+            ]
             self._compute(store, todo, pool, devices)
         finally:
             # Also on Ctrl-C: what was computed is kept.
@@ -152,10 +126,11 @@ class Pipeline:
         # list is taken while rows of the last two are still to come, and a list holds more than
         # is on its way through the devices, so engines never wait.
         on_the_way = 1 + sum(device.batches_at_once + 1 for device in devices)
-        images = on_the_way * self.batch_size // len(self._views)
+        images = on_the_way * self.options.batch_size // len(self._views)
         most = max(1, images, min(MOST_CLAIMED, len(todo) // 16))
         due = last = frozenset()
-        with contextlib.closing(store.share(self.sets, todo, most=most, ahead=2)) as shares:
+        sets = [part.rows for part in self.parts]
+        with contextlib.closing(store.share(sets, todo, most=most, ahead=2)) as shares:
             for keys in shares:
                 self._feed(keys, pool)
                 while self._decoding and (not keys or self._decoding[0][0] in last):
@@ -169,7 +144,7 @@ class Pipeline:
 
     def _feed(self, keys: list[str], pool: ThreadPoolExecutor) -> None:
         """Have images decoded, and hand over those that are."""
-        missing = [set(feature_set.missing(keys)) for feature_set in self.sets]
+        missing = [set(part.rows.missing(keys)) for part in self.parts]
         wanted = [(key, [i for i, lacking in enumerate(missing) if key in lacking]) for key in keys]
         for start in range(0, len(wanted), self._together):
             lot = wanted[start : start + self._together]
@@ -217,18 +192,17 @@ class Pipeline:
             return ImageError(f"cannot be fitted to the network's input ({reason[0]})")
 
     def _squares_of(self, image: np.ndarray, key: str, wanted: list[int]) -> dict:
-        squares: dict[tuple, np.ndarray] = {}
+        squares: dict[Preprocessing, np.ndarray] = {}
         result = {}
         for index in wanted:
-            record = self.backbones[index].record
-            recipe = (record.resolution, record.crop_pct, record.interpolation, record.mean)
-            if recipe not in squares:
-                squares[recipe] = make_squares(image, record, self._fit, self._views, key)
-            result[index] = squares[recipe]
+            how = self._squares[index]
+            if how not in squares:
+                squares[how] = make_squares(image, how, self.options.fit, self._views, key)
+            result[index] = squares[how]
         return result
 
 
-def _batches_at_once(engines: list[Engine]) -> int:
+def _batches_at_once(engines: Sequence[Engine]) -> int:
     """Return how many batches a device is given, by the engines of all backbones on it."""
     # Of several networks two batches at once were not faster, and take more memory.
     return engines[0].batches_at_once if len(engines) == 1 else 1

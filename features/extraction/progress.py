@@ -7,9 +7,9 @@ import dataclasses
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-__all__ = ["Progress", "SharedClock", "Stopwatch"]
+__all__ = ["Progress", "ProgressListener", "SharedClock", "Stopwatch"]
 
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -46,6 +46,19 @@ class Progress:
     computing_share: float
 
 
+class ProgressListener:
+    """Is told how far an extraction is; a subclass listens to what it wants to hear."""
+
+    def on_digest(self, done: int, total: int) -> None:
+        """Take the counts of files that were digested and in all."""
+
+    def on_detect(self, done: int, total: int) -> None:
+        """Take the counts of images that a detector looked at and in all."""
+
+    def on_images(self, now: Progress) -> None:
+        """Take a look at the images that are decoded and computed, a few times a second."""
+
+
 class Stopwatch:
     """Counts images and busy time; tells a listener a few times a second.
 
@@ -55,7 +68,7 @@ class Stopwatch:
         Seconds that each phase before the start took.
     """
 
-    def __init__(self, listener: Callable[[Progress], None] | None = None) -> None:
+    def __init__(self, listener: ProgressListener) -> None:
         self._listener = listener
         self._lock = threading.Lock()
         self._decoding = self._computing = 0.0
@@ -138,13 +151,13 @@ class Stopwatch:
 
     def _tell(self, force: bool = False) -> None:
         now = time.perf_counter()
-        if self._listener is None or (not force and now - self._told < SECONDS_BETWEEN_LOOKS):
+        if not force and now - self._told < SECONDS_BETWEEN_LOOKS:
             return
         self._told = now
         handled = self._computed + self._failed
         rate = handled / max(self.seconds, 1e-9)
         left = self._total - self._done - (self._computed - self._saved())
-        self._listener(
+        self._listener.on_images(
             Progress(
                 done=self._done,
                 computed=self._computed,

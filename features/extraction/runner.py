@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import deque
 from collections.abc import Set
@@ -9,12 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
-from ...cache import FeatureSet
 from ...core.errors import BackboneError
 from ..engines.base import Engine
+from .part import Part, utc_now
 from .progress import SharedClock, Stopwatch
 
-__all__ = ["BackboneRunner", "Device", "utc_now"]
+__all__ = ["BackboneRunner", "Device"]
 
 # Rows are saved after 2 s, then after 4 s, and so on up to this: an interruption costs
 # at most this much work, and a long job does not leave thousands of small shards.
@@ -49,35 +50,32 @@ class BackboneRunner:
 
     Parameters
     ----------
-    spec : str
-        Of the backbone, for messages.
-    engines : list of (Engine, Device)
-        The backbone on each device. Batches go to the devices in turn.
-    feature_set : FeatureSet
-        Open for writing, and used by nobody else meanwhile.
+    part : Part
+        The backbone on each device, and the feature set. The provenance of its shards says
+        how many milliseconds an image took so far.
+    devices : list of Device
+        Batches go to them in turn.
     batch_size : int
     watch : Stopwatch
-    provenance : dict
-        Stored with every shard, with the milliseconds that an image took so far.
     writer : ThreadPoolExecutor
         The thread that writes.
     """
 
     def __init__(
         self,
-        spec: str,
-        engines: list[tuple[Engine, Device]],
-        feature_set: FeatureSet,
+        part: Part,
+        devices: list[Device],
         batch_size: int,
         watch: Stopwatch,
-        provenance: dict,
         writer: ThreadPoolExecutor,
     ) -> None:
-        self._spec, self._set, self._batch_size = spec, feature_set, batch_size
-        self._watch, self._provenance = watch, provenance
-        self._engines, self._writer = engines, writer
+        self._record, self._batch_size = part.record, batch_size
+        # A handle of its own: it appends while other threads ask what is missing.
+        self._set = copy.copy(part.rows)
+        self._watch, self._provenance = watch, part.provenance()
+        self._engines, self._writer = list(zip(part.engines, devices)), writer
         self._turn = 0
-        self._views = len(feature_set.views)
+        self._views = len(part.record.views)
         # Keys of the images whose last square is in the batch, with the batch.
         self._running: deque[tuple[list[str], int, np.ndarray, Future]] = deque()
         self._keys: list[str] = []
@@ -232,12 +230,12 @@ class BackboneRunner:
             self._watch.settle(key)
 
     def _require_storable(self, keys: list[str], rows: np.ndarray) -> None:
-        kind = np.float16 if self._set.dtype == "float16" else np.float32
+        precision, compute = self._record.precision, self._record.compute
+        kind = np.float16 if precision == "float16" else np.float32
         largest = float(np.finfo(kind).max)
         bad = ~(np.abs(rows) <= largest).all(axis=1)
         if bad.any():
             worst = np.abs(rows[bad]).max()
-            compute = self._provenance.get("compute_precision", "f32")
             if np.isfinite(worst):
                 hint = "use --precision float32"
             elif compute != "f32":
@@ -245,13 +243,8 @@ class BackboneRunner:
             else:
                 hint = "values are not finite: check the weights"
             raise BackboneError(
-                f"{self._spec} gives {int(bad.sum())} rows of {len(rows)} that "
-                f"{self._set.dtype} cannot hold (up to {worst:.3g}), first for the "
-                f"image {keys[int(np.flatnonzero(bad)[0])][:12]}",
+                f"{self._record.backbone.spec} gives {int(bad.sum())} rows of {len(rows)} that "
+                f"{precision} cannot hold (up to {worst:.3g}), first for the image "
+                f"{keys[int(np.flatnonzero(bad)[0])][:12]}",
                 hint,
             )
-
-
-def utc_now() -> str:
-    """Return the time in UTC, to the second, as ISO 8601 has it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -39,7 +39,7 @@ class GluonBackbone:
         The whole classifier, every parameter with ``grad_req`` null; None where the
         user's file has no such thing.
     source : str
-        What to give as a spec to get this very backbone again; its record's spec if empty.
+        What to give as a spec to get this very backbone again.
     """
 
     record: BackboneRecord
@@ -48,6 +48,11 @@ class GluonBackbone:
     origin: str
     network: object = None
     source: str = ""
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of its parameters."""
+        return sum(4 * value.size for value in self.parameters.values())
 
 
 def build_network(spec: BackboneSpec, resolution: int):
@@ -73,7 +78,7 @@ def fill_network(network, values: Mapping[str, np.ndarray]) -> None:
 
 
 def reference_network(
-    spec: BackboneSpec, values: Mapping[str, np.ndarray], weights: str, origin: str
+    spec: BackboneSpec, values: Mapping[str, np.ndarray], seed: int | None, origin: str
 ) -> GluonBackbone:
     """Build, fill and cut the network that `spec` names.
 
@@ -82,8 +87,10 @@ def reference_network(
     spec : BackboneSpec
     values : mapping of str to ndarray
         All parameters by their structural names, in Gluon's order.
-    weights, origin : str
-        As records and lists name them.
+    seed : int or None
+        Of random weights.
+    origin : str
+        Where the weights came from.
 
     Raises
     ------
@@ -111,8 +118,8 @@ def reference_network(
             if parameter.name in parameters
         }
     )
-    record = zoo_record(spec, width, digest, weights)
-    return GluonBackbone(record, symbol, parameters, origin, network)
+    record = zoo_record(spec, width, digest, seed)
+    return GluonBackbone(record, symbol, parameters, origin, network, spec.canonical)
 
 
 def values_of(symbol, values: dict) -> dict:

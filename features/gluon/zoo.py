@@ -13,6 +13,7 @@ import json
 from pathlib import Path
 
 from ...core.errors import BackboneError
+from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from .efficientnet_lite import VARIANTS
@@ -182,15 +183,15 @@ def native_resolution(name: str, source: str = "gluon") -> int:
     return _SIDES.get(name, 299 if name.startswith(("inceptionv3", "xception")) else 224)
 
 
-def native_preprocessing(name: str, source: str = "gluon") -> dict:
-    """Return resolution, mean, std, crop_pct and interpolation of a Gluon network."""
+def native_preprocessing(name: str, source: str = "gluon") -> Preprocessing:
+    """Return how images are prepared for a Gluon network."""
     lite = source == "gluon" and name in VARIANTS
     how = {"interpolation": "bicubic", **_TF_LITE} if lite else _IMAGENET
     common = {"resolution": native_resolution(name, source), "crop_pct": 0.875}
-    return {**common, "interpolation": "bilinear", **how}
+    return Preprocessing(**{**common, "interpolation": "bilinear", **how})
 
 
-def zoo_record(spec: BackboneSpec, width: int, digest: str, weights: str) -> BackboneRecord:
+def zoo_record(spec: BackboneSpec, width: int, digest: str, seed: int | None) -> BackboneRecord:
     """Return the record of a zoo's network.
 
     Parameters
@@ -200,18 +201,17 @@ def zoo_record(spec: BackboneSpec, width: int, digest: str, weights: str) -> Bac
         Length of a feature row.
     digest : str
         Of its parameters.
-    weights : str
-        ``pretrained`` or ``random:SEED``.
+    seed : int or None
+        Of random weights.
     """
-    settings = native_preprocessing(spec.name, spec.source)
-    settings["resolution"] = spec.resolution or settings["resolution"]
+    how = native_preprocessing(spec.name, spec.source)
     return BackboneRecord(
         spec=spec.canonical,
         architecture=spec.name,
         weights_digest=digest,
-        weights=weights,
+        random_seed=seed,
         num_features=width,
-        **settings,
+        preprocessing=dataclasses.replace(how, resolution=spec.resolution or how.resolution),
     )
 
 

@@ -7,7 +7,7 @@ import os
 
 from ...core.imports import missing_dependency
 
-__all__ = ["LARGEST_IMAGE", "load_opencv", "load_pillow", "load_simplejpeg"]
+__all__ = ["LARGEST_IMAGE", "load_decoders", "load_opencv", "load_pillow", "load_simplejpeg"]
 
 
 # 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
@@ -54,3 +54,10 @@ def load_simplejpeg():
     except (ImportError, OSError) as error:
         raise missing_dependency("simplejpeg", error) from error
     return simplejpeg
+
+
+def load_decoders() -> None:
+    """Load all three, or say what the first that does not load needs."""
+    load_opencv()
+    load_pillow()
+    load_simplejpeg()

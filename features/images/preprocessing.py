@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 from ...core.errors import BackboneError, MissingFileError, enumerate_some
@@ -38,6 +39,46 @@ class Preprocessing:
     std: tuple[float, float, float]
     crop_pct: float
     interpolation: str
+
+    def as_dict(self) -> dict:
+        """Return the fields as JSON types, with timm's ``input_size`` (3, H, W)."""
+        return {
+            "input_size": [3, self.resolution, self.resolution],
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "crop_pct": self.crop_pct,
+            "interpolation": self.interpolation,
+        }
+
+    def of_squares(self, fit: str) -> Preprocessing:
+        """Return what the square of an image depends on; the rest is that of any network.
+
+        Networks whose answers are equal take the same squares.
+        """
+        return dataclasses.replace(
+            self,
+            std=(1.0, 1.0, 1.0),
+            mean=self.mean if fit == "pad" else (0.0, 0.0, 0.0),
+            crop_pct=self.crop_pct if fit == "crop" else 1.0,
+        )
+
+    @classmethod
+    def from_dict(cls, fields: Mapping, resolution: int | None = None) -> Preprocessing:
+        """Take the preprocessing out of `as_dict`, or of a file's record that was checked.
+
+        Parameters
+        ----------
+        fields : mapping
+        resolution : int, optional
+            Another side than that of ``input_size``.
+        """
+        return cls(
+            resolution=resolution or fields["input_size"][1],
+            mean=tuple(map(float, fields["mean"])),
+            std=tuple(map(float, fields["std"])),
+            crop_pct=float(fields["crop_pct"]),
+            interpolation=fields["interpolation"],
+        )
 
 
 def read_preprocessing(path: Path) -> dict:

@@ -114,7 +114,7 @@ class Views:
         return cls(names, resize_margin, Augmentation(seed) if count else None)
 
     @classmethod
-    def from_record(cls, record: Mapping) -> Views:
+    def from_dict(cls, record: Mapping) -> Views:
         """Return the views of a feature set by its record.
 
         Raises
@@ -122,9 +122,9 @@ class Views:
         BackboneError
             The record names views that this icecore does not know.
         """
-        names = tuple(record.get("views") or ("center",))
+        names = tuple(record["views"])
         strange = [n for n in names if n not in _CROPS and not re.fullmatch(r"random:\d+", n)]
-        augmentation = record.get("augmentation")
+        augmentation = record["augmentation"]
         try:
             drawn = None if augmentation is None else Augmentation.from_dict(augmentation)
         except (KeyError, TypeError):
@@ -136,17 +136,16 @@ class Views:
                 f"features of unknown views: {enumerate_some(strange)}",
                 "a newer icecore may have made them: install that one",
             )
-        return cls(names, record.get("resize_margin"), drawn)
+        return cls(names, record["resize_margin"], drawn)
 
-    def as_record(self) -> dict:
+    def as_dict(self) -> dict:
         """Return the fields that a feature set's record has for these views."""
-        fields: dict = {"views": list(self.names)}
-        # Absent where they say nothing, so that the sets of older releases keep their names.
-        if self.resize_margin is not None:
-            fields["resize_margin"] = self.resize_margin
-        if self.augmentation is not None:
-            fields["augmentation"] = self.augmentation.as_dict()
-        return fields
+        drawn = self.augmentation
+        return {
+            "views": list(self.names),
+            "resize_margin": self.resize_margin,
+            "augmentation": None if drawn is None else drawn.as_dict(),
+        }
 
     @property
     def text(self) -> str:

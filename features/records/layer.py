@@ -22,7 +22,6 @@ __all__ = [
 # below epsilon, and (mean of x^p)^(1/p) is taken. The fixed power is their starting point.
 GEM_POWER, GEM_EPSILON = 3.0, 1e-6
 POOLS = ("avg", "max", "avgmax", "gem")
-_PLACE, _LAYER = "before classifier", "layer "
 _POOLED = {
     "avg": "average pooled",
     "max": "maximum pooled",
@@ -53,23 +52,9 @@ class Layer:
 
     @property
     def text(self) -> str:
-        """As feature sets record it."""
-        place = _PLACE if self.name is None else _LAYER + self.name
+        """The layer in a few words, for messages."""
+        place = "before classifier" if self.name is None else f"layer {self.name}"
         return f"{place}, {_POOLED[self.pool]}"
-
-    @classmethod
-    def from_text(cls, text: str) -> Layer:
-        """Rebuild a layer from its `text`."""
-        for pool, pooled in _POOLED.items():
-            place = text.removesuffix(f", {pooled}")
-            if place != text and place == _PLACE:
-                return cls(None, pool)
-            if place != text and place.startswith(_LAYER):
-                return cls(place.removeprefix(_LAYER), pool)
-        raise BackboneError(
-            f"a feature set records the layer '{text}', which this version does not know",
-            "extract again, or use the version that made it",
-        )
 
     @property
     def is_default(self) -> bool:

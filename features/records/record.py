@@ -1,18 +1,13 @@
-"""What a backbone is called, and everything that makes its features what they are.
-
-A spec names a backbone: ``source:name[@resolution]``, for instance
-``gluon:inceptionv3@299`` or ``onnx:path/to/model.onnx``. Its record holds the
-digest of its weights and its preprocessing, under the field names of timm.
-"""
+"""Everything that makes a backbone's features what they are, under the field names of timm."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
-from ..images.views import Views
-from .layer import BEFORE_CLASSIFIER, Layer
+from ..images.preprocessing import Preprocessing
 
-__all__ = ["BackboneRecord", "feature_set_record", "with_compute_precision"]
+__all__ = ["BackboneRecord"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,72 +22,42 @@ class BackboneRecord:
         Name of the network.
     weights_digest : str
         SHA-256 of the weights.
-    weights : str
-        ``pretrained``, or ``random:SEED`` for a network that knows nothing.
-    resolution : int
-        Side of the square input, pixels.
-    mean, std : tuple of 3 floats
-        Of RGB values scaled to [0, 1].
-    crop_pct : float
-        Side of the centre crop as a share of the resized short side.
-    interpolation : str
-        One of nearest, bilinear, bicubic, area, lanczos.
+    random_seed : int or None
+        Seed of a network whose weights are random numbers, so that it knows nothing.
     num_features : int
         Length of a feature row.
+    preprocessing : Preprocessing
     """
 
     spec: str
     architecture: str
     weights_digest: str
-    weights: str
-    resolution: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    crop_pct: float
-    interpolation: str
+    random_seed: int | None
     num_features: int
+    preprocessing: Preprocessing
 
     def as_dict(self) -> dict:
-        """Return the record as JSON types, with timm's ``input_size`` (3, H, W)."""
-        fields = dataclasses.asdict(self)
-        resolution = fields.pop("resolution")
-        fields["input_size"] = [3, resolution, resolution]
-        return fields | {"mean": list(self.mean), "std": list(self.std)}
+        """Return the record as JSON types."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return fields | {"preprocessing": self.preprocessing.as_dict()}
 
     @classmethod
-    def from_dict(cls, fields: dict) -> BackboneRecord:
-        """Rebuild a record from `as_dict`."""
-        fields = dict(fields)
-        fields["resolution"] = fields.pop("input_size")[1]
-        return cls(**fields | {"mean": tuple(fields["mean"]), "std": tuple(fields["std"])})
+    def from_dict(cls, fields: Mapping) -> BackboneRecord:
+        """Rebuild a record from `as_dict`; KeyError or TypeError if the fields are others."""
+        how = Preprocessing.from_dict(fields["preprocessing"])
+        return cls(**{**fields, "preprocessing": how})
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square input, pixels."""
+        return self.preprocessing.resolution
 
     @property
     def is_random(self) -> bool:
         """Whether the network's weights are random numbers."""
-        return self.weights.startswith("random:")
+        return self.random_seed is not None
 
-
-def feature_set_record(
-    backbone: BackboneRecord,
-    fit: str,
-    precision: str,
-    views: Views | None = None,
-    compute: str = "f32",
-    layer: Layer | None = None,
-) -> dict:
-    """Return the record of a feature set, the content of its fingerprint."""
-    made = {
-        "backbone": backbone.as_dict(),
-        "fit": fit,
-        **(views or Views()).as_record(),
-        "precision": precision,
-        "layer": (layer or BEFORE_CLASSIFIER).text,
-    }
-    return with_compute_precision(made, compute)
-
-
-def with_compute_precision(record: dict, compute: str) -> dict:
-    """Return the record of a feature set that is computed in `compute`, and else the same."""
-    rest = {name: value for name, value in record.items() if name != "compute_precision"}
-    # Not said of float32: fingerprints from before there was a choice stay what they are.
-    return rest if compute == "f32" else rest | {"compute_precision": compute}
+    @property
+    def weights(self) -> str:
+        """What to give to ``--weights`` for this network: ``pretrained`` or ``random:SEED``."""
+        return "pretrained" if self.random_seed is None else f"random:{self.random_seed}"

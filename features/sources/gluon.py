@@ -42,13 +42,13 @@ class GluonCVSource(Source):
     def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         """See `Source.load_graph`."""
         graph, values, origin = _load(spec, request)
-        record, content = feature_graph(spec, graph, values, request.text)
+        record, content = feature_graph(spec, graph, values, request.random_seed)
         return GraphNetwork(record, content, origin, spec.canonical)
 
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""
         _, values, origin = _load(spec, request)
-        return reference_network(spec, values, request.text, origin)
+        return reference_network(spec, values, request.random_seed, origin)
 
     def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
         """See `Source.layers`; no weights are needed."""
@@ -68,7 +68,7 @@ class MXNetSource(GluonCVSource):
 
 
 def feature_graph(
-    spec: BackboneSpec, graph: NetworkGraph, values: dict[str, np.ndarray], weights: str
+    spec: BackboneSpec, graph: NetworkGraph, values: dict[str, np.ndarray], seed: int | None
 ) -> tuple[BackboneRecord, bytes]:
     """Cut a graph, fill it and put the normalisation in front.
 
@@ -83,8 +83,8 @@ def feature_graph(
     width = cut_classifier(model, spec.canonical, spec.layer, side)
     _require_passage(model, spec, side)
     digest = parameters_digest(parameters_of(model, values))
-    record = zoo_record(spec, width, digest, weights)
-    add_normalisation(model, side, record.mean, record.std)
+    record = zoo_record(spec, width, digest, seed)
+    add_normalisation(model, side, record.preprocessing.mean, record.preprocessing.std)
     return record, filled_graph(model, values)
 
 

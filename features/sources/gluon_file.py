@@ -40,7 +40,7 @@ from ..graphs.onnx_graph import (
     layers_of,
     parameters_of,
 )
-from ..images.preprocessing import read_preprocessing
+from ..images.preprocessing import Preprocessing, read_preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
@@ -62,7 +62,7 @@ class GluonFileSource(Source):
         width = cut_classifier(model, spec.canonical, spec.layer, side)
         digest = parameters_digest(parameters_of(model, network.values))
         record = _record(spec, network, width, digest)
-        add_normalisation(model, side, record.mean, record.std)
+        add_normalisation(model, side, record.preprocessing.mean, record.preprocessing.std)
         content = filled_graph(model, network.values)
         return GraphNetwork(record, content, str(network.files.params), network.source(spec))
 
@@ -134,13 +134,9 @@ def _record(spec: BackboneSpec, network: _Network, width: int, digest: str) -> B
         spec=spec.canonical,
         architecture=str(fields.get("architecture", files.prefix.name)),
         weights_digest=digest,
-        weights="pretrained",
-        resolution=spec.resolution or network.native,
-        mean=tuple(map(float, fields["mean"])),
-        std=tuple(map(float, fields["std"])),
-        crop_pct=float(fields["crop_pct"]),
-        interpolation=fields["interpolation"],
+        random_seed=None,
         num_features=width,
+        preprocessing=Preprocessing.from_dict(fields, spec.resolution),
     )
 
 

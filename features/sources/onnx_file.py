@@ -8,7 +8,7 @@ from ...core.errors import BackboneError
 from ...core.files import sha256_file
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, cut_classifier, layers_of, read_graph
-from ..images.preprocessing import read_preprocessing
+from ..images.preprocessing import Preprocessing, read_preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
@@ -56,13 +56,9 @@ def _load(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         spec=spec.canonical,
         architecture=str(fields.get("architecture", path.stem)),
         weights_digest=sha256_file(path),
-        weights="pretrained",
-        resolution=side,
-        mean=tuple(map(float, fields["mean"])),
-        std=tuple(map(float, fields["std"])),
-        crop_pct=float(fields["crop_pct"]),
-        interpolation=fields["interpolation"],
+        random_seed=None,
         num_features=width,
+        preprocessing=Preprocessing.from_dict(fields, side),
     )
     resolution = f"@{spec.resolution}" if spec.resolution else ""
     return GraphNetwork(

@@ -24,7 +24,7 @@ from ..engines.proof import prove_graph
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import FEATURES, add_normalisation, load_onnx
 from ..graphs.store import graph_folder, graph_key, keep_graph, kept_graph
-from ..images.preprocessing import INTERPOLATIONS
+from ..images.preprocessing import INTERPOLATIONS, Preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.hub import hub_file
@@ -62,7 +62,8 @@ class TimmBackbone:
     def run(self, images: np.ndarray) -> np.ndarray:
         """Turn uint8 images (N, R, R, 3) into features (N, D), in torch."""
         torch, _ = _load_timm()
-        scaled = (images.astype(np.float32) / 255 - self.record.mean) / self.record.std
+        how = self.record.preprocessing
+        scaled = (images.astype(np.float32) / 255 - how.mean) / how.std
         batch = torch.from_numpy(scaled.transpose(0, 3, 1, 2).astype(np.float32))
         with torch.inference_mode():
             return self.network(batch).float().numpy()
@@ -125,16 +126,16 @@ def load_timm_backbone(spec: BackboneSpec, request: WeightsRequest) -> TimmBackb
     model = _create(timm, spec, overlay)
     if request.random_seed is not None:
         _wake_scales(torch, model)
-    settings = _preprocessing(timm, model, spec)
-    _require_whole_patches(model, settings["resolution"], spec)
+    how = _preprocessing(timm, model, spec)
+    _require_whole_patches(model, how.resolution, spec)
     network = _features_of(torch, model)
     record = BackboneRecord(
         spec=spec.canonical,
         architecture=str(model.pretrained_cfg.get("architecture") or spec.name),
         weights_digest=_digest(model),
-        weights=request.text,
-        num_features=_width(torch, network, settings["resolution"], spec),
-        **settings,
+        random_seed=request.random_seed,
+        num_features=_width(torch, network, how.resolution, spec),
+        preprocessing=how,
     )
     return TimmBackbone(record, network, origin)
 
@@ -175,7 +176,8 @@ def export_timm(backbone: TimmBackbone):
         ) from error
     model = onnx.load_from_string(file.getvalue())
     model.producer_name = "icecore"
-    add_normalisation(model, record.resolution, record.mean, record.std)
+    how = record.preprocessing
+    add_normalisation(model, how.resolution, how.mean, how.std)
     return model
 
 
@@ -261,7 +263,7 @@ def _create(timm, spec: BackboneSpec, overlay: dict | None):
     raise BackboneError(f"{spec.canonical} cannot be built: {failure}", "choose another network")
 
 
-def _preprocessing(timm, model, spec: BackboneSpec) -> dict:
+def _preprocessing(timm, model, spec: BackboneSpec) -> Preprocessing:
     about = timm.data.resolve_model_data_config(model)
     channels, *sides = about["input_size"]
     if channels != 3 or sides[0] != sides[1]:
@@ -270,13 +272,13 @@ def _preprocessing(timm, model, spec: BackboneSpec) -> dict:
             "choose another network",
         )
     known = about["interpolation"] in INTERPOLATIONS
-    return {
-        "resolution": spec.resolution or int(sides[0]),
-        "mean": tuple(map(float, about["mean"])),
-        "std": tuple(map(float, about["std"])),
-        "crop_pct": min(float(about["crop_pct"]), 1.0),
-        "interpolation": about["interpolation"] if known else "bicubic",
-    }
+    return Preprocessing(
+        resolution=spec.resolution or int(sides[0]),
+        mean=tuple(map(float, about["mean"])),
+        std=tuple(map(float, about["std"])),
+        crop_pct=min(float(about["crop_pct"]), 1.0),
+        interpolation=about["interpolation"] if known else "bicubic",
+    )
 
 
 def _features_of(torch, model):

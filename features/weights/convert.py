@@ -93,7 +93,7 @@ def from_torch(
     ours = dict(zip(theirs, target.shapes))
     arrays = _fitted({ours.get(n, n): v for n, v in kept.items()}, target, where, ours)
     ours = native_preprocessing(*reversed(target.spec.split(":")))
-    if (tuple(mean), tuple(std)) != (ours["mean"], ours["std"]):
+    if (tuple(mean), tuple(std)) != (ours.mean, ours.std):
         _fold_normalisation(arrays, target, mean, std)
     return arrays
 
@@ -227,8 +227,8 @@ def _fold_normalisation(arrays: dict, target: NetworkGraph, mean, std) -> None:
     normalisation behind it takes off its mean.
     """
     ours = native_preprocessing(*reversed(target.spec.split(":")))
-    scale = np.asarray(ours["std"], np.float64) / np.asarray(std, np.float64)
-    shift = (np.asarray(ours["mean"], np.float64) - np.asarray(mean, np.float64)) / std
+    scale = np.asarray(ours.std, np.float64) / np.asarray(std, np.float64)
+    shift = (np.asarray(ours.mean, np.float64) - np.asarray(mean, np.float64)) / std
     first = next(node for node in target.model.graph.node if node.op_type == "Conv")
     names = list(target.shapes)
     weight, running_mean = names[0], next(n for n in names if n.endswith("running_mean"))
@@ -246,7 +246,7 @@ def _fold_normalisation(arrays: dict, target: NetworkGraph, mean, std) -> None:
 
 def _prove(model, arrays: dict, target: NetworkGraph, path: Path) -> float:
     """Compare the file with the network that got its weights; ONNX Runtime runs both."""
-    side = native_preprocessing(*reversed(target.spec.split(":")))["resolution"]
+    side = native_preprocessing(*reversed(target.spec.split(":"))).resolution
     rng = np.random.default_rng(0)
     coarse = rng.normal(size=(2, 3, 8, 8)).repeat(-(-side // 8), 2).repeat(-(-side // 8), 3)
     batch = coarse[:, :, :side, :side].astype(np.float32)

@@ -147,5 +147,4 @@ def _provenance(feature_set: Any) -> dict[str, Any]:
 
 def _is_random(record: Any) -> bool:
     backbone = record.get("backbone") if isinstance(record, Mapping) else None
-    weights = backbone.get("weights") if isinstance(backbone, Mapping) else None
-    return isinstance(weights, str) and weights.startswith("random")
+    return isinstance(backbone, Mapping) and backbone.get("random_seed") is not None

@@ -48,7 +48,9 @@ def squares_of(world):
     squares = {}
     for net in nets:
         record = load_backbone(BackboneSpec.parse(f"onnx:{net}"), "auto", WeightsRequest()).record
-        fitted = [fit_image(decode(path.read_bytes()), record, "crop") for path in paths]
+        fitted = [
+            fit_image(decode(path.read_bytes()), record.preprocessing, "crop") for path in paths
+        ]
         squares[f"images_{record.resolution}"] = np.stack(fitted)
     return [f"{path.parent.name}/{path.name}" for path in paths], squares
 
@@ -72,7 +74,9 @@ def test_the_bundle_gives_what_predict_gives(world, tmp_path, answer):
 def test_the_bundle_rounds_features_as_the_cache_does(world, tmp_path):
     folder, nets = world
     photos = folder / "photos"
-    jobs.extract(photos, tmp_path / "cache", [f"onnx:{nets[0]}"], precision="bfloat16")
+    jobs.extract(
+        photos, tmp_path / "cache", [f"onnx:{nets[0]}"], jobs.ExtractOptions(precision="bfloat16")
+    )
     jobs.train(tmp_path / "cache", photos, tmp_path / "run")
     jobs.blend([tmp_path / "run"])
     jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")

@@ -32,7 +32,10 @@ def trained(tmp_path_factory, tiny_onnx):
                 image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
                 image.save(place / f"{number}.png")
     report = jobs.extract(
-        folder / "photos", folder / "cache", [f"onnx:{tiny_onnx}"], precision_compute="bf16"
+        folder / "photos",
+        folder / "cache",
+        [f"onnx:{tiny_onnx}"],
+        jobs.ExtractOptions(precision_compute="bf16"),
     )
     jobs.train(folder / "cache", folder / "photos", folder / "run")
     return folder, report
@@ -59,7 +62,7 @@ def test_predict_computes_in_another_precision_where_it_is_told_to(trained, tmp_
         precision_compute="f32", engine="onnxruntime", cache=tmp_path / "kept",
     )  # fmt: skip
     (kept,) = FeatureCache(tmp_path / "kept").sets()
-    assert "compute_precision" not in kept.record
+    assert kept.record["compute_precision"] == "f32"
     one, other = answers(tmp_path / "a.csv"), answers(tmp_path / "b.csv")
     assert len(one) == 6
     np.testing.assert_allclose(one, other, atol=0.05)
@@ -87,7 +90,9 @@ def test_a_bundle_computes_in_float32(trained, tmp_path):
     record = json.loads((folder / "run" / "run.json").read_text())["backbones"][0]["record"]
     backbone = BackboneRecord.from_dict(record["backbone"])
     files = sorted((folder / "new").glob("*/*.png"))
-    squares = np.stack([fit_image(decode(path.read_bytes()), backbone, "crop") for path in files])
+    squares = np.stack(
+        [fit_image(decode(path.read_bytes()), backbone.preprocessing, "crop") for path in files]
+    )
     session = onnxruntime.InferenceSession(str(tmp_path / "m.onnx"))
     (probabilities,) = session.run(None, {"images": squares})
     np.testing.assert_allclose(probabilities, answers(tmp_path / "a.csv"), atol=0.05)

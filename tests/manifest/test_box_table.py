@@ -28,7 +28,8 @@ def table(path, *lines, header="path,x0,y0,x1,y1"):
 
 
 def extract(root, cache, tiny, boxes=None, **options):
-    return jobs.extract(root, cache, [f"onnx:{tiny}"], boxes=boxes, precision="float32", **options)
+    how = jobs.ExtractOptions(boxes=boxes, precision="float32", **options)
+    return jobs.extract(root, cache, [f"onnx:{tiny}"], how)
 
 
 def test_a_path_may_be_an_id_a_file_or_a_way_from_the_table(image_folder, tmp_path):

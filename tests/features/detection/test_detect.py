@@ -331,22 +331,24 @@ def test_extract_cuts_to_what_the_detector_finds(squares, tmp_path, finds_red, t
     root, _ = squares
     table, seen = tmp_path / "b.csv", []
     spec = [f"onnx:{tiny_onnx}"]
-    report = jobs.extract(
-        root, tmp_path / "c", spec, boxes=table, detector=PERSON,
-        on_detect=lambda *counts: seen.append(counts),
-    )  # fmt: skip
+
+    class Listener(jobs.ProgressListener):
+        def on_detect(self, *counts):
+            seen.append(counts)
+
+    options = jobs.ExtractOptions(boxes=table, detector=PERSON)
+    report = jobs.extract(root, tmp_path / "c", spec, options, Listener())
     assert (report.boxed, report.rows) == (5, 6)
     assert seen[-1] == (6, 6)
     # The corrected table is used alone.
     table.write_text(table.read_text().replace(",30,", ",29,", 1))
-    again = jobs.extract(root, tmp_path / "c", spec, boxes=table)
+    again = jobs.extract(root, tmp_path / "c", spec, jobs.ExtractOptions(boxes=table))
     assert (again.boxed, again.computed) == (5, 1)
 
 
-def test_a_detector_without_a_place_for_its_boxes_is_refused(squares, tmp_path, tiny_onnx):
+def test_a_detector_without_a_place_for_its_boxes_is_refused():
     with pytest.raises(BackboneError, match=r"(?s)a place for the boxes.*--boxes FILE"):
-        jobs.extract(squares[0], tmp_path / "c", [f"onnx:{tiny_onnx}"], detector=PERSON)
-    assert not (tmp_path / "c").exists()
+        jobs.ExtractOptions(detector=PERSON)
 
 
 def test_the_command_runs_a_detector(squares, tmp_path, tiny_onnx, capsys):

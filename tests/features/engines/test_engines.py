@@ -94,11 +94,13 @@ def onnx_reference(models, photographs):
 
     path = models / "efficientnet_lite0.onnx"
     record = load(f"onnx:{path}", "auto").record
-    batch = np.stack([fit_image(decode(p.read_bytes()), record, "crop") for p in photographs[:6]])
+    batch = np.stack(
+        [fit_image(decode(p.read_bytes()), record.preprocessing, "crop") for p in photographs[:6]]
+    )
     whole = onnx.load(str(path))
     last = next(node for node in reversed(whole.graph.node) if node.op_type == "Gemm")
     whole.graph.output.append(onnx.ValueInfoProto(name=last.input[0]))
-    data = (batch / 255 - np.array(record.mean)) / np.array(record.std)
+    data = (batch / 255 - np.array(record.preprocessing.mean)) / np.array(record.preprocessing.std)
     session = onnxruntime.InferenceSession(whole.SerializeToString())
     return batch, session.run(
         [last.input[0]], {"data": data.transpose(0, 3, 1, 2).astype(np.float32)}
@@ -277,7 +279,10 @@ def test_onnxruntime_gives_the_same_bytes_dealt_out_and_whole(models, photograph
     monkeypatch.setattr(onnxruntime_engine, "available_cpus", lambda: 2)
     backbone = load(f"onnx:{models}/efficientnet_lite0.onnx", "onnxruntime")
     batch = np.stack(
-        [fit_image(decode(p.read_bytes()), backbone.record, "crop") for p in photographs[:8]]
+        [
+            fit_image(decode(p.read_bytes()), backbone.record.preprocessing, "crop")
+            for p in photographs[:8]
+        ]
     )
     whole = backbone.start("cpu", 7).run(batch)
     for size in (8, 6):

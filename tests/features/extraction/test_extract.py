@@ -13,6 +13,7 @@ import sys
 
 import numpy as np
 import pytest
+from listening import hearing
 from PIL import Image
 
 import icecore
@@ -26,7 +27,7 @@ from icecore.core.errors import (
     MissingFileError,
 )
 from icecore.core.files import sha256_file
-from icecore.features import extract
+from icecore.features import ExtractOptions, extract
 from icecore.features.backbones import load_backbone
 from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
@@ -38,8 +39,9 @@ from icecore.features.weights.request import WeightsRequest
 TINY = "onnx:tiny.onnx"
 
 
-def run(root, cache, tiny, **options):
-    return extract(manifests.read(root), cache, [f"onnx:{tiny}"], **options)
+def run(root, cache, tiny, progress=None, **options):
+    how = ExtractOptions(**options)
+    return extract(manifests.read(root), cache, [f"onnx:{tiny}"], how, progress)
 
 
 def test_rows_are_what_a_plain_script_computes(image_folder, tmp_path, tiny_onnx):
@@ -48,7 +50,7 @@ def test_rows_are_what_a_plain_script_computes(image_folder, tmp_path, tiny_onnx
     engine = backbone.start("cpu")
     cache = FeatureCache(tmp_path / "cache")
     for path in sorted(image_folder.glob("*/*.png")):
-        square = fit_image(decode(path.read_bytes()), backbone.record, "crop")
+        square = fit_image(decode(path.read_bytes()), backbone.record.preprocessing, "crop")
         expected = engine.run(square[None])[0]
         found = cache.matrix([TINY], [sha256_file(path)])[0]
         np.testing.assert_array_equal(found, expected)
@@ -188,8 +190,8 @@ def test_a_directory_that_vanishes_while_the_job_runs(tmp_path, tiny_onnx, monke
         if now.computed:
             shutil.rmtree(tmp_path / "many" / "b", ignore_errors=True)
 
-    options = {"batch_size": 4, "workers": 1, "on_progress": vanish}
-    report = run(tmp_path / "many", tmp_path / "cache", tiny_onnx, **options)
+    options = {"batch_size": 4, "workers": 1}
+    report = run(tmp_path / "many", tmp_path / "cache", tiny_onnx, hearing(vanish), **options)
     assert {f.reason for f in report.failures} == {
         "the file cannot be read: No such file or directory"
     }
@@ -299,7 +301,7 @@ def test_progress_counts_only_what_is_on_the_disk(image_folder, tmp_path, tiny_o
         cache = FeatureCache(tmp_path / "cache")
         seen.append((progress.done, len(cache.find(TINY)), progress.total))
 
-    run(image_folder, tmp_path / "cache", tiny_onnx, on_progress=look)
+    run(image_folder, tmp_path / "cache", tiny_onnx, hearing(look))
     assert seen[-1] == (6, 6, 6)
     assert all(done <= rows for done, rows, _ in seen)
 
@@ -318,8 +320,8 @@ def test_rows_before_a_crash_of_the_engine_stay(image_folder, tmp_path, tiny_onn
     with monkeypatch.context() as patch:
         patch.setattr(OnnxRuntimeEngine, "run", crash)
         with pytest.raises(RuntimeError, match="fell off the bus"):
-            run(image_folder, tmp_path / "cache", tiny_onnx, **options,
-                on_progress=lambda now: counted.append(now.done))  # fmt: skip
+            heard = hearing(lambda now: counted.append(now.done))
+            run(image_folder, tmp_path / "cache", tiny_onnx, heard, **options)
     done = len(FeatureCache(tmp_path / "cache").find(TINY))
     assert done == 4 >= max(counted)
     assert run(image_folder, tmp_path / "cache", tiny_onnx, **options).computed == 6 - done
@@ -331,14 +333,15 @@ def test_rows_before_a_crash_of_the_engine_stay(image_folder, tmp_path, tiny_onn
 KILLED = """
 import sys
 from icecore import manifest
-from icecore.features import extract
+from icecore.features import ExtractOptions, ProgressListener, extract
 from icecore.features.extraction import progress, runner
 runner.MOST_UNSAVED_ROWS = 8
 progress.SECONDS_BETWEEN_LOOKS = 0.0
-def tell(now):
-    print(now.done, flush=True)
-extract(manifest.read(sys.argv[1]), sys.argv[2], ["onnx:" + sys.argv[3]], batch_size=4,
-        workers=1, on_progress=tell)
+class Tell(ProgressListener):
+    def on_images(self, now):
+        print(now.done, flush=True)
+extract(manifest.read(sys.argv[1]), sys.argv[2], ["onnx:" + sys.argv[3]],
+        ExtractOptions(batch_size=4, workers=1), Tell())
 """
 
 
@@ -389,9 +392,10 @@ def test_two_processes_share_one_job(tmp_path, tiny_onnx):
             pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / label / f"{number}.png")
     script = (
-        "import sys; from icecore import manifest; from icecore.features import extract\n"
+        "import sys; from icecore import manifest\n"
+        "from icecore.features import ExtractOptions, extract\n"
         "r = extract(manifest.read(sys.argv[1]), sys.argv[2], ['onnx:' + sys.argv[3]], "
-        "batch_size=4, workers=1)\nprint(r.computed)"
+        "ExtractOptions(batch_size=4, workers=1))\nprint(r.computed)"
     )
     arguments = [sys.executable, "-c", script, str(root), str(tmp_path / "c"), str(tiny_onnx)]
     both = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -424,7 +428,7 @@ def test_rows_of_another_compute_precision_are_a_set_of_their_own(
     cache = FeatureCache(tmp_path / "cache")
     by_print = {s.fingerprint: s for s in cache.sets()}
     assert set(by_print) == {one["fingerprint"], other["fingerprint"]}
-    assert "compute_precision" not in by_print[one["fingerprint"]].record
+    assert by_print[one["fingerprint"]].record["compute_precision"] == "f32"
     assert by_print[other["fingerprint"]].record["compute_precision"] == precision
     keys = cache.ids(f"{TINY}#{one['fingerprint'][:12]}")
     a, b = (by_print[s["fingerprint"]].matrix(keys) for s in (one, other))

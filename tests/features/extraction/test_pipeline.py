@@ -12,7 +12,7 @@ from icecore import manifest as manifests
 from icecore.cache import FeatureCache, FeatureSet
 from icecore.core.errors import BackboneError, DiskFullError
 from icecore.core.hardware import available_cpus
-from icecore.features import extract
+from icecore.features import ExtractOptions, extract
 from icecore.features.backbones import load_backbones
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
 from icecore.features.engines.openvino import OpenVinoEngine
@@ -34,7 +34,7 @@ def photos(tmp_path_factory):
 
 def run(photos, cache, tiny, **options):
     options = {"engine": "onnxruntime", "batch_size": 4, "precision": "float32"} | options
-    return extract(photos, cache, [f"onnx:{tiny}"], **options)
+    return extract(photos, cache, [f"onnx:{tiny}"], ExtractOptions(**options))
 
 
 def rows_of(cache, keys):

@@ -70,7 +70,9 @@ def test_the_cut_gives_what_gluons_own_features_give():
     backbone = load_gluon_backbone(BackboneSpec.parse("gluon:resnet18_v1"), RANDOM)
     batch = images(2, 224)
     record = backbone.record
-    scaled = (batch / 255 - np.array(record.mean)) / np.array(record.std)
+    scaled = (batch / 255 - np.array(record.preprocessing.mean)) / np.array(
+        record.preprocessing.std
+    )
     whole = backbone.network.features(mx.nd.array(scaled.transpose(0, 3, 1, 2)))
     expected = whole.reshape((2, -1)).asnumpy()
     assert relative(MXNetEngine(backbone).run(batch), expected) < 1e-5
@@ -91,12 +93,12 @@ def test_a_fixed_gamma_is_one_whatever_is_stored(name):
     scales = [int(n) for n in graph_index()[graph.spec]["scales"].split()]
     plain = random_parameters(graph.parameters, scales, 0)
     stored = plain | {name: plain[name] * 3}
-    reference = reference_network(spec, stored, "random:0", "")
-    record, content = feature_graph(spec, graph, stored, "random:0")
+    reference = reference_network(spec, stored, 0, "")
+    record, content = feature_graph(spec, graph, stored, 0)
     assert record == reference.record
     batch, network = images(2, 224), GraphNetwork(record, content)
     assert prove_graph(record, content, MXNetEngine(reference).run, "MXNet", "", 1) < 1e-4
-    other, unchanged = feature_graph(spec, graph, plain, "random:0")
+    other, unchanged = feature_graph(spec, graph, plain, 0)
     rows = OnnxRuntimeEngine(network).run(batch)
     kept = OnnxRuntimeEngine(GraphNetwork(other, unchanged)).run(batch)
     fixed = name == "features.0.gamma"
@@ -159,8 +161,12 @@ def test_efficientnet_lite_logits_agree_with_onnx_on_photographs(number, models,
     spec = BackboneSpec.parse(f"gluon:efficientnet_lite{number}")
     backbone = load_gluon_backbone(spec, WeightsRequest())
     record = backbone.record
-    batch = [fit_image(decode(p.read_bytes()), record, "crop") for p in photographs[:16]]
-    scaled = (np.stack(batch) / 255 - np.array(record.mean)) / np.array(record.std)
+    batch = [
+        fit_image(decode(p.read_bytes()), record.preprocessing, "crop") for p in photographs[:16]
+    ]
+    scaled = (np.stack(batch) / 255 - np.array(record.preprocessing.mean)) / np.array(
+        record.preprocessing.std
+    )
     data = scaled.transpose(0, 3, 1, 2).astype(np.float32)
     found = backbone.network(mx.nd.array(data)).asnumpy()
     session = onnxruntime.InferenceSession(str(models / f"efficientnet_lite{number}.onnx"))
@@ -183,8 +189,8 @@ def test_records_of_both_sources_say_the_same(number, models):
     onnx = load_backbone(spec, "auto", WeightsRequest())
     for field in ("resolution", "crop_pct", "interpolation", "num_features"):
         assert getattr(gluon.record, field) == getattr(onnx.record, field)
-    np.testing.assert_allclose(gluon.record.mean, onnx.record.mean)
-    np.testing.assert_allclose(gluon.record.std, onnx.record.std)
+    np.testing.assert_allclose(gluon.record.preprocessing.mean, onnx.record.preprocessing.mean)
+    np.testing.assert_allclose(gluon.record.preprocessing.std, onnx.record.preprocessing.std)
     batch = images(2, gluon.record.resolution)
     assert relative(gluon.start("cpu").run(batch), onnx.start("cpu").run(batch)) < 1e-4
 
@@ -201,7 +207,9 @@ def test_mission_networks_agree_in_both_engines_on_64_photographs(name, photogra
     engines = reference.start("cpu"), exported.start("cpu")
     for start in range(0, len(photographs), 8):
         part = photographs[start : start + 8]
-        batch = np.stack([fit_image(decode(p.read_bytes()), record, "crop") for p in part])
+        batch = np.stack(
+            [fit_image(decode(p.read_bytes()), record.preprocessing, "crop") for p in part]
+        )
         expected, found = (engine.run(batch) for engine in engines)
         assert relative(found, expected) < 1e-4
         assert np.abs(expected).max() < 65504

@@ -65,7 +65,9 @@ def logits_of_the_whole(backbone, batch):
     from icecore.features.gluon.loader import load_mxnet
 
     mx, record = load_mxnet(), backbone.record
-    scaled = (batch / 255 - np.array(record.mean)) / np.array(record.std)
+    scaled = (batch / 255 - np.array(record.preprocessing.mean)) / np.array(
+        record.preprocessing.std
+    )
     output = backbone.network(mx.nd.array(scaled.transpose(0, 3, 1, 2)))
     output = output[0] if isinstance(output, list | tuple) else output
     return output.asnumpy().reshape(len(batch), -1)

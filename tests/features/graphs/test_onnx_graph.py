@@ -117,7 +117,9 @@ def test_real_networks_are_cut_where_a_person_would(models):
     features = backbone.start("cpu").run(images)
     whole = onnx.load(str(path))
     fields = {t.name: numpy_helper.to_array(t) for t in whole.graph.initializer}
-    scaled = (images / 255 - np.array(backbone.record.mean)) / np.array(backbone.record.std)
+    scaled = (images / 255 - np.array(backbone.record.preprocessing.mean)) / np.array(
+        backbone.record.preprocessing.std
+    )
     data = scaled.transpose(0, 3, 1, 2).astype(np.float32)
     logits = onnxruntime.InferenceSession(str(path)).run(None, {"data": data})[0]
     again = features @ fields["_fc.weight"].T + fields["_fc.bias"]

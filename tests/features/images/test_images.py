@@ -17,13 +17,11 @@ from PIL import Image, ImageOps, PngImagePlugin
 from icecore.core.errors import ImageError
 from icecore.features.images.decode import decode, image_size
 from icecore.features.images.fit import fit_image
-from icecore.features.records.record import BackboneRecord
+from icecore.features.images.preprocessing import Preprocessing
 
 
 def record(side=32, crop_pct=0.875, interpolation="bilinear", mean=(0.2, 0.4, 0.6)):
-    return BackboneRecord(
-        "onnx:x.onnx", "x", "0", "pretrained", side, mean, (1, 1, 1), crop_pct, interpolation, 4
-    )
+    return Preprocessing(side, mean, (1, 1, 1), crop_pct, interpolation)
 
 
 def encode(image: Image.Image, form: str, **options) -> bytes:

@@ -7,19 +7,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from listening import hearing
 
 from icecore import jobs
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache, fingerprint
 from icecore.core.errors import BackboneError, RunError
 from icecore.core.files import sha256_file
-from icecore.features import Views, extract, feature_set_record
+from icecore.features import ExtractOptions, Views, extract
 from icecore.features.backbones import load_backbone
 from icecore.features.images.augmentation import Augmentation
 from icecore.features.images.decode import decode
 from icecore.features.images.fit import fit_image
+from icecore.features.images.preprocessing import Preprocessing
 from icecore.features.images.views import make_squares
-from icecore.features.records.record import BackboneRecord
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.request import WeightsRequest
 
@@ -28,29 +29,16 @@ KEY = "5e" * 32
 
 
 def record(side=32, crop_pct=0.875, interpolation="bilinear"):
-    mean, std = (0.2, 0.4, 0.6), (1, 1, 1)
-    return BackboneRecord(
-        "onnx:x.onnx", "x", "0", "pretrained", side, mean, std, crop_pct, interpolation, 4
-    )
+    return Preprocessing(side, (0.2, 0.4, 0.6), (1, 1, 1), crop_pct, interpolation)
 
 
 def noise(height=90, width=130, seed=0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def run(root, cache, tiny, **options):
-    return extract(manifests.read(root), cache, [f"onnx:{tiny}"], **options)
-
-
-def test_the_record_of_the_plain_centre_is_that_of_older_releases():
-    backbone = record()
-    assert feature_set_record(backbone, "crop", "float16") == {
-        "backbone": backbone.as_dict(),
-        "fit": "crop",
-        "views": ["center"],
-        "precision": "float16",
-        "layer": "before classifier, average pooled",
-    }
+def run(root, cache, tiny, progress=None, **options):
+    how = ExtractOptions(**options)
+    return extract(manifests.read(root), cache, [f"onnx:{tiny}"], how, progress)
 
 
 @pytest.mark.parametrize(
@@ -63,10 +51,10 @@ def test_the_record_of_the_plain_centre_is_that_of_older_releases():
 def test_views_have_names_of_their_own_and_come_back_from_their_record(text, count):
     views = Views.parse(text, seed=7)
     assert len(set(views.names)) == len(views) == count
-    assert Views.from_record(views.as_record()) == views
-    assert ("augmentation" in views.as_record()) == ("random" in text)
-    if "seed" in views.as_record().get("augmentation", {}):
-        assert views.as_record()["augmentation"]["seed"] == 7
+    fields = views.as_dict()
+    assert Views.from_dict(fields) == views
+    assert (fields["augmentation"] is not None) == ("random" in text)
+    assert fields["augmentation"] is None or fields["augmentation"]["seed"] == 7
 
 
 @pytest.mark.parametrize("text", ["", "nine", "center+", "+random:2", "random", "tencenter", "a+b"])
@@ -92,12 +80,12 @@ def test_faults_of_views_are_named_at_once():
 
 def test_views_of_a_newer_release_are_named():
     with pytest.raises(BackboneError, match="unknown views: spiral"):
-        Views.from_record({"views": ["center", "spiral"]})
+        Views.from_dict(Views().as_dict() | {"views": ["center", "spiral"]})
     with pytest.raises(BackboneError, match="unknown views: random:0"):
-        Views.from_record({"views": ["random:0"]})
+        Views.from_dict(Views().as_dict() | {"views": ["random:0"]})
     newer = Augmentation(0).as_dict() | {"cutout": 0.5}
     with pytest.raises(BackboneError, match="unknown views: augmentation"):
-        Views.from_record({"views": ["random:0"], "augmentation": newer})
+        Views.from_dict(Views(("random:0",)).as_dict() | {"augmentation": newer})
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
@@ -163,7 +151,7 @@ def test_a_margin_that_is_given_counts_for_the_centre_too():
     views = Views.parse("center", resize_margin=0.5)
     found = make_squares(image, record(100), "crop", views, KEY)
     np.testing.assert_array_equal(found[0], image[25:125, 25:125])
-    assert views.as_record() == {"views": ["center"], "resize_margin": 0.5}
+    assert views.as_dict() == {"views": ["center"], "resize_margin": 0.5, "augmentation": None}
 
 
 @settings(max_examples=60, deadline=None)
@@ -268,7 +256,9 @@ def test_rows_hold_view_after_view(image_folder, tmp_path, tiny_onnx):
     assert (feature_set.num_features, feature_set.dim) == (6, 78)
     for path in sorted(image_folder.glob("*/*.png")):
         key = sha256_file(path)
-        squares = make_squares(decode(path.read_bytes()), backbone.record, "crop", views, key)
+        squares = make_squares(
+            decode(path.read_bytes()), backbone.record.preprocessing, "crop", views, key
+        )
         expected = np.concatenate([engine.run(square[None])[0] for square in squares])
         np.testing.assert_array_equal(feature_set.matrix([key])[0], expected)
     assert (report.computed, report.rows) == (6, 6)
@@ -295,7 +285,7 @@ def test_rows_do_not_depend_on_batches_or_interruptions(
     cut = tmp_path / "cut"
     options = {"views": views, "batch_size": 3, "workers": 1}
     with pytest.raises(KeyboardInterrupt):
-        run(image_folder, cut, tiny_onnx, on_progress=stop, **options)
+        run(image_folder, cut, tiny_onnx, hearing(stop), **options)
     saved = len(FeatureCache(cut).find(TINY))
     assert 0 < saved < 6
     assert run(image_folder, cut, tiny_onnx, **options).computed == 6 - saved
@@ -327,7 +317,7 @@ def test_predict_makes_the_views_of_the_run_and_a_bundle_refuses_them(
 ):
     specs = [f"onnx:{tiny_onnx}"]
     made = {"views": "flip+random:2", "seed": 5, "resize_margin": 0.3}
-    jobs.extract(image_folder, tmp_path / "cache", specs, **made)
+    jobs.extract(image_folder, tmp_path / "cache", specs, jobs.ExtractOptions(**made))
     jobs.train(
         tmp_path / "cache", image_folder, tmp_path / "run",
         heads=["logistic"], folds=2, min_class_count=1,

@@ -96,7 +96,7 @@ def test_features_are_those_of_the_network_itself(exported, engine):
     np.testing.assert_allclose(found, x.asnumpy(), rtol=1e-4, atol=1e-5)
     assert backbone.record.spec == "gluon-file:my.net"
     assert backbone.record.num_features == 12
-    assert backbone.source == f"gluon-file:{prefix}"
+    assert backbone.network.source == f"gluon-file:{prefix}"
 
 
 def test_it_can_be_extracted_moved_and_named_by_its_base_name(image_folder, copied, tmp_path):
@@ -110,9 +110,8 @@ def test_it_can_be_extracted_moved_and_named_by_its_base_name(image_folder, copi
     elsewhere.mkdir()
     for path in tmp_path.glob("my.net*"):
         path.rename(elsewhere / path.name)
-    report = jobs.extract(
-        image_folder, cache, [f"gluon-file:{copied}"], weights_dir=elsewhere, engine="mxnet"
-    )
+    options = jobs.ExtractOptions(weights_dir=elsewhere, engine="mxnet")
+    report = jobs.extract(image_folder, cache, [f"gluon-file:{copied}"], options)
     assert (report.rows, len(FeatureCache(cache).sets())) == (0, 1)
 
 

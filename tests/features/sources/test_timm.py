@@ -84,10 +84,10 @@ def check(text, width):
     found = engine.run(batch)
     assert relative(found, expected) < 1e-4
     assert np.allclose(engine.run(batch[:1]), found[:1], rtol=1e-3, atol=1e-4), "any batch size"
-    assert record.mean == tuple(about["mean"])
-    assert record.std == tuple(about["std"])
-    assert record.crop_pct == about["crop_pct"]
-    assert record.interpolation == about["interpolation"]
+    assert record.preprocessing.mean == tuple(about["mean"])
+    assert record.preprocessing.std == tuple(about["std"])
+    assert record.preprocessing.crop_pct == about["crop_pct"]
+    assert record.preprocessing.interpolation == about["interpolation"]
     assert record.resolution == (spec.resolution or about["input_size"][1])
 
 
@@ -218,13 +218,16 @@ def test_weights_come_from_the_hub_once(safetensors, tmp_path, monkeypatch):
         backbone = load_backbone(spec, "onnxruntime", WeightsRequest())
         assert "GET" not in [method for method, path, _ in hub.asked if "resolve" in path]
         assert pretrained_matches(backbone, network)
-        assert f"hub timm/resnet18.a1_in1k@{Hub.COMMIT[:12]} model.safetensors" in backbone.origin
-        assert sha256 in backbone.origin
+        assert (
+            f"hub timm/resnet18.a1_in1k@{Hub.COMMIT[:12]} model.safetensors"
+            in backbone.network.origin
+        )
+        assert sha256 in backbone.network.origin
         hub.asked.clear()
         again = load_backbone(spec, "onnxruntime", WeightsRequest())
         assert hub.asked == []
     assert again.record == backbone.record
-    assert again.origin == backbone.origin
+    assert again.origin == backbone.network.origin
 
 
 def test_weights_come_from_the_users_folder(safetensors, tmp_path):
@@ -232,7 +235,7 @@ def test_weights_come_from_the_users_folder(safetensors, tmp_path):
     spec = BackboneSpec.parse("timm:resnet18.a1_in1k@64")
     backbone = load_backbone(spec, "onnxruntime", WeightsRequest(folder=tmp_path))
     assert pretrained_matches(backbone, network)
-    assert str(path) in backbone.origin
+    assert str(path) in backbone.network.origin
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(WeightsError, match=r"cannot be built from its weights.*"):
         load_backbone(spec, "onnxruntime", WeightsRequest(folder=tmp_path))

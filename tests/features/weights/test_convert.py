@@ -64,7 +64,7 @@ def check_conversion(spec, tmp_path, engine="onnxruntime"):
     file = import_weights(save_safetensors(network, tmp_path / "model.safetensors"), spec)
     assert file.kind == "converted"
     backbone = load_backbone(BackboneSpec.parse(spec), engine, WeightsRequest())
-    assert str(file.path) in backbone.origin
+    assert str(file.path) in backbone.network.origin
     batch = images(backbone.record.resolution)
     expected = timm_features(network, batch)
     assert relative(expected[0], expected[1]) > 1e-3, "features must depend on the image"

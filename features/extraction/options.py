@@ -1,0 +1,155 @@
+"""How an extraction is to be done: one value, made at the door and handed down whole."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+
+from ...core.errors import BackboneError, IcecoreError
+from ...core.hardware import available_cpus, parse_devices
+from ..detection.detect import DetectorOptions
+from ..engines.choose import COMPUTE_PRECISIONS, ENGINE_CHOICES
+from ..images.fit import FITS
+from ..images.views import Views
+from ..records.feature_set import PRECISIONS
+from ..records.layer import Layer
+from ..weights.request import WeightsRequest
+
+__all__ = ["ExtractOptions"]
+
+LARGEST_BATCH, MOST_WORKERS = 4096, 256
+
+
+@dataclasses.dataclass(frozen=True)
+class ExtractOptions:
+    """How an extraction is to be done.
+
+    Attributes
+    ----------
+    engine : {"auto", "mxnet", "onnxruntime", "openvino", "tensorrt"}
+        ``auto`` takes the fastest that is installed for the device and the precision.
+    device : str
+        ``cpu``, or ``cuda:0`` and more, separated by commas.
+    fit : {"crop", "pad", "squash"}
+        How an image meets a square input.
+    views : str or Views
+        ``center``, ``flip`` (the centre and its mirror image), ``ten`` (the centre and
+        the four corners, each with its mirror image), ``eighteen`` (a grid of 3 x 3),
+        ``random:K`` (K random versions), or one of these and random ones: ``flip+random:8``.
+    resize_margin : float, optional
+        By how much of the crop's side the resized short side exceeds it. None: 0.143 for
+        ``ten`` and ``eighteen`` (256 pixels for 224), else as the backbone's crop_pct says.
+    seed : int
+        Seed of random views.
+    layer : str, optional
+        Name of the layer whose output is the feature row; the input of the classifier if
+        None. A `BackboneSpec` among the backbones has its own layer and pool.
+    pool : {"avg", "max", "avgmax", "gem"}
+        How height and width are pooled; ``avgmax`` is the mean of both, ``gem`` the
+        generalised mean with p = 3.
+    precision : {"float16", "float32", "bfloat16"}
+        Of the stored rows.
+    precision_compute : {"f32", "bf16", "fp16", "auto"}
+        In which the engine computes; ``auto`` is the fastest on this hardware. Rows
+        that were computed in another precision are a set of their own.
+    weights : str
+        ``pretrained``, or ``random:SEED`` for trials without knowledge.
+    weights_dir : path-like, optional
+        Where to look for weights and ONNX files first.
+    boxes : path-like, optional
+        Table of the part of each image that counts, see `icecore.manifest.read_boxes`.
+    detector : DetectorOptions, optional
+        Finds boxes for the images that the table lacks, and adds them to it.
+    batch_size : int
+        Squares in a batch of the engine.
+    workers : int, optional
+        Decoding threads; as many as processors if None.
+    paranoid : bool
+        Digest every file again, even if size and time are unchanged.
+
+    Raises
+    ------
+    BackboneError
+        Some of them cannot be used; all of those are named.
+
+    Examples
+    --------
+    >>> ExtractOptions(views="flip", batch_size=32).made_views.names
+    ('center', 'flip')
+    """
+
+    engine: str = "auto"
+    device: str = "cpu"
+    fit: str = "crop"
+    views: str | Views = "center"
+    resize_margin: float | None = None
+    seed: int = 0
+    layer: str | None = None
+    pool: str = "avg"
+    precision: str = "float16"
+    precision_compute: str = "f32"
+    weights: str = "pretrained"
+    weights_dir: str | os.PathLike | None = None
+    boxes: str | os.PathLike | None = None
+    detector: DetectorOptions | None = None
+    batch_size: int = 16
+    workers: int | None = None
+    paranoid: bool = False
+
+    def __post_init__(self) -> None:
+        hints: list[str] = []
+        choices = {
+            "engine": ENGINE_CHOICES,
+            "fit": FITS,
+            "precision": PRECISIONS,
+            "precision_compute": COMPUTE_PRECISIONS,
+        }
+        faults = [
+            f"{name.replace('_', ' ')} '{getattr(self, name)}' (choose {', '.join(known)})"
+            for name, known in choices.items()
+            if getattr(self, name) not in known
+        ]
+        if not 1 <= self.batch_size <= LARGEST_BATCH:
+            faults.append(f"batch size {self.batch_size} (1 to {LARGEST_BATCH})")
+        if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
+            faults.append(f"{self.workers} workers (1 to {MOST_WORKERS})")
+        if self.detector is not None and self.boxes is None:
+            faults.append("a detector without a place for the boxes that it finds")
+            hints.append("add --boxes FILE; correct the file by hand if need be, and use it again")
+        for name in ("made_views", "features_from", "devices", "request"):
+            try:
+                getattr(self, name)
+            except IcecoreError as error:
+                faults.append(error.message)
+                hints.append(error.hint)
+        if faults:
+            hint = hints[0] if len(faults) == len(hints) == 1 else "see icecore extract --help"
+            raise BackboneError(f"unusable options: {'; '.join(faults)}", hint)
+
+    @functools.cached_property
+    def made_views(self) -> Views:
+        """The views, parsed."""
+        if isinstance(self.views, Views):
+            return self.views
+        return Views.parse(self.views, self.resize_margin, self.seed, self.fit)
+
+    @functools.cached_property
+    def features_from(self) -> Layer:
+        """Where the features of backbones are taken that are named by text."""
+        return Layer(self.layer, self.pool)
+
+    @functools.cached_property
+    def devices(self) -> tuple[str, ...]:
+        """The devices, one by one."""
+        return tuple(parse_devices(self.device))
+
+    @functools.cached_property
+    def request(self) -> WeightsRequest:
+        """How weights are to be had."""
+        return WeightsRequest.parse(self.weights, self.weights_dir)
+
+    @functools.cached_property
+    def threads(self) -> int:
+        """Decoding threads."""
+        return self.workers or available_cpus()

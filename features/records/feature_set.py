@@ -1,0 +1,100 @@
+"""What made the rows of a feature set: one value, whose hash is the set's fingerprint."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from ...cache import fingerprint
+from ...core.errors import BackboneError
+from ..images.views import CENTER, Views
+from .layer import BEFORE_CLASSIFIER, Layer
+from .record import BackboneRecord
+
+__all__ = ["FORMAT", "PRECISIONS", "FeatureSetRecord"]
+
+# Raise it when the same fields would mean other rows.
+FORMAT = 1
+PRECISIONS = ("float16", "float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureSetRecord:
+    """Everything that makes the rows of a feature set what they are.
+
+    Attributes
+    ----------
+    backbone : BackboneRecord
+    fit : {"crop", "pad", "squash"}
+        How an image meets the square input.
+    views : Views
+    layer : Layer
+        Where features are taken, and how they are pooled.
+    precision : {"float16", "float32", "bfloat16"}
+        Of the stored rows.
+    compute : {"f32", "bf16", "fp16"}
+        In which the engine computes.
+    decoding : {"full"}
+        How files become pixels.
+    """
+
+    backbone: BackboneRecord
+    fit: str = "crop"
+    views: Views = CENTER
+    layer: Layer = BEFORE_CLASSIFIER
+    precision: str = "float16"
+    compute: str = "f32"
+    decoding: str = "full"
+
+    def as_dict(self) -> dict:
+        """Return the record as JSON types; every field is there, whatever its value."""
+        return {
+            "format": FORMAT,
+            "backbone": self.backbone.as_dict(),
+            "fit": self.fit,
+            **self.views.as_dict(),
+            "layer": self.layer.name,
+            "pool": self.layer.pool,
+            "precision": self.precision,
+            "compute_precision": self.compute,
+            "decoding": self.decoding,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping) -> FeatureSetRecord:
+        """Rebuild a record from `as_dict`.
+
+        Raises
+        ------
+        BackboneError
+            The fields are not those of this version, or hold what cannot be.
+        """
+        try:
+            record = cls(
+                backbone=BackboneRecord.from_dict(fields["backbone"]),
+                fit=fields["fit"],
+                views=Views.from_dict(fields),
+                layer=Layer(fields["layer"], fields["pool"]),
+                precision=fields["precision"],
+                compute=fields["compute_precision"],
+                decoding=fields["decoding"],
+            )
+            whole = record.as_dict() == dict(fields)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            why = error.message if isinstance(error, BackboneError) else repr(error)
+            raise _unknown(why) from error
+        if not whole:
+            raise _unknown(f"it is of format {fields.get('format')}, or has fields of its own")
+        return record
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of `as_dict`, in the one form that the cache hashes."""
+        return fingerprint(self.as_dict())
+
+
+def _unknown(why: str) -> BackboneError:
+    return BackboneError(
+        f"the record of a feature set is not one that this icecore writes: {why}",
+        "extract again, or use the version of icecore that made it",
+    )

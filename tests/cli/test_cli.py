@@ -192,7 +192,7 @@ def test_cache_commands(work, tmp_path):
     assert [(one["rows"], one["dim"]) for one in json.loads(out)["sets"]] == [(102, 6), (102, 6)]
     assert "net1.onnx" in icecore("cache", "ls", work / "cache")[1]
     shown = json.loads(icecore("cache", "show", work / "cache", "net1", "--json")[1])
-    assert shown["sets"][0]["record"]["backbone"]["crop_pct"] == 0.875
+    assert shown["sets"][0]["record"]["backbone"]["preprocessing"]["crop_pct"] == 0.875
     assert icecore("cache", "verify", work / "cache")[0] == 0
     shown = icecore("cache", "show", work / "cache", "--diff", "net1", "net2")
     assert "weights_digest" in shown[1]

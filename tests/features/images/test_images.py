@@ -316,12 +316,13 @@ def test_decompression_bombs_are_refused_before_they_are_decoded(make, message, 
 LARGE_IMAGES = """
 import resource, sys
 from icecore import manifest
-from icecore.features import extract
+from icecore.features import ExtractOptions, extract
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 extract(manifest.read(sys.argv[1]), sys.argv[3], ["onnx:" + sys.argv[4]])
 before = peak()
-report = extract(manifest.read(sys.argv[2]), sys.argv[3], ["onnx:" + sys.argv[4]], workers=3)
+report = extract(manifest.read(sys.argv[2]), sys.argv[3], ["onnx:" + sys.argv[4]],
+                 ExtractOptions(workers=3))
 print(report.rows, (peak() - before) / 1024)
 """
 

@@ -227,7 +227,7 @@ def test_weights_come_from_the_hub_once(safetensors, tmp_path, monkeypatch):
         again = load_backbone(spec, "onnxruntime", WeightsRequest())
         assert hub.asked == []
     assert again.record == backbone.record
-    assert again.origin == backbone.network.origin
+    assert again.network.origin == backbone.network.origin
 
 
 def test_weights_come_from_the_users_folder(safetensors, tmp_path):

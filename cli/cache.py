@@ -67,7 +67,7 @@ def _listed(one: dict) -> dict:
 
 def _has_random_weights(record: dict) -> bool:
     backbone = record.get("backbone")
-    return isinstance(backbone, dict) and str(backbone.get("weights")).startswith("random:")
+    return isinstance(backbone, dict) and backbone.get("random_seed") is not None
 
 
 @cache.command("show")

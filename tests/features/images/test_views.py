@@ -253,7 +253,7 @@ def test_rows_hold_view_after_view(image_folder, tmp_path, tiny_onnx):
     engine = backbone.start("cpu")
     feature_set = FeatureCache(tmp_path / "cache").find(TINY)
     assert feature_set.views == views.names
-    assert (feature_set.num_features, feature_set.dim) == (6, 78)
+    assert (feature_set.width, feature_set.dim) == (6, 78)
     for path in sorted(image_folder.glob("*/*.png")):
         key = sha256_file(path)
         squares = make_squares(

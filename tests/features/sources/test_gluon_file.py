@@ -103,7 +103,7 @@ def test_it_can_be_extracted_moved_and_named_by_its_base_name(image_folder, copi
     cache = tmp_path / "cache"
     jobs.extract(image_folder, cache, [f"gluon-file:{copied}"])
     (found,) = FeatureCache(cache).sets()
-    assert found.spec == "gluon-file:my.net"
+    assert found.name == "gluon-file:my.net"
     keys = FeatureCache(cache).ids(f"gluon-file:{copied}")
     assert FeatureCache(cache).matrix([f"gluon-file:{copied}"], keys).shape == (6, 12)
     elsewhere = tmp_path / "models"

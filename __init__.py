@@ -29,6 +29,7 @@ _PLACES = {
     "ExtractOptions": ("features", "ExtractOptions"),
     "FeatureCache": ("cache", "FeatureCache"),
     "ProgressListener": ("features", "ProgressListener"),
+    "PredictOptions": ("jobs", "PredictOptions"),
     "TrainOptions": ("heads", "TrainOptions"),
     "blend": ("jobs", "blend"),
     "bundle": ("jobs", "bundle"),

@@ -4,7 +4,7 @@ from .cache import FeatureCache
 from .ensemble import BlendOptions
 from .features import DetectorOptions, ExtractOptions, ProgressListener
 from .heads import TrainOptions
-from .jobs import BlendOutputs, blend, bundle, extract, predict, train
+from .jobs import BlendOutputs, PredictOptions, blend, bundle, extract, predict, train
 from .manifest import read as read_manifest
 from .runs import open_run
 
@@ -14,6 +14,7 @@ __all__ = [
     "DetectorOptions",
     "ExtractOptions",
     "FeatureCache",
+    "PredictOptions",
     "ProgressListener",
     "TrainOptions",
     "blend",

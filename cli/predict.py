@@ -33,6 +33,11 @@ __all__ = ["predict"]
     show_default=True,
     help="Compute in this precision; trained is that of the features the heads were trained on.",
 )
+@click.option(
+    "--excel",
+    is_flag=True,
+    help="Put an apostrophe before cells that a spreadsheet would take for a formula.",
+)
 @box_options
 @answer_option
 @engine_options
@@ -50,7 +55,7 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
 
     options["detector"] = take_detector(options)
     with progress.extract_bar(quiet or as_json) as listener:
-        report = jobs.predict(run, images, out, progress=listener, **options)
+        report = jobs.predict(run, images, out, jobs.PredictOptions(**options), listener)
     if report.random_weights:
         console.random_weights_warning("these answers")
     if as_json:

@@ -11,7 +11,7 @@ from .bundle import bundle
 from .doctor import LEVELS, Finding, examine
 from .export import export
 from .extract import extract
-from .predict import PredictReport, predict
+from .predict import PredictOptions, PredictReport, predict
 from .prune import prune
 from .train import train
 
@@ -25,6 +25,7 @@ __all__ = [
     "Finding",
     "LEVELS",
     "MemberProgress",
+    "PredictOptions",
     "PredictReport",
     "ProgressListener",
     "TrainEvent",

@@ -1,12 +1,11 @@
-"""From a run to answers: predict new images, or bundle the run into one ONNX file."""
+"""The job `predict`: from a run and new images to answers."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,15 @@ import numpy as np
 from .. import features, heads
 from .. import manifest as manifests
 from ..cache import FeatureCache
-from ..core.files import publish_text
-from ..features import ExtractOptions, FeatureSetRecord, ProgressListener
-from ..manifest import DEFAULT_TASK, Manifest
+from ..core.csv_files import write_csv
+from ..core.errors import RunError
+from ..ensemble import ANSWERS
+from ..features import DetectorOptions, ExtractOptions, FeatureSetRecord, ProgressListener
+from ..manifest import DEFAULT_TASK
 from ..runs import open_run
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
 
-__all__ = ["PredictReport", "predict"]
+__all__ = ["PredictOptions", "PredictReport", "predict"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,92 +49,146 @@ class PredictReport:
     random_weights: bool
 
 
-def predict(
-    run: str | os.PathLike,
-    images: str | os.PathLike,
-    out: str | os.PathLike,
-    *,
-    answer: str = "recommended",
-    cache: str | os.PathLike | None = None,
-    weights_dir: str | os.PathLike | None = None,
-    precision_compute: str = "trained",
-    progress: ProgressListener | None = None,
-    **options,
-) -> PredictReport:
-    """Predict new images all the way: backbones, heads, weights.
+@dataclasses.dataclass(frozen=True)
+class PredictOptions:
+    """How new images are to be predicted.
 
-    Parameters
+    Attributes
     ----------
-    run : path-like
-        Folder that `train` wrote; with ``blend.json`` its weights are used, else the
-        plain average.
-    images : path-like
-        An image, a folder of images, or anything that `icecore.manifest.read` reads.
-    out : path-like
-        CSV: ``id``, then for each task the predicted class and a column for each class
-        (named ``task:class`` where there are several tasks). Rows of unreadable images
-        are empty.
     answer : {"recommended", "tuned", "average"}
-        Which answer of the blend.
+        Which answer of the blend; without a blend it is the plain average.
     cache : path-like, optional
-        Keep the new features here; a temporary folder if None.
+        Keep the new features here; in a temporary folder if None.
     weights_dir : path-like, optional
         Where the backbones' weights or ONNX files are now.
     precision_compute : {"trained", "f32", "bf16", "fp16", "auto"}
         ``trained``: as the features that the heads were trained on. A machine that cannot
         may compute in another; the features then differ a little from those, see
         docs/engines.md.
+    boxes, detector, engine, device, batch_size, workers
+        As in `ExtractOptions`.
+    excel : bool
+        Put an apostrophe before cells that a spreadsheet would take for a formula.
+
+    Raises
+    ------
+    RunError
+        There is no such answer.
+    BackboneError
+        Some of the options of the extraction cannot be used; all of those are named.
+    """
+
+    answer: str = "recommended"
+    cache: str | os.PathLike | None = None
+    weights_dir: str | os.PathLike | None = None
+    precision_compute: str = "trained"
+    boxes: str | os.PathLike | None = None
+    detector: DetectorOptions | None = None
+    engine: str = "auto"
+    device: str = "cpu"
+    batch_size: int = 16
+    workers: int | None = None
+    excel: bool = False
+
+    def __post_init__(self) -> None:
+        if self.answer not in ANSWERS:
+            raise RunError(f"no answer '{self.answer}'", f"choose {', '.join(ANSWERS)}")
+        self.extraction("f32" if self.precision_compute == "trained" else self.precision_compute)
+
+    def extraction(self, compute: str, made: FeatureSetRecord | None = None) -> ExtractOptions:
+        """Return how to extract as `made` was: fit, views, precision and weights."""
+        how = {}
+        if made is not None:
+            how = {"fit": made.fit, "views": made.views, "precision": made.precision}
+            how["weights"] = made.backbone.weights
+        return ExtractOptions(
+            precision_compute=compute,
+            weights_dir=self.weights_dir,
+            boxes=self.boxes,
+            detector=self.detector,
+            engine=self.engine,
+            device=self.device,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            **how,
+        )
+
+
+DEFAULTS = PredictOptions()
+
+
+def predict(
+    run: str | os.PathLike,
+    images: str | os.PathLike,
+    out: str | os.PathLike,
+    options: PredictOptions = DEFAULTS,
+    progress: ProgressListener | None = None,
+) -> PredictReport:
+    """Predict new images all the way: backbones, heads, weights.
+
+    Parameters
+    ----------
+    run : path-like
+        Folder that `train` wrote; with ``blend.json`` its answer is used, else the
+        plain average.
+    images : path-like
+        An image, a folder of images, or anything that `icecore.read_manifest` reads.
+    out : path-like
+        CSV: ``id``, then for each task the predicted class and a column for each class
+        (named ``task:class`` where there are several tasks). Rows of unreadable images
+        are empty.
+    options : PredictOptions
     progress : ProgressListener, optional
-    **options
-        Of `ExtractOptions`: engine, device, batch_size, workers, boxes, detector.
+
+    Examples
+    --------
+    >>> icecore.predict("run", photos, "answers.csv").answers
+    {'label': 'the plain average'}
     """
     fitted = open_run(run)
-    blends = saved_weights(run, answer)
+    blends = saved_weights(run, options.answer)
     manifest = manifests.read(images, labels_required=False)
-    options = _as_trained(fitted, precision_compute, {**options, "weights_dir": weights_dir})
+    made = made_how(fitted)
+    compute = options.precision_compute
+    how = options.extraction(made.compute if compute == "trained" else compute, made)
     require_writable(out)
+    specs = [spec_text(one, options.weights_dir) for one in fitted.backbones]
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
-        folder = Path(cache) if cache is not None else Path(scratch) / "cache"
-        specs = [spec_text(one, weights_dir) for one in fitted.backbones]
-        report = features.extract(manifest, folder, specs, options, progress)
+        folder = Path(scratch) / "cache" if options.cache is None else Path(options.cache)
+        report = features.extract(manifest, folder, specs, how, progress)
         fitted = _reading(fitted, report.sets)
-        store = FeatureCache(folder)
         failed = {failure.id for failure in report.failures}
         digests = {i: s.digest for i, s in report.manifest.images.items() if i not in failed}
         keys = sorted(set(digests.values()))
-        place = {key: index for index, key in enumerate(keys)}
-        tables, answers = {}, {}
-        for task in fitted.tasks:
-            weights = blends.get(task) or plain_average(fitted.tasks[task].models)
-            found = {
-                model: heads.predict_proba(fitted, store, keys, task, {model: 1.0})
-                for model in weights.needed
-            }
-            tables[task] = weights.combine(found)
-            answers[task] = weights.answer
+        weights = {
+            name: blends.get(name) or plain_average(task.models)
+            for name, task in fitted.tasks.items()
+        }
+        tables = {
+            name: _table(fitted, FeatureCache(folder), keys, name, weights[name])
+            for name in fitted.tasks
+        }
+    place = {key: index for index, key in enumerate(keys)}
     rows = {identity: place[key] for identity, key in digests.items()}
     classes = {name: task.classes for name, task in fitted.tasks.items()}
-    publish_text(out, _answers(report.manifest, rows, tables, classes))
+    lines = _answers(list(report.manifest.images), rows, tables, classes)
+    write_csv(out, lines, excel=options.excel)
     return PredictReport(
         images=len(rows),
         failures=report.failures,
         tasks=classes,
-        answers=answers,
+        answers={name: one.answer for name, one in weights.items()},
         random_weights=report.random_weights,
     )
 
 
-def _as_trained(fitted, compute: str, options: dict) -> ExtractOptions:
-    """Extract with the fit, views, precision and weights that the heads were trained on."""
-    made = made_how(fitted)
-    return ExtractOptions(
-        fit=made.fit,
-        views=made.views,
-        precision=made.precision,
-        precision_compute=made.compute if compute == "trained" else compute,
-        weights=made.backbone.weights,
-        **options,
-    )
+def _table(fitted, store: FeatureCache, keys: list[str], task: str, weights) -> np.ndarray:
+    """Return the answer of one task, a row for each key."""
+    found = {
+        model: heads.predict_proba(fitted, store, keys, task, {model: 1.0})
+        for model in weights.needed
+    }
+    return weights.combine(found)
 
 
 def _reading(fitted, sets: list[dict]):
@@ -158,19 +213,18 @@ def _reading(fitted, sets: list[dict]):
 
 
 def _answers(
-    manifest: Manifest,
+    images: list[str],
     rows: dict[str, int],
     tables: dict[str, np.ndarray],
     classes: dict[str, tuple[str, ...]],
-) -> str:
+) -> Iterator[list[str]]:
+    """Yield the lines of the answer: a header, then one for each image."""
     single = list(tables) == [DEFAULT_TASK]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     header = ["id"]
     for task in tables:
         header += [task, *(name if single else f"{task}:{name}" for name in classes[task])]
-    writer.writerow(header)
-    for identity in manifest.images:
+    yield header
+    for identity in images:
         line = [identity]
         for task, table in tables.items():
             if identity in rows:
@@ -179,5 +233,4 @@ def _answers(
                 line += [best, *(f"{p:.6f}" for p in probabilities)]
             else:
                 line += [""] * (1 + len(classes[task]))
-        writer.writerow(line)
-    return text.getvalue()
+        yield line

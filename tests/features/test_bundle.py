@@ -59,7 +59,12 @@ def squares_of(world):
 def test_the_bundle_gives_what_predict_gives(world, tmp_path, answer):
     folder, _ = world
     note = jobs.bundle(folder / "run", tmp_path / "model.onnx", answer=answer)
-    jobs.predict(folder / "run", folder / "photos" / "test", tmp_path / "a.csv", answer=answer)
+    jobs.predict(
+        folder / "run",
+        folder / "photos" / "test",
+        tmp_path / "a.csv",
+        jobs.PredictOptions(answer=answer),
+    )
     rows = {row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}
     ids, squares = squares_of(world)
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))

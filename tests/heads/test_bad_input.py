@@ -38,9 +38,7 @@ def test_a_class_with_one_row_and_folds(tmp_path):
 def test_constant_features(tmp_path):
     rows = samples(30)
     cache = FeatureCache.create(tmp_path / "cache")
-    cache.open_set(record("one"), "gluon:one", 6).append(
-        [s.digest for s in rows], np.ones((30, 6))
-    )
+    cache.open_set(record("one"), "gluon:one", 6).append([s.digest for s in rows], np.ones((30, 6)))
     result = go(cache, rows, tmp_path / "run", heads=["mlp", "logistic"], folds=3)
     assert [model.scores["log_loss"] > 1.09 for model in result.tasks[0].models] == [True, True]
     assert result.tasks[0].warnings[0] == (

@@ -48,7 +48,12 @@ def answers(path):
 
 def test_predict_computes_as_the_run_was_trained(trained, tmp_path):
     folder, report = trained
-    jobs.predict(folder / "run", folder / "new", tmp_path / "a.csv", cache=tmp_path / "kept")
+    jobs.predict(
+        folder / "run",
+        folder / "new",
+        tmp_path / "a.csv",
+        jobs.PredictOptions(cache=tmp_path / "kept"),
+    )
     (kept,) = FeatureCache(tmp_path / "kept").sets()
     assert kept.fingerprint == report.sets[0]["fingerprint"]
     assert kept.record["compute_precision"] == "bf16"
@@ -59,7 +64,9 @@ def test_predict_computes_in_another_precision_where_it_is_told_to(trained, tmp_
     jobs.predict(folder / "run", folder / "new", tmp_path / "a.csv")
     jobs.predict(
         folder / "run", folder / "new", tmp_path / "b.csv",
-        precision_compute="f32", engine="onnxruntime", cache=tmp_path / "kept",
+        jobs.PredictOptions(
+            precision_compute="f32", engine="onnxruntime", cache=tmp_path / "kept"
+        ),
     )  # fmt: skip
     (kept,) = FeatureCache(tmp_path / "kept").sets()
     assert kept.record["compute_precision"] == "f32"
@@ -72,7 +79,12 @@ def test_predict_computes_in_another_precision_where_it_is_told_to(trained, tmp_
 def test_predict_says_what_to_do_where_the_precision_cannot_be_had(trained, tmp_path):
     folder, _ = trained
     with pytest.raises(BackboneError, match=r"(?s)does not compute in bf16.*--precision-compute"):
-        jobs.predict(folder / "run", folder / "new", tmp_path / "a.csv", engine="onnxruntime")
+        jobs.predict(
+            folder / "run",
+            folder / "new",
+            tmp_path / "a.csv",
+            jobs.PredictOptions(engine="onnxruntime"),
+        )
     assert not (tmp_path / "a.csv").exists()
 
 

@@ -177,7 +177,9 @@ def test_predictions_follow_their_boxes(image_folder, tmp_path, tiny_onnx):
         heads=["logistic"], folds=2, min_class_count=1,
     )  # fmt: skip
     answers, new = tmp_path / "answers.csv", tmp_path / "n"
-    jobs.predict(tmp_path / "run", image_folder, answers, boxes=boxes, cache=new)
+    jobs.predict(
+        tmp_path / "run", image_folder, answers, jobs.PredictOptions(boxes=boxes, cache=new)
+    )
     ours, new = (FeatureCache(tmp_path / name).find(TINY) for name in ("c", "n"))
     assert ours.keys() == new.keys()
     assert ours.matrix(ours.keys()).tobytes() == new.matrix(ours.keys()).tobytes()

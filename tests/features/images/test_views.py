@@ -323,7 +323,9 @@ def test_predict_makes_the_views_of_the_run_and_a_bundle_refuses_them(
         heads=["logistic"], folds=2, min_class_count=1,
     )  # fmt: skip
     again = tmp_path / "again"
-    jobs.predict(tmp_path / "run", image_folder, tmp_path / "answers.csv", cache=again)
+    jobs.predict(
+        tmp_path / "run", image_folder, tmp_path / "answers.csv", jobs.PredictOptions(cache=again)
+    )
     first, second = (FeatureCache(folder).find(TINY) for folder in (tmp_path / "cache", again))
     assert first.fingerprint == second.fingerprint
     assert first.matrix(first.keys()).tobytes() == second.matrix(first.keys()).tobytes()

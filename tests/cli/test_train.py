@@ -17,7 +17,7 @@ QUICK = ("--set", "mlp.width=8", "--set", "mlp.epochs=4")
 
 @pytest.fixture
 def place(tmp_path, rows):
-    make_cache(tmp_path / "cache", rows).close()
+    make_cache(tmp_path / "cache", rows)
     Manifest(tuple(rows), "the data").write(tmp_path / "table.csv")
     return tmp_path
 

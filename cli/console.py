@@ -13,11 +13,15 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from ..core.errors import escaped
+from ..manifest import passed_over_text
+
 __all__ = [
     "errors",
     "failures_text",
     "finish",
     "print_json",
+    "print_notes",
     "print_table",
     "random_weights_warning",
     "wrap",
@@ -67,7 +71,16 @@ def _print_plain_table(columns, cells: list[list[str]], numeric: list[bool], tit
 def failures_text(failures: Sequence) -> str:
     """List unreadable images with their reasons."""
     lines = [f"{len(failures)} images could not be used:"]
-    return "\n".join([*lines, *(f"  {failure.id}: {failure.reason}" for failure in failures)])
+    named = (f"  {escaped(failure.id)}: {escaped(failure.reason)}" for failure in failures)
+    return "\n".join([*lines, *named])
+
+
+def print_notes(manifest) -> None:
+    """Say on standard error what of the data was passed over, and what looks wrong with it."""
+    if passed := passed_over_text(manifest.passed_over):
+        click.echo(f"note: {passed}", err=True)
+    for note in manifest.notes():
+        click.echo(f"warning: {escaped(note)}", err=True)
 
 
 def random_weights_warning(what: str) -> None:
@@ -108,4 +121,4 @@ def _is_number(value: object) -> bool:
 def _cell(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
-    return str(value)
+    return escaped(str(value))

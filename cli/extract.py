@@ -98,8 +98,9 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
     """Turn the images of DATA into feature rows in a cache.
 
     DATA is a folder of class folders (with train/, validation/ and test/ above them, if you
-    like), a CSV with path,label[,split], a FashionAI root or a Kaggle folder. Only what the
-    cache lacks is computed, so an interrupted run goes on where it was.
+    like), a CSV with path,label[,split], a FashionAI root, a Kaggle folder, or any folder of
+    images: labels are asked for by train alone. Only what the cache lacks is computed, so an
+    interrupted run goes on where it was.
 
     \b
     Examples:
@@ -118,6 +119,7 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
     options["detector"] = take_detector(options)
     with progress.extract_bar(quiet or as_json) as listener:
         report = jobs.extract(data, cache, backbones, jobs.ExtractOptions(**options), listener)
+    console.print_notes(report.manifest)
     if as_json:
         fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
         fields["failures"] = [dataclasses.asdict(failure) for failure in report.failures]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 
 import click
 
+from ..core.errors import escaped
 from . import console
 from .options import as_json
 
@@ -15,25 +17,48 @@ __all__ = ["manifest"]
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table as CSV.")
+@click.option("--path-column", default="path", metavar="NAME", help="Column of a CSV with paths.")
+@click.option(
+    "--label-column", default="label", metavar="NAME", help="Column of a CSV with labels."
+)
+@click.option(
+    "--skip-bad-rows", is_flag=True, help="Leave faulty lines of a CSV out, and name them."
+)
 @as_json
-def manifest(data, out, as_json) -> None:
+def manifest(data, out, as_json, **options) -> None:
     """Show what icecore makes of DATA, as one table of samples.
+
+    Every file below DATA is used, or counted as passed over with the reason. The table that
+    --out writes has the columns that the other commands expect, whatever DATA was.
 
     \b
     Examples:
       icecore manifest photos
       icecore manifest fashionai -o table.csv
+      icecore manifest messy.csv --path-column file --label-column breed --skip-bad-rows \\
+          -o clean.csv
     """
-    from ..manifest import read
+    from ..manifest import TableOptions, passed_over_text, read
 
-    table = read(data)
+    table = read(data, table=TableOptions(**options))
     if out is not None:
         table.write(out)
     summary = table.summary()
+    classes = {task: list(table.classes(task)) for task in table.tasks}
     if as_json:
-        console.print_json(summary)
+        reasons = defaultdict(list)
+        for name, why in table.passed_over:
+            reasons[why].append(name)
+        content = {"summary": summary, "classes": classes, "passed_over": reasons}
+        console.print_json(content | {"warnings": table.notes()})
         return
     columns = ("task", "split", "images", "labelled", "classes")
     console.print_table(columns, [[row[name] for name in columns] for row in summary])
+    for task, names in classes.items():
+        click.echo(console.wrap(f"{escaped(task)}: {', '.join(map(escaped, names))}"))
+    if passed := passed_over_text(table.passed_over):
+        click.echo(passed)
     if out is not None:
         click.echo(f"table: {out}")
+    for note in table.notes():
+        click.echo(f"warning: {escaped(note)}", err=True)

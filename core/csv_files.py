@@ -19,7 +19,6 @@ from .content import describe_content
 from .errors import (
     FileFormatError,
     IcecoreError,
-    ManifestError,
     MissingFileError,
     enumerate_some,
     escaped,
@@ -342,12 +341,3 @@ def _require_commas(path: Path, header: Sequence[str], error: type[IcecoreError]
                 f"{path} separates its columns by {name}, not by commas: {header[0][:80]!r}",
                 "save it as CSV with commas",
             )
-
-
-def read_csv_rows(path: Path) -> list[list[str]]:
-    """Read all lines of a table that has no header."""
-    lines = list(csv_lines(path, ManifestError))
-    faults = [(line.number, line.fault) for line in lines if line.fault]
-    if faults:
-        raise line_faults(path, faults, ManifestError)
-    return [line.fields for line in lines]

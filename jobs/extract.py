@@ -43,6 +43,7 @@ def extract(
     The table of samples with its digests is kept as ``CACHE/manifests/NAME.csv``, so
     that heads can be trained where the images are not.
     """
-    report = features.extract(manifests.read(data), cache, backbones, options, progress)
+    manifest = manifests.read(data, labels_required=False)
+    report = features.extract(manifest, cache, backbones, options, progress)
     keep_manifest(Path(cache), Path(os.path.abspath(data)), report)
     return report

@@ -2,10 +2,12 @@
 
 from .box import Box, format_box, outside, parse_box, row_key
 from .box_table import append_boxes, apply_boxes, read_boxes
+from .classes import fashionai_classes
+from .csv_table import TableOptions
 from .digests import DigestReport, digest_manifest
-from .fashionai import fashionai_classes
 from .layouts import read
-from .names import class_name, class_order
+from .listing import passed_over_text
+from .names import class_name, class_order, look_alike_text, look_alikes
 from .table import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "DigestReport",
     "Manifest",
     "Sample",
+    "TableOptions",
     "append_boxes",
     "apply_boxes",
     "class_name",
@@ -23,8 +26,11 @@ __all__ = [
     "digest_manifest",
     "fashionai_classes",
     "format_box",
+    "look_alike_text",
+    "look_alikes",
     "outside",
     "parse_box",
+    "passed_over_text",
     "read",
     "read_boxes",
     "row_key",

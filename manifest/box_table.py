@@ -11,17 +11,15 @@ is a digest of both (`row_key`): correct one box, and one row is computed again.
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..core.errors import ManifestError, MissingFileError
-from ..core.files import publish_text
+from ..core.csv_files import CsvTable, csv_lines, csv_number, line_faults, read_csv, write_csv
+from ..core.errors import ManifestError, MissingFileError, escaped
 from .box import Box, format_box, outside, parse_box, row_key
 from .table import Manifest
 
@@ -68,29 +66,35 @@ def read_boxes(
         It is no such table, or lines are faulty: all are named.
     """
     path = Path(path)
-    identities = _identities(manifest, path.parent)
+    if not os.path.lexists(path):
+        raise MissingFileError(
+            f"{path} is not there", "check --boxes: a CSV with the columns path,x0,y0,x1,y1"
+        )
+    table = read_csv(path, ManifestError, _LARGEST_TABLE)
+    columns, identities = _columns(table), _identities(manifest, path.parent)
     found: dict[str, Box | None] = {}
-    faults: list[str] = []
+    faults = list(table.faults)
     lines: dict[str, int] = {}
-    for number, fields in _rows(path):
-        identity = identities.get(fields["path"])
+    for line in table.rows:
+        name = line.fields[columns["path"]]
+        identity = identities.get(name)
         if identity is None:
             if strangers == "refuse":
-                faults.append(f"line {number}: {fields['path'] or 'no path'} is not in the data")
+                faults.append((line.number, f"{name or 'no path'} is not in the data"))
             continue
         if identity in found:
-            faults.append(f"line {number}: {identity} has a box already, in line {lines[identity]}")
+            faults.append((line.number, f"{identity} has a box already, in line {lines[identity]}"))
             continue
-        lines[identity] = number
+        lines[identity] = line.number
         try:
-            found[identity] = _box_of(fields)
+            found[identity] = _box_of([line.fields[columns[name]] for name in COLUMNS[1:]])
         except ValueError as error:
             found[identity] = None
-            faults.append(f"line {number}: {identity}: {error}")
+            faults.append((line.number, f"{identity}: {error}"))
     if size_of is not None:
         faults += _outside(manifest, found, lines, size_of)
     if faults:
-        raise _faulty(path, faults)
+        raise _faulty(path, [f"line {number}: {what}" for number, what in sorted(faults)])
     return found
 
 
@@ -103,7 +107,7 @@ def apply_boxes(manifest: Manifest, boxes: Mapping[str, Box | None]) -> Manifest
             # Its digest was that of another part.
             sample = dataclasses.replace(sample, box=box, digest="")
         rows.append(sample)
-    return Manifest(tuple(rows), manifest.source)
+    return dataclasses.replace(manifest, samples=tuple(rows))
 
 
 def append_boxes(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
@@ -115,22 +119,22 @@ def append_boxes(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
         ``path``, ``box`` (None where nothing was found), ``score`` and ``class``.
     """
     path = Path(path)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     if path.exists():
-        there = path.read_text(encoding="utf-8-sig")
-        header = [name.strip().lower() for name in next(csv.reader(io.StringIO(there)))]
-        text.write(there if there.endswith("\n") else there + "\n")
+        lines = list(csv_lines(path, ManifestError, _LARGEST_TABLE))
+        faults = [(line.number, line.fault) for line in lines if line.fault]
+        if faults:
+            raise line_faults(path, faults, ManifestError)
+        kept = [line.fields for line in lines]
     else:
-        header = [*COLUMNS, "score", "class"]
-        writer.writerow(header)
+        kept = [[*COLUMNS, "score", "class"]]
+    header = [name.lower() for name in kept[0]] if kept else []
     for row in rows:
         box, score = row["box"] or ("",) * 4, row.get("score")
         fields = dict(zip(COLUMNS, (row["path"], *box)))
         fields["score"] = "" if score is None else f"{score:.4f}"
         fields["class"] = row.get("class") or ""
-        writer.writerow([fields.get(name, "") for name in header])
-    publish_text(path, text.getvalue())
+        kept.append([fields.get(name, "") for name in header])
+    write_csv(path, kept)
 
 
 def _identities(manifest: Manifest, folder: Path) -> dict[str, str]:
@@ -145,66 +149,46 @@ def _identities(manifest: Manifest, folder: Path) -> dict[str, str]:
     return {name: one for name, one in names.items() if one} | {i: i for i in manifest.images}
 
 
-def _rows(path: Path):
-    """Yield line number and fields of each line."""
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path} is not there", "check --boxes: a CSV with the columns path,x0,y0,x1,y1"
-        )
-    try:
-        if path.stat().st_size > _LARGEST_TABLE:
-            raise csv.Error("it is larger than half a gigabyte")
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip().lower() for name in next(reader, [])]
-            absent = [name for name in COLUMNS if name not in header]
-            if absent:
-                raise ManifestError(
-                    f"{path} lacks the columns {', '.join(absent)}; its first line is: "
-                    f"{','.join(header)[:200]}",
-                    "give it a header line: path,x0,y0,x1,y1; further columns are passed over",
-                )
-            for row in reader:
-                if row:
-                    fields = dict.fromkeys(COLUMNS, "") | dict(zip(header, map(str.strip, row)))
-                    yield reader.line_num, fields
-    except (UnicodeDecodeError, csv.Error) as error:
+def _columns(table: CsvTable) -> dict[str, int]:
+    found = {name: table.column(name) for name in COLUMNS}
+    absent = [name for name, at in found.items() if at is None]
+    if absent:
         raise ManifestError(
-            f"{path} is not a CSV in UTF-8: {error}", "save the table as CSV with UTF-8 text"
-        ) from error
+            f"{table.path} lacks the columns {', '.join(absent)}; its first line is: "
+            f"{','.join(table.header)[:200]}",
+            "give it a header line: path,x0,y0,x1,y1; further columns are passed over",
+        )
+    return found
 
 
-def _box_of(fields: Mapping[str, str]) -> Box | None:
-    given = [fields[name] for name in COLUMNS[1:]]
+def _box_of(given: list[str]) -> Box | None:
     if not any(given):
         return None
     try:
-        numbers = [float(text) for text in given]
+        numbers = [csv_number(text) for text in given]
     except ValueError:
-        numbers = [math.nan]
-    if not all(math.isfinite(number) for number in numbers):
-        raise ValueError(f"{','.join(given)} are not four numbers")
+        raise ValueError(f"{','.join(given)} are not four numbers") from None
     box = tuple(math.floor(number + 0.5) for number in numbers)
     if min(box) < 0:
         raise ValueError(f"the box {format_box(box)} begins outside the image")
     return parse_box(format_box(box))
 
 
-def _outside(manifest, found, lines, size_of) -> list[str]:
+def _outside(manifest, found, lines, size_of) -> list[tuple[int, str]]:
     """Name the boxes that reach out of their images; unreadable files are left to others."""
     images = manifest.images
     boxed = [(identity, box) for identity, box in found.items() if box is not None]
     with ThreadPoolExecutor(8) as pool:
         sizes = pool.map(lambda one: size_of(images[one[0]].path), boxed)
         return [
-            f"line {lines[identity]}: {identity}: {outside(box, *size)}"
+            (lines[identity], f"{identity}: {outside(box, *size)}")
             for (identity, box), size in zip(boxed, sizes)
             if size is not None and (box[2] > size[0] or box[3] > size[1])
         ]
 
 
 def _faulty(path: Path, faults: list[str]) -> ManifestError:
-    shown = "\n    ".join(faults[:_FAULTS_SHOWN])
+    shown = "\n    ".join(map(escaped, faults[:_FAULTS_SHOWN]))
     more = len(faults) - _FAULTS_SHOWN
     return ManifestError(
         f"{len(faults)} lines of {path} cannot be used:\n    {shown}"

@@ -10,20 +10,22 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import itertools
-import json
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from ..core.errors import DiskFullError
+from ..core.errors import DiskFullError, IcecoreError
 from ..core.files import publish_json, sha256_file
+from ..core.json_files import read_json
 from .box import row_key
 from .table import Manifest
 
 __all__ = ["DigestReport", "digest_manifest"]
 
 _FORMAT = 1
+# Of ten million files.
+_LARGEST_MEMORY = 2 * 2**30
 _UNSETTLED_SECONDS = 2.0
 _TOGETHER = 32
 
@@ -143,16 +145,19 @@ def _digest(path: str) -> str | OSError:
 
 def _read_memory(path: str | os.PathLike) -> dict[str, list]:
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-        if content["format"] != _FORMAT:
-            return {}
-        return {
-            str(name): entry
-            for name, entry in content["files"].items()
-            if len(entry) == 4 and isinstance(entry[3], str) and len(entry[3]) == 64
-        }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        content = read_json(path, most=_LARGEST_MEMORY)
+    except IcecoreError:
         return {}  # It only saves time; a damaged one is made again.
+    files = content.get("files")
+    if content.get("format") != _FORMAT or not isinstance(files, dict):
+        return {}
+    return {name: entry for name, entry in files.items() if _is_entry(entry)}
+
+
+def _is_entry(entry: object) -> bool:
+    if not isinstance(entry, list) or len(entry) != 4 or not isinstance(entry[3], str):
+        return False
+    return all(type(fact) is int for fact in entry[:3]) and len(entry[3]) == 64
 
 
 def _write_memory(path: str | os.PathLike, known: dict[str, list]) -> None:

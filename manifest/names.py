@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from ..core.errors import escaped
 
-__all__ = ["class_name", "class_order", "look_alikes"]
+__all__ = ["class_name", "class_order", "look_alike_text", "look_alikes"]
 
 # Letters of other scripts that are drawn as Latin ones.
 _DRAWN_ALIKE = str.maketrans(

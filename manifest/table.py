@@ -2,22 +2,22 @@
 
 A manifest has one row for each image and task: ``id, path, split, task, label,
 letters, digest``, and ``box`` where only a part of an image counts. `read` makes it
-from a folder of class folders, a CSV, a FashionAI root or a Kaggle folder (the layouts
-are in `icecore.manifest.layouts`); `Manifest.write` saves it as a CSV that `read` takes
+from a folder of class folders, a CSV, a FashionAI root or a Kaggle folder (see
+`icecore.manifest.layouts`); `Manifest.write` saves it as a CSV that `read` takes
 back.
 """
 
 from __future__ import annotations
 
-import csv
+import collections
 import dataclasses
-import io
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..core.errors import ManifestError, MissingFileError, enumerate_some
-from ..core.files import publish_text
+from ..core.csv_files import write_csv
+from ..core.errors import ManifestError, MissingFileError, enumerate_some, escaped
+from .classes import fashionai_classes
+from .names import class_order, look_alike_text, look_alikes
 
 __all__ = ["DEFAULT_TASK", "IMAGE_SUFFIXES", "Manifest", "Sample", "split_name"]
 
@@ -83,10 +83,16 @@ class Manifest:
         One row for each image and task.
     source : str
         What the table was read from, for messages.
+    passed_over : tuple of (str, str)
+        Files and folders of the data that are no samples, each with the reason.
+    warnings : tuple of str
+        What looked wrong when the data was read.
     """
 
     samples: tuple[Sample, ...]
     source: str = ""
+    passed_over: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.samples:
@@ -130,13 +136,11 @@ class Manifest:
 
     def classes(self, task: str = DEFAULT_TASK) -> tuple[str, ...]:
         """Class names of `task`: letter order for FashionAI, else natural order of names."""
-        from .fashionai import fashionai_classes
-
         rows = [sample for sample in self.samples if sample.task == task]
         letters = {len(sample.letters) for sample in rows if sample.letters}
         if letters:
             return fashionai_classes(task, max(letters))
-        return tuple(sorted({sample.label for sample in rows if sample.label}, key=natural_key))
+        return tuple(sorted({sample.label for sample in rows if sample.label}, key=class_order))
 
     def select(self, task: str, splits: Iterable[str] | None = None) -> Manifest:
         """Return the rows of `task` in any of `splits` (all splits if None)."""
@@ -146,7 +150,7 @@ class Manifest:
             for sample in self.samples
             if sample.task == task and (wanted is None or sample.split in wanted)
         )
-        return Manifest(rows, self.source)
+        return dataclasses.replace(self, samples=rows)
 
     def with_digests(self, digests: Mapping[str, str]) -> Manifest:
         """Return the same table with the digest of each sample id that `digests` names."""
@@ -154,7 +158,7 @@ class Manifest:
             dataclasses.replace(sample, digest=digests.get(sample.id, sample.digest))
             for sample in self.samples
         )
-        return Manifest(rows, self.source)
+        return dataclasses.replace(self, samples=rows)
 
     def require_files(self) -> None:
         """Raise `MissingFileError`, naming them, if any image file is absent."""
@@ -168,14 +172,47 @@ class Manifest:
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the table as CSV, atomically. Paths are kept as they are."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
         # Tables without boxes look as they always did.
         columns = COLUMNS if any(sample.box for sample in self.samples) else COLUMNS[:-1]
-        writer.writerow(columns)
-        for sample in self.samples:
-            writer.writerow(getattr(sample, column) for column in columns)
-        publish_text(path, text.getvalue())
+        rows = ([getattr(sample, column) for column in columns] for sample in self.samples)
+        write_csv(path, [columns, *rows])
+
+    def notes(self) -> list[str]:
+        """Say what a reader should know before anything is made of the data.
+
+        Returns
+        -------
+        list of str
+            The warnings, class names that look like one another, and images that stand in
+            several splits, as far as digests are known.
+        """
+        found = list(self.warnings)
+        for task in self.tasks:
+            if alike := look_alikes(self.classes(task)):
+                text = look_alike_text(alike)
+                found.append(f"classes of '{escaped(task)}' have names that look alike: {text}")
+        if repeated := list(self.repeated_across_splits().values()):
+            named = [" = ".join(sample.id for sample in group) for group in repeated]
+            found.append(
+                f"{len(repeated)} images stand in several splits, equal to the byte: "
+                f"{enumerate_some(named)}"
+            )
+        return found
+
+    def repeated_across_splits(self) -> dict[str, list[Sample]]:
+        """Return the images that stand in more than one split, by digest.
+
+        Images without a digest are not compared.
+        """
+        by_digest: dict[str, dict[str, Sample]] = collections.defaultdict(dict)
+        for sample in self.images.values():
+            if sample.digest:
+                by_digest[sample.digest].setdefault(sample.split, sample)
+        return {
+            digest: list(by_split.values())
+            for digest, by_split in by_digest.items()
+            if len(by_split) > 1
+        }
 
     def summary(self) -> list[dict]:
         """Count rows for each task and split: ``[{task, split, images, classes, labelled}]``."""
@@ -203,16 +240,6 @@ def split_name(name: str) -> str | None:
     ('validation', 'train', None)
     """
     return _SPLIT_NAMES.get(name.strip().lower())
-
-
-def natural_key(name: str) -> tuple:
-    """Sort key that puts ``class 2`` before ``class 10``.
-
-    >>> sorted(["10", "2", "b", "a1"], key=natural_key)
-    ['2', '10', 'a1', 'b']
-    """
-    parts = re.split(r"(\d+)", name)
-    return tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p)
 
 
 def _split_order(split: str) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import HeadError, enumerate_some
-from ...manifest import Manifest, Sample
+from ...manifest import Manifest, Sample, look_alike_text, look_alikes
 
 __all__ = ["TaskData", "fold_warnings", "is_constant", "load_features", "task_data"]
 
@@ -82,6 +82,9 @@ def task_data(
     train = [s for s in rows if s.split in ("", "train") and s.label]
     validation = [s for s in rows if s.split == "validation" and s.label]
     test = [s for s in rows if s.split == "test"]
+    seen = {sample.digest for sample in train}
+    repeated = [sample for sample in validation if sample.digest in seen]
+    validation = [sample for sample in validation if sample.digest not in seen]
     total = sum(sample.task == task for sample in manifest)
     if not train:
         raise HeadError(
@@ -106,8 +109,19 @@ def task_data(
         slice(0, ends[0]),
         slice(ends[0], ends[1]),
         slice(ends[1], ends[2]),
-        _warnings(manifest, task, known, train, validation, test),
+        _repeated_warnings(repeated, validation)
+        + _warnings(manifest, task, known, train, validation, test),
     )
+
+
+def _repeated_warnings(repeated: list[Sample], validation: list[Sample]) -> list[str]:
+    if not repeated:
+        return []
+    rest = f"{len(validation)} are left" if validation else "none is left, so folds are used"
+    return [
+        f"{len(repeated)} validation images are training images too, equal to the byte "
+        f"({enumerate_some(s.id for s in repeated)}): they are left out of validation, {rest}"
+    ]
 
 
 def _unseen(known, validation, test) -> list[tuple[str, int, list[str]]]:
@@ -136,6 +150,8 @@ def _refuse_unseen(task: str, known, validation, test) -> None:
 
 def _warnings(manifest, task, known, train, validation, test) -> list[str]:
     found = []
+    if alike := look_alikes(known):
+        found.append(f"classes have names that look alike: {look_alike_text(alike)}")
     for name, count, strange in _unseen(known, validation, test):
         found.append(
             f"{count} {name} images have classes without training images "

@@ -181,10 +181,37 @@ def test_train_options(work, photos, tmp_path):
 def test_manifest_shows_and_writes_the_table(photos, tmp_path):
     status, out, _ = icecore("manifest", photos, "-o", tmp_path / "t.csv", "--json")
     assert status == 0
-    assert [(row["split"], row["images"]) for row in json.loads(out)] == [
+    assert [(row["split"], row["images"]) for row in json.loads(out)["summary"]] == [
         ("train", 60), ("validation", 24), ("test", 18),
     ]  # fmt: skip
     assert icecore("manifest", tmp_path / "t.csv", "--json")[1] == out
+
+
+def test_manifest_names_the_classes_and_what_was_passed_over(tmp_path):
+    root = write_photos(tmp_path / "p", {"": 2})
+    shutil.copytree(root / "red", root / "Red\x1b[2J ")
+    (root / "red" / "x.heic").write_bytes(b"")
+    status, out, err = icecore("manifest", root)
+    assert status == 0
+    assert "label: blue, green, red, Red\\x1b[2J" in out or "Red\\x1b[2J, blue" in out
+    assert "1 file was passed over: .heic 1" in out
+    assert "\x1b" not in out + err
+    content = json.loads(icecore("manifest", root, "--json")[1])
+    assert content["passed_over"] == {".heic": ["red/x.heic"]}
+    assert len(content["classes"]["label"]) == 4
+    status, _, err = icecore("manifest", root / "red" / "0.png")
+    assert (status, "is a PNG image, not a table" in err) == (1, True)
+
+
+def test_a_messy_table_is_made_clean(tmp_path):
+    (tmp_path / "messy.csv").write_text("n,File,Breed\n1,a.jpg,pug\n2,b.jpg,\"pug\n3,c.jpg, cat\n")
+    options = ("--path-column", "file", "--label-column", "breed", "-o", tmp_path / "clean.csv")
+    assert "line 3 opens a quote" in refused("manifest", tmp_path / "messy.csv", *options)
+    status, out, err = icecore("manifest", tmp_path / "messy.csv", *options, "--skip-bad-rows")
+    assert status == 0
+    assert "label: cat, pug" in out
+    assert "warning: left out: 1 line of" in err
+    assert icecore("manifest", tmp_path / "clean.csv")[0] == 0
 
 
 def test_cache_commands(work, tmp_path):
@@ -262,10 +289,13 @@ def test_a_label_without_images_and_an_image_without_a_label(tmp_path, nets):
     root = write_photos(tmp_path / "p", {"": 2})
     (root / "yellow").mkdir()
     shutil.copy(root / "red" / "0.png", root / "loose.png")
-    err = refused("extract", root, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")
-    assert "1 class folders without images (yellow)" in err
-    assert "1 images outside any class folder (loose.png)" in err
-    assert not (tmp_path / "c").exists()
+    # A folder of images needs no labels until something is trained on them.
+    status, _, err = icecore("extract", root, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")
+    assert status == 0
+    assert "warning: the images are taken without labels: " in err
+    for text in (err, refused("train", tmp_path / "c", "--data", root, "-o", tmp_path / "run")):
+        assert "1 class folders without images (yellow)" in text
+        assert "1 images outside any class folder (loose.png)" in text
 
 
 def test_one_class_only(tmp_path, nets):

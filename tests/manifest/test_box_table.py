@@ -77,10 +77,10 @@ def test_all_faults_are_listed_at_once(image_folder, tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", r"lacks the columns path, x0, y0, x1, y1"),
+        (b"", r"boxes.csv is empty"),
         (b"path,x0,y0,w,h\n", r"lacks the columns x1, y1; its first line is: path,x0,y0,w,h"),
         (b"\xff\xfe\x00", r"is not a CSV in UTF-8"),
-        (b"path,x0,y0,x1,y1\nred/0.png,1,2,3\n", r"1,2,3, are not four numbers"),
+        (b"path,x0,y0,x1,y1\nred/0.png,1,2,3\n", r"line 2: has 4 fields, not 5"),
         (b"path,x0,y0,x1,y1\nred/0.png,1,2,3,1e9\n", r"not a box of four whole numbers"),
     ],
 )

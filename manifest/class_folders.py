@@ -1,0 +1,179 @@
+"""The layout ``root[/split]/class/image``."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+
+from ..core.errors import ManifestError, enumerate_some, escaped
+from .layout import LabelledFiles, Layout
+from .listing import Listing
+from .names import class_name
+from .table import DEFAULT_TASK, IMAGE_SUFFIXES, Sample, split_name
+
+__all__ = ["ClassFolders"]
+
+_ARRANGE = (
+    "each image lies in the folder of its class, below train/, validation/ and test/ if there "
+    "are splits; images without a label go to test/"
+)
+
+
+class ClassFolders(Layout):
+    """A folder for each class, with split folders above them where there are splits.
+
+    A ``test`` split may hold images without classes.
+    """
+
+    name = "class folders"
+
+    def fits(self, listing: Listing) -> bool:
+        """Every folder may be one of class folders."""
+        return True
+
+    def read(self, listing: Listing) -> LabelledFiles:
+        """Read the samples; see `Layout.read`."""
+        warnings: list[str] = []
+        splits = _splits(listing, warnings)
+        samples, bare = [], []
+        classes: dict[str, list[str]] = defaultdict(list)
+        for image in listing.images:
+            parts = image.split("/")
+            split = splits.get(parts[0], "") if splits else ""
+            below = parts[1:] if splits else parts
+            label = below[0] if len(below) > 1 else ""
+            if label:
+                classes[image[: -len("/".join(below[1:])) - 1]].append("/".join(below[1:]))
+            elif split != "test":
+                bare.append(image)
+            path = f"{listing.root}/{image}"
+            samples.append(Sample(image, path, split, DEFAULT_TASK, class_name(label)))
+        _refuse_faults(listing, splits, classes, bare)
+        _refuse_deep(listing, classes, warnings)
+        return LabelledFiles(samples, warnings=(*warnings, *_merged(classes)))
+
+
+def _splits(listing: Listing, warnings: list[str]) -> dict[str, str]:
+    """Return the split of each folder at the top; nothing where they are classes."""
+    top = [name for name in listing.folders if "/" not in name]
+    holding = {image.split("/")[0] for image in listing.images if "/" in image}
+    named = {name: split_name(name) for name in top}
+    splits = {name: split for name, split in named.items() if split}
+    others = [name for name in holding if not named.get(name)]
+    training = [name for name, split in splits.items() if split == "train"]
+    if not splits or (others and not training):
+        return {}
+    deep = {image.split("/")[0] for image in listing.images if image.count("/") > 1}
+    if others and not deep & set(training):
+        # Photographs of trains: the folder holds images itself, as those beside it do.
+        warnings.append(
+            f"the folder {enumerate_some(training)} holds images itself, beside other class "
+            "folders: it is taken for a class, not for a split"
+        )
+        return {}
+    if others:
+        raise ManifestError(
+            f"{listing.root} has split folders and others beside them: "
+            f"{enumerate_some(sorted(others))}",
+            "put every class folder into train/, validation/ or test/",
+        )
+    return splits
+
+
+def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
+    root = listing.root
+    level = 1 if splits else 0
+    wanted = [f for f in listing.folders if f.count("/") == level]
+    if splits:
+        wanted = [folder for folder in wanted if folder.split("/")[0] in splits]
+    empty = [folder for folder in wanted if folder not in classes]
+    if not listing.images:
+        raise ManifestError(
+            f"no images in {root}" + _what_is_there(listing, empty),
+            f"images have the endings {', '.join(sorted(IMAGE_SUFFIXES))}",
+        )
+    if bare and not classes:
+        raise ManifestError(
+            f"{root} holds {len(bare)} images and no class folders, so there are no labels "
+            f"({enumerate_some(bare)})",
+            f"{_ARRANGE}; or give a CSV with path,label",
+        )
+    found = []
+    if empty:
+        named = [folder + _why_empty(listing, folder) for folder in empty]
+        found.append(f"{len(empty)} class folders without images ({enumerate_some(named)})")
+    if bare:
+        found.append(f"{len(bare)} images outside any class folder ({enumerate_some(bare)})")
+    nameless = [folder for folder in classes if not class_name(folder.rsplit("/", 1)[-1])]
+    if nameless:
+        found.append(f"{len(nameless)} class folders without a name")
+    if found:
+        raise ManifestError(
+            f"labels and images of {root} do not fit: {'; '.join(found)}",
+            f"{_ARRANGE}; remove empty class folders",
+        )
+
+
+def _what_is_there(listing: Listing, empty: list[str]) -> str:
+    endings = sorted({why for _, why in listing.others})
+    if endings:
+        return f", only {enumerate_some(endings)}"
+    return f", only empty folders: {enumerate_some(empty)}" if empty else ""
+
+
+def _why_empty(listing: Listing, folder: str) -> str:
+    inside = [why for name, why in listing.others if name.startswith(f"{folder}/")]
+    return f" with {len(inside)} other files: {', '.join(sorted(set(inside)))}" if inside else ""
+
+
+def _refuse_deep(listing: Listing, classes: dict[str, list[str]], warnings: list[str]) -> None:
+    """Refuse, or name, class folders that hold folders of images and no image themselves."""
+    by_split: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        by_split[name.rpartition("/")[0]].append(name)
+    below = {
+        name: sorted({one.split("/")[0] for one in inside})
+        for name, inside in classes.items()
+        if all("/" in one for one in inside)
+    }
+    for names in by_split.values():
+        if all(name in below for name in names) and _seem_no_classes(names, below):
+            shown = [f"{name}/{below[name][0]}" for name in names]
+            raise ManifestError(
+                f"the class folders of {listing.root} hold no images but further folders "
+                f"({enumerate_some(shown)}): the classes seem to lie deeper",
+                "name the folders of splits train, validation and test with the class folders "
+                "right in them, or give the folder that holds the class folders",
+            )
+    if below:
+        named = [f"{name} ({enumerate_some(inside, 3)})" for name, inside in below.items()]
+        warnings.append(
+            f"{len(below)} class folders hold no image themselves, only folders of images: "
+            f"{enumerate_some(named)}"
+        )
+
+
+def _seem_no_classes(names: list[str], below: dict[str, list[str]]) -> bool:
+    """Tell folders of splits, or the one folder around all classes, from class folders."""
+    inside = [name for several in names for name in below[several]]
+    like_splits = any(_is_like_a_split(name.rpartition("/")[2]) for name in names)
+    return len(names) == 1 or like_splits or len(set(inside)) < len(inside)
+
+
+def _is_like_a_split(name: str) -> bool:
+    words = re.split(r"[^a-z]+", name.lower())
+    return any(split_name(word) or word in ("pred", "dev", "holdout", "eval") for word in words)
+
+
+def _merged(classes: dict[str, list[str]]) -> list[str]:
+    """Name the folders whose names are spelt differently and make one class."""
+    spelt: dict[str, set[str]] = defaultdict(set)
+    for folder in classes:
+        raw = folder.rsplit("/", 1)[-1]
+        spelt[class_name(raw)].add(raw)
+    return [
+        f"{len(raws)} folders are one class '{escaped(name)}', since their names differ only in "
+        f"spaces around them or in the Unicode form: {', '.join(map(ascii, sorted(raws)))}"
+        for name, raws in spelt.items()
+        if len(raws) > 1
+    ]

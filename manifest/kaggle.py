@@ -1,0 +1,104 @@
+"""The layout of Kaggle's classification contests: ``labels.csv`` beside ``train/``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+
+from ..core.csv_files import CsvTable, line_faults, read_csv
+from ..core.errors import ManifestError, enumerate_some
+from .layout import LabelledFiles, Layout
+from .listing import Listing
+from .names import class_name
+from .table import DEFAULT_TASK, Sample
+
+__all__ = ["Kaggle"]
+
+_TABLE = "labels.csv"
+_LABEL_COLUMNS = ("label", "class", "breed", "category", "target")
+
+
+class Kaggle(Layout):
+    """``labels.csv`` (``id,<label>``), the images in ``train/`` and, if there, ``test/``.
+
+    An id is a file's path below ``train/``, its name, or either without the ending.
+    """
+
+    name = "Kaggle"
+
+    def fits(self, listing: Listing) -> bool:
+        """Look for the table and the folder."""
+        return any(name == _TABLE for name, _ in listing.others) and "train" in listing.folders
+
+    def read(self, listing: Listing) -> LabelledFiles:
+        """Read the samples; see `Layout.read`."""
+        table = read_csv(listing.root / _TABLE, ManifestError)
+        training = [name for name in listing.images if name.startswith("train/")]
+        known = _by_id(training)
+        labels, faults = _labels(table), list(table.faults)
+        samples, absent, used = [], [], {}
+        for number, identity, label in labels:
+            found = next((files for names in known if (files := names.get(identity))), [])
+            if not identity:
+                faults.append((number, "has no id"))
+            elif len(found) > 1:
+                faults.append((number, f"'{identity}' may be {enumerate_some(found)}"))
+            elif not found:
+                absent.append(identity)
+            elif found[0] in used:
+                faults.append((number, f"repeats {found[0]} of line {used[found[0]]}"))
+            else:
+                used[found[0]] = number
+                samples.append(_sample(listing.root, found[0], "", label))
+        if faults:
+            hint = "name each image once, with its ending (and folder) where names repeat"
+            raise line_faults(table.path, faults, ManifestError, hint)
+        _refuse_unlike(listing.root, absent, [name for name in training if name not in used])
+        tests = [name for name in listing.images if name.startswith("test/")]
+        samples += [_sample(listing.root, name, "test", "") for name in tests]
+        return LabelledFiles(samples, frozenset({_TABLE}))
+
+
+def _sample(root: Path, name: str, split: str, label: str) -> Sample:
+    return Sample(name, f"{root}/{name}", split, DEFAULT_TASK, label)
+
+
+def _by_id(images: list[str]) -> list[dict[str, list[str]]]:
+    """Return the files by each name that an id may use, the most exact ones first."""
+    by: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(4)]
+    for image in images:
+        below = image.removeprefix("train/")
+        name = below.rsplit("/", 1)[-1]
+        for names, key in zip(by, (below, below.rpartition(".")[0], name, name.rpartition(".")[0])):
+            names[key].append(image)
+        by[0][image].append(image)
+    return [dict(names) for names in by]
+
+
+def _labels(table: CsvTable) -> list[tuple[int, str, str]]:
+    id_at = table.column("id", "image_id", "image", "filename", "file") or 0
+    others = [index for index in range(len(table.header)) if index != id_at]
+    label_at = table.column(*_LABEL_COLUMNS)
+    if label_at in (None, id_at):
+        if len(others) != 1:
+            raise ManifestError(
+                f"{table.path} has the columns {','.join(table.header)}",
+                f"give an id and a label; call the label {', '.join(_LABEL_COLUMNS)}",
+            )
+        label_at = others[0]
+    return [
+        (line.number, line.fields[id_at], class_name(line.fields[label_at])) for line in table.rows
+    ]
+
+
+def _refuse_unlike(root: Path, absent: list[str], bare: list[str]) -> None:
+    if not absent and not bare:
+        return
+    short = [name.removeprefix("train/") for name in bare]
+    raise ManifestError(
+        f"{root}/{_TABLE} and {root}/train do not fit: {len(absent)} labels without an image"
+        f" ({enumerate_some(absent)}), {len(bare)} images without a label"
+        f" ({enumerate_some(short)})",
+        f"restore the images, or take the lines out of {_TABLE}; an id is a file's name, with its "
+        "ending or without",
+    )

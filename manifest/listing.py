@@ -1,0 +1,135 @@
+"""Every file below a folder: the images, and what is passed over and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core.errors import IcecoreError, ManifestError, escaped
+from ..core.json_files import read_json
+from .table import IMAGE_SUFFIXES
+
+__all__ = ["Listing", "is_image_name", "list_files", "passed_over_text"]
+
+HIDDEN, AGAIN, FORKS = "hidden", "a folder that was seen already", "__MACOSX"
+CACHE, RUN = "a feature cache", "a run"
+NOT_NAMED = "images that no table names"
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What lies below a folder, by paths seen from it, with ``/``.
+
+    Attributes
+    ----------
+    root : pathlib.Path
+    images : tuple of str
+        In the order of their paths' parts.
+    others : tuple of (str, str)
+        Files and folders that are no images, each with the reason: its ending, or a word.
+    folders : tuple of str
+        All folders that were looked into.
+    """
+
+    root: Path
+    images: tuple[str, ...]
+    others: tuple[tuple[str, str], ...]
+    folders: tuple[str, ...]
+
+
+def is_image_name(name: str) -> bool:
+    """Tell whether a file's ending is that of an image that icecore reads."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def list_files(root: Path) -> Listing:
+    """List what is below `root`; links are followed, but never in circles.
+
+    Raises
+    ------
+    ManifestError
+        A folder cannot be read.
+    """
+    images: list[str] = []
+    others: list[tuple[str, str]] = []
+    folders: list[str] = []
+    seen: set[str] = set()
+    for base, inside, names in os.walk(root, onerror=_refuse_unreadable, followlinks=True):
+        place = os.path.relpath(base, root).replace(os.sep, "/")
+        prefix = "" if place == "." else f"{place}/"
+        # Links may lead back to where they came from.
+        real = os.path.realpath(base)
+        if real in seen:
+            others.append((prefix, AGAIN))
+            inside[:] = []
+            continue
+        seen.add(real)
+        reasons = {name: _no_data(base, name) for name in inside}
+        others += [(f"{prefix}{name}/", why) for name, why in reasons.items() if why]
+        inside[:] = sorted(name for name in inside if not reasons[name])
+        folders += [f"{prefix}{name}" for name in inside]
+        for name in names:
+            if name.startswith("."):
+                others.append((prefix + name, HIDDEN))
+            elif is_image_name(name):
+                images.append(prefix + name)
+            else:
+                others.append((prefix + name, os.path.splitext(name)[1].lower() or "no ending"))
+    images.sort(key=lambda path: path.split("/"))
+    return Listing(root, tuple(images), tuple(sorted(others)), tuple(folders))
+
+
+def passed_over_text(passed_over: Iterable[tuple[str, str]]) -> str:
+    """Count what was passed over by its reason; empty if it is nothing.
+
+    >>> passed_over_text([("a.heic", ".heic"), ("b.heic", ".heic"), ("c", "no ending")])
+    '3 files were passed over: .heic 2, no ending 1'
+    """
+    counts = Counter(why for _, why in passed_over)
+    if not counts:
+        return ""
+    total = sum(counts.values())
+    shown = sorted(counts.items(), key=_order)[:20]
+    named = ", ".join(f"{escaped(why)} {count}" for why, count in shown)
+    more = f", {len(counts) - 20} kinds more" if len(counts) > 20 else ""
+    files = "1 file was" if total == 1 else f"{total} files were"
+    return f"{files} passed over: {named}{more}"
+
+
+def _order(entry: tuple[str, int]) -> tuple:
+    # Endings first, those of most files before others.
+    reason, count = entry
+    return (not reason.startswith("."), -count, reason)
+
+
+def _no_data(base: str, name: str) -> str:
+    """Say why a folder is no data: hidden, or a cache or run that was put beside the images."""
+    if name.startswith("."):
+        return HIDDEN
+    if name == "__MACOSX":
+        return FORKS
+    if _holds(os.path.join(base, name, "icecore-cache.json"), "what"):
+        return CACHE
+    return RUN if _holds(os.path.join(base, name, "run.json"), "icecore", "tasks") else ""
+
+
+def _holds(path: str, *fields: str) -> bool:
+    """Tell whether a file is icecore's own: other programs write a run.json too."""
+    if not os.path.lexists(path):
+        return False
+    try:
+        content = read_json(path)
+    except IcecoreError:
+        return False
+    # A marker says what it is of; a run, which icecore wrote it.
+    own = "icecore" in str(content.get("what", "")) or "what" not in fields
+    return own and all(field in content for field in fields)
+
+
+def _refuse_unreadable(error: OSError) -> None:
+    raise ManifestError(
+        f"the folder {error.filename} cannot be read: {error.strerror}", "check its permissions"
+    ) from error

@@ -1,0 +1,343 @@
+"""Every file under DATA is used, counted as passed over with its reason, or refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import unicodedata
+
+import pytest
+
+from icecore.core.errors import ManifestError
+from icecore.manifest import passed_over_text, read
+from icecore.manifest.csv_table import TableOptions
+from icecore.manifest.names import class_order, look_alikes
+from icecore.manifest.table import Manifest, Sample
+
+
+def make(root, *names):
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    return root
+
+
+def reasons(manifest):
+    return dict(manifest.passed_over)
+
+
+def labels(manifest):
+    return {sample.id: sample.label for sample in manifest}
+
+
+# Folders ----------------------------------------------------------------------------------
+
+
+def test_files_that_are_no_images_are_counted_by_ending(tmp_path):
+    make(tmp_path, "hat/1.jpg", "dress/1.png", "hat/2.HEIC", "hat/3.heic", "hat/4.avif")
+    make(tmp_path, "hat/5.jpg_large", "hat/hash", "hat/.DS_Store", "notes.txt", ".git/x.jpg")
+    make(tmp_path, "__MACOSX/hat/._1.jpg")
+    found = read(tmp_path)
+    assert labels(found) == {"dress/1.png": "dress", "hat/1.jpg": "hat"}
+    assert reasons(found) == {
+        "hat/2.HEIC": ".heic", "hat/3.heic": ".heic", "hat/4.avif": ".avif",
+        "hat/5.jpg_large": ".jpg_large", "hat/hash": "no ending", "hat/.DS_Store": "hidden",
+        "notes.txt": ".txt", ".git/": "hidden", "__MACOSX/": "__MACOSX",
+    }  # fmt: skip
+    text = passed_over_text(found.passed_over)
+    assert text.startswith("9 files were passed over: .heic 2, .avif 1, ")
+    assert text.endswith("hidden 2, __MACOSX 1, no ending 1")
+    assert ".jpg_large 1" in text
+
+
+def test_a_class_folder_of_such_files_alone_says_what_it_has(tmp_path):
+    make(tmp_path, "hat/1.jpg", "dress/1.heic")
+    with pytest.raises(ManifestError, match=r"images \(dress with 1 other files: .heic\)"):
+        read(tmp_path)
+    with pytest.raises(ManifestError, match=r"no images in .*, only .heic"):
+        read(make(tmp_path / "other", "a/1.heic"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"scanner": 2}', "[]", "", "{" * 9999, '{"tasks": 3}', '{"icecore": "0.1.0"}'],
+)
+def test_another_programs_run_json_makes_no_folder_vanish(tmp_path, content):
+    make(tmp_path, "hat/1.jpg", "dress/1.jpg")
+    (tmp_path / "hat/run.json").write_text(content)
+    (tmp_path / "dress/icecore-cache.json").write_text(content)
+    found = read(tmp_path)
+    assert set(labels(found).values()) == {"hat", "dress"}
+    assert set(reasons(found).values()) == {".json"}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["seg_train/seg_train/hat/1.jpg", "seg_test/seg_test/hat/1.jpg", "seg_pred/seg_pred/1.jpg"],
+        ["images-train/hat/1.jpg", "images-val/hat/2.jpg"],
+        ["2019/hat/1.jpg", "2020/hat/2.jpg", "2020/dress/2.jpg"],
+        ["dataset/hat/1.jpg", "dataset/dress/2.jpg"],
+        ["train/train/hat/1.jpg", "train/train/dress/1.jpg", "test/test/3.jpg"],
+    ],
+)
+def test_folders_of_folders_do_not_become_classes(tmp_path, names):
+    make(tmp_path, *names)
+    with pytest.raises(ManifestError, match="hold no images but further folders"):
+        read(tmp_path)
+    found = read(tmp_path, labels_required=False)
+    assert len(found) == len(names)
+    assert set(labels(found).values()) == {""}
+    assert any("taken without labels: the class folders" in note for note in found.notes())
+
+
+def test_class_folders_with_folders_inside_are_named(tmp_path):
+    make(tmp_path, "hat/summer/1.jpg", "hat/winter/2.jpg", "dress/3.jpg")
+    found = read(tmp_path)
+    assert set(labels(found).values()) == {"hat", "dress"}
+    assert any(
+        "hold no image themselves" in n and "hat (summer, winter)" in n for n in found.notes()
+    )
+    make(tmp_path / "b", "hat/summer/1.jpg", "dress/long/3.jpg")
+    assert len(read(tmp_path / "b").notes()) == 1
+
+
+def test_a_class_called_train(tmp_path):
+    make(tmp_path, "bus/1.jpg", "train/1.jpg")
+    found = read(tmp_path)
+    assert set(labels(found).values()) == {"bus", "train"}
+    assert any("taken for a class" in note for note in found.notes())
+
+
+def test_what_macos_adds_is_no_class_beside_the_splits(tmp_path):
+    make(
+        tmp_path, "train/hat/1.jpg", "train/dress/1.jpg", "__MACOSX/train/hat/._1.jpg", "docs/a.txt"
+    )
+    found = read(tmp_path)
+    assert labels(found) == {"train/dress/1.jpg": "dress", "train/hat/1.jpg": "hat"}
+    assert reasons(found) == {"__MACOSX/": "__MACOSX", "docs/a.txt": ".txt"}
+
+
+def test_a_flat_folder_needs_no_labels_unless_they_are_asked_for(tmp_path):
+    make(tmp_path, "1.jpg", "2.png", "3.heic")
+    found = read(tmp_path, labels_required=False)
+    assert labels(found) == {"1.jpg": "", "2.png": ""}
+    assert reasons(found) == {"3.heic": ".heic"}
+    with pytest.raises(ManifestError, match=r"holds 2 images and no class folders, so there are"):
+        read(tmp_path)
+    found.write(tmp_path / "t.csv")
+    with pytest.raises(ManifestError, match=r"2 images of .* have no label: 1.jpg, 2.png"):
+        read(tmp_path / "t.csv")
+
+
+def test_labels_are_taken_where_they_are_though_not_asked_for(tmp_path):
+    make(tmp_path, "hat/1.jpg", "dress/2.jpg")
+    assert labels(read(tmp_path, labels_required=False)) == labels(read(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [(b"\0\0\0\x18ftypheic", "a HEIC image"), (b"\0\0\0\x1cftypavif", "an AVIF image")],
+)
+def test_a_single_file_is_called_what_it_is(tmp_path, content, kind):
+    (tmp_path / "a.heic").write_bytes(content)
+    for required in (True, False):
+        with pytest.raises(ManifestError, match=f"is {kind}, not a table"):
+            read(tmp_path / "a.heic", labels_required=required)
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_no_data(tmp_path):
+    os.mkfifo(tmp_path / "t.csv")
+    with pytest.raises(ManifestError, match="is a named pipe, not a file"):
+        read(tmp_path / "t.csv")
+
+
+def test_names_with_line_breaks_are_refused(tmp_path):
+    make(tmp_path, "a/1\n2.jpg", "b/1.jpg")
+    with pytest.raises(ManifestError, match=r"1 files .* line breaks .*: .*a/1\\n2.jpg"):
+        read(tmp_path)
+
+
+def test_what_the_contest_tables_do_not_name(tmp_path):
+    make(tmp_path, "Images/t/a.jpg", "Images/t/b.jpg", "Tests/x.pdf")
+    (tmp_path / "Annotations").mkdir()
+    (tmp_path / "Annotations/label.csv").write_text("Images/t/a.jpg,t,ny\n")
+    found = read(tmp_path)
+    assert reasons(found) == {"Images/t/b.jpg": "images that no table names", "Tests/x.pdf": ".pdf"}
+
+
+# Kaggle -----------------------------------------------------------------------------------
+
+
+def kaggle(root, table, *images):
+    make(root, *(f"train/{name}" for name in images))
+    (root / "labels.csv").write_text(table)
+    return root
+
+
+@pytest.mark.parametrize(
+    "ids", [["a", "b"], ["a.jpg", "b.jpg"], ["x/a", "b"], ["x/a.jpg", "b"], ["train/x/a.jpg", "b"]]
+)
+def test_an_id_may_have_ending_and_folder(tmp_path, ids):
+    table = "id,breed\n" + "".join(f"{one},dog{one[-5:]}\n" for one in ids)
+    found = read(kaggle(tmp_path, table, "x/a.jpg", "b.jpg"))
+    assert [sample.id for sample in found] == ["train/x/a.jpg", "train/b.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("table", "images", "what"),
+    [
+        ("id,breed\na,x\n", ["a.jpg", "a.png"], "'a' may be train/a.jpg, train/a.png"),
+        ("id,l\n0,x\n", ["hat/0.jpg", "dress/0.jpg"], "'0' may be train/dress/0.jpg, train/hat"),
+        ("id,breed\na,x\na.jpg,y\n", ["a.jpg"], "line 3 repeats train/a.jpg of line 2"),
+        ("id,breed\na,x\n", ["a.jpg", "b.jpg"], r"1 images without a label \(b.jpg\)"),
+        ("id,breed\na\n", ["a.jpg"], "line 2 has 1 fields"),
+        ('id,breed\n"a,x\n', ["a.jpg"], "line 2 opens a quote"),
+        ("id,x,y\na,x,y\n", ["a.jpg"], "give an id and a label"),
+    ],
+)
+def test_a_label_belongs_to_one_file(tmp_path, table, images, what):
+    with pytest.raises(ManifestError, match=f"(?s){what}"):
+        read(kaggle(tmp_path, table, *images))
+
+
+def test_files_of_one_stem_are_told_apart_by_their_ending(tmp_path):
+    found = read(kaggle(tmp_path, "id,breed\na.jpg,x\na.png,y\n", "a.jpg", "a.png"))
+    assert labels(found) == {"train/a.jpg": "x", "train/a.png": "y"}
+
+
+def test_other_columns_and_files_beside_them(tmp_path):
+    make(tmp_path, "other/1.jpg", "sample_submission.csv")
+    found = read(kaggle(tmp_path, "width,breed,id\n9,pug,a\n", "a.jpg"))
+    assert labels(found) == {"train/a.jpg": "pug"}
+    assert reasons(found) == {
+        "other/1.jpg": "images that no table names", "sample_submission.csv": ".csv",
+    }  # fmt: skip
+
+
+# Tables -----------------------------------------------------------------------------------
+
+
+def table(root, text):
+    (root / "t.csv").write_text(text)
+    return root / "t.csv"
+
+
+def test_columns_of_other_names_and_further_ones(tmp_path):
+    path = table(tmp_path, "n,File,breed,weight\n1,a.jpg,pug,2\n")
+    found = read(path, table=TableOptions("file", "Breed"))
+    assert labels(found) == {"a.jpg": "pug"}
+    assert found.notes() == ["columns of t.csv that are not used: n, weight"]
+    with pytest.raises(ManifestError, match="has no column 'path'"):
+        read(path)
+    with pytest.raises(ManifestError, match="has no column 'race'"):
+        read(path, table=TableOptions("file", "race"))
+
+
+def test_bad_rows_are_left_out_by_name(tmp_path):
+    path = table(tmp_path, 'path,label,split\na.jpg,x\nb.jpg,"y,\nc.jpg,z,\nd.jpg,x,monday\n')
+    found = read(path, table=TableOptions(skip_bad_rows=True))
+    assert labels(found) == {"c.jpg": "z"}
+    (note,) = found.notes()
+    assert note.startswith(f"left out: 3 lines of {path} cannot be read: line 2 has 2 fields")
+    assert "line 3 opens a quote" in note
+    assert "line 5 has the split 'monday'" in note
+    with pytest.raises(ManifestError, match="1 line of"):
+        read(table(tmp_path, "path,label\n,x\n"), table=TableOptions(skip_bad_rows=True))
+
+
+def test_a_stray_quote_swallows_no_lines(tmp_path):
+    lines = [f"{n}.jpg,hat" for n in range(9)]
+    lines[2], lines[6] = '2.jpg,"hat', '6.jpg,hat"'
+    with pytest.raises(ManifestError, match="2 lines .* line 4 opens a quote.*line 8 has a quote"):
+        read(table(tmp_path, "path,label\n" + "\n".join(lines)))
+
+
+# Names ------------------------------------------------------------------------------------
+
+
+def test_spaces_and_unicode_forms_make_one_class_from_folder_and_table(tmp_path):
+    nfc, nfd = (unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD"))
+    make(tmp_path / "d", "hat/1.jpg", "hat /2.jpg", f"{nfc}/1.jpg", f"{nfd}/2.jpg")
+    found = read(tmp_path / "d")
+    assert found.classes() == (nfc, "hat")
+    assert len([note for note in found.notes() if "folders are one class" in note]) == 2
+    found.write(tmp_path / "t.csv")
+    again = read(tmp_path / "t.csv")
+    assert again.samples == found.samples
+    text = f'path,label\n1.jpg, "hat"\n2.jpg,hat \n3.jpg,{nfc}\n4.jpg,{nfd}\n'
+    found = read(table(tmp_path, text))
+    assert found.classes() == (nfc, "hat")
+    assert any("one class: 'cafe\\u0301', 'caf\\xe9'" in note for note in found.notes())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Hat",
+        "HAT",
+        "hat\u200b",
+        "\u200dhat",
+        "h\u0430t",
+        "ha t",
+        "ha-t",
+        "ha_t",
+        "\uff48at",
+        "ha\xadt",
+    ],
+)
+def test_names_that_look_alike_are_named(tmp_path, other):
+    found = read(table(tmp_path, f"path,label\n1.jpg,hat\n2.jpg,{other}\n3.jpg,dress\n"))
+    assert len(found.classes()) == 3
+    (note,) = found.notes()
+    assert note.startswith("classes of 'label' have names that look alike: ")
+    assert "'hat'" in note
+    assert "\u200b" not in note
+    assert "dress" not in note
+
+
+def test_names_that_do_not_look_alike():
+    assert look_alikes(["hat", "hats", "cat", "b1", "b2", "t-shirt", "shirt"]) == []
+    assert look_alikes(["1", "01", "001", "10"]) == [("001", "01", "1")]
+
+
+def test_one_order_of_equal_names():
+    names = ["1", "01", "001", "10", "a1", "a01", "\u00b2", "2"]
+    orders = set()
+    for seed in range(20):
+        random.Random(seed).shuffle(names)
+        samples = tuple(Sample(f"{n}.jpg", f"{n}.jpg", label=n) for n in names)
+        orders.add(Manifest(samples).classes())
+    assert orders == {tuple(sorted(names, key=class_order))}
+    assert next(iter(orders))[:5] == ("001", "01", "1", "2", "10")
+
+
+# Digests ----------------------------------------------------------------------------------
+
+
+def test_images_in_several_splits_are_named(tmp_path):
+    samples = tuple(
+        Sample(f"{split}/{n}.jpg", f"/{n}.jpg", split, label="x", digest=f"{n:064x}")
+        for split, numbers in (("train", (1, 2, 3)), ("validation", (3, 4)), ("test", (1,)))
+        for n in numbers
+    )
+    found = Manifest((*samples, Sample("bare.jpg", "/b.jpg", "test")))
+    assert set(found.repeated_across_splits()) == {f"{1:064x}", f"{3:064x}"}
+    (note,) = found.notes()
+    assert note.startswith("2 images stand in several splits, equal to the byte: ")
+    assert "train/1.jpg = test/1.jpg" in note
+    assert Manifest(samples[:3]).notes() == []
+
+
+def test_passed_over_survives_what_is_made_of_a_manifest(tmp_path):
+    found = read(make(tmp_path, "a/1.jpg", "b/1.jpg", "a/2.heic"))
+    assert found.with_digests({}).passed_over == found.passed_over
+    assert found.select("label").passed_over == found.passed_over
+
+
+def test_json_of_all_of_it_can_be_written(tmp_path):
+    found = read(make(tmp_path, "a/1.jpg", "b/1.jpg", "a/2.heic"))
+    assert json.dumps([found.passed_over, found.notes()])

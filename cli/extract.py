@@ -21,7 +21,7 @@ __all__ = ["extract"]
     "cache",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder of the cache; made if it is not there.",
+    help="Put the rows into the cache in this folder, which is made if it is not there.",
 )
 @click.option(
     "-b",
@@ -30,65 +30,65 @@ __all__ = ["extract"]
     multiple=True,
     required=True,
     metavar="SPEC",
-    help="gluon:NAME[@RESOLUTION], mxnet:NAME, onnx:FILE or gluon-file:PREFIX; give it once for "
-    "each backbone.",
+    help="Use this network: gluon:NAME[@RESOLUTION], mxnet:NAME, timm:NAME, onnx:FILE or "
+    "gluon-file:PREFIX. Give the option once for each backbone.",
 )
 @click.option(
     "--fit",
     type=click.Choice(["crop", "pad", "squash"]),
     default="crop",
     show_default=True,
-    help="How an image meets a square input.",
+    help="Crop, pad or squash an image to the square that the network takes.",
 )
 @click.option(
     "--layer",
     metavar="NAME",
-    help="Layer to take features from [default: the classifier's input]; "
-    "icecore backbones --layers SPEC lists them.",
+    help="Take the features from this layer; icecore backbones --layers SPEC lists them "
+    "[default: the classifier's input].",
 )
 @click.option(
     "--pool",
     type=click.Choice(["avg", "max", "avgmax", "gem"]),
     default="avg",
     show_default=True,
-    help="How height and width are pooled.",
+    help="Pool height and width in this way.",
 )
 @click.option(
     "--views",
     default="center",
     show_default=True,
     metavar="center|flip|ten|eighteen|random:K",
-    help="Squares of each image; flip+random:8 joins two kinds.",
+    help="Cut these squares from each image; flip+random:8 joins two kinds.",
 )
 @click.option(
     "--resize-margin",
     type=float,
     metavar="SHARE",
-    help="By how much of the crop's side the resized short side exceeds it "
+    help="Resize the short side to exceed the crop's side by this share "
     "[default: 0.143 for ten and eighteen, else the backbone's own].",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random views.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for the random views.")
 @box_options
 @click.option(
     "--precision",
     type=click.Choice(["float16", "float32", "bfloat16"]),
     default="float16",
     show_default=True,
-    help="Of the stored features.",
+    help="Store the features in this precision.",
 )
 @click.option(
     "--precision-compute",
     type=click.Choice(["f32", "bf16", "fp16", "auto"]),
     default="f32",
     show_default=True,
-    help="In which the engine computes; auto takes the fastest on this hardware.",
+    help="Compute in this precision; auto takes the fastest on this hardware.",
 )
 @click.option(
     "--weights",
     default="pretrained",
     show_default=True,
     metavar="pretrained|random:SEED",
-    help="Random weights know nothing; they are for trials.",
+    help="Use pretrained weights, or random ones, which know nothing and are for trials.",
 )
 @click.option("--paranoid", is_flag=True, help="Digest every file again, even if unchanged.")
 @engine_options

@@ -144,6 +144,9 @@ def _print_extracted(report, cache: Path) -> None:
         click.echo(
             f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole"
         )
+    for one in report.sets:
+        if one["layer"]:
+            click.echo(f"{one['spec']}: {one['layer']}")
     click.echo(f"cache: {cache}")
     if report.repaired:
         click.echo("damage in the cache was found, and what it took computed again:", err=True)

@@ -48,6 +48,11 @@ class Backbone:
         """Name of the engine."""
         return self.kind.name
 
+    @property
+    def layer_text(self) -> str:
+        """Which layer its features are of and why, where that was found out from the graph."""
+        return self.network.layer if isinstance(self.network, GraphNetwork) else ""
+
     def graph(self) -> bytes:
         """Return its ONNX graph.
 

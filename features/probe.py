@@ -157,8 +157,7 @@ def _graph(record: BackboneRecord):
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
     model.ir_version = 8
-    how = record.preprocessing
-    add_normalisation(model, how.resolution, how.mean, how.std)
+    add_normalisation(model, record.preprocessing)
     return GraphNetwork(record, model.SerializeToString(), "", "")
 
 

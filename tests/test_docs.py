@@ -38,11 +38,11 @@ def test_python_blocks_run(page, image_folder, tiny_onnx, tmp_path):
 
 
 def test_the_json_record_of_the_readme_is_one(tmp_path):
-    from icecore.features.images.preprocessing import read_preprocessing
+    from icecore.features.images.foreign_record import read_record
 
     (block,) = blocks(ROOT / "README.md", "json")
     (tmp_path / "r.json").write_text(block)
-    assert read_preprocessing(tmp_path / "r.json")["crop_pct"] == 0.875
+    assert read_record(tmp_path / "r.json")["crop_pct"] == 0.875
 
 
 def _commands():

@@ -51,13 +51,12 @@ class OnnxRuntimeEngine(Engine):
         self._place = ("cpu", 0) if index is None else ("cuda", index)
         providers = self._providers(device, ort.get_available_providers())
         cpus = available_cpus()
+        network.require_batches_of(setup.batch_size)
         # 0: a batch is computed as a whole.
-        self._together = _images_together(setup.batch_size, cpus) if index is None else 0
+        self._together = 0
+        if index is None and network.batch is None:
+            self._together = _images_together(setup.batch_size, cpus)
         self._session = self._open(graph, precision, providers, 1 if self._together else cpus)
-        if self._together and isinstance(self._session.get_outputs()[0].shape[0], int):
-            # The graph was exported for batches of one size, which cannot be divided.
-            self._together = 0
-            self._session = self._open(graph, precision, providers, cpus)
         # It goes on without a provider whose libraries do not load.
         if index is not None and self._provider not in self._session.get_providers():
             raise MissingDependencyError(
@@ -108,8 +107,7 @@ class OnnxRuntimeEngine(Engine):
             raise BackboneError(
                 f"{self._record.spec}: ONNX Runtime fails on images of shape {images.shape}: "
                 f"{first_line(error)}",
-                "check input_size in the record beside the graph; a graph that was exported for a "
-                "batch of one needs --batch-size 1, or --engine openvino",
+                "if memory is short, try a smaller --batch-size; else export the network again",
             ) from error
         require_one_row_each(features.shape, len(images), self._record)
         return features

@@ -61,6 +61,7 @@ class OpenVinoEngine(Engine):
                 f"OpenVINO runs backbones on the CPU, not on '{setup.device}'",
                 "use --device cpu, or --engine onnxruntime for NVIDIA's GPUs",
             )
+        network.require_batches_of(1)
         openvino = load_openvino()
         self.version = openvino.__version__.split("-")[0]
         self._record = network.record
@@ -103,7 +104,7 @@ class OpenVinoEngine(Engine):
         except RuntimeError as error:
             raise BackboneError(
                 f"{self._record.spec}: OpenVINO refuses the graph: {first_line(error)}",
-                "export the network again, or use --engine onnxruntime",
+                "export the network again, or try --engine onnxruntime",
             ) from error
         found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if found != _TYPES[precision]:

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...cache import FeatureCache
-from ...core.errors import DamagedCacheError
+from ...core.errors import BackboneError, DamagedCacheError, enumerate_some
 from ...manifest import Manifest, Sample, apply_boxes, digest_manifest, read_boxes
-from ..backbones import load_backbones
+from ..backbones import Backbone, load_backbones
 from ..detection.detect import detect_boxes
 from ..images.decode import image_size
 from ..images.libraries import load_decoders
+from ..images.preprocessing import FIT_OF_MODE
 from ..records.feature_set import FeatureSetRecord
 from ..records.spec import BackboneSpec
 from .options import ExtractOptions
@@ -109,6 +110,7 @@ def _load(backbones: Sequence[str | BackboneSpec], options: ExtractOptions) -> l
         precision=options.precision_compute,
         layer=options.features_from,
     )
+    _require_fits(loaded, options.fit)
     return [
         Part(
             backbone,
@@ -123,6 +125,23 @@ def _load(backbones: Sequence[str | BackboneSpec], options: ExtractOptions) -> l
         )
         for backbone in loaded
     ]
+
+
+def _require_fits(loaded: Sequence[Backbone], fit: str) -> None:
+    """Refuse the usual fit for networks whose records say that they were trained with another."""
+    others = {}
+    for backbone in loaded:
+        mode = backbone.record.preprocessing.crop_mode
+        if fit == "crop" and mode != "center":
+            others[backbone.record.spec] = mode
+    if others:
+        said = enumerate_some(f"{spec} (crop_mode {mode})" for spec, mode in others.items())
+        fits = " or ".join(sorted({FIT_OF_MODE[mode] for mode in others.values()}))
+        raise BackboneError(
+            f"trained on images that were not cropped, by their records: {said}",
+            f"extract with --fit {fits}; or write crop_mode center into the record, and they are "
+            "cropped",
+        )
 
 
 def _boxed(manifest: Manifest, options: ExtractOptions, progress: ProgressListener) -> Manifest:

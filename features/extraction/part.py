@@ -88,6 +88,7 @@ class Part:
             "compute_precision": self.record.compute,
             "weights": self.backbone.record.weights,
             "origin": self.backbone.network.origin,
+            "layer": self.backbone.layer_text,
         }
 
 

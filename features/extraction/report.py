@@ -36,7 +36,8 @@ class ExtractReport:
     failures : list of Failure
         Images without a row.
     sets : list of dict
-        spec, fingerprint, dim, rows, engine, compute_precision, weights and their origin.
+        spec, fingerprint, dim, rows, engine, compute_precision, weights and their origin,
+        and which layer the features are of, where that was found out from a graph.
     seconds, decoding_share, computing_share : float
         Duration from the first image to the last row on the disk; shares of it that the
         decoders and engines were busy.

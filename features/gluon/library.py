@@ -15,7 +15,8 @@ import zlib
 from pathlib import Path
 
 from ...core.errors import BackboneError
-from ..graphs.onnx_graph import layers_of, load_onnx
+from ..graphs.cutting import layers_of
+from ..graphs.onnx_graph import load_onnx
 from .graph_writer import Parameter
 
 __all__ = ["GRAPHS", "INDEX", "NetworkGraph", "graph_file", "graph_index", "network_graph"]

@@ -95,7 +95,13 @@ def _name_normalisation(model) -> list[str]:
     """Name the nodes from the images to the network's normalised input; return the names."""
     names, reached = [], {IMAGES}
     for node in model.graph.node:
-        if reached.intersection(node.input) and node.op_type in ("Transpose", "Cast", "Sub", "Mul"):
+        if reached.intersection(node.input) and node.op_type in (
+            "Gather",
+            "Transpose",
+            "Cast",
+            "Sub",
+            "Mul",
+        ):
             node.name = f"icecore_normalise_{len(names)}"
             names.append(node.name)
             reached.update(node.output)

@@ -66,7 +66,12 @@ class BackboneSpec:
         return cls(match[1], match[2], resolution)
 
     @property
+    def text(self) -> str:
+        """What `parse` takes."""
+        return f"{self.source}:{self.name}" + (f"@{self.resolution}" if self.resolution else "")
+
+    @property
     def canonical(self) -> str:
         """The name that the cache keeps: files lose their folder, so they can be moved."""
         name = Path(self.name).name if self.source in OF_FILES else self.name
-        return f"{self.source}:{name}" + (f"@{self.resolution}" if self.resolution else "")
+        return dataclasses.replace(self, name=name).text

@@ -15,14 +15,10 @@ from ..gluon.library import NetworkGraph, graph_index, network_graph
 from ..gluon.network import GluonBackbone, reference_network
 from ..gluon.parameters import parameters_digest, random_parameters
 from ..gluon.zoo import native_resolution, require_resolution, zoo_record
+from ..graphs.cutting import cut_classifier
 from ..graphs.network import GraphNetwork
-from ..graphs.onnx_graph import (
-    add_normalisation,
-    cut_classifier,
-    filled_graph,
-    load_onnx,
-    parameters_of,
-)
+from ..graphs.onnx_graph import add_normalisation, load_onnx
+from ..graphs.parameters import filled_graph, parameters_of
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.convert import from_legacy_torch, from_params
@@ -80,11 +76,11 @@ def feature_graph(
     """
     side = spec.resolution or native_resolution(spec.name, spec.source)
     model = graph.sized(side)
-    width = cut_classifier(model, spec.canonical, spec.layer, side)
+    width = cut_classifier(model, spec.canonical, spec.layer, side, known=True).width
     _require_passage(model, spec, side)
     digest = parameters_digest(parameters_of(model, values))
     record = zoo_record(spec, width, digest, seed)
-    add_normalisation(model, side, record.preprocessing.mean, record.preprocessing.std)
+    add_normalisation(model, record.preprocessing)
     return record, filled_graph(model, values)
 
 

@@ -32,15 +32,12 @@ from ..gluon.to_onnx import (
     parameters_that_do_not_fit,
     symbol_to_onnx,
 )
+from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.network import GraphNetwork
-from ..graphs.onnx_graph import (
-    add_normalisation,
-    cut_classifier,
-    filled_graph,
-    layers_of,
-    parameters_of,
-)
-from ..images.preprocessing import Preprocessing, read_preprocessing
+from ..graphs.onnx_graph import add_normalisation
+from ..graphs.parameters import filled_graph, parameters_of
+from ..images.foreign_record import read_record
+from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
@@ -59,16 +56,24 @@ class GluonFileSource(Source):
         """See `Source.load_graph`; the symbol is turned into ONNX, and MXNet is not needed."""
         network, side = _read(spec, request)
         model = _model(network, side)
-        width = cut_classifier(model, spec.canonical, spec.layer, side)
+        classes = network.fields.get("num_classes")
+        taken = cut_classifier(model, spec.canonical, spec.layer, side, classes)
         digest = parameters_digest(parameters_of(model, network.values))
-        record = _record(spec, network, width, digest)
-        add_normalisation(model, side, record.preprocessing.mean, record.preprocessing.std)
+        record = _record(spec, network, taken.width, digest)
+        add_normalisation(model, record.preprocessing)
         content = filled_graph(model, network.values)
-        return GraphNetwork(record, content, str(network.files.params), network.source(spec))
+        origin = str(network.files.params)
+        return GraphNetwork(record, content, origin, network.source(spec), taken.text)
 
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""
         mx, (network, side) = load_mxnet(), _read(spec, request)
+        if network.fields["input_space"] != "RGB":
+            raise BackboneError(
+                f"{network.files.record} says input_space {network.fields['input_space']}; MXNet "
+                "is given RGB",
+                "use --engine auto, openvino or onnxruntime",
+            )
         _model(network, side)  # MXNet's own parsers trust what they read
         symbol, width = cut_symbol(
             _symbol(network),
@@ -206,7 +211,7 @@ def _read(spec: BackboneSpec, request: WeightsRequest) -> tuple[_Network, int]:
             "leave --weights away, or extract this backbone in a run of its own",
         )
     files = _locate(Path(spec.name), request.folder)
-    fields = read_preprocessing(files.record)
+    fields = read_record(files.record)
     nodes = read_symbol(files.symbol)
     heads = nodes.pop()["inputs"]
     variables = {node["name"]: node for node in nodes if node["op"] == "null"}

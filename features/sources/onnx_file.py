@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from ...core.errors import BackboneError
-from ...core.files import sha256_file
+from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.network import GraphNetwork
-from ..graphs.onnx_graph import add_normalisation, cut_classifier, layers_of, read_graph
-from ..images.preprocessing import Preprocessing, read_preprocessing
+from ..graphs.onnx_graph import add_normalisation, load_onnx
+from ..graphs.pixel_input import compute_in_float32, free_batch, read_input
+from ..graphs.reading import read_graph
+from ..images.foreign_record import find_record, read_record
+from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
 from .base import LayerShape, Source
+from .trial import require_bounded_run
 
 __all__ = ["OnnxFileSource"]
+
+# Of pixels from 0 to 255 they say: take them as they are.
+_AS_THEY_ARE = {"mean": [0.0] * 3, "std": [1 / 255] * 3}
 
 
 class OnnxFileSource(Source):
@@ -24,65 +32,64 @@ class OnnxFileSource(Source):
 
     def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         """See `Source.load_graph`: the classifier is cut off, and uint8 made the input."""
-        return _load(spec, request)
+        if request.random_seed is not None:
+            raise BackboneError(
+                f"{spec.canonical} carries its own weights; {request.text} cannot apply",
+                "leave --weights away, or extract this backbone in a run of its own",
+            )
+        return _load(spec, _locate(Path(spec.name), request.folder))
 
     def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
         """See `Source.layers`."""
         path = _locate(Path(spec.name), request.folder)
-        side = spec.resolution or read_preprocessing(path.with_suffix(".json"))["input_size"][1]
-        return layers_of(read_graph(path), side)
+        side = spec.resolution or read_record(find_record(path))["input_size"][1]
+        return layers_of(read_graph(path).model, side)
 
 
-def _load(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
-    if request.random_seed is not None:
-        raise BackboneError(
-            f"{spec.canonical} carries its own weights; {request.text} cannot apply",
-            "leave --weights away, or extract this backbone in a run of its own",
-        )
-    path = _locate(Path(spec.name), request.folder)
-    model = read_graph(path)
-    fields = read_preprocessing(path.with_suffix(".json"))
+def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
+    onnx, file, where = load_onnx(), read_graph(path), find_record(path)
+    model, fields, name = file.model, read_record(where), f"onnx:{path}"
     side = spec.resolution or fields["input_size"][1]
-    _check_input(model, side, path)
-    width = cut_classifier(model, f"onnx:{path}", spec.layer, side)
-    if fields.get("num_features", width) != width:
+    takes = read_input(onnx, model, side, name)
+    if takes.takes_pixels:
+        # They cannot be normalised before they get there, so the graph does it by itself.
+        fields |= _AS_THEY_ARE
+    compute_in_float32(onnx, model)
+    freed = free_batch(onnx, model, side)
+    taken = cut_classifier(model, name, spec.layer, side, fields.get("num_classes"))
+    if spec.layer.name is None and fields.get("num_features", taken.width) != taken.width:
         raise BackboneError(
-            f"{path.with_suffix('.json')} says {fields['num_features']} features, the graph has "
-            f"{width} before its classifier",
+            f"{where} says {fields['num_features']} features, the graph has "
+            f"{taken.width} before its classifier ({taken.text})",
             "correct num_features, or check that the record belongs to this graph",
         )
-    add_normalisation(model, side, fields["mean"], fields["std"])
+    how = Preprocessing.from_dict(fields, side)
+    add_normalisation(model, how, takes.channels_last)
     record = BackboneRecord(
         spec=spec.canonical,
         architecture=str(fields.get("architecture", path.stem)),
-        weights_digest=sha256_file(path),
+        weights_digest=file.digest,
         random_seed=None,
-        num_features=width,
-        preprocessing=Preprocessing.from_dict(fields, side),
+        num_features=taken.width,
+        preprocessing=how,
     )
-    resolution = f"@{spec.resolution}" if spec.resolution else ""
-    return GraphNetwork(
+    about = taken.text
+    if takes.takes_pixels:
+        about += "; it takes pixels as they are, so mean and std are its own"
+    again = dataclasses.replace(spec, name=str(path.resolve())).text
+    network = GraphNetwork(
         record,
         model.SerializeToString(),
-        str(path.resolve()),
-        f"onnx:{path.resolve()}{resolution}",
+        origin=str(path.resolve()),
+        source=again,
+        layer=about,
+        batch=None if freed else takes.batch,
     )
+    require_bounded_run(network, model)
+    return network
 
 
 def _locate(path: Path, folder: Path | None) -> Path:
     if not path.is_file() and folder is not None and (folder / path.name).is_file():
         return folder / path.name
     return path
-
-
-def _check_input(model, side: int, path: Path) -> None:
-    weights = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in weights]
-    shape = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
-    if shape and (
-        len(shape) != 4 or shape[1] not in (0, 3) or any(n not in (0, side) for n in shape[2:])
-    ):
-        raise BackboneError(
-            f"{path} takes inputs of shape {shape} (0 stands for any), not [N, 3, {side}, {side}]",
-            "correct input_size in the JSON record beside it, or leave @RESOLUTION away",
-        )

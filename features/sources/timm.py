@@ -176,8 +176,7 @@ def export_timm(backbone: TimmBackbone):
         ) from error
     model = onnx.load_from_string(file.getvalue())
     model.producer_name = "icecore"
-    how = record.preprocessing
-    add_normalisation(model, how.resolution, how.mean, how.std)
+    add_normalisation(model, record.preprocessing)
     return model
 
 

@@ -18,7 +18,9 @@ from ..engines.onnxruntime import load_onnxruntime
 from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_params
 from ..gluon.zoo import native_preprocessing
-from ..graphs.onnx_graph import drop_weights_from_inputs, filled_graph, load_onnx, read_graph
+from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
+from ..graphs.parameters import filled_graph
+from ..graphs.reading import read_graph
 from .torch_legacy import read_legacy_torch
 from .torch_names import FAMILIES, IGNORED
 
@@ -120,7 +122,7 @@ def from_onnx(path: Path, target: NetworkGraph) -> tuple[dict[str, np.ndarray], 
         The network computes something else than the file.
     """
     onnx = load_onnx()
-    model = read_graph(path)
+    model = read_graph(path).model
     try:
         values = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     except Exception as error:  # sizes that do not fit the bytes raise many kinds

@@ -298,8 +298,8 @@ def test_onnxruntime_runs_graphs_that_take_batches_of_one_size(size, tmp_path, w
     export_for_batches_of(size, path, write_tiny_onnx)
     running = load(f"onnx:{path}", "onnxruntime").start("cpu", size)
     np.testing.assert_allclose(running.run(batch), expected, rtol=1e-6)
-    with pytest.raises(BackboneError, match=r"(?s)fails on images of shape \(3, 32, 32, 3\)"):
-        running.run(images(3, 32))
+    # The constant that says how many there are was turned into one that does not.
+    np.testing.assert_allclose(running.run(images(3, 32))[:1], expected[:1], rtol=1e-6)
 
 
 def test_auto_takes_the_fastest_that_is_there(monkeypatch):

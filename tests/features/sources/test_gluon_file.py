@@ -169,7 +169,7 @@ def test_a_record_that_contradicts_its_graph_is_refused(copied):
     with pytest.raises(BackboneError, match=r"(?s)for images of 20 x 20 pixels.*input_size in my"):
         load(copied)
     record.write_text("[]")
-    with pytest.raises(BackboneError, match=r"my.net.json is not a preprocessing record"):
+    with pytest.raises(BackboneError, match=r"my.net.json holds a JSON array, not a JSON object"):
         load(copied)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -140,8 +141,8 @@ def test_a_graph_that_differs_is_not_kept(graphs, monkeypatch):
 
     add = timm_source.add_normalisation
     monkeypatch.setattr(
-        timm_source, "add_normalisation", lambda model, side, mean, std: add(
-            model, side, mean, [value * 1.01 for value in std]
+        timm_source, "add_normalisation", lambda model, how: add(
+            model, dataclasses.replace(how, std=tuple(value * 1.01 for value in how.std))
         )
     )  # fmt: skip
     spec = BackboneSpec.parse("timm:resnet18@96")

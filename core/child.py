@@ -1,0 +1,130 @@
+"""Ask another process, which may take no more than so much time and memory.
+
+A library may end the process that it is in, or never come back, when a file is made to have
+it do so. Where that cannot be told before, it happens in a child.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+__all__ = ["ChildError", "Limits", "answer_parent", "ask_child"]
+
+_MARK = "icecore-answer:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a child may take.
+
+    Attributes
+    ----------
+    processor_seconds : int
+        Over all of its threads.
+    seconds : float
+        By the clock: a busy machine may let it wait.
+    memory_bytes : int
+        That it writes to.
+    """
+
+    processor_seconds: int
+    seconds: float
+    memory_bytes: int
+
+
+class ChildError(Exception):
+    """A child gave no answer; the text says why, as the end of a sentence that begins with it."""
+
+
+def ask_child(module: str, arguments: Sequence[str], limits: Limits) -> dict:
+    """Run ``python -m MODULE ARGUMENTS`` and return what it answers.
+
+    Parameters
+    ----------
+    module : str
+        It calls `answer_parent`.
+    arguments : sequence of str
+    limits : Limits
+
+    Raises
+    ------
+    ChildError
+        It ended without an answer, or took too much.
+    """
+    bounds = [str(limits.processor_seconds), str(limits.memory_bytes)]
+    command = [sys.executable, "-m", module, *bounds, *arguments]
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limits.seconds,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ChildError(f"takes more than {limits.seconds:g} s") from error
+    answers = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
+    if answers:
+        answer = json.loads(answers[-1].removeprefix(_MARK))
+        if "failure" in answer:
+            raise ChildError(answer["failure"])
+        return answer
+    raise ChildError(_why(done, limits))
+
+
+def answer_parent(arguments: Sequence[str], answer: Callable[..., dict]) -> None:
+    """Call a function under the limits that the parent set, and print its answer.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        Of the process.
+    answer : callable
+        Takes the arguments that the parent gave, returns JSON types.
+    """
+    seconds, memory, *rest = arguments
+    _limit(int(seconds), int(memory))
+    try:
+        found = answer(*rest)
+    except MemoryError:
+        found = {"failure": f"needs more than {int(memory) / 2**30:.1f} GiB of memory"}
+    print(f"{_MARK}{json.dumps(found)}", flush=True)
+
+
+def _limit(processor_seconds: int, memory_bytes: int) -> None:
+    try:
+        import resource
+    except ImportError:
+        return  # Windows: the clock alone limits it.
+    # The first signal ends the process, without an image of its memory.
+    for name, bound in (
+        ("RLIMIT_CORE", 0),
+        ("RLIMIT_CPU", processor_seconds),
+        ("RLIMIT_DATA", memory_bytes),
+    ):
+        kind = getattr(resource, name, None)
+        if kind is None:
+            continue
+        _, most = resource.getrlimit(kind)
+        wanted = bound if most == resource.RLIM_INFINITY else min(bound, most)
+        resource.setrlimit(kind, (wanted, most))
+
+
+def _why(done: subprocess.CompletedProcess, limits: Limits) -> str:
+    if done.returncode < 0:
+        number = -done.returncode
+        if number == getattr(signal, "SIGXCPU", None):
+            return f"takes more than {limits.processor_seconds} s of processor time"
+        names = {int(one): one.name for one in signal.Signals}
+        return f"ends the process that it is in ({names.get(number, number)})"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    text = lines[-1].strip()[:200] if lines else f"status {done.returncode}"
+    if "bad_alloc" in text or "MemoryError" in text or "allocate" in text.lower():
+        return f"needs more than {limits.memory_bytes / 2**30:.1f} GiB of memory"
+    return f"fails ({text})"

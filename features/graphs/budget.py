@@ -1,0 +1,146 @@
+"""What a foreign graph may cost, as far as it can be told without running it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from ...core.errors import BackboneError, enumerate_some
+from .walk import find_all
+
+__all__ = ["is_of_known_cost", "require_few_nodes", "require_small_values"]
+
+# NASNet-A-Large has 2,500.
+MOST_NODES = 20_000
+# Numbers in one value, for one image: 2,048 x 2,048 pixels of 64 channels.
+LARGEST_VALUE = 2**28
+# What depends on no image is computed before the first one, and all of it kept.
+LARGEST_CONSTANTS = 2**29
+# Multiplications and additions for one image; EfficientNet-L2 at 800 pixels has half of that.
+MOST_OPERATIONS = 1e12
+_SMALLER = "take a smaller network, or export this one for images of fewer pixels"
+# Operators whose cost hangs on nothing but the shapes of what goes in and out.
+_PLAIN = frozenset(
+    "Abs Add AveragePool BatchNormalization Cast Ceil Celu Clip Concat Constant ConstantOfShape "
+    "Conv DequantizeLinear Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm "
+    "GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid "
+    "HardSwish Identity InstanceNormalization LRN LayerNormalization LeakyRelu Less LessOrEqual "
+    "Log LogSoftmax LpNormalization MatMul Max MaxPool Mean Min Mish Mul Neg Not Pad Pow PRelu "
+    "QuantizeLinear Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd "
+    "ReduceSum ReduceSumSquare Relu Reshape Resize Round Selu Shape Shrink Sigmoid Sign Slice "
+    "Softmax Softplus Softsign SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh ThresholdedRelu Tile "
+    "Transpose Unsqueeze Upsample Where DepthToSpace".split()
+)
+
+
+def require_few_nodes(model, path: Path) -> None:
+    """Refuse a model of too many nodes, with its functions where they are called.
+
+    A function may call others, so a small file may stand for any number of them.
+
+    Raises
+    ------
+    BackboneError
+    """
+    functions = {(one.domain, one.name): one for one in model.functions}
+    counts: dict[tuple[str, str], int | None] = {}
+
+    def count(message) -> int:
+        # Past the bound the exact number does not matter.
+        total = 0
+        for found in find_all(message, "NodeProto"):
+            node = found.message
+            total += 1
+            if (node.domain, node.op_type) in functions:
+                total += count_function((node.domain, node.op_type))
+            if total > MOST_NODES:
+                break
+        return min(total, MOST_NODES + 1)
+
+    def count_function(key: tuple[str, str]) -> int:
+        if key not in counts:
+            counts[key] = None
+            counts[key] = count(functions[key])
+        if counts[key] is None:
+            raise BackboneError(f"{path}: the function '{key[1]}' calls itself", "export it again")
+        return counts[key]
+
+    if count(model.graph) > MOST_NODES:
+        raise BackboneError(f"{path} has more than {MOST_NODES} nodes", _SMALLER)
+
+
+def require_small_values(
+    graph, shapes: Mapping[str, tuple[int, ...]], constants: frozenset[str], name: str
+) -> None:
+    """Refuse a graph of which a value is known to be too large.
+
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+    shapes : mapping
+        Of values, for one image; 0 stands for what is not known.
+    constants : frozenset of str
+        Values that depend on no image.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    BackboneError
+    """
+    made = [output for node in graph.node for output in node.output]
+    sizes = {value: math.prod(shapes.get(value, (0,))) for value in made}
+    large = [value for value, size in sizes.items() if size > LARGEST_VALUE]
+    fixed = sum(size for value, size in sizes.items() if value in constants)
+    if large:
+        sides = " x ".join(map(str, shapes[large[0]]))
+        raise BackboneError(
+            f"{name}: {enumerate_some(large, 3)} of one image would have more than "
+            f"{LARGEST_VALUE} numbers ({sides})",
+            _SMALLER,
+        )
+    if fixed > LARGEST_CONSTANTS:
+        raise BackboneError(
+            f"{name} makes {fixed} numbers out of nothing before it sees an image, more than "
+            f"{LARGEST_CONSTANTS}",
+            _SMALLER,
+        )
+
+
+def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    """Tell whether shapes and operators show that one image takes seconds and no more.
+
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+    shapes : mapping
+        As for `require_small_values`.
+    """
+    cost = 0.0
+    for node in graph.node:
+        if node.op_type not in _PLAIN or node.domain not in ("", "ai.onnx"):
+            return False
+        sizes = []
+        for output in filter(None, node.output):
+            shape = shapes.get(output)
+            if shape is None or 0 in shape:
+                return False
+            sizes.append(math.prod(shape))
+        read = [math.prod(shapes.get(name, ())) for name in node.input]
+        cost += max(max(sizes, default=0) * _operations_each(node, shapes), *read, 1)
+    return cost <= MOST_OPERATIONS
+
+
+def _operations_each(node, shapes: Mapping[str, tuple[int, ...]]) -> float:
+    """Return how many multiplications a number of the output takes, at most."""
+    inputs = [math.prod(shapes[name]) for name in node.input if shapes.get(name)]
+    if node.op_type in ("Conv", "Gemm", "MatMul"):
+        # Each number of the output reads no more than all weights, or all of the other side.
+        weights = shapes.get(node.input[1], ())
+        if not weights:
+            return float(max(inputs, default=1))
+        return float(math.prod(weights[1:]) if node.op_type == "Conv" else max(weights))
+    kernel = [math.prod(a.ints) for a in node.attribute if a.name == "kernel_shape"]
+    size = [a.i for a in node.attribute if a.name == "size"]  # of LRN
+    return float(max([1, *kernel, *size]))

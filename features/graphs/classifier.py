@@ -1,0 +1,179 @@
+"""Where the classifier of a graph begins: what is read before it are the features."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ...core.errors import BackboneError, enumerate_some
+from .onnx_graph import plain_name
+from .values import FIRST, LAST, Values
+
+__all__ = ["Classifier", "find_classifier"]
+
+_ACTIVATIONS = frozenset(
+    "Relu LeakyRelu Elu Selu Celu PRelu Clip HardSigmoid HardSwish Gelu Mish Softplus Tanh "
+    "ThresholdedRelu".split()
+)
+_PROBABILITIES = frozenset("Softmax LogSoftmax Sigmoid".split())
+_PASSED = frozenset(
+    "Identity Flatten Squeeze Unsqueeze Reshape Transpose Cast Dropout Add Sub Mul Div "
+    "QuantizeLinear DequantizeLinear GlobalAveragePool ReduceMean AveragePool".split()
+)
+_LAYERS = ("Gemm", "MatMul", "Conv")
+# Their other inputs say how, not what.
+_FIRST_INPUT = frozenset("Reshape Squeeze Unsqueeze Clip QuantizeLinear DequantizeLinear".split())
+
+
+@dataclasses.dataclass(frozen=True)
+class Classifier:
+    """The layer that turns features into classes.
+
+    Attributes
+    ----------
+    node : onnx.NodeProto
+    output : str
+        The output of the graph that it leads to.
+    width, classes : int
+        Numbers that it reads and gives; 0 where the graph does not say.
+    layout : str or None
+        `FIRST` or `LAST` where the features still have a height and width (or tokens).
+    certain : bool
+        Whether nothing speaks against it: a layer that an activation follows, but no softmax,
+        may as well be the last layer of the features.
+    """
+
+    node: object
+    output: str
+    width: int
+    classes: int
+    layout: str | None
+    certain: bool
+
+    @property
+    def features(self) -> str:
+        """Name of the value that it reads."""
+        return self.node.input[0]
+
+    @property
+    def text(self) -> str:
+        """The layer in a few words."""
+        name = self.node.name or self.node.output[0]
+        return f"the {self.node.op_type} '{plain_name(name)}'"
+
+
+def find_classifier(
+    graph, values: Values, name: str, classes: int | None, known: bool = False
+) -> Classifier:
+    """Find the one classifier that the outputs of a graph lead back to.
+
+    The way back leads through softmax, reshapes, pools and the like to the last Gemm, MatMul or
+    Conv whose weights depend on constants alone.
+
+    Parameters
+    ----------
+    graph : onnx.GraphProto
+    values : Values
+    name : str
+        For messages.
+    classes : int or None
+        How many classes the record beside the file states.
+    known : bool
+        Whether it is known that there is one.
+
+    Raises
+    ------
+    BackboneError
+        There is none, there are several, or it is not certain that it is one.
+    """
+    if classes == 0:
+        raise _none(graph, name, "its record says num_classes 0, so it has no classifier")
+    producers = {output: node for node in graph.node for output in node.output}
+    found = [
+        one
+        for output in graph.output
+        if (one := _follow(output.name, producers, values, classes)) is not None
+    ]
+    certain = [one for one in found if one.certain] or found
+    different = {one.node.output[0]: one for one in certain}
+    if not different:
+        raise _none(
+            graph,
+            name,
+            "it has no classifier layer (Gemm, MatMul or Conv with constant weights) at its end",
+        )
+    if len(different) > 1:
+        raise _several(list(different.values()), name)
+    (classifier,) = different.values()
+    if classes is not None and classifier.classes not in (0, classes):
+        raise BackboneError(
+            f"{name}: its record says num_classes {classes}, but {classifier.text} gives "
+            f"{classifier.classes} numbers",
+            "correct num_classes, or name the layer to use with --layer",
+        )
+    if not (classifier.certain or known):
+        raise _uncertain(classifier, name)
+    return classifier
+
+
+def _follow(output: str, producers: dict, values: Values, classes: int | None):
+    node, activated, probable = producers.get(output), False, False
+    while node is not None and node.op_type not in _LAYERS:
+        activated |= node.op_type in _ACTIVATIONS
+        probable |= node.op_type in _PROBABILITIES
+        if node.op_type not in _PASSED | _ACTIVATIONS | _PROBABILITIES:
+            return None
+        # Of an addition, one side may be the bias; two sides of data are a residual sum, and
+        # no classifier ends in one.
+        data = [one for one in node.input if one and one not in values.constants]
+        if node.op_type in _FIRST_INPUT:
+            data = data[:1]
+        node = producers.get(data[0]) if len(data) == 1 else None
+    if node is None or len(node.input) < 2 or node.input[1] not in values.constants:
+        return None
+    weights = values.shapes.get(node.input[1], ())
+    attributes = {a.name: a for a in node.attribute}
+    if node.op_type == "Conv":
+        group = attributes["group"].i if "group" in attributes else 1
+        # As a convolution a classifier looks at one place at a time, and at all channels.
+        if len(weights) != 4 or weights[2:] != (1, 1) or group != 1:
+            return None
+        width, count, layout = weights[1], weights[0], FIRST
+    elif len(weights) != 2:
+        return None
+    else:
+        turned = "transB" in attributes and attributes["transB"].i
+        width, count = weights[::-1] if turned else weights
+        # The last axis is the one that a product sums over.
+        layout = LAST if len(values.shapes.get(node.input[0], ())) in (3, 4) else None
+    certain = probable or not activated or (classes is not None and classes == count)
+    return Classifier(node, output, int(width), int(count), layout, certain)
+
+
+def _none(graph, name: str, why: str) -> BackboneError:
+    outputs = enumerate_some(plain_name(one.name) for one in graph.output)
+    return BackboneError(
+        f"{name}: {why}",
+        f"if the output is the feature row, name it: --layer {outputs}; or give a classifier; "
+        f"'icecore backbones --layers {name}' lists the layers",
+    )
+
+
+def _several(found: list[Classifier], name: str) -> BackboneError:
+    lines = enumerate_some(
+        f"--layer {plain_name(one.features)} ({one.width} numbers, before the output "
+        f"'{plain_name(one.output)}')"
+        for one in found
+    )
+    return BackboneError(
+        f"{name} has {len(found)} outputs that lead to different classifiers", f"choose: {lines}"
+    )
+
+
+def _uncertain(one: Classifier, name: str) -> BackboneError:
+    return BackboneError(
+        f"{name} ends in {one.text}, which makes {one.classes} numbers of {one.width}, and an "
+        "activation: it may be the classifier, or the last layer of the features",
+        f"name the layer: --layer {plain_name(one.output)} takes the {one.classes} numbers after "
+        f"it, --layer {plain_name(one.features)} the {one.width} before it; or say in the JSON "
+        f'record that it is the classifier: "num_classes": {one.classes}',
+    )

@@ -1,0 +1,293 @@
+"""Cut ONNX graphs where their features are: at the classifier, or at a named layer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ...core.errors import BackboneError
+from ..records.layer import (
+    BEFORE_CLASSIFIER,
+    GEM_EPSILON,
+    GEM_POWER,
+    Layer,
+    no_such_layer,
+    nothing_to_pool,
+)
+from .budget import require_small_values
+from .classifier import Classifier, find_classifier
+from .onnx_graph import FEATURES, THEIRS, drop_weights_from_inputs, load_onnx, plain_name
+from .values import LAST, Values, study
+
+__all__ = ["TakenLayer", "cut_classifier", "layers_of"]
+
+_PASSED_BEFORE_THE_POOL = frozenset("Flatten Squeeze Reshape Dropout Identity Cast".split())
+
+
+@dataclasses.dataclass(frozen=True)
+class TakenLayer:
+    """What became the features.
+
+    Attributes
+    ----------
+    width : int
+        Length D of a feature row.
+    text : str
+        Which layer it is, and why.
+    """
+
+    width: int
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """A value of the graph, and where its channels are; no layout if it has no other axes."""
+
+    value: str
+    width: int
+    layout: str | None
+    text: str
+
+
+def cut_classifier(
+    model,
+    name: str = "the model",
+    layer: Layer = BEFORE_CLASSIFIER,
+    resolution: int | None = None,
+    classes: int | None = None,
+    known: bool = False,
+) -> TakenLayer:
+    """Cut a graph, in place, at its classifier's data input, or at a named layer.
+
+    Features that still have a height and width are pooled over them.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Without local functions.
+    name : str
+        For messages.
+    layer : Layer
+        Its name is that of a node or of a node's output.
+    resolution : int, optional
+        Side of the square input, where the graph leaves it open.
+    classes : int, optional
+        How many classes it is said to tell apart; 0 if it is no classifier.
+    known : bool
+        Whether it is known to end in a classifier, whatever it looks like.
+
+    Returns
+    -------
+    TakenLayer
+        The graph's only output is then ``features`` (N, D), float32.
+
+    Raises
+    ------
+    BackboneError
+        No such layer is there, it is not certain which layer is meant, there is nothing to
+        pool, a value would be too large, or the graph has not exactly one image input.
+    """
+    onnx = load_onnx()
+    drop_weights_from_inputs(model)
+    # Our own names go into the graph: what is there gets others first.
+    model.CopyFrom(onnx.compose.add_prefix(model, THEIRS))
+    graph = model.graph
+    if len(graph.input) != 1:
+        raise BackboneError(
+            f"{name} has {len(graph.input)} inputs: {', '.join(i.name for i in graph.input)}",
+            "a backbone takes images and nothing else",
+        )
+    values = study(onnx, model, resolution)
+    require_small_values(graph, values.shapes, values.constants, name)
+    if layer.name is None:
+        found = find_classifier(graph, values, name, classes, known)
+        place = _before(found)
+    else:
+        place = _named_place(graph, values, layer, name)
+    if layer.pool != "avg":
+        place = _map_to_pool(graph, values, layer, place, name)
+    features = _as_float(onnx, graph, place.value, values)
+    del graph.output[:]
+    if place.layout is None:
+        graph.node.append(onnx.helper.make_node("Flatten", [features], [FEATURES], axis=1))
+    else:
+        if place.layout == LAST:
+            features = _channels_first(onnx, graph, features, values.shapes[place.value])
+        _add_pool(onnx, graph, features, layer.pool)
+    graph.output.append(
+        onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, ["N", place.width])
+    )
+    _prune(graph)
+    return TakenLayer(place.width, place.text)
+
+
+def _before(found: Classifier) -> _Place:
+    text = (
+        f"{found.width} numbers of '{plain_name(found.features)}', which "
+        f"{found.text} reads to tell {found.classes} classes apart"
+    )
+    return _Place(found.features, found.width, found.layout, text)
+
+
+def _named_place(graph, values: Values, layer: Layer, name: str) -> _Place:
+    features = _named_output(graph, layer.name, name)
+    shape, layout = values.shapes.get(features, ()), None
+    if len(shape) == 4:
+        layout = values.layouts.get(features, "channels first")
+    width = shape[-1 if layout == LAST else 1] if len(shape) in (2, 4) else 0
+    if width < 1:
+        raise nothing_to_pool(name, layer, shape)
+    return _Place(features, width, layout, f"{width} numbers of '{layer.name}', as was asked")
+
+
+def _named_output(graph, wanted: str, name: str) -> str:
+    """Find a layer by the name of its node or of its output, as the file has it."""
+    names: dict[str, str] = {}
+    for node in graph.node:
+        for one in (node.name, *node.output):
+            names.setdefault(plain_name(one), one if one in node.output else node.output[0])
+    if wanted not in names or not wanted:
+        raise no_such_layer(name, wanted, [one for one in names if one])
+    return names[wanted]
+
+
+def _map_to_pool(graph, values: Values, layer: Layer, place: _Place, name: str) -> _Place:
+    """Return the map that another pool than the average is to take."""
+    shape = values.shapes.get(place.value, ())
+    sides = shape[1:-1] if place.layout == LAST else shape[2:]
+    if place.layout is not None and any(side != 1 for side in sides):
+        return place
+    before = _map_before(graph, values, place.value) if layer.name is None else None
+    if before is None:
+        raise nothing_to_pool(name, layer, shape)
+    return dataclasses.replace(place, value=before, layout=values.layouts[before])
+
+
+def _map_before(graph, values: Values, features: str) -> str | None:
+    """Return the map that an average over height and width before `features` reads."""
+    producers = {output: node for node in graph.node for output in node.output}
+    node = producers.get(features)
+    while node is not None and node.op_type in _PASSED_BEFORE_THE_POOL:
+        node = producers.get(node.input[0])
+    if node is None or node.input[0] not in values.layouts:
+        return None
+    if node.op_type == "GlobalAveragePool":
+        return node.input[0]
+    if node.op_type == "ReduceMean":
+        axes = next((list(a.ints) for a in node.attribute if a.name == "axes"), None)
+        if axes is None and len(node.input) > 1:
+            axes = _numbers(graph, node.input[1])
+        last = values.layouts[node.input[0]] == LAST
+        if axes is not None and sorted(n % 4 for n in axes) == ([1, 2] if last else [2, 3]):
+            return node.input[0]
+    return None
+
+
+def _numbers(graph, name: str) -> list[int] | None:
+    """Return the numbers of a constant, where it is an initializer or a Constant node."""
+    onnx = load_onnx()
+    tensor = next((t for t in graph.initializer if t.name == name), None)
+    if tensor is None:
+        node = next((n for n in graph.node if name in n.output and n.op_type == "Constant"), None)
+        tensor = next((a.t for a in node.attribute if a.name == "value"), None) if node else None
+    return None if tensor is None else onnx.numpy_helper.to_array(tensor).reshape(-1).tolist()
+
+
+def _as_float(onnx, graph, features: str, values: Values) -> str:
+    if values.types.get(features) == onnx.TensorProto.FLOAT:
+        return features
+    # Also where the type is not known: it costs nothing where it is float32 after all.
+    node = onnx.helper.make_node("Cast", [features], ["icecore_float32"], to=onnx.TensorProto.FLOAT)
+    graph.node.append(node)
+    return "icecore_float32"
+
+
+def _channels_first(onnx, graph, features: str, shape: tuple[int, ...]) -> str:
+    order = [0, len(shape) - 1, *range(1, len(shape) - 1)]
+    graph.node.append(
+        onnx.helper.make_node("Transpose", [features], ["icecore_channels_first"], perm=order)
+    )
+    return "icecore_channels_first"
+
+
+def _add_pool(onnx, graph, features: str, pool: str) -> None:
+    """Append what pools `features` (N, D, H, W) to the output (N, D)."""
+    helper = onnx.helper
+
+    def node(kind: str, inputs: list[str], output: str, **attributes) -> str:
+        graph.node.append(helper.make_node(kind, inputs, [output], **attributes))
+        return output
+
+    def number(label: str, value: float) -> str:
+        graph.initializer.append(
+            onnx.numpy_helper.from_array(np.array(value, np.float32), name=label)
+        )
+        return label
+
+    if pool == "avgmax":
+        both = [
+            node(f"Global{kind}Pool", [features], f"icecore_{kind.lower()}")
+            for kind in ("Average", "Max")
+        ]
+        pooled = node("Mean", both, "icecore_pooled")
+    elif pool == "gem":
+        power = number("icecore_power", GEM_POWER)
+        cut = node("Max", [features, number("icecore_epsilon", GEM_EPSILON)], "icecore_cut")
+        raised = node("Pow", [cut, power], "icecore_raised")
+        mean = node("GlobalAveragePool", [raised], "icecore_mean")
+        pooled = node("Pow", [mean, number("icecore_root", 1 / GEM_POWER)], "icecore_pooled")
+    else:
+        kind = {"avg": "Average", "max": "Max"}[pool]
+        pooled = node(f"Global{kind}Pool", [features], "icecore_pooled")
+    node("Flatten", [pooled], FEATURES, axis=1)
+
+
+def _prune(graph) -> None:
+    """Remove nodes and weights that the output does not need."""
+    needed = {graph.output[0].name}
+    kept = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+            needed.update(_read_inside(node))
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    for tensors in (graph.initializer, graph.sparse_initializer):
+        wanted = [t for t in tensors if getattr(t, "values", t).name in needed]
+        del tensors[:]
+        tensors.extend(wanted)
+    del graph.value_info[:]
+
+
+def _read_inside(node) -> set[str]:
+    """Return what the bodies of If, Loop and Scan read, of their own or from outside."""
+    names: set[str] = set()
+    for attribute in node.attribute:
+        for inner in [attribute.g, *attribute.graphs]:
+            for one in inner.node:
+                names.update(one.input)
+                names |= _read_inside(one)
+            names.update(value.name for value in inner.output)
+    return names
+
+
+def layers_of(model, resolution: int) -> list[tuple[str, str, tuple[int, ...]]]:
+    """List (name, operator, output shape for one image) of the layers that give features."""
+    onnx = load_onnx()
+    drop_weights_from_inputs(model)
+    if len(model.graph.input) != 1:
+        return []
+    shapes = study(onnx, model, resolution).shapes
+    found = [
+        (n.name or n.output[0], n.op_type, shapes.get(n.output[0], ()))
+        for n in model.graph.node
+        if n.op_type != "Constant"
+    ]
+    return [
+        (name, kind, shape[1:])
+        for name, kind, shape in found
+        if len(shape) in (2, 4) and min(shape) > 0
+    ]

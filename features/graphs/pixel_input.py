@@ -1,0 +1,164 @@
+"""What a foreign graph takes as its input, and how it is made to take any number of images."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from ...core.errors import BackboneError
+from .onnx_graph import drop_weights_from_inputs
+from .walk import find_all
+
+__all__ = ["PixelInput", "compute_in_float32", "free_batch", "read_input"]
+
+_INTEGERS = ("UINT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64")
+_TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype"})
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelInput:
+    """The images that a graph takes.
+
+    Attributes
+    ----------
+    takes_pixels : bool
+        Whether it takes integers: pixels of 0 to 255, which it prepares itself.
+    channels_last : bool
+        Whether its images are (N, R, R, 3).
+    batch : int or None
+        How many images it was exported for; None for any number.
+    """
+
+    takes_pixels: bool
+    channels_last: bool
+    batch: int | None
+
+
+def read_input(onnx, model, side: int, name: str) -> PixelInput:
+    """Find out what images a graph takes.
+
+    Parameters
+    ----------
+    onnx : module
+    model : onnx.ModelProto
+    side : int
+        Of the squares that it is to be given.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    BackboneError
+        It takes something else than square images of three channels.
+    """
+    drop_weights_from_inputs(model)
+    if len(model.graph.input) != 1:
+        raise BackboneError(
+            f"{name} has {len(model.graph.input)} inputs: "
+            f"{', '.join(i.name for i in model.graph.input)}",
+            "a backbone takes images and nothing else",
+        )
+    kind = model.graph.input[0].type.tensor_type
+    numbers = onnx.TensorProto.DataType.Name(kind.elem_type)
+    if numbers not in (*_INTEGERS, "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16"):
+        raise BackboneError(
+            f"{name} takes {numbers} numbers, which are no pixels",
+            "export it for float32 images, or for uint8 ones if it prepares them itself",
+        )
+    shape = [extent.dim_value for extent in kind.shape.dim]
+    last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
+    wanted = [0, side, side, 3] if last else [0, 3, side, side]
+    if kind.HasField("shape") and (
+        len(shape) != 4 or any(n not in (0, m) for n, m in zip(shape[1:], wanted[1:]))
+    ):
+        raise BackboneError(
+            f"{name} takes inputs of shape {shape} (0 stands for any), not [N, 3, {side}, {side}] "
+            f"or [N, {side}, {side}, 3]",
+            "correct input_size in the JSON record beside it, or leave @RESOLUTION away",
+        )
+    return PixelInput(numbers in _INTEGERS, last, shape[0] or None if shape else None)
+
+
+def compute_in_float32(onnx, model) -> bool:
+    """Turn every half-precision number of a graph into a float32, in place.
+
+    The weights stay exactly what they are. What is computed is more precise, and the same in
+    all engines; the precision to compute in is asked for elsewhere.
+
+    Returns
+    -------
+    bool
+        Whether there were any.
+    """
+    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    single, changed = onnx.TensorProto.FLOAT, False
+    for tensor in [found.message for found in find_all(model, "TensorProto")]:
+        if tensor.data_type in halves:
+            values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+            changed = True
+    for found in find_all(model, "NodeProto"):
+        for attribute in found.message.attribute:
+            if attribute.name in _TYPE_ATTRIBUTES and attribute.i in halves:
+                attribute.i, changed = single, True
+    for found in find_all(model, "Tensor"):
+        if found.message.elem_type in halves:
+            found.message.elem_type, changed = single, True
+    return changed
+
+
+def free_batch(onnx, model, side: int) -> bool:
+    """Let a graph that was exported for one number of images take any, in place.
+
+    Constant shapes that begin with that number begin with that of the images instead. Where
+    this does not do, the graph stays what it was.
+
+    Returns
+    -------
+    bool
+        Whether shape inference shows that it takes other numbers now.
+    """
+    extents = model.graph.input[0].type.tensor_type.shape.dim
+    if len(extents) != 4 or not extents[0].dim_value:
+        return True
+    batch, freed = extents[0].dim_value, onnx.ModelProto()
+    freed.CopyFrom(model)
+    del freed.graph.value_info[:]
+    constants = {t.name: t for t in freed.graph.initializer}
+    for node in freed.graph.node:
+        if node.op_type == "Constant":
+            constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    for number, node in enumerate(freed.graph.node):
+        if node.op_type == "Reshape" and node.input[1] in constants:
+            wanted = onnx.numpy_helper.to_array(constants[node.input[1]])
+            exact = any(a.name == "allowzero" and a.i for a in node.attribute)
+            if wanted.ndim == 1 and wanted.size > 1 and wanted[0] == batch and not exact:
+                wanted = np.concatenate([[0], wanted[1:]]).astype(np.int64)
+                node.input[1] = f"icecore_shape_{number}"
+                freed.graph.initializer.append(onnx.numpy_helper.from_array(wanted, node.input[1]))
+    first = freed.graph.input[0].type.tensor_type.shape.dim[0]
+    for output in freed.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    for images in (batch, batch + 1, 1):
+        first.dim_value = images
+        if not _all_have(onnx, freed, images, side):
+            return False
+    first.ClearField("dim_value")
+    first.dim_param = "N"
+    model.CopyFrom(freed)
+    return True
+
+
+def _all_have(onnx, model, images: int, side: int) -> bool:
+    """Tell whether every output has a row for each image."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    for extent in sized.graph.input[0].type.tensor_type.shape.dim[1:]:
+        extent.dim_value = extent.dim_value or side
+    try:
+        inferred = onnx.shape_inference.infer_shapes(sized, strict_mode=True, data_prop=True)
+    except Exception:  # Its exceptions share no base.
+        return False
+    shapes = [output.type.tensor_type.shape.dim for output in inferred.graph.output]
+    return all(dims and dims[0].dim_value == images for dims in shapes)

@@ -1,0 +1,114 @@
+"""Read an ONNX file that anybody may have written, so that all that follows may trust it.
+
+Sizes are bounded before bytes are read; weights beside the file are read from its own folder,
+and nothing else is read but the file itself; local functions are put in their places; what
+this version of onnx does not know is said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ...core.content import describe_content
+from ...core.errors import BackboneError
+from ...core.files import sha256_bytes
+from ...core.regular_files import read_whole
+from .budget import require_few_nodes
+from .external import take_weights_in
+from .onnx_graph import load_onnx
+from .walk import find_all, has_unknown_fields
+
+__all__ = ["OnnxFile", "read_graph"]
+
+LARGEST_FILE = 2**31 - 1  # protobuf can hold no more
+_EXPORT_AGAIN = "get or export the file again"
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxFile:
+    """An ONNX model with all its weights.
+
+    Attributes
+    ----------
+    path : Path
+    model : onnx.ModelProto
+        Without local functions, and without weights that lie elsewhere.
+    digest : str
+        SHA-256 of the file, and of the weights beside it if there are any.
+    """
+
+    path: Path
+    model: object
+    digest: str
+
+
+def read_graph(path: Path) -> OnnxFile:
+    """Read an ONNX model.
+
+    Raises
+    ------
+    MissingFileError, BackboneError
+    """
+    onnx = load_onnx()
+    content = read_whole(path, LARGEST_FILE, BackboneError, "check the path of the ONNX file")
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except Exception as error:  # protobuf's own kind
+        raise _not_onnx(path, content, str(error)) from error
+    digest = sha256_bytes(content)
+    if not model.HasField("graph"):
+        raise _not_onnx(path, content, "it holds no graph")
+    require_few_nodes(model, path)
+    _require_known(onnx, model, path)
+    beside = take_weights_in(onnx, model, path, LARGEST_FILE - len(content))
+    if beside:
+        digest = sha256_bytes(f"{digest} {beside}".encode())
+    # Nothing in there is about the graph.
+    del model.metadata_props[:], model.training_info[:]
+    try:
+        onnx.checker.check_model(model)
+        if model.functions:
+            model = onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # the checker raises many kinds
+        raise _not_onnx(path, content, f"{type(error).__name__}: {error}") from error
+    return OnnxFile(path, model, digest)
+
+
+def _not_onnx(path: Path, content: bytes, detail: str) -> BackboneError:
+    kind = describe_content(content[:256])
+    if kind:
+        return BackboneError(f"{path} is not an ONNX model but {kind}", _EXPORT_AGAIN)
+    line = next(iter(detail.strip().splitlines()), "no detail")[:160]
+    return BackboneError(f"{path} is not a valid ONNX model ({line})", _EXPORT_AGAIN)
+
+
+def _require_known(onnx, model, path: Path) -> None:
+    """Refuse what is newer than this onnx, and what would have an engine open other files.
+
+    A newer version of the format alone is no hindrance where nothing new is used.
+    """
+    newest = onnx.defs.onnx_opset_version()
+    opset = max((e.version for e in model.opset_import if e.domain in ("", "ai.onnx")), default=0)
+    if opset > newest:
+        raise BackboneError(
+            f"{path} uses opset {opset}; the installed onnx {onnx.__version__} knows those up to "
+            f"{newest}",
+            f"export it for opset {newest} (opset_version={newest}), or pip install -U onnx",
+        )
+    if model.ir_version > onnx.IR_VERSION:
+        if has_unknown_fields(model):
+            raise BackboneError(
+                f"{path} uses IR version {model.ir_version} of ONNX and what is new in it; the "
+                f"installed onnx {onnx.__version__} knows those up to {onnx.IR_VERSION}",
+                f"export it with an older onnx (IR version {onnx.IR_VERSION}), or "
+                "pip install -U onnx",
+            )
+        model.ir_version = onnx.IR_VERSION
+    for found in find_all(model, "NodeProto"):
+        if found.message.op_type == "EPContext":
+            raise BackboneError(
+                f"{path} was compiled for one device: {found.place} may name another file",
+                "use the network as it was before it was compiled",
+            )

@@ -1,0 +1,113 @@
+"""What is known of the values in a graph before it runs: shapes, types, constants, layouts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+__all__ = ["Values", "study"]
+
+# They give another number each time, or hold state.
+_NOT_CONSTANT = frozenset(
+    "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
+)
+_KEEP_LAYOUT = frozenset(
+    "Abs Add AveragePool BatchNormalization Cast Ceil Celu Clip Conv DequantizeLinear Div Dropout "
+    "Elu Erf Exp Gelu GlobalAveragePool GlobalMaxPool HardSigmoid HardSwish Identity "
+    "InstanceNormalization LRN LeakyRelu Log Max MaxPool Mean Min Mish Mul Neg PRelu Pow "
+    "QuantizeLinear Relu Resize Selu Sigmoid Softplus Sqrt Sub Sum Tanh Concat".split()
+)
+_NCHW_ONLY = frozenset("AveragePool Conv GlobalAveragePool GlobalMaxPool MaxPool LRN".split())
+FIRST, LAST = "channels first", "channels last"
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """The values of a graph.
+
+    Attributes
+    ----------
+    shapes : mapping of str to tuple of int
+        For one image; 0 stands for an extent that is not known. What is missing is not known.
+    types : mapping of str to int
+        ``onnx.TensorProto.DataType``.
+    constants : frozenset of str
+        What depends on no image, and is the same in every run.
+    layouts : mapping of str to str
+        `FIRST` or `LAST`, of values that have a height and width and come from a convolution.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    types: Mapping[str, int]
+    constants: frozenset[str]
+    layouts: Mapping[str, str]
+
+
+def study(onnx, model, resolution: int | None) -> Values:
+    """Find out what can be known without running a model.
+
+    Parameters
+    ----------
+    onnx : module
+    model : onnx.ModelProto
+        With one input, and without weights among its inputs.
+    resolution : int or None
+        Side of the square input, where the graph leaves it open.
+    """
+    sized = onnx.ModelProto()
+    sized.CopyFrom(model)
+    _fix_input(sized.graph.input[0].type.tensor_type, resolution)
+    try:
+        inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+    except Exception:  # Its exceptions share no base; without shapes much still works.
+        inferred = sized.graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
+    types = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    for value in [*inferred.value_info, *inferred.output, *inferred.input]:
+        kind = value.type.tensor_type
+        types[value.name] = kind.elem_type
+        if kind.HasField("shape"):
+            shapes[value.name] = tuple(d.dim_value for d in kind.shape.dim)
+    return Values(shapes, types, _constants(model.graph), _layouts(model.graph))
+
+
+def _fix_input(kind, resolution: int | None) -> None:
+    extents = kind.shape.dim
+    if len(extents) == 4:
+        last = extents[3].dim_value == 3 and extents[1].dim_value != 3
+        for number, extent in enumerate(extents):
+            if number == 0:
+                extent.dim_value = 1
+            elif not extent.dim_value and resolution:
+                extent.dim_value = 3 if number == (3 if last else 1) else resolution
+
+
+def _constants(graph) -> frozenset[str]:
+    known = {tensor.name for tensor in graph.initializer}
+    known |= {sparse.values.name for sparse in graph.sparse_initializer}
+    for node in graph.node:
+        bodies = any(a.HasField("g") or a.graphs for a in node.attribute)
+        fixed = all(name in known or not name for name in node.input)
+        if fixed and not bodies and node.op_type not in _NOT_CONSTANT:
+            known.update(node.output)
+    return frozenset(known)
+
+
+def _layouts(graph) -> dict[str, str]:
+    """Follow where the channels are, from convolutions through what leaves them in place."""
+    found: dict[str, str] = {}
+    for node in graph.node:
+        before = next((found[name] for name in node.input if name in found), None)
+        if node.op_type in _NCHW_ONLY:
+            layout = FIRST
+        elif node.op_type == "Transpose":
+            order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), ())
+            turned = {(0, 2, 3, 1): LAST, (0, 3, 1, 2): FIRST}
+            layout = turned.get(order)
+        else:
+            layout = before if node.op_type in _KEEP_LAYOUT else None
+        if node.op_type == "MatMul" and before == LAST:
+            layout = LAST
+        if layout:
+            found[node.output[0]] = layout
+    return found

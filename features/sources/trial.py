@@ -1,0 +1,96 @@
+"""The first run of a foreign graph whose cost cannot be told from its shapes.
+
+``python -m icecore.features.sources.trial`` runs one image through the installed engines, in a
+process that may take no more than so much time and memory.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ... import __version__
+from ...core.child import ChildError, Limits, answer_parent, ask_child
+from ...core.errors import BackboneError, IcecoreError
+from ...core.files import publish_json, sha256_bytes
+from ..engines.base import Setup
+from ..engines.choose import ENGINES
+from ..graphs.budget import is_of_known_cost
+from ..graphs.network import GraphNetwork
+from ..graphs.onnx_graph import load_onnx
+from ..graphs.store import graph_folder, graph_key
+from ..graphs.values import study
+from ..images.preprocessing import Preprocessing
+from ..records.record import BackboneRecord
+
+__all__ = ["require_bounded_run"]
+
+# One image of the largest networks takes half of that on a slow processor.
+PROCESSOR_SECONDS, SECONDS = 30, 120.0
+# Beside four times the graph, which each engine keeps in forms of its own.
+MEMORY = 4 * 2**30
+
+
+def require_bounded_run(network: GraphNetwork, model) -> None:
+    """Run a graph once in a child process, where its cost is not known; remember that it went well.
+
+    Parameters
+    ----------
+    network : GraphNetwork
+    model : onnx.ModelProto
+        Its graph.
+
+    Raises
+    ------
+    BackboneError
+        One image takes too long or too much memory, or the graph ends the process.
+    """
+    side = network.record.resolution
+    if is_of_known_cost(model.graph, study(load_onnx(), model, side).shapes):
+        return
+    content = network.content()
+    engines = [kind for kind in ENGINES.values() if kind.runs_graphs and kind.able("cpu")]
+    parts = {"graph": sha256_bytes(content), "icecore": __version__}
+    parts |= {"engines": [kind.name for kind in engines]}
+    note = graph_folder() / f"tried-{graph_key(parts)[:32]}.json"
+    if note.exists():
+        return
+    limits = Limits(PROCESSOR_SECONDS, SECONDS, MEMORY + 4 * len(content))
+    with tempfile.TemporaryDirectory(prefix="icecore-trial-") as folder:
+        path = Path(folder) / "graph.onnx"
+        path.write_bytes(content)
+        for kind in engines:
+            try:
+                ask_child(__spec__.name, [str(path), str(side), kind.name], limits)
+            except ChildError as error:
+                raise BackboneError(
+                    f"{network.record.spec}: one image {error} on {kind.name}",
+                    "such a graph is not run; take another network, or export this one without "
+                    "loops and without values that are made while it runs",
+                ) from error
+    publish_json(note, parts)
+
+
+def _try(path: str, side: str, engine: str) -> dict:
+    resolution = int(side)
+    how = Preprocessing(resolution, (0.0,) * 3, (1.0,) * 3, 1.0, "bilinear")
+    (output,) = load_onnx().load(path, load_external_data=False).graph.output
+    width = output.type.tensor_type.shape.dim[1].dim_value
+    record = BackboneRecord("onnx:trial", "trial", "", None, width, how)
+    try:
+        running = ENGINES[engine].start(GraphNetwork(record, Path(path)), Setup("cpu", "f32", 1))
+    except IcecoreError:
+        # That it does not run there is found again, and said, when it is to run there.
+        return {}
+    try:
+        running.run(np.zeros((1, resolution, resolution, 3), np.uint8))
+    except IcecoreError as error:
+        return {"failure": f"cannot be computed in {MEMORY >> 30} GiB ({error.message})"}
+    return {}
+
+
+if __name__ == "__main__":
+    answer_parent(sys.argv[1:], _try)

@@ -1,0 +1,419 @@
+"""No graph reads another file, and none costs more than it may."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx_files import body, classifier, expected, make, plain, save, some_images, weights
+
+from icecore.core.errors import BackboneError
+from icecore.features.backbones import load_backbone
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.sources import trial
+from icecore.features.weights.request import WeightsRequest
+
+SECRET = np.array([7, 7, 7, 7, 7], np.float32)
+
+
+def load(spec: str, engine: str = "auto"):
+    return load_backbone(BackboneSpec.parse(spec), engine, WeightsRequest())
+
+
+def outside(name: str, dims: list[int], location: str = "secret.bin", **fields) -> TensorProto:
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=dims)
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": location, **fields}.items():
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def in_a_constant():
+    nodes = body()
+    nodes.insert(0, helper.make_node("Constant", [], ["e"], value=outside("E", [5])))
+    nodes += [helper.make_node("Mul", ["f", "e"], ["h"])]
+    nodes += [helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
+    return make(nodes, weights())
+
+
+def in_a_body(kind: str):
+    inner = helper.make_node("Constant", [], ["e"], value=outside("E", [5]))
+    branch = helper.make_graph(
+        [inner], "branch", [], [helper.make_tensor_value_info("e", TensorProto.FLOAT, [5])]
+    )
+    flag = numpy_helper.from_array(np.array(True), "flag")
+    if kind == "If":
+        node = helper.make_node("If", ["flag"], ["s"], then_branch=branch, else_branch=branch)
+    else:
+        loop = helper.make_graph(
+            [inner, helper.make_node("Identity", ["go"], ["on"])],
+            "loop",
+            [
+                helper.make_tensor_value_info("i", TensorProto.INT64, []),
+                helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            ],
+            [
+                helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+                helper.make_tensor_value_info("e", TensorProto.FLOAT, [5]),
+            ],
+        )
+        node = helper.make_node("Loop", ["once", "flag"], ["s"], body=loop)
+    nodes = [*body(), node, helper.make_node("Mul", ["f", "s"], ["h"])]
+    nodes += [helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
+    model = make(nodes, weights() | {"once": np.array(1, np.int64)})
+    model.graph.initializer.append(flag)
+    return model
+
+
+def in_an_initializer_of_a_body():
+    model = in_a_body("If")
+    for attribute in next(n for n in model.graph.node if n.op_type == "If").attribute:
+        attribute.g.initializer.append(outside("E", [5]))
+    return model
+
+
+def in_a_sparse_initializer():
+    model = plain()
+    sparse = onnx.SparseTensorProto(dims=[5])
+    sparse.values.CopyFrom(outside("scale", [5]))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.arange(5), "indices"))
+    model.graph.sparse_initializer.append(sparse)
+    return model
+
+
+def in_a_sparse_attribute():
+    model = plain()
+    sparse = onnx.SparseTensorProto(dims=[5])
+    sparse.values.CopyFrom(outside("scale", [5]))
+    sparse.indices.CopyFrom(numpy_helper.from_array(np.arange(5), "indices"))
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["e"], sparse_value=sparse))
+    return model
+
+
+def in_a_function():
+    inner = [
+        helper.make_node("Constant", [], ["e"], value=outside("E", [5])),
+        helper.make_node("Mul", ["x", "e"], ["y"]),
+    ]
+    function = helper.make_function(
+        "local", "Scale", ["x"], ["y"], inner, [helper.make_opsetid("", 13)]
+    )
+    nodes = [*body(), helper.make_node("Scale", ["f"], ["h"], domain="local")]
+    nodes += [helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
+    return make(nodes, weights(), functions=[function])
+
+
+def in_training_info():
+    model = plain()
+    model.training_info.add().initialization.initializer.append(outside("E", [5]))
+    return model
+
+
+PLACES = {
+    "constant": in_a_constant,
+    "if": lambda: in_a_body("If"),
+    "loop": lambda: in_a_body("Loop"),
+    "initializer of a body": in_an_initializer_of_a_body,
+    "sparse initializer": in_a_sparse_initializer,
+    "sparse attribute": in_a_sparse_attribute,
+    "function": in_a_function,
+    "training": in_training_info,
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_numbers_of_another_file_are_refused_wherever_they_stand(place, tmp_path, monkeypatch):
+    SECRET.tofile(tmp_path / "secret.bin")
+    monkeypatch.chdir(tmp_path)
+    spec = save(tmp_path / "net.onnx", PLACES[place]())
+    with pytest.raises(BackboneError, match="would be read from another file"):
+        load(spec)
+
+
+def save_beside(path, location: str = "net.onnx.data", record: bool = True) -> str:
+    """Write what torch.onnx.export writes: the graph, and its weights in a file of their own."""
+    onnx.save(plain(), str(path), save_as_external_data=True, location=location, size_threshold=0)
+    spec = save(path.with_name("inside.onnx"), plain())
+    path.with_suffix(".json").write_text(path.with_name("inside.json").read_text())
+    return f"onnx:{path}" if record else spec
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_weights_beside_the_graph_are_read_from_its_own_folder(tmp_path, monkeypatch, elsewhere):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "other").mkdir()
+    spec = save_beside(tmp_path / "a" / "net.onnx")
+    np.zeros(10_000, np.float32).tofile(tmp_path / "other" / "net.onnx.data")
+    monkeypatch.chdir(tmp_path / ("other" if elsewhere else "a"))
+    if not elsewhere:
+        spec = "onnx:net.onnx"
+    images = some_images()
+    for engine in ("openvino", "onnxruntime"):
+        np.testing.assert_allclose(
+            load(spec, engine).start("cpu").run(images), expected(images), rtol=2e-4, atol=1e-5
+        )
+
+
+def test_weights_beside_the_graph_are_part_of_the_digest(tmp_path):
+    spec = save_beside(tmp_path / "net.onnx")
+    before = load(spec).record.weights_digest
+    assert before == load(spec).record.weights_digest
+    content = bytearray((tmp_path / "net.onnx.data").read_bytes())
+    content[2] ^= 1
+    (tmp_path / "net.onnx.data").write_bytes(content)
+    assert load(spec).record.weights_digest != before
+    alone = save(tmp_path / "alone.onnx", plain())
+    file = (tmp_path / "alone.onnx").read_bytes()
+    assert load(alone).record.weights_digest == hashlib.sha256(file).hexdigest()
+
+
+def test_weights_may_lie_in_a_folder_below(tmp_path):
+    (tmp_path / "weights").mkdir()
+    spec = save_beside(tmp_path / "net.onnx", location="weights/net.data")
+    images = some_images()
+    np.testing.assert_allclose(
+        load(spec).start("cpu").run(images), expected(images), rtol=2e-4, atol=1e-5
+    )
+
+
+def with_weight_at(location: str, **fields):
+    model = plain()
+    (kernel,) = [t for t in model.graph.initializer if t.name == "w"]
+    kernel.CopyFrom(outside("w", list(kernel.dims), location, **fields))
+    return model
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "../secret.bin", "/etc/hostname", "a/../../secret.bin", "", ".", "..", "sub/", "/",
+        "C:\\secret.bin", "..\\secret.bin", "a//b", "x\0y", "file:///etc/hostname",
+    ],
+)  # fmt: skip
+def test_weights_outside_of_the_folder_are_refused(location, tmp_path):
+    (tmp_path / "sub").mkdir()
+    np.zeros(1000, np.float32).tofile(tmp_path / "secret.bin")
+    spec = save(tmp_path / "sub" / "net.onnx", with_weight_at(location))
+    with pytest.raises(BackboneError, match="weight 'w' points to|weight 'w' lies in"):
+        load(spec)
+
+
+def test_links_are_not_followed(tmp_path):
+    np.zeros(1000, np.float32).tofile(tmp_path / "secret.bin")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "w.bin").symlink_to(tmp_path / "secret.bin")
+    (tmp_path / "sub" / "deep").symlink_to(tmp_path)
+    for location in ("w.bin", "deep/secret.bin"):
+        spec = save(tmp_path / "sub" / "net.onnx", with_weight_at(location))
+        with pytest.raises(BackboneError, match="which is a link"):
+            load(spec)
+
+
+def test_pipes_and_folders_are_not_weights(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for location in ("pipe", "folder"):
+        spec = save(tmp_path / "net.onnx", with_weight_at(location))
+        with pytest.raises(BackboneError, match="no regular file"):
+            load(spec)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"offset": -4}, "has 540 bytes by its shape"),
+        ({"length": 4}, "has 540 bytes by its shape, not 4"),
+        ({"length": 2**60}, "has 540 bytes by its shape"),
+        ({"offset": 2**62}, "ends beyond the end"),
+        ({"offset": 1}, "ends beyond the end"),
+        ({"offset": "one"}, "begins or ends nowhere"),
+        ({"archive": "x"}, "unknown fields archive"),
+    ],
+)
+def test_places_in_a_file_are_bounded(fields, said, tmp_path):
+    np.zeros(135, np.float32).tofile(tmp_path / "w.bin")
+    spec = save(tmp_path / "net.onnx", with_weight_at("w.bin", **fields))
+    with pytest.raises(BackboneError, match=said):
+        load(spec)
+
+
+def test_a_missing_file_of_weights_is_named(tmp_path):
+    spec = save(tmp_path / "net.onnx", with_weight_at("net.onnx.data"))
+    with pytest.raises(BackboneError, match=r"(?s)in net.onnx.data beside it.*put both files"):
+        load(spec)
+
+
+def loop(rounds: int):
+    """Add something to the features, round after round."""
+    inner = helper.make_graph(
+        [
+            helper.make_node("Add", ["v", "one"], ["w1"]),
+            helper.make_node("Identity", ["go"], ["on"]),
+        ],
+        "loop",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("w1", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [*body(), helper.make_node("Loop", ["rounds", "true", "f"], ["h"], body=inner)]
+    nodes += [helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
+    more = {"rounds": np.array(rounds, np.int64), "one": np.array([1], np.float32)}
+    return make(nodes, weights() | more | {"true": np.array(True)})
+
+
+def test_a_loop_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "PROCESSOR_SECONDS", 6)
+    with pytest.raises(BackboneError, match=r"one image takes more than 6 s of processor time"):
+        load(save(tmp_path / "net.onnx", loop(2**60)))
+
+
+def test_a_short_loop_runs_and_is_tried_once(tmp_path, monkeypatch):
+    spec = save(tmp_path / "net.onnx", loop(3))
+    images = some_images()
+    found = load(spec, "onnxruntime").start("cpu").run(images)
+    np.testing.assert_allclose(found, expected(images) + 3, rtol=2e-4, atol=1e-5)
+    monkeypatch.setattr(trial, "ask_child", None)
+    load(spec)
+
+
+def made_of_nothing(sides: list[int], known: bool):
+    nodes = body()
+    if known:
+        nodes += [helper.make_node("ConstantOfShape", ["sides"], ["huge"])]
+    else:
+        nodes += [
+            helper.make_node("ReduceMax", ["f"], ["most"], keepdims=0),
+            helper.make_node("Mul", ["most", "zero"], ["none"]),
+            helper.make_node("Cast", ["none"], ["whole"], to=TensorProto.INT64),
+            helper.make_node("Add", ["whole", "sides"], ["sides2"]),
+            helper.make_node("ConstantOfShape", ["sides2"], ["huge"]),
+        ]
+    nodes += [
+        helper.make_node("ReduceSum", ["huge"], ["s"], keepdims=0),
+        helper.make_node("Add", ["f", "s"], ["h"]),
+        helper.make_node("Gemm", ["h", "k", "b"], ["out"]),
+    ]
+    more = {"sides": np.array(sides, np.int64), "zero": np.array(0, np.float32)}
+    return make(nodes, weights() | more)
+
+
+def test_gigabytes_made_of_nothing_are_refused_before_they_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "ask_child", None)
+    spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**28], known=True))
+    with pytest.raises(BackboneError, match=r"huge of one image would have more than 268435456"):
+        load(spec)
+
+
+def test_gigabytes_whose_number_is_computed_are_refused_in_a_child(tmp_path):
+    spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**30], known=False))
+    with pytest.raises(BackboneError, match="cannot be computed in 4 GiB|ends the process"):
+        load(spec)
+
+
+def test_too_many_constants_are_refused(tmp_path):
+    nodes = [
+        helper.make_node("ConstantOfShape", ["sides"], [f"huge{n}"], name=f"n{n}")
+        for n in range(20)
+    ]
+    nodes += [*body(), helper.make_node("Sum", [f"huge{n}" for n in range(20)], ["s"])]
+    nodes += [helper.make_node("ReduceMax", ["s"], ["m"], keepdims=0)]
+    nodes += [helper.make_node("Add", ["f", "m"], ["h"])]
+    nodes += [helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
+    spec = save(
+        tmp_path / "n.onnx", make(nodes, weights() | {"sides": np.array([2**27], np.int64)})
+    )
+    with pytest.raises(BackboneError, match="numbers out of nothing before it sees an image"):
+        load(spec)
+
+
+def test_tens_of_thousands_of_nodes_are_refused(tmp_path):
+    nodes = body()
+    nodes += [
+        helper.make_node("Identity", [f"i{n}" if n else "f"], [f"i{n + 1}"]) for n in range(60_000)
+    ]
+    nodes += [helper.make_node("Gemm", ["i60000", "k", "b"], ["out"])]
+    with pytest.raises(BackboneError, match="more than 20000 nodes"):
+        load(save(tmp_path / "net.onnx", make(nodes, weights())))
+
+
+def test_functions_that_multiply_are_counted_where_they_are_called(tmp_path):
+    """Thirty functions that each call the next one twice: a billion nodes in two kilobytes."""
+    opset = [helper.make_opsetid("", 13), helper.make_opsetid("local", 1)]
+    functions = []
+    for level in range(30):
+        name = f"F{level + 1}" if level < 29 else "Identity"
+        where = "local" if level < 29 else ""
+        inner = [
+            helper.make_node(name, ["x"], ["m"], domain=where),
+            helper.make_node(name, ["m"], ["y"], domain=where),
+        ]
+        functions.append(helper.make_function("local", f"F{level}", ["x"], ["y"], inner, opset))
+    nodes = [*body(), helper.make_node("F0", ["f"], ["h"], domain="local")]
+    nodes += [helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
+    model = make(nodes, weights(), functions=functions)
+    with pytest.raises(BackboneError, match="more than 20000 nodes"):
+        load(save(tmp_path / "net.onnx", model))
+    functions[-1].node[0].op_type, functions[-1].node[0].domain = "F0", "local"
+    model = make(nodes, weights(), functions=functions)
+    with pytest.raises(BackboneError, match="calls itself|more than 20000 nodes"):
+        load(save(tmp_path / "net.onnx", model))
+
+
+def test_a_graph_for_one_device_is_refused(tmp_path):
+    node = helper.make_node(
+        "EPContext", ["f"], ["h"], domain="com.microsoft", ep_cache_context="/etc/passwd"
+    )
+    nodes = [*body(), node, helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
+    model = make(nodes, weights())
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    with pytest.raises(BackboneError, match="compiled for one device"):
+        load(save(tmp_path / "net.onnx", model))
+
+
+def test_a_newer_ir_version_alone_is_no_hindrance(tmp_path):
+    model = plain()
+    model.ir_version = onnx.IR_VERSION + 2
+    images = some_images()
+    found = load(save(tmp_path / "net.onnx", model)).start("cpu").run(images)
+    np.testing.assert_allclose(found, expected(images), rtol=2e-4, atol=1e-5)
+
+
+def test_what_is_newer_than_onnx_is_said(tmp_path):
+    model = plain()
+    model.ir_version = onnx.IR_VERSION + 2
+    content = model.SerializeToString() + b"\xfa\x3f\x02ab"  # field 1023, which nobody has
+    path = tmp_path / "net.onnx"
+    spec = save(path, plain())
+    path.write_bytes(content)
+    with pytest.raises(BackboneError, match=r"(?s)what is new in it.*pip install -U onnx"):
+        load(spec)
+    model = make(body() + classifier(), weights(), opset=onnx.defs.onnx_opset_version() + 1)
+    with pytest.raises(
+        BackboneError, match=r"(?s)uses opset \d+; the installed onnx .*opset_version"
+    ):
+        load(save(path, model))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"<!DOCTYPE html><html>", "a web page or XML"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"PK\x03\x04" + bytes(30), "a ZIP archive"),
+    ],
+)
+def test_what_is_no_graph_is_named(content, kind, tmp_path):
+    spec = save(tmp_path / "net.onnx", plain())
+    (tmp_path / "net.onnx").write_bytes(content)
+    with pytest.raises(BackboneError, match=f"is not an ONNX model but {kind}"):
+        load(spec)

@@ -1,28 +1,40 @@
-PYTHON ?= python3.11
-VENV := .venv
+# The newest Python on the PATH that icecore runs on; or: make demo PYTHON=/usr/bin/python3.12
+PYTHON ?= $(shell tools/pythons.sh --path | head -n 1)
+VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PYTEST := PYTHONPATH=tests/helpers $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow clean
+.PHONY: demo test test-slow test-torch clean
 
 demo: $(INSTALLED)
 	$(BIN)/icecore demo --out demo-run
 
 # Order, width of the terminal and length of paths are drawn anew each time; the seed is printed.
-test: $(INSTALLED)
-	$(BIN)/pip install --quiet --no-deps -r requirements-test.txt
-	PYTHONPATH=tests/helpers $(BIN)/python -m pytest -p conditions
+# What cannot be tried on this machine is skipped, and why is said at the end.
+test: $(VENV)/.testing
+	$(PYTEST) -p conditions -r s $(TESTS)
 
 # The tests that take minutes.
-test-slow: $(INSTALLED)
-	$(BIN)/pip install --quiet --no-deps -r requirements-test.txt
-	$(BIN)/python -m pytest -m slow
+test-slow: $(VENV)/.testing
+	$(PYTEST) -m slow -r s
 
-# requirements.txt is complete, so nothing needs to be resolved.
+# What is compared with torch and timm, which bring gigabytes on some systems.
+test-torch: $(VENV)/.testing
+	$(BIN)/pip install --quiet -r requirements-torch.txt
+	$(PYTEST) -r s tests/features/sources tests/features/weights tests/cache/sharing
+
+# The sets are complete, so nothing needs to be resolved.
 $(INSTALLED): requirements.txt pyproject.toml
+	@test -x $(BIN)/python || test -n "$(PYTHON)" || { \
+	  echo "icecore needs Python 3.11 or newer with venv (on Debian: apt-get install python3-venv)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-deps -r requirements.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.testing: $(INSTALLED) requirements-test.txt
+	$(BIN)/pip install --quiet --no-deps -r requirements-test.txt
 	touch $@
 
 clean:

@@ -6,12 +6,20 @@ import functools
 import importlib
 
 import pytest
+import torchvision_shim
 
 from icecore.core.errors import IcecoreError
 from icecore.core.imports import missing_dependency
 from icecore.features.gluon.loader import load_gluoncv, load_mxnet
 
-_LOADERS = {"mxnet": load_mxnet, "gluoncv": load_gluoncv}
+
+
+def _load_timm():
+    torchvision_shim.declare_operators()
+    importlib.import_module("timm")
+
+
+_LOADERS = {"mxnet": load_mxnet, "gluoncv": load_gluoncv, "timm": _load_timm}
 
 
 @functools.cache

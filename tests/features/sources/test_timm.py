@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,6 +10,7 @@ import pytest
 import torchvision_shim
 from gluon_files import save_safetensors
 from hub_server import Hub, serve
+from packages import needs
 
 from icecore.core.errors import BackboneError, ProofError, WeightsError
 from icecore.features.backbones import load_backbone, load_backbones
@@ -19,9 +19,7 @@ from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.request import WeightsRequest
 from icecore.features.weights_store import fetch_weights
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("timm") is None, reason="timm is what is tested"
-)
+pytestmark = needs("torch", "timm")
 RANDOM = WeightsRequest.parse("random:0")
 # One of each kind; the features that timm itself gives.
 QUICK = {"resnet18@64": 512, "vit_tiny_patch16_224@48": 192}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from importlib import metadata
 
 from .errors import MissingDependencyError
 
 __all__ = ["missing_dependency"]
 
 _EXTRAS = {
-    "mxnet": "pip install 'icecore[gluon]' (Python 3.11 or older)",
-    "gluoncv": "pip install 'icecore[gluon]' (Python 3.11 or older)",
+    "mxnet": "use another engine; MXNet, the reference, needs Python 3.11: "
+    "pip install 'icecore[mxnet]'",
+    "gluoncv": "GluonCV needs Python 3.11: pip install 'icecore[mxnet]'",
     "onnx": "pip install 'icecore[onnx]'",
     "onnxruntime": "pip install 'icecore[onnx]'",
     "openvino": "pip install 'icecore[openvino]'",
@@ -60,7 +62,25 @@ def missing_dependency(package: str, error: BaseException) -> MissingDependencyE
         name = error.name or package
         remedy = _EXTRAS.get(name.split(".")[0], _EXTRAS.get(package, f"pip install {name}"))
         return MissingDependencyError(f"the Python package {name} is not installed", remedy)
+    if "torchvision::" in text:
+        return _torchvision_does_not_fit(package)
     return MissingDependencyError(
         f"{package} cannot be loaded: {text.splitlines()[0] if text else type(error).__name__}",
         _EXTRAS.get(package, f"reinstall {package}"),
     )
+
+
+def _torchvision_does_not_fit(package: str) -> MissingDependencyError:
+    """Describe what torch says as "operator torchvision::nms does not exist"."""
+    torch, torchvision = (_version(name) for name in ("torch", "torchvision"))
+    return MissingDependencyError(
+        f"{package} cannot be loaded: torchvision {torchvision} is not built for torch {torch}",
+        "pip install --force-reinstall torch torchvision, both from one index",
+    )
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "(unknown)"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import sys
 import warnings
 from collections.abc import Iterator
@@ -60,9 +61,16 @@ def load_mxnet():
     Raises
     ------
     MissingDependencyError
-        It is not installed, lacks a system library, or NumPy is too new for it.
+        It is not installed, lacks a system library, or Python or NumPy is too new for it.
     """
-    if int(np.__version__.split(".")[0]) >= 2:
+    if sys.version_info >= (3, 12):
+        raise MissingDependencyError(
+            "MXNet, the reference, runs on Python up to 3.11, and this is "
+            f"{sys.version_info[0]}.{sys.version_info[1]}",
+            "use --engine openvino or onnxruntime, which run Gluon's networks on every Python; or "
+            "Python 3.11 with pip install 'icecore[mxnet]'",
+        )
+    if importlib.util.find_spec("mxnet") and int(np.__version__.split(".")[0]) >= 2:
         raise MissingDependencyError(
             f"mxnet 1.9.1 does not work with NumPy {np.__version__}", "pip install 'numpy<2'"
         )

@@ -60,5 +60,5 @@ def test_failures_take_the_type_of_the_room(tmp_path):
         read_whole(tmp_path / "none", 9, RunError, "train again")
     with pytest.raises(RunError, match="is a folder, not a file"):
         read_whole(tmp_path, 9, RunError)
-    with pytest.raises(RunError, match="cannot be read: embedded null byte"):
+    with pytest.raises(RunError, match="cannot be read: .*embedded null"):
         read_whole("a\0b", 9, RunError)

@@ -13,7 +13,6 @@ from icecore.core.imports import missing_dependency
 from icecore.features.gluon.loader import load_gluoncv, load_mxnet
 
 
-
 def _load_timm():
     torchvision_shim.declare_operators()
     importlib.import_module("timm")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from listening import hearing
+from packages import skip_without
 
 from icecore import jobs
 from icecore import manifest as manifests
@@ -98,6 +99,7 @@ def test_flip_is_the_square_and_its_mirror_image(fit):
 
 def test_ten_crops_are_those_of_gluoncv():
     """The original work cut its views with this function of GluonCV."""
+    skip_without("mxnet", "gluoncv")
     from icecore.features.gluon.loader import load_gluoncv, load_mxnet
 
     load_gluoncv()

@@ -84,6 +84,13 @@ __all__ = ["extract"]
     help="Compute in this precision; auto takes the fastest on this hardware.",
 )
 @click.option(
+    "--accept-error",
+    type=float,
+    metavar="SHARE",
+    help="Accept an engine whose features differ by up to this from a plain float32 run "
+    "[default: 1e-4 in f32, 0.02 in bf16 and fp16].",
+)
+@click.option(
     "--weights",
     default="pretrained",
     show_default=True,
@@ -130,9 +137,18 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
     console.finish(report.failures, quiet_list=as_json)
 
 
+def _error_text(one: dict) -> str:
+    error = one["relative_error"]
+    measured = "" if error is None else f"{error:.0e}"
+    return f"{measured} {one['compute_precision']}".strip()
+
+
 def _print_extracted(report, cache: Path) -> None:
-    columns = ("feature set", "rows", "dim", "engine", "weights")
-    rows = [[s["spec"], s["rows"], s["dim"], s["engine"], s["weights"]] for s in report.sets]
+    columns = ("feature set", "rows", "dim", "engine", "error", "weights")
+    rows = [
+        [s["spec"], s["rows"], s["dim"], s["engine"], _error_text(s), s["weights"]]
+        for s in report.sets
+    ]
     console.print_table(columns, rows)
     rate = report.computed / report.seconds if report.seconds and report.computed else 0.0
     click.echo(

@@ -32,6 +32,12 @@ def models() -> Path:
 
 
 @pytest.fixture(scope="session")
+def faults() -> Path:
+    """Small files with which icecore went wrong once."""
+    return shared("faults")
+
+
+@pytest.fixture(scope="session")
 def photographs(clothing) -> list[Path]:
     """64 of the photographs, of all classes."""
     return sorted(clothing.glob("*/*/*.jpg"))[::50][:64]

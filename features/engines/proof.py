@@ -1,27 +1,219 @@
-"""Whether a graph computes what its reference computes.
+"""Whether a graph computes what it says, in the engine and the precision that are to run it.
 
-A wrong graph is silent: it gives features that look like features. So each is
-compared with the framework that it came from, on fresh random images.
+A wrong graph is silent: it gives features that look like features, and so does an engine
+that reads an operator in its own way. So a graph is compared with the framework that it
+came from, and once more in each engine before its first use there, on random images.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import ProofError
+from ...core.errors import IcecoreError, ProofError
+from ...core.files import publish_json
+from ...core.json_files import read_json
+from ..graphs.determined import operator_text
 from ..graphs.network import GraphNetwork
+from ..graphs.onnx_graph import FEATURES, IMAGES, load_onnx
+from ..graphs.store import graph_folder, graph_key
 from ..records.record import BackboneRecord
-from .base import Setup
-from .onnxruntime import OnnxRuntimeEngine
+from .base import Engine, Setup, first_line
+from .onnxruntime import OnnxRuntimeEngine, load_onnxruntime
 
-__all__ = ["TOLERANCE", "prove_graph"]
+__all__ = ["ERROR_ALLOWED", "TOLERANCE", "Proof", "prove_graph", "prove_in_engine"]
 
 TOLERANCE = 1e-4
+# Relative L2 error of the features, by what the engine computes in.
+ERROR_ALLOWED = {"f32": TOLERANCE, "bf16": 2e-2, "fp16": 2e-2}
+# Nobody is advised to accept more.
+WORST_ACCEPTABLE = 0.2
+# How far two rows of one image may be apart, relatively: not at all, but for the last bits.
+ROWS_APART = {"f32": 1e-5, "bf16": 1e-2, "fp16": 1e-3}
 # Below this the features hardly depend on the image, and agreement would prove nothing.
 LEAST_SPREAD = 1e-3
+DIFFERENT_IMAGES = 4
+# Raise it when a proof of before would no longer do.
+_PROOF_FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Proof:
+    """That a graph was proved in an engine.
+
+    Attributes
+    ----------
+    relative_error : float
+        L2, over the features of random images.
+    judge : str
+        What it was compared with.
+    """
+
+    relative_error: float
+    judge: str
+
+
+def prove_in_engine(
+    engine: Engine, network: GraphNetwork, setup: Setup, allowed: float | None = None
+) -> Proof:
+    """See that an engine computes a graph's features, and each row from its image alone.
+
+    The judge is ONNX Runtime on the CPU, in float32 and without its optimizations. The same
+    image is computed alone, twice, in a batch of others, and at another place of it. What was
+    found is kept for this graph, engine and precision, and looked up the next time.
+
+    Parameters
+    ----------
+    engine : Engine
+        Started with `network` and `setup`.
+    network : GraphNetwork
+    setup : Setup
+    allowed : float, optional
+        The largest relative error that is accepted; that of `ERROR_ALLOWED` if None.
+
+    Raises
+    ------
+    ProofError
+        The rows of one image differ, or the error is larger than allowed.
+    """
+    allowed = ERROR_ALLOWED[setup.precision] if allowed is None else allowed
+    path = graph_folder() / "proofs" / f"{_proof_key(engine, network, setup)}.json"
+    proof = _kept_proof(path)
+    if proof is None:
+        proof = _prove(engine, network, setup)
+        with contextlib.suppress(OSError):  # Kept nowhere, it is proved again the next time.
+            publish_json(path, dataclasses.asdict(proof))
+    if not proof.relative_error <= allowed:
+        hint = (
+            f"use {'another --engine' if setup.precision == 'f32' else '--precision-compute f32'}"
+        )
+        if proof.relative_error < WORST_ACCEPTABLE:
+            hint += f"; or accept them with --accept-error {proof.relative_error * 1.1:.2g}"
+        raise ProofError(
+            f"{network.record.spec}: {engine.name} {engine.version} computes features in "
+            f"{setup.precision} that differ from those of {proof.judge} by "
+            f"{proof.relative_error:.2g} (relative L2); {allowed:.2g} is allowed",
+            hint,
+        )
+    return proof
+
+
+def _proof_key(engine: Engine, network: GraphNetwork, setup: Setup) -> str:
+    parts = {
+        "format": _PROOF_FORMAT,
+        "graph": hashlib.sha256(network.content()).hexdigest(),
+        "engine": engine.name,
+        "version": engine.version,
+        "device": setup.device.partition(":")[0],
+        "precision": setup.precision,
+    }
+    return graph_key(parts)
+
+
+def _kept_proof(path: Path) -> Proof | None:
+    try:
+        fields = read_json(path)
+        return Proof(float(fields["relative_error"]), str(fields["judge"]))
+    except (OSError, IcecoreError, ValueError, KeyError, TypeError):
+        return None  # There is none, or it is damaged: it is proved anew.
+
+
+def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
+    different = random_images(network.record.resolution, DIFFERENT_IMAGES, seed=0)
+    judge, expected = _judged(network, different)
+    places = np.arange(setup.batch_size) % DIFFERENT_IMAGES
+    batch = different[places]
+    rows = engine.run(batch)
+    alone = np.zeros_like(batch)
+    alone[0] = batch[0]
+    again = np.concatenate([engine.run(np.roll(batch, 1, axis=0)), engine.run(alone)[:1]])
+    apart = _relative(again, np.concatenate([np.roll(rows, 1, axis=0), rows[:1]]))
+    # An engine that computes one image at a time hides what the graph does to several.
+    mixed = _relative(_judged(network, different[:1])[1], expected[:1])
+    if apart > ROWS_APART[setup.precision] or mixed > TOLERANCE:
+        raise ProofError(
+            f"{network.record.spec}: the features of an image depend on what else is in its "
+            f"batch, or are others each time (relative L2 {max(apart, mixed):.2g})"
+            f"{_first_to_depend(network, different)}",
+            "export the network again in inference mode; its operators must not mix images",
+        )
+    return Proof(_relative(rows, expected[places]), judge)
+
+
+def _judged(network: GraphNetwork, images: np.ndarray) -> tuple[str, np.ndarray]:
+    """Return what computes in the plainest way, and the features that it finds."""
+    failures = []
+    for judge in (_onnxruntime_judge, _reference_judge):
+        try:
+            return judge(network.content(), images)
+        except Exception as error:  # neither has a base for its exceptions
+            failures.append(first_line(error))
+    raise ProofError(
+        f"{network.record.spec} cannot be proved: neither ONNX Runtime nor onnx's own evaluator "
+        f"runs the graph ({'; '.join(failures)})",
+        "export the network again",
+    )
+
+
+def _onnxruntime_judge(content: bytes, images: np.ndarray) -> tuple[str, np.ndarray]:
+    ort = load_onnxruntime()
+    session = _plain_session(ort, content)
+    extent = session.get_inputs()[0].shape[0]
+    # Graphs may be exported for batches of one size.
+    size = extent if isinstance(extent, int) else len(images)
+    rows = [
+        session.run([FEATURES], {IMAGES: np.resize(part, (size, *part.shape[1:]))})[0][: len(part)]
+        for part in (images[start : start + size] for start in range(0, len(images), size))
+    ]
+    return f"ONNX Runtime {ort.__version__}, unoptimized", np.concatenate(rows)
+
+
+def _reference_judge(content: bytes, images: np.ndarray) -> tuple[str, np.ndarray]:
+    onnx = load_onnx()
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(onnx.load_from_string(content))
+    rows = [evaluator.run([FEATURES], {IMAGES: image[np.newaxis]})[0] for image in images]
+    return f"the reference evaluator of onnx {onnx.__version__}", np.concatenate(rows)
+
+
+def _plain_session(ort, content: bytes):
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def _first_to_depend(network: GraphNetwork, images: np.ndarray) -> str:
+    """Name the first operator whose output for an image changes with the other images."""
+    onnx = load_onnx()
+    model = onnx.load_from_string(network.content())
+    nodes = {name: node for node in model.graph.node for name in node.output[:1]}
+    del model.graph.output[:]
+    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in nodes)
+    try:
+        session = _plain_session(load_onnxruntime(), model.SerializeToString())
+        one, other = (session.run(None, {IMAGES: images[pair]}) for pair in ([0, 1], [0, 2]))
+    except Exception:  # its exceptions share no base; then the name remains unknown
+        return ""
+    for node, a, b in zip(nodes.values(), one, other):
+        if not np.allclose(a[:1], b[:1], rtol=1e-4, atol=1e-6, equal_nan=True):
+            return f"; the first to differ is {operator_text(node)}"
+    return ""
+
+
+def _relative(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the relative L2 error; where the expected rows are not finite, nothing is told."""
+    if not np.isfinite(expected).all():
+        return 0.0
+    size = float(np.linalg.norm(expected.astype(np.float64)))
+    away = float(np.linalg.norm(found.astype(np.float64) - expected))
+    return away / size if size else away
 
 
 def prove_graph(
@@ -57,7 +249,7 @@ def prove_graph(
     ProofError
         The error is 1e-4 or more, or the features do not depend on the image.
     """
-    images = _images(record.resolution, seed)
+    images = random_images(record.resolution, DIFFERENT_IMAGES, seed)
     expected = reference(images)
     found = OnnxRuntimeEngine(GraphNetwork(record, graph), Setup(batch_size=1)).run(images)
     spread = np.linalg.norm(expected - expected.mean(axis=0)) / np.linalg.norm(expected)
@@ -67,7 +259,7 @@ def prove_graph(
             f"image (relative spread {spread:.1e}), so the export cannot be proved",
             "check the weights file",
         )
-    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    error = _relative(found, expected)
     if not error < TOLERANCE:
         raise ProofError(
             f"{record.spec}: the exported graph differs from {name} by {error:.2e} "
@@ -77,10 +269,10 @@ def prove_graph(
     return error
 
 
-def _images(side: int, seed: int | None) -> np.ndarray:
+def random_images(side: int, count: int, seed: int | None) -> np.ndarray:
+    """Draw images: smooth and rough, dark and bright, for noise averages out in deep networks."""
     rng = np.random.default_rng(seed)
-    # Smooth and rough, dark and bright: noise alone averages out in deep networks.
-    coarse = rng.integers(0, 256, (4, 5, 5, 3), dtype=np.uint8)
+    coarse = rng.integers(0, 256, (count, 5, 5, 3), dtype=np.uint8)
     zoom = -(-side // 5)
     images = coarse.repeat(zoom, axis=1).repeat(zoom, axis=2)[:, :side, :side]
     images[::2] ^= rng.integers(0, 64, images[::2].shape, dtype=np.uint8)

@@ -5,16 +5,19 @@ What is asked for is checked, loaded and started here; `pipeline` does the work.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...cache import FeatureCache
-from ...core.errors import BackboneError, DamagedCacheError, enumerate_some
+from ...core.errors import BackboneError, DamagedCacheError, ProofError, enumerate_some
 from ...manifest import Manifest, Sample, apply_boxes, digest_manifest, read_boxes
 from ..backbones import Backbone, load_backbones
 from ..detection.detect import detect_boxes
+from ..engines.choose import ENGINES
 from ..images.decode import image_size
 from ..images.libraries import load_decoders
 from ..images.preprocessing import FIT_OF_MODE
@@ -83,8 +86,7 @@ def extract(
     # Engines that do not start are to leave nothing behind.
     if _lacks_rows(Path(cache), parts, digested.manifest):
         with watch.phase("starting"):
-            for part in parts:
-                part.start(options)
+            parts = [_started(part, options) for part in parts]
     store = FeatureCache.create(cache)
     for part in parts:
         part.open(store)
@@ -156,6 +158,35 @@ def _boxed(manifest: Manifest, options: ExtractOptions, progress: ProgressListen
             progress.on_detect,
         )
     return apply_boxes(manifest, read_boxes(options.boxes, manifest, image_size))
+
+
+def _started(part: Part, options: ExtractOptions) -> Part:
+    """Start a part; where the choice was ours and the engine computes wrongly, on another one."""
+    try:
+        part.start(options)
+        return part
+    except ProofError:
+        for other in _alternatives(part, options):
+            with contextlib.suppress(ProofError, BackboneError):
+                other.start(options)
+                return other
+        raise
+
+
+def _alternatives(part: Part, options: ExtractOptions) -> Iterator[Part]:
+    backbone, device = part.backbone, options.devices[0]
+    kinds = [backbone.kind]
+    if options.engine == "auto":
+        kinds += [kind for kind in ENGINES.values() if kind.runs_graphs and not kind.by_name]
+    computes = [backbone.compute] + ["f32"] * (options.precision_compute == "auto")
+    tried = {(backbone.kind, backbone.compute)}
+    for compute, kind in itertools.product(computes, kinds):
+        if (kind, compute) not in tried and compute in kind.able(device):
+            tried.add((kind, compute))
+            yield Part(
+                dataclasses.replace(backbone, kind=kind, compute=compute),
+                dataclasses.replace(part.record, compute=compute),
+            )
 
 
 def _unique(manifest: Manifest) -> dict[str, list[Sample]]:

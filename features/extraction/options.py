@@ -61,6 +61,10 @@ class ExtractOptions:
         Table of the part of each image that counts, see `icecore.manifest.read_boxes`.
     detector : DetectorOptions, optional
         Finds boxes for the images that the table lacks, and adds them to it.
+    accept_error : float, optional
+        The largest relative error (L2, on random images) by which an engine's features may
+        differ from those of a plain float32 run of the graph. None: 1e-4 in float32, and 0.02
+        in half precision.
     batch_size : int
         Squares in a batch of the engine.
     workers : int, optional
@@ -93,6 +97,7 @@ class ExtractOptions:
     weights_dir: str | os.PathLike | None = None
     boxes: str | os.PathLike | None = None
     detector: DetectorOptions | None = None
+    accept_error: float | None = None
     batch_size: int = 16
     workers: int | None = None
     paranoid: bool = False
@@ -112,6 +117,8 @@ class ExtractOptions:
         ]
         if not 1 <= self.batch_size <= LARGEST_BATCH:
             faults.append(f"batch size {self.batch_size} (1 to {LARGEST_BATCH})")
+        if self.accept_error is not None and not self.accept_error >= 0:
+            faults.append(f"accepted error {self.accept_error} (0 or more)")
         if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
             faults.append(f"{self.workers} workers (1 to {MOST_WORKERS})")
         if self.detector is not None and self.boxes is None:

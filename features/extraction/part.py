@@ -13,7 +13,9 @@ import numpy as np
 from ... import __version__
 from ...cache import FeatureCache, FeatureSet
 from ..backbones import Backbone
-from ..engines.base import Engine
+from ..engines.base import Engine, Setup
+from ..engines.proof import Proof, prove_in_engine
+from ..graphs.network import GraphNetwork
 from ..records.feature_set import FeatureSetRecord
 from .options import ExtractOptions
 
@@ -35,19 +37,33 @@ class Part:
         One on each device, once they are started.
     rows : FeatureSet or None
         Where its rows go, once that is open.
+    proof : Proof or None
+        That the engine computes what the graph says; None of engines that run no graphs.
     """
 
     backbone: Backbone
     record: FeatureSetRecord
     engines: list[Engine] = dataclasses.field(default_factory=list)
     rows: FeatureSet | None = None
+    proof: Proof | None = None
 
     def start(self, options: ExtractOptions) -> None:
-        """Start the backbone on every device, and see it compute a batch."""
-        side = self.backbone.record.resolution
-        engines = [self.backbone.start(device, options.batch_size) for device in options.devices]
-        for engine in engines:
+        """Start the backbone on every device, and see that it computes what its graph says.
+
+        Raises
+        ------
+        ProofError
+            It does not, in this precision.
+        """
+        network, side = self.backbone.network, self.backbone.record.resolution
+        engines = []
+        for device in options.devices:
+            engine = self.backbone.start(device, options.batch_size)
             engine.run(np.zeros((options.batch_size, side, side, 3), np.uint8))
+            if isinstance(network, GraphNetwork):
+                setup = Setup(device, self.record.compute, options.batch_size)
+                self.proof = prove_in_engine(engine, network, setup, options.accept_error)
+            engines.append(engine)
         self.engines = engines
 
     def open(self, store: FeatureCache) -> None:
@@ -68,6 +84,7 @@ class Part:
             "engine": self.backbone.engine,
             "engine_version": self.engines[0].version,
             "compute_precision": self.record.compute,
+            **({} if self.proof is None else dataclasses.asdict(self.proof)),
             "weights_origin": network.origin,
             "source": network.source,
             "size_bytes": network.size_bytes,
@@ -86,6 +103,7 @@ class Part:
             "rows": len(self.rows),
             "engine": self.backbone.engine,
             "compute_precision": self.record.compute,
+            "relative_error": self.proof and self.proof.relative_error,
             "weights": self.backbone.record.weights,
             "origin": self.backbone.network.origin,
             "layer": self.backbone.layer_text,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...core.errors import BackboneError
 from ..graphs.cutting import cut_classifier, layers_of
+from ..graphs.determined import require_inference_mode
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
 from ..graphs.pixel_input import compute_in_float32, free_batch, read_input
@@ -57,6 +58,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
     compute_in_float32(onnx, model)
     freed = free_batch(onnx, model, side)
     taken = cut_classifier(model, name, spec.layer, side, fields.get("num_classes"))
+    require_inference_mode(model, name)
     if spec.layer.name is None and fields.get("num_features", taken.width) != taken.width:
         raise BackboneError(
             f"{where} says {fields['num_features']} features, the graph has "

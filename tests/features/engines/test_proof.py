@@ -1,0 +1,279 @@
+"""Every graph is proved in the engine and the precision that are to run it; rows are of images."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from icecore import manifest as manifests
+from icecore.cache import FeatureCache
+from icecore.core.errors import BackboneError, ProofError
+from icecore.features import ExtractOptions, extract
+from icecore.features.backbones import load_backbones
+from icecore.features.engines import proof
+from icecore.features.engines.base import Setup
+from icecore.features.engines.choose import ENGINES
+from icecore.features.engines.proof import prove_in_engine
+
+SIDE = 16
+RECORD = {
+    "input_size": [3, SIDE, SIDE],
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.25, 0.25, 0.25],
+    "crop_pct": 1.0,
+    "interpolation": "bilinear",
+}
+GRAPH_ENGINES = [name for name, kind in ENGINES.items() if kind.runs_graphs and not kind.by_name]
+
+
+@pytest.fixture(autouse=True)
+def graphs(tmp_path, monkeypatch):
+    """Proofs of this test alone."""
+    monkeypatch.setenv("ICECORE_GRAPHS", str(tmp_path / "graphs"))
+    return tmp_path / "graphs"
+
+
+def needs(name):
+    if not ENGINES[name].able("cpu"):
+        pytest.skip(f"{name} is not installed")
+
+
+def write_network(path, nodes, opset=13, **weights):
+    """Write conv -> `nodes` from "c" to "m" -> pool -> classifier, with a record beside it."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "k": rng.normal(0, 0.3, (5, 3, 3, 3)),
+        "w": rng.normal(0, 0.3, (5, 7)),
+        **weights,
+    }
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["data", "k"], ["c"], pads=[1] * 4),
+            *nodes,
+            helper.make_node("GlobalAveragePool", ["m"], ["p"]),
+            helper.make_node("Flatten", ["p"], ["f"], axis=1),
+            helper.make_node("MatMul", ["f", "w"], ["y"]),
+        ],
+        "net",
+        [helper.make_tensor_value_info("data", TensorProto.FLOAT, ["N", 3, SIDE, SIDE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 7])],
+        [
+            numpy_helper.from_array(
+                np.asarray(v, None if np.asarray(v).dtype in (bool, np.int64) else np.float32), n
+            )
+            for n, v in arrays.items()
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+    model.ir_version = 8
+    onnx.save(model, str(path))
+    path.with_suffix(".json").write_text(json.dumps(RECORD))
+    return path
+
+
+def relu():
+    return [helper.make_node("Relu", ["c"], ["m"])]
+
+
+def norm(trained, opset):
+    ones = {name: np.ones(5) for name in ("scale", "bias", "mean", "var")}
+    outputs = ["m", "running_mean", "running_var"] if trained else ["m"]
+    mode = {"training_mode": int(trained)} if opset >= 14 else {}
+    inputs = ["c", "scale", "bias", "mean", "var"]
+    return [helper.make_node("BatchNormalization", inputs, outputs, "bn", **mode)], ones
+
+
+def backbone_of(path, engine="onnxruntime"):
+    (backbone,) = load_backbones([f"onnx:{path}"], engine)
+    return backbone
+
+
+STILL_TRAINED = {
+    "norm": (norm(True, 14), 14, "BatchNormalization 'bn' normalises by the batch"),
+    "noise": (
+        (
+            [
+                helper.make_node("RandomNormalLike", ["c"], ["n"], "noise"),
+                helper.make_node("Add", ["c", "n"], ["m"]),
+            ],
+            {},
+        ),
+        13,
+        "RandomNormalLike 'noise' draws random numbers",
+    ),
+    "dropout": (
+        (
+            [helper.make_node("Dropout", ["c", "ratio", "train"], ["m"], "drop")],
+            {"ratio": np.float32(0.5), "train": np.array(True)},
+        ),
+        13,
+        "Dropout 'drop' drops at random",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STILL_TRAINED)
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+def test_a_graph_that_is_still_trained_is_refused_with_the_operators_name(case, engine, tmp_path):
+    needs(engine)
+    (nodes, weights), opset, said = STILL_TRAINED[case]
+    path = write_network(tmp_path / "net.onnx", nodes, opset, **weights)
+    with pytest.raises(BackboneError, match=rf"(?s){said}.*model\.eval\(\)"):
+        backbone_of(path, engine)
+
+
+def test_an_operator_in_the_body_of_an_if_is_found(tmp_path):
+    like = helper.make_node("RandomUniformLike", ["c"], ["r"], "hidden")
+    out = [helper.make_tensor_value_info("r", TensorProto.FLOAT, None)]
+    body = helper.make_graph([like], "body", [], out)
+    nodes = [helper.make_node("If", ["yes"], ["m"], then_branch=body, else_branch=body)]
+    path = write_network(tmp_path / "net.onnx", nodes, yes=np.array(True))
+    with pytest.raises(BackboneError, match="RandomUniformLike 'hidden' draws random numbers"):
+        backbone_of(path)
+
+
+def test_a_graph_in_inference_mode_is_taken(tmp_path):
+    nodes, weights = norm(False, 13)
+    backbone_of(write_network(tmp_path / "net.onnx", nodes, 13, **weights))
+    drop = [helper.make_node("Dropout", ["c", "ratio"], ["m"])]
+    backbone_of(write_network(tmp_path / "drop.onnx", drop, ratio=np.float32(0.5)))
+
+
+MIXING = {
+    "mean": [
+        helper.make_node("ReduceMean", ["c"], ["mean"], "over_the_batch", axes=[0]),
+        helper.make_node("Sub", ["c", "mean"], ["m"]),
+    ],
+    "softmax": [helper.make_node("Softmax", ["c"], ["m"], "over_the_batch", axis=0)],
+}
+
+
+@pytest.mark.parametrize("case", MIXING)
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+@pytest.mark.parametrize("batch_size", [1, 2, 16])
+def test_rows_that_depend_on_their_neighbours_are_refused(case, engine, batch_size, tmp_path):
+    needs(engine)
+    backbone = backbone_of(write_network(tmp_path / "net.onnx", MIXING[case]), engine)
+    started = backbone.start("cpu", batch_size)
+    with pytest.raises(ProofError, match=r"depend on what else is in its batch.*over_the_batch'"):
+        prove_in_engine(started, backbone.network, Setup(batch_size=batch_size))
+
+
+def test_a_repeated_proof_is_looked_up_and_a_damaged_one_done_again(tmp_path, graphs, monkeypatch):
+    backbone = backbone_of(write_network(tmp_path / "net.onnx", relu()))
+    started, judged = backbone.start("cpu", 4), []
+    plain = proof._judged
+    monkeypatch.setattr(proof, "_judged", lambda *given: judged.append(1) or plain(*given))
+    first = prove_in_engine(started, backbone.network, Setup(batch_size=4))
+    assert first == prove_in_engine(started, backbone.network, Setup(batch_size=4))
+    assert first.relative_error < 1e-5
+    assert "ONNX Runtime" in first.judge
+    once = len(judged)
+    (kept,) = (graphs / "proofs").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-5])
+    assert prove_in_engine(started, backbone.network, Setup(batch_size=4)) == first
+    assert len(judged) == 2 * once
+    # Another graph, version or precision has a proof of its own.
+    other = backbone_of(write_network(tmp_path / "other.onnx", relu(), k=np.ones((5, 3, 3, 3))))
+    prove_in_engine(other.start("cpu", 4), other.network, Setup(batch_size=4))
+    monkeypatch.setattr(started, "version", "0.0")
+    prove_in_engine(started, backbone.network, Setup(batch_size=4))
+    assert len(judged) == 4 * once
+
+
+def wrong_engine(factor):
+    """An engine that computes a little too much."""
+    kind = ENGINES["onnxruntime"]
+
+    class Wrong(kind):
+        def run(self, images):
+            return super().run(images) * np.float32(factor)
+
+    return Wrong
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16", "fp16"])
+def test_an_error_above_the_bound_is_refused_unless_it_is_accepted(precision, tmp_path):
+    backbone = backbone_of(write_network(tmp_path / "net.onnx", relu()))
+    bound = proof.ERROR_ALLOWED[precision]
+    setup = Setup(precision=precision, batch_size=4)
+    wrong = wrong_engine(1 + 2 * bound)(backbone.network, Setup(batch_size=4))
+    with pytest.raises(ProofError, match=r"(?s)differ from those of ONNX Runtime.*--accept-error"):
+        prove_in_engine(wrong, backbone.network, setup)
+    found = prove_in_engine(wrong, backbone.network, setup, allowed=3 * bound)
+    assert found.relative_error == pytest.approx(2 * bound, rel=0.05)
+    with pytest.raises(ProofError):
+        prove_in_engine(wrong, backbone.network, setup, allowed=bound)
+
+
+def test_the_measured_error_is_reported_and_kept_with_the_rows(image_folder, tmp_path):
+    path = write_network(tmp_path / "net.onnx", relu())
+    report = extract(manifests.read(image_folder), tmp_path / "c", [f"onnx:{path}"])
+    (one,) = report.sets
+    assert 0 <= one["relative_error"] < 1e-4
+    (kept,) = FeatureCache(tmp_path / "c").sets()
+    (shard,) = kept.provenances()
+    assert shard["provenance"]["relative_error"] == one["relative_error"]
+    assert "ONNX Runtime" in shard["provenance"]["judge"]
+    again = extract(manifests.read(image_folder), tmp_path / "c", [f"onnx:{path}"])
+    assert again.sets[0]["relative_error"] is None, "nothing was computed, nothing measured"
+
+
+def test_an_engine_that_computes_wrongly_leaves_nothing_and_auto_takes_another(
+    image_folder, tmp_path, monkeypatch
+):
+    needs("openvino")
+    path = write_network(tmp_path / "net.onnx", relu())
+    plain = ENGINES["openvino"].run
+    monkeypatch.setattr(ENGINES["openvino"], "run", lambda self, x: plain(self, x) * 1.01)
+    data, specs = manifests.read(image_folder), [f"onnx:{path}"]
+    with pytest.raises(ProofError, match="openvino .* differ"):
+        extract(data, tmp_path / "c", specs, ExtractOptions(engine="openvino"))
+    assert not (tmp_path / "c").exists()
+    report = extract(data, tmp_path / "c", specs)
+    assert report.sets[0]["engine"] == "onnxruntime"
+    assert report.rows == 6
+
+
+@pytest.mark.parametrize("name", ["softmax_op11", "resize_antialias18"])
+def test_graphs_that_openvino_reads_otherwise_are_refused_there(name, faults):
+    needs("openvino")
+    folder = faults / "field" / "07-engines-disagree"
+    backbone = backbone_of(folder / f"{name}.onnx", "openvino")
+    with pytest.raises(ProofError, match="openvino .* differ from those of ONNX Runtime"):
+        prove_in_engine(backbone.start("cpu"), backbone.network, Setup())
+    sound = dataclasses.replace(backbone, kind=ENGINES["onnxruntime"])
+    assert prove_in_engine(sound.start("cpu"), sound.network, Setup()).relative_error < 1e-5
+
+
+def test_the_batch_normalisation_from_the_field_is_refused(faults):
+    path = faults / "field" / "06-batchnorm-in-training-mode" / "net.onnx"
+    with pytest.raises(BackboneError, match=r"BatchNormalization 'bn' .*training mode"):
+        backbone_of(path)
+
+
+def test_onnxs_own_evaluator_judges_where_onnx_runtime_cannot(tmp_path, monkeypatch):
+    backbone = backbone_of(write_network(tmp_path / "net.onnx", relu()))
+    started = backbone.start("cpu", 4)
+
+    def refuse(*given):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(proof, "_plain_session", refuse)
+    found = prove_in_engine(started, backbone.network, Setup(batch_size=4))
+    assert found.judge.startswith("the reference evaluator of onnx")
+    assert found.relative_error < 1e-5
+
+
+def test_real_networks_are_proved_in_every_engine(models):
+    for name in GRAPH_ENGINES:
+        needs(name)
+        backbone = backbone_of(models / "efficientnet_lite0.onnx", name)
+        assert prove_in_engine(
+            backbone.start("cpu", 4), backbone.network, Setup(batch_size=4)
+        ).relative_error < 1e-4  # fmt: skip

@@ -9,7 +9,29 @@ import numpy as np
 import pytest
 from repository import ROOT
 
+from icecore.core.errors import MissingDependencyError
+
 SHARED = ROOT.parent / "shared"
+
+
+def _without_system_libraries():
+    """Let a test be skipped that fails for want of a system library, as on a bare machine."""
+    try:
+        return (yield)
+    except MissingDependencyError as error:
+        if "the system library" in error.message:
+            pytest.skip(error.message)
+        raise
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item):
+    return (yield from _without_system_libraries())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    return (yield from _without_system_libraries())
 
 
 def shared(relative: str) -> Path:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
+import warnings
 
 from ...core.imports import missing_dependency
 
 __all__ = ["LARGEST_IMAGE", "load_decoders", "load_opencv", "load_pillow", "load_simplejpeg"]
 
 
+NEWEST_OPENCV = 5
 # 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
 LARGEST_IMAGE = 178_956_970
 
@@ -23,11 +25,18 @@ def load_opencv():
         import cv2
     except (ImportError, OSError) as error:
         raise missing_dependency("cv2", error) from error
+    if int(cv2.__version__.split(".")[0]) > NEWEST_OPENCV:
+        warnings.warn(
+            f"OpenCV {cv2.__version__} is newer than this version of icecore knows "
+            f"({NEWEST_OPENCV}); it is tried",
+            stacklevel=2,
+        )
     # Parallelism comes from decoding many images at once.
     cv2.setNumThreads(0)
-    # What is wrong with a file is said once, by us.
-    quiet = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel  # until 4, from 5
-    quiet(0)
+    # What is wrong with a file is said once, by us. Version 5 has the switch in another place.
+    for place in (cv2, getattr(cv2.utils, "logging", None)):
+        if hasattr(place, "setLogLevel"):
+            place.setLogLevel(0)
     return cv2
 
 

@@ -248,7 +248,15 @@ def _symbol(network: _Network):
     heads = [[*head, 0] for head in network.graph["heads"]]
     try:
         return mx.sym.load_json(
-            json.dumps({"nodes": nodes, "arg_nodes": arguments, "heads": heads})
+            json.dumps(
+                {
+                    "nodes": nodes,
+                    "arg_nodes": arguments,
+                    "heads": heads,
+                    # Without it MXNet takes the graph for one of 2015, and says so.
+                    "attrs": {"mxnet_version": ["int", 10901]},
+                }
+            )
         )
     except mx.MXNetError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]

@@ -13,6 +13,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from packages import skip_without
 from PIL import Image
 
 from icecore.cli.cache import cache as cache_group
@@ -165,6 +166,7 @@ def test_training_where_the_images_are_not(work, photos, tmp_path):
 
 
 def test_train_options(work, photos, tmp_path):
+    skip_without("lightgbm")
     status, out, _ = icecore(
         "train", work / "cache", "--data", photos, "-o", tmp_path / "run", "--seed", 3,
         "--head", "logistic", "--head", "lightgbm", "--features", "net1+net2", "--features", "net2",
@@ -204,7 +206,7 @@ def test_manifest_names_the_classes_and_what_was_passed_over(tmp_path):
 
 
 def test_a_messy_table_is_made_clean(tmp_path):
-    (tmp_path / "messy.csv").write_text("n,File,Breed\n1,a.jpg,pug\n2,b.jpg,\"pug\n3,c.jpg, cat\n")
+    (tmp_path / "messy.csv").write_text('n,File,Breed\n1,a.jpg,pug\n2,b.jpg,"pug\n3,c.jpg, cat\n')
     options = ("--path-column", "file", "--label-column", "breed", "-o", tmp_path / "clean.csv")
     assert "line 3 opens a quote" in refused("manifest", tmp_path / "messy.csv", *options)
     status, out, err = icecore("manifest", tmp_path / "messy.csv", *options, "--skip-bad-rows")

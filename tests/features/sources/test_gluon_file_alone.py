@@ -1,0 +1,105 @@
+"""A network that its user exported, without MXNet: the fixture was written by MXNet 1.9.1."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from repository import ROOT
+
+from icecore.core.errors import BackboneError, WeightsError
+from icecore.features.backbones import load_backbone
+from icecore.features.catalogue import list_layers
+from icecore.features.gluon.params_file import read_params, write_params
+from icecore.features.records.layer import Layer
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.request import WeightsRequest
+
+FILES = ROOT / "tests" / "fixtures" / "gluon-file"
+
+
+def load(prefix, **spec):
+    wanted = BackboneSpec("gluon-file", str(prefix), **spec)
+    return load_backbone(wanted, "onnxruntime", WeightsRequest())
+
+
+def images(count=3, side=32):
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def small(tmp_path):
+    shutil.copytree(FILES, tmp_path / "files")
+    return tmp_path / "files" / "small"
+
+
+def test_its_rows_are_those_that_mxnet_computed():
+    found = load(FILES / "small").start("cpu").run(images())
+    np.testing.assert_allclose(found, np.load(FILES / "rows.npy"), rtol=1e-5, atol=1e-6)
+
+
+def test_layers_pools_and_other_sizes():
+    names = {
+        name: shape for name, _, shape in list_layers(f"gluon-file:{FILES}/small", WeightsRequest())
+    }
+    assert names["conv1_fwd"] == (12, 8, 8)
+    rows = load(FILES / "small", layer=Layer("conv0_relu_fwd", "max")).start("cpu").run(images())
+    assert rows.shape == (3, 8)
+    assert load(FILES / "small", resolution=48).start("cpu").run(images(2, 48)).shape == (2, 12)
+    with pytest.raises(BackboneError, match=r"(?s)no layer 'conv7_fwd'.*did you mean conv"):
+        load(FILES / "small", layer=Layer("conv7_fwd"))
+
+
+def test_mxnet_is_not_loaded():
+    code = (
+        "import sys; from icecore.features import load_backbone, BackboneSpec, WeightsRequest\n"
+        f"spec = BackboneSpec.parse({f'gluon-file:{FILES}/small'!r})\n"
+        "load_backbone(spec, 'onnxruntime', WeightsRequest()).start('cpu')\n"
+        "assert not {'mxnet', 'gluoncv'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("op", "attributes", "why"),
+    [
+        ("RNN", {}, r"node 1 is a 'RNN', which cannot be written as ONNX"),
+        ("Pooling", {"pool_type": "lp", "kernel": "(2, 2)"}, r"\(Pooling\) cannot .*pool_type=lp"),
+        ("Pooling", {"kernel": "(two)"}, r"\(Pooling\) cannot .*settings are not understood"),
+    ],
+)
+def test_what_cannot_be_translated_says_what_it_needs(small, op, attributes, why):
+    path = small.with_name("small-symbol.json")
+    graph = json.loads(path.read_text())
+    index = next(i for i, node in enumerate(graph["nodes"]) if node["op"] != "null")
+    graph["nodes"][index] |= {"op": op, "attrs": attributes, "inputs": [[0, 0, 0]]}
+    path.write_text(json.dumps(graph))
+    with pytest.raises(
+        BackboneError, match=f"(?s){why.replace('node 1', f'node {index}')}"
+    ) as caught:
+        load(small)
+    assert (
+        "MXNet" in str(caught.value)
+        or "mxnet" in caught.value.hint
+        or "export" in caught.value.hint
+    )
+
+
+def test_weights_of_another_network_are_refused_with_all_that_differ(small):
+    path = small.with_name("small-0000.params")
+    arrays = read_params(path)
+    wrong = {
+        n: v[:, :1] if n.endswith(("conv1_weight", "dense0_weight")) else v
+        for n, v in arrays.items()
+    }
+    write_params(path, wrong)
+    with pytest.raises(
+        WeightsError,
+        match=r"(?s)shapes that differ: conv1_weight \(12, 1, 3, 3\) for \(12, 8, 3, 3\), "
+        r"dense0_weight \(7, 1\) for \(7, 12\)",
+    ):
+        load(small)

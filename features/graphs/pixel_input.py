@@ -81,29 +81,31 @@ def read_input(onnx, model, side: int, name: str) -> PixelInput:
 
 
 def compute_in_float32(onnx, model) -> bool:
-    """Turn every half-precision number of a graph into a float32, in place.
+    """Turn every other floating-point number of a graph into a float32, in place.
 
-    The weights stay exactly what they are. What is computed is more precise, and the same in
-    all engines; the precision to compute in is asked for elsewhere.
+    Weights of half precision stay exactly what they are. What is computed is the same in all
+    engines, of which few compute in the others; the precision to compute in is asked for
+    elsewhere.
 
     Returns
     -------
     bool
         Whether there were any.
     """
-    halves = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
-    single, changed = onnx.TensorProto.FLOAT, False
+    kinds = onnx.TensorProto
+    others = {kinds.FLOAT16, kinds.BFLOAT16, kinds.DOUBLE}
+    single, changed = kinds.FLOAT, False
     for tensor in [found.message for found in find_all(model, "TensorProto")]:
-        if tensor.data_type in halves:
+        if tensor.data_type in others:
             values = onnx.numpy_helper.to_array(tensor).astype(np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
             changed = True
     for found in find_all(model, "NodeProto"):
         for attribute in found.message.attribute:
-            if attribute.name in _TYPE_ATTRIBUTES and attribute.i in halves:
+            if attribute.name in _TYPE_ATTRIBUTES and attribute.i in others:
                 attribute.i, changed = single, True
     for found in find_all(model, "Tensor"):
-        if found.message.elem_type in halves:
+        if found.message.elem_type in others:
             found.message.elem_type, changed = single, True
     return changed
 

@@ -1,0 +1,311 @@
+"""Which layer are the features, and what does the graph take: found, said, or asked."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx_files import (
+    CLASSES,
+    RECORD,
+    SIDE,
+    WIDTH,
+    body,
+    classifier,
+    expected,
+    features_of,
+    make,
+    plain,
+    save,
+    some_images,
+    weights,
+)
+
+from icecore import jobs
+from icecore.core.errors import BackboneError
+from icecore.features.backbones import load_backbones
+from icecore.features.records.layer import BEFORE_CLASSIFIER, Layer
+
+node = helper.make_node
+CLOSE = {"rtol": 2e-4, "atol": 1e-5}
+ENGINES = ("openvino", "onnxruntime")
+
+
+def load(spec: str, layer: str | None = None, engine: str = "auto", pool: str = "avg"):
+    wanted = BEFORE_CLASSIFIER if layer is None and pool == "avg" else Layer(layer, pool)
+    return load_backbones([spec], engine, layer=wanted)[0]
+
+
+def rows(spec: str, images=None, **options) -> np.ndarray:
+    """Return the features that both engines agree on."""
+    images = some_images() if images is None else images
+    first, second = (load(spec, engine=e, **options).start("cpu").run(images) for e in ENGINES)
+    np.testing.assert_allclose(first, second, **CLOSE)
+    return first
+
+
+def headless(activation: str = "Relu", order: str = "pool last"):
+    """End in a convolution, an activation and a pool, as networks without a classifier do."""
+    arrays = weights() | {"last": np.random.default_rng(1).normal(size=(9, WIDTH, 1, 1))}
+    arrays["last"] = arrays["last"].astype(np.float32)
+    nodes = [*body()[:2]]
+    if order == "pool last":
+        nodes += [
+            node("Conv", ["r", "last"], ["y"], name="conv_head"),
+            node(activation, ["y"], ["z"]),
+            node("GlobalAveragePool", ["z"], ["q"]),
+        ]
+    else:
+        nodes += [
+            node("GlobalAveragePool", ["r"], ["q0"]),
+            node("Conv", ["q0", "last"], ["y"], name="conv_head"),
+            node(activation, ["y"], ["q"]),
+        ]
+    nodes.append(node("Flatten", ["q"], ["embedding"], axis=1))
+    return make(nodes, arrays, outputs={"embedding": ["N", 9]})
+
+
+@pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "HardSwish", "Clip", "Elu"])
+@pytest.mark.parametrize("order", ["pool last", "pool first"])
+def test_a_network_without_classifier_is_asked_about_and_the_remedies_work(
+    activation, order, tmp_path
+):
+    model = headless(activation, order)
+    if activation == "HardSwish":
+        model.opset_import[0].version = 14
+    spec = save(tmp_path / "net.onnx", model)
+    with pytest.raises(BackboneError, match=r"ends in the Conv 'conv_head', which makes 9") as told:
+        load(spec)
+    named = re.findall(r"--layer (\S+) [a-z]* ?the (\d+)", told.value.hint)
+    assert [int(width) for _, width in named] == [9, WIDTH]
+    for layer, width in named:
+        assert rows(spec, layer=layer).shape == (3, int(width))
+    assert rows(save(tmp_path / "net.onnx", model, num_classes=9)).shape == (3, WIDTH)
+
+
+def test_softmax_makes_a_layer_with_activation_a_classifier(tmp_path):
+    model = headless()
+    model.graph.node.append(node("Softmax", ["embedding"], ["p"], axis=1))
+    model.graph.output[0].name = "p"
+    assert rows(save(tmp_path / "net.onnx", model)).shape == (3, WIDTH)
+
+
+def test_no_classes_means_no_classifier(tmp_path):
+    spec = save(tmp_path / "net.onnx", plain(), num_classes=0)
+    with pytest.raises(BackboneError, match=r"(?s)num_classes 0.*--layer out"):
+        load(spec)
+    assert rows(spec, layer="out").shape == (3, CLASSES)
+    with pytest.raises(BackboneError, match=f"num_classes 8, but the Gemm 'out' gives {CLASSES}"):
+        load(save(tmp_path / "net.onnx", plain(), num_classes=8))
+
+
+def test_outputs_of_different_classifiers_are_asked_about(tmp_path):
+    rng = np.random.default_rng(2)
+    arrays = weights() | {"a": rng.normal(size=(3, CLASSES)).astype(np.float32)}
+    arrays["s"] = rng.normal(size=(3, WIDTH, 1, 1)).astype(np.float32)
+    nodes = [
+        *body(),
+        node("Conv", ["r", "s"], ["side"]),
+        node("GlobalMaxPool", ["side"], ["sp"]),
+        node("Flatten", ["sp"], ["sf"], axis=1),
+        node("Gemm", ["sf", "a"], ["aux"]),
+        *classifier(),
+    ]
+    outputs = {"aux": ["N", CLASSES], "out": ["N", CLASSES]}
+    spec = save(tmp_path / "net.onnx", make(nodes, arrays, outputs=outputs))
+    with pytest.raises(BackboneError, match="2 outputs that lead to different") as told:
+        load(spec)
+    named = re.findall(r"--layer (\S+) \((\d+) numbers, before the output '(\w+)'", told.value.hint)
+    assert named == [("sf", "3", "aux"), ("f", str(WIDTH), "out")]
+    np.testing.assert_allclose(rows(spec, layer="f"), expected(some_images()), **CLOSE)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_outputs_that_lead_to_one_classifier_are_no_question(first, tmp_path):
+    nodes = [*body(), *classifier(), node("Softmax", ["out"], ["prob"], axis=1)]
+    outputs = {"f": ["N", WIDTH], "out": ["N", CLASSES], "prob": ["N", CLASSES]}
+    outputs = outputs if first else dict(reversed(outputs.items()))
+    spec = save(tmp_path / "net.onnx", make(nodes, weights(), outputs=outputs))
+    np.testing.assert_allclose(rows(spec), expected(some_images()), **CLOSE)
+
+
+def behind(kind: str):
+    arrays, nodes = weights(), []
+    kernel = arrays.pop("k")
+    if kind == "Constant":
+        nodes = [node("Constant", [], [n], value=numpy_helper.from_array(v, n))
+                 for n, v in arrays.items()]  # fmt: skip
+        nodes.append(node("Constant", [], ["k"], value=numpy_helper.from_array(kernel, "k")))
+        arrays = {}
+    elif kind == "Identity":
+        arrays["k0"] = kernel
+        nodes = [node("Identity", ["k0"], ["k1"]), node("Identity", ["k1"], ["k"])]
+    elif kind == "Transpose":
+        arrays["k0"] = np.ascontiguousarray(kernel.T)
+        nodes = [node("Transpose", ["k0"], ["k"], perm=[1, 0])]
+    elif kind == "DequantizeLinear":
+        arrays |= {"k0": np.round(kernel * 30).astype(np.int8), "step": np.float32(1 / 30)}
+        arrays |= {"zero": np.int8(0)}
+        arrays = {n: np.asarray(v) for n, v in arrays.items()}
+        nodes = [node("DequantizeLinear", ["k0", "step", "zero"], ["k"])]
+    elif kind == "Cast":
+        arrays["k0"] = kernel.astype(np.float64)
+        nodes = [node("Cast", ["k0"], ["k"], to=TensorProto.FLOAT)]
+    elif kind == "Reshape":
+        arrays |= {"k0": kernel.reshape(-1), "shape": np.array([WIDTH, CLASSES])}
+        nodes = [node("Reshape", ["k0", "shape"], ["k"])]
+    elif kind == "Mul":
+        arrays |= {"k0": kernel / 2, "two": np.array(2, np.float32)}
+        nodes = [node("Mul", ["k0", "two"], ["k"])]
+    return make([*nodes, *body(), *classifier()], arrays)
+
+
+@pytest.mark.parametrize(
+    "kind", ["Constant", "Identity", "Transpose", "DequantizeLinear", "Cast", "Reshape", "Mul"]
+)
+def test_weights_that_depend_on_constants_alone_are_constant(kind, tmp_path):
+    spec = save(tmp_path / "net.onnx", behind(kind))
+    np.testing.assert_allclose(rows(spec), expected(some_images()), **CLOSE)
+
+
+@pytest.mark.parametrize("width", [WIDTH, SIDE])
+@pytest.mark.parametrize("pool", ["avg", "max"])
+def test_a_dense_layer_on_a_map_with_channels_last(width, pool, tmp_path):
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(0, 0.3, (width, 3, 3, 3)).astype(np.float32)
+    arrays = {"w": kernel, "k": rng.normal(size=(width, CLASSES)).astype(np.float32)}
+    nodes = [
+        *body()[:2],
+        node("Transpose", ["r"], ["map"], perm=[0, 2, 3, 1]),
+        node("MatMul", ["map", "k"], ["dense"]),
+        node("ReduceMean", ["dense"], ["out"], axes=[1, 2], keepdims=0),
+    ]
+    spec = save(tmp_path / "net.onnx", make(nodes, arrays))
+    found = rows(spec, pool=pool)
+    assert found.shape == (3, width)
+    if pool == "avg":
+        np.testing.assert_allclose(found, expected(some_images(), arrays), **CLOSE)
+    np.testing.assert_allclose(rows(spec, pool=pool, layer="map"), found, **CLOSE)
+
+
+def test_what_was_taken_is_said(tmp_path, image_folder):
+    spec = save(tmp_path / "net.onnx", plain())
+    assert load(spec).layer_text == (
+        f"{WIDTH} numbers of 'f', which the Gemm 'out' reads to tell {CLASSES} classes apart"
+    )
+
+
+INTEGERS = ["UINT8", "INT32", "INT64", "UINT16"]
+
+
+@pytest.mark.parametrize("kind", INTEGERS)
+@pytest.mark.parametrize("last", [False, True])
+def test_graphs_of_integers_prepare_their_pixels_themselves(kind, last, tmp_path):
+    number = getattr(TensorProto, kind)
+    nodes = [node("Cast", ["data"], ["real"], to=TensorProto.FLOAT)]
+    if last:
+        nodes.append(node("Transpose", ["real"], ["first"], perm=[0, 3, 1, 2]))
+    rest = [*body(), *classifier()]
+    rest[0].input[0] = "first" if last else "real"
+    shape = ["N", SIDE, SIDE, 3] if last else ["N", 3, SIDE, SIDE]
+    model = make([*nodes, *rest], weights(), shape=shape, kind=number)
+    images = some_images()
+    found = rows(save(tmp_path / "net.onnx", model), images)
+    np.testing.assert_allclose(found, features_of(images.astype(float), weights()["w"]), **CLOSE)
+    record = load(f"onnx:{tmp_path}/net.onnx").record.preprocessing
+    np.testing.assert_allclose(record.std, [1 / 255] * 3)
+
+
+@pytest.mark.parametrize("kind", ["FLOAT16", "BFLOAT16", "DOUBLE"])
+@pytest.mark.parametrize("inside", [False, True])
+def test_other_floats_are_taken(kind, inside, tmp_path):
+    number = getattr(TensorProto, kind)
+    arrays = weights()
+    kernel = {"FLOAT16": np.float16, "DOUBLE": np.float64}.get(kind)
+    if inside or kernel is None:
+        # Only the input (or what follows it) is of that type.
+        cast = node("Cast", ["data"], ["real"], to=TensorProto.FLOAT)
+        rest = [*body(), *classifier()]
+        rest[0].input[0] = "real"
+        model = make([cast, *rest], arrays, kind=number)
+    else:
+        model = make(
+            [*body(), *classifier()], {n: v.astype(kernel) for n, v in arrays.items()}, kind=number
+        )
+        model.graph.output[0].type.tensor_type.elem_type = number
+    found = rows(save(tmp_path / "net.onnx", model))
+    exact = {n: v.astype(kernel).astype(float) for n, v in arrays.items()} if kernel else arrays
+    np.testing.assert_allclose(found, expected(some_images(), exact), rtol=2e-3, atol=1e-4)
+    if kind == "FLOAT16" and not inside:
+        np.testing.assert_allclose(found, expected(some_images(), exact), **CLOSE)
+
+
+def test_numbers_that_are_no_pixels_are_refused(tmp_path):
+    for kind in (TensorProto.INT8, TensorProto.BOOL, TensorProto.STRING):
+        cast = node("Cast", ["data"], ["real"], to=TensorProto.FLOAT)
+        rest = [*body(), *classifier()]
+        rest[0].input[0] = "real"
+        spec = save(tmp_path / "net.onnx", make([cast, *rest], weights(), kind=kind))
+        with pytest.raises(BackboneError, match="numbers, which are no pixels"):
+            load(spec)
+
+
+def test_bgr_is_heeded(tmp_path):
+    record = {"input_space": "BGR", "input_range": [0, 255], "mean": [104, 117, 128]}
+    spec = save(tmp_path / "net.onnx", plain(), **record, std=[1, 2, 4])
+    images = some_images()
+    scaled = (images[..., ::-1] - np.array([104, 117, 128])) / [1, 2, 4]
+    np.testing.assert_allclose(rows(spec), features_of(scaled, weights()["w"]), **CLOSE)
+    other = save(tmp_path / "other.onnx", plain())
+    assert load(spec).record.preprocessing != load(other).record.preprocessing
+
+
+def test_images_with_channels_last_are_taken(tmp_path):
+    rest = [node("Transpose", ["data"], ["first"], perm=[0, 3, 1, 2]), *body(), *classifier()]
+    rest[1].input[0] = "first"
+    spec = save(tmp_path / "net.onnx", make(rest, weights(), shape=["N", SIDE, SIDE, 3]))
+    np.testing.assert_allclose(rows(spec), expected(some_images()), **CLOSE)
+
+
+@pytest.mark.parametrize("batch", [1, 8])
+@pytest.mark.parametrize("target", [[0, -1], [0, WIDTH]])
+def test_graphs_for_one_number_of_images_take_any(batch, target, tmp_path):
+    nodes = body()
+    nodes[-1] = node("Reshape", ["p", "shape"], ["f"])
+    shape = np.array([batch, target[1]])
+    model = make([*nodes, *classifier()], weights() | {"shape": shape})
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = batch
+    spec = save(tmp_path / "net.onnx", model)
+    for count in (1, 3, 8):
+        images = some_images(count)
+        np.testing.assert_allclose(rows(spec, images), expected(images), **CLOSE)
+
+
+def test_what_cannot_be_divided_says_what_to_do_and_it_works(tmp_path):
+    nodes = body()
+    nodes[-1] = node("Reshape", ["p", "shape"], ["f0"])
+    # All images in one row, and back: no shape of it begins with their number.
+    nodes += [node("Reshape", ["f0", "back"], ["f"])]
+    shapes = {"shape": np.array([1, 8 * WIDTH]), "back": np.array([8, WIDTH])}
+    model = make([*nodes, *classifier()], weights() | shapes)
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 8
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 8
+    spec = save(tmp_path / "net.onnx", model)
+    for engine, size in (("openvino", 8), ("openvino", 16), ("onnxruntime", 16)):
+        with pytest.raises(BackboneError, match="exported for batches of 8 images") as told:
+            load(spec, engine=engine).start("cpu", size)
+        assert "--engine onnxruntime --batch-size 8" in told.value.hint
+    images = some_images(8)
+    found = load(spec, engine="onnxruntime").start("cpu", 8).run(images)
+    np.testing.assert_allclose(found, expected(images), **CLOSE)
+
+
+def test_a_network_that_was_trained_on_squashed_images_is_not_cropped(tmp_path, image_folder):
+    spec = save(tmp_path / "net.onnx", plain(), crop_mode="squash")
+    with pytest.raises(BackboneError, match=r"(?s)crop_mode squash.*--fit squash"):
+        jobs.extract(image_folder, tmp_path / "cache", [spec])
+    assert not (tmp_path / "cache").exists()
+    assert RECORD["crop_pct"] == 1.0

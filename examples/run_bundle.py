@@ -1,17 +1,78 @@
-"""Classify an image with what `icecore bundle` wrote: ONNX Runtime, Pillow and NumPy alone."""
+"""Classify images with what `icecore bundle` wrote: ONNX Runtime, OpenCV, Pillow and NumPy alone.
+
+usage: python run_bundle.py BUNDLE IMAGE...
+"""
 
 import json
 import sys
 
+import cv2
 import numpy as np
 import onnxruntime
 from PIL import Image, ImageOps
 
+METHODS = {
+    "nearest": cv2.INTER_NEAREST,
+    "bilinear": cv2.INTER_LINEAR,
+    "bicubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_AREA,
+    "lanczos": cv2.INTER_LANCZOS4,
+}
+
+
+def read(path):
+    """Return the upright image as RGB, transparent areas white."""
+    with Image.open(path) as file:
+        image = ImageOps.exif_transpose(file).convert("RGBA")
+    if image.getextrema()[3] == (0, 0):  # alpha that is 0 everywhere is no alpha
+        return np.asarray(image.convert("RGB"))
+    white = Image.new("RGBA", image.size, "white")
+    return np.asarray(Image.alpha_composite(white, image).convert("RGB"))
+
+
+def resize(image, height, width, interpolation):
+    """Resize; what shrinks to less than half is averaged in whole blocks first."""
+    blocks = max(1, image.shape[0] // height), max(1, image.shape[1] // width)
+    if max(blocks) > 1:
+        rows, columns = image.shape[0] // blocks[0], image.shape[1] // blocks[1]
+        image = image[: rows * blocks[0], : columns * blocks[1]]
+        image = cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA)
+    if image.shape[:2] == (height, width):
+        return image
+    return cv2.resize(image, (width, height), interpolation=METHODS[interpolation])
+
+
+def square(image, how):
+    """Fit an image to a square input, as the bundle's metadata say."""
+    side, interpolation = how["input_size"][1], how["interpolation"]
+    if how["fit"] == "squash":
+        return resize(image, side, side, interpolation)
+    if how["fit"] == "pad":
+        scale = side / max(image.shape[:2])
+        new = [max(1, round(n * scale)) for n in image.shape[:2]]
+        canvas = np.empty((side, side, 3), np.uint8)
+        canvas[:] = np.round(np.array(how["mean"]) * 255).clip(0, 255)
+        top, left = (side - new[0]) // 2, (side - new[1]) // 2
+        canvas[top : top + new[0], left : left + new[1]] = resize(image, *new, interpolation)
+        return canvas
+    most = 32 * min(image.shape[:2])  # of a strip, the middle is taken
+    top, left = (max(0, (n - most) // 2) for n in image.shape[:2])
+    image = image[top : top + most, left : left + most]
+    short, least = int(side / how["crop_pct"]), min(image.shape[:2])
+    new = [short if n == least else int(n * (short / least)) for n in image.shape[:2]]
+    image = resize(image, max(new[0], side), max(new[1], side), interpolation)
+    top, left = (round((n - side) * 0.5) for n in image.shape[:2])
+    return image[top : top + side, left : left + side]
+
+
 session = onnxruntime.InferenceSession(sys.argv[1])
 note = json.loads(session.get_modelmeta().custom_metadata_map["icecore"])
-image, squares = Image.open(sys.argv[2]).convert("RGB"), {}
-for name, it in note["inputs"].items():
-    side, border = it["input_size"][1], (1 - it["crop_pct"]) / 2
-    squares[name] = np.asarray(ImageOps.fit(image, (side, side), Image.BICUBIC, border))[None]
-for it, found in zip(note["outputs"].values(), session.run(list(note["outputs"]), squares)):
-    print(it["task"], it["classes"][found[0].argmax()], f"{found[0].max():.3f}")
+for path in sys.argv[2:]:
+    image = read(path)
+    squares = {name: square(image, how)[None] for name, how in note["inputs"].items()}
+    answers = []
+    for task, (found,) in zip(
+        note["outputs"].values(), session.run(list(note["outputs"]), squares)
+    ):
+        answers.append(f"{task['task']} {task['classes'][found.argmax()]} {found.max():.6f}")
+    print(*([path] if len(sys.argv) > 3 else []), *answers)

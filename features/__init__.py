@@ -5,7 +5,7 @@ nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
 """
 
 from .backbones import Backbone, load_backbone, load_backbones
-from .bundle import BundledHead, BundledTask, build_bundle
+from .bundle import BundledHead, BundledTask, build_bundle, run_bundle, write_trial_images
 from .catalogue import Verified, find_networks, list_layers, verify_backbones
 from .detection.detect import DetectorOptions
 from .engines.choose import ENGINES
@@ -60,7 +60,9 @@ __all__ = [
     "list_weights",
     "load_backbone",
     "load_backbones",
+    "run_bundle",
     "runs_on",
     "verify_backbones",
     "where_to_put_weights",
+    "write_trial_images",
 ]

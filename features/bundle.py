@@ -10,19 +10,22 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from ..core.errors import BackboneError
 from .backbones import Backbone
 from .engines.base import first_line
-from .engines.onnxruntime import OnnxRuntimeEngine
+from .engines.onnxruntime import OnnxRuntimeEngine, load_onnxruntime
 from .engines.proof import prove_graph
 from .graphs.network import GraphNetwork
 from .graphs.onnx_graph import FEATURES, IMAGES, load_onnx
+from .images.fit import fit_image
+from .images.libraries import load_pillow
 from .images.preprocessing import Preprocessing
 
-__all__ = ["BundledHead", "BundledTask", "build_bundle"]
+__all__ = ["BundledHead", "BundledTask", "build_bundle", "run_bundle", "write_trial_images"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,6 +115,58 @@ def build_bundle(
     return model
 
 
+def run_bundle(content: bytes, images: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Classify images with a bundle, from its file and what stands in it alone.
+
+    Parameters
+    ----------
+    content : bytes
+        The file.
+    images : sequence of ndarray of uint8, shape (height, width, 3)
+        RGB.
+
+    Returns
+    -------
+    dict of str to ndarray of float32, shape (len(images), C)
+        The probabilities of each task.
+
+    Raises
+    ------
+    BackboneError
+        ONNX Runtime does not load it.
+    """
+    options = load_onnxruntime().SessionOptions()
+    options.log_severity_level = 4
+    try:
+        session = load_onnxruntime().InferenceSession(
+            content, options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        raise BackboneError(
+            f"the bundle cannot be loaded: {first_line(error)}",
+            "export the backbones' graphs again, without operators of other domains",
+        ) from error
+    note = json.loads(session.get_modelmeta().custom_metadata_map["icecore"])
+    squares = {}
+    for name, how in note["inputs"].items():
+        preprocessing = Preprocessing.from_dict({"std": [1.0] * 3, **how})
+        squares[name] = np.stack([fit_image(image, preprocessing, how["fit"]) for image in images])
+    found = session.run(list(note["outputs"]), squares)
+    return {about["task"]: table for about, table in zip(note["outputs"].values(), found)}
+
+
+def write_trial_images(folder: Path, count: int = 4) -> list[np.ndarray]:
+    """Write a few pictures of different sizes, smooth and rough, as PNG; return their pixels."""
+    rng, images = np.random.default_rng(0), []
+    folder.mkdir(parents=True)
+    for number in range(count):
+        coarse = rng.integers(0, 256, (5 + number, 9 - number, 3), dtype=np.uint8)
+        image = coarse.repeat(48, axis=0).repeat(40, axis=1)
+        images.append(image ^ rng.integers(0, 32, image.shape, dtype=np.uint8))
+        load_pillow().fromarray(images[-1]).save(folder / f"{number}.png")
+    return images
+
+
 def _input_names(squares: Sequence[Preprocessing]) -> list[str]:
     """Name the input of each backbone; those that take the same squares share one."""
     different = list(dict.fromkeys(squares))
@@ -171,6 +226,7 @@ def _add_backbone(onnx, merged, model, record, index, name, precision) -> None:
         node.input[:] = [name if one == prefix + IMAGES else one for one in node.input]
     merged.node.extend(graph.node)
     merged.initializer.extend(graph.initializer)
+    merged.sparse_initializer.extend(graph.sparse_initializer)
     if name not in [value.name for value in merged.input]:
         side = record.resolution
         shape = ["N", side, side, 3]

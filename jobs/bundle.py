@@ -5,18 +5,26 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import tempfile
 from pathlib import Path
+
+import numpy as np
 
 from .. import __version__, features, heads
 from ..cache import differences
-from ..core.errors import FingerprintError, RunError, enumerate_some
-from ..core.files import publish
+from ..core.csv_files import csv_lines
+from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some
+from ..core.files import publish_bytes
 from ..features import FeatureSetRecord
 from ..heads import LogisticHead, MLPClassifier
 from ..runs import open_run
+from .predict import PredictOptions, predict
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
 
 __all__ = ["bundle"]
+
+# Features are rounded to half precision, and a last bit may fall on the other side.
+TOLERANCE = 1e-3
 
 
 def bundle(
@@ -52,6 +60,8 @@ def bundle(
         neighbours), or is not a weighted sum of probabilities.
     FingerprintError
         A backbone is not the one that the heads were trained on.
+    ProofError
+        On a few pictures it does not answer what `predict` does; nothing is written then.
     """
     require_writable(out)
     fitted = open_run(run)
@@ -82,10 +92,52 @@ def bundle(
         "trained_on": {"compute_precision": made.compute, "precision": made.precision},
     }
     model = features.build_bundle(backbones, tasks, made.fit, made.precision, about)
-    with publish(out) as temporary:
-        temporary.write_bytes(model.SerializeToString())
+    content = _content(model)
+    _prove(run, content, fitted, PredictOptions(answer, None, weights_dir, "f32"))
+    publish_bytes(out, content)
     note = json.loads(next(p.value for p in model.metadata_props if p.key == "icecore"))
-    return {"path": str(out), "bytes": Path(out).stat().st_size} | note
+    return {"path": str(out), "bytes": len(content)} | note
+
+
+def _content(model) -> bytes:
+    try:
+        return model.SerializeToString()
+    except Exception as error:  # protobuf's own kind
+        raise RunError(
+            f"the bundle cannot be one ONNX file: {str(error).splitlines()[0]}",
+            "protobuf holds 2 GiB at most: bundle a run of fewer or smaller backbones",
+        ) from error
+
+
+def _prove(run, content: bytes, fitted, options: PredictOptions) -> None:
+    """Compare what the file answers with what `predict` does, on a few pictures.
+
+    Raises
+    ------
+    BackboneError
+        The file cannot be loaded.
+    ProofError
+        Its answers are others.
+    """
+    with tempfile.TemporaryDirectory(prefix="icecore-bundle-") as folder:
+        images = features.write_trial_images(Path(folder) / "images")
+        found = features.run_bundle(content, images)
+        answers = Path(folder) / "answers.csv"
+        options = dataclasses.replace(options, engine="onnxruntime")
+        predict(run, Path(folder) / "images", answers, options)
+        _, *lines = [line.fields for line in csv_lines(answers, RunError)]
+    at = 1
+    for name, task in fitted.tasks.items():
+        columns = slice(at + 1, at + 1 + len(task.classes))
+        expected = np.array([line[columns] for line in lines], float)
+        at = columns.stop
+        difference = float(np.abs(found[name] - expected).max())
+        if not difference < TOLERANCE:
+            raise ProofError(
+                f"the bundle's answers for the task '{name}' differ from those of predict by "
+                f"{difference:.1e}, {TOLERANCE:.0e} is allowed; nothing was written",
+                "use icecore predict, and report the network that it happens with",
+            )
 
 
 def _bundled_task(task, weights, place: dict[str, int]):

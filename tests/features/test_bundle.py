@@ -6,13 +6,16 @@ import subprocess
 import sys
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import helper
+from onnx_files import body, make, save, weights
 from PIL import Image
 from repository import ROOT
 
-from icecore import jobs
-from icecore.core.errors import BackboneError, FingerprintError, RunError
+from icecore import features, jobs
+from icecore.core.errors import BackboneError, FingerprintError, ProofError, RunError
 from icecore.features.backbones import load_backbone
 from icecore.features.bundle import BundledHead, BundledTask, build_bundle
 from icecore.features.images.decode import decode
@@ -120,6 +123,83 @@ def test_the_example_runs_it_with_onnx_runtime_alone(world, tmp_path):
     assert label in "abc"
     assert 1 / 3 <= float(probability) <= 1
     assert "icecore." not in EXAMPLE.read_text()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_the_example_answers_what_predict_does(
+    fit, interpolation, world, write_tiny_onnx, tmp_path
+):
+    """On pictures as telephones write them: lying on their side, large, transparent, grey."""
+    folder, _ = world
+    net = write_tiny_onnx(tmp_path / "net.onnx", seed=5)
+    record = json.loads(net.with_suffix(".json").read_text())
+    net.with_suffix(".json").write_text(json.dumps(record | {"interpolation": interpolation}))
+    options = jobs.ExtractOptions(fit=fit)
+    jobs.extract(folder / "photos", tmp_path / "cache", [f"onnx:{net}"], options)
+    jobs.train(tmp_path / "cache", folder / "photos", tmp_path / "run", heads=["logistic"])
+    jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
+    rng, new = np.random.default_rng(1), tmp_path / "new"
+    new.mkdir()
+    coarse = rng.integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture = Image.fromarray(coarse.repeat(30, axis=0).repeat(41, axis=1))
+    picture.save(new / "lying.jpg", exif=exif, quality=95)
+    picture.convert("L").save(new / "grey.png")
+    alpha = Image.fromarray(rng.integers(0, 256, (270, 287), dtype=np.uint8))
+    picture.putalpha(alpha)
+    picture.save(new / "clear.png")
+    Image.fromarray(coarse.repeat(200, axis=1)).save(new / "strip.png")
+    Image.fromarray(coarse.repeat(300, axis=0).repeat(200, axis=1)).save(new / "large.png")
+    jobs.predict(tmp_path / "run", new, tmp_path / "a.csv")
+    rows = {row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, tmp_path / "model.onnx", *sorted(new.iterdir())],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert len(lines) == len(rows) == 5
+    for path, _, label, probability in lines:
+        row = rows[path.rsplit("/", 1)[-1]]
+        assert abs(float(row[label]) - float(probability)) < 2e-3
+        assert row["label"] == label
+
+
+def test_a_bundle_that_answers_otherwise_gets_no_name(world, tmp_path, monkeypatch):
+    folder, _ = world
+    (tmp_path / "model.onnx").write_bytes(b"the one before")
+    monkeypatch.setattr(features, "run_bundle", lambda content, images: {
+        "label": np.full((len(images), 3), 1 / 3)
+    })  # fmt: skip
+    with pytest.raises(ProofError, match="differ from those of predict by"):
+        jobs.bundle(folder / "run", tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").read_bytes() == b"the one before"
+
+
+def test_graphs_with_local_functions_and_bodies_are_bundled(world, tmp_path):
+    """What torch's newer exporter and onnxscript write."""
+    folder, _ = world
+    opset = [helper.make_opsetid("", 18)]
+    function = helper.make_function(
+        "local", "Block", ["x", "w"], ["y"],
+        [helper.make_node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+         helper.make_node("Relu", ["c"], ["y"])], opset,
+    )  # fmt: skip
+    nodes = [helper.make_node("Block", ["data", "w"], ["r"], domain="local"), *body()[2:]]
+    branch = helper.make_graph(
+        [helper.make_node("Identity", ["f"], ["same"])], "branch", [],
+        [helper.make_tensor_value_info("same", onnx.TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    nodes += [helper.make_node("If", ["yes"], ["g"], then_branch=branch, else_branch=branch)]
+    nodes += [helper.make_node("Gemm", ["g", "k", "b"], ["out"])]
+    arrays = weights() | {"yes": np.array(True)}
+    spec = save(tmp_path / "net.onnx", make(nodes, arrays, opset=18, functions=[function]))
+    jobs.extract(folder / "photos", tmp_path / "cache", [spec])
+    jobs.train(tmp_path / "cache", folder / "photos", tmp_path / "run", heads=["logistic"])
+    note = jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    assert [one.name for one in session.get_outputs()] == list(note["outputs"])
 
 
 def test_heads_that_are_no_matrices_are_refused_by_name(world, tmp_path):

@@ -17,7 +17,7 @@ __all__ = ["backbones"]
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option(
-    "--verify", is_flag=True, help="Export the networks anew and compare each with MXNet."
+    "--verify", is_flag=True, help="Compare the graph of each network with MXNet."
 )
 @click.option(
     "--layers", is_flag=True, help="List the layers of one backbone that --layer accepts."

@@ -14,6 +14,7 @@ from .extraction.extract import extract
 from .extraction.options import ExtractOptions
 from .extraction.progress import Progress, ProgressListener
 from .extraction.report import ExtractReport, Failure
+from .gluon.library import check_library
 from .graphs.store import graph_folder
 from .images.decode import image_size
 from .images.views import Views
@@ -49,6 +50,7 @@ __all__ = [
     "WeightsRequest",
     "ask",
     "build_bundle",
+    "check_library",
     "extract",
     "fetch_weights",
     "find_gpus",

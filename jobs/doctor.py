@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..cache import verify
-from ..core.errors import CacheError, IcecoreError, enumerate_some
+from ..core.errors import BackboneError, CacheError, IcecoreError, enumerate_some
 from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ..features import (
     ENGINES,
@@ -27,6 +27,7 @@ from ..features import (
     ORT_ARCHITECTURES,
     Gpu,
     ask,
+    check_library,
     find_gpus,
     graph_folder,
     runs_on,
@@ -150,10 +151,7 @@ def conflicts(versions: Mapping[str, str], python: tuple[int, int]) -> list[Find
         problem(text, "pip install 'numpy<2'")
     if mxnet and python >= (3, 12):
         text = f"mxnet {versions[mxnet]} does not work on Python {python[0]}.{python[1]}"
-        problem(text, "use Python 3.11 for Gluon networks, or uninstall mxnet")
-    if mxnet and "onnx" in versions and _number(versions["onnx"]) >= (1, 19):
-        text = f"MXNet's exporter does not work with onnx {versions['onnx']}"
-        problem(text, "pip install 'onnx>=1.16,<1.19'")
+        problem(text, f"pip uninstall {mxnet}: Gluon's networks do not need it")
     for one, other in (("onnxruntime", "onnxruntime-gpu"), ("mxnet-cu112", "mxnet-cu117")):
         if one in versions and other in versions:
             problem(f"{one} and {other} overwrite each other's files", _keep(one, other))
@@ -212,11 +210,11 @@ def _engines() -> list[Finding]:
     if not there:
         text = "none is installed: extract and predict cannot work, train and blend can"
         return [Finding("note", "engines", text, "pip install 'icecore[onnx]'")]
-    absent = [kind.name for kind in kinds if not kind.installed()]
+    # MXNet is the reference, and nobody needs it.
+    absent = [kind.name for kind in kinds if not kind.installed() and kind.name != "mxnet"]
     fixes = {
         "openvino": "for speed on CPUs: pip install 'icecore[openvino]'",
         "onnxruntime": "for ONNX networks: pip install 'icecore[onnx]'",
-        "mxnet": "for Gluon networks: pip install 'icecore[gluon]' on Python 3.11",
     }
     found += [Finding("note", "engines", f"{n} is not installed", fixes[n]) for n in absent]
     return found
@@ -287,15 +285,22 @@ def judge_gpus(gpus: Sequence[Gpu], providers: Sequence[str], mxnet_cuda: bool) 
 
 def _graphs() -> list[Finding]:
     try:
+        faults = check_library()
+    except BackboneError as error:
+        faults = [error.message]
+    text = "the graphs of Gluon's networks are as they were released"
+    found = [Finding("problem", "graphs", fault, "reinstall icecore") for fault in faults[:3]]
+    found = found or [Finding("ok", "graphs", text)]
+    try:
         folder = graph_folder()
     except ImportError:
-        text = "platformdirs is not installed; Gluon networks cannot be exported"
-        return [Finding("note", "graphs", text, "pip install 'icecore[onnx]'")]
+        text = "platformdirs is not installed; networks of timm cannot be exported"
+        return [*found, Finding("note", "graphs", text, "pip install 'icecore[onnx]'")]
     fault = _why_not_writable(folder)
     if fault:
         text = f"{folder} cannot be written ({fault}); exported networks cannot be kept"
-        return [Finding("problem", "graphs", text, "name another folder in ICECORE_GRAPHS")]
-    return [Finding("ok", "graphs", f"{folder} can be written")]
+        return [*found, Finding("problem", "graphs", text, "name another folder in ICECORE_GRAPHS")]
+    return [*found, Finding("ok", "graphs", f"{folder} can be written")]
 
 
 def _why_not_writable(folder: Path) -> str:
@@ -320,8 +325,6 @@ def _existing(path: Path) -> Path:
 
 
 def _weights(versions: Mapping[str, str]) -> list[Finding]:
-    if not any(name.startswith("mxnet") for name in versions) or "gluoncv" not in versions:
-        return [Finding("ok", "weights", "Gluon's are not looked for: MXNet is not installed")]
     (answer,) = _ask_all(["weights"])
     if "error" in answer:
         return [Finding("note", "weights", answer["error"], answer["hint"])]

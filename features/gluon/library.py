@@ -19,7 +19,15 @@ from ..graphs.cutting import layers_of
 from ..graphs.onnx_graph import load_onnx
 from .graph_writer import Parameter
 
-__all__ = ["GRAPHS", "INDEX", "NetworkGraph", "graph_file", "graph_index", "network_graph"]
+__all__ = [
+    "GRAPHS",
+    "INDEX",
+    "NetworkGraph",
+    "check_library",
+    "graph_file",
+    "graph_index",
+    "network_graph",
+]
 
 GRAPHS = Path(__file__).with_name("graphs")
 INDEX = GRAPHS / "index.json"
@@ -104,7 +112,23 @@ def network_graph(source: str, name: str) -> NetworkGraph:
     BackboneError
         It is not there, or its digest is not the one that the index names.
     """
-    onnx, path, spec = load_onnx(), graph_file(source, name), f"{source}:{name}"
+    content = _checked_content(source, name)
+    return NetworkGraph.of(f"{source}:{name}", load_onnx().load_from_string(content))
+
+
+def check_library() -> list[str]:
+    """Read every graph, and return what is wrong; onnx is not needed."""
+    faults = []
+    for spec in graph_index():
+        try:
+            _checked_content(*spec.split(":"))
+        except BackboneError as error:
+            faults.append(error.message)
+    return faults
+
+
+def _checked_content(source: str, name: str) -> bytes:
+    path, spec = graph_file(source, name), f"{source}:{name}"
     try:
         content = gzip.decompress(path.read_bytes())
         digest, expected = hashlib.sha256(content).hexdigest(), graph_index()[spec]["sha256"]
@@ -114,4 +138,4 @@ def network_graph(source: str, name: str) -> NetworkGraph:
         raise BackboneError(
             f"the graph of {spec}, {path}, has the SHA-256 {digest}, not {expected}", _REINSTALL
         )
-    return NetworkGraph.of(spec, onnx.load_from_string(content))
+    return content

@@ -14,7 +14,13 @@ from packages import needs
 
 from icecore.core.errors import BackboneError
 from icecore.features.gluon import library
-from icecore.features.gluon.library import GRAPHS, graph_file, graph_index, network_graph
+from icecore.features.gluon.library import (
+    GRAPHS,
+    check_library,
+    graph_file,
+    graph_index,
+    network_graph,
+)
 from icecore.features.gluon.parameters import parameters_digest, random_parameters
 from icecore.features.gluon.zoo import zoo
 from icecore.features.records.spec import BackboneSpec
@@ -77,9 +83,11 @@ def test_a_graph_that_was_changed_is_refused(own_library):
     path = own_library / "gluon" / "alexnet.onnx.gz"
     content = gzip.decompress(path.read_bytes())
     network_graph("gluon", "alexnet")
+    assert not any("alexnet," in fault for fault in check_library())
     path.write_bytes(gzip.compress(content.replace(b"AveragePool", b"MaxPool0000")[::-1]))
     with pytest.raises(BackboneError, match=r"(?s)has the SHA-256 .* not .*reinstall icecore"):
         network_graph("gluon", "alexnet")
+    assert any("gluon:alexnet," in fault for fault in check_library())
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(BackboneError, match=r"(?s)gluon:alexnet cannot be read.*reinstall"):
         network_graph("gluon", "alexnet")

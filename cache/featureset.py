@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import CacheError
-from .format.encoding import encode_blocks
+from .format.encoding import encode
 from .format.header import SetHeader
 from .format.index import write_index
 from .format.shard import as_keys, publish_shard, read_provenance, shard_rows
@@ -165,8 +165,8 @@ class FeatureSet:
     def _publish(
         self, texts: Sequence[str], keys: np.ndarray, rows: np.ndarray, given: Mapping | None
     ) -> None:
-        blocks = encode_blocks(rows, self.dtype)
-        shard = publish_shard(self.folder / "shards", self.header, keys, blocks, given or {})
+        stored = encode(rows, self.dtype)
+        shard = publish_shard(self.folder / "shards", self.header, keys, stored, given or {})
         self.rows.add(shard, texts)
 
     def write_index(self) -> None:

@@ -95,7 +95,7 @@ def _replace(
     if not dry_run:
         if new.any():
             rescued = {**_provenance(path), "rescued_from": path.name}
-            publish_shard(path.parent, one.header, keys[new], [rows[new]], rescued)
+            publish_shard(path.parent, one.header, keys[new], rows[new], rescued)
         aside = one.folder / "damaged"
         require_own_folder(one.folder, path.parent, aside)
         aside.mkdir(exist_ok=True)

@@ -17,7 +17,7 @@ import functools
 
 import numpy as np
 
-__all__ = ["add_rows", "key_checksums", "multipliers", "row_checksums"]
+__all__ = ["multipliers", "row_checksums"]
 
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
@@ -65,24 +65,13 @@ def row_checksums(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
     -------
     ndarray (n,) uint64
     """
-    sums = key_checksums(keys)
-    add_rows(sums, rows)
-    return sums
-
-
-def key_checksums(keys: np.ndarray) -> np.ndarray:
-    """Return the part of the checksums that keys, ndarray (n,) of S64, have in them."""
     sums = np.zeros(len(keys), np.uint64)
     _add(sums, np.ascontiguousarray(keys).view("<u8").reshape(len(keys), _KEY_WORDS), 0)
-    return sums
-
-
-def add_rows(sums: np.ndarray, rows: np.ndarray) -> None:
-    """Add to `sums`, uint64 (n,), the part that rows (n, D) have in their checksums."""
     raw = rows.view(np.uint8).reshape(len(rows), rows.shape[1] * rows.itemsize)
     if raw.shape[1] % 8:
         raw = np.pad(raw, ((0, 0), (0, -raw.shape[1] % 8)))
     _add(sums, raw.view("<u8"), _KEY_WORDS)
+    return sums
 
 
 def _add(sums: np.ndarray, words: np.ndarray, first: int) -> None:

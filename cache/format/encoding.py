@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 import numpy as np
 
 from ...core.errors import CacheError
 
-__all__ = ["DTYPES", "all_finite", "block_rows", "decode_into", "encode_blocks", "stored_dtype"]
+__all__ = ["DTYPES", "all_finite", "decode_into", "encode", "stored_dtype"]
 
 _STORED = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
 DTYPES = tuple(_STORED)
@@ -31,42 +30,39 @@ def stored_dtype(dtype: str) -> np.dtype:
     return _STORED[dtype]
 
 
-def encode_blocks(
-    rows: np.ndarray, dtype: str, take: Sequence[int] | None = None
-) -> Iterator[np.ndarray]:
-    """Yield feature rows in the form they are stored in, some at a time.
-
-    Each block is small enough to be in the processor's cache still while its checksums are
-    computed and it is copied to the system.
+def encode(rows: np.ndarray, dtype: str) -> np.ndarray:
+    """Return feature rows in the form they are stored in.
 
     Parameters
     ----------
     rows : ndarray (n, D)
         Of any type of number; uint16 with `dtype` bfloat16 passes as it is.
     dtype : str
-    take : sequence of int, optional
-        Which rows, in this order; all of them if None.
 
-    Yields
-    ------
-    ndarray (k, D), contiguous, of `stored_dtype`
+    Returns
+    -------
+    ndarray (n, D), contiguous, of `stored_dtype`
+        The rows themselves if they are that already.
 
     Raises
     ------
     CacheError
         A number is not finite, or does not fit.
     """
-    count = len(rows) if take is None else len(take)
-    step = block_rows(rows.shape[1] * stored_dtype(dtype).itemsize)
-    for start in range(0, count, step):
-        chosen = slice(start, start + step) if take is None else take[start : start + step]
-        stored = _encode(rows[chosen], dtype)
-        if not all_finite(stored, dtype):
-            _refuse(rows, dtype, range(count) if take is None else take)
-        yield stored
+    target = stored_dtype(dtype)
+    as_they_are = rows.dtype == target and rows.flags.c_contiguous
+    stored = rows if as_they_are else np.empty(rows.shape, target)
+    step = _block_rows(rows.shape[1] * target.itemsize)
+    for start in range(0, len(rows), step):
+        block = slice(start, start + step)
+        if not as_they_are:
+            stored[block] = _encode(rows[block], dtype)
+        if not all_finite(stored[block], dtype):
+            _refuse(rows, dtype)
+    return stored
 
 
-def block_rows(row_bytes: int) -> int:
+def _block_rows(row_bytes: int) -> int:
     """Return how many rows of so many bytes go through the processor's cache at a time."""
     return max(1, _BLOCK_BYTES // max(1, row_bytes))
 
@@ -102,12 +98,12 @@ def all_finite(stored: np.ndarray, dtype: str) -> bool:
     return largest < limit + 0x8000 and int(stored.view(np.int16).max(initial=0)) < limit
 
 
-def _refuse(rows: np.ndarray, dtype: str, chosen: Sequence[int]) -> NoReturn:
-    bad = [i for i in chosen if not all_finite(_encode(rows[i : i + 1], dtype), dtype)]
+def _refuse(rows: np.ndarray, dtype: str) -> NoReturn:
+    bad = [i for i, row in enumerate(rows) if not all_finite(_encode(row, dtype), dtype)]
     numbers = rows[bad[0]].reshape(-1, 1)
     first = next(x for x in numbers if not all_finite(_encode(x, dtype), dtype))
     raise CacheError(
-        f"{len(bad)} of {len(chosen)} feature rows hold numbers that {dtype} cannot "
+        f"{len(bad)} of {len(rows)} feature rows hold numbers that {dtype} cannot "
         f"(row {bad[0]}: {first[0]})",
         'finite numbers above 65504 need precision "float32" or "bfloat16"; '
         "infinite ones come from the network",
@@ -119,7 +115,7 @@ def decode_into(stored: np.ndarray, dtype: str, out: np.ndarray) -> None:
     if dtype == "float32":
         out[...] = stored
         return
-    step = block_rows(stored[:1].nbytes)
+    step = _block_rows(stored[:1].nbytes)
     spare = np.empty((min(step, len(stored)), stored.shape[1]), np.float32)
     for i in range(0, len(stored), step):
         part, there = stored[i : i + step], out[i : i + step]

@@ -23,7 +23,7 @@ from ...core.errors import CacheError, DamagedCacheError, FileFormatError
 from ...core.files import publish_bytes
 from ...core.hdf5_files import UNUSABLE, Hdf5Rules, hdf5_in, new_hdf5, read_array, read_attribute
 from ...core.json_files import parse_json
-from .checksum import add_rows, key_checksums
+from .checksum import row_checksums
 from .disk import open_own, require_own_folder
 from .header import LARGEST_ROW, SetHeader
 
@@ -93,7 +93,7 @@ def publish_shard(
     folder: Path,
     header: SetHeader,
     keys: np.ndarray,
-    blocks: Iterable[np.ndarray],
+    rows: np.ndarray,
     provenance: Mapping,
 ) -> Shard:
     """Write one shard into `folder`; when this returns it is on the disk.
@@ -104,8 +104,8 @@ def publish_shard(
         The set's ``shards/``.
     header : SetHeader
     keys : ndarray (n,) of S64
-    blocks : iterable of ndarray (k, dim)
-        The n rows in the form they are stored in, some at a time.
+    rows : ndarray (n, dim)
+        In the form they are stored in.
     provenance : mapping
         What may vary between rows of one set: engine, host, times.
 
@@ -114,19 +114,13 @@ def publish_shard(
     DiskFullError
         No room; nothing is left behind.
     """
-    buffer, checksums, row = io.BytesIO(), key_checksums(keys), 0
+    buffer, checksums = io.BytesIO(), row_checksums(rows, keys)
     with new_hdf5(buffer) as file:
         file.attrs.update(header_attributes(_WHAT, header))
         file.attrs["provenance"] = np.bytes_(_provenance_text(provenance))
         file.create_dataset("keys", data=keys)
-        features = file.create_dataset("features", (len(keys), header.dim), header.stored)
-        for block in blocks:
-            # Checksummed while it is in the processor's cache.
-            add_rows(checksums[row : row + len(block)], block)
-            features[row : row + len(block)] = block
-            row += len(block)
         file.create_dataset("checksums", data=checksums.astype("<u8", copy=False))
-        offset = features.id.get_offset()
+        offset = file.create_dataset("features", data=rows).id.get_offset()
     content = buffer.getbuffer()
     end = offset + len(keys) * header.row_bytes
     name = _name([content[:offset], content[end:]])

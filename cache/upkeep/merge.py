@@ -99,7 +99,7 @@ def _copy(one: FeatureSet, shard: Shard, into: FeatureSet) -> None:
     take = np.array([text in missing for text in texts], bool)
     given = read_provenance(path)
     folder = into.folder / "shards"
-    into.rows.add(publish_shard(folder, into.header, shard.keys[take], [rows[take]], given))
+    into.rows.add(publish_shard(folder, into.header, shard.keys[take], rows[take], given))
 
 
 def _merge_failures(

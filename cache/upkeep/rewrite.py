@@ -192,7 +192,7 @@ def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: li
         rows = np.concatenate([_stored(folder, shard, one)[mask] for shard, mask in parts])
         order = np.argsort(keys, kind="stable")
         given = _unite([read_provenance(folder / name) for name in old])
-        new = publish_shard(folder, one.header, keys[order], [rows[order]], given).name
+        new = publish_shard(folder, one.header, keys[order], rows[order], given).name
     one.rows.reset()
     for name in old:
         if name != new:

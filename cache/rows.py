@@ -18,7 +18,7 @@ from ..core.errors import DamagedCacheError, MissingRowsError, enumerate_some
 from ..core.hardware import available_cpus
 from .format.checksum import row_checksums
 from .format.disk import open_own, require_own
-from .format.encoding import decode_into
+from .format.encoding import all_finite, decode_into
 from .format.header import SetHeader
 from .format.index import read_index
 from .format.shard import Shard, damaged, read_shard
@@ -195,6 +195,11 @@ class Rows:
             wrong = np.flatnonzero(row_checksums(stored, names) != expected)
             if len(wrong):
                 raise self._row_error(shards, shard_of[here[wrong]], names[wrong])
+            if not all_finite(stored, self.header.dtype):
+                unfit = [not all_finite(row, self.header.dtype) for row in stored]
+                raise self._row_error(
+                    shards, shard_of[here[unfit]], names[unfit], "hold numbers that are not finite"
+                )
             if target is not None:
                 decode_into(stored, self.header.dtype, target)
             else:
@@ -260,10 +265,16 @@ class Rows:
                     to = first if places is None else int(places[first])
                     _read_at(file, path, position, stored[to : to + last - first])
 
-    def _row_error(self, shards: list, shard_of: np.ndarray, keys: np.ndarray) -> DamagedCacheError:
+    def _row_error(
+        self,
+        shards: list[Shard],
+        shard_of: np.ndarray,
+        keys: np.ndarray,
+        fault: str = "do not match their checksums",
+    ) -> DamagedCacheError:
         path = self.folder / "shards" / shards[shard_of[0]].name
         rows = enumerate_some(_texts(keys), 3)
-        return damaged(path, f"{len(keys)} rows do not match their checksums ({rows})")
+        return damaged(path, f"{len(keys)} rows {fault} ({rows})")
 
 
 def _read_at(file: BinaryIO, path: Path, position: int, into: np.ndarray) -> None:

@@ -15,9 +15,10 @@ from typing import BinaryIO
 
 from .errors import FileFormatError, IcecoreError, IrregularFileError, MissingFileError
 
-__all__ = ["open_regular", "read_regular", "read_whole", "size_text"]
+__all__ = ["kind_of", "open_regular", "read_regular", "read_whole", "size_text"]
 
 _KINDS = {
+    stat.S_IFLNK: "a link",
     stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket",
     stat.S_IFCHR: "a device",
@@ -128,4 +129,9 @@ def size_text(size: float) -> str:
 
 def _require_regular(path: str | os.PathLike, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise IrregularFileError(Path(path), _KINDS.get(stat.S_IFMT(mode), "a special file"))
+        raise IrregularFileError(Path(path), kind_of(mode))
+
+
+def kind_of(mode: int) -> str:
+    """Say what a file is by its mode, as `os.lstat` gives it."""
+    return _KINDS.get(stat.S_IFMT(mode), "a special file")

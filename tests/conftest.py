@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,17 @@ def no_hub(tmp_path_factory) -> None:
     """No test asks the real Hugging Face hub, or sees what a user has from it."""
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hub"))
+
+
+@pytest.fixture
+def fast_folder(tmp_path):
+    """A folder in memory where there is one: kills and faults are the same there, fsync is free."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as name:
+        yield Path(name)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...core.errors import CacheError, enumerate_some
-from ...core.regular_files import open_regular
+from ...core.regular_files import kind_of, open_regular
 
 __all__ = ["LEFTOVER_PREFIX", "open_own", "remove_leftovers", "require_own"]
 __all__ += ["require_own_folder"]
@@ -76,11 +76,14 @@ def _strange(folder: str | os.PathLike, levels: int) -> Iterator[Path]:
 
 
 def _not_own(paths: list[Path]) -> CacheError:
-    are = "is a link or a special file" if len(paths) == 1 else "are links or special files"
+    each = []
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            each.append(f"{path} is {kind_of(os.lstat(path).st_mode)}")
     return CacheError(
-        f"{enumerate_some(paths)} {are}: a cache is made of files and folders of its own",
-        "remove it, or put there what it leads to; links and pipes in a cache are not "
-        "followed, so that nothing outside of it is read or changed",
+        f"{enumerate_some(each, 3)}; a cache is made of files and folders of its own",
+        "remove it, or put there what it leads to: what is not a cache's own is not followed, "
+        "so that nothing outside of it is read or changed",
     )
 
 

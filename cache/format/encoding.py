@@ -111,7 +111,7 @@ def _refuse(rows: np.ndarray, dtype: str) -> NoReturn:
 
 
 def decode_into(stored: np.ndarray, dtype: str, out: np.ndarray) -> None:
-    """Write stored rows (n, D) as float32 into `out` (n, D), which may be strided."""
+    """Write stored rows (n, D), all finite, as float32 into `out` (n, D), which may be strided."""
     if dtype == "float32":
         out[...] = stored
         return
@@ -123,11 +123,8 @@ def decode_into(stored: np.ndarray, dtype: str, out: np.ndarray) -> None:
             bits = there.view(np.uint32)
             np.copyto(bits, part)
             np.left_shift(bits, 16, out=bits)
-        elif all_finite(part, dtype):
-            _widen(part, there, spare[: len(part)])
         else:
-            # No writer of ours stores these; what is in the file is what is shown.
-            there[...] = part
+            _widen(part, there, spare[: len(part)])
 
 
 def _widen(half: np.ndarray, out: np.ndarray, spare: np.ndarray) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,17 +58,6 @@ class Maker:
 @pytest.fixture(scope="session")
 def make():
     return Maker
-
-
-@pytest.fixture
-def fast_folder(tmp_path):
-    """A folder in memory where there is one: kills and faults are the same there, fsync is free."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as name:
-        yield Path(name)
 
 
 @pytest.fixture

@@ -163,6 +163,7 @@ class Extract:
                     device=job["device"],
                     precision="float32" if "save" in order else "float16",
                     precision_compute=job["compute"],
+                    accept_error=1.0,  # it is measured and bounded there
                     weights=job["weights"],
                     batch_size=job["batch"],
                 ),

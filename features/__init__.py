@@ -9,7 +9,8 @@ from .bundle import BundledHead, BundledTask, build_bundle, run_bundle, write_tr
 from .catalogue import Verified, find_networks, list_layers, verify_backbones
 from .detection.detect import DetectorOptions
 from .engines.choose import ENGINES
-from .engines.gpus import MXNET_ARCHITECTURES, ORT_ARCHITECTURES, Gpu, find_gpus, runs_on
+from .engines.gpus import find_gpus
+from .engines.proof import ERROR_ALLOWED
 from .extraction.extract import extract
 from .extraction.options import ExtractOptions
 from .extraction.progress import Progress, ProgressListener
@@ -34,14 +35,12 @@ __all__ = [
     "BundledTask",
     "DetectorOptions",
     "ENGINES",
+    "ERROR_ALLOWED",
     "ExtractOptions",
     "ExtractReport",
     "Failure",
     "FeatureSetRecord",
-    "Gpu",
     "Layer",
-    "MXNET_ARCHITECTURES",
-    "ORT_ARCHITECTURES",
     "POOLS",
     "Progress",
     "ProgressListener",
@@ -63,7 +62,6 @@ __all__ = [
     "load_backbone",
     "load_backbones",
     "run_bundle",
-    "runs_on",
     "verify_backbones",
     "where_to_put_weights",
     "write_trial_images",

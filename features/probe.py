@@ -23,11 +23,9 @@ from .graphs.onnx_graph import add_normalisation, load_onnx
 from .images.preprocessing import Preprocessing
 from .records.record import BackboneRecord
 from .records.spec import BackboneSpec
-from .weights.local import find_local_weights
 
 __all__ = ["ask"]
 
-MISSION = ("resnet152_v2", "inceptionv3", "densenet201")
 SIDE, WIDTH = 16, 8
 PATIENCE_SECONDS = 300
 TOLERANCE = 1e-4
@@ -39,13 +37,15 @@ def ask(question: str, device: str = "cpu") -> dict:
     Parameters
     ----------
     question : str
-        ``engine:NAME``, ``import:PACKAGE`` or ``weights``.
+        ``engine:NAME`` or ``import:PACKAGE``.
     device : str
 
     Returns
     -------
     dict
-        With ``error`` (and ``hint``) if the answer is a failure.
+        With ``error`` (and ``hint``) if the answer is a failure. An engine answers with its
+        ``version``, the ``precisions`` in which it computes there (none if it never runs on
+        such a device) and the ``relative_error`` of a small network.
     """
     command = [sys.executable, "-m", "icecore.features.probe", question, device]
     try:
@@ -70,7 +70,7 @@ def _answer(question: str, device: str) -> dict:
     try:
         if what == "engine":
             return _run_engine(name, device)
-        return _import(name) if what == "import" else _find_weights()
+        return _import(name)
     except IcecoreError as error:
         return {"error": error.message, "hint": error.hint}
 
@@ -83,17 +83,12 @@ def _import(package: str) -> dict:
     return {"version": str(getattr(module, "__version__", ""))}
 
 
-def _find_weights() -> dict:
-    found = {}
-    for name in MISSION:
-        file = find_local_weights(name)
-        found[f"gluon:{name}"] = file.origin if file else ""
-    return {"weights": found}
-
-
 def _run_engine(name: str, device: str) -> dict:
     """Run a small network on two images, and compare with NumPy."""
     kind = ENGINES[name]
+    precisions = kind.precisions(device)
+    if not precisions:
+        return {"precisions": []}
     record = _record()
     engine = kind.start(
         _graph(record) if kind.runs_graphs else _gluon(record),
@@ -102,7 +97,7 @@ def _run_engine(name: str, device: str) -> dict:
     images = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
     found, expected = engine.run(images), _expected(images, record)
     error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
-    answer = {"version": engine.version, "precisions": kind.able(device), "relative_error": error}
+    answer = {"version": engine.version, "precisions": precisions, "relative_error": error}
     if not error < (TOLERANCE if name != "tensorrt" else 1e-2):
         answer |= {
             "error": f"computes wrongly: the relative error is {error:.1e}",

@@ -8,9 +8,10 @@ from ..features import DetectorOptions, ExtractOptions, ExtractReport, ProgressL
 from ..heads import MemberProgress, TrainEvent, TrainResult
 from .blend import BlendOutputs, blend
 from .bundle import bundle
-from .doctor import LEVELS, Finding, examine
+from .doctor import examine
 from .export import export
 from .extract import extract
+from .places import LEVELS, Finding
 from .predict import PredictOptions, PredictReport, predict
 from .prune import prune
 from .train import train

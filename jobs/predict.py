@@ -16,7 +16,13 @@ from ..cache import FeatureCache
 from ..core.csv_files import write_csv
 from ..core.errors import RunError
 from ..ensemble import ANSWERS
-from ..features import DetectorOptions, ExtractOptions, FeatureSetRecord, ProgressListener
+from ..features import (
+    ERROR_ALLOWED,
+    DetectorOptions,
+    ExtractOptions,
+    FeatureSetRecord,
+    ProgressListener,
+)
 from ..manifest import DEFAULT_TASK
 from ..runs import open_run
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
@@ -95,11 +101,16 @@ class PredictOptions:
             raise RunError(f"no answer '{self.answer}'", f"choose {', '.join(ANSWERS)}")
         self.extraction("f32" if self.precision_compute == "trained" else self.precision_compute)
 
-    def extraction(self, compute: str, made: FeatureSetRecord | None = None) -> ExtractOptions:
+    def extraction(
+        self,
+        compute: str,
+        made: FeatureSetRecord | None = None,
+        accept_error: float | None = None,
+    ) -> ExtractOptions:
         """Return how to extract as `made` was: fit, views, precision and weights."""
-        how = {}
+        how = {"accept_error": accept_error}
         if made is not None:
-            how = {"fit": made.fit, "views": made.views, "precision": made.precision}
+            how |= {"fit": made.fit, "views": made.views, "precision": made.precision}
             how["weights"] = made.backbone.weights
         return ExtractOptions(
             precision_compute=compute,
@@ -150,7 +161,8 @@ def predict(
     manifest = manifests.read(images, labels_required=False)
     made = made_how(fitted)
     compute = options.precision_compute
-    how = options.extraction(made.compute if compute == "trained" else compute, made)
+    compute = made.compute if compute == "trained" else compute
+    how = options.extraction(compute, made, _accepted_error(fitted, made, compute))
     require_writable(out)
     specs = [spec_text(one, options.weights_dir) for one in fitted.backbones]
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
@@ -180,6 +192,15 @@ def predict(
         answers={name: one.answer for name, one in weights.items()},
         random_weights=report.random_weights,
     )
+
+
+def _accepted_error(fitted, made: FeatureSetRecord, compute: str) -> float | None:
+    """Return the error to accept: the heads were trained on features that had the same."""
+    if compute != made.compute or compute == "f32":
+        return None
+    known = [one.get("relative_error", 0.0) for one in fitted.backbones]
+    # It depends a little on the processor.
+    return max(ERROR_ALLOWED[compute], 1.5 * max(known))
 
 
 def _table(fitted, store: FeatureCache, keys: list[str], task: str, weights) -> np.ndarray:

@@ -142,7 +142,8 @@ def _provenance(feature_set: Any) -> dict[str, Any]:
     shards = feature_set.provenances() if hasattr(feature_set, "provenances") else []
     latest = shards[-1]["provenance"] if shards else {}
     found = {"source": latest.get("source", feature_set.name)}
-    return found | {name: latest[name] for name in ("size_bytes", "latency_ms") if name in latest}
+    kept = ("size_bytes", "latency_ms", "relative_error")
+    return found | {name: latest[name] for name in kept if name in latest}
 
 
 def _is_random(record: Any) -> bool:

@@ -6,7 +6,8 @@ averaging the log-probabilities. Both are minimised by sequential quadratic
 programming as in mixSQP (Kim, Carbonetto, Stephens and Anitescu, "A fast algorithm
 for maximum likelihood estimation of mixture proportions using sequential quadratic
 programming", J. Comput. Graph. Stat. 2020): each step solves an M x M quadratic
-programme exactly by an active-set method, then halves the step until the loss falls.
+programme by SciPy's active-set methods for bounded least squares, then halves the
+step until the loss falls.
 
 Every answer carries a certificate. By convexity no weights at all are better by more
 than max_v <gradient, w - v> over all weights v that are allowed. Without a pull or a
@@ -19,6 +20,8 @@ import dataclasses
 from collections.abc import Callable
 
 import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+from scipy.optimize import lsq_linear, nnls
 
 from ..metrics import EPSILON
 
@@ -30,6 +33,8 @@ TARGET_GAP = 1e-10
 ROWS_FOR_WARM_START = 8000
 # Log-probabilities of this many (row, class) cells are worked on at once.
 CELLS_AT_ONCE = 1 << 18
+# How much the sum of the weights counts in a least-squares problem.
+SUM_WEIGHT = 1e5
 
 Derivatives = tuple[float, np.ndarray, np.ndarray]
 
@@ -88,17 +93,12 @@ def minimise_log_loss(
     share = np.full(rows, 1 / rows) if importance is None else importance / np.sum(importance)
     shift = -float(share @ np.log(top))
     start = np.full(models, 1 / models)
-    if rows <= ROWS_FOR_WARM_START:
-        found = _in_full(by_model, share, l2, upper, start)
-    else:
+    if rows > ROWS_FOR_WARM_START:
         some = np.random.default_rng(0).choice(rows, rows // 16, replace=False)
         part = _arithmetic(by_model[:, some], share[some] / share[some].sum(), l2)
-        start = _minimise(part, start, upper, 1e-5).weights
-        if l2 == 0 and upper == 1 and 2 * np.count_nonzero(start) <= models:
-            found = _by_support(by_model, share, start)
-        else:
-            # An inner start: what the sample ruled out must be able to come back.
-            found = _in_full(by_model, share, l2, upper, 0.999 * start + 0.001 / models)
+        # An inner start: what the sample ruled out must be able to come back.
+        start = 0.999 * _minimise(part, start, upper, 1e-5).weights + 0.001 * start
+    found = _minimise(_arithmetic(by_model, share, l2), start, upper, TARGET_GAP)
     loss = shift - float(share @ np.log(found.weights @ by_model))
     return dataclasses.replace(found, loss=loss)
 
@@ -139,46 +139,10 @@ def certificate(true: np.ndarray, weights: np.ndarray) -> float:
     return float((true / blended[:, None]).mean(axis=0).max() - 1)
 
 
-def _in_full(
-    by_model: np.ndarray, share: np.ndarray, l2: float, upper: float, start: np.ndarray
-) -> Solution:
-    # Curvature in single precision costs half and changes the path, not the answer.
-    kind = np.float32 if by_model.size > 1 << 18 else np.float64
-    found = _minimise(_arithmetic(by_model, share, l2, kind), start, upper, TARGET_GAP)
-    if found.certificate > 10 * TARGET_GAP and kind is np.float32:
-        found = _minimise(_arithmetic(by_model, share, l2), found.weights, upper, TARGET_GAP)
-    return found
-
-
-def _by_support(by_model: np.ndarray, share: np.ndarray, start: np.ndarray) -> Solution:
-    """Solve over the models in `start`; add those that would help until none does.
-
-    Most of many models end with no weight: leaving them out of the curvature is what
-    makes large problems fast. The certificate is over all models.
-    """
-    chosen = np.flatnonzero(start)
-    weights, iterations = start, 0
-    while True:
-        inner = 0.999 * weights[chosen] / weights[chosen].sum() + 0.001 / len(chosen)
-        found = _in_full(by_model[chosen], share, 0.0, 1.0, inner)
-        iterations += found.iterations
-        weights = np.zeros(len(by_model))
-        weights[chosen] = found.weights
-        gain = by_model @ (share / (found.weights @ by_model[chosen])) - 1
-        gap = max(float(gain.max()), 0.0)
-        missing = np.setdiff1d(np.flatnonzero(gain > TARGET_GAP), chosen)
-        if gap <= 10 * TARGET_GAP or not len(missing):
-            return Solution(weights, np.nan, gap, iterations)
-        # The most useful first: many of the others fall away once these are in.
-        missing = missing[np.argsort(-gain[missing])][: max(4, len(chosen))]
-        chosen = np.union1d(chosen, missing)
-
-
 def _arithmetic(
-    by_model: np.ndarray, share: np.ndarray, l2: float, kind: type = np.float64
+    by_model: np.ndarray, share: np.ndarray, l2: float
 ) -> Callable[[np.ndarray, bool], Derivatives]:
     models, rows = by_model.shape
-    rough = by_model.astype(kind, copy=False)
     step = max(256, CELLS_AT_ONCE // models)
 
     def evaluate(weights: np.ndarray, derivatives: bool) -> Derivatives:
@@ -189,12 +153,12 @@ def _arithmetic(
         if not derivatives:
             return value, _NOTHING, _NOTHING
         gradient = 2 * l2 * away - by_model @ (share / blended)
-        scale = (np.sqrt(share) / blended).astype(kind, copy=False)
+        scale = np.sqrt(share) / blended
         hessian = 2 * l2 * np.eye(models)
         # In parts that stay in the processor's cache.
         for begin in range(0, rows, step):
             part = slice(begin, begin + step)
-            ratios = rough[:, part] * scale[part]
+            ratios = by_model[:, part] * scale[part]
             hessian += ratios @ ratios.T
         return value, gradient, hessian
 
@@ -238,7 +202,7 @@ def _minimise(
     weights: np.ndarray,
     upper: float,
     target: float,
-    most: int = 200,
+    most: int = 100,
 ) -> Solution:
     """Run the SQP loop until the gap is below `target` or no step makes the loss fall."""
     best, gap, iteration = weights, np.inf, 0
@@ -249,9 +213,7 @@ def _minimise(
             best, gap = weights, now
         if now <= target:
             break
-        ridge = 1e-12 * max(np.trace(hessian) / len(weights), 1e-12)
-        hessian = hessian + ridge * np.eye(len(weights))
-        goal = _minimise_quadratic(hessian, gradient - hessian @ weights, upper, weights)
+        goal = _minimise_quadratic(hessian, gradient - hessian @ weights, upper)
         step = goal - weights
         slope = gradient @ step
         size = 1.0
@@ -285,74 +247,46 @@ def _tidied(weights: np.ndarray, upper: float) -> np.ndarray:
     return weights / weights.sum()
 
 
-def _minimise_quadratic(
-    hessian: np.ndarray, linear: np.ndarray, upper: float, start: np.ndarray
-) -> np.ndarray:
-    """Minimise x'Hx/2 + linear'x over 0 <= x <= upper, sum x = 1, by a primal active set.
+def _minimise_quadratic(hessian: np.ndarray, linear: np.ndarray, upper: float) -> np.ndarray:
+    """Minimise x'Hx/2 + linear'x over 0 <= x <= upper, sum x = 1.
 
-    Nocedal and Wright, "Numerical Optimization", algorithm 16.3, from a feasible `start`.
+    With H = LL' this is the least squares of L'x + L^-1 linear; the sum is one more row
+    that counts heavily (Van Loan, SIAM J. Numer. Anal. 1985). Which bounds hold is taken
+    from that answer; the free weights are then solved for with the sum as a constraint.
     """
-    x = np.clip(start, 0, upper)
-    x = x / x.sum()
-    low, high = x <= 1e-15, x >= upper - 1e-15
-    scale = np.abs(linear).max() + np.abs(hessian).max()
-    for _ in range(20 * len(x)):
-        free = np.flatnonzero(~(low | high))
-        gradient = hessian @ x + linear
-        step = np.zeros_like(x)
-        if len(free) > 1:
-            step[free] = _step_on_sum_zero(hessian[np.ix_(free, free)], gradient[free])
-        if np.abs(step).max() > 1e-15:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                room = np.where(step < 0, -x / step, np.where(step > 0, (upper - x) / step, np.inf))
-            room[low | high] = np.inf
-            block = int(np.argmin(room))
-            if room[block] >= 1:
-                x = x + step
-            else:
-                x = x + room[block] * step
-                low[block], high[block] = step[block] < 0, step[block] > 0
-                x[block] = 0.0 if low[block] else upper
-                continue
-            gradient = hessian @ x + linear
-        # At the least value on the free weights: let go of the bound that hinders most.
-        if not _release(gradient, free, low, high, 1e-14 * scale):
-            break
-    return x
-
-
-def _release(
-    gradient: np.ndarray, free: np.ndarray, low: np.ndarray, high: np.ndarray, slack: float
-) -> bool:
-    wants_up = np.where(low, gradient, np.inf)
-    wants_down = np.where(high, gradient, -np.inf)
-    rising, falling = int(np.argmin(wants_up)), int(np.argmax(wants_down))
-    if not len(free):
-        if not wants_up[rising] < wants_down[falling] - slack:
-            return False
-        low[rising] = high[falling] = False
-        return True
-    level = float(np.mean(gradient[free]))
-    gain_up, gain_down = level - wants_up[rising], wants_down[falling] - level
-    if max(gain_up, gain_down) <= slack:
-        return False
-    if gain_up >= gain_down:
-        low[rising] = False
+    size = len(linear)
+    scale = max(float(np.trace(hessian)) / size, 1e-300)
+    hessian = hessian + 1e-12 * scale * np.eye(size)
+    root = cholesky(hessian, lower=True)
+    heavy = SUM_WEIGHT * np.sqrt(scale)
+    rows = np.vstack([root.T, np.full(size, heavy)])
+    target = np.append(-solve_triangular(root, linear, lower=True), heavy)
+    if upper >= 1:
+        x = nnls(rows, target, maxiter=50 * size)[0]
     else:
-        high[falling] = False
-    return True
+        x = lsq_linear(rows, target, bounds=(0, upper), method="bvls").x
+    return _polished(hessian, linear, _tidied(x, upper), upper)
 
 
-def _step_on_sum_zero(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    size = len(gradient)
-    system = np.ones((size + 1, size + 1))
-    system[:size, :size] = hessian
-    system[size, size] = 0
+def _polished(hessian: np.ndarray, linear: np.ndarray, x: np.ndarray, upper: float) -> np.ndarray:
+    """Solve for the free weights exactly, with the sum as a constraint, where that is allowed."""
+    inside = (x > 0) & (x < upper - 1e-9)
+    free, bound = np.flatnonzero(inside), np.where(inside, 0.0, x)
+    if not len(free):
+        return x
+    system = np.ones((len(free) + 1, len(free) + 1))
+    system[:-1, :-1] = hessian[np.ix_(free, free)]
+    system[-1, -1] = 0
+    # A step from x, whose size is that of the error: rounding hardly matters then.
+    step = -(linear + hessian @ x)[free]
     try:
-        step = np.linalg.solve(system, np.append(-gradient, 0))[:size]
+        exact = x[free] + np.linalg.solve(system, np.append(step, 1 - x.sum()))[:-1]
     except np.linalg.LinAlgError:
-        step = np.linalg.lstsq(system, np.append(-gradient, 0), rcond=None)[0][:size]
-    return step - step.mean()
+        return x
+    if exact.min() < 0 or exact.max() > upper:
+        return x
+    bound[free] = exact
+    return bound
 
 
 _NOTHING = np.empty(0)

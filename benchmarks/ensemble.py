@@ -27,11 +27,10 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from icecore.ensemble import Blender, certificate
-from icecore.ensemble.estimate import estimate
+from icecore.ensemble import Blender, BlendOptions, Chooser, certificate
 from icecore.ensemble.joining.join import TaskData
 from icecore.ensemble.metrics import METRICS, log_loss
-from icecore.ensemble.resampling import paired_difference
+from icecore.ensemble.resampling import Scored, paired_difference
 from icecore.ensemble.weighting.notes import true_class
 from icecore.ensemble.weighting.simplex import minimise_log_loss
 
@@ -195,7 +194,9 @@ def resamples(path, count=10):
     sets["all"] = np.hstack(list(sets.values()))
     sets = {n: x / np.linalg.norm(x, axis=1, keepdims=True) for n, x in sets.items()}
     classes = tuple(map(str, range(int(y.max()) + 1)))
-    print("\nresample   tuned  average  best single  recommended   gain over average [95%]")
+    print(
+        "\nresample   tuned  average  best single  recommended, shrinkage   gain over average [95%]"
+    )
     kept = 0
     for seed in range(count):
         order = np.random.default_rng(seed).permutation(len(y))
@@ -216,17 +217,17 @@ def resamples(path, count=10):
         )
         tuning, test = data.rows("validation"), data.rows("test")
         # The recommendation sees tuning rows only; test rows judge it.
-        advice = estimate(data, Blender(), source="nested cross-validation", seed=seed).recommended
-        tuned = Blender().fit(data.probabilities[:, tuning], data.y[tuning])
+        blender = Blender(BlendOptions(seed=seed))
+        chooser = Chooser(blender).fit(data.probabilities[:, tuning], data.y[tuning])
         held = data.probabilities[:, test]
-        answers = {"tuned": tuned.predict_proba(held), "average": held.mean(axis=0)}
-        gap = paired_difference(
-            METRICS["log_loss"], data.y[test], answers[advice], answers["average"], seed=seed
-        )
+        answers = {name: recipe.apply(held) for name, recipe in chooser.recipes_.items()}
+        scored = Scored(METRICS["log_loss"], data.y[test], seed=seed)
+        gap = paired_difference(scored, answers["recommended"], answers["average"])
         best = min(log_loss(data.y[test], table) for table in held)
         losses = [log_loss(data.y[test], answers[name]) for name in ("tuned", "average")]
+        advice = f"{chooser.reason_.kind}, {chooser.reason_.shrinkage:.2f}"
         print(
-            f"{seed:>8}{losses[0]:>8.4f}{losses[1]:>9.4f}{best:>13.4f}{advice:>13}"
+            f"{seed:>8}{losses[0]:>8.4f}{losses[1]:>9.4f}{best:>13.4f}  {advice:<22}"
             f"{gap.value:>+10.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
         )
         assert gap.high >= 0, "the recommendation is worse than the plain average beyond noise"

@@ -242,7 +242,8 @@ def markdown(results: dict[str, dict[str, dict]], simulations: list[str]) -> str
                 (ahead if met else behind).append(case)
                 lines += [
                     "",
-                    f"Bar, at most one standard error behind the best rival: {'met' if met else 'MISSED'}.",
+                    "Bar, at most one standard error behind the best rival: "
+                    + ("met." if met else "MISSED."),
                 ]
         lines.append("")
     lines += ["## All data sets", "", *overall(results), ""]

@@ -265,28 +265,27 @@ def _minimise_quadratic(hessian: np.ndarray, linear: np.ndarray, upper: float) -
         x = nnls(rows, target, maxiter=50 * size)[0]
     else:
         x = lsq_linear(rows, target, bounds=(0, upper), method="bvls").x
-    return _polished(hessian, linear, _tidied(x, upper), upper)
+    return _polished(hessian, linear, x, upper)
 
 
 def _polished(hessian: np.ndarray, linear: np.ndarray, x: np.ndarray, upper: float) -> np.ndarray:
-    """Solve for the free weights exactly, with the sum as a constraint, where that is allowed."""
-    inside = (x > 0) & (x < upper - 1e-9)
-    free, bound = np.flatnonzero(inside), np.where(inside, 0.0, x)
+    """Solve for the weights between the bounds exactly, with the sum as a constraint."""
+    free = np.flatnonzero((x > 0) & (x < upper))
     if not len(free):
-        return x
+        return _tidied(x, upper)
     system = np.ones((len(free) + 1, len(free) + 1))
     system[:-1, :-1] = hessian[np.ix_(free, free)]
     system[-1, -1] = 0
     # A step from x, whose size is that of the error: rounding hardly matters then.
-    step = -(linear + hessian @ x)[free]
+    right = np.append(-(linear + hessian @ x)[free], 1 - x.sum())
     try:
-        exact = x[free] + np.linalg.solve(system, np.append(step, 1 - x.sum()))[:-1]
+        moved = x[free] + np.linalg.solve(system, right)[:-1]
     except np.linalg.LinAlgError:
-        return x
-    if exact.min() < 0 or exact.max() > upper:
-        return x
-    bound[free] = exact
-    return bound
+        return _tidied(x, upper)
+    if moved.min() < 0 or moved.max() > upper:
+        return _tidied(x, upper)
+    x[free] = moved
+    return x
 
 
 _NOTHING = np.empty(0)

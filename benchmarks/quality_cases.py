@@ -118,7 +118,7 @@ def extract(cache: Path, photographs: Path, models: Path) -> None:
 def cases(cache: Path, work: Path, only: list[str]) -> list[Case]:
     """Make the data sets; attributes of the pictures are read from the files once."""
     store = FeatureCache(cache)
-    specs = tuple(one.spec for one in store.sets())
+    specs = tuple(one.name for one in store.sets())
     table = next(iter(sorted((cache / "manifests").glob("*.csv"))))
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -225,7 +225,7 @@ def _drawn(work: Path) -> list[Case]:
     table = next(iter(sorted((cache / "manifests").glob("*.csv"))))
     samples = [s for s in manifest.read(table, labels_required=False) if s.label and s.digest]
     store = FeatureCache(cache)
-    sets = tuple(one.spec for one in store.sets())
+    sets = tuple(one.name for one in store.sets())
     known = set.intersection(*(set(one.keys()) for one in store.sets()))
     store.close()
     found = []

@@ -61,7 +61,6 @@ class Case:
         """Return the features of all rows, (N, D) of float32."""
         store = FeatureCache(self.cache)
         matrix = store.matrix(list(self.sets), self.keys).astype(np.float32)
-        store.close()
         return matrix
 
     def splits(self) -> Iterator[Split]:
@@ -142,7 +141,6 @@ def cases(cache: Path, work: Path, only: list[str]) -> list[Case]:
         dataclasses.replace(plain, name="15% flipped", given=flipped, rows=1500, repeats=2),
         plain,
     ]
-    store.close()
     return [case for case in found if _wanted(only, (case.name,))]
 
 
@@ -227,7 +225,6 @@ def _drawn(work: Path) -> list[Case]:
     store = FeatureCache(cache)
     sets = tuple(one.name for one in store.sets())
     known = set.intersection(*(set(one.keys()) for one in store.sets()))
-    store.close()
     found = []
     for task in dict.fromkeys(s.task for s in samples):
         own = [s for s in samples if s.task == task and s.digest in known]

@@ -20,8 +20,7 @@ test-slow: $(VENV)/.testing
 	$(PYTEST) -m slow -r s
 
 # What is compared with torch and timm, which bring gigabytes on some systems.
-test-torch: $(VENV)/.testing
-	$(BIN)/pip install --quiet -r requirements-torch.txt
+test-torch: $(VENV)/.torch
 	$(PYTEST) -r s tests/features/sources tests/features/weights tests/cache/sharing
 
 # The sets are complete, so nothing needs to be resolved.
@@ -35,6 +34,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 
 $(VENV)/.testing: $(INSTALLED) requirements-test.txt
 	$(BIN)/pip install --quiet --no-deps -r requirements-test.txt
+	touch $@
+
+$(VENV)/.torch: $(VENV)/.testing requirements-torch.txt
+	$(BIN)/pip install --quiet -r requirements-torch.txt
 	touch $@
 
 clean:

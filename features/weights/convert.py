@@ -167,17 +167,18 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 def _fitted(arrays: dict, target: NetworkGraph, where: str, names=None) -> dict[str, np.ndarray]:
     """Check that arrays and parameters are one to one, and bring them into Gluon's order."""
+    shapes = target.shapes
     shown = {ours: theirs for theirs, ours in (names or {}).items()}
-    faults = [f"{shown.get(n, n)} is missing" for n in target.shapes if n not in arrays]
-    faults += [f"{shown.get(n, n)} has no place" for n in arrays if n not in target.shapes]
+    faults = [f"{shown.get(n, n)} is missing" for n in shapes if n not in arrays]
+    faults += [f"{shown.get(n, n)} has no place" for n in arrays if n not in shapes]
     faults += [
         f"{shown.get(n, n)} is {tuple(arrays[n].shape)}, not {shape}"
-        for n, shape in target.shapes.items()
+        for n, shape in shapes.items()
         if n in arrays and tuple(arrays[n].shape) != shape
     ]
     faults += [
         f"{shown.get(n, n)} holds {arrays[n].dtype}, not numbers that are finite"
-        for n in target.shapes
+        for n in shapes
         if n in arrays and not (arrays[n].dtype.kind == "f" and np.isfinite(arrays[n]).all())
     ]
     if faults:

@@ -13,7 +13,7 @@ from ..core.errors import CacheError, DamagedCacheError, FingerprintError, enume
 from ..core.files import flush_folder
 from .check import check_set
 from .featureset import FeatureSet
-from .format.disk import remove_leftovers
+from .format.disk import remove_leftovers, require_own
 from .format.header import SetHeader
 from .marker import (
     FAILURES,
@@ -85,6 +85,7 @@ class FeatureCache:
             path.mkdir(parents=True, exist_ok=True)
             write_part(path / MARKER_NAME, MARKER)
             flush_folder(path.parent)
+        require_own(path)
         mended = repair_json(path / MARKER_NAME, MARKER) if set_folders(path) else []
         cache = cls(path)
         cache._mended = mended

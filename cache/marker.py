@@ -103,7 +103,7 @@ def read_part(path: Path, parts: Mapping[str, object]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         if isinstance(error, CacheError):
             raise
-        raise damaged(path, f"it cannot be read: {error}") from error
+        raise damaged(path, f"it cannot be read: {error}".splitlines()[0]) from error
     wrong = [n for n, value in parts.items() if not isinstance(content.get(n), type(value))]
     if wrong:
         raise damaged(path, f"it has no {wrong[0]!r}")

@@ -316,13 +316,15 @@ def read_attribute(thing: h5py.HLObject, name: str) -> str | int | float | bool:
     ValueError
         It is not there, or something else.
     """
-    if name not in thing.attrs:
-        raise ValueError(f"it has no attribute {name!r}")
-    kept = thing.attrs.get_id(name)
+    attributes = thing.attrs
+    try:
+        kept = attributes.get_id(name)
+    except KeyError as error:
+        raise ValueError(f"it has no attribute {name!r}") from error
     plain = kept.dtype.kind in "biufS" or h5py.check_string_dtype(kept.dtype) is not None
     if kept.shape != () or not plain:
         raise ValueError(f"its attribute {name!r} is no single text or number")
-    value = thing.attrs[name]
+    value = attributes[name]
     if isinstance(value, bytes):
         return value.decode("utf-8")
     return value if isinstance(value, str) else value.item()

@@ -25,6 +25,8 @@ LEFTOVER_PREFIX = ".tmp-"
 LEFTOVER_AGE_S = 900.0
 # A cache, its feature sets, their shards.
 _LEVELS = 3
+# What is called so must be a file.
+_FILES = (".h5", ".json", ".csv", ".claim")
 
 
 def open_own(path: str | os.PathLike) -> BinaryIO:
@@ -50,7 +52,8 @@ def require_own(root: Path) -> None:
     Raises
     ------
     CacheError
-        Something in it is a link, a pipe, a socket or a device; all are named.
+        Something in it is a link, a pipe, a socket or a device, or a folder where a file
+        belongs; all are named.
     """
     strange = sorted(_strange(root, _LEVELS))
     if strange:
@@ -69,7 +72,9 @@ def _strange(folder: str | os.PathLike, levels: int) -> Iterator[Path]:
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if levels > 1:
+                if entry.name.endswith(_FILES):
+                    yield Path(entry.path)
+                elif levels > 1:
                     yield from _strange(entry.path, levels - 1)
             elif not entry.is_file(follow_symlinks=False) and os.path.lexists(entry.path):
                 yield Path(entry.path)
@@ -79,7 +84,8 @@ def _not_own(paths: list[Path]) -> CacheError:
     each = []
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            each.append(f"{path} is {kind_of(os.lstat(path).st_mode)}")
+            kind = kind_of(os.lstat(path).st_mode)
+            each.append(f"{path} is {kind}{' in place of a file' if kind == 'a folder' else ''}")
     return CacheError(
         f"{enumerate_some(each, 3)}; a cache is made of files and folders of its own",
         "remove it, or put there what it leads to: what is not a cache's own is not followed, "

@@ -1,0 +1,199 @@
+"""A cache is made of files and folders of its own: nothing else is followed, moved or removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from icecore.cache import FeatureCache, compact, export, merge, prune, repair, verify
+from icecore.cache.sharing import claims as claims_module
+from icecore.cache.sharing.claims import Claims
+from icecore.core.errors import CacheError, IcecoreError
+
+SPEC, DIM = "gluon:inceptionv3", 5
+
+
+@pytest.fixture
+def filled(cache, make):
+    make.fill(cache.open_set(**make.asked(DIM)), make.keys(20), 5)
+    cache.find(SPEC).write_index()
+    cache.record_failures([{"id": "x", "path": "x", "digest": "", "reason": "empty"}])
+    return cache
+
+
+@pytest.fixture
+def victim(tmp_path):
+    """A folder of the user's, with what cleaning and repairing look for."""
+    folder = tmp_path / "victim"
+    (folder / "shards").mkdir(parents=True)
+    with h5py.File(folder / "precious.h5", "w") as file:
+        file["a"] = [1, 2]
+    for name in (".tmp-mine", "notes.txt", "record.json", "x.csv"):
+        (folder / name).write_text("mine")
+        os.utime(folder / name, (0, 0))
+    return folder
+
+
+def uses(path, make):
+    """Everything that can be done with a cache."""
+    return {
+        "open": lambda: FeatureCache(path),
+        "create": lambda: FeatureCache.create(path),
+        "extract": lambda: FeatureCache.create(path).open_set(**make.asked(DIM)),
+        "verify": lambda: verify(path),
+        "repair": lambda: repair(path),
+        "merge": lambda: merge(FeatureCache.create(path.with_name("other")), [FeatureCache(path)]),
+        "prune": lambda: prune(FeatureCache(path), make.keys(3), dry_run=False),
+        "compact": lambda: compact(FeatureCache(path)),
+        "export": lambda: export(FeatureCache(path), SPEC, path.with_name("x.npz")),
+    }
+
+
+def look(folder):
+    return {p: (p.lstat().st_mtime_ns, p.is_file() and p.read_bytes()) for p in folder.rglob("*")}
+
+
+def files(seen):
+    return {path: content for path, content in seen.items() if path.suffix}
+
+
+PLACES = [
+    "{set}", "{set}/shards", "{set}/damaged", "{set}/record.json", "{set}/index.h5",
+    "{set}/shards/000000000000000000000000.h5", "manifests", "claims", "claims/x.claim",
+    "failures.json", "digests.json", "icecore-cache.json", "manifests/photos.csv",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_links_are_refused_by_name_and_their_targets_left_alone(filled, make, victim, place):
+    path = filled.path / place.format(set=filled.find(SPEC).folder.name)
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(victim if "." not in path.name else victim / "precious.h5")
+    before = look(victim), look(filled.path)
+    for what, use in uses(filled.path, make).items():
+        with pytest.raises(CacheError, match=r"is a link; a cache is made of files") as caught:
+            use()
+        assert str(path) in caught.value.message, what
+    assert (look(victim), look(filled.path)) == before
+
+
+def test_the_cache_itself_may_be_a_link(filled, make, tmp_path):
+    (tmp_path / "link").symlink_to(filled.path)
+    cache = FeatureCache.create(tmp_path / "link")
+    one = cache.open_set(**make.asked(DIM))
+    make.fill(one, make.keys(5, 20), 5)
+    assert verify(tmp_path / "link")["rows"] == 25
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_pipes_are_refused_at_once(filled, make, place):
+    path = filled.path / place.format(set=filled.find(SPEC).folder.name)
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+    start = time.monotonic()
+    for use in uses(filled.path, make).values():
+        with pytest.raises(CacheError, match=r"is a named pipe; a cache is made of files"):
+            use()
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if "." in place])
+def test_folders_in_place_of_files_are_refused(filled, make, place):
+    path = filled.path / place.format(set=filled.find(SPEC).folder.name)
+    path.unlink(missing_ok=True)
+    path.mkdir(parents=True)
+    for use in uses(filled.path, make).values():
+        with pytest.raises(CacheError, match=f"{path} is a folder in place of a file"):
+            use()
+
+
+def test_what_comes_in_the_middle_of_a_job_is_refused_too(filled, make, victim):
+    one = filled.find(SPEC)
+    one.rows.refresh()
+    shards = one.folder / "shards"
+    aside = shards.rename(shards.with_name("aside"))
+    shards.symlink_to(victim / "shards")
+    before = look(victim)
+    with pytest.raises(CacheError, match=f"{shards} is a link"):
+        make.fill(one, make.keys(5, 20), 5)
+    shards.unlink()
+    aside.rename(shards)
+    pipe = shards / f"{'0' * 24}.h5"
+    os.mkfifo(pipe)
+    for use in (lambda: len(one), lambda: one.missing(make.keys(3)), one.write_index):
+        with pytest.raises(CacheError, match=f"{pipe} is a named pipe"):
+            use()
+    pipe.unlink()
+    shard = next(shards.glob("*.h5"))
+    shard.rename(victim / "shard")
+    os.mkfifo(shard)
+    with pytest.raises(IcecoreError, match="is a named pipe"):
+        one.matrix(make.keys(20))
+    shard.unlink()
+    shard.symlink_to(victim / "shard")
+    with pytest.raises(IcecoreError, match="is a link"):
+        one.matrix(make.keys(20))
+    (victim / "shard").unlink()
+    assert files(look(victim)) == files(before)
+
+
+def test_claims_lead_nowhere(tmp_path, victim, monkeypatch):
+    """A token is part of a file's name, and a process number of another's."""
+    monkeypatch.setattr(claims_module, "_host", lambda: "here")
+    folder = tmp_path / "claims"
+    (folder / "beat-x").mkdir(parents=True)
+    (folder / "owner-x").mkdir()
+    token = "x/../../victim/precious.h5"
+    assert (folder / f"beat-{token}").exists(), "the token would lead there"
+    owner = {"token": token, "host": "here", "pid": 2**22 + 1, "start": "1"}
+    for change in ({}, {"token": "0" * 16, "pid": "../x"}, {"token": 5}, {"pid": -1}):
+        (folder / "a.claim").write_text(json.dumps(owner | change))
+        before = look(victim)
+        with Claims(folder, expiry_s=0.0) as claims:
+            claims.acquire(["a"])
+            assert claims.acquire(["a"]), "it is nobody's, and taken once that is sure"
+        assert look(victim) == before
+
+
+def test_a_damaged_set_is_told_by_what_is_damaged_and_not_by_a_traceback(filled, make):
+    """Numbers of keys, rows and checksums that disagree, under a name that fits."""
+    import hashlib
+
+    one = filled.find(SPEC)
+    place = sorted((one.folder / "shards").iterdir())[0]
+    with h5py.File(place) as file:
+        attributes = dict(file.attrs)
+        keys, sums, rows = (file[name][()] for name in ("keys", "checksums", "features"))
+    lost = [key.decode() for key in keys.tolist()]
+    place.unlink()
+    with h5py.File(place, "w", libver=("v108", "v110")) as file:
+        file.attrs.update(attributes)
+        file["keys"], file["checksums"], file["features"] = keys[:3], sums, rows
+        start = file["features"].id.get_offset()
+    content = place.read_bytes()
+    rest = hashlib.sha256(content[:start] + content[start + rows.nbytes :]).hexdigest()
+    forged = place.rename(place.with_name(f"{rest[:24]}.h5"))
+    report = verify(filled.path)
+    problems = {p["file"].split("/")[-1]: p for p in report["problems"]}
+    assert not report["ok"]
+    assert problems[forged.name]["reason"] == "it has 5 rows, 3 keys and 5 checksums"
+    assert sorted(problems[place.name]["rows"]) == sorted(lost)
+    done = repair(filled.path)
+    assert sorted(next(iter(done["to_recompute"].values()))) == sorted(lost)
+    assert (one.folder / "damaged" / forged.name).is_file()
+    again = FeatureCache(filled.path).open_set(**make.asked(DIM))
+    assert sorted(again.missing(make.keys(20))) == sorted(lost)
+    make.fill(again, lost, 5)
+    assert np.array_equal(again.matrix(make.keys(20)), make.rows(make.keys(20), DIM))

@@ -1,0 +1,184 @@
+"""HDF5 files of every wrong kind are refused in one line, before anything is read from them."""
+
+from __future__ import annotations
+
+import os
+
+import h5py
+import numpy as np
+import pytest
+
+from icecore.core.errors import CacheError, FileFormatError, IrregularFileError
+from icecore.core.hdf5_files import (
+    Hdf5Rules,
+    new_hdf5,
+    open_hdf5,
+    read_array,
+    read_attribute,
+    read_texts,
+)
+
+GZIP = {"chunks": (10,), "compression": "gzip"}
+
+
+def soft(file):
+    file["a"] = h5py.SoftLink("/none")
+
+
+def external(file):
+    file.create_group("g")["a"] = h5py.ExternalLink("secret.h5", "/a")
+
+
+def stored_elsewhere(file):
+    file.create_dataset("a", (10,), "f4", external=[("secret.bin", 0, 40)])
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((2,), "i8")
+    layout[:] = h5py.VirtualSource("secret.h5", "a", (2,))
+    file.create_virtual_dataset("a", layout)
+
+
+def scaled(file):
+    file.create_dataset("a", data=np.zeros(100), chunks=(10,), scaleoffset=2)
+
+
+def filled(file):
+    file.create_dataset("a", (200_000_000, 2), "f8", chunks=(1024, 2), compression="gzip")
+
+
+def unwritten(file):
+    file.create_dataset("a", (10**9, 2), "f8")
+
+
+def bomb(file):
+    file.create_dataset("a", data=np.zeros(80 << 20, "u1"), chunks=(8 << 20,), compression="gzip")
+
+
+def named_type(file):
+    file["a"] = np.dtype("f4")
+
+
+def shapeless(file):
+    file["a"] = h5py.Empty("f4")
+
+
+def crowded(file):
+    for number in range(5000):
+        file.create_group(str(number))
+
+
+REFUSED = {
+    soft: "'a' is a link to elsewhere",
+    external: "'g/a' is a link to elsewhere",
+    stored_elsewhere: "'a' is stored in another file",
+    virtual: "'a' is a virtual data set",
+    scaled: "'a' is packed with filter 6",
+    filled: "'a' declares 195313 chunks and holds 0",
+    unwritten: r"'a' declares 14\.9 GiB and holds 0 bytes",
+    bomb: "'a' would unpack to 80 MiB from",
+    named_type: "'a' is neither a group nor a data set",
+    shapeless: "'a' is an empty data set",
+    crowded: "more than 4096 groups",
+}
+
+
+@pytest.mark.parametrize("make", REFUSED, ids=lambda make: make.__name__)
+def test_what_leads_elsewhere_or_declares_what_is_not_there(tmp_path, make):
+    np.full(10, 7, "f4").tofile(tmp_path / "secret.bin")
+    with h5py.File(tmp_path / "secret.h5", "w") as file:
+        file["a"] = [1, 2]
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        make(file)
+    with pytest.raises(FileFormatError, match=REFUSED[make]) as caught, open_hdf5(path):
+        pass
+    assert caught.value.message.startswith(f"{path} cannot be used as HDF5: ")
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("content", [b"", b"x" * 1000, b"\x89HDF\r\n\x1a\n" + bytes(5000), None])
+def test_what_is_not_hdf5(tmp_path, content):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["a"] = np.arange(1000)
+    path.write_bytes(path.read_bytes()[:-3000] if content is None else content)
+    with pytest.raises(CacheError, match="cannot be used") as caught, open_hdf5(path, CacheError):
+        pass
+    assert "Unable to" not in caught.value.message
+
+
+def test_pipes_are_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "x.h5")
+    with pytest.raises(IrregularFileError, match="named pipe"), open_hdf5(tmp_path / "x.h5"):
+        pass
+
+
+def test_groups_that_hold_each_other_and_common_filters_are_read(tmp_path):
+    path = tmp_path / "x.h5"
+    with new_hdf5(path) as file:
+        file.create_group("g")["up"] = file["/"]
+        file.create_dataset("a", data=np.arange(95), shuffle=True, fletcher32=True, **GZIP)
+    with open_hdf5(path) as file:
+        assert read_array(file, "a", 1, "i").tolist() == list(range(95))
+    with pytest.raises(FileFormatError, match="filter 2"):
+        with open_hdf5(path, rules=Hdf5Rules(filters=frozenset())):
+            pass
+
+
+def test_tables_of_another_shape_or_type_are_one_line_with_the_files_name(tmp_path):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["numbers"], file["texts"], file["fixed"] = np.eye(2), ["ä", "b"], [b"a", b"\xff"]
+        file.create_group("group")
+        file.attrs["list"], file.attrs["text"], file.attrs["raw"] = [1, 2], "ü", np.bytes_("x")
+    wrong = {
+        lambda f: read_array(f, "numbers", 1, "f"): "shape",
+        lambda f: read_array(f, "numbers", 2, "<f4"): "holds float64, not float32",
+        lambda f: read_array(f, "group", 1, "f"): "no data set 'group'",
+        lambda f: read_array(f, "none", 1, "f"): "no data set 'none'",
+        lambda f: read_texts(f, "numbers"): "shape",
+        lambda f: read_texts(f, "fixed"): "utf-8",
+        lambda f: read_attribute(f, "list"): "no single text or number",
+        lambda f: read_attribute(f, "none"): "no attribute 'none'",
+    }
+    for read, reason in wrong.items():
+        with pytest.raises(FileFormatError, match=f"x.h5 cannot be used.*{reason}"):
+            with open_hdf5(path) as file:
+                read(file)
+    with open_hdf5(path) as file:
+        assert read_texts(file, "texts") == ["ä", "b"]
+        assert [read_attribute(file, name) for name in ("text", "raw")] == ["ü", "x"]
+
+
+def test_a_text_that_many_entries_share_does_not_unpack_without_end(tmp_path, monkeypatch):
+    """Texts of any length lie in a heap, and all entries may point at one of them."""
+    monkeypatch.setattr("icecore.core.hdf5_files._UNPACKED_BYTES", 1 << 16)
+    monkeypatch.setattr("icecore.core.hdf5_files._UNPACKED_RATIO", 2)
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file.create_dataset("a", data=["y" * 20_000] + ["x"] * 200, dtype=h5py.string_dtype())
+        place = file["a"].id.get_offset()
+    content = bytearray(path.read_bytes())
+    first = content[place : place + 16]
+    for entry in range(1, 201):
+        content[place + 16 * entry : place + 16 * (entry + 1)] = first
+    path.write_bytes(content)
+    with h5py.File(path) as file:
+        assert len(file["a"][150]) == 20_000, "the file is as it was meant"
+    with pytest.raises(FileFormatError, match="would unpack to more than"), open_hdf5(path) as file:
+        read_texts(file, "a")
+
+
+def test_a_system_without_files_to_spare_is_not_a_damaged_file(tmp_path, monkeypatch):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        file["a"] = [1]
+
+    def none_left(*_, **__):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(h5py, "File", none_left)
+    with pytest.raises(OSError, match="Too many open files") as caught, open_hdf5(path):
+        pass
+    assert not isinstance(caught.value, FileFormatError)

@@ -16,9 +16,7 @@ __all__ = ["backbones"]
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option(
-    "--verify", is_flag=True, help="Compare the graph of each network with MXNet."
-)
+@click.option("--verify", is_flag=True, help="Compare the graph of each network with MXNet.")
 @click.option(
     "--layers", is_flag=True, help="List the layers of one backbone that --layer accepts."
 )

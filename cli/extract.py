@@ -84,13 +84,6 @@ __all__ = ["extract"]
     help="Compute in this precision; auto takes the fastest on this hardware.",
 )
 @click.option(
-    "--accept-error",
-    type=float,
-    metavar="SHARE",
-    help="Accept an engine whose features differ by up to this from a plain float32 run "
-    "[default: 1e-4 in f32, 0.02 in bf16 and fp16].",
-)
-@click.option(
     "--weights",
     default="pretrained",
     show_default=True,
@@ -163,6 +156,10 @@ def _print_extracted(report, cache: Path) -> None:
     for one in report.sets:
         if one["layer"]:
             click.echo(f"{one['spec']}: {one['layer']}")
+    for one in report.sets:
+        if one["instead_of"]:
+            taken = f"{one['engine']} in {one['compute_precision']} is taken"
+            click.echo(f"note: {one['instead_of']}; {taken}", err=True)
     click.echo(f"cache: {cache}")
     if report.repaired:
         click.echo("damage in the cache was found, and what it took computed again:", err=True)

@@ -87,6 +87,13 @@ def engine_options(command):
             help="Compute on cpu, or on cuda:0[,cuda:1,...].",
         ),
         click.option(
+            "--accept-error",
+            type=float,
+            metavar="SHARE",
+            help="Accept an engine whose features differ by up to this from a plain float32 run "
+            "[default: 1e-4 in f32, 0.02 in bf16 and fp16].",
+        ),
+        click.option(
             "--batch-size",
             type=int,
             default=16,

@@ -71,8 +71,8 @@ class PredictOptions:
         ``trained``: as the features that the heads were trained on. A machine that cannot
         may compute in another; the features then differ a little from those, see
         docs/engines.md.
-    boxes, detector, engine, device, batch_size, workers
-        As in `ExtractOptions`.
+    boxes, detector, engine, device, batch_size, workers, accept_error
+        As in `ExtractOptions`; errors that the features of the run had are accepted, too.
     excel : bool
         Put an apostrophe before cells that a spreadsheet would take for a formula.
 
@@ -94,6 +94,7 @@ class PredictOptions:
     device: str = "cpu"
     batch_size: int = 16
     workers: int | None = None
+    accept_error: float | None = None
     excel: bool = False
 
     def __post_init__(self) -> None:
@@ -108,7 +109,7 @@ class PredictOptions:
         accept_error: float | None = None,
     ) -> ExtractOptions:
         """Return how to extract as `made` was: fit, views, precision and weights."""
-        how = {"accept_error": accept_error}
+        how = {"accept_error": accept_error if self.accept_error is None else self.accept_error}
         if made is not None:
             how |= {"fit": made.fit, "views": made.views, "precision": made.precision}
             how["weights"] = made.backbone.weights

@@ -165,10 +165,11 @@ def _started(part: Part, options: ExtractOptions) -> Part:
     try:
         part.start(options)
         return part
-    except ProofError:
+    except ProofError as error:
         for other in _alternatives(part, options):
             with contextlib.suppress(ProofError, BackboneError):
                 other.start(options)
+                other.instead_of = error.message
                 return other
         raise
 

@@ -39,6 +39,8 @@ class Part:
         Where its rows go, once that is open.
     proof : Proof or None
         That the engine computes what the graph says; None of engines that run no graphs.
+    instead_of : str
+        What was taken first and does not compute what the graph says.
     """
 
     backbone: Backbone
@@ -46,6 +48,7 @@ class Part:
     engines: list[Engine] = dataclasses.field(default_factory=list)
     rows: FeatureSet | None = None
     proof: Proof | None = None
+    instead_of: str = ""
 
     def start(self, options: ExtractOptions) -> None:
         """Start the backbone on every device, and see that it computes what its graph says.
@@ -104,6 +107,7 @@ class Part:
             "engine": self.backbone.engine,
             "compute_precision": self.record.compute,
             "relative_error": self.proof and self.proof.relative_error,
+            "instead_of": self.instead_of,
             "weights": self.backbone.record.weights,
             "origin": self.backbone.network.origin,
             "layer": self.backbone.layer_text,

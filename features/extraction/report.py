@@ -37,7 +37,8 @@ class ExtractReport:
         Images without a row.
     sets : list of dict
         spec, fingerprint, dim, rows, engine, compute_precision, relative_error (that was
-        measured of the engine; None where it did not run), weights and their origin, and
+        measured of the engine; None where it did not run), instead_of (why another engine or
+        precision was taken than the fastest), weights and their origin, and
         which layer the features are of, where that was found out from a graph.
     seconds, decoding_share, computing_share : float
         Duration from the first image to the last row on the disk; shares of it that the

@@ -11,8 +11,6 @@ __all__ = ["operator_text", "require_inference_mode"]
 _RANDOM = frozenset(
     "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial".split()
 )
-# Outputs of a BatchNormalization that has them because it is being trained, by opset.
-_FROM_OPSET_14, _INFERENCE_OUTPUTS = 14, 1
 
 
 def require_inference_mode(model, name: str) -> None:
@@ -60,10 +58,9 @@ def _why(node, opset: int, constants: dict) -> str:
         return "draws random numbers"
     attributes = {one.name: one.i for one in node.attribute}
     if node.op_type == "BatchNormalization":
-        if opset >= _FROM_OPSET_14:
-            trained = bool(attributes.get("training_mode", 0))
-        else:
-            trained = sum(map(bool, node.output)) > _INFERENCE_OUTPUTS
+        # Before opset 14 it was said by the outputs alone.
+        outputs = sum(map(bool, node.output)) if opset < 14 else 1
+        trained = attributes.get("training_mode", 0) or outputs > 1
         return "normalises by the batch (training mode)" if trained else ""
     if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] in constants:
         switch = load_onnx().numpy_helper.to_array(constants[node.input[2]])

@@ -237,6 +237,7 @@ def test_an_engine_that_computes_wrongly_leaves_nothing_and_auto_takes_another(
     assert not (tmp_path / "c").exists()
     report = extract(data, tmp_path / "c", specs)
     assert report.sets[0]["engine"] == "onnxruntime"
+    assert "openvino" in report.sets[0]["instead_of"]
     assert report.rows == 6
 
 

@@ -55,32 +55,33 @@ def make_graph(spec: BackboneSpec) -> bytes:
 
 def measure_scales(spec: BackboneSpec, graph: NetworkGraph) -> list[int]:
     """Measure what `random_parameters` wants to know of each batch normalisation."""
+    norms = [one.name for one in graph.parameters if one.name.endswith("running_var")]
+    if not norms:
+        return []
     mx, side = load_mxnet(), require_known(spec.name, spec.source).resolution
     network = build_network(spec, side)
-    norms = [one for one in graph.parameters if one.name.endswith("running_var")]
     fill_network(network, random_parameters(graph.parameters, [0] * len(norms), SEED))
-    network.collect_params().setattr("grad_req", "write")
-    layers: list = []
-    network.apply(lambda b: layers.append(b) if isinstance(b, mx.gluon.nn.BatchNorm) else None)
-    network.apply(_never_drop)
-    for layer in layers:
-        layer._kwargs["momentum"] = 0.0
-    noise = np.random.default_rng(SEED).standard_normal((2, 3, side, side), dtype=np.float32)
-    with mx.autograd.record():
-        output = network(mx.nd.array(noise))
-    # MXNet updates the statistics on the way back.
-    (output[0] if isinstance(output, list | tuple) else output).backward()
-    mx.nd.waitall()
-    values = network._collect_params_with_prefix()
-    scales = []
-    for norm in norms:
-        variance = values[norm.name].data().asnumpy()
-        mean = values[norm.name.removesuffix("var") + "mean"].data().asnumpy()
+    found: dict[str, float] = {}
+
+    def look(block, inputs) -> None:
         # The mean is kept, not subtracted: it is what differs between images.
-        found = float((variance + mean**2).mean())
-        # Rounded to half powers of two: the last bits differ from machine to machine.
-        scales.append(round(2 * np.log2(max(found, 1e-12))))
-    return scales
+        found[block.running_var.name] = float((inputs[0] ** 2).mean().asscalar())
+
+    def watch(block) -> None:
+        if isinstance(block, mx.gluon.nn.BatchNorm):
+            block.register_forward_pre_hook(look)
+        elif type(block).__name__ == "DropBlock":
+            block.drop_prob = 0  # the larger ResNeSts' are made for maps of 224 pixels
+
+    network.apply(watch)
+    noise = np.random.default_rng(SEED).standard_normal((2, 3, side, side), dtype=np.float32)
+    with mx.autograd.train_mode():  # each normalises by its own batch
+        network(mx.nd.array(noise))
+    mx.nd.waitall()
+    internal = network._collect_params_with_prefix()
+    reached = [found.get(internal[name].name, 1.0) for name in norms]
+    # Rounded to half powers of two: the last bits differ from machine to machine.
+    return [round(2 * np.log2(max(one, 1e-12))) for one in reached]
 
 
 def prove(spec: BackboneSpec, graph: NetworkGraph, scales: list[int]) -> dict[str, float]:
@@ -154,12 +155,6 @@ def _pad_for_every_size(model) -> None:
     tensors = [t for t in model.graph.initializer if t.doc_string or t.name in used]
     del model.graph.initializer[:]
     model.graph.initializer.extend(tensors)
-
-
-def _never_drop(block) -> None:
-    # It acts in training alone, for maps of one size: the larger ResNeSts' are made for 224 pixels.
-    if type(block).__name__ == "DropBlock":
-        block.drop_prob = 0
 
 
 def _versions() -> dict[str, str]:

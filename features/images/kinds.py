@@ -9,7 +9,7 @@ from ...core.content import describe_content
 __all__ = ["READABLE", "describe_other_kind"]
 
 READABLE = "JPEG, PNG, WebP, GIF, TIFF or BMP"
-_CONVERT = f"convert it to {READABLE}"
+_CONVERT = "convert it"
 _AGAIN = "download the picture again"
 # Beside those that `describe_content` knows.
 _PICTURES = (

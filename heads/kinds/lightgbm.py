@@ -18,6 +18,7 @@ from ..mlp.validation import wide_product
 from ..numerics.lanes import Lanes
 from ..saved import HeadFiles
 from ..splits import stratified_part
+from .lightgbm_text import checked_model
 
 __all__ = ["LightGBMHead"]
 
@@ -214,8 +215,9 @@ class LightGBMHead(Head):
         if not path.is_file() or path.stat().st_size > LARGEST_MODEL:
             raise files.refuse("model.txt is not there, or is larger than 1 GiB")
         try:
-            self.booster_ = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
-        except (lightgbm.basic.LightGBMError, UnicodeDecodeError) as error:
+            text = checked_model(path.read_text(encoding="utf-8"))
+            self.booster_ = lightgbm.Booster(model_str=text)
+        except (lightgbm.basic.LightGBMError, ValueError) as error:
             raise files.refuse(f"model.txt is not a LightGBM model ({error})") from error
         trees = 1 if len(files.classes) == 2 else len(files.classes)
         found = (self.booster_.num_feature(), self.booster_.num_model_per_iteration())

@@ -40,14 +40,22 @@ _INTERRUPTED = 130
     "heads",
     multiple=True,
     metavar="KIND",
-    help="mlp, logistic, lightgbm, ridge, neighbours or module:Class; may be repeated.",
+    help="kernel, logistic, mlp, lightgbm, ridge, neighbours or module:Class; may be repeated.",
+)
+@click.option(
+    "--validation",
+    type=click.Choice(["folds", "holdout"]),
+    default="folds",
+    show_default=True,
+    help="What weights are tuned on. folds: every labelled image, predicted by heads that did "
+    "not see its fold. holdout: the validation split, by heads that know the training split alone.",
 )
 @click.option(
     "--folds",
     type=int,
     default=5,
     show_default=True,
-    help="Out-of-fold predictions where there is no validation split.",
+    help="Folds, 3 or more: for predictions, and for the choice of settings.",
 )
 @click.option(
     "--repeats",
@@ -61,26 +69,15 @@ _INTERRUPTED = 130
     type=int,
     default=0,
     metavar="N",
-    help="Try N settings of the MLP by successive halving first.",
-)
-@click.option(
-    "--search-fits",
-    type=float,
-    metavar="F",
-    help="Budget of the search, in whole fits; a third of N without one.",
+    help="Try up to N further settings of each kind of head, and more kinds; chosen out of fold.",
 )
 @click.option("--search-seconds", type=float, metavar="S", help="Budget of the search, in seconds.")
 @click.option(
-    "--nested",
-    is_flag=True,
-    help="Search again for each fold (without a validation split's rows): honest scores.",
-)
-@click.option(
     "--refit",
-    type=click.Choice(["train", "all"]),
-    default="train",
+    type=click.Choice(["all", "train"]),
+    default="all",
     show_default=True,
-    help="all: the final head learns from the validation split, too.",
+    help="With --validation holdout: whether the final heads learn from the validation split, too.",
 )
 @click.option(
     "--maybe",
@@ -100,27 +97,13 @@ _INTERRUPTED = 130
     "--class-weight", type=click.Choice(["balanced"]), help="balanced: every class weighs the same."
 )
 @click.option(
-    "--view-training",
-    type=click.Choice(["random", "mean", "first"]),
-    default="random",
-    show_default=True,
-    help="Several views: learn from a random one each epoch (the MLP), their mean, or the first.",
-)
-@click.option(
-    "--view-mean",
-    type=click.Choice(["features", "probabilities", "first"]),
-    default="features",
-    show_default=True,
-    help="Several views: what a prediction averages over them.",
-)
-@click.option(
     "--set",
     "given",
     multiple=True,
     metavar="KIND.NAME=VALUE",
     help="Setting of a kind of head, for instance mlp.width=512.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for everything random.")
 @click.option(
     "--overwrite",
     is_flag=True,
@@ -131,8 +114,8 @@ _INTERRUPTED = 130
 def train(cache, data, run, given, as_json, quiet, **options) -> None:
     """Fit heads on the features in CACHE.
 
-    Without --features and --head: an MLP on each feature set, an MLP and a logistic regression
-    on all of them side by side. Needs no deep-learning framework.
+    Without --features and --head: a kernel machine, a logistic regression and an MLP on all
+    feature sets side by side. Needs no deep-learning framework.
 
     \b
     Examples:
@@ -140,7 +123,7 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
       icecore train cache --data cache/manifests/photos.csv -o run --folds 10 --seed 1
       icecore train cache --data photos -o run --head lightgbm \\
           --features gluon:inceptionv3+gluon:densenet201
-      icecore train cache --data photos -o run --head mlp --search 32 --search-seconds 60 --nested
+      icecore train cache --data photos -o run --search 16 --search-seconds 120
     """
     from .. import jobs
 
@@ -165,12 +148,12 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
 
 
 def _print_interrupted(result) -> None:
-    models = [model for task in result.tasks for model in task.models]
-    partly = [model.name for model in models if model.interrupted]
-    said = f"interrupted: {len(models) - len(partly)} models were finished and are kept"
-    if partly:
-        said += f", {partly[0]} as it was at its best epoch so far"
-    click.echo(f"{said}; the same command with --overwrite trains the rest", err=True)
+    count = sum(len(task.models) for task in result.tasks)
+    click.echo(
+        f"interrupted: {count} models were finished and are kept; the same command with "
+        "--overwrite trains the rest",
+        err=True,
+    )
 
 
 def _settings(given: tuple[str, ...]) -> dict[str, dict]:
@@ -201,6 +184,9 @@ def _print_trained(result) -> None:
         if source.startswith("split"):
             source = f"validation {source}"
         click.echo(f"{task.task}: scores on {source} predictions")
+        for model in task.models:
+            if model.chosen:
+                click.echo(f"{task.task}: {model.name}: {_chosen(model.chosen)}")
         for warning in task.warnings:
             click.echo(f"warning: {task.task}: {warning}", err=True)
     if result.left_out:
@@ -208,6 +194,22 @@ def _print_trained(result) -> None:
     for task, reason in result.failed.items():
         click.echo(f"error: {task} was not trained: {reason}", err=True)
     click.echo(f"run: {result.run}\nnext: icecore blend {result.run}")
+
+
+def _chosen(chosen: dict) -> str:
+    """Say what was chosen out of fold, and why."""
+    settings = ", ".join(f"{name}={_plain(value)}" for name, value in chosen["settings"].items())
+    text = f"{settings or 'its own settings'} of {chosen['tried']} tried"
+    if chosen["log_loss"] < chosen["default"]:
+        text += (
+            f" (log-loss {chosen['log_loss']:.4f} on rows left out, against "
+            f"{chosen['default']:.4f} of the best without the search)"
+        )
+    return text
+
+
+def _plain(value) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _score(scores: dict, name: str) -> str:

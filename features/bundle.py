@@ -41,12 +41,19 @@ class BundledHead:
     layers : sequence of (ndarray (inputs, outputs), ndarray (outputs,))
     columns : tuple of int
         Column of the task's classes for each of the head's classes.
+    widths : tuple of int
+        How many features each backbone has, where they are to be power-scaled: divided by the
+        sum of their absolute values, and the signed square roots taken, in float16. Else empty.
+    kernel : (ndarray (M, inputs), float) or None
+        Rows and gamma: the layers take ``exp(-gamma * squared distance)`` to each row.
     """
 
     weight: float
     backbones: tuple[int, ...]
     layers: Sequence[tuple[np.ndarray, np.ndarray]]
     columns: tuple[int, ...]
+    widths: tuple[int, ...] = ()
+    kernel: tuple[np.ndarray, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,36 +250,78 @@ def _add_backbone(onnx, merged, model, record, index, name, precision) -> None:
         merged.node.append(helper.make_node("Identity", [features], [f"features_{index}"]))
 
 
-def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None:
-    helper, weighted = onnx.helper, []
+class _Writer:
+    """Adds nodes and constants to a graph, with names that begin alike."""
 
-    def constant(name: str, values: np.ndarray) -> str:
-        tensor = onnx.numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name)
-        merged.initializer.append(tensor)
+    def __init__(self, onnx, merged, prefix: str) -> None:
+        self._onnx, self._merged, self._prefix = onnx, merged, prefix
+        self._count = 0
+
+    def constant(self, values) -> str:
+        self._count += 1
+        name = f"{self._prefix}c{self._count}"
+        array = np.ascontiguousarray(values, np.float32)
+        self._merged.initializer.append(self._onnx.numpy_helper.from_array(array, name))
         return name
 
+    def node(self, operator: str, *inputs: str, **attributes) -> str:
+        self._count += 1
+        name = f"{self._prefix}{operator.lower()}{self._count}"
+        made = self._onnx.helper.make_node(operator, list(inputs), [name], **attributes)
+        self._merged.node.append(made)
+        return name
+
+
+def _power_scaled(write: _Writer, tensor_proto, features: str, width: int) -> str:
+    size = write.node("Abs", features)
+    # A product sums rows in every operator set; ReduceSum has changed.
+    total = write.node("MatMul", size, write.constant(np.ones((width, 1))))
+    share = write.node("Div", size, write.node("Max", total, write.constant([1e-30])))
+    signed = write.node("Mul", write.node("Sqrt", share), write.node("Sign", features))
+    half = write.node("Cast", signed, to=tensor_proto.FLOAT16)
+    return write.node("Cast", half, to=tensor_proto.FLOAT)
+
+
+def _kernel(write: _Writer, value: str, rows: np.ndarray, gamma: float) -> str:
+    right = -gamma * np.einsum("ij,ij->i", rows, rows)
+    inner = write.node(
+        "Gemm",
+        value,
+        write.constant(rows),
+        write.constant(right),
+        alpha=float(2 * gamma),
+        transB=1,
+    )
+    square = write.node("Mul", value, value)
+    left = write.node("MatMul", square, write.constant(np.full((rows.shape[1], 1), gamma)))
+    return write.node("Exp", write.node("Sub", inner, left))
+
+
+def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None:
+    weighted = []
     for position, head in enumerate(task.heads):
-        prefix = f"t{number}_h{position}_"
-        names = [f"features_{index}" for index in head.backbones]
-        value = prefix + "input"
-        merged.node.append(helper.make_node("Concat", names, [value], axis=1))
+        write = _Writer(onnx, merged, f"t{number}_h{position}_")
+        inputs = [f"features_{index}" for index in head.backbones]
+        if head.widths:
+            inputs = [
+                _power_scaled(write, onnx.TensorProto, name, width)
+                for name, width in zip(inputs, head.widths, strict=True)
+            ]
+        value = write.node("Concat", *inputs, axis=1)
+        if head.kernel is not None:
+            value = _kernel(write, value, *head.kernel)
         for depth, (matrix, bias) in enumerate(head.layers):
-            w, b = constant(f"{prefix}w{depth}", matrix), constant(f"{prefix}b{depth}", bias)
-            merged.node.append(helper.make_node("Gemm", [value, w, b], [f"{prefix}y{depth}"]))
-            value = f"{prefix}y{depth}"
-            if depth < len(head.layers) - 1:
-                merged.node.append(helper.make_node("Relu", [value], [value + "_relu"]))
-                value += "_relu"
-        merged.node.append(helper.make_node("Softmax", [value], [prefix + "p"], axis=1))
+            if depth:
+                value = write.node("Relu", value)
+            value = write.node("Gemm", value, write.constant(matrix), write.constant(bias))
+        value = write.node("Softmax", value, axis=1)
         # Puts the head's classes into the task's columns, and weighs them.
         place = np.zeros((len(head.columns), len(task.classes)))
         place[np.arange(len(head.columns)), head.columns] = head.weight
-        placed = constant(prefix + "place", place)
-        merged.node.append(helper.make_node("MatMul", [prefix + "p", placed], [prefix + "w"]))
-        weighted.append(prefix + "w")
-    merged.node.append(helper.make_node("Sum", weighted, [output]))
+        weighted.append(write.node("MatMul", value, write.constant(place)))
+    merged.node.append(onnx.helper.make_node("Sum", weighted, [output]))
     merged.output.append(
-        helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["N", len(task.classes)])
+        onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["N", len(task.classes)])
     )
 
 

@@ -1,4 +1,4 @@
-"""What all heads share: checks of their inputs, input scaling, and files without pickle.
+"""What all heads share: checks of their inputs, open settings, and files without pickle.
 
 A saved head is a folder: ``head.json`` says what it is, ``weights.npz`` holds
 its arrays. Both may come from strangers, so every field and shape is checked
@@ -8,31 +8,149 @@ before it is used, and nothing in them is executed.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from ..core.errors import HeadError, enumerate_some
 from ..core.files import publish_json
+from .crossfit import choose, judge
+from .rows import Rows
 from .saved import FORMAT, HeadFiles, plain_settings, write_arrays
+from .splits import FEWEST_FOLDS, deal_folds
 
 __all__ = ["Head", "require_finite"]
 
 _ROWS_AT_ONCE = 4096
+_FOLDS = 5
 
 
 class Head(ClassifierMixin, BaseEstimator):
-    """Base of the heads: a scikit-learn classifier that can save itself.
+    """Base of the heads: a scikit-learn classifier that chooses its settings and saves itself.
 
-    Subclasses set `kind`, fit through `_check_training` and store their state
-    through `_state` and `_restore`.
+    A kind of head sets `kind` and `recipe` and implements `_fit`, `_probabilities`, `_state` and
+    `_restore`. A setting that is ``"auto"`` is open: `choices` lists what it may become, and it
+    is chosen out of fold, by `fit` among its own rows, by the training of a run in the way of
+    `icecore.heads.crossfit`. Where many choices share work, `predict_path` is overridden.
     """
 
     kind: ClassVar[str] = ""
+    # Raised whenever the same settings and rows give another head: heads of older runs are
+    # then fitted again.
+    recipe: ClassVar[int] = 1
+
+    def choices(self) -> list[dict[str, Any]]:
+        """Return the settings that are open, from the plainest on; one empty dict for none."""
+        return [{}]
+
+    def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
+        """Return up to `count` lists of further settings for a search, drawn with a seed.
+
+        Those in one list share work.
+        """
+        return []
+
+    def _fit(self, rows: Rows, index: np.ndarray) -> None:
+        """Fit to the rows at `index`, whose classes are `classes_`; nothing is open any more."""
+        raise NotImplementedError
+
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        """Return probabilities, shape (N, C), of checked rows."""
+        raise NotImplementedError
+
+    def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        raise NotImplementedError
+
+    def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
+        raise NotImplementedError
+
+    def _check_settings(self) -> None:
+        """Raise `HeadError` if a setting is out of range; all are named."""
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit to feature rows; open settings are chosen by folds of them.
+
+        Parameters
+        ----------
+        X : array of shape (N, D)
+            float16 stays float16 in memory; anything else becomes float32.
+        y : array of shape (N,)
+        sample_weight : array of shape (N,), optional
+            A row of weight 0 counts as absent.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        HeadError
+            Fewer than two classes, NaN or infinite features, or settings out of range.
+        """
+        self._check_settings()
+        rows = self._rows(X, y, sample_weight)
+        choices = self.choices()
+        choice = choices[0]
+        if len(choices) > 1 and len(rows) >= FEWEST_FOLDS:
+            keys = [str(number) for number in range(len(rows))]
+            dealt = deal_folds(keys, rows.codes, _FOLDS, 0)
+            choice = choose([judge(self, rows, dealt, choices)])
+        fitted = clone(self).set_params(**choice).fit_rows(rows, np.arange(len(rows)))
+        self.__dict__ |= {name: value for name, value in vars(fitted).items() if _is_state(name)}
+        self.chosen_ = choice
+        return self
+
+    def fit_rows(self, rows: Rows, index: np.ndarray) -> Head:
+        """Fit to the rows of weight above 0 at `index`; no setting is open any more.
+
+        `classes_` are those that these rows have.
+        """
+        self._check_settings()
+        require_finite(rows.features[index])
+        index = index[rows.weights[index] > 0]
+        self.classes_ = rows.classes[rows.present(index)]
+        self.n_features_in_ = rows.features.shape[1]
+        self._fit(rows, index)
+        return self
+
+    def predict_path(
+        self, rows: Rows, fitted: np.ndarray, judged: np.ndarray, choices: Sequence[dict]
+    ) -> np.ndarray:
+        """Return how heads fitted on the rows at `fitted` predict those at `judged`.
+
+        Returns
+        -------
+        ndarray of shape (len(choices), len(judged), C)
+            For each choice of settings; columns are the classes of the rows at `fitted`.
+        """
+        return np.array(
+            [
+                clone(self)
+                .set_params(**choice)
+                .fit_rows(rows, fitted)
+                ._probabilities(rows.features[judged])
+                for choice in choices
+            ]
+        )
+
+    def predict_proba(self, X):
+        """Return class probabilities, float64 of shape (N, C), columns as in `classes_`."""
+        return self._probabilities(self._check_features(X))
+
+    def predict(self, X):
+        """Return the most probable class of each row of `X`, shape (N,)."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[best]
+
+    def predict_log_proba(self, X):
+        """Return the natural logarithms of `predict_proba`, shape (N, C)."""
+        return np.log(np.maximum(self.predict_proba(X), np.finfo(np.float64).tiny))
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write the fitted head to `folder`: ``head.json`` and its arrays.
@@ -51,6 +169,7 @@ class Head(ClassifierMixin, BaseEstimator):
             {
                 "format": FORMAT,
                 "kind": self.kind,
+                "recipe": self.recipe,
                 "classes": self.classes_.tolist(),
                 "features": int(self.n_features_in_),
                 "settings": plain_settings(self.get_params()),
@@ -58,32 +177,41 @@ class Head(ClassifierMixin, BaseEstimator):
             },
         )
 
-    def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        raise NotImplementedError
+    @property
+    def power_sets(self) -> tuple[int, ...]:
+        """Widths of the feature sets that the fitted head power-scales; empty if it does not."""
+        scaled = getattr(self, "scaling", None) == "power"
+        return self.sets_ if scaled else ()
 
-    def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
-        raise NotImplementedError
+    @property
+    def seed_of_fit(self) -> int:
+        """Seed of everything random, drawn from `random_state`."""
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _check_training(self, X, y, sample_weight, targets=None):
-        """Return X (float16 or float32), class codes, row weights; set the fitted basics."""
+    def _rows(self, X, y, sample_weight) -> Rows:
+        """Return checked training rows; X is float16 or float32."""
         X, y = validate_data(
             self, X, y, dtype=[np.float32, np.float16], ensure_all_finite=False, order="C"
         )
         require_finite(X)
         check_classification_targets(y)
-        self.classes_, codes = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise HeadError(
-                f"all {len(y)} training rows have one class, '{self.classes_[0]}'",
-                "a classifier needs rows of at least two classes",
-            )
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
         if weights.min() < 0 or not weights.sum() > 0:
             raise HeadError(
                 f"sample_weight goes from {weights.min():g} to {weights.max():g}",
                 "weights must not be negative, and not all zero",
             )
-        return X, codes, weights
+        used = weights > 0
+        classes, codes = np.unique(y[used], return_inverse=True)
+        if len(classes) < 2:
+            raise HeadError(
+                f"all {len(codes)} training rows have one class, '{classes[0]}'",
+                "a classifier needs rows of at least two classes",
+            )
+        X = X if used.all() else X[used]
+        targets = np.eye(len(classes), dtype=np.float32)[codes]
+        sets = getattr(self, "sets", None) or (X.shape[1],)
+        return Rows(X, targets, weights[used], classes, tuple(sets))
 
     def _check_features(self, X):
         check_is_fitted(self)
@@ -98,27 +226,9 @@ class Head(ClassifierMixin, BaseEstimator):
         require_finite(X)
         return X
 
-    def _encode(self, y) -> np.ndarray:
-        """Return the class codes of `y`, refusing classes the training rows lack."""
-        y = np.asarray(y)
-        codes = np.minimum(np.searchsorted(self.classes_, y), len(self.classes_) - 1)
-        strange = self.classes_[codes] != y
-        if strange.any():
-            raise HeadError(
-                f"the validation rows have classes that the training rows lack: "
-                f"{enumerate_some(sorted({str(name) for name in y[strange]}))}",
-                "leave those rows out of validation",
-            )
-        return codes
 
-    def predict(self, X):
-        """Return the most probable class of each row of `X`, shape (N,)."""
-        best = self.predict_proba(X).argmax(axis=1)
-        return self.classes_[best]
-
-    def predict_log_proba(self, X):
-        """Return the natural logarithms of `predict_proba`, shape (N, C)."""
-        return np.log(np.maximum(self.predict_proba(X), np.finfo(np.float64).tiny))
+def _is_state(name: str) -> bool:
+    return name.endswith("_") and not name.startswith("_")
 
 
 def require_finite(X: np.ndarray) -> None:

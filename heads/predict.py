@@ -12,11 +12,10 @@ from ..cache import differences
 from ..core.errors import FingerprintError, RunError, enumerate_some
 from ..runs import Run, RunTask
 from .base import Head
-from .numerics.views import VIEW_MEANS, ViewUse
 from .registry import load_head
 from .training.task_data import load_features
 
-__all__ = ["load_task_head", "predict_proba", "view_use"]
+__all__ = ["load_task_head", "predict_proba"]
 
 
 def predict_proba(
@@ -65,10 +64,9 @@ def predict_proba(
         if prints not in loaded:
             loaded[prints] = load_features(_matching_sets(run, cache, prints), keys)
         head = load_task_head(of_task, model)
-        use = view_use(run, prints)
         columns = [of_task.classes.index(str(name)) for name in head.classes_]
         if len(keys):
-            table[:, columns] += share * use.predict_proba(head, loaded[prints])
+            table[:, columns] += share * head.predict_proba(loaded[prints])
     return table
 
 
@@ -135,18 +133,3 @@ def load_task_head(task: RunTask, model: str) -> Head:
             "train again",
         )
     return head
-
-
-def view_use(run: Run, fingerprints: Sequence[str]) -> ViewUse:
-    """Return how a model on these feature sets uses the views of their rows."""
-    records = {entry["fingerprint"]: entry["record"] for entry in run.backbones}
-    views = records[fingerprints[0]].get("views")
-    count = len(views) if isinstance(views, list) and views else 1
-    options = run.about.get("options", {})
-    mean = options.get("view_mean", VIEW_MEANS[0])
-    if mean not in VIEW_MEANS:
-        raise RunError(
-            f"{run.path}/run.json has view_mean {mean!r}, not {' or '.join(VIEW_MEANS)}",
-            "train again",
-        )
-    return ViewUse(count, mean=mean)

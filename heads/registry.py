@@ -9,6 +9,7 @@ from pathlib import Path
 from ..core.errors import HeadError
 from .base import Head
 from .kinds.external import ExternalHead
+from .kinds.kernel import KernelHead
 from .kinds.lightgbm import LightGBMHead
 from .kinds.logistic import LogisticHead
 from .kinds.neighbours import NeighboursHead
@@ -20,7 +21,8 @@ __all__ = ["HEAD_KINDS", "load_head", "make_head"]
 
 # Besides these, "module:Class" names any importable classifier.
 HEAD_KINDS: dict[str, type[Head]] = {
-    cls.kind: cls for cls in (MLPClassifier, LogisticHead, LightGBMHead, RidgeHead, NeighboursHead)
+    cls.kind: cls
+    for cls in (KernelHead, LogisticHead, MLPClassifier, LightGBMHead, RidgeHead, NeighboursHead)
 }
 _LOADABLE = {**HEAD_KINDS, ExternalHead.kind: ExternalHead}
 
@@ -72,7 +74,9 @@ def load_head(folder: str | os.PathLike) -> Head:
     unknown = sorted(set(files.settings) - set(cls().get_params()))
     if unknown:
         raise files.refuse(f"head.json has unknown settings: {', '.join(unknown)}")
-    head = cls(**files.settings)
+    # JSON has no tuples.
+    settings = {n: tuple(v) if isinstance(v, list) else v for n, v in files.settings.items()}
+    head = cls(**settings)
     head.classes_ = files.classes
     head.n_features_in_ = files.features
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import numbers
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,21 @@ class HeadFiles:
             raise self.refuse(f"head.json has {name} = {value!r:.60}, not {kind.__name__}")
         return value
 
-    def arrays(self, shapes: Mapping[str, tuple[int | None, ...]]) -> dict[str, np.ndarray]:
-        """Return the arrays of weights.npz: float32, finite, of the `shapes` (None: any)."""
+    def sets(self, content: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the widths of the feature sets, which sum to the number of features."""
+        widths = self.field(content, "sets", list)
+        whole = all(type(width) is int and width > 0 for width in widths)
+        if not whole or sum(widths) != self.features:
+            raise self.refuse(f"head.json has sets = {widths!r:.60}, not {self.features} in all")
+        return tuple(widths)
+
+    def arrays(
+        self, shapes: Mapping[str, tuple[int | None, ...]], half: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """Return the arrays of weights.npz: finite, of the `shapes` (None: any).
+
+        They are float32, those that `half` names float16.
+        """
         path = self.folder / "weights.npz"
         if not path.is_file():
             raise self.refuse("weights.npz is not there")
@@ -104,9 +117,10 @@ class HeadFiles:
             fits = len(array.shape) == len(shape) and all(
                 want is None or want == have for want, have in zip(shape, array.shape, strict=True)
             )
-            if array.dtype != np.float32 or not fits:
+            wanted = "float16" if name in half else "float32"
+            if array.dtype != wanted or not fits:
                 raise self.refuse(
-                    f"weights.npz has {name} of {array.dtype} {array.shape}, not float32 {shape}"
+                    f"weights.npz has {name} of {array.dtype} {array.shape}, not {wanted} {shape}"
                 )
             if not np.isfinite(array).all():
                 raise self.refuse(f"{name} in weights.npz is not finite")
@@ -149,6 +163,8 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
             plain[name] = int(value)
         elif isinstance(value, numbers.Real):
             plain[name] = float(value)
+        elif isinstance(value, (list, tuple)):
+            plain[name] = [int(number) for number in value]
         else:
             plain[name] = None
     return plain

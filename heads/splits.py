@@ -1,4 +1,4 @@
-"""Stratified parts and folds of rows."""
+"""Folds of rows: stratified, and with equal images in one fold."""
 
 from __future__ import annotations
 
@@ -8,29 +8,10 @@ import numpy as np
 
 from ..core.errors import HeadError
 
-__all__ = ["FEWEST_HELD_OUT", "deal_folds", "stratified_part"]
+__all__ = ["FEWEST_FOLDS", "deal_folds"]
 
-
-# Below this there is too little to measure a loss on: train for all epochs.
-FEWEST_HELD_OUT = 10
-
-
-def stratified_part(codes: np.ndarray, rows: np.ndarray, fraction: float, seed: int) -> np.ndarray:
-    """Pick a `fraction` of each class from `rows`, seeded; sorted indices.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (N,)
-        Class codes from 0.
-    rows : ndarray of int
-        Rows to pick from.
-    """
-    rng = np.random.default_rng([seed, 5])
-    picked = []
-    for code in np.unique(codes[rows]):
-        of_class = rng.permutation(rows[codes[rows] == code])
-        picked.append(of_class[: int(len(of_class) * fraction + 0.5)])
-    return np.sort(np.concatenate(picked)).astype(int)
+# A fold's settings are chosen on one of the other folds by heads fitted on the rest.
+FEWEST_FOLDS = 3
 
 
 def deal_folds(keys: Sequence[str], labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
@@ -42,6 +23,7 @@ def deal_folds(keys: Sequence[str], labels: np.ndarray, folds: int, seed: int) -
         Digest of each image's content.
     labels : ndarray of shape (N,)
     folds : int
+        Fewer are dealt where there are fewer different images.
     seed : int
 
     Returns
@@ -51,16 +33,17 @@ def deal_folds(keys: Sequence[str], labels: np.ndarray, folds: int, seed: int) -
     Raises
     ------
     HeadError
-        There are fewer different images than folds.
+        There are fewer than three different images.
     """
-    label_of: dict[str, str] = {}
+    label_of: dict[str, object] = {}
     for key, label in zip(keys, labels.tolist(), strict=True):
         label_of.setdefault(key, label)
-    if folds < 2 or len(label_of) < folds:
+    folds = min(folds, len(label_of))
+    if folds < FEWEST_FOLDS:
         raise HeadError(
-            f"{len(label_of)} different training images cannot be dealt into {folds} folds",
-            "ask for at least 2 folds and no more than there are images, "
-            "or give a validation split",
+            f"{len(label_of)} different images with labels cannot be dealt into "
+            f"{FEWEST_FOLDS} folds",
+            "give at least three images with labels",
         )
     rng = np.random.default_rng([seed, 6])
     fold_of: dict[str, int] = {}

@@ -5,7 +5,7 @@ The command line is a thin layer over these; scripts and notebooks call them dir
 
 from ..ensemble import BlendOptions, BlendResult, result_text
 from ..features import DetectorOptions, ExtractOptions, ExtractReport, ProgressListener
-from ..heads import MemberProgress, TrainEvent, TrainResult
+from ..heads import TrainEvent, TrainResult
 from .blend import BlendOutputs, blend
 from .bundle import bundle
 from .doctor import examine
@@ -25,7 +25,6 @@ __all__ = [
     "ExtractReport",
     "Finding",
     "LEVELS",
-    "MemberProgress",
     "PredictOptions",
     "PredictReport",
     "ProgressListener",

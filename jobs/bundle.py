@@ -16,7 +16,7 @@ from ..core.csv_files import csv_lines
 from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some
 from ..core.files import publish_bytes
 from ..features import FeatureSetRecord
-from ..heads import LogisticHead, MLPClassifier
+from ..heads import Head, KernelHead, LogisticHead, MLPClassifier, RidgeHead
 from ..runs import open_run
 from .predict import PredictOptions, predict
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
@@ -150,33 +150,38 @@ def _bundled_task(task, weights, place: dict[str, int]):
     bundled, refused = [], []
     for model in weights.needed:
         head = heads.load_task_head(task, model)
-        layers = _layers(head)
-        if layers is None:
+        chains = _chains(head)
+        if chains is None:
             refused.append(model)
             continue
-        bundled.append(
-            features.BundledHead(
-                weight=weights.weights[model],
-                backbones=tuple(place[print_] for print_ in task.features[model]),
-                layers=layers,
-                columns=tuple(column[str(name)] for name in head.classes_),
-            )
-        )
+        share = weights.weights[model] / len(chains)
+        places = tuple(place[print_] for print_ in task.features[model])
+        columns = tuple(column[str(name)] for name in head.classes_)
+        bundled += [
+            features.BundledHead(share, places, layers, columns, widths, kernel)
+            for layers, widths, kernel in chains
+        ]
     if refused:
         raise RunError(
             f"heads of the task '{task.name}' cannot be written as ONNX matrices: "
             f"{enumerate_some(refused)}",
-            "train and blend a run of mlp and logistic heads for a bundle",
+            "train and blend a run of kernel, mlp, logistic and ridge heads for a bundle",
         )
     return features.BundledTask(task.name, task.classes, tuple(bundled))
 
 
-def _layers(head) -> list | None:
-    """Return a head's matrices, if ReLU between them and softmax at the end are all it does."""
+def _chains(head: Head) -> list[tuple] | None:
+    """Return a head's matrices, widths of power-scaled sets, and kernel; None for trees.
+
+    Several chains are averaged.
+    """
+    if isinstance(head, KernelHead):
+        kernel = (head.support_.astype(np.float32), head.gamma_)
+        return [([(head.coef_, head.intercept_)], head.power_sets, kernel)]
     if isinstance(head, MLPClassifier):
-        return list(head.layers_)
-    if isinstance(head, LogisticHead):
-        return [(head.coef_, head.intercept_)]
+        return [([(n.W1, n.b1), (n.W2, n.b2)], head.power_sets, None) for n in head.networks_]
+    if isinstance(head, LogisticHead | RidgeHead):
+        return [([(head.coef_, head.intercept_)], head.power_sets, None)]
     return None
 
 

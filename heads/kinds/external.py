@@ -5,31 +5,47 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import has_fit_parameter
 
-from ...core.errors import HeadError
+from ...core.errors import HeadError, enumerate_some
+from ...core.files import publish
+from ...core.imports import missing_dependency
 from ..base import Head
-from ..saved import HeadFiles, plain_settings
+from ..rows import Rows
+from ..saved import HeadFiles
 
 __all__ = ["ExternalHead"]
 
-# How far a refitted classifier may be from the one that was saved.
-_TOLERANCE = 1e-6
-_PROBES = 16
+LARGEST_ESTIMATOR = 2**31
+# Modules whose types are loaded besides those that skops trusts; separated by commas.
+TRUSTED = "ICECORE_TRUSTED_MODULES"
+
+
+def load_skops():
+    """Import ``skops.io``, which writes and reads fitted classifiers without pickle.
+
+    Raises
+    ------
+    MissingDependencyError
+    """
+    try:
+        import skops.io
+    except ImportError as error:
+        raise missing_dependency("skops", error) from error
+    return skops.io
 
 
 class ExternalHead(Head):
     """A classifier named ``module:Class``, with scikit-learn's interface.
 
-    A saved one holds the settings and the training rows and is fitted again when it
-    is loaded: that is the one form that works for every classifier and executes
-    nothing from the files. Probabilities of a few rows are stored with it and must
-    come out again.
+    A fitted one is saved in the format of skops. When it is loaded, every type in the file is
+    looked at first: scikit-learn's own and NumPy's are made, others only where the
+    environment variable ICECORE_TRUSTED_MODULES names their module.
 
     Parameters
     ----------
@@ -47,37 +63,16 @@ class ExternalHead(Head):
     """
 
     kind: ClassVar[str] = "external"
+    recipe: ClassVar[int] = 2
 
     def __init__(self, name="sklearn.naive_bayes:GaussianNB", settings="{}", random_state=None):
         self.name = name
         self.settings = settings
         self.random_state = random_state
 
-    def fit(self, X, y, sample_weight=None, *, validation=None, progress=None):
-        """Fit the classifier; `validation` and `progress` are accepted and not used.
-
-        Raises
-        ------
-        HeadError
-            There is no such classifier, it refuses its settings, has no
-            ``predict_proba``, or takes no ``sample_weight`` and is given one.
-        """
-        X, codes, weights = self._check_training(X, y, sample_weight)
-        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
-        rows = np.flatnonzero(weights)
-        self._fit(X[rows].astype(np.float32), codes[rows], weights[rows])
-        return self
-
-    def predict_proba(self, X):
-        """Return class probabilities, float64 of shape (N, C), columns as in `classes_`."""
-        X = self._check_features(X).astype(np.float32)
-        found = np.asarray(self.estimator_.predict_proba(X), np.float64)
-        table = np.zeros((len(X), len(self.classes_)))
-        table[:, self.estimator_.classes_] = found
-        return table
-
-    def _fit(self, X: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> None:
-        estimator = _make(self.name, self.settings, self.seed_)
+    def _fit(self, rows: Rows, index: np.ndarray) -> None:
+        estimator = _make(self.name, self.settings, self.seed_of_fit)
+        weights = rows.weights[index]
         options = {}
         if (weights != 1).any():
             if not has_fit_parameter(estimator, "sample_weight"):
@@ -86,60 +81,55 @@ class ExternalHead(Head):
                     "leave the weights out, or choose another classifier",
                 )
             options["sample_weight"] = weights
-        self.estimator_ = estimator.fit(X, codes, **options)
-        self._training = (X, codes, weights)
+        codes = rows.targets[index][:, rows.present(index)].argmax(axis=1)
+        self.estimator_ = estimator.fit(rows.features[index].astype(np.float32), codes, **options)
+
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        found = np.asarray(self.estimator_.predict_proba(X.astype(np.float32)), np.float64)
+        table = np.zeros((len(X), len(self.classes_)))
+        table[:, self.estimator_.classes_] = found
+        return table
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Write ``head.json``, ``weights.npz`` (empty) and ``estimator.skops`` to `folder`."""
+        super().save(folder)
+        content = load_skops().dumps(self.estimator_)
+        with publish(Path(folder) / "estimator.skops") as temporary:
+            temporary.write_bytes(content)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        X, codes, weights = self._training
-        probes = X[:_PROBES]
-        arrays = {
-            "rows": X,
-            "codes": codes.astype(np.float32),
-            "weights": weights.astype(np.float32),
-            "answers": self.predict_proba(probes).astype(np.float32),
-        }
-        settings = plain_settings(self.estimator_.get_params())
-        return {"seed": self.seed_, "settings": settings}, arrays
+        return {}, {}
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
-        # A file must not choose what is imported: only scikit-learn's own classes are
-        # loaded unasked, others where the caller named their module.
-        trusted = ("sklearn", *os.environ.get("ICECORE_TRUSTED_MODULES", "").split(","))
-        root = str(self.name).partition(":")[0].partition(".")[0]
-        if not root or root not in trusted:
+        skops = load_skops()
+        files.arrays({})
+        path = files.folder / "estimator.skops"
+        if not path.is_file() or path.stat().st_size > LARGEST_ESTIMATOR:
+            raise files.refuse("estimator.skops is not there, or is larger than 2 GiB")
+        content = path.read_bytes()
+        try:
+            unknown = skops.get_untrusted_types(data=content)
+        # A damaged archive is answered with many kinds of error.
+        except Exception as error:
+            raise files.refuse(f"estimator.skops is not readable ({error})") from error
+        named = {name for name in os.environ.get(TRUSTED, "").split(",") if name}
+        refused = [name for name in unknown if name.partition(".")[0] not in named]
+        if refused:
             raise files.refuse(
-                f"it is a {self.name!r:.80}, and only scikit-learn's classifiers are loaded unless "
-                "ICECORE_TRUSTED_MODULES names the module"
+                f"estimator.skops wants types that are not trusted: {enumerate_some(refused)}; "
+                f"name their modules in {TRUSTED} if you trust the file"
             )
-        self.seed_ = files.field(fields, "seed", int)
-        classes = len(files.classes)
-        arrays = files.arrays(
-            {
-                "rows": (None, files.features),
-                "codes": (None,),
-                "weights": (None,),
-                "answers": (None, classes),
-            }
+        try:
+            self.estimator_ = skops.loads(content, trusted=unknown)
+        except Exception as error:
+            raise files.refuse(f"estimator.skops is not readable ({error})") from error
+        codes = getattr(self.estimator_, "classes_", None)
+        fits = codes is not None and set(np.asarray(codes).tolist()) <= set(
+            range(len(files.classes))
         )
-        rows, codes = arrays["rows"], arrays["codes"].astype(np.int64)
-        fits = (
-            len(rows) == len(codes) == len(arrays["weights"])
-            and len(np.unique(codes)) > 1
-            and (codes == arrays["codes"]).all()
-            and codes.min() >= 0
-            and codes.max() < classes
-        )
-        if not fits:
-            raise files.refuse("its training rows and classes do not fit together")
-        self._fit(rows, codes, arrays["weights"].astype(np.float64))
-        again = self.predict_proba(rows[:_PROBES])
-        if again.shape != arrays["answers"].shape or not np.allclose(
-            again, arrays["answers"], atol=_TOLERANCE
-        ):
-            raise files.refuse(
-                f"fitted again, {self.name} answers differently from when it was saved (another "
-                "version of its package?)"
-            )
+        width = getattr(self.estimator_, "n_features_in_", files.features)
+        if not fits or not hasattr(self.estimator_, "predict_proba") or width != files.features:
+            raise files.refuse("estimator.skops is no classifier of its classes and features")
 
 
 def _make(name: str, settings: str, seed: int) -> BaseEstimator:

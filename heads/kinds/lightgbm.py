@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.decomposition import PCA
-from sklearn.utils import check_random_state
 
 from ...core.errors import HeadError
 from ...core.files import publish_text
 from ...core.imports import missing_dependency
 from ..base import Head
-from ..mlp.validation import wide_product
-from ..numerics.lanes import Lanes
+from ..numerics.scaling import wide_product
+from ..rows import Rows
 from ..saved import HeadFiles
-from ..splits import stratified_part
 from .lightgbm_text import checked_model
 
 __all__ = ["LightGBMHead"]
 
 LARGEST_MODEL = 2**30
+ROUNDS = (25, 50, 100, 200)
 
 
 def load_lightgbm():
@@ -40,48 +41,38 @@ def load_lightgbm():
 
 
 class LightGBMHead(Head):
-    """LightGBM with early stopping on the held-out log-loss.
+    """LightGBM on principal components of the features.
 
     Parameters
     ----------
     components : int or None, default 128
         Principal components that the trees see; None gives them the raw features
         (many times slower, and no better on the data measured).
-    rounds : int, default 500
-        Most boosting rounds.
+    rounds : int or "auto", default "auto"
+        Boosting rounds; "auto" chooses among 25, 50, 100 and 200, out of fold.
     learning_rate : float, default 0.1
     leaves : int, default 15
         Leaves of a tree.
     min_rows : int, default 20
         Rows in a leaf.
-    patience : int, default 20
-        Rounds without a better held-out log-loss before it stops.
-    validation_fraction : float, default 0.1
-        Part of the training rows held out if `fit` is given none.
-    stop_after : int or None, default None
-        Exact number of rounds (found earlier); nothing is held out then.
     random_state : int, RandomState or None, default None
 
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
     booster_ : lightgbm.Booster
-    best_epoch_ : int
-        Rounds used.
     """
 
     kind: ClassVar[str] = "lightgbm"
+    recipe: ClassVar[int] = 2
 
     def __init__(
         self,
         components=128,
-        rounds=500,
+        rounds="auto",
         learning_rate=0.1,
         leaves=15,
         min_rows=20,
-        patience=20,
-        validation_fraction=0.1,
-        stop_after=None,
         random_state=None,
     ):
         self.components = components
@@ -89,69 +80,79 @@ class LightGBMHead(Head):
         self.learning_rate = learning_rate
         self.leaves = leaves
         self.min_rows = min_rows
-        self.patience = patience
-        self.validation_fraction = validation_fraction
-        self.stop_after = stop_after
         self.random_state = random_state
 
-    def fit(self, X, y, sample_weight=None, *, validation=None, progress=None):
-        """Fit to feature rows.
+    def choices(self) -> list[dict[str, Any]]:
+        """Return four numbers of rounds, unless one is given."""
+        return [{"rounds": count} for count in ROUNDS] if self.rounds == "auto" else [{}]
 
-        Parameters
-        ----------
-        X : array of shape (N, D)
-        y : array of shape (N,)
-        sample_weight : array of shape (N,), optional
-        validation : (X, y), optional
-            Held-out rows for early stopping.
-        progress
-            Accepted for the contract of heads and not used.
+    def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
+        """Return settings around the default ones, drawn with a seed."""
+        rng = np.random.default_rng([seed, 12])
+        return [
+            [
+                {
+                    "rounds": int(rng.choice(ROUNDS)),
+                    "leaves": int(rng.choice((7, 15, 31))),
+                    "min_rows": int(rng.choice((5, 20, 50))),
+                    "components": int(rng.choice((64, 128, 256))),
+                }
+            ]
+            for _ in range(count)
+        ]
 
-        Returns
-        -------
-        self
-        """
+    def predict_path(
+        self, rows: Rows, fitted: np.ndarray, judged: np.ndarray, choices: Sequence[dict]
+    ) -> np.ndarray:
+        """See `Head.predict_path`: fewer rounds are the first ones of more rounds."""
+        if any(set(choice) != {"rounds"} for choice in choices):
+            return super().predict_path(rows, fitted, judged, choices)
+        most = max(choice["rounds"] for choice in choices)
+        head = clone(self).set_params(rounds=most).fit_rows(rows, fitted)
+        X = rows.features[judged]
+        return np.array([head._after_rounds(X, choice["rounds"]) for choice in choices])
+
+    def _fit(self, rows: Rows, index: np.ndarray) -> None:
         lightgbm = load_lightgbm()
 
-        X, codes, weights = self._check_training(X, y, sample_weight)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        rows = np.flatnonzero(weights)
-        held = np.empty(0, int)
-        if validation is None and self.stop_after is None:
-            held = stratified_part(codes, rows, self.validation_fraction, seed)
-            held = held if len(held) >= 10 else held[:0]
-            rows = np.setdiff1d(rows, held)
-        self._fit_projection(X[rows], seed)
+        seed = self.seed_of_fit
+        X = rows.features[index]
+        targets = rows.targets[index][:, rows.present(index)]
+        self._fit_projection(X, seed)
         data = lightgbm.Dataset(
-            self._project(X[rows]), codes[rows], weight=weights[rows], params={"verbosity": -1}
+            self._project(X),
+            targets.argmax(axis=1),
+            weight=rows.weights[index],
+            params={"verbosity": -1},
         )
-        sets = []
-        if validation is not None and self.stop_after is None:
-            given = self._project(self._check_features(validation[0]))
-            sets = [data.create_valid(given, self._encode(validation[1]))]
-        elif len(held):
-            sets = [data.create_valid(self._project(X[held]), codes[held], weights[held])]
-        stopping = [lightgbm.early_stopping(self.patience, verbose=False)] if sets else []
-        self.booster_ = lightgbm.train(
-            {**self._parameters(seed), "num_threads": _threads(len(rows), X.shape[1])},
-            data,
-            self.stop_after or self.rounds,
-            valid_sets=sets,
-            callbacks=stopping,
-        )
-        self.best_epoch_ = int(self.booster_.best_iteration) or self.booster_.current_iteration()
-        if self.best_epoch_ < 1:
-            self.best_epoch_ = self.booster_.current_iteration()
-        return self
+        threads = {"num_threads": _threads(*X.shape)}
+        self.booster_ = lightgbm.train({**self._parameters(seed), **threads}, data, self.rounds)
 
-    def predict_proba(self, X):
-        """Return class probabilities, float64 of shape (N, C), columns as in `classes_`."""
-        X = self._check_features(X)
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        return self._after_rounds(X, self.booster_.current_iteration())
+
+    def _after_rounds(self, X: np.ndarray, rounds: int) -> np.ndarray:
         raw = self.booster_.predict(
-            self._project(X), num_iteration=self.best_epoch_, num_threads=_threads(*X.shape)
+            self._project(X), num_iteration=rounds, num_threads=_threads(*X.shape)
         )
         table = np.column_stack([1 - raw, raw]) if raw.ndim == 1 else raw
         return table / table.sum(axis=1, keepdims=True)
+
+    def _check_settings(self) -> None:
+        counts = {
+            name: getattr(self, name)
+            for name in ("rounds", "leaves", "min_rows", "components")
+            if getattr(self, name) not in ("auto", None)
+        }
+        wrong = [f"{name}={value!r}" for name, value in counts.items() if not _is_count(value)]
+        if not self.learning_rate > 0:
+            wrong.append(f"learning_rate={self.learning_rate!r}")
+        if wrong:
+            raise HeadError(
+                f"{len(wrong)} settings of LightGBM are out of range: {', '.join(wrong)}",
+                "numbers of rounds, leaves, rows and components are whole and from 1, the "
+                "learning rate is above 0",
+            )
 
     def _parameters(self, seed: int) -> dict[str, Any]:
         several = len(self.classes_) > 2
@@ -180,22 +181,21 @@ class LightGBMHead(Head):
     def _project(self, X: np.ndarray) -> np.ndarray:
         if self.projection_ is None:
             return X.astype(np.float32, copy=False)
-        with Lanes(X.shape[1]) as lanes:
-            return wide_product(lanes, X, None, self.projection_) - self.offset_
+        return wide_product(np.ascontiguousarray(X), self.projection_) - self.offset_
 
     def save(self, folder: str | os.PathLike) -> None:
         """Write ``head.json``, ``weights.npz`` and LightGBM's own ``model.txt`` to `folder`."""
         super().save(folder)
         publish_text(
             Path(folder) / "model.txt",
-            self.booster_.model_to_string(num_iteration=self.best_epoch_),
+            self.booster_.model_to_string(),
         )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {}
         if self.projection_ is not None:
             arrays = {"projection": self.projection_, "offset": self.offset_}
-        return {"rounds": self.best_epoch_, "projected": self.projection_ is not None}, arrays
+        return {"projected": self.projection_ is not None}, arrays
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         lightgbm = load_lightgbm()
@@ -210,7 +210,6 @@ class LightGBMHead(Head):
             )
             self.projection_, self.offset_ = arrays["projection"], arrays["offset"]
             width = self.components
-        self.best_epoch_ = files.field(fields, "rounds", int)
         path = files.folder / "model.txt"
         if not path.is_file() or path.stat().st_size > LARGEST_MODEL:
             raise files.refuse("model.txt is not there, or is larger than 1 GiB")
@@ -227,6 +226,10 @@ class LightGBMHead(Head):
                 f"{found[1]} trees a round, not {width} and {trees}",
                 "train it again",
             )
+
+
+def _is_count(value) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
 
 
 def _threads(rows: int, columns: int) -> int:

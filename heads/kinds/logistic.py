@@ -1,43 +1,71 @@
-"""Logistic regression on scaled feature rows.
-
-The objective is scikit-learn's and the minimum is the same (the tests compare
-them), but scikit-learn 1.9 multiplies float32 features by float64 weights and so
-copies the whole matrix at every product: 15 to 40 s where this takes 1 to 2.
-"""
+"""Multinomial logistic regression along a path of penalties."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy.optimize import minimize
 
 from ...core.errors import HeadError
 from ...core.statistics import softmax
 from ..base import Head
-from ..numerics.lanes import Lanes, widen
+from ..numerics.gram import EXACT_ROWS, LANDMARKS, Basis, centred, power_gram
 from ..numerics.products import multiply
-from ..numerics.scaling import measure_scaling, wide_product
+from ..numerics.scaling import (
+    SCALINGS,
+    Scaling,
+    measure_scaling,
+    power_rows,
+    power_scaled,
+    wide_product,
+)
+from ..numerics.softmax_regression import Features, Kernel, SoftmaxRegression
+from ..numerics.widen import widen
+from ..rows import Rows
 from ..saved import HeadFiles
 
-__all__ = ["LogisticHead"]
+__all__ = ["LogisticHead", "along_path", "penalties"]
+
+# Penalties of the path, for rows of mean squared length 1: what suits frozen features lies
+# well inside, for a hundred rows and for ten thousand.
+_LARGEST, _SMALLEST, _STEPS = 1e-2, 3e-8, 17
+_ROWS_AT_ONCE = 1024
+
+
+def penalties() -> list[float]:
+    """Return the penalties of a path, from the largest on."""
+    return np.geomspace(_LARGEST, _SMALLEST, _STEPS).tolist()
+
+
+def along_path(solver: SoftmaxRegression, alphas: Sequence[float]):
+    """Yield the position of each of `alphas` when `solver` has come there, the largest first."""
+    for place in np.argsort(-np.asarray(alphas), kind="stable").tolist():
+        solver.solve(alphas[place])
+        yield place
 
 
 class LogisticHead(Head):
-    """Multinomial logistic regression with an L2 penalty.
+    """Multinomial logistic regression with an L2 penalty on all but the intercept.
 
     Parameters
     ----------
-    alpha : float, default 0.03
+    alpha : float or "auto", default "auto"
         Strength of the penalty: the mean log-loss plus ``alpha / 2`` times the squared
-        weights (of the scaled inputs) is minimised. scikit-learn's ``C`` is
-        ``1 / (alpha * N)``.
-    scaling : {"standard", "rms", "none"}, default "standard"
-        See `MLPClassifier`.
-    max_iter : int, default 200
-        Most iterations of L-BFGS.
-    tol : float, default 1e-4
-        Largest gradient at which it stops.
+        weights is minimised. "auto" chooses among 17 values from 1e-2 to 3e-8, out of fold.
+    C : float, optional
+        scikit-learn's setting, in place of `alpha`: ``1 / (alpha * sum of weights)``, for two
+        classes twice that.
+    scaling : {"power", "standard", "rms", "none"}, default "power"
+        "power" takes signed square roots and gives each feature set of each row unit length.
+        Then the columns are centred, and divided by one number so that rows have the mean
+        squared length 1. The others divide each column by its deviation ("standard"), all
+        by one number ("rms") or nothing, and then by the root of the number of columns
+        (not so "none").
+    sets : tuple of int, optional
+        Widths of the feature sets that lie side by side; one set by default.
+    tol : float, default 3e-4
+        How far the objective may be above its minimum.
     random_state : int, RandomState or None, default None
         Accepted for the contract of heads; the solution is unique.
 
@@ -45,116 +73,193 @@ class LogisticHead(Head):
     ----------
     classes_ : ndarray of shape (C,)
     coef_ : ndarray of shape (D, C), float32
-        With the input scaling folded in.
+        With centring and factors folded in; of the power-scaled features for "power".
     intercept_ : ndarray of shape (C,), float32
     n_iter_ : int
     """
 
     kind: ClassVar[str] = "logistic"
+    recipe: ClassVar[int] = 2
 
-    def __init__(self, alpha=0.03, scaling="standard", max_iter=200, tol=1e-4, random_state=None):
+    def __init__(
+        self, alpha="auto", C=None, scaling="power", sets=None, tol=3e-4, random_state=None
+    ):
         self.alpha = alpha
+        self.C = C
         self.scaling = scaling
-        self.max_iter = max_iter
+        self.sets = sets
         self.tol = tol
         self.random_state = random_state
 
-    def fit(self, X, y, sample_weight=None, *, validation=None, progress=None):
-        """Fit to feature rows.
+    def choices(self) -> list[dict[str, Any]]:
+        """Return the penalties of the path, unless one is given."""
+        if self.C is not None or self.alpha != "auto":
+            return [{}]
+        return [{"alpha": alpha} for alpha in penalties()]
 
-        Parameters
-        ----------
-        X : array of shape (N, D)
-        y : array of shape (N,)
-        sample_weight : array of shape (N,), optional
-        validation, progress
-            Accepted for the contract of heads and not used.
+    def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
+        """Return the other scaling that may be better."""
+        if self.scaling != "power" or len(self.choices()) < 2:
+            return []
+        others = [{"alpha": alpha, "scaling": "standard"} for alpha in penalties()]
+        return [others][:count]
 
-        Returns
-        -------
-        self
-        """
-        if not self.alpha > 0:
-            raise HeadError(f"alpha is {self.alpha!r}", "give a number above 0")
-        X, codes, weights = self._check_training(X, y, sample_weight)
-        scaling = measure_scaling(X, self.scaling, weights)
-        rows = np.flatnonzero(weights)
-        scaled = np.empty((len(rows), X.shape[1]), np.float32)
-        widen(X if len(rows) == len(X) else X[rows], scaled)
-        if scaling is not None:
-            scaling.apply(scaled, slice(None))
-        shares = (weights[rows] / weights.sum()).astype(np.float32)
-        coef, intercept, self.n_iter_ = _solve(
-            scaled, codes[rows], shares, len(self.classes_), self.alpha, self.max_iter, self.tol
-        )
-        if scaling is not None:
-            coef, intercept = scaling.fold(coef, intercept)
-        self.coef_, self.intercept_ = np.ascontiguousarray(coef), intercept
-        return self
+    def predict_path(
+        self, rows: Rows, fitted: np.ndarray, judged: np.ndarray, choices: Sequence[dict]
+    ) -> np.ndarray:
+        """See `Head.predict_path`: one path of warm starts for each scaling."""
+        own = [{**self.get_params(), **choice} for choice in choices]
+        tables: list[Any] = [None] * len(own)
+        for scaling in dict.fromkeys(one["scaling"] for one in own):
+            places = [place for place, one in enumerate(own) if one["scaling"] == scaling]
+            space = _Space(rows, fitted, scaling, judged)
+            solver = space.solver(rows.present(fitted))
+            alphas = [_penalty(own[place], rows, fitted) for place in places]
+            for number in along_path(solver, alphas):
+                tables[places[number]] = softmax(space.logits(solver))
+        return np.array(tables)
 
-    def predict_proba(self, X):
-        """Return class probabilities, float64 of shape (N, C), columns as in `classes_`."""
-        X = self._check_features(X)
-        with Lanes(X.shape[1]) as lanes:
-            logits = wide_product(lanes, X, None, self.coef_)
-        return softmax((logits + self.intercept_).astype(np.float64))
+    def _fit(self, rows: Rows, index: np.ndarray) -> None:
+        space = _Space(rows, index, self.scaling)
+        solver = space.solver(rows.present(index))
+        alpha = _penalty(self.get_params(), rows, index)
+        solver.solve(10 * alpha, gap=0.01).solve(alpha, self.tol)
+        self.coef_, self.intercept_ = space.weights(solver)
+        self.n_iter_ = solver.iterations
+        self.sets_ = rows.sets
+
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        if self.scaling == "power":
+            X = power_scaled(X, self.sets_)
+        logits = wide_product(X, self.coef_) + self.intercept_
+        return softmax(logits.astype(np.float64))
+
+    def _check_settings(self) -> None:
+        fits = self.alpha == "auto" or (not isinstance(self.alpha, str) and self.alpha > 0)
+        wrong = [] if fits else [f"alpha={self.alpha!r} ('auto' or above 0)"]
+        if self.C is not None and not self.C > 0:
+            wrong.append(f"C={self.C!r} (above 0)")
+        if self.scaling not in SCALINGS:
+            wrong.append(f"scaling={self.scaling!r} ({', '.join(SCALINGS)})")
+        if wrong:
+            raise HeadError(
+                f"{len(wrong)} settings of the logistic regression are out of range: "
+                f"{'; '.join(wrong)}",
+                "the allowed values are in brackets",
+            )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        return {"iterations": self.n_iter_}, {"W": self.coef_, "b": self.intercept_}
+        fields = {"iterations": self.n_iter_, "sets": list(self.sets_)}
+        return fields, {"W": self.coef_, "b": self.intercept_}
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
+        self._check_settings()
         self.n_iter_ = files.field(fields, "iterations", int)
+        self.sets_ = files.sets(fields)
         classes = len(files.classes)
         arrays = files.arrays({"W": (files.features, classes), "b": (classes,)})
         self.coef_, self.intercept_ = arrays["W"], arrays["b"]
 
 
-def _solve(
-    X: np.ndarray,
-    codes: np.ndarray,
-    shares: np.ndarray,
-    classes: int,
-    alpha: float,
-    max_iter: int,
-    tol: float,
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Minimise the penalised mean log-loss by L-BFGS; return W (D, C), b (C,), iterations."""
-    width = X.shape[1]
-    rows = np.arange(len(X))
+def _penalty(settings: dict[str, Any], rows: Rows, index: np.ndarray) -> float:
+    if settings["C"] is None:
+        return float(settings["alpha"])
+    # scikit-learn has one column of weights for two classes: half of the penalty of two.
+    factor = 2 if len(rows.present(index)) == 2 else 1
+    return float(factor / (settings["C"] * rows.weights[index].sum()))
 
-    def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-        stacked = flat.reshape(width + 1, classes)
-        matrix = stacked[:-1].astype(np.float32)
-        parts = lanes.run(
-            lambda lane: multiply(X[:, lanes.ranges[lane]], matrix[lanes.ranges[lane]])
-        )
-        logits = np.sum(parts, axis=0, dtype=np.float64) + stacked[-1]
-        logits -= logits.max(axis=1, keepdims=True)
-        error = np.exp(logits)
-        total = error.sum(axis=1, keepdims=True)
-        loss = shares @ (np.log(total[:, 0]) - logits[rows, codes])
-        error /= total
-        error[rows, codes] -= 1
-        error *= shares[:, None]
-        narrow = error.astype(np.float32)
-        gradient = np.empty_like(stacked)
 
-        def work(lane: int) -> None:
-            gradient[:-1][lanes.ranges[lane]] = multiply(X[:, lanes.ranges[lane]].T, narrow)
+class _Space:
+    """The scaled rows of a fit as the solver sees them, and the way back to weights.
 
-        lanes.run(work)
-        gradient[:-1] += alpha * stacked[:-1]
-        gradient[-1] = error.sum(axis=0)
-        loss += 0.5 * alpha * np.einsum("ij,ij->", stacked[:-1], stacked[:-1])
-        return float(loss), gradient.ravel()
+    Of wide rows all inner products are taken, those of power-scaled rows from the matrix that
+    all fits share; where there are too many rows for that, landmarks stand for them. Else
+    the rows themselves are used.
+    """
 
-    with Lanes(width) as lanes:
-        found = minimize(
-            objective,
-            np.zeros((width + 1) * classes),
-            jac=True,
-            method="L-BFGS-B",
-            options={"maxiter": max_iter, "gtol": tol, "ftol": 1e-10},
-        )
-    stacked = found.x.reshape(width + 1, classes).astype(np.float32)
-    return stacked[:-1], stacked[-1], int(found.nit)
+    def __init__(
+        self, rows: Rows, index: np.ndarray, scaling: str, judged: np.ndarray | None = None
+    ) -> None:
+        self._rows, self._index, self._scaling = rows, index, scaling
+        self._judged = np.empty(0, int) if judged is None else judged
+        self._basis: Basis | None = None
+        self._features = self._kernel = self._across = None
+        width, many = rows.features.shape[1], len(rows) > EXACT_ROWS
+        if scaling == "power" and width > (LANDMARKS if many else len(rows) // 2):
+            self._from_gram(power_gram(rows))
+            return
+        self._measured = self._measure()
+        self._features = self._scaled(index)
+        if width > len(index) and not many:
+            self._kernel = multiply(self._features, self._features.T)
+
+    def solver(self, present: np.ndarray) -> SoftmaxRegression:
+        """Return a solver for the classes at the columns `present`."""
+        kernel = self._kernel
+        space = Features(self._features) if kernel is None else Kernel(kernel)
+        targets = self._rows.targets[self._index][:, present]
+        targets = targets / targets.sum(axis=1, keepdims=True)
+        return SoftmaxRegression(space, targets, self._rows.weights[self._index])
+
+    def logits(self, solver: SoftmaxRegression) -> np.ndarray:
+        """Return the logits of the rows at `judged`."""
+        across, right = self._across, solver.coef
+        if across is None:
+            across, right = self._scaled(self._judged), self._linear(solver)
+        return multiply(across, right).astype(np.float64) + solver.intercept
+
+    def weights(self, solver: SoftmaxRegression) -> tuple[np.ndarray, np.ndarray]:
+        """Return coefficients and intercept for rows that are power-scaled, or as they are."""
+        if self._across is None:
+            return self._measured.fold(self._linear(solver), solver.intercept)
+        weights, index = solver.coef, self._index
+        if self._basis is not None:
+            weights, index = self._basis.coefficients(solver.coef), self._landmarks
+        # Of centred rows: what all rows have in common has no weight.
+        weights = weights - self._shares[:, None] * weights.sum(axis=0)
+        scaled = power_rows(self._rows)
+        coef = np.zeros((scaled.shape[1], weights.shape[1]), np.float32)
+        mean = np.zeros(scaled.shape[1])
+        for top in range(0, len(index), _ROWS_AT_ONCE):
+            part = scaled[index[top : top + _ROWS_AT_ONCE]].astype(np.float32)
+            coef += multiply(part.T, weights[top : top + _ROWS_AT_ONCE].astype(np.float32))
+            mean += self._shares[top : top + _ROWS_AT_ONCE] @ part
+        coef *= np.float32(self._factor)
+        return coef, (solver.intercept - mean @ coef).astype(np.float32)
+
+    def _linear(self, solver: SoftmaxRegression) -> np.ndarray:
+        if self._kernel is None:
+            return solver.coef
+        return multiply(self._features.T, solver.coef)
+
+    def _from_gram(self, gram) -> None:
+        own = self._index if gram.exact else gram.columns[gram.landmarks(self._index)]
+        places = own if gram.exact else gram.landmarks(self._index)
+        weights = self._rows.weights[own]
+        self._shares = (weights / weights.sum()).astype(np.float32)
+        inner = gram.part(own, places)
+        if gram.exact:
+            across = gram.part(self._judged, places)
+            self._kernel, self._across, self._factor = centred(inner, across, self._shares)
+            return
+        across = gram.part(np.concatenate([self._index, self._judged]), places)
+        inner, across, self._factor = centred(inner, across, self._shares)
+        self._landmarks, self._basis = own, Basis(inner)
+        found = self._basis.features(across)
+        self._features, self._across = found[: len(self._index)], found[len(self._index) :]
+
+    def _measure(self) -> Scaling:
+        source, weights = self._source(), self._rows.weights[self._index]
+        scaling = measure_scaling(source[self._index], self._scaling, weights)
+        if self._scaling == "none":
+            return scaling
+        return Scaling(scaling.shift, scaling.factor / np.float32(np.sqrt(source.shape[1])))
+
+    def _source(self) -> np.ndarray:
+        return power_rows(self._rows) if self._scaling == "power" else self._rows.features
+
+    def _scaled(self, index: np.ndarray) -> np.ndarray:
+        source = self._source()
+        values = np.empty((len(index), source.shape[1]), np.float32)
+        widen(source[index], values)
+        return self._measured.apply(values)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.base import clone
 
 from ...core.errors import HeadError
 from ..base import Head
-from ..numerics.lanes import widen
 from ..numerics.products import multiply
+from ..numerics.widen import widen
+from ..rows import Rows
 from ..saved import HeadFiles
 
 __all__ = ["NeighboursHead"]
 
+NEIGHBOURS, TEMPERATURES = (40, 20, 10, 5), (0.2, 0.1, 0.05, 0.02)
 _ROWS_AT_ONCE = 512
 
 
@@ -26,8 +30,10 @@ class NeighboursHead(Head):
 
     Parameters
     ----------
-    neighbours : int, default 20
-    temperature : float, default 0.1
+    neighbours : int or "auto", default "auto"
+        "auto" chooses among 5, 10, 20 and 40, out of fold.
+    temperature : float or "auto", default "auto"
+        "auto" chooses among 0.02, 0.05, 0.1 and 0.2, out of fold.
     prior : float, default 0.02
         Weight of the class shares in the answer.
     random_state : int, RandomState or None, default None
@@ -36,6 +42,8 @@ class NeighboursHead(Head):
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
+    neighbours_, temperature_ : int, float
+        Those that are used.
     rows_ : ndarray of shape (N, D), float32
         Training rows of unit length.
     votes_ : ndarray of shape (N, C), float32
@@ -43,60 +51,98 @@ class NeighboursHead(Head):
     """
 
     kind: ClassVar[str] = "neighbours"
+    recipe: ClassVar[int] = 2
 
-    def __init__(self, neighbours=20, temperature=0.1, prior=0.02, random_state=None):
+    def __init__(self, neighbours="auto", temperature="auto", prior=0.02, random_state=None):
         self.neighbours = neighbours
         self.temperature = temperature
         self.prior = prior
         self.random_state = random_state
 
-    def fit(self, X, y, sample_weight=None, *, validation=None, progress=None):
-        """Keep the training rows; `validation` and `progress` are accepted and not used."""
-        self._check_settings()
-        X, codes, weights = self._check_training(X, y, sample_weight)
-        rows = np.flatnonzero(weights)
-        self.rows_ = _unit(X[rows])
-        self.votes_ = np.zeros((len(rows), len(self.classes_)), np.float32)
-        self.votes_[np.arange(len(rows)), codes[rows]] = weights[rows]
-        return self
+    def choices(self) -> list[dict[str, Any]]:
+        """Return all pairs of a number of neighbours and a temperature that are open."""
+        found: list[dict[str, Any]] = [{}]
+        if self.neighbours == "auto":
+            found = [{"neighbours": count} for count in NEIGHBOURS]
+        if self.temperature == "auto":
+            found = [{**one, "temperature": t} for one in found for t in TEMPERATURES]
+        return found
 
-    def predict_proba(self, X):
-        """Return class probabilities, float64 of shape (N, C), columns as in `classes_`."""
-        X = self._check_features(X)
-        count = min(self.neighbours, len(self.rows_))
+    def predict_path(
+        self, rows: Rows, fitted: np.ndarray, judged: np.ndarray, choices: Sequence[dict]
+    ) -> np.ndarray:
+        """See `Head.predict_path`: the nearest rows are sought once."""
+        heads = [clone(self).set_params(**choice) for choice in choices]
+        most = max(heads, key=lambda head: head.neighbours).fit_rows(rows, fitted)
+        near, likeness = most._nearest(rows.features[judged], most.neighbours)
+        for head in heads:
+            head.votes_ = most.votes_
+            head.neighbours_, head.temperature_ = head.neighbours, head.temperature
+        return np.array([head._vote(near, likeness) for head in heads])
+
+    def _fit(self, rows: Rows, index: np.ndarray) -> None:
+        self.neighbours_, self.temperature_ = self.neighbours, self.temperature
+        self.rows_ = _unit(rows.features[index])
+        targets = rows.targets[index][:, rows.present(index)]
+        self.votes_ = (targets * rows.weights[index, None]).astype(np.float32)
+
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        return self._vote(*self._nearest(X, self.neighbours_))
+
+    def _nearest(self, X: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the nearest training rows of each row, and their likeness, the best first."""
+        count = min(count, len(self.rows_))
+        near = np.empty((len(X), count), np.int64)
+        likeness = np.empty((len(X), count))
+        for top in range(0, len(X), _ROWS_AT_ONCE):
+            product = multiply(_unit(X[top : top + _ROWS_AT_ONCE]), self.rows_.T)
+            some = np.argpartition(-product, count - 1, axis=1)[:, :count]
+            values = np.take_along_axis(product, some, axis=1)
+            order = np.argsort(-values, axis=1, kind="stable")
+            near[top : top + _ROWS_AT_ONCE] = np.take_along_axis(some, order, axis=1)
+            likeness[top : top + _ROWS_AT_ONCE] = np.take_along_axis(values, order, axis=1)
+        return near, likeness
+
+    def _vote(self, near: np.ndarray, likeness: np.ndarray) -> np.ndarray:
         shares = self.votes_.sum(axis=0, dtype=np.float64)
         shares /= shares.sum()
-        table = np.empty((len(X), len(self.classes_)))
-        for top in range(0, len(X), _ROWS_AT_ONCE):
-            likeness = multiply(_unit(X[top : top + _ROWS_AT_ONCE]), self.rows_.T)
-            near = np.argpartition(-likeness, count - 1, axis=1)[:, :count]
-            values = np.take_along_axis(likeness, near, axis=1).astype(np.float64)
-            values = np.exp((values - values.max(axis=1, keepdims=True)) / self.temperature)
-            votes = np.einsum("ij,ijk->ik", values, self.votes_[near])
-            votes /= votes.sum(axis=1, keepdims=True)
-            table[top : top + _ROWS_AT_ONCE] = (1 - self.prior) * votes + self.prior * shares
-        return table
+        near, likeness = near[:, : self.neighbours_], likeness[:, : self.neighbours_]
+        values = np.exp((likeness - likeness[:, :1]) / self.temperature_)
+        votes = np.einsum("ij,ijk->ik", values, self.votes_[near])
+        votes /= votes.sum(axis=1, keepdims=True)
+        return (1 - self.prior) * votes + self.prior * shares
 
     def _check_settings(self) -> None:
+        whole = isinstance(self.neighbours, (int, np.integer)) and self.neighbours >= 1
+        warm = not isinstance(self.temperature, str) and self.temperature > 0
         fits = (
-            isinstance(self.neighbours, (int, np.integer))
-            and self.neighbours >= 1
-            and self.temperature > 0
+            (self.neighbours == "auto" or whole)
+            and (self.temperature == "auto" or warm)
             and 0 < self.prior < 1
         )
         if not fits:
             raise HeadError(
                 f"neighbours={self.neighbours!r}, temperature={self.temperature!r}, "
                 f"prior={self.prior!r} cannot be used",
-                "neighbours is a whole number from 1, temperature above 0, prior between 0 and 1",
+                "neighbours is 'auto' or a whole number from 1, temperature 'auto' or above 0, "
+                "prior between 0 and 1",
             )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        return {"rows": len(self.rows_)}, {"rows": self.rows_, "votes": self.votes_}
+        fields = {
+            "rows": len(self.rows_),
+            "neighbours": int(self.neighbours_),
+            "temperature": float(self.temperature_),
+        }
+        return fields, {"rows": self.rows_, "votes": self.votes_}
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         self._check_settings()
         count = files.field(fields, "rows", int)
+        self.neighbours_ = files.field(fields, "neighbours", int)
+        self.temperature_ = files.field(fields, "temperature", float)
+        if self.neighbours_ < 1 or not self.temperature_ > 0:
+            raise files.refuse("its neighbours or its temperature are not above 0")
         arrays = files.arrays(
             {"rows": (count, files.features), "votes": (count, len(files.classes))}
         )

@@ -11,13 +11,17 @@ from scipy.optimize import minimize_scalar
 from ...core.errors import HeadError
 from ...core.statistics import softmax
 from ..base import Head
-from ..mlp.network import log_loss
-from ..numerics.lanes import Lanes, widen
 from ..numerics.products import multiply
 from ..numerics.scaling import measure_scaling, wide_product
+from ..numerics.softmax_regression import log_loss
+from ..numerics.widen import widen
+from ..rows import Rows
 from ..saved import HeadFiles
 
 __all__ = ["RidgeHead"]
+
+ALPHAS = (1.0, 0.2, 0.03, 0.006, 0.001)
+_SCALINGS = ("standard", "rms", "none")
 
 
 class RidgeHead(Head):
@@ -30,9 +34,9 @@ class RidgeHead(Head):
 
     Parameters
     ----------
-    alpha : float, default 0.03
+    alpha : float or "auto", default "auto"
         Penalty for each row and feature: scikit-learn's ``alpha`` is this times N
-        times D / 100.
+        times D / 100. "auto" chooses among five values from 1 to 1e-3, out of fold.
     scaling : {"standard", "rms", "none"}, default "standard"
     random_state : int, RandomState or None, default None
         Accepted for the contract of heads; the solution is unique.
@@ -48,43 +52,43 @@ class RidgeHead(Head):
     """
 
     kind: ClassVar[str] = "ridge"
+    recipe: ClassVar[int] = 2
 
-    def __init__(self, alpha=0.03, scaling="standard", random_state=None):
+    def __init__(self, alpha="auto", scaling="standard", random_state=None):
         self.alpha = alpha
         self.scaling = scaling
         self.random_state = random_state
 
-    def fit(self, X, y, sample_weight=None, *, validation=None, progress=None):
-        """Fit to feature rows; `validation` and `progress` are accepted and not used."""
-        if not self.alpha > 0:
-            raise HeadError(f"alpha is {self.alpha!r}", "give a number above 0")
-        X, codes, weights = self._check_training(X, y, sample_weight)
-        scaling = measure_scaling(X, self.scaling, weights)
-        rows = np.flatnonzero(weights)
-        scaled = np.empty((len(rows), X.shape[1]), np.float32)
-        widen(X[rows], scaled)
-        if scaling is not None:
-            scaling.apply(scaled, slice(None))
-        share = weights[rows] / weights[rows].sum()
-        targets = np.eye(len(self.classes_))[codes[rows]]
-        centre, prior = (share @ scaled).astype(np.float32), share @ targets
-        scaled -= centre
-        penalty = self.alpha * X.shape[1] / 100
+    def choices(self) -> list[dict[str, Any]]:
+        """Return five penalties, unless one is given."""
+        return [{"alpha": one} for one in ALPHAS] if self.alpha == "auto" else [{}]
+
+    def _fit(self, rows: Rows, index: np.ndarray) -> None:
+        weights = rows.weights[index]
+        scaling = measure_scaling(rows.features[index], self.scaling, weights)
+        scaled = np.empty((len(index), rows.features.shape[1]), np.float32)
+        widen(rows.features[index], scaled)
+        scaling.apply(scaled)
+        share = weights / weights.sum()
+        targets = rows.targets[index][:, rows.present(index)].astype(np.float64)
+        targets /= targets.sum(axis=1, keepdims=True)
+        prior = share @ targets
+        penalty = self.alpha * scaled.shape[1] / 100
         coef, left_out = _solve(scaled, targets - prior, share, penalty)
         self.temperature_ = _temperature(left_out + prior, targets, share)
         coef = (coef * self.temperature_).astype(np.float32)
-        intercept = (prior * self.temperature_ - centre @ coef).astype(np.float32)
-        if scaling is not None:
-            coef, intercept = scaling.fold(coef, intercept)
-        self.coef_, self.intercept_ = np.ascontiguousarray(coef), intercept
-        return self
+        self.coef_, self.intercept_ = scaling.fold(coef, prior * self.temperature_)
 
-    def predict_proba(self, X):
-        """Return class probabilities, float64 of shape (N, C), columns as in `classes_`."""
-        X = self._check_features(X)
-        with Lanes(X.shape[1]) as lanes:
-            logits = wide_product(lanes, X, None, self.coef_)
-        return softmax((logits + self.intercept_).astype(np.float64))
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        return softmax((wide_product(X, self.coef_) + self.intercept_).astype(np.float64))
+
+    def _check_settings(self) -> None:
+        fits = self.alpha == "auto" or (not isinstance(self.alpha, str) and self.alpha > 0)
+        if not fits or self.scaling not in _SCALINGS:
+            raise HeadError(
+                f"alpha={self.alpha!r}, scaling={self.scaling!r} cannot be used",
+                f"alpha is 'auto' or above 0, scaling one of {', '.join(_SCALINGS)}",
+            )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {"W": self.coef_, "b": self.intercept_}

@@ -1,1 +1,1 @@
-"""The multilayer perceptron."""
+"""The multilayer perceptron and its trainer."""

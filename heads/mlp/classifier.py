@@ -5,324 +5,185 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from ...core.errors import HeadError
 from ...core.statistics import softmax
 from ..base import Head
-from ..numerics.lanes import Lanes
-from ..numerics.scaling import wide_product
-from ..numerics.views import one_view_in_a_row
+from ..numerics.products import multiply
+from ..numerics.scaling import (
+    SCALINGS,
+    Scaling,
+    measure_scaling,
+    power_rows,
+    power_scaled,
+    wide_product,
+)
+from ..parallel import each
+from ..rows import Rows
 from ..saved import HeadFiles
-from ..splits import FEWEST_HELD_OUT, stratified_part
-from .inputs import Inputs, prepare_inputs
-from .member import Member
-from .network import predict_logits
-from .stack import fit_stack
-from .validation import Validation
+from .network import Network
+from .training import Recipe, train_network
 
 __all__ = ["MLPClassifier"]
 
-# Epochs where there are many rows; where there are few, so many steps count.
-_EPOCHS, _STEPS = 7, 140
-# What "auto" means: how many components, and of more than how many rows.
-_COMPONENTS, _MANY_ROWS = 512, 4096
+# Mean squared length of an input row. What a step of the optimiser changes depends on
+# it and not on the number of columns, so one learning rate suits them all.
+_SQUARED_LENGTH = 128.0
+LENGTHS = (8, 14)
 
 
 class MLPClassifier(Head):
-    """A multilayer perceptron on feature rows, trained with AdamW on the log-loss.
+    """A multilayer perceptron on feature rows: the mean of a few networks of one hidden layer.
+
+    It is trained with AdamW on the log-loss for a fixed number of epochs: nothing is held out,
+    and no row has a say in when it stops.
 
     Parameters
     ----------
-    width : int, default 256
-        Units of each hidden layer (ReLU).
-    depth : int, default 1
-        Hidden layers, 1 or 2.
-    dropout, input_dropout : float, default 0.5 and 0
-        Share of hidden units and of inputs left out at each training step. From a half on,
-        one half of a batch's rows trains one half of the units, which takes half of the
-        time (see `icecore.heads.mlp.halves`).
-    components : int, "auto" or None, default "auto"
-        Wider features are replaced by so many principal components of the training rows
-        while the network is trained (see `icecore.heads.mlp.components`); the projection is folded
-        into its first layer. None trains on the features themselves. "auto" takes 512
-        components of more than 4,096 rows, where a fit takes about half the time with them.
+    width : int, default 128
+        Hidden units (ReLU) of each network.
+    members : int, default 2
+        Networks of different seeds, whose probabilities are averaged.
+    dropout : float, default 0.5
+        Share of hidden units left out at each training step. From a half on, one half of a
+        batch's rows trains one half of the units, which takes half of the time (see
+        `icecore.heads.mlp.network`).
     learning_rate : float, default 4e-3
-        Peak of the cosine schedule.
-    weight_decay : float, default 0
+        At the start of the cosine schedule.
+    weight_decay : float, default 2
         Decoupled weight decay (Loshchilov and Hutter 2019).
-    label_smoothing : float, default 0
-        Share of each target spread over all classes.
-    epochs : int or None, default None
-        Length of the schedule. None takes 7, or as many as make 140 steps of few rows.
+    epochs : int or "auto", default "auto"
+        Length of the schedule; where there are few rows, more epochs of as many steps.
+        "auto" chooses between 8 and 14, out of fold.
     batch_size : int or None, default None
         None takes a 20th of the rows, at least 16 and at most 1024.
-    scaling : {"rms", "standard", "none"}, default "rms"
-        Input scaling, folded into the first layer after training. "rms" multiplies all
-        features by one number, so that strong features stay strong; on the data
-        measured it beats giving every feature the same variance.
-    early_stopping : bool, default True
-        Keep the weights of the epoch with the best log-loss on held-out rows:
-        those given to `fit`, else a seeded stratified part of the training rows.
-    validation_fraction : float, default 0.1
-        Size of that part.
-    patience : int or None, default None
-        Stop after so many epochs without a better loss. None runs the schedule to
-        its end, as a cosine schedule wants.
-    stop_after : int or None, default None
-        Stop after so many epochs of the schedule (a number found earlier).
+    scaling : {"power", "standard", "rms", "none"}, default "power"
+        As of `LogisticHead`.
+    sets : tuple of int, optional
+        Widths of the feature sets that lie side by side; one set by default.
     random_state : int, RandomState or None, default None
-        Seed of weights, dropout, order and split.
-    n_jobs : int or None, default None
-        Threads; None takes as many as the BLAS would.
+        Seed of weights, dropout and order.
 
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
-    layers_ : list of (W, b)
-        First W of shape (n_features_in_, width).
-    best_epoch_ : int
-        Epoch, from 1, that the weights come from.
-    best_loss_ : float
-        Its held-out log-loss; NaN without held-out rows.
-    losses_, train_losses_ : list of float
-        Held-out and training log-loss of each epoch.
-    n_iter_ : int
-        Epochs run.
-    interrupted_ : bool
-        Ctrl-C ended the training; the weights are the best until then.
+    networks_ : list of Network
+        For rows that are power-scaled, or as they are.
+    losses_ : list of list of float
+        Training log-loss of each epoch, for each network.
 
     Notes
     -----
-    Products are float32, float16 features are widened batch by batch. Results
-    repeat for one seed, machine and number of threads.
+    Products are float32. Results repeat for one seed and machine.
     """
 
     kind: ClassVar[str] = "mlp"
+    recipe: ClassVar[int] = 2
 
     def __init__(
         self,
-        width=256,
-        depth=1,
+        width=128,
+        members=2,
         dropout=0.5,
-        input_dropout=0.0,
-        components="auto",
         learning_rate=4e-3,
-        weight_decay=0.0,
-        label_smoothing=0.0,
-        epochs=None,
+        weight_decay=2.0,
+        epochs="auto",
         batch_size=None,
-        scaling="rms",
-        early_stopping=True,
-        validation_fraction=0.1,
-        patience=None,
-        stop_after=None,
+        scaling="power",
+        sets=None,
         random_state=None,
-        n_jobs=None,
     ):
         self.width = width
-        self.depth = depth
+        self.members = members
         self.dropout = dropout
-        self.input_dropout = input_dropout
-        self.components = components
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
-        self.label_smoothing = label_smoothing
         self.epochs = epochs
         self.batch_size = batch_size
         self.scaling = scaling
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.stop_after = stop_after
+        self.sets = sets
         self.random_state = random_state
-        self.n_jobs = n_jobs
 
-    def fit(
-        self,
-        X,
-        y,
-        sample_weight=None,
-        *,
-        validation=None,
-        targets=None,
-        progress=None,
-        views=1,
-        view_mean="features",
-    ):
-        """Train on feature rows.
+    def choices(self) -> list[dict[str, Any]]:
+        """Return the lengths of the schedule, unless one is given."""
+        return [{"epochs": n} for n in LENGTHS] if self.epochs == "auto" else [{}]
 
-        Parameters
-        ----------
-        X : array of shape (N, views * D)
-            float16 stays float16 in memory; anything else becomes float32.
-        y : array of shape (N,)
-        sample_weight : array of shape (N,), optional
-            A row of weight 0 counts as absent.
-        validation : (X, y) or (X, y, sample_weight), optional
-            Held-out rows for early stopping.
-        targets : array of shape (N, C), optional
-            Soft labels in the order of ``np.unique(y)``; rows sum to 1.
-        progress : callable, optional
-            ``progress(epoch, outcomes)``, see `icecore.heads.mlp.stack.fit_stack`.
-        views : int, default 1
-            Views in a row, one after the other. Each epoch sees every row in one of
-            them, drawn anew; predictions take rows of one view, (N, D).
-        view_mean : {"features", "probabilities", "first"}
-            How held-out rows are predicted: see `ViewUse`.
+    def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
+        """Return settings around the default ones, drawn with a seed."""
+        rng = np.random.default_rng([seed, 11])
+        return [
+            [
+                {
+                    "epochs": int(rng.integers(6, 40)),
+                    "width": int(rng.choice((64, 128, 256, 512))),
+                    "weight_decay": round(float(2 * 4 ** rng.uniform(-1, 1)), 3),
+                    "learning_rate": round(float(4e-3 * 2 ** rng.uniform(-1, 1)), 5),
+                    "dropout": float(rng.choice((0.5, 0.6, 0.75))),
+                }
+            ]
+            for _ in range(count)
+        ]
 
-        Returns
-        -------
-        self
+    def predict_path(self, rows, fitted, judged, choices) -> np.ndarray:
+        """See `Head.predict_path`: settings are judged by one network each."""
+        one = type(self)(**{**self.get_params(), "members": 1})
+        return super(MLPClassifier, one).predict_path(rows, fitted, judged, choices)
 
-        Raises
-        ------
-        HeadError
-            Fewer than two classes, NaN or infinite features, settings out of range,
-            or training diverged.
-        """
-        self._check_settings()
-        X, codes, weights = self._check_training(X, y, sample_weight)
-        if views < 1 or self.n_features_in_ % views:
-            raise HeadError(
-                f"rows of {self.n_features_in_} numbers are not made of {views} equal views",
-                "give the number of views that the features were extracted with",
-            )
-        self.n_features_in_ //= views
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        soft = self._targets(codes, targets)
-        rows = np.flatnonzero(weights)
-        components = self.used_components(len(rows), self.n_features_in_)
-        picked = None
-        if validation is None:
-            picked = self._held_out_rows(codes, rows, seed)
-            rows = rows if picked is None else np.setdiff1d(rows, picked)
-        inputs = prepare_inputs(self, X, rows, weights, components, seed, views)
-        held_out = None
-        if validation is not None:
-            held_out = self._validation(inputs, validation, view_mean)
-        elif picked is not None:
-            held_out = Validation(inputs.features, soft, picked, weights[picked], views, view_mean)
-        outcome = fit_stack(
-            inputs.features,
-            soft,
-            [self.member(seed, len(rows))],
-            rows=rows,
-            weights=[weights],
-            validation=[held_out],
-            scaling=inputs.scaling,
-            batch_size=self.batch(len(rows)),
-            seed=seed,
-            lanes=self.n_jobs,
-            progress=progress,
-            views=views,
-        )[0]
-        outcome.layers = inputs.fold(outcome.layers)
-        return self.adopt(outcome)
-
-    def adopt(self, outcome) -> MLPClassifier:
-        """Take over what `fit_stack` gave for this head's settings."""
-        self.layers_ = outcome.layers
-        self.best_epoch_, self.best_loss_ = outcome.best_epoch, outcome.best_loss
-        self.losses_, self.train_losses_ = outcome.losses, outcome.train_losses
-        self.n_iter_ = len(outcome.train_losses)
-        self.interrupted_ = outcome.stopped == "interrupted"
-        return self
-
-    def used_components(self, rows: int, columns: int) -> int | None:
-        """Return how many components stand for the features in training, None for none."""
-        wanted = self.components
-        if wanted == "auto":
-            wanted = _COMPONENTS if rows > _MANY_ROWS else None
-        return wanted if wanted is not None and wanted < columns else None
-
-    def batch(self, rows: int) -> int:
-        """Return the batch size for so many training rows."""
-        return self.batch_size or int(np.clip(rows // 20, 16, 1024))
-
-    def schedule(self, rows: int) -> int:
-        """Return the epochs of the schedule for so many training rows."""
-        batches = max(1, round(rows / self.batch(rows)))
-        return self.epochs or max(_EPOCHS, -(-_STEPS // batches))
-
-    def member(self, seed: int, rows: int) -> Member:
-        """Return these settings for the stacked trainer and so many training rows."""
-        return Member(
-            width=self.width,
-            depth=self.depth,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            dropout=self.dropout,
-            input_dropout=self.input_dropout,
-            label_smoothing=self.label_smoothing,
-            epochs=self.schedule(rows),
-            stop_after=self.stop_after,
-            patience=self.patience,
-            seed=seed,
+    def _fit(self, rows: Rows, index: np.ndarray) -> None:
+        power = self.scaling == "power"
+        features = power_rows(rows) if power else rows.features
+        weights = rows.weights[index]
+        scaling = measure_scaling(features[index], self.scaling, weights)
+        if self.scaling != "none":
+            length = np.sqrt(min(1.0, _SQUARED_LENGTH / features.shape[1]))
+            scaling = Scaling(scaling.shift, scaling.factor * np.float32(length))
+        targets = rows.targets[index][:, rows.present(index)]
+        targets /= targets.sum(axis=1, keepdims=True)
+        recipe = Recipe(
+            self.width,
+            self.dropout,
+            self.learning_rate,
+            self.weight_decay,
+            self.epochs,
+            self.batch_size,
         )
+        seed = self.seed_of_fit
 
-    def predict_proba(self, X):
-        """Return class probabilities, float64 of shape (N, C), columns as in `classes_`."""
-        X = self._check_features(X)
-        with Lanes(X.shape[1], self.n_jobs) as lanes:
-            product = wide_product(lanes, X, None, self.layers_[0][0])
-            return softmax(predict_logits(product, self.layers_).astype(np.float64))
+        def member(number: int):
+            return train_network(recipe, features, index, targets, weights, scaling, seed + number)
 
-    def _targets(self, codes: np.ndarray, targets) -> np.ndarray:
-        if targets is None:
-            return np.eye(len(self.classes_), dtype=np.float32)[codes]
-        targets = np.ascontiguousarray(targets, np.float32)
-        shape = (len(codes), len(self.classes_))
-        if targets.shape != shape or not np.allclose(targets.sum(axis=1), 1, atol=1e-4):
-            raise HeadError(
-                f"targets have shape {targets.shape}",
-                f"give soft labels of shape {shape} whose rows sum to 1",
-            )
-        return targets
+        trained = each(member, range(self.members))
+        self.networks_, self.losses_ = map(list, zip(*trained, strict=True))
+        for network in self.networks_:
+            network.W1, network.b1 = scaling.fold(network.W1, network.b1)
+        self.sets_ = rows.sets
 
-    def _validation(self, inputs: Inputs, given, view_mean: str) -> Validation:
-        X = self._check_features(one_view_in_a_row(np.asarray(given[0]), inputs.views))
-        X = inputs.like(X.reshape(len(given[0]), -1), self.n_jobs)
-        held = np.eye(len(self.classes_), dtype=np.float32)[self._encode(given[1])]
-        return Validation(
-            X, held, None, given[2] if len(given) > 2 else None, inputs.views, view_mean
-        )
-
-    def _held_out_rows(self, codes, rows, seed) -> np.ndarray | None:
-        """Return the rows for early stopping, None where there are too few."""
-        if not self.early_stopping:
-            return None
-        picked = stratified_part(codes, rows, self.validation_fraction, seed)
-        left = np.bincount(np.delete(codes, picked), minlength=len(self.classes_))
-        return None if len(picked) < FEWEST_HELD_OUT or left.min() == 0 else picked
+    def _probabilities(self, X: np.ndarray) -> np.ndarray:
+        if self.scaling == "power":
+            X = power_scaled(X, self.sets_)
+        total = np.zeros((len(X), len(self.classes_)))
+        for network in self.networks_:
+            hidden = wide_product(X, network.W1)
+            hidden += network.b1
+            np.maximum(hidden, 0, out=hidden)
+            logits = multiply(hidden, network.W2).astype(np.float64) + network.b2
+            total += softmax(logits) / len(self.networks_)
+        return total
 
     def _check_settings(self) -> None:
+        epochs = self.epochs == "auto" or _is_count(self.epochs)
+        batch = self.batch_size is None or _is_count(self.batch_size)
         wrong = [
-            f"{name}={value!r} ({what})"
-            for name, value, fits, what in (
-                ("width", self.width, _is_count(self.width), "a whole number from 1"),
-                ("depth", self.depth, self.depth in (1, 2), "1 or 2"),
-                ("learning_rate", self.learning_rate, self.learning_rate > 0, "above 0"),
-                ("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more"),
-                (
-                    "components",
-                    self.components,
-                    self.components == "auto" or _is_count(self.components, True),
-                    "'auto', None or a whole number from 1",
-                ),
-                *(
-                    (name, getattr(self, name), 0 <= getattr(self, name) < 1, "from 0 to below 1")
-                    for name in (
-                        "dropout",
-                        "input_dropout",
-                        "label_smoothing",
-                        "validation_fraction",
-                    )
-                ),
-                *(
-                    (name, getattr(self, name), _is_count(getattr(self, name), True), "from 1")
-                    for name in ("epochs", "batch_size", "patience", "stop_after", "n_jobs")
-                ),
+            f"{name}={getattr(self, name)!r} ({what})"
+            for name, fits, what in (
+                ("width", _is_count(self.width), "a whole number from 1"),
+                ("members", _is_count(self.members), "a whole number from 1"),
+                ("dropout", 0 <= self.dropout < 1, "from 0 to below 1"),
+                ("learning_rate", self.learning_rate > 0, "above 0"),
+                ("weight_decay", self.weight_decay >= 0, "0 or more"),
+                ("epochs", epochs, "'auto' or a whole number from 1"),
+                ("batch_size", batch, "None or a whole number from 1"),
+                ("scaling", self.scaling in SCALINGS, ", ".join(SCALINGS)),
             )
             if not fits
         ]
@@ -333,37 +194,28 @@ class MLPClassifier(Head):
             )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        arrays = {}
-        for number, (matrix, bias) in enumerate(self.layers_, start=1):
-            arrays[f"W{number}"], arrays[f"b{number}"] = matrix, bias
-        loss = float(self.best_loss_)
-        fields = {
-            "best_epoch": int(self.best_epoch_),
-            "best_loss": loss if np.isfinite(loss) else None,
-            "losses": [float(v) for v in self.losses_],
-            "train_losses": [float(v) for v in self.train_losses_],
-            "interrupted": self.interrupted_,
+        arrays = {
+            f"{name}_{number}": array
+            for number, network in enumerate(self.networks_, 1)
+            for name, array in zip(("W1", "b1", "W2", "b2"), network.arrays, strict=True)
         }
-        return fields, arrays
+        return {"losses": self.losses_, "sets": list(self.sets_)}, arrays
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         self._check_settings()
-        sizes = [files.features, *[self.width] * self.depth, len(files.classes)]
-        shapes: dict[str, tuple[int | None, ...]] = {}
-        for number, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
-            shapes[f"W{number}"], shapes[f"b{number}"] = (fan_in, fan_out), (fan_out,)
-        arrays = files.arrays(shapes)
-        self.layers_ = [(arrays[f"W{n}"], arrays[f"b{n}"]) for n in range(1, len(sizes))]
-        self.best_epoch_ = files.field(fields, "best_epoch", int)
-        loss = fields.get("best_loss")
-        self.best_loss_ = float(loss) if isinstance(loss, (int, float)) else float("nan")
+        self.sets_ = files.sets(fields)
         self.losses_ = files.field(fields, "losses", list)
-        self.train_losses_ = files.field(fields, "train_losses", list)
-        self.n_iter_ = len(self.train_losses_)
-        self.interrupted_ = bool(fields.get("interrupted", False))
+        classes, width = len(files.classes), self.width
+        shapes = {
+            "W1": (files.features, width),
+            "b1": (width,),
+            "W2": (width, classes),
+            "b2": (classes,),
+        }
+        numbers = range(1, self.members + 1)
+        arrays = files.arrays({f"{n}_{i}": shape for i in numbers for n, shape in shapes.items()})
+        self.networks_ = [Network(*(arrays[f"{name}_{i}"] for name in shapes)) for i in numbers]
 
 
-def _is_count(value, optional: bool = False) -> bool:
-    if value is None:
-        return optional
+def _is_count(value) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1

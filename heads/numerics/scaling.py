@@ -1,4 +1,4 @@
-"""Factors and offsets that bring features to one scale."""
+"""What heads do to features first: power scaling of feature sets, or one scale for columns."""
 
 from __future__ import annotations
 
@@ -7,10 +7,57 @@ import dataclasses
 import numpy as np
 
 from ...core.errors import HeadError
-from .lanes import Lanes, widen
+from ..rows import Rows
 from .products import multiply
+from .widen import widen
 
-__all__ = ["SCALINGS", "Scaling", "measure_scaling", "wide_product"]
+__all__ = ["SCALINGS", "Scaling", "measure_scaling", "power_rows", "power_scaled", "wide_product"]
+
+SCALINGS = ("power", "standard", "rms", "none")
+_ROWS_AT_ONCE = 256
+
+
+def power_scaled(X: np.ndarray, sets: tuple[int, ...]) -> np.ndarray:
+    """Return ``sign(x) * sqrt(|x|)`` with unit length for each feature set of each row.
+
+    The signed square root evens out the few features that are much larger than the others, and
+    the length says more about an image's contrast than about its class (Perronnin, Sánchez
+    and Mensink 2010, "Improving the Fisher kernel for large-scale image classification").
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, D)
+    sets : tuple of int
+        Widths of the feature sets that lie side by side.
+
+    Returns
+    -------
+    ndarray of shape (N, D), float16
+        All sets have the same weight; a set of zeros stays zero.
+    """
+    scaled = np.empty(X.shape, np.float16)
+    space = np.empty((min(len(X), _ROWS_AT_ONCE), X.shape[1]), np.float32)
+    edges = np.cumsum((0, *sets)).tolist()
+    for top in range(0, len(X), _ROWS_AT_ONCE):
+        part = X[top : top + _ROWS_AT_ONCE]
+        values = space[: len(part)]
+        widen(part, values)
+        negative = values < 0
+        np.abs(values, out=values)
+        for start, end in zip(edges[:-1], edges[1:], strict=True):
+            # The squared length of the roots is the sum of the values.
+            total = values[:, start:end].sum(axis=1, keepdims=True, dtype=np.float64)
+            values[:, start:end] /= np.maximum(total, 1e-30).astype(np.float32)
+        np.sqrt(values, out=values)
+        if negative.any():
+            np.negative(values, out=values, where=negative)
+        scaled[top : top + len(part)] = values
+    return scaled
+
+
+def power_rows(rows: Rows) -> np.ndarray:
+    """Return all rows power-scaled, shape (N, D), float16; made once."""
+    return rows.derived("power", lambda own: power_scaled(own.features, own.sets))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,104 +72,72 @@ class Scaling:
     shift: np.ndarray
     factor: np.ndarray
 
-    @property
-    def is_one_factor(self) -> bool:
-        """Whether all inputs are only multiplied, by one number."""
-        return len(self.factor) == 1 and not self.shift.any()
-
-    def apply(self, values: np.ndarray, columns: slice) -> None:
-        """Scale a (B, d) block of the given columns in place."""
-        if self.shift.any():
-            values -= self.shift[columns] if len(self.shift) > 1 else self.shift
-        values *= self.factor[columns] if len(self.factor) > 1 else self.factor
+    def apply(self, values: np.ndarray) -> np.ndarray:
+        """Scale (B, D) float32 values in place and return them."""
+        values -= self.shift
+        values *= self.factor
+        return values
 
     def fold(self, matrix: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the layer that does the same to unscaled inputs."""
         folded = matrix * self.factor[:, None]
         shift = np.broadcast_to(self.shift, len(matrix)).astype(np.float64)
-        return folded, (bias - shift @ folded.astype(np.float64)).astype(bias.dtype)
+        folded_bias = bias - shift @ folded.astype(np.float64)
+        return np.ascontiguousarray(folded, np.float32), folded_bias.astype(np.float32)
 
 
-SCALINGS = ("none", "rms", "standard")
-
-# Few enough to stay in the processor's cache while they are measured.
-_ROWS_MEASURED = 64
-
-
-def measure_scaling(X: np.ndarray, name: str, weights: np.ndarray | None = None) -> Scaling | None:
-    """Return the input scaling called `name`, measured on `X`.
+def measure_scaling(X: np.ndarray, name: str, weights: np.ndarray) -> Scaling:
+    """Return the scaling called `name`, measured on `X`.
 
     Parameters
     ----------
     X : ndarray of shape (N, D)
-    name : {"none", "rms", "standard"}
-        "rms" divides everything by the root mean square of the centred features,
-        one number; "standard" gives every feature mean 0 and variance 1.
-    weights : ndarray of shape (N,), optional
+        Rows of `power_scaled` for "power".
+    name : {"power", "rms", "standard", "none"}
+        "standard" gives every column mean 0 and variance 1; "power" and "rms" centre the
+        columns and divide all by the root of their mean variance, one number; "none" centres.
+    weights : ndarray of shape (N,), above 0
         A row of weight 2 counts twice.
     """
-    if name == "none":
-        return None
     if name not in SCALINGS:
         raise HeadError(f"scaling is '{name}'", f"choose one of {', '.join(SCALINGS)}")
-    weights = np.ones(len(X)) if weights is None else weights
-    rows = np.flatnonzero(weights)
-    total = np.zeros(X.shape[1])
-    squares = np.zeros(X.shape[1])
+    total, squares = np.zeros(X.shape[1]), np.zeros(X.shape[1])
     # The first row is near enough to the mean to keep the sums small.
-    origin = X[rows[0]].astype(np.float64).astype(np.float32)
-    space = np.empty((_ROWS_MEASURED, X.shape[1]), np.float32)
-    for top in range(0, len(rows), _ROWS_MEASURED):
-        picked = rows[top : top + _ROWS_MEASURED]
-        part = space[: len(picked)]
-        widen(X[picked], part)
+    origin = X[0].astype(np.float64).astype(np.float32)
+    space = np.empty((min(len(X), _ROWS_AT_ONCE), X.shape[1]), np.float32)
+    for top in range(0, len(X), _ROWS_AT_ONCE):
+        part = space[: len(X[top : top + _ROWS_AT_ONCE])]
+        widen(X[top : top + _ROWS_AT_ONCE], part)
         part -= origin
-        shares = weights[picked].astype(np.float32)
+        shares = weights[top : top + _ROWS_AT_ONCE].astype(np.float32)
         total += shares @ part
         part *= part
         squares += shares @ part
     count = weights.sum(dtype=np.float64)
     mean = total / count
     variance = np.maximum(squares / count - mean**2, 0)
+    shift = (mean + origin).astype(np.float32)
+    # What a constant column has besides is rounding.
+    floor = 1e-6 * np.maximum(np.abs(origin), 1e-30)
+    variance[np.sqrt(variance) <= floor] = 0
+    if name == "none":
+        return Scaling(shift, np.ones(1, np.float32))
     if name == "standard":
-        # A constant feature says nothing: it is centred to zero and stays there.
         deviation = np.sqrt(variance)
-        floor = 1e-6 * np.maximum(np.abs(origin), 1e-30)
-        factor = np.where(deviation > floor, 1 / np.maximum(deviation, 1e-30), 0)
-        return Scaling((mean + origin).astype(np.float32), factor.astype(np.float32))
+        factor = np.where(deviation > 0, 1 / np.maximum(deviation, 1e-30), 0)
+        return Scaling(shift, factor.astype(np.float32))
     spread = float(np.sqrt(variance.mean()))
-    factor = 1 / spread if spread > 0 else 1.0
-    return Scaling(np.zeros(1, np.float32), np.array([factor], np.float32))
+    return Scaling(shift, np.array([1 / spread if spread > 0 else 1.0], np.float32))
 
 
-# Rows that are widened at once for a prediction.
-_CHUNK = 1024
-
-
-def wide_product(
-    lanes: Lanes,
-    features: np.ndarray,
-    rows: np.ndarray | None,
-    matrix: np.ndarray,
-    scaling: Scaling | None = None,
-) -> np.ndarray:
-    """Return ``scaled(features[rows]) @ matrix`` in float32, a chunk of rows at a time."""
-    count = len(features) if rows is None else len(rows)
-    product = np.empty((count, matrix.shape[1]), np.float32)
-    for top in range(0, count, _CHUNK):
-        chunk = slice(top, min(top + _CHUNK, count))
-        picked = chunk if rows is None else rows[chunk]
-
-        def work(lane: int, picked=picked, size=chunk.stop - chunk.start) -> np.ndarray:
-            columns = lanes.ranges[lane]
-            values = np.empty((size, columns.stop - columns.start), np.float32)
-            widen(features[:, columns][picked], values)
-            if scaling is not None:
-                scaling.apply(values, columns)
-            return multiply(values, matrix[columns])
-
-        parts = lanes.run(work)
-        for part in parts[1:]:
-            parts[0] += part
-        product[chunk] = parts[0]
+def wide_product(X: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Return ``X @ matrix`` in float32, widening a few float16 rows at a time."""
+    if X.dtype == np.float32:
+        return multiply(X, matrix)
+    product = np.empty((len(X), matrix.shape[1]), np.float32)
+    space = np.empty((min(len(X), 1024), X.shape[1]), np.float32)
+    for top in range(0, len(X), 1024):
+        part = X[top : top + 1024]
+        widen(part, space[: len(part)])
+        multiply(space[: len(part)], matrix, product[top : top + len(part)])
     return product

@@ -1,9 +1,8 @@
-"""Fit one model of one task: on a validation split, or out of fold and then on all rows."""
+"""Fit one model of one task: choose its settings, predict the tuning rows, fit it on all rows."""
 
 from __future__ import annotations
 
 import dataclasses
-import statistics
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,279 +10,147 @@ from typing import Any
 import numpy as np
 
 from ..base import Head
-from ..mlp.folds import mlp_out_of_fold
-from ..mlp.search import search_mlp
+from ..crossfit import choose, cross_fit, fit_on
 from ..registry import make_head
+from ..rows import Rows
 from ..splits import deal_folds
-from .options import TrainOptions, training_rows
+from .options import TrainOptions
 from .scores import score
 from .task_data import TaskData
 
-__all__ = ["FittedModel", "fit_model"]
+__all__ = ["FittedModel", "Labelled", "fit_model"]
 
-# Called with (step, epoch, outcomes of the heads in training).
-Report = Callable[[str, int, Any], None]
+# Called with (step, done, total, least log-loss so far or None).
+Report = Callable[[str, int, int, float | None], None]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """A task's labelled rows on some features.
+
+    Attributes
+    ----------
+    all : Rows
+        Training, then validation rows.
+    train : Rows or None
+        The training rows alone, where the validation rows are held out.
+    """
+
+    all: Rows
+    train: Rows | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class FittedModel:
-    """A final head and its probabilities of the validation and test rows.
+    """A final head and its probabilities of the tuning and test rows.
 
     Attributes
     ----------
     head : Head
-    validation, test : ndarray of shape (n, C)
-        In the task's columns. Of the validation split, or of the training rows out
-        of fold.
+    tuning, test : ndarray of shape (n, C)
+        In the task's columns. By heads that did not see the row.
     scores : dict
-        On the validation rows, see `score`.
+        On the tuning rows, see `score`.
     seconds : float
-    interrupted : bool
-        Ctrl-C ended the training; the head is what was best until then.
+    chosen : dict
+        ``settings`` of the final head that were open, ``tried`` (how many), and the
+        ``log_loss`` of these settings and of the best ``default`` ones on rows that the judged
+        heads did not see. Empty if nothing was open.
     """
 
     head: Head
-    validation: np.ndarray
+    tuning: np.ndarray
     test: np.ndarray
-    scores: dict[str, float]
+    scores: dict[str, Any]
     seconds: float
-    interrupted: bool = False
+    chosen: dict[str, Any]
 
 
 def fit_model(
     kind: str,
     data: TaskData,
-    features: np.ndarray,
+    labelled: Labelled,
+    test: np.ndarray,
     options: TrainOptions,
     report: Report | None = None,
-    views: int = 1,
+    deadline: float | None = None,
 ) -> FittedModel:
-    """Fit one head and predict the rows it has not learnt from.
-
-    With a validation split the head trains on the training rows and stops on the
-    validation rows. Without one, each fold is predicted by a head trained on the
-    others (which holds a tenth of its own rows out for early stopping, so the
-    predicted fold has no say), and the final head trains on all training rows for
-    the median number of epochs found.
+    """Fit one head and predict the rows that tune weights by heads that did not see them.
 
     Parameters
     ----------
     kind : str
         See `make_head`.
     data : TaskData
-    features : ndarray of shape (len(data.samples), views * D)
+    labelled : Labelled
+    test : ndarray of shape (n, D)
+        Features of the test rows, which are predicted and never looked at otherwise.
     options : TrainOptions
     report : callable, optional
-        ``report(step, epoch, outcomes)``.
-    views : int, default 1
-        Views in a row, used as `options` says.
+        ``report(step, done, total, loss)``.
+    deadline : float, optional
+        `time.monotonic` at which no further setting of a search is tried.
     """
     start = time.perf_counter()
-    rows = training_rows(data, options)
-    settings = options.for_head(kind)
-    use = options.view_use(views).for_head(kind)
-    learnt = use.training_rows(features)
-    job = _Job(kind, data, features, learnt, rows, options, settings, report, use)
-    split = data.validation.stop > data.validation.start
-    head, validation = job.on_split() if split else job.out_of_fold()
-    truth = data.labels(data.validation) if split else rows.labels
-    test = features[data.test]
-    predicted = np.empty((0, len(head.classes_)))
+    head = make_head(kind, options.seed, **options.for_head(kind))
+    learnt = labelled.all if labelled.train is None else labelled.train
+    part = data.labelled if labelled.train is None else data.train
+    deals = [
+        deal_folds(data.keys(part), data.labels(part), options.folds, options.seed + 1000 * repeat)
+        for repeat in range(options.repeats)
+    ]
+    extra = head.further_choices(options.search, options.seed) if options.search else []
+    if labelled.train is None or len(head.choices()) + len(extra) > 1:
+        # Held-out rows are predicted below: then the folds choose settings and no more.
+        found = cross_fit(
+            head, learnt, deals, extra, deadline, report, predict=labelled.train is None
+        )
+        judged = found.judged
+    else:
+        found, judged = None, []
+    choice = choose(judged) if judged else head.choices()[0]
+    everything = np.arange(len(learnt))
+    if labelled.train is None:
+        tuning = data.spread(found.probabilities, learnt.classes)
+        truth = data.labels(data.labelled)
+    else:
+        own = fit_on(head, learnt, everything, choice)
+        held = own.predict_proba(labelled.all.features[data.validation])
+        tuning = data.spread(held, own.classes_)
+        truth = data.labels(data.validation)
+    if report:
+        report("all rows", 0, 1, None)
+    if labelled.train is not None and options.refit == "train":
+        final = own
+    else:
+        final = fit_on(head, labelled.all, np.arange(len(labelled.all)), choice)
+    scored = np.ones(len(truth), bool)
+    if labelled.train is not None:
+        scored = data.fresh(data.validation)
+    predicted = np.empty((0, len(final.classes_)))
     if len(test):
-        predicted = use.predict_proba(head, test)
+        predicted = final.predict_proba(test)
     return FittedModel(
-        head,
-        validation,
-        data.spread(predicted, head.classes_),
-        score(validation, truth, data.classes, options.seed),
+        final,
+        tuning,
+        data.spread(predicted, final.classes_),
+        score(tuning[scored], truth[scored], data.classes, options.seed),
         time.perf_counter() - start,
-        getattr(head, "interrupted_", False),
+        _chosen(head, judged, choice, learnt),
     )
 
 
-class _Job:
-    def __init__(self, kind, data, features, learnt, rows, options, settings, report, use) -> None:
-        self.kind, self.data, self.rows, self.use = kind, data, rows, use
-        # As they are predicted, with all views, and as they are learnt from.
-        self.features, self.learnt = features, learnt
-        self.options, self.given, self.report = options, settings, report
-        self.seed = options.seed
-        self.searches = kind == "mlp" and options.search > 0
-        self.settings = settings
-
-    def on_split(self) -> tuple[Head, np.ndarray]:
-        data = self.data
-        held = data.labels(data.validation)
-        usable = np.isin(held, self.rows.classes)
-        own = self.learnt[data.validation]
-        nested = self.searches and self.options.nested
-        judge = None
-        if usable.any() and not nested:
-            judge = (own[usable], held[usable])
-        if self.searches:
-            self.settings = self._searched(self.rows.weights, self.seed, "search", judge)
-        head = make_head(self.kind, self.seed, **self.settings)
-        head = self._fit(head, self.rows.kept, "training", validation=judge)
-        table = self.use.predict_proba(head, self.features[data.validation])
-        table = data.spread(table, head.classes_)
-        if self.options.refit == "all" and not getattr(head, "interrupted_", False):
-            head = self._refit(held, usable, [getattr(head, "best_epoch_", 0)])
-        return head, table
-
-    def out_of_fold(self) -> tuple[Head, np.ndarray]:
-        rows, options = self.rows, self.options
-        total = np.zeros((len(rows.labels), len(self.data.classes)))
-        rounds: list[int] = []
-        if self.searches:
-            self.settings = self._searched(rows.weights, self.seed, "search")
-        for repeat in range(options.repeats):
-            seed = self.seed + 1000 * repeat
-            dealt = np.full(len(rows.labels), -1)
-            keys = [self.data.samples[row].digest for row in rows.kept]
-            dealt[rows.kept] = deal_folds(keys, rows.labels[rows.kept], options.folds, seed)
-            table, found = self._predict_folds(dealt, seed)
-            total += table / options.repeats
-            rounds += [number for number in found if number]
-        head = final_head(self.kind, self.seed, self.settings, rounds)
-        head = self._fit(head, rows.kept, "all rows")
-        dropped = np.flatnonzero(rows.weights == 0)
-        if len(dropped):
-            # The final head never saw these rows either.
-            table = self.use.predict_proba(head, self.features[self.data.train][dropped])
-            total[dropped] = self.data.spread(table, head.classes_)
-        return head, total
-
-    def _predict_folds(self, dealt: np.ndarray, seed: int) -> tuple[np.ndarray, list[int]]:
-        rows, train = self.rows, self.features[self.data.train]
-        learnt = self.learnt[self.data.train]
-        step = f"{self.options.folds} folds"
-        if self.kind == "mlp":
-            if self.searches and self.options.nested:
-                table, rounds = self._predict_nested(learnt, dealt, seed)
-            else:
-                head = make_head(self.kind, seed + 1, **self.settings)
-                table, rounds = self._mlp_folds(head, learnt, dealt, rows.weights, step)
-            return self.data.spread(table, rows.classes), rounds
-        total, rounds = np.full((len(dealt), len(self.data.classes)), np.nan), []
-        for fold in range(self.options.folds):
-            held = dealt == fold
-            head = make_head(self.kind, seed + fold + 1, **self.settings)
-            self._fit(head, np.flatnonzero((dealt >= 0) & ~held), f"fold {fold + 1} of {step}")
-            table = self.use.predict_proba(head, train[held])
-            total[held] = self.data.spread(table, head.classes_)
-            rounds.append(getattr(head, "best_epoch_", 0))
-        return total, rounds
-
-    def _mlp_folds(self, head, learnt, dealt, weights, step) -> tuple[np.ndarray, list[int]]:
-        targets = self.rows.targets
-        return mlp_out_of_fold(
-            head,
-            learnt,
-            targets.argmax(axis=1),
-            targets,
-            weights,
-            dealt,
-            _bind(self.report, step),
-            self.use.in_training,
-            self.use.mean,
-        )
-
-    def _predict_nested(self, learnt, dealt, seed: int) -> tuple[np.ndarray, list[int]]:
-        """Search without each fold's rows, then predict the fold with what was found."""
-        weights, folds = self.rows.weights, self.options.folds
-        table, rounds = np.full(self.rows.targets.shape, np.nan), []
-        for fold in range(folds):
-            step = f"fold {fold + 1} of {folds}"
-            others = np.where(dealt == fold, 0, weights)
-            settings = self._searched(others, seed + fold + 1, f"{step}, search")
-            head = make_head(self.kind, seed + 1, **settings)
-            only = np.where(dealt == fold, fold, -1)
-            found, best = self._mlp_folds(head, learnt, only, weights, step)
-            table[dealt == fold] = found[dealt == fold]
-            rounds += best
-        return table, rounds
-
-    def _searched(self, weights, seed: int, step: str, judge=None) -> dict[str, Any]:
-        """Return MLP settings, judged by given rows or by a tenth of the training rows."""
-        options, rows = self.options, self.rows
-        held = None
-        if judge is not None:
-            targets = np.eye(len(rows.classes), dtype=np.float32)
-            held = (judge[0], targets[np.searchsorted(rows.classes, judge[1])])
-        return search_mlp(
-            make_head("mlp", seed, **self.given),
-            self.learnt[self.data.train],
-            rows.targets,
-            weights,
-            options.search,
-            seed,
-            held,
-            _bind(self.report, f"{step} over {options.search}"),
-            self.use.in_training,
-            self.use.mean,
-            options.search_fits,
-            options.search_seconds,
-        )
-
-    def _fit(self, head: Head, picked: np.ndarray, step: str, validation=None) -> Head:
-        rows = self.rows
-        given: dict[str, Any] = {}
-        if self.options.class_weight:
-            given["sample_weight"] = rows.weights[picked]
-        if self.kind == "mlp" and self.options.maybe:
-            given["targets"] = rows.targets[picked]
-        train = self.learnt[self.data.train]
-        # Indexing copies; all rows need none.
-        train = train if len(picked) == len(train) else train[picked]
-        return head.fit(
-            train,
-            rows.labels[picked],
-            validation=validation,
-            progress=_bind(self.report, step),
-            **given,
-            **self._views(),
-        )
-
-    def _refit(self, held: np.ndarray, usable: np.ndarray, rounds: list[int]) -> Head:
-        """Train on training and validation rows for the number of epochs found."""
-        rows, start = self.rows, self.data.validation.start
-        picked = np.concatenate([rows.kept, start + np.flatnonzero(usable)])
-        labels = np.concatenate([rows.labels[rows.kept], held[usable]])
-        given: dict[str, Any] = {}
-        if self.options.class_weight:
-            codes = np.searchsorted(rows.classes, labels)
-            counts = np.bincount(codes, minlength=len(rows.classes))
-            given["sample_weight"] = (len(codes) / (len(rows.classes) * counts))[codes]
-        if self.kind == "mlp" and self.options.maybe:
-            hard = np.eye(len(rows.classes), dtype=np.float32)
-            hard = hard[np.searchsorted(rows.classes, held[usable])]
-            given["targets"] = np.concatenate([rows.targets[rows.kept], hard])
-        head = final_head(self.kind, self.seed, self.settings, [n for n in rounds if n])
-        progress = _bind(self.report, "all rows")
-        return head.fit(self.learnt[picked], labels, progress=progress, **given, **self._views())
-
-    def _views(self) -> dict[str, Any]:
-        if self.use.in_training == 1:
-            return {}
-        return {"views": self.use.in_training, "view_mean": self.use.mean}
-
-
-def final_head(kind: str, seed: int, settings: dict[str, Any], rounds: list[int]) -> Head:
-    """Return an unfitted head for all rows, with the number of epochs that folds found."""
-    head = make_head(kind, seed, **settings)
-    known = head.get_params()
-    if rounds and "stop_after" in known:
-        head.set_params(stop_after=max(1, round(statistics.median(rounds))))
-    if "early_stopping" in known:
-        head.set_params(early_stopping=False)
-    return head
-
-
-def _bind(report: Report | None, step: str):
-    if report is None:
-        return None
-
-    def progress(epoch, outcomes):
-        return report(step, epoch, outcomes)
-
-    return progress
+def _chosen(head: Head, judged, choice: dict[str, Any], rows: Rows) -> dict[str, Any]:
+    """Say what was chosen, among how many, and what it is better than."""
+    if not judged:
+        return {}
+    totals = np.sum([one.totals() for one in judged], axis=0)
+    # Each row was judged twice in each deal.
+    totals = totals / (2 * len(judged) * max(rows.weights.sum(), 1e-12))
+    own = len(head.choices())
+    return {
+        "settings": choice,
+        "tried": len(totals),
+        "log_loss": float(totals.min()),
+        "default": float(totals[:own].min()),
+    }

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import HeadError, enumerate_some
-from ..numerics.views import VIEW_MEANS, VIEW_TRAININGS, ViewUse
+from ..rows import Rows
+from ..splits import FEWEST_FOLDS
 from .task_data import TaskData
 
-__all__ = ["TrainOptions", "TrainingRows", "training_rows"]
+__all__ = ["TrainOptions", "labelled_rows"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,39 +22,38 @@ class TrainOptions:
 
     Attributes
     ----------
+    validation : {"folds", "holdout"}
+        Which rows weights are tuned on. "folds": all labelled rows, training and validation
+        split alike, each predicted by heads that did not see its fold. "holdout": the
+        validation split, predicted by heads that know the training split alone (without a
+        validation split: "folds").
     folds : int
-        For tasks without a validation split.
     repeats : int
         How often the rows are dealt into folds anew; the out-of-fold probabilities
         of the repeats are averaged.
     seed : int
     settings : mapping of head kind to its settings
     maybe : float
-        Weight of FashionAI's letter m in an MLP's targets: 0 ignores it, 1 makes
-        it a full label beside the y, between them it is a soft label. (Heads that
-        take one label for each row use the y.)
+        Weight of FashionAI's letter m in the targets: 0 ignores it, 1 makes it a full label
+        beside the y, between them it is a soft label. (Trees and foreign classifiers take
+        the likeliest label.)
     min_class_count : int
         Classes with fewer training images are dropped from training; they come
         back in the output columns with probability 0.
     class_weight : {None, "balanced"}
         "balanced" gives every class the same total weight.
-    refit : {"train", "all"}
-        "all" trains the final head on the validation split too, for the number of
-        epochs found. (Out of fold, the final head always sees all rows.)
+    refit : {"all", "train"}
+        The final heads learn from all labelled rows, or with "holdout" from the training
+        split alone.
     search : int
-        Number of MLP settings to try by successive halving before training; 0 none.
-    search_fits, search_seconds : float, optional
-        Budgets of the search: in whole fits, or in seconds (which a busy machine makes
-        another result of).
-    nested : bool
-        Search again for each fold, without its rows (with a validation split: without
-        the split's rows), so that the scores are honest about the search as well.
-    view_training : {"random", "mean", "first"}
-        What heads learn from where the features have several views, see `ViewUse`.
-    view_mean : {"features", "probabilities", "first"}
-        What is averaged over the views for a prediction.
+        Number of further settings to try for each kind of head, which is chosen among as
+        its own ones are: out of fold.
+    search_seconds : float, optional
+        Time in which further settings are tried, for all models together (a busy machine
+        makes another result of it).
     """
 
+    validation: str = "folds"
     folds: int = 5
     repeats: int = 1
     seed: int = 0
@@ -61,40 +61,30 @@ class TrainOptions:
     maybe: float = 0.0
     min_class_count: int = 0
     class_weight: str | None = None
-    refit: str = "train"
+    refit: str = "all"
     search: int = 0
-    search_fits: float | None = None
     search_seconds: float | None = None
-    nested: bool = False
-    view_training: str = "random"
-    view_mean: str = "features"
 
     def __post_init__(self) -> None:
         wrong = [
             f"{name}={getattr(self, name)!r} ({what})"
             for name, fits, what in (
-                ("maybe", 0 <= self.maybe <= 1, "from 0 to 1"),
-                ("class_weight", self.class_weight in (None, "balanced"), "balanced or nothing"),
-                ("refit", self.refit in ("train", "all"), "train or all"),
+                ("validation", self.validation in ("folds", "holdout"), "folds or holdout"),
+                ("folds", self.folds >= FEWEST_FOLDS, f"{FEWEST_FOLDS} or more"),
                 ("repeats", self.repeats >= 1, "1 or more"),
-                ("search", self.search >= 0, "0 or more"),
-                ("search_fits", (self.search_fits or 1) > 0, "above 0"),
-                ("search_seconds", (self.search_seconds or 1) > 0, "above 0"),
+                ("maybe", 0 <= self.maybe <= 1, "from 0 to 1"),
                 ("min_class_count", self.min_class_count >= 0, "0 or more"),
-                (
-                    "view_training",
-                    self.view_training in VIEW_TRAININGS,
-                    " or ".join(VIEW_TRAININGS),
-                ),
-                ("view_mean", self.view_mean in VIEW_MEANS, " or ".join(VIEW_MEANS)),
+                ("class_weight", self.class_weight in (None, "balanced"), "balanced or nothing"),
+                ("refit", self.refit in ("all", "train"), "all or train"),
+                ("search", self.search >= 0, "0 or more"),
+                ("search_seconds", (self.search_seconds or 1) > 0, "above 0"),
             )
             if not fits
         ]
-        needing = [
-            name for name in ("search_fits", "search_seconds", "nested") if getattr(self, name)
-        ]
-        if needing and not self.search:
-            wrong.append(f"{' and '.join(needing)} without search (say how many settings to try)")
+        if self.search_seconds and not self.search:
+            wrong.append("search_seconds without search (say how many settings to try)")
+        if self.refit == "train" and self.validation == "folds":
+            wrong.append("refit='train' with validation='folds' (the folds know all rows)")
         if wrong:
             raise HeadError(
                 f"{len(wrong)} options of the training are out of range: {enumerate_some(wrong)}",
@@ -105,49 +95,38 @@ class TrainOptions:
         """Return the settings of one kind of head."""
         return dict(self.settings.get(kind, {}))
 
-    def view_use(self, count: int) -> ViewUse:
-        """Return how models use rows of `count` views."""
-        return ViewUse(count, self.view_training, self.view_mean)
-
     def plain(self) -> dict[str, Any]:
         """Return everything as JSON can hold it."""
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return {**fields, "settings": {k: dict(v) for k, v in self.settings.items()}}
 
 
-@dataclasses.dataclass(frozen=True)
-class TrainingRows:
-    """The training rows of a task as heads take them.
+def labelled_rows(
+    data: TaskData,
+    part: slice,
+    features: np.ndarray,
+    sets: tuple[int, ...],
+    options: TrainOptions,
+) -> Rows:
+    """Work out the targets and weights of a part of a task's labelled rows.
 
-    Attributes
+    Parameters
     ----------
-    kept : ndarray of int
-        Which of the task's training rows (those of rare classes are left out).
-    labels : ndarray of str, of all training rows
-    classes : ndarray of str
-        Classes that are trained, sorted.
-    targets : ndarray of shape (N, len(classes)), float32
-        Of all training rows; rows of classes that are left out are 0.
-    weights : ndarray of shape (N,)
-        0 for rows that are left out.
-    """
-
-    kept: np.ndarray
-    labels: np.ndarray
-    classes: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
-
-
-def training_rows(data: TaskData, options: TrainOptions) -> TrainingRows:
-    """Work out targets and weights of a task's training rows.
+    data : TaskData
+    part : slice
+        Of the samples; all have labels.
+    features : ndarray of shape (n, D)
+        Of these rows.
+    sets : tuple of int
+        Widths of the feature sets.
+    options : TrainOptions
 
     Raises
     ------
     HeadError
         Fewer than two classes are left.
     """
-    labels = data.labels(data.train)
+    labels = data.labels(part)
     names, counts = np.unique(labels, return_counts=True)
     classes = names[counts >= options.min_class_count]
     if len(classes) < 2:
@@ -161,14 +140,20 @@ def training_rows(data: TaskData, options: TrainOptions) -> TrainingRows:
     targets = np.zeros((len(labels), len(classes)), np.float32)
     targets[kept, codes] = 1
     if options.maybe > 0:
-        for row in kept:
-            for name, letter in zip(data.classes, data.samples[row].letters, strict=False):
-                column = int(np.searchsorted(classes, name))
-                if letter == "m" and column < len(classes) and classes[column] == name:
-                    targets[row, column] = options.maybe
-        targets[kept] /= targets[kept].sum(axis=1, keepdims=True)
+        _add_maybe(data, part, kept, classes, targets, options.maybe)
     weights = np.zeros(len(labels))
     weights[kept] = 1.0
     if options.class_weight == "balanced":
         weights[kept] = len(kept) / (len(classes) * np.bincount(codes))[codes]
-    return TrainingRows(kept, labels, classes, targets, weights)
+    return Rows(features, targets, weights, classes, sets)
+
+
+def _add_maybe(data: TaskData, part: slice, kept, classes, targets, weight: float) -> None:
+    """Give the classes with the letter m a share of the targets."""
+    samples = data.samples[part]
+    column = {name: place for place, name in enumerate(classes.tolist())}
+    for row in kept:
+        for name, letter in zip(data.classes, samples[row].letters, strict=False):
+            if letter == "m" and name in column:
+                targets[row, column[name]] = weight
+    targets[kept] /= targets[kept].sum(axis=1, keepdims=True)

@@ -10,7 +10,11 @@ from typing import Any
 from ...core.errors import CacheError, HeadError, enumerate_some
 from ..registry import HEAD_KINDS
 
-__all__ = ["ModelPlan", "plan_models"]
+__all__ = ["DEFAULT_KINDS", "ModelPlan", "plan_models"]
+
+# What is measured to be worth its time on all sets joined (see docs/heads.md).
+DEFAULT_KINDS = ("kernel", "logistic", "mlp")
+SEARCHED_KINDS = ("ridge", "neighbours", "lightgbm")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +37,10 @@ class ModelPlan:
 
 
 def plan_models(
-    cache: Any, features: Sequence[str] | None, heads: Sequence[str] | None
+    cache: Any,
+    features: Sequence[str] | None,
+    heads: Sequence[str] | None,
+    search: bool = False,
 ) -> tuple[list[Any], list[ModelPlan]]:
     """Choose feature sets and models.
 
@@ -41,13 +48,12 @@ def plan_models(
     ----------
     cache : FeatureCache
     features : sequence of str or None
-        Each names one feature set, or several joined with ``+``. None takes every
-        set of the cache alone and all of them joined (all that have the same views).
+        Each names one feature set, or several joined with ``+``. None takes all sets of the
+        cache joined (all that have the same views).
     heads : sequence of str or None
-        Kinds of heads. None trains an MLP on each of `features`, and, unless
-        `features` says otherwise, a logistic regression on all sets joined. If
-        heads are named and features are not, MLPs are trained on each set and on
-        all joined, other heads on all joined.
+        Kinds of heads. None takes `DEFAULT_KINDS`, and those of `SEARCHED_KINDS` too in a
+        search.
+    search : bool
 
     Returns
     -------
@@ -81,7 +87,7 @@ def plan_models(
         alike: dict[tuple[str, ...], list[Any]] = {}
         for one in sets:
             alike.setdefault(one.views, []).append(one)
-        joined = [[one] for one in sets] + [group for group in alike.values() if len(group) > 1]
+        joined = list(alike.values())
     _require_equal_views(joined)
     used = list({one.fingerprint: one for group in joined for one in group}.values())
     position = {one.fingerprint: index for index, one in enumerate(used)}
@@ -89,17 +95,8 @@ def plan_models(
         dict.fromkeys(tuple(position[one.fingerprint] for one in group) for group in joined)
     )
     titles = _titles(used, groups)
-    if heads:
-        # A head of one's own choice is tried on everything joined unless features are named.
-        wanted = [
-            (kind, group)
-            for kind in dict.fromkeys(heads)
-            for group in (groups if features or kind == "mlp" else groups[-1:])
-        ]
-    else:
-        wanted = [("mlp", group) for group in groups]
-        if not features:
-            wanted.append(("logistic", groups[-1]))
+    kinds = list(dict.fromkeys(heads or DEFAULT_KINDS + (SEARCHED_KINDS if search else ())))
+    wanted = [(kind, group) for group in groups for kind in kinds]
     return used, [
         ModelPlan(f"{kind.rpartition(':')[2]}-{titles[group]}", kind, group)
         for kind, group in wanted

@@ -6,37 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-__all__ = ["MemberProgress", "ModelResult", "TaskResult", "TrainEvent", "TrainResult"]
-
-
-@dataclasses.dataclass(frozen=True)
-class MemberProgress:
-    """One of the heads that are trained together.
-
-    Attributes
-    ----------
-    name : str
-        "fold 2", or the settings that a search tries; empty if there is one only.
-    epoch : int
-        Epochs it has run.
-    loss, best_loss : float or None
-        Held-out log-loss now and at its best; None without held-out rows.
-    best_epoch : int
-    stopped : str
-        Why it ended, see `Outcome`; empty while it is in training.
-    """
-
-    name: str
-    epoch: int
-    loss: float | None
-    best_loss: float | None
-    best_epoch: int
-    stopped: str = ""
+__all__ = ["ModelResult", "TaskResult", "TrainEvent", "TrainResult"]
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainEvent:
-    """How far training is; given to `train`'s ``progress`` after each epoch.
+    """How far training is; given to `train`'s ``progress``.
 
     Attributes
     ----------
@@ -44,10 +19,11 @@ class TrainEvent:
     done, total : int
         Models finished, and models in all.
     step : str
-        "training", "fold 2 of 5", "all rows", or "done".
-    epoch : int
-    members : tuple of MemberProgress
-        The heads that are trained together.
+        "settings", "folds", "all rows" or "done".
+    part, parts : int
+        How much of the step is done, and of how much.
+    loss : float or None
+        Least log-loss of the settings tried so far, on rows that the heads did not see.
     """
 
     task: str
@@ -55,29 +31,40 @@ class TrainEvent:
     done: int
     total: int
     step: str
-    epoch: int = 0
-    members: tuple[MemberProgress, ...] = ()
+    part: int = 0
+    parts: int = 0
+    loss: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelResult:
-    """One trained model: name, feature specs, validation scores, seconds.
+    """One trained model.
 
-    `reused`: it was taken over from the run before. `interrupted`: Ctrl-C ended its
-    training, and the weights are the best until then.
+    Attributes
+    ----------
+    name : str
+    features : tuple of str
+        Specs of its feature sets.
+    scores : dict
+        On the tuning rows, see `score`.
+    seconds : float
+    chosen : dict
+        What was chosen out of fold, see `FittedModel`.
+    reused : bool
+        It was taken over from the run before.
     """
 
     name: str
     features: tuple[str, ...]
     scores: dict[str, Any]
     seconds: float
+    chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
     reused: bool = False
-    interrupted: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class TaskResult:
-    """One trained task: where validation predictions come from, models, warnings."""
+    """One trained task: where the tuning rows' predictions come from, models, warnings."""
 
     task: str
     classes: tuple[str, ...]

@@ -20,34 +20,32 @@ from .task_data import TaskData
 __all__ = ["EarlierRun", "model_key"]
 
 
+# Raised whenever settings are chosen, or rows predicted, in another way than before.
+PROTOCOL = 1
+
+
 def model_key(
     data: TaskData, plan: ModelPlan, fingerprints: Sequence[str], options: TrainOptions
 ) -> str:
     """Return a digest of everything a model's head and probabilities depend on."""
+    # With the defaults spelled out: a newer icecore may have others.
+    head = make_head(plan.kind, **options.for_head(plan.kind))
     about = {
         "icecore": __version__,
+        "protocol": PROTOCOL,
         "kind": plan.kind,
+        "recipe": head.recipe,
         "features": list(fingerprints),
-        "options": _relevant(data, plan.kind, options),
+        "options": {**options.plain(), "settings": head.get_params()},
+        "choices": head.choices(),
         "classes": data.classes,
         "parts": [data.train.stop, data.validation.stop, data.test.stop],
         "rows": [(s.id, s.digest, s.label, s.letters) for s in data.samples],
     }
+    if not head.further_choices(1, 0):
+        about["options"].update(search=0, search_seconds=None)
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _relevant(data: TaskData, kind: str, options: TrainOptions) -> dict[str, Any]:
-    """Return the options that this kind of head depends on, with these rows."""
-    # With the defaults spelled out: a newer icecore may have others.
-    settings = make_head(kind, **options.for_head(kind)).get_params()
-    found = {**options.plain(), "settings": settings}
-    split = data.validation.stop > data.validation.start
-    unused = ("folds", "repeats") if split else ("refit",)
-    if kind != "mlp":
-        unused += ("search", "search_fits", "search_seconds", "nested", "maybe")
-    found["view_training"] = options.view_use(1).for_head(kind).training
-    return {name: value for name, value in found.items() if name not in unused}
 
 
 class EarlierRun:
@@ -67,13 +65,17 @@ class EarlierRun:
         self._folders = {name: task.folder for name, task in run.tasks.items()}
         self._tasks = run.about["tasks"]
 
-    def take(self, task: str, model: str, key: str, folder: Path) -> tuple[dict, float] | None:
-        """Copy a model's files into the new task `folder`; return its scores and seconds."""
+    def take(self, task: str, model: str, key: str, folder: Path) -> dict[str, Any] | None:
+        """Copy a model's files into the new task `folder`; return what is known of it."""
         entry = self._tasks.get(task, {})
         try:
             if entry["keys"][model] != key:
                 return None
-            scores, seconds = dict(entry["scores"][model]), float(entry["seconds"][model])
+            known = {
+                "scores": dict(entry["scores"][model]),
+                "seconds": float(entry["seconds"][model]),
+                "chosen": dict(entry["chosen"][model]),
+            }
             old = self._folders[task]
             shutil.copytree(old / "heads" / model, folder / "heads" / model)
             (folder / "probabilities").mkdir(exist_ok=True)
@@ -82,4 +84,4 @@ class EarlierRun:
             # Something is missing there: fit it again.
             shutil.rmtree(folder / "heads" / model, ignore_errors=True)
             return None
-        return scores, seconds
+        return known

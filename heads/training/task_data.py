@@ -16,7 +16,7 @@ __all__ = ["TaskData", "fold_warnings", "is_constant", "load_features", "task_da
 _ROWS_AT_ONCE = 4096
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class TaskData:
     """The usable rows of one task.
 
@@ -29,6 +29,8 @@ class TaskData:
         Training, then validation, then test rows.
     train, validation, test : slice
         Where each lies in `samples`.
+    known : frozenset of str
+        Digests of images that heads learn from.
     warnings : list of str
         What the reader should know.
     """
@@ -39,16 +41,29 @@ class TaskData:
     train: slice
     validation: slice
     test: slice
+    known: frozenset[str]
     warnings: list[str]
 
     @property
-    def keys(self) -> list[str]:
-        """Row keys of all samples, in order."""
-        return [sample.digest for sample in self.samples]
+    def labelled(self) -> slice:
+        """Training and validation rows."""
+        return slice(0, self.validation.stop)
+
+    def keys(self, part: slice) -> list[str]:
+        """Return the row keys of a part of the samples, in order."""
+        return [sample.digest for sample in self.samples[part]]
 
     def labels(self, part: slice) -> np.ndarray:
         """Return the labels of a part of the samples; empty strings where not known."""
         return np.array([sample.label for sample in self.samples[part]], dtype=np.str_)
+
+    def fresh(self, part: slice) -> np.ndarray:
+        """Tell for each row of a held-out part whether heads did not learn from its image.
+
+        Rows without a label are always fresh: they are in no score.
+        """
+        rows = self.samples[part]
+        return np.array([not s.label or s.digest not in self.known for s in rows], dtype=bool)
 
     def spread(self, probabilities: np.ndarray, columns: Sequence[str]) -> np.ndarray:
         """Put a head's columns into this task's; classes the head lacks get 0."""
@@ -58,7 +73,11 @@ class TaskData:
 
 
 def task_data(
-    manifest: Manifest, task: str, absent: set[str], accept_unseen: bool = False
+    manifest: Manifest,
+    task: str,
+    absent: set[str],
+    holdout: bool = False,
+    accept_unseen: bool = False,
 ) -> TaskData:
     """Sort one task's rows out.
 
@@ -69,39 +88,49 @@ def task_data(
     task : str
     absent : set of str
         Row keys without features; their rows are left out.
+    holdout : bool
+        The heads that are scored learn nothing from validation rows.
     accept_unseen : bool
-        Accept validation and test images of classes that no training image has.
+        Accept held-out images of classes that no training image has.
 
     Raises
     ------
     HeadError
         No usable training rows, fewer than two classes among them, or classes in the
-        validation or test rows that they lack.
+        held-out rows that they lack.
     """
     rows = [s for s in manifest if s.task == task and s.digest and s.digest not in absent]
     train = [s for s in rows if s.split in ("", "train") and s.label]
     validation = [s for s in rows if s.split == "validation" and s.label]
     test = [s for s in rows if s.split == "test"]
-    seen = {sample.digest for sample in train}
-    repeated = [sample for sample in validation if sample.digest in seen]
-    validation = [sample for sample in validation if sample.digest not in seen]
     total = sum(sample.task == task for sample in manifest)
-    if not train:
+    learnt = train if holdout and validation else train + validation
+    if not learnt:
         raise HeadError(
             f"the task '{task}' has no training rows: {total} images, of which "
             f"{total - len(rows)} have no features in the cache",
             "extract its images, or check the splits of the data",
         )
-    known = {sample.label for sample in train}
+    known = {sample.label for sample in learnt}
     if len(known) < 2:
         raise HeadError(
-            f"the task '{task}' has one class only: all {len(train)} training images are "
-            f"'{train[0].label}'",
+            f"the task '{task}' has one class only: all {len(learnt)} training images are "
+            f"'{learnt[0].label}'",
             "a classifier needs images of at least two classes",
         )
-    if not accept_unseen:
-        _refuse_unseen(task, known, validation, test)
+    held = [("test", test)] if learnt != train else [("validation", validation), ("test", test)]
+    unseen = _unseen(known, held)
+    if unseen and not accept_unseen:
+        raise _unseen_error(task, unseen)
     ends = np.cumsum([len(train), len(validation), len(test)]).tolist()
+    images = frozenset(sample.digest for sample in learnt)
+    alike = look_alikes(known)
+    warnings = [f"classes have names that look alike: {look_alike_text(alike)}"] if alike else []
+    warnings += [
+        f"{count} {name} images have classes without training images "
+        f"({enumerate_some(strange)}): they are kept and count as wrong"
+        for name, count, strange in unseen
+    ]
     return TaskData(
         task,
         manifest.classes(task),
@@ -109,65 +138,71 @@ def task_data(
         slice(0, ends[0]),
         slice(ends[0], ends[1]),
         slice(ends[1], ends[2]),
-        _repeated_warnings(repeated, validation)
-        + _warnings(manifest, task, known, train, validation, test),
+        images,
+        warnings + _bare(manifest.classes(task), known, held) + _repeated(learnt, images, held),
     )
 
 
-def _repeated_warnings(repeated: list[Sample], validation: list[Sample]) -> list[str]:
-    if not repeated:
-        return []
-    rest = f"{len(validation)} are left" if validation else "none is left, so folds are used"
-    return [
-        f"{len(repeated)} validation images are training images too, equal to the byte "
-        f"({enumerate_some(s.id for s in repeated)}): they are left out of validation, {rest}"
-    ]
-
-
-def _unseen(known, validation, test) -> list[tuple[str, int, list[str]]]:
+def _unseen(known: set[str], held) -> list[tuple[str, int, list[str]]]:
     """Return, for each split that has any: its name, images and classes unknown to training."""
     found = []
-    for name, part in (("validation", validation), ("test", test)):
+    for name, part in held:
         strange = sorted({s.label for s in part if s.label} - known)
         if strange:
             found.append((name, sum(sample.label in strange for sample in part), strange))
     return found
 
 
-def _refuse_unseen(task: str, known, validation, test) -> None:
+def _unseen_error(task: str, unseen) -> HeadError:
     parts = [
-        f"{count} {name} images ({enumerate_some(strange)})"
-        for name, count, strange in _unseen(known, validation, test)
+        f"{count} {name} images ({enumerate_some(strange)})" for name, count, strange in unseen
     ]
-    if parts:
-        raise HeadError(
-            f"the task '{task}' has images of classes that no training image has: "
-            f"{' and '.join(parts)}",
-            "give these classes training images, take the images out, or accept that they are "
-            "always wrong with --min-class-count 1",
-        )
+    return HeadError(
+        f"the task '{task}' has images of classes that no training image has: "
+        f"{' and '.join(parts)}",
+        "give these classes training images, take the images out, or accept that they are "
+        "always wrong with --min-class-count 1",
+    )
 
 
-def _warnings(manifest, task, known, train, validation, test) -> list[str]:
+def _bare(classes, known: set[str], held) -> list[str]:
+    seen = known | {s.label for _, part in held for s in part}
+    bare = [name for name in classes if name not in seen]
+    if not bare:
+        return []
+    return [
+        f"{len(bare)} classes have no images ({enumerate_some(bare)}): "
+        "their probability is always 0"
+    ]
+
+
+def _across_splits(learnt: list[Sample]) -> list[str]:
+    training = {sample.digest for sample in learnt if sample.split != "validation"}
+    again = [s.id for s in learnt if s.split == "validation" and s.digest in training]
+    if not again:
+        return []
+    return [
+        f"{len(again)} validation images are training images too, equal to the byte "
+        f"({enumerate_some(again)}): equal images share a fold"
+    ]
+
+
+def _repeated(learnt: list[Sample], images: frozenset[str], held) -> list[str]:
+    """Say what is to be known of images that are there more than once."""
     found = []
-    if alike := look_alikes(known):
-        found.append(f"classes have names that look alike: {look_alike_text(alike)}")
-    for name, count, strange in _unseen(known, validation, test):
-        found.append(
-            f"{count} {name} images have classes without training images "
-            f"({enumerate_some(strange)}): they are kept and count as wrong"
-        )
-    seen = known | {s.label for s in validation + test}
-    bare = [name for name in manifest.classes(task) if name not in seen]
-    if bare:
-        found.append(
-            f"{len(bare)} classes have no images ({enumerate_some(bare)}): "
-            "their probability is always 0"
-        )
+    if "validation" not in dict(held):
+        found += _across_splits(learnt)
+    for name, part in held:
+        again = [s.id for s in part if s.label and s.digest in images]
+        if again:
+            found.append(
+                f"{len(again)} {name} images are training images too, equal to the byte "
+                f"({enumerate_some(again)}): they are left out of scores"
+            )
     labels: dict[str, set[str]] = {}
-    for sample in train:
+    for sample in learnt:
         labels.setdefault(sample.digest, set()).add(sample.label)
-    torn = [s.id for s in train if len(labels[s.digest]) > 1]
+    torn = [s.id for s in learnt if len(labels[s.digest]) > 1]
     if torn:
         found.append(
             f"{len(torn)} training images are exact duplicates with different labels: "
@@ -176,18 +211,20 @@ def _warnings(manifest, task, known, train, validation, test) -> list[str]:
     return found
 
 
-def fold_warnings(data: TaskData, smallest: int) -> list[str]:
+def fold_warnings(data: TaskData, part: slice, smallest: int) -> list[str]:
     """Return what is to be known about rows that are dealt into folds.
 
     Parameters
     ----------
     data : TaskData
+    part : slice
+        The rows.
     smallest : int
         Classes with fewer training images are not trained at all.
     """
     images: dict[str, set[str]] = {}
     rows: dict[str, int] = {}
-    for sample in data.samples[data.train]:
+    for sample in data.samples[part]:
         images.setdefault(sample.label, set()).add(sample.digest)
         rows[sample.label] = rows.get(sample.label, 0) + 1
     single = sorted(
@@ -210,17 +247,19 @@ def is_constant(features: np.ndarray) -> bool:
 def load_features(sets: Sequence[Any], keys: Sequence[str]) -> np.ndarray:
     """Return the rows of `keys` of several feature sets with the same views, side by side.
 
-    float16 where all sets are stored so (half the memory, the same numbers),
-    else float32; shape (N, views * sum of widths): the sets lie side by side
-    within each view.
+    Where an image has several views, its row is the mean of their features. float16 where
+    all sets are stored so (half the memory, the same numbers), else float32; shape
+    (N, sum of widths over views).
     """
     half = all(one.dtype == "float16" for one in sets)
     views = len(sets[0].views)
     ends = np.cumsum([one.width for one in sets]).tolist()
-    matrix = np.empty((len(keys), views, ends[-1]), np.float16 if half else np.float32)
+    matrix = np.empty((len(keys), ends[-1]), np.float16 if half else np.float32)
     for top in range(0, len(keys), _ROWS_AT_ONCE):
         part = keys[top : top + _ROWS_AT_ONCE]
         for one, end in zip(sets, ends, strict=True):
-            rows = one.matrix(part).reshape(len(part), views, one.width)
-            matrix[top : top + len(part), :, end - one.width : end] = rows
-    return matrix.reshape(len(keys), views * ends[-1])
+            rows = one.matrix(part)
+            if views > 1:
+                rows = rows.reshape(len(part), views, -1).mean(axis=1, dtype=np.float32)
+            matrix[top : top + len(part), end - one.width : end] = rows
+    return matrix

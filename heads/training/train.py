@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,18 @@ from ...core.errors import HeadError, ManifestError, enumerate_some
 from ...core.files import sha256_file
 from ...manifest import Manifest
 from ...runs import ProbabilityTable, write_probabilities, write_run
-from ..mlp.member import Outcome
-from ..numerics.views import join_views
-from .fit import FittedModel, fit_model
-from .options import TrainOptions
+from .fit import FittedModel, Labelled, fit_model
+from .options import TrainOptions, labelled_rows
 from .plan import ModelPlan, plan_models
-from .results import MemberProgress, ModelResult, TaskResult, TrainEvent, TrainResult
+from .results import ModelResult, TaskResult, TrainEvent, TrainResult
 from .reuse import EarlierRun, model_key
 from .run_folder import check_target, describe_inputs, replacing, task_folders
 from .task_data import TaskData, fold_warnings, is_constant, load_features, task_data
 
 __all__ = ["train"]
+
+# How blending knows the rows that weights are tuned on.
+TUNING = "validation"
 
 
 def train(
@@ -33,13 +35,11 @@ def train(
     out: str | os.PathLike,
     features: Sequence[str] | None = None,
     heads: Sequence[str] | None = None,
-    folds: int = 5,
-    seed: int = 0,
     progress: Callable[[TrainEvent], None] | None = None,
     *,
-    settings: Mapping[str, Mapping[str, Any]] | None = None,
     overwrite: bool = False,
-    **options: Any,
+    options: TrainOptions | None = None,
+    **fields: Any,
 ) -> TrainResult:
     """Train heads on cached features and write a run folder.
 
@@ -54,26 +54,20 @@ def train(
         Feature sets, those joined by ``+`` side by side; see `plan_models`.
     heads : sequence of str, optional
         Kinds of heads, see `HEAD_KINDS`.
-    folds : int, default 5
-        For tasks without a validation split.
-    seed : int, default 0
     progress : callable, optional
-        Called with a `TrainEvent` after each epoch.
-    settings : mapping of head kind to settings, optional
-        For instance ``{"mlp": {"width": 128}}``.
+        Called with a `TrainEvent` after each step.
     overwrite : bool, default False
         Replace an earlier run at `out`. Heads of it are taken over, not fitted again,
         where nothing they depend on changed.
-    **options
-        Further fields of `TrainOptions`: repeats, maybe, min_class_count,
-        class_weight, refit, search and its budgets, nested, view_training, view_mean.
+    options : TrainOptions, optional
+    **fields
+        Fields of `TrainOptions`, in place of `options`.
 
     Returns
     -------
     TrainResult
-        Ctrl-C ends training early: the models finished until then are written, an MLP in
-        training with a validation split as it was at its best epoch, and the result says
-        so. (An earlier run is not replaced by such a part; then, and if there is no
+        Ctrl-C ends training early: the models finished until then are written, and the result
+        says so. (An earlier run is not replaced by such a part; then, and if there is no
         model, the KeyboardInterrupt goes on.)
 
     Raises
@@ -88,10 +82,9 @@ def train(
         are listed in the result.)
     """
     out = Path(out)
-    settings = {kind: dict(given) for kind, given in (settings or {}).items()}
-    options = TrainOptions(folds=folds, seed=seed, settings=settings, **options)
+    options = options or TrainOptions(**fields)
     check_target(out, overwrite)
-    sets, plans = plan_models(cache, features, heads)
+    sets, plans = plan_models(cache, features, heads, options.search > 0)
     absent = _absent_keys(sets, manifest)
     with replacing(out, overwrite) as folder:
         job = _Job(manifest, sets, plans, absent, options, folder, progress)
@@ -105,8 +98,8 @@ def train(
         manifest.write(folder / "samples.csv")
         about = {
             **describe_inputs(cache, sets, manifest, left_out),
-            "seed": seed,
-            "folds": folds,
+            "seed": options.seed,
+            "folds": options.folds,
             "samples_sha256": sha256_file(folder / "samples.csv"),
             "options": options.plain(),
             "tasks": {result.task: entry for result, entry in done},
@@ -124,6 +117,7 @@ class _Job:
         self.options, self.folder, self.progress = options, folder, progress
         self.total, self.finished = len(manifest.tasks) * len(plans), 0
         self.earlier: EarlierRun | None = None
+        self.started = time.monotonic()
         self.interrupted = False
 
     def run(self) -> tuple[list[tuple[TaskResult, dict]], dict[str, str]]:
@@ -135,8 +129,9 @@ class _Job:
                 failed[task] = "training was interrupted"
                 continue
             try:
+                holdout = self.options.validation == "holdout"
                 accept = self.options.min_class_count > 0
-                data = task_data(self.manifest, task, self.absent, accept)
+                data = task_data(self.manifest, task, self.absent, holdout, accept)
                 trained = self._train_task(data, folders[task])
                 if trained[0].models:
                     done.append(trained)
@@ -148,64 +143,59 @@ class _Job:
         return done, failed
 
     def _train_task(self, data: TaskData, name: str) -> tuple[TaskResult, dict]:
-        matrices: list[np.ndarray] = []
+        features = _TaskFeatures(data, self.sets, self.options)
         results: list[ModelResult] = []
         keys = {}
         try:
             for plan in self.plans:
                 prints = [self.sets[index].fingerprint for index in plan.sets]
-                keys[plan.name] = model_key(data, plan, prints, self.options)
-                result = self._take_over(data, plan, keys[plan.name], self.folder / name)
+                key = model_key(data, plan, prints, self.options)
+                result = self._take_over(data, plan, key, self.folder / name)
                 if result is None:
-                    if not matrices:
-                        matrices += [load_features([one], data.keys) for one in self.sets]
-                    result = self._fit(data, plan, matrices, self.folder / name)
+                    result = self._fit(data, plan, features, self.folder / name)
+                keys[plan.name] = key
                 results.append(result)
-                if result.interrupted:
-                    # It shall be fitted again when the training goes on.
-                    del keys[plan.name]
-                    raise KeyboardInterrupt
                 self.finished += 1
                 self._tell(TrainEvent(data.task, plan.name, self.finished, self.total, "done"))
         except KeyboardInterrupt:
             self.interrupted = True
-        split = data.validation.stop > data.validation.start
-        if not split:
-            data.warnings += fold_warnings(data, self.options.min_class_count)
-        origin = "split" if split else f"out-of-fold, {self.options.folds} folds"
-        if not split and self.options.repeats > 1:
+        holdout = _holds_out(data, self.options)
+        part = data.train if holdout else data.labelled
+        warnings = [*data.warnings, *fold_warnings(data, part, self.options.min_class_count)]
+        origin = "split" if holdout else f"out-of-fold, {self.options.folds} folds"
+        if not holdout and self.options.repeats > 1:
             origin += f", {self.options.repeats} times"
-        if self.options.nested:
-            origin += ", nested search"
-        result = TaskResult(data.task, data.classes, origin, tuple(results), tuple(data.warnings))
+        result = TaskResult(data.task, data.classes, origin, tuple(results), tuple(warnings))
         return result, {**self._entry(result, data, name), "keys": keys}
 
     def _take_over(
         self, data: TaskData, plan: ModelPlan, key: str, folder: Path
     ) -> ModelResult | None:
-        found = self.earlier and self.earlier.take(data.task, plan.name, key, folder)
-        return ModelResult(plan.name, self._specs(plan), *found, reused=True) if found else None
+        known = self.earlier and self.earlier.take(data.task, plan.name, key, folder)
+        return ModelResult(plan.name, self._specs(plan), **known, reused=True) if known else None
 
     def _fit(
-        self, data: TaskData, plan: ModelPlan, matrices: list[np.ndarray], folder: Path
+        self, data: TaskData, plan: ModelPlan, features: _TaskFeatures, folder: Path
     ) -> ModelResult:
-        views = len(self.sets[plan.sets[0]].views)
-        joined = join_views([matrices[index] for index in plan.sets], views)
-        if is_constant(joined[data.train]):
+        labelled, test = features.of(plan.sets)
+        if is_constant(labelled.all.features):
             data.warnings.append(
                 f"all training images have the same features for {plan.name}: "
                 "it can only learn how frequent the classes are"
             )
-        reporter = self._reporter(data.task, plan)
-        fitted = fit_model(plan.kind, data, joined, self.options, reporter, views)
+        report = self._reporter(data.task, plan)
+        fitted = fit_model(plan.kind, data, labelled, test, self.options, report, self._deadline())
         self._write(data, plan, fitted, folder)
         return ModelResult(
-            plan.name,
-            self._specs(plan),
-            fitted.scores,
-            fitted.seconds,
-            interrupted=fitted.interrupted,
+            plan.name, self._specs(plan), fitted.scores, fitted.seconds, fitted.chosen
         )
+
+    def _deadline(self) -> float | None:
+        """Return when the search of the next model ends: each has the same share of the time."""
+        seconds = self.options.search_seconds
+        if not seconds:
+            return None
+        return self.started + seconds * (self.finished + 1) / self.total
 
     def _specs(self, plan: ModelPlan) -> tuple[str, ...]:
         return tuple(self.sets[index].name for index in plan.sets)
@@ -220,6 +210,7 @@ class _Job:
                 plan.name: [self.sets[index].fingerprint for index in plan.sets]
                 for plan in self.plans
             },
+            "chosen": {model.name: model.chosen for model in result.models},
             "rows": {
                 "train": data.train.stop,
                 "validation": data.validation.stop - data.validation.start,
@@ -232,14 +223,13 @@ class _Job:
 
     def _write(self, data: TaskData, plan: ModelPlan, fitted: FittedModel, folder: Path) -> None:
         fitted.head.save(folder / "heads" / plan.name)
-        split = data.validation.stop > data.validation.start
-        tuning = data.samples[data.validation if split else data.train]
-        test = data.samples[data.test]
+        part = data.validation if _holds_out(data, self.options) else data.labelled
+        splits = _splits(data, part, TUNING) + _splits(data, data.test, "test")
         table = ProbabilityTable(
-            ids=tuple(sample.id for sample in [*tuning, *test]),
+            ids=tuple(sample.id for sample in [*data.samples[part], *data.samples[data.test]]),
             classes=data.classes,
-            probabilities=np.concatenate([fitted.validation, fitted.test]),
-            splits=("validation",) * len(tuning) + ("test",) * len(test),
+            probabilities=np.concatenate([fitted.tuning, fitted.test]),
+            splits=tuple(splits),
             model=plan.name,
             task=data.task,
         )
@@ -249,9 +239,10 @@ class _Job:
         if self.progress is None:
             return None
 
-        def report(step: str, epoch: int, outcomes) -> None:
-            members = tuple(map(_member_progress, outcomes))
-            self._tell(TrainEvent(task, plan.name, self.finished, self.total, step, epoch, members))
+        def report(step: str, part: int, parts: int, loss: float | None) -> None:
+            self._tell(
+                TrainEvent(task, plan.name, self.finished, self.total, step, part, parts, loss)
+            )
 
         return report
 
@@ -260,16 +251,45 @@ class _Job:
             self.progress(event)
 
 
-def _member_progress(outcome: Outcome) -> MemberProgress:
-    judged = bool(outcome.losses)
-    return MemberProgress(
-        outcome.name,
-        len(outcome.train_losses),
-        outcome.losses[-1] if judged else None,
-        outcome.best_loss if judged else None,
-        outcome.best_epoch,
-        outcome.stopped,
-    )
+class _TaskFeatures:
+    """The features of a task's rows, and what fits share of them; one combination at a time."""
+
+    def __init__(self, data: TaskData, sets: Sequence[Any], options: TrainOptions) -> None:
+        self._data, self._sets, self._options = data, sets, options
+        self._at: tuple[int, ...] | None = None
+
+    def of(self, positions: tuple[int, ...]) -> tuple[Labelled, np.ndarray]:
+        """Return the labelled rows, and the test rows' features, of some sets side by side."""
+        if self._at != positions:
+            self._at, self._found = None, None
+            self._found = self._load([self._sets[place] for place in positions])
+            self._at = positions
+        return self._found
+
+    def _load(self, sets: Sequence[Any]) -> tuple[Labelled, np.ndarray]:
+        data, options = self._data, self._options
+        widths = tuple(int(one.width) // len(one.views) for one in sets)
+        known = load_features(sets, data.keys(data.labelled))
+        own = None
+        if _holds_out(data, options):
+            own = labelled_rows(data, data.train, known[data.train], widths, options)
+        rows = labelled_rows(data, data.labelled, known, widths, options)
+        return Labelled(rows, own), load_features(sets, data.keys(data.test))
+
+
+def _holds_out(data: TaskData, options: TrainOptions) -> bool:
+    return options.validation == "holdout" and data.validation.stop > data.validation.start
+
+
+def _splits(data: TaskData, part: slice, name: str) -> list[str]:
+    """Return the split of each row for the probability file.
+
+    Rows of the training split are left out of blends: so are held-out ones whose image heads
+    know.
+    """
+    if part.start == 0:
+        return [name] * part.stop
+    return [name if fresh else "train" for fresh in data.fresh(part)]
 
 
 def _absent_keys(sets: Sequence[Any], manifest: Manifest) -> set[str]:

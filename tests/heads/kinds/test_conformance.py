@@ -7,46 +7,62 @@ import zipfile
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist, squareform
+from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from icecore.core.errors import HeadError, MissingFileError
 from icecore.heads import (
     HEAD_KINDS,
-    LightGBMHead,
+    KernelHead,
     LogisticHead,
     MLPClassifier,
+    Rows,
     load_head,
     make_head,
 )
+from icecore.heads.kinds import logistic
+from icecore.heads.kinds.ridge import _solve
+from icecore.heads.numerics import gram
 
 # Small settings, so that the suite is quick.
 QUICK = {
-    "mlp": {"width": 16, "epochs": 6, "learning_rate": 5e-3},
+    "kernel": {},
     "logistic": {},
+    "mlp": {"width": 16, "epochs": 6, "learning_rate": 2e-2, "scaling": "rms"},
     "lightgbm": {"rounds": 15, "min_rows": 5, "components": 4},
     "ridge": {},
     "neighbours": {},
 }
+# Closed settings: dozens of fits need no folds.
+QUICK_FOR_CHECKS = {
+    "kernel": {"alpha": 1e-4, "width": 1.0},
+    "logistic": {"alpha": 1e-4},
+    "mlp": {"width": 32, "members": 1, "epochs": 8, "learning_rate": 2e-2, "scaling": "rms"},
+    "lightgbm": {"min_rows": 1, "rounds": 10},
+    "ridge": {},
+    "neighbours": {},
+}
+WEIGHTS = "check_sample_weight_equivalence_on_dense_data"
 # A row drawn twice falls into two batches and meets two dropout masks, so weight 2
 # is the same only on average (scikit-learn's own MLP is excused for the same reason;
 # weight 0 is exactly absence, which is tested below). Trees are grown from histograms
-# and leaf counts that count rows, not weights. Logistic regression agrees, but its
-# float32 products not to scikit-learn's 1e-7: our own test of that follows.
+# and leaf counts that count rows, not weights; a median of distances counts rows, too. Logistic
+# regression agrees, but its float32 products not to scikit-learn's 1e-7: our own test follows.
 EXCUSED = {
-    "mlp": {"check_sample_weight_equivalence_on_dense_data": "batches are drawn by row"},
-    "logistic": {"check_sample_weight_equivalence_on_dense_data": "to 1e-4, not to 1e-7"},
-    "lightgbm": {"check_sample_weight_equivalence_on_dense_data": "leaves count rows"},
-    "ridge": {"check_sample_weight_equivalence_on_dense_data": "leaving out one of two equals"},
-    "neighbours": {
-        "check_sample_weight_equivalence_on_dense_data": "two equal rows are two neighbours"
-    },
+    "kernel": {WEIGHTS: "the median distance counts rows"},
+    "logistic": {WEIGHTS: "to 1e-3, not to 1e-7"},
+    "mlp": {WEIGHTS: "batches are drawn by row"},
+    "lightgbm": {WEIGHTS: "leaves count rows"},
+    "ridge": {WEIGHTS: "leaving out one of two equals"},
+    "neighbours": {WEIGHTS: "two equal rows are two neighbours"},
 }
 
 
@@ -71,9 +87,7 @@ def head(kind):
 
 @pytest.mark.parametrize("cls", list(HEAD_KINDS.values()))
 def test_scikit_learns_own_checks(cls):
-    estimator = cls(random_state=0)
-    if cls is LightGBMHead:
-        estimator.set_params(min_rows=1, rounds=10)
+    estimator = cls(random_state=0, **QUICK_FOR_CHECKS[cls.kind])
     check_estimator(estimator, expected_failed_checks=EXCUSED[cls.kind], on_skip=None)
 
 
@@ -119,12 +133,6 @@ def test_weight_zero_is_absence(head):
     masked = head.fit(X, y, sample_weight=weights).predict_proba(X)
     removed = head.fit(X[weights > 0], y[weights > 0]).predict_proba(X)
     np.testing.assert_allclose(masked, removed, atol=1e-6)
-
-
-def test_validation_rows_can_be_given(head):
-    X, y = blobs()
-    head.fit(X[:100], y[:100], validation=(X[100:], y[100:]))
-    assert head.score(X[100:], y[100:]) > 0.9
 
 
 def test_saved_and_loaded_it_predicts_the_same_to_the_bit(head, tmp_path):
@@ -201,33 +209,118 @@ def test_it_works_inside_scikit_learn(head):
 
 def test_its_settings_can_be_searched():
     X, y = blobs(90)
-    search = GridSearchCV(MLPClassifier(epochs=3, random_state=0), {"width": [4, 8]}, cv=3)
+    search = GridSearchCV(
+        MLPClassifier(epochs=3, members=1, random_state=0), {"width": [4, 8]}, cv=3
+    )
     assert search.fit(X, y).best_params_["width"] in (4, 8)
 
 
-def test_logistic_is_scikit_learns_minimum():
-    X, y = blobs(120, classes=4, columns=8)
+@pytest.mark.parametrize("columns", [8, 200])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_logistic_is_scikit_learns_minimum(columns, classes):
+    X, y = blobs(120, classes=classes, columns=columns)
     weights = np.random.default_rng(0).random(120)
-    for columns in (4, 2):
-        keep = np.isin(y, np.unique(y)[:columns])
-        ours = LogisticHead(alpha=0.05, scaling="none", tol=1e-7, max_iter=1000)
-        ours.fit(X[keep], y[keep], weights[keep])
-        reference = LogisticRegression(C=1 / (0.05 * weights[keep].sum()), tol=1e-8, max_iter=5000)
-        reference.fit(X[keep].astype(np.float64), y[keep], weights[keep])
-        if columns > 2:
-            expected = reference.predict_proba(X[keep])
-            np.testing.assert_allclose(ours.predict_proba(X[keep]), expected, atol=1e-3)
-    scaled = LogisticHead(alpha=0.05, tol=1e-7, max_iter=1000).fit(X, y)
-    reference = make_pipeline(
-        StandardScaler(), LogisticRegression(C=1 / (0.05 * 120), tol=1e-8, max_iter=5000)
+    ours = LogisticHead(C=0.5, scaling="none", tol=1e-7).fit(X, y, weights)
+    reference = LogisticRegression(C=0.5, tol=1e-9, max_iter=9000)
+    reference.fit(X.astype(np.float64), y, weights)
+    np.testing.assert_allclose(ours.predict_proba(X), reference.predict_proba(X), atol=2e-3)
+    scaled = LogisticHead(alpha=0.05, scaling="standard", tol=1e-7).fit(X, y)
+    wide = make_pipeline(
+        StandardScaler(),
+        FunctionTransformer(lambda Z: Z / np.sqrt(columns)),
+        LogisticRegression(C=(1 if classes > 2 else 2) / (0.05 * 120), tol=1e-9, max_iter=9000),
     ).fit(X.astype(np.float64), y)
-    np.testing.assert_allclose(scaled.predict_proba(X), reference.predict_proba(X), atol=1e-3)
+    np.testing.assert_allclose(scaled.predict_proba(X), wide.predict_proba(X), atol=2e-3)
+
+
+def power_scaled(X, sets):
+    parts = np.split(X.astype(np.float64), np.cumsum(sets)[:-1], axis=1)
+    roots = [np.sign(part) * np.sqrt(np.abs(part)) for part in parts]
+    return np.hstack([root / np.linalg.norm(root, axis=1, keepdims=True) for root in roots])
+
+
+def test_logistic_on_power_scaled_sets_is_scikit_learns():
+    X, y = blobs(200, classes=4, columns=30)
+    ours = LogisticHead(alpha=0.02, sets=(20, 10), tol=1e-7).fit(X, y)
+    Z = power_scaled(X, (20, 10))
+    Z -= Z.mean(axis=0)
+    Z /= np.sqrt((Z**2).sum(axis=1).mean())
+    reference = LogisticRegression(C=1 / (0.02 * 200), tol=1e-9, max_iter=9000).fit(Z, y)
+    np.testing.assert_allclose(ours.predict_proba(X), reference.predict_proba(Z), atol=3e-3)
+
+
+def test_the_kernel_head_is_logistic_regression_in_the_kernels_space():
+    X, y = blobs(150, classes=3, columns=30)
+    ours = KernelHead(alpha=1e-3, width=0.7, sets=(20, 10), tol=1e-7).fit(X, y)
+    Z = power_scaled(X, (20, 10))
+    distances = pdist(Z)
+    assert ours.gamma_ == pytest.approx(1 / (2 * 0.49 * np.median(distances**2)), rel=1e-2)
+    kernel = np.exp(-ours.gamma_ * squareform(distances**2))
+    values, vectors = np.linalg.eigh(kernel)
+    mapped = vectors * np.sqrt(np.maximum(values, 0))
+    reference = LogisticRegression(C=1 / (1e-3 * 150), tol=1e-9, max_iter=9000).fit(mapped, y)
+    np.testing.assert_allclose(ours.predict_proba(X), reference.predict_proba(mapped), atol=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "logistic"])
+def test_many_rows_have_landmarks(kind, monkeypatch):
+    X, y = blobs(900, classes=3, columns=150)
+    exact = make_head(kind, **({"width": 1.0} if kind == "kernel" else {}), alpha=1e-3).fit(X, y)
+    for module in (gram, logistic):
+        monkeypatch.setattr(module, "EXACT_ROWS", 500)
+        monkeypatch.setattr(module, "LANDMARKS", 120 if kind == "logistic" else 400)
+    some = make_head(kind, **({"width": 1.0} if kind == "kernel" else {}), alpha=1e-3).fit(X, y)
+    if kind == "kernel":
+        assert len(some.support_) == 400
+    np.testing.assert_allclose(some.predict_proba(X), exact.predict_proba(X), atol=0.12)
+    assert (some.predict(X) == exact.predict(X)).mean() > 0.98
+    # The path gives what a fit gives, here too.
+    rows = Rows(X, np.eye(3, dtype=np.float32)[exact_codes(y)], np.ones(900), np.unique(y), (150,))
+    fitted, judged = np.arange(600), np.arange(600, 900)
+    table = some.predict_path(rows, fitted, judged, [{"alpha": 1e-3}])[0]
+    again = clone(some).fit_rows(rows, fitted).predict_proba(X[judged])
+    np.testing.assert_allclose(table, again, atol=2e-2)
+
+
+def exact_codes(y):
+    return np.unique(y, return_inverse=True)[1]
+
+
+def test_a_path_gives_what_fits_give(kind):
+    X, y = blobs(120)
+    rows = Rows(X, np.eye(3, dtype=np.float32)[exact_codes(y)], np.ones(120), np.unique(y), (6,))
+    head = make_head(kind, 0, **({} if kind == "lightgbm" else QUICK[kind]))
+    if kind == "mlp":
+        head.set_params(epochs="auto", members=1)
+    choices = head.choices()[:4]
+    fitted, judged = np.arange(80), np.arange(80, 120)
+    tables = head.predict_path(rows, fitted, judged, choices)
+    assert tables.shape == (len(choices), 40, 3)
+    for choice, table in zip(choices, tables, strict=True):
+        again = clone(head).set_params(**choice).fit_rows(rows, fitted).predict_proba(X[judged])
+        np.testing.assert_allclose(table, again, atol=2e-2 if kind in PATHS else 1e-6)
+
+
+# Warm starts end within a gap of the minimum, not at the same point of it.
+PATHS = ("kernel", "logistic")
+
+
+def test_settings_that_are_given_are_not_chosen(kind):
+    closed = {
+        "kernel": {"alpha": 1e-4, "width": 1.0},
+        "logistic": {"alpha": 1e-4},
+        "mlp": {"epochs": 3},
+        "lightgbm": {"rounds": 3},
+        "ridge": {"alpha": 0.1},
+        "neighbours": {"neighbours": 3, "temperature": 0.1},
+    }[kind]
+    assert make_head(kind, **closed).choices() == [{}]
+    X, y = blobs()
+    assert make_head(kind, 0, **closed).fit(X, y).chosen_ == {}
 
 
 @pytest.mark.parametrize("columns", [8, 200])
 def test_ridge_is_scikit_learns_and_its_left_out_scores_are_refits(columns):
-    from icecore.heads.kinds.ridge import _solve
-
     X, y = blobs(60, columns=columns)
     targets = np.eye(3)[np.unique(y, return_inverse=True)[1]]
     share = np.random.default_rng(0).random(60)
@@ -251,9 +344,10 @@ def test_one_neighbour_is_the_nearest_row():
 def test_logistic_weights_are_repetitions():
     X, y = blobs()
     counts = np.random.default_rng(0).integers(3, size=150)
-    weighted = LogisticHead(tol=1e-7).fit(X, y, counts).predict_proba(X)
-    repeated = LogisticHead(tol=1e-7).fit(X.repeat(counts, 0), y.repeat(counts)).predict_proba(X)
-    np.testing.assert_allclose(weighted, repeated, atol=1e-4)
+    head = LogisticHead(alpha=1e-3, tol=1e-7)
+    weighted = head.fit(X, y, counts).predict_proba(X)
+    repeated = head.fit(X.repeat(counts, 0), y.repeat(counts)).predict_proba(X)
+    np.testing.assert_allclose(weighted, repeated, atol=1e-3)
 
 
 def test_unknown_heads_and_settings_are_named():
@@ -261,20 +355,25 @@ def test_unknown_heads_and_settings_are_named():
         make_head("forest")
     with pytest.raises(HeadError, match="'mlp' has no setting breadth, hight"):
         make_head("mlp", breadth=3, hight=2)
-    with pytest.raises(HeadError, match=r"3 settings .* range: width=0 .*; depth=3 .*dropout"):
-        MLPClassifier(width=0, depth=3, dropout=1.5).fit(*blobs())
+    with pytest.raises(HeadError, match=r"3 settings .* range: width=0 .*; members=0 .*dropout"):
+        MLPClassifier(width=0, members=0, dropout=1.5).fit(*blobs())
 
 
-def test_soft_labels_pull_towards_their_classes():
+@pytest.mark.parametrize("kind", ["kernel", "logistic", "mlp", "ridge", "neighbours"])
+def test_soft_labels_pull_towards_their_classes(kind):
     X, y = blobs()
-    targets = np.full((150, 3), 0.15) + 0.55 * np.eye(3)[np.unique(y, return_inverse=True)[1]]
-    hard = MLPClassifier(epochs=30, random_state=0).fit(X, y)
-    soft = MLPClassifier(epochs=30, random_state=0).fit(X, y, targets=targets)
-    # The best answer to these targets is 0.7 for the likeliest class.
-    assert hard.predict_proba(X).max(axis=1).mean() > 0.9
-    assert soft.predict_proba(X).max(axis=1).mean() == pytest.approx(0.7, abs=0.05)
-    with pytest.raises(HeadError, match=r"give soft labels of shape \(150, 3\)"):
-        hard.fit(X, y, targets=targets[:, :2])
+    hard = np.eye(3, dtype=np.float32)[exact_codes(y)]
+    settings = {"epochs": 30, "scaling": "rms", "weight_decay": 0.0} if kind == "mlp" else {}
+    head = make_head(kind, 0, **settings)
+    head.set_params(**head.choices()[-1])
+    means = []
+    for targets in (hard, (0.15 + 0.55 * hard).astype(np.float32)):
+        rows = Rows(X, targets, np.ones(150), np.unique(y), (6,))
+        fitted = clone(head).fit_rows(rows, np.arange(150))
+        means.append(fitted.predict_proba(X).max(axis=1).mean())
+    # The best answer to the soft targets is 0.7 for the likeliest class.
+    assert means[0] > 0.88
+    assert means[1] == pytest.approx(0.7, abs=0.06)
 
 
 def break_file(folder, change):
@@ -335,17 +434,17 @@ def test_damaged_arrays_are_refused(head, kind, tmp_path):
 
 def test_nothing_is_unpickled(tmp_path):
     X, y = blobs()
-    MLPClassifier(width=4, epochs=1, random_state=0).fit(X, y).save(tmp_path)
+    MLPClassifier(width=4, members=1, epochs=1, random_state=0).fit(X, y).save(tmp_path)
     with np.load(tmp_path / "weights.npz") as stored:
         arrays = dict(stored)
-    arrays["b1"] = np.array([print] * 4, dtype=object)
+    arrays["b1_1"] = np.array([print] * 4, dtype=object)
     with open(tmp_path / "weights.npz", "wb") as file:
         np.savez(file, **arrays)
     with pytest.raises(HeadError, match="not readable .*allow_pickle"):
         load_head(tmp_path)
-    arrays["b1"] = np.array([np.nan] * 4, np.float32)
+    arrays["b1_1"] = np.array([np.nan] * 4, np.float32)
     np.savez(tmp_path / "weights.npz", **arrays)
-    with pytest.raises(HeadError, match="b1 in weights.npz is not finite"):
+    with pytest.raises(HeadError, match="b1_1 in weights.npz is not finite"):
         load_head(tmp_path)
 
 

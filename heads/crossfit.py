@@ -1,0 +1,212 @@
+"""Choose a head's settings and predict every row by heads that never saw its fold.
+
+The folds stand in a ring. For every two neighbours a head is fitted on all other folds and
+predicts both: so each fold has two judges of settings, its neighbours, that were predicted
+without it. The settings of the head that predicts fold k are those with the least loss on the
+folds k - 1 and k + 1, predicted by the fits that leave out k as well; the head is then fitted on
+all folds but k. Neither the labels nor the features of fold k have any part in it. The
+settings of the final head are those with the least loss over all rows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from .parallel import each
+from .rows import Rows
+
+__all__ = ["CrossFit", "Judged", "choose", "cross_fit", "fit_on", "judge", "spread"]
+
+Choice = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """Losses of settings on rows that the judged heads did not see.
+
+    Attributes
+    ----------
+    choices : list of dict
+    losses : ndarray of shape (len(choices), N, 2)
+        Weighted log-loss of each row; 0: by the fit without its own and the next fold,
+        1: without its own and the fold before. 0 where the fit did not know the row's class.
+    dealt : ndarray of int, shape (N,)
+        Fold of each row.
+    """
+
+    choices: list[Choice]
+    losses: np.ndarray
+    dealt: np.ndarray
+
+    @property
+    def folds(self) -> int:
+        """Number of folds."""
+        return int(self.dealt.max()) + 1
+
+    def totals(self, fold: int | None = None) -> np.ndarray:
+        """Return the loss of each choice, as seen from `fold` or over all rows."""
+        if fold is None:
+            return self.losses.sum(axis=(1, 2))
+        after, before = (fold + 1) % self.folds, (fold - 1) % self.folds
+        return self.losses[:, self.dealt == after, 1].sum(axis=1) + self.losses[
+            :, self.dealt == before, 0
+        ].sum(axis=1)
+
+    def joined(self, other: Judged) -> Judged:
+        """Return both lists of choices as one."""
+        losses = np.concatenate([self.losses, other.losses])
+        return Judged(self.choices + other.choices, losses, self.dealt)
+
+
+@dataclasses.dataclass(frozen=True)
+class CrossFit:
+    """What `cross_fit` found.
+
+    Attributes
+    ----------
+    probabilities : ndarray of shape (N, C)
+        Each row predicted by a head that did not see its fold.
+    choices : list of dict
+        Settings of the head that predicted each fold.
+    judged : list of Judged
+        One for each time the rows were dealt; empty if nothing was open.
+    """
+
+    probabilities: np.ndarray
+    choices: list[Choice]
+    judged: list[Judged]
+
+
+def judge(head, rows: Rows, dealt: np.ndarray, choices: Sequence[Choice]) -> Judged:
+    """Fit `head` without each two neighbouring folds and measure every choice on them."""
+    folds = int(dealt.max()) + 1
+    losses = np.zeros((len(choices), len(rows), 2))
+
+    def pair(first: int) -> None:
+        second = (first + 1) % folds
+        fitted = np.flatnonzero((dealt != first) & (dealt != second) & (rows.weights > 0))
+        present = rows.present(fitted)
+        known = rows.targets[:, present].sum(axis=1) > 0.5
+        judged = np.flatnonzero(((dealt == first) | (dealt == second)) & known)
+        if len(present) < 2 or not len(judged):
+            return
+        tables = clone(head).predict_path(rows, fitted, judged, choices)
+        tables = np.log(spread(np.asarray(tables), present, rows, len(fitted)))
+        found = -(rows.weights[judged] * (tables * rows.targets[judged]).sum(axis=2))
+        own = dealt[judged]
+        losses[:, judged[own == first], 0] = found[:, own == first]
+        losses[:, judged[own == second], 1] = found[:, own == second]
+
+    each(pair, range(folds))
+    return Judged(list(choices), losses, dealt)
+
+
+def choose(judged: Sequence[Judged], fold: int | None = None) -> Choice:
+    """Return the choice with the least loss, as seen from `fold` or over all rows."""
+    if not judged:
+        return {}
+    totals = np.sum([one.totals(fold) for one in judged], axis=0)
+    return judged[0].choices[int(totals.argmin())]
+
+
+def fit_on(head, rows: Rows, index: np.ndarray, choice: Choice):
+    """Return a new head with the settings `choice`, fitted on the rows at `index`."""
+    return clone(head).set_params(**choice).fit_rows(rows, index)
+
+
+def cross_fit(
+    head,
+    rows: Rows,
+    deals: Sequence[np.ndarray],
+    extra: Sequence[Sequence[Choice]] = (),
+    deadline: float | None = None,
+    progress: Callable[[str, int, int, float | None], None] | None = None,
+    predict: bool = True,
+) -> CrossFit:
+    """Choose settings and predict out of fold.
+
+    Parameters
+    ----------
+    head : Head
+        With its open settings; it is not fitted.
+    rows : Rows
+    deals : sequence of ndarray of int, shape (N,)
+        Fold of each row, for each time they are dealt; the probabilities are averaged.
+    extra : sequence of list of dict
+        Further choices to try after the head's own, those together that share work.
+    deadline : float, optional
+        `time.monotonic` at which no further list of `extra` is tried.
+    progress : callable, optional
+        ``progress(step, done, total, least log-loss so far or None)``.
+    predict : bool, default True
+        False chooses settings and predicts nothing; the probabilities are 0.
+    """
+    table = np.zeros(rows.targets.shape)
+    used: list[Choice] = []
+    found: list[Judged] = []
+    tell = progress or (lambda *_: None)
+    own, extra = list(head.choices()), [list(choices) for choices in extra]
+    for dealt in deals:
+        folds = int(dealt.max()) + 1
+        judged: list[Judged] = []
+        if len(own) + len(extra) > 1:
+            # The other deals judge what the first one had the time for.
+            judged = [_judge_all(head, rows, dealt, own, extra, None if found else deadline, tell)]
+            extra = [judged[0].choices[len(own) :]]
+        found += judged
+        if not predict:
+            continue
+        choices = [choose(judged, fold) if judged else own[0] for fold in range(folds)]
+        used += choices
+        tell("folds", 0, folds, None)
+
+        def fold_table(fold: int, dealt=dealt, choices=choices) -> None:
+            held = np.flatnonzero(dealt == fold)
+            fitted = np.flatnonzero((dealt != fold) & (rows.weights > 0))
+            table[held] += _predict(head, rows, fitted, held, choices[fold]) / len(deals)
+
+        each(fold_table, range(folds))
+    return CrossFit(table, used, found)
+
+
+def _judge_all(head, rows: Rows, dealt, own, extra, deadline, tell) -> Judged:
+    """Judge the head's own choices, then those of `extra` for which there is time."""
+    total = len(own) + sum(map(len, extra))
+    tell("settings", 0, total, None)
+    judged = judge(head, rows, dealt, own)
+    size = max(2 * rows.weights.sum(), 1e-12)
+    for choices in extra:
+        tell("settings", len(judged.choices), total, float(judged.totals().min() / size))
+        if deadline is not None and time.monotonic() > deadline:
+            break
+        if choices:
+            judged = judged.joined(judge(head, rows, dealt, choices))
+    return judged
+
+
+def _predict(head, rows: Rows, fitted, held, choice: Choice) -> np.ndarray:
+    present = rows.present(fitted)
+    if len(present) < 2:
+        return spread(np.ones((len(held), len(present))), present, rows, len(fitted))
+    fold_head = fit_on(head, rows, fitted, choice)
+    return spread(fold_head.predict_proba(rows.features[held]), present, rows, len(fitted))
+
+
+def spread(tables: np.ndarray, present: np.ndarray, rows: Rows, seen: int) -> np.ndarray:
+    """Put columns of the classes at `present` among all classes, with a share for the others.
+
+    A class that has rows, but none among the `seen` ones, gets the share of half a row: a
+    probability of 0 for what then happens would be an infinite loss.
+    """
+    classes = len(rows.classes)
+    full = np.full((*tables.shape[:-1], classes), 0.5 / (seen + 1))
+    absent = (classes - len(present)) * 0.5 / (seen + 1)
+    smallest = np.finfo(np.float64).tiny
+    full[..., present] = np.maximum(tables, smallest) * max(1 - absent, 0.5)
+    return full / full.sum(axis=-1, keepdims=True)

@@ -1,0 +1,178 @@
+"""Inner products of power-scaled rows: one matrix for every fit on parts of the rows."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.linalg import cholesky, solve_triangular
+
+from ..rows import Rows
+from .products import multiply
+from .scaling import power_rows
+from .widen import widen
+
+__all__ = ["Basis", "Gram", "centred", "gaussian", "power_gram"]
+
+# To so many rows all inner products are kept (400 MB); above, those with so many of them.
+EXACT_ROWS, LANDMARKS = 10_000, 4_000
+_BLOCK = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Gram:
+    """Inner products of all rows with some of them.
+
+    Attributes
+    ----------
+    products : ndarray of shape (N, M), float32
+    columns : ndarray of int, shape (M,)
+        The rows that the columns are products with; all of them where ``M == N``.
+    squares : ndarray of shape (N,), float32
+        Squared length of each row.
+    """
+
+    products: np.ndarray
+    columns: np.ndarray
+    squares: np.ndarray
+
+    @property
+    def exact(self) -> bool:
+        """Whether the products with all rows are there."""
+        return len(self.columns) == len(self.products)
+
+    def landmarks(self, fitted: np.ndarray) -> np.ndarray:
+        """Return the positions, among `columns`, of those that are in `fitted`."""
+        return np.flatnonzero(np.isin(self.columns, fitted))
+
+    def part(self, index: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return a copy of the products of the rows at `index` with the columns at `places`."""
+        return self.products[index[:, None], places]
+
+
+def power_gram(rows: Rows) -> Gram:
+    """Return the inner products of the power-scaled rows, made once.
+
+    Where there are many rows, the columns are a part of the rows that their positions alone
+    decide: a fit takes those among its own rows as landmarks.
+    """
+    return rows.derived("power gram", _power_gram)
+
+
+def _power_gram(rows: Rows) -> Gram:
+    scaled = power_rows(rows)
+    count = len(scaled)
+    squares = np.empty(count, np.float32)
+    for top in range(0, count, _BLOCK):
+        part = scaled[top : top + _BLOCK].astype(np.float32)
+        squares[top : top + _BLOCK] = np.einsum("ij,ij->i", part, part)
+    if count <= EXACT_ROWS:
+        return Gram(_all_products(scaled), np.arange(count), squares)
+    columns = np.sort(np.random.default_rng(9).permutation(count)[:LANDMARKS])
+    right = np.empty((len(columns), scaled.shape[1]), np.float32)
+    widen(scaled[columns], right)
+    products = np.empty((count, len(columns)), np.float32)
+    for top in range(0, count, _BLOCK):
+        left = np.empty((len(scaled[top : top + _BLOCK]), scaled.shape[1]), np.float32)
+        widen(scaled[top : top + _BLOCK], left)
+        multiply(left, right.T, products[top : top + _BLOCK])
+    return Gram(products, columns, squares)
+
+
+def _all_products(scaled: np.ndarray) -> np.ndarray:
+    """Return ``Z @ Z.T``, of which only one half is computed."""
+    count = len(scaled)
+    wide = np.empty(scaled.shape, np.float32)
+    widen(scaled, wide)
+    products = np.empty((count, count), np.float32)
+    for top in range(0, count, _BLOCK):
+        block = slice(top, min(top + _BLOCK, count))
+        multiply(wide[block], wide[top:].T, products[block, top:])
+        products[block.stop :, block] = products[block, block.stop :].T
+    return products
+
+
+def centred(
+    inner: np.ndarray, across: np.ndarray | None, shares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray | None, float]:
+    """Turn inner products into those of rows from which the mean is taken, and scale them.
+
+    Parameters
+    ----------
+    inner : ndarray of shape (n, n)
+        Products of the rows of a fit; overwritten.
+    across : ndarray of shape (m, n) or None
+        Of other rows with them; overwritten.
+    shares : ndarray of shape (n,)
+        Weights of the rows in their mean; they sum to 1.
+
+    Returns
+    -------
+    inner, across
+        So scaled that the mean squared length of a row is 1.
+    factor : float
+        What the products were multiplied by.
+    """
+    shares = shares.astype(np.float32)
+    mean = inner @ shares
+    level = np.float32(shares @ mean)
+    if across is not None:
+        across -= (across @ shares)[:, None]
+        across -= mean - level
+    inner -= mean
+    inner -= (mean - level)[:, None]
+    length = float(shares @ inner.diagonal())
+    factor = 1 / length if length > 1e-12 else 1.0
+    inner *= np.float32(factor)
+    if across is not None:
+        across *= np.float32(factor)
+    return inner, across, factor
+
+
+def gaussian(inner: np.ndarray, left: np.ndarray, right: np.ndarray, gamma: float) -> np.ndarray:
+    """Turn inner products into ``exp(-gamma * squared distance)``, in place.
+
+    Parameters
+    ----------
+    inner : ndarray of shape (m, n)
+    left, right : ndarray of shape (m,) and (n,)
+        Squared lengths.
+    gamma : float
+    """
+    inner *= np.float32(2 * gamma)
+    inner -= (np.float32(gamma) * left)[:, None]
+    inner -= np.float32(gamma) * right
+    np.minimum(inner, 0, out=inner)
+    return np.exp(inner, out=inner)
+
+
+class Basis:
+    """Landmark rows as features: Nyström's approximation of a kernel.
+
+    Williams and Seeger 2001, "Using the Nyström method to speed up kernel machines".
+
+    Parameters
+    ----------
+    kernel : ndarray of shape (m, m)
+        Of the landmarks with each other.
+    """
+
+    def __init__(self, kernel: np.ndarray) -> None:
+        jitter = 1e-5 * float(kernel.diagonal().mean())
+        padded = kernel + np.float32(max(jitter, 1e-12)) * np.eye(len(kernel), dtype=np.float32)
+        self.root = cholesky(padded, lower=True, overwrite_a=True, check_finite=False)
+
+    def features(self, kernel: np.ndarray) -> np.ndarray:
+        """Return features (n, m) whose inner products approximate the kernel.
+
+        Parameters
+        ----------
+        kernel : ndarray of shape (n, m)
+            Of the rows with the landmarks.
+        """
+        solved = solve_triangular(self.root, kernel.T, lower=True, check_finite=False)
+        return np.ascontiguousarray(solved.T)
+
+    def coefficients(self, weights: np.ndarray) -> np.ndarray:
+        """Return the weights (m, C) of the landmarks' kernels for weights of the features."""
+        return solve_triangular(self.root, weights, lower=True, trans="T", check_finite=False)

@@ -1,0 +1,65 @@
+"""The rows that heads learn from: features, targets and weights, with what is derived from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Rows"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Feature rows with what they are rows of.
+
+    Heads, folds and tasks hand this value on. Every fit names the rows it may see by their
+    positions, so that fits on parts share what belongs to single rows or to pairs of them.
+
+    Attributes
+    ----------
+    features : ndarray of shape (N, D), float16 or float32
+        Feature sets side by side; the mean over the views where an image has several.
+    targets : ndarray of shape (N, C), float32
+        Rows that sum to 1: one-hot labels, or soft ones.
+    weights : ndarray of shape (N,)
+        Of each row in the loss; rows of weight 0 count as absent.
+    classes : ndarray of shape (C,)
+        Names of the columns of `targets`, sorted.
+    sets : tuple of int
+        Widths of the feature sets that lie side by side; they sum to D.
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    classes: np.ndarray
+    sets: tuple[int, ...]
+    _memory: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    _lock: Any = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Column of the likeliest class of each row, shape (N,)."""
+        return self.targets.argmax(axis=1)
+
+    def present(self, index: np.ndarray) -> np.ndarray:
+        """Return the columns of the classes that the rows at `index` have."""
+        return np.flatnonzero(self.targets[index].any(axis=0))
+
+    def derived(self, name: str, make: Callable[[Rows], Any]) -> Any:
+        """Return ``make(self)``, made once.
+
+        What is made here is seen by every fit, so entry i may depend on row i alone, and entry
+        (i, j) on rows i and j: anything more would tell a fit about rows it must not see.
+        """
+        with self._lock:
+            if name not in self._memory:
+                self._memory[name] = make(self)
+            return self._memory[name]

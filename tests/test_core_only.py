@@ -105,6 +105,7 @@ def test_pyproject_declares_the_light_core_and_the_extras():
     core = {line.split(">")[0].split("=")[0] for line in project["dependencies"]}
     assert core == {
         "click", "h5py", "jinja2", "lightgbm", "numpy", "rich", "scikit-learn", "scipy",
+        "skops",
     }  # fmt: skip
     assert {"gluon", "onnx", "test", "dev"} <= set(project["optional-dependencies"])
     assert project["license"] == "Apache-2.0"

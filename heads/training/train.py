@@ -15,6 +15,7 @@ from ...core.errors import HeadError, ManifestError, enumerate_some
 from ...core.files import sha256_file
 from ...manifest import Manifest
 from ...runs import ProbabilityTable, write_probabilities, write_run
+from ..base import require_finite
 from .fit import FittedModel, Labelled, fit_model
 from .options import TrainOptions, labelled_rows
 from .plan import ModelPlan, plan_models
@@ -268,8 +269,9 @@ class _TaskFeatures:
 
     def _load(self, sets: Sequence[Any]) -> tuple[Labelled, np.ndarray]:
         data, options = self._data, self._options
-        widths = tuple(int(one.width) // len(one.views) for one in sets)
+        widths = tuple(int(one.width) for one in sets)
         known = load_features(sets, data.keys(data.labelled))
+        require_finite(known)
         own = None
         if _holds_out(data, options):
             own = labelled_rows(data, data.train, known[data.train], widths, options)

@@ -1,18 +1,18 @@
-"""What `icecore train` says: interruptions, budgets, views."""
+"""What `icecore train` says: interruptions, budgets, choices."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from heads_support import make_cache, samples
+from heads_support import make_cache
 
 from icecore import jobs
 from icecore.cli.main import main
 from icecore.manifest.table import Manifest
 from icecore.runs import open_run
 
-QUICK = ("--set", "mlp.width=8", "--set", "mlp.epochs=4")
+QUICK = ("--set", "mlp.width=8", "--set", "mlp.epochs=2", "--set", "mlp.members=1")
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def run(capsys, place, *more):
     return status, *capsys.readouterr()
 
 
-def interrupting(monkeypatch, model, epoch):
+def interrupting(monkeypatch, model):
     train = jobs.train
 
     def with_interruption(*arguments, progress, **options):
         def tell(event):
             progress(event)
-            if event.model == model and event.epoch == epoch:
+            if event.model == model:
                 raise KeyboardInterrupt
 
         return train(*arguments, progress=tell, **options)
@@ -48,24 +48,22 @@ def interrupting(monkeypatch, model, epoch):
 
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys, place, monkeypatch):
     with monkeypatch.context() as patched:
-        interrupting(patched, "mlp-two", 2)
+        interrupting(patched, "logistic-all")
         status, out, err = run(capsys, place)
     assert status == 130
-    assert "interrupted: 1 models were finished and are kept, mlp-two as it was at its best" in err
+    assert "interrupted: 1 models were finished and are kept" in err
     assert "the same command with --overwrite trains the rest" in err
-    assert "mlp-two" in out
+    assert "kernel-all" in out
     status, out, _ = run(capsys, place, "--overwrite", "--json")
     models = json.loads(out)["tasks"][0]["models"]
     assert status == 0
     assert {m["name"]: m["reused"] for m in models} == {
-        "mlp-one": True, "mlp-two": False, "mlp-all": False, "logistic-all": False,
+        "kernel-all": True, "logistic-all": False, "mlp-all": False,
     }  # fmt: skip
 
 
 def test_ctrl_c_before_anything_is_finished(capsys, place, monkeypatch):
-    rows = samples(40, "train")
-    Manifest(tuple(rows), "the data").write(place / "table.csv")
-    interrupting(monkeypatch, "mlp-one", 1)
+    interrupting(monkeypatch, "kernel-all")
     status, _, err = run(capsys, place)
     assert status == 130
     assert "interrupted before anything was finished; " in err
@@ -73,13 +71,19 @@ def test_ctrl_c_before_anything_is_finished(capsys, place, monkeypatch):
     assert not (place / "run").exists()
 
 
-def test_a_nested_search_with_a_budget(capsys, place):
-    options = ("--head", "mlp", "--features", "one", "--search", "6", "--search-fits", "2")
-    status, out, err = run(capsys, place, *options, "--nested")
+def test_what_was_chosen_is_said(capsys, place):
+    status, out, err = run(capsys, place, "--head", "ridge", "--head", "mlp", "--search", "2")
     assert status == 0, err
-    assert "label: scores on validation split, nested search predictions" in out
-    options = open_run(place / "run").about["options"]
-    assert (options["search"], options["search_fits"], options["nested"]) == (6, 2.0, True)
+    assert "label: scores on out-of-fold, 5 folds predictions" in out
+    assert "label: ridge-all: alpha=" in out
+    assert " of 5 tried" in out
+    assert open_run(place / "run").about["options"]["search"] == 2
+
+
+def test_a_validation_split_can_be_held_out(capsys, place):
+    status, out, err = run(capsys, place, "--head", "ridge", "--validation", "holdout")
+    assert status == 0, err
+    assert "label: scores on validation split predictions" in out
 
 
 def test_a_budget_without_a_search_is_refused(capsys, place):

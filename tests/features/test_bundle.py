@@ -205,7 +205,7 @@ def test_graphs_with_local_functions_and_bodies_are_bundled(world, tmp_path):
 def test_heads_that_are_no_matrices_are_refused_by_name(world, tmp_path):
     folder, _ = world
     jobs.train(folder / "cache", folder / "photos", tmp_path / "run", heads=["lightgbm"])
-    with pytest.raises(RunError, match=r"(?s)lightgbm-.*mlp and logistic"):
+    with pytest.raises(RunError, match=r"(?s)lightgbm-.*kernel, mlp, logistic"):
         jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 

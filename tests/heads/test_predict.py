@@ -11,13 +11,13 @@ from icecore.runs import open_run
 
 
 def test_random_weights_are_told(rows, tmp_path):
-    cache = make_cache(tmp_path / "cache", rows, weights="random:0")
+    cache = make_cache(tmp_path / "cache", rows, random_seed=0)
     go(cache, rows, tmp_path / "run", heads=["logistic"])
     assert open_run(tmp_path / "run").random_weights
 
 
 def test_a_cache_made_in_another_way_is_refused(cache, rows, tmp_path):
-    go(cache, rows, tmp_path / "run")
+    go(cache, rows, tmp_path / "run", heads=["ridge", "mlp"])
     run = open_run(tmp_path / "run")
     other = make_cache(tmp_path / "other", rows, weights_digest="1" * 64)
     with pytest.raises(
@@ -32,7 +32,7 @@ def test_a_cache_made_in_another_way_is_refused(cache, rows, tmp_path):
 
 
 def test_unusable_tasks_and_weights_are_refused(cache, rows, tmp_path):
-    go(cache, rows, tmp_path / "run")
+    go(cache, rows, tmp_path / "run", heads=["ridge", "mlp"])
     run = open_run(tmp_path / "run")
     with pytest.raises(RunError, match="has no task 'collar'"):
         predict_proba(run, cache, [], "collar")
@@ -40,4 +40,4 @@ def test_unusable_tasks_and_weights_are_refused(cache, rows, tmp_path):
         predict_proba(run, cache, [], "label", {"mlp-four": 1})
     for bad in (-1.0, float("nan"), 0.0):
         with pytest.raises(RunError, match="give numbers from 0, not all 0"):
-            predict_proba(run, cache, [], "label", {"mlp-one": bad})
+            predict_proba(run, cache, [], "label", {"mlp-all": bad})

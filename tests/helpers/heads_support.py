@@ -9,7 +9,10 @@ from icecore.core.files import sha256_bytes
 from icecore.heads import train
 from icecore.manifest.table import Manifest, Sample
 
-QUICK = {"mlp": {"width": 8, "epochs": 3}, "lightgbm": {"rounds": 5, "min_rows": 2}}
+QUICK = {
+    "mlp": {"width": 8, "members": 1, "epochs": 2, "scaling": "rms"},
+    "lightgbm": {"rounds": 5, "min_rows": 2},
+}
 CLASSES = ("dress", "hat", "skirt")
 
 

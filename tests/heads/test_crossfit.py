@@ -1,0 +1,204 @@
+"""No row has a part in the heads that predict it: for every kind, every fold, byte for byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from icecore.heads import HEAD_KINDS, Rows, crossfit, make_head
+from icecore.heads.crossfit import Judged, choose, cross_fit, judge, spread
+from icecore.heads.saved import plain_settings
+from icecore.heads.splits import deal_folds
+
+# Each with something open, and few and small fits.
+SETTINGS = {
+    "kernel": {"width": 1.0},
+    "logistic": {},
+    "mlp": {"width": 6, "members": 1, "batch_size": 64, "scaling": "rms"},
+    "lightgbm": {"min_rows": 3, "components": 3},
+    "ridge": {},
+    "neighbours": {},
+}
+FOLDS = 4
+
+
+def make_rows(seed=0, count=64, noise=1.0):
+    rng = np.random.default_rng(seed)
+    codes = np.arange(count) % 3
+    X = rng.normal(size=(3, 6))[codes] * 2 + noise * rng.normal(size=(count, 6))
+    # Some images are there twice.
+    X[-6:] = X[:6]
+    targets = np.eye(3, dtype=np.float32)[codes]
+    return Rows(X.astype(np.float32), targets, np.ones(count), np.array(list("abc")), (4, 2))
+
+
+def keys_of(rows):
+    return [hashlib.sha256(row.tobytes()).hexdigest() for row in rows.features]
+
+
+def fingerprint(head) -> str:
+    fields, arrays = head._state()
+    text = json.dumps([fields, plain_settings(head.get_params())], sort_keys=True, default=str)
+    content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+    if hasattr(head, "booster_"):
+        content += head.booster_.model_to_string().encode()
+    return hashlib.sha256(text.encode() + content).hexdigest()
+
+
+def fold_heads(head, rows, dealt, monkeypatch, extra=()):
+    """Return a fingerprint of the head that predicts each fold."""
+    found = {}
+    fit_on = crossfit.fit_on
+
+    def noted(head, rows, index, choice):
+        fitted = fit_on(head, rows, index, choice)
+        (fold,) = set(range(FOLDS)) - set(dealt[index].tolist())
+        found[fold] = fingerprint(fitted)
+        return fitted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(crossfit, "fit_on", noted)
+        cross_fit(head, rows, [dealt], extra)
+    return found
+
+
+def changed(rows, own, how):
+    """Return rows of which those in `own` have other labels, or features that are noise."""
+    rng = np.random.default_rng(7)
+    features, targets = rows.features.copy(), rows.targets.copy()
+    if how == "labels":
+        targets[own] = targets[own][:, [1, 2, 0]]
+    else:
+        features[own] = 5 * rng.normal(size=features[own].shape)
+    return Rows(features, targets, rows.weights, rows.classes, rows.sets)
+
+
+@pytest.mark.parametrize("how", ["labels", "features"])
+@pytest.mark.parametrize("kind", sorted(HEAD_KINDS))
+def test_a_fold_has_no_part_in_the_head_that_predicts_it(kind, how, monkeypatch):
+    rows = make_rows()
+    head = make_head(kind, 3, **SETTINGS[kind])
+    assert len(head.choices()) > 1
+    extra = head.further_choices(2, 0)
+    dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
+    before = fold_heads(head, rows, dealt, monkeypatch, extra)
+    for fold in range(FOLDS):
+        other = changed(rows, dealt == fold, how)
+        after = fold_heads(head, other, dealt, monkeypatch, extra)
+        assert after[fold] == before[fold]
+        # The others learn from it.
+        assert all(after[k] != before[k] for k in range(FOLDS) if k != fold)
+
+
+@pytest.mark.parametrize("how", ["labels", "features"])
+def test_that_test_notices_a_choice_that_looks_at_the_rows_it_predicts(how, monkeypatch):
+    def own(self, fold=None):
+        return self.losses[:, self.dealt == fold].sum(axis=(1, 2))
+
+    monkeypatch.setattr(Judged, "totals", own)
+    unchanged = []
+    for seed in range(2):
+        rows = make_rows(seed)
+        head = make_head("logistic", 3)
+        dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
+        before = fold_heads(head, rows, dealt, monkeypatch)
+        for fold in range(FOLDS):
+            other = changed(rows, dealt == fold, how)
+            after = fold_heads(head, other, dealt, monkeypatch)
+            unchanged.append(after[fold] == before[fold])
+    assert not all(unchanged)
+
+
+def test_that_test_notices_early_stopping_on_the_predicted_rows(monkeypatch):
+    """An MLP of which the length is the best one for the rows it predicts."""
+    rows = make_rows()
+    dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
+    fit_on = crossfit.fit_on
+
+    def stopped(head, rows, index, choice):
+        held = np.setdiff1d(np.arange(len(rows)), index)
+        tried = [fit_on(head, rows, index, {"epochs": n}) for n in (1, 20)]
+        tables = [one.predict_proba(rows.features[held]) for one in tried]
+        losses = [-(np.log(table) * rows.targets[held]).sum() for table in tables]
+        return tried[int(np.argmin(losses))]
+
+    monkeypatch.setattr(crossfit, "fit_on", stopped)
+    head = make_head("mlp", 3, **SETTINGS["mlp"], weight_decay=0.0)
+    before = fold_heads(head, rows, dealt, monkeypatch)
+    unchanged = [
+        fold_heads(head, changed(rows, dealt == fold, "labels"), dealt, monkeypatch)[fold]
+        == before[fold]
+        for fold in range(FOLDS)
+    ]
+    assert not all(unchanged)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "logistic", "mlp"])
+def test_weight_zero_is_absence_in_folds_too(kind):
+    rows = make_rows()
+    weights = rows.weights.copy()
+    weights[::5] = 0
+    dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
+    head = make_head(kind, 0, **SETTINGS[kind])
+    one = cross_fit(head, dataclasses.replace(rows, weights=weights, _memory={}), [dealt])
+    other = changed(dataclasses.replace(rows, weights=weights), weights == 0, "labels")
+    two = cross_fit(head, other, [dealt])
+    np.testing.assert_array_equal(one.probabilities, two.probabilities)
+
+
+def test_a_choice_is_what_the_neighbouring_folds_prefer():
+    dealt = np.array([0, 1, 2, 3])
+    losses = np.zeros((2, 4, 2))
+    # The first choice is worse on fold 1, judged without folds 0 and 1; nothing else speaks.
+    losses[0, 1, 1] = 1.0
+    judged = Judged([{"a": 1}, {"a": 2}], losses, dealt)
+    assert choose([judged], 0) == {"a": 2}
+    assert choose([judged], 1) == {"a": 1}
+    assert choose([judged], 2) == {"a": 1}
+    assert choose([judged]) == {"a": 2}
+
+
+def test_rows_of_classes_that_a_fit_does_not_know_judge_nothing():
+    rows = make_rows(count=45)
+    # The last class is in one fold alone.
+    dealt = np.where(rows.codes == 2, 1, np.arange(45) % FOLDS)
+    judged = judge(make_head("logistic"), rows, dealt, make_head("logistic").choices())
+    lost = (rows.codes == 2) & (dealt == 1)
+    assert (judged.losses[:, lost] == 0).all()
+    assert np.isfinite(judged.losses).all()
+    found = cross_fit(make_head("logistic"), rows, [dealt]).probabilities
+    np.testing.assert_allclose(found.sum(axis=1), 1)
+    # Half a row's share, not 0.
+    seen = (dealt != 1).sum()
+    np.testing.assert_allclose(found[lost, 2], 0.5 / (seen + 1), rtol=1e-6)
+
+
+def test_a_fit_of_one_class_predicts_it():
+    rows = make_rows(count=12)
+    dealt = np.where(rows.codes == 0, 0, np.where(rows.codes == 1, 1, 2))
+    found = cross_fit(make_head("kernel"), rows, [dealt]).probabilities
+    assert np.isfinite(found).all()
+    table = spread(np.ones((3, 1)), np.array([1]), rows, 9)
+    np.testing.assert_allclose(table, [[0.05, 0.9, 0.05]] * 3, rtol=1e-9)
+
+
+def test_a_search_takes_what_there_is_time_for_and_never_loses_to_the_default():
+    rows = make_rows(count=90)
+    dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
+    head = make_head("mlp", 0, **SETTINGS["mlp"])
+    steps = []
+    extra = head.further_choices(3, 0)
+    found = cross_fit(head, rows, [dealt], extra, None, lambda *step: steps.append(step))
+    (judged,) = found.judged
+    assert len(judged.choices) == len(head.choices()) + 3
+    totals = judged.totals()
+    assert totals.min() <= totals[: len(head.choices())].min()
+    assert steps[0] == ("settings", 0, len(judged.choices), None)
+    assert steps[-1][0] == "folds"
+    assert steps[1][3] > 0
+    late = cross_fit(head, rows, [dealt], extra, deadline=0.0)
+    assert late.judged[0].choices == head.choices()

@@ -16,6 +16,12 @@ _MOST_FEATURES, _MOST_CLASSES, _MOST_LEAVES = 2**20, 2**16, 2**16
 _NUMBERS = re.compile(r"[-+.0-9eE ]*")
 _OBJECTIVES = re.compile(r"binary sigmoid:1|multiclass num_class:(\d{1,6})")
 _INFO = re.compile(r"none|\[[-+.0-9eE]+:[-+.0-9eE]+\]")
+# Importances, parameters, and what pandas had: LightGBM keeps these as texts.
+_TAIL = re.compile(
+    r"|feature_importances:|Column_\d+=\d+|parameters:|\[\w+: [\w.+,:/ -]*\]|end of parameters|"
+    r"pandas_categorical:null",
+    re.ASCII,
+)
 _HEADER = frozenset(
     "version num_class num_tree_per_iteration label_index max_feature_idx objective "
     "feature_names feature_infos tree_sizes".split()
@@ -31,7 +37,7 @@ _WHOLE = frozenset(
 
 
 def checked_model(text: str) -> str:
-    """Return the header and the trees of a model, each of which was understood.
+    """Return a model every line of which was understood.
 
     Parameters
     ----------
@@ -45,7 +51,7 @@ def checked_model(text: str) -> str:
         Something is missing, does not fit the rest, or is no finite number; the text says what.
     """
     head, gap, rest = text.partition("\n\n")
-    trees, end, _ = rest.partition("end of trees")
+    trees, end, tail = rest.partition("end of trees\n")
     if not head.startswith("tree\n") or not gap or not end or not text.isascii():
         raise ValueError("it is not a model of LightGBM, or is cut short")
     header = _fields(head.removeprefix("tree\n"), _HEADER, "the header")
@@ -60,7 +66,10 @@ def checked_model(text: str) -> str:
         at += size
     if trees[at:].strip():
         raise ValueError("there is more than the trees that tree_sizes names")
-    return f"{head}\n\n{trees}end of trees\n"
+    strange = next((line for line in tail.split("\n") if not _TAIL.fullmatch(line)), None)
+    if strange is not None:
+        raise ValueError(f"behind the trees it has the line '{strange[:60]}'")
+    return text
 
 
 def _fields(text: str, known: frozenset[str], where: str) -> dict[str, str]:

@@ -188,7 +188,8 @@ class LightGBMHead(Head):
         super().save(folder)
         publish_text(
             Path(folder) / "model.txt",
-            self.booster_.model_to_string(),
+            # Without the settings of the training, as it is read.
+            checked_model(self.booster_.model_to_string()),
         )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

@@ -13,15 +13,15 @@ demo: $(INSTALLED)
 # Order, width of the terminal and length of paths are drawn anew each time; the seed is printed.
 # What cannot be tried on this machine is skipped, and why is said at the end.
 test: $(VENV)/.testing
-	$(PYTEST) -p conditions -r s $(TESTS)
+	$(PYTEST) -p conditions -r fEs $(TESTS)
 
 # The tests that take minutes.
 test-slow: $(VENV)/.testing
-	$(PYTEST) -m slow -r s
+	$(PYTEST) -m slow -r fEs
 
 # What is compared with torch and timm, which bring gigabytes on some systems.
 test-torch: $(VENV)/.torch
-	$(PYTEST) -r s tests/features/sources tests/features/weights tests/cache/sharing
+	$(PYTEST) -r fEs tests/features/sources tests/features/weights tests/cache/sharing
 
 # The sets are complete, so nothing needs to be resolved.
 $(INSTALLED): requirements.txt pyproject.toml

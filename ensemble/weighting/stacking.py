@@ -10,7 +10,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 
-from ...core.errors import MissingDependencyError, ProbabilityError
+from ...core.errors import ProbabilityError
+from ...core.imports import missing_dependency
 from ..metrics import EPSILON
 from ..options import STACKERS
 
@@ -89,8 +90,5 @@ def load_lightgbm():
     try:
         import lightgbm
     except (ImportError, OSError) as error:
-        raise MissingDependencyError(
-            f"stacking with lightgbm needs LightGBM, which cannot be used: {error}",
-            "pip install lightgbm, or stack with logistic",
-        ) from error
+        raise missing_dependency("lightgbm", error) from error
     return lightgbm

@@ -20,7 +20,7 @@ from .classifier import Classifier, find_classifier
 from .onnx_graph import FEATURES, THEIRS, drop_weights_from_inputs, load_onnx, plain_name
 from .values import LAST, Values, study
 
-__all__ = ["TakenLayer", "cut_classifier", "layers_of"]
+__all__ = ["TakenLayer", "cut_classifier", "layers_of", "pool_nodes"]
 
 _PASSED_BEFORE_THE_POOL = frozenset("Flatten Squeeze Reshape Dropout Identity Cast".split())
 
@@ -214,34 +214,38 @@ def _channels_first(onnx, graph, features: str, shape: tuple[int, ...]) -> str:
 
 def _add_pool(onnx, graph, features: str, pool: str) -> None:
     """Append what pools `features` (N, D, H, W) to the output (N, D)."""
-    helper = onnx.helper
+    nodes, tensors = pool_nodes(features, pool, "icecore_pooled")
+    graph.node.extend(nodes)
+    graph.initializer.extend(tensors)
+    graph.node.append(onnx.helper.make_node("Flatten", ["icecore_pooled"], [FEATURES], axis=1))
 
-    def node(kind: str, inputs: list[str], output: str, **attributes) -> str:
-        graph.node.append(helper.make_node(kind, inputs, [output], **attributes))
-        return output
+
+def pool_nodes(features: str, pool: str, output: str) -> tuple[list, list]:
+    """Return the nodes, and their constants, that pool (N, D, H, W) to `output` (N, D, 1, 1)."""
+    onnx, nodes, tensors = load_onnx(), [], []
+
+    def node(kind: str, inputs: list[str], name: str) -> str:
+        nodes.append(onnx.helper.make_node(kind, inputs, [name]))
+        return name
 
     def number(label: str, value: float) -> str:
-        graph.initializer.append(
-            onnx.numpy_helper.from_array(np.array(value, np.float32), name=label)
-        )
-        return label
+        name = f"{output}_{label}"
+        tensors.append(onnx.numpy_helper.from_array(np.array(value, np.float32), name=name))
+        return name
 
     if pool == "avgmax":
-        both = [
-            node(f"Global{kind}Pool", [features], f"icecore_{kind.lower()}")
-            for kind in ("Average", "Max")
-        ]
-        pooled = node("Mean", both, "icecore_pooled")
+        kinds = ("Average", "Max")
+        both = [node(f"Global{kind}Pool", [features], f"{output}_{kind.lower()}") for kind in kinds]
+        node("Mean", both, output)
     elif pool == "gem":
-        power = number("icecore_power", GEM_POWER)
-        cut = node("Max", [features, number("icecore_epsilon", GEM_EPSILON)], "icecore_cut")
-        raised = node("Pow", [cut, power], "icecore_raised")
-        mean = node("GlobalAveragePool", [raised], "icecore_mean")
-        pooled = node("Pow", [mean, number("icecore_root", 1 / GEM_POWER)], "icecore_pooled")
+        power = number("power", GEM_POWER)
+        cut = node("Max", [features, number("epsilon", GEM_EPSILON)], f"{output}_cut")
+        raised = node("Pow", [cut, power], f"{output}_raised")
+        mean = node("GlobalAveragePool", [raised], f"{output}_mean")
+        node("Pow", [mean, number("root", 1 / GEM_POWER)], output)
     else:
-        kind = {"avg": "Average", "max": "Max"}[pool]
-        pooled = node(f"Global{kind}Pool", [features], "icecore_pooled")
-    node("Flatten", [pooled], FEATURES, axis=1)
+        node({"avg": "GlobalAveragePool", "max": "GlobalMaxPool"}[pool], [features], output)
+    return nodes, tensors
 
 
 def _prune(graph) -> None:

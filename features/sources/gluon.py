@@ -11,6 +11,7 @@ import numpy as np
 
 from ...core.errors import BackboneError
 from ..gluon.efficientnet_lite import VARIANTS
+from ..gluon.joined_pools import pool_joined_maps
 from ..gluon.library import NetworkGraph, graph_index, network_graph
 from ..gluon.network import GluonBackbone, reference_network
 from ..gluon.parameters import parameters_digest, random_parameters
@@ -19,6 +20,7 @@ from ..graphs.cutting import cut_classifier
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
 from ..graphs.parameters import filled_graph, parameters_of
+from ..records.layer import BEFORE_CLASSIFIER
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.convert import from_legacy_torch, from_params
@@ -76,7 +78,10 @@ def feature_graph(
     """
     side = spec.resolution or native_resolution(spec.name, spec.source)
     model = graph.sized(side)
-    width = cut_classifier(model, spec.canonical, spec.layer, side, known=True).width
+    layer = spec.layer
+    if layer.name is None and layer.pool != "avg" and pool_joined_maps(model, layer.pool):
+        layer = BEFORE_CLASSIFIER
+    width = cut_classifier(model, spec.canonical, layer, side, known=True).width
     _require_passage(model, spec, side)
     digest = parameters_digest(parameters_of(model, values))
     record = zoo_record(spec, width, digest, seed)

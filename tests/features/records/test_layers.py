@@ -120,6 +120,12 @@ def test_dla_pools_each_of_its_six_maps():
         for pool in ("avg", "max")
     )
     assert average.shape == largest.shape == (3, 1008)
+    for pool in POOLS:
+        wanted = spec("gluon:dla34@64", pool=pool)
+        graph, reference = (load_backbone(wanted, e, RANDOM) for e in ("onnxruntime", "mxnet"))
+        assert graph.record == reference.record
+        found, expected = (one.start("cpu").run(batch) for one in (graph, reference))
+        assert relative(found, expected) < 1e-5
     assert (largest >= average - 1e-4 * np.abs(average).max()).all()
     assert relative(largest, average) > 0.1
 

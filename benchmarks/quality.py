@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py --cache CACHE --work FOLDER [--quick] [--only NAME ...]
         [--photographs FOLDER --models FOLDER] [--autogluon PYTHON --seconds 300 900]
-        [--methods icecore rivals] [--simulate 300] [--write]
+        [--methods icecore rivals] [--simulate 200] [--write]
 
 On each data set (see quality_cases.py) every method learns from the same rows and answers for
 the same unseen rows, which play no part in anything: icecore gets them as test rows without
@@ -309,7 +309,7 @@ def main() -> None:
     )
     parser.add_argument("--autogluon", help="a Python that has autogluon.tabular")
     parser.add_argument("--seconds", type=float, nargs="*", default=[300])
-    parser.add_argument("--simulate", type=int, default=300, help="draws of the simulation")
+    parser.add_argument("--simulate", type=int, default=200, help="draws of the simulation")
     parser.add_argument("--fresh", action="store_true", help="run icecore anew")
     parser.add_argument("--quick", action="store_true", help="two small data sets, in two minutes")
     parser.add_argument("--write", action="store_true", help="write RESULTS-quality.md")

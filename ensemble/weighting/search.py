@@ -21,7 +21,7 @@ __all__ = ["Found", "coordinate_search", "greedy_selection", "search", "simplex_
 Score = Callable[[np.ndarray], float]
 
 # Steps between grid points, by the number of models; more models are not gridded.
-_GRID_STEPS = {2: 200, 3: 50, 4: 16}
+_GRID_STEPS = {2: 200, 3: 16, 4: 8}
 _STEP_SIZES = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)
 # One evaluation reads N x C cells; this many cells in all bound the time of a search.
 _CELLS = 1e9
@@ -54,7 +54,7 @@ def search(
     tie_break: Score,
     starts: dict[str, np.ndarray],
     seed: int = 0,
-    restarts: int = 8,
+    restarts: int = 2,
 ) -> Found:
     """Look for the weights with the highest score.
 
@@ -179,7 +179,7 @@ def _improve(
     promising = sorted(points, key=lambda name: -scored[name])
     finalists = [(scored[name], name, points[name]) for name in points]
     # A sweep costs as many evaluations as there are models: many models, fewer finalists.
-    for name in promising[: int(np.clip(48 // len(probabilities), 4, 12))]:
+    for name in promising[: int(np.clip(24 // len(probabilities), 3, 6))]:
         if not counter.room(20 * len(probabilities)):
             break
         weights, value = coordinate_search(probabilities, counter, points[name])

@@ -135,3 +135,23 @@ def test_many_rows_and_models_are_certified_over_all_models(useless):
     assert certificate(true, found.weights) <= 1e-8
     assert found.weights[-1] > 0
     assert found.loss == pytest.approx(-np.log(true @ found.weights).mean(), abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays.arrays(
+        np.float64, st.tuples(st.integers(2, 30), st.integers(2, 6)), elements=st.floats(1e-6, 1)
+    ),
+    st.integers(0, 10**6),
+)
+def test_a_model_more_never_hurts_and_order_means_nothing(true, seed):
+    whole = minimise_log_loss(true)
+    assert whole.loss <= minimise_log_loss(true[:, :-1]).loss + 1e-8
+    rng = np.random.default_rng(seed)
+    rows, models = rng.permutation(len(true)), rng.permutation(true.shape[1])
+    shuffled = minimise_log_loss(true[rows][:, models])
+    assert shuffled.loss == pytest.approx(whole.loss, abs=2e-8)
+    twice = minimise_log_loss(np.hstack([true, true[:, :1]]))
+    assert twice.loss == pytest.approx(whole.loss, abs=2e-8)
+    bounded = [minimise_log_loss(true, upper=u).loss for u in (0.5, 0.75, 1.0)]
+    assert bounded[0] >= bounded[1] - 1e-8 >= bounded[2] - 2e-8

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..metrics import average_precision, get_metric
 from ..weighting.search import simplex_grid
+from .thumbnails import opened_safely
 
 __all__ = [
     "class_table",
@@ -152,8 +153,6 @@ def near_duplicates(
 
 
 def _grey(Image, path: str) -> np.ndarray | None:
-    from .thumbnails import opened_safely
-
     try:
         with opened_safely(path, 24) as image:
             small = image.convert("L").resize((17, 16), Image.Resampling.BOX)

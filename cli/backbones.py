@@ -85,7 +85,7 @@ def _list(names, as_json: bool) -> None:
         for network in networks
     ]
     console.print_table(columns, rows)
-    click.echo(
+    console.echo(
         f"{len(networks)} networks. onnx:FILE and gluon-file:PREFIX take networks of your own."
     )
 
@@ -110,7 +110,7 @@ def _verify(names, request, as_json: bool) -> None:
 
     def announce(done: int, total: int, spec: str) -> None:
         if not as_json:
-            click.echo(f"{done + 1}/{total} {spec} ...", err=True)
+            console.echo(f"{done + 1}/{total} {spec} ...", err=True)
 
     results = list(verify_backbones(names, request, announce))
     if as_json:

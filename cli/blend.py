@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from . import console
-from .options import answer_option, as_json
+from .options import answer_option, as_json, excel_option
 
 __all__ = ["blend"]
 
-_OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots")
+_OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
 
 
 @click.command()
@@ -29,6 +29,7 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots")
     help="Format of the final probabilities [default: what the ending says].",
 )
 @answer_option
+@excel_option
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
@@ -103,6 +104,6 @@ def blend(sources, labels, as_json, **given) -> None:
     if as_json:
         console.print_json(result.to_json())
         return
-    click.echo(jobs.result_text(result))
+    console.echo(jobs.result_text(result))
     if report is not None:
-        click.echo(f"report: {report}")
+        console.echo(f"report: {report}")

@@ -43,9 +43,9 @@ def bundle(run, out, weights_dir, answer, as_json) -> None:
         return
     for name, square in found["inputs"].items():
         side = square["input_size"][1]
-        click.echo(f"input {name}: uint8 (N, {side}, {side}, 3)")
+        console.echo(f"input {name}: uint8 (N, {side}, {side}, 3)")
     for name, task in found["outputs"].items():
-        click.echo(f"output {name}: float32 (N, {len(task['classes'])})")
-    click.echo(f"{found['bytes'] / 1e6:.1f} MB: {out}")
+        console.echo(f"output {name}: float32 (N, {len(task['classes'])})")
+    console.echo(f"{found['bytes'] / 1e6:.1f} MB: {out}")
     if found["random_weights"]:
         console.random_weights_warning("this bundle's answers")

@@ -48,7 +48,7 @@ def list_command(path, as_json) -> None:
     rows = [[_listed(one)[name] for name in columns] for one in found["sets"]]
     console.print_table(columns, rows)
     if found["failures"]:
-        click.echo(f"{found['failures']} images could not be read: icecore cache show {path}")
+        console.echo(f"{found['failures']} images could not be read: icecore cache show {path}")
     if any(_has_random_weights(one["record"]) for one in found["sets"]):
         console.random_weights_warning("some of these features")
 
@@ -103,7 +103,7 @@ def show_command(path, spec, diff, other, as_json) -> None:
         rows = [[escaped(str(one[name])) for name in columns] for one in found]
         console.print_table(columns, rows)
     elif diff:
-        click.echo("The two records are equal.")
+        console.echo("The two records are equal.")
     else:
         _print_nested(found)
 
@@ -112,16 +112,16 @@ def _print_nested(content: object, indent: str = "") -> None:
     if isinstance(content, dict):
         for name, value in content.items():
             if isinstance(value, dict | list) and value and not _is_short(value):
-                click.echo(f"{indent}{escaped(name)}:")
+                console.echo(f"{indent}{escaped(name)}:")
                 _print_nested(value, indent + "  ")
             else:
-                click.echo(f"{indent}{escaped(name)}: {_plain(value)}")
+                console.echo(f"{indent}{escaped(name)}: {_plain(value)}")
     elif isinstance(content, list):
         for value in content:
-            click.echo(f"{indent}-")
+            console.echo(f"{indent}-")
             _print_nested(value, indent + "  ")
     else:
-        click.echo(f"{indent}{escaped(str(content))}")
+        console.echo(f"{indent}{escaped(str(content))}")
 
 
 def _is_short(value: dict | list) -> bool:
@@ -156,8 +156,8 @@ def verify_command(path, as_json) -> None:
         for problem in found["problems"]:
             rows = [key[:12] for key in problem["rows"]]
             named = f" ({len(rows)} rows: {enumerate_some(rows, 3)})" if rows else ""
-            click.echo(f"{escaped(problem['file'])}: {escaped(problem['reason'])}{named}")
-        click.echo(
+            console.echo(f"{escaped(problem['file'])}: {escaped(problem['reason'])}{named}")
+        console.echo(
             f"{found['sets']} feature sets, {found['shards']} shards, {found['rows']} rows: "
             + ("no row is damaged" if found["ok"] else f"mend it with: icecore cache repair {path}")
         )
@@ -185,11 +185,11 @@ def repair_command(path, dry_run, as_json) -> None:
         console.print_json(found)
         return
     if dry_run:
-        click.echo("nothing was changed; without --dry-run this would be done:")
+        console.echo("nothing was changed; without --dry-run this would be done:")
     for line in found["done"]:
-        click.echo(escaped(line))
+        console.echo(escaped(line))
     lost = sum(len(keys) for keys in found["to_recompute"].values())
-    click.echo(f"{lost} rows are to be computed again: run the same icecore extract as before")
+    console.echo(f"{lost} rows are to be computed again: run the same icecore extract as before")
 
 
 @cache.command("merge")
@@ -261,9 +261,9 @@ def export_command(path, specs, out, data, kind, compress, as_json) -> None:
         console.print_json(found)
         return
     beside = ", ".join(map(escaped, found["columns"]))
-    click.echo(f"{found['rows']} rows of {found['dim']} numbers with {beside}: {out}")
+    console.echo(f"{found['rows']} rows of {found['dim']} numbers with {beside}: {out}")
     if found["without_rows"]:
-        click.echo(f"{found['without_rows']} images of {data} have no features in {path}")
+        console.echo(f"{found['without_rows']} images of {data} have no features in {path}")
 
 
 @cache.command("prune")
@@ -297,7 +297,7 @@ def prune_command(path, keep, drop, yes, as_json) -> None:
     columns = ("name", "rows_removed", "rows_kept", "bytes_freed")
     console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
     if not yes:
-        click.echo("nothing was removed; add --yes to do it")
+        console.echo("nothing was removed; add --yes to do it")
 
 
 @cache.command("compact")

@@ -17,9 +17,11 @@ from ..core.errors import escaped
 from ..manifest import passed_over_text
 
 __all__ = [
+    "echo",
     "errors",
     "failures_text",
     "finish",
+    "json_text",
     "print_json",
     "print_notes",
     "print_table",
@@ -32,9 +34,22 @@ EXIT_UNREADABLE = 3
 errors = Console(stderr=True, highlight=False)
 
 
+def echo(text: object = "", err: bool = False) -> None:
+    """Print a line or several; what a terminal would obey, in a stranger's name, is escaped."""
+    click.echo(escaped(str(text), keep="\n\t"), err=err)
+
+
+def json_text(content: object) -> str:
+    """Write JSON; what a terminal would obey is escaped as JSON does it."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    if text.replace("\n", "").isprintable():
+        return text
+    return json.dumps(content, indent=1)
+
+
 def print_json(content: object) -> None:
     """Print `content` as JSON on standard output."""
-    click.echo(json.dumps(content, indent=1, ensure_ascii=False))
+    click.echo(json_text(content))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
@@ -59,13 +74,13 @@ def _print_plain_table(columns, cells: list[list[str]], numeric: list[bool], tit
     lines = [list(columns), *cells]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
     if title:
-        click.echo(title)
+        echo(title)
     for line in lines:
         padded = (
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(line, widths, numeric)
         )
-        click.echo("  ".join(padded).rstrip())
+        echo("  ".join(padded).rstrip())
 
 
 def failures_text(failures: Sequence) -> str:
@@ -78,9 +93,9 @@ def failures_text(failures: Sequence) -> str:
 def print_notes(manifest) -> None:
     """Say on standard error what of the data was passed over, and what looks wrong with it."""
     if passed := passed_over_text(manifest.passed_over):
-        click.echo(f"note: {passed}", err=True)
+        echo(f"note: {passed}", err=True)
     for note in manifest.notes():
-        click.echo(f"warning: {escaped(note)}", err=True)
+        echo(f"warning: {escaped(note)}", err=True)
 
 
 def random_weights_warning(what: str) -> None:
@@ -107,7 +122,7 @@ def finish(failures: Sequence, quiet_list: bool) -> None:
     """List images that could not be used, and end with the status that says so."""
     if failures:
         if not quiet_list:
-            click.echo(failures_text(failures), err=True)
+            echo(failures_text(failures), err=True)
         sys.exit(EXIT_UNREADABLE)
 
 

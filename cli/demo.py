@@ -43,7 +43,7 @@ def demo(out, images, seed, as_json, quiet) -> None:
     if as_json:
         console.print_json(result.blend.to_json())
         return
-    click.echo(console.failures_text(result.extracted.failures))
-    click.echo()
-    click.echo(jobs.result_text(result.blend))
-    click.echo(f"\nreport: {out / 'report.html'}")
+    console.echo(console.failures_text(result.extracted.failures))
+    console.echo()
+    console.echo(jobs.result_text(result.blend))
+    console.echo(f"\nreport: {out / 'report.html'}")

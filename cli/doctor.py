@@ -49,7 +49,7 @@ def doctor(cache, as_json) -> None:
         notes, problems = (
             f"{counts[name]} {name}" + "s" * (counts[name] != 1) for name in ("note", "problem")
         )
-        click.echo(f"{counts['ok']} ok, {notes}, {problems}")
+        console.echo(f"{counts['ok']} ok, {notes}, {problems}")
     if counts["problem"]:
         sys.exit(1)
 
@@ -61,4 +61,4 @@ def _print_finding(one) -> None:
         fix = console.wrap(f"{_MARGIN}fix: {one.fix}", _MARGIN + "  ")
         lines.append(_MARGIN + click.style(fix.removeprefix(_MARGIN), bold=True))
     lines[0] = click.style(one.level, fg=_COLOURS[one.level]) + lines[0][len(one.level) :]
-    click.echo("\n".join(lines))
+    console.echo("\n".join(lines))

@@ -144,26 +144,26 @@ def _print_extracted(report, cache: Path) -> None:
     ]
     console.print_table(columns, rows)
     rate = report.computed / report.seconds if report.seconds and report.computed else 0.0
-    click.echo(
+    console.echo(
         f"{report.images} images, {report.unique} different; {report.computed} computed in "
         f"{report.seconds:.1f} s ({rate:.1f} images/s; decoding {report.decoding_share:.0%}, "
         f"computing {report.computing_share:.0%})"
     )
     if report.boxed:
-        click.echo(
+        console.echo(
             f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole"
         )
     for one in report.sets:
         if one["layer"]:
-            click.echo(f"{one['spec']}: {one['layer']}")
+            console.echo(f"{one['spec']}: {one['layer']}")
     for one in report.sets:
         if one["instead_of"]:
             taken = f"{one['engine']} in {one['compute_precision']} is taken"
-            click.echo(f"note: {one['instead_of']}; {taken}", err=True)
-    click.echo(f"cache: {cache}")
+            console.echo(f"note: {one['instead_of']}; {taken}", err=True)
+    console.echo(f"cache: {cache}")
     if report.repaired:
-        click.echo("damage in the cache was found, and what it took computed again:", err=True)
+        console.echo("damage in the cache was found, and what it took computed again:", err=True)
         for line in report.repaired:
-            click.echo(f"  {line}", err=True)
+            console.echo(f"  {line}", err=True)
     if report.random_weights:
         console.random_weights_warning("these features")

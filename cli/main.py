@@ -6,12 +6,15 @@ usage; 3 done, but some images could not be read; 130 interrupted.
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
 import sys
 
 import click
 
 from .. import __version__
-from ..core.errors import IcecoreError
+from ..core.errors import IcecoreError, escaped
 from .backbones import backbones
 from .blend import blend
 from .bundle import bundle
@@ -27,6 +30,7 @@ from .weights import weights
 __all__ = ["cli", "main"]
 
 _INTERRUPTED = 130
+_COMPLETION = "_ICECORE_COMPLETE"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -65,24 +69,68 @@ def _help_width() -> dict:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; turn icecore's errors into one line and a status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal of another alphabet gets escapes in place of what it lacks.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        cli(arguments, prog_name="icecore", standalone_mode=False, **_help_width())
-    except IcecoreError as error:
-        click.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            click.echo(f"  {error.hint}", err=True)
-        sys.exit(1)
+        try:
+            status = _run(sys.argv[1:] if arguments is None else arguments)
+        except SystemExit as end:
+            status = end.code
+        sys.stdout.flush()
+        sys.stderr.flush()
     except BrokenPipeError:
-        # Whoever read our output has seen enough.
-        sys.exit(0)
+        # Whoever read our output has seen enough. What is still buffered goes nowhere.
+        _close_output()
+        status = 0
+    if status:
+        sys.exit(status)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run one command; say what went wrong, and return the status."""
+    if _COMPLETION in os.environ:
+        cli.main(arguments, prog_name="icecore")
+    try:
+        # Not by click's own main, which takes a closed pipe and an EOFError for other things.
+        with cli.make_context("icecore", list(arguments), **_help_width()) as context:
+            cli.invoke(context)
+        return 0
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except BrokenPipeError:
+        raise
+    except IcecoreError as error:
+        return _fail(error.message, error.hint)
     except OSError as error:
         place = error.filename2 or error.filename or "the output"
-        click.echo(f"error: {place}: {error.strerror or error}", err=True)
-        click.echo("  check that the place exists, is of that kind, and may be written", err=True)
-        sys.exit(1)
+        hint = "check that the place exists, is of that kind, and may be written"
+        return _fail(f"{place}: {error.strerror or error}", hint)
     except click.ClickException as error:
+        error.message = escaped(error.message, keep="\n")
         error.show()
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted; what was finished is kept, the same command goes on", err=True)
-        sys.exit(_INTERRUPTED)
+        return _INTERRUPTED
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "can't start new thread" not in str(error):
+            raise
+        hint = "free some memory, raise the limit (ulimit -v, -u), or ask for fewer --workers"
+        return _fail(f"the system gives no more memory or threads: {error or 'no memory'}", hint)
+
+
+def _fail(message: str, hint: str = "") -> int:
+    for text in (f"error: {message}", f"  {hint}" if hint else ""):
+        if text:
+            click.echo(escaped(text, keep="\n"), err=True)
+    return 1
+
+
+def _close_output() -> None:
+    """Let what is left in the buffers go nowhere: the interpreter flushes them at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(nowhere, stream.fileno())

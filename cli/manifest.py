@@ -55,10 +55,10 @@ def manifest(data, out, as_json, **options) -> None:
     columns = ("task", "split", "images", "labelled", "classes")
     console.print_table(columns, [[row[name] for name in columns] for row in summary])
     for task, names in classes.items():
-        click.echo(console.wrap(f"{escaped(task)}: {', '.join(map(escaped, names))}"))
+        console.echo(console.wrap(f"{escaped(task)}: {', '.join(map(escaped, names))}"))
     if passed := passed_over_text(table.passed_over):
-        click.echo(passed)
+        console.echo(passed)
     if out is not None:
-        click.echo(f"table: {out}")
+        console.echo(f"table: {out}")
     for note in table.notes():
-        click.echo(f"warning: {escaped(note)}", err=True)
+        console.echo(f"warning: {escaped(note)}", err=True)

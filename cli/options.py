@@ -6,7 +6,15 @@ from pathlib import Path
 
 import click
 
-__all__ = ["answer_option", "as_json", "box_options", "engine_options", "quiet", "take_detector"]
+__all__ = [
+    "answer_option",
+    "as_json",
+    "box_options",
+    "engine_options",
+    "excel_option",
+    "quiet",
+    "take_detector",
+]
 
 answer_option = click.option(
     "--answer",
@@ -16,6 +24,11 @@ answer_option = click.option(
     help="Use what the blend recommends, the tuned weights, or the plain average.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+excel_option = click.option(
+    "--excel",
+    is_flag=True,
+    help="Put an apostrophe before names in a CSV that a spreadsheet would take for a formula.",
+)
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from . import console, progress
-from .options import answer_option, as_json, box_options, engine_options, quiet, take_detector
+from .options import (
+    answer_option,
+    as_json,
+    box_options,
+    engine_options,
+    excel_option,
+    quiet,
+    take_detector,
+)
 
 __all__ = ["predict"]
 
@@ -33,11 +41,7 @@ __all__ = ["predict"]
     show_default=True,
     help="Compute in this precision; trained is that of the features the heads were trained on.",
 )
-@click.option(
-    "--excel",
-    is_flag=True,
-    help="Put an apostrophe before cells that a spreadsheet would take for a formula.",
-)
+@excel_option
 @box_options
 @answer_option
 @engine_options
@@ -66,5 +70,5 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
             answer if len(report.answers) == 1 else f"{task}: {answer}"
             for task, answer in report.answers.items()
         )
-        click.echo(f"{report.images} images, {how}: {out}")
+        console.echo(f"{report.images} images, {how}: {out}")
     console.finish(report.failures, quiet_list=as_json)

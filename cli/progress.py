@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-import click
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -17,7 +16,7 @@ from rich.progress import (
 )
 from rich.table import Column
 
-from .console import errors
+from .console import echo, errors
 
 __all__ = ["download_bar", "extract_bar", "spinner"]
 
@@ -94,7 +93,7 @@ class _LogLines:
     def _print(self, text) -> None:
         if time.monotonic() - self._printed > self.SECONDS_BETWEEN:
             self._printed = time.monotonic()
-            click.echo(text(), err=True)
+            echo(text(), err=True)
 
 
 def _note(now) -> str:

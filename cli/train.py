@@ -134,7 +134,7 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
         with train_display(quiet or as_json) as update:
             result = jobs.train(cache, data, run, progress=update, **options)
     except KeyboardInterrupt:
-        click.echo(f"interrupted before anything was finished; {run} is as it was", err=True)
+        console.echo(f"interrupted before anything was finished; {run} is as it was", err=True)
         sys.exit(_INTERRUPTED)
     if as_json:
         console.print_json(dataclasses.asdict(result) | {"run": str(result.run)})
@@ -149,7 +149,7 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
 
 def _print_interrupted(result) -> None:
     count = sum(len(task.models) for task in result.tasks)
-    click.echo(
+    console.echo(
         f"interrupted: {count} models were finished and are kept; the same command with "
         "--overwrite trains the rest",
         err=True,
@@ -183,17 +183,17 @@ def _print_trained(result) -> None:
         source = task.validation
         if source.startswith("split"):
             source = f"validation {source}"
-        click.echo(f"{task.task}: scores on {source} predictions")
+        console.echo(f"{task.task}: scores on {source} predictions")
         for model in task.models:
             if model.chosen:
-                click.echo(f"{task.task}: {model.name}: {_chosen(model.chosen)}")
+                console.echo(f"{task.task}: {model.name}: {_chosen(model.chosen)}")
         for warning in task.warnings:
-            click.echo(f"warning: {task.task}: {warning}", err=True)
+            console.echo(f"warning: {task.task}: {warning}", err=True)
     if result.left_out:
-        click.echo(f"{len(result.left_out)} images without features were left out")
+        console.echo(f"{len(result.left_out)} images without features were left out")
     for task, reason in result.failed.items():
-        click.echo(f"error: {task} was not trained: {reason}", err=True)
-    click.echo(f"run: {result.run}\nnext: icecore blend {result.run}")
+        console.echo(f"error: {task} was not trained: {reason}", err=True)
+    console.echo(f"run: {result.run}\nnext: icecore blend {result.run}")
 
 
 def _chosen(chosen: dict) -> str:

@@ -11,6 +11,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Column
 
+from ..core.errors import escaped
+
 __all__ = ["TrainDisplay", "train_display"]
 
 
@@ -52,7 +54,7 @@ class TrainDisplay:
             note += f", {event.parts}"
         if event.loss is not None:
             note += f", best log-loss {event.loss:.4f}"
-        self._bar.update(self._task, completed=event.done, total=event.total, note=note)
+        self._bar.update(self._task, completed=event.done, total=event.total, note=escaped(note))
 
     def __rich__(self) -> Progress:
         return self._bar

@@ -51,7 +51,7 @@ def list_command(networks, folder, as_json) -> None:
         ],
     )  # fmt: skip
     if any(one["path"] is None for one in found):
-        click.echo("what is not there: icecore weights fetch NETWORK, or where NETWORK")
+        console.echo("what is not there: icecore weights fetch NETWORK, or where NETWORK")
 
 
 @weights.command("fetch")
@@ -77,7 +77,7 @@ def fetch(networks, folder, as_json, quiet) -> None:
         with progress.download_bar(network, quiet or as_json) as on_bytes:
             found.append((network, fetch_weights(network, folder, on_bytes)))
         if not as_json:
-            click.echo(f"{network}: {found[-1][1].origin}")
+            console.echo(f"{network}: {found[-1][1].origin}")
     if as_json:
         console.print_json([_described(network, file) for network, file in found])
 
@@ -107,7 +107,7 @@ def import_command(file, network, folder, as_json) -> None:
     if as_json:
         console.print_json(_described(network, found))
         return
-    click.echo(found.origin)
+    console.echo(found.origin)
 
 
 @weights.command("where")
@@ -127,18 +127,18 @@ def where(network, folder, as_json) -> None:
     if as_json:
         console.print_json(found)
         return
-    click.echo(f"{found['network']}: {found['here'] or 'not on this machine'}")
+    console.echo(f"{found['network']}: {found['here'] or 'not on this machine'}")
     for number, choice in enumerate(found["choices"]):
-        click.echo(f"{'or bring' if number else 'bring'} {choice['file']}")
-        click.echo(f"  get  {choice['get']}")
+        console.echo(f"{'or bring' if number else 'bring'} {choice['file']}")
+        console.echo(f"  get  {choice['get']}")
         if choice["sha1"]:
-            click.echo(f"  SHA-1 of the .params in it: {choice['sha1']}")
+            console.echo(f"  SHA-1 of the .params in it: {choice['sha1']}")
         if choice["put"]:
-            click.echo(f"  put  {choice['put']}")
+            console.echo(f"  put  {choice['put']}")
         if choice["then"]:
-            click.echo(f"  then {choice['then']}")
+            console.echo(f"  then {choice['then']}")
     if not found["choices"]:
-        click.echo("no weights are published for it; import your own with --as")
+        console.echo("no weights are published for it; import your own with --as")
 
 
 def _described(network: str | None, file) -> dict:

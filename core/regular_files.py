@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from .errors import FileFormatError, IcecoreError, IrregularFileError, MissingFileError
 
-__all__ = ["kind_of", "open_regular", "read_regular", "read_whole", "size_text"]
+__all__ = ["kind_of", "open_regular", "read_regular", "read_whole", "require_regular", "size_text"]
 
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -48,7 +48,7 @@ def open_regular(path: str | os.PathLike, buffering: int = -1) -> BinaryIO:
     """
     # Opening a device can have effects, so it is looked at before; what was opened is
     # looked at again, because the name may have changed hands in between.
-    _require_regular(path, os.stat(path).st_mode)
+    require_regular(path, os.stat(path).st_mode)
     try:
         descriptor = os.open(path, _FLAGS)
     except OSError as error:
@@ -56,7 +56,7 @@ def open_regular(path: str | os.PathLike, buffering: int = -1) -> BinaryIO:
             raise IrregularFileError(path, "a socket") from error
         raise
     try:
-        _require_regular(path, os.fstat(descriptor).st_mode)
+        require_regular(path, os.fstat(descriptor).st_mode)
         return os.fdopen(descriptor, "rb", buffering)
     except BaseException:
         os.close(descriptor)
@@ -127,7 +127,8 @@ def size_text(size: float) -> str:
     raise AssertionError
 
 
-def _require_regular(path: str | os.PathLike, mode: int) -> None:
+def require_regular(path: str | os.PathLike, mode: int) -> None:
+    """Raise `IrregularFileError` unless `mode`, from `os.stat`, is that of a regular file."""
     if not stat.S_ISREG(mode):
         raise IrregularFileError(Path(path), kind_of(mode))
 

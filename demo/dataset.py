@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import ManifestError
+from ..core.errors import IcecoreError, ManifestError
 from ..core.files import publish, publish_json
+from ..core.json_files import read_json
 from ..manifest import fashionai_classes
 from .figure import Outfit, draw_picture
 
@@ -143,13 +143,13 @@ def _drawn_before(out: Path, n: int, seed: int) -> DemoData | None:
         return None
     found = "no drawn data"
     try:
-        record = json.loads((out / _RECORD).read_text(encoding="utf-8"))
+        record = read_json(out / _RECORD)
         found = f"{record['n']} garments drawn from the seed {record['seed']}"
         if (record.pop("generator"), record["n"], record["seed"]) == (_GENERATOR, n, seed):
             for pairs in ("duplicates", "conflicting"):
                 record[pairs] = tuple(tuple(pair) for pair in record[pairs])
             return DemoData(root=out, **record)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (IcecoreError, ValueError, KeyError, TypeError, AttributeError):
         pass
     raise ManifestError(
         f"{out} is not empty and has {found}, not {n} garments from the seed {seed}",

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ..core.errors import MissingFileError, WeightsError
 from ..core.files import publish, sha256_file
+from ..core.regular_files import open_regular
 from .gluon.efficientnet_lite import VARIANTS
 from .gluon.params_file import check_params
 from .gluon.zoo import published_files, published_sha1, weights_stem
@@ -187,7 +188,7 @@ def _guess(file: Path) -> BackboneSpec:
 
 def _import_archive(file: Path, folder: Path) -> WeightsFile:
     try:
-        with zipfile.ZipFile(file) as bundle:
+        with open_regular(file) as packed, zipfile.ZipFile(packed) as bundle:
             members = [m for m in bundle.infolist() if m.filename.endswith(".params")]
             if len(members) != 1 or members[0].file_size > LARGEST_PARAMETERS:
                 raise WeightsError(f"{file} holds {len(members)} .params files of fitting size")

@@ -20,9 +20,10 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..core.errors import HeadError, enumerate_some
 from ..core.files import publish_json
+from ..core.npz_files import write_npz
 from .crossfit import choose, judge
 from .rows import Rows
-from .saved import FORMAT, HeadFiles, plain_settings, write_arrays
+from .saved import FORMAT, HeadFiles, plain_settings
 from .splits import FEWEST_FOLDS, deal_folds
 
 __all__ = ["Head", "require_finite"]
@@ -163,7 +164,7 @@ class Head(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         folder = Path(folder)
         fields, arrays = self._state()
-        write_arrays(folder / "weights.npz", arrays)
+        write_npz(folder / "weights.npz", arrays)
         publish_json(
             folder / "head.json",
             {

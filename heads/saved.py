@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import functools
 import numbers
-import zipfile
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import HeadError, MissingFileError, enumerate_some
-from ..core.files import publish
+from ..core.json_files import read_json
+from ..core.npz_files import NpzEntry, read_npz
 
-__all__ = ["FORMAT", "HeadFiles", "LARGEST_ARRAY", "LARGEST_JSON", "plain_settings", "write_arrays"]
+__all__ = ["FORMAT", "HeadFiles", "LARGEST_ARRAYS", "LARGEST_JSON", "plain_settings"]
 
 
 FORMAT = 1
 
 LARGEST_JSON = 16 * 2**20
 
-# Bounds what a stranger's file can make us allocate: 2**31 float32 are 8 GiB.
-LARGEST_ARRAY = 2**31
+# Bounds what a stranger's file can make us allocate.
+LARGEST_ARRAYS = 8 * 2**30
 
 
 class HeadFiles:
@@ -43,17 +44,13 @@ class HeadFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         path = folder / "head.json"
-        if not path.is_file():
+        if not os.path.lexists(path):
             raise MissingFileError(f"{path} is not there", "give the folder of a saved head")
-        if path.stat().st_size > LARGEST_JSON:
-            raise self.refuse("head.json is larger than 16 MiB")
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-            raise self.refuse(f"head.json is not JSON: {error}") from error
-        if not isinstance(content, dict):
-            raise self.refuse("head.json is not a JSON object")
-        self.content: dict[str, Any] = content
+            self.content: dict[str, Any] = read_json(path, HeadError, most=LARGEST_JSON)
+        except HeadError as error:
+            raise self.refuse(error.message) from error
+        content = self.content
         version = self.field(content, "format", int)
         if version != FORMAT:
             raise self.refuse(f"head.json has format {version}; this icecore reads {FORMAT}")
@@ -92,36 +89,16 @@ class HeadFiles:
         They are float32, those that `half` names float16.
         """
         path = self.folder / "weights.npz"
-        if not path.is_file():
-            raise self.refuse("weights.npz is not there")
-        found: dict[str, np.ndarray] = {}
         try:
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > 4 * LARGEST_ARRAY:
-                    raise self.refuse("weights.npz unpacks to more than 8 GiB")
-            with np.load(path, allow_pickle=False) as stored:
-                if set(stored.files) != set(shapes):
-                    raise self.refuse(
-                        f"weights.npz has {enumerate_some(sorted(stored.files))}, "
-                        f"not {enumerate_some(sorted(shapes))}"
-                    )
-                for name in shapes:
-                    found[name] = stored[name]
-        except HeadError:
-            raise
-        # zipfile and numpy answer a damaged archive with many kinds of error.
-        except Exception as error:
-            raise self.refuse(f"weights.npz is not readable ({error})") from error
-        for name, shape in shapes.items():
-            array = found[name]
-            fits = len(array.shape) == len(shape) and all(
-                want is None or want == have for want, have in zip(shape, array.shape, strict=True)
+            found = read_npz(
+                path,
+                HeadError,
+                check=lambda entries: _unfit(entries, shapes, half),
+                most=LARGEST_ARRAYS,
             )
-            wanted = "float16" if name in half else "float32"
-            if array.dtype != wanted or not fits:
-                raise self.refuse(
-                    f"weights.npz has {name} of {array.dtype} {array.shape}, not {wanted} {shape}"
-                )
+        except (HeadError, MissingFileError) as error:
+            raise self.refuse(error.message) from error
+        for name, array in found.items():
             if not np.isfinite(array).all():
                 raise self.refuse(f"{name} in weights.npz is not finite")
         return found
@@ -135,22 +112,30 @@ class HeadFiles:
             classes = np.array(names)
         except (OverflowError, ValueError) as error:
             raise self.refuse(f"its classes are not usable: {error}") from error
+        if classes.dtype.kind == "O":
+            raise self.refuse("its classes are numbers that are too large")
         if len(np.unique(classes)) != len(names) or (np.unique(classes) != classes).any():
             raise self.refuse("its classes repeat or are not in order")
         return classes
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays as NPZ, atomically.
-
-    `numpy.savez` would pickle objects, and has no way to forbid it before NumPy 2.1.
-    """
-    with publish(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
-        for name, array in arrays.items():
-            # A fixed date makes equal arrays equal files.
-            entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
-            with archive.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
+def _unfit(
+    entries: Mapping[str, NpzEntry],
+    shapes: Mapping[str, tuple[int | None, ...]],
+    half: Sequence[str],
+) -> str:
+    """Say what of the arrays that weights.npz declares is not as the head needs it."""
+    if set(entries) != set(shapes):
+        return f"has {enumerate_some(sorted(entries))}, not {enumerate_some(sorted(shapes))}"
+    for name, shape in shapes.items():
+        have = entries[name]
+        fits = len(have.shape) == len(shape) and all(
+            want is None or want == length for want, length in zip(shape, have.shape)
+        )
+        wanted = "float16" if name in half else "float32"
+        if have.dtype != wanted or not fits:
+            return f"has {name} of {have}, not {wanted} {shape}"
+    return ""
 
 
 def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

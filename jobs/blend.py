@@ -30,6 +30,8 @@ class BlendOutputs:
         ending of `out` says without it.
     answer : {"recommended", "tuned", "average"}
         Which average is final.
+    excel : bool
+        Put an apostrophe before names in CSVs that a spreadsheet would take for a formula.
     report, markdown, plots : path-like, optional
         Where to write the page, its Markdown form, and a folder of PNG files.
     """
@@ -40,6 +42,7 @@ class BlendOutputs:
     report: str | os.PathLike | None = None
     markdown: str | os.PathLike | None = None
     plots: str | os.PathLike | None = None
+    excel: bool = False
 
     def __post_init__(self) -> None:
         if self.answer not in ensemble.ANSWERS:
@@ -100,7 +103,8 @@ def _write(result: BlendResult, outputs: BlendOutputs) -> None:
         publish_json(outputs.out, result.to_file())
         return
     tables = ensemble.final_tables(result, outputs.answer)
-    ensemble.write_final(outputs.out, tables, outputs.form or suffix.removeprefix(".") or "csv")
+    form = outputs.form or suffix.removeprefix(".") or "csv"
+    ensemble.write_final(outputs.out, tables, form, excel=outputs.excel)
 
 
 def _require_blendable(sources: list[Path], labels) -> None:

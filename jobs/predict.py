@@ -24,7 +24,7 @@ from ..features import (
     ProgressListener,
 )
 from ..manifest import DEFAULT_TASK
-from ..runs import open_run
+from ..runs import class_column, open_run
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
 
 __all__ = ["PredictOptions", "PredictReport", "predict"]
@@ -244,7 +244,8 @@ def _answers(
     single = list(tables) == [DEFAULT_TASK]
     header = ["id"]
     for task in tables:
-        header += [task, *(name if single else f"{task}:{name}" for name in classes[task])]
+        names = (class_column(name) if single else f"{task}:{name}" for name in classes[task])
+        header += [task if single else class_column(task), *names]
     yield header
     for identity in images:
         line = [identity]

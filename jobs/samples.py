@@ -40,7 +40,9 @@ def _table_names(folder: Path) -> dict[str, str]:
         names = read_json(folder / "sources.json")
     except IcecoreError:
         return {}
-    return {name: source for name, source in names.items() if isinstance(source, str)}
+    # The names become paths.
+    plain = {name for name in names if name and Path(name).name == name}
+    return {n: source for n, source in names.items() if n in plain and isinstance(source, str)}
 
 
 def kept_tables(store: FeatureCache) -> list[Path]:

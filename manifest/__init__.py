@@ -8,12 +8,21 @@ from .digests import DigestReport, digest_manifest
 from .layouts import read
 from .listing import passed_over_text
 from .names import class_name, class_order, look_alike_text, look_alikes
-from .table import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
+from .table import (
+    COLUMNS,
+    DEFAULT_TASK,
+    IMAGE_SUFFIXES,
+    LARGEST_IMAGE_FILE,
+    Manifest,
+    Sample,
+    split_name,
+)
 
 __all__ = [
     "COLUMNS",
     "DEFAULT_TASK",
     "IMAGE_SUFFIXES",
+    "LARGEST_IMAGE_FILE",
     "Box",
     "DigestReport",
     "Manifest",

@@ -18,8 +18,9 @@ from pathlib import Path
 from ..core.errors import DiskFullError, IcecoreError
 from ..core.files import publish_json, sha256_file
 from ..core.json_files import read_json
+from ..core.regular_files import require_regular, size_text
 from .box import row_key
-from .table import Manifest
+from .table import LARGEST_IMAGE_FILE, Manifest
 
 __all__ = ["DigestReport", "digest_manifest"]
 
@@ -93,10 +94,13 @@ def digest_manifest(
         try:
             facts = _facts(sample.path)
         except OSError as error:
-            if sample.digest:
+            if sample.digest and isinstance(error, FileNotFoundError):
                 kept[identity] = sample.digest
             else:
                 unreadable[identity] = f"the file cannot be read: {error.strerror}"
+            continue
+        if facts[0] > LARGEST_IMAGE_FILE:
+            unreadable[identity] = _too_large(facts[0])
             continue
         path = os.path.abspath(sample.path)
         entry = known.get(path)
@@ -127,8 +131,13 @@ def digest_manifest(
     return report
 
 
+def _too_large(size: int) -> str:
+    return f"the file has {size_text(size)}, more than {size_text(LARGEST_IMAGE_FILE)}"
+
+
 def _facts(path: str) -> list[int]:
     status = os.stat(path)
+    require_regular(path, status.st_mode)
     return [status.st_size, status.st_mtime_ns, status.st_ino]
 
 

@@ -25,6 +25,8 @@ DEFAULT_TASK = "label"
 IMAGE_SUFFIXES = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 )
+# A larger image file is a mistake or an attack; nothing of it is read.
+LARGEST_IMAGE_FILE = 2**29
 COLUMNS = ("id", "path", "split", "task", "label", "letters", "digest", "box")
 
 _SPLIT_NAMES = {

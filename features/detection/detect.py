@@ -17,8 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import BackboneError, ImageError
-from ...manifest import Box, Manifest, Sample, append_boxes, read_boxes
+from ...core.errors import BackboneError, FileFormatError, ImageError
+from ...core.regular_files import read_regular
+from ...manifest import LARGEST_IMAGE_FILE, Box, Manifest, Sample, append_boxes, read_boxes
 from ..images.decode import decode, image_size
 from ..weights.request import WeightsRequest
 from .network import Detector, load_detector
@@ -157,9 +158,9 @@ def choose_box(
 def _read(sample: Sample) -> np.ndarray | None:
     try:
         # A large image keeps its turn only while it is decoded: one is ahead at a time here.
-        with ExitStack() as held, open(sample.path, "rb") as file:
-            return decode(file.read(), held)
-    except (ImageError, OSError, MemoryError):
+        with ExitStack() as held:
+            return decode(read_regular(sample.path, LARGEST_IMAGE_FILE), held)
+    except (ImageError, FileFormatError, OSError, MemoryError):
         return None  # The extraction will say what is wrong with it.
 
 

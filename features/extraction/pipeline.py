@@ -16,9 +16,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 
 from ...cache import FeatureCache
-from ...core.errors import ImageError
+from ...core.errors import FileFormatError, ImageError
 from ...core.files import sha256_bytes
-from ...manifest import Sample, outside, parse_box, row_key
+from ...core.regular_files import read_regular
+from ...manifest import LARGEST_IMAGE_FILE, Sample, outside, parse_box, row_key
 from ..engines.base import Engine
 from ..images.decode import decode
 from ..images.libraries import load_opencv
@@ -213,8 +214,10 @@ def _read_same(samples: list[Sample], key: str) -> bytes:
     reason = "the file changed while the job was running"
     for sample in samples:
         try:
-            with open(sample.path, "rb", buffering=0) as file:
-                content = file.read()
+            content = read_regular(sample.path, LARGEST_IMAGE_FILE)
+        except FileFormatError as error:
+            reason = error.message
+            continue
         except OSError as error:
             reason = f"the file cannot be read: {error.strerror}"
             continue

@@ -24,8 +24,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import MissingFileError, WeightsError
+from ...core.errors import IrregularFileError, MissingFileError, WeightsError
 from ...core.files import publish
+from ...core.regular_files import open_regular
 
 __all__ = ["check_params", "params_sha1", "read_params", "write_params"]
 
@@ -81,7 +82,7 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = Path(path)
     entries = _entries(path)
     arrays = {}
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         for name, entry in entries.items():
             file.seek(entry.offset)
             values = np.fromfile(file, entry.dtype, math.prod(entry.shape))
@@ -155,11 +156,15 @@ def _parts(arrays: Mapping[str, np.ndarray]) -> Iterator[bytes | memoryview]:
 
 
 def _entries(path: Path) -> dict[str, _Entry]:
-    if not path.is_file():
-        raise MissingFileError(f"{path} is not there", "check the path of the .params file")
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             return _Reader(file).entries()
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            f"{path} is not there", "check the path of the .params file"
+        ) from error
+    except IrregularFileError as error:
+        raise WeightsError(error.message, error.hint) from error
     except WeightsError as error:
         raise WeightsError(
             f"{path} is not a whole .params file: {error.message}", "get the file again"

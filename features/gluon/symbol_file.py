@@ -9,10 +9,11 @@ what was checked is handed on.
 from __future__ import annotations
 
 import ast
-import json
+import os
 from pathlib import Path
 
 from ...core.errors import BackboneError, MissingFileError, enumerate_some
+from ...core.json_files import read_json
 from .operators import OPERATORS
 
 __all__ = ["read_symbol"]
@@ -38,18 +39,12 @@ def read_symbol(path: Path) -> list[dict]:
     MissingFileError, BackboneError
         All faults are named at once.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise MissingFileError(
             f"{path} is not there", "give PREFIX of PREFIX-symbol.json and PREFIX-0000.params"
         )
-    if path.stat().st_size > LARGEST_FILE:
-        raise BackboneError(
-            f"{path} has {path.stat().st_size} bytes", "a symbol file holds no weights: it is small"
-        )
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise BackboneError(f"{path} is not JSON: {error}", "export the network again") from error
+    hint = "export the network again; a symbol file holds no weights and is small"
+    content = read_json(path, BackboneError, hint, kind=object, most=LARGEST_FILE)
     faults, nodes = _checked(content)
     if faults:
         raise BackboneError(

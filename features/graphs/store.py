@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from ...core.errors import IcecoreError
 from ...core.files import publish, publish_json, sha256_file
+from ...core.json_files import read_json
 from ..records.record import BackboneRecord
 
 __all__ = ["graph_folder", "graph_key", "keep_graph", "kept_graph"]
@@ -31,10 +33,10 @@ def graph_key(parts: dict) -> str:
 def kept_graph(path: Path, key: str) -> tuple[BackboneRecord, dict] | None:
     """Return the record and the note of a kept graph, or None if there is none that is whole."""
     try:
-        note = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        note = read_json(path.with_suffix(".json"))
         if note["key"] == key and sha256_file(path) == note["sha256"]:
             return BackboneRecord.from_dict(note["record"]), note
-    except (OSError, ValueError, KeyError, TypeError):
+    except (IcecoreError, OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # A damaged note is as good as none: the graph is exported and proved anew.
     return None
 

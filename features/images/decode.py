@@ -16,6 +16,8 @@ import warnings
 import numpy as np
 
 from ...core.errors import ImageError
+from ...core.regular_files import open_regular
+from ...manifest import LARGEST_IMAGE_FILE
 from .deep import require_upper_bits
 from .jpeg import has_an_end, read_plain_head
 from .jpeg_decoder import decode_jpeg
@@ -25,7 +27,6 @@ from .whole import require_all_png_rows, require_sound_strips
 
 __all__ = ["decode", "image_size"]
 
-LARGEST_FILE = 2**29
 LARGEST_TILE = 2**26
 # Larger ones are decoded one at a time, or a machine of many processors has no memory left.
 LARGE_IMAGE = 2**25
@@ -94,7 +95,7 @@ def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarr
 def image_size(path: str) -> tuple[int, int] | None:
     """Return width and height of the upright image, from its header; None if it has none."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             header = _open(file)
             width, height = header.size
             turned = _orientation(header) >= 5
@@ -106,8 +107,8 @@ def image_size(path: str) -> tuple[int, int] | None:
 def _require_plausible(content: bytes) -> None:
     if not content:
         raise ImageError("the file is empty")
-    if len(content) > LARGEST_FILE:
-        raise ImageError(f"the file has {len(content)} bytes, more than {LARGEST_FILE}")
+    if len(content) > LARGEST_IMAGE_FILE:
+        raise ImageError(f"the file has {len(content)} bytes, more than {LARGEST_IMAGE_FILE}")
     if content[:8] == _PNG and b"IEND\xaeB`\x82" not in content:
         raise ImageError("the PNG file is cut short")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from ...core.errors import DiskFullError, WeightsError
 from ...core.files import disk_full_named, publish
 from ...core.imports import missing_dependency
+from ...core.regular_files import open_regular
 
 __all__ = ["download_gluon", "gluon_url", "sha1_file"]
 
@@ -126,7 +127,7 @@ def _receive_once(requests, url: str, part: Path, on_bytes: Callable | None) -> 
 
 def _unpack(url: str, archive: Path, member: str, sha1: str, target: Path) -> None:
     try:
-        with zipfile.ZipFile(archive) as bundle:
+        with open_regular(archive) as packed, zipfile.ZipFile(packed) as bundle:
             entry = bundle.getinfo(member)
             if entry.file_size > LARGEST_PARAMETERS:
                 raise WeightsError(f"{url}: {entry.file_size} bytes of parameters", "")
@@ -148,5 +149,5 @@ def _size(path: Path) -> int:
 
 def sha1_file(path: Path) -> str:
     """Return the SHA-1 of a file's bytes, by which Gluon names its files."""
-    with open(path, "rb") as file:
+    with open_regular(path, 0) as file:
         return hashlib.file_digest(file, "sha1").hexdigest()

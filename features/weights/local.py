@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...core.errors import IcecoreError
 from ...core.files import sha256_file
+from ...core.json_files import read_json
 from ..gluon.efficientnet_lite import VARIANTS
 from ..gluon.zoo import published_sha1, require_known, weights_stem
 from .gluon_host import sha1_file
@@ -95,14 +96,14 @@ def _read_note(path: Path, spec: str) -> tuple[dict | None, str]:
     """Read the note beside a converted file; None, and why, where it does not hold."""
     beside = path.with_suffix(".json")
     try:
-        note = json.loads(beside.read_text(encoding="utf-8"))
+        note = read_json(beside)
         if note["format"] != NOTE_FORMAT or not isinstance(note["origin"], str):
             return None, f"{beside.name} is of another version of icecore"
         if spec not in note["networks"]:
             return None, f"{beside.name} says that it is of {', '.join(note['networks'])}"
         if note["sha256"] != sha256_file(path):
             return None, f"its SHA-256 is not the one in {beside.name}"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (IcecoreError, OSError, ValueError, KeyError, TypeError):
         return None, f"{beside.name} is not there or not readable"
     return note, ""
 

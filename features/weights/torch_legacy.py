@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import WeightsError
+from ...core.regular_files import open_regular
 
 __all__ = ["read_legacy_torch"]
 
@@ -64,7 +65,7 @@ def read_legacy_torch(path: str | Path) -> dict[str, np.ndarray]:
     if size > _LARGEST_FILE:
         raise WeightsError(f"{path} has {size} bytes", "this is no file of network weights")
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             tensors, storages = _read_object(file)
             _fill_storages(file, storages, size)
         return {name: tensor.view() for name, tensor in _checked(tensors).items()}

@@ -11,9 +11,10 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.decomposition import PCA
 
-from ...core.errors import HeadError
+from ...core.errors import HeadError, MissingFileError
 from ...core.files import publish_text
 from ...core.imports import missing_dependency
+from ...core.regular_files import read_whole
 from ..base import Head
 from ..numerics.scaling import wide_product
 from ..rows import Rows
@@ -212,10 +213,12 @@ class LightGBMHead(Head):
             self.projection_, self.offset_ = arrays["projection"], arrays["offset"]
             width = self.components
         path = files.folder / "model.txt"
-        if not path.is_file() or path.stat().st_size > LARGEST_MODEL:
-            raise files.refuse("model.txt is not there, or is larger than 1 GiB")
         try:
-            text = checked_model(path.read_text(encoding="utf-8"))
+            content = read_whole(path, LARGEST_MODEL, HeadError)
+        except (HeadError, MissingFileError) as error:
+            raise files.refuse(error.message) from error
+        try:
+            text = checked_model(content.decode("utf-8"))
             self.booster_ = lightgbm.Booster(model_str=text)
         except (lightgbm.basic.LightGBMError, ValueError) as error:
             raise files.refuse(f"model.txt is not a LightGBM model ({error})") from error

@@ -132,7 +132,7 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
     options["settings"] = _settings(given)
     try:
         with train_display(quiet or as_json) as update:
-            result = jobs.train(cache, data, run, progress=update, **options)
+            result = jobs.train(cache, data, run, jobs.TrainOptions(**options), update)
     except KeyboardInterrupt:
         console.echo(f"interrupted before anything was finished; {run} is as it was", err=True)
         sys.exit(_INTERRUPTED)

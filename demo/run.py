@@ -56,8 +56,7 @@ def run_demo(
     data = draw(images, seed, out / "data")
     extracted = jobs.extract(out / "data", out / "cache", DEMO_BACKBONES, progress=progress)
     run = out / "run"
-    trained = jobs.train(
-        out / "cache", out / "data", run, seed=seed, overwrite=True, progress=train_progress
-    )
+    options = jobs.TrainOptions(seed=seed, overwrite=True)
+    trained = jobs.train(out / "cache", out / "data", run, options, train_progress)
     blend, _ = jobs.blend([run], outputs=jobs.BlendOutputs(report=out / "report.html"))
     return DemoResult(data, extracted, trained, blend)

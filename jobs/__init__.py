@@ -5,7 +5,7 @@ The command line is a thin layer over these; scripts and notebooks call them dir
 
 from ..ensemble import BlendOptions, BlendResult, result_text
 from ..features import DetectorOptions, ExtractOptions, ExtractReport, ProgressListener
-from ..heads import TrainEvent, TrainResult
+from ..heads import TrainEvent, TrainOptions, TrainResult
 from .blend import BlendOutputs, blend
 from .bundle import bundle
 from .doctor import examine
@@ -29,6 +29,7 @@ __all__ = [
     "PredictReport",
     "ProgressListener",
     "TrainEvent",
+    "TrainOptions",
     "TrainResult",
     "blend",
     "bundle",

@@ -7,20 +7,23 @@ from collections.abc import Callable
 
 from .. import heads
 from ..cache import FeatureCache
-from ..heads import TrainResult
+from ..heads import TrainEvent, TrainOptions, TrainResult
 from ..manifest import digest_manifest
 from .samples import as_extracted
 
 __all__ = ["train"]
 
 
+DEFAULTS = TrainOptions()
+
+
 def train(
     cache: str | os.PathLike,
     data: str | os.PathLike,
     out: str | os.PathLike,
-    *,
+    options: TrainOptions = DEFAULTS,
+    progress: Callable[[TrainEvent], None] | None = None,
     on_digest: Callable[[int, int], None] | None = None,
-    **options,
 ) -> TrainResult:
     """Train heads on cached features and the labels of `data`.
 
@@ -31,12 +34,22 @@ def train(
         table that `extract` left in ``CACHE/manifests``.
     out : path-like
         Folder of the run.
+    options : TrainOptions
+    progress : callable, optional
+        Called with a `TrainEvent` after each step.
     on_digest : callable, optional
         Called with counts of files digested and in all.
-    **options
-        Of `icecore.heads.training.train`.
+
+    Returns
+    -------
+    TrainResult
+
+    Raises
+    ------
+    RunError, CacheError, ManifestError, HeadError
+        As of `icecore.heads.train`.
     """
     store = FeatureCache(cache)
     memory = store.path / "digests.json"
     digested = digest_manifest(as_extracted(store, data), memory, progress=on_digest)
-    return heads.train(store, digested.manifest, out, **options)
+    return heads.train(store, digested.manifest, out, options, progress)

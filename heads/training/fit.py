@@ -18,26 +18,48 @@ from .options import TrainOptions
 from .scores import score
 from .task_data import TaskData
 
-__all__ = ["FittedModel", "Labelled", "fit_model"]
+__all__ = ["FittedModel", "TaskRows", "Watch", "fit_model"]
 
 # Called with (step, done, total, least log-loss so far or None).
 Report = Callable[[str, int, int, float | None], None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Labelled:
-    """A task's labelled rows on some features.
+class TaskRows:
+    """A task's rows on some features.
 
     Attributes
     ----------
     all : Rows
         Training, then validation rows.
+    test : ndarray of shape (n, D)
+        Features of the test rows, which are predicted and never looked at otherwise.
     train : Rows or None
         The training rows alone, where the validation rows are held out.
     """
 
     all: Rows
+    test: np.ndarray
     train: Rows | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Who is told how a fit goes on, and when it shall end.
+
+    Attributes
+    ----------
+    report : callable, optional
+        ``report(step, done, total, loss)``.
+    deadline : float, optional
+        `time.monotonic` at which no further setting of a search is tried.
+    """
+
+    report: Report | None = None
+    deadline: float | None = None
+
+
+UNWATCHED = Watch()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +91,9 @@ class FittedModel:
 def fit_model(
     kind: str,
     data: TaskData,
-    labelled: Labelled,
-    test: np.ndarray,
+    labelled: TaskRows,
     options: TrainOptions,
-    report: Report | None = None,
-    deadline: float | None = None,
+    watch: Watch = UNWATCHED,
 ) -> FittedModel:
     """Fit one head and predict the rows that tune weights by heads that did not see them.
 
@@ -82,14 +102,9 @@ def fit_model(
     kind : str
         See `make_head`.
     data : TaskData
-    labelled : Labelled
-    test : ndarray of shape (n, D)
-        Features of the test rows, which are predicted and never looked at otherwise.
+    labelled : TaskRows
     options : TrainOptions
-    report : callable, optional
-        ``report(step, done, total, loss)``.
-    deadline : float, optional
-        `time.monotonic` at which no further setting of a search is tried.
+    watch : Watch
     """
     start = time.perf_counter()
     head = make_head(kind, options.seed, **options.for_head(kind))
@@ -103,7 +118,13 @@ def fit_model(
     if labelled.train is None or len(head.choices()) + len(extra) > 1:
         # Held-out rows are predicted below: then the folds choose settings and no more.
         found = cross_fit(
-            head, learnt, deals, extra, deadline, report, predict=labelled.train is None
+            head,
+            learnt,
+            deals,
+            extra,
+            watch.deadline,
+            watch.report,
+            predict=labelled.train is None,
         )
         judged = found.judged
     else:
@@ -118,8 +139,8 @@ def fit_model(
         held = own.predict_proba(labelled.all.features[data.validation])
         tuning = data.spread(held, own.classes_)
         truth = data.labels(data.validation)
-    if report:
-        report("all rows", 0, 1, None)
+    if watch.report:
+        watch.report("all rows", 0, 1, None)
     if labelled.train is not None and options.refit == "train":
         final = own
     else:
@@ -128,8 +149,8 @@ def fit_model(
     if labelled.train is not None:
         scored = data.fresh(data.validation)
     predicted = np.empty((0, len(final.classes_)))
-    if len(test):
-        predicted = final.predict_proba(test)
+    if len(labelled.test):
+        predicted = final.predict_proba(labelled.test)
     return FittedModel(
         final,
         tuning,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,17 @@ __all__ = ["TrainOptions", "labelled_rows"]
 
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
-    """Settings of `train` beyond its features and heads.
+    """What is to be trained, and how.
 
     Attributes
     ----------
+    features : sequence of str, optional
+        Feature sets, those joined by ``+`` side by side; see `plan_models`.
+    heads : sequence of str, optional
+        Kinds of heads, see `HEAD_KINDS`.
+    overwrite : bool
+        Replace an earlier run. Heads of it are taken over, not fitted again, where nothing
+        they depend on changed.
     validation : {"folds", "holdout"}
         Which rows weights are tuned on. "folds": all labelled rows, training and validation
         split alike, each predicted by heads that did not see its fold. "holdout": the
@@ -53,6 +60,9 @@ class TrainOptions:
         makes another result of it).
     """
 
+    features: Sequence[str] | None = None
+    heads: Sequence[str] | None = None
+    overwrite: bool = False
     validation: str = "folds"
     folds: int = 5
     repeats: int = 1
@@ -96,8 +106,12 @@ class TrainOptions:
         return dict(self.settings.get(kind, {}))
 
     def plain(self) -> dict[str, Any]:
-        """Return everything as JSON can hold it."""
-        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        """Return how heads are trained, as JSON can hold it."""
+        fields = {
+            f.name: getattr(self, f.name)
+            for f in dataclasses.fields(self)
+            if f.name not in ("features", "heads", "overwrite")
+        }
         return {**fields, "settings": {k: dict(v) for k, v in self.settings.items()}}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -16,7 +17,7 @@ from ...core.files import sha256_file
 from ...manifest import Manifest
 from ...runs import ProbabilityTable, write_probabilities, write_run
 from ..base import require_finite
-from .fit import FittedModel, Labelled, fit_model
+from .fit import FittedModel, TaskRows, Watch, fit_model
 from .options import TrainOptions, labelled_rows
 from .plan import ModelPlan, plan_models
 from .results import ModelResult, TaskResult, TrainEvent, TrainResult
@@ -28,19 +29,15 @@ __all__ = ["train"]
 
 # How blending knows the rows that weights are tuned on.
 TUNING = "validation"
+DEFAULTS = TrainOptions()
 
 
 def train(
     cache: Any,
     manifest: Manifest,
     out: str | os.PathLike,
-    features: Sequence[str] | None = None,
-    heads: Sequence[str] | None = None,
+    options: TrainOptions = DEFAULTS,
     progress: Callable[[TrainEvent], None] | None = None,
-    *,
-    overwrite: bool = False,
-    options: TrainOptions | None = None,
-    **fields: Any,
 ) -> TrainResult:
     """Train heads on cached features and write a run folder.
 
@@ -51,18 +48,9 @@ def train(
         With digests (the row keys of the cache).
     out : path-like
         The run folder. It appears when everything is finished, never half-written.
-    features : sequence of str, optional
-        Feature sets, those joined by ``+`` side by side; see `plan_models`.
-    heads : sequence of str, optional
-        Kinds of heads, see `HEAD_KINDS`.
+    options : TrainOptions
     progress : callable, optional
         Called with a `TrainEvent` after each step.
-    overwrite : bool, default False
-        Replace an earlier run at `out`. Heads of it are taken over, not fitted again,
-        where nothing they depend on changed.
-    options : TrainOptions, optional
-    **fields
-        Fields of `TrainOptions`, in place of `options`.
 
     Returns
     -------
@@ -83,13 +71,12 @@ def train(
         are listed in the result.)
     """
     out = Path(out)
-    options = options or TrainOptions(**fields)
-    check_target(out, overwrite)
-    sets, plans = plan_models(cache, features, heads, options.search > 0)
+    check_target(out, options.overwrite)
+    sets, plans = plan_models(cache, options.features, options.heads, options.search > 0)
     absent = _absent_keys(sets, manifest)
-    with replacing(out, overwrite) as folder:
-        job = _Job(manifest, sets, plans, absent, options, folder, progress)
-        job.earlier = EarlierRun(out) if overwrite else None
+    with replacing(out, options.overwrite) as folder:
+        job = _Job(manifest, _Planned(sets, plans, absent), options, folder, progress)
+        job.earlier = EarlierRun(out) if options.overwrite else None
         done, failed = job.run()
         if job.interrupted and (not done or (out / "run.json").exists()):
             raise KeyboardInterrupt
@@ -112,11 +99,21 @@ def train(
     return TrainResult(out, results, failed, left_out, job.interrupted)
 
 
+@dataclasses.dataclass(frozen=True)
+class _Planned:
+    """Feature sets, the models to train on them, and the keys that they lack."""
+
+    sets: Sequence[Any]
+    plans: Sequence[ModelPlan]
+    absent: set[str]
+
+
 class _Job:
-    def __init__(self, manifest, sets, plans, absent, options, folder, progress) -> None:
-        self.manifest, self.sets, self.plans, self.absent = manifest, sets, plans, absent
-        self.options, self.folder, self.progress = options, folder, progress
-        self.total, self.finished = len(manifest.tasks) * len(plans), 0
+    def __init__(self, manifest, planned: _Planned, options, folder, progress) -> None:
+        self.manifest, self.options = manifest, options
+        self.sets, self.plans, self.absent = planned.sets, planned.plans, planned.absent
+        self.folder, self.progress = folder, progress
+        self.total, self.finished = len(manifest.tasks) * len(self.plans), 0
         self.earlier: EarlierRun | None = None
         self.started = time.monotonic()
         self.interrupted = False
@@ -178,14 +175,14 @@ class _Job:
     def _fit(
         self, data: TaskData, plan: ModelPlan, features: _TaskFeatures, folder: Path
     ) -> ModelResult:
-        labelled, test = features.of(plan.sets)
+        labelled = features.of(plan.sets)
         if is_constant(labelled.all.features):
             data.warnings.append(
                 f"all training images have the same features for {plan.name}: "
                 "it can only learn how frequent the classes are"
             )
-        report = self._reporter(data.task, plan)
-        fitted = fit_model(plan.kind, data, labelled, test, self.options, report, self._deadline())
+        watch = Watch(self._reporter(data.task, plan), self._deadline())
+        fitted = fit_model(plan.kind, data, labelled, self.options, watch)
         self._write(data, plan, fitted, folder)
         return ModelResult(
             plan.name, self._specs(plan), fitted.scores, fitted.seconds, fitted.chosen
@@ -259,15 +256,15 @@ class _TaskFeatures:
         self._data, self._sets, self._options = data, sets, options
         self._at: tuple[int, ...] | None = None
 
-    def of(self, positions: tuple[int, ...]) -> tuple[Labelled, np.ndarray]:
-        """Return the labelled rows, and the test rows' features, of some sets side by side."""
+    def of(self, positions: tuple[int, ...]) -> TaskRows:
+        """Return the rows on some sets side by side."""
         if self._at != positions:
             self._at, self._found = None, None
             self._found = self._load([self._sets[place] for place in positions])
             self._at = positions
         return self._found
 
-    def _load(self, sets: Sequence[Any]) -> tuple[Labelled, np.ndarray]:
+    def _load(self, sets: Sequence[Any]) -> TaskRows:
         data, options = self._data, self._options
         widths = tuple(int(one.width) for one in sets)
         known = load_features(sets, data.keys(data.labelled))
@@ -276,7 +273,7 @@ class _TaskFeatures:
         if _holds_out(data, options):
             own = labelled_rows(data, data.train, known[data.train], widths, options)
         rows = labelled_rows(data, data.labelled, known, widths, options)
-        return Labelled(rows, own), load_features(sets, data.keys(data.test))
+        return TaskRows(rows, load_features(sets, data.keys(data.test)), own)
 
 
 def _holds_out(data: TaskData, options: TrainOptions) -> bool:

@@ -35,13 +35,15 @@ def run(capsys, place, *more):
 def interrupting(monkeypatch, model):
     train = jobs.train
 
-    def with_interruption(*arguments, progress, **options):
+    def with_interruption(*arguments):
+        *others, progress = arguments
+
         def tell(event):
             progress(event)
             if event.model == model:
                 raise KeyboardInterrupt
 
-        return train(*arguments, progress=tell, **options)
+        return train(*others, tell)
 
     monkeypatch.setattr(jobs, "train", with_interruption)
 

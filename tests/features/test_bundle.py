@@ -137,7 +137,12 @@ def test_the_example_answers_what_predict_does(
     net.with_suffix(".json").write_text(json.dumps(record | {"interpolation": interpolation}))
     options = jobs.ExtractOptions(fit=fit)
     jobs.extract(folder / "photos", tmp_path / "cache", [f"onnx:{net}"], options)
-    jobs.train(tmp_path / "cache", folder / "photos", tmp_path / "run", heads=["logistic"])
+    jobs.train(
+        tmp_path / "cache",
+        folder / "photos",
+        tmp_path / "run",
+        jobs.TrainOptions(heads=["logistic"]),
+    )
     jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
     rng, new = np.random.default_rng(1), tmp_path / "new"
     new.mkdir()
@@ -196,7 +201,12 @@ def test_graphs_with_local_functions_and_bodies_are_bundled(world, tmp_path):
     arrays = weights() | {"yes": np.array(True)}
     spec = save(tmp_path / "net.onnx", make(nodes, arrays, opset=18, functions=[function]))
     jobs.extract(folder / "photos", tmp_path / "cache", [spec])
-    jobs.train(tmp_path / "cache", folder / "photos", tmp_path / "run", heads=["logistic"])
+    jobs.train(
+        tmp_path / "cache",
+        folder / "photos",
+        tmp_path / "run",
+        jobs.TrainOptions(heads=["logistic"]),
+    )
     note = jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
     session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
     assert [one.name for one in session.get_outputs()] == list(note["outputs"])
@@ -204,7 +214,9 @@ def test_graphs_with_local_functions_and_bodies_are_bundled(world, tmp_path):
 
 def test_heads_that_are_no_matrices_are_refused_by_name(world, tmp_path):
     folder, _ = world
-    jobs.train(folder / "cache", folder / "photos", tmp_path / "run", heads=["lightgbm"])
+    jobs.train(
+        folder / "cache", folder / "photos", tmp_path / "run", jobs.TrainOptions(heads=["lightgbm"])
+    )
     with pytest.raises(RunError, match=r"(?s)lightgbm-.*kernel, mlp, logistic"):
         jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
@@ -212,7 +224,9 @@ def test_heads_that_are_no_matrices_are_refused_by_name(world, tmp_path):
 
 def test_blends_that_are_no_sums_are_refused(world, tmp_path):
     folder, _ = world
-    jobs.train(folder / "cache", folder / "photos", tmp_path / "run", heads=["logistic"])
+    jobs.train(
+        folder / "cache", folder / "photos", tmp_path / "run", jobs.TrainOptions(heads=["logistic"])
+    )
     jobs.blend([tmp_path / "run"], options=jobs.BlendOptions(mean="geometric"))
     with pytest.raises(RunError, match="not a weighted sum"):
         jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")

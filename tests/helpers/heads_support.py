@@ -6,7 +6,7 @@ import numpy as np
 
 from icecore.cache import FeatureCache
 from icecore.core.files import sha256_bytes
-from icecore.heads import train
+from icecore.heads import TrainOptions, train
 from icecore.manifest.table import Manifest, Sample
 
 QUICK = {
@@ -59,4 +59,6 @@ def make_cache(path, rows, names=("one", "two"), dim=6, **changes):
 
 def go(cache, rows, out, **options):
     options.setdefault("settings", QUICK)
-    return train(cache, Manifest(tuple(rows), "the data"), out, **options)
+    progress = options.pop("progress", None)
+    manifest = Manifest(tuple(rows), "the data")
+    return train(cache, manifest, out, TrainOptions(**options), progress)

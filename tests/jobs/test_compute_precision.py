@@ -115,5 +115,8 @@ def test_sets_of_two_compute_precisions_must_be_told_apart(trained, tiny_onnx, t
     jobs.extract(folder / "photos", folder / "cache", [f"onnx:{tiny_onnx}"])
     with pytest.raises(IcecoreError, match="compute_precision"):
         jobs.train(
-            folder / "cache", folder / "photos", tmp_path / "run", features=["onnx:tiny.onnx"]
+            folder / "cache",
+            folder / "photos",
+            tmp_path / "run",
+            jobs.TrainOptions(features=["onnx:tiny.onnx"]),
         )

@@ -159,9 +159,9 @@ def test_training_takes_the_boxes_of_the_extraction(image_folder, tmp_path, tiny
     extract(image_folder, tmp_path / "c", tiny_onnx, boxes)
     kept = tmp_path / "c" / "manifests" / "photos.csv"
     assert {row["box"] for row in csv.DictReader(open(kept))} == {"0 0 30 30"}
-    options = {"heads": ["logistic"], "folds": 2, "min_class_count": 1}
+    options = jobs.TrainOptions(heads=["logistic"], folds=3, min_class_count=1)
     for number, data in enumerate([image_folder, kept]):
-        result = jobs.train(tmp_path / "c", data, tmp_path / f"run{number}", **options)
+        result = jobs.train(tmp_path / "c", data, tmp_path / f"run{number}", options)
         assert result is not None
         samples = manifests.read(tmp_path / f"run{number}" / "samples.csv")
         assert {s.digest for s in samples} == set(FeatureCache(tmp_path / "c").ids(TINY))
@@ -174,7 +174,7 @@ def test_predictions_follow_their_boxes(image_folder, tmp_path, tiny_onnx):
     extract(image_folder, tmp_path / "c", tiny_onnx, boxes)
     jobs.train(
         tmp_path / "c", image_folder, tmp_path / "run",
-        heads=["logistic"], folds=2, min_class_count=1,
+        jobs.TrainOptions(heads=["logistic"], folds=3, min_class_count=1),
     )  # fmt: skip
     answers, new = tmp_path / "answers.csv", tmp_path / "n"
     jobs.predict(

@@ -322,7 +322,7 @@ def test_predict_makes_the_views_of_the_run_and_a_bundle_refuses_them(
     jobs.extract(image_folder, tmp_path / "cache", specs, jobs.ExtractOptions(**made))
     jobs.train(
         tmp_path / "cache", image_folder, tmp_path / "run",
-        heads=["logistic"], folds=2, min_class_count=1,
+        jobs.TrainOptions(heads=["logistic"], folds=3, min_class_count=1),
     )  # fmt: skip
     again = tmp_path / "again"
     jobs.predict(

@@ -187,7 +187,12 @@ def test_layers_and_pools_live_side_by_side_and_prediction_finds_them(
     one = next(one for one in sets if one.record["layer"] == "c")
     chosen = [f"tiny.onnx#{one.fingerprint[:8]}"]
     run = tmp_path / "run"
-    jobs.train(cache, image_folder, run, features=[chosen[0]], heads=["logistic"], folds=3)
+    jobs.train(
+        cache,
+        image_folder,
+        run,
+        jobs.TrainOptions(features=[chosen[0]], heads=["logistic"], folds=3),
+    )
     report = jobs.predict(run, image_folder, tmp_path / "answers.csv")
     assert report.images == 6
     made = jobs.bundle(run, tmp_path / "bundle.onnx")

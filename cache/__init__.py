@@ -9,14 +9,13 @@ from .format.header import SetHeader
 from .format.shard import FORMAT
 from .record import canonical_json, differences, fingerprint
 from .upkeep.describe import diff_sets, list_sets, show_set
-from .upkeep.export import EXPORT_KINDS, export, export_arrays
+from .upkeep.export import export, export_arrays
 from .upkeep.merge import merge
 from .upkeep.repair import repair
 from .upkeep.rewrite import compact, prune
 from .upkeep.verify import verify
 
 __all__ = [
-    "EXPORT_KINDS",
     "FORMAT",
     "FeatureCache",
     "FeatureSet",

@@ -80,7 +80,7 @@ class FeatureCache:
             The folder holds something else.
         """
         path = Path(path)
-        if not (path / MARKER_NAME).exists():
+        if not os.path.lexists(path / MARKER_NAME):
             check_free(path)
             path.mkdir(parents=True, exist_ok=True)
             write_part(path / MARKER_NAME, MARKER)

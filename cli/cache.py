@@ -234,16 +234,10 @@ def merge_command(target, sources, as_json) -> None:
     help="Write the rows of these images, in their order, instead of all.",
 )
 @click.option(
-    "--format",
-    "kind",
-    type=click.Choice(["npz", "hdf5", "parquet"]),
-    help="Write in this format, where the file's ending does not say it.",
-)
-@click.option(
     "--compress", is_flag=True, help="Make a smaller file, which takes longer to write and read."
 )
 @as_json
-def export_command(path, specs, out, data, kind, compress, as_json) -> None:
+def export_command(path, specs, out, data, compress, as_json) -> None:
     """Write feature sets side by side into one plain file.
 
     The file also holds the key of each row and, where they are known, the image's id, path,
@@ -256,7 +250,7 @@ def export_command(path, specs, out, data, kind, compress, as_json) -> None:
     """
     from .. import jobs
 
-    found = jobs.export(path, list(specs), out, data, kind, compress)
+    found = jobs.export(path, list(specs), out, data, compress)
     if as_json:
         console.print_json(found)
         return

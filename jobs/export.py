@@ -21,7 +21,6 @@ def export(
     names: Sequence[str],
     out: str | os.PathLike,
     data: str | os.PathLike | None = None,
-    kind: str | None = None,
     compress: bool = False,
 ) -> dict:
     """Write feature sets side by side into one file, with ids, paths, splits and labels.
@@ -36,8 +35,8 @@ def export(
     data : path-like, optional
         The images whose rows are written, in this order. By default all rows that every
         set has, with what the tables in ``CACHE/manifests`` know of their images.
-    kind, compress
-        As for `icecore.cache.export`.
+    compress : bool
+        Make a smaller file, which takes longer to write and read.
 
     Returns
     -------
@@ -69,7 +68,7 @@ def export(
         )
     known = {rows[0].digest for rows in images}
     rest = [] if keys is not None else sorted(have - known)
-    found = export_rows(store, list(names), out, _table(images, rest), kind, compress)
+    found = export_rows(store, list(names), out, _table(images, rest), compress)
     return found | {"without_rows": without}
 
 

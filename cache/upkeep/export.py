@@ -18,7 +18,7 @@ from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..record import canonical_json
 
-__all__ = ["EXPORT_KINDS", "export", "export_arrays"]
+__all__ = ["export", "export_arrays"]
 
 _BLOCK_ROWS = 4096
 _CHUNK_BYTES = 1 << 18
@@ -54,7 +54,6 @@ def export(
     names: str | Sequence[str],
     path: str | os.PathLike,
     table: Mapping[str, Sequence[str]] | None = None,
-    kind: str | None = None,
     compress: bool = False,
 ) -> dict:
     """Write the rows of some feature sets side by side into one file, atomically.
@@ -64,35 +63,34 @@ def export(
     cache, names
         As for `export_arrays`.
     path : path-like
+        The ending says what is written: ``.npz`` (X and the columns), ``.h5`` (features,
+        the columns, records) or ``.parquet`` (the columns, features). All but npz are
+        written in blocks, none with pickle.
     table : mapping of str to sequence of str, optional
         Columns of text that are written beside the rows. The column ``key`` says which
         rows, and their order; by default there is only that, with all rows that every
         set has, sorted.
-    kind : str, optional
-        ``npz`` (X and the columns), ``hdf5`` (features, the columns, records) or
-        ``parquet`` (the columns, features); by default what the ending says. All but npz
-        are written in blocks, none with pickle.
     compress : bool
         Smaller and slower: npz deflated, hdf5 shuffled and deflated, parquet with zstd.
 
     Returns
     -------
     dict
-        ``{"path", "kind", "rows", "dim", "names", "columns"}``
+        ``{"path", "rows", "dim", "names", "columns"}``
     """
     path = Path(path)
-    kind = kind or _BY_ENDING.get(path.suffix.lower())
-    if kind not in _WRITERS:
+    write = _WRITERS.get(path.suffix.lower())
+    if write is None:
         raise CacheError(
-            f"{path.name}: no such kind of export ({kind or path.suffix or 'no ending'})",
-            f"choose one of {', '.join(_WRITERS)}, by --format or by the file's ending",
+            f"{path.name} has an ending that no export has ({path.suffix or 'none'})",
+            f"give the file one of the endings {', '.join(_WRITERS)}",
         )
     names = [names] if isinstance(names, str) else list(names)
     columns = {"key": _common(cache, names)} if table is None else _checked(table)
     content = _Content(cache, [cache.find(name) for name in names], names, columns)
-    _WRITERS[kind](content, path, compress)
+    write(content, path, compress)
     return {
-        "path": str(path), "kind": kind, "rows": len(content.keys), "dim": content.dim,
+        "path": str(path), "rows": len(content.keys), "dim": content.dim,
         "names": [one.name for one in content.sets], "columns": list(columns),
     }  # fmt: skip
 
@@ -212,11 +210,9 @@ def load_pyarrow() -> tuple:
 
 
 _WRITERS: dict[str, Callable[[_Content, Path, bool], None]] = {
-    "npz": _write_npz,
-    "hdf5": _write_hdf5,
-    "parquet": _write_parquet,
+    ".npz": _write_npz,
+    ".h5": _write_hdf5,
+    ".hdf5": _write_hdf5,
+    ".parquet": _write_parquet,
+    ".pq": _write_parquet,
 }
-EXPORT_KINDS = tuple(_WRITERS)
-_BY_ENDING = {
-    ".npz": "npz", ".h5": "hdf5", ".hdf5": "hdf5", ".parquet": "parquet", ".pq": "parquet",
-}  # fmt: skip

@@ -253,5 +253,5 @@ def read_back(path):
 
 
 def test_export_of_an_unknown_kind_is_refused(two_sets, tmp_path):
-    with pytest.raises(CacheError, match=r"no such kind of export \(\.npy\)"):
+    with pytest.raises(CacheError, match=r"an ending that no export has \(\.npy\)"):
         export(two_sets, SPEC, tmp_path / "x.npy")

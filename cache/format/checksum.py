@@ -23,7 +23,7 @@ _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 _KEY_WORDS = 8
 # Rows are taken in pieces that stay in the processor's second-level cache.
-_BLOCK_BYTES = 1 << 19
+_BLOCK_BYTES = 1 << 20
 
 
 @functools.lru_cache(maxsize=32)

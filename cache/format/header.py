@@ -21,7 +21,7 @@ __all__ = ["LARGEST_ROW", "SetHeader"]
 # Bytes of the longest row; shards, which hold whole rows, are then bounded too.
 LARGEST_ROW = 64 << 20
 # An attribute of an HDF5 file holds up to 64 KiB.
-_LONGEST_RECORD = 60_000
+_LONGEST_TEXT = 60_000
 _LONGEST_NAME, _MANY_VIEWS = 1000, 4096
 
 
@@ -65,12 +65,15 @@ class SetHeader:
         # As it will be read back, and nobody else's to change.
         object.__setattr__(self, "record", json.loads(canonical_json(self.record)))
         object.__setattr__(self, "views", tuple(self.views))
+        if len(self.text) > _LONGEST_TEXT:
+            raise CacheError(
+                f"the record and the views of {self.name} have {len(self.text)} characters",
+                f"keep them below {_LONGEST_TEXT:,} characters of JSON",
+            )
 
     def _faults(self):
         if not isinstance(self.record, Mapping):
             yield "its record is no mapping"
-        elif len(json.dumps(json.loads(canonical_json(self.record)))) > _LONGEST_RECORD:
-            yield f"its record has more than {_LONGEST_RECORD} characters"
         if not isinstance(self.name, str) or not 0 < len(self.name) <= _LONGEST_NAME:
             yield f"its name is {str(self.name)[:40]!r}"
         if self.dtype not in DTYPES:
@@ -139,6 +142,11 @@ class SetHeader:
         if header.fingerprint != fields["fingerprint"]:
             raise CacheError("the record does not match its fingerprint")
         return header
+
+    @functools.cached_property
+    def text(self) -> str:
+        """`as_dict` as JSON in ASCII."""
+        return json.dumps(self.as_dict(), sort_keys=True)
 
     @property
     def checksum(self) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -140,11 +141,7 @@ def header_attributes(what: str, header: SetHeader) -> dict[str, object]:
         "what": np.bytes_(what),
         "format": FORMAT,
         "fingerprint": np.bytes_(header.fingerprint),
-        "name": np.bytes_(json.dumps(header.name)),
-        "width": header.width,
-        "views": np.bytes_(json.dumps(header.views)),
-        "dtype": np.bytes_(header.dtype),
-        "record": np.bytes_(json.dumps(header.record, sort_keys=True)),
+        "set": np.bytes_(header.text),
     }
 
 
@@ -314,10 +311,7 @@ def read_header(path: Path) -> SetHeader:
         It does not say it.
     """
     with reading_shard(path) as (_, file):
-        fields = {name: read_attribute(file, name) for name in ("fingerprint", "width", "dtype")}
-        for name, kind in (("name", str), ("views", list), ("record", dict)):
-            fields[name] = parsed(read_attribute(file, name), path, kind)
-        return SetHeader.from_dict(fields)
+        return SetHeader.from_dict(parsed(read_attribute(file, "set"), path))
 
 
 def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -328,15 +322,17 @@ def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
     CacheError
         A key is not 64 lower-case hexadecimal digits.
     """
-    wrong = [] if set(map(len, keys)) <= {64} else [key for key in keys if len(key) != 64]
-    array = np.array([] if wrong else list(keys), dtype="S64")
-    if wrong or not _are_keys(array):
-        bad = wrong[0] if wrong else keys[int(np.flatnonzero(~_is_digit(array))[0] // 64)]
-        raise CacheError(
-            f"{bad!r} is not a row key",
-            "keys are SHA-256 digests: 64 hexadecimal digits in lower case",
-        )
-    return array
+    if set(map(len, keys)) <= {64}:
+        # Several times as fast as letting NumPy take them one by one.
+        raw = bytearray("".join(keys).encode("ascii", "replace"))
+        array = np.frombuffer(raw, "S64") if raw else np.zeros(0, "S64")
+        if _are_keys(array):
+            return array
+    bad = next(key for key in keys if not re.fullmatch("[0-9a-f]{64}", key))
+    raise CacheError(
+        f"{bad!r} is not a row key",
+        "keys are SHA-256 digests: 64 hexadecimal digits in lower case",
+    )
 
 
 def _are_keys(array: np.ndarray) -> bool:
@@ -348,18 +344,18 @@ def _is_digit(array: np.ndarray) -> np.ndarray:
     return ((digits >= 48) & (digits <= 57)) | ((digits >= 97) & (digits <= 102))
 
 
-def parsed(text: object, path: Path, kind: type = dict) -> Any:
-    """Parse JSON that a file of the cache holds.
+def parsed(text: object, path: Path) -> dict[str, Any]:
+    """Parse the JSON object that a file of the cache holds.
 
     Raises
     ------
     DamagedCacheError
-        It is no JSON, or not of that kind.
+        It is no JSON object.
     """
     if not isinstance(text, str | bytes):
         raise damaged(path, f"it holds {type(text).__name__} in place of JSON")
     try:
-        return parse_json(text, path, FileFormatError, HINT, kind=kind)
+        return parse_json(text, path, FileFormatError, HINT)
     except FileFormatError as error:
         raise damaged(path, error.message.replace(str(path), "it", 1)) from error
 

@@ -294,7 +294,7 @@ def seen_by_h5py(index):
     try:
         with h5py.File(index, "r") as file:
             names = ("features", "keys", "checksums", "order", "shards/name", "shards/rows")
-            texts = [file.attrs[name] for name in ("record", "encoding", "fingerprint")]
+            texts = [file.attrs[name] for name in ("set", "fingerprint")]
             return [file[name][()].tobytes() for name in names] + [bytes(t) for t in texts]
     except (OSError, KeyError, ValueError, TypeError, RuntimeError):
         return None

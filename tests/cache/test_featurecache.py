@@ -261,7 +261,7 @@ def test_index_is_read_by_plain_h5py_after_the_folder_moved(cache, tmp_path):
         assert file["features"].is_virtual
         assert file["features"].shape == (40, 6)
         by_key = dict(zip(file["keys"].asstr()[()], file["features"][()], strict=True))
-        assert json.loads(file.attrs["record"]) == record()
+        assert json.loads(file.attrs["set"])["record"] == record()
     assert np.array_equal(np.array([by_key[k] for k in keys]), x)
     assert np.array_equal(FeatureCache(moved).matrix("inceptionv3", keys), x.astype(np.float32))
 

@@ -66,10 +66,9 @@ def test_fixture_is_readable_from_the_specification_alone(expected, number):
             assert file.attrs["fingerprint"].decode() == entry["fingerprint"]
             stored = file["features"][()]
             start, length = file["features"].id.get_offset(), stored.nbytes
-            for name in ("name", "views", "record"):
-                assert json.loads(file.attrs[name]) == record[name]
-            assert file.attrs["width"] * len(record["views"]) == stored.shape[1]
-            if file.attrs["dtype"] == b"bfloat16":
+            assert json.loads(file.attrs["set"]) == told
+            assert told["width"] * len(told["views"]) == stored.shape[1]
+            if told["dtype"] == "bfloat16":
                 stored = (stored.astype(np.uint32) << 16).view(np.float32)
             rows.update(zip(file["keys"].asstr()[()], stored, strict=True))
         content = path.read_bytes()

@@ -79,12 +79,17 @@ def _reason_to_refuse(content: bytes, said: str) -> str:
 
 
 def _pixels_alone(content: bytes) -> bytes:
-    """Return the tables, the frame and the scans of a JPEG, without anything in between."""
+    """Return the tables, the frame and the scans of a JPEG, without anything in between.
+
+    Nothing is taken away where a scan that lost its mark may stand in between.
+    """
     parts, at, sequential, scan = [b"\xff\xd8"], 2, False, 0
     while mark := MARK.search(content, at):
         kind = mark[1][0]
         if scan:
             parts.append(_without_padding(content[scan : mark.start()]))
+        elif len(content[at : mark.start()].strip(b"\0\xff")) > _FEW:
+            return content
         if kind == _END:
             return b"".join([*parts, b"\xff\xd9"])
         at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")

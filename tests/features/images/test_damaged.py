@@ -92,6 +92,15 @@ def test_damage_behind_a_harmless_warning_is_found():
         decode(content[:half] + END)
 
 
+def test_a_progressive_jpeg_that_lost_a_scans_mark_is_refused():
+    content = jpeg("progressive")
+    marks = [at for at in range(len(content)) if content[at : at + 2] == b"\xff\xda"]
+    assert len(marks) > 5
+    for at in marks[1:]:
+        with pytest.raises(ImageError, match="JPEG"):
+            decode(content[:at] + b"ab" + content[at + 2 :])
+
+
 def parameters_of_a_scan(content: bytes) -> bytes:
     changed = bytearray(content)
     scan = changed.index(b"\xff\xda")

@@ -19,6 +19,7 @@ _PASSED = frozenset(
     "Identity Flatten Squeeze Unsqueeze Reshape Transpose Cast Dropout Add Sub Mul Div "
     "QuantizeLinear DequantizeLinear GlobalAveragePool ReduceMean AveragePool".split()
 )
+_POOLS = frozenset("GlobalAveragePool ReduceMean AveragePool".split())
 _LAYERS = ("Gemm", "MatMul", "Conv")
 # Their other inputs say how, not what.
 _FIRST_INPUT = frozenset("Reshape Squeeze Unsqueeze Clip QuantizeLinear DequantizeLinear".split())
@@ -38,8 +39,8 @@ class Classifier:
     layout : str or None
         `FIRST` or `LAST` where the features still have a height and width (or tokens).
     certain : bool
-        Whether nothing speaks against it: a layer that an activation follows, but no softmax,
-        may as well be the last layer of the features.
+        Whether nothing speaks against it: a layer that an activation follows, or a convolution
+        that a pool follows, but no softmax, may as well be the last layer of the features.
     """
 
     node: object
@@ -116,10 +117,11 @@ def find_classifier(
 
 
 def _follow(output: str, producers: dict, values: Values, classes: int | None):
-    node, activated, probable = producers.get(output), False, False
+    node, activated, probable, pooled = producers.get(output), False, False, False
     while node is not None and node.op_type not in _LAYERS:
         activated |= node.op_type in _ACTIVATIONS
         probable |= node.op_type in _PROBABILITIES
+        pooled |= node.op_type in _POOLS
         if node.op_type not in _PASSED | _ACTIVATIONS | _PROBABILITIES:
             return None
         # Of an addition, one side may be the bias; two sides of data are a residual sum, and
@@ -145,7 +147,9 @@ def _follow(output: str, producers: dict, values: Values, classes: int | None):
         width, count = weights[::-1] if turned else weights
         # The last axis is the one that a product sums over.
         layout = LAST if len(values.shapes.get(node.input[0], ())) in (3, 4) else None
-    certain = probable or not activated or (classes is not None and classes == count)
+    # A convolution before the pool looks like the last one of the features.
+    doubtful = activated or (pooled and node.op_type == "Conv")
+    certain = probable or not doubtful or (classes is not None and classes == count)
     return Classifier(node, output, int(width), int(count), layout, certain)
 
 
@@ -172,7 +176,7 @@ def _several(found: list[Classifier], name: str) -> BackboneError:
 def _uncertain(one: Classifier, name: str) -> BackboneError:
     return BackboneError(
         f"{name} ends in {one.text}, which makes {one.classes} numbers of {one.width}, and an "
-        "activation: it may be the classifier, or the last layer of the features",
+        "activation or a pool: it may be the classifier, or the last layer of the features",
         f"name the layer: --layer {plain_name(one.output)} takes the {one.classes} numbers after "
         f"it, --layer {plain_name(one.features)} the {one.width} before it; or say in the JSON "
         f'record that it is the classifier: "num_classes": {one.classes}',

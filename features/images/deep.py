@@ -42,7 +42,7 @@ def require_upper_bits(content: bytes, header, seen: np.ndarray | None = None) -
         return
     largest = _largest_colour(content, header)
     if 0 < largest <= LARGEST_OF_TWELVE_BITS:
-        bits = 8 if largest < 256 else 12
+        bits = next(bits for bits in (8, 10, 12) if largest < 2**bits)
         raise ImageError(
             f"an image of 16 bits whose values stop at {largest}, so it would be black: "
             f"it holds {bits} bits; multiply its values by {65535 // (2**bits - 1)} first"

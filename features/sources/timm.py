@@ -271,12 +271,15 @@ def _preprocessing(timm, model, spec: BackboneSpec) -> Preprocessing:
             "choose another network",
         )
     known = about["interpolation"] in INTERPOLATIONS
+    mode = about.get("crop_mode") or "center"
     return Preprocessing(
         resolution=spec.resolution or int(sides[0]),
         mean=tuple(map(float, about["mean"])),
         std=tuple(map(float, about["std"])),
-        crop_pct=min(float(about["crop_pct"]), 1.0),
+        # Of other modes the whole image is taken.
+        crop_pct=min(float(about["crop_pct"]), 1.0) if mode == "center" else 1.0,
         interpolation=about["interpolation"] if known else "bicubic",
+        crop_mode=mode,
     )
 
 

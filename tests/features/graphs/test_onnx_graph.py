@@ -77,6 +77,8 @@ def save(path, ending: str, *, weights_as_inputs=False, external=False):
         "crop_pct": 1.0,
         "interpolation": "bilinear",
     }
+    if ending == "convolution":
+        record["num_classes"] = 7  # it could be the last layer of the features as well
     path.with_suffix(".json").write_text(json.dumps(record))
     return arrays
 

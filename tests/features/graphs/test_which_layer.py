@@ -85,6 +85,18 @@ def test_a_network_without_classifier_is_asked_about_and_the_remedies_work(
     assert rows(save(tmp_path / "net.onnx", model, num_classes=9)).shape == (3, WIDTH)
 
 
+def test_a_convolution_before_the_pool_is_asked_about(tmp_path):
+    model = headless()
+    kept = [n for n in model.graph.node if n.op_type != "Relu" or n.output[0] != "z"]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+    model.graph.node[-2].input[0] = "y"
+    spec = save(tmp_path / "net.onnx", model)
+    with pytest.raises(BackboneError, match="ends in the Conv 'conv_head'.*or a pool"):
+        load(spec)
+    assert rows(spec, layer="embedding").shape == (3, 9)
+
+
 def test_softmax_makes_a_layer_with_activation_a_classifier(tmp_path):
     model = headless()
     model.graph.node.append(node("Softmax", ["embedding"], ["p"], axis=1))

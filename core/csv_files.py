@@ -86,6 +86,11 @@ class CsvTable:
     rows: list[CsvLine]
     faults: list[tuple[int, str]]
 
+    @property
+    def header_text(self) -> str:
+        """The header for a message, with what is invisible in it shown."""
+        return escaped(",".join(self.header))[:200]
+
     def column(self, *names: str) -> int | None:
         """Return the position of the first of `names` that the header has, in any case."""
         lowered = [name.lower() for name in self.header]

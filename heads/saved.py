@@ -90,12 +90,8 @@ class HeadFiles:
         """
         path = self.folder / "weights.npz"
         try:
-            found = read_npz(
-                path,
-                HeadError,
-                check=lambda entries: _unfit(entries, shapes, half),
-                most=LARGEST_ARRAYS,
-            )
+            check = functools.partial(_unfit, shapes=shapes, half=half)
+            found = read_npz(path, HeadError, check=check, most=LARGEST_ARRAYS)
         except (HeadError, MissingFileError) as error:
             raise self.refuse(error.message) from error
         for name, array in found.items():

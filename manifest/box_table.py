@@ -155,7 +155,7 @@ def _columns(table: CsvTable) -> dict[str, int]:
     if absent:
         raise ManifestError(
             f"{table.path} lacks the columns {', '.join(absent)}; its first line is: "
-            f"{','.join(table.header)[:200]}",
+            f"{table.header_text}",
             "give it a header line: path,x0,y0,x1,y1; further columns are passed over",
         )
     return found

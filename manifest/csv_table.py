@@ -83,8 +83,7 @@ def _columns(table: CsvTable, options: TableOptions, labels_required: bool) -> d
         lacking.append(wanted["label"])
     if lacking:
         raise ManifestError(
-            f"{table.path} has no column '{lacking[0]}'; its first line is: "
-            f"{','.join(table.header)[:200]}",
+            f"{table.path} has no column '{lacking[0]}'; its first line is: {table.header_text}",
             "give the columns a header line, path,label or path,label,split; or name them with "
             "--path-column and --label-column of 'icecore manifest'; images have the endings "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}",

@@ -82,7 +82,7 @@ def _labels(table: CsvTable) -> list[tuple[int, str, str]]:
     if label_at in (None, id_at):
         if len(others) != 1:
             raise ManifestError(
-                f"{table.path} has the columns {','.join(table.header)}",
+                f"{table.path} has the columns {table.header_text}",
                 f"give an id and a label; call the label {', '.join(_LABEL_COLUMNS)}",
             )
         label_at = others[0]

@@ -125,7 +125,7 @@ def _read_csv(path: Path) -> tuple[Fields, np.ndarray]:
     if (not table.rows and not table.faults) or len(columns) < 2:
         raise ProbabilityError(
             f"{path} needs a header and at least one row with an id and two classes; its header "
-            f"is {','.join(table.header)[:200]}",
+            f"is {table.header_text}",
             "the header is id,<class>,<class>,...",
         )
     faults, rows, ids = list(table.faults), [], []

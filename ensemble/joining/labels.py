@@ -62,7 +62,7 @@ def _plain(table: CsvTable) -> tuple[Sample, ...]:
         label_at = 1
     if id_at is None or label_at is None:
         raise ProbabilityError(
-            f"{table.path} has the columns {','.join(table.header)}",
+            f"{table.path} has the columns {table.header_text}",
             "the labels need a header with id and label",
         )
     others = {name: table.column(name) for name in ("split", "task", "letters")}

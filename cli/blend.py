@@ -20,26 +20,26 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="FILE.json: the answers; else the final probabilities of the test rows.",
+    help="Write the final probabilities of the test rows, or to FILE.json the answers.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "npz", "h5", "parquet", "kaggle", "fashionai"]),
-    help="Format of the final probabilities [default: what the ending says].",
+    help="Write the final probabilities in this format [default: what the ending says].",
 )
 @answer_option
 @excel_option
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
-    help="Labels for probability files: a CSV with id,label, or DATA.",
+    help="Take the labels of probability files from a CSV with id,label, or from DATA.",
 )
 @click.option(
     "--metric",
     default="log_loss",
     show_default=True,
-    help="What to tune for: log_loss, accuracy, map, mrr, basic_precision, ...",
+    help="Tune for this metric: log_loss, accuracy, map, mrr, basic_precision and others.",
 )
 @click.option(
     "--mean",
@@ -48,33 +48,45 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
     show_default=True,
     help="Average probabilities, or their logarithms.",
 )
-@click.option("--l2", type=float, default=0.0, help="Pull to equal weights.")
-@click.option("--upper", type=float, default=1.0, help="Largest weight of one model.")
+@click.option(
+    "--l2", type=float, default=0.0, help="Pull the weights towards equal ones, this strongly."
+)
+@click.option("--upper", type=float, default=1.0, help="Give no model a larger weight than this.")
 @click.option("--temperature", is_flag=True, help="Scale each model by a temperature first.")
 @click.option(
-    "--groups", default="", metavar="A,B;C|each", help="Classes that get weights of their own."
+    "--groups",
+    default="",
+    metavar="A,B;C|each",
+    help="Give these groups of classes weights of their own.",
 )
 @click.option("--share", is_flag=True, help="Tune one set of weights for all tasks.")
-@click.option("--max-models", type=int, help="Budget: number of models.")
-@click.option("--max-size", metavar="SIZE", help="Budget: size of the backbones, as 600MB.")
-@click.option("--max-latency", type=float, metavar="MS", help="Budget: milliseconds an image.")
+@click.option("--max-models", type=int, help="Use at most this many models.")
+@click.option(
+    "--max-size", metavar="SIZE", help="Use backbones of at most this size in all, as 600MB."
+)
+@click.option(
+    "--max-latency",
+    type=float,
+    metavar="MS",
+    help="Use models that take at most this long for an image.",
+)
 @click.option(
     "--costs",
     type=click.Path(path_type=Path),
-    help="JSON table of sizes and latencies, where no run has them.",
+    help="Take sizes and latencies from this JSON table, where no run has them.",
 )
 @click.option(
     "--stacking",
     multiple=True,
     type=click.Choice(["logistic", "lightgbm"]),
-    help="Compare with a model on all probabilities.",
+    help="Compare the averages with such a model on all probabilities.",
 )
 @click.option(
     "--mend",
     type=click.Choice(["refuse", "renormalise", "softmax"]),
     default="refuse",
     show_default=True,
-    help="What to do with rows of files that are no probabilities.",
+    help="Refuse, renormalise or softmax the rows of files that are no probabilities.",
 )
 @click.option("--align", is_flag=True, help="Use the rows and classes that all files have.")
 @click.option(
@@ -82,7 +94,9 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write the HTML report here.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the report as Markdown.")
-@click.option("--plots", type=click.Path(path_type=Path), help="Folder for plots as PNG.")
+@click.option(
+    "--plots", type=click.Path(path_type=Path), help="Write the plots as PNG into this folder."
+)
 @as_json
 def blend(sources, labels, as_json, **given) -> None:
     """Tune the weights of an average of probabilities, and recommend an answer.

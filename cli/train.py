@@ -24,67 +24,76 @@ _INTERRUPTED = 130
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="Labels: what was extracted, or CACHE/manifests/NAME.csv.",
+    help="Take the labels from what was extracted, or from CACHE/manifests/NAME.csv.",
 )
 @click.option(
-    "-o", "--out", "run", required=True, type=click.Path(path_type=Path), help="Folder of the run."
+    "-o",
+    "--out",
+    "run",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Write the run to this folder.",
 )
 @click.option(
     "--features",
     multiple=True,
     metavar="SPEC[+SPEC...]",
-    help="Feature sets side by side; give it once for each combination.",
+    help="Put these feature sets side by side. Give the option once for each combination.",
 )
 @click.option(
     "--head",
     "heads",
     multiple=True,
     metavar="KIND",
-    help="kernel, logistic, mlp, lightgbm, ridge, neighbours or module:Class; may be repeated.",
+    help="Fit this kind of head: kernel, logistic, mlp, lightgbm, ridge, neighbours or "
+    "module:Class. The option may be repeated.",
 )
 @click.option(
     "--validation",
     type=click.Choice(["folds", "holdout"]),
     default="folds",
     show_default=True,
-    help="What weights are tuned on. folds: every labelled image, predicted by heads that did "
-    "not see its fold. holdout: the validation split, by heads that know the training split alone.",
+    help="Tune weights on every labelled image, predicted by heads that did not see its fold "
+    "(folds), or on the validation split, by heads that know the training split alone (holdout).",
 )
 @click.option(
     "--folds",
     type=int,
     default=5,
     show_default=True,
-    help="Folds, 3 or more: for predictions, and for the choice of settings.",
+    help="Deal the rows into this many folds, 3 or more.",
 )
 @click.option(
     "--repeats",
     type=int,
     default=1,
     show_default=True,
-    help="How often the rows are dealt into folds anew.",
+    help="Deal the rows into folds this many times, and average.",
 )
 @click.option(
     "--search",
     type=int,
     default=0,
     metavar="N",
-    help="Try up to N further settings of each kind of head, and more kinds; chosen out of fold.",
+    help="Try up to N further settings of each kind of head, and more kinds, and choose out of fold.",
 )
-@click.option("--search-seconds", type=float, metavar="S", help="Budget of the search, in seconds.")
+@click.option(
+    "--search-seconds", type=float, metavar="S", help="End the search after this many seconds."
+)
 @click.option(
     "--refit",
     type=click.Choice(["all", "train"]),
     default="all",
     show_default=True,
-    help="With --validation holdout: whether the final heads learn from the validation split, too.",
+    help="With --validation holdout, fit the final heads on all labelled images or on the training "
+    "split alone.",
 )
 @click.option(
     "--maybe",
     type=float,
     default=0.0,
     metavar="WEIGHT",
-    help="Weight of FashionAI's letter m as a soft label, 0 to 1.",
+    help="Count FashionAI's letter m as a soft label of this weight, 0 to 1.",
 )
 @click.option(
     "--min-class-count",
@@ -94,14 +103,16 @@ _INTERRUPTED = 130
     help="Drop classes with fewer training images; they get probability 0.",
 )
 @click.option(
-    "--class-weight", type=click.Choice(["balanced"]), help="balanced: every class weighs the same."
+    "--class-weight",
+    type=click.Choice(["balanced"]),
+    help="Give every class the same total weight.",
 )
 @click.option(
     "--set",
     "given",
     multiple=True,
     metavar="KIND.NAME=VALUE",
-    help="Setting of a kind of head, for instance mlp.width=512.",
+    help="Change a setting of a kind of head, for instance mlp.width=512.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed for everything random.")
 @click.option(

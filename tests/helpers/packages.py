@@ -45,3 +45,10 @@ def skip_without(*packages: str) -> None:
     reasons = [reason for reason in map(why_not, packages) if reason]
     if reasons:
         pytest.skip("; ".join(reasons))
+
+
+def import_or_skip(package: str):
+    """Return a package, or skip the module that calls this, also for want of a system library."""
+    if reason := why_not(package):
+        pytest.skip(reason, allow_module_level=True)
+    return importlib.import_module(package)

@@ -7,10 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from packages import import_or_skip
 
 from icecore.heads.kinds.lightgbm_text import checked_model
 
-lightgbm = pytest.importorskip("lightgbm")
+lightgbm = import_or_skip("lightgbm")
 
 
 def booster(classes: int, rounds: int = 3, leaves: int = 4):

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from packages import import_or_skip
 
 import icecore
 from icecore.cache import FeatureCache, compact, verify
@@ -189,7 +190,7 @@ def test_reader_sees_a_growing_set_of_whole_rows(cache, make, start):
 
 
 def test_workers_of_a_data_loader_read_an_open_cache(cache, make):
-    torch = pytest.importorskip("torch", reason="it is torch's DataLoader that is tried")
+    torch = import_or_skip("torch")
     keys = make.keys(64)
     make.fill(cache.open_set(**make.asked(DIM)), keys, 9)
     reader = FeatureCache(cache.path)

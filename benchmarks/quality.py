@@ -97,7 +97,8 @@ def _said(task: dict) -> list[float]:
 
 def _command(*arguments) -> str:
     command = [sys.executable, "-c", RUN, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    # Elsewhere than here: a folder called icecore beside it would be imported instead.
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tempfile.gettempdir())
     if done.returncode:
         raise RuntimeError(f"{' '.join(command[3:])} failed:\n{done.stderr}")
     return done.stdout
@@ -316,6 +317,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.quick:
         options.only, options.simulate, options.splits = ["100 rows"], 40, 1
+    options.cache, options.work = options.cache.absolute(), options.work.absolute()
     options.work.mkdir(parents=True, exist_ok=True)
     options.minutes = {}
     if options.autogluon:

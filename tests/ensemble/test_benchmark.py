@@ -1,6 +1,9 @@
 """The benchmark's own checks, at a size that takes no time: answers agree before speed counts."""
 
+import importlib
 import importlib.util
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,3 +31,49 @@ def test_both_greedy_baselines_are_one_algorithm(benchmark):
     whole, rounds = benchmark.greedy_tables(probabilities, y, 15, np.inf)
     assert rounds == 15
     assert whole == pytest.approx(benchmark.greedy_columns(true, 15))
+
+
+@pytest.fixture
+def quality(monkeypatch):
+    """The modules of benchmarks/quality.py, which import each other by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    for name in ("quality_cases", "quality_rivals", "quality_simulation", "quality"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    return importlib.import_module("quality")
+
+
+def test_unseen_rows_of_the_quality_benchmark_stay_unseen(quality):
+    rng = np.random.default_rng(0)
+    labels = rng.choice(["a", "b", "c"], 240)
+    keys = tuple(f"k{number}" for number in rng.integers(200, size=240))
+    for more in ({}, {"rows": 40, "repeats": 2}):
+        case = quality.Case("made", Path(), (), keys, labels, labels, **more)
+        for split in case.splits():
+            images = np.array(keys)
+            assert not set(images[split.learn]) & set(images[split.test])
+            assert set(labels[split.learn]) == {"a", "b", "c"}
+
+
+def test_the_quality_benchmark_knows_who_is_behind(quality):
+    keys = np.array(["k0", "k1", "k2", "k0"])
+    ours = {"splits": [("fold0", np.array([0.2, 0.4, 0.1, 0.3]), np.ones(4), keys)]}
+    theirs = {"splits": [("fold0", np.array([0.3, 0.5, 0.2, 0.4]), np.ones(4), keys)]}
+    assert quality.paired(ours, theirs) == pytest.approx((0.1, 0))
+    tables = [np.tile([0.9, 0.1], (20, 1)), np.tile([0.2, 0.8], (20, 1))]
+    assert quality.greedy_weights(tables, np.zeros(20, int)).tolist() == [1, 0]
+
+
+def test_the_simulation_finds_the_tool_honest(quality):
+    lines = quality.simulated_optimism(3, sizes=(60,))
+    assert lines[-1].startswith("| 60 |")
+
+
+@pytest.mark.parametrize("name", ["LogisticRegressionCV", "Gluon recipe", "kNN"])
+def test_rivals_learn(quality, name):
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    X = (rng.normal(size=(90, 12)) + 2 * np.eye(3, 12)[y]).astype(np.float32)
+    table = quality.quietly(quality.RIVALS[name], X, y, X)
+    assert table.sum(axis=1) == pytest.approx(np.ones(90), abs=1e-5)
+    if name != "Gluon recipe":  # at its rate fifty epochs of ninety rows are not enough
+        assert (table.argmax(axis=1) == y).mean() > 0.8

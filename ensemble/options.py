@@ -48,8 +48,8 @@ class BlendOptions:
     costs : path-like, optional
         A table for `read_costs`; a run's own records are used without it.
     share : bool
-        One set of weights for all tasks (log-loss, arithmetic): the mean of the tasks'
-        log-losses is minimised.
+        One set of tuned weights for all tasks (log-loss, arithmetic): the mean of the tasks'
+        log-losses is minimised. What is recommended is decided task by task.
     honest : bool
         Estimate on rows that no choice has seen, with intervals.
     stacking : sequence of str

@@ -137,5 +137,8 @@ def _estimate_lines(task: TaskBlend) -> list[str]:
             f"{METRIC_TITLES.get(name, name)} {value:.4f} [{low:.4f}, {high:.4f}]"
             for name, (value, low, high) in scores.items()
         )
-        lines.append(f"  {answer}: {cells}; {found.seen[answer]}")
+        lines.append(f"  {answer}: {cells}")
+    for seen in dict.fromkeys(found.seen.values()):
+        answers = [answer for answer, text in found.seen.items() if text == seen]
+        lines.append(f"  ({', '.join(answers)}: {seen})")
     return [*lines, found.sentence]

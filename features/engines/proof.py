@@ -124,17 +124,22 @@ def _kept_proof(path: Path) -> Proof | None:
 
 
 def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
+    size = setup.batch_size
     different = random_images(network.record.resolution, DIFFERENT_IMAGES, seed=0)
     judge, expected = _judged(network, different)
-    places = np.arange(setup.batch_size) % DIFFERENT_IMAGES
-    batch = different[places]
-    rows = engine.run(batch)
-    alone = np.zeros_like(batch)
-    alone[0] = batch[0]
-    again = np.concatenate([engine.run(np.roll(batch, 1, axis=0)), engine.run(alone)[:1]])
-    apart = _relative(again, np.concatenate([np.roll(rows, 1, axis=0), rows[:1]]))
-    # An engine that computes one image at a time hides what the graph does to several.
-    mixed = _relative(_judged(network, different[:1])[1], expected[:1])
+    # Whole batches, in which each image comes at least once.
+    places = np.arange(max(size, -(-DIFFERENT_IMAGES // size) * size)) % DIFFERENT_IMAGES
+    batches = np.split(different[places], len(places) // size)
+    rows = np.concatenate([engine.run(batch) for batch in batches])
+    alone = np.zeros_like(batches[0])
+    alone[0] = different[0]
+    again = [engine.run(np.roll(batches[0], 1, axis=0)), engine.run(alone)[:1]]
+    apart = _relative(
+        np.concatenate(again), np.concatenate([np.roll(rows[:size], 1, axis=0), rows[:1]])
+    )
+    # An engine that computes few images at a time hides what the graph does to several.
+    single = [_judged(network, image[np.newaxis])[1] for image in different]
+    mixed = _relative(np.concatenate(single), expected)
     if apart > ROWS_APART[setup.precision] or mixed > TOLERANCE:
         raise ProofError(
             f"{network.record.spec}: the features of an image depend on what else is in its "
@@ -190,7 +195,7 @@ def _plain_session(ort, content: bytes):
 
 
 def _first_to_depend(network: GraphNetwork, images: np.ndarray) -> str:
-    """Name the first operator whose output for an image changes with the other images."""
+    """Name the first operator whose output for two images is not that for each of them."""
     onnx = load_onnx()
     model = onnx.load_from_string(network.content())
     nodes = {name: node for node in model.graph.node for name in node.output[:1]}
@@ -198,13 +203,21 @@ def _first_to_depend(network: GraphNetwork, images: np.ndarray) -> str:
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in nodes)
     try:
         session = _plain_session(load_onnxruntime(), model.SerializeToString())
-        one, other = (session.run(None, {IMAGES: images[pair]}) for pair in ([0, 1], [0, 2]))
+        both, first, second = (session.run(None, {IMAGES: images[of]}) for of in ([0, 1], [0], [1]))
     except Exception:  # its exceptions share no base; then the name remains unknown
         return ""
-    for node, a, b in zip(nodes.values(), one, other):
-        if not np.allclose(a[:1], b[:1], rtol=1e-4, atol=1e-6, equal_nan=True):
+    for node, *found in zip(nodes.values(), both, first, second):
+        together, *single = map(np.atleast_1d, found)
+        expected = np.concatenate(single)
+        if together.dtype.kind == "f" and together.shape == single[0].shape:
+            together = np.concatenate([together] * 2)  # It has no place for several images.
+        if together.shape == expected.shape and not _are_close(together, expected):
             return f"; the first to differ is {operator_text(node)}"
     return ""
+
+
+def _are_close(a: np.ndarray, b: np.ndarray) -> bool:
+    return np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def _relative(found: np.ndarray, expected: np.ndarray) -> float:

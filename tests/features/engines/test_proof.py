@@ -149,6 +149,19 @@ MIXING = {
         helper.make_node("ReduceMean", ["c"], ["mean"], "over_the_batch", axes=[0]),
         helper.make_node("Sub", ["c", "mean"], ["m"]),
     ],
+    # The first row is what it is alone, the others are not.
+    "first": [
+        helper.make_node("Slice", ["c", "begin", "end", "axis"], ["first"], "over_the_batch"),
+        helper.make_node("Add", ["c", "first"], ["m"]),
+    ],
+    "sum": [helper.make_node("CumSum", ["c", "begin0"], ["m"], "over_the_batch")],
+    # Every row changes alike with the size of the batch.
+    "size": [
+        helper.make_node("Shape", ["c"], ["shape"]),
+        helper.make_node("Gather", ["shape", "begin0"], ["n"], axis=0),
+        helper.make_node("Cast", ["n"], ["count"], "over_the_batch", to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["c", "count"], ["m"]),
+    ],
     "softmax": [helper.make_node("Softmax", ["c"], ["m"], "over_the_batch", axis=0)],
 }
 
@@ -158,7 +171,10 @@ MIXING = {
 @pytest.mark.parametrize("batch_size", [1, 2, 16])
 def test_rows_that_depend_on_their_neighbours_are_refused(case, engine, batch_size, tmp_path):
     needs(engine)
-    backbone = backbone_of(write_network(tmp_path / "net.onnx", MIXING[case]), engine)
+    numbers = {"begin": [0], "end": [1], "axis": [0], "begin0": 0}
+    numbers = {name: np.array(values, np.int64) for name, values in numbers.items()}
+    path = write_network(tmp_path / "net.onnx", MIXING[case], **numbers)
+    backbone = backbone_of(path, engine)
     started = backbone.start("cpu", batch_size)
     with pytest.raises(ProofError, match=r"depend on what else is in its batch.*over_the_batch'"):
         prove_in_engine(started, backbone.network, Setup(batch_size=batch_size))

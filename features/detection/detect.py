@@ -114,8 +114,7 @@ def choose_box(
     boxes: np.ndarray,
     wanted: int,
     options: DetectorOptions,
-    width: int,
-    height: int,
+    size: tuple[int, int],
 ) -> tuple[Box, float] | None:
     """Choose one of the objects that a detector found.
 
@@ -128,8 +127,8 @@ def choose_box(
     options : DetectorOptions
         Rule and threshold. Of equally large ones the more confident counts, of equally
         confident ones the larger.
-    width, height : int
-        Of the image; boxes are cut off at its edges.
+    size : tuple of 2 ints
+        Width and height of the image; boxes are cut off at its edges.
 
     Returns
     -------
@@ -138,7 +137,7 @@ def choose_box(
     score : float
         None if there is no such object.
     """
-    candidates = []
+    (width, height), candidates = size, []
     for number, score, corners in zip(ids, scores, boxes):
         if number != wanted or not score >= options.threshold or not np.isfinite(corners).all():
             continue
@@ -166,6 +165,6 @@ def _read(sample: Sample) -> np.ndarray | None:
 
 def _look(detector: Detector, index: int, image, sample: Sample, options) -> dict:
     height, width = image.shape[:2]
-    found = choose_box(*detector.run(image), index, options, width, height)
+    found = choose_box(*detector.run(image), index, options, (width, height))
     box, score = found or (None, None)
     return {"path": sample.id, "box": box, "score": score, "class": options.wanted if box else ""}

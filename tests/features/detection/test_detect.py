@@ -40,7 +40,7 @@ def choose(objects, rule="largest", threshold=0.5, wanted=1, width=100, height=8
     rows = mx.nd.array([[c, s, *box] for c, s, box in objects] or np.zeros((0, 6))).asnumpy()
     options = DetectorOptions("gluoncv:x", "cat", rule, threshold)
     ids = rows[:, 0].astype(int)
-    return choose_box(ids, rows[:, 1], rows[:, 2:], wanted, options, width, height)
+    return choose_box(ids, rows[:, 1], rows[:, 2:], wanted, options, (width, height))
 
 
 FOUND = [

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.errors import BackboneError
 from .onnx_graph import drop_weights_from_inputs
+from .values import infer_shapes
 from .walk import find_all
 
 __all__ = ["PixelInput", "compute_in_float32", "free_batch", "read_input"]
@@ -159,7 +160,7 @@ def _all_have(onnx, model, images: int, side: int) -> bool:
     for extent in sized.graph.input[0].type.tensor_type.shape.dim[1:]:
         extent.dim_value = extent.dim_value or side
     try:
-        inferred = onnx.shape_inference.infer_shapes(sized, strict_mode=True, data_prop=True)
+        inferred = infer_shapes(onnx, sized, strict=True)
     except Exception:  # Its exceptions share no base.
         return False
     shapes = [output.type.tensor_type.shape.dim for output in inferred.graph.output]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-__all__ = ["Values", "study"]
+__all__ = ["Values", "infer_shapes", "study"]
 
 # They give another number each time, or hold state.
 _NOT_CONSTANT = frozenset(
@@ -18,6 +18,8 @@ _KEEP_LAYOUT = frozenset(
     "QuantizeLinear Relu Resize Selu Sigmoid Softplus Sqrt Sub Sum Tanh Concat".split()
 )
 _NCHW_ONLY = frozenset("AveragePool Conv GlobalAveragePool GlobalMaxPool MaxPool LRN".split())
+# Convolutions, and which of their inputs is the kernel.
+_KERNELS = {"Conv": 1, "ConvInteger": 1, "ConvTranspose": 1, "DeformConv": 1, "QLinearConv": 3}
 FIRST, LAST = "channels first", "channels last"
 
 
@@ -58,7 +60,7 @@ def study(onnx, model, resolution: int | None) -> Values:
     sized.CopyFrom(model)
     _fix_input(sized.graph.input[0].type.tensor_type, resolution)
     try:
-        inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
+        inferred = infer_shapes(onnx, sized).graph
     except Exception:  # Its exceptions share no base; without shapes much still works.
         inferred = sized.graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
@@ -69,6 +71,27 @@ def study(onnx, model, resolution: int | None) -> Values:
         if kind.HasField("shape"):
             shapes[value.name] = tuple(d.dim_value for d in kind.shape.dim)
     return Values(shapes, types, _constants(model.graph), _layouts(model.graph))
+
+
+def infer_shapes(onnx, model, strict: bool = False):
+    """Infer the shapes of a model, which may be changed, so that no convolution ends the process.
+
+    Where a convolution does not state its kernel's sides, onnx takes them from the weights, and
+    looks for as many in its input, which may have fewer.
+    """
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            weights.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+        at = _KERNELS.get(node.op_type, len(node.input))
+        kernel = node.input[at] if at < len(node.input) else ""
+        if kernel in weights and not any(a.name == "kernel_shape" for a in node.attribute):
+            node.attribute.append(
+                onnx.helper.make_attribute(
+                    "kernel_shape", weights[kernel].dims[2:], attr_type=onnx.AttributeProto.INTS
+                )
+            )
+    return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True)
 
 
 def _fix_input(kind, resolution: int | None) -> None:

@@ -380,6 +380,14 @@ def test_a_graph_for_one_device_is_refused(tmp_path):
         load(save(tmp_path / "net.onnx", model))
 
 
+def test_a_convolution_of_what_is_no_image_does_not_end_the_process(tmp_path):
+    """onnx 1.18 looks for the kernel's sides in an input of fewer."""
+    model = plain()
+    model.graph.node[0].input[0] = "k"
+    with pytest.raises(BackboneError):
+        load(save(tmp_path / "net.onnx", model)).start("cpu").run(some_images())
+
+
 def test_a_newer_ir_version_alone_is_no_hindrance(tmp_path):
     model = plain()
     model.ir_version = onnx.IR_VERSION + 2

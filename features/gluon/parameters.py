@@ -46,6 +46,9 @@ def random_parameters(
     grow by powers of two in a network as deep as ResNet-152, so each batch normalisation is
     given the scale of what reaches it. Of its mean, little is subtracted: the mean is what
     differs between images.
+
+    All are drawn from uniform distributions: normal ones take logarithms from the system's
+    library of mathematics, whose last bits differ from system to system.
     """
     rng = np.random.default_rng(seed)
     of_norms = iter(scales)
@@ -53,13 +56,14 @@ def random_parameters(
     for one in parameters:
         kind, shape = one.name.rsplit(".", 1)[-1], one.shape
         if kind.endswith("weight"):
-            scale = np.float32(math.sqrt(2 / math.prod(shape[1:])))
-            values[one.name] = rng.standard_normal(shape, dtype=np.float32) * scale
+            reach = np.float32(2 * math.sqrt(3 * 2 / math.prod(shape[1:])))
+            values[one.name] = (rng.random(shape, dtype=np.float32) - np.float32(0.5)) * reach
         elif kind == "running_var":
-            scale = 2 ** (next(of_norms) / 2)
+            halves = next(of_norms)
+            scale = 2.0 ** (halves // 2) * (math.sqrt(2) if halves % 2 else 1)
             values[one.name] = _f32(scale * rng.uniform(0.8, 1.2, shape))
             mean = one.name.removesuffix("var") + "mean"
-            values[mean] = _f32(math.sqrt(scale) * rng.normal(0, 0.05, shape))
+            values[mean] = _f32(math.sqrt(scale) * rng.uniform(-0.1, 0.1, shape))
         elif kind != "running_mean":  # that comes with the variance
             values[one.name] = np.full(shape, float(kind == "gamma"), np.float32)
     return {one.name: values[one.name] for one in parameters}

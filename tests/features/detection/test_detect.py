@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from packages import needs
 from PIL import Image
 
 from icecore import jobs
@@ -24,6 +25,7 @@ from icecore.features.gluon.loader import load_gluoncv, load_mxnet
 from icecore.features.weights.request import WeightsRequest
 from icecore.manifest.box_table import read_boxes
 
+pytestmark = needs("mxnet", "gluoncv")
 # The smallest of GluonCV's; any detector of the kind goes the same way.
 SMALL = "ssd_300_mobilenet0.25_coco"
 RANDOM = WeightsRequest(random_seed=0)

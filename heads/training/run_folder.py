@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ... import __version__
 from ...core.errors import IcecoreError, RunError, enumerate_some
+from ...core.folders import replacing_folder
 from ...manifest import Manifest
 from ...runs import RUN_FORMAT, open_run
 
@@ -55,30 +54,9 @@ def _own_names(out: Path) -> set[str]:
         return names
 
 
-@contextlib.contextmanager
-def replacing(out: Path, overwrite: bool) -> Iterator[Path]:
+def replacing(out: Path, overwrite: bool) -> contextlib.AbstractContextManager[Path]:
     """Give a temporary folder beside `out`; put it in the place of `out` on success."""
-    out = Path(os.path.abspath(out))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    token = secrets.token_hex(6)
-    temporary = out.with_name(f".tmp-{out.name}-{token}")
-    retired = out.with_name(f".tmp-{out.name}-{token}-old")
-    temporary.mkdir()
-    try:
-        yield temporary
-        check_target(out, overwrite)
-        if out.exists():
-            os.rename(out, retired)
-        try:
-            os.rename(temporary, out)
-        except BaseException:
-            if retired.exists():
-                os.rename(retired, out)
-            raise
-        shutil.rmtree(retired, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    return replacing_folder(out, lambda: check_target(out, overwrite))
 
 
 def task_folders(tasks: Sequence[str]) -> dict[str, str]:

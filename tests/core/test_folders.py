@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from icecore.core.folders import replacing_folder
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from icecore.core.folders import replacing_folder
+out = Path(sys.argv[1])
+def kill(): os.kill(os.getpid(), signal.SIGKILL)
+if sys.argv[2] == "between":
+    rename = os.rename
+    def one(a, b):
+        rename(a, b)
+        kill()
+    os.rename = one
+with replacing_folder(out, lambda: None) as folder:
+    (folder / "new").touch()
+    if sys.argv[2] == "during":
+        kill()
+"""
+
+
+def fill(out, name="new"):
+    with replacing_folder(out, lambda: None) as folder:
+        (folder / name).touch()
+
+
+def test_it_takes_the_place_of_the_old_one(tmp_path):
+    fill(tmp_path / "run", "old")
+    fill(tmp_path / "run")
+    assert os.listdir(tmp_path) == ["run"]
+    assert os.listdir(tmp_path / "run") == ["new"]
+
+
+def test_a_failure_leaves_the_old_one_alone(tmp_path):
+    fill(tmp_path / "run", "old")
+    with pytest.raises(ValueError, match="no"):
+        with replacing_folder(tmp_path / "run", lambda: None):
+            raise ValueError("no")
+    with pytest.raises(KeyError):
+        with replacing_folder(tmp_path / "run", lambda: {}["refused"]):
+            pass
+    assert os.listdir(tmp_path) == ["run"]
+    assert os.listdir(tmp_path / "run") == ["old"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills and locks are POSIX")
+@pytest.mark.parametrize("when", ["during", "between"])
+def test_what_a_killed_process_left_is_gone_after_the_next(tmp_path, when):
+    fill(tmp_path / "run", "old")
+    (tmp_path / ".tmp-run-notes").mkdir()
+    command = [sys.executable, "-c", KILLED, tmp_path / "run", when]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert len(os.listdir(tmp_path)) == 3
+    with replacing_folder(tmp_path / "run", lambda: None):
+        # The old one is in its place again while the new one is made.
+        assert os.listdir(tmp_path / "run") == ["old"]
+    assert sorted(os.listdir(tmp_path)) == [".tmp-run-notes", "run"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks are POSIX")
+def test_another_process_at_work_is_left_alone(tmp_path):
+    with replacing_folder(tmp_path / "run", lambda: None) as mine:
+        (mine / "a").touch()
+        fill(tmp_path / "run", "theirs")
+        assert (mine / "a").exists()

@@ -21,9 +21,10 @@ from sklearn.base import clone
 from .parallel import each
 from .rows import Rows
 
-__all__ = ["CrossFit", "Judged", "choose", "cross_fit", "fit_on", "judge", "spread"]
+__all__ = ["CrossFit", "Judged", "Search", "choose", "cross_fit", "fit_on", "judge", "spread"]
 
 Choice = dict[str, Any]
+Progress = Callable[[str, int, int, float | None], None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,22 @@ class Judged:
         """Return both lists of choices as one."""
         losses = np.concatenate([self.losses, other.losses])
         return Judged(self.choices + other.choices, losses, self.dealt)
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+    """Settings to try after a head's own.
+
+    Attributes
+    ----------
+    extra : sequence of list of dict
+        Those that share work stand in one list.
+    deadline : float, optional
+        `time.monotonic` at which no further list is tried.
+    """
+
+    extra: Sequence[Sequence[Choice]] = ()
+    deadline: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +141,8 @@ def cross_fit(
     head,
     rows: Rows,
     deals: Sequence[np.ndarray],
-    extra: Sequence[Sequence[Choice]] = (),
-    deadline: float | None = None,
-    progress: Callable[[str, int, int, float | None], None] | None = None,
+    search: Search | None = None,
+    progress: Progress | None = None,
     predict: bool = True,
 ) -> CrossFit:
     """Choose settings and predict out of fold.
@@ -138,27 +154,26 @@ def cross_fit(
     rows : Rows
     deals : sequence of ndarray of int, shape (N,)
         Fold of each row, for each time they are dealt; the probabilities are averaged.
-    extra : sequence of list of dict
-        Further choices to try after the head's own, those together that share work.
-    deadline : float, optional
-        `time.monotonic` at which no further list of `extra` is tried.
+    search : Search, optional
+        Further settings to try.
     progress : callable, optional
         ``progress(step, done, total, least log-loss so far or None)``.
     predict : bool, default True
         False chooses settings and predicts nothing; the probabilities are 0.
     """
+    search = search or Search()
     table = np.zeros(rows.targets.shape)
     used: list[Choice] = []
     found: list[Judged] = []
     tell = progress or (lambda *_: None)
-    own, extra = list(head.choices()), [list(choices) for choices in extra]
+    own = list(head.choices())
     for dealt in deals:
         folds = int(dealt.max()) + 1
         judged: list[Judged] = []
-        if len(own) + len(extra) > 1:
+        if len(own) + len(search.extra) > 1:
+            judged = [_judge_all(head, rows, dealt, search, tell)]
             # The other deals judge what the first one had the time for.
-            judged = [_judge_all(head, rows, dealt, own, extra, None if found else deadline, tell)]
-            extra = [judged[0].choices[len(own) :]]
+            search = Search((judged[0].choices[len(own) :],))
         found += judged
         if not predict:
             continue
@@ -175,15 +190,16 @@ def cross_fit(
     return CrossFit(table, used, found)
 
 
-def _judge_all(head, rows: Rows, dealt, own, extra, deadline, tell) -> Judged:
-    """Judge the head's own choices, then those of `extra` for which there is time."""
-    total = len(own) + sum(map(len, extra))
+def _judge_all(head, rows: Rows, dealt, search: Search, tell) -> Judged:
+    """Judge the head's own choices, then those of a search for which there is time."""
+    own = list(head.choices())
+    total = len(own) + sum(map(len, search.extra))
     tell("settings", 0, total, None)
     judged = judge(head, rows, dealt, own)
     size = max(2 * rows.weights.sum(), 1e-12)
-    for choices in extra:
+    for choices in search.extra:
         tell("settings", len(judged.choices), total, float(judged.totals().min() / size))
-        if deadline is not None and time.monotonic() > deadline:
+        if search.deadline is not None and time.monotonic() > search.deadline:
             break
         if choices:
             judged = judged.joined(judge(head, rows, dealt, choices))

@@ -131,9 +131,9 @@ class MLPClassifier(Head):
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         power = self.scaling == "power"
-        features = power_rows(rows) if power else rows.features
+        features = (power_rows(rows) if power else rows.features)[index]
         weights = rows.weights[index]
-        scaling = measure_scaling(features[index], self.scaling, weights)
+        scaling = measure_scaling(features, self.scaling, weights)
         if self.scaling != "none":
             length = np.sqrt(min(1.0, _SQUARED_LENGTH / features.shape[1]))
             scaling = Scaling(scaling.shift, scaling.factor * np.float32(length))
@@ -150,7 +150,7 @@ class MLPClassifier(Head):
         seed = self.seed_of_fit
 
         def member(number: int):
-            return train_network(recipe, features, index, targets, weights, scaling, seed + number)
+            return train_network(recipe, features, targets, weights, scaling, seed + number)
 
         trained = each(member, range(self.members))
         self.networks_, self.losses_ = map(list, zip(*trained, strict=True))

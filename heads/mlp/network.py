@@ -21,7 +21,7 @@ import numpy as np
 from ...core.statistics import softmax
 from ..numerics.products import multiply
 
-__all__ = ["Network", "dropout_mask", "initial", "loss_and_gradients", "tiles"]
+__all__ = ["Batch", "Network", "dropout_mask", "initial", "loss_and_gradients", "tiles"]
 
 # Rows of a batch, and the units that they see.
 Tile = tuple[slice, slice]
@@ -48,6 +48,23 @@ class Network:
     def arrays(self) -> tuple[np.ndarray, ...]:
         """The four arrays, in order."""
         return self.W1, self.b1, self.W2, self.b2
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Rows of a step.
+
+    Attributes
+    ----------
+    inputs : ndarray of shape (B, D), float32
+    targets : ndarray of shape (B, C), float32
+    weights : ndarray of shape (B,), float32
+        Weight of each row in the loss.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
 
 
 def initial(inputs: int, width: int, classes: int, rng: np.random.Generator) -> Network:
@@ -88,9 +105,7 @@ def tiles(rows: int, width: int, dropout: float) -> list[Tile]:
 
 def loss_and_gradients(
     network: Network,
-    inputs: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
+    batch: Batch,
     dropout: float,
     rng: np.random.Generator,
     found: Network,
@@ -100,16 +115,14 @@ def loss_and_gradients(
     Parameters
     ----------
     network : Network
-    inputs : ndarray of shape (B, D), float32
-    targets : ndarray of shape (B, C), float32
-    weights : ndarray of shape (B,), float32
-        Weight of each row in the loss.
+    batch : Batch
     dropout : float
     rng : numpy.random.Generator
         Of the units that are left out one by one.
     found : Network
         Overwritten.
     """
+    inputs, targets, weights = batch.inputs, batch.targets, batch.weights
     loss = 0.0
     parts = tiles(len(inputs), len(network.b1), dropout)
     found.b2[:] = 0

@@ -10,7 +10,7 @@ import numpy as np
 from ...core.errors import HeadError
 from ..numerics.scaling import Scaling
 from ..numerics.widen import widen
-from .network import Network, initial, loss_and_gradients
+from .network import Batch, Network, initial, loss_and_gradients
 
 __all__ = ["Recipe", "train_network"]
 
@@ -44,7 +44,6 @@ class Recipe:
 def train_network(
     recipe: Recipe,
     features: np.ndarray,
-    index: np.ndarray,
     targets: np.ndarray,
     weights: np.ndarray,
     scaling: Scaling,
@@ -56,10 +55,8 @@ def train_network(
     ----------
     recipe : Recipe
     features : ndarray of shape (N, D), float16 or float32
-    index : ndarray of int, shape (n,)
-        The rows to learn from; no other is looked at.
-    targets : ndarray of shape (n, C), float32
-    weights : ndarray of shape (n,)
+    targets : ndarray of shape (N, C), float32
+    weights : ndarray of shape (N,)
     scaling : Scaling
     seed : int
 
@@ -69,30 +66,23 @@ def train_network(
         The training diverged.
     """
     rng = np.random.default_rng([seed, 3])
-    count, columns = len(index), features.shape[1]
+    count, columns = features.shape
     network = initial(columns, recipe.width, targets.shape[1], np.random.default_rng([seed, 4]))
     gradients = Network(*(np.zeros_like(one) for one in network.arrays))
     adam = Adam(network)
-    batch, epochs, each = recipe.batch(count), recipe.schedule(count), recipe.steps(count)
+    epochs, each = recipe.schedule(count), recipe.steps(count)
     shares = (weights * (each / weights.sum())).astype(np.float32)
-    space = np.empty((2 * batch, columns), np.float32)
+    space = np.empty((2 * recipe.batch(count), columns), np.float32)
     losses = []
     for epoch in range(epochs):
         order = rng.permutation(count)
         total = 0.0
         for number, picked in enumerate(np.array_split(order, each)):
             inputs = space[: len(picked)]
-            widen(features[index[picked]], inputs)
+            widen(features[picked], inputs)
             scaling.apply(inputs)
-            total += loss_and_gradients(
-                network,
-                inputs,
-                targets[picked],
-                shares[picked],
-                recipe.dropout,
-                rng,
-                gradients,
-            )
+            batch = Batch(inputs, targets[picked], shares[picked])
+            total += loss_and_gradients(network, batch, recipe.dropout, rng, gradients)
             done = (epoch * each + number) / (epochs * each)
             rate = recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
             adam.step(network, gradients, rate, recipe.weight_decay)

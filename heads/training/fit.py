@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..base import Head
-from ..crossfit import choose, cross_fit, fit_on
+from ..crossfit import Search, choose, cross_fit, fit_on
 from ..registry import make_head
 from ..rows import Rows
 from ..splits import deal_folds
@@ -117,15 +117,8 @@ def fit_model(
     extra = head.further_choices(options.search, options.seed) if options.search else []
     if labelled.train is None or len(head.choices()) + len(extra) > 1:
         # Held-out rows are predicted below: then the folds choose settings and no more.
-        found = cross_fit(
-            head,
-            learnt,
-            deals,
-            extra,
-            watch.deadline,
-            watch.report,
-            predict=labelled.train is None,
-        )
+        search = Search(extra, watch.deadline)
+        found = cross_fit(head, learnt, deals, search, watch.report, labelled.train is None)
         judged = found.judged
     else:
         found, judged = None, []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from icecore.heads import HEAD_KINDS, Rows, crossfit, make_head
-from icecore.heads.crossfit import Judged, choose, cross_fit, judge, spread
+from icecore.heads.crossfit import Judged, Search, choose, cross_fit, judge, spread
 from icecore.heads.saved import plain_settings
 from icecore.heads.splits import deal_folds
 
@@ -62,7 +62,7 @@ def fold_heads(head, rows, dealt, monkeypatch, extra=()):
 
     with monkeypatch.context() as patched:
         patched.setattr(crossfit, "fit_on", noted)
-        cross_fit(head, rows, [dealt], extra)
+        cross_fit(head, rows, [dealt], Search(extra))
     return found
 
 
@@ -192,7 +192,7 @@ def test_a_search_takes_what_there_is_time_for_and_never_loses_to_the_default():
     head = make_head("mlp", 0, **SETTINGS["mlp"])
     steps = []
     extra = head.further_choices(3, 0)
-    found = cross_fit(head, rows, [dealt], extra, None, lambda *step: steps.append(step))
+    found = cross_fit(head, rows, [dealt], Search(extra), lambda *step: steps.append(step))
     (judged,) = found.judged
     assert len(judged.choices) == len(head.choices()) + 3
     totals = judged.totals()
@@ -200,5 +200,5 @@ def test_a_search_takes_what_there_is_time_for_and_never_loses_to_the_default():
     assert steps[0] == ("settings", 0, len(judged.choices), None)
     assert steps[-1][0] == "folds"
     assert steps[1][3] > 0
-    late = cross_fit(head, rows, [dealt], extra, deadline=0.0)
+    late = cross_fit(head, rows, [dealt], Search(extra, deadline=0.0))
     assert late.judged[0].choices == head.choices()

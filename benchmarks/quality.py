@@ -179,7 +179,7 @@ def measure(case: Case, options) -> dict[str, dict]:
                 made[name] = one
                 np.savez(store / f"{base}-{name}.npz", **one)
         for name, seconds in options.minutes.items():
-            if name not in made and split.name in ("fold0", "draw0"):
+            if options.autogluon and name not in made and split.name in ("fold0", "draw0"):
                 X = case.features() if X is None else X
                 classes, y = np.unique(case.given[split.learn], return_inverse=True)
                 table, cpu = autogluon(options.autogluon, seconds, X[split.learn], y, X[split.test])
@@ -191,7 +191,8 @@ def measure(case: Case, options) -> dict[str, dict]:
             images = np.array([case.keys[row] for row in split.test])
             entry["splits"].append((split.name, loss, hit, images))
             entry["cpu"].append(float(one["cpu"]))
-            if "said" in one:
+            # Where labels were flipped, the tuning rows' loss is of other labels.
+            if "said" in one and np.array_equal(case.given, case.true):
                 entry["said"].append([*map(float, one["said"]), float(loss.mean()), len(loss)])
     return found
 
@@ -319,9 +320,7 @@ def main() -> None:
         options.only, options.simulate, options.splits = ["100 rows"], 40, 1
     options.cache, options.work = options.cache.absolute(), options.work.absolute()
     options.work.mkdir(parents=True, exist_ok=True)
-    options.minutes = {}
-    if options.autogluon:
-        options.minutes = {f"AutoGluon {s / 60:g} min": s for s in options.seconds}
+    options.minutes = {f"AutoGluon {s / 60:g} min": s for s in options.seconds}
     if not options.cache.exists():
         extract(options.cache, options.photographs, options.models)
     results = {}

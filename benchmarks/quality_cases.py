@@ -134,7 +134,7 @@ def cases(cache: Path, work: Path, only: list[str]) -> list[Case]:
         dataclasses.replace(plain, name="300 rows", rows=300, repeats=4),
         *(_attributes(one, specs, rows, work) if _wanted(only, ("brightness", "colour")) else ()),
         _long_tail(one, rng),
-        _many_classes(store, one, specs),
+        *([_many_classes(store, one, specs)] if _wanted(only, ("200 classes",)) else ()),
         *(_drawn(work) if _wanted(only, ("sleeve", "neckline", "skirt")) else ()),
         one,
         dataclasses.replace(plain, name="1,000 rows", rows=1000, repeats=2),

@@ -29,7 +29,7 @@ __all__ = [
 DRAWS = 1000
 BLOCKS = 20
 # Metrics that need a sort for each draw are allowed this many cells in all.
-_CELLS = 1.5e8
+_CELLS = 5e7
 # So many images make a mean normal; drawing them would only take time.
 _NORMAL = 20_000
 

@@ -75,7 +75,7 @@ _INTERRUPTED = 130
     type=int,
     default=0,
     metavar="N",
-    help="Try up to N further settings of each kind of head, and more kinds, and choose out of fold.",
+    help="Try up to N further settings of each kind of head, and more kinds, out of fold.",
 )
 @click.option(
     "--search-seconds", type=float, metavar="S", help="End the search after this many seconds."

@@ -19,6 +19,7 @@ from .backbones import Backbone
 from .engines.base import first_line
 from .engines.onnxruntime import OnnxRuntimeEngine, load_onnxruntime
 from .engines.proof import prove_graph
+from .graphs.naming import add_prefix_graph
 from .graphs.network import GraphNetwork
 from .graphs.onnx_graph import FEATURES, IMAGES, load_onnx
 from .images.fit import fit_image
@@ -228,7 +229,9 @@ def _renewed(onnx, model, versions: dict[str, int], record):
 
 def _add_backbone(onnx, merged, model, record, index, name, precision) -> None:
     prefix = f"b{index}_"
-    graph = onnx.compose.add_prefix_graph(model.graph, prefix)
+    graph = onnx.GraphProto()
+    graph.CopyFrom(model.graph)
+    add_prefix_graph(graph, prefix)
     for node in graph.node:
         node.input[:] = [name if one == prefix + IMAGES else one for one in node.input]
     merged.node.extend(graph.node)

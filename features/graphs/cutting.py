@@ -17,6 +17,7 @@ from ..records.layer import (
 )
 from .budget import require_small_values
 from .classifier import Classifier, find_classifier
+from .naming import add_prefix
 from .onnx_graph import FEATURES, THEIRS, drop_weights_from_inputs, load_onnx, plain_name
 from .values import LAST, Values, study
 
@@ -92,7 +93,7 @@ def cut_classifier(
     onnx = load_onnx()
     drop_weights_from_inputs(model)
     # Our own names go into the graph: what is there gets others first.
-    model.CopyFrom(onnx.compose.add_prefix(model, THEIRS))
+    add_prefix(model, THEIRS)
     graph = model.graph
     if len(graph.input) != 1:
         raise BackboneError(
@@ -280,11 +281,10 @@ def _read_inside(node) -> set[str]:
 
 def layers_of(model, resolution: int) -> list[tuple[str, str, tuple[int, ...]]]:
     """List (name, operator, output shape for one image) of the layers that give features."""
-    onnx = load_onnx()
     drop_weights_from_inputs(model)
     if len(model.graph.input) != 1:
         return []
-    shapes = study(onnx, model, resolution).shapes
+    shapes = study(load_onnx(), model, resolution).shapes
     found = [
         (n.name or n.output[0], n.op_type, shapes.get(n.output[0], ()))
         for n in model.graph.node

@@ -71,7 +71,7 @@ def test_a_jpeg_with_a_hole_is_refused(name, filling):
 @pytest.mark.parametrize("filling", [b"\0", b"\xff"])
 def test_a_photograph_with_a_hole_is_refused(photographs, filling):
     for path in photographs:
-        with pytest.raises(ImageError, match="JPEG is damaged"):
+        with pytest.raises(ImageError, match="JPEG"):
             decode(with_hole(path.read_bytes(), filling, size=2000))
 
 

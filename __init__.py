@@ -17,39 +17,27 @@ Examples
 
 from __future__ import annotations
 
-import importlib
+from .core.lazy_door import open_door
 
 __version__ = "0.1.0"
 
 # Where each public name lies, and what it is called there; it is imported when first used.
 _PLACES = {
-    "BlendOptions": ("ensemble", "BlendOptions"),
-    "BlendOutputs": ("jobs", "BlendOutputs"),
-    "DetectorOptions": ("features", "DetectorOptions"),
-    "ExtractOptions": ("features", "ExtractOptions"),
-    "FeatureCache": ("cache", "FeatureCache"),
-    "ProgressListener": ("features", "ProgressListener"),
-    "PredictOptions": ("jobs", "PredictOptions"),
-    "TrainOptions": ("heads", "TrainOptions"),
-    "blend": ("jobs", "blend"),
-    "bundle": ("jobs", "bundle"),
-    "extract": ("jobs", "extract"),
-    "open_run": ("runs", "open_run"),
-    "predict": ("jobs", "predict"),
-    "read_manifest": ("manifest", "read"),
-    "train": ("jobs", "train"),
+    "BlendOptions": (".ensemble", "BlendOptions"),
+    "BlendOutputs": (".jobs", "BlendOutputs"),
+    "DetectorOptions": (".features", "DetectorOptions"),
+    "ExtractOptions": (".features", "ExtractOptions"),
+    "FeatureCache": (".cache", "FeatureCache"),
+    "ProgressListener": (".features", "ProgressListener"),
+    "PredictOptions": (".jobs", "PredictOptions"),
+    "TrainOptions": (".heads", "TrainOptions"),
+    "blend": (".jobs", "blend"),
+    "bundle": (".jobs", "bundle"),
+    "extract": (".jobs", "extract"),
+    "open_run": (".runs", "open_run"),
+    "predict": (".jobs", "predict"),
+    "read_manifest": (".manifest", "read"),
+    "train": (".jobs", "train"),
 }
 __all__ = list(_PLACES)
-
-
-def __getattr__(name: str):
-    if name not in _PLACES:
-        raise AttributeError(f"module 'icecore' has no attribute '{name}'")
-    room, inside = _PLACES[name]
-    value = getattr(importlib.import_module(f"{__name__}.{room}"), inside)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+open_door(__name__, _PLACES)

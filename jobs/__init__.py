@@ -3,41 +3,33 @@
 The command line is a thin layer over these; scripts and notebooks call them directly.
 """
 
-from ..ensemble import BlendOptions, BlendResult, result_text
-from ..features import DetectorOptions, ExtractOptions, ExtractReport, ProgressListener
-from ..heads import TrainEvent, TrainOptions, TrainResult
-from .blend import BlendOutputs, blend
-from .bundle import bundle
-from .doctor import examine
-from .export import export
-from .extract import extract
-from .places import LEVELS, Finding
-from .predict import PredictOptions, PredictReport, predict
-from .prune import prune
-from .train import train
+from ..core.lazy_door import open_door
 
-__all__ = [
-    "BlendOptions",
-    "BlendOutputs",
-    "BlendResult",
-    "DetectorOptions",
-    "ExtractOptions",
-    "ExtractReport",
-    "Finding",
-    "LEVELS",
-    "PredictOptions",
-    "PredictReport",
-    "ProgressListener",
-    "TrainEvent",
-    "TrainOptions",
-    "TrainResult",
-    "blend",
-    "bundle",
-    "examine",
-    "export",
-    "extract",
-    "predict",
-    "prune",
-    "result_text",
-    "train",
-]
+# A command loads what its own job needs, and no more.
+_PLACES = {
+    "BlendOptions": ("..ensemble", "BlendOptions"),
+    "BlendOutputs": (".blend", "BlendOutputs"),
+    "BlendResult": ("..ensemble", "BlendResult"),
+    "DetectorOptions": ("..features", "DetectorOptions"),
+    "ExtractOptions": ("..features", "ExtractOptions"),
+    "ExtractReport": ("..features", "ExtractReport"),
+    "Finding": (".places", "Finding"),
+    "LEVELS": (".places", "LEVELS"),
+    "PredictOptions": (".predict", "PredictOptions"),
+    "PredictReport": (".predict", "PredictReport"),
+    "ProgressListener": ("..features", "ProgressListener"),
+    "TrainEvent": ("..heads", "TrainEvent"),
+    "TrainOptions": ("..heads", "TrainOptions"),
+    "TrainResult": ("..heads", "TrainResult"),
+    "blend": (".blend", "blend"),
+    "bundle": (".bundle", "bundle"),
+    "examine": (".doctor", "examine"),
+    "export": (".export", "export"),
+    "extract": (".extract", "extract"),
+    "predict": (".predict", "predict"),
+    "prune": (".prune", "prune"),
+    "result_text": ("..ensemble", "result_text"),
+    "train": (".train", "train"),
+}
+__all__ = list(_PLACES)
+open_door(__name__, _PLACES)

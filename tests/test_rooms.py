@@ -101,7 +101,8 @@ def test_nothing_is_imported_for_types_alone():
 
 def test_doors_name_what_they_offer():
     for path in MODULES:
-        if path.name != "__init__.py" or path.parent == ROOT:
+        lazy = "open_door(" in path.read_text(encoding="utf-8")
+        if path.name != "__init__.py" or lazy:
             continue
         body = TREES[path].body
         assert ast.get_docstring(TREES[path]), path

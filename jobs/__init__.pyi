@@ -1,0 +1,40 @@
+"""The jobs with their types; see ``__init__.py``."""
+
+from ..ensemble import BlendOptions, BlendResult, result_text
+from ..features import DetectorOptions, ExtractOptions, ExtractReport, ProgressListener
+from ..heads import TrainEvent, TrainOptions, TrainResult
+from .blend import BlendOutputs, blend
+from .bundle import bundle
+from .doctor import examine
+from .export import export
+from .extract import extract
+from .places import LEVELS, Finding
+from .predict import PredictOptions, PredictReport, predict
+from .prune import prune
+from .train import train
+
+__all__ = [
+    "BlendOptions",
+    "BlendOutputs",
+    "BlendResult",
+    "DetectorOptions",
+    "ExtractOptions",
+    "ExtractReport",
+    "Finding",
+    "LEVELS",
+    "PredictOptions",
+    "PredictReport",
+    "ProgressListener",
+    "TrainEvent",
+    "TrainOptions",
+    "TrainResult",
+    "blend",
+    "bundle",
+    "examine",
+    "export",
+    "extract",
+    "predict",
+    "prune",
+    "result_text",
+    "train",
+]

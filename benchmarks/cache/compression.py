@@ -1,6 +1,6 @@
 """What compression would gain: sizes and speeds of HDF5's filters on the features of a cache.
 
-Run it as ``python benchmarks/cache_compression.py CACHE SPEC``. The rows are read from the
+Run it as ``python benchmarks/cache/compression.py CACHE SPEC``. The rows are read from the
 cache, written with each filter, and compared when read back.
 """
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from speed import hardware, timed
 
-from cache import hardware, timed
 from icecore.cache import FeatureCache
 
 FILTERS = {

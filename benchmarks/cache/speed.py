@@ -1,9 +1,9 @@
 """Speed of the feature cache against plain h5py and a raw .npy memory map of the same data.
 
-Run it as ``python benchmarks/cache.py [--rows 80000] [--dim 6016] [--markdown FILE]``. Results
-are asserted to be equal before anything is timed; every alternative is timed in the same run, in
-turn, and the median of the ratios of neighbouring runs is printed. The exit status is 1 if a bar
-is missed. It needs about three times the data on the disk and six times in memory.
+Run it as ``python benchmarks/cache/speed.py [--rows 80000] [--dim 6016] [--markdown FILE]``.
+Results are asserted to be equal before anything is timed; every alternative is timed in the same
+run, in turn, and the median of the ratios of neighbouring runs is printed. The exit status is 1
+if a bar is missed. It needs about three times the data on the disk and six times in memory.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Weights for an average: the certified optimum against what people use otherwise.
 
-    python benchmarks/ensemble.py [--quick] [--data FEATURES.npz]
+    python benchmarks/ensemble/weights.py [--quick] [--data FEATURES.npz]
 
 Baselines, each in the same run on the same arrays:
 - greedy selection with replacement as AutoGluon does it (Caruana et al. 2004): each round

@@ -1,7 +1,7 @@
 """Images/s of every engine that is installed, on the CPU, in every precision it has there.
 
-Run it as ``python benchmarks/engines.py [SPEC ...] [--weights random:0] [--rounds 5]``. The
-engines' float32 features are asserted to agree before anything is timed; then all run in turn,
+Run it as ``python benchmarks/features/engines.py [SPEC ...] [--weights random:0] [--rounds 5]``.
+The engines' float32 features are asserted to agree before anything is timed; then all run in turn,
 round after round, on the same preloaded batch, and medians are printed.
 """
 

@@ -1,6 +1,6 @@
 """Speed and memory of extraction, after equal features have been asserted.
 
-Usage: python benchmarks/extract.py [three] [light] [memory] [torch] [options]
+Usage: python benchmarks/features/extract.py [three] [light] [memory] [torch] [options]
 
 three   ResNet152_v2, InceptionV3 and DenseNet201 together at native resolution: the plain
         MXNet/GluonCV script, icecore on each engine, and the engines alone

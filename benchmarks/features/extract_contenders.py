@@ -1,4 +1,4 @@
-"""What benchmarks/extract.py compares, each in a process of its own.
+"""What benchmarks/features/extract.py compares, each in a process of its own.
 
 Usage: python extract_contenders.py NAME JOB.json
 

@@ -1,7 +1,7 @@
 """What half precision costs: bf16 and fp16 compute, float16 and bfloat16 storage, against float32.
 
-Run it as ``python benchmarks/precision.py PHOTOS NETWORK.onnx [NETWORK.onnx ...] --cache DIR
-[--markdown FILE]``. PHOTOS has ``train/`` and ``validation/``. Features are extracted in each
+Run it as ``python benchmarks/features/precision.py PHOTOS NETWORK.onnx [NETWORK.onnx ...] --cache
+DIR [--markdown FILE]``. PHOTOS has ``train/`` and ``validation/``. Features are extracted in each
 compute precision that this machine has, and stored in each precision by the real cache. Heads
 with the same seeds are then trained on each; differences are paired image by image, with their
 95% bootstrap interval. Everything is scored twice: on the validation split, and out of fold on

@@ -1,6 +1,6 @@
 """Speed of the heads, after equal quality on unseen rows has been asserted.
 
-Usage: python benchmarks/heads.py CACHE TABLE [--folds K]
+Usage: python benchmarks/heads/speed.py CACHE TABLE [--folds K]
 
 Every contender is fitted on the same folds of all labelled rows, all feature sets side by side,
 and predicts the fold that it did not see. What is chosen or stopped is chosen on a part of the

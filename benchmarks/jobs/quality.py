@@ -1,6 +1,6 @@
 """Honest quality of the whole default, `icecore train` and `icecore blend`, against rivals.
 
-    python benchmarks/quality.py --cache CACHE --work FOLDER [--quick] [--only NAME ...]
+    python benchmarks/jobs/quality.py --cache CACHE --work FOLDER [--quick] [--only NAME ...]
         [--photographs FOLDER --models FOLDER] [--autogluon PYTHON --seconds 300 900]
         [--methods icecore rivals] [--simulate 200] [--write]
 

@@ -1,4 +1,4 @@
-"""The data sets of benchmarks/quality.py, all made from photographs and drawings at hand."""
+"""The data sets of benchmarks/jobs/quality.py, all made from photographs and drawings at hand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What others would make of the same features: the rivals of benchmarks/quality.py.
+"""What others would make of the same features: the rivals of benchmarks/jobs/quality.py.
 
 Each takes features and class numbers of the rows to learn from, and features of unseen rows,
 and returns their probabilities; every choice (penalty, stopping) is made inside, on the rows

@@ -1,4 +1,4 @@
-"""Is what the blend says of itself true? The simulations of benchmarks/quality.py."""
+"""Is what the blend says of itself true? The simulations of benchmarks/jobs/quality.py."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from repository import ROOT
 
-PATH = ROOT / "benchmarks" / "ensemble.py"
+PATH = ROOT / "benchmarks" / "ensemble" / "weights.py"
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,8 @@ def test_both_greedy_baselines_are_one_algorithm(benchmark):
 
 @pytest.fixture
 def quality(monkeypatch):
-    """The modules of benchmarks/quality.py, which import each other by name."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    """The modules of benchmarks/jobs/quality.py, which import each other by name."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "jobs"))
     for name in ("quality_cases", "quality_rivals", "quality_simulation", "quality"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return importlib.import_module("quality")

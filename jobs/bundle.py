@@ -75,28 +75,38 @@ def bundle(
             "extract with --views center and train again for a bundle; "
             "icecore predict makes all views",
         )
-    request = features.WeightsRequest.parse(made.backbone.weights, weights_dir)
-    specs = [spec_text(one, weights_dir) for one in fitted.backbones]
-    backbones = features.load_backbones(specs, "onnxruntime", request)
-    _require_same(fitted, backbones, made)
+    backbones = _load(fitted, made, weights_dir)
     place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
     weights_of = {
         name: blends.get(name) or plain_average(task.models) for name, task in fitted.tasks.items()
     }
     tasks = [_bundled_task(task, weights_of[name], place) for name, task in fitted.tasks.items()]
-    about = {
-        "icecore": __version__,
-        "random_weights": made.backbone.is_random,
-        "answers": {name: one.answer for name, one in weights_of.items()},
-        # The graph itself computes in float32, whatever the features were computed in.
-        "trained_on": {"compute_precision": made.compute, "precision": made.precision},
-    }
-    model = features.build_bundle(backbones, tasks, made.fit, made.precision, about)
+    answers = {name: one.answer for name, one in weights_of.items()}
+    model = features.build_bundle(backbones, tasks, made.fit, made.precision, _about(made, answers))
     content = _content(model)
     _prove(run, content, fitted, PredictOptions(answer, None, weights_dir, "f32"))
     publish_bytes(out, content)
     note = json.loads(next(p.value for p in model.metadata_props if p.key == "icecore"))
     return {"path": str(out), "bytes": len(content)} | note
+
+
+def _load(fitted, made: FeatureSetRecord, weights_dir: str | os.PathLike | None) -> list:
+    """Return the backbones that the heads were trained on, and no others."""
+    request = features.WeightsRequest.parse(made.backbone.weights, weights_dir)
+    specs = [spec_text(one, weights_dir) for one in fitted.backbones]
+    backbones = features.load_backbones(specs, "onnxruntime", request)
+    _require_same(fitted, backbones, made)
+    return backbones
+
+
+def _about(made: FeatureSetRecord, answers: dict[str, str]) -> dict:
+    return {
+        "icecore": __version__,
+        "random_weights": made.backbone.is_random,
+        "answers": answers,
+        # The graph itself computes in float32, whatever the features were computed in.
+        "trained_on": {"compute_precision": made.compute, "precision": made.precision},
+    }
 
 
 def _content(model) -> bytes:

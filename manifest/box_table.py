@@ -71,31 +71,40 @@ def read_boxes(
             f"{path} is not there", "check --boxes: a CSV with the columns path,x0,y0,x1,y1"
         )
     table = read_csv(path, ManifestError, _LARGEST_TABLE)
-    columns, identities = _columns(table), _identities(manifest, path.parent)
-    found: dict[str, Box | None] = {}
-    faults = list(table.faults)
+    identities = _identities(manifest, path.parent)
+    boxes, lines, faults = _boxes_of(table, identities, strangers == "refuse")
+    if size_of is not None:
+        faults += _outside(manifest, boxes, lines, size_of)
+    if faults:
+        raise _faulty(path, [f"line {number}: {what}" for number, what in sorted(faults)])
+    return boxes
+
+
+def _boxes_of(
+    table: CsvTable, identities: Mapping[str, str], refuse_strangers: bool
+) -> tuple[dict[str, Box | None], dict[str, int], list[tuple[int, str]]]:
+    """Return the box and the line number of each sample, and all faults with their lines."""
+    columns = _columns(table)
+    boxes: dict[str, Box | None] = {}
     lines: dict[str, int] = {}
+    faults = list(table.faults)
     for line in table.rows:
         name = line.fields[columns["path"]]
         identity = identities.get(name)
         if identity is None:
-            if strangers == "refuse":
+            if refuse_strangers:
                 faults.append((line.number, f"{name or 'no path'} is not in the data"))
             continue
-        if identity in found:
+        if identity in boxes:
             faults.append((line.number, f"{identity} has a box already, in line {lines[identity]}"))
             continue
         lines[identity] = line.number
         try:
-            found[identity] = _box_of([line.fields[columns[name]] for name in COLUMNS[1:]])
+            boxes[identity] = _box_of([line.fields[columns[name]] for name in COLUMNS[1:]])
         except ValueError as error:
-            found[identity] = None
+            boxes[identity] = None
             faults.append((line.number, f"{identity}: {error}"))
-    if size_of is not None:
-        faults += _outside(manifest, found, lines, size_of)
-    if faults:
-        raise _faulty(path, [f"line {number}: {what}" for number, what in sorted(faults)])
-    return found
+    return boxes, lines, faults
 
 
 def apply_boxes(manifest: Manifest, boxes: Mapping[str, Box | None]) -> Manifest:

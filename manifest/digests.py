@@ -12,7 +12,7 @@ import dataclasses
 import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ..core.errors import DiskFullError, IcecoreError
@@ -85,50 +85,71 @@ def digest_manifest(
         Called with the number of files done and in all.
     """
     known = _read_memory(memory) if memory is not None else {}
-    images = manifest.images
-    kept: dict[str, str] = {}
-    digests: dict[str, str] = {}
-    unreadable: dict[str, str] = {}
-    pending: dict[str, tuple[str, list]] = {}
-    for identity, sample in images.items():
+    files = _sort_out(manifest, {} if paranoid else known)
+    total, reading = len(manifest.images), files.to_read
+    for done, (identity, digest) in enumerate(_read_all(reading, workers), 1):
+        if isinstance(digest, OSError):
+            files.unreadable[identity] = f"the file cannot be read: {digest.strerror}"
+        else:
+            files.digests[identity] = digest
+            path, facts = reading[identity]
+            if time.time() - facts[1] / 1e9 > _UNSETTLED_SECONDS:
+                known[path] = [*facts, digest]
+        if progress is not None:
+            progress(total - len(reading) + done, total)
+    boxes = {identity: sample.box for identity, sample in manifest.images.items()}
+    keys = {
+        identity: row_key(digest, boxes[identity]) for identity, digest in files.digests.items()
+    }
+    manifest = manifest.with_digests(keys | files.kept)
+    report = DigestReport(manifest, files.unreadable, len(reading), known)
+    if memory is not None and Path(memory).parent.is_dir():
+        report.remember(memory)
+    return report
+
+
+@dataclasses.dataclass(frozen=True)
+class _Files:
+    """The images by id: row keys kept, digests of files, reasons, and paths with facts to read."""
+
+    kept: dict[str, str] = dataclasses.field(default_factory=dict)
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
+    unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
+    to_read: dict[str, tuple[str, list]] = dataclasses.field(default_factory=dict)
+
+
+def _sort_out(manifest: Manifest, known: dict[str, list]) -> _Files:
+    """Find out which files must be read; those that are as remembered need not be."""
+    files = _Files()
+    for identity, sample in manifest.images.items():
         try:
             facts = _facts(sample.path)
         except OSError as error:
             if sample.digest and isinstance(error, FileNotFoundError):
-                kept[identity] = sample.digest
+                files.kept[identity] = sample.digest
             else:
-                unreadable[identity] = f"the file cannot be read: {error.strerror}"
-            continue
-        if facts[0] > LARGEST_IMAGE_FILE:
-            unreadable[identity] = _too_large(facts[0])
+                files.unreadable[identity] = f"the file cannot be read: {error.strerror}"
             continue
         path = os.path.abspath(sample.path)
         entry = known.get(path)
-        if entry and entry[:3] == facts and not paranoid:
-            digests[identity] = entry[3]
+        if facts[0] > LARGEST_IMAGE_FILE:
+            files.unreadable[identity] = _too_large(facts[0])
+        elif entry and entry[:3] == facts:
+            files.digests[identity] = entry[3]
         else:
-            pending[identity] = (path, facts)
-    done = len(images) - len(pending)
+            files.to_read[identity] = (path, facts)
+    return files
+
+
+def _read_all(
+    files: Mapping[str, tuple[str, list]], workers: int
+) -> Iterator[tuple[str, str | OSError]]:
+    """Yield for each id the digest of its file, or why there is none, in order."""
+    paths = [path for path, _ in files.values()]
+    # A thread takes several at a time: handing one over costs as much as reading it.
+    lots = [paths[start : start + _TOGETHER] for start in range(0, len(paths), _TOGETHER)]
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        paths = [path for path, _ in pending.values()]
-        # A thread takes several at a time: handing one over costs as much as reading it.
-        lots = [paths[start : start + _TOGETHER] for start in range(0, len(paths), _TOGETHER)]
-        results = itertools.chain.from_iterable(pool.map(_digest_all, lots))
-        for (identity, (path, facts)), result in zip(pending.items(), results):
-            if isinstance(result, OSError):
-                unreadable[identity] = f"the file cannot be read: {result.strerror}"
-            else:
-                digests[identity] = result
-                if time.time() - facts[1] / 1e9 > _UNSETTLED_SECONDS:
-                    known[path] = [*facts, result]
-            done += 1
-            if progress is not None:
-                progress(done, len(images))
-    keys = {identity: row_key(digest, images[identity].box) for identity, digest in digests.items()}
-    report = DigestReport(manifest.with_digests(keys | kept), unreadable, len(pending), known)
-    if memory is not None and Path(memory).parent.is_dir():
-        report.remember(memory)
-    return report
+        yield from zip(files, itertools.chain.from_iterable(pool.map(_digest_all, lots)))
 
 
 def _too_large(size: int) -> str:

@@ -14,7 +14,14 @@ from pathlib import Path
 
 from ...cache import FeatureCache
 from ...core.errors import BackboneError, DamagedCacheError, ProofError, enumerate_some
-from ...manifest import Manifest, Sample, apply_boxes, digest_manifest, read_boxes
+from ...manifest import (
+    DigestReport,
+    Manifest,
+    Sample,
+    apply_boxes,
+    digest_manifest,
+    read_boxes,
+)
 from ..backbones import Backbone, load_backbones
 from ..detection.detect import detect_boxes
 from ..engines.choose import ENGINES
@@ -93,14 +100,19 @@ def extract(
     if not memory.exists():
         digested.remember(memory)
     job = Pipeline(parts, options, watch)
-    job.failures += [
-        Failure(identity, manifest.images[identity].path, "", reason)
-        for identity, reason in digested.unreadable.items()
-    ]
+    job.failures += _unreadable(digested)
     unique = _unique(digested.manifest)
     _run(job, store, unique)
     _record_outcome(store, digested.manifest, job.failures)
     return _report(job, digested.manifest, len(unique))
+
+
+def _unreadable(digested: DigestReport) -> list[Failure]:
+    images = digested.manifest.images
+    return [
+        Failure(identity, images[identity].path, "", reason)
+        for identity, reason in digested.unreadable.items()
+    ]
 
 
 def _load(backbones: Sequence[str | BackboneSpec], options: ExtractOptions) -> list[Part]:

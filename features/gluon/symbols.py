@@ -83,13 +83,7 @@ def cut_symbol(
     else:
         classifier = _find_classifier(nodes, graph["heads"][0][0], classes)
         if classifier is None:
-            wide = f"of {classes} outputs " if classes else ""
-            raise BackboneError(
-                f"{name} has no classifier layer {wide}at its end",
-                "give a network that classifies ImageNet"
-                if classes
-                else f"name the layer with --layer; 'icecore backbones --layers {name}' lists them",
-            )
+            raise _no_classifier(name, classes)
         site = nodes[classifier]["inputs"][0]
         _make_pool_global(symbol, nodes, site[0], native)
     graph["heads"] = [site]
@@ -98,6 +92,18 @@ def cut_symbol(
     with mx.name.NameManager():
         cut = _pooled(cut, graph, shape, layer, name)
     return cut, int(_checked_shape(cut, resolution, name)[1])
+
+
+def _no_classifier(name: str, classes: int | None) -> BackboneError:
+    if classes:
+        return BackboneError(
+            f"{name} has no classifier layer of {classes} outputs at its end",
+            "give a network that classifies ImageNet",
+        )
+    return BackboneError(
+        f"{name} has no classifier layer at its end",
+        f"name the layer with --layer; 'icecore backbones --layers {name}' lists them",
+    )
 
 
 def passes(symbol, resolution: int) -> bool:

@@ -103,33 +103,37 @@ def cut_classifier(
     values = study(onnx, model, resolution)
     require_small_values(graph, values.shapes, values.constants, name)
     if layer.name is None:
-        found = find_classifier(graph, values, name, classes, known)
-        place = _before(found)
+        place = _before(find_classifier(graph, values, name, classes, known))
     else:
         place = _named_place(graph, values, layer, name)
     if layer.pool != "avg":
         place = _map_to_pool(graph, values, layer, place, name)
+    _end_at(onnx, graph, place, values, layer.pool)
+    return TakenLayer(place.width, place.text)
+
+
+def _end_at(onnx, graph, place: _Place, values: Values, pool: str) -> None:
+    """Make the place, pooled, the graph's only output, and remove what it does not need."""
     features = _as_float(onnx, graph, place.value, values)
-    del graph.output[:]
     if place.layout is None:
         graph.node.append(onnx.helper.make_node("Flatten", [features], [FEATURES], axis=1))
     else:
         if place.layout == LAST:
             features = _channels_first(onnx, graph, features, values.shapes[place.value])
-        _add_pool(onnx, graph, features, layer.pool)
+        _add_pool(onnx, graph, features, pool)
+    del graph.output[:]
     graph.output.append(
         onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, ["N", place.width])
     )
     _prune(graph)
-    return TakenLayer(place.width, place.text)
 
 
-def _before(found: Classifier) -> _Place:
+def _before(classifier: Classifier) -> _Place:
     text = (
-        f"{found.width} numbers of '{plain_name(found.features)}', which "
-        f"{found.text} reads to tell {found.classes} classes apart"
+        f"{classifier.width} numbers of '{plain_name(classifier.features)}', which "
+        f"{classifier.text} reads to tell {classifier.classes} classes apart"
     )
-    return _Place(found.features, found.width, found.layout, text)
+    return _Place(classifier.features, classifier.width, classifier.layout, text)
 
 
 def _named_place(graph, values: Values, layer: Layer, name: str) -> _Place:

@@ -75,19 +75,7 @@ def plan_models(
             f"there is no head {', '.join(repr(name) for name in unknown)}",
             f"choose from {', '.join(HEAD_KINDS)}, or name a class as module:Class",
         )
-    if features:
-        joined = [_named_sets(cache, text) for text in features]
-    else:
-        # A job that was ended before its first row leaves an empty set.
-        sets = [one for one in cache.sets() if len(one)]
-        if not sets:
-            raise CacheError(
-                "the cache holds no feature sets", "run `icecore extract` into it first"
-            )
-        alike: dict[tuple[str, ...], list[Any]] = {}
-        for one in sets:
-            alike.setdefault(one.views, []).append(one)
-        joined = list(alike.values())
+    joined = [_named_sets(cache, text) for text in features] if features else _all_sets(cache)
     _require_equal_views(joined)
     used = list({one.fingerprint: one for group in joined for one in group}.values())
     position = {one.fingerprint: index for index, one in enumerate(used)}
@@ -96,11 +84,23 @@ def plan_models(
     )
     titles = _titles(used, groups)
     kinds = list(dict.fromkeys(heads or DEFAULT_KINDS + (SEARCHED_KINDS if search else ())))
-    wanted = [(kind, group) for group in groups for kind in kinds]
     return used, [
         ModelPlan(f"{kind.rpartition(':')[2]}-{titles[group]}", kind, group)
-        for kind, group in wanted
+        for group in groups
+        for kind in kinds
     ]
+
+
+def _all_sets(cache: Any) -> list[list[Any]]:
+    """Return all sets of the cache, those that have the same views joined."""
+    alike: dict[tuple[str, ...], list[Any]] = {}
+    for one in cache.sets():
+        # A job that was ended before its first row leaves an empty set.
+        if len(one):
+            alike.setdefault(one.views, []).append(one)
+    if not alike:
+        raise CacheError("the cache holds no feature sets", "run `icecore extract` into it first")
+    return list(alike.values())
 
 
 def _named_sets(cache: Any, text: str) -> list[Any]:

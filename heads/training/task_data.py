@@ -122,25 +122,30 @@ def task_data(
     unseen = _unseen(known, held)
     if unseen and not accept_unseen:
         raise _unseen_error(task, unseen)
-    ends = np.cumsum([len(train), len(validation), len(test)]).tolist()
+    classes = manifest.classes(task)
     images = frozenset(sample.digest for sample in learnt)
+    warnings = _warn_of_classes(known, unseen) + _bare(classes, known, held)
+    learning, labelled = len(train), len(train) + len(validation)
+    return TaskData(
+        task,
+        classes,
+        train + validation + test,
+        slice(0, learning),
+        slice(learning, labelled),
+        slice(labelled, labelled + len(test)),
+        images,
+        warnings + _repeated(learnt, images, held),
+    )
+
+
+def _warn_of_classes(known: set[str], unseen: list[tuple[str, int, list[str]]]) -> list[str]:
     alike = look_alikes(known)
     warnings = [f"classes have names that look alike: {look_alike_text(alike)}"] if alike else []
-    warnings += [
+    return warnings + [
         f"{count} {name} images have classes without training images "
         f"({enumerate_some(strange)}): they are kept and count as wrong"
         for name, count, strange in unseen
     ]
-    return TaskData(
-        task,
-        manifest.classes(task),
-        train + validation + test,
-        slice(0, ends[0]),
-        slice(ends[0], ends[1]),
-        slice(ends[1], ends[2]),
-        images,
-        warnings + _bare(manifest.classes(task), known, held) + _repeated(learnt, images, held),
-    )
 
 
 def _unseen(known: set[str], held) -> list[tuple[str, int, list[str]]]:

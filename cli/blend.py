@@ -20,20 +20,20 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="Write the final probabilities of the test rows, or to FILE.json the answers.",
+    help="Write the final probabilities of the test rows to this file; FILE.json gets the answers.",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "npz", "h5", "parquet", "kaggle", "fashionai"]),
-    help="Write the final probabilities in this format [default: what the ending says].",
+    help="Write them in this format [default: the one that the ending of --out names].",
 )
 @answer_option
 @excel_option
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
-    help="Take the labels of probability files from a CSV with id,label, or from DATA.",
+    help="Take the labels for probability files from a CSV with id,label, or from a data set.",
 )
 @click.option(
     "--metric",
@@ -49,10 +49,20 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
     help="Average probabilities, or their logarithms.",
 )
 @click.option(
-    "--l2", type=float, default=0.0, help="Pull the weights towards equal ones, this strongly."
+    "--l2",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Penalise the squared distance of the weights from equal ones by this factor.",
 )
-@click.option("--upper", type=float, default=1.0, help="Give no model a larger weight than this.")
-@click.option("--temperature", is_flag=True, help="Scale each model by a temperature first.")
+@click.option(
+    "--upper",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Give no model a larger weight than this.",
+)
+@click.option("--temperature", is_flag=True, help="Calibrate each model with a temperature first.")
 @click.option(
     "--groups",
     default="",
@@ -68,31 +78,31 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
     "--max-latency",
     type=float,
     metavar="MS",
-    help="Use models that take at most this long for an image.",
+    help="Use models that take at most this many milliseconds for an image in all.",
 )
 @click.option(
     "--costs",
     type=click.Path(path_type=Path),
-    help="Take sizes and latencies from this JSON table, where no run has them.",
+    help="Take the sizes and latencies that runs do not have from this JSON table.",
 )
 @click.option(
     "--stacking",
     multiple=True,
     type=click.Choice(["logistic", "lightgbm"]),
-    help="Compare the averages with such a model on all probabilities.",
+    help="Also train a model of this kind on all probabilities, and compare it with the averages.",
 )
 @click.option(
     "--mend",
     type=click.Choice(["refuse", "renormalise", "softmax"]),
     default="refuse",
     show_default=True,
-    help="Refuse, renormalise or softmax the rows of files that are no probabilities.",
+    help="Refuse, renormalise or softmax rows of files that are not probabilities.",
 )
-@click.option("--align", is_flag=True, help="Use the rows and classes that all files have.")
+@click.option("--align", is_flag=True, help="Use only the rows and classes that all files have.")
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed for folds, searches and draws."
 )
-@click.option("--report", type=click.Path(path_type=Path), help="Write the HTML report here.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write the report as HTML.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the report as Markdown.")
 @click.option(
     "--plots", type=click.Path(path_type=Path), help="Write the plots as PNG into this folder."

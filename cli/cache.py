@@ -18,7 +18,7 @@ cache_argument = click.argument("path", metavar="CACHE", type=click.Path(path_ty
 
 @click.group()
 def cache() -> None:
-    """Look into feature caches and look after them.
+    """Inspect and maintain feature caches.
 
     CACHE is the folder that `icecore extract -o` wrote. SPEC names one of its feature sets:
     a backbone's spec such as gluon:inceptionv3, or part of it where that is clear.
@@ -299,7 +299,7 @@ def prune_command(path, keep, drop, yes, as_json) -> None:
 @click.argument("specs", metavar="[SPEC...]", nargs=-1)
 @as_json
 def compact_command(path, specs, as_json) -> None:
-    """Unite small shards of CACHE into large ones, and drop repeated rows.
+    """Merge small shards of CACHE into large ones, and drop repeated rows.
 
     Extractions and readers may go on meanwhile.
 

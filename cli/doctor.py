@@ -21,14 +21,14 @@ _MARGIN = " " * 9
 @click.option(
     "--cache",
     type=click.Path(path_type=Path),
-    help="Also look at this feature cache, or at the place where one shall be.",
+    help="Also check this feature cache, or the place where one is to be made.",
 )
 @as_json
 def doctor(cache, as_json) -> None:
-    """Look over everything that the jobs need, and say how to mend what is wrong.
+    """Check everything that the jobs need, and say how to fix what is wrong.
 
     Every engine that is installed runs a small network. The exit status is 1 if there is a
-    problem: something that is installed does not work. A note hinders some use only.
+    problem: something that is installed does not work. A note concerns some uses only.
 
     \b
     Examples:

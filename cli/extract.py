@@ -88,9 +88,13 @@ __all__ = ["extract"]
     default="pretrained",
     show_default=True,
     metavar="pretrained|random:SEED",
-    help="Use pretrained weights, or random ones, which know nothing and are for trials.",
+    help="Use pretrained weights, or random ones, which know nothing and serve only for trials.",
 )
-@click.option("--paranoid", is_flag=True, help="Digest every file again, even if unchanged.")
+@click.option(
+    "--paranoid",
+    is_flag=True,
+    help="Hash every file again, even if its size and time are unchanged.",
+)
 @engine_options
 @as_json
 @quiet
@@ -99,8 +103,8 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
 
     DATA is a folder of class folders (with train/, validation/ and test/ above them, if you
     like), a CSV with path,label[,split], a FashionAI root, a Kaggle folder, or any folder of
-    images: labels are asked for by train alone. Only what the cache lacks is computed, so an
-    interrupted run goes on where it was.
+    images: only train needs labels. Only what the cache lacks is computed, so an interrupted
+    run continues where it stopped.
 
     \b
     Examples:

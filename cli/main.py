@@ -36,7 +36,7 @@ _COMPLETION = "_ICECORE_COMPLETE"
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="icecore")
 def cli() -> None:
-    """Frozen image features once, heads in seconds, blended with tuned weights.
+    """Extract frozen image features once, train heads on them in seconds, blend their answers.
 
     \b
     The three jobs:
@@ -112,7 +112,10 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted; what was finished is kept, the same command goes on", err=True)
+        click.echo(
+            "interrupted; what was finished is kept, and the same command continues from there",
+            err=True,
+        )
         return _INTERRUPTED
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "can't start new thread" not in str(error):

@@ -17,16 +17,24 @@ __all__ = ["manifest"]
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table as CSV.")
-@click.option("--path-column", default="path", metavar="NAME", help="Column of a CSV with paths.")
 @click.option(
-    "--label-column", default="label", metavar="NAME", help="Column of a CSV with labels."
+    "--path-column",
+    default="path",
+    metavar="NAME",
+    help="Take the paths from this column of the CSV.",
 )
 @click.option(
-    "--skip-bad-rows", is_flag=True, help="Leave faulty lines of a CSV out, and name them."
+    "--label-column",
+    default="label",
+    metavar="NAME",
+    help="Take the labels from this column of the CSV.",
+)
+@click.option(
+    "--skip-bad-rows", is_flag=True, help="Leave out faulty lines of the CSV, and name them."
 )
 @as_json
 def manifest(data, out, as_json, **options) -> None:
-    """Show what icecore makes of DATA, as one table of samples.
+    """Show how icecore reads DATA, as one table of samples.
 
     Every file below DATA is used, or counted as passed over with the reason. The table that
     --out writes has the columns that the other commands expect, whatever DATA was.

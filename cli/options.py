@@ -43,7 +43,7 @@ def box_options(command):
         click.option(
             "--detector",
             metavar="gluoncv:NAME",
-            help="Find boxes for the images that --boxes lacks, and add them to it.",
+            help="Find the boxes that --boxes lacks with this detector, and add them to it.",
         ),
         click.option(
             "--detect-class",
@@ -91,7 +91,7 @@ def engine_options(command):
             type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino", "tensorrt"]),
             default="auto",
             show_default=True,
-            help="Run the backbones in this engine; auto takes the fastest that is installed.",
+            help="Run the backbones on this engine; auto takes the fastest that is installed.",
         ),
         click.option(
             "--device",
@@ -103,8 +103,8 @@ def engine_options(command):
             "--accept-error",
             type=float,
             metavar="SHARE",
-            help="Accept an engine whose features differ by up to this from a plain float32 run "
-            "[default: 1e-4 in f32, 0.02 in bf16 and fp16].",
+            help="Accept an engine whose features differ by up to this share from a plain float32 "
+            "run [default: 1e-4 in f32, 0.02 in bf16 and fp16].",
         ),
         click.option(
             "--batch-size",

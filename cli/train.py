@@ -24,7 +24,7 @@ _INTERRUPTED = 130
     "--data",
     required=True,
     type=click.Path(path_type=Path),
-    help="Take the labels from what was extracted, or from CACHE/manifests/NAME.csv.",
+    help="Take the labels from the data that was extracted, or from CACHE/manifests/NAME.csv.",
 )
 @click.option(
     "-o",
@@ -125,8 +125,8 @@ _INTERRUPTED = 130
 def train(cache, data, run, given, as_json, quiet, **options) -> None:
     """Fit heads on the features in CACHE.
 
-    Without --features and --head: a kernel machine, a logistic regression and an MLP on all
-    feature sets side by side. Needs no deep-learning framework.
+    Without --features and --head it fits a kernel machine, a logistic regression and an MLP on
+    all feature sets side by side. It needs no deep-learning framework.
 
     \b
     Examples:

@@ -64,7 +64,7 @@ def fetch(networks, folder, as_json, quiet) -> None:
 
     Gluon's own host is tried first (MXNET_GLUON_REPO names a mirror), then the Hugging Face hub
     (HF_ENDPOINT), where the same weights live on in other formats. What comes from there is
-    converted and checked. A download that was cut off goes on where it was.
+    converted and checked. A download that was cut off continues where it stopped.
 
     \b
     Example:
@@ -90,7 +90,7 @@ def fetch(networks, folder, as_json, quiet) -> None:
 @folder_option
 @as_json
 def import_command(file, network, folder, as_json) -> None:
-    """Take over FILE: Gluon's .params or .zip, or an .onnx or .safetensors with the same weights.
+    """Import FILE: Gluon's .params or .zip, or an .onnx or .safetensors with the same weights.
 
     Other formats are converted to .params. Every tensor must fit, and what an ONNX file computes
     is compared with what the network computes. The result goes into --weights-dir, or else into

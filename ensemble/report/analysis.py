@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ...pages import opened_safely
 from ..metrics import average_precision, get_metric
 from ..weighting.search import simplex_grid
-from .thumbnails import opened_safely
 
 __all__ = [
     "class_table",

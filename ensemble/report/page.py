@@ -9,14 +9,21 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 
-import jinja2
 import numpy as np
 
 from ... import __version__
 from ...core.files import publish_text
+from ...pages import (
+    front_plot,
+    missing_reason,
+    reliability_plot,
+    render_page,
+    ternary_plot,
+    thumbnail,
+)
 from ..metrics import METRICS
 from ..result import SPLITS, BlendResult, TaskBlend
-from . import analysis, drawing
+from . import analysis
 from .text import (
     METRIC_TITLES,
     certificate_text,
@@ -25,7 +32,6 @@ from .text import (
     seen_text,
     shown_splits,
 )
-from .thumbnails import missing_reason, thumbnail
 
 __all__ = ["render_report", "write_report"]
 
@@ -43,17 +49,9 @@ def write_report(result: BlendResult, path: str | os.PathLike) -> None:
 
 def render_report(result: BlendResult) -> str:
     """Return the page of `result` as HTML text."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("icecore.ensemble.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["number"] = _number
-    environment.filters["percent"] = _percent
-    page = environment.get_template("report.html.j2")
-    return page.render(
+    return render_page(
+        "icecore.ensemble.report",
+        "report.html.j2",
         tasks=[_task_view(task, index) for index, task in enumerate(result.tasks)],
         random_weights=bool(result.run.get("random_weights")),
         failures=[_failure(entry) for entry in result.run.get("failures", [])],
@@ -129,7 +127,7 @@ def _task_view(task: TaskBlend, number: int) -> dict:
         "pairs": _pairs(task, rows, y, table, anchor),
         "mistakes": _mistakes(task, rows, table),
         "doubts": _doubts(task),
-        "reliability": drawing.reliability_plot(analysis.reliability_bins(y, table)),
+        "reliability": reliability_plot(analysis.reliability_bins(y, table)),
         "fronts": _fronts(task),
         "ternary": _ternary(task),
         "wrong": int((table.argmax(axis=1) != y).sum()),
@@ -316,7 +314,7 @@ def _fronts(task: TaskBlend) -> list[dict]:
         ]
         title = COST_TITLES[kind]
         exact = all(choice.exact for choice in front)
-        plot = drawing.front_plot(points, title)
+        plot = front_plot(points, title)
         found.append({"title": title, "plot": plot, "points": points, "exact": exact})
     return found
 
@@ -335,12 +333,4 @@ def _ternary(task: TaskBlend):
         task.data.probabilities[:, rows], task.data.y[rows], task.metric, task.data.letters_of(rows)
     )
     steps = analysis.TERNARY_STEPS
-    return drawing.ternary_plot(task.data.models, steps, values, task.recipes["tuned"].weights)
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or not np.isfinite(value) else f"{value:.4f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}%"
+    return ternary_plot(task.data.models, steps, values, task.recipes["tuned"].weights)

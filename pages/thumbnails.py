@@ -1,4 +1,4 @@
-"""Small pictures for the report, as data URIs; without Pillow there are none.
+"""Small pictures for pages, as data URIs; without Pillow there are none.
 
 Image files come from strangers: their format, size in bytes and number of pixels
 are checked before anything is decoded.

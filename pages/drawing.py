@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
-__all__ = ["front_plot", "reliability_plot", "ternary_plot"]
+__all__ = ["front_plot", "reliability_plot", "scatter_plot", "ternary_plot"]
 
 WIDTH, HEIGHT = 440, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 46
@@ -97,6 +97,33 @@ def ternary_plot(
     return _svg(parts, f"Score over all weights, from {low:.4f} to {high:.4f}")
 
 
+def scatter_plot(points: Sequence[dict], x: str, y: str) -> Markup:
+    """Draw points with their intervals; the best of each cost are filled and joined.
+
+    Parameters
+    ----------
+    points : sequence of dict
+        ``x``, ``y``, ``low``, ``high`` (of y), ``name``, ``tip`` (texts) and ``best`` (bool).
+    x, y : str
+        Titles of the axes.
+    """
+    ends = [p[key] for p in points for key in ("y", "low", "high")]
+    frame = _Frame(_padded([p["x"] for p in points]), _padded(ends), x, y)
+    front = sorted((p["x"], p["y"]) for p in points if p["best"])
+    parts = [frame.axes(), frame.line(front, "curve")]
+    for point in points:
+        parts.append(
+            frame.line([(point["x"], point["low"]), (point["x"], point["high"])], "interval")
+        )
+        kind = "dot" if point["best"] else "ring"
+        parts.append(frame.dot(point["x"], point["y"], 5, point["tip"], kind))
+        across, up = frame.at(point["x"], point["y"])
+        right = across < WIDTH / 2
+        place = (across + (8 if right else -8), up - 6)
+        parts.append(_text(*place, _short(point["name"], 24), "start" if right else "end"))
+    return _svg(parts, f"{y} against {x}")
+
+
 class _Frame:
     """Maps data to the picture and draws axes with round numbers."""
 
@@ -133,10 +160,10 @@ class _Frame:
         path = " ".join("{:.1f},{:.1f}".format(*self.at(*point)) for point in points)
         return Markup('<polyline class="{}" points="{}"/>').format(kind, path)
 
-    def dot(self, x: float, y: float, radius: float, tip: str) -> Markup:
+    def dot(self, x: float, y: float, radius: float, tip: str, kind: str = "dot") -> Markup:
         place = self.at(x, y)
-        shape = '<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{}</title></circle>'
-        return Markup(shape).format(*place, radius, tip)
+        shape = '<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{}</title></circle>'
+        return Markup(shape).format(kind, *place, radius, tip)
 
 
 def _ticks(low: float, high: float) -> list[float]:

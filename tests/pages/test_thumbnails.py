@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from icecore.ensemble.report.thumbnails import EDGE, thumbnail
+from icecore.pages.thumbnails import EDGE, thumbnail
 
 image = pytest.importorskip("PIL.Image", reason="thumbnails need Pillow")
 

@@ -62,7 +62,12 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
     show_default=True,
     help="Give no model a larger weight than this.",
 )
-@click.option("--temperature", is_flag=True, help="Calibrate each model with a temperature first.")
+@click.option(
+    "--calibrate/--no-calibrate",
+    default=True,
+    show_default=True,
+    help="Calibrate the recommended answer, where that helps.",
+)
 @click.option(
     "--groups",
     default="",

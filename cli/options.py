@@ -18,10 +18,11 @@ __all__ = [
 
 answer_option = click.option(
     "--answer",
-    type=click.Choice(["recommended", "tuned", "average"]),
+    type=click.Choice(["recommended", "clean", "tuned", "average"]),
     default="recommended",
     show_default=True,
-    help="Use what the blend recommends, the tuned weights, or the plain average.",
+    help="Use what the blend recommends; the same for images whose labels are right, where the "
+    "tuning rows have wrong ones (clean); the tuned weights; or the plain average.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 excel_option = click.option(

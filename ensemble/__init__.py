@@ -18,13 +18,13 @@ from .saved import TaskWeights, load_blend
 from .submission import FORMATS, final_tables, write_final
 from .weighting.averaging import Recipe, combine
 from .weighting.blender import Blender, find_weights
+from .weighting.calibration import Calibration
 from .weighting.choosing import Chooser, Reason
 from .weighting.costs import read_costs
 from .weighting.groups import parse_groups
 from .weighting.simplex import Solution, certificate, minimise_log_loss, minimise_log_loss_geometric
 from .weighting.stacking import Stacker
 from .weighting.subsets import Choice, Costs, best_subset, pareto_front
-from .weighting.temperature import apply_temperatures, find_temperatures
 
 __all__ = [
     "ANSWERS",
@@ -33,6 +33,7 @@ __all__ = [
     "BlendOptions",
     "BlendResult",
     "Blender",
+    "Calibration",
     "Choice",
     "Chooser",
     "Costs",
@@ -45,7 +46,6 @@ __all__ = [
     "TaskBlend",
     "TaskData",
     "TaskWeights",
-    "apply_temperatures",
     "best_subset",
     "blend_files",
     "blend_run",
@@ -53,7 +53,6 @@ __all__ = [
     "combine",
     "estimate",
     "final_tables",
-    "find_temperatures",
     "find_weights",
     "join_task",
     "join_tasks",

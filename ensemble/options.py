@@ -15,7 +15,7 @@ from .metrics import METRICS, Metric, get_metric
 
 __all__ = ["ANSWERS", "MEANS", "STACKERS", "BlendOptions", "parse_size"]
 
-ANSWERS = ("recommended", "tuned", "average")
+ANSWERS = ("recommended", "clean", "tuned", "average")
 MEANS = ("arithmetic", "geometric")
 STACKERS = ("logistic", "lightgbm")
 
@@ -38,8 +38,9 @@ class BlendOptions:
         Pull to equal weights: adds ``l2 * sum((w - 1/M)**2)`` to the log-loss.
     upper : float
         Largest weight of one model (log-loss only).
-    temperature : bool
-        Scale each model by a temperature first, where cross-validation says that it helps.
+    calibrate : bool
+        Calibrate the recommended answer where it helps on rows held out of that, and log-loss is
+        tuned for: see `icecore.ensemble.Calibration`.
     groups : str
         Class groups with weights of their own: ``"a,b;c"``, or ``each``; empty for none.
     max_models, max_size, max_latency : float, optional
@@ -71,7 +72,7 @@ class BlendOptions:
     mean: str = "arithmetic"
     l2: float = 0.0
     upper: float = 1.0
-    temperature: bool = False
+    calibrate: bool = True
     groups: str = ""
     max_models: float | None = None
     max_size: float | str | None = None
@@ -135,8 +136,8 @@ class BlendOptions:
             faults.append("groups go with log_loss and the arithmetic mean only")
         if self.share and not (plain and self.mean == "arithmetic"):
             faults.append("shared weights go with log_loss and the arithmetic mean only")
-        if self.share and (self.budgets or self.temperature or self.groups):
-            faults.append("shared weights go without budgets, temperatures and groups")
+        if self.share and (self.budgets or self.groups):
+            faults.append("shared weights go without budgets and groups")
         return faults
 
 

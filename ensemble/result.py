@@ -34,8 +34,8 @@ class TaskBlend:
     metric : str
         What the weights were tuned for.
     recipes : dict of str to Recipe
-        ``recommended``, ``tuned`` and ``average``: weights, and temperatures and class groups
-        where they were asked for.
+        ``recommended``, ``clean``, ``tuned`` and ``average``: weights, class groups where they
+        were asked for, and a calibration where it helps.
     reason : Reason
         Why the recommended answer is recommended.
     certificate : float or None
@@ -93,14 +93,37 @@ class TaskBlend:
     @property
     def recommendation(self) -> str:
         """What is recommended, in words."""
-        if self.reason.kind == SINGLE:
+        reason = self.reason
+        if reason.kind == SINGLE:
             (name,) = (name for name, weight in self.weights.items() if weight)
-            return f"the best single model, {name}"
-        if self.reason.kind == AVERAGE:
-            return "the plain average"
-        if self.reason.shrinkage < 0.005:
-            return "the tuned weights"
-        return f"the tuned weights, moved {self.reason.shrinkage:.0%} of the way to equal ones"
+            what = f"the best single model, {name}"
+        elif reason.kind == AVERAGE:
+            what = "the plain average"
+        else:
+            what = "the tuned weights"
+            if reason.shrinkage >= 0.005:
+                what += f", moved {reason.shrinkage:.0%} of the way to equal ones"
+        return what if reason.calibration is None else f"{what}, calibrated"
+
+    @property
+    def calibration(self) -> str:
+        """How the recommended answer is calibrated, in words; empty if it is not."""
+        found = self.reason.calibration
+        if found is None:
+            return ""
+        what = f"calibrated with a temperature of {found.temperature:.2f}"
+        if found.wrong >= 0.005:
+            what += f" and {found.wrong:.0%} of the labels taken for wrong"
+        what += (
+            f": log-loss lower by {found.gain:.4f} ± {found.error:.4f} on {self.tuning_kind} rows "
+            "that it was not fitted on"
+        )
+        if found.wrong >= 0.005:
+            what += (
+                "; if the labels of the images to predict will be right, take --answer clean, the "
+                "same without this share"
+            )
+        return what
 
     def weights_of(self, answer: str) -> dict[str, float]:
         """Return the weight of each model in an answer."""
@@ -139,8 +162,12 @@ class TaskBlend:
     def _recipe_json(self, recipe: Recipe) -> dict:
         models = self.data.models
         found: dict = {"mean": recipe.mean, "weights": dict(zip(models, recipe.weights.tolist()))}
-        if recipe.temperatures is not None:
-            found["temperatures"] = dict(zip(models, recipe.temperatures.tolist()))
+        if recipe.calibration is not None:
+            known = recipe.calibration
+            found["calibration"] = {
+                "temperature": known.temperature,
+                "wrong_labels": known.wrong,
+            }
         if recipe.group_weights is not None:
             found["groups"] = [
                 {

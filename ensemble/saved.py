@@ -16,6 +16,7 @@ from ..core.json_files import read_json
 from ..runs import open_run
 from .options import ANSWERS, MEANS
 from .weighting.averaging import Recipe
+from .weighting.calibration import Calibration
 
 __all__ = ["BLEND_FORMAT", "TaskWeights", "load_blend"]
 
@@ -37,10 +38,10 @@ class TaskWeights:
         ``arithmetic`` or ``geometric``.
     classes : tuple of str
         Names of the columns that were blended.
-    temperatures : dict of str to float
-        By model, from 0.001 to 1000; empty if there are none.
     groups : tuple of (tuple of str, dict of str to float)
         Classes of each group with its weights; empty if there are none.
+    calibration : Calibration or None
+        Temperature from 0.001 to 1000, share of wrong labels from 0 to below 1.
     answer : str
         Which answer these weights are, in words.
 
@@ -53,19 +54,21 @@ class TaskWeights:
     weights: dict[str, float]
     mean: str = "arithmetic"
     classes: tuple[str, ...] = ()
-    temperatures: dict[str, float] = dataclasses.field(default_factory=dict)
     groups: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = ()
+    calibration: Calibration | None = None
     answer: str = ""
 
     def __post_init__(self) -> None:
         faults = _weight_faults(self.weights)
         if self.mean not in MEANS:
             faults.append(f"the mean is '{self.mean}', not one of {', '.join(MEANS)}")
-        wrong = {m: t for m, t in self.temperatures.items() if not _COLDEST <= t <= 1 / _COLDEST}
-        if wrong:
-            faults.append(f"temperatures are not from {_COLDEST:g} to {1 / _COLDEST:g}: {wrong}")
-        if self.temperatures and set(self.temperatures) != set(self.weights):
-            faults.append("temperatures and weights name different models")
+        known = self.calibration or Calibration()
+        if not _COLDEST <= known.temperature <= 1 / _COLDEST:
+            faults.append(
+                f"the temperature {known.temperature} is not from {_COLDEST:g} to {1 / _COLDEST:g}"
+            )
+        if not 0 <= known.wrong < 1:
+            faults.append(f"the share of wrong labels {known.wrong} is not from 0 to below 1")
         named = [name for part, _ in self.groups for name in part]
         if self.groups and sorted(named) != sorted(self.classes):
             faults.append("the groups do not hold every class once")
@@ -82,15 +85,13 @@ class TaskWeights:
     def recipe(self) -> Recipe:
         """The recipe for arrays, models in the order of `weights`."""
         names = list(self.weights)
-        temperatures = groups = by_group = None
-        if self.temperatures:
-            temperatures = np.array([self.temperatures[name] for name in names])
+        groups = by_group = None
         if self.groups:
             number = {name: i for i, (part, _) in enumerate(self.groups) for name in part}
             groups = np.array([number[name] for name in self.classes])
             by_group = np.array([[part[name] for name in names] for _, part in self.groups])
         weights = np.array([self.weights[name] for name in names])
-        return Recipe(weights, self.mean, temperatures, groups, by_group)
+        return Recipe(weights, self.mean, groups, by_group, self.calibration)
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -116,7 +117,7 @@ def load_blend(run: str | os.PathLike, answer: str = "recommended") -> dict[str,
     ----------
     run : path-like
         Folder of a run.
-    answer : {"recommended", "tuned", "average"}
+    answer : {"recommended", "clean", "tuned", "average"}
 
     Raises
     ------
@@ -181,14 +182,21 @@ def _task_weights(task: JsonFields, answer: str) -> TaskWeights:
             entry.numbers("weights", 0),
             entry.text("mean"),
             task.names("classes"),
-            entry.numbers("temperatures") if entry.has("temperatures") else {},
             tuple((part.names("classes"), part.numbers("weights", 0)) for part in groups),
+            _calibration(entry),
             words.get(answer) or task.part("recommended").text("is"),
         )
     except ValueError as error:
         if isinstance(error, RunError):
             raise
         raise entry.refuse(f"cannot be a blend: {error}") from error
+
+
+def _calibration(entry: JsonFields) -> Calibration | None:
+    if not entry.has("calibration"):
+        return None
+    known = entry.part("calibration")
+    return Calibration(known.number("temperature"), known.number("wrong_labels"))
 
 
 def _weight_faults(weights: dict[str, float]) -> list[str]:

@@ -29,7 +29,7 @@ def final_tables(
     Parameters
     ----------
     result : BlendResult
-    answer : {"recommended", "tuned", "average"}
+    answer : {"recommended", "clean", "tuned", "average"}
         Which average.
     rows : {"test", "all"}
         ``test`` takes test rows, labelled or not, or all rows of a task without any.

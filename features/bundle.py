@@ -59,11 +59,22 @@ class BundledHead:
 
 @dataclasses.dataclass(frozen=True)
 class BundledTask:
-    """A task: its name, classes in the order of the output's columns, and heads."""
+    """A task.
+
+    Attributes
+    ----------
+    name : str
+    classes : tuple of str
+        In the order of the output's columns.
+    heads : tuple of BundledHead
+    calibration : (float, float) or None
+        Temperature T and share e: the average p becomes ``(1 - e) * softmax(log(p) / T) + e / C``.
+    """
 
     name: str
     classes: tuple[str, ...]
     heads: tuple[BundledHead, ...]
+    calibration: tuple[float, float] | None = None
 
 
 def build_bundle(
@@ -300,6 +311,14 @@ def _kernel(write: _Writer, value: str, rows: np.ndarray, gamma: float) -> str:
     return write.node("Exp", write.node("Sub", inner, left))
 
 
+def _calibrated(write: _Writer, value: str, classes: int, temperature: float, share: float) -> str:
+    logs = write.node("Log", write.node("Max", value, write.constant([1e-15])))
+    scaled = write.node("Mul", logs, write.constant([1 / temperature]))
+    sharper = write.node("Softmax", scaled, axis=1)
+    kept = write.node("Mul", sharper, write.constant([1 - share]))
+    return write.node("Add", kept, write.constant([share / classes]))
+
+
 def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None:
     weighted = []
     for position, head in enumerate(task.heads):
@@ -322,7 +341,12 @@ def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None
         place = np.zeros((len(head.columns), len(task.classes)))
         place[np.arange(len(head.columns)), head.columns] = head.weight
         weighted.append(write.node("MatMul", value, write.constant(place)))
-    merged.node.append(onnx.helper.make_node("Sum", weighted, [output]))
+    average = output if task.calibration is None else f"{output}_average"
+    merged.node.append(onnx.helper.make_node("Sum", weighted, [average]))
+    if task.calibration is not None:
+        write = _Writer(onnx, merged, f"t{number}_")
+        calibrated = _calibrated(write, average, len(task.classes), *task.calibration)
+        merged.node.append(onnx.helper.make_node("Identity", [calibrated], [output]))
     merged.output.append(
         onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["N", len(task.classes)])
     )

@@ -28,7 +28,7 @@ class BlendOutputs:
     form : str, optional
         Format of the final probabilities, see `icecore.ensemble.write_final`; what the
         ending of `out` says without it.
-    answer : {"recommended", "tuned", "average"}
+    answer : {"recommended", "clean", "tuned", "average"}
         Which average is final.
     excel : bool
         Put an apostrophe before names in CSVs that a spreadsheet would take for a formula.

@@ -43,7 +43,7 @@ def bundle(
         plain average.
     out : path-like
         ONNX file.
-    answer : {"recommended", "tuned", "average"}
+    answer : {"recommended", "clean", "tuned", "average"}
         As for `predict`.
     weights_dir : path-like, optional
         Where the backbones' weights or ONNX files are now.
@@ -151,10 +151,10 @@ def _prove(run, content: bytes, fitted, options: PredictOptions) -> None:
 
 
 def _bundled_task(task, weights, place: dict[str, int]):
-    if weights.mean != "arithmetic" or weights.temperatures or weights.groups:
+    if weights.mean != "arithmetic" or weights.groups:
         raise RunError(
             f"the blend of the task '{task.name}' is not a weighted sum of probabilities",
-            "blend again without --mean geometric, --temperature and --groups",
+            "blend again without --mean geometric and --groups",
         )
     column = {name: index for index, name in enumerate(task.classes)}
     bundled, refused = [], []
@@ -177,7 +177,9 @@ def _bundled_task(task, weights, place: dict[str, int]):
             f"{enumerate_some(refused)}",
             "train and blend a run of kernel, mlp, logistic and ridge heads for a bundle",
         )
-    return features.BundledTask(task.name, task.classes, tuple(bundled))
+    known = weights.calibration
+    calibration = None if known is None else (known.temperature, known.wrong)
+    return features.BundledTask(task.name, task.classes, tuple(bundled), calibration)
 
 
 def _chains(head: Head) -> list[tuple] | None:

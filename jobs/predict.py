@@ -61,7 +61,7 @@ class PredictOptions:
 
     Attributes
     ----------
-    answer : {"recommended", "tuned", "average"}
+    answer : {"recommended", "clean", "tuned", "average"}
         Which answer of the blend; without a blend it is the plain average.
     cache : path-like, optional
         Keep the new features here; in a temporary folder if None.

@@ -111,7 +111,7 @@ def _task_view(task: TaskBlend, number: int) -> dict:
         "splits": [(title, len(task.data.rows(SPLITS[name]))) for name, title in splits],
         "lines": _score_lines(task, [name for name, _ in splits], metrics),
         "weights": sorted(task.weights.items(), key=lambda entry: -entry[1]),
-        "temperatures": _temperatures(task),
+        "calibration": task.calibration,
         "groups": task.to_json()["answers"]["recommended"].get("groups", []),
         "mean": task.mean,
         "metric": METRIC_TITLES.get(task.metric, task.metric),
@@ -148,11 +148,6 @@ def _headline(task: TaskBlend, judged: str) -> list[dict]:
         {"name": name, "accuracy": scores["accuracy"], "log_loss": scores["log_loss"], "main": main}
         for name, scores, main in entries
     ]
-
-
-def _temperatures(task: TaskBlend) -> dict[str, float]:
-    found = task.recipes["recommended"].temperatures
-    return {} if found is None else dict(zip(task.data.models, found.tolist()))
 
 
 def _estimate(task: TaskBlend) -> dict | None:
@@ -323,7 +318,6 @@ def _ternary(task: TaskBlend):
     plain = (
         task.metric in METRICS
         and task.mean == "arithmetic"
-        and not _temperatures(task)
         and task.recipes["tuned"].groups is None
     )
     rows = task.data.rows(SPLITS["tuning"])

@@ -53,6 +53,8 @@ def task_text(task: TaskBlend) -> str:
     lines.append(seen_text(task))
     lines.append(f"tuned for {task.metric}, {task.mean} mean: {certificate_text(task)}")
     lines.append(recommended_text(task))
+    if task.calibration:
+        lines.append(f"the recommended answer is {task.calibration}")
     return "\n".join([*lines, *_estimate_lines(task), *(f"note: {note}" for note in task.notes)])
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from ...core.errors import ProbabilityError
 from ...core.statistics import softmax
 from ..metrics import EPSILON
+from .calibration import Calibration
 from .groups import combine_groups
-from .temperature import apply_temperatures
 
 __all__ = ["Recipe", "combine", "equal_weights"]
 
@@ -24,19 +24,19 @@ class Recipe:
     weights : ndarray of shape (M,)
         Non-negative, sum 1.
     mean : {"arithmetic", "geometric"}
-    temperatures : ndarray of shape (M,), optional
-        Applied to each model first.
     groups : ndarray of int, shape (C,), optional
         Group of each class.
     group_weights : ndarray of shape (G, M), optional
         Takes the place of `weights` where there are groups.
+    calibration : Calibration, optional
+        Applied to the average.
     """
 
     weights: np.ndarray
     mean: str = "arithmetic"
-    temperatures: np.ndarray | None = None
     groups: np.ndarray | None = None
     group_weights: np.ndarray | None = None
+    calibration: Calibration | None = None
 
     @property
     def used(self) -> np.ndarray:
@@ -47,12 +47,10 @@ class Recipe:
 
     def only_used(self) -> Recipe:
         """Return the recipe for the models that have a weight, in their order."""
-        kept = self.used
-        temperatures, groups = self.temperatures, self.group_weights
+        kept, groups = self.used, self.group_weights
         return dataclasses.replace(
             self,
             weights=self.weights[kept],
-            temperatures=None if temperatures is None else temperatures[kept],
             group_weights=None if groups is None else groups[:, kept],
         )
 
@@ -65,13 +63,19 @@ class Recipe:
             group_weights=None if groups is None else (1 - amount) * groups + amount * towards,
         )
 
+    @property
+    def clean(self) -> Recipe:
+        """The same without the share of wrong labels."""
+        known = self.calibration
+        return dataclasses.replace(self, calibration=known and known.clean)
+
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the average (N, C) of probabilities (M, N, C)."""
-        if self.temperatures is not None:
-            probabilities = apply_temperatures(probabilities, self.temperatures)
         if self.group_weights is not None:
-            return combine_groups(probabilities, self.group_weights, self.groups)
-        return combine(probabilities, self.weights, self.mean)
+            table = combine_groups(probabilities, self.group_weights, self.groups)
+        else:
+            table = combine(probabilities, self.weights, self.mean)
+        return table if self.calibration is None else self.calibration.apply(table)
 
 
 def equal_weights(models: int, among: np.ndarray | None = None) -> np.ndarray:

@@ -17,7 +17,6 @@ from .notes import data_notes, true_class
 from .search import search
 from .simplex import Solution, minimise_log_loss, minimise_log_loss_geometric
 from .subsets import Costs, best_subset
-from .temperature import apply_temperatures, find_temperatures
 
 __all__ = ["Blender", "find_weights"]
 
@@ -95,17 +94,13 @@ class Blender(BaseEstimator):
         groups = self._groups(probabilities.shape)
         self.notes_ = data_notes(probabilities, y)
         self.n_models_in_ = count
-        temperatures, scaled = None, probabilities
-        if options.temperature:
-            temperatures = find_temperatures(probabilities, y, seed=options.seed)
-            scaled = apply_temperatures(probabilities, temperatures)
-        self.kept_ = self._within_budget(scaled, y)
+        self.kept_ = self._within_budget(probabilities, y)
         self.weights_ = np.zeros(count)
-        self.weights_[self.kept_] = self._fit_weights(scaled[self.kept_], y, letters, metric)
+        self.weights_[self.kept_] = self._fit_weights(probabilities[self.kept_], y, letters, metric)
         by_group = None
         if groups is not None:
-            by_group = self._fit_groups(scaled, y, groups)
-        self.recipe_ = Recipe(self.weights_, options.mean, temperatures, groups, by_group)
+            by_group = self._fit_groups(probabilities, y, groups)
+        self.recipe_ = Recipe(self.weights_, options.mean, groups, by_group)
         table = self.predict_proba(probabilities)
         self.score_ = metric.score(y, table, letters) * (1 if metric.higher_is_better else -1)
         return self

@@ -10,7 +10,8 @@ An average of amounts moves smoothly with the evidence, where the best one alone
 
 The plain average is recommended instead where held-out rows do not prefer the shrunk
 weights (metrics other than log-loss: by more than one standard error), and a model alone only
-where it is better than both by more than one standard error.
+where it is better than both by more than one standard error. What is recommended for log-loss is
+then calibrated, where that helps.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from ..metrics import get_metric
 from ..resampling import Scored, jackknife
 from .averaging import Recipe, equal_weights
 from .blender import Blender
+from .calibration import Calibration, find_calibration
 
 __all__ = ["AMOUNTS", "AVERAGE", "SHRUNK", "SINGLE", "Chooser", "Reason"]
 
@@ -49,6 +51,8 @@ class Reason:
         Standard error of each kind's difference to the recommended one.
     rows : int
         Rows that were held out, each once; 0 where there were too few for folds.
+    calibration : Calibration or None
+        Of the recommended answer.
     """
 
     kind: str
@@ -56,6 +60,7 @@ class Reason:
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     error: dict[str, float] = dataclasses.field(default_factory=dict)
     rows: int = 0
+    calibration: Calibration | None = None
 
 
 class Chooser(BaseEstimator):
@@ -71,7 +76,8 @@ class Chooser(BaseEstimator):
     blender_ : Blender
         Fitted on all rows.
     recipes_ : dict of str to Recipe
-        ``recommended``, ``tuned``, ``average``, and ``single``: the best model alone.
+        ``recommended``, ``clean`` (the same for rows whose labels are right), ``tuned``,
+        ``average``, and ``single``: the best model alone.
     reason_ : Reason
     """
 
@@ -100,11 +106,13 @@ class Chooser(BaseEstimator):
             "single": parts.single,
         }
         self.reason_ = self._choose(probabilities, scored)
-        self.recipes_["recommended"] = {
+        recommended = {
             AVERAGE: self.recipes_["average"],
             SINGLE: self.recipes_["single"],
             SHRUNK: parts.shrunk(self.reason_.shrinkage),
         }[self.reason_.kind]
+        recommended = dataclasses.replace(recommended, calibration=self.reason_.calibration)
+        self.recipes_ |= {"recommended": recommended, "clean": recommended.clean}
         return self
 
     def predict_proba(self, probabilities: np.ndarray) -> np.ndarray:
@@ -113,7 +121,7 @@ class Chooser(BaseEstimator):
 
     def _choose(self, probabilities: np.ndarray, scored: Scored) -> Reason:
         if len(probabilities) == 1:
-            return Reason(AVERAGE, 0.0)
+            return self._calibrated(Reason(AVERAGE, 0.0), probabilities[0], scored)
         fold = deal(scored.y, scored.groups, FOLDS, scored.seed)
         if fold.max() < 1:
             return Reason(AVERAGE, 1.0)
@@ -124,7 +132,15 @@ class Chooser(BaseEstimator):
             SHRUNK: held["tuned"].at(amount),
             SINGLE: held[SINGLE],
         }
-        return self._preferred(scored, tables, amount)
+        reason = self._preferred(scored, tables, amount)
+        return self._calibrated(reason, tables[reason.kind], scored)
+
+    def _calibrated(self, reason: Reason, table: np.ndarray, scored: Scored) -> Reason:
+        options = self.blender.options
+        if not (options.calibrate and options.convex):
+            return reason
+        found = find_calibration(table, scored.y, scored.images, options.seed)
+        return dataclasses.replace(reason, calibration=found)
 
     def _held_out(self, probabilities, scored: Scored, fold: np.ndarray) -> dict:
         """Return each candidate's probabilities of all rows, from fits without their fold."""

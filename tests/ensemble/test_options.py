@@ -1,4 +1,4 @@
-"""Temperatures, class groups, budgets and stacking, alone and through a run."""
+"""Class groups, budgets and stacking, alone and through a run."""
 
 import json
 
@@ -10,9 +10,7 @@ from icecore.ensemble import (
     Blender,
     BlendOptions,
     Stacker,
-    apply_temperatures,
     blend_run,
-    find_temperatures,
     load_blend,
     parse_groups,
     result_text,
@@ -20,45 +18,6 @@ from icecore.ensemble import (
 from icecore.ensemble.metrics import log_loss
 from icecore.ensemble.weighting.groups import combine_groups, group_weights
 from icecore.runs import read_probabilities
-
-
-def scaled(probabilities, temperature):
-    return apply_temperatures(probabilities, [temperature] * len(probabilities))
-
-
-def test_temperatures_undo_each_other(builders):
-    probabilities, _ = builders.probabilities(2, 30)
-    assert scaled(scaled(probabilities, 4), 0.25) == pytest.approx(probabilities, abs=1e-9)
-    assert scaled(probabilities, 1) == pytest.approx(probabilities)
-
-
-def test_a_spoilt_scale_is_found(builders):
-    (table,), y = builders.probabilities(1, 600, quality=[2])
-    good = find_temperatures(table[None], y)[0]
-    spoilt = find_temperatures(scaled(table[None], 3), y)[0]
-    assert spoilt * 3 == pytest.approx(good, rel=1e-3)
-    grid = [log_loss(y, scaled(table[None], t)[0]) for t in np.exp(np.linspace(-2, 2, 400))]
-    assert log_loss(y, scaled(table[None], good)[0]) <= min(grid) + 1e-6
-
-
-def test_a_temperature_that_does_not_help_on_held_out_rows_is_left_at_one():
-    rng = np.random.default_rng(0)
-    # Labels are drawn from the probabilities themselves: they are calibrated.
-    table = rng.dirichlet(np.ones(3), 60)
-    kept = 0
-    for seed in range(12):
-        draw = np.random.default_rng(seed)
-        y = np.array([draw.choice(3, p=row) for row in table])
-        kept += find_temperatures(table[None], y)[0] == 1
-    assert kept >= 6
-
-
-@pytest.mark.parametrize("mean", ["arithmetic", "geometric"])
-def test_temperatures_help_the_blend_on_its_rows(builders, mean):
-    probabilities, y = builders.probabilities(3, 300)
-    spoilt = scaled(probabilities, 5)
-    plain = Blender(BlendOptions(mean=mean)).fit(spoilt, y).score_
-    assert Blender(BlendOptions(mean=mean, temperature=True)).fit(spoilt, y).score_ < plain - 0.05
 
 
 def test_groups_by_name():
@@ -147,14 +106,15 @@ def test_an_unknown_stacker(builders):
 @pytest.mark.parametrize(
     "options",
     [
-        {"temperature": True},
+        {},
+        {"calibrate": False},
         {"groups": "dress,hat;skirt"},
-        {"groups": "each", "temperature": True},
+        {"groups": "each"},
         {"mean": "geometric"},
-        {"mean": "geometric", "temperature": True, "max_models": 2},
+        {"mean": "geometric", "max_models": 2},
     ],
 )
-@pytest.mark.parametrize("answer", ["recommended", "tuned", "average"])
+@pytest.mark.parametrize("answer", ["recommended", "clean", "tuned", "average"])
 def test_what_is_saved_predicts_the_same(run, options, answer):
     result = blend_run(run, BlendOptions(honest=False, **options))
     saved = load_blend(run, answer)["label"]

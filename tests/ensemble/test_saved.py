@@ -57,22 +57,26 @@ def test_what_cannot_be_the_blend_of_this_run_is_refused(blended, edit, words):
         load_blend(blended)
 
 
-@pytest.mark.parametrize("value", [0.0, -1.0, 1e999, None])
-def test_temperatures_that_are_none_are_refused(blended, value):
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("temperature", 0.0, "the temperature 0.0 is not from 0.001 to 1000"),
+        ("temperature", -1.0, "the temperature -1.0 is not"),
+        ("temperature", 1e999, "not usable JSON"),
+        ("temperature", None, "temperature"),
+        ("wrong_labels", 1.0, "the share of wrong labels 1.0 is not from 0 to below 1"),
+        ("wrong_labels", -0.1, "the share of wrong labels -0.1 is not"),
+        ("wrong_labels", "much", "wrong_labels = 'much'"),
+    ],
+)
+def test_a_calibration_that_is_none_is_refused(blended, field, value, words):
     def edit(task):
         for answer in task["answers"].values():
-            answer["temperatures"] = dict.fromkeys(answer["weights"], value)
+            answer["calibration"] = {"temperature": 1.0, "wrong_labels": 0.0, field: value}
 
     change(blended, edit)
-    with pytest.raises(
-        RunError, match=r"temperatures are not from 0.001 to 1000|noise = |one = |usable JSON"
-    ):
+    with pytest.raises(RunError, match=words):
         load_blend(blended)
-
-
-def test_temperatures_of_other_models_are_refused():
-    with pytest.raises(ValueError, match="temperatures and weights name different models"):
-        TaskWeights({"a": 1.0}, temperatures={"b": 1.0})
 
 
 def test_groups_must_hold_every_class_once():

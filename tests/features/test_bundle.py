@@ -258,7 +258,7 @@ def test_graphs_of_different_opsets_go_into_one(write_tiny_onnx, tmp_path, older
     rng = np.random.default_rng(0)
     matrix, bias = rng.normal(0, 1, (12, 3)), rng.normal(0, 1, 3)
     head = BundledHead(1.0, (0, 1), [(matrix, bias)], (0, 1, 2))
-    task = BundledTask("label", ("a", "b", "c"), (head,))
+    task = BundledTask("label", ("a", "b", "c"), (head,), (0.5, 0.3))
     bundle = build_bundle(backbones, [task], "crop", "float32", {})
     assert [(one.domain, one.version) for one in bundle.opset_import] == [("", 17)]
     images = rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
@@ -266,8 +266,10 @@ def test_graphs_of_different_opsets_go_into_one(write_tiny_onnx, tmp_path, older
         None, {"images": images}
     )
     rows = np.concatenate([one.start("cpu", 5).run(images) for one in backbones], axis=1)
-    expected = np.exp(rows @ matrix + bias)
-    np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
+    # A temperature of a half squares the probabilities; three tenths go to all classes alike.
+    expected = np.exp(2 * (rows @ matrix + bias))
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, 0.7 * expected + 0.1, atol=1e-5)
 
 
 def test_a_graph_that_cannot_follow_is_named(write_tiny_onnx, tmp_path):

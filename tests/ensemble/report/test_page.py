@@ -188,10 +188,9 @@ def test_three_models_have_a_triangle(run):
     assert "All weights of three models" in page_of(run).text
 
 
-def test_temperatures_and_groups_are_shown(run):
-    blend_run(run, BlendOptions(temperature=True, groups="dress,hat;skirt", honest=False))
+def test_groups_are_shown(run):
+    blend_run(run, BlendOptions(groups="dress,hat;skirt", honest=False))
     text = Page((run / "report.html").read_text()).text
-    assert "Temperatures, applied first" in text
     assert "dress, hat" in text
     assert "there is no proof that it is the best" in text
 

@@ -1,0 +1,124 @@
+"""Calibration of an average: sharper or softer, and with a share for labels that are wrong.
+
+Probabilities p become ``(1 - e) * softmax(log(p) / T) + e / C``. The temperature T is that of Guo
+et al., "On calibration of modern neural networks", ICML 2017. The share e is for labels that say
+nothing, drawn evenly from the C classes: what rows with such labels look like (symmetric noise,
+as in Patrini et al., "Making deep neural networks robust to label noise", CVPR 2017). Heads that
+learn from wrong labels are unsure of all images alike; what is true of them is that they should
+be sure of most images, and of no label more than ``1 - e``. Without the share, the same
+probabilities are those of labels that are right.
+
+Both numbers are fitted on rows that neither heads nor weights have seen, and are used only if they
+help beyond noise on rows that they were not fitted on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from scipy.optimize import minimize
+
+from ...core.statistics import softmax
+from ..folds import deal, fold_rows
+from ..metrics import EPSILON
+
+__all__ = ["Calibration", "find_calibration", "fit_calibration"]
+
+# T between 1/20 and 20: beyond that a model is broken, not badly scaled.
+_TEMPERATURES = (0.05, 20.0)
+_MOST_WRONG = 0.95
+_FOLDS = 5
+# Two numbers need no more rows than make so many cells.
+_CELLS = 500_000
+# Standard errors by which rows that were held out must be better.
+_BEYOND = 2.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """What is done to the probabilities of an average.
+
+    Attributes
+    ----------
+    temperature : float
+        Below 1 makes them sharper.
+    wrong : float
+        Share of the labels that are taken for drawn at random.
+    gain, error : float
+        What it gains in log-loss on rows it was not fitted on, and the standard error.
+    """
+
+    temperature: float = 1.0
+    wrong: float = 0.0
+    gain: float = 0.0
+    error: float = 0.0
+
+    @property
+    def clean(self) -> Calibration:
+        """The same without the share of wrong labels."""
+        return dataclasses.replace(self, wrong=0.0)
+
+    def apply(self, table: np.ndarray) -> np.ndarray:
+        """Return the calibrated probabilities of a table (N, C)."""
+        logs = np.log(np.maximum(table, EPSILON, dtype=np.float64))
+        return (1 - self.wrong) * softmax(logs / self.temperature) + self.wrong / table.shape[1]
+
+
+def find_calibration(
+    table: np.ndarray, y: np.ndarray, images: np.ndarray, seed: int = 0
+) -> Calibration | None:
+    """Return the calibration of rows that nothing was fitted on; None if it does not help.
+
+    Parameters
+    ----------
+    table : ndarray of shape (N, C)
+    y : ndarray of int, shape (N,)
+    images : ndarray of int, shape (N,)
+        Number of each row's image; rows of one image are in one fold.
+    seed : int
+        Of the folds.
+    """
+    fold = deal(y, images, _FOLDS, seed + 1)
+    if fold.max() < 1:
+        return None
+    rows = np.arange(len(y))
+    gain = np.empty(len(y))
+    for learn, held in fold_rows(fold):
+        fitted = fit_calibration(table[learn], y[learn], seed)
+        after = fitted.apply(table[held])[rows[: len(held)], y[held]]
+        before = np.maximum(table[held, y[held]], EPSILON)
+        gain[held] = np.log(np.maximum(after, EPSILON)) - np.log(before)
+    # Rows of one image are one observation.
+    image = np.unique(images, return_inverse=True)[1]
+    total, count = np.bincount(image, weights=gain), np.bincount(image)
+    mean = float(gain.mean())
+    error = float(np.sqrt(((total - count * mean) ** 2).sum())) / len(gain)
+    if not mean > _BEYOND * error or mean < 1e-6:
+        return None
+    return dataclasses.replace(fit_calibration(table, y, seed), gain=mean, error=error)
+
+
+def fit_calibration(table: np.ndarray, y: np.ndarray, seed: int = 0) -> Calibration:
+    """Return the calibration of least log-loss on these rows."""
+    classes = table.shape[1]
+    most = max(1000, _CELLS // classes)
+    if len(y) > most:
+        some = np.random.default_rng(seed).permutation(len(y))[:most]
+        table, y = table[some], y[some]
+    logs = np.log(np.maximum(table, EPSILON, dtype=np.float64))
+    own = logs[np.arange(len(y)), y]
+
+    def loss(at: np.ndarray) -> tuple[float, np.ndarray]:
+        sharpness, wrong = np.exp(at[0]), at[1]
+        chances = softmax(sharpness * logs)
+        true = chances[np.arange(len(y)), y]
+        mixed = np.maximum((1 - wrong) * true + wrong / classes, EPSILON)
+        slope = true * (own - np.einsum("ij,ij->i", chances, logs))
+        gradient = [sharpness * (1 - wrong) * slope / mixed, (1 / classes - true) / mixed]
+        return float(-np.log(mixed).mean()), -np.mean(gradient, axis=1)
+
+    coldest, hottest = _TEMPERATURES
+    bounds = [(-np.log(hottest), -np.log(coldest)), (0.0, _MOST_WRONG)]
+    found = minimize(loss, [0.1, 0.02], jac=True, method="L-BFGS-B", bounds=bounds)
+    return Calibration(float(np.exp(-found.x[0])), float(found.x[1]))

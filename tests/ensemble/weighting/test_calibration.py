@@ -1,0 +1,135 @@
+"""Calibration: known noise is recovered, and nothing is made up where there is none."""
+
+import csv
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from icecore.ensemble import (
+    Blender,
+    BlendOptions,
+    Calibration,
+    Chooser,
+    blend_run,
+    load_blend,
+    result_text,
+)
+from icecore.ensemble.metrics import log_loss
+from icecore.ensemble.weighting.calibration import find_calibration, fit_calibration
+
+
+def drawn(rows, wrong=0.0, temperature=1.0, classes=5, seed=0):
+    """Return a table, given labels of which some are drawn at random, and the right labels."""
+    rng = np.random.default_rng(seed)
+    chances = Calibration(0.3).apply(rng.dirichlet(np.ones(classes), rows))
+    right = (chances.cumsum(axis=1) < rng.random(rows)[:, None]).sum(axis=1).clip(0, classes - 1)
+    flipped = np.where(rng.random(rows) < wrong, rng.integers(classes, size=rows), right)
+    return Calibration(temperature).apply(chances), flipped, right
+
+
+@pytest.mark.parametrize("wrong", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_known_noise_and_scale_are_recovered(wrong, temperature):
+    table, y, _ = drawn(20_000, wrong, temperature)
+    found = fit_calibration(table, y)
+    assert found.wrong == pytest.approx(wrong, abs=0.02)
+    assert found.temperature == pytest.approx(1 / temperature, rel=0.06)
+
+
+def test_no_other_search_finds_better_numbers():
+    table, y, _ = drawn(800, 0.2, 3.0, seed=4)
+
+    def loss(at):
+        return log_loss(y, Calibration(np.exp(at[0]), 1 / (1 + np.exp(-at[1]))).apply(table))
+
+    best = min(
+        minimize(loss, start, method="Nelder-Mead").fun for start in ([0, -3], [-1, -1], [1, 0])
+    )
+    assert log_loss(y, fit_calibration(table, y).apply(table)) <= best + 1e-5
+
+
+def test_rows_keep_their_order_of_classes_and_sum_to_one():
+    table, _, _ = drawn(50)
+    after = Calibration(0.4, 0.2).apply(table)
+    assert (after.argsort(axis=1) == table.argsort(axis=1)).all()
+    assert after.sum(axis=1) == pytest.approx(np.ones(50))
+    assert Calibration().apply(table) == pytest.approx(table)
+    assert after.min() >= 0.04
+
+
+def test_where_nothing_is_wrong_nothing_is_calibrated():
+    kept = []
+    for seed in range(30):
+        table, y, _ = drawn(200, seed=seed)
+        kept.append(find_calibration(table, y, np.arange(200)) is not None)
+    assert np.mean(kept) <= 0.1
+
+
+def test_copies_of_an_image_are_no_evidence():
+    table, y, _ = drawn(40, 0.15, 1.5, seed=1)
+    alone = find_calibration(table, y, np.arange(40))
+    copies = np.repeat(np.arange(40), 30)
+    together = find_calibration(table[copies], y[copies], copies)
+    assert (alone is None) == (together is None)
+    # Were they, the same rows would be in the fit and in what judges it.
+    assert find_calibration(table[copies], y[copies], np.arange(len(copies))) is not None
+
+
+@pytest.mark.parametrize("y", [np.array([0]), np.array([0, 1]), np.array([2] * 30)])
+def test_few_rows_and_one_class(y):
+    table = np.random.default_rng(0).dirichlet(np.ones(4), len(y))
+    found = find_calibration(table, y, np.arange(len(y))) or Calibration()
+    assert np.isfinite(found.apply(table)).all()
+
+
+def test_the_recommended_answer_is_for_labels_as_given_and_clean_for_right_ones(builders):
+    probabilities, y = builders.probabilities(3, 4000, quality=[2, 1.5, 1])
+    rng = np.random.default_rng(0)
+    given = np.where(rng.random(4000) < 0.15, rng.integers(4, size=4000), y)
+    # As heads that learnt from wrong labels: unsure of everything.
+    unsure = 0.85 * Calibration(2.0).apply(probabilities.reshape(-1, 4)) + 0.15 / 4
+    unsure = unsure.reshape(probabilities.shape)
+    learn, fresh = slice(0, 1000), slice(1000, None)
+    chooser = Chooser(Blender()).fit(unsure[:, learn], given[learn])
+    plain = Chooser(Blender(BlendOptions(calibrate=False))).fit(unsure[:, learn], given[learn])
+    ours, clean, before = (
+        recipe.apply(unsure[:, fresh])
+        for recipe in (
+            chooser.recipes_["recommended"],
+            chooser.recipes_["clean"],
+            plain.recipes_["recommended"],
+        )
+    )
+    assert chooser.reason_.calibration.wrong == pytest.approx(0.15, abs=0.05)
+    assert log_loss(given[fresh], ours) < log_loss(given[fresh], before) - 0.01
+    assert log_loss(y[fresh], clean) < log_loss(y[fresh], ours) - 0.05
+
+
+def test_other_metrics_are_not_calibrated(builders):
+    probabilities, y = builders.probabilities(3, 200)
+    spoilt = np.stack([Calibration(5.0).apply(table) for table in probabilities])
+    assert Chooser(Blender(BlendOptions("accuracy"))).fit(spoilt, y).reason_.calibration is None
+    assert Chooser(Blender()).fit(spoilt, y).reason_.calibration is not None
+
+
+def test_a_run_with_wrong_labels_says_so_and_keeps_both_answers(builders, tmp_path):
+    run = builders.run(tmp_path / "run", rows=900)
+    rng = np.random.default_rng(0)
+    with open(run / "samples.csv", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    label = header.index("label")
+    for row in rows:
+        if rng.random() < 0.3:
+            row[label] = rng.choice(builders.classes)
+    with open(run / "samples.csv", "w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    result = blend_run(run)
+    (task,) = result.tasks
+    wrong = task.reason.calibration.wrong
+    assert 0.15 < wrong < 0.45
+    assert f"{wrong:.0%} of the labels taken for wrong" in result_text(result)
+    assert "--answer clean" in result_text(result)
+    assert load_blend(run, "clean")["label"].calibration.wrong == 0
+    assert load_blend(run)["label"].calibration.wrong == wrong
+    assert load_blend(run, "tuned")["label"].calibration is None

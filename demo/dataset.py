@@ -86,6 +86,7 @@ class _Row:
     outfit: Outfit
     name: str
     content: bytes = b""
+    boxes: dict = dataclasses.field(default_factory=dict)
 
 
 def draw(n: int = 300, seed: int = 0, out: str | os.PathLike = "demo-data") -> DemoData:
@@ -165,9 +166,10 @@ def _draw_rows(n: int, seed: int) -> list[_Row]:
     for index, row in enumerate(rows):
         if id(row) not in copies:
             rng = np.random.default_rng([seed, 1, index])
-            row.content = draw_picture(rng, row.attribute, row.outfit)
+            picture = draw_picture(rng, row.attribute, row.outfit)
+            row.content, row.boxes = picture.content, picture.boxes
     for row, original in pairs:
-        row.content = original.content
+        row.content, row.boxes = original.content, original.boxes
     return rows
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from .paint import Canvas, Colour, Fabric, background, colour, develop, ellipse, limb, spline
 
-__all__ = ["NECKLINES", "Outfit", "draw_picture"]
+__all__ = ["NECKLINES", "Outfit", "Picture", "draw_picture"]
 
 NECKLINES = ("Strapless", "Deep V", "V", "Square", "Round", "One Shoulder")
 
@@ -53,6 +53,22 @@ class Outfit:
 
 
 @dataclasses.dataclass(frozen=True)
+class Picture:
+    """A photograph, and where in it the parts are that matter.
+
+    Attributes
+    ----------
+    content : bytes
+        JPEG.
+    boxes : dict of str to (x0, y0, x1, y1)
+        Pixels of ``neck`` and ``hem``, where at least half of them is to be seen.
+    """
+
+    content: bytes
+    boxes: dict[str, tuple[int, int, int, int]]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Figure:
     """Build, pose and colours of one figure."""
 
@@ -65,8 +81,8 @@ class _Figure:
     step: float
 
 
-def draw_picture(rng: np.random.Generator, view: str, outfit: Outfit) -> bytes:
-    """Draw `outfit` on a random figure and return the photograph as JPEG bytes.
+def draw_picture(rng: np.random.Generator, view: str, outfit: Outfit) -> Picture:
+    """Draw `outfit` on a random figure.
 
     Parameters
     ----------
@@ -101,7 +117,14 @@ def draw_picture(rng: np.random.Generator, view: str, outfit: Outfit) -> bytes:
         _paint_top(canvas, figure, outfit, top, rng)
     _paint_arms(canvas, figure, outfit, top, rng)
     _paint_head(canvas, figure, rng)
-    return develop(rng, canvas.image)
+    canvas.mark("neck", _neck(figure, outfit))
+    return Picture(develop(rng, canvas.image), canvas.marks)
+
+
+def _neck(figure: _Figure, outfit: Outfit) -> np.ndarray:
+    """From below the lips to below the neckline, between the shoulders."""
+    side, end = figure.shoulder - 0.12, max(2.05, outfit.depth + 0.12)
+    return np.array([(-side, 0.95), (side, 0.95), (side, end), (-side, end)])
 
 
 def _camera(rng: np.random.Generator, view: str, width: int, height: int) -> np.ndarray:
@@ -257,6 +280,8 @@ def _paint_skirt(
     pleats = rng.uniform(0.06, 0.14) if flare > 0 else 0.0
     folds = _folds(rng, 0.08, pleats)
     canvas.paint(outline, cloth, relief=0.4, shadow=0.3, radius=0.2, folds=folds)
+    side, start, end = wide + 0.1, hem - 0.7, hem + 0.35
+    canvas.mark("hem", np.array([(-side, start), (side, start), (side, end), (-side, end)]))
     if rng.uniform() < 0.5:
         belt = limb(
             np.array([(-figure.waist - 0.06, 2.85), (0, 2.9), (figure.waist + 0.06, 2.85)]),

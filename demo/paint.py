@@ -179,6 +179,7 @@ class Canvas:
         self.light = light
         self.unit = float(np.sqrt(abs(np.linalg.det(self.matrix[:, :2]))))
         self._inverse = np.linalg.inv(np.vstack([self.matrix, [0, 0, 1]])).astype(np.float32)
+        self.marks: dict[str, tuple[int, int, int, int]] = {}
 
     def paint(
         self,
@@ -232,6 +233,17 @@ class Canvas:
     def shows(self, polygon: np.ndarray) -> bool:
         """Tell whether any of `polygon`'s bounding box is in the picture."""
         return self._box(self._pixels(polygon), 0) is not None
+
+    def mark(self, name: str, polygon: np.ndarray) -> None:
+        """Note the box (x0, y0, x1, y1) around what is to be seen of `polygon`, if half of it is.
+
+        Nothing is painted; the box is kept in ``marks``.
+        """
+        outline = self._pixels(polygon)
+        box = self._box(outline, 0)
+        sides = np.ptp(outline, axis=0)
+        if box is not None and (box[2] - box[0]) * (box[3] - box[1]) >= 0.5 * sides.prod():
+            self.marks[name] = box
 
     def _brightness(self, box, soft, blur: float, relief: float, folds) -> np.ndarray:
         """Light on a shape, coarse: (H, W, 1)."""

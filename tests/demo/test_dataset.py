@@ -160,7 +160,7 @@ def test_the_picture_follows_the_outfit():
 
     def pixels(seed: int, hem: float, sleeve: float) -> np.ndarray:
         outfit = Outfit(neckline="Round", depth=1.7, sleeve=sleeve, hem=hem)
-        content = draw_picture(np.random.default_rng(seed), "skirt_length_labels", outfit)
+        content = draw_picture(np.random.default_rng(seed), "skirt_length_labels", outfit).content
         return np.asarray(Image.open(io.BytesIO(content)), float).mean(axis=2)
 
     def change(first: np.ndarray, second: np.ndarray, start: float, stop: float) -> float:

@@ -43,6 +43,11 @@ __all__ = ["predict"]
 )
 @excel_option
 @box_options
+@click.option(
+    "--whole",
+    is_flag=True,
+    help="Predict whole images, also with a run that was trained on boxes.",
+)
 @answer_option
 @engine_options
 @as_json
@@ -70,5 +75,6 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
             answer if len(report.answers) == 1 else f"{task}: {answer}"
             for task, answer in report.answers.items()
         )
-        console.echo(f"{report.images} images, {how}: {out}")
+        boxed = f" ({report.boxed} cut to their boxes)" if report.boxed else ""
+        console.echo(f"{report.images} images{boxed}, {how}: {out}")
     console.finish(report.failures, quiet_list=as_json)

@@ -82,9 +82,10 @@ def bundle(
     }
     tasks = [_bundled_task(task, weights_of[name], place) for name, task in fitted.tasks.items()]
     answers = {name: one.answer for name, one in weights_of.items()}
-    model = features.build_bundle(backbones, tasks, made.fit, made.precision, _about(made, answers))
+    about = _about(made, answers, fitted.boxed > 0)
+    model = features.build_bundle(backbones, tasks, made.fit, made.precision, about)
     content = _content(model)
-    _prove(run, content, fitted, PredictOptions(answer, None, weights_dir, "f32"))
+    _prove(run, content, fitted, PredictOptions(answer, None, weights_dir, "f32", whole=True))
     publish_bytes(out, content)
     note = json.loads(next(p.value for p in model.metadata_props if p.key == "icecore"))
     return {"path": str(out), "bytes": len(content)} | note
@@ -99,13 +100,15 @@ def _load(fitted, made: FeatureSetRecord, weights_dir: str | os.PathLike | None)
     return backbones
 
 
-def _about(made: FeatureSetRecord, answers: dict[str, str]) -> dict:
+def _about(made: FeatureSetRecord, answers: dict[str, str], boxed: bool) -> dict:
     return {
         "icecore": __version__,
         "random_weights": made.backbone.is_random,
         "answers": answers,
         # The graph itself computes in float32, whatever the features were computed in.
         "trained_on": {"compute_precision": made.compute, "precision": made.precision},
+        # If so, it is to be given squares of the part that counts, not of whole images.
+        "trained_on_boxes": boxed,
     }
 
 

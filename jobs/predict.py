@@ -23,8 +23,8 @@ from ..features import (
     FeatureSetRecord,
     ProgressListener,
 )
-from ..manifest import DEFAULT_TASK
-from ..runs import class_column, open_run
+from ..manifest import DEFAULT_TASK, Manifest
+from ..runs import Run, class_column, open_run
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
 
 __all__ = ["PredictOptions", "PredictReport", "predict"]
@@ -46,6 +46,8 @@ class PredictReport:
         What each task's answer is, in words: the plain average, the tuned weights, ...
     random_weights : bool
         Whether a backbone has random weights.
+    boxed : int
+        Images of which only a box was looked at.
     """
 
     images: int
@@ -53,6 +55,7 @@ class PredictReport:
     tasks: dict[str, tuple[str, ...]]
     answers: dict[str, str]
     random_weights: bool
+    boxed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,9 @@ class PredictOptions:
         As in `ExtractOptions`; errors that the features of the run had are accepted, too.
     excel : bool
         Put an apostrophe before cells that a spreadsheet would take for a formula.
+    whole : bool
+        Predict whole images, or squares that were cut before, also with a run that was trained
+        on boxes.
 
     Raises
     ------
@@ -96,6 +102,7 @@ class PredictOptions:
     workers: int | None = None
     accept_error: float | None = None
     excel: bool = False
+    whole: bool = False
 
     def __post_init__(self) -> None:
         if self.answer not in ANSWERS:
@@ -164,6 +171,7 @@ def predict(
     compute = options.precision_compute
     compute = made.compute if compute == "trained" else compute
     how = options.extraction(compute, made, _accepted_error(fitted, made, compute))
+    how = dataclasses.replace(how, boxes=_boxes(fitted, manifest, options))
     require_writable(out)
     specs = [spec_text(one, options.weights_dir) for one in fitted.backbones]
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
@@ -192,6 +200,25 @@ def predict(
         tasks=classes,
         answers={name: one.answer for name, one in weights.items()},
         random_weights=report.random_weights,
+        boxed=report.boxed,
+    )
+
+
+def _boxes(fitted: Run, manifest: Manifest, options: PredictOptions) -> str | os.PathLike | None:
+    """Return where the boxes of the new images come from.
+
+    Raises
+    ------
+    RunError
+        The heads know boxes alone, and nothing says what is to be cut out of these images.
+    """
+    boxed_already = any(sample.box for sample in manifest)
+    if options.boxes is not None or options.whole or not fitted.boxed or boxed_already:
+        return options.boxes
+    raise RunError(
+        f"{fitted.path} was trained on boxes ({fitted.boxed} rows of it), and nothing says which "
+        "part of these images counts",
+        "give their boxes with --boxes; or say --whole if they show that part and nothing else",
     )
 
 

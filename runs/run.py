@@ -65,6 +65,8 @@ class Run:
     tasks : dict of str to RunTask
     about : dict
         Everything in run.json.
+    boxed : int
+        Rows that are the features of a box, not of a whole image.
     """
 
     path: Path
@@ -73,6 +75,7 @@ class Run:
     backbones: tuple[dict[str, Any], ...]
     tasks: dict[str, RunTask]
     about: dict[str, Any]
+    boxed: int = 0
 
     def samples(self) -> Manifest:
         """Read the samples that the run was trained on.
@@ -223,7 +226,8 @@ def open_run(path: str | os.PathLike) -> Run:
     if len(set(folders)) < len(folders):
         raise RunError(f"{file} gives several tasks one folder", _HINT)
     random_weights = about.flag("random_weights")
-    return Run(path, about.integer("seed", 0), random_weights, backbones, tasks, about.content)
+    seed, boxed = about.integer("seed", 0), about.integer("boxed", 0, default=0)
+    return Run(path, seed, random_weights, backbones, tasks, about.content, boxed)
 
 
 def write_run(path: str | os.PathLike, about: dict[str, Any]) -> None:

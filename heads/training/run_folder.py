@@ -103,6 +103,7 @@ def describe_inputs(
         ],
         "cache": os.path.abspath(getattr(cache, "path", "")),
         "counts": {"rows": len(manifest), "left_out": len(left_out)},
+        "boxed": sum(bool(sample.box) for sample in manifest),
         "left_out": list(left_out),
         "failures": _failures(cache, left_out),
     }

@@ -215,7 +215,7 @@ class FeatureCache:
             The cache has this set with other rows, or this name for something else; the
             fields are named.
         CacheError
-            The set cannot be made so.
+            The set cannot be made like this.
         """
         header = SetHeader(record, name, width, views, dtype)
         restored = [*self._mended, *self._mend_failures()]

@@ -51,7 +51,7 @@ def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:
     if (verify or layers) and not names:
         raise click.UsageError("name the backbones; 'icecore backbones' lists them")
     if verify and layers:
-        raise click.UsageError("--verify and --layers are two different things")
+        raise click.UsageError("--verify and --layers cannot be used together")
     if verify:
         request = features.WeightsRequest.parse(weights, weights_dir)
         _verify(names, request, as_json)

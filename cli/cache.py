@@ -283,7 +283,7 @@ def prune_command(path, keep, drop, yes, as_json) -> None:
     from .. import jobs
 
     if keep is None and not drop:
-        raise click.UsageError("say what goes: --keep DATA or --drop SPEC")
+        raise click.UsageError("give --keep DATA or --drop SPEC")
     found = jobs.prune(path, keep, drop, dry_run=not yes)
     if as_json:
         console.print_json(found)

@@ -52,7 +52,7 @@ def pillow(*names: str) -> list:
     except ImportError as error:
         raise MissingDependencyError(
             f"drawing the demo's pictures needs Pillow, which cannot be loaded: {error}",
-            "install it with: pip install 'icecore[report]'",
+            "install it with: pip install 'icecore[demo]'",
         ) from error
 
 

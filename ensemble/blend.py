@@ -121,7 +121,7 @@ def _others_true(tasks: list[TaskData], data: TaskData) -> tuple[np.ndarray, ...
     if len({each.models for each in tasks}) > 1:
         raise ProbabilityError(
             "the tasks do not have the same models, so that they cannot share weights",
-            "train every task with the same heads, or do not share weights",
+            "train every task with the same heads, or leave --share away",
         )
     rows = [(each, each.rows(TUNING)) for each in tasks if each is not data]
     return tuple(true_class(each.probabilities[:, own], each.y[own]) for each, own in rows)

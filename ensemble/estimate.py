@@ -194,7 +194,7 @@ def held_out_tables(
     fold = deal(data.y[tuning], data.images_of(tuning), folds, blender.options.seed)
     if not len(tuning) or fold.max() < 1:
         raise ProbabilityError(
-            f"nested cross-validation needs 2 tuning images, there are {len(tuning)} rows",
+            f"nested cross-validation needs at least 2 tuning images; there are {len(tuning)} rows",
             "give more rows",
         )
     tables: dict[str, np.ndarray] = {}

@@ -131,7 +131,7 @@ def load_blend(run: str | os.PathLike, answer: str = "recommended") -> dict[str,
     if not os.path.lexists(path):
         raise MissingFileError(f"{path} is not there", "run 'icecore blend' on this folder first")
     if answer not in ANSWERS:
-        raise RunError(f"no answer '{answer}'", f"choose {', '.join(ANSWERS)}")
+        raise RunError(f"there is no answer '{answer}'", f"choose {', '.join(ANSWERS)}")
     content = JsonFields(read_json(path, RunError, _AGAIN), str(path), RunError, _AGAIN)
     if content.integer("format") != BLEND_FORMAT:
         raise RunError(

@@ -70,7 +70,7 @@ class Backbone:
 
     def start(self, device: str, batch_size: int = 16) -> Engine:
         """Start the engine on a device, for batches of usually `batch_size` images."""
-        return self.kind.start(self.network, Setup(device, self.compute, batch_size))
+        return self.kind(self.network, Setup(device, self.compute, batch_size))
 
 
 def load_backbones(
@@ -109,7 +109,7 @@ def load_backbones(
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise BackboneError(
-            f"backbones named twice: {enumerate_some(repeated)}",
+            f"backbones are named twice: {enumerate_some(repeated)}",
             "name each once; ONNX files need different file names",
         )
     request = request or WeightsRequest()

@@ -90,7 +90,7 @@ def _run_engine(name: str, device: str) -> dict:
     if not precisions:
         return {"precisions": []}
     record = _record()
-    engine = kind.start(
+    engine = kind(
         _graph(record) if kind.runs_graphs else _gluon(record),
         Setup(device, "fp16" if name == "tensorrt" else "f32", 2),
     )

@@ -46,9 +46,13 @@ class BlendOutputs:
 
     def __post_init__(self) -> None:
         if self.answer not in ensemble.ANSWERS:
-            raise RunError(f"no answer '{self.answer}'", f"choose {', '.join(ensemble.ANSWERS)}")
+            raise RunError(
+                f"there is no answer '{self.answer}'", f"choose {', '.join(ensemble.ANSWERS)}"
+            )
         if self.form is not None and self.form not in ensemble.FORMATS:
-            raise RunError(f"unknown format '{self.form}'", f"known: {', '.join(ensemble.FORMATS)}")
+            raise RunError(
+                f"there is no format '{self.form}'", f"choose {', '.join(ensemble.FORMATS)}"
+            )
 
 
 NO_OUTPUTS = BlendOutputs()

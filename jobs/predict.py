@@ -106,7 +106,7 @@ class PredictOptions:
 
     def __post_init__(self) -> None:
         if self.answer not in ANSWERS:
-            raise RunError(f"no answer '{self.answer}'", f"choose {', '.join(ANSWERS)}")
+            raise RunError(f"there is no answer '{self.answer}'", f"choose {', '.join(ANSWERS)}")
         self.extraction("f32" if self.precision_compute == "trained" else self.precision_compute)
 
     def extraction(

@@ -18,7 +18,7 @@ __all__ = ["made_how", "plain_average", "require_writable", "saved_weights", "sp
 def saved_weights(run: str | os.PathLike, answer: str = "recommended") -> dict:
     """Return the weights of the tasks of a run that was blended; nothing if it was not."""
     if answer not in ensemble.ANSWERS:
-        raise RunError(f"no answer '{answer}'", f"choose {', '.join(ensemble.ANSWERS)}")
+        raise RunError(f"there is no answer '{answer}'", f"choose {', '.join(ensemble.ANSWERS)}")
     try:
         return ensemble.load_blend(run, answer)
     except MissingFileError:

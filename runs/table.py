@@ -102,7 +102,7 @@ class ProbabilityTable:
             raise ProbabilityError(
                 f"{where} has {int(off.sum())} rows that do not sum to 1 (id {self.ids[first]}: "
                 f"{table[first].sum():.4g}), ids {enumerate_some(self._ids_at(off))}",
-                "divide each row by its sum, if that is what is meant",
+                "if each row is meant to be divided by its sum, --mend renormalise does so",
             )
 
     def _outside(self, where: str, wrong: np.ndarray) -> ProbabilityError:
@@ -118,7 +118,7 @@ class ProbabilityTable:
         if others.shape[1] > 1 and np.allclose(others.sum(axis=1), 1, atol=SUM_TOLERANCE):
             hint = "the other columns hold probabilities: take out the columns that are no classes"
         else:
-            hint = "these look like logits: apply a softmax first"
+            hint = "these look like logits: apply a softmax first, or use --mend softmax"
         return ProbabilityError(message, hint)
 
     def _ids_at(self, mask: np.ndarray) -> list[str]:

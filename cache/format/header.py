@@ -58,7 +58,7 @@ class SetHeader:
         faults = list(self._faults())
         if faults:
             raise CacheError(
-                f"a feature set cannot be made so: {'; '.join(faults)}",
+                f"a feature set cannot be made like this: {'; '.join(faults)}",
                 "give a record of plain JSON, a name, the numbers in a view, the names of the "
                 "views, and one of the types " + ", ".join(DTYPES),
             )

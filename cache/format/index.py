@@ -70,7 +70,7 @@ class Index:
             raise ValueError("its order leads to rows that it does not have")
         in_order = self.keys[self.order]
         if len(np.unique(self.order)) < count or (in_order[1:] < in_order[:-1]).any():
-            raise ValueError("its order is none")
+            raise ValueError("its order repeats rows or is not that of the keys")
 
 
 def write_index(folder: Path, header: SetHeader, shards: Sequence[Shard]) -> None:

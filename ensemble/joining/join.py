@@ -183,7 +183,7 @@ def _common_classes(
     if faults and not align:
         raise ProbabilityError(
             f"the files have different classes: {'; '.join(faults)}",
-            "give files of the same classes, or ask to align them: a class that a file lacks "
+            "give files of the same classes, or use --align: a class that a file lacks "
             "then gets probability 0 there",
         )
     if faults:
@@ -211,7 +211,7 @@ def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str
     if not align:
         raise ProbabilityError(
             f"the files do not have the same ids: {'; '.join(faults)}",
-            f"give files of the same rows, or ask to align them: the {len(common)} ids that all "
+            f"give files of the same rows, or use --align: the {len(common)} ids that all "
             f"have are then used",
         )
     if not common:

@@ -240,7 +240,7 @@ def _require_probabilities(probabilities: np.ndarray) -> None:
         raise ProbabilityError(
             f"{int((np.abs(sums - 1) > 0.02).sum())} rows do not sum to 1 (from {sums.min():.4g} "
             f"to {sums.max():.4g})",
-            "divide each row by its sum, if that is what is meant",
+            "divide each row by its sum first",
         )
 
 

@@ -59,7 +59,7 @@ class DetectorOptions:
             faults.append(f"threshold {self.threshold} (0 to 1)")
         if faults:
             raise BackboneError(
-                f"unusable options of the detector: {'; '.join(faults)}",
+                f"these options of the detector cannot be used: {'; '.join(faults)}",
                 "see icecore extract --help",
             )
 

@@ -95,11 +95,6 @@ class Engine(abc.ABC):
         """
 
     @classmethod
-    def start(cls, network, setup: Setup = AS_USUAL) -> Engine:
-        """Return the engine with `network` loaded on the device of `setup`."""
-        return cls(network, setup)
-
-    @classmethod
     def installed(cls) -> bool:
         """Tell whether its package is there; it may still fail to load."""
         return importlib.util.find_spec(cls.package) is not None

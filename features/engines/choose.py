@@ -46,10 +46,12 @@ def choose_engine(
         No such engine, or the engine (with ``auto``, none) computes in that precision here.
     """
     if engine not in ENGINE_CHOICES:
-        raise BackboneError(f"no engine '{engine}'", f"choose one of {', '.join(ENGINE_CHOICES)}")
+        raise BackboneError(
+            f"there is no engine '{engine}'", f"choose one of {', '.join(ENGINE_CHOICES)}"
+        )
     if precision not in COMPUTE_PRECISIONS:
         raise BackboneError(
-            f"no precision '{precision}' to compute in",
+            f"there is no precision '{precision}' to compute in",
             f"choose one of {', '.join(COMPUTE_PRECISIONS)}",
         )
     kinds = [

@@ -152,9 +152,8 @@ def _require_fits(loaded: Sequence[Backbone], fit: str) -> None:
         said = enumerate_some(f"{spec} (crop_mode {mode})" for spec, mode in others.items())
         fits = " or ".join(sorted({FIT_OF_MODE[mode] for mode in others.values()}))
         raise BackboneError(
-            f"trained on images that were not cropped, by their records: {said}",
-            f"extract with --fit {fits}; or write crop_mode center into the record, and they are "
-            "cropped",
+            f"these backbones were trained on images that were not cropped: {said}",
+            f"extract with --fit {fits}; or write crop_mode center into the record to crop anyway",
         )
 
 

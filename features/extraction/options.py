@@ -54,7 +54,7 @@ class ExtractOptions:
         In which the engine computes; ``auto`` is the fastest on this hardware. Rows
         that were computed in another precision are a set of their own.
     weights : str
-        ``pretrained``, or ``random:SEED`` for trials without knowledge.
+        ``pretrained``, or ``random:SEED`` for trials.
     weights_dir : path-like, optional
         Where to look for weights and ONNX files first.
     boxes : path-like, optional
@@ -111,18 +111,18 @@ class ExtractOptions:
             "precision_compute": COMPUTE_PRECISIONS,
         }
         faults = [
-            f"{name.replace('_', ' ')} '{getattr(self, name)}' (choose {', '.join(known)})"
+            f"{name}={getattr(self, name)!r} (choose {', '.join(known)})"
             for name, known in choices.items()
             if getattr(self, name) not in known
         ]
         if not 1 <= self.batch_size <= LARGEST_BATCH:
-            faults.append(f"batch size {self.batch_size} (1 to {LARGEST_BATCH})")
+            faults.append(f"batch_size={self.batch_size} (1 to {LARGEST_BATCH})")
         if self.accept_error is not None and not self.accept_error >= 0:
-            faults.append(f"accepted error {self.accept_error} (0 or more)")
+            faults.append(f"accept_error={self.accept_error} (0 or more)")
         if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
-            faults.append(f"{self.workers} workers (1 to {MOST_WORKERS})")
+            faults.append(f"workers={self.workers} (1 to {MOST_WORKERS})")
         if self.detector is not None and self.boxes is None:
-            faults.append("a detector without a place for the boxes that it finds")
+            faults.append("detector without boxes, the file for what it finds")
             hints.append("add --boxes FILE; correct the file by hand if need be, and use it again")
         for name in ("made_views", "features_from", "devices", "request"):
             try:
@@ -132,7 +132,7 @@ class ExtractOptions:
                 hints.append(error.hint)
         if faults:
             hint = hints[0] if len(faults) == len(hints) == 1 else "see icecore extract --help"
-            raise BackboneError(f"unusable options: {'; '.join(faults)}", hint)
+            raise BackboneError(f"these options cannot be used: {'; '.join(faults)}", hint)
 
     @functools.cached_property
     def made_views(self) -> Views:

@@ -102,7 +102,7 @@ def require_small_values(
         )
     if fixed > LARGEST_CONSTANTS:
         raise BackboneError(
-            f"{name} makes {fixed} numbers out of nothing before it sees an image, more than "
+            f"{name} computes {fixed} numbers from constants before it sees an image, more than "
             f"{LARGEST_CONSTANTS}",
             _SMALLER,
         )

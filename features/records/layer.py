@@ -48,7 +48,9 @@ class Layer:
 
     def __post_init__(self) -> None:
         if self.pool not in POOLS:
-            raise BackboneError(f"no pool '{self.pool}'", f"choose one of {', '.join(POOLS)}")
+            raise BackboneError(
+                f"there is no pool '{self.pool}'", f"choose one of {', '.join(POOLS)}"
+            )
 
     @property
     def text(self) -> str:

@@ -235,7 +235,7 @@ def _from_hub(timm, spec: BackboneSpec, on_bytes=None) -> tuple[Path, str]:
         raise WeightsError(
             f"no weights for {spec.canonical}: {error.message}",
             f"bring that file, and put it as {spec.name}.safetensors into a folder that you name "
-            "with --weights-dir; --weights random:0 runs without knowledge, for trials only",
+            "with --weights-dir; --weights random:0 takes random ones, for trials only",
         ) from error
     return found.path, f"{found.text}, SHA-256 {found.sha256}"
 

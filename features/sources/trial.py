@@ -81,7 +81,7 @@ def _try(path: str, side: str, engine: str) -> dict:
     width = output.type.tensor_type.shape.dim[1].dim_value
     record = BackboneRecord("onnx:trial", "trial", "", None, width, how)
     try:
-        running = ENGINES[engine].start(GraphNetwork(record, Path(path)), Setup("cpu", "f32", 1))
+        running = ENGINES[engine](GraphNetwork(record, Path(path)), Setup("cpu", "f32", 1))
     except IcecoreError:
         # That it does not run there is found again, and said, when it is to run there.
         return {}

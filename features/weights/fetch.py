@@ -67,8 +67,8 @@ def find_weights(
         hint = (
             f"put {weights_stem(name, source)}.params into a folder and name it with "
             f"--weights-dir; `icecore weights where {source}:{name}` says what else would do; "
-            "MXNET_GLUON_REPO and HF_ENDPOINT name mirrors; --weights random:0 runs without "
-            "knowledge, for trials only"
+            "MXNET_GLUON_REPO and HF_ENDPOINT name mirrors; --weights random:0 takes "
+            "random ones, for trials only"
         )
     raise WeightsError(
         f"no weights for {source}:{name}. Places tried:\n    " + "\n    ".join(tried), hint

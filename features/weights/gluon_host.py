@@ -109,7 +109,9 @@ def _receive_once(requests, url: str, part: Path, on_bytes: Callable | None) -> 
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length and length.isdigit() else None
         if total is not None and total > LARGEST_PARAMETERS:
-            raise WeightsError(f"{url}: {total} bytes", "this is no file of network weights")
+            raise WeightsError(
+                f"{url}: the answer has {total} bytes", "this is no file of network weights"
+            )
         with open(part, "r+b" if part.exists() else "wb") as file:
             file.truncate(start)
             file.seek(start)
@@ -118,7 +120,7 @@ def _receive_once(requests, url: str, part: Path, on_bytes: Callable | None) -> 
                 file.write(block)
                 received += len(block)
                 if received > LARGEST_PARAMETERS:
-                    raise WeightsError(f"{url}: it does not end", "check MXNET_GLUON_REPO")
+                    raise WeightsError(f"{url}: the answer does not end", "check MXNET_GLUON_REPO")
                 if on_bytes is not None:
                     on_bytes(received, total)
     if total is not None and received < total:
@@ -130,7 +132,9 @@ def _unpack(url: str, archive: Path, member: str, sha1: str, target: Path) -> No
         with open_regular(archive) as packed, zipfile.ZipFile(packed) as bundle:
             entry = bundle.getinfo(member)
             if entry.file_size > LARGEST_PARAMETERS:
-                raise WeightsError(f"{url}: {entry.file_size} bytes of parameters", "")
+                raise WeightsError(
+                    f"{url}: it would unpack to {entry.file_size} bytes of parameters", ""
+                )
             with publish(target) as temporary:
                 with bundle.open(entry) as source, open(temporary, "wb") as file:
                     shutil.copyfileobj(source, file, 2**20)

@@ -147,7 +147,7 @@ def labelled_rows(
         raise HeadError(
             f"only {len(classes)} of the {len(names)} classes of the task '{data.task}' have "
             f"{options.min_class_count} training images or more",
-            "lower the smallest class count",
+            "lower --min-class-count",
         )
     kept = np.flatnonzero(np.isin(labels, classes))
     codes = np.searchsorted(classes, labels[kept])

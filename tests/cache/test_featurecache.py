@@ -185,7 +185,7 @@ def test_views_lie_one_after_the_other_in_a_row(cache, names):
 
 
 def test_what_cannot_be_a_set_is_refused_with_all_its_faults(cache):
-    with pytest.raises(CacheError, match="cannot be made so") as caught:
+    with pytest.raises(CacheError, match="cannot be made like this") as caught:
         cache.open_set({}, "", 5, [], "float8")
     for fault in ("its name is ''", "'float8'", "its views are '[]'"):
         assert fault in str(caught.value)

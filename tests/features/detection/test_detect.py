@@ -349,7 +349,7 @@ def test_extract_cuts_to_what_the_detector_finds(squares, tmp_path, finds_red, t
 
 
 def test_a_detector_without_a_place_for_its_boxes_is_refused():
-    with pytest.raises(BackboneError, match=r"(?s)a place for the boxes.*--boxes FILE"):
+    with pytest.raises(BackboneError, match=r"(?s)boxes, the file for what.*--boxes FILE"):
         jobs.ExtractOptions(detector=PERSON)
 
 

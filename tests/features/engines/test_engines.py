@@ -203,7 +203,7 @@ def test_a_graph_that_is_none_is_refused(name, tiny_onnx, tmp_path):
     for content in (b"", b"no graph at all", b"\x08\x08" * 50):
         network = GraphNetwork(record, content)
         with pytest.raises(BackboneError, match="refuses the graph") as caught:
-            ENGINES[name].start(network, Setup())
+            ENGINES[name](network, Setup())
         assert "Exception from" not in str(caught.value)
 
 
@@ -215,7 +215,7 @@ def test_a_graph_of_another_width_is_refused(name, tiny_onnx):
     right = load(f"onnx:{tiny_onnx}", name)
     record = dataclasses.replace(right.record, num_features=7)
     with pytest.raises(BackboneError, match=r"features of shape \(\d, 6\), not \(\d, 7\)"):
-        ENGINES[name].start(
+        ENGINES[name](
             GraphNetwork(record, right.graph()), Setup()
         ).run(images(2, record.resolution))  # fmt: skip
 

@@ -332,7 +332,7 @@ def test_too_many_constants_are_refused(tmp_path):
     spec = save(
         tmp_path / "n.onnx", make(nodes, weights() | {"sides": np.array([2**27], np.int64)})
     )
-    with pytest.raises(BackboneError, match="numbers out of nothing before it sees an image"):
+    with pytest.raises(BackboneError, match="numbers from constants before it sees an image"):
         load(spec)
 
 

@@ -310,7 +310,7 @@ def test_unusable_views_are_named_with_the_other_faults(image_folder, tmp_path, 
     with pytest.raises(BackboneError) as caught:
         run(image_folder, tmp_path / "c", tiny_onnx, views="nine", batch_size=0)
     assert "views 'nine' (choose center, flip" in caught.value.message
-    assert "batch size 0" in caught.value.message
+    assert "batch_size=0" in caught.value.message
     assert not (tmp_path / "c").exists()
 
 

@@ -20,10 +20,10 @@ from ..core.files import publish, sha256_file
 from ..core.regular_files import open_regular
 from .gluon.efficientnet_lite import VARIANTS
 from .gluon.params_file import check_params
-from .gluon.zoo import published_files, published_sha1, weights_stem
+from .gluon.zoo import ZOOS, published_files, published_sha1, weights_stem
 from .records.spec import BackboneSpec
 from .sources.timm import fetch_timm_weights
-from .weights.fetch import _SOURCES, _convert_and_keep, _parse, find_weights
+from .weights.fetch import convert_and_keep, find_weights, parse_network
 from .weights.gluon_host import LARGEST_PARAMETERS, gluon_url, sha1_file
 from .weights.hub import hub_url
 from .weights.local import find_local_weights, gluon_cache
@@ -55,7 +55,7 @@ def fetch_weights(
     """
     if text.startswith("timm:"):
         return fetch_timm_weights(text, on_bytes)
-    spec = _parse(text)
+    spec = parse_network(text)
     return find_weights(spec.name, folder, spec.source, on_bytes)
 
 
@@ -92,7 +92,7 @@ def import_weights(file: Path, text: str | None = None, folder: Path | None = No
         published = _import_published(file, folder)
         if published is not None:
             return published
-    spec = _parse(text) if text else _guess(file)
+    spec = parse_network(text) if text else _guess(file)
     origin = ORIGINS.get(spec.canonical)
     if kind == ".safetensors" and (origin is None or origin.naming == "mxnet"):
         raise WeightsError(
@@ -105,7 +105,7 @@ def import_weights(file: Path, text: str | None = None, folder: Path | None = No
         "origin_sha256": digest,
         "why": origin.why if origin and file.name == Path(origin.file).name else "the user's word",
     }
-    return _convert_and_keep(spec, file, origin, folder, about)
+    return convert_and_keep(spec, file, origin, folder, about)
 
 
 def where_to_put_weights(text: str, folder: Path | None = None) -> dict:
@@ -118,7 +118,7 @@ def where_to_put_weights(text: str, folder: Path | None = None) -> dict:
         ``file``, ``sha1`` or None, ``get`` (an address), ``put`` (a path) or None, and
         ``then`` (a command) or None.
     """
-    spec = _parse(text)
+    spec = parse_network(text)
     found = find_local_weights(spec.name, folder, spec.source)
     target = folder or gluon_cache()
     choices: list[dict] = []
@@ -160,7 +160,7 @@ def list_weights(specs: Sequence[str] = (), folder: Path | None = None) -> list[
     """
     listed = []
     for text in specs or (*(f"gluon:{name}" for name in VARIANTS), *ORIGINS):
-        spec, tried = _parse(text), []
+        spec, tried = parse_network(text), []
         found = find_local_weights(spec.name, folder, spec.source, tried)
         listed.append(
             {
@@ -179,7 +179,7 @@ def _guess(file: Path) -> BackboneSpec:
     named = [spec for spec, origin in ORIGINS.items() if Path(origin.file).name == file.name]
     # Both zoos have one file for it: either name gives the same.
     if len({ORIGINS[spec] for spec in named}) == 1:
-        return _parse(named[0])
+        return parse_network(named[0])
     raise WeightsError(
         f"{file.name} does not say whose weights it holds",
         "name the network, for instance --as gluon:inceptionv3",
@@ -216,7 +216,7 @@ def _import_archive(file: Path, folder: Path) -> WeightsFile:
 def _import_published(file: Path, folder: Path) -> WeightsFile | None:
     """Keep a file under Gluon's name for it, if its digest is one that Gluon publishes."""
     sha1 = sha1_file(file)
-    for source in _SOURCES:
+    for source in ZOOS:
         for name, published in published_files(source).items():
             if published == sha1:
                 check_params(file)

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError, MissingDependencyError, ProofError, WeightsError
-from ...core.files import publish_json, sha256_file
 from ..gluon.efficientnet_lite import VARIANTS
 from ..gluon.library import NetworkGraph, network_graph
 from ..gluon.params_file import params_sha1, write_params
@@ -18,11 +17,11 @@ from ..records.spec import BackboneSpec
 from .convert import from_onnx, from_params, from_torch, read_safetensors
 from .gluon_host import download_gluon, gluon_url
 from .hub import hub_file
-from .local import NOTE_FORMAT, find_local_weights, gluon_cache
+from .local import find_local_weights, gluon_cache, write_note
 from .origins import ORIGINS, Origin
 from .request import WeightsFile
 
-__all__ = ["CONVERTER_VERSION", "convert_from_hub", "find_weights"]
+__all__ = ["convert_and_keep", "convert_from_hub", "find_weights", "parse_network"]
 
 
 def find_weights(
@@ -93,8 +92,6 @@ def _from_gluon(name: str, source: str, sha1: str, on_bytes: Callable | None) ->
 # Raise it when the same file would be converted to other numbers.
 CONVERTER_VERSION = 1
 
-_SOURCES = ("gluon", "mxnet")
-
 
 def convert_from_hub(
     name: str, source: str, folder: Path, on_bytes: Callable[[int, int | None], None] | None = None
@@ -111,13 +108,13 @@ def convert_from_hub(
         "origin_sha256": found.sha256,
         "why": origin.why,
     }
-    return _convert_and_keep(_parse(spec), found.path, origin, folder, about)
+    return convert_and_keep(parse_network(spec), found.path, origin, folder, about)
 
 
-def _parse(text: str) -> BackboneSpec:
+def parse_network(text: str) -> BackboneSpec:
     """Parse the name of a network; a bare one is GluonCV's."""
     spec = BackboneSpec.parse(text if ":" in text else f"gluon:{text}")
-    if spec.source not in _SOURCES:
+    if spec.source not in ZOOS:
         raise WeightsError(
             f"{text}: weights are fetched and imported for Gluon's networks",
             "name one as gluon:NAME or mxnet:NAME",
@@ -126,9 +123,28 @@ def _parse(text: str) -> BackboneSpec:
     return dataclasses.replace(spec, resolution=None)
 
 
-def _convert_and_keep(
+def convert_and_keep(
     spec: BackboneSpec, file: Path, origin: Origin | None, folder: Path, about: dict
 ) -> WeightsFile:
+    """Convert a file that holds a network's weights to ``.params``, and keep it in `folder`.
+
+    Parameters
+    ----------
+    spec : BackboneSpec
+        The network.
+    file : Path
+        ``.onnx``, ``.params`` or ``.safetensors``.
+    origin : Origin or None
+        How its tensors are named, for safetensors.
+    folder : Path
+    about : dict
+        For the note beside it: ``origin``, ``origin_sha256``, ``why`` and others.
+
+    Raises
+    ------
+    WeightsError, BackboneError, ProofError
+        It does not hold these weights. Nothing is kept then.
+    """
     target = network_graph(spec.source, spec.name)
     error = None
     if file.suffix == ".onnx":
@@ -145,15 +161,8 @@ def _convert_and_keep(
             return WeightsFile(folder / f"{stem}.params", "published", about["origin"])
     path = folder / f"{stem}.converted.params"
     write_params(path, arrays)
-    note = {
-        "format": NOTE_FORMAT,
-        "networks": _sharing(spec),
-        "sha256": sha256_file(path),
-        "converter": CONVERTER_VERSION,
-        "relative_error": error,
-        **about,
-    }
-    publish_json(path.with_suffix(".json"), note)
+    about = {"converter": CONVERTER_VERSION, "relative_error": error, **about}
+    write_note(path, _sharing(spec), about)
     return WeightsFile(path, "converted", f"converted from {about['origin']}")
 
 
@@ -165,5 +174,5 @@ def _old_names(arrays: dict[str, np.ndarray], target: NetworkGraph) -> dict[str,
 def _sharing(spec: BackboneSpec) -> list[str]:
     """Name the networks of both zoos that have these very weights."""
     sha1 = published_sha1(spec.name, spec.source)
-    others = [s for s in _SOURCES if sha1 and published_sha1(spec.name, s) == sha1]
+    others = [s for s in ZOOS if sha1 and published_sha1(spec.name, s) == sha1]
     return sorted({spec.canonical, *(f"{source}:{spec.name}" for source in others)})

@@ -13,21 +13,21 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ...core.errors import IcecoreError
-from ...core.files import sha256_file
+from ...core.files import publish_json, sha256_file
 from ...core.json_files import read_json
 from ..gluon.efficientnet_lite import VARIANTS
 from ..gluon.zoo import published_sha1, require_known, weights_stem
 from .gluon_host import sha1_file
 from .request import WeightsFile
 
-__all__ = ["find_local_weights", "find_params", "gluon_cache"]
+__all__ = ["find_local_weights", "find_params", "gluon_cache", "write_note"]
 
 # Of the notes beside converted files.
-NOTE_FORMAT = 1
+_NOTE_FORMAT = 1
 
 
 def find_local_weights(
@@ -92,12 +92,18 @@ def _places(name: str, folder: Path | None, source: str) -> Iterator[tuple[Path,
             yield place / f"{name}.params", "own", None
 
 
+def write_note(path: Path, networks: Sequence[str], about: Mapping[str, object]) -> None:
+    """Write the note beside a converted file: whose weights it holds, and where they are from."""
+    note = {"format": _NOTE_FORMAT, "networks": networks, "sha256": sha256_file(path), **about}
+    publish_json(path.with_suffix(".json"), note)
+
+
 def _read_note(path: Path, spec: str) -> tuple[dict | None, str]:
     """Read the note beside a converted file; None, and why, where it does not hold."""
     beside = path.with_suffix(".json")
     try:
         note = read_json(beside)
-        if note["format"] != NOTE_FORMAT or not isinstance(note["origin"], str):
+        if note["format"] != _NOTE_FORMAT or not isinstance(note["origin"], str):
             return None, f"{beside.name} is of another version of icecore"
         if spec not in note["networks"]:
             return None, f"{beside.name} says that it is of {', '.join(note['networks'])}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from icecore.cache import FeatureCache
 from icecore.core.files import sha256_bytes
@@ -55,6 +56,20 @@ def make_cache(path, rows, names=("one", "two"), dim=6, **changes):
             [s.digest for s in rows], features(rows, dim, seed)
         )
     return cache
+
+
+@pytest.fixture
+def rows():
+    return (
+        samples(60, "train")
+        + samples(15, "validation", prefix="v")
+        + samples(9, "test", prefix="t")
+    )
+
+
+@pytest.fixture
+def cache(tmp_path, rows):
+    return make_cache(tmp_path / "cache", rows)
 
 
 def go(cache, rows, out, **options):

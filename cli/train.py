@@ -108,6 +108,18 @@ _INTERRUPTED = 130
     help="Give every class the same total weight.",
 )
 @click.option(
+    "--groups",
+    is_flag=True,
+    help="Also fit a head that learns a function for each group of images (the table's column "
+    "group), and finds the group of a new image itself.",
+)
+@click.option(
+    "--group-labels",
+    type=click.Path(path_type=Path),
+    help="Take the groups from a CSV with the columns id and group; it may name some of the "
+    "images. Implies --groups.",
+)
+@click.option(
     "--set",
     "given",
     multiple=True,
@@ -122,7 +134,7 @@ _INTERRUPTED = 130
 )
 @as_json
 @quiet
-def train(cache, data, run, given, as_json, quiet, **options) -> None:
+def train(cache, data, run, given, group_labels, as_json, quiet, **options) -> None:
     """Fit heads on the features in CACHE.
 
     Without --features and --head it fits a kernel machine, a logistic regression and an MLP on
@@ -141,9 +153,17 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
     options["features"] = list(options["features"]) or None
     options["heads"] = list(options["heads"]) or None
     options["settings"] = _settings(given)
+    options["groups"] = options["groups"] or group_labels is not None
     try:
         with train_display(quiet or as_json) as update:
-            result = jobs.train(cache, data, run, jobs.TrainOptions(**options), update)
+            result = jobs.train(
+                cache,
+                data,
+                run,
+                jobs.TrainOptions(**options),
+                update,
+                group_labels=group_labels,
+            )
     except KeyboardInterrupt:
         console.echo(f"interrupted before anything was finished; {run} is as it was", err=True)
         sys.exit(_INTERRUPTED)
@@ -198,6 +218,8 @@ def _print_trained(result) -> None:
         for model in task.models:
             if model.chosen:
                 console.echo(f"{task.task}: {model.name}: {_chosen(model.chosen)}")
+        if task.groups:
+            _print_groups(task.task, task.groups)
         for warning in task.warnings:
             console.echo(f"warning: {task.task}: {warning}", err=True)
     if result.left_out:
@@ -205,6 +227,35 @@ def _print_trained(result) -> None:
     for task, reason in result.failed.items():
         console.echo(f"error: {task} was not trained: {reason}", err=True)
     console.echo(f"run: {result.run}\nnext: icecore blend {result.run}")
+
+
+def _print_groups(task: str, groups: dict) -> None:
+    """Print how well groups are told apart and whether heads of their own help."""
+    sizes = ", ".join(f"{name} ({count} images)" for name, count in groups["images"].items())
+    unknown = f", {groups['unknown']} images of unknown group" if groups["unknown"] else ""
+    router = groups["router"]
+    low, high = router["accuracy_interval"]
+    console.echo(
+        f"{task}: groups {sizes}{unknown}; the features tell the group of an image with accuracy "
+        f"{router['accuracy']:.4f} [{low:.3f}, {high:.3f}] out of fold"
+    )
+    gain = groups["gain"]
+    own, common = gain["model"], gain["against"]
+    rows = [
+        [name, groups["images"][name], f"{loss[own]:.4f}", f"{loss[common]:.4f}"]
+        for name, loss in groups["log_loss"].items()
+    ]
+    console.print_table(["group", "images", f"{own} log-loss", f"{common} log-loss"], rows)
+    low, high = gain["interval"]
+    verdict = "knowing the group does not help beyond noise"
+    if low > 0:
+        verdict = "knowing the group helps beyond noise"
+    elif high < 0:
+        verdict = "knowing the group hurts beyond noise"
+    console.echo(
+        f"{task}: {verdict}: {own} gains {gain['log_loss']:+.4f} in log-loss over {common}, 95% "
+        f"interval {low:+.4f} to {high:+.4f}"
+    )
 
 
 def _chosen(chosen: dict) -> str:

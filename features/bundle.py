@@ -47,6 +47,9 @@ class BundledHead:
         sum of their absolute values, and the signed square roots taken, in float16. Else empty.
     kernel : (ndarray (M, inputs), float) or None
         Rows and gamma: the layers take ``exp(-gamma * squared distance)`` to each row.
+    route : (ndarray (inputs, G), ndarray (G,)) or None
+        A layer with softmax after it that gives probabilities of groups. Then `layers` has one
+        for each group, and the answer is the sum of theirs, weighed by these probabilities.
     """
 
     weight: float
@@ -55,6 +58,7 @@ class BundledHead:
     columns: tuple[int, ...]
     widths: tuple[int, ...] = ()
     kernel: tuple[np.ndarray, float] | None = None
+    route: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,6 +289,9 @@ class _Writer:
         self._merged.node.append(made)
         return name
 
+    def dense(self, value: str, matrix: np.ndarray, bias: np.ndarray) -> str:
+        return self.node("Gemm", value, self.constant(matrix), self.constant(bias))
+
 
 def _power_scaled(write: _Writer, tensor_proto, features: str, width: int) -> str:
     size = write.node("Abs", features)
@@ -319,6 +326,26 @@ def _calibrated(write: _Writer, value: str, classes: int, temperature: float, sh
     return write.node("Add", kept, write.constant([share / classes]))
 
 
+def _chained(write: _Writer, value: str, head: BundledHead) -> str:
+    for depth, layer in enumerate(head.layers):
+        if depth:
+            value = write.node("Relu", value)
+        value = write.dense(value, *layer)
+    return write.node("Softmax", value, axis=1)
+
+
+def _routed(write: _Writer, value: str, head: BundledHead) -> str:
+    """Write the sum over groups of ``p(g | x) p(y | x, g)``."""
+    routes = write.node("Softmax", write.dense(value, *head.route), axis=1)
+    parts = []
+    for group, layer in enumerate(head.layers):
+        column = np.eye(len(head.layers))[:, group : group + 1]
+        route = write.node("MatMul", routes, write.constant(column))
+        answer = write.node("Softmax", write.dense(value, *layer), axis=1)
+        parts.append(write.node("Mul", answer, route))
+    return write.node("Sum", *parts)
+
+
 def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None:
     weighted = []
     for position, head in enumerate(task.heads):
@@ -332,11 +359,7 @@ def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None
         value = write.node("Concat", *inputs, axis=1)
         if head.kernel is not None:
             value = _kernel(write, value, *head.kernel)
-        for depth, (matrix, bias) in enumerate(head.layers):
-            if depth:
-                value = write.node("Relu", value)
-            value = write.node("Gemm", value, write.constant(matrix), write.constant(bias))
-        value = write.node("Softmax", value, axis=1)
+        value = _chained(write, value, head) if head.route is None else _routed(write, value, head)
         # Puts the head's classes into the task's columns, and weighs them.
         place = np.zeros((len(head.columns), len(task.classes)))
         place[np.arange(len(head.columns)), head.columns] = head.weight

@@ -3,6 +3,7 @@
 from ..core.statistics import bootstrap_interval
 from .base import Head
 from .kinds.external import ExternalHead
+from .kinds.grouped import GroupedHead
 from .kinds.kernel import KernelHead
 from .kinds.lightgbm import LightGBMHead
 from .kinds.logistic import LogisticHead
@@ -20,6 +21,7 @@ from .training.train import train
 
 __all__ = [
     "ExternalHead",
+    "GroupedHead",
     "HEAD_KINDS",
     "Head",
     "KernelHead",

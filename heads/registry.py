@@ -9,6 +9,7 @@ from pathlib import Path
 from ..core.errors import HeadError
 from .base import Head
 from .kinds.external import ExternalHead
+from .kinds.grouped import GroupedHead
 from .kinds.kernel import KernelHead
 from .kinds.lightgbm import LightGBMHead
 from .kinds.logistic import LogisticHead
@@ -22,7 +23,15 @@ __all__ = ["HEAD_KINDS", "load_head", "make_head"]
 # Besides these, "module:Class" names any importable classifier.
 HEAD_KINDS: dict[str, type[Head]] = {
     cls.kind: cls
-    for cls in (KernelHead, LogisticHead, MLPClassifier, LightGBMHead, RidgeHead, NeighboursHead)
+    for cls in (
+        KernelHead,
+        GroupedHead,
+        LogisticHead,
+        MLPClassifier,
+        LightGBMHead,
+        RidgeHead,
+        NeighboursHead,
+    )
 }
 _LOADABLE = {**HEAD_KINDS, ExternalHead.kind: ExternalHead}
 

@@ -31,6 +31,8 @@ class Rows:
         Names of the columns of `targets`, sorted.
     sets : tuple of int
         Widths of the feature sets that lie side by side; they sum to D.
+    groups : ndarray of shape (N, G), float32, or None
+        Group of each row, one-hot; a row of zeros where it is not known.
     """
 
     features: np.ndarray
@@ -38,6 +40,7 @@ class Rows:
     weights: np.ndarray
     classes: np.ndarray
     sets: tuple[int, ...]
+    groups: np.ndarray | None = None
     _memory: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     _lock: Any = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
 

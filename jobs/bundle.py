@@ -16,7 +16,7 @@ from ..core.csv_files import csv_lines
 from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some
 from ..core.files import publish_bytes
 from ..features import FeatureSetRecord
-from ..heads import Head, KernelHead, LogisticHead, MLPClassifier, RidgeHead
+from ..heads import GroupedHead, Head, KernelHead, LogisticHead, MLPClassifier, RidgeHead
 from ..runs import open_run
 from .predict import PredictOptions, predict
 from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
@@ -171,14 +171,14 @@ def _bundled_task(task, weights, place: dict[str, int]):
         places = tuple(place[print_] for print_ in task.features[model])
         columns = tuple(column[str(name)] for name in head.classes_)
         bundled += [
-            features.BundledHead(share, places, layers, columns, widths, kernel)
-            for layers, widths, kernel in chains
+            features.BundledHead(share, places, layers, columns, widths, *kernel)
+            for layers, widths, *kernel in chains
         ]
     if refused:
         raise RunError(
             f"heads of the task '{task.name}' cannot be written as ONNX matrices: "
             f"{enumerate_some(refused)}",
-            "train and blend a run of kernel, mlp, logistic and ridge heads for a bundle",
+            "train and blend a run of kernel, grouped, mlp, logistic and ridge heads for a bundle",
         )
     known = weights.calibration
     calibration = None if known is None else (known.temperature, known.wrong)
@@ -188,8 +188,12 @@ def _bundled_task(task, weights, place: dict[str, int]):
 def _chains(head: Head) -> list[tuple] | None:
     """Return a head's matrices, widths of power-scaled sets, and kernel; None for trees.
 
-    Several chains are averaged.
+    Several chains are averaged. That of groups has a fourth part, the route to them.
     """
+    if isinstance(head, GroupedHead):
+        kernel = (head.support_.astype(np.float32), head.gamma_)
+        layers = [(coef, head.intercept_) for coef in head.group_coefs]
+        return [(layers, head.power_sets, kernel, (head.route_coef_, head.route_intercept_))]
     if isinstance(head, KernelHead):
         kernel = (head.support_.astype(np.float32), head.gamma_)
         return [([(head.coef_, head.intercept_)], head.power_sets, kernel)]

@@ -5,6 +5,7 @@ from .box_table import append_boxes, apply_boxes, read_boxes
 from .classes import fashionai_classes
 from .csv_table import TableOptions
 from .digests import DigestReport, digest_manifest
+from .group_table import apply_groups
 from .layouts import read
 from .listing import passed_over_text
 from .names import class_name, class_order, look_alike_text, look_alikes
@@ -30,6 +31,7 @@ __all__ = [
     "TableOptions",
     "append_boxes",
     "apply_boxes",
+    "apply_groups",
     "class_name",
     "class_order",
     "digest_manifest",

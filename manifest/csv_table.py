@@ -113,6 +113,7 @@ def _sample(fields: dict[str, str], folder: Path) -> Sample:
         letters=fields.get("letters", ""),
         digest=_digest(fields.get("digest", "")),
         box=fields.get("box", ""),
+        group=class_name(fields.get("group", "")),
     )
 
 

@@ -1,7 +1,8 @@
 """One table of samples, whatever the user brought.
 
 A manifest has one row for each image and task: ``id, path, split, task, label,
-letters, digest``, and ``box`` where only a part of an image counts. `read` makes it
+letters, digest``, ``box`` where only a part of an image counts, and ``group`` where images
+are of several kinds. `read` makes it
 from a folder of class folders, a CSV, a FashionAI root or a Kaggle folder (see
 `icecore.manifest.layouts`); `Manifest.write` saves it as a CSV that `read` takes
 back.
@@ -27,7 +28,9 @@ IMAGE_SUFFIXES = frozenset(
 )
 # A larger image file is a mistake or an attack; nothing of it is read.
 LARGEST_IMAGE_FILE = 2**29
-COLUMNS = ("id", "path", "split", "task", "label", "letters", "digest", "box")
+COLUMNS = ("id", "path", "split", "task", "label", "letters", "digest", "box", "group")
+# Left out of a written table where no sample has them.
+_OPTIONAL = ("box", "group")
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -63,6 +66,8 @@ class Sample:
         `icecore.manifest.row_key`); empty if it was not computed yet.
     box : str
         The part of the image that counts, ``x0 y0 x1 y1``; empty for the whole image.
+    group : str
+        The kind of image it is (worn or laid out, front or back); empty where not known.
     """
 
     id: str
@@ -73,6 +78,7 @@ class Sample:
     letters: str = ""
     digest: str = ""
     box: str = ""
+    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,8 +180,11 @@ class Manifest:
 
     def write(self, path: str | os.PathLike) -> None:
         """Write the table as CSV, atomically. Paths are kept as they are."""
-        # Tables without boxes look as they always did.
-        columns = COLUMNS if any(sample.box for sample in self.samples) else COLUMNS[:-1]
+        columns = [
+            name
+            for name in COLUMNS
+            if name not in _OPTIONAL or any(getattr(one, name) for one in self.samples)
+        ]
         rows = ([getattr(sample, column) for column in columns] for sample in self.samples)
         write_csv(path, [columns, *rows])
 

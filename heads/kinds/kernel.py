@@ -10,11 +10,10 @@ import numpy as np
 from ...core.errors import HeadError
 from ...core.statistics import softmax
 from ..base import Head
-from ..numerics.gram import Basis, gaussian, power_gram
+from ..numerics.gram import Basis, gaussian, kernel_blocks, median_gamma, power_gram
 from ..numerics.products import multiply
-from ..numerics.scaling import power_rows, power_scaled
+from ..numerics.scaling import power_rows
 from ..numerics.softmax_regression import Features, Kernel, SoftmaxRegression
-from ..numerics.widen import widen
 from ..rows import Rows
 from ..saved import HeadFiles
 from .logistic import along_path, penalties
@@ -22,9 +21,6 @@ from .logistic import along_path, penalties
 __all__ = ["KernelHead"]
 
 WIDTHS = (0.8, 1.4)
-_ROWS_AT_ONCE = 1024
-# Enough for a median.
-_MEASURED = 400
 
 
 class KernelHead(Head):
@@ -127,17 +123,9 @@ class KernelHead(Head):
         self.sets_ = rows.sets
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
-        support = np.empty(self.support_.shape, np.float32)
-        widen(self.support_, support)
-        right = np.einsum("ij,ij->i", support, support)
         logits = np.empty((len(X), len(self.classes_)))
-        for top in range(0, len(X), _ROWS_AT_ONCE):
-            part = X[top : top + _ROWS_AT_ONCE]
-            values = np.empty(part.shape, np.float32)
-            widen(power_scaled(part, self.sets_), values)
-            left = np.einsum("ij,ij->i", values, values)
-            kernel = gaussian(multiply(values, support.T), left, right, self.gamma_)
-            logits[top : top + _ROWS_AT_ONCE] = multiply(kernel, self.coef_) + self.intercept_
+        for block, kernel in kernel_blocks(X, self.sets_, self.support_, self.gamma_):
+            logits[block] = multiply(kernel, self.coef_) + self.intercept_
         return softmax(logits)
 
     def _check_settings(self) -> None:
@@ -201,7 +189,7 @@ class _Space:
         self.support = gram.columns[places]
         squares = gram.squares
         inner = gram.part(self.support, places)
-        self.gamma = _gamma(inner, squares[self.support], width)
+        self.gamma = median_gamma(inner, squares[self.support], width)
         inner = gaussian(inner, squares[self.support], squares[self.support], self.gamma)
         self.basis = None if gram.exact else Basis(inner)
         self.across = self._kernel(gram, judged, places)
@@ -221,13 +209,3 @@ class _Space:
         targets = self._rows.targets[self._index][:, present]
         targets = targets / targets.sum(axis=1, keepdims=True)
         return SoftmaxRegression(space, targets, self._rows.weights[self._index])
-
-
-def _gamma(inner: np.ndarray, squares: np.ndarray, width: float) -> float:
-    """Return ``1 / (2 s**2)``, where s is `width` times the median distance."""
-    some = slice(None, None, max(1, len(squares) // _MEASURED))
-    square = squares[some, None] + squares[some] - 2 * inner[some, some]
-    distances = square[np.triu_indices(len(square), 1)]
-    median = float(np.median(distances)) if len(distances) else 0.0
-    # Rows that are all the same have no distance.
-    return 1 / (2 * width**2 * median) if median > 1e-6 else 1.0

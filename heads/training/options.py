@@ -11,6 +11,7 @@ import numpy as np
 from ...core.errors import HeadError, enumerate_some
 from ..rows import Rows
 from ..splits import FEWEST_FOLDS
+from .groups import group_columns
 from .task_data import TaskData
 
 __all__ = ["TrainOptions", "labelled_rows"]
@@ -52,6 +53,8 @@ class TrainOptions:
     refit : {"all", "train"}
         The final heads learn from all labelled rows, or with "holdout" from the training
         split alone.
+    groups : bool
+        Images are of several kinds (the manifest's `group`): a `grouped` head is trained too.
     search : int
         Number of further settings to try for each kind of head, which is chosen among as
         its own ones are: out of fold.
@@ -72,6 +75,7 @@ class TrainOptions:
     min_class_count: int = 0
     class_weight: str | None = None
     refit: str = "all"
+    groups: bool = False
     search: int = 0
     search_seconds: float | None = None
 
@@ -159,7 +163,8 @@ def labelled_rows(
     weights[kept] = 1.0
     if options.class_weight == "balanced":
         weights[kept] = len(kept) / (len(classes) * np.bincount(codes))[codes]
-    return Rows(features, targets, weights, classes, sets)
+    groups = group_columns(data, part) if options.groups else None
+    return Rows(features, targets, weights, classes, sets, groups)
 
 
 def _add_maybe(data: TaskData, part: slice, kept, classes, targets, weight: float) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...core.errors import CacheError, HeadError, enumerate_some
+from ..kinds.grouped import GroupedHead
 from ..registry import HEAD_KINDS
 
 __all__ = ["DEFAULT_KINDS", "ModelPlan", "plan_models"]
@@ -41,6 +42,7 @@ def plan_models(
     features: Sequence[str] | None,
     heads: Sequence[str] | None,
     search: bool = False,
+    grouped: bool = False,
 ) -> tuple[list[Any], list[ModelPlan]]:
     """Choose feature sets and models.
 
@@ -54,6 +56,8 @@ def plan_models(
         Kinds of heads. None takes `DEFAULT_KINDS`, and those of `SEARCHED_KINDS` too in a
         search.
     search : bool
+    grouped : bool
+        Add the head that knows groups of images.
 
     Returns
     -------
@@ -83,7 +87,8 @@ def plan_models(
         dict.fromkeys(tuple(position[one.fingerprint] for one in group) for group in joined)
     )
     titles = _titles(used, groups)
-    kinds = list(dict.fromkeys(heads or DEFAULT_KINDS + (SEARCHED_KINDS if search else ())))
+    kinds = list(heads or DEFAULT_KINDS + (SEARCHED_KINDS if search else ()))
+    kinds = list(dict.fromkeys(kinds + [GroupedHead.kind] * grouped))
     return used, [
         ModelPlan(f"{kind.rpartition(':')[2]}-{titles[group]}", kind, group)
         for group in groups

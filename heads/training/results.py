@@ -64,13 +64,26 @@ class ModelResult:
 
 @dataclasses.dataclass(frozen=True)
 class TaskResult:
-    """One trained task: where the tuning rows' predictions come from, models, warnings."""
+    """One trained task.
+
+    Attributes
+    ----------
+    task : str
+    classes : tuple of str
+    validation : str
+        Where the predictions of the tuning rows come from.
+    models : tuple of ModelResult
+    warnings : tuple of str
+    groups : dict or None
+        What heads of their own for groups of images bring, see `group_report`.
+    """
 
     task: str
     classes: tuple[str, ...]
     validation: str
     models: tuple[ModelResult, ...]
     warnings: tuple[str, ...]
+    groups: dict[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

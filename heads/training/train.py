@@ -17,7 +17,10 @@ from ...core.files import sha256_file
 from ...manifest import Manifest
 from ...runs import ProbabilityTable, write_probabilities, write_run
 from ..base import require_finite
+from ..kinds.grouped import GroupedHead
+from ..kinds.kernel import KernelHead
 from .fit import FittedModel, TaskRows, Watch, fit_model
+from .groups import group_report
 from .options import TrainOptions, labelled_rows
 from .plan import ModelPlan, plan_models
 from .results import ModelResult, TaskResult, TrainEvent, TrainResult
@@ -72,7 +75,9 @@ def train(
     """
     out = Path(out)
     check_target(out, options.overwrite)
-    sets, plans = plan_models(cache, options.features, options.heads, options.search > 0)
+    sets, plans = plan_models(
+        cache, options.features, options.heads, options.search > 0, options.groups
+    )
     absent = _absent_keys(sets, manifest)
     with replacing(out, options.overwrite) as folder:
         job = _Job(manifest, _Planned(sets, plans, absent), options, folder, progress)
@@ -163,8 +168,27 @@ class _Job:
         origin = "split" if holdout else f"out-of-fold, {self.options.folds} folds"
         if not holdout and self.options.repeats > 1:
             origin += f", {self.options.repeats} times"
-        result = TaskResult(data.task, data.classes, origin, tuple(results), tuple(warnings))
+        groups = self._groups(data, features, results, self.folder / name)
+        result = TaskResult(
+            data.task, data.classes, origin, tuple(results), tuple(warnings), groups
+        )
         return result, {**self._entry(result, data, name), "keys": keys}
+
+    def _groups(
+        self, data: TaskData, features: _TaskFeatures, results: list[ModelResult], folder: Path
+    ) -> dict | None:
+        """Compare the first head that knows groups with another one on the same features."""
+        done = {result.name for result in results}
+        plans = [plan for plan in self.plans if plan.name in done]
+        own = next((plan for plan in plans if plan.kind == GroupedHead.kind), None)
+        others = [plan for plan in plans if own and plan.sets == own.sets and plan is not own]
+        if not self.options.groups or not others:
+            return None
+        other = next((plan for plan in others if plan.kind == KernelHead.kind), others[0])
+        part = data.validation if _holds_out(data, self.options) else data.labelled
+        files = {one.name: folder / "probabilities" / f"{one.name}.npz" for one in (own, other)}
+        rows = features.of(own.sets).all
+        return group_report(data, part, rows, files, self.options.seed)
 
     def _take_over(
         self, data: TaskData, plan: ModelPlan, key: str, folder: Path
@@ -217,6 +241,7 @@ class _Job:
             "scores": {model.name: model.scores for model in result.models},
             "seconds": {model.name: round(model.seconds, 3) for model in result.models},
             "warnings": list(result.warnings),
+            "groups": result.groups,
         }
 
     def _write(self, data: TaskData, plan: ModelPlan, fitted: FittedModel, folder: Path) -> None:

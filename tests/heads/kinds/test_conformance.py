@@ -35,6 +35,7 @@ from icecore.heads.numerics import gram
 # Small settings, so that the suite is quick.
 QUICK = {
     "kernel": {},
+    "grouped": {},
     "logistic": {},
     "mlp": {"width": 16, "epochs": 6, "learning_rate": 2e-2, "scaling": "rms"},
     "lightgbm": {"rounds": 15, "min_rows": 5, "components": 4},
@@ -44,6 +45,7 @@ QUICK = {
 # Closed settings: dozens of fits need no folds.
 QUICK_FOR_CHECKS = {
     "kernel": {"alpha": 1e-4, "width": 1.0},
+    "grouped": {"alpha": 1e-4, "share": 0.5},
     "logistic": {"alpha": 1e-4},
     "mlp": {"width": 32, "members": 1, "epochs": 8, "learning_rate": 2e-2, "scaling": "rms"},
     "lightgbm": {"min_rows": 1, "rounds": 10},
@@ -58,6 +60,7 @@ WEIGHTS = "check_sample_weight_equivalence_on_dense_data"
 # regression agrees, but its float32 products not to scikit-learn's 1e-7: our own test follows.
 EXCUSED = {
     "kernel": {WEIGHTS: "the median distance counts rows"},
+    "grouped": {WEIGHTS: "the median distance counts rows"},
     "logistic": {WEIGHTS: "to 1e-3, not to 1e-7"},
     "mlp": {WEIGHTS: "batches are drawn by row"},
     "lightgbm": {WEIGHTS: "leaves count rows"},
@@ -302,12 +305,13 @@ def test_a_path_gives_what_fits_give(kind):
 
 
 # Warm starts end within a gap of the minimum, not at the same point of it.
-PATHS = ("kernel", "logistic")
+PATHS = ("kernel", "grouped", "logistic")
 
 
 def test_settings_that_are_given_are_not_chosen(kind):
     closed = {
         "kernel": {"alpha": 1e-4, "width": 1.0},
+        "grouped": {"alpha": 1e-4, "share": 0.5},
         "logistic": {"alpha": 1e-4},
         "mlp": {"epochs": 3},
         "lightgbm": {"rounds": 3},

@@ -1,0 +1,77 @@
+"""Training with groups of images."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from heads_support import go, make_cache, samples
+
+from icecore.core.errors import HeadError
+from icecore.heads import load_head
+from icecore.runs import open_run
+
+GROUPED = {"heads": ["kernel"], "settings": {"kernel": {"width": 1.0}}, "groups": True}
+
+
+@pytest.fixture
+def grouped():
+    rows = samples(60) + samples(6, "test", prefix="t")
+    kinds = ("worn", "laid out", "")
+    return [dataclasses.replace(row, group=kinds[i % 3]) for i, row in enumerate(rows)]
+
+
+def test_a_run_has_a_head_that_knows_groups_and_says_what_it_brings(tmp_path, grouped):
+    # Each third image has the same class and group here: the features tell both.
+    cache = make_cache(tmp_path / "cache", grouped)
+    result = go(cache, grouped, tmp_path / "run", **GROUPED)
+    (task,) = result.tasks
+    assert [model.name for model in task.models] == ["kernel-all", "grouped-all"]
+    report = task.groups
+    assert report["images"] == {"laid out": 20, "worn": 20}
+    assert report["unknown"] == 20
+    assert report["router"]["accuracy"] > 0.9
+    gain = report["gain"]
+    assert (gain["model"], gain["against"]) == ("grouped-all", "kernel-all")
+    scores = {model.name: model.scores["log_loss"] for model in task.models}
+    expected = scores["kernel-all"] - scores["grouped-all"]
+    assert gain["log_loss"] == pytest.approx(expected, abs=1e-6)
+    assert gain["interval"][0] <= gain["log_loss"] <= gain["interval"][1]
+    assert set(report["log_loss"]) == {"laid out", "worn"}
+    head = load_head(tmp_path / "run" / "label" / "heads" / "grouped-all")
+    assert head.members_.shape == (60, 2)
+    assert open_run(tmp_path / "run").about["tasks"]["label"]["groups"] == report
+
+
+def test_held_out_rows_are_compared_where_they_are_held_out(tmp_path, grouped):
+    rows = [
+        dataclasses.replace(r, split="validation" if i % 4 == 0 else "train")
+        for i, r in enumerate(grouped[:60])
+    ]
+    cache = make_cache(tmp_path / "cache", rows)
+    result = go(cache, rows, tmp_path / "run", validation="holdout", **GROUPED)
+    (task,) = result.tasks
+    scores = {model.name: model.scores["log_loss"] for model in task.models}
+    expected = scores["kernel-all"] - scores["grouped-all"]
+    assert task.groups["gain"]["log_loss"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_changed_groups_train_again(tmp_path, grouped):
+    cache = make_cache(tmp_path / "cache", grouped)
+    go(cache, grouped, tmp_path / "run", **GROUPED)
+    again = go(cache, grouped, tmp_path / "run", overwrite=True, **GROUPED)
+    assert all(model.reused for model in again.tasks[0].models)
+    other = [dataclasses.replace(grouped[0], group="laid out"), *grouped[1:]]
+    changed = go(cache, other, tmp_path / "run", overwrite=True, **GROUPED)
+    assert not any(model.reused for model in changed.tasks[0].models)
+
+
+@pytest.mark.parametrize(
+    ("group", "words"), [("", "have no groups"), ("worn", "have only the group 'worn'")]
+)
+def test_groups_that_are_not_there_are_asked_for(tmp_path, rows, cache, group, words):
+    rows = [dataclasses.replace(row, group=group) for row in rows]
+    with pytest.raises(HeadError, match=words) as error:
+        go(cache, rows, tmp_path / "run", **GROUPED)
+    assert "--group-labels" in str(error.value.hint) + error.value.message
+    assert not (tmp_path / "run").exists()

@@ -45,7 +45,7 @@ _INTERRUPTED = 130
     "heads",
     multiple=True,
     metavar="KIND",
-    help="Fit this kind of head: kernel, logistic, mlp, lightgbm, ridge, neighbours or "
+    help="Fit this kind of head: kernel, logistic, mlp, lightgbm, ridge, neighbours, grouped or "
     "module:Class. The option may be repeated.",
 )
 @click.option(
@@ -134,7 +134,7 @@ _INTERRUPTED = 130
 )
 @as_json
 @quiet
-def train(cache, data, run, given, group_labels, as_json, quiet, **options) -> None:
+def train(cache, data, run, given, as_json, quiet, **options) -> None:
     """Fit heads on the features in CACHE.
 
     Without --features and --head it fits a kernel machine, a logistic regression and an MLP on
@@ -153,17 +153,10 @@ def train(cache, data, run, given, group_labels, as_json, quiet, **options) -> N
     options["features"] = list(options["features"]) or None
     options["heads"] = list(options["heads"]) or None
     options["settings"] = _settings(given)
-    options["groups"] = options["groups"] or group_labels is not None
+    options["groups"] = options["groups"] or options["group_labels"] is not None
     try:
         with train_display(quiet or as_json) as update:
-            result = jobs.train(
-                cache,
-                data,
-                run,
-                jobs.TrainOptions(**options),
-                update,
-                group_labels=group_labels,
-            )
+            result = jobs.train(cache, data, run, jobs.TrainOptions(**options), update)
     except KeyboardInterrupt:
         console.echo(f"interrupted before anything was finished; {run} is as it was", err=True)
         sys.exit(_INTERRUPTED)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .. import heads
 from ..cache import FeatureCache
 from ..heads import TrainEvent, TrainOptions, TrainResult
-from ..manifest import apply_groups, digest_manifest
+from ..manifest import digest_manifest
 from .samples import as_extracted
 
 __all__ = ["train"]
@@ -24,7 +24,6 @@ def train(
     options: TrainOptions = DEFAULTS,
     progress: Callable[[TrainEvent], None] | None = None,
     on_digest: Callable[[int, int], None] | None = None,
-    group_labels: str | os.PathLike | None = None,
 ) -> TrainResult:
     """Train heads on cached features and the labels of `data`.
 
@@ -40,8 +39,6 @@ def train(
         Called with a `TrainEvent` after each step.
     on_digest : callable, optional
         Called with counts of files digested and in all.
-    group_labels : path-like, optional
-        CSV that names the group of some images, for `TrainOptions.groups`.
 
     Returns
     -------
@@ -55,7 +52,4 @@ def train(
     store = FeatureCache(cache)
     memory = store.path / "digests.json"
     digested = digest_manifest(as_extracted(store, data), memory, progress=on_digest)
-    manifest = digested.manifest
-    if group_labels is not None:
-        manifest = apply_groups(manifest, group_labels)
-    return heads.train(store, manifest, out, options, progress)
+    return heads.train(store, digested.manifest, out, options, progress)

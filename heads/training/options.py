@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,6 +56,8 @@ class TrainOptions:
         split alone.
     groups : bool
         Images are of several kinds (the manifest's `group`): a `grouped` head is trained too.
+    group_labels : path-like, optional
+        CSV that names the groups of some images, see `icecore.manifest.apply_groups`.
     search : int
         Number of further settings to try for each kind of head, which is chosen among as
         its own ones are: out of fold.
@@ -76,6 +79,7 @@ class TrainOptions:
     class_weight: str | None = None
     refit: str = "all"
     groups: bool = False
+    group_labels: str | os.PathLike | None = None
     search: int = 0
     search_seconds: float | None = None
 
@@ -97,6 +101,8 @@ class TrainOptions:
         ]
         if self.search_seconds and not self.search:
             wrong.append("search_seconds without search (say how many settings to try)")
+        if self.group_labels is not None and not self.groups:
+            wrong.append("group_labels without groups (say that heads shall know them)")
         if self.refit == "train" and self.validation == "folds":
             wrong.append("refit='train' with validation='folds' (the folds know all rows)")
         if wrong:
@@ -114,7 +120,7 @@ class TrainOptions:
         fields = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("features", "heads", "overwrite")
+            if f.name not in ("features", "heads", "overwrite", "group_labels")
         }
         return {**fields, "settings": {k: dict(v) for k, v in self.settings.items()}}
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.errors import HeadError, ManifestError, enumerate_some
 from ...core.files import sha256_file
-from ...manifest import Manifest
+from ...manifest import Manifest, apply_groups
 from ...runs import ProbabilityTable, write_probabilities, write_run
 from ..base import require_finite
 from ..kinds.grouped import GroupedHead
@@ -67,14 +67,16 @@ def train(
     RunError
         `out` exists and may not be replaced.
     CacheError, ManifestError
-        The cache has no such features, or the manifest has no digests or none of
-        its images are in the cache.
+        The cache has no such features, the table of groups is unusable, or the manifest has
+        no digests or none of its images are in the cache.
     HeadError
         No task could be trained; the reasons are named. (If some can, the others
         are listed in the result.)
     """
     out = Path(out)
     check_target(out, options.overwrite)
+    if options.group_labels is not None:
+        manifest = apply_groups(manifest, options.group_labels)
     sets, plans = plan_models(
         cache, options.features, options.heads, options.search > 0, options.groups
     )

@@ -97,6 +97,26 @@ def test_the_bundle_rounds_features_as_the_cache_does(world, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_the_bundle_routes_between_groups_as_predict_does(world, tmp_path):
+    folder, _ = world
+    photos = folder / "photos"
+    images = sorted(one.relative_to(photos).as_posix() for one in (photos / "train").rglob("*.png"))
+    lines = [f"{name},{'left' if i % 2 else 'right'}" for i, name in enumerate(images)]
+    (tmp_path / "groups.csv").write_text("\n".join(["id,group", *lines]) + "\n")
+    options = jobs.TrainOptions(
+        heads=["grouped"], groups=True, group_labels=tmp_path / "groups.csv"
+    )
+    jobs.train(folder / "cache", photos, tmp_path / "run", options)
+    jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
+    jobs.predict(tmp_path / "run", photos / "test", tmp_path / "a.csv")
+    rows = {row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}
+    ids, squares = squares_of(world)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    (found,) = session.run(["label"], squares)
+    expected = [[float(rows[identity][name]) for name in "abc"] for identity in ids]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
 def test_labels_and_preprocessing_stand_in_the_metadata(world, tmp_path):
     folder, _ = world
     jobs.bundle(folder / "run", tmp_path / "model.onnx")
@@ -217,7 +237,7 @@ def test_heads_that_are_no_matrices_are_refused_by_name(world, tmp_path):
     jobs.train(
         folder / "cache", folder / "photos", tmp_path / "run", jobs.TrainOptions(heads=["lightgbm"])
     )
-    with pytest.raises(RunError, match=r"(?s)lightgbm-.*kernel, mlp, logistic"):
+    with pytest.raises(RunError, match=r"(?s)lightgbm-.*kernel, grouped, mlp, logistic"):
         jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 

@@ -1,7 +1,7 @@
 """The command line: arguments in, one call into a job, its answer printed.
 
 Exit status: 0 all done; 1 an error, said in one line with what to do; 2 wrong
-usage; 3 done, but some images could not be read; 130 interrupted.
+usage; 3 done, but some images could not be read; 130 interrupted, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from .cache import cache
 from .demo import demo
 from .doctor import doctor
 from .extract import extract
+from .interrupts import interrupted_status, watch_for_termination
 from .manifest import manifest
 from .predict import predict
 from .train import train
@@ -29,7 +30,6 @@ from .weights import weights
 
 __all__ = ["cli", "main"]
 
-_INTERRUPTED = 130
 _COMPLETION = "_ICECORE_COMPLETE"
 
 
@@ -69,6 +69,7 @@ def _help_width() -> dict:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; turn icecore's errors into one line and a status."""
+    watch_for_termination()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal of another alphabet gets escapes in place of what it lacks.
@@ -116,7 +117,7 @@ def _run(arguments: list[str]) -> int:
             "interrupted; what was finished is kept, and the same command continues from there",
             err=True,
         )
-        return _INTERRUPTED
+        return interrupted_status()
     except (MemoryError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "can't start new thread" not in str(error):
             raise

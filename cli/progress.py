@@ -74,7 +74,7 @@ def spinner(text: str, quiet: bool = False) -> Iterator:
 
 
 class _LogLines:
-    """Prints a line about an extraction every half minute: a `ProgressListener`."""
+    """Prints a line with the time about an extraction, every half minute: a `ProgressListener`."""
 
     SECONDS_BETWEEN = 30.0
 
@@ -93,7 +93,7 @@ class _LogLines:
     def _print(self, text) -> None:
         if time.monotonic() - self._printed > self.SECONDS_BETWEEN:
             self._printed = time.monotonic()
-            echo(text(), err=True)
+            echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text()}", err=True)
 
 
 def _note(now) -> str:

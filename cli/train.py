@@ -10,12 +10,11 @@ from pathlib import Path
 import click
 
 from . import console
+from .interrupts import interrupted_status
 from .options import as_json, quiet
 from .train_display import train_display
 
 __all__ = ["train"]
-
-_INTERRUPTED = 130
 
 
 @click.command()
@@ -159,14 +158,14 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
             result = jobs.train(cache, data, run, jobs.TrainOptions(**options), update)
     except KeyboardInterrupt:
         console.echo(f"interrupted before anything was finished; {run} is as it was", err=True)
-        sys.exit(_INTERRUPTED)
+        sys.exit(interrupted_status())
     if as_json:
         console.print_json(dataclasses.asdict(result) | {"run": str(result.run)})
     else:
         _print_trained(result)
     if result.interrupted:
         _print_interrupted(result)
-        sys.exit(_INTERRUPTED)
+        sys.exit(interrupted_status())
     if result.failed:
         sys.exit(1)
 

@@ -1,0 +1,29 @@
+"""Ctrl-C and SIGTERM: both end a command early with everything finished kept."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+__all__ = ["interrupted_status", "watch_for_termination"]
+
+_arrived: list[int] = []
+
+
+def watch_for_termination() -> None:
+    """Let SIGTERM end a command as Ctrl-C does.
+
+    It is what Slurm, Kubernetes and clouds send some seconds before they take a machine away.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def interrupted_status() -> int:
+    """Return the exit status of a command that was ended: 128 and the signal's number."""
+    return 128 + (_arrived[-1] if _arrived else signal.SIGINT)
+
+
+def _interrupt(number: int, frame) -> None:
+    _arrived.append(number)
+    raise KeyboardInterrupt

@@ -29,7 +29,7 @@ from .marker import (
     write_part,
 )
 from .mend import repair_json, repair_set, restore_record
-from .names import how_well_it_names
+from .names import match_rank
 from .record import differences
 from .sharing.claims import lock
 from .sharing.share import share
@@ -127,7 +127,7 @@ class FeatureCache:
             None has that name, or several have.
         """
         sets = self.sets()
-        rated = [(how_well_it_names(name, one.name, one.fingerprint), one) for one in sets]
+        rated = [(match_rank(name, one.name, one.fingerprint), one) for one in sets]
         best = max((rate for rate, _ in rated), default=0)
         named = [one for rate, one in rated if best and rate == best]
         if len(named) == 1:

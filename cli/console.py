@@ -98,9 +98,9 @@ def print_notes(manifest) -> None:
         echo(f"warning: {escaped(note)}", err=True)
 
 
-def random_weights_warning(what: str) -> None:
+def random_weights_warning(source: str) -> None:
     """Say loudly that results mean nothing."""
-    text = f"warning: {what} come from RANDOM weights: the network knows nothing"
+    text = f"warning: {source} come from RANDOM weights: the network has learnt nothing"
     click.secho(text, err=True, fg="red", bold=True)
 
 

@@ -75,13 +75,13 @@ def box_options(command):
 def take_detector(options: dict):
     """Take the detector's options out of a command's."""
     names = ("detect_class", "detect_box", "detect_threshold")
-    wanted, rule, threshold = (options.pop(name) for name in names)
+    class_name, rule, threshold = (options.pop(name) for name in names)
     detector = options.pop("detector")
     if detector is None:
         return None
     from ..jobs import DetectorOptions
 
-    return DetectorOptions(detector, wanted, rule, threshold)
+    return DetectorOptions(detector, class_name, rule, threshold)
 
 
 def engine_options(command):

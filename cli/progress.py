@@ -115,7 +115,7 @@ def _columns() -> tuple:
 
 
 @contextlib.contextmanager
-def download_bar(what: str, quiet: bool = False) -> Iterator:
+def download_bar(name: str, quiet: bool = False) -> Iterator:
     """Show how much of a download has come; yields a callback for bytes received, and in all."""
     columns = (
         TextColumn("{task.description}"),
@@ -126,7 +126,7 @@ def download_bar(what: str, quiet: bool = False) -> Iterator:
     with Progress(
         *columns, console=errors, disable=quiet or not errors.is_terminal, transient=True
     ) as bar:
-        task = bar.add_task(what, total=None, visible=False)
+        task = bar.add_task(name, total=None, visible=False)
 
         def update(received: int, total: int | None) -> None:
             bar.update(task, completed=received, total=total, visible=True)

@@ -148,7 +148,7 @@ def _blend_task(
         recipes=recipes,
         reason=chooser.reason_,
         certificate=fitted.certificate_,
-        how=fitted.how_,
+        method=fitted.method_,
         models={
             model: score_splits(data, table)
             for model, table in zip(data.models, data.probabilities)

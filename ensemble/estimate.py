@@ -49,7 +49,7 @@ class Estimate:
         Recommended less plain average in `metric`; more than 0 means recommended is better.
     over_shares : dict of str to Difference
         Recommended less class shares, by metric.
-    where : str
+    rows_text : str
         The rows in words, as ``341 test rows``.
     """
 
@@ -60,7 +60,7 @@ class Estimate:
     scores: dict[str, dict[str, tuple[float, float, float]]]
     difference: Difference
     over_shares: dict[str, Difference]
-    where: str
+    rows_text: str
 
     @property
     def learnt(self) -> bool:
@@ -75,12 +75,12 @@ class Estimate:
                 f"{_title(name)} {_interval(gap)}" for name, gap in self.over_shares.items()
             )
             return (
-                f"nothing was learnt that shows on {self.where}: the recommended answer is not "
+                f"nothing was learnt that shows on {self.rows_text}: the recommended answer is not "
                 f"better beyond noise than giving every image the class shares of the tuning rows "
                 f"({gaps})"
             )
         ours, theirs = (self.scores[answer][self.metric][0] for answer in (RECOMMENDED, AVERAGE))
-        what = f"{_title(self.metric)} {ours:.4f} against {theirs:.4f} on {self.where}"
+        what = f"{_title(self.metric)} {ours:.4f} against {theirs:.4f} on {self.rows_text}"
         what += f" ({_interval(self.difference)})"
         verdict = {
             1: "beats the plain average beyond noise",
@@ -90,7 +90,7 @@ class Estimate:
         if self.difference.value == 0 and self.difference.low == 0 == self.difference.high:
             return (
                 f"the recommended answer gives what the plain average gives: "
-                f"{_title(self.metric)} {ours:.4f} on {self.where}"
+                f"{_title(self.metric)} {ours:.4f} on {self.rows_text}"
             )
         return f"the recommended answer {verdict}: {what}"
 

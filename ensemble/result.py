@@ -40,7 +40,7 @@ class TaskBlend:
         Why the recommended answer is recommended.
     certificate : float or None
         No weights have an objective lower by more than this on the tuning rows.
-    how : str
+    method : str
         How the tuned weights were found.
     models : dict of str to dict
         ``{model: {"tuning": {metric: value}, "test": {...}}}``; ``test`` only where there
@@ -62,7 +62,7 @@ class TaskBlend:
     recipes: dict[str, Recipe]
     reason: Reason
     certificate: float | None
-    how: str
+    method: str
     models: dict[str, dict]
     scores: dict[str, dict]
     notes: list[str]
@@ -143,7 +143,7 @@ class TaskBlend:
             "answers": {name: self._recipe_json(self.recipes[name]) for name in ANSWERS},
             "recommended": {"is": self.recommendation, **dataclasses.asdict(self.reason)},
             "certificate": self.certificate,
-            "how": self.how,
+            "method": self.method,
             "rows": {
                 "tuning": len(data.rows(TUNING)),
                 "test": len(data.rows(TEST)),

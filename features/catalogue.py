@@ -40,12 +40,12 @@ class Verified:
     problem: str | None = None
 
 
-def find_networks(wanted: Sequence[str] = ()) -> list[ZooNetwork]:
-    """Return the networks of both zoos that `wanted` names; all if it is empty.
+def find_networks(names: Sequence[str] = ()) -> list[ZooNetwork]:
+    """Return the networks of both zoos that are named; all if none is.
 
     Parameters
     ----------
-    wanted : sequence of str
+    names : sequence of str
         Names (``resnet50_v1``), specs (``mxnet:resnet50_v1``), parts of names, or patterns
         with ``*`` and ``?``.
 
@@ -55,9 +55,9 @@ def find_networks(wanted: Sequence[str] = ()) -> list[ZooNetwork]:
         One of them names nothing; all such are listed, with near matches for the first.
     """
     networks = list(zoo().values())
-    if not wanted:
+    if not names:
         return networks
-    chosen = {text: [one for one in networks if _matches(text, one)] for text in wanted}
+    chosen = {text: [one for one in networks if _matches(text, one)] for text in names}
     nothing = [text for text, found in chosen.items() if not found]
     if nothing:
         source, _, name = nothing[0].rpartition(":")
@@ -90,7 +90,7 @@ def list_layers(text: str, request: WeightsRequest) -> list[tuple[str, str, tupl
 
 
 def verify_backbones(
-    wanted: Sequence[str],
+    names: Sequence[str],
     request: WeightsRequest,
     on_step: Callable[[int, int, str], None] | None = None,
 ) -> Iterator[Verified]:
@@ -98,7 +98,7 @@ def verify_backbones(
 
     Parameters
     ----------
-    wanted : sequence of str
+    names : sequence of str
         As for `find_networks`; or specs with a resolution, or of files.
     request : WeightsRequest
     on_step : callable, optional
@@ -109,7 +109,7 @@ def verify_backbones(
     Verified
         A network that fails is among them; the others follow.
     """
-    specs = list(dict.fromkeys(spec for text in wanted for spec in _specs(text)))
+    specs = list(dict.fromkeys(spec for text in names for spec in _specs(text)))
     for number, spec in enumerate(specs):
         if on_step is not None:
             on_step(number, len(specs), spec)

@@ -73,7 +73,7 @@ def _provenance(result: BlendResult) -> list[tuple[str, str]]:
         rows = ", ".join(
             f"{len(task.data.rows(SPLITS[key]))} {title}" for key, title in shown_splits(task)
         )
-        lines.append((f"rows of {task.task}", f"{rows}; weights: {task.how}"))
+        lines.append((f"rows of {task.task}", f"{rows}; weights: {task.method}"))
     lines.append(("tables and plots", "scores of all labelled rows of the split that is named"))
     return lines
 

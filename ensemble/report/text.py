@@ -106,12 +106,14 @@ def recommended_text(task: TaskBlend) -> str:
 def certificate_text(task: TaskBlend) -> str:
     """Say in one line how good the weights provably are."""
     if task.certificate is None:
-        return f"the best that the search found ({task.how}); there is no proof that it is the best"
-    any_kind = task.how.removesuffix(", shared by all tasks") == "convex optimum"
+        return (
+            f"the best that the search found ({task.method}); there is no proof that it is the best"
+        )
+    any_kind = task.method.removesuffix(", shared by all tasks") == "convex optimum"
     scope = "no weights have" if any_kind else "no weights of that kind have"
-    goal = "log-loss" if "pull" not in task.how else "log-loss plus pull"
+    goal = "log-loss" if "pull" not in task.method else "log-loss plus pull"
     return (
-        f"{task.how}, certificate {task.certificate:.1e}: {scope} a lower {goal} on the tuning "
+        f"{task.method}, certificate {task.certificate:.1e}: {scope} a lower {goal} on the tuning "
         "rows by more than this"
     )
 
@@ -133,7 +135,7 @@ def _estimate_lines(task: TaskBlend) -> list[str]:
     found = task.estimate
     if found is None:
         return []
-    lines = [f"on {found.where} ({found.source}), 95% intervals in brackets:"]
+    lines = [f"on {found.rows_text} ({found.source}), 95% intervals in brackets:"]
     for answer, scores in found.scores.items():
         cells = ", ".join(
             f"{METRIC_TITLES.get(name, name)} {value:.4f} [{low:.4f}, {high:.4f}]"

@@ -52,7 +52,7 @@ class Blender(BaseEstimator):
         With a budget: none of the chosen subset.
     score_ : float
         The metric on the rows of `fit`.
-    how_ : str
+    method_ : str
         How the weights were found.
     notes_ : list of str
         What a reader should know: identical models, impossible rows and the like.
@@ -150,13 +150,13 @@ class Blender(BaseEstimator):
         if metric.name != "log_loss":
             return self._search(probabilities, y, letters, metric, optimum.weights)
         self.certificate_, self.iterations_ = optimum.certificate, optimum.iterations
-        self.how_ = "convex optimum"
+        self.method_ = "convex optimum"
         if self.beside:
-            self.how_ += ", shared by all tasks"
+            self.method_ += ", shared by all tasks"
         if self.options.l2 or self.options.upper < 1:
-            self.how_ += " with a pull or a bound"
+            self.method_ += " with a pull or a bound"
         if self.options.budgets:
-            self.how_ += " of the best subset within the budget"
+            self.method_ += " of the best subset within the budget"
         if optimum.certificate > 1e-8:
             self.notes_.append(
                 f"the optimum is only certified to {optimum.certificate:.1e}, not to 1e-8"
@@ -177,7 +177,7 @@ class Blender(BaseEstimator):
         kept = self.kept_
         found[:, kept] = group_weights(probabilities[kept], y, groups, self.weights_[kept])
         self.certificate_ = None
-        self.how_ = "local optimum by class groups, from the convex optimum that they share"
+        self.method_ = "local optimum by class groups, from the convex optimum that they share"
         return found
 
     def _search(self, probabilities, y, letters, metric: Metric, optimum) -> np.ndarray:
@@ -193,7 +193,7 @@ class Blender(BaseEstimator):
             {"plain average": equal_weights(models), "least log-loss": optimum},
             self.options.seed,
         )
-        self.iterations_, self.how_ = found.evaluations, found.how
+        self.iterations_, self.method_ = found.evaluations, found.method
         return found.weights
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["Found", "coordinate_search", "greedy_selection", "search", "simplex_grid"]
+__all__ = ["SearchResult", "coordinate_search", "greedy_selection", "search", "simplex_grid"]
 
 Score = Callable[[np.ndarray], float]
 
@@ -28,7 +28,7 @@ _CELLS = 1e9
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class SearchResult:
     """Weights of a search.
 
     Attributes
@@ -38,14 +38,14 @@ class Found:
         More is better.
     evaluations : int
         How often the metric was computed.
-    how : str
+    method : str
         Which part of the search gave the answer.
     """
 
     weights: np.ndarray
     score: float
     evaluations: int
-    how: str
+    method: str
 
 
 def search(
@@ -55,7 +55,7 @@ def search(
     starts: dict[str, np.ndarray],
     seed: int = 0,
     restarts: int = 2,
-) -> Found:
+) -> SearchResult:
     """Look for the weights with the highest score.
 
     Parameters
@@ -174,7 +174,7 @@ class _Counter:
 
 def _improve(
     probabilities: np.ndarray, counter: _Counter, tie_break: Score, points: dict[str, np.ndarray]
-) -> Found:
+) -> SearchResult:
     scored = {name: counter(_mix(point, probabilities)) for name, point in points.items()}
     promising = sorted(points, key=lambda name: -scored[name])
     finalists = [(scored[name], name, points[name]) for name in points]
@@ -186,8 +186,8 @@ def _improve(
         finalists.append((value, f"{name}, improved", weights))
     highest = max(value for value, _, _ in finalists)
     equal = [entry for entry in finalists if entry[0] >= highest - 1e-12]
-    value, how, weights = max(equal, key=lambda entry: tie_break(_mix(entry[2], probabilities)))
-    return Found(weights, value, counter.count, how)
+    value, method, weights = max(equal, key=lambda entry: tie_break(_mix(entry[2], probabilities)))
+    return SearchResult(weights, value, counter.count, method)
 
 
 def _bag(probabilities: np.ndarray, score: Score, rng: np.random.Generator) -> np.ndarray:

@@ -38,7 +38,7 @@ class DetectorOptions:
     ----------
     detector : str
         ``gluoncv:NAME``.
-    wanted : str
+    class_name : str
         Class of the object.
     rule : {"largest", "confident"}
         Which one counts where there are several.
@@ -47,7 +47,7 @@ class DetectorOptions:
     """
 
     detector: str
-    wanted: str = "person"
+    class_name: str = "person"
     rule: str = "largest"
     threshold: float = 0.5
 
@@ -83,7 +83,7 @@ def detect_boxes(
     if not todo:
         return 0
     detector = load_detector(options.detector, request, device)
-    index = detector.index_of(options.wanted)
+    index = detector.index_of(options.class_name)
     lines: list[dict] = []
     saved_at, looked_at = time.monotonic(), 0
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
@@ -112,7 +112,7 @@ def choose_box(
     ids: np.ndarray,
     scores: np.ndarray,
     boxes: np.ndarray,
-    wanted: int,
+    class_index: int,
     options: DetectorOptions,
     size: tuple[int, int],
 ) -> tuple[Box, float] | None:
@@ -122,7 +122,7 @@ def choose_box(
     ----------
     ids, scores, boxes : ndarray, shapes (N,), (N,), (N, 4)
         Of `Detector.run`.
-    wanted : int
+    class_index : int
         Index of the class.
     options : DetectorOptions
         Rule and threshold. Of equally large ones the more confident counts, of equally
@@ -139,7 +139,11 @@ def choose_box(
     """
     (width, height), candidates = size, []
     for number, score, corners in zip(ids, scores, boxes):
-        if number != wanted or not score >= options.threshold or not np.isfinite(corners).all():
+        if (
+            number != class_index
+            or not score >= options.threshold
+            or not np.isfinite(corners).all()
+        ):
             continue
         x0, y0 = max(0, math.floor(corners[0])), max(0, math.floor(corners[1]))
         x1, y1 = min(width, math.ceil(corners[2])), min(height, math.ceil(corners[3]))
@@ -167,4 +171,9 @@ def _look(detector: Detector, index: int, image, sample: Sample, options) -> dic
     height, width = image.shape[:2]
     found = choose_box(*detector.run(image), index, options, (width, height))
     box, score = found or (None, None)
-    return {"path": sample.id, "box": box, "score": score, "class": options.wanted if box else ""}
+    return {
+        "path": sample.id,
+        "box": box,
+        "score": score,
+        "class": options.class_name if box else "",
+    }

@@ -50,14 +50,14 @@ def drop_weights_from_inputs(model) -> None:
     model.graph.input.extend(kept)
 
 
-def add_normalisation(model, how: Preprocessing, channels_last: bool = False) -> None:
+def add_normalisation(model, preprocessing: Preprocessing, channels_last: bool = False) -> None:
     """Put in front of the graph, in place, what turns uint8 images into its input.
 
     Parameters
     ----------
     model : onnx.ModelProto
         Takes (N, 3, R, R) numbers of any type, or (N, R, R, 3).
-    how : Preprocessing
+    preprocessing : Preprocessing
         Its resolution is R. Integers are never normalised: such a graph takes pixels as they
         are, and mean 0 and std 1/255 say the same.
     channels_last : bool
@@ -82,8 +82,8 @@ def add_normalisation(model, how: Preprocessing, channels_last: bool = False) ->
         nodes.append(helper.make_node(operator, inputs, [name], **attributes))
         return name
 
-    value, mean, std = IMAGES, how.mean, how.std
-    if how.input_space == "BGR":
+    value, mean, std = IMAGES, preprocessing.mean, preprocessing.std
+    if preprocessing.input_space == "BGR":
         order = constant("icecore_order", np.array([2, 1, 0], np.int64))
         value = step("Gather", [value, order], axis=3)
         mean, std = mean[::-1], std[::-1]
@@ -108,6 +108,8 @@ def add_normalisation(model, how: Preprocessing, channels_last: bool = False) ->
     del graph.input[:]
     graph.input.append(
         helper.make_tensor_value_info(
-            IMAGES, onnx.TensorProto.UINT8, ["N", how.resolution, how.resolution, 3]
+            IMAGES,
+            onnx.TensorProto.UINT8,
+            ["N", preprocessing.resolution, preprocessing.resolution, 3],
         )
     )

@@ -13,13 +13,13 @@ __all__ = ["FITS", "crop_at", "fit_image", "resize", "resize_to_cover"]
 FITS = ("crop", "pad", "squash")
 
 
-def fit_image(image: np.ndarray, how: Preprocessing, fit: str) -> np.ndarray:
+def fit_image(image: np.ndarray, preprocessing: Preprocessing, fit: str) -> np.ndarray:
     """Make an image the square that a backbone takes.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (height, width, 3)
-    how : Preprocessing
+    preprocessing : Preprocessing
         Its resolution, crop_pct, interpolation and mean are used.
     fit : {"crop", "pad", "squash"}
         ``crop`` resizes the short side to resolution / crop_pct and takes the
@@ -30,19 +30,21 @@ def fit_image(image: np.ndarray, how: Preprocessing, fit: str) -> np.ndarray:
     -------
     ndarray of uint8, shape (resolution, resolution, 3)
     """
-    side = how.resolution
+    side = preprocessing.resolution
     height, width = image.shape[:2]
     if fit == "squash":
-        return resize(image, side, side, how.interpolation)
+        return resize(image, side, side, preprocessing.interpolation)
     if fit == "crop":
-        short = int(side / how.crop_pct)
-        return crop_at(resize_to_cover(image, short, side, how.interpolation), side)
+        short = int(side / preprocessing.crop_pct)
+        return crop_at(resize_to_cover(image, short, side, preprocessing.interpolation), side)
     scale = side / max(height, width)
     new = [max(1, round(n * scale)) for n in (height, width)]
     canvas = np.empty((side, side, 3), np.uint8)
-    canvas[:] = np.round(np.array(how.mean) * 255).clip(0, 255)
+    canvas[:] = np.round(np.array(preprocessing.mean) * 255).clip(0, 255)
     top, left = (side - new[0]) // 2, (side - new[1]) // 2
-    canvas[top : top + new[0], left : left + new[1]] = resize(image, *new, how.interpolation)
+    canvas[top : top + new[0], left : left + new[1]] = resize(
+        image, *new, preprocessing.interpolation
+    )
     return canvas
 
 

@@ -163,14 +163,14 @@ CENTER = Views()
 
 
 def make_squares(
-    image: np.ndarray, how: Preprocessing, fit: str, views: Views, key: str
+    image: np.ndarray, preprocessing: Preprocessing, fit: str, views: Views, key: str
 ) -> np.ndarray:
     """Cut every view of an image for a backbone.
 
     Parameters
     ----------
     image : ndarray of uint8, shape (height, width, 3)
-    how : Preprocessing
+    preprocessing : Preprocessing
         Its resolution, crop_pct, interpolation and mean are used.
     fit : {"crop", "pad", "squash"}
     views : Views
@@ -181,25 +181,27 @@ def make_squares(
     -------
     ndarray of uint8, shape (V, resolution, resolution, 3)
     """
-    side = how.resolution
+    side = preprocessing.resolution
     if views == CENTER:
-        return fit_image(image, how, fit)[np.newaxis]  # not copied: the batch does that
+        return fit_image(image, preprocessing, fit)[np.newaxis]  # not copied: the batch does that
     squares = np.empty((len(views), side, side, 3), np.uint8)
     whole = None
     for square, name in zip(squares, views.names):
         if name not in _CROPS:
             number = int(name.removeprefix("random:"))
-            square[:] = views.augmentation.draw(image, side, how.interpolation, key, number)
+            square[:] = views.augmentation.draw(
+                image, side, preprocessing.interpolation, key, number
+            )
             continue
         place, mirrored = _CROPS[name]
         if views.resize_margin is None:
             if whole is None:
-                whole = fit_image(image, how, fit)
+                whole = fit_image(image, preprocessing, fit)
             crop = whole
         else:
             if whole is None:
                 short = int(side * (1 + views.resize_margin))
-                whole = resize_to_cover(image, short, side, how.interpolation)
+                whole = resize_to_cover(image, short, side, preprocessing.interpolation)
             crop = crop_at(whole, side, *place)
         square[:] = crop[:, ::-1] if mirrored else crop
     return squares

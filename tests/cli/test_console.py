@@ -58,7 +58,7 @@ def test_a_pipe_gets_every_row_in_one_whole_line(columns):
     assert lines[3] == "ok  " + LONG
     assert "\x1b" not in done.stdout + done.stderr
     assert done.stderr.splitlines() == [
-        "warning: the answers come from RANDOM weights: the network knows nothing"
+        "warning: the answers come from RANDOM weights: the network has learnt nothing"
     ]
 
 

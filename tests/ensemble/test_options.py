@@ -72,7 +72,7 @@ def test_a_budget_leaves_weight_to_the_best_subset_only(builders):
     probabilities, y = builders.probabilities(5, 150)
     blender = Blender(BlendOptions(max_models=2)).fit(probabilities, y)
     assert (blender.weights_ > 0).sum() <= 2
-    assert blender.how_ == "convex optimum of the best subset within the budget"
+    assert blender.method_ == "convex optimum of the best subset within the budget"
     for metric in ("accuracy", "map"):
         limited = Blender(BlendOptions(metric, max_models=2)).fit(probabilities, y)
         assert (limited.weights_ > 0).sum() <= 2
@@ -167,7 +167,7 @@ def test_shared_weights_minimise_the_mean_of_the_tasks(tmp_path, builders):
     assert second.weights_of("tuned") == pytest.approx(weights, abs=1e-6)
     assert first.estimate.rows == 40
     assert first.certificate <= 1e-8
-    assert "shared by all tasks" in first.how
+    assert "shared by all tasks" in first.method
 
     def loss(weights):
         total = 0

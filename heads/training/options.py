@@ -7,15 +7,10 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ...core.errors import HeadError, enumerate_some
-from ..rows import Rows
 from ..splits import FEWEST_FOLDS
-from .groups import group_columns
-from .task_data import TaskData
 
-__all__ = ["TrainOptions", "labelled_rows"]
+__all__ = ["TrainOptions"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,62 +118,3 @@ class TrainOptions:
             if f.name not in ("features", "heads", "overwrite", "group_labels")
         }
         return {**fields, "settings": {k: dict(v) for k, v in self.settings.items()}}
-
-
-def labelled_rows(
-    data: TaskData,
-    part: slice,
-    features: np.ndarray,
-    sets: tuple[int, ...],
-    options: TrainOptions,
-) -> Rows:
-    """Work out the targets and weights of a part of a task's labelled rows.
-
-    Parameters
-    ----------
-    data : TaskData
-    part : slice
-        Of the samples; all have labels.
-    features : ndarray of shape (n, D)
-        Of these rows.
-    sets : tuple of int
-        Widths of the feature sets.
-    options : TrainOptions
-
-    Raises
-    ------
-    HeadError
-        Fewer than two classes are left.
-    """
-    labels = data.labels(part)
-    names, counts = np.unique(labels, return_counts=True)
-    classes = names[counts >= options.min_class_count]
-    if len(classes) < 2:
-        raise HeadError(
-            f"only {len(classes)} of the {len(names)} classes of the task '{data.task}' have "
-            f"{options.min_class_count} training images or more",
-            "lower --min-class-count",
-        )
-    kept = np.flatnonzero(np.isin(labels, classes))
-    codes = np.searchsorted(classes, labels[kept])
-    targets = np.zeros((len(labels), len(classes)), np.float32)
-    targets[kept, codes] = 1
-    if options.maybe > 0:
-        _add_maybe(data, part, kept, classes, targets, options.maybe)
-    weights = np.zeros(len(labels))
-    weights[kept] = 1.0
-    if options.class_weight == "balanced":
-        weights[kept] = len(kept) / (len(classes) * np.bincount(codes))[codes]
-    groups = group_columns(data, part) if options.groups else None
-    return Rows(features, targets, weights, classes, sets, groups)
-
-
-def _add_maybe(data: TaskData, part: slice, kept, classes, targets, weight: float) -> None:
-    """Give the classes with the letter m a share of the targets."""
-    samples = data.samples[part]
-    column = {name: place for place, name in enumerate(classes.tolist())}
-    for row in kept:
-        for name, letter in zip(data.classes, samples[row].letters, strict=False):
-            if letter == "m" and name in column:
-                targets[row, column[name]] = weight
-    targets[kept] /= targets[kept].sum(axis=1, keepdims=True)

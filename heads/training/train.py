@@ -21,11 +21,12 @@ from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
 from .fit import FittedModel, TaskRows, Watch, fit_model
 from .groups import group_report
-from .options import TrainOptions, labelled_rows
+from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .results import ModelResult, TaskResult, TrainEvent, TrainResult
 from .reuse import EarlierRun, model_key
 from .run_folder import check_target, describe_inputs, replacing, task_folders
+from .targets import labelled_rows
 from .task_data import TaskData, fold_warnings, is_constant, load_features, task_data
 
 __all__ = ["train"]

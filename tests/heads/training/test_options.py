@@ -10,7 +10,7 @@ from heads_support import CLASSES, go, make_cache, samples
 
 from icecore.core.errors import HeadError
 from icecore.heads import TrainOptions
-from icecore.heads.training.options import labelled_rows
+from icecore.heads.training.targets import labelled_rows
 from icecore.heads.training.task_data import task_data
 from icecore.manifest.table import Manifest
 from icecore.runs import read_probabilities

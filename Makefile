@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST := PYTHONPATH=tests/helpers $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-torch clean
+.PHONY: demo test test-slow test-torch docs clean
 
 demo: $(INSTALLED)
 	$(BIN)/icecore demo --out demo-run
@@ -22,6 +22,15 @@ test-slow: $(VENV)/.testing
 # What is compared with torch and timm, which bring gigabytes on some systems.
 test-torch: $(VENV)/.torch
 	$(PYTEST) -r fEs tests/features/sources tests/features/weights tests/cache/sharing
+
+# The site of the documents, in docs/_build/index.html.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo docs/_build/index.html
+
+$(VENV)/.docs: $(INSTALLED) requirements-docs.txt
+	$(BIN)/pip install --quiet -r requirements-docs.txt
+	touch $@
 
 # The sets are complete, so nothing needs to be resolved.
 $(INSTALLED): requirements.txt pyproject.toml
@@ -41,4 +50,4 @@ $(VENV)/.torch: $(VENV)/.testing requirements-torch.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo-run
+	rm -rf $(VENV) demo-run docs/_build

@@ -166,7 +166,7 @@ def _print_extracted(report, cache: Path) -> None:
             console.echo(f"note: {one['instead_of']}; {taken}", err=True)
     console.echo(f"cache: {cache}")
     if report.repaired:
-        console.echo("damage in the cache was found, and what it took computed again:", err=True)
+        console.echo("the cache was damaged; what was lost is computed again:", err=True)
         for line in report.repaired:
             console.echo(f"  {line}", err=True)
     if report.random_weights:

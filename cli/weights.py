@@ -51,7 +51,9 @@ def list_command(networks, folder, as_json) -> None:
         ],
     )  # fmt: skip
     if any(one["path"] is None for one in found):
-        console.echo("what is not there: icecore weights fetch NETWORK, or where NETWORK")
+        console.echo(
+            "to get those not there: icecore weights fetch NETWORK, or icecore weights where NETWORK"
+        )
 
 
 @weights.command("fetch")

@@ -35,7 +35,7 @@ def examine(
     Parameters
     ----------
     cache : path-like, optional
-        A cache, or where one shall be.
+        A cache, or where one is to be made.
     on_progress : callable, optional
         Called with the name of what is looked at next.
     """
@@ -56,7 +56,7 @@ def examine(
         try:
             findings += check()
         except Exception as error:  # a check that fails must not hide what the others find
-            text = f"cannot be looked at: {type(error).__name__}: {str(error)[:200]}"
+            text = f"cannot be checked: {type(error).__name__}: {str(error)[:200]}"
             findings.append(Finding("problem", area, text, "report this"))
     return findings
 

@@ -112,7 +112,7 @@ def check_disk(folder: Path) -> list[Finding]:
 
 
 def check_cache(cache: str | os.PathLike) -> list[Finding]:
-    """Look at every row of a cache, or at the place where one shall be."""
+    """Look at every row of a cache, or at the place where one is to be made."""
     path = Path(cache)
     if not path.exists():
         fault = _why_not_writable(path)

@@ -52,7 +52,8 @@ def list_command(networks, folder, as_json) -> None:
     )  # fmt: skip
     if any(one["path"] is None for one in found):
         console.echo(
-            "to get those not there: icecore weights fetch NETWORK, or icecore weights where NETWORK"
+            "to get what is missing: icecore weights fetch NETWORK, or "
+            "icecore weights where NETWORK to bring the files yourself"
         )
 
 

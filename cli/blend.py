@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from . import console
-from .options import answer_option, as_json, excel_option
+from .options import as_json, written_options
 
 __all__ = ["blend"]
 
-_OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
+_OUTPUTS = ("out", "answer", "save", "report", "markdown", "plots")
+_OUTPUTS += ("form", "sample", "incomplete", "excel")
 
 
 @click.command()
@@ -23,13 +24,21 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
     help="Write the final probabilities of the test rows to this file; FILE.json gets the answers.",
 )
 @click.option(
-    "--format",
-    "form",
-    type=click.Choice(["csv", "npz", "h5", "parquet", "kaggle", "fashionai"]),
-    help="Write them in this format [default: the one that the ending of --out names].",
+    "--answer",
+    type=click.Choice(["recommended", "clean", "tuned", "average"]),
+    default="recommended",
+    show_default=True,
+    help="Write this answer, and save it as the one that predict takes: what is recommended; the "
+    "same for images whose labels are right, where the tuning rows have wrong ones (clean); the "
+    "tuned weights; or the plain average.",
 )
-@answer_option
-@excel_option
+@written_options
+@click.option(
+    "--save/--no-save",
+    default=None,
+    help="Keep blend.json and report.html in the first run, for predict and bundle [default: save, "
+    "unless there is --json without -o].",
+)
 @click.option(
     "--labels",
     type=click.Path(path_type=Path),
@@ -75,15 +84,22 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
     help="Give these groups of classes weights of their own.",
 )
 @click.option("--share", is_flag=True, help="Tune one set of weights for all tasks.")
-@click.option("--max-models", type=int, help="Use at most this many models.")
 @click.option(
-    "--max-size", metavar="SIZE", help="Use backbones of at most this size in all, as 600MB."
+    "--backbones-max",
+    type=int,
+    metavar="N",
+    help="Use at most this many networks, over all tasks together.",
+)
+@click.option(
+    "--max-size",
+    metavar="SIZE",
+    help="Use networks of at most this size in all, over all tasks together, as 600MB.",
 )
 @click.option(
     "--max-latency",
     type=float,
     metavar="MS",
-    help="Use models that take at most this many milliseconds for an image in all.",
+    help="Use networks that take at most this many milliseconds for an image in all.",
 )
 @click.option(
     "--costs",
@@ -116,23 +132,35 @@ _OUTPUTS = ("out", "form", "answer", "report", "markdown", "plots", "excel")
 def blend(sources, labels, as_json, **given) -> None:
     """Tune the weights of an average of probabilities, and recommend an answer.
 
-    SOURCES is the folder of a run, or probability files (CSV with id,<class>,...; NPZ; HDF5;
-    Parquet) from anywhere with their --labels.
+    SOURCES are folders of runs, and probability files (CSV with id,<class>,...; NPZ; HDF5;
+    Parquet; submissions) from anywhere; rows are joined by id. Files alone need --labels.
 
     \b
     Examples:
       icecore blend run
       icecore blend run --metric map --json
-      icecore blend run -o submission.csv --format kaggle
+      icecore blend run -o submission.csv
+      icecore blend run-whole run-cut other.csv --backbones-max 2 --max-size 600MB
       icecore blend a.csv b.csv c.npz --labels labels.csv --report report.html
     """
     from .. import jobs
 
-    outputs = jobs.BlendOutputs(**{name: given.pop(name) for name in _OUTPUTS})
-    result, report = jobs.blend(sources, labels, jobs.BlendOptions(**given), outputs)
+    outputs = {name: given.pop(name) for name in _OUTPUTS}
+    if outputs["save"] is None:
+        outputs["save"] = not as_json or outputs["out"] is not None
+    options = jobs.BlendOptions(**given)
+    report = jobs.blend(sources, labels, options, jobs.BlendOutputs(**outputs))
+    if report.written is not None and report.written.warning:
+        console.warn(report.written.warning)
     if as_json:
-        console.print_json(result.to_json())
+        files = [str(path) for path in report.files]
+        console.print_json({**report.result.to_json(), "files": files})
         return
-    console.echo(jobs.result_text(result))
-    if report is not None:
-        console.echo(f"report: {report}")
+    console.echo(jobs.result_text(report.result))
+    if len(report.result.runs) > 1:
+        first, *others = map(str, report.result.runs.values())
+        console.echo(f"\npredict and bundle with {first} go through {', '.join(others)} too")
+    if report.written is not None:
+        console.echo(f"{report.written.path}: {report.written.text}")
+    if report.files:
+        console.echo(f"written: {', '.join(map(str, report.files))}")

@@ -26,6 +26,7 @@ __all__ = [
     "print_notes",
     "print_table",
     "random_weights_warning",
+    "warn",
     "wrap",
 ]
 
@@ -100,8 +101,12 @@ def print_notes(manifest) -> None:
 
 def random_weights_warning(source: str) -> None:
     """Say loudly that results mean nothing."""
-    text = f"warning: {source} come from RANDOM weights: the network has learnt nothing"
-    click.secho(text, err=True, fg="red", bold=True)
+    warn(f"{source} come from RANDOM weights: the network has learnt nothing")
+
+
+def warn(text: str) -> None:
+    """Say loudly, on standard error, what must not be overlooked."""
+    click.secho(f"warning: {escaped(text)}", err=True, fg="red", bold=True)
 
 
 def wrap(text: str, indent: str = "", most: int = 100) -> str:

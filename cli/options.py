@@ -11,25 +11,56 @@ __all__ = [
     "as_json",
     "box_options",
     "engine_options",
-    "excel_option",
     "quiet",
     "take_detector",
+    "written_options",
 ]
 
 answer_option = click.option(
     "--answer",
     type=click.Choice(["recommended", "clean", "tuned", "average"]),
-    default="recommended",
-    show_default=True,
     help="Use what the blend recommends; the same for images whose labels are right, where the "
-    "tuning rows have wrong ones (clean); the tuned weights; or the plain average.",
+    "tuning rows have wrong ones (clean); the tuned weights; or the plain average [default: the "
+    "answer that the blend was saved with].",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-excel_option = click.option(
-    "--excel",
-    is_flag=True,
-    help="Put an apostrophe before names in a CSV that a spreadsheet would take for a formula.",
-)
+
+
+def written_options(command):
+    """Add the options that say how final probabilities are written."""
+    options = [
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["csv", "npz", "h5", "parquet", "kaggle", "fashionai"]),
+            help="Write the answers in this format [default: that of the contest's sheet, if there "
+            "is one, else what the ending says].",
+        ),
+        click.option(
+            "--sample",
+            type=click.Path(path_type=Path),
+            help="Take rows, ids, order and columns from this sample_submission.csv or "
+            "question.csv [default: the one in the folder of the data, if there is one].",
+        ),
+        click.option(
+            "--incomplete",
+            type=click.Choice(["prior", "empty", "refuse"]),
+            help="Fill in rows of missing or unreadable images with the class shares of the "
+            "training images, leave them empty, or refuse to write [default: prior in the "
+            "formats of contests, else empty].",
+        ),
+        click.option(
+            "--excel",
+            is_flag=True,
+            help="Put an apostrophe before names in a CSV that a spreadsheet would take for a "
+            "formula.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
 
 

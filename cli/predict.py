@@ -13,9 +13,9 @@ from .options import (
     as_json,
     box_options,
     engine_options,
-    excel_option,
     quiet,
     take_detector,
+    written_options,
 )
 
 __all__ = ["predict"]
@@ -29,7 +29,7 @@ __all__ = ["predict"]
     "--out",
     required=True,
     type=click.Path(path_type=Path),
-    help="Write the answers to this CSV.",
+    help="Write the answers to this file.",
 )
 @click.option(
     "--cache", type=click.Path(path_type=Path), help="Keep the new features in this cache."
@@ -41,7 +41,7 @@ __all__ = ["predict"]
     show_default=True,
     help="Compute in this precision; trained is that of the features the heads were trained on.",
 )
-@excel_option
+@written_options
 @box_options
 @click.option(
     "--whole",
@@ -55,9 +55,13 @@ __all__ = ["predict"]
 def predict(run, images, out, as_json, quiet, **options) -> None:
     """Predict IMAGES with the backbones, heads and weights of RUN.
 
+    Where the blend of RUN joins several runs, all of them are gone through. IMAGES may be a
+    contest's folder: its question.csv or sample_submission.csv says what the file looks like.
+
     \b
     Examples:
       icecore predict run new-photos -o answers.csv
+      icecore predict run rank -o submission.csv
       icecore predict run photo.jpg -o answer.csv --weights-dir models
     """
     from .. import jobs
@@ -67,8 +71,14 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
         report = jobs.predict(run, images, out, jobs.PredictOptions(**options), listener)
     if report.random_weights:
         console.random_weights_warning("these answers")
+    if report.written.warning:
+        console.warn(report.written.warning)
     if as_json:
         fields = dataclasses.asdict(report)
+        fields["written"] |= {
+            "path": str(out),
+            "sheet": report.written.sheet and str(report.written.sheet),
+        }
         console.print_json(fields)
     else:
         how = "; ".join(
@@ -76,5 +86,6 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
             for task, answer in report.answers.items()
         )
         boxed = f" ({report.boxed} cut to their boxes)" if report.boxed else ""
-        console.echo(f"{report.images} images{boxed}, {how}: {out}")
+        console.echo(f"{report.images} images{boxed}, {how}; {report.written.text}")
+        console.echo(f"written: {out}")
     console.finish(report.failures, quiet_list=as_json)

@@ -58,5 +58,5 @@ def run_demo(
     run = out / "run"
     options = jobs.TrainOptions(seed=seed, overwrite=True)
     trained = jobs.train(out / "cache", out / "data", run, options, train_progress)
-    blend, _ = jobs.blend([run], outputs=jobs.BlendOutputs(report=out / "report.html"))
+    blend = jobs.blend([run], outputs=jobs.BlendOutputs(report=out / "report.html")).result
     return DemoResult(data, extracted, trained, blend)

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from .blend import blend_files, blend_run
+from .answer_sheet import AnswerSheet, data_folders, find_sheet, read_sheet
+from .answers import (
+    INCOMPLETE,
+    AnswerOptions,
+    Answers,
+    WrittenAnswers,
+    class_shares,
+    final_answers,
+    wanted_rows,
+    write_answers,
+)
+from .blend import blend_files, blend_run, blend_sources, save_blend
 from .estimate import Estimate, estimate
 from .joining.foreign import read_tables
 from .joining.join import TaskData, join_task, join_tasks
@@ -14,8 +25,8 @@ from .report.page import render_report, write_report
 from .report.plots import write_plots
 from .report.text import result_text
 from .result import BlendResult, TaskBlend
-from .saved import TaskWeights, load_blend
-from .submission import FORMATS, final_tables, write_final
+from .saved import SavedBlend, TaskWeights, load_blend, load_saved
+from .submission import FORMATS, TaskAnswers
 from .weighting.averaging import Recipe, combine
 from .weighting.blender import Blender, find_weights
 from .weighting.calibration import Calibration
@@ -29,7 +40,11 @@ from .weighting.subsets import Choice, Costs, best_subset, pareto_front
 __all__ = [
     "ANSWERS",
     "FORMATS",
+    "INCOMPLETE",
     "METRICS",
+    "AnswerOptions",
+    "AnswerSheet",
+    "Answers",
     "BlendOptions",
     "BlendResult",
     "Blender",
@@ -41,22 +56,30 @@ __all__ = [
     "Metric",
     "Reason",
     "Recipe",
+    "SavedBlend",
     "Solution",
     "Stacker",
+    "TaskAnswers",
     "TaskBlend",
     "TaskData",
     "TaskWeights",
+    "WrittenAnswers",
     "best_subset",
     "blend_files",
     "blend_run",
+    "blend_sources",
     "certificate",
+    "class_shares",
     "combine",
+    "data_folders",
     "estimate",
-    "final_tables",
+    "final_answers",
+    "find_sheet",
     "find_weights",
     "join_task",
     "join_tasks",
     "load_blend",
+    "load_saved",
     "minimise_log_loss",
     "minimise_log_loss_geometric",
     "pareto_front",
@@ -64,11 +87,14 @@ __all__ = [
     "parse_size",
     "read_costs",
     "read_labels",
+    "read_sheet",
     "read_tables",
     "render_markdown",
     "render_report",
     "result_text",
-    "write_final",
+    "save_blend",
+    "wanted_rows",
+    "write_answers",
     "write_markdown",
     "write_plots",
     "write_report",

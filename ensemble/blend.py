@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import ProbabilityError
-from ..core.files import publish_json, sha256_file
-from ..manifest import Sample
+from ..core.errors import ProbabilityError, RunError
+from ..core.files import publish_json
 from ..runs import open_run
 from .estimate import Estimate, estimate
-from .joining.foreign import read_tables, unique_models
 from .joining.join import TEST, TUNING, TaskData, join_tasks
-from .joining.labels import read_labels
+from .joining.sources import read_sources
 from .metrics import get_metric
 from .options import ANSWERS, BlendOptions
 from .report.analysis import conflicting_labels
@@ -26,14 +24,53 @@ from .weighting.choosing import Chooser
 from .weighting.costs import read_costs, run_costs
 from .weighting.notes import data_notes, true_class
 from .weighting.stacking import Stacker
-from .weighting.subsets import Costs, pareto_front
+from .weighting.subsets import KINDS, Candidates, Costs, pareto_front
 
-__all__ = ["blend_files", "blend_run"]
+__all__ = ["blend_files", "blend_run", "blend_sources", "save_blend"]
 
 DEFAULTS = BlendOptions()
 # Larger searches than this are not repeated for an estimate or a front.
 MOST_CELLS = 4_000_000
 MOST_FRONT_MODELS = 20
+
+
+def blend_sources(
+    paths: Sequence[str | os.PathLike],
+    labels: str | os.PathLike | None = None,
+    options: BlendOptions = DEFAULTS,
+) -> BlendResult:
+    """Tune weights for everything that runs and probability files hold; write nothing.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        Folders of runs, and CSV, NPZ, HDF5 or Parquet files or submissions, one for each
+        model. Rows are joined by id.
+    labels : path-like, optional
+        What `read_labels` reads: a table of ids and labels. Only without a run.
+    options : BlendOptions
+
+    Raises
+    ------
+    MissingFileError, RunError, ProbabilityError
+        A folder is no run or lacks files, or things do not belong together.
+    """
+    sources = read_sources(paths, labels, options.mend)
+    tasks = join_tasks(sources.tables, sources.samples, options.align)
+    metric = get_metric(options.metric).name
+    shared = _Shared(tasks, options, sources.about)
+    blended = [_blend_task(data, options, shared) for data in tasks]
+    shared.require_budget(blended)
+    return BlendResult(
+        blended,
+        metric,
+        options.seed,
+        sources.inputs,
+        sources.about,
+        conflicting_labels(sources.samples),
+        sources.samples,
+        {name: run.path for name, run in sources.runs.items()},
+    )
 
 
 def blend_run(
@@ -54,18 +91,10 @@ def blend_run(
     MissingFileError, RunError, ProbabilityError
         The folder is no run or lacks files, or its files do not belong together.
     """
-    opened = open_run(run)
-    run, tables, samples = opened.path, opened.tables(), opened.samples().samples
-    files = [opened.probability_file(table.task, table.model) for table in tables]
-    inputs = {
-        file.relative_to(run).as_posix(): sha256_file(file)
-        for file in [*files, run / "samples.csv"]
-    }
-    result = _blend(join_tasks(tables, samples), samples, options, inputs, opened.about)
+    open_run(run)
+    result = blend_sources([run], None, options)
     if write:
-        # The report first: whoever finds blend.json finds its report too.
-        write_report(result, run / "report.html")
-        publish_json(run / "blend.json", result.to_file())
+        save_blend(result)
     return result
 
 
@@ -75,65 +104,112 @@ def blend_files(
     options: BlendOptions = DEFAULTS,
     report: str | os.PathLike | None = None,
 ) -> BlendResult:
-    """Tune weights for probability files from anywhere.
+    """Tune weights for probability files from anywhere; see `blend_sources`.
 
     Parameters
     ----------
-    paths : sequence of path-like
-        CSV, NPZ, HDF5 or Parquet files or submissions, one for each model.
-    labels : path-like
-        What `read_labels` reads: a table of ids and labels.
-    options : BlendOptions
     report : path-like, optional
         Where to write the HTML page.
     """
-    if not paths:
-        raise ProbabilityError("no probability files were given", "give one file for each model")
-    read = [(Path(path), table) for path in paths for table in read_tables(path, options.mend)]
-    tables = unique_models(read)
-    inputs = {str(path): sha256_file(path) for path in paths}
-    samples = read_labels(labels)
-    if Path(labels).is_file():
-        inputs[str(labels)] = sha256_file(labels)
-    result = _blend(join_tasks(tables, samples, options.align), samples, options, inputs, {})
+    result = blend_sources(paths, labels, options)
     if report is not None:
         write_report(result, report)
     return result
 
 
-def _blend(
-    tasks: list[TaskData],
-    samples: Sequence[Sample],
-    options: BlendOptions,
-    inputs: dict[str, str],
-    about: dict,
-) -> BlendResult:
-    blended = [
-        _blend_task(data, options, about, _others_true(tasks, data) if options.share else ())
-        for data in tasks
-    ]
-    metric = get_metric(options.metric).name
-    return BlendResult(blended, metric, options.seed, inputs, about, conflicting_labels(samples))
+def save_blend(result: BlendResult, answer: str = "recommended") -> list[Path]:
+    """Keep the answers in the folder of the first run, for predictions.
 
+    Parameters
+    ----------
+    result : BlendResult
+        Of one run or more.
+    answer : {"recommended", "clean", "tuned", "average"}
+        Which answer predictions take.
 
-def _others_true(tasks: list[TaskData], data: TaskData) -> tuple[np.ndarray, ...]:
-    """Return the true class's probabilities (N, M) of the other tasks' tuning rows."""
-    if len({each.models for each in tasks}) > 1:
-        raise ProbabilityError(
-            "the tasks do not have the same models, so that they cannot share weights",
-            "train every task with the same heads, or leave --share away",
+    Returns
+    -------
+    list of Path
+        The files that were written: ``report.html`` and ``blend.json``.
+    """
+    if not result.runs:
+        raise RunError(
+            "a blend of probability files alone has no run to be saved in",
+            "write it to a file: -o NAME.json",
         )
-    rows = [(each, each.rows(TUNING)) for each in tasks if each is not data]
-    return tuple(true_class(each.probabilities[:, own], each.y[own]) for each, own in rows)
+    folder = next(iter(result.runs.values()))
+    # The report first: whoever finds blend.json finds its report too.
+    write_report(result, folder / "report.html")
+    publish_json(folder / "blend.json", result.to_file(answer))
+    return [folder / "report.html", folder / "blend.json"]
 
 
-def _blend_task(
-    data: TaskData, options: BlendOptions, about: dict, beside: tuple[np.ndarray, ...]
-) -> TaskBlend:
-    costs = read_costs(options.costs) if options.costs else run_costs(about, data.task)
+class _Shared:
+    """What tasks share: prices, weights if so wished, and the budget of networks."""
+
+    def __init__(self, tasks: Sequence[TaskData], options: BlendOptions, about: dict) -> None:
+        self.tasks, self.options, self.about = tasks, options, about
+        self._candidates: dict[str, Candidates] = {}
+
+    def blender(self, data: TaskData) -> Blender:
+        """Return the blender of one of the tasks, which knows of the others."""
+        beside = self._others_true(data) if self.options.share else ()
+        around = self._around(data) if self.options.budgets else ((), ())
+        costs = self.costs(data)
+        return Blender(self.options, data.models, data.classes, costs, beside, around)
+
+    def costs(self, data: TaskData) -> Costs:
+        """Return what the models of a task cost."""
+        if self.options.costs:
+            return read_costs(self.options.costs)
+        return run_costs(self.about, data.task)
+
+    def require_budget(self, blended: Sequence[TaskBlend]) -> None:
+        """See that every answer, over all tasks together, is within the budget."""
+        for answer in ANSWERS:
+            used: dict[str, Costs] = {}
+            for task in blended:
+                costs, weights = self.costs(task.data), task.recipes[answer].used
+                models = [name for name, there in zip(task.data.models, weights) if there]
+                used |= dict.fromkeys(costs.parts(models), costs)
+            for kind, limit in self.options.budgets.items():
+                spent = next(iter(used.values())).of_parts(frozenset(used), kind)
+                if spent > limit:
+                    raise ProbabilityError(
+                        f"the answer '{answer}' takes {kind} {spent:g} of {limit:g}",
+                        "report this: it must not happen",
+                    )
+
+    def _others_true(self, data: TaskData) -> tuple[np.ndarray, ...]:
+        """Return the true class's probabilities (N, M) of the other tasks' tuning rows."""
+        if len({each.models for each in self.tasks}) > 1:
+            raise ProbabilityError(
+                "the tasks do not have the same models, so that they cannot share weights",
+                "train every task with the same heads, or leave --share away",
+            )
+        rows = [(each, each.rows(TUNING)) for each in self.tasks if each is not data]
+        return tuple(true_class(each.probabilities[:, own], each.y[own]) for each, own in rows)
+
+    def _around(self, data: TaskData) -> tuple[list[Candidates], list[Candidates]]:
+        """Return the tasks before and after one: all choose the same networks together."""
+        place = [each is data for each in self.tasks].index(True)
+        known = [None if each is data else self._of_task(each) for each in self.tasks]
+        return known[:place], known[place + 1 :]
+
+    def _of_task(self, data: TaskData) -> Candidates:
+        if data.task not in self._candidates:
+            rows = data.rows(TUNING)
+            own, y = data.probabilities[:, rows], data.y[rows]
+            candidates = Candidates(true_class(own, y), data.models, self.costs(data))
+            self._candidates[data.task] = candidates
+        return self._candidates[data.task]
+
+
+def _blend_task(data: TaskData, options: BlendOptions, shared: _Shared) -> TaskBlend:
+    about, costs = shared.about, shared.costs(data)
     rows = data.rows(TUNING)
     own, y = data.probabilities[:, rows], data.y[rows]
-    blender = Blender(options, data.models, data.classes, costs, beside)
+    blender = shared.blender(data)
     chooser = Chooser(blender).fit(own, y, data.letters_of(rows), data.images_of(rows))
     fitted = chooser.blender_
     ids = [data.ids[index] for index in rows]
@@ -188,7 +264,7 @@ def _fronts(data: TaskData, own: np.ndarray, y: np.ndarray, costs: Costs) -> dic
         return {}
     fronts = {}
     true = true_class(own, y)
-    for kind in ("models", "size", "latency"):
+    for kind in KINDS:
         try:
             costs.require(data.models, kind)
         except ProbabilityError:

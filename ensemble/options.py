@@ -43,9 +43,9 @@ class BlendOptions:
         tuned for: see `icecore.ensemble.Calibration`.
     groups : str
         Class groups with weights of their own: ``"a,b;c"``, or ``each``; empty for none.
-    max_models, max_size, max_latency : float, optional
-        Budgets: a number of models, bytes (or a text like ``600MB``), milliseconds for one
-        image. They hold for every answer.
+    backbones_max, max_size, max_latency : float, optional
+        Budgets: a number of networks, their bytes (or a text like ``600MB``), milliseconds for
+        one image. They hold for every answer, and for all tasks together.
     costs : path-like, optional
         A table for `read_costs`; a run's own records are used without it.
     share : bool
@@ -74,7 +74,7 @@ class BlendOptions:
     upper: float = 1.0
     calibrate: bool = True
     groups: str = ""
-    max_models: float | None = None
+    backbones_max: int | None = None
     max_size: float | str | None = None
     max_latency: float | None = None
     costs: str | os.PathLike | None = None
@@ -96,7 +96,11 @@ class BlendOptions:
     @property
     def budgets(self) -> dict[str, float]:
         """Budgets that were given, by the kind of cost."""
-        named = {"models": self.max_models, "size": self.max_size, "latency": self.max_latency}
+        named = {
+            "networks": self.backbones_max,
+            "size": self.max_size,
+            "latency": self.max_latency,
+        }
         return {kind: limit for kind, limit in named.items() if limit is not None}
 
     @property
@@ -121,7 +125,7 @@ class BlendOptions:
             faults.append(f"upper is {self.upper}, not above 0 and at most 1")
         for kind, limit in self.budgets.items():
             if not limit > 0:
-                faults.append(f"max_{kind} is {limit}, not above 0")
+                faults.append(f"the budget of {kind} is {limit}, not above 0")
         if self.seed < 0:
             faults.append(f"seed is {self.seed}, not 0 or more")
         return faults

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 
 import numpy as np
 
@@ -193,9 +195,14 @@ class BlendResult:
     inputs : dict of str to str
         SHA-256 of every file that went in, by its path.
     run : dict
-        What ``run.json`` says; empty for files from elsewhere.
+        What ``run.json`` says, or those of all runs joined; empty for files from elsewhere.
     conflicts : list of list of Sample
         Images of one content (digest) that have different labels.
+    samples : tuple of Sample
+        The labels, and the rows that have none yet.
+    runs : dict of str to Path
+        Folders of the runs, by the names that their models begin with; the name of a single
+        run is empty.
     """
 
     tasks: list[TaskBlend]
@@ -204,15 +211,32 @@ class BlendResult:
     inputs: dict[str, str]
     run: dict = dataclasses.field(default_factory=dict)
     conflicts: list[list[Sample]] = dataclasses.field(default_factory=list)
+    samples: tuple[Sample, ...] = ()
+    runs: dict[str, Path] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict:
         """Return ``{"tasks": [{"task", "answers", "recommended", "models", "scores", ...}]}``."""
         return {"tasks": [task.to_json() for task in self.tasks]}
 
-    def to_file(self) -> dict:
-        """Return the content of ``blend.json``: `to_json` with seed and input digests."""
-        head = {"format": BLEND_FORMAT, "icecore": __version__, "metric": self.metric}
-        return head | {"seed": self.seed, "inputs": self.inputs} | self.to_json()
+    def to_file(self, answer: str = "recommended") -> dict:
+        """Return the content of ``blend.json``: `to_json` with seed, runs and input digests.
+
+        Parameters
+        ----------
+        answer : {"recommended", "clean", "tuned", "average"}
+            Which answer predictions are to take.
+        """
+        folder = next(iter(self.runs.values()), None)
+        return {
+            "format": BLEND_FORMAT,
+            "icecore": __version__,
+            "metric": self.metric,
+            "seed": self.seed,
+            "answer": answer,
+            # Runs that travel together find one another.
+            "runs": {name: _seen_from(folder, path) for name, path in self.runs.items()},
+            "inputs": {_seen_from(folder, path): sha for path, sha in self.inputs.items()},
+        } | self.to_json()
 
 
 def tuning_kind(validation: str) -> str:
@@ -220,6 +244,16 @@ def tuning_kind(validation: str) -> str:
     if not validation:
         return "tuning"
     return "out-of-fold" if "out-of-fold" in validation else "validation"
+
+
+def _seen_from(folder: Path | None, path: str | os.PathLike) -> str:
+    """Return a path as it is seen from the folder of the first run."""
+    if folder is None:
+        return str(path)
+    try:
+        return Path(os.path.relpath(path, folder)).as_posix()
+    except ValueError:  # another drive
+        return os.path.abspath(path)
 
 
 def score_splits(data: TaskData, table: np.ndarray) -> dict[str, dict]:

@@ -13,14 +13,15 @@ from ..core.errors import MissingFileError, RunError, enumerate_some
 from ..core.files import sha256_file
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
-from ..runs import open_run
+from ..runs import Run, open_run
+from .joining.sources import expected_models, model_in_run
 from .options import ANSWERS, MEANS
 from .weighting.averaging import Recipe
 from .weighting.calibration import Calibration
 
-__all__ = ["BLEND_FORMAT", "TaskWeights", "load_blend"]
+__all__ = ["BLEND_FORMAT", "SavedBlend", "TaskWeights", "load_blend", "load_saved"]
 
-BLEND_FORMAT = 2
+BLEND_FORMAT = 3
 # A temperature of 0 divides by it, and a negative one turns ranks around.
 _COLDEST = 1e-3
 _AGAIN = "run 'icecore blend' on this folder again"
@@ -110,27 +111,57 @@ class TaskWeights:
         return self.recipe.only_used().apply(stacked)
 
 
-def load_blend(run: str | os.PathLike, answer: str = "recommended") -> dict[str, TaskWeights]:
-    """Read the weights of each task from ``RUN/blend.json``.
+@dataclasses.dataclass(frozen=True)
+class SavedBlend:
+    """What ``blend.json`` says of predictions.
+
+    Attributes
+    ----------
+    tasks : dict of str to TaskWeights
+    runs : dict of str to Run
+        By the names that their models begin with; the name of a single run is empty.
+    answer : str
+        Which answer the weights are of.
+    """
+
+    tasks: dict[str, TaskWeights]
+    runs: dict[str, Run]
+    answer: str
+
+    def origin(self, task: str, model: str) -> tuple[str, str] | None:
+        """Return the run that a model is of and its name there, None for a file's model."""
+        if model not in expected_models(self.runs, task):
+            return None
+        return model_in_run(self.runs, model)
+
+
+def load_blend(run: str | os.PathLike, answer: str | None = None) -> dict[str, TaskWeights]:
+    """Read the weights of each task from ``RUN/blend.json``; see `load_saved`."""
+    return load_saved(run, answer).tasks
+
+
+def load_saved(run: str | os.PathLike, answer: str | None = None) -> SavedBlend:
+    """Read ``RUN/blend.json``.
 
     Parameters
     ----------
     run : path-like
         Folder of a run.
-    answer : {"recommended", "clean", "tuned", "average"}
+    answer : {"recommended", "clean", "tuned", "average"}, optional
+        The one that was saved as the blend's answer, if None.
 
     Raises
     ------
     MissingFileError
-        The run was not blended.
+        The run was not blended, or another run that its blend needs is not there.
     RunError
-        The file is damaged, of another format, or was made of another run: tasks, models,
-        classes and the probability files that lie in the run are compared with what it says.
+        The file is damaged, of another format, or was made of other runs: tasks, models,
+        classes and the probability files that lie in the runs are compared with what it says.
     """
     path = Path(run) / "blend.json"
     if not os.path.lexists(path):
         raise MissingFileError(f"{path} is not there", "run 'icecore blend' on this folder first")
-    if answer not in ANSWERS:
+    if answer is not None and answer not in ANSWERS:
         raise RunError(f"there is no answer '{answer}'", f"choose {', '.join(ANSWERS)}")
     content = JsonFields(read_json(path, RunError, _AGAIN), str(path), RunError, _AGAIN)
     if content.integer("format") != BLEND_FORMAT:
@@ -138,6 +169,9 @@ def load_blend(run: str | os.PathLike, answer: str = "recommended") -> dict[str,
             f"{path} has the format {content.integer('format')}, this version reads {BLEND_FORMAT}",
             _AGAIN,
         )
+    answer = answer or content.text("answer")
+    if answer not in ANSWERS:
+        raise content.refuse(f"has the answer '{answer}'")
     found = {}
     for task in content.items("tasks"):
         name = task.text("task")
@@ -145,32 +179,54 @@ def load_blend(run: str | os.PathLike, answer: str = "recommended") -> dict[str,
             raise content.refuse(f"names the task '{name}' twice")
         # All answers are read, so that a damaged one is noticed whichever is asked for.
         found[name] = {each: _task_weights(task, each) for each in ANSWERS}[answer]
-    inputs = content.part("inputs")
-    _require_of_run(path, found, {file: inputs.text(file) for file in inputs.content})
-    return found
+    inputs, places = content.part("inputs"), content.part("runs")
+    runs = {name: open_run(path.parent / places.text(name)) for name in places.content}
+    if not runs or not os.path.samefile(next(iter(runs.values())).path, path.parent):
+        raise content.refuse("does not name the run that it lies in first")
+    _require_of_runs(path, found, runs, {file: inputs.text(file) for file in inputs.content})
+    return SavedBlend(found, runs, answer)
 
 
-def _require_of_run(path: Path, found: dict[str, TaskWeights], inputs: dict[str, str]) -> None:
-    """Raise `RunError` if the blend was made of another run than the one that it lies in."""
-    run = path.parent
-    tasks = open_run(run).tasks
+def _require_of_runs(
+    path: Path, found: dict[str, TaskWeights], runs: dict[str, Run], inputs: dict[str, str]
+) -> None:
+    """Raise `RunError` if the blend was made of other runs than those that it names."""
+    tasks: dict[str, list[tuple[str, ...]]] = {}
+    for run in runs.values():
+        for name, task in run.tasks.items():
+            tasks.setdefault(name, []).append(task.classes)
     faults = []
     if set(tasks) != set(found):
         faults.append(f"its tasks are {enumerate_some(found)}, the run has {enumerate_some(tasks)}")
     for name in sorted(set(tasks) & set(found)):
-        if set(tasks[name].models) != set(found[name].weights):
+        here, there = expected_models(runs, name), set(found[name].weights)
+        # Probability files from elsewhere are models, too.
+        if here - there or (there - here and not _has_foreign(inputs, runs, path.parent)):
             faults.append(f"the models of the task '{name}' are others in the run")
-        if tasks[name].classes != found[name].classes:
+        own, classes = tasks[name], found[name].classes
+        same = (
+            own == [classes]
+            if len(own) == 1 and len(runs) == 1
+            else set().union(*own) <= set(classes)
+        )
+        if not same:
             faults.append(f"the classes of the task '{name}' are others in the run")
     changed = [
         name
         for name, digest in inputs.items()
-        if (run / name).is_file() and sha256_file(run / name) != digest
+        if (path.parent / name).is_file() and sha256_file(path.parent / name) != digest
     ]
     if changed:
         faults.append(f"files have changed since: {enumerate_some(changed)}")
     if faults:
         raise RunError(f"{path} does not belong to this run: {'; '.join(faults)}", _AGAIN)
+
+
+def _has_foreign(inputs: dict[str, str], runs: dict[str, Run], folder: Path) -> bool:
+    """Tell whether files that are no part of the runs went in."""
+    inside = [os.path.realpath(run.path) + os.sep for run in runs.values()]
+    places = [os.path.realpath(folder / name) for name in inputs]
+    return any(not place.startswith(tuple(inside)) for place in places)
 
 
 def _task_weights(task: JsonFields, answer: str) -> TaskWeights:

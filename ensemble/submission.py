@@ -1,127 +1,181 @@
-"""Final probabilities in the form that a contest wants."""
+"""Final answers as files: plain tables, and the forms that contests want."""
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
 from ..core.csv_files import write_csv
 from ..core.errors import ProbabilityError, enumerate_some
-from ..manifest import fashionai_classes
-from ..runs import ProbabilityTable, write_probabilities
-from .joining.join import TEST
-from .options import ANSWERS
-from .result import BlendResult
+from ..manifest import DEFAULT_TASK, fashionai_classes
+from ..runs import ProbabilityTable, class_column, write_probabilities
+from .answer_sheet import AnswerSheet
 
-__all__ = ["FORMATS", "final_tables", "write_final"]
+__all__ = ["FORMATS", "SUBMISSIONS", "AnswerRow", "TaskAnswers", "write_rows"]
 
-FORMATS = ("csv", "npz", "h5", "parquet", "kaggle", "fashionai")
+SUBMISSIONS = ("kaggle", "fashionai")
+FORMATS = ("csv", "npz", "h5", "parquet", *SUBMISSIONS)
 
 
-def final_tables(
-    result: BlendResult, answer: str = "recommended", rows: str = "test"
-) -> list[ProbabilityTable]:
-    """Return the final probabilities of each task.
+@dataclasses.dataclass(frozen=True)
+class TaskAnswers:
+    """The final probabilities of one task.
 
-    Parameters
+    Attributes
     ----------
-    result : BlendResult
-    answer : {"recommended", "clean", "tuned", "average"}
-        Which average.
-    rows : {"test", "all"}
-        ``test`` takes test rows, labelled or not, or all rows of a task without any.
+    task : str
+    classes : tuple of str, length C
+    rows : dict of str to ndarray of shape (C,)
+        By image id.
+    prior : ndarray of shape (C,)
+        Shares of the classes among the training images.
     """
-    if answer not in ANSWERS or rows not in ("test", "all"):
-        raise ProbabilityError(
-            f"unknown answer '{answer}' or rows '{rows}'",
-            f"answers are {', '.join(ANSWERS)}; rows are test, all",
-        )
-    tables = []
-    for task in result.tasks:
-        whole, splits = task.table(answer), task.data.splits
-        kept = np.flatnonzero((splits == TEST) | (rows == "all"))
-        if not len(kept):
-            kept = np.arange(len(splits))
-        tables.append(
-            ProbabilityTable(
-                tuple(task.data.ids[index] for index in kept),
-                task.data.classes,
-                whole[kept],
-                tuple(str(splits[index]) for index in kept),
-                answer,
-                task.task,
-            )
-        )
-    return tables
+
+    task: str
+    classes: tuple[str, ...]
+    rows: Mapping[str, np.ndarray]
+    prior: np.ndarray
 
 
-def write_final(
+@dataclasses.dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """One row of an answer file: the id as it is written, the task, and (C,) or nothing."""
+
+    text: str
+    task: str
+    probabilities: np.ndarray | None
+
+
+def write_rows(
     path: str | os.PathLike,
-    tables: Sequence[ProbabilityTable],
-    form: str = "csv",
-    *,
+    form: str,
+    tasks: Mapping[str, TaskAnswers],
+    rows: Sequence[AnswerRow],
+    sheet: AnswerSheet | None = None,
     excel: bool = False,
 ) -> None:
-    """Write final probabilities, atomically.
+    """Write rows of answers, atomically.
 
     Parameters
     ----------
     path : path-like
-    tables : sequence of ProbabilityTable
-        Only ``fashionai`` holds several tasks in one file.
     form : {"csv", "npz", "h5", "parquet", "kaggle", "fashionai"}
-        ``kaggle``: header ``id,<class>,...``, ids without folder and ending. ``fashionai``: no
-        header, ``image,attribute,p;p;p`` with four decimals, classes in letter order.
+        ``kaggle``: header ``id,<class>,...`` or that of the sheet, ids without folder and ending
+        or as in the sheet. ``fashionai``: no header, ``image,attribute,p;p;p`` with four
+        decimals, classes in letter order. ``csv``: ``id``, then for each task the likeliest
+        class and a column for each class (named ``task:class`` where there are several
+        tasks). `icecore.ensemble.read_tables` reads them all.
+    tasks : dict of str to TaskAnswers
+    rows : sequence of AnswerRow
+    sheet : AnswerSheet, optional
+        Header and columns of ``kaggle``.
     excel : bool
         Put an apostrophe before names that a spreadsheet would take for a formula.
     """
-    if form not in FORMATS:
-        raise ProbabilityError(f"unknown format '{form}'", f"known are {', '.join(FORMATS)}")
     if form == "fashionai":
-        lines = (line for table in tables for line in _fashionai_lines(table))
-        write_csv(path, lines, excel=excel)
-        return
-    if len(tables) != 1:
+        write_csv(path, _fashionai_lines(tasks, rows), excel=excel)
+    elif form == "csv":
+        write_csv(path, _plain_lines(tasks, rows), excel=excel)
+    elif len(tasks) != 1:
         raise ProbabilityError(
-            f"the format {form} holds one task, there are {len(tables)}: "
-            f"{enumerate_some(table.task for table in tables)}",
-            "write one file for each task, or choose fashionai",
+            f"the format {form} holds one task, there are {len(tasks)}: {enumerate_some(tasks)}",
+            "choose csv or fashionai",
         )
-    if form == "kaggle":
-        write_csv(path, _kaggle_lines(tables[0]), excel=excel)
+    elif form == "kaggle":
+        (task,) = tasks.values()
+        write_csv(path, _kaggle_lines(task, rows, sheet), excel=excel)
     else:
-        write_probabilities(path, tables[0], excel=excel)
+        (task,) = tasks.values()
+        write_probabilities(path, _table(task, rows))
 
 
-def _fashionai_lines(table: ProbabilityTable) -> Iterator[list[str]]:
-    width = len(table.classes)
-    wanted = fashionai_classes(table.task, width)
-    # Classes of an attribute the contest has go in its letter order, others as they are.
-    order = range(width)
-    if set(wanted) == set(table.classes):
-        order = [table.classes.index(name) for name in wanted]
-    for identity, row in zip(table.ids, table.probabilities):
-        yield [identity, table.task, ";".join(f"{row[index]:.4f}" for index in order)]
+def _fashionai_lines(
+    tasks: Mapping[str, TaskAnswers], rows: Sequence[AnswerRow]
+) -> Iterator[list[str]]:
+    orders = {name: _letter_order(task) for name, task in tasks.items()}
+    for row in rows:
+        if row.probabilities is not None:
+            numbers = (f"{row.probabilities[index]:.4f}" for index in orders[row.task])
+            yield [row.text, row.task, ";".join(numbers)]
 
 
-def _kaggle_lines(table: ProbabilityTable) -> Iterator[list[str]]:
-    ids = [os.path.splitext(identity.rsplit("/", 1)[-1])[0] for identity in table.ids]
+def _letter_order(task: TaskAnswers) -> list[int]:
+    """Return the columns of an attribute the contest has in its letter order, others as is."""
+    wanted = fashionai_classes(task.task, len(task.classes))
+    if set(wanted) == set(task.classes):
+        return [task.classes.index(name) for name in wanted]
+    return list(range(len(task.classes)))
+
+
+def _plain_lines(
+    tasks: Mapping[str, TaskAnswers], rows: Sequence[AnswerRow]
+) -> Iterator[list[str]]:
+    single = list(tasks) == [DEFAULT_TASK]
+    header = ["id"]
+    for task in tasks.values():
+        names = (class_column(n) if single else f"{task.task}:{n}" for n in task.classes)
+        header += [task.task if single else class_column(task.task), *names]
+    yield header
+    images: dict[str, dict[str, np.ndarray | None]] = {}
+    for row in rows:
+        images.setdefault(row.text, {})[row.task] = row.probabilities
+    for identity, found in images.items():
+        line = [identity]
+        for name, task in tasks.items():
+            numbers = found.get(name)
+            if numbers is None:
+                line += [""] * (1 + len(task.classes))
+            else:
+                line += [task.classes[int(numbers.argmax())], *(f"{p:.6f}" for p in numbers)]
+        yield line
+
+
+def _kaggle_lines(
+    task: TaskAnswers, rows: Sequence[AnswerRow], sheet: AnswerSheet | None
+) -> Iterator[list[str]]:
+    if sheet is None or not sheet.header:
+        names, header, texts = task.classes, ("id", *task.classes), _bare_ids(rows)
+        if any(name.lower() == "id" for name in task.classes):
+            raise ProbabilityError(
+                "the format kaggle has a column 'id', and so is a class called",
+                "write the format csv, which marks such a class, or rename the class",
+            )
+    else:
+        names, header, texts = sheet.columns, sheet.header, [row.text for row in rows]
+    yield list(header)
+    column = {name: index for index, name in enumerate(task.classes)}
+    for text, row in zip(texts, rows):
+        if row.probabilities is None:
+            yield [text, *[""] * len(names)]
+        elif len(names) == 1 and names[0] not in column:
+            yield [text, task.classes[int(row.probabilities.argmax())]]
+        else:
+            yield [text, *(f"{row.probabilities[column[name]]:.6g}" for name in names)]
+
+
+def _bare_ids(rows: Sequence[AnswerRow]) -> list[str]:
+    ids = [os.path.splitext(row.text.rsplit("/", 1)[-1])[0] for row in rows]
     if len(set(ids)) < len(ids):
         counts = collections.Counter(ids)
         repeated = [identity for identity, count in counts.items() if count > 1]
         raise ProbabilityError(
             f"{len(repeated)} ids are no longer unique without folder and ending: "
             f"{enumerate_some(repeated)}",
-            "rename the images, or write the format csv",
+            "give the contest's --sample, rename the images, or write the format csv",
         )
-    if any(name.lower() == "id" for name in table.classes):
-        raise ProbabilityError(
-            "the format kaggle has a column 'id', and so is a class called",
-            "write the format csv, which marks such a class, or rename the class",
-        )
-    yield ["id", *table.classes]
-    for identity, row in zip(ids, table.probabilities.tolist()):
-        yield [identity, *(f"{value:.6g}" for value in row)]
+    return ids
+
+
+def _table(task: TaskAnswers, rows: Sequence[AnswerRow]) -> ProbabilityTable:
+    kept = [row for row in rows if row.probabilities is not None]
+    return ProbabilityTable(
+        tuple(row.text for row in kept),
+        task.classes,
+        np.array([row.probabilities for row in kept]).reshape(len(kept), len(task.classes)),
+        ("test",) * len(kept),
+        task=task.task,
+    )

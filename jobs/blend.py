@@ -8,40 +8,48 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import ensemble
-from ..core.errors import MissingFileError, RunError, enumerate_some
+from ..core.errors import RunError
 from ..core.files import publish_json
-from ..ensemble import BlendOptions, BlendResult
+from ..ensemble import AnswerOptions, BlendOptions, BlendResult, WrittenAnswers
 
-__all__ = ["BlendOutputs", "blend"]
+__all__ = ["BlendOutputs", "BlendReport", "blend"]
 
 DEFAULTS = BlendOptions()
 
 
 @dataclasses.dataclass(frozen=True)
 class BlendOutputs:
-    """Files that a blend leaves, beside the two that it puts into a run's folder.
+    """Files that a blend leaves.
 
     Attributes
     ----------
     out : path-like, optional
         ``.json``: the answers with their weights; else the final probabilities.
-    form : str, optional
-        Format of the final probabilities, see `icecore.ensemble.write_final`; what the
-        ending of `out` says without it.
     answer : {"recommended", "clean", "tuned", "average"}
-        Which average is final.
-    excel : bool
-        Put an apostrophe before names in CSVs that a spreadsheet would take for a formula.
+        Which average is final, and which one predictions take.
+    save : bool
+        Keep the answers for `predict` and `bundle`: ``blend.json`` and ``report.html`` in the
+        folder of the first run. Files alone have no such folder.
     report, markdown, plots : path-like, optional
         Where to write the page, its Markdown form, and a folder of PNG files.
+    form, sample, incomplete, excel
+        How the final probabilities are written, see `icecore.ensemble.AnswerOptions`.
+
+    Raises
+    ------
+    RunError, ProbabilityError
+        There is no such answer, form, or way to fill in rows.
     """
 
     out: str | os.PathLike | None = None
-    form: str | None = None
     answer: str = "recommended"
+    save: bool = True
     report: str | os.PathLike | None = None
     markdown: str | os.PathLike | None = None
     plots: str | os.PathLike | None = None
+    form: str | None = None
+    sample: str | os.PathLike | None = None
+    incomplete: str | None = None
     excel: bool = False
 
     def __post_init__(self) -> None:
@@ -49,13 +57,38 @@ class BlendOutputs:
             raise RunError(
                 f"there is no answer '{self.answer}'", f"choose {', '.join(ensemble.ANSWERS)}"
             )
-        if self.form is not None and self.form not in ensemble.FORMATS:
+        _ = self.written
+        if self.out is None and (self.form or self.sample or self.incomplete):
             raise RunError(
-                f"there is no format '{self.form}'", f"choose {', '.join(ensemble.FORMATS)}"
+                "how the final probabilities are written was said, but not where",
+                "name the file: -o FILE",
             )
+
+    @property
+    def written(self) -> AnswerOptions:
+        """How the final probabilities are written."""
+        return AnswerOptions(self.form, self.sample, self.incomplete, self.excel)
 
 
 NO_OUTPUTS = BlendOutputs()
+
+
+@dataclasses.dataclass(frozen=True)
+class BlendReport:
+    """What `blend` did.
+
+    Attributes
+    ----------
+    result : BlendResult
+    files : tuple of pathlib.Path
+        Every file that was written.
+    written : WrittenAnswers or None
+        What the final probabilities are, where they were written.
+    """
+
+    result: BlendResult
+    files: tuple[Path, ...]
+    written: WrittenAnswers | None
 
 
 def blend(
@@ -63,69 +96,53 @@ def blend(
     labels: str | os.PathLike | None = None,
     options: BlendOptions = DEFAULTS,
     outputs: BlendOutputs = NO_OUTPUTS,
-) -> tuple[BlendResult, Path | None]:
-    """Tune the weights of a run, or of probability files from elsewhere.
+) -> BlendReport:
+    """Tune the weights of runs, and of probability files from elsewhere.
 
     Parameters
     ----------
     sources : sequence of path-like
-        The folder of one run, or probability files.
+        Folders of runs and probability files; rows are joined by id.
     labels : path-like, optional
-        Labels of probability files.
+        Labels of probability files; runs have their own.
     options : BlendOptions
     outputs : BlendOutputs
 
     Returns
     -------
-    result : BlendResult
-    report : Path or None
-        Where the HTML page is; for a run in its folder anyway.
+    BlendReport
+
+    Raises
+    ------
+    MissingFileError, RunError, ProbabilityError
+        Sources do not belong together, or the answers do not fit what a contest asks for.
+        Nothing is written then.
     """
-    sources = [Path(source) for source in sources]
-    _require_blendable(sources, labels)
-    if sources[0].is_dir():
-        result = ensemble.blend_run(sources[0], options)
-        page = sources[0] / "report.html"
-        if outputs.report is not None:
-            ensemble.write_report(result, outputs.report)
-    else:
-        result = ensemble.blend_files(sources, labels, options, outputs.report)
-        page = outputs.report
-    _write(result, outputs)
-    return result, page
-
-
-def _write(result: BlendResult, outputs: BlendOutputs) -> None:
+    result = ensemble.blend_sources([Path(source) for source in sources], labels, options)
+    # The answers first: what they do not fit is to leave nothing behind.
+    files, written = _write_out(result, outputs)
+    if outputs.save and result.runs:
+        files += ensemble.save_blend(result, outputs.answer)
+    if outputs.report is not None:
+        ensemble.write_report(result, outputs.report)
+        files.append(Path(outputs.report))
     if outputs.markdown is not None:
         ensemble.write_markdown(result, outputs.markdown)
+        files.append(Path(outputs.markdown))
     if outputs.plots is not None:
         ensemble.write_plots(result, outputs.plots)
+        files.append(Path(outputs.plots))
+    return BlendReport(result, tuple(files), written)
+
+
+def _write_out(
+    result: BlendResult, outputs: BlendOutputs
+) -> tuple[list[Path], WrittenAnswers | None]:
     if outputs.out is None:
-        return
-    suffix = Path(outputs.out).suffix.lower()
-    if outputs.form is None and suffix == ".json":
-        publish_json(outputs.out, result.to_file())
-        return
-    tables = ensemble.final_tables(result, outputs.answer)
-    form = outputs.form or suffix.removeprefix(".") or "csv"
-    ensemble.write_final(outputs.out, tables, form, excel=outputs.excel)
-
-
-def _require_blendable(sources: list[Path], labels) -> None:
-    folders = [source for source in sources if source.is_dir()]
-    if folders and (len(sources) > 1 or labels is not None):
-        others = [str(source) for source in sources if source != folders[0]] or ["--labels"]
-        raise RunError(
-            f"{folders[0]} is a run, and there is more: {enumerate_some(others)}",
-            "blend one run, or probability files with --labels",
-        )
-    absent = [str(source) for source in sources if not source.exists()]
-    if absent:
-        raise MissingFileError(
-            f"{enumerate_some(absent)}: not there", "give a run's folder, or probability files"
-        )
-    if not folders and labels is None:
-        raise RunError(
-            f"{enumerate_some(sources)}: probability files, but no labels to tune on",
-            "add --labels: a CSV with id,label, or the data set itself",
-        )
+        return [], None
+    out = Path(outputs.out)
+    if outputs.form is None and out.suffix.lower() == ".json":
+        publish_json(out, result.to_file(outputs.answer))
+        return [out], None
+    answers = ensemble.final_answers(result, outputs.answer)
+    return [out], ensemble.write_answers(out, answers, outputs.written)

@@ -17,9 +17,8 @@ from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some
 from ..core.files import publish_bytes
 from ..features import FeatureSetRecord
 from ..heads import GroupedHead, Head, KernelHead, LogisticHead, MLPClassifier, RidgeHead
-from ..runs import open_run
 from .predict import PredictOptions, predict
-from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
+from .trained import Trained, made_how, open_trained, require_writable, spec_text
 
 __all__ = ["bundle"]
 
@@ -31,7 +30,7 @@ def bundle(
     run: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    answer: str = "recommended",
+    answer: str | None = None,
     weights_dir: str | os.PathLike | None = None,
 ) -> dict:
     """Write a run as one ONNX graph: squares in, the probabilities of each task out.
@@ -40,10 +39,10 @@ def bundle(
     ----------
     run : path-like
         Folder that `train` wrote; with ``blend.json`` its weights are used, else the
-        plain average.
+        plain average. If the blend joins several runs, all of them go in.
     out : path-like
         ONNX file.
-    answer : {"recommended", "clean", "tuned", "average"}
+    answer : {"recommended", "clean", "tuned", "average"}, optional
         As for `predict`.
     weights_dir : path-like, optional
         Where the backbones' weights or ONNX files are now.
@@ -64,9 +63,9 @@ def bundle(
         On a few pictures it does not answer what `predict` does; nothing is written then.
     """
     require_writable(out)
-    fitted = open_run(run)
-    blends = saved_weights(run, answer)
-    made = made_how(fitted)
+    trained = open_trained(run, answer)
+    backbones_of = _backbones(trained)
+    made = made_how(*(part.run for part in trained.runs))
     views = made.views
     if len(views) > 1:
         raise RunError(
@@ -75,28 +74,26 @@ def bundle(
             "extract with --views center and train again for a bundle; "
             "icecore predict makes all views",
         )
-    backbones = _load(fitted, made, weights_dir)
-    place = {one["fingerprint"]: index for index, one in enumerate(fitted.backbones)}
-    weights_of = {
-        name: blends.get(name) or plain_average(task.models) for name, task in fitted.tasks.items()
-    }
-    tasks = [_bundled_task(task, weights_of[name], place) for name, task in fitted.tasks.items()]
-    answers = {name: one.answer for name, one in weights_of.items()}
-    about = _about(made, answers, fitted.boxed > 0)
+    backbones = _load(backbones_of, made, weights_dir)
+    place = {one["fingerprint"]: index for index, one in enumerate(backbones_of)}
+    tasks = [_bundled_task(trained, name, place) for name in trained.weights]
+    answers = {name: one.answer for name, one in trained.weights.items()}
+    about = _about(made, answers, any(part.run.boxed for part in trained.runs))
     model = features.build_bundle(backbones, tasks, made.fit, made.precision, about)
     content = _content(model)
-    _prove(run, content, fitted, PredictOptions(answer, None, weights_dir, "f32", whole=True))
+    options = PredictOptions(answer, None, weights_dir, "f32", whole=True)
+    _prove(run, content, trained.classes, options)
     publish_bytes(out, content)
     note = json.loads(next(p.value for p in model.metadata_props if p.key == "icecore"))
     return {"path": str(out), "bytes": len(content)} | note
 
 
-def _load(fitted, made: FeatureSetRecord, weights_dir: str | os.PathLike | None) -> list:
+def _load(known: list[dict], made: FeatureSetRecord, weights_dir: str | os.PathLike | None) -> list:
     """Return the backbones that the heads were trained on, and no others."""
     request = features.WeightsRequest.parse(made.backbone.weights, weights_dir)
-    specs = [spec_text(one, weights_dir) for one in fitted.backbones]
+    specs = [spec_text(one, weights_dir) for one in known]
     backbones = features.load_backbones(specs, "onnxruntime", request)
-    _require_same(fitted, backbones, made)
+    _require_same(known, backbones, made)
     return backbones
 
 
@@ -122,7 +119,15 @@ def _content(model) -> bytes:
         ) from error
 
 
-def _prove(run, content: bytes, fitted, options: PredictOptions) -> None:
+def _backbones(trained: Trained) -> list[dict]:
+    """Return the feature sets of all runs, each once."""
+    every = [one for part in trained.runs for one in part.run.backbones]
+    return list({one["fingerprint"]: one for one in every}.values())
+
+
+def _prove(
+    run, content: bytes, classes: dict[str, tuple[str, ...]], options: PredictOptions
+) -> None:
     """Compare what the file answers with what `predict` does, on a few pictures.
 
     Raises
@@ -136,12 +141,12 @@ def _prove(run, content: bytes, fitted, options: PredictOptions) -> None:
         images = features.write_trial_images(Path(folder) / "images")
         found = features.run_bundle(content, images)
         answers = Path(folder) / "answers.csv"
-        options = dataclasses.replace(options, engine="onnxruntime")
+        options = dataclasses.replace(options, engine="onnxruntime", form="csv")
         predict(run, Path(folder) / "images", answers, options)
         _, *lines = [line.fields for line in csv_lines(answers, RunError)]
     at = 1
-    for name, task in fitted.tasks.items():
-        columns = slice(at + 1, at + 1 + len(task.classes))
+    for name in classes:
+        columns = slice(at + 1, at + 1 + len(classes[name]))
         expected = np.array([line[columns] for line in lines], float)
         at = columns.stop
         difference = float(np.abs(found[name] - expected).max())
@@ -153,36 +158,39 @@ def _prove(run, content: bytes, fitted, options: PredictOptions) -> None:
             )
 
 
-def _bundled_task(task, weights, place: dict[str, int]):
+def _bundled_task(trained: Trained, name: str, place: dict[str, int]):
+    weights, classes = trained.weights[name], trained.classes[name]
     if weights.mean != "arithmetic" or weights.groups:
         raise RunError(
-            f"the blend of the task '{task.name}' is not a weighted sum of probabilities",
+            f"the blend of the task '{name}' is not a weighted sum of probabilities",
             "blend again without --mean geometric and --groups",
         )
-    column = {name: index for index, name in enumerate(task.classes)}
+    column = {label: index for index, label in enumerate(classes)}
     bundled, refused = [], []
-    for model in weights.needed:
-        head = heads.load_task_head(task, model)
-        chains = _chains(head)
-        if chains is None:
-            refused.append(model)
-            continue
-        share = weights.weights[model] / len(chains)
-        places = tuple(place[print_] for print_ in task.features[model])
-        columns = tuple(column[str(name)] for name in head.classes_)
-        bundled += [
-            features.BundledHead(share, places, layers, columns, widths, *kernel)
-            for layers, widths, *kernel in chains
-        ]
+    for part in trained.runs:
+        for model, own in part.models.get(name, {}).items():
+            task = part.run.tasks[name]
+            head = heads.load_task_head(task, own)
+            chains = _chains(head)
+            if chains is None:
+                refused.append(model)
+                continue
+            share = weights.weights[model] / len(chains)
+            places = tuple(place[print_] for print_ in task.features[own])
+            columns = tuple(column[str(label)] for label in head.classes_)
+            bundled += [
+                features.BundledHead(share, places, layers, columns, widths, *kernel)
+                for layers, widths, *kernel in chains
+            ]
     if refused:
         raise RunError(
-            f"heads of the task '{task.name}' cannot be written as ONNX matrices: "
+            f"heads of the task '{name}' cannot be written as ONNX matrices: "
             f"{enumerate_some(refused)}",
             "train and blend a run of kernel, grouped, mlp, logistic and ridge heads for a bundle",
         )
     known = weights.calibration
     calibration = None if known is None else (known.temperature, known.wrong)
-    return features.BundledTask(task.name, task.classes, tuple(bundled), calibration)
+    return features.BundledTask(name, classes, tuple(bundled), calibration)
 
 
 def _chains(head: Head) -> list[tuple] | None:
@@ -204,8 +212,8 @@ def _chains(head: Head) -> list[tuple] | None:
     return None
 
 
-def _require_same(fitted, backbones, made: FeatureSetRecord) -> None:
-    for one, backbone in zip(fitted.backbones, backbones):
+def _require_same(known: list[dict], backbones, made: FeatureSetRecord) -> None:
+    for one, backbone in zip(known, backbones):
         ours = dataclasses.replace(made, backbone=backbone.record, layer=backbone.layer)
         fields = differences(one["record"], ours.as_dict())
         if fields:

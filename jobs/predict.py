@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from .. import features, heads
+from .. import ensemble, features, heads
 from .. import manifest as manifests
 from ..cache import FeatureCache
-from ..core.csv_files import write_csv
 from ..core.errors import RunError
-from ..ensemble import ANSWERS
+from ..ensemble import ANSWERS, AnswerOptions, Answers, TaskAnswers, WrittenAnswers
 from ..features import (
     ERROR_ALLOWED,
     DetectorOptions,
@@ -23,9 +21,9 @@ from ..features import (
     FeatureSetRecord,
     ProgressListener,
 )
-from ..manifest import DEFAULT_TASK, Manifest
-from ..runs import Run, class_column, open_run
-from .trained import made_how, plain_average, require_writable, saved_weights, spec_text
+from ..manifest import Manifest, apply_boxes
+from ..runs import Run
+from .trained import Trained, TrainedRun, made_how, open_trained, require_writable, spec_text
 
 __all__ = ["PredictOptions", "PredictReport", "predict"]
 
@@ -39,15 +37,17 @@ class PredictReport:
     images : int
         Images in the answers.
     failures : list
-        Images that could not be read; their rows are empty.
+        Images that could not be read.
     tasks : dict of str to tuple of str
         Classes of each task.
     answers : dict of str to str
         What each task's answer is, in words: the plain average, the tuned weights, ...
     random_weights : bool
         Whether a backbone has random weights.
+    written : WrittenAnswers
+        The file, and what its rows are.
     boxed : int
-        Images of which only a box was looked at.
+        Images of which only a box was looked at, by one run at least.
     """
 
     images: int
@@ -55,6 +55,7 @@ class PredictReport:
     tasks: dict[str, tuple[str, ...]]
     answers: dict[str, str]
     random_weights: bool
+    written: WrittenAnswers
     boxed: int = 0
 
 
@@ -64,8 +65,9 @@ class PredictOptions:
 
     Attributes
     ----------
-    answer : {"recommended", "clean", "tuned", "average"}
-        Which answer of the blend; without a blend it is the plain average.
+    answer : {"recommended", "clean", "tuned", "average"}, optional
+        Which answer of the blend, by default the one that was saved as its answer; without
+        a blend it is the plain average.
     cache : path-like, optional
         Keep the new features here; in a temporary folder if None.
     weights_dir : path-like, optional
@@ -76,21 +78,21 @@ class PredictOptions:
         docs/engines.md.
     boxes, detector, engine, device, batch_size, workers, accept_error
         As in `ExtractOptions`; errors that the features of the run had are accepted, too.
-    excel : bool
-        Put an apostrophe before cells that a spreadsheet would take for a formula.
+    form, sample, incomplete, excel
+        As in `AnswerOptions`.
     whole : bool
         Predict whole images, or squares that were cut before, also with a run that was trained
         on boxes.
 
     Raises
     ------
-    RunError
-        There is no such answer.
+    RunError, ProbabilityError
+        There is no such answer, form, or way to fill in rows.
     BackboneError
         Some of the options of the extraction cannot be used; all of those are named.
     """
 
-    answer: str = "recommended"
+    answer: str | None = None
     cache: str | os.PathLike | None = None
     weights_dir: str | os.PathLike | None = None
     precision_compute: str = "trained"
@@ -101,13 +103,22 @@ class PredictOptions:
     batch_size: int = 16
     workers: int | None = None
     accept_error: float | None = None
+    form: str | None = None
+    sample: str | os.PathLike | None = None
+    incomplete: str | None = None
     excel: bool = False
     whole: bool = False
 
     def __post_init__(self) -> None:
-        if self.answer not in ANSWERS:
+        if self.answer is not None and self.answer not in ANSWERS:
             raise RunError(f"there is no answer '{self.answer}'", f"choose {', '.join(ANSWERS)}")
+        _ = self.written
         self.extraction("f32" if self.precision_compute == "trained" else self.precision_compute)
+
+    @property
+    def written(self) -> AnswerOptions:
+        """How the answers are written."""
+        return AnswerOptions(self.form, self.sample, self.incomplete, self.excel)
 
     def extraction(
         self,
@@ -148,60 +159,82 @@ def predict(
     Parameters
     ----------
     run : path-like
-        Folder that `train` wrote; with ``blend.json`` its answer is used, else the
-        plain average.
+        Folder that `train` wrote; with ``blend.json`` its saved answer is used, else the
+        plain average. If the blend joins several runs, all of them are gone through.
     images : path-like
         An image, a folder of images, or anything that `icecore.read_manifest` reads.
     out : path-like
-        CSV: ``id``, then for each task the predicted class and a column for each class
-        (named ``task:class`` where there are several tasks). Rows of unreadable images
-        are empty.
+        The answers, see `icecore.ensemble.write_answers`.
     options : PredictOptions
     progress : ProgressListener, optional
+
+    Raises
+    ------
+    RunError, ProbabilityError
+        The run cannot predict, or a contest's sheet does not fit the answers. Nothing is
+        written then.
 
     Examples
     --------
     >>> icecore.predict("run", photos, "answers.csv").answers
     {'label': 'the plain average'}
     """
-    fitted = open_run(run)
-    blends = saved_weights(run, options.answer)
-    manifest = manifests.read(images, labels_required=False)
-    made = made_how(fitted)
-    compute = options.precision_compute
-    compute = made.compute if compute == "trained" else compute
-    how = options.extraction(compute, made, _accepted_error(fitted, made, compute))
-    how = dataclasses.replace(how, boxes=_boxes(fitted, manifest, options))
+    trained = open_trained(run, options.answer)
+    manifest = _to_predict(images)
     require_writable(out)
-    specs = [spec_text(one, options.weights_dir) for one in fitted.backbones]
+    jobs = _prepared(trained, manifest, options)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(scratch) / "cache" if options.cache is None else Path(options.cache)
-        report = features.extract(manifest, folder, specs, how, progress)
-        fitted = _reading(fitted, report.sets)
-        failed = {failure.id for failure in report.failures}
-        digests = {i: s.digest for i, s in report.manifest.images.items() if i not in failed}
-        keys = sorted(set(digests.values()))
-        weights = {
-            name: blends.get(name) or plain_average(task.models)
-            for name, task in fitted.tasks.items()
-        }
-        tables = {
-            name: _table(fitted, FeatureCache(folder), keys, name, weights[name])
-            for name in fitted.tasks
-        }
-    place = {key: index for index, key in enumerate(keys)}
-    rows = {identity: place[key] for identity, key in digests.items()}
-    classes = {name: task.classes for name, task in fitted.tasks.items()}
-    lines = _answers(list(report.manifest.images), rows, tables, classes)
-    write_csv(out, lines, excel=options.excel)
+        parts = [_predicted(*job, folder, progress) for job in jobs]
+    failures = {one.id: one for part in parts for one in part.failures}
+    ids = [identity for identity in manifest.images if identity not in failures]
+    samples = [sample for one in trained.blended_runs for sample in one.samples()]
+    tasks = {}
+    for name, weights in trained.weights.items():
+        table = weights.combine(_aligned(parts, name, ids, trained.classes[name]))
+        prior = ensemble.class_shares(samples, name, trained.classes[name])
+        tasks[name] = TaskAnswers(name, trained.classes[name], dict(zip(ids, table)), prior)
+    answers = Answers(tasks, _wanted(manifest, tasks, options), _folders(manifest, images))
+    written = ensemble.write_answers(out, answers, options.written)
     return PredictReport(
-        images=len(rows),
-        failures=report.failures,
-        tasks=classes,
-        answers={name: one.answer for name, one in weights.items()},
-        random_weights=report.random_weights,
-        boxed=report.boxed,
+        images=len(ids),
+        failures=list(failures.values()),
+        tasks=trained.classes,
+        answers={name: one.answer for name, one in trained.weights.items()},
+        random_weights=any(part.random_weights for part in parts),
+        written=written,
+        boxed=max((part.boxed for part in parts), default=0),
     )
+
+
+def _to_predict(images: str | os.PathLike) -> Manifest:
+    manifest = manifests.read(images, labels_required=False)
+    # Whatever they are elsewhere, here they are asked about.
+    rows = tuple(dataclasses.replace(sample, split="test") for sample in manifest)
+    return dataclasses.replace(manifest, samples=rows)
+
+
+def _whole(manifest: Manifest) -> Manifest:
+    return apply_boxes(manifest, dict.fromkeys(manifest.images))
+
+
+def _prepared(trained: Trained, manifest: Manifest, options: PredictOptions) -> list[tuple]:
+    """Return each run with its backbones, how its features are made, and the images for it."""
+    prepared = []
+    for part in trained.runs:
+        made = made_how(part.run)
+        compute = options.precision_compute
+        compute = made.compute if compute == "trained" else compute
+        how = options.extraction(compute, made, _accepted_error(part.run, made, compute))
+        own, boxes = manifest, _boxes(part.run, manifest, options)
+        if not part.run.boxed and len(trained.runs) > 1:
+            # Boxes are for the runs of the blend that learnt from them.
+            own, boxes = _whole(manifest), None
+        detector = None if boxes is None else how.detector
+        how = dataclasses.replace(how, boxes=boxes, detector=detector)
+        specs = [spec_text(one, options.weights_dir) for one in part.run.backbones]
+        prepared.append((part, specs, how, own))
+    return prepared
 
 
 def _boxes(fitted: Run, manifest: Manifest, options: PredictOptions) -> str | os.PathLike | None:
@@ -222,7 +255,71 @@ def _boxes(fitted: Run, manifest: Manifest, options: PredictOptions) -> str | os
     )
 
 
-def _accepted_error(fitted, made: FeatureSetRecord, compute: str) -> float | None:
+@dataclasses.dataclass(frozen=True)
+class _Predicted:
+    """What one run says: rows of each digest, for each task and model."""
+
+    digests: dict[str, str]
+    place: dict[str, int]
+    tables: dict[str, dict[str, np.ndarray]]
+    classes: dict[str, tuple[str, ...]]
+    failures: list
+    random_weights: bool
+    boxed: int
+
+
+def _predicted(
+    part: TrainedRun, specs: list, how: ExtractOptions, manifest: Manifest, folder: Path, progress
+) -> _Predicted:
+    report = features.extract(manifest, folder, specs, how, progress)
+    fitted = _reading(part.run, report.sets)
+    failed = {failure.id for failure in report.failures}
+    digests = {i: s.digest for i, s in report.manifest.images.items() if i not in failed}
+    keys = sorted(set(digests.values()))
+    store = FeatureCache(folder)
+    tables = {
+        task: {
+            name: heads.predict_proba(fitted, store, keys, task, {model: 1.0})
+            for name, model in models.items()
+        }
+        for task, models in part.models.items()
+    }
+    place = {key: index for index, key in enumerate(keys)}
+    classes = {task: part.run.tasks[task].classes for task in part.models}
+    return _Predicted(
+        digests, place, tables, classes, report.failures, report.random_weights, report.boxed
+    )
+
+
+def _aligned(
+    parts: list[_Predicted], task: str, ids: list[str], classes: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """Return each model's probabilities of `ids`, columns in the order of `classes`."""
+    found = {}
+    for part in parts:
+        rows = [part.place[part.digests[identity]] for identity in ids]
+        for model, table in part.tables.get(task, {}).items():
+            whole = np.zeros((len(ids), len(classes)))
+            whole[:, [classes.index(name) for name in part.classes[task]]] = table[rows]
+            found[model] = whole
+    return found
+
+
+def _wanted(manifest: Manifest, tasks: dict, options: PredictOptions) -> tuple:
+    """Return the rows to answer: every task of every image, or what contest rows ask for."""
+    if options.form == "fashionai":
+        asked = ensemble.wanted_rows(manifest, tasks)
+        if asked:
+            return tuple(asked)
+    return tuple((identity, task) for identity in manifest.images for task in tasks)
+
+
+def _folders(manifest: Manifest, images: str | os.PathLike) -> tuple[Path, ...]:
+    own = [Path(os.path.abspath(images))] if os.path.isdir(images) else []
+    return tuple(dict.fromkeys([*own, *ensemble.data_folders(manifest)]))
+
+
+def _accepted_error(fitted: Run, made: FeatureSetRecord, compute: str) -> float | None:
     """Return the error to accept: the heads were trained on features that had the same."""
     if compute != made.compute or compute == "f32":
         return None
@@ -231,16 +328,7 @@ def _accepted_error(fitted, made: FeatureSetRecord, compute: str) -> float | Non
     return max(ERROR_ALLOWED[compute], 1.5 * max(known))
 
 
-def _table(fitted, store: FeatureCache, keys: list[str], task: str, weights) -> np.ndarray:
-    """Return the answer of one task, a row for each key."""
-    found = {
-        model: heads.predict_proba(fitted, store, keys, task, {model: 1.0})
-        for model in weights.needed
-    }
-    return weights.combine(found)
-
-
-def _reading(fitted, sets: list[dict]):
+def _reading(fitted: Run, sets: list[dict]):
     """Let the heads of a run read `sets`, which may differ in the compute precision alone."""
     new, backbones = {}, []
     for one, made in zip(fitted.backbones, sets):
@@ -254,33 +342,9 @@ def _reading(fitted, sets: list[dict]):
             features={
                 model: tuple(new[print_] for print_ in prints)
                 for model, prints in task.features.items()
+                if set(prints) <= set(new)
             },
         )
         for name, task in fitted.tasks.items()
     }
     return dataclasses.replace(fitted, backbones=tuple(backbones), tasks=tasks)
-
-
-def _answers(
-    images: list[str],
-    rows: dict[str, int],
-    tables: dict[str, np.ndarray],
-    classes: dict[str, tuple[str, ...]],
-) -> Iterator[list[str]]:
-    """Yield the lines of the answer: a header, then one for each image."""
-    single = list(tables) == [DEFAULT_TASK]
-    header = ["id"]
-    for task in tables:
-        names = (class_column(name) if single else f"{task}:{name}" for name in classes[task])
-        header += [task if single else class_column(task), *names]
-    yield header
-    for identity in images:
-        line = [identity]
-        for task, table in tables.items():
-            if identity in rows:
-                probabilities = table[rows[identity]]
-                best = classes[task][int(probabilities.argmax())]
-                line += [best, *(f"{p:.6f}" for p in probabilities)]
-            else:
-                line += [""] * (1 + len(classes[task]))
-        yield line

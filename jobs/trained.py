@@ -1,4 +1,4 @@
-"""What `predict` and `bundle` take from a run."""
+"""What `predict` and `bundle` take from a run, or from all runs of its blend."""
 
 from __future__ import annotations
 
@@ -8,31 +8,119 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import ensemble
-from ..core.errors import MissingFileError, RunError, enumerate_some
+from ..core.errors import RunError, enumerate_some
 from ..ensemble import TaskWeights
 from ..features import BackboneSpec, FeatureSetRecord
+from ..runs import Run, open_run
 
-__all__ = ["made_how", "plain_average", "require_writable", "saved_weights", "spec_text"]
+__all__ = ["Trained", "TrainedRun", "made_how", "open_trained", "require_writable", "spec_text"]
 
 
-def saved_weights(run: str | os.PathLike, answer: str = "recommended") -> dict:
-    """Return the weights of the tasks of a run that was blended; nothing if it was not."""
-    if answer not in ensemble.ANSWERS:
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A run with what of it is needed.
+
+    Attributes
+    ----------
+    run : Run
+        Its backbones are those that the needed models take.
+    models : dict of str to dict of str to str
+        By task: the model's name in the blend, and in the run.
+    """
+
+    run: Run
+    models: dict[str, dict[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """All that is needed for answers.
+
+    Attributes
+    ----------
+    runs : tuple of TrainedRun
+        Those with a model that has weight.
+    weights : dict of str to TaskWeights
+    classes : dict of str to tuple of str
+        Classes of each task.
+    blended_runs : tuple of Run
+        All runs of the blend.
+    """
+
+    runs: tuple[TrainedRun, ...]
+    weights: dict[str, TaskWeights]
+    classes: dict[str, tuple[str, ...]]
+    blended_runs: tuple[Run, ...]
+
+
+def open_trained(run: str | os.PathLike, answer: str | None = None) -> Trained:
+    """Open a run with the weights of its blend, and the other runs that the blend joins.
+
+    Parameters
+    ----------
+    run : path-like
+        Without ``blend.json`` its models are averaged plainly.
+    answer : {"recommended", "clean", "tuned", "average"}, optional
+        The one that was saved as the blend's answer, if None.
+
+    Raises
+    ------
+    RunError
+        There is no such answer, or a model with weight is of no run.
+    """
+    if answer is not None and answer not in ensemble.ANSWERS:
         raise RunError(f"there is no answer '{answer}'", f"choose {', '.join(ensemble.ANSWERS)}")
-    try:
-        return ensemble.load_blend(run, answer)
-    except MissingFileError:
-        return {}
+    first = open_run(run)
+    if not os.path.lexists(Path(run) / "blend.json"):
+        weights = {name: _plain_average(task.models) for name, task in first.tasks.items()}
+        needed = {name: dict(zip(one.needed, one.needed)) for name, one in weights.items()}
+        classes = {name: task.classes for name, task in first.tasks.items()}
+        return Trained((TrainedRun(first, needed),), weights, classes, (first,))
+    saved = ensemble.load_saved(run, answer)
+    by_run: dict[str, dict[str, dict[str, str]]] = {name: {} for name in saved.runs}
+    foreign = []
+    for task, weights in saved.tasks.items():
+        for model in weights.needed:
+            origin = saved.origin(task, model)
+            if origin is None:
+                foreign.append(model if len(saved.tasks) == 1 else f"{task}: {model}")
+            else:
+                by_run[origin[0]].setdefault(task, {})[model] = origin[1]
+    if foreign:
+        raise RunError(
+            f"the blend of {run} gives weight to files from elsewhere, which no network here can "
+            f"compute: {enumerate_some(foreign)}",
+            "blend the runs alone for predict and bundle: icecore blend RUN [RUN...]",
+        )
+    runs = tuple(
+        TrainedRun(_restricted(saved.runs[name], models), models)
+        for name, models in by_run.items()
+        if models
+    )
+    classes = {name: one.classes for name, one in saved.tasks.items()}
+    return Trained(runs, saved.tasks, classes, tuple(saved.runs.values()))
 
 
-def plain_average(models: Sequence[str]) -> TaskWeights:
+def _restricted(run: Run, models: dict[str, dict[str, str]]) -> Run:
+    """Return a run with the backbones alone that some of its models take."""
+    prints = {
+        print_
+        for task, names in models.items()
+        for model in names.values()
+        for print_ in run.tasks[task].features[model]
+    }
+    kept = tuple(one for one in run.backbones if one["fingerprint"] in prints)
+    return dataclasses.replace(run, backbones=kept)
+
+
+def _plain_average(models: Sequence[str]) -> TaskWeights:
     """Return equal weights, for a run that was not blended."""
     return TaskWeights(dict.fromkeys(models, 1 / len(models)), answer="the plain average")
 
 
-def made_how(fitted) -> FeatureSetRecord:
-    """Return the record of a run's first feature set: but for the backbone, all are made so."""
-    records = [FeatureSetRecord.from_dict(one["record"]) for one in fitted.backbones]
+def made_how(*runs: Run) -> FeatureSetRecord:
+    """Return the record of the first feature set: but for the backbone, all are made so."""
+    records = [FeatureSetRecord.from_dict(one["record"]) for run in runs for one in run.backbones]
     kinds = {
         "fit": {one.fit for one in records},
         "precision": {one.precision for one in records},
@@ -45,8 +133,9 @@ def made_how(fitted) -> FeatureSetRecord:
     ]
     if mixed:
         raise RunError(
-            f"the run mixes features of different {enumerate_some(mixed)}",
-            "train a run on feature sets of one kind to predict with it",
+            f"features of different {enumerate_some(mixed)} are mixed",
+            "train a run on feature sets of one kind; predict goes through several runs of a "
+            "blend, each of a kind of its own, and a bundle takes one kind",
         )
     return records[0]
 

@@ -129,7 +129,11 @@ def _read_csv(path: Path) -> tuple[Fields, np.ndarray]:
             "the header is id,<class>,<class>,...",
         )
     faults, rows, ids = list(table.faults), [], []
-    for line in table.rows:
+    # `predict` leaves the rows of unreadable images empty.
+    lines = [
+        line for line in table.rows if label_at is None or any(line.fields[i] for i in columns)
+    ]
+    for line in lines:
         try:
             rows.append([csv_number(line.fields[i]) for i in columns])
             ids.append(line.fields[id_at])
@@ -141,7 +145,7 @@ def _read_csv(path: Path) -> tuple[Fields, np.ndarray]:
     fields: Fields = {"ids": tuple(ids)}
     fields["classes"] = tuple(column_class(table.header[i]) for i in columns)
     if split_at is not None:
-        fields["splits"] = tuple(line.fields[split_at] for line in table.rows)
+        fields["splits"] = tuple(line.fields[split_at] for line in lines)
     return fields, np.array(rows, dtype=np.float64).reshape(len(ids), len(columns))
 
 
@@ -165,7 +169,7 @@ def _answer_column(table: CsvTable) -> int | None:
     if "label" not in table.header or not table.rows:
         return None
     at = table.header.index("label")
-    names = {column_class(name) for name in table.header}
+    names = {column_class(name) for name in table.header} | {""}
     return at if {line.fields[at] for line in table.rows} <= names else None
 
 

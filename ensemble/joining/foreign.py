@@ -1,7 +1,9 @@
 """Probability files of other people's making.
 
-`read_tables` reads everything that `icecore.runs.read_probabilities` reads, and FashionAI
-submissions: CSV without header, ``image,attribute,p;p;p``, many tasks in a file.
+`read_tables` reads everything that `icecore.runs.read_probabilities` reads, and two kinds of
+CSV with many tasks: FashionAI submissions (no header, ``image,attribute,p;p;p``), and the
+answers of `predict` and `blend` (``id``, and for each task its likeliest class in a column of
+its name, followed by ``task:class`` columns).
 
 Rows that do not sum to 1 are refused, as are logits, unless mending them is asked for.
 """
@@ -11,14 +13,21 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ...core.csv_files import CsvLine, csv_lines, csv_number, line_faults
+from ...core.csv_files import CsvLine, csv_lines, csv_number, line_faults, read_csv
 from ...core.errors import ProbabilityError
 from ...manifest import fashionai_classes
-from ...runs import LARGEST_FILE, ProbabilityTable, mended, read_probabilities
+from ...runs import (
+    LARGEST_FILE,
+    ProbabilityTable,
+    column_class,
+    mended,
+    read_probabilities,
+)
 
 __all__ = ["read_tables", "unique_models"]
 
@@ -42,12 +51,53 @@ def read_tables(path: str | os.PathLike, mend: str = "refuse") -> list[Probabili
     path = Path(path)
     if path.suffix.lower() == ".csv" and _is_fashionai(path):
         return _fashionai(path, mend)
+    if path.suffix.lower() == ".csv" and (columns := _task_columns(path)):
+        return _several_tasks(path, columns, mend)
     return [read_probabilities(path, mend)]
 
 
 def _is_fashionai(path: Path) -> bool:
     lines = csv_lines(path, ProbabilityError, LARGEST_FILE)
     return any(_is_answer(line) for line in itertools.islice(lines, 1))
+
+
+def _task_columns(path: Path) -> dict[str, list[int]]:
+    """Return the columns of each task's classes; nothing if it is a table of one task."""
+    first = next(csv_lines(path, ProbabilityError, LARGEST_FILE), None)
+    header = first.fields if first else []
+    found: dict[str, list[int]] = {}
+    task = None
+    for at, name in enumerate(header[1:], 1):
+        if task is not None and name.startswith(f"{task}:"):
+            found[task].append(at)
+        elif at + 1 < len(header) and header[at + 1].startswith(f"{column_class(name)}:"):
+            task = column_class(name)
+            found[task] = []
+        else:
+            return {}
+    return found
+
+
+def _several_tasks(path: Path, columns: dict[str, list[int]], mend: str) -> list[ProbabilityTable]:
+    table = read_csv(path, ProbabilityError, LARGEST_FILE, any_case=True)
+    faults, found = list(table.faults), []
+    for task, places in columns.items():
+        ids, rows = [], []
+        for line in table.rows:
+            cells = [line.fields[at] for at in places]
+            if not any(cells):  # The image has no answer of this task.
+                continue
+            try:
+                rows.append([csv_number(cell) for cell in cells])
+                ids.append(line.fields[0])
+            except ValueError as error:
+                faults.append((line.number, f"{task}: {error}"))
+        names = tuple(table.header[at].removeprefix(f"{task}:") for at in places)
+        found.append((task, names, ids, rows))
+    if faults:
+        hint = "every line has an id and, for each task, a number for each class or nothing"
+        raise line_faults(path, faults, ProbabilityError, hint)
+    return [_table(path, *of_task, mend) for of_task in found if of_task[2]]
 
 
 def _is_answer(line: CsvLine) -> bool:
@@ -71,7 +121,10 @@ def _fashionai(path: Path, mend: str) -> list[ProbabilityTable]:
     if faults:
         hint = "a line is image,attribute,p;p;p with one number for each class"
         raise line_faults(path, faults, ProbabilityError, hint)
-    return [_table(path, task, *found, mend) for task, found in by_task.items()]
+    return [
+        _table(path, task, fashionai_classes(task, len(rows[0])), ids, rows, mend)
+        for task, (ids, rows) in by_task.items()
+    ]
 
 
 def _answer(line: CsvLine) -> tuple[str, str, list[float]]:
@@ -82,9 +135,13 @@ def _answer(line: CsvLine) -> tuple[str, str, list[float]]:
 
 
 def _table(
-    path: Path, task: str, ids: list[str], rows: list[list[float]], mend: str
+    path: Path,
+    task: str,
+    classes: tuple[str, ...],
+    ids: list[str],
+    rows: list[list[float]],
+    mend: str,
 ) -> ProbabilityTable:
-    classes = fashionai_classes(task, len(rows[0]))
     fields = {"ids": tuple(ids), "classes": classes, "model": path.stem, "task": task}
     try:
         return mended(fields, np.array(rows), mend)
@@ -92,18 +149,36 @@ def _table(
         raise ProbabilityError(f"{path}: {error.message}", error.hint) from error
 
 
-def unique_models(tables: list[tuple[Path, ProbabilityTable]]) -> list[ProbabilityTable]:
-    """Name tables by folder and file where two models of a task share a name.
+def unique_models(
+    tables: Sequence[tuple[Path, ProbabilityTable]], taken: Iterable[tuple[str, str]] = ()
+) -> list[ProbabilityTable]:
+    """Name tables of a name that others have by their files, and what tells those apart.
 
-    Several runs have heads of the same names; the same file given twice stays a mistake.
+    Parameters
+    ----------
+    tables : sequence of (pathlib.Path, ProbabilityTable)
+        The same file given twice stays a mistake.
+    taken : iterable of (str, str)
+        Task and model of tables that keep their names.
     """
     seen: dict[tuple[str, str], set[Path]] = {}
     for path, table in tables:
         seen.setdefault((table.task, table.model), set()).add(path.resolve())
-    found = []
+    taken, found = set(taken), []
     for path, table in tables:
-        name = table.model
-        if len(seen[table.task, name]) > 1:
-            name = "/".join([*path.resolve().parts[-4:-1], path.stem])
+        name, rivals = table.model, seen[table.task, table.model]
+        if len(rivals) > 1:
+            name = f"{_telling_folder(path.resolve(), rivals)}/{name}"
+        if (table.task, name) in taken:
+            name = path.name
         found.append(dataclasses.replace(table, model=name))
     return found
+
+
+def _telling_folder(path: Path, rivals: set[Path]) -> str:
+    """Return the folder above a file that is another one for each of its rivals."""
+    above = {rival: rival.parts[-2::-1] for rival in rivals}
+    for level in range(min(map(len, above.values()))):
+        if len({parts[level] for parts in above.values()}) == len(rivals):
+            return above[path][level]
+    return "/".join(path.parts[-4:-1])

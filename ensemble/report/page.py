@@ -39,7 +39,7 @@ MOST_MISTAKES = 12
 MOST_PAIRS = 20
 MOST_DOUBTS = 12
 SMALL_EDGE = 120
-COST_TITLES = {"models": "number of models", "size": "size in MB", "latency": "latency in ms"}
+COST_TITLES = {"networks": "number of networks", "size": "size in MB", "latency": "latency in ms"}
 
 
 def write_report(result: BlendResult, path: str | os.PathLike) -> None:

@@ -16,7 +16,7 @@ from .groups import group_weights, parse_groups
 from .notes import data_notes, true_class
 from .search import search
 from .simplex import Solution, minimise_log_loss, minimise_log_loss_geometric
-from .subsets import Costs, best_subset
+from .subsets import Candidates, Costs, best_parts
 
 __all__ = ["Blender", "find_weights"]
 
@@ -37,9 +37,11 @@ class Blender(BaseEstimator):
     models, classes : sequence of str, optional
         Names, as costs and class groups have them; numbers are used without.
     costs : Costs, optional
-        What models cost, for budgets other than ``models``.
+        What models cost, for budgets other than ``networks``.
     beside : sequence of ndarray (N, M), optional
         The true class's probabilities of other tasks, which share the weights.
+    around : (sequence of Candidates, sequence of Candidates), optional
+        The tasks before and after this one, which share a budget of networks.
 
     Attributes
     ----------
@@ -65,12 +67,14 @@ class Blender(BaseEstimator):
         classes: Sequence[str] | None = None,
         costs: Costs | None = None,
         beside: Sequence[np.ndarray] = (),
+        around: tuple[Sequence[Candidates], Sequence[Candidates]] = ((), ()),
     ) -> None:
         self.options = options
         self.models = models
         self.classes = classes
         self.costs = costs
         self.beside = beside
+        self.around = around
 
     def fit(self, probabilities: np.ndarray, y: np.ndarray, letters=None) -> Blender:
         """Find the weights.
@@ -126,23 +130,20 @@ class Blender(BaseEstimator):
         return parse_groups(self.options.groups, names)
 
     def _within_budget(self, probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Return the numbers of the models that may get weight; note which fit alone."""
-        self.alone_ = everything = np.arange(len(probabilities))
+        """Return the numbers of the models whose networks are within the budget."""
         budgets = self.options.budgets
         if not budgets:
-            return everything
-        names = [f"model {i}" for i in everything] if self.models is None else list(self.models)
-        choice = best_subset(true_class(probabilities, y), names, self.costs, budgets)
-        if not choice.exact:
+            return np.arange(len(probabilities))
+        names = self.models or [f"model {i}" for i in range(len(probabilities))]
+        own = Candidates(true_class(probabilities, y), names, self.costs or Costs({}))
+        before, after = self.around
+        parts, exact = best_parts([*before, own, *after], budgets)
+        if not exact:
             self.notes_.append(
-                "the subset comes from backward elimination: more than 20 models are too many "
-                "for the exact best"
+                "the networks come from backward elimination: more than 20 are too many for the "
+                "exact best"
             )
-        costs = self.costs or Costs({})
-        self.alone_ = np.array(
-            [i for i, name in enumerate(names) if costs.within([name], budgets)], dtype=int
-        )
-        return np.array([names.index(name) for name in choice.models])
+        return np.array(own.allowed(parts), dtype=int)
 
     def _fit_weights(self, probabilities, y, letters, metric: Metric) -> np.ndarray:
         self.certificate_, self.iterations_ = None, 0
@@ -156,7 +157,7 @@ class Blender(BaseEstimator):
         if self.options.l2 or self.options.upper < 1:
             self.method_ += " with a pull or a bound"
         if self.options.budgets:
-            self.method_ += " of the best subset within the budget"
+            self.method_ += " of the best networks within the budget"
         if optimum.certificate > 1e-8:
             self.notes_.append(
                 f"the optimum is only certified to {optimum.certificate:.1e}, not to 1e-8"

@@ -196,8 +196,8 @@ class _Parts:
         self.recipe = fitted.recipe_
         self.equal = equal_weights(len(probabilities), fitted.kept_)
         self.average = Recipe(self.equal, self.recipe.mean)
-        alone = [scored.score(probabilities[index]) for index in fitted.alone_]
-        best = fitted.alone_[int(np.argmax(np.nan_to_num(alone, nan=-np.inf)))]
+        alone = [scored.score(probabilities[index]) for index in fitted.kept_]
+        best = fitted.kept_[int(np.argmax(np.nan_to_num(alone, nan=-np.inf)))]
         self.single = Recipe(np.eye(len(probabilities))[best], self.recipe.mean)
 
     def shrunk(self, amount: float) -> Recipe:

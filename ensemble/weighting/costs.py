@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 from ...core.errors import ProbabilityError
@@ -41,9 +42,9 @@ def run_costs(about: dict, task: str) -> Costs:
 
     A backbone's ``size_bytes`` and ``latency_ms`` may stand in its entry or in the record
     of the backbone inside. What is not recorded is simply not known; a limit on it is then
-    refused.
+    refused. Feature sets of equal weights are of one network.
     """
-    records = []
+    records, network = [], {}
     for entry in about.get("backbones", []):
         if isinstance(entry, dict):
             record = entry.get("record") or {}
@@ -51,8 +52,10 @@ def run_costs(about: dict, task: str) -> Costs:
             # A task's features name feature sets by fingerprint.
             name = entry.get("fingerprint") or entry.get("spec")
             records.append({**inner, **entry, "spec": name})
+            network[name] = str(inner.get("weights_digest") or entry.get("spec"))
     features = about.get("tasks", {}).get(task, {}).get("features", {})
-    return _costs(records, {model: list(parts) for model, parts in features.items()})
+    needs = {model: list(parts) for model, parts in features.items()}
+    return dataclasses.replace(_costs(records, needs), network=network)
 
 
 def _costs(records: list[dict], needs: dict[str, list[str]]) -> Costs:

@@ -1,28 +1,31 @@
-"""What fewer models would cost: best subsets under a budget and the whole Pareto front.
+"""What fewer networks would cost: best subsets under a budget and the whole Pareto front.
 
-The least log-loss over a set of models can only fall when a model is added. So the
-optimum over all models that are still allowed bounds every subset of them from below
-(less its certificate), and branch and bound finds the exact best subsets without trying
-all 2^M. Beyond 20 models backward elimination is used, and the result says so.
+Budgets count networks, not heads: a network that is there may feed any number of heads of any
+number of tasks. So what is chosen are feature sets (the parts that models need), for all tasks
+together; the log-loss of a choice is the mean over the tasks of the least log-loss that the
+models on these parts reach.
 
-A model costs what its parts cost: heads on the same backbone share it.
+The least log-loss can only fall when a part is added. So the optimum over all parts that are
+still allowed bounds every subset of them from below (less its certificate), and branch and
+bound finds the exact best subsets without trying all 2^P. Beyond 20 networks backward
+elimination is used, and the result says so.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from ...core.errors import ProbabilityError, enumerate_some
 from .simplex import Solution, minimise_log_loss
 
-__all__ = ["Choice", "Costs", "best_subset", "pareto_front"]
+__all__ = ["Candidates", "Choice", "Costs", "best_parts", "best_subset", "pareto_front"]
 
 MOST_EXACT = 20
-KINDS = ("models", "size", "latency")
+KINDS = ("networks", "size", "latency")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,34 +35,49 @@ class Costs:
     Parameters
     ----------
     needs : dict of str to sequence of str
-        The parts (backbones) of each model.
+        The parts (feature sets) of each model. A model that is not there is a part itself.
     size : dict of str to float
-        Bytes of each part; may be empty.
+        Bytes of the network of each part; may be empty.
     latency : dict of str to float
         Milliseconds for one image of each part; may be empty.
+    network : dict of str to str
+        The network that makes each part: feature sets of one network (its crops and its whole
+        images, say) are one network in memory. A part that is not there is one itself.
     """
 
     needs: Mapping[str, Sequence[str]]
     size: Mapping[str, float] = dataclasses.field(default_factory=dict)
     latency: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    network: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def parts(self, models: Sequence[str]) -> frozenset[str]:
+        """Return the parts that `models` need."""
+        return frozenset(part for model in models for part in self.needs.get(model, (model,)))
 
     def of(self, models: Sequence[str], kind: str) -> float:
-        """Return the cost of running all of `models`: each part counts once."""
-        if kind == "models":
-            return float(len(models))
-        prices = getattr(self, kind)
-        parts = {part for model in models for part in self.needs.get(model, (model,))}
-        return float(sum(prices[part] for part in parts))
+        """Return the cost of running all of `models`: what they share counts once."""
+        return self.of_parts(self.parts(models), kind)
 
-    def within(self, models: Sequence[str], budgets: Mapping[str, float]) -> bool:
-        """Say whether running all of `models` costs no more than any of `budgets`."""
-        return all(self.of(models, kind) <= limit for kind, limit in budgets.items())
+    def of_parts(self, parts: frozenset[str], kind: str) -> float:
+        """Return the cost of computing all of `parts`."""
+        if kind == "latency":
+            return float(sum(self.latency[part] for part in parts))
+        networks: dict[str, float] = {}
+        for part in parts:
+            network = self.network.get(part, part)
+            size = self.size[part] if kind == "size" else 1.0
+            networks[network] = max(size, networks.get(network, 0.0))
+        return float(sum(networks.values()))
+
+    def within(self, parts: frozenset[str], budgets: Mapping[str, float]) -> bool:
+        """Say whether computing all of `parts` costs no more than any of `budgets`."""
+        return all(self.of_parts(parts, kind) <= limit for kind, limit in budgets.items())
 
     def require(self, models: Sequence[str], kind: str) -> None:
         """Raise `ProbabilityError` naming the parts whose price is not known."""
         if kind not in KINDS:
             raise ProbabilityError(f"unknown cost '{kind}'", f"known are {', '.join(KINDS)}")
-        if kind == "models":
+        if kind == "networks":
             return
         prices = getattr(self, kind)
         parts = dict.fromkeys(part for m in models for part in self.needs.get(m, (m,)))
@@ -97,13 +115,98 @@ class Choice:
     exact: bool
 
 
+class Candidates:
+    """The models of one task, and the least log-loss that subsets of them reach.
+
+    Parameters
+    ----------
+    true : ndarray of shape (N, M)
+        Each model's probability of the true class.
+    models : sequence of str
+    costs : Costs
+    """
+
+    def __init__(self, true: np.ndarray, models: Sequence[str], costs: Costs) -> None:
+        self.models, self.costs = tuple(models), costs
+        self.needs = [costs.parts([model]) for model in models]
+        self._true = np.asarray(true, dtype=np.float64)
+        self._known: dict[tuple[int, ...], Solution] = {}
+
+    def __deepcopy__(self, memo) -> Candidates:
+        # What is solved once is solved for every clone of an estimator.
+        return self
+
+    def allowed(self, parts: frozenset[str]) -> tuple[int, ...]:
+        """Return the numbers of the models that need no other parts."""
+        return tuple(index for index, needs in enumerate(self.needs) if needs <= parts)
+
+    def solve(self, parts: frozenset[str]) -> Solution | None:
+        """Return the optimum over the models that `parts` allow, None if there are none."""
+        order = self.allowed(parts)
+        if not order:
+            return None
+        if order not in self._known:
+            self._known[order] = minimise_log_loss(self._true[:, order])
+        return self._known[order]
+
+    def weights(self, parts: frozenset[str]) -> dict[int, float]:
+        """Return the weights above 0 of that optimum, by the number of the model."""
+        found = zip(self.allowed(parts), self.solve(parts).weights)
+        return {index: float(weight) for index, weight in found if weight > 1e-9}
+
+
+def best_parts(
+    tasks: Sequence[Candidates], budgets: Mapping[str, float]
+) -> tuple[frozenset[str], bool]:
+    """Find the parts of least log-loss, over all tasks together, within all budgets.
+
+    Parameters
+    ----------
+    tasks : sequence of Candidates
+        Each counts the same, whatever its number of rows.
+    budgets : dict of str to float
+        Largest cost by kind: ``networks``, ``size`` (bytes), ``latency`` (ms).
+
+    Returns
+    -------
+    parts : frozenset of str
+    exact : bool
+        Whether no other parts can be better.
+
+    Raises
+    ------
+    ProbabilityError
+        Nothing fits the budgets, or prices are not known.
+    """
+    for kind in budgets:
+        for task in tasks:
+            task.costs.require(task.models, kind)
+    joint = _joint_costs(tasks)
+    every = frozenset().union(*(needs for task in tasks for needs in task.needs))
+    order = sorted(part for part in every if joint.within(frozenset({part}), budgets))
+    allowed = frozenset(order)
+    exact = len({joint.network.get(part, part) for part in allowed}) <= MOST_EXACT
+
+    def fits(parts: frozenset[str]) -> bool:
+        return joint.within(parts, budgets)
+
+    best = _eliminate(tasks, allowed, fits)
+    if exact:
+        best = _branch_and_bound(tasks, order, fits, best)
+    if best is None:
+        limits = ", ".join(f"{kind} <= {limit:g}" for kind, limit in budgets.items())
+        which = "no model fits" if len(tasks) == 1 else "no networks for all tasks fit"
+        raise ProbabilityError(f"{which} the budget {limits}", "raise the limit")
+    return best, exact
+
+
 def best_subset(
     true: np.ndarray,
     models: Sequence[str],
     costs: Costs | None = None,
     budgets: Mapping[str, float] | None = None,
 ) -> Choice:
-    """Find the subset of least log-loss within all budgets.
+    """Find the subset of least log-loss within all budgets, for one task.
 
     Parameters
     ----------
@@ -111,24 +214,21 @@ def best_subset(
         Each model's probability of the true class.
     models : sequence of str
     costs : Costs, optional
-        Needed for budgets other than ``models``.
+        Needed for budgets other than ``networks``.
     budgets : dict of str to float
-        Largest cost by kind: ``models``, ``size`` (bytes), ``latency`` (ms).
+        As for `best_parts`.
 
     Raises
     ------
     ProbabilityError
         No single model fits the budgets, or prices are not known.
     """
-    costs = costs or Costs({})
-    budgets = dict(budgets or {})
-    for kind in budgets:
-        costs.require(models, kind)
-    return _best(_Solver(true), models, costs, budgets, "models")
+    task = Candidates(true, models, costs or Costs({}))
+    return _choice(task, *best_parts([task], budgets or {}), "networks")
 
 
 def pareto_front(
-    true: np.ndarray, models: Sequence[str], costs: Costs | None = None, kind: str = "models"
+    true: np.ndarray, models: Sequence[str], costs: Costs | None = None, kind: str = "networks"
 ) -> list[Choice]:
     """Return every subset that nothing both cheaper and better beats, cheapest first.
 
@@ -136,18 +236,17 @@ def pareto_front(
     ----------
     true, models, costs
         As in `best_subset`.
-    kind : {"models", "size", "latency"}
+    kind : {"networks", "size", "latency"}
         Which cost.
     """
-    costs = costs or Costs({})
-    costs.require(models, kind)
-    solver = _Solver(true)
+    task = Candidates(true, models, costs or Costs({}))
+    task.costs.require(models, kind)
     front: list[Choice] = []
     limit = math.inf
     while True:
         try:
             # Just below the last point: each round finds the next cheaper one.
-            found = _best(solver, models, costs, {kind: limit}, kind)
+            found = _choice(task, *best_parts([task], {kind: limit}), kind)
         except ProbabilityError:
             break
         front.append(found)
@@ -156,105 +255,98 @@ def pareto_front(
     return _undominated(front)
 
 
-def _best(
-    solver: _Solver,
-    models: Sequence[str],
-    costs: Costs,
-    budgets: Mapping[str, float],
-    kind: str,
-) -> Choice:
-    """Find the best subset within `budgets`; its cost is told in terms of `kind`."""
+def _joint_costs(tasks: Sequence[Candidates]) -> Costs:
+    size, latency, network = {}, {}, {}
+    for task in tasks:
+        size |= task.costs.size
+        latency |= task.costs.latency
+        network |= task.costs.network
+    return Costs({}, size, latency, network)
 
-    def fits(chosen) -> bool:
-        return costs.within([models[index] for index in chosen], budgets)
 
-    allowed = tuple(index for index in range(len(models)) if fits([index]))
-    if not allowed:
-        raise ProbabilityError(
-            f"no model fits the budget {', '.join(f'{k} <= {v:g}' for k, v in budgets.items())}",
-            "raise the limit",
-        )
-    chosen = _eliminate(solver, allowed, fits)
-    exact = len(allowed) <= MOST_EXACT
-    if exact:
-        chosen = _branch_and_bound(solver, allowed, fits, chosen)
-    return _choice(solver, chosen, models, costs, kind, exact)
+def _loss(tasks: Sequence[Candidates], parts: frozenset[str]) -> float:
+    """Return the mean over the tasks of the least log-loss; infinite where one has no model."""
+    found = [task.solve(parts) for task in tasks]
+    if any(solution is None for solution in found):
+        return math.inf
+    return sum(solution.loss for solution in found) / len(found)
+
+
+def _slack(tasks: Sequence[Candidates], parts: frozenset[str]) -> float:
+    """Return by how much `_loss` may be above the optimum."""
+    return sum(task.solve(parts).certificate for task in tasks) / len(tasks)
+
+
+def _used(tasks: Sequence[Candidates], parts: frozenset[str]) -> dict[str, float]:
+    """Return the parts that the optimum needs, each with the weight that hangs on it."""
+    used: dict[str, float] = {}
+    for task in tasks:
+        for index, weight in task.weights(parts).items():
+            for part in task.needs[index]:
+                used[part] = used.get(part, 0.0) + weight
+    return used
 
 
 def _branch_and_bound(
-    solver: _Solver, allowed: tuple[int, ...], fits, start: tuple[int, ...]
-) -> tuple[int, ...]:
-    """Return the subset of least loss that fits, no worse than `start`."""
-    best, least = start, solver(start).loss
+    tasks: Sequence[Candidates],
+    order: Sequence[str],
+    fits: Callable[[frozenset[str]], bool],
+    start: frozenset[str] | None,
+) -> frozenset[str] | None:
+    """Return the parts of least loss that fit, no worse than `start`."""
+    best, least = start, math.inf if start is None else _loss(tasks, start)
 
-    def visit(forced: tuple[int, ...], open_: tuple[int, ...]) -> None:
+    def visit(forced: frozenset[str], open_: Sequence[str]) -> None:
         nonlocal best, least
         if not fits(forced):
             return
-        free = tuple(i for i in open_ if fits((*forced, i)))
-        if not forced + free:
+        free = [part for part in open_ if fits(forced | {part})]
+        parts = forced | frozenset(free)
+        loss = _loss(tasks, parts)
+        if math.isinf(loss) or loss - _slack(tasks, parts) >= least - 1e-12:
             return
-        bound = solver(forced + free)
-        if bound.loss - bound.certificate >= least - 1e-12:
+        used = _used(tasks, parts)
+        if fits(frozenset(used)):
+            best, least = frozenset(used), loss
             return
-        used = solver.support(forced + free)
-        if fits(used):
-            best, least = used, bound.loss
-            return
-        # Branch on the heaviest model that is not decided yet.
-        choices = [i for i in used if i in free]
+        # Branch on the part that matters most of those not decided yet.
+        choices = [part for part in free if part in used]
         if not choices:
             return
-        pick = max(choices, key=lambda i: solver.weight(forced + free, i))
-        rest = tuple(i for i in free if i != pick)
-        visit((*forced, pick), rest)
+        pick = max(choices, key=used.__getitem__)
+        rest = [part for part in free if part != pick]
+        visit(forced | {pick}, rest)
         visit(forced, rest)
 
-    visit((), allowed)
+    visit(frozenset(), order)
     return best
 
 
-class _Solver:
-    """Optimal weights of subsets, each solved once."""
-
-    def __init__(self, true: np.ndarray) -> None:
-        self.true = np.asarray(true, dtype=np.float64)
-        self._known: dict[frozenset, tuple[tuple[int, ...], Solution]] = {}
-
-    def _solved(self, chosen) -> tuple[tuple[int, ...], Solution]:
-        key = frozenset(chosen)
-        if key not in self._known:
-            order = tuple(sorted(key))
-            self._known[key] = order, minimise_log_loss(self.true[:, order])
-        return self._known[key]
-
-    def __call__(self, chosen) -> Solution:
-        return self._solved(chosen)[1]
-
-    def weight(self, chosen, index: int) -> float:
-        order, solution = self._solved(chosen)
-        return float(solution.weights[order.index(index)])
-
-    def support(self, chosen) -> tuple[int, ...]:
-        order, solution = self._solved(chosen)
-        return tuple(i for i, weight in zip(order, solution.weights) if weight > 1e-9)
-
-
-def _eliminate(solver: _Solver, allowed: tuple[int, ...], fits) -> tuple[int, ...]:
-    """Drop the model that is missed least until the rest fits."""
-    chosen = solver.support(allowed)
+def _eliminate(
+    tasks: Sequence[Candidates],
+    allowed: frozenset[str],
+    fits: Callable[[frozenset[str]], bool],
+) -> frozenset[str] | None:
+    """Drop the part that is missed least until the rest fits; None where that ends nowhere."""
+    if math.isinf(_loss(tasks, allowed)):
+        return None
+    chosen = frozenset(_used(tasks, allowed))
     while not fits(chosen):
-        rest = [tuple(i for i in chosen if i != out) for out in chosen]
-        chosen = min(rest, key=lambda part: solver(part).loss)
-    return solver.support(chosen)
+        loss, chosen = min(
+            ((_loss(tasks, chosen - {out}), chosen - {out}) for out in sorted(chosen)),
+            key=lambda entry: entry[0],
+        )
+        if math.isinf(loss):
+            return None
+    return frozenset(_used(tasks, chosen))
 
 
-def _choice(solver, chosen, models, costs, kind, exact) -> Choice:
-    solution = solver(chosen)
-    order = tuple(sorted(chosen))
-    weights = {models[i]: float(w) for i, w in zip(order, solution.weights)}
+def _choice(task: Candidates, parts: frozenset[str], exact: bool, kind: str) -> Choice:
+    solution, order = task.solve(parts), task.allowed(parts)
+    weights = {task.models[i]: float(w) for i, w in zip(order, solution.weights)}
     names = tuple(name for name, weight in weights.items() if weight > 1e-9)
-    return Choice(names, weights, solution.loss, costs.of(names, kind), solution.certificate, exact)
+    cost = task.costs.of(names, kind)
+    return Choice(names, weights, solution.loss, cost, solution.certificate, exact)
 
 
 def _undominated(front: list[Choice]) -> list[Choice]:

@@ -11,6 +11,12 @@ from icecore.manifest.table import Manifest, Sample
 from icecore.runs import ProbabilityTable, write_probabilities
 
 CLASSES = ("dress", "hat", "skirt", "t-shirt")
+FEATURES = {
+    "mlp-one": ["print-one"],
+    "mlp-two": ["print-two"],
+    "logistic-all": ["print-one", "print-two"],
+    "noise": ["print-one"],
+}
 QUALITY = {"mlp-one": 1.6, "mlp-two": 1.3, "logistic-all": 2.0, "noise": 0.2}
 
 
@@ -69,7 +75,7 @@ def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **a
             "models": list(QUALITY),
             "validation": "split",
             "folder": task,
-            "features": {model: ["print-one"] for model in QUALITY},
+            "features": {model: list(parts) for model, parts in FEATURES.items()},
         }
     Manifest(tuple(samples)).write(folder / "samples.csv")
     content = {

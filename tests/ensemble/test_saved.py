@@ -102,7 +102,10 @@ def test_a_blend_of_other_probabilities_is_refused(blended):
         ("[", "not usable JSON"),
         ("[]", "not a JSON object"),
         ('{"format": 99}', "has the format 99"),
-        ('{"format": 2, "tasks": [{"task": "a"}], "inputs": {}}', "has no field 'answers'"),
+        (
+            '{"format": 3, "answer": "tuned", "tasks": [{"task": "a"}], "inputs": {}}',
+            "has no field 'answers'",
+        ),
     ],
 )
 def test_damaged_files_are_refused(tmp_path, content, words):

@@ -4,84 +4,237 @@ import numpy as np
 import pytest
 
 from icecore.core.errors import MissingDependencyError, ProbabilityError
-from icecore.ensemble import BlendOptions, blend_run, final_tables, read_tables, write_final
-from icecore.runs import ProbabilityTable
+from icecore.ensemble import (
+    AnswerOptions,
+    Answers,
+    BlendOptions,
+    TaskAnswers,
+    blend_run,
+    final_answers,
+    read_tables,
+    write_answers,
+)
+
+QUICK = BlendOptions(honest=False)
 
 
-def test_test_rows_are_what_is_handed_in(run):
-    result = blend_run(run, BlendOptions(honest=False), write=False)
-    (table,) = final_tables(result)
-    assert len(table.ids) == 40
+def answered(task="label", classes=("x", "y"), rows=None, wanted=None, folders=(), **more):
+    """Return answers of one task, and of others given as keywords."""
+    rows = {"a.jpg": [0.25, 0.75], "b.jpg": [0.5, 0.5]} if rows is None else rows
+    tables = {task: (classes, rows), **more}
+    tasks = {
+        name: TaskAnswers(
+            name,
+            tuple(columns),
+            {i: np.array(row) for i, row in found.items()},
+            np.arange(1, len(columns) + 1) / np.arange(1, len(columns) + 1).sum(),
+        )
+        for name, (columns, found) in tables.items()
+    }
+    every = [(i, name) for name, one in tasks.items() for i in one.rows]
+    return Answers(tasks, tuple(wanted or every), tuple(folders))
+
+
+def rows_of(path):
+    return list(csv.reader(path.open()))
+
+
+def test_test_rows_are_what_is_handed_in(run, tmp_path):
+    result = blend_run(run, QUICK, write=False)
+    answers = final_answers(result)
+    assert [i for i, _ in answers.wanted] == [f"images/{n:03d}.jpg" for n in range(80, 120)]
+    write_answers(tmp_path / "x.npz", answers)
+    (table,) = read_tables(tmp_path / "x.npz")
     assert set(table.splits) == {"test"}
     assert table.probabilities == pytest.approx(result.tasks[0].table()[80:])
-    (whole,) = final_tables(result, rows="all")
-    assert len(whole.ids) == 120
 
 
 def test_the_average_and_the_recommended_answer(run):
     result = blend_run(run, write=False)
-    (average,) = final_tables(result, "average")
-    assert average.probabilities == pytest.approx(
-        result.tasks[0].data.probabilities[:, 80:].mean(axis=0)
-    )
-    (recommended,) = final_tables(result, "recommended")
-    assert recommended.probabilities == pytest.approx(result.tasks[0].table()[80:])
+    average = final_answers(result, "average").tasks["label"].rows["images/080.jpg"]
+    assert average == pytest.approx(result.tasks[0].data.probabilities[:, 80].mean(axis=0))
+    recommended = final_answers(result).tasks["label"].rows["images/080.jpg"]
+    assert recommended == pytest.approx(result.tasks[0].table()[80])
     with pytest.raises(ProbabilityError, match="unknown answer 'best'"):
-        final_tables(result, "best")
+        final_answers(result, "best")
 
 
-@pytest.mark.parametrize("form", ["csv", "npz", "h5"])
+@pytest.mark.parametrize("form", ["csv", "npz", "h5", "parquet"])
 def test_plain_formats_can_be_read_back(run, tmp_path, form):
-    (table,) = final_tables(blend_run(run, BlendOptions(honest=False), write=False))
-    write_final(tmp_path / f"final.{form}", [table], form)
-    (back,) = read_tables(tmp_path / f"final.{form}")
-    assert back.ids == table.ids
-    assert back.probabilities == pytest.approx(table.probabilities)
-
-
-def test_parquet_can_be_read_back_or_says_what_is_missing(run, tmp_path):
-    (table,) = final_tables(blend_run(run, BlendOptions(honest=False), write=False))
+    answers = final_answers(blend_run(run, QUICK, write=False))
     try:
-        import pyarrow  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingDependencyError, match="pip install pyarrow"):
-            write_final(tmp_path / "final.parquet", [table], "parquet")
-        return
-    write_final(tmp_path / "final.parquet", [table], "parquet")
-    (back,) = read_tables(tmp_path / "final.parquet")
-    assert back.probabilities == pytest.approx(table.probabilities)
+        write_answers(tmp_path / f"final.{form}", answers)
+    except MissingDependencyError as error:
+        pytest.skip(error.message)
+    (back,) = read_tables(tmp_path / f"final.{form}")
+    assert back.ids == tuple(i for i, _ in answers.wanted)
+    expected = [answers.tasks["label"].rows[i] for i in back.ids]
+    np.testing.assert_allclose(back.probabilities, expected, atol=1e-6)
 
 
-def test_a_kaggle_submission(run, tmp_path):
-    (table,) = final_tables(blend_run(run, BlendOptions(honest=False), write=False))
-    write_final(tmp_path / "out.csv", [table], "kaggle")
-    rows = list(csv.reader((tmp_path / "out.csv").open()))
-    assert rows[0] == ["id", *table.classes]
+def test_a_csv_of_several_tasks_can_be_read_back(tmp_path):
+    answers = answered(
+        "a:b",
+        ("x", "id"),
+        {"1": [0.25, 0.75]},
+        split=(("x", "y:z"), {"1": [1, 0], "2": [0.5, 0.5]}),
+    )
+    write_answers(tmp_path / "a.csv", answers)
+    assert rows_of(tmp_path / "a.csv") == [
+        ["id", "a:b", "a:b:x", "a:b:id", "class:split", "split:x", "split:y:z"],
+        ["1", "id", "0.250000", "0.750000", "x", "1.000000", "0.000000"],
+        ["2", "", "", "", "x", "0.500000", "0.500000"],
+    ]
+    one, two = read_tables(tmp_path / "a.csv")
+    assert (one.task, one.classes, one.ids) == ("a:b", ("x", "id"), ("1",))
+    assert (two.task, two.classes, two.ids) == ("split", ("x", "y:z"), ("1", "2"))
+    assert two.probabilities.tolist() == [[1, 0], [0.5, 0.5]]
+
+
+def test_a_kaggle_submission_without_a_sample(run, tmp_path):
+    answers = final_answers(blend_run(run, QUICK, write=False))
+    write_answers(tmp_path / "out.csv", answers, AnswerOptions("kaggle"))
+    rows = rows_of(tmp_path / "out.csv")
+    assert rows[0] == ["id", *answers.tasks["label"].classes]
     assert rows[1][0] == "080"
-    assert np.array(rows[1][1:], float) == pytest.approx(table.probabilities[0], rel=1e-5)
+    expected = answers.tasks["label"].rows["images/080.jpg"]
+    assert np.array(rows[1][1:], float) == pytest.approx(expected, rel=1e-5)
 
 
 def test_kaggle_ids_must_stay_unique(tmp_path):
-    table = ProbabilityTable(("a/1.jpg", "b/1.jpg"), ("x", "y"), np.full((2, 2), 0.5))
+    answers = answered(rows={"a/1.jpg": [0.5, 0.5], "b/1.jpg": [0.5, 0.5]})
     with pytest.raises(ProbabilityError, match=r"1 ids are no longer unique .*: 1"):
-        write_final(tmp_path / "out.csv", [table], "kaggle")
+        write_answers(tmp_path / "out.csv", answers, AnswerOptions("kaggle"))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_fashionai_submission_holds_all_tasks_in_letter_order(tmp_path):
     names = ("Full", "Cropped", "3/4", "Mid", "Short", "Invisible")
-    row = np.array([[0.5, 0.2, 0.1, 0.1, 0.06, 0.04]])
-    tables = [
-        ProbabilityTable(("Images/p.jpg",), names, row, task="pant_length_labels"),
-        ProbabilityTable(("Images/o.jpg",), ("n", "m"), row[:, :2] / 0.7, task="other_labels"),
-    ]
-    write_final(tmp_path / "out.csv", tables, "fashionai")
+    answers = answered(
+        "pant_length_labels",
+        names,
+        {"Images/p.jpg": [0.5, 0.2, 0.1, 0.1, 0.06, 0.04]},
+        other_labels=(("n", "m"), {"Images/o.jpg": [5 / 7, 2 / 7]}),
+    )
+    write_answers(tmp_path / "out.csv", answers, AnswerOptions("fashionai"))
     assert (tmp_path / "out.csv").read_text() == (
         "Images/p.jpg,pant_length_labels,0.0400;0.0600;0.1000;0.1000;0.2000;0.5000\n"
         "Images/o.jpg,other_labels,0.7143;0.2857\n"
     )
-    assert [t.task for t in read_tables(tmp_path / "out.csv")] == [t.task for t in tables]
+    assert [t.task for t in read_tables(tmp_path / "out.csv")] == list(answers.tasks)
     with pytest.raises(ProbabilityError, match="the format kaggle holds one task, there are 2"):
-        write_final(tmp_path / "out.csv", tables, "kaggle")
-    with pytest.raises(ProbabilityError, match="unknown format 'xls'"):
-        write_final(tmp_path / "out.csv", tables, "xls")
+        write_answers(tmp_path / "out.csv", answers, AnswerOptions("kaggle"))
+    with pytest.raises(ProbabilityError, match=r"unknown format 'xls'.*incomplete is 'x'"):
+        AnswerOptions("xls", incomplete="x")
+    with pytest.raises(ProbabilityError, match=r"out.xls has the ending '.xls'"):
+        write_answers(tmp_path / "out.xls", answers)
+
+
+# A contest's sheet ---------------------------------------------------------------------------
+
+
+def test_a_sample_of_kaggle_says_ids_order_and_columns(tmp_path):
+    sample = tmp_path / "sample_submission.csv"
+    sample.write_text("image_id,y,x\nb.jpg,0,0\na,0,0\n")
+    answers = answered(
+        rows={"test/a.jpg": [0.25, 0.75], "test/b.jpg": [1, 0], "test/c.jpg": [1, 0]}
+    )
+    written = write_answers(tmp_path / "out.csv", answers, AnswerOptions(sample=sample))
+    assert (tmp_path / "out.csv").read_text() == "image_id,y,x\nb.jpg,0,1\na,0.75,0.25\n"
+    assert (written.form, written.rows, written.unasked, written.warning) == ("kaggle", 2, 1, "")
+    assert "as " in written.text
+    assert "1 answers are not asked for" in written.text
+
+
+@pytest.mark.parametrize(
+    ("header", "value"), [("id,label", "x"), ("id,label", ""), ("id,y", "0.5")]
+)
+def test_a_sample_of_two_columns_asks_for_labels_or_for_one_class(tmp_path, header, value):
+    (tmp_path / "s.csv").write_text(f"{header}\na,{value}\nb,{value}\n")
+    write_answers(tmp_path / "o.csv", answered(), AnswerOptions(sample=tmp_path / "s.csv"))
+    wanted = {"id,label": "a,y\nb,x\n", "id,y": "a,0.75\nb,0.5\n"}[header]
+    assert (tmp_path / "o.csv").read_text() == f"{header}\n{wanted}"
+
+
+def test_the_sheet_of_fashionai_says_which_rows_of_which_task(tmp_path):
+    (tmp_path / "Tests").mkdir()
+    (tmp_path / "Tests/question.csv").write_text("b.jpg,two_labels,?\na.jpg,label,?\n")
+    answers = answered(two_labels=(("u", "v"), {"b.jpg": [1, 0]}), folders=[tmp_path])
+    written = write_answers(tmp_path / "out.csv", answers)
+    assert (tmp_path / "out.csv").read_text() == (
+        "b.jpg,two_labels,1.0000;0.0000\na.jpg,label,0.2500;0.7500\n"
+    )
+    assert written.sheet == tmp_path / "Tests/question.csv"
+    write_answers(tmp_path / "plain.csv", answers, AnswerOptions("csv"))
+    assert len(rows_of(tmp_path / "plain.csv")) == 3
+    write_answers(tmp_path / "a.npz", answered(folders=[tmp_path]))
+    with pytest.raises(ProbabilityError, match="a sheet of the form fashionai, not kaggle"):
+        write_answers(tmp_path / "k.csv", answers, AnswerOptions("kaggle"))
+    (tmp_path / "sample_submission.csv").write_text("id,label\na,x\n")
+    with pytest.raises(ProbabilityError, match="2 sheets to answer"):
+        write_answers(tmp_path / "k.csv", answers)
+
+
+@pytest.mark.parametrize(
+    ("sample", "words"),
+    [
+        (
+            "id,x,z,u\na,0,0,0\nb,0,0,0\n",
+            [r"2 columns are no classes \(z, u\)", r"1 classes have no column \(y\)"],
+        ),
+        ("id,x,z\n1,0,0\n2,0,0\na,0,0\n", ["2 of its 3 ids are no images here: 1, 2", r"\(z\)"]),
+        ("id,label\na,hat\n", ["the values of its column 'label' are no classes: hat"]),
+        ("a.jpg,u_labels,?\nb.jpg,label,?\n", [r"tasks that have no answers: u_labels \(1 rows\)"]),
+        (
+            "id,x,y\na,0,0\na,0,0\n,0,0\n",
+            ["2 lines of .* line 3 repeats the id a; line 4 has no id"],
+        ),
+        ("a.jpg,label,?\na.jpg,label,?\n", ["line 2 asks for a.jpg,label again"]),
+        ("id\na\n", ["is no sample of a submission"]),
+    ],
+)
+def test_what_does_not_fit_the_sheet_is_one_error(tmp_path, sample, words):
+    (tmp_path / "s.csv").write_text(sample)
+    for pattern in words:
+        with pytest.raises(ProbabilityError, match=pattern):
+            write_answers(tmp_path / "o.csv", answered(), AnswerOptions(sample=tmp_path / "s.csv"))
+    assert not (tmp_path / "o.csv").exists()
+
+
+def test_ids_that_may_be_several_images_are_refused(tmp_path):
+    (tmp_path / "s.csv").write_text("id,x,y\n1,0,0\n")
+    answers = answered(rows={"u/1.jpg": [1, 0], "v/1.jpg": [0, 1]})
+    with pytest.raises(
+        ProbabilityError, match=r"1 ids may be several images: 1 \(u/1.jpg, v/1.jpg"
+    ):
+        write_answers(tmp_path / "o.csv", answers, AnswerOptions(sample=tmp_path / "s.csv"))
+
+
+def test_rows_without_an_answer_get_the_prior_or_nothing_or_are_refused(tmp_path):
+    (tmp_path / "s.csv").write_text("id,x,y\na,0,0\nc,0,0\nb,0,0\nnowhere,0,0\n")
+    answers = answered(wanted=[(f"{n}.jpg", "label") for n in "abc"])
+    options = {"sample": tmp_path / "s.csv"}
+    written = write_answers(tmp_path / "o.csv", answers, AnswerOptions(**options))
+    assert rows_of(tmp_path / "o.csv")[2:] == [
+        ["c", "0.333333", "0.666667"], ["b", "0.5", "0.5"], ["nowhere", "0.333333", "0.666667"],
+    ]  # fmt: skip
+    assert written.without == ("c", "nowhere")
+    assert "2 of 4 rows of" in written.warning
+    assert "get the class shares of the training images: c, nowhere" in written.warning
+    with pytest.raises(ProbabilityError, match="2 of 4 rows have no image .*: c, nowhere"):
+        write_answers(tmp_path / "r.csv", answers, AnswerOptions(incomplete="refuse", **options))
+    assert not (tmp_path / "r.csv").exists()
+    write_answers(tmp_path / "e.csv", answers, AnswerOptions(incomplete="empty", **options))
+    assert rows_of(tmp_path / "e.csv")[2] == ["c", "", ""]
+    # A plain table says nothing of an image that nothing is known of.
+    written = write_answers(tmp_path / "plain.csv", answers)
+    assert rows_of(tmp_path / "plain.csv")[3] == ["c.jpg", "", "", ""]
+    assert "are empty: c.jpg" in written.warning
+    assert read_tables(tmp_path / "plain.csv")[0].ids == ("a.jpg", "b.jpg")
+    assert "are left out" in write_answers(tmp_path / "o.npz", answers).warning
+
+
+def test_the_prior_of_a_run_is_that_of_its_labels(run):
+    task = final_answers(blend_run(run, QUICK, write=False)).tasks["label"]
+    assert task.prior.sum() == pytest.approx(1)
+    assert (task.prior > 0).all()

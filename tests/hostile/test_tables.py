@@ -110,7 +110,7 @@ def run(tmp_path_factory):
     task = TASK | {"models": models, "features": dict.fromkeys(models, ("f",)), "scores": {}}
     write_run(path, RUN | {"tasks": {"label": task}})
     with contextlib.redirect_stdout(io.StringIO()):
-        main(["blend", str(path), "--json"])
+        main(["blend", str(path), "--json", "--save"])
     return path
 
 
@@ -295,7 +295,7 @@ def test_commands(tmp_path, run, request):
             victim.write_bytes(hostile_json(rng, read_json(victim)))
         else:
             victim.write_bytes(damaged(rng, victim.read_bytes()))
-        trials.run(seed, victim, command, "blend", tmp_path, "--json")
+        trials.run(seed, victim, command, "blend", tmp_path, "--json", "--save")
         trials.run(seed, victim, command, "manifest", tmp_path / "samples.csv")
     trials.finish(request)
 

@@ -122,8 +122,8 @@ def test_heads_of_one_name_from_two_runs_are_told_apart(tmp_path, builders):
     labels = "".join(f"{i},{builders.classes[c]}\n" for i, c in zip(ids, y))
     (tmp_path / "labels.csv").write_text("id,label\n" + labels)
     (task,) = blend_files(paths, tmp_path / "labels.csv", BlendOptions(honest=False)).tasks
-    assert list(task.weights) == [f"run{n}/label/probabilities/mlp-all" for n in range(2)]
-    with pytest.raises(ProbabilityError, match="several tables are of a model of one name"):
+    assert list(task.weights) == ["run0/mlp-all", "run1/mlp-all"]
+    with pytest.raises(ProbabilityError, match="are of a model of one name, or given twice"):
         blend_files([paths[0], paths[0]], tmp_path / "labels.csv")
 
 

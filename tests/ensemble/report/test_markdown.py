@@ -55,7 +55,11 @@ def test_plots_are_written_or_what_is_missing_is_said(tmp_path, builders):
             write_plots(result, tmp_path / "plots")
         return
     names = {path.name for path in write_plots(result, tmp_path / "plots")}
-    assert {"0-sleeve-weights.png", "1-skirt-confusion.png", "0-sleeve-pareto-models.png"} <= names
+    assert {
+        "0-sleeve-weights.png",
+        "1-skirt-confusion.png",
+        "0-sleeve-pareto-networks.png",
+    } <= names
     assert names == {path.name for path in (tmp_path / "plots").iterdir()}
     assert all(p.read_bytes()[:4] == b"\x89PNG" for p in (tmp_path / "plots").iterdir())
 

@@ -92,7 +92,7 @@ def test_random_weights_and_unreadable_images_are_said_loudly(tmp_path, builders
 def test_names_from_strangers_are_escaped(tmp_path, builders):
     run = builders.run(
         tmp_path / "run",
-        backbones=[builders.backbone("one") | {"spec": HOSTILE}],
+        backbones=[builders.backbone(name) | {"spec": HOSTILE} for name in ("one", "two")],
         failures=[{"id": HOSTILE, "reason": HOSTILE}],
     )
     for path in (run / "label/probabilities").iterdir():
@@ -175,9 +175,9 @@ def test_plots_stand_in_the_page(run):
     result = blend_run(run, BlendOptions(honest=False))
     text = page_of(run).text
     assert "Reliability" in text
-    assert "Quality against number of models" in text
+    assert "Quality against number of networks" in text
     assert "All weights of three models" not in text
-    front = result.tasks[0].fronts["models"]
+    front = result.tasks[0].fronts["networks"]
     assert f"{front[0].loss:.4f}" in text
 
 

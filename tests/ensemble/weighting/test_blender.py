@@ -163,13 +163,13 @@ def test_a_model_that_knows_nothing_gets_nothing(builders):
 
 def test_all_wrong_options_are_named_at_once(builders):
     with pytest.raises(ProbabilityError) as caught:
-        BlendOptions("accuracy", mean="harmonic", l2=-1, upper=2, max_models=0, stacking=("x",))
+        BlendOptions("accuracy", mean="harmonic", l2=-1, upper=2, backbones_max=0, stacking=("x",))
     for words in (
         "mean is 'harmonic'",
         "l2 is -1",
         "upper is 2",
         "go with the metric log_loss only",
-        "max_models is 0",
+        "the budget of networks is 0",
         "unknown stacking 'x'",
     ):
         assert words in str(caught.value)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from icecore.core.errors import ProbabilityError
 from icecore.ensemble import Costs, best_subset, pareto_front
 from icecore.ensemble.weighting.simplex import minimise_log_loss
+from icecore.ensemble.weighting.subsets import Candidates, best_parts
 
 
 def brute_force(true, names, costs, kind):
@@ -31,7 +32,7 @@ def random_case(seed, models=5):
 
 
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["models", "size", "latency"]))
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["networks", "size", "latency"]))
 def test_subsets_and_fronts_are_those_of_brute_force(seed, kind):
     true, names, costs = random_case(seed)
     everything = brute_force(true, names, costs, kind)
@@ -55,11 +56,56 @@ def test_subsets_and_fronts_are_those_of_brute_force(seed, kind):
     assert all(a.loss > b.loss for a, b in itertools.pairwise(front))
 
 
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10_000), kind=st.sampled_from(["networks", "size", "latency"]))
+def test_tasks_share_the_networks_that_are_best_for_all_of_them(seed, kind):
+    cases = [random_case(seed + number) for number in range(3)]
+    prices = cases[0][2]
+    tasks = [
+        Candidates(true, names, Costs(costs.needs, prices.size, prices.latency))
+        for true, names, costs in cases
+    ]
+    losses = {}
+    for size in range(1, 4):
+        for chosen in itertools.combinations(["p0", "p1", "p2"], size):
+            solved = [task.solve(frozenset(chosen)) for task in tasks]
+            if all(solved):
+                cost = tasks[0].costs.of_parts(frozenset(chosen), kind)
+                losses[chosen] = cost, np.mean([solution.loss for solution in solved])
+    for limit, _ in losses.values():
+        parts, exact = best_parts(tasks, {kind: limit})
+        assert exact
+        assert tasks[0].costs.of_parts(parts, kind) <= limit
+        reached = np.mean([task.solve(parts).loss for task in tasks])
+        assert reached <= min(x for c, x in losses.values() if c <= limit) + 1e-8
+
+
+def test_what_one_network_makes_counts_once():
+    costs = Costs(
+        {"whole": ["a"], "cut": ["b"], "other": ["c"]},
+        {"a": 5, "b": 5, "c": 3},
+        {"a": 1, "b": 2, "c": 4},
+        {"a": "net", "b": "net"},
+    )
+    assert costs.of(["whole", "cut"], "networks") == 1
+    assert costs.of(["whole", "cut", "other"], "networks") == 2
+    assert costs.of(["whole", "cut", "other"], "size") == 8
+    assert costs.of(["whole", "cut"], "latency") == 3
+
+
+def test_no_networks_for_all_tasks():
+    true, names, _ = random_case(0)
+    one, two = (Candidates(true, names, Costs({name: [part] for name in names})) for part in "ab")
+    assert best_parts([one, two], {"networks": 2})[0] == {"a", "b"}
+    with pytest.raises(ProbabilityError, match="no networks for all tasks fit .* networks <= 1"):
+        best_parts([one, two], {"networks": 1})
+
+
 def test_twenty_models_are_still_exact(builders):
     probabilities, y = builders.probabilities(20, 150, 5, quality=[1.5] * 20)
     true = probabilities[:, np.arange(150), y].T
     names = [str(i) for i in range(20)]
-    choice = best_subset(true, names, budgets={"models": 2})
+    choice = best_subset(true, names, budgets={"networks": 2})
     pairs = itertools.combinations(range(20), 2)
     assert choice.loss == pytest.approx(
         min(minimise_log_loss(true[:, pair]).loss for pair in pairs), abs=1e-8
@@ -69,14 +115,14 @@ def test_twenty_models_are_still_exact(builders):
 def test_more_models_than_that_say_so(builders):
     probabilities, y = builders.probabilities(22, 60, 4)
     true = probabilities[:, np.arange(60), y].T
-    choice = best_subset(true, [str(i) for i in range(22)], budgets={"models": 3})
+    choice = best_subset(true, [str(i) for i in range(22)], budgets={"networks": 3})
     assert not choice.exact
     assert 1 <= len(choice.models) <= 3
 
 
 def test_several_budgets_hold_at_once():
     true, names, costs = random_case(3)
-    limits = {"models": 2, "size": 10}
+    limits = {"networks": 2, "size": 10}
     choice = best_subset(true, names, costs, limits)
     assert all(costs.of(choice.models, kind) <= limit for kind, limit in limits.items())
 

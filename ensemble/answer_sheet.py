@@ -1,0 +1,194 @@
+"""What a contest asks for: the rows of an answer file, their order and its columns.
+
+Two kinds are read: Kaggle's ``sample_submission.csv`` (a header, an id, and a column for each
+class or one for the label) and FashionAI's ``question.csv`` (``image,attribute,?``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..core.csv_files import csv_lines, line_faults, read_csv
+from ..core.errors import MissingFileError, ProbabilityError, enumerate_some
+from ..manifest import IMAGE_SUFFIXES, Sample, class_name, split_name
+from ..runs import column_class
+
+__all__ = ["AnswerSheet", "data_folders", "find_sheet", "match_ids", "read_sheet"]
+
+_KAGGLE = ("sample_submission.csv", "samplesubmission.csv")
+_QUESTIONS = ("Tests/question.csv", "question.csv")
+_FIRST_COLUMN = ("imagename", "image", "image_name")
+
+
+@dataclasses.dataclass(frozen=True)
+class AnswerSheet:
+    """An answer file still to be filled in.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+    form : {"kaggle", "fashionai"}
+    rows : tuple of (str, str)
+        Id and task of each row, in order; the task is empty in Kaggle's form.
+    header : tuple of str
+        Empty in FashionAI's form, whose answers have none.
+    values : frozenset of str
+        What stands in the second of two columns, in Kaggle's form.
+    """
+
+    path: Path
+    form: str
+    rows: tuple[tuple[str, str], ...]
+    header: tuple[str, ...] = ()
+    values: frozenset[str] = frozenset()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The classes that the columns of Kaggle's form name."""
+        return tuple(class_name(column_class(name)) for name in self.header[1:])
+
+
+def read_sheet(path: str | os.PathLike) -> AnswerSheet:
+    """Read a ``sample_submission.csv`` or a ``question.csv``.
+
+    Raises
+    ------
+    MissingFileError, ProbabilityError
+        The file is not there, or is neither; all faulty lines are named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path} is not there", "give --sample a sample_submission.csv or a question.csv"
+        )
+    first = next(csv_lines(path, ProbabilityError), None)
+    if first is not None and _is_question(first.fields):
+        return _questions(path)
+    return _kaggle(path)
+
+
+def find_sheet(folders: Iterable[Path]) -> Path | None:
+    """Look for a contest's sheet in the folders of the data.
+
+    Raises
+    ------
+    ProbabilityError
+        There are several.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            continue
+        names = [name for name in sorted(os.listdir(folder)) if name.lower() in _KAGGLE]
+        for path in [folder / name for name in (*names, *_QUESTIONS)]:
+            if path.is_file():
+                found.setdefault(os.path.realpath(path), path)
+    if len(found) > 1:
+        raise ProbabilityError(
+            f"the data has {len(found)} sheets to answer: {enumerate_some(found.values())}",
+            "say which one with --sample, or --format csv for the answers alone",
+        )
+    return next(iter(found.values()), None)
+
+
+def data_folders(samples: Iterable[Sample]) -> tuple[Path, ...]:
+    """Return the folders that the test images were read from, as far as their ids tell it."""
+    samples = list(samples)
+    tests = [sample for sample in samples if sample.split == "test"] or samples
+    roots: dict[Path, None] = {}
+    for sample in tests:
+        path = Path(sample.path).as_posix()
+        if sample.path and path.endswith(f"/{sample.id}"):
+            roots.setdefault(Path(path[: -len(sample.id) - 1]))
+    found = dict.fromkeys(roots)
+    for root in roots:
+        # The folder of the test images alone may have been given.
+        if split_name(root.name) == "test" or root.name == "Tests":
+            found.setdefault(root.parent)
+    return tuple(found)
+
+
+def match_ids(wanted: Iterable[str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
+    """Find the image that each id of a sheet means.
+
+    An id may be the image's own, or the end of its path, with the file's ending or without.
+
+    Returns
+    -------
+    found : dict of str to str
+        Ids that mean an image that is known.
+    ambiguous : list of str
+        Ids that may mean several.
+    """
+    by_name: dict[str, dict[str, None]] = {}
+    known = dict.fromkeys(known)
+    for identity in known:
+        for name in _names(identity):
+            by_name.setdefault(name, {})[identity] = None
+    found, ambiguous = {}, []
+    for name in wanted:
+        images = [name] if name in known else list(by_name.get(name, ()))
+        if len(images) > 1:
+            ambiguous.append(f"{name} ({enumerate_some(images, 3)})")
+        elif images:
+            found[name] = images[0]
+    return found, ambiguous
+
+
+def _names(identity: str) -> Iterable[str]:
+    parts = identity.split("/")
+    for at in range(len(parts)):
+        name = "/".join(parts[at:])
+        yield name
+        if (stem := os.path.splitext(name)[0]) != name:
+            yield stem
+
+
+def _is_question(fields: list[str]) -> bool:
+    if len(fields) not in (2, 3):
+        return False
+    if fields[0].lower() in _FIRST_COLUMN:
+        return fields[1].lower() == "attrkey"
+    image = os.path.splitext(fields[0])[1].lower() in IMAGE_SUFFIXES
+    return image and re.fullmatch(r"[A-Za-z]\w*", fields[1]) is not None
+
+
+def _questions(path: Path) -> AnswerSheet:
+    rows: dict[tuple[str, str], None] = {}
+    faults = []
+    for line in csv_lines(path, ProbabilityError):
+        fields = line.fields
+        if line.number == 1 and fields and fields[0].lower() in _FIRST_COLUMN:
+            continue
+        if line.fault or len(fields) not in (2, 3) or not all(fields[:2]):
+            faults.append((line.number, line.fault or "is not image,attribute,?"))
+        elif (fields[0], fields[1]) in rows:
+            faults.append((line.number, f"asks for {fields[0]},{fields[1]} again"))
+        else:
+            rows[fields[0], fields[1]] = None
+    if faults:
+        raise line_faults(path, faults, ProbabilityError, "a line is image,attribute,?")
+    return AnswerSheet(path, "fashionai", tuple(rows))
+
+
+def _kaggle(path: Path) -> AnswerSheet:
+    table = read_csv(path, ProbabilityError, any_case=True)
+    faults, rows = list(table.faults), {}
+    if len(table.header) < 2 or (not table.rows and not faults):
+        raise ProbabilityError(
+            f"{path} is no sample of a submission: its first line is {table.header_text}",
+            "it has a header id,<class>,... or id,label, and a line for each test image",
+        )
+    for line in table.rows:
+        identity = line.fields[0]
+        if not identity or identity in rows:
+            faults.append((line.number, f"repeats the id {identity}" if identity else "has no id"))
+        rows[identity] = None
+    if faults:
+        raise line_faults(path, faults, ProbabilityError, "each line has an id of its own")
+    values = frozenset(line.fields[1] for line in table.rows if len(table.header) == 2)
+    return AnswerSheet(path, "kaggle", tuple((i, "") for i in rows), table.header, values)

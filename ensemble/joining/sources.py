@@ -1,0 +1,190 @@
+"""What goes into a blend: runs, and probability files from elsewhere, each model with a name."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ...core.errors import MissingFileError, ProbabilityError, RunError, enumerate_some
+from ...core.files import sha256_file
+from ...manifest import Sample
+from ...runs import ProbabilityTable, Run, open_run
+from .foreign import read_tables, unique_models
+from .labels import read_labels
+
+__all__ = ["Sources", "expected_models", "model_in_run", "model_of_run", "read_sources"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sources:
+    """Tables, labels, and where they come from.
+
+    Attributes
+    ----------
+    tables : list of ProbabilityTable
+    samples : tuple of Sample
+    inputs : dict of str to str
+        SHA-256 of every file that went in, by its path as it was named.
+    runs : dict of str to Run
+        By name; the name of a single run is empty.
+    about : dict
+        What the ``run.json`` of the runs say, joined; empty without a run.
+    """
+
+    tables: list[ProbabilityTable]
+    samples: tuple[Sample, ...]
+    inputs: dict[str, str]
+    runs: dict[str, Run]
+    about: dict
+
+
+def read_sources(
+    paths: Sequence[str | os.PathLike], labels: str | os.PathLike | None, mend: str
+) -> Sources:
+    """Read runs and probability files.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        Folders of runs, and files that `read_tables` reads.
+    labels : path-like or None
+        What `read_labels` reads; only for files alone: runs have labels.
+    mend : str
+        As for `read_tables`.
+
+    Raises
+    ------
+    MissingFileError, RunError, ProbabilityError
+        Files are absent or unusable, a source was given twice, or runs disagree about labels.
+    """
+    paths = [Path(path) for path in paths]
+    _require_usable(paths, labels)
+    folders = [path for path in paths if path.is_dir()]
+    files = [path for path in paths if not path.is_dir()]
+    runs = {name: open_run(path) for name, path in _run_names(folders).items()}
+    tables, inputs = [], {}
+    for name, run in runs.items():
+        for table in run.tables():
+            inputs_of = run.probability_file(table.task, table.model)
+            inputs[str(inputs_of)] = sha256_file(inputs_of)
+            own = model_of_run(name, table.model)
+            tables.append(dataclasses.replace(table, model=own))
+        inputs[str(run.path / "samples.csv")] = sha256_file(run.path / "samples.csv")
+    read = [(path, table) for path in files for table in read_tables(path, mend)]
+    inputs |= {str(path): sha256_file(path) for path in files}
+    tables += unique_models(read, {(table.task, table.model) for table in tables})
+    if runs:
+        samples = _common_labels(runs)
+    else:
+        samples = read_labels(labels)
+        if Path(labels).is_file():
+            inputs[str(labels)] = sha256_file(labels)
+    return Sources(tables, samples, inputs, runs, _about(runs))
+
+
+def model_of_run(run: str, model: str) -> str:
+    """Return the name of a run's model among those of several runs."""
+    return f"{run}/{model}" if run else model
+
+
+def model_in_run(runs: Iterable[str], name: str) -> tuple[str, str] | None:
+    """Return the run and its model that a name of `model_of_run` means, None for a file's."""
+    run, slash, model = name.partition("/")
+    if slash and run in runs:
+        return run, model
+    return ("", name) if "" in runs else None
+
+
+def expected_models(runs: dict[str, Run], task: str) -> set[str]:
+    """Return the names of all models that `runs` have for a task."""
+    return {
+        model_of_run(name, model)
+        for name, run in runs.items()
+        if task in run.tasks
+        for model in run.tasks[task].models
+    }
+
+
+def _require_usable(paths: list[Path], labels) -> None:
+    if not paths:
+        raise ProbabilityError("no probability files were given", "give one file for each model")
+    absent = [str(path) for path in paths if not path.exists()]
+    if absent:
+        verb = "is" if len(absent) == 1 else "are"
+        raise MissingFileError(
+            f"{enumerate_some(absent)} {verb} not there",
+            "give the folders of runs, or probability files",
+        )
+    folders = [str(path) for path in paths if path.is_dir()]
+    real = [os.path.realpath(path) for path in paths]
+    twice = sorted({str(p) for p, one in zip(paths, real) if real.count(one) > 1})
+    if twice:
+        raise ProbabilityError(
+            f"several tables are of a model of one name, or given twice: {enumerate_some(twice)}",
+            "give each run and each file once",
+        )
+    if folders and labels is not None:
+        raise RunError(
+            f"{enumerate_some(folders)}: a run has its own labels, and there are --labels",
+            "leave --labels out; they are for probability files alone",
+        )
+    if not folders and labels is None:
+        raise RunError(
+            f"{enumerate_some(paths)}: probability files, but no labels to tune on",
+            "add --labels: a CSV with id,label, or the data set itself; or the run they belong to",
+        )
+
+
+def _run_names(folders: Sequence[Path]) -> dict[str, Path]:
+    """Name runs by their folders, with the folders above where those are equal."""
+    if len(folders) == 1:
+        return {"": folders[0]}
+    parts = [Path(os.path.realpath(folder)).parts for folder in folders]
+    depth = 1
+    while len({one[-depth:] for one in parts}) < len(parts):
+        depth += 1
+    return {"-".join(one[-depth:]): folder for one, folder in zip(parts, folders)}
+
+
+def _common_labels(runs: dict[str, Run]) -> tuple[Sample, ...]:
+    """Return the samples of all runs, each once; those of the first run decide."""
+    found: dict[tuple[str, str], Sample] = {}
+    torn = []
+    for name, run in runs.items():
+        for sample in run.samples():
+            known = found.setdefault((sample.task, sample.id), sample)
+            if known.label != sample.label:
+                torn.append(f"{sample.id} ({known.label or 'none'}, {sample.label} in {name})")
+    if torn:
+        raise ProbabilityError(
+            f"the runs have other labels for {len(torn)} rows: {enumerate_some(torn)}",
+            "blend runs of the same data",
+        )
+    return tuple(found.values())
+
+
+def _about(runs: dict[str, Run]) -> dict:
+    """Return what the runs say of themselves as if they were one."""
+    if len(runs) < 2:
+        return next((run.about for run in runs.values()), {})
+    several = [run.about for run in runs.values()]
+    backbones = {one["fingerprint"]: one for about in several for one in about["backbones"]}
+    tasks: dict[str, dict] = {}
+    for name, run in runs.items():
+        for task in run.tasks.values():
+            entry = tasks.setdefault(task.name, {"validation": {}, "features": {}})
+            entry["validation"][task.validation] = None
+            entry["features"] |= {
+                model_of_run(name, model): list(prints) for model, prints in task.features.items()
+            }
+    for entry in tasks.values():
+        entry["validation"] = " and ".join(entry["validation"])
+    return {
+        "seed": ", ".join(dict.fromkeys(str(run.seed) for run in runs.values())),
+        "random_weights": any(run.random_weights for run in runs.values()),
+        "backbones": list(backbones.values()),
+        "failures": [one for about in several for one in about.get("failures", [])],
+        "tasks": tasks,
+    }

@@ -40,6 +40,7 @@ __all__ = [
     "log_loss",
     "macro_f1",
     "macro_map",
+    "macro_map_of_counts",
     "micro_map",
     "mrr",
     "top_k_accuracy",
@@ -148,6 +149,38 @@ def macro_map(y: np.ndarray, probabilities: np.ndarray) -> float:
     last = np.minimum.accumulate(last[::-1], axis=0)[::-1]
     precision = np.take_along_axis(hits, last, axis=0) / (last + 1)
     return float(((precision * positive).sum(axis=0) / hits[-1]).mean())
+
+
+def macro_map_of_counts(y: np.ndarray, probabilities: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """`macro_map` of many samples of the same rows, which are sorted only once.
+
+    Parameters
+    ----------
+    y : ndarray of int, shape (N,)
+    probabilities : ndarray of shape (N, C)
+    counts : ndarray of int, shape (N, D)
+        How often each sample has each row.
+
+    Returns
+    -------
+    ndarray of shape (D,)
+    """
+    y, table = _checked(y, probabilities)
+    total, classes = np.zeros(counts.shape[1]), np.zeros(counts.shape[1])
+    for own in np.unique(y):
+        order = np.argsort(-table[:, own], kind="stable")
+        scores, positive = table[order, own], np.flatnonzero(y[order] == own)
+        # Ties form one threshold: each positive row takes the precision at the end of its tie.
+        ends = np.searchsorted(-scores, -scores[positive], side="right") - 1
+        drawn = counts[order[positive]]
+        seen = np.cumsum(counts[order], axis=0)[ends]
+        hits = np.cumsum(drawn, axis=0)
+        last = np.searchsorted(positive, ends, side="right") - 1
+        gained = (drawn * (hits[last] / np.maximum(seen, 1))).sum(axis=0)
+        present = hits[-1] > 0
+        total[present] += gained[present] / hits[-1, present]
+        classes += present
+    return total / np.maximum(classes, 1)
 
 
 def micro_map(y: np.ndarray, probabilities: np.ndarray) -> float:

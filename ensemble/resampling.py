@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .folds import deal
-from .metrics import EPSILON, Metric
+from .metrics import EPSILON, Metric, macro_map, macro_map_of_counts
 
 __all__ = [
     "Difference",
@@ -117,8 +117,13 @@ def bootstrap_interval(scored: Scored, table: np.ndarray) -> tuple[float, float]
     own = row_scores(scored.metric, scored.y, table)
     if own is not None:
         return _percentiles(sign * _mean_draws(own, scored))
-    values = [scored.score(table, rows) for rows in _draws(table, scored)]
-    return _percentiles(sign * np.array(values))
+    draws = _draws(table, scored)
+    if scored.metric.function is macro_map:
+        counts = [np.bincount(rows, minlength=len(table)).astype(np.int32) for rows in draws]
+        if not counts:
+            return _percentiles(np.empty(0))
+        return _percentiles(macro_map_of_counts(scored.y, table, np.array(counts).T))
+    return _percentiles(sign * np.array([scored.score(table, rows) for rows in draws]))
 
 
 def paired_difference(scored: Scored, first: np.ndarray, second: np.ndarray) -> Difference:

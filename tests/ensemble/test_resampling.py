@@ -2,7 +2,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from icecore.ensemble.metrics import METRICS, accuracy, brier, log_loss
+from icecore.ensemble.metrics import (
+    METRICS,
+    accuracy,
+    brier,
+    log_loss,
+    macro_map,
+    macro_map_of_counts,
+)
 from icecore.ensemble.resampling import (
     Scored,
     bootstrap_interval,
@@ -38,6 +45,18 @@ def test_metrics_that_are_no_means_are_drawn_whole(builders):
     (table,), y = builders.probabilities(1, 200)
     low, high = bootstrap_interval(Scored(METRICS["map"], y), table)
     assert low < METRICS["map"].function(y, table) < high
+
+
+def test_samples_sorted_once_give_the_map_of_each(builders):
+    rng = np.random.default_rng(0)
+    (table,), y = builders.probabilities(1, 60)
+    table[:30] = table[:30].round(1)  # ties
+    y[y == 3] = 2  # a class without rows
+    draws = rng.integers(60, size=(20, 60))
+    draws[0] = np.flatnonzero(y == 1)[0]  # one class alone
+    counts = np.array([np.bincount(rows, minlength=60) for rows in draws]).T
+    expected = [macro_map(y[rows], table[rows]) for rows in draws]
+    assert macro_map_of_counts(y, table, counts) == pytest.approx(expected, abs=1e-12)
 
 
 def test_many_rows_agree_with_the_central_limit(builders):

@@ -16,6 +16,7 @@ pytest.importorskip("importlinter")
 
 NOT_PRODUCT = ("tests", "benchmarks", "examples", "tools", "docs", "build", "dist")
 MOST_LINES = 400
+MOST_LINES_OF_A_FUNCTION = 55
 
 
 def product() -> list[Path]:
@@ -68,6 +69,29 @@ def test_modules_are_short():
         if (count := len(path.read_text(encoding="utf-8").splitlines())) > MOST_LINES
     }
     assert not long
+
+
+def test_functions_fit_on_a_screen():
+    """Docstrings apart."""
+    long = []
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                start = node.body[0].end_lineno if ast.get_docstring(node) else node.lineno
+                if node.end_lineno - start > MOST_LINES_OF_A_FUNCTION:
+                    long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+    assert not long
+
+
+def test_private_names_stay_in_their_module():
+    assert not [
+        f"{path.relative_to(ROOT)}:{node.lineno} {alias.name}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.level > 0
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
 
 
 def imports_in_functions(path: Path) -> list[str]:

@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -19,6 +20,8 @@ from .backbones import backbones
 from .blend import blend
 from .bundle import bundle
 from .cache import cache
+from .completion import COMPLETION_VARIABLE, completion
+from .defaults import FILE, read_defaults
 from .demo import demo
 from .doctor import doctor
 from .extract import extract
@@ -29,8 +32,6 @@ from .train import train
 from .weights import weights
 
 __all__ = ["cli", "main"]
-
-_COMPLETION = "_ICECORE_COMPLETE"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -58,6 +59,7 @@ for _command in (
     weights,
     doctor,
     backbones,
+    completion,
 ):
     cli.add_command(_command)
 
@@ -91,11 +93,16 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     """Run one command; say what went wrong, and return the status."""
-    if _COMPLETION in os.environ:
+    if COMPLETION_VARIABLE in os.environ:
         cli.main(arguments, prog_name="icecore")
     try:
         # Not by click's own main, which takes a closed pipe and an EOFError for other things.
-        with cli.make_context("icecore", list(arguments), **_help_width()) as context:
+        defaults = read_defaults(cli, Path.cwd())
+        if set(defaults) & set(arguments[:1]):
+            click.echo(f"note: {FILE} in this folder sets options of {arguments[0]}", err=True)
+        with cli.make_context(
+            "icecore", list(arguments), default_map=defaults, **_help_width()
+        ) as context:
             cli.invoke(context)
         return 0
     except click.exceptions.Exit as end:

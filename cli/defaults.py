@@ -1,0 +1,86 @@
+"""Defaults of options from ``icecore.toml`` in the folder where a command is run."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..core.errors import IcecoreError, enumerate_some
+from ..core.regular_files import read_regular
+
+__all__ = ["FILE", "read_defaults"]
+
+FILE = "icecore.toml"
+_LARGEST = 2**20
+
+
+def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
+    """Return click's map of defaults from the file in `folder`, empty without one.
+
+    Parameters
+    ----------
+    group : click.Group
+        Its commands name the file's tables, their options the keys.
+    folder : pathlib.Path
+
+    Raises
+    ------
+    IcecoreError
+        The file is no TOML, or names commands or options that do not exist; all are named.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return {}
+    try:
+        tables = tomllib.loads(read_regular(path, _LARGEST).decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise IcecoreError(f"{path} is no TOML: {error}", "mend or remove it") from error
+    strange: list[str] = []
+    found = _group_defaults(group, tables, "", strange)
+    if strange:
+        raise IcecoreError(
+            f"{path} sets what there is not: {enumerate_some(strange)}",
+            "write a table for each command and its options as in --help: [extract], then "
+            'backbone = ["gluon:resnet50_v2"]',
+        )
+    return found
+
+
+def _group_defaults(
+    group: click.Group, tables: dict[str, Any], above: str, strange: list[str]
+) -> dict[str, Any]:
+    found = {}
+    for name, values in tables.items():
+        command = group.commands.get(name)
+        if command is None or not isinstance(values, dict):
+            strange.append(f"{above}{name}")
+        elif isinstance(command, click.Group):
+            found[name] = _group_defaults(command, values, f"{above}{name}.", strange)
+        else:
+            found[name] = _command_defaults(command, values, f"{above}{name}.", strange)
+    return found
+
+
+def _command_defaults(
+    command: click.Command, values: dict[str, Any], above: str, strange: list[str]
+) -> dict[str, Any]:
+    options = {
+        spelt.lstrip("-"): option
+        for option in command.params
+        if isinstance(option, click.Option)
+        for spelt in option.opts
+        if spelt.startswith("--")
+    }
+    found = {}
+    for name, value in values.items():
+        option = options.get(name.replace("_", "-"))
+        if option is None or isinstance(value, dict):
+            strange.append(f"{above}{name}")
+        else:
+            found[option.name] = (
+                [value] if option.multiple and not isinstance(value, list) else value
+            )
+    return found

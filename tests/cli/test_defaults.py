@@ -1,0 +1,76 @@
+"""Defaults from icecore.toml, and completion."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from icecore.cli import main; main()"]
+
+
+def run(folder, *arguments, **options):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        cwd=folder, capture_output=True, text=True, timeout=60, check=False, **options,
+    )  # fmt: skip
+
+
+def test_options_come_from_the_file_and_the_command_line_is_stronger(
+    tmp_path, image_folder, tiny_onnx
+):
+    (tmp_path / "icecore.toml").write_text(
+        f'[extract]\nout = "kept"\nbackbone = "onnx:{tiny_onnx}"\nbatch-size = 4\nviews = "flip"\n',
+        encoding="utf-8",
+    )
+    done = run(tmp_path, "extract", image_folder)
+    assert done.returncode == 0, done.stderr
+    assert "note: icecore.toml in this folder sets options of extract" in done.stderr
+    shown = run(tmp_path, "cache", "ls", "kept").stdout
+    assert "12" in shown  # six features of two views
+    done = run(tmp_path, "extract", image_folder, "-o", "other", "--views", "center")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "other").is_dir()
+    other = run(tmp_path, "manifest", image_folder)
+    assert "note: icecore.toml" not in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[extract]\nbatchsize = 3\n[trian]\nseed = 1\n", ["extract.batchsize", "trian"]),
+        ("[cache.ls]\nnothing = 1\n", ["cache.ls.nothing"]),
+        ("extract = 3\n", ["extract"]),
+        ("[extract\n", ["is no TOML"]),
+        ("\u00e9".encode("latin-1"), ["is no TOML"]),
+        (b"#" * 2_000_000, ["icecore.toml"]),
+    ],
+)
+def test_what_is_not_understood_is_named_and_nothing_is_done(tmp_path, image_folder, text, words):
+    (tmp_path / "icecore.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    done = run(tmp_path, "manifest", image_folder)
+    assert done.returncode == 1
+    for word in words:
+        assert word in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_is_told_how_to_complete(tmp_path, shell):
+    script = run(tmp_path, "completion", shell).stdout
+    assert "_ICECORE_COMPLETE" in script
+    assert "icecore" in script
+
+
+def test_options_are_completed(tmp_path):
+    variables = {
+        "_ICECORE_COMPLETE": "bash_complete",
+        "COMP_WORDS": "icecore ext",
+        "COMP_CWORD": "1",
+    }
+    import os
+
+    done = run(tmp_path, env={**os.environ, **variables})
+    assert "plain,extract" in done.stdout

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PYTEST := PYTHONPATH=tests/helpers $(BIN)/python -m pytest
 
-.PHONY: demo test test-slow test-torch docs clean
+.PHONY: demo test test-slow test-torch docs release-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/icecore demo --out demo-run
@@ -48,6 +48,14 @@ $(VENV)/.testing: $(INSTALLED) requirements-test.txt
 $(VENV)/.torch: $(VENV)/.testing requirements-torch.txt
 	$(BIN)/pip install --quiet -r requirements-torch.txt
 	touch $@
+
+# What is published, tried: sdist and wheel, then the three jobs from the wheel alone on each Python.
+release-check: $(VENV)/.testing
+	$(BIN)/pip install --quiet build twine
+	rm -rf dist
+	$(BIN)/python -m build --quiet --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTEST) -m slow -r fEs tests/test_wheel.py
 
 clean:
 	rm -rf $(VENV) demo-run docs/_build

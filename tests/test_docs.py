@@ -15,7 +15,7 @@ from repository import ROOT
 from icecore.cli.main import cli
 
 PAGES = [ROOT / "README.md", ROOT / "docs" / "extract.md", ROOT / "docs" / "data.md"]
-ALL_PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ALL_PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(page: Path, language: str) -> list[str]:

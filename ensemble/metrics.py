@@ -35,7 +35,6 @@ __all__ = [
     "fashionai_basic_precision",
     "fashionai_curve",
     "get_metric",
-    "impossible_rows",
     "letter_codes",
     "log_loss",
     "macro_f1",
@@ -74,17 +73,10 @@ def top_k_accuracy(y: np.ndarray, probabilities: np.ndarray, k: int = 5) -> floa
 def log_loss(y: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean of -log p(true class), in nats.
 
-    Probabilities below `EPSILON` (1e-15) count as `EPSILON`; `impossible_rows` names
-    the rows in question.
+    Probabilities below `EPSILON` (1e-15) count as `EPSILON`.
     """
     y, table = _checked(y, probabilities)
     return float(-np.mean(np.log(np.maximum(table[np.arange(len(y)), y], EPSILON))))
-
-
-def impossible_rows(y: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return the numbers of the rows that give their true class less than `EPSILON`."""
-    y, table = _checked(y, probabilities)
-    return np.flatnonzero(table[np.arange(len(y)), y] < EPSILON)
 
 
 def brier(y: np.ndarray, probabilities: np.ndarray) -> float:

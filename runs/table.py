@@ -124,16 +124,6 @@ class ProbabilityTable:
     def _ids_at(self, mask: np.ndarray) -> list[str]:
         return [self.ids[index] for index in np.flatnonzero(mask)]
 
-    def rows_of(self, splits: set[str]) -> ProbabilityTable:
-        """Return the rows whose split is one of `splits`."""
-        kept = [index for index, split in enumerate(self.splits) if split in splits]
-        return dataclasses.replace(
-            self,
-            ids=tuple(self.ids[index] for index in kept),
-            probabilities=self.probabilities[kept],
-            splits=tuple(self.splits[index] for index in kept),
-        )
-
     def to_dict(self) -> dict[str, Sequence]:
         """Return the columns ``id``, ``split`` and one for each class, as `pandas.DataFrame` takes.
 

@@ -97,7 +97,6 @@ class Blender(BaseEstimator):
         metric = get_metric(options.metric)
         groups = self._groups(probabilities.shape)
         self.notes_ = data_notes(probabilities, y)
-        self.n_models_in_ = count
         self.kept_ = self._within_budget(probabilities, y)
         self.weights_ = np.zeros(count)
         self.weights_[self.kept_] = self._fit_weights(probabilities[self.kept_], y, letters, metric)

@@ -133,13 +133,6 @@ def test_an_npz_holds_its_arrays_and_nothing_else(tmp_path):
         assert set(arrays.files) == names
 
 
-def test_rows_of_a_split():
-    whole = table(3, splits=("test", "validation", "test"))
-    part = whole.rows_of({"test"})
-    assert part.ids == ("i0", "i2")
-    np.testing.assert_array_equal(part.probabilities, whole.probabilities[[0, 2]])
-
-
 LABELLED = "id,label,cat,dog\n1,dog,0.25,0.75\n2,cat,0.6,0.4\n"
 
 

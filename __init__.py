@@ -23,6 +23,8 @@ __version__ = "0.1.0"
 
 # Where each public name lies, and what it is called there; it is imported when first used.
 _PLACES = {
+    "AuditOptions": (".auditing", "AuditOptions"),
+    "AuditOutputs": (".jobs", "AuditOutputs"),
     "BlendOptions": (".ensemble", "BlendOptions"),
     "BlendOutputs": (".jobs", "BlendOutputs"),
     "DetectorOptions": (".features", "DetectorOptions"),
@@ -31,6 +33,7 @@ _PLACES = {
     "ProgressListener": (".features", "ProgressListener"),
     "PredictOptions": (".jobs", "PredictOptions"),
     "TrainOptions": (".heads", "TrainOptions"),
+    "audit": (".jobs", "audit"),
     "blend": (".jobs", "blend"),
     "bundle": (".jobs", "bundle"),
     "extract": (".jobs", "extract"),

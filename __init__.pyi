@@ -1,14 +1,17 @@
 """The public names with their types; see ``__init__.py``."""
 
+from .auditing import AuditOptions
 from .cache import FeatureCache
 from .ensemble import BlendOptions
 from .features import DetectorOptions, ExtractOptions, ProgressListener
 from .heads import TrainOptions
-from .jobs import BlendOutputs, PredictOptions, blend, bundle, extract, predict, train
+from .jobs import AuditOutputs, BlendOutputs, PredictOptions, audit, blend, bundle, extract, predict, train
 from .manifest import read as read_manifest
 from .runs import open_run
 
 __all__ = [
+    "AuditOptions",
+    "AuditOutputs",
     "BlendOptions",
     "BlendOutputs",
     "DetectorOptions",
@@ -17,6 +20,7 @@ __all__ = [
     "PredictOptions",
     "ProgressListener",
     "TrainOptions",
+    "audit",
     "blend",
     "bundle",
     "extract",

@@ -16,6 +16,7 @@ import click
 
 from .. import __version__
 from ..core.errors import IcecoreError, escaped
+from .audit import audit
 from .backbones import backbones
 from .blend import blend
 from .bundle import bundle
@@ -53,6 +54,7 @@ for _command in (
     blend,
     predict,
     bundle,
+    audit,
     demo,
     manifest,
     cache,

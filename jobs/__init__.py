@@ -7,6 +7,8 @@ from ..core.lazy_door import open_door
 
 # A command loads what its own job needs, and no more.
 _PLACES = {
+    "AuditOptions": ("..auditing", "AuditOptions"),
+    "AuditOutputs": (".audit", "AuditOutputs"),
     "BlendOptions": ("..ensemble", "BlendOptions"),
     "BlendOutputs": (".blend", "BlendOutputs"),
     "BlendReport": (".blend", "BlendReport"),
@@ -24,6 +26,9 @@ _PLACES = {
     "TrainEvent": ("..heads", "TrainEvent"),
     "TrainOptions": ("..heads", "TrainOptions"),
     "TrainResult": ("..heads", "TrainResult"),
+    "apply_audit": (".audit", "apply_audit"),
+    "audit": (".audit", "audit"),
+    "audit_text": ("..auditing", "audit_text"),
     "blend": (".blend", "blend"),
     "bundle": (".bundle", "bundle"),
     "examine": (".doctor", "examine"),

@@ -1,8 +1,10 @@
 """The jobs with their types; see ``__init__.py``."""
 
+from ..auditing import AuditOptions, audit_text
 from ..ensemble import BlendOptions, BlendResult, result_text
 from ..features import DetectorOptions, ExtractOptions, ExtractReport, ProgressListener
 from ..heads import TrainEvent, TrainOptions, TrainResult
+from .audit import AuditOutputs, apply_audit, audit
 from .blend import BlendOutputs, blend
 from .bundle import bundle
 from .doctor import examine
@@ -14,6 +16,8 @@ from .prune import prune
 from .train import train
 
 __all__ = [
+    "AuditOptions",
+    "AuditOutputs",
     "BlendOptions",
     "BlendOutputs",
     "BlendResult",
@@ -28,6 +32,9 @@ __all__ = [
     "TrainEvent",
     "TrainOptions",
     "TrainResult",
+    "apply_audit",
+    "audit",
+    "audit_text",
     "blend",
     "bundle",
     "examine",

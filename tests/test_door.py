@@ -12,6 +12,7 @@ from repository import ROOT
 import icecore
 
 PROMISED = {
+    "AuditOptions", "AuditOutputs", "audit",
     "BlendOptions", "BlendOutputs", "DetectorOptions", "ExtractOptions", "FeatureCache",
     "PredictOptions", "ProgressListener", "TrainOptions",
     "blend", "bundle", "extract", "open_run", "predict", "read_manifest", "train",

@@ -1,0 +1,48 @@
+"""What an audit looks at, as one value."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ..core.errors import RunError
+
+__all__ = ["AuditOptions"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditOptions:
+    """How closely to look.
+
+    Attributes
+    ----------
+    features : tuple of str
+        Feature sets of the cache; those of the run, or all of the cache, if none is named.
+    similarity : float
+        Pairs of images are looked at more closely from this cosine of whitened features on.
+        docs/audit.md says what was measured.
+    agreement : float
+        Two pictures are copies of one photograph from this correlation of their fine
+        structure on.
+    pictures : int
+        Open at most this many image files to learn about brightness, size and the like.
+    seed : int
+        Seed for folds, samples and draws.
+    """
+
+    features: tuple[str, ...] = ()
+    similarity: float = 0.5
+    agreement: float = 0.65
+    pictures: int = 4000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "features", tuple(self.features))
+        faults = [
+            f"{name} is {value}, not between 0 and 1"
+            for name in ("similarity", "agreement")
+            if not 0 < (value := getattr(self, name)) <= 1
+        ]
+        if self.pictures < 0:
+            faults.append(f"pictures is {self.pictures}, less than 0")
+        if faults:
+            raise RunError("; ".join(faults), "the defaults are 0.5, 0.65 and 4000")

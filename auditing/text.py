@@ -1,0 +1,130 @@
+"""What an audit found, in words."""
+
+from __future__ import annotations
+
+from ..core.errors import enumerate_some
+from .drift import Drift
+from .duplicates import Leak
+from .result import Audit, TaskDoubts
+from .shortcuts import Shortcut, Shortcuts
+
+__all__ = [
+    "audit_text",
+    "copies_text",
+    "doubts_text",
+    "drift_text",
+    "leak_text",
+    "shortcut_text",
+    "shortcuts_text",
+]
+
+_MOST = 5
+
+
+def audit_text(audit: Audit) -> str:
+    """Return the findings as plain text, worst first."""
+    ids = audit.images.ids
+    lines = [copies_text(audit)]
+    for group in audit.leaking()[:_MOST]:
+        lines.append("  " + " = ".join(f"{ids[row]}" for row in group.rows))
+    lines += [leak_text(leak) for leak in audit.leaks]
+    if audit.conflicts:
+        lines.append(f"{_count(len(audit.conflicts), 'photograph')} under different labels:")
+        for conflict in audit.conflicts[:_MOST]:
+            named = (f"{ids[row]} is {name}" for row, name in zip(conflict.rows, conflict.labels))
+            lines.append(f"  {conflict.task}: {', '.join(named)}")
+    for found in audit.doubts:
+        lines.append(doubts_text(found))
+        lines += _doubt_lines(audit, found)
+    if len(audit.outliers):
+        named = enumerate_some(ids[row] for row in audit.outliers)
+        lines.append(f"{_count(len(audit.outliers), 'image')} like no other: {named}")
+    for shortcuts in audit.shortcuts:
+        lines.append(shortcuts_text(shortcuts))
+        strong = [one for one in shortcuts.classes if one.strong]
+        lines += [f"  {shortcut_text(one)}" for one in strong]
+    lines += [drift_text(drift) for drift in audit.drift]
+    return "\n".join([*lines, *(f"note: {note}" for note in audit.notes)])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def copies_text(audit: Audit) -> str:
+    """Say how many images are there several times."""
+    groups, leaking = audit.copies.groups, audit.leaking()
+    if not groups:
+        return f"no photograph stands among the {len(audit.images)} images twice"
+    rows = sum(len(group.rows) for group in groups)
+    text = (
+        f"{_count(len(groups), 'photograph')} of {len(audit.images)} images stand there several "
+        f"times ({rows} images), {len(leaking)} of them in several splits"
+    )
+    return text + (" (leakage):" if leaking else "")
+
+
+def leak_text(leak: Leak) -> str:
+    """Say what copies do to a score."""
+    flattering = leak.low > 0
+    verdict = "the score flatters" if flattering else "no difference beyond chance"
+    return (
+        f"{leak.task}: {leak.leaked} of {leak.rows} {leak.rows_of} rows have a copy that was "
+        f"trained on; accuracy {leak.accuracy:.4f} with them, {leak.clean:.4f} without "
+        f"({leak.difference:+.4f} [{leak.low:+.4f}, {leak.high:+.4f}]: {verdict})"
+    )
+
+
+def doubts_text(found: TaskDoubts) -> str:
+    """Say how many labels are doubtful."""
+    rows = len(found.rows.judged)
+    return (
+        f"{found.rows.task}: {_count(len(found.doubts.rows), 'doubtful label')} of {rows}, about "
+        f"{found.doubts.expected:.0f} wrong ones estimated (confident learning on "
+        f"{found.rows.how})"
+    )
+
+
+def _doubt_lines(audit: Audit, found: TaskDoubts) -> list[str]:
+    task, doubts = found.rows, found.doubts
+    lines = []
+    for row, other in list(zip(doubts.rows.tolist(), doubts.instead.tolist()))[:_MOST]:
+        own = task.probabilities[row, task.y[row]]
+        instead = task.probabilities[row, other]
+        lines.append(
+            f"  {audit.images.ids[row]} is {task.classes[task.y[row]]} ({own:.3f}), rather "
+            f"{task.classes[other]} ({instead:.3f})"
+        )
+    return lines
+
+
+def shortcuts_text(found: Shortcuts) -> str:
+    """Say how well facts of the files predict the labels."""
+    strong = sum(one.strong for one in found.classes)
+    better = "no better than" if found.low <= found.chance else "against"
+    text = (
+        f"{found.task}: size, brightness, border and compression alone give an accuracy of "
+        f"{found.accuracy:.3f} [{found.low:.3f}, {found.high:.3f}], {better} {found.chance:.3f} by "
+        "guessing"
+    )
+    if strong:
+        which = "class could be" if strong == 1 else "classes could be"
+        return f"{text}; {strong} {which} told by one such fact:"
+    return f"{text}; no class can be told by one such fact"
+
+
+def shortcut_text(found: Shortcut) -> str:
+    """Name the fact that tells a class."""
+    return (
+        f"{found.label}: {found.fact} (AUC {found.area.value:.3f} [{found.area.low:.3f}, "
+        f"{found.area.high:.3f}]; median {found.inside:.3g}, elsewhere {found.outside:.3g})"
+    )
+
+
+def drift_text(found: Drift) -> str:
+    """Say whether images differ from the training images."""
+    verdict = "they differ" if found.real else "no difference beyond chance"
+    return (
+        f"{found.others} {found.new} images against {found.training} training images: AUC "
+        f"{found.area.value:.3f} [{found.area.low:.3f}, {found.area.high:.3f}], {verdict}"
+    )

@@ -1,0 +1,135 @@
+"""The command ``icecore audit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import console
+from .options import as_json, quiet
+
+__all__ = ["audit"]
+
+
+@click.command()
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    help="Audit these images and labels [default: those of the run, or of the cache].",
+)
+@click.option(
+    "--new",
+    type=click.Path(path_type=Path),
+    help="Compare these images, which have features in the cache, with those of DATA.",
+)
+@click.option(
+    "--features",
+    multiple=True,
+    metavar="SPEC",
+    help="Use this feature set of the cache. The option may be repeated [default: all].",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Write the HTML page here [default: RUN/audit.html; none for a cache].",
+)
+@click.option(
+    "--decisions",
+    type=click.Path(path_type=Path),
+    help="Write the table to act on here [default: RUN/audit.csv; none for a cache].",
+)
+@click.option(
+    "--apply",
+    "applied",
+    type=click.Path(path_type=Path),
+    help="Make a new table of DATA by the actions in this table of decisions, and end.",
+)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), help="Write the table that --apply makes here."
+)
+@click.option(
+    "--similarity",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Compare the pixels of pairs of images from this cosine of their features on.",
+)
+@click.option(
+    "--agreement",
+    type=float,
+    default=0.65,
+    show_default=True,
+    help="Take two images for one photograph from this correlation of fine structure on.",
+)
+@click.option(
+    "--pictures",
+    type=int,
+    default=4000,
+    show_default=True,
+    help="Open at most this many files to learn of brightness, size and the like.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed for folds, samples and draws."
+)
+@quiet
+@as_json
+def audit(source, data, new, report, decisions, applied, out, quiet, as_json, **given) -> None:
+    """Find what is wrong with the data: leaks, wrong labels, shortcuts, drift.
+
+    SOURCE is the folder of a run, or a cache. Nothing of the data is changed: --apply makes
+    a new table from the table of decisions, whose column `action` you have filled in.
+
+    \b
+    Examples:
+      icecore audit run
+      icecore audit cache --data photos --report audit.html --decisions audit.csv
+      icecore audit --data photos --apply audit.csv -o clean.csv
+    """
+    from .. import jobs
+
+    if applied is not None:
+        _apply(data, applied, out, as_json)
+        return
+    if source is None or out is not None:
+        raise click.UsageError("give a run or a cache; -o belongs to --apply")
+    run = (source / "run.json").is_file() and not as_json
+    outputs = jobs.AuditOutputs(
+        report or (source / "audit.html" if run else None),
+        decisions or (source / "audit.csv" if run else None),
+    )
+    progress = None if quiet or as_json else _progress()
+    found = jobs.audit(source, data, new, jobs.AuditOptions(**given), outputs, progress)
+    if as_json:
+        console.print_json(found.to_json())
+        return
+    console.echo(jobs.audit_text(found))
+    for title, path in (("report", outputs.report), ("decisions", outputs.decisions)):
+        if path is not None:
+            console.echo(f"{title}: {path}")
+
+
+def _apply(data, applied, out, as_json: bool) -> None:
+    from .. import jobs
+
+    if data is None or out is None:
+        raise click.UsageError("--apply needs --data and -o")
+    counts = jobs.apply_audit(data, applied, out)
+    if as_json:
+        console.print_json(counts)
+        return
+    console.echo(
+        f"{counts['rows']} rows; {counts['dropped']} dropped, {counts['relabelled']} relabelled, "
+        f"{counts['moved']} moved to another split"
+    )
+    console.echo(f"table: {out}")
+
+
+def _progress():
+    def show(done: int, total: int) -> None:
+        if console.errors.is_terminal and (done == total or done % 50 == 0):
+            click.echo(f"\rpictures {done}/{total}" + ("\n" if done == total else ""), err=True,
+                       nl=False)  # fmt: skip
+
+    return show

@@ -1,0 +1,237 @@
+"""The job `audit`: what is wrong with the data of a run or a cache."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from .. import auditing, runs
+from .. import manifest as manifests
+from ..auditing import Audit, AuditOptions, Images, TaskRows
+from ..cache import FeatureCache
+from ..core.errors import CacheError, MissingFileError, RunError, enumerate_some
+from ..manifest import Manifest, digest_manifest
+from .samples import as_extracted, kept_tables
+
+__all__ = ["AuditOutputs", "apply_audit", "audit"]
+
+DEFAULTS = AuditOptions()
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditOutputs:
+    """Files that an audit leaves.
+
+    Attributes
+    ----------
+    report : path-like, optional
+        The HTML page.
+    decisions : path-like, optional
+        The table to act on, a CSV.
+    """
+
+    report: str | os.PathLike | None = None
+    decisions: str | os.PathLike | None = None
+
+
+NO_OUTPUTS = AuditOutputs()
+
+
+def audit(
+    source: str | os.PathLike,
+    data: str | os.PathLike | None = None,
+    new: str | os.PathLike | None = None,
+    options: AuditOptions = DEFAULTS,
+    outputs: AuditOutputs = NO_OUTPUTS,
+    progress: Callable[[int, int], None] | None = None,
+) -> Audit:
+    """Look for copies, doubtful labels, outliers, shortcuts and drift.
+
+    Parameters
+    ----------
+    source : path-like
+        The folder of a run, whose out-of-fold probabilities are used, or a cache.
+    data : path-like, optional
+        The images and labels; those that the run was trained on, or the one table that the
+        cache keeps, if None.
+    new : path-like, optional
+        Other images with features in the cache, to be compared with these.
+    options : AuditOptions
+    outputs : AuditOutputs
+    progress : callable, optional
+        Called with the number of picture files that were opened, and in all.
+
+    Returns
+    -------
+    Audit
+
+    Raises
+    ------
+    MissingFileError, CacheError, RunError, ManifestError
+        Something is not there, or no image has features.
+    """
+    source = Path(source)
+    run = runs.open_run(source) if (source / "run.json").is_file() else None
+    store = _cache_of(run, source)
+    names = options.features or _feature_sets(run, store)
+    manifest = _samples(run, store, source, data)
+    parts = [(manifest, None)]
+    if new is not None:
+        parts.append((_digested(store, as_extracted(store, new, labels_required=False)), "new"))
+    images, rows = _images(store, names, parts, options.seed)
+    tasks = [_task(run, manifest.select(task), task, rows, len(images)) for task in manifest.tasks]
+    found = auditing.audit_images(images, tasks, options, str(source), progress)
+    left_out = len(manifest.images) - sum(split != auditing.NEW for split in images.splits)
+    if left_out:
+        found.notes.append(f"{left_out} images have no features in {store.path} and are left out")
+    if outputs.report is not None:
+        auditing.write_audit(found, outputs.report)
+    if outputs.decisions is not None:
+        auditing.write_decisions(found, outputs.decisions)
+    return found
+
+
+def apply_audit(
+    data: str | os.PathLike, decisions: str | os.PathLike, out: str | os.PathLike
+) -> dict:
+    """Write a new table of `data` with what the actions in `decisions` say.
+
+    Parameters
+    ----------
+    data : path-like
+        As for `audit`; nothing of it is changed.
+    decisions : path-like
+        The table that an audit wrote, its column ``action`` filled in.
+    out : path-like
+        The new table; there must be no such file yet.
+
+    Returns
+    -------
+    dict
+        ``rows`` of the new table, and how many were ``dropped``, ``relabelled`` and ``moved``.
+
+    Raises
+    ------
+    ManifestError, MissingFileError, RunError
+        Something is not there or cannot be read, actions are none, or `out` exists.
+    """
+    if os.path.lexists(out):
+        raise RunError(f"{out} is there already", "name a new file: nothing is overwritten")
+    manifest = manifests.read(data, labels_required=False)
+    table, counts = auditing.apply_decisions(manifest, decisions)
+    table.write(out)
+    zeros = dict.fromkeys(("dropped", "relabelled", "moved"), 0)
+    return {"rows": len(table)} | zeros | counts
+
+
+def _cache_of(run, source: Path) -> FeatureCache:
+    if run is None:
+        return FeatureCache(source)
+    place = run.about.get("cache")
+    if not isinstance(place, str) or not Path(place).is_dir():
+        raise MissingFileError(
+            f"the cache of {source} is not at {place or 'any known place'}",
+            "audit the cache itself: icecore audit CACHE --data DATA",
+        )
+    return FeatureCache(place)
+
+
+def _feature_sets(run, store: FeatureCache) -> tuple[str, ...]:
+    if run is not None:
+        return tuple(f"{one['spec']}#{one['fingerprint'][:12]}" for one in run.backbones)
+    sets = store.sets()
+    if not sets:
+        raise CacheError(f"{store.path} holds no features", "run `icecore extract` into it")
+    return tuple(f"{one.name}#{one.fingerprint[:12]}" for one in sets)
+
+
+def _samples(run, store: FeatureCache, source: Path, data) -> Manifest:
+    if data is not None:
+        return _digested(store, as_extracted(store, data, labels_required=False))
+    if run is not None:
+        return run.samples()
+    tables = kept_tables(store)
+    if len(tables) != 1:
+        there = enumerate_some(path.stem for path in tables) or "none"
+        raise RunError(
+            f"{source} keeps the tables of {len(tables)} data sets ({there})",
+            "name the images and labels with --data",
+        )
+    return _digested(store, manifests.read(tables[0], labels_required=False))
+
+
+def _digested(store: FeatureCache, manifest: Manifest) -> Manifest:
+    return digest_manifest(manifest, store.path / "digests.json").manifest
+
+
+def _images(
+    store: FeatureCache, names: Sequence[str], parts: list[tuple[Manifest, str | None]], seed: int
+) -> tuple[Images, dict[str, int]]:
+    """Return the images that have features in every set, and the row of each id of the data."""
+    sets = [store.find(name) for name in names]
+    have = set(sets[0].keys()).intersection(*(one.keys() for one in sets[1:]))
+    samples, splits = [], []
+    for manifest, split in parts:
+        known = [one for one in manifest.images.values() if one.digest in have]
+        samples += known
+        splits += [one.split if split is None else split for one in known]
+    count = len(parts[0][0].images)
+    if sum(split != auditing.NEW for split in splits) < 2:
+        raise CacheError(
+            f"of {count} images of {parts[0][0].source}, {len(samples)} have features in all of "
+            f"{enumerate_some(names)} in {store.path}",
+            "run `icecore extract` on them into this cache, or name the --features that they have",
+        )
+    digests = [one.digest for one in samples]
+    scales = [_scale(one, digests) for one in sets]
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        keys = [digests[row] for row in rows]
+        return np.hstack([one.matrix(keys) * scale for one, scale in zip(sets, scales)])
+
+    fields = zip(*((s.id, s.path, s.digest, s.box) for s in samples))
+    ids, paths, digests_, boxes = map(tuple, fields)
+    projected = auditing.whitened(read, len(samples), seed)
+    images = Images(ids, paths, digests_, tuple(splits), boxes, *projected)
+    return images, {s.id: row for row, s in enumerate(samples) if splits[row] != auditing.NEW}
+
+
+def _scale(one, digests: Sequence[str]) -> float:
+    """Return what makes the features of every set vary as much in all as those of the others."""
+    step = max(1, len(digests) // 1000)
+    spread = float(one.matrix(digests[::step]).std(axis=0).mean())
+    return 1 / spread if spread > 0 else 1.0
+
+
+def _task(run, samples: Manifest, task: str, rows: dict[str, int], count: int) -> TaskRows:
+    """Return what is known for one task, with the honest probabilities of the run."""
+    known = run.tasks.get(task) if run is not None else None
+    classes = known.classes if known else samples.classes(task)
+    column = {name: number for number, name in enumerate(classes)}
+    y = np.full(count, -1)
+    for sample in samples:
+        if sample.id in rows and sample.label in column:
+            y[rows[sample.id]] = column[sample.label]
+    table = np.full((count, len(classes)), np.nan)
+    held_out = np.full(count, "", dtype="U12")
+    if known is None:
+        return TaskRows(task, classes, y, table, held_out, "")
+    tables = [run.probabilities(task, model) for model in known.models]
+    sums: dict[str, list[np.ndarray]] = {}
+    splits: dict[str, str] = {}
+    for one in tables:
+        for identity, split, row in zip(one.ids, one.splits, one.probabilities):
+            sums.setdefault(identity, []).append(row)
+            splits[identity] = split
+    kind = "validation" if known.validation == "split" else "out-of-fold"
+    for identity, several in sums.items():
+        # A row that some heads lack is judged by none: the others would be unlike each other.
+        if identity in rows and len(several) == len(tables) and splits[identity] != "train":
+            table[rows[identity]] = np.mean(several, axis=0)
+            held_out[rows[identity]] = "test" if splits[identity] == "test" else kind
+    how = f"the average of {enumerate_some(known.models)}"
+    return TaskRows(task, classes, y, table, held_out, how)

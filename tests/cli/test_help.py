@@ -7,7 +7,16 @@ import re
 import click
 import pytest
 
+from icecore import ensemble
 from icecore.cli import cli
+from icecore.ensemble.answers import INCOMPLETE
+from icecore.ensemble.options import MEANS, STACKERS
+from icecore.features.detection.detect import RULES
+from icecore.features.engines.choose import COMPUTE_PRECISIONS, ENGINE_CHOICES
+from icecore.features.images.fit import FITS
+from icecore.features.records.feature_set import PRECISIONS
+from icecore.features.records.layer import POOLS
+from icecore.runs.table import MENDINGS
 
 
 def commands(group: click.Group, path: str = "icecore"):
@@ -40,3 +49,28 @@ def test_the_help_of_an_option_is_a_sentence(name):
 def test_every_command_has_an_example(name):
     text = COMMANDS[name].help or ""
     assert re.search(rf"Examples?:\n\s+{name}\b", text), name
+
+
+# What the options of the jobs accept; a command names it without loading them.
+ACCEPTED = {
+    "--answer": ensemble.ANSWERS,
+    "--detect-box": RULES,
+    "--engine": ENGINE_CHOICES,
+    "--fit": FITS,
+    "--format": ensemble.FORMATS,
+    "--incomplete": INCOMPLETE,
+    "--mean": MEANS,
+    "--mend": MENDINGS,
+    "--pool": POOLS,
+    "--precision": PRECISIONS,
+    "--precision-compute": COMPUTE_PRECISIONS,
+    "--stacking": STACKERS,
+}
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_a_command_offers_what_its_job_accepts(name):
+    option = OPTIONS[name]
+    if option.opts[0] in ACCEPTED and isinstance(option.type, click.Choice):
+        offered = set(option.type.choices) - {"trained"}  # of predict alone
+        assert offered == set(ACCEPTED[option.opts[0]])

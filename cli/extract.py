@@ -41,6 +41,14 @@ __all__ = ["extract"]
     help="Crop, pad or squash an image to the square that the network takes.",
 )
 @click.option(
+    "--decode",
+    type=click.Choice(["fast", "full"]),
+    default="fast",
+    show_default=True,
+    help="Decode JPEGs at a half, a quarter or an eighth of their sides where that leaves twice "
+    "the pixels that the network takes, or in full.",
+)
+@click.option(
     "--layer",
     metavar="NAME",
     help="Take the features from this layer; icecore backbones --layers SPEC lists them "
@@ -157,6 +165,9 @@ def _print_extracted(report, cache: Path) -> None:
         console.echo(
             f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole"
         )
+    if pages := report.several_pages:
+        others = f" and {len(pages) - 1} more hold" if len(pages) > 1 else " holds"
+        console.echo(f"note: {pages[0]}{others} several pages; the first is taken", err=True)
     for one in report.sets:
         if one["layer"]:
             console.echo(f"{one['spec']}: {one['layer']}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+import warnings
 from importlib import metadata
 
 from .errors import MissingDependencyError
 
-__all__ = ["missing_dependency"]
+__all__ = ["missing_dependency", "warn_if_newer"]
 
 _EXTRAS = {
     "mxnet": "use another engine; MXNet, the reference, needs Python 3.11: "
@@ -18,6 +19,7 @@ _EXTRAS = {
     "openvino": "pip install 'icecore[openvino]'",
     "cv2": "pip install opencv-python-headless",
     "PIL": "pip install pillow",
+    "pi_heif": "pip install 'icecore[heic]'",
     "simplejpeg": "pip install simplejpeg",
     "huggingface_hub": "pip install 'icecore[gluon]'",
     "requests": "pip install requests",
@@ -68,6 +70,24 @@ def missing_dependency(package: str, error: BaseException) -> MissingDependencyE
         f"{package} cannot be loaded: {text.splitlines()[0] if text else type(error).__name__}",
         _EXTRAS.get(package, f"reinstall {package}"),
     )
+
+
+def warn_if_newer(package: str, version: str, newest: int) -> None:
+    """Warn of a package whose major version is newer than this icecore knows; it is tried.
+
+    Parameters
+    ----------
+    package, version : str
+    newest : int
+        The newest major version that is known.
+    """
+    major = re.match(r"\d+", version)
+    if major and int(major[0]) > newest:
+        warnings.warn(
+            f"{package} {version} is newer than this version of icecore knows ({newest}); "
+            "it is tried",
+            stacklevel=3,
+        )
 
 
 def _torchvision_does_not_fit(package: str) -> MissingDependencyError:

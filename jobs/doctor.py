@@ -24,7 +24,7 @@ from .places import TO_INSTALL, Finding
 __all__ = ["examine", "overwritten"]
 
 # Imports that need libraries of the system.
-LOADED = ("lightgbm", "h5py", "cv2", "PIL")
+LOADED = ("lightgbm", "h5py", "cv2", "PIL", "pi_heif")
 
 
 def examine(

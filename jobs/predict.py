@@ -130,7 +130,7 @@ class PredictOptions:
         how = {"accept_error": accept_error if self.accept_error is None else self.accept_error}
         if made is not None:
             how |= {"fit": made.fit, "views": made.views, "precision": made.precision}
-            how["weights"] = made.backbone.weights
+            how |= {"decode": made.decoding, "weights": made.backbone.weights}
         return ExtractOptions(
             precision_compute=compute,
             weights_dir=self.weights_dir,

@@ -127,6 +127,7 @@ def made_how(*runs: Run) -> FeatureSetRecord:
         "weights": {one.backbone.weights for one in records},
         "views": {one.views.text for one in records},
         "compute precision": {one.compute for one in records},
+        "decoding": {one.decoding for one in records},
     }
     mixed = [
         f"{name} ({', '.join(sorted(there))})" for name, there in kinds.items() if len(there) > 1

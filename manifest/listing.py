@@ -85,8 +85,8 @@ def list_files(root: Path) -> Listing:
 def passed_over_text(passed_over: Iterable[tuple[str, str]]) -> str:
     """Count what was passed over by its reason; empty if it is nothing.
 
-    >>> passed_over_text([("a.heic", ".heic"), ("b.heic", ".heic"), ("c", "no ending")])
-    '3 files were passed over: .heic 2, no ending 1'
+    >>> passed_over_text([("a.cr2", ".cr2"), ("b.cr2", ".cr2"), ("c", "no ending")])
+    '3 files were passed over: .cr2 2, no ending 1'
     """
     counts = Counter(why for _, why in passed_over)
     if not counts:

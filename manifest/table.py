@@ -24,7 +24,7 @@ __all__ = ["DEFAULT_TASK", "IMAGE_SUFFIXES", "Manifest", "Sample", "split_name"]
 
 DEFAULT_TASK = "label"
 IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+    ".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .heic .heif .hif .avif".split()
 )
 # A larger image file is a mistake or an attack; nothing of it is read.
 LARGEST_IMAGE_FILE = 2**29

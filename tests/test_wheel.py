@@ -48,3 +48,16 @@ def test_the_three_jobs_in_an_empty_environment(python, wheel, tmp_path):
     out = run(bin_ / "icecore", "demo", "--out", tmp_path / "demo", cwd=tmp_path)
     assert "plain average" in out
     assert Path(tmp_path / "demo" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("variables", [{"HOME": ""}, {"PYENV_ROOT": "/nowhere"}], ids=str)
+def test_pythons_are_found_behind_names_that_do_not_run(tmp_path, variables):
+    root = tmp_path / "a pyenv"
+    promise, real = root / "shims" / "python3.13", root / "versions" / "3.13.9" / "bin" / "python3"
+    for path, text in ((promise, "exit 127"), (real, "exit 0")):
+        path.parent.mkdir(parents=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+    told = variables | {"PATH": f"{promise.parent}:/usr/bin:/bin"}
+    script = ["sh", ROOT / "tools" / "pythons.sh"]
+    assert str(real) in run(*script, env=told).splitlines()

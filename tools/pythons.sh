@@ -1,8 +1,25 @@
 #!/bin/sh
 # Print the Pythons that icecore runs on, the newest first: those on the PATH and pyenv's.
-# With --path, those on the PATH alone. Each is tried: a name alone may be pyenv's promise.
+# With --path, those on the PATH alone. Each is tried: a name alone may be pyenv's promise, which
+# is passed over. Where pyenv keeps its versions is seen by its shims too: HOME may be empty.
 works() {
     "$1" -c "import sys, venv, ensurepip; sys.exit(sys.version_info[:2] != (3, $2))" 2>/dev/null
+}
+
+roots() {
+    echo "${PYENV_ROOT:-${HOME-}/.pyenv}"
+    printf '%s\n' "$PATH" | tr : '\n' | sed -n 's|/shims/*$||p'
+}
+
+of_pyenv() {
+    roots | while read -r root; do
+        for python in "$root"/versions/3."$1".*/bin/python3; do
+            if works "$python" "$1"; then
+                echo "$python"
+                return
+            fi
+        done
+    done | head -n 1
 }
 
 for minor in 14 13 12 11; do
@@ -12,11 +29,5 @@ for minor in 14 13 12 11; do
             continue 2
         fi
     done
-    [ "${1-}" = --path ] && continue
-    for python in "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3."$minor".*/bin/python3; do
-        if works "$python" "$minor"; then
-            echo "$python"
-            break
-        fi
-    done
+    [ "${1-}" = --path ] || of_pyenv "$minor"
 done

@@ -1,10 +1,12 @@
 """Speed and memory of extraction, after equal features have been asserted.
 
-Usage: python benchmarks/features/extract.py [three] [light] [memory] [torch] [options]
+Usage: python benchmarks/features/extract.py [PART ...] [options]
 
 three   ResNet152_v2, InceptionV3 and DenseNet201 together at native resolution: the plain
         MXNet/GluonCV script, icecore on each engine, and the engines alone
 light   EfficientNet-Lite0 against the engines alone: decoding is a large part of the work
+photographs  EfficientNet-Lite0 on photographs of 12 megapixels: decoded in full, and at the
+        scale that suffices, against decoding at this scale alone
 memory  peak memory over 2,000 and over 20,000 small images
 torch   the three networks against PyTorch; needs --torch, and --device cuda:0 to mean much
 
@@ -36,6 +38,10 @@ BOUNDS = {"f32": 1e-4, "bf16": 2e-2, "fp16": 5e-3}
 BAR_PLAIN = {"f32": 1.9, "bf16": 3.6, "fp16": 3.6}
 BAR_BARE = {"three": 0.92, "light": 0.85}
 BAR_MIB = 3 * 1024
+BAR_FULL, BAR_DECODING = 2.5, 0.85
+MEGAPIXELS = 12
+# Of the features of a photograph that was decoded in full and at a scale.
+LEAST_COSINE = 0.97
 AGREE = 32  # images whose features are compared
 
 
@@ -57,6 +63,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, help="folder of photographs")
     parser.add_argument("--images", type=int, default=96, help="photographs of 'three'")
     parser.add_argument("--light-images", type=int, default=1024, help="photographs of 'light'")
+    parser.add_argument("--photographs", type=int, default=60, help="those of 'photographs'")
     parser.add_argument("--small-images", type=int, default=20_000, help="images of 'memory'")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each, in turns")
     parser.add_argument("--light-rounds", type=int, default=9, help="the same for 'light'")
@@ -146,6 +153,7 @@ def make_job(arguments, work: Path, specs: list[str], paths: list[str], **more) 
         "agree": AGREE,
         "engine": "auto",
         "compute": "f32",
+        "decode": "fast",
         "mxnet": True,
     } | more
 
@@ -192,6 +200,70 @@ def benchmark_light(arguments, work: Path) -> None:
         rounds.append((None, found))
     report("light", len(paths), rounds)
     stop(*setups.values())
+
+
+def benchmark_photographs(arguments, work: Path) -> None:
+    """Both ways to decode in turns, and the libraries' reduced decoding alone."""
+    small = photographs(arguments.data, arguments.photographs)
+    paths = enlarged(small, work / "photographs")
+    least = {"min_width": 700, "min_height": 700}  # a quarter of 3,000 is above, an eighth below
+    engine, compute = arguments.setups.split(",")[0].split(":")
+    job = make_job(arguments, work, LIGHT, paths, engine=engine, compute=compute)
+    job |= {"weights": "pretrained", "least": least}
+    size = sum(Path(path).stat().st_size for path in paths) / len(paths) / 1e6
+    print(
+        f"\nEfficientNet-Lite0, {len(paths)} photographs of {MEGAPIXELS} megapixels, {size:.1f} MB"
+    )
+    workers = {
+        "full": Worker("extract", job | {"decode": "full"}),
+        "fast": Worker("extract", job),
+        "decoding": Worker("decode", job),
+    }
+    rows = {}
+    for name in ("full", "fast"):
+        workers[name].run(save=str(work / f"{name}.npz"))
+        rows[name] = np.load(work / f"{name}.npz")["arr_0"]
+    cosines = (rows["full"] * rows["fast"]).sum(1)
+    cosines /= np.linalg.norm(rows["full"], axis=1) * np.linalg.norm(rows["fast"], axis=1)
+    text = f"  cosine of features {cosines.mean():.4f} on average, {cosines.min():.4f} at least"
+    assert cosines.mean() > LEAST_COSINE, text
+    print(text, flush=True)
+    rounds = []
+    for number in range(arguments.rounds):
+        order = list(workers)[:: -1 if number % 2 else 1]
+        rounds.append({name: workers[name].run() for name in order})
+    for clock in ("seconds", "processor"):
+        rates = {n: median(len(paths) / one[n][clock] for one in rounds) for n in workers}
+        faster = median(one["full"][clock] / one["fast"][clock] for one in rounds)
+        share = median(one["decoding"][clock] / one["fast"][clock] for one in rounds)
+        per = "images/s" if clock == "seconds" else "images per processor second"
+        print(
+            f"  {', '.join(f'{name} {rate:.1f}' for name, rate in rates.items())} {per}: "
+            f"{faster:.2f} times full ({met(faster >= BAR_FULL)} {BAR_FULL}), "
+            f"{share:.2f} of decoding alone ({met(share >= BAR_DECODING)} {BAR_DECODING})",
+            flush=True,
+        )
+    stop(list(workers.values()))
+
+
+def enlarged(paths: list[str], folder: Path) -> list[str]:
+    """Write photographs of 12 megapixels, with a sensor's noise, as a camera compresses them."""
+    import cv2
+
+    folder.mkdir(exist_ok=True)
+    grain = np.random.default_rng(0).normal(0, 3, (4096, 4096, 3)).clip(-12, 12).astype(np.int8)
+    made = []
+    for number, path in enumerate(paths):
+        made.append(str(folder / f"{number:04d}.jpg"))
+        image = cv2.imread(path)
+        scale = (MEGAPIXELS * 1e6 / (image.shape[0] * image.shape[1])) ** 0.5
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
+        height, width = image.shape[:2]
+        noise = np.resize(np.roll(grain, 17 * number, axis=1), (4096, max(4096, width), 3))
+        noise = np.pad(noise, ((0, max(0, height - 4096)), (0, 0), (0, 0)), "wrap")
+        image = (image.astype(np.int16) + noise[:height, :width]).clip(0, 255).astype(np.uint8)
+        cv2.imwrite(made[-1], image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    return made
 
 
 def benchmark_memory(arguments, work: Path) -> None:
@@ -319,6 +391,7 @@ def small_images(folder: Path, count: int) -> list[str]:
 PARTS = {
     "three": benchmark_three,
     "light": benchmark_light,
+    "photographs": benchmark_photographs,
     "memory": benchmark_memory,
     "torch": benchmark_torch,
 }

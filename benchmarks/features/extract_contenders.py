@@ -14,6 +14,7 @@ import resource
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,7 @@ class Extract:
                     device=job["device"],
                     precision="float32" if "save" in order else "float16",
                     precision_compute=job["compute"],
+                    decode=job["decode"],
                     accept_error=1.0,  # it is measured and bounded there
                     weights=job["weights"],
                     batch_size=job["batch"],
@@ -181,6 +183,27 @@ class Extract:
             "idle": 1 - report.computing_share,
             "decoding": report.decoding_share,
         }
+
+
+class Decode:
+    """Reduced decoding alone: what the libraries give on these processors, from files to pixels."""
+
+    def __init__(self, job: dict) -> None:
+        from icecore.core.hardware import available_cpus
+        from icecore.features.images.libraries import load_simplejpeg
+
+        self.decode, self.paths = load_simplejpeg().decode_jpeg, job["paths"]
+        self.threads, self.least = available_cpus(), job["least"]
+
+    def run(self, order: dict) -> dict:
+        started = time.perf_counter()
+        with ThreadPoolExecutor(self.threads) as pool:
+            for _ in pool.map(self._decode, self.paths):
+                pass
+        return {"seconds": time.perf_counter() - started}
+
+    def _decode(self, path: str) -> None:
+        self.decode(Path(path).read_bytes(), "RGB", strict=True, **self.least)
 
 
 class Torch:
@@ -274,7 +297,7 @@ def file_name(spec: str) -> str:
     return spec.replace(":", "-").replace("@", "-")
 
 
-CONTENDERS = {one.__name__.lower(): one for one in (Reference, Plain, Bare, Extract, Torch)}
+CONTENDERS = {one.__name__.lower(): one for one in (Reference, Plain, Bare, Extract, Decode, Torch)}
 
 
 def main() -> None:

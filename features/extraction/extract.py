@@ -135,6 +135,7 @@ def _load(backbones: Sequence[str | BackboneSpec], options: ExtractOptions) -> l
                 backbone.layer,
                 options.precision,
                 backbone.compute,
+                options.decode,
             ),
         )
         for backbone in loaded
@@ -265,5 +266,6 @@ def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:
         computing_share=job.watch.computing_share,
         random_weights=any(part.backbone.record.is_random for part in job.parts),
         manifest=manifest,
+        several_pages=sorted(job.several_pages),
         repaired=list(dict.fromkeys(line for part in job.parts for line in part.rows.warnings)),
     )

@@ -11,6 +11,7 @@ from ...core.hardware import available_cpus, parse_devices
 from ..detection.detect import DetectorOptions
 from ..engines.choose import COMPUTE_PRECISIONS, ENGINE_CHOICES
 from ..images.fit import FITS
+from ..images.scale import DECODINGS
 from ..images.views import Views
 from ..records.feature_set import PRECISIONS
 from ..records.layer import Layer
@@ -42,6 +43,9 @@ class ExtractOptions:
         ``ten`` and ``eighteen`` (256 pixels for 224), else as the backbone's crop_pct says.
     seed : int
         Seed of random views.
+    decode : {"fast", "full"}
+        ``fast`` decodes a JPEG at a half, a quarter or an eighth of its sides where that leaves
+        twice the pixels a side that the network is given; ``full`` decodes all of it.
     layer : str, optional
         Name of the layer whose output is the feature row; the input of the classifier if
         None. A `BackboneSpec` among the backbones has its own layer and pool.
@@ -89,6 +93,7 @@ class ExtractOptions:
     views: str | Views = "center"
     resize_margin: float | None = None
     seed: int = 0
+    decode: str = "fast"
     layer: str | None = None
     pool: str = "avg"
     precision: str = "float16"
@@ -107,6 +112,7 @@ class ExtractOptions:
         choices = {
             "engine": ENGINE_CHOICES,
             "fit": FITS,
+            "decode": DECODINGS,
             "precision": PRECISIONS,
             "precision_compute": COMPUTE_PRECISIONS,
         }

@@ -21,10 +21,12 @@ from ...core.files import sha256_bytes
 from ...core.regular_files import read_regular
 from ...manifest import LARGEST_IMAGE_FILE, Sample, outside, parse_box, row_key
 from ..engines.base import Engine
-from ..images.decode import decode
+from ..images.decode import ImageFile
 from ..images.libraries import load_opencv
 from ..images.preprocessing import Preprocessing
+from ..images.scale import Need, need_of
 from ..images.views import make_squares
+from ..records.feature_set import FeatureSetRecord
 from .options import ExtractOptions
 from .part import Part
 from .progress import Stopwatch
@@ -58,6 +60,8 @@ class Pipeline:
         Images that were decoded.
     rows : int
         Rows written.
+    several_pages : list of str
+        Ids of the images that are the first page of several.
     """
 
     def __init__(self, parts: list[Part], options: ExtractOptions, watch: Stopwatch) -> None:
@@ -66,6 +70,7 @@ class Pipeline:
         self._squares = [
             part.backbone.record.preprocessing.of_squares(options.fit) for part in parts
         ]
+        self._needs = [_need(part.record) for part in parts]
         workers = options.threads
         # Enough squares ahead to fill a batch of each backbone, and no more than that.
         images = options.batch_size // len(self._views)
@@ -77,6 +82,7 @@ class Pipeline:
         self._runners: list[BackboneRunner] = []
         self._samples: dict[str, list[Sample]] = {}
         self.failures: list[Failure] = []
+        self.several_pages: list[str] = []
         self.computed = self.rows = 0
 
     def run(
@@ -183,24 +189,44 @@ class Pipeline:
         """Read, check, decode and fit one image."""
         try:
             samples = self._samples[key]
+            file = ImageFile(_read_same(samples, key))
             with contextlib.ExitStack() as held:
-                image = decode(_read_same(samples, key), held)
-                return self._squares_of(_cut_to_box(image, samples[0].box), key, wanted)
+                squares = self._squares_of(file, key, wanted, held)
+            if file.more_pages:
+                self.several_pages += [sample.id for sample in samples]
+            return squares
         except ImageError as error:
             return error
         except (MemoryError, load_opencv().error) as error:
             reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
             return ImageError(f"cannot be fitted to the network's input ({reason[0]})")
 
-    def _squares_of(self, image: np.ndarray, key: str, wanted: list[int]) -> dict:
-        squares: dict[Preprocessing, np.ndarray] = {}
-        result = {}
-        for index in wanted:
-            how = self._squares[index]
-            if how not in squares:
-                squares[how] = make_squares(image, how, self.options.fit, self._views, key)
-            result[index] = squares[how]
-        return result
+    def _squares_of(
+        self, file: ImageFile, key: str, wanted: list[int], held: contextlib.ExitStack
+    ) -> dict[int, np.ndarray]:
+        """Make each network's squares of what it needs of the image: one decoding for a scale."""
+        box = self._samples[key][0].box
+        # Boxes are places in the whole image.
+        scales = {
+            index: 1 if box or need is None else file.reduction(need)
+            for index, need in ((index, self._needs[index]) for index in wanted)
+        }
+        squares: dict[tuple[int, Preprocessing], np.ndarray] = {}
+        for reduction in sorted(set(scales.values())):
+            image = _cut_to_box(file.decode(reduction, held), box)
+            for how in {self._squares[i] for i, scale in scales.items() if scale == reduction}:
+                squares[reduction, how] = make_squares(
+                    image, how, self.options.fit, self._views, key
+                )
+            del image  # A large one is not to be in memory with the next.
+        return {index: squares[scale, self._squares[index]] for index, scale in scales.items()}
+
+
+def _need(made: FeatureSetRecord) -> Need | None:
+    """Return what a network needs of an image; None if that is all."""
+    if made.decoding == "full":
+        return None
+    return need_of(made.backbone.preprocessing, made.fit, made.views)
 
 
 def _batches_at_once(engines: Sequence[Engine]) -> int:

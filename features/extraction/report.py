@@ -51,6 +51,8 @@ class ExtractReport:
         With digests.
     boxed : int
         Images of which only a box was used.
+    several_pages : list of str
+        Ids of TIFF files, computed in this run, of whose pages the first was taken.
     repaired : list of str
         Damage that was found in the cache, and what was done about it.
     """
@@ -69,4 +71,5 @@ class ExtractReport:
     random_weights: bool
     manifest: Manifest
     boxed: int = 0
+    several_pages: list[str] = dataclasses.field(default_factory=list)
     repaired: list[str] = dataclasses.field(default_factory=list)

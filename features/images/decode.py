@@ -19,83 +19,136 @@ from ...core.errors import ImageError
 from ...core.regular_files import open_regular
 from ...manifest import LARGEST_IMAGE_FILE
 from .deep import require_upper_bits
+from .heif import HeifFile, is_heif
 from .jpeg import has_an_end, read_plain_head
 from .jpeg_decoder import decode_jpeg
 from .kinds import READABLE, describe_other_kind
 from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
+from .scale import Need
+from .tiff import describe_raw, has_more_pages
 from .whole import require_all_png_rows, require_sound_strips
 
-__all__ = ["decode", "image_size"]
+__all__ = ["ImageFile", "decode", "image_size"]
 
 LARGEST_TILE = 2**26
 # Larger ones are decoded one at a time, or a machine of many processors has no memory left.
 LARGE_IMAGE = 2**25
 # Pillow knows many more, some of which start other programs (EPS).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "AVIF")
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _ORIENTATION = 0x0112
 _TILE_SIDES = (0x0142, 0x0143)
-_LARGE_TURN = threading.Lock()
+# One thread may take it twice: networks of several sizes have an image decoded twice.
+_LARGE_TURN = threading.RLock()
 # Rows that are blended with white at a time.
 _BAND = 512
+# Of a file, to tell its kind.
+_LOOKED_AT = 256
 _MODES_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 
 
-def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarray:
-    """Decode an image file: JPEG, PNG, WebP, GIF, TIFF or BMP.
+class ImageFile:
+    """An image file of which the header was read and bounded, ready to be decoded.
 
-    Grey, palette, CMYK and 16-bit images become 8-bit RGB, transparent areas
-    become white, and the EXIF orientation is applied. Alpha that is 0 everywhere
-    is no alpha. Of an animation the first frame is taken.
+    JPEG, PNG, WebP, GIF, TIFF, BMP, AVIF or HEIC. Grey, palette, CMYK and 16-bit images become
+    8-bit RGB, transparent areas become white, and the orientation is applied. Alpha that is 0
+    everywhere is no alpha. Of an animation the first frame is taken, of a TIFF the first page.
 
     Parameters
     ----------
     content : bytes
         The whole file.
-    held : ExitStack, optional
-        Keeps the turn of a large image, of which one is in memory at a time, until it
-        is closed.
 
-    Returns
-    -------
-    ndarray of uint8, shape (height, width, 3)
-        RGB.
+    Attributes
+    ----------
+    width, height : int
+        Pixels, as they lie in the file.
+    more_pages : bool
+        Whether it is a TIFF of several pages.
 
     Raises
     ------
     ImageError
-        The file is empty, cut short, damaged, too large, or not an image; or it holds 8 or
-        12 bits as if they were 16.
+        The file is empty, too large, or not an image.
     """
-    _require_plausible(content)
-    # Pillow's reader of headers takes as long as all the other checks.
-    plain = read_plain_head(content)
-    header = None if plain else _read_header(content)
-    width, height = plain[:2] if plain else header.size
-    _require_size(width, height)
-    if held is not None and width * height > LARGE_IMAGE:
-        held.enter_context(_LARGE_TURN)
-    if content[:2] == _JPEG:
-        image = decode_jpeg(content)
-    elif _is_for_pillow(header, content):
-        return _decode_with_pillow(header, content)
-    else:
-        image = _decode_with_opencv(header, content)
-    if image is None:
-        header = header or _read_header(content)
-        raise ImageError(f"cannot be decoded as {header.format} of mode {header.mode}")
-    if plain:
+
+    def __init__(self, content: bytes) -> None:
+        _require_plausible(content)
+        self._content = content
+        # Pillow's reader of headers takes as long as all the other checks.
+        self._plain = read_plain_head(content)
+        self._header = None if self._plain else _read_header(content)
+        self.width, self.height = self._plain[:2] if self._plain else self._header.size
+        _require_size(self.width, self.height)
+        self._is_jpeg = content[:2] == _JPEG
+        self.more_pages = not self._is_jpeg and has_more_pages(content)
+
+    def reduction(self, need: Need) -> int:
+        """Return by how much `decode` may divide the sides for a network: 1 if it is no JPEG."""
+        return need.reduction(self.width, self.height) if self._is_jpeg else 1
+
+    def decode(self, reduction: int = 1, held: contextlib.ExitStack | None = None) -> np.ndarray:
+        """Decode the image.
+
+        Parameters
+        ----------
+        reduction : {1, 2, 4, 8}
+            Divides the sides of a JPEG, rounded up; all of the file is still looked at.
+        held : ExitStack, optional
+            Keeps the turn of a large image, of which one is in memory at a time, until it
+            is closed.
+
+        Returns
+        -------
+        ndarray of uint8, shape (height, width, 3)
+            RGB.
+
+        Raises
+        ------
+        ImageError
+            The file is cut short or damaged; or it holds 8 or 12 bits as if they were 16.
+        """
+        if held is not None and self.width * self.height > LARGE_IMAGE * self._saved(reduction):
+            held.enter_context(_LARGE_TURN)
+        content, header = self._content, self._header
+        if isinstance(header, HeifFile):
+            return _decode_heif(header)
+        if self._is_jpeg:
+            image = decode_jpeg(content, (self.width, self.height), reduction)
+        elif _is_for_pillow(header, content):
+            return _decode_with_pillow(header, content)
+        else:
+            image = _decode_with_opencv(header, content)
+        if image is None:
+            header = header or _read_header(content)
+            raise ImageError(f"cannot be decoded as {header.format} of mode {header.mode}")
+        if self._plain:
+            return image
+        if self._is_jpeg:
+            return _upright(image, _orientation(header))
+        require_upper_bits(content, header, image)
         return image
-    if content[:2] == _JPEG:
-        return _upright(image, _orientation(header))
-    require_upper_bits(content, header, image)
-    return image
+
+    def _saved(self, reduction: int) -> int:
+        """Return by how much less memory a reduced image takes."""
+        # The coefficients of a progressive one are kept, all of them.
+        head = self._plain
+        progressive = head.progressive if head else "progressive" in self._header.info
+        return min(reduction, 2) if progressive else reduction**2
+
+
+def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarray:
+    """Decode an image file in full, see `ImageFile`."""
+    return ImageFile(content).decode(held=held)
 
 
 def image_size(path: str) -> tuple[int, int] | None:
     """Return width and height of the upright image, from its header; None if it has none."""
     try:
         with open_regular(path) as file:
+            if is_heif(start := file.read(_LOOKED_AT)):
+                return HeifFile(start + file.read(LARGEST_IMAGE_FILE)).size
+            file.seek(0)
             header = _open(file)
             width, height = header.size
             turned = _orientation(header) >= 5
@@ -114,6 +167,10 @@ def _require_plausible(content: bytes) -> None:
 
 
 def _read_header(content: bytes):
+    if is_heif(content):
+        return HeifFile(content)
+    if raw := describe_raw(content):
+        raise ImageError(f"not an image file ({READABLE}) but {raw}")
     Image = load_pillow()
     try:
         header = _open(io.BytesIO(content))
@@ -172,7 +229,11 @@ def _orientation(header) -> int:
 
 def _is_for_pillow(header, content: bytes) -> bool:
     """Tell whether OpenCV would fail, show hidden colours, or leave a WebP lying on its side."""
-    if header.format == "GIF" or header.mode in _MODES_WITH_ALPHA or "transparency" in header.info:
+    if (
+        header.format in ("GIF", "AVIF")
+        or header.mode in _MODES_WITH_ALPHA
+        or "transparency" in header.info
+    ):
         return True
     if header.format == "PNG":
         # A damaged animation ends the process (OpenCV's issue 27744, since 4.11).
@@ -206,6 +267,13 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
         raise ImageError(f"cannot be decoded ({error})") from error
     require_upper_bits(content, header)
     return _upright(pixels, orientation)
+
+
+def _decode_heif(header: HeifFile) -> np.ndarray:
+    pixels = header.pixels()
+    if pixels.ndim == 3 and pixels.shape[2] == 4:
+        return _on_white(load_pillow().fromarray(pixels))
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
 
 
 def _on_white(rgba) -> np.ndarray:

@@ -11,7 +11,8 @@ __all__ = ["MARK", "JpegHead", "has_an_end", "read_plain_head"]
 MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 # Baseline and progressive frames, and the segments that say nothing of size, colours or turning:
 # tables (DHT, DQT, DRI), JFIF's (APP0) and comments.
-_FRAMES = frozenset({0xC0, 0xC2})
+_PROGRESSIVE = 0xC2
+_FRAMES = frozenset({0xC0, _PROGRESSIVE})
 _HARMLESS = frozenset({0xC4, 0xDB, 0xDD, 0xE0, 0xFE})
 _SCAN = 0xDA
 
@@ -25,11 +26,13 @@ class JpegHead(NamedTuple):
         More than 0.
     scan_at : int
         Where the mark of its first scan stands.
+    progressive : bool
     """
 
     width: int
     height: int
     scan_at: int
+    progressive: bool
 
 
 def read_plain_head(content: bytes) -> JpegHead | None:
@@ -43,14 +46,14 @@ def read_plain_head(content: bytes) -> JpegHead | None:
     """
     if content[:2] != b"\xff\xd8":
         return None
-    at, size = 2, None
+    at, size, progressive = 2, None, False
     while content[at : at + 1] == b"\xff" and at + 4 <= len(content):
         kind = content[at + 1]
         if kind == _SCAN:
-            return size and JpegHead(*size, at)
+            return size and JpegHead(*size, at, progressive)
         end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
         if kind in _FRAMES and size is None:
-            size = _plain_size(content[at + 4 : end])
+            size, progressive = _plain_size(content[at + 4 : end]), kind == _PROGRESSIVE
             if size is None:
                 return None
         elif kind not in _HARMLESS:

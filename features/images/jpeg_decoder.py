@@ -32,13 +32,19 @@ _NOT_PIXELS = frozenset({*range(0xE0, 0xF0), 0xFE})
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
 
 
-def decode_jpeg(content: bytes) -> np.ndarray | None:
+def decode_jpeg(content: bytes, size: tuple[int, int], reduction: int = 1) -> np.ndarray | None:
     """Decode a JPEG as it lies in the file; its orientation is not applied.
+
+    Every bit of the scan is read at any scale, so the same damage is found.
 
     Parameters
     ----------
     content : bytes
         The whole file.
+    size : tuple of int
+        Its width and height, by its head.
+    reduction : {1, 2, 4, 8}
+        Divides both sides; they are rounded up.
 
     Returns
     -------
@@ -50,18 +56,24 @@ def decode_jpeg(content: bytes) -> np.ndarray | None:
     ImageError
         The file is cut short, or its scan is damaged.
     """
-    decode = load_simplejpeg().decode_jpeg
+    # libjpeg's smallest scale of which no side is shorter than this.
+    least = {} if reduction == 1 else _least(size, reduction)
     try:
-        return decode(content, "RGB", strict=True)
+        return load_simplejpeg().decode_jpeg(content, "RGB", strict=True, **least)
     except ValueError as error:
         said = str(error)
-    reason = "" if _UNKNOWN.search(said) else _reason_to_refuse(content, said)
+    reason = "" if _UNKNOWN.search(said) else _reason_to_refuse(content, said, least)
     if reason:
         raise _damaged(reason)
-    return _by_opencv(content)
+    return _by_opencv(content, reduction)
 
 
-def _reason_to_refuse(content: bytes, said: str) -> str:
+def _least(size: tuple[int, int], reduction: int) -> dict[str, int]:
+    width, height = (-(-side // reduction) for side in size)
+    return {"min_width": width, "min_height": height}
+
+
+def _reason_to_refuse(content: bytes, said: str, least: dict[str, int]) -> str:
     """Return a warning that is about the picture; an empty text if all are about something else.
 
     libjpeg tells its first warning only, so what gave rise to a harmless one is taken away, and
@@ -70,7 +82,7 @@ def _reason_to_refuse(content: bytes, said: str) -> str:
     if not (_HARMLESS.search(said) or _EXTRANEOUS.search(said)):
         return said
     try:
-        load_simplejpeg().decode_jpeg(_pixels_alone(content), "RGB", strict=True)
+        load_simplejpeg().decode_jpeg(_pixels_alone(content), "RGB", strict=True, **least)
     except ValueError as error:
         found = _EXTRANEOUS.search(str(error))
         few = found is not None and int(found[1]) <= _FEW
@@ -118,10 +130,16 @@ def _damaged(said: str) -> ImageError:
     return ImageError(f"the JPEG is damaged, and part of its picture missing ({reason})")
 
 
-def _by_opencv(content: bytes) -> np.ndarray | None:
+def _by_opencv(content: bytes, reduction: int) -> np.ndarray | None:
     """Decode what libjpeg-turbo's own interface stops at: unusual samplings, harmless warnings."""
     if not has_an_end(content):
         raise ImageError("the JPEG file is cut short")
     cv2 = load_opencv()
-    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    colour = {
+        1: cv2.IMREAD_COLOR,
+        2: cv2.IMREAD_REDUCED_COLOR_2,
+        4: cv2.IMREAD_REDUCED_COLOR_4,
+        8: cv2.IMREAD_REDUCED_COLOR_8,
+    }[reduction]
+    flags = colour | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     return cv2.imdecode(np.frombuffer(content, np.uint8), flags)

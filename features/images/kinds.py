@@ -5,18 +5,17 @@ from __future__ import annotations
 import re
 
 from ...core.content import describe_content
+from .tiff import describe_raw
 
 __all__ = ["READABLE", "describe_other_kind"]
 
-READABLE = "JPEG, PNG, WebP, GIF, TIFF or BMP"
+READABLE = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF"
 _CONVERT = "convert it"
 _AGAIN = "download the picture again"
 # Beside those that `describe_content` knows.
 _PICTURES = (
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
     (b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
-    (b"\0\0\0\x18ftypcrx ", "a Canon raw image (CR3)"),
-    (b"FUJIFILMCCD-RAW", "a Fujifilm raw image"),
     (b"8BPS", "a Photoshop file"),
     (b"\0\0\1\0", "an icon (ICO)"),
     (b"DDS ", "a DirectDraw surface"),
@@ -36,6 +35,7 @@ _REMEDIES = (
     ("archive", "unpack it"),
     ("compressed", "unpack it"),
     ("Git LFS", "get the file: git lfs pull"),
+    ("AVIF", "it is damaged, or Pillow is older than 11.3, which reads such files"),
     ("image", _CONVERT),
     ("PDF", _CONVERT),
     ("", _AGAIN),
@@ -61,6 +61,8 @@ def describe_other_kind(content: bytes) -> str:
         return "a video: take a frame of it"
     if head.startswith(b"\0\5\x16\7"):
         return "an AppleDouble file (macOS writes such ._ files beside others): delete it"
+    if raw := describe_raw(content):
+        return raw
     picture = next((name for mark, name in _PICTURES if head.startswith(mark)), "")
     if picture or _PORTABLE.match(head):
         return f"{picture or 'a PPM image'}: {_CONVERT}"

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-import warnings
 
-from ...core.imports import missing_dependency
+import numpy as np
 
-__all__ = ["LARGEST_IMAGE", "load_decoders", "load_opencv", "load_pillow", "load_simplejpeg"]
+from ...core.imports import missing_dependency, warn_if_newer
+
+__all__ = [
+    "LARGEST_IMAGE",
+    "load_decoders",
+    "load_opencv",
+    "load_pi_heif",
+    "load_pillow",
+    "load_simplejpeg",
+]
 
 
-NEWEST_OPENCV = 5
+NEWEST_OPENCV, NEWEST_NUMPY = 5, 2
 # 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
 LARGEST_IMAGE = 178_956_970
 
@@ -25,12 +34,7 @@ def load_opencv():
         import cv2
     except (ImportError, OSError) as error:
         raise missing_dependency("cv2", error) from error
-    if int(cv2.__version__.split(".")[0]) > NEWEST_OPENCV:
-        warnings.warn(
-            f"OpenCV {cv2.__version__} is newer than this version of icecore knows "
-            f"({NEWEST_OPENCV}); it is tried",
-            stacklevel=2,
-        )
+    warn_if_newer("OpenCV", cv2.__version__, NEWEST_OPENCV)
     # Parallelism comes from decoding many images at once.
     cv2.setNumThreads(0)
     # What is wrong with a file is said once, by us. Version 5 has the switch in another place.
@@ -48,6 +52,10 @@ def load_pillow():
         Image.preinit()
     except ImportError as error:
         raise missing_dependency("PIL", error) from error
+    with contextlib.suppress(ImportError):  # Since Pillow 11.3.
+        from PIL import AvifImagePlugin
+
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     # GluonCV turns this on when it is imported; what is missing of a file would become grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     # A PNG may carry more than a megabyte of text or colour profile; all of it stays bounded.
@@ -65,8 +73,21 @@ def load_simplejpeg():
     return simplejpeg
 
 
+@functools.cache
+def load_pi_heif():
+    """Import pi-heif (libheif), or say what to install."""
+    try:
+        import pi_heif
+    except (ImportError, OSError) as error:
+        raise missing_dependency("pi_heif", error) from error
+    # Parallelism comes from decoding many images at once.
+    pi_heif.options.DECODE_THREADS = 1
+    return pi_heif
+
+
 def load_decoders() -> None:
-    """Load all three, or say what the first that does not load needs."""
+    """Load what every folder of images needs, or say what the first that does not load needs."""
+    warn_if_newer("NumPy", np.__version__, NEWEST_NUMPY)
     load_opencv()
     load_pillow()
     load_simplejpeg()

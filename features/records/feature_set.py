@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ...cache import fingerprint
 from ...core.errors import BackboneError
+from ..images.scale import DECODINGS
 from ..images.views import CENTER, Views
 from .layer import BEFORE_CLASSIFIER, Layer
 from .record import BackboneRecord
@@ -34,8 +35,9 @@ class FeatureSetRecord:
         Of the stored rows.
     compute : {"f32", "bf16", "fp16"}
         In which the engine computes.
-    decoding : {"full"}
-        How files become pixels.
+    decoding : {"fast", "full"}
+        ``full``: every pixel of a file. ``fast``: a JPEG at the scale that
+        `icecore.features.images.scale.Need` finds for this network; all else in full.
     """
 
     backbone: BackboneRecord
@@ -44,7 +46,7 @@ class FeatureSetRecord:
     layer: Layer = BEFORE_CLASSIFIER
     precision: str = "float16"
     compute: str = "f32"
-    decoding: str = "full"
+    decoding: str = "fast"
 
     def as_dict(self) -> dict:
         """Return the record as JSON types; every field is there, whatever its value."""
@@ -79,7 +81,7 @@ class FeatureSetRecord:
                 compute=fields["compute_precision"],
                 decoding=fields["decoding"],
             )
-            whole = record.as_dict() == dict(fields)
+            whole = record.as_dict() == dict(fields) and record.decoding in DECODINGS
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             why = error.message if isinstance(error, BackboneError) else repr(error)
             raise _unknown(why) from error

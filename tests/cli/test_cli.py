@@ -192,14 +192,14 @@ def test_manifest_shows_and_writes_the_table(photos, tmp_path):
 def test_manifest_names_the_classes_and_what_was_passed_over(tmp_path):
     root = write_photos(tmp_path / "p", {"": 2})
     shutil.copytree(root / "red", root / "Red\x1b[2J ")
-    (root / "red" / "x.heic").write_bytes(b"")
+    (root / "red" / "x.cr2").write_bytes(b"")
     status, out, err = icecore("manifest", root)
     assert status == 0
     assert "label: blue, green, red, Red\\x1b[2J" in out or "Red\\x1b[2J, blue" in out
-    assert "1 file was passed over: .heic 1" in out
+    assert "1 file was passed over: .cr2 1" in out
     assert "\x1b" not in out + err
     content = json.loads(icecore("manifest", root, "--json")[1])
-    assert content["passed_over"] == {".heic": ["red/x.heic"]}
+    assert content["passed_over"] == {".cr2": ["red/x.cr2"]}
     assert len(content["classes"]["label"]) == 4
     status, _, err = icecore("manifest", root / "red" / "0.png")
     assert (status, "is a PNG image, not a table" in err) == (1, True)

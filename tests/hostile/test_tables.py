@@ -225,7 +225,7 @@ def test_csv(tmp_path, name, valid, use, request):
 
 
 NAMES = [
-    b"a.jpg", b"b.PNG", b"c.heic", b"x", b"\x1b[2J.jpg", b"\xff.jpg", b"l\nb.jpg", b".hidden.jpg",
+    b"a.jpg", b"b.PNG", b"c.cr2", b"x", b"\x1b[2J.jpg", b"\xff.jpg", b"l\nb.jpg", b".hidden.jpg",
     b"train", b"test", b"val", b"hat", b"hat ", b"Hat", b"caf\xc3\xa9", b"cafe\xcc\x81",
     b"__MACOSX", b"labels.csv", b"run.json", b"icecore-cache.json", b"Annotations",
     b"label.csv", b"d.jpg", b"1",

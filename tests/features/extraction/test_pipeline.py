@@ -154,8 +154,8 @@ def test_an_interruption_while_waiting_for_the_engine_loses_no_row(
 
 def test_only_so_many_images_are_decoded_ahead(photos, tmp_path, tiny_onnx, monkeypatch):
     decoded, most, plain_run = [], [], OnnxRuntimeEngine.run
-    plain = pipeline.decode
-    monkeypatch.setattr(pipeline, "decode", lambda *g: decoded.append(1) or plain(*g))
+    plain = pipeline.ImageFile
+    monkeypatch.setattr(pipeline, "ImageFile", lambda *g: decoded.append(1) or plain(*g))
     batches = []
 
     def compute(self, images):

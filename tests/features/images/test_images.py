@@ -137,7 +137,9 @@ def test_pixels_that_are_no_colours_are_refused_with_their_mode():
 
 @pytest.mark.parametrize("form", ["EPS", "PPM", "ICO", "TGA", "PCX", "DDS"])
 def test_other_kinds_of_files_are_not_even_tried(form):
-    with pytest.raises(ImageError, match=r"not an image file \(JPEG, PNG, WebP, GIF, TIFF or BMP"):
+    with pytest.raises(
+        ImageError, match=r"not an image file \(JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF"
+    ):
         decode(encode(Image.fromarray(smooth(16, 16)), form))
 
 
@@ -322,7 +324,7 @@ def peak():
 extract(manifest.read(sys.argv[1]), sys.argv[3], ["onnx:" + sys.argv[4]])
 before = peak()
 report = extract(manifest.read(sys.argv[2]), sys.argv[3], ["onnx:" + sys.argv[4]],
-                 ExtractOptions(workers=3))
+                 ExtractOptions(workers=3, decode="full"))
 print(report.rows, (peak() - before) / 1024)
 """
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
+import numpy as np
 import pytest
 
-from icecore.features.images.libraries import load_opencv
+from icecore.features.images.libraries import load_decoders, load_opencv
 
 
 def test_the_version_here_is_known_and_quiet():
@@ -34,3 +36,14 @@ def test_a_newer_opencv_is_tried(tmp_path, version, warned):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "threads 0\n"
     assert ("OpenCV 6.0.0 is newer than this version of icecore knows" in done.stderr) == warned
+
+
+@pytest.mark.parametrize(("version", "warned"), [("1.26.4", 0), ("2.9.0rc1", 0), ("3.0.0", 1)])
+def test_a_newer_numpy_is_tried(version, warned, monkeypatch):
+    monkeypatch.setattr(np, "__version__", version)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        load_decoders()
+    assert [str(one.message) for one in said] == [
+        "NumPy 3.0.0 is newer than this version of icecore knows (2); it is tried"
+    ] * warned

@@ -24,7 +24,7 @@ OTHERS = {
     "layer": Layer("stage3", "gem"),
     "precision": "float32",
     "compute": "bf16",
-    "decoding": "fast",
+    "decoding": "full",
     "backbone": dataclasses.replace(BACKBONE, random_seed=0),
 }
 

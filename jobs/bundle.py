@@ -104,6 +104,8 @@ def _about(made: FeatureSetRecord, answers: dict[str, str], boxed: bool) -> dict
         "answers": answers,
         # The graph itself computes in float32, whatever the features were computed in.
         "trained_on": {"compute_precision": made.compute, "precision": made.precision},
+        # fast: JPEGs are decoded at a half, a quarter or an eighth, see examples/run_bundle.py.
+        "decoding": made.decoding,
         # If so, it is to be given squares of the part that counts, not of whole images.
         "trained_on_boxes": boxed,
     }

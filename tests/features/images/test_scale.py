@@ -273,5 +273,5 @@ def test_both_kinds_of_decoding_stand_side_by_side(photos, tmp_path, tiny_onnx):
 def test_another_word_is_refused_with_those_that_are_known():
     from icecore.core.errors import BackboneError
 
-    with pytest.raises(BackboneError, match=r"decode 'half' \(choose full, fast\)"):
+    with pytest.raises(BackboneError, match=r"decode='half' \(choose full, fast\)"):
         ExtractOptions(decode="half")

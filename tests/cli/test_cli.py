@@ -505,9 +505,9 @@ def test_random_weights_are_never_silent(tmp_path, photos):
 
 
 def test_interrupting_keeps_what_is_done(tmp_path, photos, nets, monkeypatch):
-    import icecore.features.extraction.pipeline as target
+    from icecore.features.images.decode import ImageFile
 
-    plain, seen = target.decode, []
+    plain, seen = ImageFile.decode, []
 
     def decode_then_interrupt(*given):
         seen.append(1)
@@ -515,7 +515,7 @@ def test_interrupting_keeps_what_is_done(tmp_path, photos, nets, monkeypatch):
             raise KeyboardInterrupt
         return plain(*given)
 
-    monkeypatch.setattr(target, "decode", decode_then_interrupt)
+    monkeypatch.setattr(ImageFile, "decode", decode_then_interrupt)
     arguments = ("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}", "--json")
     status, _, err = icecore(*arguments)
     assert status == 130

@@ -31,7 +31,7 @@ from icecore.features import ExtractOptions, extract
 from icecore.features.backbones import load_backbone
 from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
-from icecore.features.images.decode import decode
+from icecore.features.images.decode import ImageFile, decode
 from icecore.features.images.fit import fit_image
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.request import WeightsRequest
@@ -111,9 +111,8 @@ def test_each_image_is_decoded_once_for_all_backbones(
     shutil.copy(tiny_onnx, other)
     shutil.copy(tiny_onnx.with_suffix(".json"), other.with_suffix(".json"))
     calls = []
-    target = sys.modules["icecore.features.extraction.pipeline"]
-    plain = target.decode
-    monkeypatch.setattr(target, "decode", lambda *given: calls.append(1) or plain(*given))
+    plain = ImageFile.decode
+    monkeypatch.setattr(ImageFile, "decode", lambda *given: calls.append(1) or plain(*given))
     specs = [f"onnx:{tiny_onnx}", f"onnx:{other}"]
     report = extract(manifests.read(image_folder), tmp_path / "cache", specs)
     assert len(calls) == 6

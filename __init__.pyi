@@ -5,7 +5,17 @@ from .cache import FeatureCache
 from .ensemble import BlendOptions
 from .features import DetectorOptions, ExtractOptions, ProgressListener
 from .heads import TrainOptions
-from .jobs import AuditOutputs, BlendOutputs, PredictOptions, audit, blend, bundle, extract, predict, train
+from .jobs import (
+    AuditOutputs,
+    BlendOutputs,
+    PredictOptions,
+    audit,
+    blend,
+    bundle,
+    extract,
+    predict,
+    train,
+)
 from .manifest import read as read_manifest
 from .runs import open_run
 

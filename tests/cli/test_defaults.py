@@ -70,7 +70,5 @@ def test_options_are_completed(tmp_path):
         "COMP_WORDS": "icecore ext",
         "COMP_CWORD": "1",
     }
-    import os
-
     done = run(tmp_path, env={**os.environ, **variables})
     assert "plain,extract" in done.stdout

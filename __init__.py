@@ -30,6 +30,7 @@ _PLACES = {
     "DetectorOptions": (".features", "DetectorOptions"),
     "ExtractOptions": (".features", "ExtractOptions"),
     "FeatureCache": (".cache", "FeatureCache"),
+    "ImageFeatures": (".jobs", "ImageFeatures"),
     "ProgressListener": (".features", "ProgressListener"),
     "PredictOptions": (".jobs", "PredictOptions"),
     "TrainOptions": (".heads", "TrainOptions"),

@@ -8,6 +8,7 @@ from .heads import TrainOptions
 from .jobs import (
     AuditOutputs,
     BlendOutputs,
+    ImageFeatures,
     PredictOptions,
     audit,
     blend,
@@ -27,6 +28,7 @@ __all__ = [
     "DetectorOptions",
     "ExtractOptions",
     "FeatureCache",
+    "ImageFeatures",
     "PredictOptions",
     "ProgressListener",
     "TrainOptions",

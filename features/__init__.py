@@ -18,6 +18,7 @@ from .extraction.report import ExtractReport, Failure
 from .gluon.library import check_library
 from .graphs.store import graph_folder
 from .images.decode import image_size
+from .images.encode import write_png
 from .images.views import Views
 from .probe import ask
 from .records.feature_set import FeatureSetRecord
@@ -64,5 +65,6 @@ __all__ = [
     "run_bundle",
     "verify_backbones",
     "where_to_put_weights",
+    "write_png",
     "write_trial_images",
 ]

@@ -19,6 +19,7 @@ _PLACES = {
     "FORMATS": ("..ensemble", "FORMATS"),
     "Finding": (".places", "Finding"),
     "INCOMPLETE": ("..ensemble", "INCOMPLETE"),
+    "ImageFeatures": (".image_features", "ImageFeatures"),
     "LEVELS": (".places", "LEVELS"),
     "PredictOptions": (".predict", "PredictOptions"),
     "PredictReport": (".predict", "PredictReport"),

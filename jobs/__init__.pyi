@@ -10,6 +10,7 @@ from .bundle import bundle
 from .doctor import examine
 from .export import export
 from .extract import extract
+from .image_features import ImageFeatures
 from .places import LEVELS, Finding
 from .predict import PredictOptions, PredictReport, predict
 from .prune import prune
@@ -25,6 +26,7 @@ __all__ = [
     "ExtractOptions",
     "ExtractReport",
     "Finding",
+    "ImageFeatures",
     "LEVELS",
     "PredictOptions",
     "PredictReport",

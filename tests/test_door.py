@@ -14,6 +14,7 @@ import icecore
 PROMISED = {
     "AuditOptions", "AuditOutputs", "audit",
     "BlendOptions", "BlendOutputs", "DetectorOptions", "ExtractOptions", "FeatureCache",
+    "ImageFeatures",
     "PredictOptions", "ProgressListener", "TrainOptions",
     "blend", "bundle", "extract", "open_run", "predict", "read_manifest", "train",
 }  # fmt: skip

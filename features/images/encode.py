@@ -1,0 +1,31 @@
+"""Write an image that is in memory, so that it has bytes to be known by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .libraries import load_pillow
+
+__all__ = ["write_png"]
+
+
+def write_png(image: Any, path: Path) -> bool:
+    """Write an image without loss, and tell whether it is one.
+
+    Parameters
+    ----------
+    image : PIL image, or uint8 array of shape (H, W, 3)
+    path : pathlib.Path
+    """
+    pillow = load_pillow()
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
+        image = pillow.fromarray(image)
+    if not isinstance(image, pillow.Image):
+        return False
+    # A picture's own mode where PNG has it; what PNG lacks (CMYK, YCbCr) becomes RGB.
+    plain = image if image.mode in ("L", "LA", "P", "RGB", "RGBA", "1", "I;16") else None
+    (plain or image.convert("RGB")).save(path, "PNG")
+    return True

@@ -1,0 +1,75 @@
+"""Frozen features in a scikit-learn pipeline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import icecore
+from icecore.core.errors import ManifestError
+from icecore.core.files import sha256_file
+
+
+@pytest.fixture
+def paths(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "p").mkdir()
+    made = []
+    for number in range(24):
+        pixels = rng.integers(0, 120, (40, 50, 3)) + 120 * (number % 2)
+        made.append(tmp_path / "p" / f"{number}.png")
+        Image.fromarray(pixels.astype(np.uint8)).save(made[-1])
+    return made
+
+
+def test_a_pipeline_learns_from_paths_and_computes_each_image_once(tmp_path, paths, tiny_onnx):
+    spec = f"onnx:{tiny_onnx}"
+    labels = ["dark", "light"] * 12
+    steps = icecore.ImageFeatures(tmp_path / "cache", spec), StandardScaler(), LogisticRegression()
+    model = make_pipeline(*steps).fit(paths, labels)
+    assert model.score(paths, labels) > 0.9
+    assert cross_val_score(clone(model), paths, labels, cv=3).mean() > 0.8
+    cache = icecore.FeatureCache(tmp_path / "cache")
+    assert len(cache.find("onnx:tiny.onnx")) == 24
+    assert len(list((tmp_path / "cache").rglob("shards/*.h5"))) == 1
+
+
+def test_rows_are_those_of_extract_in_the_order_that_was_asked_for(tmp_path, paths, tiny_onnx):
+    step = icecore.ImageFeatures(tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+    rows = step.fit_transform([paths[3], paths[0], paths[3]])
+    icecore.extract(tmp_path / "p", tmp_path / "whole", [f"onnx:{tiny_onnx}"])
+    whole = icecore.FeatureCache(tmp_path / "whole")
+    keys = [sha256_file(paths[number]) for number in (3, 0, 3)]
+    np.testing.assert_array_equal(rows, whole.matrix("onnx:tiny.onnx", keys))
+    assert step.get_feature_names_out()[0] == "onnx:tiny.onnx_0"
+    assert rows.shape == (3, step.n_features_out_) == (3, 6)
+
+
+def test_pictures_in_memory_are_taken_as_they_are(tmp_path, paths, tiny_onnx):
+    step = icecore.ImageFeatures(tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+    pictures = [Image.open(paths[0]), np.asarray(Image.open(paths[1]))]
+    np.testing.assert_array_equal(step.fit_transform(pictures), step.fit_transform(paths[:2]))
+    assert step.set_output(transform="pandas") is step
+
+
+@pytest.mark.parametrize("kind", ["absent", "broken", "strange", "string", "empty"])
+def test_what_cannot_be_used_is_named(tmp_path, paths, tiny_onnx, kind):
+    step = icecore.ImageFeatures(tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(paths[0].read_bytes()[:200])
+    asked = {
+        "absent": ([paths[0], tmp_path / "no.png"], FileNotFoundError, "no.png"),
+        "broken": ([paths[0], broken], ManifestError, "1 of 2 images cannot be read: .*broken.png"),
+        "strange": ([paths[0], 3, None], ManifestError, "2 of 3 items are no images: item 1 is a"),
+        "string": (str(paths[0]), ManifestError, "a sequence of images"),
+        "empty": ([], ManifestError, "a sequence of images"),
+    }
+    images, error, words = asked[kind]
+    with pytest.raises(error, match=words):
+        step.fit(images)

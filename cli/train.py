@@ -36,8 +36,9 @@ __all__ = ["train"]
 @click.option(
     "--features",
     multiple=True,
-    metavar="SPEC[+SPEC...]",
-    help="Put these feature sets side by side. Give the option once for each combination.",
+    metavar="SPEC[+SPEC...]|each|pairs|all",
+    help="Train on these feature sets side by side; on each alone; on all pairs; or on all "
+    "together. The option may be repeated [default: all].",
 )
 @click.option(
     "--head",

@@ -1,11 +1,14 @@
 """FashionAI: the classes of its attributes, and the layout of the contest of 2018.
 
-The layout has ``Annotations/label.csv`` with rows ``image,attribute,letters`` and
-``Tests/question.csv`` with the letters open.
+An archive has ``Annotations/label.csv`` with rows ``image,attribute,letters`` (that of the
+warm-up, ``web/``, has one CSV for each attribute), or ``Tests/question.csv`` with the letters
+open. Several archives may lie side by side: ``base/``, ``web/`` and ``rank/``, say.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +21,20 @@ from .table import Sample
 
 __all__ = ["FashionAI"]
 
-_LABELS, _QUESTIONS, _ANSWERS = "Annotations/label.csv", "Tests/question.csv", "Tests/answer.csv"
+_LABELS = re.compile(r"(?:[^/]+/)?Annotations/(?:label|\w+_labels)\.csv")
+_QUESTIONS = re.compile(r"(?:[^/]+/)?Tests/question\.csv")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    """A row of a table: its image and attribute, and where the image is."""
+
+    image: str
+    task: str
+    letters: str
+    archive: str
+    path: str
+    split: str
 
 
 class FashionAI(Layout):
@@ -31,44 +47,79 @@ class FashionAI(Layout):
 
     def fits(self, listing: Listing) -> bool:
         """Look for one of the contest's tables."""
-        return bool({_LABELS, _QUESTIONS} & {name for name, _ in listing.others})
+        return any(_is_table(name) for name, _ in listing.others)
 
     def read(self, listing: Listing) -> LabelledFiles:
         """Read the samples; see `Layout.read`."""
-        root = listing.root
-        present = frozenset({_LABELS, _QUESTIONS, _ANSWERS} & {n for n, _ in listing.others})
-        samples: list[Sample] = []
+        names = [name for name, _ in listing.others]
+        tables = [name for name in names if _is_table(name)]
+        # The questions stand last, in the order that is asked for.
+        tables.sort(key=lambda name: _QUESTIONS.fullmatch(name) is not None)
+        answers = [f"{_archive(name)}Tests/answer.csv" for name in tables]
+        present = frozenset({*tables, *(name for name in answers if name in names)})
+        rows: list[_Row] = []
         faults: list[str] = []
-        answers = {}
-        if _ANSWERS in present:
-            rows = _rows(root, _ANSWERS, faults)
-            answers = {(image, task): letters for _, image, task, letters in rows}
-        for table in (name for name in (_LABELS, _QUESTIONS) if name in present):
-            # The contest packed the questions' images below Tests/, others merged them.
-            apart = table == _QUESTIONS and "Tests/Images" in listing.folders
-            base = f"{root}/Tests" if apart else str(root)
-            for number, image, task, letters in _rows(root, table, faults):
-                letters = answers.get((image, task), letters)
-                letters = "" if letters.strip("?") == "" else letters
-                fault = _fault(letters, table)
-                if fault:
-                    faults.append(f"{table} line {number} {fault}")
-                    continue
-                label = _label(task, letters)
-                split = "test" if table == _QUESTIONS else ""
-                samples.append(Sample(image, f"{base}/{image}", split, task, label, letters))
-        faults += _uneven_letters(samples)
+        for table in tables:
+            rows += _read_table(listing, table, present, faults)
+        faults += _uneven_letters(rows)
         if faults:
             raise ManifestError(
-                f"{len(faults)} faults in the tables of {root}: {enumerate_some(faults)}",
+                f"{len(faults)} faults in the tables of {listing.root}: {enumerate_some(faults)}",
                 "a line is image,attribute,letters with exactly one y and else m or n",
             )
-        return LabelledFiles(samples, present)
+        return LabelledFiles(_samples(rows), present)
 
 
-def _fault(letters: str, table: str) -> str:
+def _is_table(name: str) -> bool:
+    return any(pattern.fullmatch(name) for pattern in (_LABELS, _QUESTIONS))
+
+
+def _archive(table: str) -> str:
+    """Return the folder of the archive, with its slash, that a table is of."""
+    parts = table.split("/")
+    return f"{parts[0]}/" if len(parts) == 3 else ""
+
+
+def _read_table(
+    listing: Listing, table: str, present: frozenset[str], faults: list[str]
+) -> Iterator[_Row]:
+    root, archive = listing.root, _archive(table)
+    questions = _QUESTIONS.fullmatch(table) is not None
+    answered = f"{archive}Tests/answer.csv"
+    answers = {}
+    if questions and answered in present:
+        lines = _lines(root, answered, faults)
+        answers = {(image, task): letters for _, image, task, letters in lines}
+    # The contest packed the questions' images below Tests/, others merged them.
+    apart = questions and f"{archive}Tests/Images" in listing.folders
+    base = f"{root}/{archive}" + ("Tests/" if apart else "")
+    for number, image, task, letters in _lines(root, table, faults):
+        letters = answers.get((image, task), letters)
+        letters = "" if letters.strip("?") == "" else letters
+        if fault := _fault(letters, questions):
+            faults.append(f"{table} line {number} {fault}")
+        else:
+            split = "test" if questions else ""
+            yield _Row(image, task, letters, archive, f"{base}{image}", split)
+
+
+def _samples(rows: list[_Row]) -> list[Sample]:
+    """Return the samples; of two archives that name one image, the labelled one says which."""
+    archives: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        archives.setdefault((row.image, row.task), set()).add(row.archive)
+    samples = []
+    for row in rows:
+        rivals = len(archives[row.image, row.task]) > 1 and not row.split
+        identity = f"{row.archive}{row.image}" if rivals else row.image
+        label = _label(row.task, row.letters)
+        samples.append(Sample(identity, row.path, row.split, row.task, label, row.letters))
+    return samples
+
+
+def _fault(letters: str, questions: bool) -> str:
     if not letters:
-        return "has no letters" if table == _LABELS else ""
+        return "" if questions else "has no letters"
     wrong = set(letters) - set("ymn") or letters.count("y") != 1
     return f"has the letters '{letters}'" if wrong else ""
 
@@ -77,7 +128,7 @@ def _label(task: str, letters: str) -> str:
     return fashionai_classes(task, len(letters))[letters.index("y")] if letters else ""
 
 
-def _rows(root: Path, table: str, faults: list[str]) -> Iterator[tuple[int, str, str, str]]:
+def _lines(root: Path, table: str, faults: list[str]) -> Iterator[tuple[int, str, str, str]]:
     for line in csv_lines(root / table, ManifestError):
         fields = line.fields
         if line.number == 1 and fields and fields[0].lower() in _FIRST_COLUMN:
@@ -95,11 +146,11 @@ def _count(fields: list[str]) -> str:
     return f"has {len(fields)} fields" if fields[0] else "has no image"
 
 
-def _uneven_letters(samples: list[Sample]) -> list[str]:
+def _uneven_letters(rows: list[_Row]) -> list[str]:
     lengths: dict[str, set[int]] = {}
-    for sample in samples:
-        if sample.letters:
-            lengths.setdefault(sample.task, set()).add(len(sample.letters))
+    for row in rows:
+        if row.letters:
+            lengths.setdefault(row.task, set()).add(len(row.letters))
     return [
         f"{task} has rows of {enumerate_some(sorted(found))} letters"
         for task, found in lengths.items()

@@ -196,7 +196,10 @@ def best_parts(
     if best is None:
         limits = ", ".join(f"{kind} <= {limit:g}" for kind, limit in budgets.items())
         which = "no model fits" if len(tasks) == 1 else "no networks for all tasks fit"
-        raise ProbabilityError(f"{which} the budget {limits}", "raise the limit")
+        raise ProbabilityError(
+            f"{which} the budget {limits}",
+            "raise the limit, or train heads on fewer networks: icecore train --features each",
+        )
     return best, exact
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 from ...core.errors import CacheError, HeadError, enumerate_some
@@ -15,6 +16,8 @@ __all__ = ["DEFAULT_KINDS", "ModelPlan", "plan_models"]
 
 # What is measured to be worth its time on all sets joined (see docs/heads.md).
 DEFAULT_KINDS = ("kernel", "logistic", "mlp")
+# How many sets are joined.
+_WORDS = {"each": 1, "pairs": 2}
 SEARCHED_KINDS = ("ridge", "neighbours", "lightgbm")
 
 
@@ -50,8 +53,9 @@ def plan_models(
     ----------
     cache : FeatureCache
     features : sequence of str or None
-        Each names one feature set, or several joined with ``+``. None takes all sets of the
-        cache joined (all that have the same views).
+        Each names one feature set, or several joined with ``+``; ``each`` stands for every
+        set alone, ``pairs`` for every two joined, and ``all``, as None, for all joined (that
+        have the same views).
     heads : sequence of str or None
         Kinds of heads. None takes `DEFAULT_KINDS`, and those of `SEARCHED_KINDS` too in a
         search.
@@ -79,7 +83,7 @@ def plan_models(
             f"there is no head {', '.join(repr(name) for name in unknown)}",
             f"choose from {', '.join(HEAD_KINDS)}, or name a class as module:Class",
         )
-    joined = [_named_sets(cache, text) for text in features] if features else _all_sets(cache)
+    joined = [group for text in features or ["all"] for group in _named_groups(cache, text)]
     _require_equal_views(joined)
     used = list({one.fingerprint: one for group in joined for one in group}.values())
     position = {one.fingerprint: index for index, one in enumerate(used)}
@@ -106,6 +110,16 @@ def _all_sets(cache: Any) -> list[list[Any]]:
     if not alike:
         raise CacheError("the cache holds no feature sets", "run `icecore extract` into it first")
     return list(alike.values())
+
+
+def _named_groups(cache: Any, text: str) -> list[list[Any]]:
+    """Return the groups of sets that `text` names, those of each group to be joined."""
+    if text == "all":
+        return _all_sets(cache)
+    if text in _WORDS:
+        alike = _all_sets(cache)
+        return [list(part) for sets in alike for part in combinations(sets, _WORDS[text])]
+    return [_named_sets(cache, text)]
 
 
 def _named_sets(cache: Any, text: str) -> list[Any]:

@@ -163,6 +163,34 @@ def test_fashionai_answers_label_the_questions(tmp_path):
     assert [(s.split, s.label, s.letters) for s in found][-1] == ("test", "Long", "nnmynnnn")
 
 
+def test_fashionai_archives_side_by_side(tmp_path):
+    """The warm-up has a CSV for each attribute; an image of two archives keeps both apart."""
+    row = "Images/coat_length_labels/{},coat_length_labels,{}\n".format
+    fashionai(tmp_path / "base", row("a.jpg", "nynnnnnn") + row("b.jpg", "nnynnnnn"))
+    fashionai(tmp_path / "rank", "", row("q.jpg", "?") + row("b.jpg", "?"))
+    make(tmp_path, "rank/Tests/Images/coat_length_labels/q.jpg")
+    web = tmp_path / "web" / "Annotations"
+    web.mkdir(parents=True)
+    (web / "coat_length_labels.csv").write_text(row("a.jpg", "nnnynnnn"))
+    (web / "my_labels.csv").write_text("Images/my/c.jpg,my_labels,ny\n")
+    found = read(tmp_path)
+    where = [(s.id.replace("coat_length_labels/", ""), s.split, s.label) for s in found]
+    assert where == [
+        ("base/Images/a.jpg", "", "High Waist"),
+        ("base/Images/b.jpg", "", "Regular"),
+        ("web/Images/a.jpg", "", "Long"),
+        ("Images/my/c.jpg", "", "1"),
+        ("Images/q.jpg", "test", ""),
+        ("Images/b.jpg", "test", ""),
+    ]
+    assert [s.path.removeprefix(f"{tmp_path}/").split("/Images")[0] for s in found] == [
+        "base", "base", "web", "web", "rank/Tests", "rank/Tests",
+    ]  # fmt: skip
+    alone = read(tmp_path / "web")
+    assert [s.id for s in alone] == ["Images/coat_length_labels/a.jpg", "Images/my/c.jpg"]
+    assert not found.passed_over
+
+
 def test_fashionai_faults_are_named_all_at_once(tmp_path):
     labels = "a.jpg,t,nny\nb.jpg,t,nyy\nc.jpg,t,nnx\nd.jpg,t,nnny\ne.jpg\nf.jpg,t,\n"
     with pytest.raises(ManifestError) as caught:

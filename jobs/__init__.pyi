@@ -5,7 +5,7 @@ from ..ensemble import BlendOptions, BlendResult, result_text
 from ..features import DetectorOptions, ExtractOptions, ExtractReport, ProgressListener
 from ..heads import TrainEvent, TrainOptions, TrainResult
 from .audit import AuditOutputs, apply_audit, audit
-from .blend import BlendOutputs, blend
+from .blend import BlendOutputs, BlendReport, blend
 from .bundle import bundle
 from .doctor import examine
 from .export import export
@@ -21,6 +21,7 @@ __all__ = [
     "AuditOutputs",
     "BlendOptions",
     "BlendOutputs",
+    "BlendReport",
     "BlendResult",
     "DetectorOptions",
     "ExtractOptions",

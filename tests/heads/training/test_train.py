@@ -189,6 +189,8 @@ def test_features_and_heads_can_be_chosen(cache, rows, tmp_path):
         ("logistic-two", ("gluon:two",)),
         ("mlp-two", ("gluon:two",)),
     ]
+    each = go(cache, rows, tmp_path / "each", features=["each", "pairs"], heads=["ridge"])
+    assert [m.name for m in each.tasks[0].models] == ["ridge-one", "ridge-two", "ridge-all"]
     with pytest.raises(CacheError, match="no feature set 'gluon:three'"):
         go(cache, rows, tmp_path / "no", features=["gluon:three"])
     with pytest.raises(HeadError, match="there is no head 'forest', 'tree'"):

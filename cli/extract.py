@@ -56,7 +56,7 @@ __all__ = ["extract"]
 )
 @click.option(
     "--pool",
-    type=click.Choice(["avg", "max", "avgmax", "gem"]),
+    type=click.Choice(["avg", "max", "avgmax", "gem", "none"]),
     default="avg",
     show_default=True,
     help="Pool height and width in this way.",

@@ -51,7 +51,7 @@ class ExtractOptions:
         None. A `BackboneSpec` among the backbones has its own layer and pool.
     pool : {"avg", "max", "avgmax", "gem"}
         How height and width are pooled; ``avgmax`` is the mean of both, ``gem`` the
-        generalised mean with p = 3.
+        generalised mean with p = 3; ``none`` keeps the whole map.
     precision : {"float16", "float32", "bfloat16"}
         Of the stored rows.
     precision_compute : {"f32", "bf16", "fp16", "auto"}

@@ -182,7 +182,7 @@ def _pooled(cut, graph: dict, shape: tuple, layer: Layer, name: str):
     maps = None
     if layer.pool != "avg" and layer.name is None:
         maps = _maps_before(graph["nodes"], graph["heads"][0][0])
-    if maps:
+    if maps and not (layer.pool == "none" and len(maps) > 1):
         internals = [mx.sym.load_json(json.dumps(graph | {"heads": [place]})) for place in maps]
         pooled = [_pool(one, layer.pool) for one in internals]
         return pooled[0] if len(pooled) == 1 else mx.sym.concat(*pooled, dim=1)
@@ -212,6 +212,8 @@ def _pool(symbol, pool: str):
     def whole(x, kind: str):
         return mx.sym.flatten(mx.sym.Pooling(x, global_pool=True, pool_type=kind))
 
+    if pool == "none":
+        return mx.sym.flatten(symbol)
     if pool == "avgmax":
         return (whole(symbol, "avg") + whole(symbol, "max")) * 0.5
     if pool == "gem":

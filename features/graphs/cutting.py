@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -108,6 +109,8 @@ def cut_classifier(
         place = _named_place(graph, values, layer, name)
     if layer.pool != "avg":
         place = _map_to_pool(graph, values, layer, place, name)
+    if layer.pool == "none":
+        place = dataclasses.replace(place, width=math.prod(values.shapes[place.value][1:]))
     _end_at(onnx, graph, place, values, layer.pool)
     return TakenLayer(place.width, place.text)
 
@@ -218,7 +221,10 @@ def _channels_first(onnx, graph, features: str, shape: tuple[int, ...]) -> str:
 
 
 def _add_pool(onnx, graph, features: str, pool: str) -> None:
-    """Append what pools `features` (N, D, H, W) to the output (N, D)."""
+    """Append what pools `features` (N, D, H, W) to the output (N, D), or (N, D * H * W)."""
+    if pool == "none":
+        graph.node.append(onnx.helper.make_node("Flatten", [features], [FEATURES], axis=1))
+        return
     nodes, tensors = pool_nodes(features, pool, "icecore_pooled")
     graph.node.extend(nodes)
     graph.initializer.extend(tensors)

@@ -21,12 +21,13 @@ __all__ = [
 # Generalised mean (Radenovic, Tolias and Chum 2018, arXiv:1711.02512): values are cut off
 # below epsilon, and (mean of x^p)^(1/p) is taken. The fixed power is their starting point.
 GEM_POWER, GEM_EPSILON = 3.0, 1e-6
-POOLS = ("avg", "max", "avgmax", "gem")
+POOLS = ("avg", "max", "avgmax", "gem", "none")
 _POOLED = {
     "avg": "average pooled",
     "max": "maximum pooled",
     "avgmax": "pooled to the mean of average and maximum",
     "gem": "generalised-mean pooled (p=3)",
+    "none": "the whole map",
 }
 
 
@@ -40,7 +41,8 @@ class Layer:
         Of a layer of the network; None is the input of its classifier.
     pool : str
         One of `POOLS`: how features that still have a height and width lose them.
-        ``avgmax`` is the mean of both, as timm has it; ``gem`` is the generalised mean.
+        ``avgmax`` is the mean of both, as timm has it; ``gem`` is the generalised mean;
+        with ``none`` all places are kept, in the order channel, height, width.
     """
 
     name: str | None = None

@@ -79,7 +79,8 @@ def feature_graph(
     side = spec.resolution or native_resolution(spec.name, spec.source)
     model = graph.sized(side)
     layer = spec.layer
-    if layer.name is None and layer.pool != "avg" and pool_joined_maps(model, layer.pool):
+    other = layer.name is None and layer.pool not in ("avg", "none")
+    if other and pool_joined_maps(model, layer.pool):
         layer = BEFORE_CLASSIFIER
     width = cut_classifier(model, spec.canonical, layer, side, known=True).width
     _require_passage(model, spec, side)

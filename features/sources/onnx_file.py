@@ -59,7 +59,8 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
     freed = free_batch(onnx, model, side)
     taken = cut_classifier(model, name, spec.layer, side, fields.get("num_classes"))
     require_inference_mode(model, name)
-    if spec.layer.name is None and fields.get("num_features", taken.width) != taken.width:
+    pooled = spec.layer.name is None and spec.layer.pool != "none"
+    if pooled and fields.get("num_features", taken.width) != taken.width:
         raise BackboneError(
             f"{where} says {fields['num_features']} features, the graph has "
             f"{taken.width} before its classifier ({taken.text})",

@@ -24,9 +24,10 @@ from .jpeg import has_an_end, read_plain_head
 from .jpeg_decoder import decode_jpeg
 from .kinds import READABLE, describe_other_kind
 from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
+from .libtiff import heeding_libtiff
 from .scale import Need
 from .tiff import describe_raw, has_more_pages
-from .whole import require_all_png_rows, require_sound_strips
+from .whole import require_all_png_rows, require_sound_chunks, require_sound_strips
 
 __all__ = ["ImageFile", "decode", "image_size"]
 
@@ -162,8 +163,8 @@ def _require_plausible(content: bytes) -> None:
         raise ImageError("the file is empty")
     if len(content) > LARGEST_IMAGE_FILE:
         raise ImageError(f"the file has {len(content)} bytes, more than {LARGEST_IMAGE_FILE}")
-    if content[:8] == _PNG and b"IEND\xaeB`\x82" not in content:
-        raise ImageError("the PNG file is cut short")
+    if content[:8] == _PNG:
+        require_sound_chunks(content)
 
 
 def _read_header(content: bytes):
@@ -256,13 +257,15 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
     if header.format == "PNG":
         require_all_png_rows(content)
     try:
-        with header as image:
+        with heeding_libtiff(), header as image:
             orientation = _orientation(image)
             if image.mode.startswith("I;16"):
                 # Pillow would cut everything above 255 off.
                 image = load_pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
             rgba = image.convert("RGBA")
         pixels = _on_white(rgba)
+    except ImageError:
+        raise
     except Exception as error:  # as above
         raise ImageError(f"cannot be decoded ({error})") from error
     require_upper_bits(content, header)

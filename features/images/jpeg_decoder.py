@@ -6,6 +6,7 @@ those that leave the picture whole.
 
 from __future__ import annotations
 
+import contextlib
 import re
 
 import numpy as np
@@ -65,6 +66,11 @@ def decode_jpeg(content: bytes, size: tuple[int, int], reduction: int = 1) -> np
     reason = "" if _UNKNOWN.search(said) else _reason_to_refuse(content, said, least)
     if reason:
         raise _damaged(reason)
+    if not has_an_end(content):
+        raise ImageError("the JPEG file is cut short")
+    # OpenCV would write the harmless warning to the terminal; some stop even the lenient one.
+    with contextlib.suppress(ValueError):
+        return load_simplejpeg().decode_jpeg(content, "RGB", strict=False, **least)
     return _by_opencv(content, reduction)
 
 
@@ -131,9 +137,7 @@ def _damaged(said: str) -> ImageError:
 
 
 def _by_opencv(content: bytes, reduction: int) -> np.ndarray | None:
-    """Decode what libjpeg-turbo's own interface stops at: unusual samplings, harmless warnings."""
-    if not has_an_end(content):
-        raise ImageError("the JPEG file is cut short")
+    """Decode what libjpeg-turbo's own interface stops at: unusual samplings."""
     cv2 = load_opencv()
     colour = {
         1: cv2.IMREAD_COLOR,

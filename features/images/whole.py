@@ -7,8 +7,9 @@ import zlib
 
 from ...core.errors import ImageError
 from .libraries import load_pillow, load_simplejpeg
+from .libtiff import heeding_libtiff
 
-__all__ = ["require_all_png_rows", "require_sound_strips"]
+__all__ = ["require_all_png_rows", "require_sound_chunks", "require_sound_strips"]
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Where the seven passes of Adam7 begin, and how far apart their pixels lie: x, y, dx, dy.
@@ -16,11 +17,36 @@ _ADAM7 = (
     (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4),
     (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
 )  # fmt: skip
+_OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 _AT_ONCE = 2**20
 _COMPRESSION, _TABLES = 0x0103, 0x015B
 _NONE, _JPEG_IN_TIFF, _DEFLATE = 1, 7, (8, 32946)
 # Places and sizes of strips, and of tiles.
 _STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))
+
+
+def require_sound_chunks(content: bytes) -> None:
+    """Refuse a PNG of which a chunk that pixels hang on is cut short or has a wrong checksum.
+
+    Pillow does not look at the checksums of pixels; libpng does, and says it to the terminal.
+
+    Raises
+    ------
+    ImageError
+    """
+    view, at = memoryview(content), 8
+    while at + 12 <= len(content):
+        kind, end = content[at + 4 : at + 8], at + 12 + int.from_bytes(content[at : at + 4], "big")
+        if kind in _OF_PIXELS and end <= len(content):
+            stated = int.from_bytes(content[end - 4 : end], "big")
+            if zlib.crc32(view[at + 4 : end - 4]) != stated:
+                raise ImageError(
+                    f"the PNG file is damaged (its {kind.decode()} chunk has a wrong checksum)"
+                )
+        if kind == b"IEND":
+            return
+        at = end
+    raise ImageError("the PNG file is cut short")
 
 
 def require_all_png_rows(content: bytes) -> None:
@@ -98,8 +124,13 @@ def require_sound_strips(content: bytes, header) -> None:
                 f"(strip {number}: {error})"
             ) from error
     try:
-        with load_pillow().open(io.BytesIO(content), formats=("TIFF",)) as image:
+        with (
+            heeding_libtiff(),
+            load_pillow().open(io.BytesIO(content), formats=("TIFF",)) as image,
+        ):
             image.load()
+    except ImageError:
+        raise
     except Exception as error:  # Pillow's parsers raise many kinds.
         raise ImageError(f"the TIFF file is damaged ({error})") from error
 

@@ -1,8 +1,8 @@
 """Attack the decoders with files made from a seed: ``attack_pictures.py FOLDER COUNT SEED``.
 
 Each file is a sound picture that was cut, filled, spliced, enlarged or given another name. Held:
-the same pixels as the sound one where nothing but what surrounds them was touched, or an
-`ImageError`. A fault is anything else: another error, a picture of another size, much memory.
+an `ImageError`, or a picture; the same pixels as those of the sound one where the format has
+checksums. A fault is anything else: another error, much memory, a line on stderr.
 """
 
 from __future__ import annotations
@@ -20,15 +20,50 @@ from PIL import Image
 from icecore.core.errors import ImageError
 from icecore.features.images.decode import decode
 
+
+def see_through(image):
+    """Give an image alpha that grows from left to right."""
+    image = image.convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").rotate(90).resize(image.size).point(lambda a: a | 1))
+    return image
+
+
+def in_colours(image):
+    return image.quantize(64)
+
+
+def with_exif() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+# How each is saved, and what it is turned into before.
 FORMS = {
-    "JPEG": {"quality": 90},
-    "progressive": {"format": "JPEG", "progressive": True, "quality": 85},
-    "PNG": {}, "WEBP": {"lossless": True}, "GIF": {}, "BMP": {},
-    "TIFF": {"compression": "tiff_deflate"}, "lzw": {"format": "TIFF", "compression": "tiff_lzw"},
-}  # fmt: skip
-ENDS = {"JPEG": b"\xff\xd9", "progressive": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82"}
-# Their scans have checksums, or a decoder that warns when a part is cut off.
-CUT_IS_SEEN = frozenset(FORMS)
+    "JPEG": ({"quality": 90}, None),
+    "progressive": ({"format": "JPEG", "progressive": True, "quality": 85}, None),
+    "turned": ({"format": "JPEG", "exif": with_exif()}, None),
+    "CMYK": ({"format": "JPEG"}, lambda image: image.convert("CMYK")),
+    "PNG": ({}, None),
+    "PNG alpha": ({"format": "PNG"}, see_through),
+    "PNG grey alpha": ({"format": "PNG"}, lambda image: see_through(image).convert("LA")),
+    "PNG palette": ({"format": "PNG", "transparency": 3}, in_colours),
+    "PNG 16": ({"format": "PNG"}, lambda image: image.convert("I;16")),
+    "APNG": ({"format": "PNG", "save_all": True}, None),
+    "WEBP": ({"lossless": True}, None),
+    "WEBP alpha": ({"format": "WEBP"}, see_through),
+    "GIF": ({}, None),
+    "GIF animated": ({"format": "GIF", "save_all": True}, in_colours),
+    "BMP": ({}, None),
+    "TIFF": ({"compression": "tiff_deflate"}, None),
+    "lzw": ({"format": "TIFF", "compression": "tiff_lzw"}, None),
+    "TIFF alpha": ({"format": "TIFF", "compression": "tiff_lzw"}, see_through),
+    "fax": ({"format": "TIFF", "compression": "group4"}, lambda image: image.convert("1")),
+}
+ENDS = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82"}
+# Where every byte that pixels hang on has a checksum: what is decoded is what was saved.
+CHECKED = frozenset(form for form in FORMS if "PNG" in form)
+MAY_BE_WHOLE = frozenset({"progressive", "APNG", "GIF animated"})
 
 
 def sound(form: str, rng: random.Random) -> tuple[bytes, np.ndarray]:
@@ -36,21 +71,36 @@ def sound(form: str, rng: random.Random) -> tuple[bytes, np.ndarray]:
     noise = np.random.default_rng(rng.getrandbits(32)).normal(0, 20, (height, width, 3))
     y, x = np.mgrid[0:height, 0:width]
     pixels = (np.dstack([x * 2, y * 2, 255 - x - y]) + noise).clip(0, 255).astype(np.uint8)
-    options = {"format": form} | FORMS[form]
+    options, turn = FORMS[form]
+    options = {"format": form} | options
+    image = Image.fromarray(pixels)
+    if options.get("save_all"):
+        options["append_images"] = [image.rotate(180)]
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, **options)
+    if form == "PNG 16":
+        Image.fromarray(pixels[..., 0].astype(np.uint16) * 257).save(buffer, "PNG")
+    else:
+        (turn(image) if turn else image).save(buffer, **options)
     return buffer.getvalue(), decode(buffer.getvalue())
+
+
+def end_of(content: bytes) -> bytes:
+    """Return the end mark of a file's format."""
+    kind = {b"\xff\xd8": "JPEG", b"\x89P": "PNG"}.get(content[:2], "")
+    return ENDS.get(kind, b"\0;")
 
 
 def cut(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
     share = rng.uniform(0.05, 0.95)
-    return content[: int(len(content) * share)], "refused"
+    whole = form in ("APNG", "GIF animated") and share > 0.3
+    return content[: int(len(content) * share)], "any" if whole else "refused"
 
 
 def closed(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
     short, _ = cut(content, form, rng)
-    # What a progressive JPEG has lost may have been nothing but zeros.
-    return short + ENDS.get(form, b"\0;"), "any" if form == "progressive" else "refused"
+    # What a progressive JPEG has lost may have been nothing but zeros; of an animation the
+    # first picture may be whole.
+    return short + end_of(content), "any" if form in MAY_BE_WHOLE else "refused"
 
 
 def appended(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
@@ -77,15 +127,25 @@ def hollow(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
     return content[:at] + bytes(min(size, len(content) - at)) + content[at + size :], "any"
 
 
+def doubled(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
+    at, size = rng.randrange(len(content)), rng.randint(1, 300)
+    return content[:at] + content[at : at + size] + content[at:], "any"
+
+
+def left_out(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
+    at, size = rng.randrange(len(content)), rng.randint(1, 300)
+    return content[:at] + content[at + size :], "any"
+
+
 def nothing(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
     texts = [b"<!DOCTYPE html>", b"{}", b"%PDF-1.4", b"\0\0\0\x18ftypheic", bytes(3000)]
     return rng.choice(texts) + rng.randbytes(rng.randint(0, 50)), "refused"
 
 
-ATTACKS = (cut, closed, appended, flipped, numbers, hollow, nothing)
+ATTACKS = (cut, closed, appended, flipped, numbers, hollow, doubled, left_out, nothing)
 
 
-def fault_of(content: bytes, wanted: str, pixels: np.ndarray) -> str:
+def fault_of(content: bytes, wanted: str, pixels: np.ndarray, checked: bool) -> str:
     try:
         found = decode(content)
     except ImageError as error:
@@ -96,6 +156,8 @@ def fault_of(content: bytes, wanted: str, pixels: np.ndarray) -> str:
         return f"decoded to {found.shape}"
     if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] != 3:
         return f"decoded to {found.dtype} of {found.shape}"
+    if checked and not np.array_equal(found, pixels):
+        return "decoded to other pixels than were saved"
     return ""
 
 
@@ -108,7 +170,7 @@ def main(folder: Path, count: int, seed: int) -> dict:
         attack = ATTACKS[number % len(ATTACKS)]
         changed, wanted = attack(content, form, rng)
         (folder / "last").write_bytes(changed)  # if the process ends, this is why
-        fault = fault_of(changed, wanted, pixels)
+        fault = fault_of(changed, wanted, pixels, form in CHECKED)
         if fault:
             faults += 1
             print(f"{seed}-{number} {form} {attack.__name__}: {fault}", flush=True)

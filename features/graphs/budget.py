@@ -13,12 +13,14 @@ __all__ = ["is_of_known_cost", "require_few_nodes", "require_small_values"]
 
 # NASNet-A-Large has 2,500.
 MOST_NODES = 20_000
-# Numbers in one value, for one image: 2,048 x 2,048 pixels of 64 channels.
-LARGEST_VALUE = 2**28
+# Numbers in one value, for one image: 1,024 x 1,024 pixels of 64 channels. A batch has several.
+LARGEST_VALUE = 2**26
 # What depends on no image is computed before the first one, and all of it kept.
-LARGEST_CONSTANTS = 2**29
+LARGEST_CONSTANTS = 2**28
 # Multiplications and additions for one image; EfficientNet-L2 at 800 pixels has half of that.
 MOST_OPERATIONS = 1e12
+# Where little is computed, fetching and storing a number takes as long as so many of them.
+_OPERATIONS_A_NUMBER = 50
 _SMALLER = "take a smaller network, or export this one for images of fewer pixels"
 # Operators whose cost hangs on nothing but the shapes of what goes in and out.
 _PLAIN = frozenset(
@@ -91,7 +93,9 @@ def require_small_values(
     """
     made = [output for node in graph.node for output in node.output]
     sizes = {value: math.prod(shapes.get(value, (0,))) for value in made}
-    large = [value for value, size in sizes.items() if size > LARGEST_VALUE]
+    large = [
+        value for value, size in sizes.items() if size > LARGEST_VALUE and value not in constants
+    ]
     fixed = sum(size for value, size in sizes.items() if value in constants)
     if large:
         sides = " x ".join(map(str, shapes[large[0]]))
@@ -127,8 +131,9 @@ def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
             if shape is None or 0 in shape:
                 return False
             sizes.append(math.prod(shape))
-        read = [math.prod(shapes.get(name, ())) for name in node.input]
-        cost += max(max(sizes, default=0) * _operations_each(node, shapes), *read, 1)
+        moved = sum(sizes) + sum(math.prod(shapes.get(name, ())) for name in node.input)
+        computed = max(sizes, default=0) * _operations_each(node, shapes)
+        cost += max(computed, moved * _OPERATIONS_A_NUMBER)
     return cost <= MOST_OPERATIONS
 
 

@@ -310,8 +310,36 @@ def made_of_nothing(sides: list[int], known: bool):
 def test_gigabytes_made_of_nothing_are_refused_before_they_are_made(tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "ask_child", None)
     spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**28], known=True))
-    with pytest.raises(BackboneError, match=r"huge of one image would have more than 268435456"):
+    with pytest.raises(BackboneError, match="numbers out of nothing before it sees an image"):
         load(spec)
+
+
+def enlarged(scale: int, times: int):
+    """Make a graph that enlarges its map, and does little with it, many times."""
+    nodes = [*body(), helper.make_node("Resize", ["r", "", "scales"], ["e0"], mode="nearest")]
+    nodes += [helper.make_node("Neg", [f"e{n}"], [f"e{n + 1}"]) for n in range(times)]
+    nodes += [
+        helper.make_node("ReduceMax", [f"e{times}"], ["m"], keepdims=0),
+        helper.make_node("Add", ["f", "m"], ["h"]),
+        helper.make_node("Gemm", ["h", "k", "b"], ["out"]),
+    ]
+    return make(nodes, weights() | {"scales": np.array([1, 1, scale, scale], np.float32)})
+
+
+def test_a_value_of_an_image_that_is_too_large_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(trial, "ask_child", None)
+    spec = save(tmp_path / "net.onnx", enlarged(400, 1))
+    with pytest.raises(BackboneError, match=r"e0, .*e1 of one image would have more than 67108864"):
+        load(spec)
+
+
+def test_many_cheap_operators_on_large_values_are_tried_in_a_child(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(trial, "ask_child", lambda *arguments: asked.append(arguments))
+    load(save(tmp_path / "few.onnx", enlarged(100, 3)))
+    assert not asked
+    load(save(tmp_path / "many.onnx", enlarged(100, 1000)))
+    assert asked
 
 
 def test_gigabytes_whose_number_is_computed_are_refused_in_a_child(tmp_path):

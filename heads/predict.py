@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,23 @@ def predict_proba(
         head = load_task_head(of_task, model)
         columns = [of_task.classes.index(str(name)) for name in head.classes_]
         if len(keys):
-            table[:, columns] += share * head.predict_proba(loaded[prints])
+            table[:, columns] += share * _finite_probabilities(head, of_task, model, loaded[prints])
     return table
+
+
+def _finite_probabilities(
+    head: Head, task: RunTask, model: str, features: np.ndarray
+) -> np.ndarray:
+    """Predict; numbers so large that nothing can be told from them are an error."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = head.predict_proba(features)
+    if not np.isfinite(found).all():
+        raise RunError(
+            f"the head in {_head_folder(task, model)} gives probabilities that are not finite: "
+            "its weights are damaged, or are not for these features",
+            "train again",
+        )
+    return found
 
 
 def _shares(task: RunTask, weights: Mapping[str, float] | None) -> dict[str, float]:
@@ -124,12 +140,17 @@ def _brief(value: object) -> str:
 
 def load_task_head(task: RunTask, model: str) -> Head:
     """Load the head of `model`; its classes are among the task's."""
-    head = load_head(task.folder / "heads" / model)
+    folder = _head_folder(task, model)
+    head = load_head(folder)
     strange = set(map(str, head.classes_)) - set(task.classes)
     if strange:
         raise RunError(
-            f"the head {model} of the task '{task.name}' has other classes than the task: "
+            f"the head in {folder} has other classes than the task '{task.name}': "
             f"{enumerate_some(sorted(strange))}",
             "train again",
         )
     return head
+
+
+def _head_folder(task: RunTask, model: str) -> Path:
+    return task.folder / "heads" / model

@@ -89,6 +89,10 @@ def load_head(folder: str | os.PathLike) -> Head:
     head.classes_ = files.classes
     head.n_features_in_ = files.features
     try:
+        head._check_settings()
+    except HeadError as error:
+        raise files.refuse(error.message) from error
+    try:
         head._restore(files.fitted, files)
     except TypeError as error:
         raise files.refuse(f"a setting has the wrong type ({error})") from error

@@ -120,7 +120,7 @@ def _plain_average(models: Sequence[str]) -> TaskWeights:
 
 def made_how(*runs: Run) -> FeatureSetRecord:
     """Return the record of the first feature set: but for the backbone, all are made so."""
-    records = [FeatureSetRecord.from_dict(one["record"]) for run in runs for one in run.backbones]
+    records = [_record(run, number) for run in runs for number in range(len(run.backbones))]
     kinds = {
         "fit": {one.fit for one in records},
         "precision": {one.precision for one in records},
@@ -139,6 +139,19 @@ def made_how(*runs: Run) -> FeatureSetRecord:
             "blend, each of a kind of its own, and a bundle takes one kind",
         )
     return records[0]
+
+
+def _record(fitted, number: int) -> FeatureSetRecord:
+    """Return the record of a feature set of a run, which its fingerprint must be that of."""
+    where = f"{fitted.path / 'run.json'}: backbones[{number}]"
+    fields = fitted.backbones[number]
+    record = FeatureSetRecord.from_dict(fields["record"], f"{where}: record")
+    if record.fingerprint != fields["fingerprint"]:
+        raise RunError(
+            f"{where}: the fingerprint is not that of the record",
+            "restore run.json, or train again",
+        )
+    return record
 
 
 def spec_text(feature_set: dict, weights_dir):

@@ -241,6 +241,7 @@ def _backbone(entry: JsonFields) -> dict[str, Any]:
             raise entry.refuse(f"has an empty {name}")
     entry.integer("dim", 1)
     entry.part("record")
+    entry.text("source", "")
     for name in ("size_bytes", "latency_ms", "relative_error"):
         if entry.has(name):
             entry.number(name, 0)

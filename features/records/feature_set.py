@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from ...cache import fingerprint
 from ...core.errors import BackboneError
+from ...core.json_fields import JsonFields
 from ..images.scale import DECODINGS
 from ..images.views import CENTER, Views
 from .layer import BEFORE_CLASSIFIER, Layer
@@ -17,6 +18,8 @@ __all__ = ["FORMAT", "PRECISIONS", "FeatureSetRecord"]
 # Raise it when the same fields would mean other rows.
 FORMAT = 1
 PRECISIONS = ("float16", "float32", "bfloat16")
+_HINT = "extract again, or use the version of icecore that made it"
+_NUMBERS = {int, float}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,14 +66,25 @@ class FeatureSetRecord:
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping) -> FeatureSetRecord:
+    def from_dict(cls, fields: Mapping, where: str = "the record of a feature set"):
         """Rebuild a record from `as_dict`.
+
+        Parameters
+        ----------
+        fields : mapping
+        where : str
+            What to call it in messages, such as the file that it stands in.
+
+        Returns
+        -------
+        FeatureSetRecord
 
         Raises
         ------
         BackboneError
             The fields are not those of this version, or hold what cannot be.
         """
+        _require_types(JsonFields(dict(fields), where, BackboneError, _HINT))
         try:
             record = cls(
                 backbone=BackboneRecord.from_dict(fields["backbone"]),
@@ -84,9 +98,9 @@ class FeatureSetRecord:
             whole = record.as_dict() == dict(fields) and record.decoding in DECODINGS
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             why = error.message if isinstance(error, BackboneError) else repr(error)
-            raise _unknown(why) from error
+            raise _unknown(where, why) from error
         if not whole:
-            raise _unknown(f"it is of format {fields.get('format')}, or has fields of its own")
+            raise _unknown(where, "it has fields that this icecore does not know")
         return record
 
     @property
@@ -95,8 +109,30 @@ class FeatureSetRecord:
         return fingerprint(self.as_dict())
 
 
-def _unknown(why: str) -> BackboneError:
-    return BackboneError(
-        f"the record of a feature set is not one that this icecore writes: {why}",
-        "extract again, or use the version of icecore that made it",
-    )
+def _require_types(record: JsonFields) -> None:
+    """See that every field is there and of its type; the first that is not is named."""
+    if record.integer("format") != FORMAT:
+        raise record.refuse(f"is of format {record.integer('format')}, not {FORMAT}")
+    for name in ("fit", "pool", "precision", "compute_precision", "decoding"):
+        record.text(name)
+    if record.has("layer"):
+        record.text("layer")
+    record.texts("views")
+    backbone = record.part("backbone")
+    for name in ("spec", "architecture", "weights_digest"):
+        backbone.text(name)
+    if backbone.has("random_seed"):
+        backbone.integer("random_seed", 0)
+    backbone.integer("num_features", 1)
+    how = backbone.part("preprocessing")
+    how.number("crop_pct", 0)
+    for name in ("interpolation", "input_space", "crop_mode"):
+        how.text(name)
+    for name in ("input_size", "mean", "std"):
+        value = how.content.get(name)
+        if not isinstance(value, list) or len(value) != 3 or not set(map(type, value)) <= _NUMBERS:
+            raise how.refuse(f"has no {name} of three numbers")
+
+
+def _unknown(where: str, why: str) -> BackboneError:
+    return BackboneError(f"{where} is not one that this icecore writes: {why}", _HINT)

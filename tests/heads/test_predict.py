@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from heads_support import go, make_cache
 
@@ -41,3 +42,14 @@ def test_unusable_tasks_and_weights_are_refused(cache, rows, tmp_path):
     for bad in (-1.0, float("nan"), 0.0):
         with pytest.raises(RunError, match="give numbers from 0, not all 0"):
             predict_proba(run, cache, [], "label", {"mlp-all": bad})
+
+
+def test_weights_too_large_to_tell_anything_are_named(cache, rows, tmp_path):
+    go(cache, rows, tmp_path / "run", heads=["ridge"])
+    path = next((tmp_path / "run").rglob("weights.npz"))
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    arrays["W"][0] = 3e38
+    np.savez(path, **arrays)
+    with pytest.raises(RunError, match=r"label/heads/ridge-all gives probabilities that are not"):
+        predict_proba(open_run(tmp_path / "run"), cache, [rows[0].digest], "label")

@@ -57,25 +57,39 @@ def test_every_field_is_written_whatever_its_value_and_the_fingerprint_is_of_the
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "reason"),
     [
-        {"format": 2},
-        {"fit": None},
-        {"newer": 1},
-        {"views": ["spiral"]},
-        {"pool": "mean"},
-        {"backbone": {"spec": "gluon:x"}},
-        {"backbone": None},
-        {"augmentation": {"cutout": 1}},
+        ({"format": 2}, "is of format 2, not 1"),
+        ({"fit": None}, "has fit = None, not a text"),
+        ({"newer": 1}, "it has fields that this icecore does not know"),
+        ({"views": ["spiral"]}, "unknown views: spiral"),
+        ({"views": None}, "has views = None, not a list of texts"),
+        ({"pool": "mean"}, "no pool 'mean'"),
+        ({"backbone": {"spec": "gluon:x"}}, "backbone has no field 'architecture'"),
+        ({"backbone": None}, "has backbone = None, not an object"),
+        ({"augmentation": {"cutout": 1}}, "augmentation"),
+        ({"layer": ["x"]}, "has layer = .*, not a text"),
     ],
 )
-def test_a_record_of_another_version_is_refused_with_the_reason(change):
+def test_a_record_of_another_version_is_refused_with_the_reason(change, reason):
     fields = RECORD.as_dict() | change
-    if change == {"fit": None}:
-        del fields["fit"]
-    with pytest.raises(
-        BackboneError, match=r"(?s)not one that this icecore writes: .*extract again"
-    ):
+    with pytest.raises(BackboneError, match=rf"(?s)run.json: record.*{reason}.*extract again"):
+        FeatureSetRecord.from_dict(fields, "run.json: record")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "reason"),
+    [
+        ("random_seed", True, "has random_seed = True, not a whole number"),
+        ("num_features", 0, "has num_features = 0, not 1 or more"),
+        ("preprocessing", {"crop_pct": "x"}, "has crop_pct = 'x', not a number"),
+    ],
+)
+def test_a_field_of_the_backbone_that_cannot_be_is_named(field, value, reason):
+    fields = RECORD.as_dict()
+    inner = fields["backbone"]
+    inner[field] = inner[field] | value if isinstance(value, dict) else value
+    with pytest.raises(BackboneError, match=reason):
         FeatureSetRecord.from_dict(fields)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -410,6 +411,14 @@ def test_a_damaged_description_is_refused(head, tmp_path, change, message):
     head.fit(X, y).save(tmp_path)
     break_file(tmp_path, change)
     with pytest.raises(HeadError, match=message):
+        load_head(tmp_path)
+
+
+def test_a_saved_setting_that_is_out_of_range_is_refused_with_the_folder(tmp_path):
+    X, y = blobs()
+    LogisticHead().fit(X, y).save(tmp_path)
+    break_file(tmp_path, lambda content: content["settings"].update(alpha=0))
+    with pytest.raises(HeadError, match=rf"head in {re.escape(str(tmp_path))} cannot.*alpha=0"):
         load_head(tmp_path)
 
 

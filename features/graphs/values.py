@@ -61,6 +61,8 @@ def study(onnx, model, resolution: int | None) -> Values:
     _fix_input(sized.graph.input[0].type.tensor_type, resolution)
     try:
         inferred = infer_shapes(onnx, sized).graph
+    except MemoryError:
+        raise
     except Exception:  # Its exceptions share no base; without shapes much still works.
         inferred = sized.graph
     shapes = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}

@@ -8,6 +8,7 @@ from pathlib import Path
 from ...core.errors import BackboneError
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.determined import require_inference_mode
+from ..graphs.inference import require_inferable
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
 from ..graphs.pixel_input import compute_in_float32, free_batch, read_input
@@ -44,7 +45,9 @@ class OnnxFileSource(Source):
         """See `Source.layers`."""
         path = _locate(Path(spec.name), request.folder)
         side = spec.resolution or read_record(find_record(path))["input_size"][1]
-        return layers_of(read_graph(path).model, side)
+        model = read_graph(path).model
+        require_inferable(model, side, f"onnx:{path}")
+        return layers_of(model, side)
 
 
 def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
@@ -52,6 +55,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
     model, fields, name = file.model, read_record(where), f"onnx:{path}"
     side = spec.resolution or fields["input_size"][1]
     takes = read_input(onnx, model, side, name)
+    require_inferable(model, side, name)
     if takes.takes_pixels:
         # They cannot be normalised before they get there, so the graph does it by itself.
         fields |= _AS_THEY_ARE

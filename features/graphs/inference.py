@@ -1,0 +1,144 @@
+"""Shape inference of foreign graphs, which a graph can be made to have end the process.
+
+onnx computes the numbers of shapes as it goes: a shape may be made of 2**28 numbers, and a step of
+0 is divided by. Graphs whose shapes are of a few numbers, as those of nearly all networks are, are
+known to be harmless; for all others inference happens in a child first.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from ... import __version__
+from ...core.child import ChildError, Limits, answer_parent, ask_child
+from ...core.errors import BackboneError
+from ...core.files import publish_json, sha256_bytes
+from .onnx_graph import load_onnx
+from .store import graph_folder, graph_key
+from .values import study
+from .walk import find_all
+
+__all__ = ["require_inferable"]
+
+LIMITS = Limits(processor_seconds=10, seconds=60.0, memory_bytes=2**30)
+# Numbers that shapes are computed from, put together in one value.
+MOST_NUMBERS = 2**12
+_LARGEST_SIDE, _MOST_DIMENSIONS = 2**16, 8
+_SIDES = frozenset("strides dilations kernel_shape blocksize group num_outputs size".split())
+# Only the first of their inputs is what they hand on; the others say how.
+_STEERED = frozenset(
+    "Reshape Resize Upsample Slice Pad Split Squeeze Unsqueeze ReduceMax ReduceMean ReduceMin "
+    "ReduceSum ReduceProd ReduceL2 Transpose Cast Identity Flatten Clip".split()
+)
+# What is made of numbers may be of any length.
+_MULTIPLIES = frozenset({"Expand", "Gather", "GatherElements", "GatherND", "Tile"})
+_MADE_OF_NOTHING = frozenset({"ConstantOfShape", "Range", "NonZero", "OneHot"})
+
+
+def require_inferable(model, side: int, name: str) -> None:
+    """Refuse a graph whose shapes cannot be inferred within limits.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+        Without local functions.
+    side : int
+        Of the images.
+    name : str
+        For messages.
+
+    Raises
+    ------
+    BackboneError
+    """
+    if _is_harmless(model.graph):
+        return
+    slim = _without_numbers(model).SerializeToString()
+    parts = {"shapes of": sha256_bytes(slim), "side": side, "icecore": __version__}
+    note = graph_folder() / f"inferred-{graph_key(parts)[:32]}.json"
+    if note.exists():
+        return
+    with tempfile.TemporaryDirectory(prefix="icecore-shapes-") as folder:
+        path = Path(folder) / "graph.onnx"
+        path.write_bytes(slim)
+        try:
+            ask_child(__spec__.name, [str(path), str(side)], LIMITS)
+        except ChildError as error:
+            raise BackboneError(
+                f"{name}: finding out the shapes of its values {error}",
+                "such a graph is not run; take another network, or export this one without "
+                "computed shapes",
+            ) from error
+    publish_json(note, parts)
+
+
+def _is_harmless(graph) -> bool:
+    """Tell whether steps and sides are ordinary, and shapes are of few numbers."""
+    constants = {tensor.name: tensor for tensor in graph.initializer if _is_whole(tensor)}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            fixed = (a.t for a in node.attribute if a.name == "value" and _is_whole(a.t))
+            constants.update((node.output[0], tensor) for tensor in fixed)
+    numbers = {name: math.prod(tensor.dims) for name, tensor in constants.items()}
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g") or attribute.graphs:
+                return False
+            sides = [*attribute.ints, *([attribute.i] if attribute.HasField("i") else [])]
+            if attribute.name in _SIDES and not all(0 < side < _LARGEST_SIDE for side in sides):
+                return False
+        count = _count(node, numbers, constants)
+        if count is None or count > MOST_NUMBERS:
+            return False
+        if count:
+            numbers.update(dict.fromkeys(node.output, count))
+    return True
+
+
+def _count(node, numbers: Mapping[str, int], constants: Mapping[str, object]) -> int | None:
+    """Return how many numbers a node's output may hold that shapes are made of; None: any."""
+    if node.op_type == "Constant":
+        return numbers.get(node.output[0], 0)
+    if node.op_type in ("Shape", "Size"):
+        return 16
+    known = [numbers.get(name, 0) for name in node.input]
+    if node.op_type == "ConstantOfShape" and 0 < known[0] <= _MOST_DIMENSIONS:
+        shape = constants.get(node.input[0])
+        sides = None if shape is None else load_onnx().numpy_helper.to_array(shape)
+        return None if sides is None else math.prod(map(int, sides.flat))
+    if node.op_type in _MADE_OF_NOTHING:
+        return None
+    if node.op_type in _MULTIPLIES:
+        taken = known[1] if node.op_type == "Gather" and len(known) > 1 else 0
+        return (taken or None) if known and known[0] else 0
+    return known[0] if node.op_type in _STEERED and known else sum(known)
+
+
+def _is_whole(tensor) -> bool:
+    kinds = load_onnx().TensorProto
+    return tensor.data_type in (kinds.INT64, kinds.INT32)
+
+
+def _without_numbers(model):
+    """Return a copy in which all but whole numbers have no content: shapes do not hang on it."""
+    slim = type(model)()
+    slim.CopyFrom(model)
+    for found in find_all(slim, "TensorProto"):
+        if not _is_whole(found.message):
+            found.message.ClearField("raw_data")
+            found.message.ClearField("float_data")
+    return slim
+
+
+def _infer(path: str, side: str) -> dict:
+    onnx = load_onnx()
+    study(onnx, onnx.load(path, load_external_data=False), int(side))
+    return {}
+
+
+if __name__ == "__main__":
+    answer_parent(sys.argv[1:], _infer)

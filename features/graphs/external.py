@@ -1,8 +1,9 @@
 """Weights that lie beside an ONNX file, as torch writes them: read from its own folder alone.
 
 What a graph names is a path that a stranger may have written. It may lead into the folder of
-the graph, to a regular file, and nowhere else; links are not followed, and the bytes that are
-taken must be those that the weights have by their shape.
+the graph, to a regular file, and nowhere else; links are not followed, but for those that the
+cache of the Hugging Face hub is made of, and the bytes that are taken must be those that the
+weights have by their shape.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from .walk import find_all
 __all__ = ["take_weights_in"]
 
 _KNOWN = frozenset({"location", "offset", "length", "checksum", "basepath"})
+# As the hub's cache names files: their SHA-256, or git's digest.
+_BLOB = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")
 _ONE_FILE = (
     "save the graph as one file: onnx.save(onnx.load(path), new_path, save_as_external_data=False)"
 )
@@ -133,12 +137,30 @@ def _open_beside(path: Path, parts: list[str], tensor):
     for number, name in enumerate(parts):
         here = here / name
         kind = here.lstat().st_mode
+        if stat.S_ISLNK(kind) and number == len(parts) - 1:
+            here = _in_hub_cache(here) or here
+            kind = here.lstat().st_mode
         expected = stat.S_ISREG if number == len(parts) - 1 else stat.S_ISDIR
         if stat.S_ISLNK(kind) or not expected(kind):
             what = "a link" if stat.S_ISLNK(kind) else "no regular file"
             raise _refuse(path, tensor, f"lies in {here}, which is {what}")
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     return os.fdopen(os.open(here, flags | getattr(os, "O_BINARY", 0)), "rb")
+
+
+def _in_hub_cache(link: Path) -> Path | None:
+    """Return the file that a link of the Hugging Face hub's cache stands for.
+
+    The cache keeps ``snapshots/COMMIT/NAME`` as links to ``blobs/DIGEST`` of the same
+    repository. A link to anywhere else is none of these.
+    """
+    link = Path(os.path.abspath(link))
+    target = Path(os.path.normpath(link.parent / os.readlink(link)))
+    repository = target.parent.parent
+    known = target.parent.name == "blobs" and _BLOB.fullmatch(target.name)
+    if not known or repository / "snapshots" not in link.parents:
+        return None
+    return None if target.parent.is_symlink() else target
 
 
 def _refuse(path: Path, tensor, reason: str) -> BackboneError:

@@ -55,6 +55,7 @@ class GluonFileSource(Source):
     def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         """See `Source.load_graph`; the symbol is turned into ONNX, and MXNet is not needed."""
         network, side = _read(spec, request)
+        network = _of_one_output(network, spec)
         model = _model(network, side)
         classes = network.fields.get("num_classes")
         taken = cut_classifier(model, spec.canonical, spec.layer, side, classes)
@@ -68,6 +69,7 @@ class GluonFileSource(Source):
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""
         mx, (network, side) = load_mxnet(), _read(spec, request)
+        network = _of_one_output(network, spec)
         if network.fields["input_space"] != "RGB":
             raise BackboneError(
                 f"{network.files.record} says input_space {network.fields['input_space']}; MXNet "
@@ -217,8 +219,28 @@ def _read(spec: BackboneSpec, request: WeightsRequest) -> tuple[_Network, int]:
     variables = {node["name"]: node for node in nodes if node["op"] == "null"}
     values = _values(files, variables)
     _name_input(files, variables, values)
-    network = _Network(files, {"nodes": nodes, "heads": heads[:1]}, values, fields)
+    network = _Network(files, {"nodes": nodes, "heads": heads}, values, fields)
     return network, spec.resolution or network.native
+
+
+def _of_one_output(network: _Network, spec: BackboneSpec) -> _Network:
+    """Return a network with the one output that its features are before, or are.
+
+    Networks with classifiers at their sides, for training, were exported with all of them.
+    """
+    nodes, heads = network.graph["nodes"], network.graph["heads"]
+    if len(heads) == 1:
+        return network
+    if spec.layer.name is None:
+        names = [nodes[place]["name"] for place, _ in heads]
+        raise BackboneError(
+            f"{network.files.symbol} has {len(heads)} outputs: {enumerate_some(names)}",
+            "name the layer that the features are: --layer NAME ('icecore backbones --layers "
+            f"{spec.text}' lists them)",
+        )
+    named = [[place, 0] for place, node in enumerate(nodes) if node["name"] == spec.layer.name]
+    graph = network.graph | {"heads": (named or heads)[:1]}
+    return dataclasses.replace(network, graph=graph)
 
 
 def _values(files: _Files, variables: dict[str, dict]) -> dict[str, np.ndarray]:

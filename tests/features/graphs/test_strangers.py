@@ -13,6 +13,8 @@ from onnx_files import body, classifier, expected, make, plain, save, some_image
 
 from icecore.core.errors import BackboneError
 from icecore.features.backbones import load_backbone
+from icecore.features.catalogue import list_layers
+from icecore.features.graphs import inference
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.sources import trial
 from icecore.features.weights.request import WeightsRequest
@@ -178,6 +180,52 @@ def test_weights_may_lie_in_a_folder_below(tmp_path):
     np.testing.assert_allclose(
         load(spec).start("cpu").run(images), expected(images), rtol=2e-4, atol=1e-5
     )
+
+
+def hub_cache(top):
+    """Write what huggingface_hub leaves of a repository; return the folder of its graph."""
+    blobs = top / "models--a--b" / "blobs"
+    folder = top / "models--a--b" / "snapshots" / "1234" / "onnx"
+    blobs.mkdir(parents=True)
+    folder.mkdir(parents=True)
+    save_beside(top / "model.onnx", location="model.onnx_data")
+    for name in ("model.onnx", "model.onnx_data", "model.json"):
+        content = (top / name).read_bytes()
+        digest = hashlib.sha256(content).hexdigest()
+        (blobs / digest).write_bytes(content)
+        (folder / name).symlink_to(f"../../../blobs/{digest}")
+        (top / name).unlink()
+    return folder
+
+
+def test_links_that_the_cache_of_the_hub_is_made_of_are_followed(tmp_path, monkeypatch):
+    folder = hub_cache(tmp_path)
+    images = some_images()
+    for where, spec in ((tmp_path, f"onnx:{folder}/model.onnx"), (folder, "onnx:model.onnx")):
+        monkeypatch.chdir(where)
+        rows = load(spec).start("cpu").run(images)
+        np.testing.assert_allclose(rows, expected(images), rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("where", ["model.bin", "other/blobs/" + "a" * 64, "models--a--b/x"])
+def test_a_link_out_of_the_cache_of_the_hub_is_not_followed(tmp_path, where):
+    folder = hub_cache(tmp_path)
+    target = tmp_path / where
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes((folder / "model.onnx_data").read_bytes())
+    (folder / "model.onnx_data").unlink()
+    (folder / "model.onnx_data").symlink_to(target)
+    with pytest.raises(BackboneError, match="model.onnx_data, which is a link"):
+        load(f"onnx:{folder}/model.onnx")
+
+
+def test_a_blob_of_the_hub_that_is_a_link_is_not_followed(tmp_path):
+    folder = hub_cache(tmp_path)
+    blob = (folder / "model.onnx_data").resolve()
+    blob.rename(tmp_path / "secret")
+    blob.symlink_to(tmp_path / "secret")
+    with pytest.raises(BackboneError, match="which is a link"):
+        load(f"onnx:{folder}/model.onnx")
 
 
 def with_weight_at(location: str, **fields):
@@ -346,6 +394,64 @@ def test_gigabytes_whose_number_is_computed_are_refused_in_a_child(tmp_path):
     spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**30], known=False))
     with pytest.raises(BackboneError, match="cannot be computed in 4 GiB|ends the process"):
         load(spec)
+
+
+def of_shapes(*nodes, opset: int = 13, **arrays):
+    """Make a graph that adds the largest of 'huge' to its features."""
+    end = [
+        helper.make_node("Cast", ["huge"], ["whole"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["whole"], ["most"], keepdims=0),
+        helper.make_node("Add", ["f", "most"], ["h"]),
+        helper.make_node("Gemm", ["h", "k", "b"], ["out"]),
+    ]
+    made = [helper.make_node(*node[:3], **(node[3] if len(node) > 3 else {})) for node in nodes]
+    return make([*body(), *made, *end], weights() | arrays, opset=opset)
+
+
+def doubled(times: int) -> list[tuple]:
+    steps = [("Concat", [f"s{n}"] * 2, [f"s{n + 1}"], {"axis": 0}) for n in range(times)]
+    return [("Shape", ["f"], ["s0"]), *steps, ("Identity", [f"s{times}"], ["huge"])]
+
+
+SHAPES = {
+    "a step of 0": of_shapes(
+        ("MaxPool", ["r"], ["huge"], {"kernel_shape": [2] * 2, "strides": [0] * 2})
+    ),
+    "2**28 dimensions": of_shapes(
+        ("ConstantOfShape", ["n"], ["y"]), ("ConstantOfShape", ["y"], ["huge"]), n=np.array([2**28])
+    ),
+    "2**33 numbers": of_shapes(
+        ("Range", ["zero", "n", "one"], ["huge"]),
+        n=np.int64(2**33), zero=np.int64(0), one=np.int64(1),
+    ),
+    "doubled 28 times": of_shapes(*doubled(28)),
+    "2**31 parts": of_shapes(
+        ("Split", ["f"], ["huge"], {"axis": 0, "num_outputs": 2**31 - 1}), opset=18
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_shapes_that_end_the_process_that_infers_them_are_refused(tmp_path, name):
+    spec = save(tmp_path / "net.onnx", SHAPES[name])
+    with pytest.raises(BackboneError, match="shapes of its values (needs more|ends the process)"):
+        list_layers(spec, WeightsRequest()) if "step" in name else load(spec)
+
+
+def test_shapes_of_few_numbers_need_no_child(tmp_path, monkeypatch):
+    monkeypatch.setattr(inference, "ask_child", None)
+    load(save(tmp_path / "net.onnx", plain()))
+    load(save(tmp_path / "few.onnx", of_shapes(*doubled(3))))
+
+
+def test_what_can_be_inferred_in_a_child_is_remembered(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setenv("ICECORE_GRAPHS", str(tmp_path / "graphs"))
+    monkeypatch.setattr(inference, "ask_child", lambda *arguments: asked.append(arguments))
+    spec = save(tmp_path / "net.onnx", of_shapes(*doubled(11)))
+    load(spec)
+    load(spec)
+    assert len(asked) == 1
 
 
 def test_too_many_constants_are_refused(tmp_path):

@@ -54,6 +54,23 @@ def test_layers_pools_and_other_sizes():
         load(FILES / "small", layer=Layer("conv7_fwd"))
 
 
+def test_of_several_outputs_none_is_taken_without_a_word(small):
+    path = small.with_name("small-symbol.json")
+    graph = json.loads(path.read_text())
+    names = [node["name"] for node in graph["nodes"]]
+    side = names.index("conv0_relu_fwd")
+    graph["heads"] = [[side, 0, 0], *graph["heads"]]
+    path.write_text(json.dumps(graph))
+    with pytest.raises(
+        BackboneError, match=r"(?s)has 2 outputs: conv0_relu_fwd, dense0_fwd.*--layer NAME"
+    ):
+        load(small)
+    assert list_layers(f"gluon-file:{small}", WeightsRequest())
+    at_the_end = load(small, layer=Layer("flatten0_flatten0")).start("cpu").run(images())
+    np.testing.assert_allclose(at_the_end, np.load(FILES / "rows.npy"), rtol=1e-5, atol=1e-6)
+    assert load(small, layer=Layer("conv0_relu_fwd")).start("cpu").run(images()).shape == (3, 8)
+
+
 def test_mxnet_is_not_loaded():
     code = (
         "import sys; from icecore.features import load_backbone, BackboneSpec, WeightsRequest\n"

@@ -30,6 +30,9 @@ class TableOptions:
     label_column: str = "label"
     skip_bad_rows: bool = False
 
+# No system opens a longer one.
+_LONGEST_PATH = 4096
+
 
 def read_table(
     path: Path, labels_required: bool = True, options: TableOptions | None = None
@@ -52,11 +55,12 @@ def read_table(
     samples, faults, raw_labels = [], list(table.faults), set()
     for line in table.rows:
         fields = {name: line.fields[at] for name, at in columns.items()}
-        raw_labels.add(fields.get("label", ""))
         try:
             samples.append(_sample(fields, path.parent))
         except ValueError as error:
             faults.append((line.number, str(error)))
+        else:
+            raw_labels.add(fields.get("label", ""))
     hint = (
         "a split is train, validation (val, valid) or test; each line has as many fields as the "
         "header; --skip-bad-rows of 'icecore manifest' leaves such lines out"
@@ -97,6 +101,9 @@ def _sample(fields: dict[str, str], folder: Path) -> Sample:
     canonical = split_name(split) if split else ""
     if not name:
         raise ValueError("has no path")
+    longest = max(len(name), len(fields.get("id", "")), len(fields.get("task", "")))
+    if longest > _LONGEST_PATH:
+        raise ValueError(f"has a name of {longest} characters, more than {_LONGEST_PATH}")
     if canonical is None:
         raise ValueError(f"has the split '{split}'")
     try:

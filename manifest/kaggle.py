@@ -37,7 +37,12 @@ class Kaggle(Layout):
         known = _by_id(training)
         labels, faults = _labels(table), list(table.faults)
         samples, absent, used = [], [], {}
-        for number, identity, label in labels:
+        for number, identity, raw in labels:
+            try:
+                label = class_name(raw)
+            except ValueError as error:
+                faults.append((number, str(error)))
+                continue
             found = next((files for names in known if (files := names.get(identity))), [])
             if not identity:
                 faults.append((number, "has no id"))
@@ -86,19 +91,20 @@ def _labels(table: CsvTable) -> list[tuple[int, str, str]]:
                 f"give an id and a label; call the label {', '.join(_LABEL_COLUMNS)}",
             )
         label_at = others[0]
-    return [
-        (line.number, line.fields[id_at], class_name(line.fields[label_at])) for line in table.rows
-    ]
+    return [(line.number, line.fields[id_at], line.fields[label_at]) for line in table.rows]
 
 
 def _refuse_unlike(root: Path, absent: list[str], bare: list[str]) -> None:
     if not absent and not bare:
         return
     short = [name.removeprefix("train/") for name in bare]
+    parts = [
+        f"{len(names)} {what} ({enumerate_some(names)})"
+        for what, names in (("labels without an image", absent), ("images without a label", short))
+        if names
+    ]
     raise ManifestError(
-        f"{root}/{_TABLE} and {root}/train do not fit: {len(absent)} labels without an image"
-        f" ({enumerate_some(absent)}), {len(bare)} images without a label"
-        f" ({enumerate_some(short)})",
+        f"{root}/{_TABLE} and {root}/train do not fit: {', '.join(parts)}",
         f"restore the images, or take the lines out of {_TABLE}; an id is a file's name, with its "
         "ending or without",
     )

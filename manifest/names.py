@@ -10,6 +10,7 @@ from ..core.errors import escaped
 
 __all__ = ["class_name", "class_order", "look_alike_text", "look_alikes"]
 
+_LONGEST_NAME = 1000
 # Letters of other scripts that are drawn as Latin ones.
 _DRAWN_ALIKE = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u04bb\u0455\u03bf\u03b1\u03bd\u0131"
@@ -24,9 +25,16 @@ def class_name(text: str) -> str:
     White space around it goes, and letters with accents are one character each (Unicode's
     NFC): folders made on a Mac spell them as two.
 
+    Raises
+    ------
+    ValueError
+        It has more than a thousand characters; the text says so as the fault of a line.
+
     >>> class_name(" cafe\\u0301 ") == "caf\\u00e9"
     True
     """
+    if len(text) > _LONGEST_NAME:
+        raise ValueError(f"has a class name of {len(text)} characters, more than {_LONGEST_NAME}")
     return unicodedata.normalize("NFC", text).strip()
 
 
@@ -37,8 +45,18 @@ def class_order(name: str) -> tuple:
     ['01', '1', '2', '10', 'a1', 'b']
     """
     parts = re.split(r"(\d+)", name)
-    key = tuple((0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts if p)
+    key = tuple((0, *_size_of(p)) if p.isdecimal() else (1, 0, p) for p in parts if p)
     return (key, name)
+
+
+def _size_of(digits: str) -> tuple[int, str]:
+    """Return a sort key of a number of any length; Python reads some thousand digits and no more.
+
+    >>> _size_of("007") < _size_of("12") == _size_of("012")
+    True
+    """
+    plain = "".join(str(unicodedata.decimal(one)) for one in digits).lstrip("0")
+    return len(plain), plain
 
 
 def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
@@ -66,4 +84,4 @@ def _appearance(name: str) -> str:
     # Accents that are left belong to no letter.
     text = "".join(one for one in text if unicodedata.category(one) not in ("Cf", "Cc", "Mn"))
     text = re.sub(r"[\s_\-\u2010-\u2015\u2212.'\u2018\u2019]+", "", text)
-    return re.sub(r"\d+", lambda digits: str(int(digits[0])), text)
+    return re.sub(r"\d+", lambda digits: _size_of(digits[0])[1] or "0", text)

@@ -77,8 +77,12 @@ def _plain(table: CsvTable) -> tuple[Sample, ...]:
             faults.append((line.number, f"repeats the id {identity}"))
         else:
             seen.add((identity, task))
-            label = class_name(line.fields[label_at])
-            samples.append(Sample(identity, "", known, task, label, letters))
+            try:
+                label = class_name(line.fields[label_at])
+            except ValueError as error:
+                faults.append((line.number, str(error)))
+            else:
+                samples.append(Sample(identity, "", known, task, label, letters))
     return _or_refuse(table.path, samples, faults)
 
 

@@ -315,6 +315,24 @@ def test_one_order_of_equal_names():
     assert next(iter(orders))[:5] == ("001", "01", "1", "2", "10")
 
 
+def test_numbers_of_any_length_have_their_place_in_the_order():
+    long = "9" * 900
+    assert sorted(["b", f"a{long}", "a10", "a9"], key=class_order) == ["a9", "a10", f"a{long}", "b"]
+    assert class_order("9" * 5000) > class_order("8" * 5000)
+    assert look_alikes(["0" * 5000 + "7", "7", "8"]) == [("0" * 5000 + "7", "7")]
+
+
+def test_a_name_of_megabytes_is_a_fault_of_its_line(tmp_path):
+    (tmp_path / "t.csv").write_text("path,label\na.jpg,cat\nb.jpg," + "x" * 2**20)
+    with pytest.raises(ManifestError, match="line 3 has a class name of 1048576 characters"):
+        read(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("path,label\na.jpg,cat\n" + "x" * 9999 + ".jpg,cat")
+    with pytest.raises(ManifestError, match="line 3 has a name of 10003 characters"):
+        read(tmp_path / "t.csv")
+    with pytest.raises(ManifestError, match="line 2 has a class name of 2000 characters"):
+        read(kaggle(tmp_path / "k", "id,breed\na," + "x" * 2000, "a.jpg"))
+
+
 # Digests ----------------------------------------------------------------------------------
 
 

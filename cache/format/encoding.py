@@ -7,6 +7,7 @@ from typing import NoReturn
 import numpy as np
 
 from ...core.errors import CacheError
+from ...core.float16 import widen
 
 __all__ = ["DTYPES", "all_finite", "decode_into", "encode", "stored_dtype"]
 
@@ -17,12 +18,6 @@ _BLOCK_BYTES = 1 << 18
 # From here on (sign apart) the two-byte types hold infinities and what is no number.
 _EXPONENT = {"float16": 0x7C00, "bfloat16": 0x7F80}
 _BFLOAT16_NAN = 0x7FC0
-# The places of the sign and, 13 bits up from a float16's, of exponent and fraction in a float32.
-_SIGN = np.int32(-0x80000000)
-_FIELDS = np.int32(0x0FFFE000)
-# float16 and float32 bias their exponents by 15 and 127.
-_REBIAS = np.int32((127 - 15) << 23)
-_SMALLEST_NORMAL = np.float32(2.0**-14)
 
 
 def stored_dtype(dtype: str) -> np.dtype:
@@ -116,7 +111,6 @@ def decode_into(stored: np.ndarray, dtype: str, out: np.ndarray) -> None:
         out[...] = stored
         return
     step = _block_rows(stored[:1].nbytes)
-    spare = np.empty((min(step, len(stored)), stored.shape[1]), np.float32)
     for i in range(0, len(stored), step):
         part, there = stored[i : i + step], out[i : i + step]
         if dtype == "bfloat16":
@@ -124,27 +118,4 @@ def decode_into(stored: np.ndarray, dtype: str, out: np.ndarray) -> None:
             np.copyto(bits, part)
             np.left_shift(bits, 16, out=bits)
         else:
-            _widen(part, there, spare[: len(part)])
-
-
-def _widen(half: np.ndarray, out: np.ndarray, spare: np.ndarray) -> None:
-    """Convert finite float16 to float32, bit for bit as NumPy does.
-
-    The half's fields are moved to where float32 has them and the exponent's bias is put
-    right: vectorised passes over whole numbers, where NumPy 1.26 goes number by number.
-    Zeros and subnormals x come out as 2**-15 + x/2, for which max(2**-14 - out, 0) is
-    subtracted, nothing for all others. The common way, a multiplication of subnormal floats
-    by 2**112, takes Intel's processors some hundred cycles each.
-    """
-    bits, negative = out.view(np.int32), int(half.view(np.int16).min(initial=0)) < 0
-    np.copyto(bits, half.view(np.int16))
-    signs = np.bitwise_and(bits, _SIGN) if negative else None
-    np.left_shift(bits, 13, out=bits)
-    if negative:
-        np.bitwise_and(bits, _FIELDS, out=bits)
-    np.add(bits, _REBIAS, out=bits)
-    np.subtract(_SMALLEST_NORMAL, out, out=spare)
-    np.maximum(spare, 0, out=spare)
-    np.subtract(out, spare, out=out)
-    if negative:
-        np.bitwise_or(bits, signs, out=bits)
+            widen(part, there)

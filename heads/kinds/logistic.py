@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...core.errors import HeadError
+from ...core.float16 import widen
 from ...core.statistics import softmax
 from ..base import Head
 from ..numerics.gram import EXACT_ROWS, LANDMARKS, Basis, centred, power_gram
@@ -21,7 +22,6 @@ from ..numerics.scaling import (
     wide_product,
 )
 from ..numerics.softmax_regression import Features, Kernel, SoftmaxRegression
-from ..numerics.widen import widen
 from ..rows import Rows
 from ..saved import HeadFiles
 

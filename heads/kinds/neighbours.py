@@ -9,9 +9,9 @@ import numpy as np
 from sklearn.base import clone
 
 from ...core.errors import HeadError
+from ...core.float16 import widen
 from ..base import Head
 from ..numerics.products import multiply
-from ..numerics.widen import widen
 from ..rows import Rows
 from ..saved import HeadFiles
 

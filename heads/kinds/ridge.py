@@ -9,12 +9,12 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 
 from ...core.errors import HeadError
+from ...core.float16 import widen
 from ...core.statistics import softmax
 from ..base import Head
 from ..numerics.products import multiply
 from ..numerics.scaling import measure_scaling, wide_product
 from ..numerics.softmax_regression import log_loss
-from ..numerics.widen import widen
 from ..rows import Rows
 from ..saved import HeadFiles
 

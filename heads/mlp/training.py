@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from ...core.errors import HeadError
+from ...core.float16 import widen
 from ..numerics.scaling import Scaling
-from ..numerics.widen import widen
 from .network import Batch, Network, initial, loss_and_gradients
 
 __all__ = ["Recipe", "train_network"]

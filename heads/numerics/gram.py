@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
+from ...core.float16 import widen
 from ..rows import Rows
 from .products import multiply
 from .scaling import power_rows, power_scaled
-from .widen import widen
 
 __all__ = ["Basis", "Gram", "centred", "gaussian", "kernel_blocks", "median_gamma", "power_gram"]
 

@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 
 from ...core.errors import HeadError
+from ...core.float16 import widen
 from ..rows import Rows
 from .products import multiply
-from .widen import widen
 
 __all__ = ["SCALINGS", "Scaling", "measure_scaling", "power_rows", "power_scaled", "wide_product"]
 

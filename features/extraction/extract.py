@@ -5,15 +5,13 @@ What is asked for is checked, loaded and started here; `pipeline` does the work.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ...cache import FeatureCache
-from ...core.errors import BackboneError, DamagedCacheError, ProofError, enumerate_some
+from ...core.errors import DamagedCacheError
 from ...manifest import (
     DigestReport,
     Manifest,
@@ -22,19 +20,16 @@ from ...manifest import (
     digest_manifest,
     read_boxes,
 )
-from ..backbones import Backbone, load_backbones
 from ..detection.detect import detect_boxes
-from ..engines.choose import ENGINES
 from ..images.decode import image_size
 from ..images.libraries import load_decoders
-from ..images.preprocessing import FIT_OF_MODE
-from ..records.feature_set import FeatureSetRecord
 from ..records.spec import BackboneSpec
 from .options import ExtractOptions
 from .part import Part
 from .pipeline import Pipeline
 from .progress import ProgressListener, Stopwatch
 from .report import ExtractReport, Failure
+from .starting import load_parts, started
 
 __all__ = ["extract"]
 
@@ -78,7 +73,7 @@ def extract(
     load_decoders()  # Say at once what is missing, not once for each image.
     watch = Stopwatch(progress)
     with watch.phase("starting"):
-        parts = _load(backbones, options)
+        parts = load_parts(backbones, options)
     if options.boxes is not None:
         manifest = _boxed(manifest, options, progress)
     memory = Path(cache) / "digests.json"
@@ -93,7 +88,7 @@ def extract(
     # Engines that do not start are to leave nothing behind.
     if _lacks_rows(Path(cache), parts, digested.manifest):
         with watch.phase("starting"):
-            parts = [_started(part, options) for part in parts]
+            parts = [started(part, options) for part in parts]
     store = FeatureCache.create(cache)
     for part in parts:
         part.open(store)
@@ -115,49 +110,6 @@ def _unreadable(digested: DigestReport) -> list[Failure]:
     ]
 
 
-def _load(backbones: Sequence[str | BackboneSpec], options: ExtractOptions) -> list[Part]:
-    loaded = load_backbones(
-        backbones,
-        options.engine,
-        options.request,
-        device=options.devices[0],
-        precision=options.precision_compute,
-        layer=options.features_from,
-    )
-    _require_fits(loaded, options.fit)
-    return [
-        Part(
-            backbone,
-            FeatureSetRecord(
-                backbone.record,
-                options.fit,
-                options.made_views,
-                backbone.layer,
-                options.precision,
-                backbone.compute,
-                options.decode,
-            ),
-        )
-        for backbone in loaded
-    ]
-
-
-def _require_fits(loaded: Sequence[Backbone], fit: str) -> None:
-    """Refuse the usual fit for networks whose records say that they were trained with another."""
-    others = {}
-    for backbone in loaded:
-        mode = backbone.record.preprocessing.crop_mode
-        if fit == "crop" and mode != "center":
-            others[backbone.record.spec] = mode
-    if others:
-        said = enumerate_some(f"{spec} (crop_mode {mode})" for spec, mode in others.items())
-        fits = " or ".join(sorted({FIT_OF_MODE[mode] for mode in others.values()}))
-        raise BackboneError(
-            f"these backbones were trained on images that were not cropped: {said}",
-            f"extract with --fit {fits}; or write crop_mode center into the record to crop anyway",
-        )
-
-
 def _boxed(manifest: Manifest, options: ExtractOptions, progress: ProgressListener) -> Manifest:
     """Give the images their boxes: those of a table, and a detector's where it has none."""
     if options.detector is not None:
@@ -170,36 +122,6 @@ def _boxed(manifest: Manifest, options: ExtractOptions, progress: ProgressListen
             progress.on_detect,
         )
     return apply_boxes(manifest, read_boxes(options.boxes, manifest, image_size))
-
-
-def _started(part: Part, options: ExtractOptions) -> Part:
-    """Start a part; where the choice was ours and the engine computes wrongly, on another one."""
-    try:
-        part.start(options)
-        return part
-    except ProofError as error:
-        for other in _alternatives(part, options):
-            with contextlib.suppress(ProofError, BackboneError):
-                other.start(options)
-                other.instead_of = error.message
-                return other
-        raise
-
-
-def _alternatives(part: Part, options: ExtractOptions) -> Iterator[Part]:
-    backbone, device = part.backbone, options.devices[0]
-    kinds = [backbone.kind]
-    if options.engine == "auto":
-        kinds += [kind for kind in ENGINES.values() if kind.runs_graphs and not kind.by_name]
-    computes = [backbone.compute] + ["f32"] * (options.precision_compute == "auto")
-    tried = {(backbone.kind, backbone.compute)}
-    for compute, kind in itertools.product(computes, kinds):
-        if (kind, compute) not in tried and compute in kind.able(device):
-            tried.add((kind, compute))
-            yield Part(
-                dataclasses.replace(backbone, kind=kind, compute=compute),
-                dataclasses.replace(part.record, compute=compute),
-            )
 
 
 def _unique(manifest: Manifest) -> dict[str, list[Sample]]:

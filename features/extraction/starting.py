@@ -1,0 +1,93 @@
+"""Backbones become parts of an extraction: loaded, and started on every device."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Iterator, Sequence
+
+from ...core.errors import BackboneError, ProofError, enumerate_some
+from ..backbones import Backbone, load_backbones
+from ..engines.choose import ENGINES
+from ..images.preprocessing import FIT_OF_MODE
+from ..records.feature_set import FeatureSetRecord
+from ..records.spec import BackboneSpec
+from .options import ExtractOptions
+from .part import Part
+
+__all__ = ["load_parts", "started"]
+
+
+def load_parts(backbones: Sequence[str | BackboneSpec], options: ExtractOptions) -> list[Part]:
+    """Load backbones; none is started yet."""
+    loaded = load_backbones(
+        backbones,
+        options.engine,
+        options.request,
+        device=options.devices[0],
+        precision=options.precision_compute,
+        layer=options.features_from,
+    )
+    _require_fits(loaded, options.fit)
+    return [
+        Part(
+            backbone,
+            FeatureSetRecord(
+                backbone.record,
+                options.fit,
+                options.made_views,
+                backbone.layer,
+                options.precision,
+                backbone.compute,
+                options.decode,
+            ),
+        )
+        for backbone in loaded
+    ]
+
+
+def _require_fits(loaded: Sequence[Backbone], fit: str) -> None:
+    """Refuse the usual fit for networks whose records say that they were trained with another."""
+    others = {}
+    for backbone in loaded:
+        mode = backbone.record.preprocessing.crop_mode
+        if fit == "crop" and mode != "center":
+            others[backbone.record.spec] = mode
+    if others:
+        said = enumerate_some(f"{spec} (crop_mode {mode})" for spec, mode in others.items())
+        fits = " or ".join(sorted({FIT_OF_MODE[mode] for mode in others.values()}))
+        raise BackboneError(
+            f"these backbones were trained on images that were not cropped: {said}",
+            f"extract with --fit {fits}; or write crop_mode center into the record to crop anyway",
+        )
+
+
+def started(part: Part, options: ExtractOptions) -> Part:
+    """Start a part; where the choice was ours and the engine computes wrongly, on another one."""
+    try:
+        part.start(options)
+        return part
+    except ProofError as error:
+        for other in _alternatives(part, options):
+            with contextlib.suppress(ProofError, BackboneError):
+                other.start(options)
+                other.instead_of = error.message
+                return other
+        raise
+
+
+def _alternatives(part: Part, options: ExtractOptions) -> Iterator[Part]:
+    backbone, device = part.backbone, options.devices[0]
+    kinds = [backbone.kind]
+    if options.engine == "auto":
+        kinds += [kind for kind in ENGINES.values() if kind.runs_graphs and not kind.by_name]
+    computes = [backbone.compute] + ["f32"] * (options.precision_compute == "auto")
+    tried = {(backbone.kind, backbone.compute)}
+    for compute, kind in itertools.product(computes, kinds):
+        if (kind, compute) not in tried and compute in kind.able(device):
+            tried.add((kind, compute))
+            yield Part(
+                dataclasses.replace(backbone, kind=kind, compute=compute),
+                dataclasses.replace(part.record, compute=compute),
+            )

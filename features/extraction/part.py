@@ -62,7 +62,9 @@ class Part:
         engines = []
         for device in options.devices:
             engine = self.backbone.start(device, options.batch_size)
-            engine.run(np.zeros((options.batch_size, side, side, 3), np.uint8))
+            # What does not run is to end the job here. A batch takes seconds with a large network.
+            size = 1 if engine.image_by_image else options.batch_size
+            engine.run(np.zeros((size, side, side, 3), np.uint8))
             if isinstance(network, GraphNetwork):
                 setup = Setup(device, self.record.compute, options.batch_size)
                 self.proof = prove_in_engine(engine, network, setup, options.accept_error)

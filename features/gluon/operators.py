@@ -39,7 +39,7 @@ def translate(writer: GraphWriter, node: SymbolNode) -> None:
 def _untranslated(node: SymbolNode, why: str) -> BackboneError:
     return BackboneError(
         f"'{node.name[:60]}' ({node.op[:40]}) cannot be written as ONNX: {why}",
-        "use --engine mxnet for this network: Python 3.11 and pip install 'icecore[mxnet]'",
+        "turn the network into ONNX yourself (mxnet.onnx.export_model) and use onnx:FILE",
     )
 
 

@@ -23,6 +23,7 @@ _MOST_NODES, _LONGEST_TEXT = 100_000, 4096
 # Operators with more outputs than one; all others are read at their first.
 _OUTPUTS = {"BatchNorm": 3, "LayerNorm": 3, "GroupNorm": 3, "Dropout": 2}
 _SPLITS = ("SliceChannel", "split")
+_KNOWN = frozenset({"null", "heads", *OPERATORS})
 
 
 def read_symbol(path: Path) -> list[dict]:
@@ -46,6 +47,14 @@ def read_symbol(path: Path) -> list[dict]:
     hint = "export the network again; a symbol file holds no weights and is small"
     content = read_json(path, BackboneError, hint, kind=object, most=LARGEST_FILE)
     faults, nodes = _checked(content)
+    unknown = _unknown_operators(nodes)
+    if unknown and not faults:
+        raise BackboneError(
+            f"{path} has operators that icecore does not know: {enumerate_some(unknown)}",
+            "icecore knows those of the classifiers of both Gluon zoos. Export the part of the "
+            "network before them alone (HybridBlock.export), or turn the network into ONNX "
+            "(mxnet.onnx.export_model) and use onnx:FILE",
+        )
     if faults:
         raise BackboneError(
             f"{path} is not a usable MXNet symbol: {enumerate_some(faults)}",
@@ -60,7 +69,6 @@ def _checked(content: object) -> tuple[list[str], list[dict]]:
     raw = content["nodes"]
     if not 0 < len(raw) <= _MOST_NODES:
         return [f"it has {len(raw)} nodes"], []
-    known = {"null", *OPERATORS}
     faults: list[str] = []
     nodes: list[dict] = []
     for index, one in enumerate(raw):
@@ -68,8 +76,6 @@ def _checked(content: object) -> tuple[list[str], list[dict]]:
         if node is None:
             faults.append(f"node {index} is malformed")
             node = {"op": "null", "name": f"malformed{index}", "attrs": {}, "inputs": []}
-        elif node["op"] not in known:
-            faults.append(f"node {index} is a '{node['op'][:40]}', which cannot be written as ONNX")
         elif not all(_is_place(place, nodes) for place in node["inputs"]):
             faults.append(f"node {index} ('{node['name'][:40]}') reads what is not there")
         nodes.append(node)
@@ -82,6 +88,18 @@ def _checked(content: object) -> tuple[list[str], list[dict]]:
         faults.append("two nodes have the same name")
     nodes.append({"op": "heads", "name": "", "attrs": {}, "inputs": [h[:2] for h in heads]})
     return faults, nodes
+
+
+def _unknown_operators(nodes: list[dict]) -> list[str]:
+    """Describe the operators that cannot be written as ONNX, each once."""
+    found: dict[str, list[str]] = {}
+    for node in nodes:
+        if node["op"] not in _KNOWN:
+            found.setdefault(node["op"], []).append(node["name"])
+    return [
+        f"'{op[:40]}' of '{names[0][:40]}'" + (f" and {len(names) - 1} more" * (len(names) > 1))
+        for op, names in found.items()
+    ]
 
 
 def _node(one: object) -> dict | None:

@@ -95,7 +95,12 @@ class GluonFileSource(Source):
     def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
         """See `Source.layers`."""
         network, side = _read(spec, request)
-        return [layer for layer in layers_of(_model(network, side), side) if "/" not in layer[0]]
+        found: dict[str, LayerShape] = {}
+        for head in network.graph["heads"]:
+            for layer in layers_of(_model(network.up_to(head), side), side):
+                if "/" not in layer[0]:
+                    found.setdefault(layer[0], layer)
+        return list(found.values())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,6 +127,10 @@ class _Network:
     @property
     def parameters(self) -> dict[str, Parameter]:
         return {n: Parameter(n, n, array.shape) for n, array in self.values.items()}
+
+    def up_to(self, head: list[int]) -> _Network:
+        """Return the network with this output alone."""
+        return dataclasses.replace(self, graph=self.graph | {"heads": [head]})
 
     def source(self, spec: BackboneSpec) -> str:
         """Return the spec with which such a network is found from anywhere."""
@@ -219,7 +228,8 @@ def _read(spec: BackboneSpec, request: WeightsRequest) -> tuple[_Network, int]:
     variables = {node["name"]: node for node in nodes if node["op"] == "null"}
     values = _values(files, variables)
     _name_input(files, variables, values)
-    network = _Network(files, {"nodes": nodes, "heads": heads}, values, fields)
+    outputs = [list(head) for head in dict.fromkeys(map(tuple, heads))]
+    network = _Network(files, {"nodes": nodes, "heads": outputs}, values, fields)
     return network, spec.resolution or network.native
 
 
@@ -239,8 +249,7 @@ def _of_one_output(network: _Network, spec: BackboneSpec) -> _Network:
             f"{spec.text}' lists them)",
         )
     named = [[place, 0] for place, node in enumerate(nodes) if node["name"] == spec.layer.name]
-    graph = network.graph | {"heads": (named or heads)[:1]}
-    return dataclasses.replace(network, graph=graph)
+    return network.up_to((named or heads)[0])
 
 
 def _values(files: _Files, variables: dict[str, dict]) -> dict[str, np.ndarray]:

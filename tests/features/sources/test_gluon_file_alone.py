@@ -84,7 +84,7 @@ def test_mxnet_is_not_loaded():
 @pytest.mark.parametrize(
     ("op", "attributes", "why"),
     [
-        ("RNN", {}, r"node 1 is a 'RNN', which cannot be written as ONNX"),
+        ("RNN", {}, r"operators that icecore does not know: 'RNN' of '\w+'"),
         ("Pooling", {"pool_type": "lp", "kernel": "(2, 2)"}, r"\(Pooling\) cannot .*pool_type=lp"),
         ("Pooling", {"kernel": "(two)"}, r"\(Pooling\) cannot .*settings are not understood"),
     ],
@@ -99,11 +99,36 @@ def test_what_cannot_be_translated_says_what_it_needs(small, op, attributes, why
         BackboneError, match=f"(?s){why.replace('node 1', f'node {index}')}"
     ) as caught:
         load(small)
-    assert (
-        "MXNet" in str(caught.value)
-        or "mxnet" in caught.value.hint
-        or "export" in caught.value.hint
-    )
+    assert "(mxnet.onnx.export_model) and use onnx:FILE" in caught.value.hint
+
+
+def with_second_output(small, name: str) -> None:
+    """Make the output of a layer one more output of the graph, the first one."""
+    path = small.with_name("small-symbol.json")
+    graph = json.loads(path.read_text())
+    index = next(i for i, node in enumerate(graph["nodes"]) if node["name"] == name)
+    graph["heads"] = [[index, 0, 0], *graph["heads"]]
+    path.write_text(json.dumps(graph))
+
+
+def test_of_several_outputs_the_layer_is_asked_for(small):
+    expected = {
+        name: load(small, layer=Layer(name)).start("cpu").run(images())
+        for name in ("conv0_relu_fwd", "conv1_fwd")
+    }
+    plain = list_layers(f"gluon-file:{small}", WeightsRequest())
+    with_second_output(small, "conv0_relu_fwd")
+    with pytest.raises(BackboneError, match=r"has 2 outputs: conv0_relu_fwd, \w+") as caught:
+        load(small)
+    assert "--layer NAME ('icecore backbones --layers gluon-file:" in caught.value.hint
+    # One lies before the first output, one only before the second.
+    for name, rows in expected.items():
+        found = load(small, layer=Layer(name)).start("cpu").run(images())
+        np.testing.assert_array_equal(found, rows)
+    listed = list_layers(f"gluon-file:{small}", WeightsRequest())
+    assert {one[0] for one in listed} == {one[0] for one in plain}
+    with pytest.raises(BackboneError, match="no layer 'conv7_fwd'"):
+        load(small, layer=Layer("conv7_fwd"))
 
 
 def test_weights_of_another_network_are_refused_with_all_that_differ(small):

@@ -13,6 +13,7 @@ __all__ = ["is_of_known_cost", "require_few_nodes", "require_small_values"]
 
 # NASNet-A-Large has 2,500.
 MOST_NODES = 20_000
+_MANY_NODES = 5_000
 # Numbers in one value, for one image: 1,024 x 1,024 pixels of 64 channels. A batch has several.
 LARGEST_VALUE = 2**26
 # What depends on no image is computed before the first one, and all of it kept.
@@ -122,6 +123,8 @@ def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         As for `require_small_values`.
     """
     cost = 0.0
+    if len(graph.node) > _MANY_NODES:
+        return False  # An engine may take minutes to prepare them.
     for node in graph.node:
         if node.op_type not in _PLAIN or node.domain not in ("", "ai.onnx"):
             return False

@@ -21,6 +21,7 @@ from ..engines.choose import ENGINES
 from ..graphs.budget import is_of_known_cost
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import load_onnx
+from ..graphs.steering import require_cost_of_no_image
 from ..graphs.store import graph_folder, graph_key
 from ..graphs.values import study
 from ..images.preprocessing import Preprocessing
@@ -46,11 +47,13 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
     Raises
     ------
     BackboneError
-        One image takes too long or too much memory, or the graph ends the process.
+        One image takes too long or too much memory, the graph ends the process, or what it
+        computes depends on what the image shows.
     """
     side = network.record.resolution
     if is_of_known_cost(model.graph, study(load_onnx(), model, side).shapes):
         return
+    require_cost_of_no_image(model.graph, network.record.spec)
     content = network.content()
     engines = [kind for kind in ENGINES.values() if kind.runs_graphs and kind.able("cpu")]
     parts = {"graph": sha256_bytes(content), "icecore": __version__}

@@ -358,7 +358,7 @@ def made_of_nothing(sides: list[int], known: bool):
 def test_gigabytes_made_of_nothing_are_refused_before_they_are_made(tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "ask_child", None)
     spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**28], known=True))
-    with pytest.raises(BackboneError, match="numbers out of nothing before it sees an image"):
+    with pytest.raises(BackboneError, match="numbers from constants before it sees an image"):
         load(spec)
 
 
@@ -393,6 +393,52 @@ def test_many_cheap_operators_on_large_values_are_tried_in_a_child(tmp_path, mon
 def test_gigabytes_whose_number_is_computed_are_refused_in_a_child(tmp_path):
     spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**30], known=False))
     with pytest.raises(BackboneError, match="cannot be computed in 4 GiB|ends the process"):
+        load(spec)
+
+
+def steered(kind: str):
+    """Make a graph that computes as much as the image is bright, or says whether it shall."""
+    node = helper.make_node
+    bright = [
+        node("ReduceMax", ["data"], ["most"], keepdims=0),
+        node("Cast", ["most"], ["number"], to=TensorProto.INT64),
+        node("Cast", ["most"], ["yes"], to=TensorProto.BOOL),
+        node("Unsqueeze", ["number", "axis"], ["sides"]),
+        node("Expand", ["b", "one"], ["wide"]),
+    ]
+    value = helper.make_tensor_value_info
+    add = node("Add", ["x", "x"], ["y"])
+    going = node("Cast", ["x" if kind == "loop goes on" else "c"], ["on"], to=TensorProto.BOOL)
+    inner = helper.make_graph(
+        [add, going], "inner",
+        [value("i", 7, []), value("c", 9, []), value("x", 1, [])],
+        [value("on", 9, []), value("y", 1, [])],
+    )  # fmt: skip
+    branch = helper.make_graph([node("Identity", ["most"], ["z"])], "b", [], [value("z", 1, [])])
+    more = {
+        "shape": [node("ConstantOfShape", ["sides"], ["huge"])],
+        "tile": [node("Tile", ["wide", "sides"], ["huge"])],
+        "range": [node("Range", ["zero", "number", "step"], ["huge"])],
+        "loop": [node("Loop", ["number", "", "most"], ["huge"], body=inner)],
+        "loop goes on": [node("Loop", ["step", "", "most"], ["huge"], body=inner)],
+        "if": [node("If", ["yes"], ["huge"], then_branch=branch, else_branch=branch)],
+    }[kind]
+    end = [
+        node("Cast", ["huge"], ["whole"], to=TensorProto.FLOAT),
+        node("ReduceMax", ["whole"], ["largest"], keepdims=0),
+        node("Add", ["f", "largest"], ["h"]),
+        node("Gemm", ["h", "k", "b"], ["out"]),
+    ]
+    arrays = {"axis": np.array([0]), "one": np.array([1]), "zero": np.int64(0), "step": np.int64(1)}
+    nodes = [*body(), *bright, *more, *end]
+    return make(nodes, weights() | arrays)
+
+
+@pytest.mark.parametrize("kind", ["shape", "tile", "range", "loop", "loop goes on", "if"])
+def test_a_cost_that_hangs_on_what_the_image_shows_is_refused(tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(trial, "ask_child", None)
+    spec = save(tmp_path / "net.onnx", steered(kind))
+    with pytest.raises(BackboneError, match=r"how much \w+ '\w+' computes depends on what the"):
         load(spec)
 
 

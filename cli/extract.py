@@ -163,7 +163,8 @@ def _print_extracted(report, cache: Path) -> None:
     )
     if report.boxed:
         console.echo(
-            f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole"
+            f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole; "
+            f"correct {report.boxes} where they are wrong"
         )
     if pages := report.several_pages:
         others = f" and {len(pages) - 1} more hold" if len(pages) > 1 else " holds"

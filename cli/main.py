@@ -29,6 +29,7 @@ from .extract import extract
 from .interrupts import interrupted_status, watch_for_termination
 from .manifest import manifest
 from .predict import predict
+from .regions import regions
 from .train import train
 from .weights import weights
 
@@ -53,6 +54,7 @@ for _command in (
     train,
     blend,
     predict,
+    regions,
     bundle,
     audit,
     demo,

@@ -88,7 +88,7 @@ class _LogLines:
         pass  # it takes seconds
 
     def on_detect(self, done: int, total: int) -> None:
-        self._print(lambda: f"detector: {done}/{total} images")
+        self._print(lambda: f"boxes: {done}/{total} images")
 
     def _print(self, text) -> None:
         if time.monotonic() - self._printed > self.SECONDS_BETWEEN:

@@ -30,7 +30,7 @@ ATTRIBUTES = {
 }
 LEAST = 24
 _RECORD = "demo.json"
-_GENERATOR = 1
+_GENERATOR = 2
 # Lengths at which one class ends and the next begins, from class 1 on (0 is Invisible):
 # sleeves as a share of the arm, hems in body units (knee 5.6, floor 7.5).
 _EDGES = {
@@ -241,6 +241,7 @@ def _write(root: Path, rows: list[_Row], n: int, seed: int) -> DemoData:
     corrupt = [r for r in rows if r.attribute == next(iter(ATTRIBUTES)) and not r.test][1]
     # Cut within the header: a decoder finds no picture at all, not even half of one.
     corrupt.content = corrupt.content[: min(256, len(corrupt.content) // 2)]
+    corrupt.boxes = {}
     rows = sorted(rows, key=lambda row: row.name)
     tables: dict[str, list[str]] = {name: [] for name in ("label", "question", "answer")}
     for row in rows:
@@ -255,6 +256,8 @@ def _write(root: Path, rows: list[_Row], n: int, seed: int) -> DemoData:
         path = root / ("Annotations" if name == "label" else "Tests") / f"{name}.csv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
+    for name in ("neck", "hem"):
+        _write_boxes(root / "Regions" / f"{name}s.csv", name, rows)
     pairs = _same_bytes(rows)
     data = DemoData(
         root=root,
@@ -268,6 +271,16 @@ def _write(root: Path, rows: list[_Row], n: int, seed: int) -> DemoData:
     )
     publish_json(root / _RECORD, data._record())
     return data
+
+
+def _write_boxes(path: Path, name: str, rows: list[_Row]) -> None:
+    """Write the true boxes of a part of the training images, as `icecore.manifest` reads them."""
+    lines = ["path,x0,y0,x1,y1"]
+    for row in rows:
+        if name in row.boxes and not row.test:
+            lines.append(",".join([_identity(row), *map(str, row.boxes[name])]))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
 
 
 def _identity(row: _Row) -> str:

@@ -25,6 +25,11 @@ from .records.feature_set import FeatureSetRecord
 from .records.layer import POOLS, Layer
 from .records.record import BackboneRecord
 from .records.spec import BackboneSpec
+from .regions.fit import Fitted, fit_regions, region_name
+from .regions.learn import LearningOptions
+from .regions.looks import LookOptions
+from .regions.saved import FILES as REGION_FILES
+from .regions.saved import Regions, are_regions, read_regions, write_regions
 from .weights.request import WeightsRequest
 from .weights_store import fetch_weights, import_weights, list_weights, where_to_put_weights
 
@@ -41,13 +46,19 @@ __all__ = [
     "ExtractReport",
     "Failure",
     "FeatureSetRecord",
+    "Fitted",
     "Layer",
+    "LearningOptions",
+    "LookOptions",
     "POOLS",
     "Progress",
     "ProgressListener",
+    "REGION_FILES",
+    "Regions",
     "Verified",
     "Views",
     "WeightsRequest",
+    "are_regions",
     "ask",
     "build_bundle",
     "check_library",
@@ -55,6 +66,7 @@ __all__ = [
     "fetch_weights",
     "find_gpus",
     "find_networks",
+    "fit_regions",
     "graph_folder",
     "image_size",
     "import_weights",
@@ -62,9 +74,12 @@ __all__ = [
     "list_weights",
     "load_backbone",
     "load_backbones",
+    "read_regions",
+    "region_name",
     "run_bundle",
     "verify_backbones",
     "where_to_put_weights",
     "write_png",
+    "write_regions",
     "write_trial_images",
 ]

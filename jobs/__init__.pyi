@@ -14,6 +14,7 @@ from .image_features import ImageFeatures
 from .places import LEVELS, Finding
 from .predict import PredictOptions, PredictReport, predict
 from .prune import prune
+from .regions import FitRegionsOptions, fit_regions
 from .train import train
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "DetectorOptions",
     "ExtractOptions",
     "ExtractReport",
+    "FitRegionsOptions",
     "Finding",
     "ImageFeatures",
     "LEVELS",
@@ -43,6 +45,7 @@ __all__ = [
     "examine",
     "export",
     "extract",
+    "fit_regions",
     "predict",
     "prune",
     "result_text",

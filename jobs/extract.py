@@ -45,5 +45,7 @@ def extract(
     """
     manifest = manifests.read(data, labels_required=False)
     report = features.extract(manifest, cache, backbones, options, progress)
-    keep_manifest(Path(cache), Path(os.path.abspath(data)), report)
+    boxes = options.boxes if options else None
+    regions = Path(boxes) if boxes is not None and features.are_regions(boxes) else None
+    keep_manifest(Path(cache), Path(os.path.abspath(data)), report, regions)
     return report

@@ -23,6 +23,7 @@ from ..features import (
 )
 from ..manifest import Manifest, apply_boxes
 from ..runs import Run
+from .samples import REGIONS_OF_A_RUN
 from .trained import Trained, TrainedRun, made_how, open_trained, require_writable, spec_text
 
 __all__ = ["PredictOptions", "PredictReport", "predict"]
@@ -238,7 +239,7 @@ def _prepared(trained: Trained, manifest: Manifest, options: PredictOptions) -> 
 
 
 def _boxes(fitted: Run, manifest: Manifest, options: PredictOptions) -> str | os.PathLike | None:
-    """Return where the boxes of the new images come from.
+    """Return where the boxes of the new images come from: a table, or the run's own region.
 
     Raises
     ------
@@ -248,6 +249,9 @@ def _boxes(fitted: Run, manifest: Manifest, options: PredictOptions) -> str | os
     boxed_already = any(sample.box for sample in manifest)
     if options.boxes is not None or options.whole or not fitted.boxed or boxed_already:
         return options.boxes
+    regions = fitted.path / REGIONS_OF_A_RUN
+    if features.are_regions(regions):
+        return regions
     raise RunError(
         f"{fitted.path} was trained on boxes ({fitted.boxed} rows of it), and nothing says which "
         "part of these images counts",

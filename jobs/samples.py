@@ -5,20 +5,33 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 from pathlib import Path
 
 from .. import manifest as manifests
 from ..cache import FeatureCache
 from ..core.errors import IcecoreError
-from ..core.files import publish_json
+from ..core.files import publish_bytes, publish_json
+from ..core.folders import replacing_folder
 from ..core.json_files import read_json
+from ..core.regular_files import read_regular
 from ..manifest import apply_boxes, parse_box
 
-__all__ = ["as_extracted", "keep_manifest", "kept_tables"]
+__all__ = ["REGIONS_OF_A_RUN", "as_extracted", "copy_regions", "keep_manifest"]
+__all__ += ["kept_regions", "kept_tables"]
+
+# A folder of this name beside a table has the learnt region that found its boxes.
+_REGIONS = ".regions"
+# The same in a run.
+REGIONS_OF_A_RUN = "regions"
+_REGION_SUFFIXES, _MOST_FILES, _LARGEST_FILE = (".json", ".npz"), 4, 2**28
 
 
-def keep_manifest(cache: Path, data: Path, report) -> None:
-    """Write the table to ``CACHE/manifests``, under a name that no other data set has."""
+def keep_manifest(cache: Path, data: Path, report, regions: Path | None = None) -> None:
+    """Write the table to ``CACHE/manifests``, under a name that no other data set has.
+
+    The learnt region that the boxes were found with, if any, is kept beside it.
+    """
     folder = cache / "manifests"
     stem = data.stem if data.is_file() else data.name
     # Another data set of the same name gets a number.
@@ -28,10 +41,42 @@ def keep_manifest(cache: Path, data: Path, report) -> None:
     try:
         report.manifest.write(folder / f"{name}.csv")
         publish_json(folder / "sources.json", names | {name: str(data)})
+        _keep_regions(folder / f"{name}{_REGIONS}", regions)
     except OSError as error:
         # A cache that cannot be written may still be complete.
         if report.computed or error.errno not in (errno.EROFS, errno.EACCES):
             raise
+
+
+def _keep_regions(target: Path, regions: Path | None) -> None:
+    if regions is None:
+        shutil.rmtree(target, ignore_errors=True)
+    else:
+        copy_regions(regions, target)
+
+
+def copy_regions(source: Path, target: Path) -> None:
+    """Copy the files of a learnt region; they are checked when they are read."""
+    files = [path for path in sorted(source.iterdir()) if path.suffix in _REGION_SUFFIXES]
+    with replacing_folder(target, lambda: None) as folder:
+        for path in files[:_MOST_FILES]:
+            publish_bytes(folder / path.name, read_regular(path, _LARGEST_FILE))
+
+
+def kept_regions(store: FeatureCache, data: str | os.PathLike) -> Path | None:
+    """Return the learnt region by which the boxes of `data` were found at its last extraction."""
+    path = Path(os.path.abspath(data))
+    if path.parent == Path(os.path.abspath(store.path / "manifests")):
+        name = path.stem
+    else:
+        name = _name_of(store, path)
+    folder = store.path / "manifests" / f"{name}{_REGIONS}"
+    return folder if name and folder.is_dir() else None
+
+
+def _name_of(store: FeatureCache, data: str | os.PathLike) -> str | None:
+    names = _table_names(store.path / "manifests")
+    return next((n for n, source in names.items() if source == os.path.abspath(data)), None)
 
 
 def _table_names(folder: Path) -> dict[str, str]:
@@ -54,8 +99,7 @@ def as_extracted(store: FeatureCache, data, *, labels_required: bool = True):
     """Read `data`, with the boxes that its last extraction into the cache was given."""
     manifest = manifests.read(data, labels_required=labels_required)
     folder = store.path / "manifests"
-    names = _table_names(folder)
-    name = next((n for n, source in names.items() if source == os.path.abspath(data)), None)
+    name = _name_of(store, data)
     if name is None or not (folder / f"{name}.csv").is_file():
         return manifest
     kept = manifests.read(folder / f"{name}.csv", labels_required=False).images

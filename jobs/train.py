@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 from .. import heads
 from ..cache import FeatureCache
 from ..heads import TrainEvent, TrainOptions, TrainResult
 from ..manifest import digest_manifest
-from .samples import as_extracted
+from .samples import REGIONS_OF_A_RUN, as_extracted, copy_regions, kept_regions
 
 __all__ = ["train"]
 
@@ -52,4 +53,8 @@ def train(
     store = FeatureCache(cache)
     memory = store.path / "digests.json"
     digested = digest_manifest(as_extracted(store, data), memory, progress=on_digest)
-    return heads.train(store, digested.manifest, out, options, progress)
+    result = heads.train(store, digested.manifest, out, options, progress)
+    regions = kept_regions(store, data)
+    if regions is not None:
+        copy_regions(regions, Path(out) / REGIONS_OF_A_RUN)
+    return result

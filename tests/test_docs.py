@@ -11,10 +11,15 @@ from pathlib import Path
 import click
 import pytest
 from repository import ROOT
+from square_images import draw_squares, write_table
 
 from icecore.cli.main import cli
+from icecore.features import read_regions
 
-PAGES = [ROOT / "README.md", ROOT / "docs" / "extract.md", ROOT / "docs" / "data.md"]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("extract", "data", "regions")),
+]
 ALL_PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
@@ -35,6 +40,10 @@ def test_python_blocks_run(page, image_folder, tiny_onnx, tmp_path):
         jobs.extract(image_folder, tmp_path / "c", [f"onnx:{tiny_onnx}"])
         matrix, keys = names["features"](tmp_path / "c", ["onnx:tiny.onnx"])
         assert matrix.shape == (len(keys), 6) == (6, 6)
+    if "learn" in names:
+        boxes = write_table(tmp_path / "some.csv", draw_squares(tmp_path / "photos", 40))
+        options = names["learn"](tmp_path / "photos", boxes, tiny_onnx, tmp_path / "squares")
+        assert read_regions(options.boxes).name == "squares"
 
 
 def test_the_json_record_of_the_readme_is_one(tmp_path):

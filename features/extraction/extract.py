@@ -16,14 +16,11 @@ from ...manifest import (
     DigestReport,
     Manifest,
     Sample,
-    apply_boxes,
     digest_manifest,
-    read_boxes,
 )
-from ..detection.detect import detect_boxes
-from ..images.decode import image_size
 from ..images.libraries import load_decoders
 from ..records.spec import BackboneSpec
+from .boxing import boxed
 from .options import ExtractOptions
 from .part import Part
 from .pipeline import Pipeline
@@ -74,8 +71,9 @@ def extract(
     watch = Stopwatch(progress)
     with watch.phase("starting"):
         parts = load_parts(backbones, options)
+    table = None
     if options.boxes is not None:
-        manifest = _boxed(manifest, options, progress)
+        manifest, table = boxed(manifest, Path(cache), options, progress)
     memory = Path(cache) / "digests.json"
     with watch.phase("digesting"):
         digested = digest_manifest(
@@ -99,7 +97,8 @@ def extract(
     unique = _unique(digested.manifest)
     _run(job, store, unique)
     _record_outcome(store, digested.manifest, job.failures)
-    return _report(job, digested.manifest, len(unique))
+    report = _report(job, digested.manifest, len(unique))
+    return dataclasses.replace(report, boxes="" if table is None else str(table))
 
 
 def _unreadable(digested: DigestReport) -> list[Failure]:
@@ -108,20 +107,6 @@ def _unreadable(digested: DigestReport) -> list[Failure]:
         Failure(identity, images[identity].path, "", reason)
         for identity, reason in digested.unreadable.items()
     ]
-
-
-def _boxed(manifest: Manifest, options: ExtractOptions, progress: ProgressListener) -> Manifest:
-    """Give the images their boxes: those of a table, and a detector's where it has none."""
-    if options.detector is not None:
-        detect_boxes(
-            manifest,
-            options.boxes,
-            options.detector,
-            options.request,
-            options.devices[0],
-            progress.on_detect,
-        )
-    return apply_boxes(manifest, read_boxes(options.boxes, manifest, image_size))
 
 
 def _unique(manifest: Manifest) -> dict[str, list[Sample]]:

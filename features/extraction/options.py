@@ -62,7 +62,8 @@ class ExtractOptions:
     weights_dir : path-like, optional
         Where to look for weights and ONNX files first.
     boxes : path-like, optional
-        Table of the part of each image that counts, see `icecore.manifest.read_boxes`.
+        Table of the part of each image that counts, see `icecore.manifest.read_boxes`; or
+        the folder of a learnt region, which is then found.
     detector : DetectorOptions, optional
         Finds boxes for the images that the table lacks, and adds them to it.
     accept_error : float, optional

@@ -53,6 +53,8 @@ class ExtractReport:
         Images of which only a box was used.
     several_pages : list of str
         Ids of TIFF files, computed in this run, of whose pages the first was taken.
+    boxes : str
+        The table that the boxes are in; empty if there is none.
     repaired : list of str
         Damage that was found in the cache, and what was done about it.
     """
@@ -72,4 +74,5 @@ class ExtractReport:
     manifest: Manifest
     boxed: int = 0
     several_pages: list[str] = dataclasses.field(default_factory=list)
+    boxes: str = ""
     repaired: list[str] = dataclasses.field(default_factory=list)

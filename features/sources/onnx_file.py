@@ -19,7 +19,7 @@ from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
 from .base import LayerShape, Source
-from .trial import require_bounded_run
+from .trial import measure_width, require_bounded_run
 
 __all__ = ["OnnxFileSource"]
 
@@ -72,12 +72,17 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
         )
     how = Preprocessing.from_dict(fields, side)
     add_normalisation(model, how, takes.channels_last)
+    width = taken.width
+    if spec.layer.pool == "none" and not width:
+        # The shapes of maps are often known to no one but the graph that computes them.
+        width = measure_width(model, side, name)
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = width
     record = BackboneRecord(
         spec=spec.canonical,
         architecture=str(fields.get("architecture", path.stem)),
         weights_digest=file.digest,
         random_seed=None,
-        num_features=taken.width,
+        num_features=width,
         preprocessing=how,
     )
     about = taken.text

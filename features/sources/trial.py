@@ -16,8 +16,11 @@ from ... import __version__
 from ...core.child import ChildError, Limits, answer_parent, ask_child
 from ...core.errors import BackboneError, IcecoreError
 from ...core.files import publish_json, sha256_bytes
+from ...core.json_fields import JsonFields
+from ...core.json_files import read_json
 from ..engines.base import Setup
 from ..engines.choose import ENGINES
+from ..engines.onnxruntime import load_onnxruntime
 from ..graphs.budget import is_of_known_cost
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import load_onnx
@@ -27,7 +30,7 @@ from ..graphs.values import study
 from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
 
-__all__ = ["require_bounded_run"]
+__all__ = ["measure_width", "require_bounded_run"]
 
 # One image of the largest networks takes half of that on a slow processor.
 PROCESSOR_SECONDS, SECONDS = 30, 120.0
@@ -77,7 +80,46 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
     publish_json(note, parts)
 
 
+def measure_width(model, side: int, name: str) -> int:
+    """Find out by a run in a child process how many numbers a graph gives for one image.
+
+    Raises
+    ------
+    BackboneError
+        The run takes too long or too much memory, or fails.
+    """
+    content = model.SerializeToString()
+    parts = {"graph": sha256_bytes(content), "icecore": __version__}
+    note = graph_folder() / f"width-{graph_key(parts)[:32]}.json"
+    if note.exists():
+        return JsonFields(read_json(note), str(note), BackboneError, "remove it").integer(
+            "width", 1
+        )
+    limits = Limits(PROCESSOR_SECONDS, SECONDS, MEMORY + 4 * len(content))
+    with tempfile.TemporaryDirectory(prefix="icecore-trial-") as folder:
+        path = Path(folder) / "graph.onnx"
+        path.write_bytes(content)
+        try:
+            width = ask_child(__spec__.name, [str(path), str(side), ""], limits)["width"]
+        except ChildError as error:
+            raise BackboneError(
+                f"{name}: one image {error} on onnxruntime",
+                "name another layer with --layer, or take another network",
+            ) from error
+    publish_json(note, parts | {"width": width})
+    return width
+
+
+def _measure(path: str, resolution: int) -> dict:
+    session = load_onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"])
+    image = np.zeros((1, resolution, resolution, 3), np.uint8)
+    (features,) = session.run(None, {session.get_inputs()[0].name: image})
+    return {"width": int(features.shape[1])}
+
+
 def _try(path: str, side: str, engine: str) -> dict:
+    if not engine:
+        return _measure(path, int(side))
     resolution = int(side)
     how = Preprocessing(resolution, (0.0,) * 3, (1.0,) * 3, 1.0, "bilinear")
     (output,) = load_onnx().load(path, load_external_data=False).graph.output

@@ -47,7 +47,7 @@ def check_target(out: Path, overwrite: bool) -> None:
 
 def _own_names(out: Path) -> set[str]:
     """Return the names of what training and blending write into a run."""
-    names = {"run.json", "samples.csv", "blend.json", "report.html"}
+    names = {"run.json", "samples.csv", "blend.json", "report.html", "regions"}
     try:
         return names | {task.folder.name for task in open_run(out).tasks.values()}
     except IcecoreError:

@@ -1,0 +1,66 @@
+"""Which part of each image counts: boxes of a table, or boxes that are found first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...cache import FeatureCache
+from ...core.errors import BackboneError
+from ...manifest import Manifest, apply_boxes, read_boxes
+from ..detection.detect import detect_boxes
+from ..images.decode import image_size
+from ..regions.find import find_regions
+from ..regions.looks import LookOptions
+from ..regions.saved import are_regions, read_regions
+from .options import ExtractOptions
+from .progress import ProgressListener
+
+__all__ = ["boxed"]
+
+
+def boxed(
+    manifest: Manifest, cache: Path, options: ExtractOptions, progress: ProgressListener
+) -> tuple[Manifest, Path]:
+    """Give the images their boxes: those of a table, or what is found where it has none.
+
+    Returns
+    -------
+    manifest : Manifest
+    table : Path
+        Where the boxes are.
+    """
+    regions = are_regions(options.boxes)
+    if regions:
+        table = _found_by_regions(manifest, cache, options, progress)
+    else:
+        table = Path(options.boxes)
+    if options.detector is not None:
+        request, device = options.request, options.devices[0]
+        detect_boxes(manifest, table, options.detector, request, device, progress.on_detect)
+    # The table of a learnt region holds the boxes of all data sets that it was found in.
+    strangers = "skip" if regions else "refuse"
+    boxes = read_boxes(table, manifest, image_size, strangers=strangers)
+    return apply_boxes(manifest, boxes), table
+
+
+def _found_by_regions(
+    manifest: Manifest, cache: Path, options: ExtractOptions, progress: ProgressListener
+) -> Path:
+    """Find the boxes of a learnt region; return their table, which the cache keeps."""
+    if options.detector is not None:
+        raise BackboneError(
+            f"{options.boxes} is a learnt region, and a detector is named as well",
+            "leave --detector away, or name a table of boxes",
+        )
+    regions = read_regions(options.boxes)
+    looks = LookOptions(
+        options.engine,
+        options.devices[0],
+        options.batch_size,
+        options.workers,
+        options.accept_error,
+        options.request,
+    )
+    table = FeatureCache.create(cache).path / "boxes" / f"{regions.name}-{regions.digest}.csv"
+    find_regions(manifest, table, regions, looks, progress.on_detect)
+    return table

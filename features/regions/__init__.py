@@ -1,0 +1,1 @@
+"""The part of an image that matters, found by what a frozen network sees where."""

@@ -1,0 +1,141 @@
+"""The job `fit_regions`: from a few boxes to a region that is found in every image."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from .. import features
+from .. import manifest as manifests
+from ..core.errors import RunError, enumerate_some
+from ..core.files import publish_text
+from ..core.folders import replacing_folder
+from ..features import BackboneSpec, Fitted, Layer, LearningOptions, LookOptions, WeightsRequest
+from .regions_page import regions_page
+
+__all__ = ["FitRegionsOptions", "fit_regions"]
+
+_PAGE = "report.html"
+
+
+@dataclasses.dataclass(frozen=True)
+class FitRegionsOptions:
+    """How a region is to be learnt.
+
+    Attributes
+    ----------
+    layer : str, optional
+        Look at the map of this layer; at the one before the pool if None.
+    threshold : float
+        An image stays whole where less intersection over union with the true box is expected.
+    seed : int
+        Of the folds and of the places that are looked at.
+    overwrite : bool
+        Replace an earlier region.
+    weights : str
+        ``pretrained`` or ``random:SEED``.
+    engine, device, batch_size, workers, accept_error, weights_dir
+        As in `ExtractOptions`.
+    """
+
+    layer: str | None = None
+    threshold: float = 0.5
+    seed: int = 0
+    overwrite: bool = False
+    weights: str = "pretrained"
+    engine: str = "auto"
+    device: str = "cpu"
+    batch_size: int = 16
+    workers: int | None = None
+    accept_error: float | None = None
+    weights_dir: str | os.PathLike | None = None
+
+    @property
+    def looks(self) -> LookOptions:
+        """How the network runs; the same checks as for an extraction."""
+        how = features.ExtractOptions(
+            engine=self.engine,
+            device=self.device,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            accept_error=self.accept_error,
+            weights=self.weights,
+            weights_dir=self.weights_dir,
+        )
+        request = WeightsRequest.parse(self.weights, self.weights_dir)
+        return LookOptions(
+            how.engine, how.devices[0], how.batch_size, how.workers, how.accept_error, request
+        )
+
+
+DEFAULTS = FitRegionsOptions()
+
+
+def fit_regions(
+    data: str | os.PathLike,
+    boxes: str | os.PathLike,
+    backbone: str,
+    out: str | os.PathLike,
+    options: FitRegionsOptions = DEFAULTS,
+    on_step: Callable[[str], None] = lambda step: None,
+) -> Fitted:
+    """Learn where the part of an image is that counts, from boxes of some of the images.
+
+    Parameters
+    ----------
+    data : path-like
+        What `icecore.manifest.read` reads; labels are not needed.
+    boxes : path-like
+        Table of boxes of some of the images, see `icecore.manifest.read_boxes`. A line
+        without numbers says that the image does not show the part.
+    backbone : str
+        Spec, ``source:name[@resolution]``.
+    out : path-like
+        Folder: ``regions.json``, ``weights.npz`` and ``report.html``. Give it as ``boxes`` to
+        `ExtractOptions`.
+    options : FitRegionsOptions
+    on_step : callable
+        Told what is being done.
+
+    Returns
+    -------
+    icecore.features.Fitted
+
+    Raises
+    ------
+    BackboneError
+        There are too few boxes, or what they mark cannot be found out of fold.
+    RunError
+        `out` holds something else.
+    ManifestError, MissingFileError
+        The table of boxes cannot be used.
+    """
+    out = Path(out)
+    _require_free(out, options.overwrite)
+    name, looks = features.region_name(out), options.looks
+    learning = LearningOptions(options.threshold, seed=options.seed)
+    manifest = manifests.read(data, labels_required=False)
+    table = manifests.read_boxes(boxes, manifest, features.image_size)
+    spec = dataclasses.replace(BackboneSpec.parse(backbone), layer=Layer(options.layer, "none"))
+    fitted = features.fit_regions(manifest, table, spec, name, looks, learning, on_step)
+    page = regions_page(fitted, {i: sample.path for i, sample in manifest.images.items()})
+    with replacing_folder(out, lambda: _require_free(out, options.overwrite)) as folder:
+        features.write_regions(folder, fitted.regions)
+        publish_text(folder / _PAGE, page)
+    return fitted
+
+
+def _require_free(out: Path, overwrite: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    foreign = not out.is_dir() or {one.name for one in out.iterdir()} - {
+        *features.REGION_FILES,
+        _PAGE,
+    }
+    if foreign:
+        what = enumerate_some(sorted(foreign)) if out.is_dir() else "a file"
+        raise RunError(f"{out} holds something else than a region: {what}", "choose another folder")
+    if not overwrite:
+        raise RunError(f"{out} holds a region already", "choose another folder, or say --overwrite")

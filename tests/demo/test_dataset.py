@@ -235,6 +235,6 @@ def test_without_pillow_the_error_says_what_to_install(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "needs Pillow" in done.stdout
-    assert "pip install 'icecore[report]'" in done.stdout
+    assert "pip install 'icecore[demo]'" in done.stdout
     assert issubclass(MissingDependencyError, ImportError)
     assert not list(tmp_path.iterdir())

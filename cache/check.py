@@ -22,6 +22,8 @@ from .rows import list_shards
 
 __all__ = ["Problem", "Told", "check_set", "check_shard", "read_told", "salvage", "stored_blocks"]
 
+_BLOCK_BYTES = 8 << 20
+
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
@@ -159,11 +161,11 @@ def check_shard(
 
 
 def stored_blocks(
-    path: Path, shard: Shard, header: SetHeader, block: int = 8 << 20
+    path: Path, shard: Shard, header: SetHeader
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield (slice of rows, rows as stored) of a shard, as far as the file goes."""
     size = header.row_bytes
-    step = max(1, block // size)
+    step = max(1, _BLOCK_BYTES // size)
     with open_own(path) as file:
         file.seek(shard.offset)
         for start in range(0, len(shard.keys), step):

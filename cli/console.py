@@ -31,6 +31,8 @@ __all__ = [
 ]
 
 EXIT_UNREADABLE = 3
+# Longer lines are hard to read, however wide the terminal.
+_WIDEST = 100
 
 errors = Console(stderr=True, highlight=False)
 
@@ -53,16 +55,16 @@ def print_json(content: object) -> None:
     click.echo(json_text(content))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print a table on standard output; columns of numbers are set to the right."""
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [
         bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))
     ]
     if not sys.stdout.isatty():
-        _print_plain_table(columns, cells, numeric, title)
+        _print_plain_table(columns, cells, numeric)
         return
-    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for column, right in zip(columns, numeric):
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in cells:
@@ -70,12 +72,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
     Console(highlight=False, markup=False).print(table)
 
 
-def _print_plain_table(columns, cells: list[list[str]], numeric: list[bool], title: str) -> None:
+def _print_plain_table(columns, cells: list[list[str]], numeric: list[bool]) -> None:
     """Print a row a line, however long: what goes to a pipe is for grep, and is never cut."""
     lines = [list(columns), *cells]
     widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    if title:
-        echo(title)
     for line in lines:
         padded = (
             cell.rjust(width) if right else cell.ljust(width)
@@ -109,11 +109,11 @@ def warn(text: str) -> None:
     click.secho(f"warning: {escaped(text)}", err=True, fg="red", bold=True)
 
 
-def wrap(text: str, indent: str = "", most: int = 100) -> str:
+def wrap(text: str, indent: str = "") -> str:
     """Fit `text` to a terminal, lines after the first indented; leave it whole in a pipe."""
     if not sys.stdout.isatty():
         return text
-    width = min(shutil.get_terminal_size().columns, most)
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
     return textwrap.fill(
         text,
         max(width, len(indent) + 20),

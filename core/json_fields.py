@@ -55,9 +55,9 @@ class JsonFields:
             return self._wrong(name, f"{least} or more")
         return value
 
-    def number(self, name: str, least: float = -math.inf, default: float | None = None) -> float:
+    def number(self, name: str, least: float = -math.inf) -> float:
         """Return a finite number of at least `least`."""
-        value = self._value(name, default)
+        value = self._value(name, None)
         if isinstance(value, bool) or not isinstance(value, int | float):
             return self._wrong(name, "a number")
         if not math.isfinite(value) or value < least:

@@ -6,20 +6,17 @@ import numpy as np
 
 __all__ = ["bootstrap_interval", "softmax"]
 
+_DRAWS = 1000
 
-def bootstrap_interval(
-    values: np.ndarray, seed: int = 0, level: float = 0.95, draws: int = 1000
-) -> list[float]:
-    """Return the percentile bootstrap interval of a mean over images.
+
+def bootstrap_interval(values: np.ndarray, seed: int = 0) -> list[float]:
+    """Return the 95% percentile bootstrap interval of a mean over images, of 1,000 draws.
 
     Parameters
     ----------
     values : ndarray of shape (N,)
         One number for each image.
     seed : int
-    level : float
-        Coverage.
-    draws : int
 
     Returns
     -------
@@ -34,11 +31,10 @@ def bootstrap_interval(
     means = np.array(
         [
             np.bincount(rng.integers(count, size=count), minlength=count) @ values / count
-            for _ in range(draws)
+            for _ in range(_DRAWS)
         ]
     )
-    tail = 50 * (1 - level)
-    return [float(bound) for bound in np.percentile(means, [tail, 100 - tail])]
+    return [float(bound) for bound in np.percentile(means, [2.5, 97.5])]
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from .. import jobs
@@ -36,7 +35,6 @@ def run_demo(
     images: int = 300,
     seed: int = 0,
     progress: ProgressListener | None = None,
-    train_progress: Callable | None = None,
 ) -> DemoResult:
     """Draw garments, extract, train, blend and report below the folder `out`.
 
@@ -49,14 +47,12 @@ def run_demo(
         Of the drawing; the seed is used for training, too.
     progress : ProgressListener, optional
         Of `icecore.jobs.extract`.
-    train_progress : callable, optional
-        Of `icecore.heads.training.train`.
     """
     out = Path(out)
     data = draw(images, seed, out / "data")
     extracted = jobs.extract(out / "data", out / "cache", DEMO_BACKBONES, progress=progress)
     run = out / "run"
     options = jobs.TrainOptions(seed=seed, overwrite=True)
-    trained = jobs.train(out / "cache", out / "data", run, options, train_progress)
+    trained = jobs.train(out / "cache", out / "data", run, options)
     blend = jobs.blend([run], outputs=jobs.BlendOutputs(report=out / "report.html")).result
     return DemoResult(data, extracted, trained, blend)

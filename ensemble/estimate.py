@@ -23,6 +23,7 @@ from .weighting.choosing import Chooser
 
 __all__ = ["Estimate", "estimate", "held_out_tables"]
 
+_FOLDS = 5
 SHOWN = ("log_loss", "accuracy", "map")
 RECOMMENDED, TUNED, AVERAGE, SINGLE = "recommended", "tuned", "average", "best single"
 PRIOR = "class shares"
@@ -174,7 +175,7 @@ def estimate(
 
 
 def held_out_tables(
-    data: TaskData, blender, others: dict[str, object] | None, source: str, folds: int = 5
+    data: TaskData, blender, others: dict[str, object] | None, source: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return rows, and each answer's probabilities of them when it never saw them.
 
@@ -191,7 +192,7 @@ def held_out_tables(
                 "there are no labelled test rows", "use nested cross-validation instead"
             )
         return rows, _answers(data, blender, others, tuning, rows)
-    fold = deal(data.y[tuning], data.images_of(tuning), folds, blender.options.seed)
+    fold = deal(data.y[tuning], data.images_of(tuning), _FOLDS, blender.options.seed)
     if not len(tuning) or fold.max() < 1:
         raise ProbabilityError(
             f"nested cross-validation needs at least 2 tuning images; there are {len(tuning)} rows",

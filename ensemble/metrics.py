@@ -47,6 +47,8 @@ __all__ = [
 
 # A true class with less than this counts as this: one impossible row costs 34.5 nats, not infinity.
 EPSILON = 1e-15
+# Intervals of the expected calibration error.
+_BINS = 15
 
 
 def accuracy(y: np.ndarray, probabilities: np.ndarray) -> float:
@@ -86,17 +88,17 @@ def brier(y: np.ndarray, probabilities: np.ndarray) -> float:
     return float(np.mean((table**2).sum(axis=1) - 2 * own + 1))
 
 
-def ece(y: np.ndarray, probabilities: np.ndarray, bins: int = 15) -> float:
+def ece(y: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the expected calibration error of the top class (Guo et al. 2017).
 
-    Rows fall into `bins` equal intervals ``(a, b]`` of their largest probability; the
+    Rows fall into 15 equal intervals ``(a, b]`` of their largest probability; the
     answer is the mean over rows of |accuracy - mean confidence| of their interval.
     """
     y, table = _checked(y, probabilities)
     confidence = table.max(axis=1)
     correct = table.argmax(axis=1) == y
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
-    difference = np.bincount(index, weights=correct - confidence, minlength=bins)
+    index = np.clip(np.ceil(confidence * _BINS).astype(int) - 1, 0, _BINS - 1)
+    difference = np.bincount(index, weights=correct - confidence, minlength=_BINS)
     return float(np.abs(difference).sum() / len(y))
 
 

@@ -28,6 +28,8 @@ from .images.preprocessing import Preprocessing
 
 __all__ = ["BundledHead", "BundledTask", "build_bundle", "run_bundle", "write_trial_images"]
 
+_TRIAL_IMAGES = 4
+
 
 @dataclasses.dataclass(frozen=True)
 class BundledHead:
@@ -178,11 +180,11 @@ def run_bundle(content: bytes, images: Sequence[np.ndarray]) -> dict[str, np.nda
     return {about["task"]: table for about, table in zip(note["outputs"].values(), found)}
 
 
-def write_trial_images(folder: Path, count: int = 4) -> list[np.ndarray]:
+def write_trial_images(folder: Path) -> list[np.ndarray]:
     """Write a few pictures of different sizes, smooth and rough, as PNG; return their pixels."""
     rng, images = np.random.default_rng(0), []
     folder.mkdir(parents=True)
-    for number in range(count):
+    for number in range(_TRIAL_IMAGES):
         coarse = rng.integers(0, 256, (5 + number, 9 - number, 3), dtype=np.uint8)
         image = coarse.repeat(48, axis=0).repeat(40, axis=1)
         images.append(image ^ rng.integers(0, 32, image.shape, dtype=np.uint8))

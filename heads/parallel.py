@@ -15,26 +15,24 @@ _MOST = 16
 _here = threading.local()
 
 
-def each(work: Callable, items: Iterable, threads: int | None = None) -> list:
+def each(work: Callable, items: Iterable) -> list:
     """Return ``[work(item) for item in items]``, several at a time.
 
     Every call has a single-threaded BLAS, so that its result does not depend on how many
-    run beside it. The first error ends the work and is raised.
+    run beside it. There are as many threads as the BLAS would use, so that OMP_NUM_THREADS and
+    the limits of threadpoolctl are obeyed. The first error ends the work and is raised.
 
     Parameters
     ----------
     work : callable
     items : iterable
-    threads : int, optional
-        By default as many as the BLAS would use, so that OMP_NUM_THREADS and the limits of
-        threadpoolctl are obeyed.
     """
     items = list(items)
     if getattr(_here, "inside", False):
         # One of several already: its share of the processor is one thread.
         return [work(item) for item in items]
     controller = ThreadpoolController()
-    count = min(threads or usable_threads(controller), len(items))
+    count = min(usable_threads(controller), len(items))
     with controller.limit(limits=1, user_api="blas"):
 
         def inside(item):

@@ -30,6 +30,7 @@ class TableOptions:
     label_column: str = "label"
     skip_bad_rows: bool = False
 
+
 # No system opens a longer one.
 _LONGEST_PATH = 4096
 

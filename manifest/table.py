@@ -13,7 +13,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 from ..core.csv_files import write_csv
 from ..core.errors import ManifestError, MissingFileError, enumerate_some, escaped
@@ -150,14 +150,9 @@ class Manifest:
             return fashionai_classes(task, max(letters))
         return tuple(sorted({sample.label for sample in rows if sample.label}, key=class_order))
 
-    def select(self, task: str, splits: Iterable[str] | None = None) -> Manifest:
-        """Return the rows of `task` in any of `splits` (all splits if None)."""
-        wanted = None if splits is None else set(splits)
-        rows = tuple(
-            sample
-            for sample in self.samples
-            if sample.task == task and (wanted is None or sample.split in wanted)
-        )
+    def select(self, task: str) -> Manifest:
+        """Return the rows of `task`."""
+        rows = tuple(sample for sample in self.samples if sample.task == task)
         return dataclasses.replace(self, samples=rows)
 
     def with_digests(self, digests: Mapping[str, str]) -> Manifest:

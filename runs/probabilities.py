@@ -41,9 +41,7 @@ _AGAIN = "write the file again"
 Fields = dict[str, object]
 
 
-def write_probabilities(
-    path: str | os.PathLike, table: ProbabilityTable, *, excel: bool = False
-) -> None:
+def write_probabilities(path: str | os.PathLike, table: ProbabilityTable) -> None:
     """Write `table` atomically, in the form that the file's ending names.
 
     Parameters
@@ -51,15 +49,9 @@ def write_probabilities(
     path : path-like
         Ends in ``.npz``, ``.csv``, ``.h5`` or ``.parquet``.
     table : ProbabilityTable
-    excel : bool
-        In a CSV, put an apostrophe before names that a spreadsheet would take for a formula.
     """
     path = Path(path)
-    write = _by_ending(path, _WRITERS)
-    if write is _write_csv:
-        _write_csv(path, table, excel)
-    else:
-        write(path, table)
+    _by_ending(path, _WRITERS)(path, table)
 
 
 def read_probabilities(path: str | os.PathLike, mend: str = "refuse") -> ProbabilityTable:
@@ -108,12 +100,12 @@ def _by_ending(path: Path, known: Mapping[str, Callable]) -> Callable:
 # CSV --------------------------------------------------------------------------------------
 
 
-def _write_csv(path: Path, table: ProbabilityTable, excel: bool = False) -> None:
+def _write_csv(path: Path, table: ProbabilityTable) -> None:
     columns = table.to_dict()
     if not any(table.splits):
         del columns["split"]
     rows = zip(*(c.tolist() if isinstance(c, np.ndarray) else c for c in columns.values()))
-    write_csv(path, [list(columns), *rows], excel=excel)
+    write_csv(path, [list(columns), *rows])
 
 
 def _read_csv(path: Path) -> tuple[Fields, np.ndarray]:

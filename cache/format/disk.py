@@ -93,7 +93,7 @@ def _not_own(paths: list[Path]) -> CacheError:
     )
 
 
-def remove_leftovers(folder: Path, age_s: float = LEFTOVER_AGE_S) -> list[Path]:
+def remove_leftovers(folder: Path) -> list[Path]:
     """Delete temporary files that a killed writer left in `folder` long enough ago."""
     require_own_folder(folder)
     removed = []
@@ -105,7 +105,7 @@ def remove_leftovers(folder: Path, age_s: float = LEFTOVER_AGE_S) -> list[Path]:
                 continue
             # Another process may clear up at the same time.
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime >= age_s:
+                if time.time() - entry.stat(follow_symlinks=False).st_mtime >= LEFTOVER_AGE_S:
                     os.unlink(entry.path)
                     removed.append(Path(entry.path))
     return removed

@@ -34,6 +34,7 @@ EXPIRY_S = 60.0
 _ENDING = ".claim"
 _LARGEST_CLAIM = 4096
 _PERMISSION_ATTEMPTS, _PAUSE_S = 3, 0.05
+_PATIENCE_S = 600.0
 # Tokens in use in this process: a claim of ours that could not be removed is no claim.
 _LIVE: set[str] = set()
 
@@ -249,16 +250,16 @@ class Claims:
 
 
 @contextlib.contextmanager
-def lock(folder: Path, name: str, patience_s: float = 600.0) -> Iterator[None]:
+def lock(folder: Path, name: str) -> Iterator[None]:
     """Hold one claim, waiting for it if need be.
 
     Raises
     ------
     TimeoutError
-        Another live process kept it for `patience_s`.
+        Another live process kept it for ten minutes.
     """
     with Claims(folder) as claims:
-        end = time.monotonic() + patience_s
+        end = time.monotonic() + _PATIENCE_S
         while not claims.acquire([name]):
             if time.monotonic() > end:
                 raise TimeoutError(f"another process has held {folder / name} for too long")

@@ -24,6 +24,7 @@ __all__ = [
 TERNARY_STEPS = 24
 # Decoding more pictures than this only to compare them would make a report slow.
 MOST_PICTURES = 1500
+_MOST_BITS = 12
 
 
 def confusion_counts(y: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -56,11 +57,11 @@ def class_table(y: np.ndarray, table: np.ndarray, classes: Sequence[str]) -> lis
     return found
 
 
-def reliability_bins(y: np.ndarray, table: np.ndarray, bins: int = 10) -> list[dict]:
-    """Return confidence, accuracy and rows of each interval of confidence that has rows."""
+def reliability_bins(y: np.ndarray, table: np.ndarray) -> list[dict]:
+    """Return confidence, accuracy and rows of each tenth of confidence that has rows."""
     confidence = table.max(axis=1)
     right = table.argmax(axis=1) == y
-    index = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    index = np.clip(np.ceil(confidence * 10).astype(int) - 1, 0, 9)
     return [
         {
             "confidence": float(confidence[index == number].mean()),
@@ -117,13 +118,11 @@ def conflicting_labels(samples: Iterable) -> list[list]:
     return [group for group in groups.values() if len({sample.label for sample in group}) > 1]
 
 
-def near_duplicates(
-    ids: Sequence[str], paths: Sequence[str], most_bits: int = 12
-) -> list[tuple[int, int]]:
+def near_duplicates(paths: Sequence[str]) -> list[tuple[int, int]]:
     """Find pairs of pictures that look the same, by 256-bit difference hashes.
 
     Each bit says whether a pixel of the 17 x 16 grey picture is darker than its right
-    neighbour; pairs that differ in `most_bits` or fewer are named. Pictures with hardly
+    neighbour; pairs that differ in 12 or fewer are named. Pictures with hardly
     any structure are left out, as all plain surfaces look alike.
 
     Returns
@@ -148,7 +147,7 @@ def near_duplicates(
         return []
     bits = np.array(hashes, dtype=np.float32)
     distance = bits.sum(axis=1)[:, None] + bits.sum(axis=1)[None, :] - 2 * bits @ bits.T
-    close = np.argwhere(np.triu(distance <= most_bits, k=1))
+    close = np.argwhere(np.triu(distance <= _MOST_BITS, k=1))
     return [(places[one], places[other]) for one, other in close.tolist()]
 
 

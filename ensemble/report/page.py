@@ -268,7 +268,7 @@ def _doubts(task: TaskBlend) -> list[dict]:
     """Return pictures that look the same but differ in label or split."""
     rows = np.flatnonzero(task.data.y >= 0)
     data = task.data
-    pairs = analysis.near_duplicates([data.ids[r] for r in rows], [data.paths[r] for r in rows])
+    pairs = analysis.near_duplicates([data.paths[r] for r in rows])
     found = []
     for one, other in pairs:
         first, second = rows[one], rows[other]

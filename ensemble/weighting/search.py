@@ -22,6 +22,7 @@ Score = Callable[[np.ndarray], float]
 
 # Steps between grid points, by the number of models; more models are not gridded.
 _GRID_STEPS = {2: 200, 3: 16, 4: 8}
+_RESTARTS, _MOST_SWEEPS = 2, 6
 _STEP_SIZES = (0.4, 0.2, 0.1, 0.05, 0.02, 0.01)
 # One evaluation reads N x C cells; this many cells in all bound the time of a search.
 _CELLS = 1e9
@@ -54,7 +55,6 @@ def search(
     tie_break: Score,
     starts: dict[str, np.ndarray],
     seed: int = 0,
-    restarts: int = 2,
 ) -> SearchResult:
     """Look for the weights with the highest score.
 
@@ -67,8 +67,6 @@ def search(
         Points to try and to improve, by a name for the record.
     seed : int
         Of the bags and the random restarts.
-    restarts : int
-        Number of random starting points.
     """
     models = len(probabilities)
     counter = _Counter(score, max(500, int(_CELLS / probabilities[0].size)))
@@ -86,7 +84,7 @@ def search(
         bags = [_bag(probabilities, counter, rng) for _ in range(4) if counter.room(models)]
         if bags:
             points["greedy in bags"] = np.mean(bags, axis=0)
-    for index in range(restarts if models > 1 else 0):
+    for index in range(_RESTARTS if models > 1 else 0):
         points[f"random start {index}"] = rng.dirichlet(np.ones(models))
     return _improve(probabilities, counter, tie_break, points)
 
@@ -132,12 +130,12 @@ def greedy_selection(
 
 
 def coordinate_search(
-    probabilities: np.ndarray, score: Score, weights: np.ndarray, most_sweeps: int = 6
+    probabilities: np.ndarray, score: Score, weights: np.ndarray
 ) -> tuple[np.ndarray, float]:
     """Move weight to or from one model at a time while the score rises."""
     table = _mix(weights, probabilities)
     value = score(table)
-    for _ in range(most_sweeps):
+    for _ in range(_MOST_SWEEPS):
         before = value
         for index, size, sign in itertools.product(range(len(weights)), _STEP_SIZES, (1, -1)):
             # Towards the model by `size`, or as far away from it as its weight allows.

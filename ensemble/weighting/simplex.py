@@ -29,6 +29,7 @@ __all__ = ["Solution", "certificate", "minimise_log_loss", "minimise_log_loss_ge
 
 # The loop aims lower than the 1e-8 that is promised.
 TARGET_GAP = 1e-10
+_MOST_ITERATIONS = 100
 # Above this many rows a sample of them gives the starting point.
 ROWS_FOR_WARM_START = 8000
 # Log-probabilities of this many (row, class) cells are worked on at once.
@@ -202,11 +203,10 @@ def _minimise(
     weights: np.ndarray,
     upper: float,
     target: float,
-    most: int = 100,
 ) -> Solution:
     """Run the SQP loop until the gap is below `target` or no step makes the loss fall."""
     best, gap, iteration = weights, np.inf, 0
-    for iteration in range(1, most + 1):  # noqa: B007
+    for iteration in range(1, _MOST_ITERATIONS + 1):  # noqa: B007
         value, gradient, hessian = evaluate(weights, True)
         now = _gap(gradient, weights, upper)
         if now < gap:

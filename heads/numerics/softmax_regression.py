@@ -23,7 +23,7 @@ from .products import multiply
 
 __all__ = ["Features", "Kernel", "SoftmaxRegression", "log_loss"]
 
-_MEMORY, _RANK, _STALLED = 8, 64, 8
+_MEMORY, _RANK, _STALLED, _MOST_ITERATIONS = 8, 64, 8, 200
 
 
 def log_loss(logits: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> float:
@@ -167,7 +167,7 @@ class SoftmaxRegression:
         """B, shape (C,)."""
         return self._at.b
 
-    def solve(self, alpha: float, gap: float = 1e-3, max_iter: int = 200) -> SoftmaxRegression:
+    def solve(self, alpha: float, gap: float = 1e-3) -> SoftmaxRegression:
         """Go to the minimum for the penalty `alpha`.
 
         Parameters
@@ -175,7 +175,6 @@ class SoftmaxRegression:
         alpha : float, above 0
         gap : float, default 1e-3
             How far the objective may be above its minimum.
-        max_iter : int, default 200
         """
         self._alpha = alpha
         self._at.KA = self._space.image(self._at.A)
@@ -183,7 +182,7 @@ class SoftmaxRegression:
         gradient, chances = self._gradient(logits)
         steps: list[tuple[_Direction, _Direction, float]] = []
         objective: list[float] = []
-        for _ in range(max_iter):
+        for _ in range(_MOST_ITERATIONS):
             objective.append(self._objective(chances))
             if min(objective[-1], gradient.dot(gradient) / (2 * alpha)) < gap:
                 break

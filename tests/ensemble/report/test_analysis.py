@@ -83,7 +83,7 @@ def test_near_duplicates_are_found_and_other_pictures_are_not(tmp_path):
     save("also-plain.png", np.full((50, 50, 3), 90))
     (tmp_path / "broken.jpg").write_bytes(b"no picture")
     paths += [str(tmp_path / "broken.jpg"), str(tmp_path / "missing.jpg"), ""]
-    assert analysis.near_duplicates(paths, paths) == [(1, 4)]
+    assert analysis.near_duplicates(paths) == [(1, 4)]
 
 
 def test_the_ternary_surface_has_its_corners_and_centre(builders):

@@ -44,9 +44,10 @@ __all__ = ["train"]
     "--head",
     "heads",
     multiple=True,
-    metavar="KIND",
+    metavar="KIND[,NAME=VALUE...]",
     help="Fit this kind of head: kernel, logistic, mlp, lightgbm, ridge, neighbours, grouped or "
-    "module:Class. The option may be repeated.",
+    "module:Class, with settings if need be, as in mlp,width=512. The option may be repeated, "
+    "also for one kind with several settings.",
 )
 @click.option(
     "--validation",
@@ -101,6 +102,18 @@ __all__ = ["train"]
     default=0,
     metavar="N",
     help="Drop classes with fewer training images; they get probability 0.",
+)
+@click.option(
+    "--drop-class",
+    "drop_classes",
+    multiple=True,
+    metavar="TASK=NAME",
+    help="Drop this class from training; it gets probability 0. The option may be repeated.",
+)
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Train also where more than a tenth of the images have no features.",
 )
 @click.option(
     "--class-weight",

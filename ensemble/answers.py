@@ -216,6 +216,13 @@ def write_answers(
     rows, unasked = _asked(answers, sheet)
     without = tuple(row.text for row in rows if row.probabilities is None)
     how = options.incomplete or ("prior" if form in SUBMISSIONS else "empty")
+    if options.incomplete is None and len(without) > len(rows) / 2:
+        raise ProbabilityError(
+            f"{len(without)} of {len(rows)} rows have no image that could be read: "
+            f"{enumerate_some(without)}",
+            "extract the test images and train again, or use predict on their folder; "
+            "--incomplete prior fills the rows in all the same",
+        )
     if without and how == "refuse":
         raise ProbabilityError(
             f"{len(without)} of {len(rows)} rows have no image that could be read: "

@@ -13,6 +13,10 @@ from ..splits import FEWEST_FOLDS
 __all__ = ["TrainOptions"]
 
 
+# What no model by itself depends on.
+_OF_THE_WHOLE = ("features", "heads", "overwrite", "group_labels", "allow_missing")
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainOptions:
     """What is to be trained, and how.
@@ -22,7 +26,8 @@ class TrainOptions:
     features : sequence of str, optional
         Feature sets, those joined by ``+`` side by side; see `plan_models`.
     heads : sequence of str, optional
-        Kinds of heads, see `HEAD_KINDS`.
+        Kinds of heads, see `HEAD_KINDS`; settings may follow, as in ``mlp,width=128``, and a
+        kind may be there with several.
     overwrite : bool
         Replace an earlier run. Heads of it are taken over, not fitted again, where nothing
         they depend on changed.
@@ -44,6 +49,10 @@ class TrainOptions:
     min_class_count : int
         Classes with fewer training images are dropped from training; they come
         back in the output columns with probability 0.
+    drop_classes : sequence of str
+        Classes to drop from training alike, as ``TASK=NAME``.
+    allow_missing : bool
+        Train also where more than a tenth of the images have no features.
     class_weight : {None, "balanced"}
         "balanced" gives every class the same total weight.
     refit : {"all", "train"}
@@ -71,6 +80,8 @@ class TrainOptions:
     settings: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     maybe: float = 0.0
     min_class_count: int = 0
+    drop_classes: Sequence[str] = ()
+    allow_missing: bool = False
     class_weight: str | None = None
     refit: str = "all"
     groups: bool = False
@@ -98,6 +109,11 @@ class TrainOptions:
             wrong.append("search_seconds without search (say how many settings to try)")
         if self.group_labels is not None and not self.groups:
             wrong.append("group_labels without groups (say that heads shall know them)")
+        wrong += [
+            f"drop_classes '{text}' (write TASK=NAME)"
+            for text in self.drop_classes
+            if not all(text.partition("="))
+        ]
         if self.refit == "train" and self.validation == "folds":
             wrong.append("refit='train' with validation='folds' (the folds know all rows)")
         if wrong:
@@ -110,11 +126,21 @@ class TrainOptions:
         """Return the settings of one kind of head."""
         return dict(self.settings.get(kind, {}))
 
+    def dropped(self, task: str) -> frozenset[str]:
+        """Return the names of the classes of a task that are to be dropped."""
+        named = (text.partition("=") for text in self.drop_classes)
+        return frozenset(name for of_task, _, name in named if of_task == task)
+
+    def with_settings(self, kind: str, settings: Mapping[str, Any]) -> TrainOptions:
+        """Return the options with more settings of one kind of head."""
+        own = {**self.for_head(kind), **settings}
+        return dataclasses.replace(self, settings={**self.settings, kind: own})
+
     def plain(self) -> dict[str, Any]:
         """Return how heads are trained, as JSON can hold it."""
         fields = {
             f.name: getattr(self, f.name)
             for f in dataclasses.fields(self)
-            if f.name not in ("features", "heads", "overwrite", "group_labels")
+            if f.name not in _OF_THE_WHOLE
         }
         return {**fields, "settings": {k: dict(v) for k, v in self.settings.items()}}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
 from ...core.errors import CacheError, HeadError, enumerate_some
 from ..kinds.grouped import GroupedHead
 from ..registry import HEAD_KINDS
+from .options import TrainOptions
 
 __all__ = ["DEFAULT_KINDS", "ModelPlan", "plan_models"]
 
@@ -33,11 +35,18 @@ class ModelPlan:
         A name in `HEAD_KINDS`.
     sets : tuple of int
         Positions of its feature sets among those of the training.
+    settings : dict
+        Settings of its own.
     """
 
     name: str
     kind: str
     sets: tuple[int, ...]
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def options(self, options: TrainOptions) -> TrainOptions:
+        """Return the options of the training with the model's own settings."""
+        return options.with_settings(self.kind, self.settings)
 
 
 def plan_models(
@@ -57,8 +66,8 @@ def plan_models(
         set alone, ``pairs`` for every two joined, and ``all``, as None, for all joined (that
         have the same views).
     heads : sequence of str or None
-        Kinds of heads. None takes `DEFAULT_KINDS`, and those of `SEARCHED_KINDS` too in a
-        search.
+        Kinds of heads, each with settings if need be: ``mlp,width=128``. None takes
+        `DEFAULT_KINDS`, and those of `SEARCHED_KINDS` too in a search.
     search : bool
     grouped : bool
         Add the head that knows groups of images.
@@ -77,7 +86,10 @@ def plan_models(
         The cache is empty, a name matches no set or several, or sets with different
         views were to be joined.
     """
-    unknown = sorted(name for name in set(heads or ()) - set(HEAD_KINDS) if ":" not in name)
+    wanted = [_parsed(text) for text in heads or DEFAULT_KINDS + SEARCHED_KINDS * bool(search)]
+    wanted += [(GroupedHead.kind, {})] * grouped
+    kinds = {kind for kind, _ in wanted}
+    unknown = sorted(name for name in kinds - set(HEAD_KINDS) if ":" not in name)
     if unknown:
         raise HeadError(
             f"there is no head {', '.join(repr(name) for name in unknown)}",
@@ -91,13 +103,31 @@ def plan_models(
         dict.fromkeys(tuple(position[one.fingerprint] for one in group) for group in joined)
     )
     titles = _titles(used, groups)
-    kinds = list(heads or DEFAULT_KINDS + (SEARCHED_KINDS if search else ()))
-    kinds = list(dict.fromkeys(kinds + [GroupedHead.kind] * grouped))
+    named = {f"{kind.rpartition(':')[2]}{_suffix(own)}": (kind, own) for kind, own in wanted}
     return used, [
-        ModelPlan(f"{kind.rpartition(':')[2]}-{titles[group]}", kind, group)
+        ModelPlan(f"{name}-{titles[group]}", kind, group, own)
         for group in groups
-        for kind in kinds
+        for name, (kind, own) in named.items()
     ]
+
+
+def _parsed(text: str) -> tuple[str, dict[str, Any]]:
+    """Return the kind of a head and its settings from ``KIND[,NAME=VALUE...]``."""
+    kind, *given = re.split(r",(?=\s*[A-Za-z_]\w*=)", text)
+    settings = {}
+    for one in given:
+        name, _, value = one.strip().partition("=")
+        try:
+            settings[name] = json.loads(value)
+        except json.JSONDecodeError:
+            settings[name] = value
+    return kind.strip(), settings
+
+
+def _suffix(settings: Mapping[str, Any]) -> str:
+    """Return settings as a part of a model's name, safe as a file name."""
+    text = "".join(f"-{name}={value}" for name, value in settings.items())
+    return re.sub(r"[^A-Za-z0-9._=-]+", "_", text)[:80]
 
 
 def _all_sets(cache: Any) -> list[list[Any]]:

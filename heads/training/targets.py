@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.errors import HeadError
+from ...core.errors import HeadError, enumerate_some
+from ...manifest import Manifest
 from ..rows import Rows
 from .groups import group_columns
 from .options import TrainOptions
 from .task_data import TaskData
 
-__all__ = ["labelled_rows"]
+__all__ = ["dropped_notes", "labelled_rows", "require_known_classes"]
 
 
 def labelled_rows(
@@ -40,12 +41,14 @@ def labelled_rows(
     """
     labels = data.labels(part)
     names, counts = np.unique(labels, return_counts=True)
-    classes = names[counts >= options.min_class_count]
+    classes = names[_learnt(data, names, counts, options)]
     if len(classes) < 2:
+        dropped = options.dropped(data.task)
         raise HeadError(
             f"only {len(classes)} of the {len(names)} classes of the task '{data.task}' have "
-            f"{options.min_class_count} training images or more",
-            "lower --min-class-count",
+            f"{options.min_class_count} training images or more"
+            + (" and are not dropped" if dropped else ""),
+            "lower --min-class-count" + (", or drop fewer classes" if dropped else ""),
         )
     kept = np.flatnonzero(np.isin(labels, classes))
     codes = np.searchsorted(classes, labels[kept])
@@ -59,6 +62,36 @@ def labelled_rows(
         weights[kept] = len(kept) / (len(classes) * np.bincount(codes))[codes]
     groups = group_columns(data, part) if options.groups else None
     return Rows(features, targets, weights, classes, sets, groups)
+
+
+def dropped_notes(data: TaskData, part: slice, options: TrainOptions) -> list[str]:
+    """Name the classes of a part of the rows that are not trained, with their images."""
+    names, counts = np.unique(data.labels(part), return_counts=True)
+    learnt = _learnt(data, names, counts, options)
+    dropped = [f"{n} ({c} training images)" for n, c in zip(names[~learnt], counts[~learnt])]
+    if not dropped:
+        return []
+    return [
+        f"{len(dropped)} classes are dropped: {enumerate_some(dropped, 20)}; their probability is "
+        "always 0, and their rows count as wrong in the scores"
+    ]
+
+
+def require_known_classes(manifest: Manifest, options: TrainOptions) -> None:
+    """Raise `HeadError` if classes are to be dropped that the data does not have."""
+    known = {f"{task}={name}" for task in manifest.tasks for name in manifest.classes(task)}
+    strange = [text for text in options.drop_classes if text not in known]
+    if strange:
+        raise HeadError(
+            f"there is nothing to drop: {enumerate_some(strange)}; there are "
+            f"{enumerate_some(sorted(known), 20)}",
+            "write --drop-class TASK=NAME",
+        )
+
+
+def _learnt(data: TaskData, names, counts, options: TrainOptions) -> np.ndarray:
+    """Tell which classes are trained, (C,) of bool."""
+    return (counts >= options.min_class_count) & ~np.isin(names, list(options.dropped(data.task)))
 
 
 def _add_maybe(data: TaskData, part: slice, kept, classes, targets, weight: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import HeadError, ManifestError, enumerate_some
+from ...core.errors import HeadError, enumerate_some
 from ...core.files import sha256_file
 from ...manifest import Manifest, apply_groups
 from ...runs import ProbabilityTable, write_probabilities, write_run
@@ -21,12 +21,13 @@ from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
 from .fit import FittedModel, TaskRows, Watch, fit_model
 from .groups import group_report
+from .missing import absent_keys
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .results import ModelResult, TaskResult, TrainEvent, TrainResult
 from .reuse import EarlierRun, model_key
 from .run_folder import check_target, describe_inputs, replacing, task_folders
-from .targets import labelled_rows
+from .targets import dropped_notes, labelled_rows, require_known_classes
 from .task_data import TaskData, fold_warnings, is_constant, load_features, task_data
 
 __all__ = ["train"]
@@ -81,7 +82,8 @@ def train(
     sets, plans = plan_models(
         cache, options.features, options.heads, options.search > 0, options.groups
     )
-    absent = _absent_keys(sets, manifest)
+    require_known_classes(manifest, options)
+    absent = absent_keys(sets, manifest, options.allow_missing)
     with replacing(out, options.overwrite) as folder:
         job = _Job(manifest, _Planned(sets, plans, absent), options, folder, progress)
         job.earlier = EarlierRun(out) if options.overwrite else None
@@ -155,7 +157,7 @@ class _Job:
         try:
             for plan in self.plans:
                 prints = [self.sets[index].fingerprint for index in plan.sets]
-                key = model_key(data, plan, prints, self.options)
+                key = model_key(data, plan, prints, plan.options(self.options))
                 result = self._take_over(data, plan, key, self.folder / name)
                 if result is None:
                     result = self._fit(data, plan, features, self.folder / name)
@@ -167,7 +169,8 @@ class _Job:
             self.interrupted = True
         holdout = _holds_out(data, self.options)
         part = data.train if holdout else data.labelled
-        warnings = [*data.warnings, *fold_warnings(data, part, self.options.min_class_count)]
+        warnings = [*data.warnings, *dropped_notes(data, part, self.options)]
+        warnings += fold_warnings(data, part, self.options.min_class_count)
         origin = "split" if holdout else f"out-of-fold, {self.options.folds} folds"
         if not holdout and self.options.repeats > 1:
             origin += f", {self.options.repeats} times"
@@ -209,7 +212,7 @@ class _Job:
                 "it can only learn how frequent the classes are"
             )
         watch = Watch(self._reporter(data.task, plan), self._deadline())
-        fitted = fit_model(plan.kind, data, labelled, self.options, watch)
+        fitted = fit_model(plan.kind, data, labelled, plan.options(self.options), watch)
         self._write(data, plan, fitted, folder)
         return ModelResult(
             plan.name, self._specs(plan), fitted.scores, fitted.seconds, fitted.chosen
@@ -317,25 +320,6 @@ def _splits(data: TaskData, part: slice, name: str) -> list[str]:
     if part.start == 0:
         return [name] * part.stop
     return [name if fresh else "train" for fresh in data.fresh(part)]
-
-
-def _absent_keys(sets: Sequence[Any], manifest: Manifest) -> set[str]:
-    bare = [sample.id for sample in manifest if not sample.digest]
-    keys = {sample.digest for sample in manifest if sample.digest}
-    if not keys:
-        raise ManifestError(
-            f"none of the {len(bare)} images of {manifest.source} has a digest",
-            "fill them in with Manifest.with_digests before training",
-        )
-    absent: set[str] = set()
-    for one in sets:
-        absent |= keys - set(one.keys())
-    if absent == keys:
-        raise ManifestError(
-            f"none of the {len(keys)} images of {manifest.source} has features in the cache",
-            "run `icecore extract` on this data first, into this cache",
-        )
-    return absent
 
 
 def _nothing_trained(failed: Mapping[str, str]) -> HeadError:

@@ -221,6 +221,8 @@ def test_rows_without_an_answer_get_the_prior_or_nothing_or_are_refused(tmp_path
     assert written.without == ("c", "nowhere")
     assert "2 of 4 rows of" in written.warning
     assert "get the class shares of the training images: c, nowhere" in written.warning
+    with pytest.raises(ProbabilityError, match="2 of 3 rows have no image .*: b.jpg, c.jpg"):
+        write_answers(tmp_path / "r.csv", answered(rows={"a.jpg": [1, 0]}, wanted=answers.wanted))
     with pytest.raises(ProbabilityError, match="2 of 4 rows have no image .*: c, nowhere"):
         write_answers(tmp_path / "r.csv", answers, AnswerOptions(incomplete="refuse", **options))
     assert not (tmp_path / "r.csv").exists()

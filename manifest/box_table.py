@@ -35,6 +35,8 @@ def read_boxes(
     path: str | os.PathLike,
     manifest: Manifest,
     size_of: Callable[[str], tuple[int, int] | None] | None = None,
+    *,
+    strangers: str = "refuse",
 ) -> dict[str, Box | None]:
     """Read a table of boxes for the images of `manifest`.
 
@@ -48,6 +50,8 @@ def read_boxes(
     size_of : callable, optional
         Gives width and height of an image file, None if it cannot be read; with it
         boxes that reach out of their image are found.
+    strangers : {"refuse", "skip"}
+        What to do with lines for images that `manifest` does not have.
 
     Returns
     -------
@@ -68,7 +72,7 @@ def read_boxes(
         )
     table = read_csv(path, ManifestError, _LARGEST_TABLE)
     identities = _identities(manifest, path.parent)
-    boxes, lines, faults = _boxes_of(table, identities)
+    boxes, lines, faults = _boxes_of(table, identities, strangers == "refuse")
     if size_of is not None:
         faults += _outside(manifest, boxes, lines, size_of)
     if faults:
@@ -77,7 +81,7 @@ def read_boxes(
 
 
 def _boxes_of(
-    table: CsvTable, identities: Mapping[str, str]
+    table: CsvTable, identities: Mapping[str, str], refuse_strangers: bool
 ) -> tuple[dict[str, Box | None], dict[str, int], list[tuple[int, str]]]:
     """Return the box and the line number of each sample, and all faults with their lines."""
     columns = _columns(table)
@@ -88,7 +92,8 @@ def _boxes_of(
         name = line.fields[columns["path"]]
         identity = identities.get(name)
         if identity is None:
-            faults.append((line.number, f"{name or 'no path'} is not in the data"))
+            if refuse_strangers:
+                faults.append((line.number, f"{name or 'no path'} is not in the data"))
             continue
         if identity in boxes:
             faults.append((line.number, f"{identity} has a box already, in line {lines[identity]}"))

@@ -46,16 +46,17 @@ def bfloat16_pays(maker: str, flags: frozenset[str]) -> bool:
 
 
 def parse_devices(text: str) -> list[str]:
-    """Parse ``cpu`` or ``cuda:0[,cuda:1]``.
+    """Parse ``cpu``, ``mps`` (Apple's GPUs) or ``cuda:0[,cuda:1]``.
 
     >>> parse_devices("cuda:0,cuda:1")
     ['cuda:0', 'cuda:1']
     """
     devices = [part.strip() for part in text.split(",")]
-    good = all(d.startswith("cuda:") and d[5:].isdigit() for d in devices) or devices == ["cpu"]
+    good = all(d.startswith("cuda:") and d[5:].isdigit() for d in devices)
+    good = good or devices in (["cpu"], ["mps"])
     if not good or len(set(devices)) != len(devices):
         raise BackboneError(
-            f"'{text}' names no device", "say cpu, cuda:0, or several GPUs: cuda:0,cuda:1"
+            f"'{text}' names no device", "say cpu, cuda:0, several GPUs (cuda:0,cuda:1), or mps"
         )
     return devices
 
@@ -71,4 +72,6 @@ def gpu_index(device: str) -> int | None:
     devices = parse_devices(device)
     if len(devices) > 1:
         raise BackboneError(f"'{device}' is not one device", "say cpu, or cuda:0")
+    if device == "mps":
+        raise BackboneError("only PyTorch computes on mps", "use --engine torch, or --device cpu")
     return None if device == "cpu" else int(device.removeprefix("cuda:"))

@@ -25,7 +25,7 @@ _EXTRAS = {
     "requests": "pip install requests",
     "safetensors": "pip install 'icecore[gluon]'",
     "timm": "pip install 'icecore[timm]'",
-    "torch": "pip install 'icecore[timm]'",
+    "torch": "pip install 'icecore[torch]'",
     "lightgbm": "pip install lightgbm",
 }
 _SYSTEM_LIBRARIES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import importlib.util
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -22,16 +23,23 @@ class Setup:
     Attributes
     ----------
     device : str
-        ``cpu`` or ``cuda:N``.
-    precision : {"f32", "bf16", "fp16"}
+        ``cpu``, ``cuda:N`` or ``mps``.
+    precision : {"f32", "tf32", "bf16", "fp16"}
         In which the engine computes.
     batch_size : int
         Images in a usual batch.
+    images : int
+        How many are to come, as far as that is known.
+    compiled : bool or None
+        Whether an engine that can shall compile the network first, which takes minutes; None
+        leaves it to the engine, and that to the number of images.
     """
 
     device: str = "cpu"
     precision: str = "f32"
     batch_size: int = 16
+    images: int = 0
+    compiled: bool | None = None
 
 
 AS_USUAL = Setup()
@@ -58,6 +66,11 @@ class Engine(abc.ABC):
         of a batch, with other last bits, so their batches must always have the same size.
     version : str
         Of its package.
+    hardware : str
+        On what it computes, and by what way, where that is more than the kind of device says: a
+        proof holds for that alone.
+    notes : sequence of str
+        What a user should know of how it runs, each a sentence; said once.
     batches_at_once : int
         How many batches it likes to have: 2 where each image is computed by one processor, so
         that some would wait for the others at the end of every batch.
@@ -69,6 +82,8 @@ class Engine(abc.ABC):
     by_name: ClassVar[bool] = False
     image_by_image: ClassVar[bool] = False
     version: str
+    hardware: str = ""
+    notes: Sequence[str] = ()
     batches_at_once: int = 1
 
     @abc.abstractmethod

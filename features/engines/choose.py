@@ -13,15 +13,24 @@ from .base import Engine
 from .mxnet import MXNetEngine
 from .onnxruntime import OnnxRuntimeEngine, TensorRTEngine
 from .openvino import OpenVinoEngine
+from .torch import TorchEngine
 
-__all__ = ["COMPUTE_PRECISIONS", "ENGINES", "ENGINE_CHOICES", "choose_engine"]
+__all__ = ["COMPUTE_PRECISIONS", "ENGINES", "ENGINE_CHOICES", "choose_engine", "engines_for"]
 
-COMPUTE_PRECISIONS = ("auto", "f32", "bf16", "fp16")
-# In the order in which "auto" tries them: by speed, see docs/engines.md.
+COMPUTE_PRECISIONS = ("auto", "f32", "tf32", "bf16", "fp16")
 ENGINES: dict[str, type[Engine]] = {
-    kind.name: kind for kind in (OpenVinoEngine, OnnxRuntimeEngine, MXNetEngine, TensorRTEngine)
+    kind.name: kind
+    for kind in (OpenVinoEngine, OnnxRuntimeEngine, TorchEngine, MXNetEngine, TensorRTEngine)
 }
 ENGINE_CHOICES = ("auto", *sorted(ENGINES))
+# In the order in which "auto" tries them: by speed, see docs/engines.md.
+_ON_CPUS = ("openvino", "onnxruntime", "torch", "mxnet", "tensorrt")
+_ON_GPUS = ("torch", "onnxruntime", "mxnet", "openvino", "tensorrt")
+
+
+def engines_for(device: str) -> list[type[Engine]]:
+    """Return all engines, the one that is tried first on such a device first."""
+    return [ENGINES[name] for name in (_ON_CPUS if device == "cpu" else _ON_GPUS)]
 
 
 def choose_engine(
@@ -36,7 +45,7 @@ def choose_engine(
     graphs_only : bool
         Whether the source has no Gluon network, so that MXNet cannot run it.
     device : str
-        ``cpu`` or ``cuda:N``.
+        ``cpu``, ``cuda:N`` or ``mps``.
     precision : str
         One of `COMPUTE_PRECISIONS`; ``auto`` is the fastest on this hardware.
 
@@ -56,7 +65,7 @@ def choose_engine(
         )
     kinds = [
         kind
-        for kind in ENGINES.values()
+        for kind in engines_for(device)
         if kind.name == engine
         or (engine == "auto" and not kind.by_name and (kind.runs_graphs or not graphs_only))
     ]
@@ -66,8 +75,9 @@ def choose_engine(
             return kind, able[0] if precision == "auto" else precision
     if precision in ("auto", "f32") and not any(kind.able(device) for kind in kinds):
         # None is installed or runs there: starting one says what is missing. Of all, ONNX
-        # Runtime is the easiest to install.
-        return (OnnxRuntimeEngine if engine == "auto" else kinds[0]), "f32"
+        # Runtime is the easiest to install; on a GPU it is PyTorch that most people have.
+        plain = OnnxRuntimeEngine if device == "cpu" else TorchEngine
+        return (plain if engine == "auto" else kinds[0]), "f32"
     raise _unable(engine, precision, device, graphs_only)
 
 
@@ -81,8 +91,11 @@ def _unable(engine: str, precision: str, device: str, graphs_only: bool) -> Back
     who = "no installed engine computes" if engine == "auto" else f"{engine} does not compute"
     needs = {
         "f32": "give --precision-compute fp16",
-        "bf16": "bf16 needs OpenVINO and a CPU with AVX512-BF16 or AMX",
-        "fp16": "fp16 needs ONNX Runtime and an NVIDIA GPU, or OpenVINO and a CPU with AVX512-FP16",
+        "tf32": "tf32 needs PyTorch and an NVIDIA GPU from sm_80 on",
+        "bf16": "bf16 needs OpenVINO and a CPU with AVX512-BF16 or AMX, or PyTorch and an NVIDIA "
+        "GPU from sm_80 on",
+        "fp16": "fp16 needs PyTorch or ONNX Runtime and an NVIDIA GPU, or OpenVINO and a CPU with "
+        "AVX512-FP16",
     }
     hint = f"use --engine {enumerate_some(able)}" if able else needs[precision]
     if precision != "f32":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import shutil
 import subprocess
+from pathlib import Path
 
-__all__ = ["find_gpus", "parse_gpus"]
+__all__ = ["find_gpus", "gpu_files", "parse_gpus"]
 
 
 def find_gpus() -> tuple[dict[str, str], str]:
@@ -23,6 +24,11 @@ def find_gpus() -> tuple[dict[str, str], str]:
         lines = (done.stdout + done.stderr).strip().splitlines() or [f"status {done.returncode}"]
         return {}, f"nvidia-smi: {lines[0][:200]}"
     return parse_gpus(done.stdout), ""
+
+
+def gpu_files(folder: Path = Path("/dev")) -> list[Path]:
+    """Return the files by which Linux shows NVIDIA's GPUs, whether or not a driver works."""
+    return sorted(folder.glob("nvidia[0-9]*"))
 
 
 def parse_gpus(text: str) -> dict[str, str]:

@@ -51,6 +51,8 @@ class MXNetEngine(Engine):
     @classmethod
     def precisions(cls, device: str) -> tuple[str, ...]:
         """See `Engine.precisions`."""
+        if device == "mps":
+            return ()
         if device != "cpu":
             mxnet_context(device)
         return ("f32",)

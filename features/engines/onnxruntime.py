@@ -90,6 +90,8 @@ class OnnxRuntimeEngine(Engine):
     @classmethod
     def precisions(cls, device: str) -> tuple[str, ...]:
         """See `Engine.precisions`."""
+        if device == "mps":
+            return ()
         providers_for(device, load_onnxruntime().get_available_providers())
         return ("f32",) if device == "cpu" else ("fp16", "f32")
 
@@ -155,6 +157,8 @@ class TensorRTEngine(OnnxRuntimeEngine):
     @classmethod
     def precisions(cls, device: str) -> tuple[str, ...]:
         """See `Engine.precisions`."""
+        if device == "mps":
+            return ()
         providers_for(device, load_onnxruntime().get_available_providers(), Path())
         # Its float32 is TF32 wherever the GPU has it, so it is not offered as float32.
         return () if device == "cpu" else ("fp16",)

@@ -30,11 +30,11 @@ __all__ = ["ERROR_ALLOWED", "TOLERANCE", "Proof", "prove_graph", "prove_in_engin
 
 TOLERANCE = 1e-4
 # Relative L2 error of the features, by what the engine computes in.
-ERROR_ALLOWED = {"f32": TOLERANCE, "bf16": 2e-2, "fp16": 2e-2}
+ERROR_ALLOWED = {"f32": TOLERANCE, "tf32": 2e-2, "bf16": 2e-2, "fp16": 2e-2}
 # Nobody is advised to accept more.
 WORST_ACCEPTABLE = 0.2
 # How far two rows of one image may be apart, relatively: not at all, but for the last bits.
-ROWS_APART = {"f32": 1e-5, "bf16": 1e-2, "fp16": 1e-3}
+ROWS_APART = {"f32": 1e-5, "tf32": 1e-3, "bf16": 1e-2, "fp16": 1e-3}
 # Below this the features hardly depend on the image, and agreement would prove nothing.
 LEAST_SPREAD = 1e-3
 DIFFERENT_IMAGES = 4
@@ -110,7 +110,10 @@ def _proof_key(engine: Engine, network: GraphNetwork, setup: Setup) -> str:
         "engine": engine.name,
         "version": engine.version,
         "device": setup.device.partition(":")[0],
+        "hardware": engine.hardware,
         "precision": setup.precision,
+        # Where a batch is computed as a whole, its size decides which kernels do it.
+        "batch": None if engine.image_by_image else setup.batch_size,
     }
     return graph_key(parts)
 

@@ -58,7 +58,9 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
         return
     require_cost_of_no_image(model.graph, network.record.spec)
     content = network.content()
-    engines = [kind for kind in ENGINES.values() if kind.runs_graphs and kind.able("cpu")]
+    # One that does not load, or not on CPUs, says so in the child.
+    engines = [kind for kind in ENGINES.values() if kind.runs_graphs and kind.installed()]
+    engines = [kind for kind in engines if not kind.by_name]
     parts = {"graph": sha256_bytes(content), "icecore": __version__}
     parts |= {"engines": [kind.name for kind in engines]}
     note = graph_folder() / f"tried-{graph_key(parts)[:32]}.json"

@@ -329,8 +329,8 @@ def test_the_command_line_offers_every_engine():
 
 
 def test_unknown_engines_are_refused():
-    with pytest.raises(BackboneError, match=r"(?s)no engine 'torch'.*choose one of auto, mxnet"):
-        choose_engine("torch", graphs_only=False)
+    with pytest.raises(BackboneError, match=r"(?s)no engine 'caffe'.*choose one of auto, mxnet"):
+        choose_engine("caffe", graphs_only=False)
 
 
 HALVES = ["bf16", "fp16"]

@@ -1,0 +1,1 @@
+"""From an ONNX graph to a PyTorch module that computes the same."""

@@ -86,7 +86,7 @@ __all__ = ["extract"]
 )
 @click.option(
     "--precision-compute",
-    type=click.Choice(["f32", "bf16", "fp16", "auto"]),
+    type=click.Choice(["f32", "tf32", "bf16", "fp16", "auto"]),
     default="f32",
     show_default=True,
     help="Compute in this precision; auto takes the fastest on this hardware.",
@@ -176,6 +176,8 @@ def _print_extracted(report, cache: Path) -> None:
         if one["instead_of"]:
             taken = f"{one['engine']} in {one['compute_precision']} is taken"
             console.echo(f"note: {one['instead_of']}; {taken}", err=True)
+    for note in report.notes:
+        console.echo(f"note: {note}", err=True)
     console.echo(f"cache: {cache}")
     if report.repaired:
         console.echo("the cache was damaged; what was lost is computed again:", err=True)

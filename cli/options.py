@@ -121,7 +121,7 @@ def engine_options(command):
     options = [
         click.option(
             "--engine",
-            type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino", "tensorrt"]),
+            type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino", "tensorrt", "torch"]),
             default="auto",
             show_default=True,
             help="Run the backbones on this engine; auto takes the fastest that is installed.",
@@ -130,21 +130,19 @@ def engine_options(command):
             "--device",
             default="cpu",
             show_default=True,
-            help="Compute on cpu, or on cuda:0[,cuda:1,...].",
+            help="Compute on cpu, on NVIDIA's GPUs (cuda:0[,cuda:1,...]) or on Apple's (mps).",
         ),
         click.option(
             "--accept-error",
             type=float,
             metavar="SHARE",
             help="Accept an engine whose features differ by up to this share from a plain float32 "
-            "run [default: 1e-4 in f32, 0.02 in bf16 and fp16].",
+            "run [default: 1e-4 in f32, 0.02 in tf32, bf16 and fp16].",
         ),
         click.option(
             "--batch-size",
             type=int,
-            default=16,
-            show_default=True,
-            help="Compute this many images at once.",
+            help="Compute this many images at once [default: 16, and 64 on GPUs].",
         ),
         click.option(
             "--workers",

@@ -68,9 +68,12 @@ class Backbone:
             )
         return self.network.content()
 
-    def start(self, device: str, batch_size: int = 16) -> Engine:
-        """Start the engine on a device, for batches of usually `batch_size` images."""
-        return self.kind(self.network, Setup(device, self.compute, batch_size))
+    def start(self, device: str, batch_size: int = 16, images: int = 0) -> Engine:
+        """Start the engine on a device, for batches of usually `batch_size` images.
+
+        How many `images` are to come is as far as that is known.
+        """
+        return self.kind(self.network, Setup(device, self.compute, batch_size, images))
 
 
 def load_backbones(

@@ -73,7 +73,7 @@ class PredictOptions:
         Keep the new features here; in a temporary folder if None.
     weights_dir : path-like, optional
         Where the backbones' weights or ONNX files are now.
-    precision_compute : {"trained", "f32", "bf16", "fp16", "auto"}
+    precision_compute : {"trained", "f32", "tf32", "bf16", "fp16", "auto"}
         ``trained``: as the features that the heads were trained on. A machine that cannot
         may compute in another; the features then differ a little from those, see
         docs/engines.md.
@@ -101,7 +101,7 @@ class PredictOptions:
     detector: DetectorOptions | None = None
     engine: str = "auto"
     device: str = "cpu"
-    batch_size: int = 16
+    batch_size: int | None = None
     workers: int | None = None
     accept_error: float | None = None
     form: str | None = None

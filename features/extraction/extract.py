@@ -18,6 +18,7 @@ from ...manifest import (
     Sample,
     digest_manifest,
 )
+from ..engines.gpus import gpu_files
 from ..images.libraries import load_decoders
 from ..records.spec import BackboneSpec
 from .boxing import boxed
@@ -84,9 +85,10 @@ def extract(
             progress=progress.on_digest,
         )
     # Engines that do not start are to leave nothing behind.
-    if _lacks_rows(Path(cache), parts, digested.manifest):
+    lacking = _lacking_rows(Path(cache), parts, digested.manifest)
+    if lacking:
         with watch.phase("starting"):
-            parts = [started(part, options) for part in parts]
+            parts = [started(part, options, lacking) for part in parts]
     store = FeatureCache.create(cache)
     for part in parts:
         part.open(store)
@@ -118,17 +120,23 @@ def _unique(manifest: Manifest) -> dict[str, list[Sample]]:
     return unique
 
 
-def _lacks_rows(cache: Path, parts: list[Part], manifest: Manifest) -> bool:
-    """Tell whether a row is missing, without making a cache or a set."""
-    if not cache.is_dir() or not any(cache.iterdir()):
-        return True
+def _lacking_rows(cache: Path, parts: list[Part], manifest: Manifest) -> int:
+    """Count the images that lack a row, without making a cache or a set.
+
+    It is 1 at least where there is no cache yet, or a damaged one, so that engines are tried.
+    """
     wanted = {sample.digest for sample in manifest.images.values() if sample.digest}
+    everything = max(1, len(wanted))
+    if not cache.is_dir() or not any(cache.iterdir()):
+        return everything
     try:
         there = {one.fingerprint: one for one in FeatureCache(cache).sets()}
     except DamagedCacheError:
-        return True  # `open_set` mends it.
+        return everything  # `open_set` mends it.
     prints = [part.record.fingerprint for part in parts]
-    return any(print_ not in there or there[print_].missing(wanted) for print_ in prints)
+    if any(print_ not in there for print_ in prints):
+        return everything
+    return max(len(there[print_].missing(wanted)) for print_ in prints)
 
 
 def _run(job: Pipeline, store: FeatureCache, unique: dict[str, list[Sample]]) -> None:
@@ -175,4 +183,13 @@ def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:
         manifest=manifest,
         several_pages=sorted(job.several_pages),
         repaired=list(dict.fromkeys(line for part in job.parts for line in part.rows.warnings)),
+        notes=_notes(job),
     )
+
+
+def _notes(job: Pipeline) -> list[str]:
+    engines = [engine for part in job.parts for engine in part.engines]
+    notes = list(dict.fromkeys(note for engine in engines for note in engine.notes))
+    if engines and job.options.device == "cpu" and gpu_files():
+        notes.append("this machine has a GPU that was not used: --device cuda:0 computes on it")
+    return notes

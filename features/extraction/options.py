@@ -20,6 +20,8 @@ from ..weights.request import WeightsRequest
 __all__ = ["ExtractOptions"]
 
 LARGEST_BATCH, MOST_WORKERS = 4096, 256
+# Fewer leave most of a GPU idle.
+BATCH_ON_CPUS, BATCH_ON_GPUS = 16, 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,10 +30,10 @@ class ExtractOptions:
 
     Attributes
     ----------
-    engine : {"auto", "mxnet", "onnxruntime", "openvino", "tensorrt"}
+    engine : {"auto", "mxnet", "onnxruntime", "openvino", "tensorrt", "torch"}
         ``auto`` takes the fastest that is installed for the device and the precision.
     device : str
-        ``cpu``, or ``cuda:0`` and more, separated by commas.
+        ``cpu``, ``mps``, or ``cuda:0`` and more, separated by commas.
     fit : {"crop", "pad", "squash"}
         How an image meets a square input.
     views : str or Views
@@ -54,7 +56,7 @@ class ExtractOptions:
         generalised mean with p = 3; ``none`` keeps the whole map.
     precision : {"float16", "float32", "bfloat16"}
         Of the stored rows.
-    precision_compute : {"f32", "bf16", "fp16", "auto"}
+    precision_compute : {"f32", "tf32", "bf16", "fp16", "auto"}
         In which the engine computes; ``auto`` is the fastest on this hardware. Rows
         that were computed in another precision are a set of their own.
     weights : str
@@ -70,7 +72,7 @@ class ExtractOptions:
         The largest relative error (L2, on random images) by which an engine's features may
         differ from those of a plain float32 run of the graph. None: 1e-4 in float32, and 0.02
         in half precision.
-    batch_size : int
+    batch_size : int, optional
         Squares in a batch of the engine.
     workers : int, optional
         Decoding threads; as many as processors if None.
@@ -104,7 +106,7 @@ class ExtractOptions:
     boxes: str | os.PathLike | None = None
     detector: DetectorOptions | None = None
     accept_error: float | None = None
-    batch_size: int = 16
+    batch_size: int | None = None
     workers: int | None = None
     paranoid: bool = False
 
@@ -122,7 +124,7 @@ class ExtractOptions:
             for name, known in choices.items()
             if getattr(self, name) not in known
         ]
-        if not 1 <= self.batch_size <= LARGEST_BATCH:
+        if self.batch_size is not None and not 1 <= self.batch_size <= LARGEST_BATCH:
             faults.append(f"batch_size={self.batch_size} (1 to {LARGEST_BATCH})")
         if self.accept_error is not None and not self.accept_error >= 0:
             faults.append(f"accept_error={self.accept_error} (0 or more)")
@@ -157,6 +159,12 @@ class ExtractOptions:
     def devices(self) -> tuple[str, ...]:
         """The devices, one by one."""
         return tuple(parse_devices(self.device))
+
+    @functools.cached_property
+    def squares_at_once(self) -> int:
+        """Squares in a batch of the engine."""
+        usual = BATCH_ON_CPUS if self.devices[0] == "cpu" else BATCH_ON_GPUS
+        return self.batch_size or usual
 
     @functools.cached_property
     def request(self) -> WeightsRequest:

@@ -50,8 +50,14 @@ class Part:
     proof: Proof | None = None
     instead_of: str = ""
 
-    def start(self, options: ExtractOptions) -> None:
+    def start(self, options: ExtractOptions, images: int = 0) -> None:
         """Start the backbone on every device, and see that it computes what its graph says.
+
+        Parameters
+        ----------
+        options : ExtractOptions
+        images : int
+            How many are to come.
 
         Raises
         ------
@@ -61,12 +67,12 @@ class Part:
         network, side = self.backbone.network, self.backbone.record.resolution
         engines = []
         for device in options.devices:
-            engine = self.backbone.start(device, options.batch_size)
+            engine = self.backbone.start(device, options.squares_at_once, images)
             # What does not run is to end the job here. A batch takes seconds with a large network.
-            size = 1 if engine.image_by_image else options.batch_size
+            size = 1 if engine.image_by_image else options.squares_at_once
             engine.run(np.zeros((size, side, side, 3), np.uint8))
             if isinstance(network, GraphNetwork):
-                setup = Setup(device, self.record.compute, options.batch_size)
+                setup = Setup(device, self.record.compute, options.squares_at_once)
                 self.proof = prove_in_engine(engine, network, setup, options.accept_error)
             engines.append(engine)
         self.engines = engines
@@ -88,6 +94,7 @@ class Part:
         return {
             "engine": self.backbone.engine,
             "engine_version": self.engines[0].version,
+            **({"hardware": self.engines[0].hardware} if self.engines[0].hardware else {}),
             "compute_precision": self.record.compute,
             **({} if self.proof is None else dataclasses.asdict(self.proof)),
             "weights_origin": network.origin,

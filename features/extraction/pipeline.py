@@ -73,7 +73,7 @@ class Pipeline:
         self._needs = [_need(part.record) for part in parts]
         workers = options.threads
         # Enough squares ahead to fill a batch of each backbone, and no more than that.
-        images = options.batch_size // len(self._views)
+        images = options.squares_at_once // len(self._views)
         # All threads are to have work while a batch is made.
         self._together = max(1, min(MOST_TOGETHER, images // (2 * workers)))
         self._lots_ahead = max(workers + 1, (images + 2 * workers) // self._together)
@@ -104,13 +104,14 @@ class Pipeline:
         self._samples = unique
         engines = zip(*(part.engines for part in self.parts))
         devices = [
-            Device(name, _batches_at_once(own)) for name, own in zip(self.options.devices, engines)
+            Device(name, _batches_at_once(name, own))
+            for name, own in zip(self.options.devices, engines)
         ]
         writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         pool = ThreadPoolExecutor(self.options.threads, thread_name_prefix="decode")
         try:
             self._runners += [
-                BackboneRunner(part, devices, self.options.batch_size, self.watch, writer)
+                BackboneRunner(part, devices, self.options.squares_at_once, self.watch, writer)
                 for part in self.parts
             ]
             self._compute(store, todo, pool, devices)
@@ -133,7 +134,7 @@ class Pipeline:
         # list is taken while rows of the last two are still to come, and a list holds more than
         # is on its way through the devices, so engines never wait.
         on_the_way = 1 + sum(device.batches_at_once + 1 for device in devices)
-        images = on_the_way * self.options.batch_size // len(self._views)
+        images = on_the_way * self.options.squares_at_once // len(self._views)
         most = max(1, images, min(MOST_CLAIMED, len(todo) // 16))
         due = last = frozenset()
         sets = [part.rows for part in self.parts]
@@ -229,10 +230,13 @@ def _need(made: FeatureSetRecord) -> Need | None:
     return need_of(made.backbone.preprocessing, made.fit, made.views)
 
 
-def _batches_at_once(engines: Sequence[Engine]) -> int:
+def _batches_at_once(device: str, engines: Sequence[Engine]) -> int:
     """Return how many batches a device is given, by the engines of all backbones on it."""
-    # Of several networks two batches at once were not faster, and take more memory.
-    return engines[0].batches_at_once if len(engines) == 1 else 1
+    # Of several networks two batches at once were not faster on CPUs, and take more memory. A GPU
+    # would wait while a batch is copied.
+    if len(engines) > 1 and device == "cpu":
+        return 1
+    return min(engine.batches_at_once for engine in engines)
 
 
 def _read_same(samples: list[Sample], key: str) -> bytes:

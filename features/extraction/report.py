@@ -57,6 +57,8 @@ class ExtractReport:
         The table that the boxes are in; empty if there is none.
     repaired : list of str
         Damage that was found in the cache, and what was done about it.
+    notes : list of str
+        What a user should know of how the engines ran.
     """
 
     images: int
@@ -76,3 +78,4 @@ class ExtractReport:
     several_pages: list[str] = dataclasses.field(default_factory=list)
     boxes: str = ""
     repaired: list[str] = dataclasses.field(default_factory=list)
+    notes: list[str] = dataclasses.field(default_factory=list)

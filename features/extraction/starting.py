@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from ...core.errors import BackboneError, ProofError, enumerate_some
 from ..backbones import Backbone, load_backbones
-from ..engines.choose import ENGINES
+from ..engines.choose import engines_for
 from ..images.preprocessing import FIT_OF_MODE
 from ..records.feature_set import FeatureSetRecord
 from ..records.spec import BackboneSpec
@@ -63,15 +63,20 @@ def _require_fits(loaded: Sequence[Backbone], fit: str) -> None:
         )
 
 
-def started(part: Part, options: ExtractOptions) -> Part:
-    """Start a part; where the choice was ours and the engine computes wrongly, on another one."""
+def started(part: Part, options: ExtractOptions, images: int) -> Part:
+    """Start a part; where the choice was ours and the engine computes wrongly, on another one.
+
+    On a GPU another one is taken, too, where the first does not run the graph at all: none of
+    them leaves the GPU. How many `images` are to come is as far as that is known.
+    """
+    tolerated = (ProofError,) if options.devices[0] == "cpu" else (ProofError, BackboneError)
     try:
-        part.start(options)
+        part.start(options, images)
         return part
-    except ProofError as error:
+    except tolerated as error:
         for other in _alternatives(part, options):
             with contextlib.suppress(ProofError, BackboneError):
-                other.start(options)
+                other.start(options, images)
                 other.instead_of = error.message
                 return other
         raise
@@ -81,7 +86,7 @@ def _alternatives(part: Part, options: ExtractOptions) -> Iterator[Part]:
     backbone, device = part.backbone, options.devices[0]
     kinds = [backbone.kind]
     if options.engine == "auto":
-        kinds += [kind for kind in ENGINES.values() if kind.runs_graphs and not kind.by_name]
+        kinds += [kind for kind in engines_for(device) if kind.runs_graphs and not kind.by_name]
     computes = [backbone.compute] + ["f32"] * (options.precision_compute == "auto")
     tried = {(backbone.kind, backbone.compute)}
     for compute, kind in itertools.product(computes, kinds):

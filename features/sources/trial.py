@@ -21,6 +21,7 @@ from ...core.json_files import read_json
 from ..engines.base import Setup
 from ..engines.choose import ENGINES
 from ..engines.onnxruntime import load_onnxruntime
+from ..engines.torch import TorchEngine
 from ..graphs.budget import is_of_known_cost
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import load_onnx
@@ -58,9 +59,9 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
         return
     require_cost_of_no_image(model.graph, network.record.spec)
     content = network.content()
-    # One that does not load, or not on CPUs, says so in the child.
-    engines = [kind for kind in ENGINES.values() if kind.runs_graphs and kind.installed()]
-    engines = [kind for kind in engines if not kind.by_name]
+    # PyTorch takes no loops, so it costs what the others do; its start alone takes seconds.
+    kinds = [kind for kind in ENGINES.values() if kind.runs_graphs and kind is not TorchEngine]
+    engines = [kind for kind in kinds if kind.able("cpu")] or [TorchEngine]
     parts = {"graph": sha256_bytes(content), "icecore": __version__}
     parts |= {"engines": [kind.name for kind in engines]}
     note = graph_folder() / f"tried-{graph_key(parts)[:32]}.json"

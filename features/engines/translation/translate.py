@@ -125,6 +125,8 @@ class _Walk:
         node = self.node
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             return [self._onnx.numpy_helper.to_array(node.attribute[0].t)]
+        if any(one.HasField("g") or one.graphs for one in node.attribute):
+            raise RefusedError("with a graph inside")  # which may go on for ever
         return [np.asarray(one) for one in evaluate(node, inputs, self._opset)]
 
     def _recorded(self, inputs: list) -> list:

@@ -370,9 +370,11 @@ def test_half_precision_that_no_engine_has_names_what_is_needed(monkeypatch):
         choose_engine("auto", graphs_only=False, precision="bf16")
     assert "no installed engine computes in bf16 on this machine's cpu" in str(caught.value)
     assert "bf16 needs OpenVINO and a CPU with AVX512-BF16 or AMX" in caught.value.hint
-    with pytest.raises(BackboneError, match="fp16 needs ONNX Runtime and an NVIDIA GPU"):
+    with pytest.raises(BackboneError, match="fp16 needs PyTorch or ONNX Runtime and an"):
         choose_engine("onnxruntime", graphs_only=False, precision="fp16")
-    with pytest.raises(BackboneError, match=r"(?s)no precision 'int8'.*auto, f32, bf16, fp16"):
+    with pytest.raises(
+        BackboneError, match=r"(?s)no precision 'int8'.*auto, f32, tf32, bf16, fp16"
+    ):
         choose_engine("auto", graphs_only=False, precision="int8")
 
 

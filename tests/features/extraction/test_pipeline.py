@@ -49,7 +49,7 @@ def test_only_the_very_last_batch_is_not_full(
     photos, tmp_path, tiny_onnx, monkeypatch, engine, kind, last
 ):
     # One after the other, so that they are noted in their order.
-    monkeypatch.setattr(pipeline, "_batches_at_once", lambda engines: 1)
+    monkeypatch.setattr(pipeline, "_batches_at_once", lambda device, engines: 1)
     sizes, plain = [], kind.run
     monkeypatch.setattr(kind, "run", lambda self, x: sizes.append(len(x)) or plain(self, x))
     run(photos, tmp_path / "c", tiny_onnx, engine=engine)
@@ -202,5 +202,7 @@ def test_an_engine_computes_as_many_batches_at_once_as_it_likes(
 def test_batches_of_several_networks_are_not_computed_at_once(tiny_onnx):
     (backbone,) = load_backbones([f"onnx:{tiny_onnx}"], "openvino", WeightsRequest())
     engine = backbone.start("cpu", 4)
-    assert pipeline._batches_at_once([engine]) == 2
-    assert pipeline._batches_at_once([engine, engine]) == 1
+    assert pipeline._batches_at_once("cpu", [engine]) == 2
+    assert pipeline._batches_at_once("cpu", [engine, engine]) == 1
+    # A GPU would wait while a batch is copied.
+    assert pipeline._batches_at_once("cuda:0", [engine, engine]) == 2

@@ -8,8 +8,8 @@ from .backbones import Backbone, load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle, run_bundle, write_trial_images
 from .catalogue import Verified, find_networks, list_layers, verify_backbones
 from .detection.detect import DetectorOptions
-from .engines.choose import ENGINES
-from .engines.gpus import find_gpus
+from .engines.choose import ENGINES, engines_for
+from .engines.gpus import find_gpus, gpu_files
 from .engines.proof import ERROR_ALLOWED
 from .extraction.extract import extract
 from .extraction.options import ExtractOptions
@@ -62,11 +62,13 @@ __all__ = [
     "ask",
     "build_bundle",
     "check_library",
+    "engines_for",
     "extract",
     "fetch_weights",
     "find_gpus",
     "find_networks",
     "fit_regions",
+    "gpu_files",
     "graph_folder",
     "image_size",
     "import_weights",

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts
-from ..features import ENGINES, ask, find_gpus
+from ..features import ENGINES, ask, engines_for, find_gpus, gpu_files
 from . import places
 from .places import TO_INSTALL, Finding
 
@@ -139,15 +139,20 @@ def _engines() -> list[Finding]:
     if complaint:
         fix = "reinstall NVIDIA's driver, or use --device cpu"
         found.append(Finding("note", "engines", complaint, fix))
+    elif not gpus and gpu_files():
+        text = f"{gpu_files()[0]} is there, so this machine has a GPU, but no nvidia-smi"
+        fix = "install NVIDIA's driver with its programs; else only --device cpu computes"
+        found.append(Finding("note", "engines", text, fix))
+    others = [*gpus, *(["mps"] if sys.platform == "darwin" else [])]
     kinds = [kind for kind in ENGINES.values() if not kind.by_name]
     there = [kind.name for kind in kinds if kind.installed()]
-    pairs = list(itertools.product(there, ["cpu", *gpus]))
+    pairs = list(itertools.product(there, ["cpu", *others]))
     answers = _ask_all([(f"engine:{name}", device) for name, device in pairs])
     for (name, device), answer in zip(pairs, answers):
         where = device + (f" ({gpus[device]})" if device in gpus else "")
         if "error" in answer:
             # Nobody must use a GPU; what is installed must work on the CPU.
-            level = "note" if device in gpus else "problem"
+            level = "note" if device in others else "problem"
             text = f"{name} on {where}: {answer['error']}"
             found.append(Finding(level, "engines", text, answer["hint"]))
         elif answer["precisions"]:
@@ -159,8 +164,13 @@ def _engines() -> list[Finding]:
     if not there:
         text = "none is installed: extract and predict cannot work, train and blend can"
         found.append(Finding("note", "engines", text, TO_INSTALL))
-    # MXNet is the reference, and nobody needs it.
-    absent = [kind.name for kind in kinds if kind.name not in (*there, "mxnet")]
+    for device in others:
+        best = next(kind.name for kind in engines_for(device) if not kind.by_name)
+        if best not in there:
+            text = f"{best}, the fastest engine on {device}, is not installed"
+            found.append(Finding("note", "engines", text, f"pip install 'icecore[{best}]'"))
+    # MXNet is the reference, and PyTorch is for GPUs: nobody needs them on a CPU.
+    absent = [kind.name for kind in kinds if kind.name not in (*there, "mxnet", "torch")]
     if there and absent:
         fix = "each can be installed: pip install 'icecore[openvino]', 'icecore[onnx]'"
         text = f"not installed: {', '.join(absent)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import queue
 import threading
 import warnings
@@ -149,6 +150,11 @@ class TorchEngine(Engine):
         able = [name for name, flag in halves if flag in flags]
         first = ["bf16"] if "bf16" in able and bfloat16_pays(maker, flags) else []
         return (*first, "f32", *(name for name in able if name not in first))
+
+    @classmethod
+    def installed(cls) -> bool:
+        """See `Engine.installed`: many have PyTorch for other reasons, and no onnx."""
+        return super().installed() and importlib.util.find_spec("onnx") is not None
 
     @property
     def busy_seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""Ways for batches through a device, each with buffers of its own, so that several are under way."""
+"""Ways for batches through a device, each with buffers of its own, so that two are under way."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_where_all_is_well_every_engine_computes_and_the_status_is_0(cache):
     done = icecore("doctor", "--cache", cache)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 problems" in done.stdout
-    for name in ("openvino", "onnxruntime", "mxnet"):
+    for name in ("openvino", "onnxruntime", "mxnet", "torch"):
         if importlib.util.find_spec(name):
             assert f"engines: {name} " in done.stdout
     assert "computes correctly" in done.stdout
@@ -165,7 +165,7 @@ def test_each_engine_is_asked_on_each_gpu(monkeypatch):
     monkeypatch.setattr(doctor, "find_gpus", lambda: ({"cuda:7": "It, 8 GiB"}, ""))
     found = [one for one in doctor._engines() if "cuda:7" in one.text]
     named = {one.text.partition(" ")[0] for one in found}
-    assert named == {"onnxruntime", "mxnet"} & {
+    assert named == {"onnxruntime", "mxnet", "torch"} & {
         n for n, kind in ENGINES.items() if kind.able("cpu")
     }
     for one in found:
@@ -212,3 +212,17 @@ def test_a_check_that_fails_does_not_hide_the_others(monkeypatch):
     assert found["graphs"].level == "problem"
     assert "ZeroDivisionError" in found["graphs"].text
     assert found["disk"].level in ("ok", "note")
+
+
+def test_what_would_make_the_fastest_engine_of_a_gpu_work_is_said(monkeypatch, tmp_path):
+    monkeypatch.setattr(doctor, "find_gpus", lambda: ({"cuda:0": "It, 8 GiB"}, ""))
+    monkeypatch.setattr(doctor, "_ask_all", lambda pairs: [{"precisions": []} for _ in pairs])
+    monkeypatch.setattr(ENGINES["torch"], "installed", classmethod(lambda kind: False))
+    fixes = {one.text: one.fix for one in doctor._engines()}
+    absent = "torch, the fastest engine on cuda:0, is not installed"
+    assert fixes[absent] == "pip install 'icecore[torch]'"
+    monkeypatch.setattr(doctor, "find_gpus", lambda: ({}, ""))
+    monkeypatch.setattr(doctor, "gpu_files", lambda: [tmp_path / "nvidia0"])
+    first = doctor._engines()[0]
+    assert "so this machine has a GPU, but no nvidia-smi" in first.text
+    assert "driver" in first.fix

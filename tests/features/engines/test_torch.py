@@ -1,4 +1,4 @@
-"""PyTorch's engine: lanes, devices, arithmetic. What needs a GPU is in benchmarks/features/gpu.sh."""
+"""PyTorch's engine: lanes, devices, arithmetic. benchmarks/features/gpu.sh has what needs a GPU."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ CSV = """0, NVIDIA A10G, 23028
 """
 # Where a system library is missing the doctor has findings besides those that are tried here.
 pytestmark = needs(*(one for one in ("lightgbm", "mxnet") if importlib.util.find_spec(one)))
-BLOCKED = "mxnet gluoncv onnx onnxruntime openvino cv2 PIL platformdirs".split()
+BLOCKED = "mxnet gluoncv onnx onnxruntime openvino cv2 PIL pi_heif platformdirs".split()
 
 
 def icecore(*arguments, before="", **environment):

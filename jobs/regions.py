@@ -66,7 +66,7 @@ class FitRegionsOptions:
         )
         request = WeightsRequest.parse(self.weights, self.weights_dir)
         return LookOptions(
-            how.engine, how.devices[0], how.batch_size, how.workers, how.accept_error, request
+            how.engine, how.devices[0], how.squares_at_once, how.workers, how.accept_error, request
         )
 
 

@@ -56,7 +56,7 @@ def _found_by_regions(
     looks = LookOptions(
         options.engine,
         options.devices[0],
-        options.batch_size,
+        options.squares_at_once,
         options.workers,
         options.accept_error,
         options.request,

@@ -103,6 +103,26 @@ __all__ = ["extract"]
     is_flag=True,
     help="Hash every file again, even if its size and time are unchanged.",
 )
+@click.option(
+    "--ray",
+    metavar="local|auto|ADDRESS",
+    help="Compute with Ray: in processes on this machine, in the cluster that it is in, or in the "
+    "one at ADDRESS, whose nodes share the images and the cache.",
+)
+@click.option(
+    "--ray-workers",
+    default="1",
+    show_default=True,
+    metavar="N|MIN:MAX",
+    help="Compute with so many Ray processes; a range lets Ray add and remove some.",
+)
+@click.option(
+    "--ray-cpus",
+    type=int,
+    metavar="N",
+    help="Give each Ray process so many processors "
+    "[default: 1; leave one of each node free for Ray].",
+)
 @engine_options
 @as_json
 @quiet
@@ -123,12 +143,14 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
       icecore extract photos -o cache -b gluon:resnet152_v2 --views ten
       icecore extract photos -o cache -b gluon:resnet50_v2 --layer stage3_activation11 --pool gem
       icecore extract photos -o cache -b gluon:resnet152_v2 --views center+random:8 --seed 1
+      icecore extract photos -o cache -b gluon:resnet152_v2 --ray auto --ray-workers 2:8
       icecore extract photos -o cache -b gluon:resnet152_v2 --boxes boxes.csv \\
           --detector gluoncv:ssd_512_resnet50_v1_coco --detect-class person
     """
     from .. import jobs
 
     options["detector"] = take_detector(options)
+    options["cluster"] = _cluster(jobs, options)
     with progress.extract_bar(quiet or as_json) as listener:
         report = jobs.extract(data, cache, backbones, jobs.ExtractOptions(**options), listener)
     console.print_notes(report.manifest)
@@ -140,6 +162,19 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
     else:
         _print_extracted(report, cache)
     console.finish(report.failures, quiet_list=as_json)
+
+
+def _cluster(jobs, options: dict):
+    """Take the options of a cluster out of all options."""
+    address, workers, cpus = (options.pop(f"ray{name}") for name in ("", "_workers", "_cpus"))
+    if address is None:
+        if workers != "1" or cpus is not None:
+            raise click.UsageError("--ray-workers and --ray-cpus need --ray local or an address")
+        return None
+    least, colon, most = workers.partition(":")
+    if not least.isdecimal() or (colon and not most.isdecimal()):
+        raise click.UsageError(f"--ray-workers {workers}: write a number, or two as in 2:8")
+    return jobs.ClusterOptions(address, int(least), int(most if colon else least), cpus or 1)
 
 
 def _error_text(one: dict) -> str:

@@ -27,6 +27,7 @@ _EXTRAS = {
     "timm": "pip install 'icecore[timm]'",
     "torch": "pip install 'icecore[torch]'",
     "lightgbm": "pip install lightgbm",
+    "ray": "pip install 'icecore[ray]'",
 }
 _SYSTEM_LIBRARIES = {
     "libGL": "pip install --force-reinstall opencv-python-headless, or apt-get install libgl1",

@@ -11,6 +11,7 @@ from .detection.detect import DetectorOptions
 from .engines.choose import ENGINES, engines_for
 from .engines.gpus import find_gpus, gpu_files
 from .engines.proof import ERROR_ALLOWED
+from .extraction.cluster_options import ClusterOptions
 from .extraction.extract import extract
 from .extraction.options import ExtractOptions
 from .extraction.progress import Progress, ProgressListener
@@ -39,6 +40,7 @@ __all__ = [
     "BackboneSpec",
     "BundledHead",
     "BundledTask",
+    "ClusterOptions",
     "DetectorOptions",
     "ENGINES",
     "ERROR_ALLOWED",

@@ -13,6 +13,7 @@ _PLACES = {
     "BlendOutputs": (".blend", "BlendOutputs"),
     "BlendReport": (".blend", "BlendReport"),
     "BlendResult": ("..ensemble", "BlendResult"),
+    "ClusterOptions": ("..features", "ClusterOptions"),
     "DetectorOptions": ("..features", "DetectorOptions"),
     "ExtractOptions": ("..features", "ExtractOptions"),
     "ExtractReport": ("..features", "ExtractReport"),

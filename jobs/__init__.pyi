@@ -2,7 +2,13 @@
 
 from ..auditing import AuditOptions, audit_text
 from ..ensemble import BlendOptions, BlendResult, result_text
-from ..features import DetectorOptions, ExtractOptions, ExtractReport, ProgressListener
+from ..features import (
+    ClusterOptions,
+    DetectorOptions,
+    ExtractOptions,
+    ExtractReport,
+    ProgressListener,
+)
 from ..heads import TrainEvent, TrainOptions, TrainResult
 from .audit import AuditOutputs, apply_audit, audit
 from .blend import BlendOutputs, BlendReport, blend
@@ -24,6 +30,7 @@ __all__ = [
     "BlendOutputs",
     "BlendReport",
     "BlendResult",
+    "ClusterOptions",
     "DetectorOptions",
     "ExtractOptions",
     "ExtractReport",

@@ -22,6 +22,7 @@ from ..engines.gpus import gpu_files
 from ..images.libraries import load_decoders
 from ..records.spec import BackboneSpec
 from .boxing import boxed
+from .cluster import WorkerPlan, run_on_cluster
 from .options import ExtractOptions
 from .part import Part
 from .pipeline import Pipeline
@@ -148,6 +149,9 @@ def _run(job: Pipeline, store: FeatureCache, unique: dict[str, list[Sample]]) ->
     if not todo:
         return
     try:
+        if options.cluster is not None:
+            _run_on_cluster(job, store, unique, todo)
+            return
         for part in job.parts:
             if not part.engines:  # All rows were there, and a damaged shard was found since.
                 part.start(options)
@@ -156,6 +160,27 @@ def _run(job: Pipeline, store: FeatureCache, unique: dict[str, list[Sample]]) ->
         job.watch.credit(len(todo) - job.computed - len(unreadable))
     finally:
         job.watch.finish()
+
+
+def _run_on_cluster(
+    job: Pipeline, store: FeatureCache, unique: dict[str, list[Sample]], todo: list[str]
+) -> None:
+    """Let the processes of a cluster compute what is missing, and write the index at the end."""
+    plan = WorkerPlan.of(job.parts, store.path, job.options)
+    for part in job.parts:
+        part.engines = []  # they have proved what they had to, and need memory
+    try:
+        for receipt in run_on_cluster(job.options.cluster, plan, unique, todo):
+            job.computed += receipt.computed
+            job.rows += receipt.rows
+            job.failures += receipt.failures
+            job.several_pages += receipt.several_pages
+            failed = len({failure.digest for failure in receipt.failures})
+            job.watch.count(receipt.computed + receipt.had, receipt.computed, failed)
+    finally:
+        for part in job.parts:
+            part.open(store)
+            part.rows.write_index()
 
 
 def _record_outcome(store: FeatureCache, manifest: Manifest, failures: list[Failure]) -> None:

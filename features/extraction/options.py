@@ -16,6 +16,7 @@ from ..images.views import Views
 from ..records.feature_set import PRECISIONS
 from ..records.layer import Layer
 from ..weights.request import WeightsRequest
+from .cluster_options import ClusterOptions
 
 __all__ = ["ExtractOptions"]
 
@@ -78,6 +79,8 @@ class ExtractOptions:
         Decoding threads; as many as processors if None.
     paranoid : bool
         Digest every file again, even if size and time are unchanged.
+    cluster : ClusterOptions, optional
+        Compute with Ray, in several processes that share the images and the cache.
 
     Raises
     ------
@@ -109,6 +112,7 @@ class ExtractOptions:
     batch_size: int | None = None
     workers: int | None = None
     paranoid: bool = False
+    cluster: ClusterOptions | None = None
 
     def __post_init__(self) -> None:
         hints: list[str] = []

@@ -39,6 +39,8 @@ class Part:
         Where its rows go, once that is open.
     proof : Proof or None
         That the engine computes what the graph says; None of engines that run no graphs.
+    indexes : bool
+        Whether the index is written when rows are: once in a while, not after each few.
     instead_of : str
         What was taken first and does not compute what the graph says.
     """
@@ -49,6 +51,7 @@ class Part:
     rows: FeatureSet | None = None
     proof: Proof | None = None
     instead_of: str = ""
+    indexes: bool = True
 
     def start(self, options: ExtractOptions, images: int = 0) -> None:
         """Start the backbone on every device, and see that it computes what its graph says.

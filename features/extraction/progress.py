@@ -125,6 +125,13 @@ class Stopwatch:
         with self._lock:
             self._computing += seconds
 
+    def count(self, done: int, computed: int, failed: int) -> None:
+        """Count images that another process of this job reports."""
+        self._done += done + failed
+        self._computed += computed
+        self._failed += failed
+        self._tell()
+
     def credit(self, others: int) -> None:
         """Count images that other processes did meanwhile."""
         self._done += others

@@ -70,6 +70,7 @@ class BackboneRunner:
         writer: ThreadPoolExecutor,
     ) -> None:
         self._record, self._batch_size = part.record, batch_size
+        self._indexes = part.indexes
         # A handle of its own: it appends while other threads ask what is missing.
         self._set = copy.copy(part.rows)
         self._watch, self._provenance = watch, part.provenance()
@@ -141,7 +142,7 @@ class BackboneRunner:
             self._save()
             self._finish_writing()
         finally:
-            if self._written:
+            if self._written and self._indexes:
                 self._set.write_index()
         return self._written
 

@@ -1,0 +1,193 @@
+"""An extraction on a Ray cluster: its processes compute, this one shares out and counts.
+
+Paths and keys travel, pixels do not: every node sees the images and the cache under the same
+paths. What is finished is in immutable shards, and nothing else is a checkpoint: when a node
+dies, Ray gives its images to another one, which computes what has no row yet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...core.errors import BackboneError
+from ...core.imports import missing_dependency
+from ...manifest import Sample
+from ..records.spec import OF_FILES, BackboneSpec
+from .cluster_options import ClusterOptions
+from .options import ExtractOptions
+from .part import Part
+from .report import Failure
+from .worker import ExtractWorker, Receipt
+
+__all__ = ["WorkerPlan", "load_ray", "run_on_cluster"]
+
+# Small enough that a lost node costs seconds of work, large enough for full batches.
+IMAGES_AT_A_TIME = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerPlan:
+    """What every process needs to start.
+
+    Attributes
+    ----------
+    cache : str
+        Absolute path.
+    backbones : tuple of str or BackboneSpec
+    options : ExtractOptions
+    fingerprints : tuple of str
+    """
+
+    cache: str
+    backbones: tuple[str | BackboneSpec, ...]
+    options: ExtractOptions
+    fingerprints: tuple[str, ...]
+
+    @classmethod
+    def of(cls, parts: Sequence[Part], cache: Path, options: ExtractOptions) -> WorkerPlan:
+        """Describe what this process has loaded so that another one loads the same."""
+        weights = None if options.weights_dir is None else os.path.abspath(options.weights_dir)
+        return cls(
+            os.path.abspath(cache),
+            tuple(_spec_anywhere(part) for part in parts),
+            dataclasses.replace(
+                options, cluster=None, weights_dir=weights, workers=options.cluster.cpus
+            ),
+            tuple(part.record.fingerprint for part in parts),
+        )
+
+
+def load_ray():
+    """Import Ray, or say what to install."""
+    # Heeded when it is imported: it reports home otherwise, and its daemons talk a lot.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise missing_dependency("ray", error) from error
+    return ray
+
+
+def run_on_cluster(
+    cluster: ClusterOptions, plan: WorkerPlan, unique: dict[str, list[Sample]], todo: Sequence[str]
+) -> Iterator[Receipt]:
+    """Compute the keys in `todo`; yield a receipt for every few hundred images as they come.
+
+    Raises
+    ------
+    MissingDependencyError
+        Ray is not installed.
+    BackboneError
+        The cluster is not there or has too few processors or GPUs.
+    """
+    ray = load_ray()
+    joined = _join(ray, cluster)
+    try:
+        gpus = len([device for device in plan.options.devices if device.startswith("cuda")])
+        _require_room(ray, cluster, gpus)
+        _be_quiet(ray)
+        rows = [{"samples": _as_text(unique[key])} for key in todo]
+        # Several lots for each process, so that the last ones end together.
+        shares = -(-len(rows) // (4 * cluster.most))
+        lot = min(IMAGES_AT_A_TIME, max(plan.options.batch_size, shares))
+        images = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // lot))
+        receipts = images.map_batches(
+            _Computing,
+            fn_constructor_args=(plan,),
+            batch_size=lot,
+            compute=ray.data.ActorPoolStrategy(min_size=cluster.least, max_size=cluster.most),
+            num_cpus=cluster.cpus,
+            num_gpus=gpus or None,
+            batch_format="numpy",
+        )
+        for row in receipts.iter_rows():
+            yield _receipt(row["receipt"])
+    except ray.exceptions.RayError as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise BackboneError(
+            f"the Ray job ended early: {said[-1] if said else type(error).__name__}",
+            "what was finished is kept; mend the cause, and the same command continues",
+        ) from error
+    finally:
+        if joined:
+            ray.shutdown()
+
+
+class _Computing:
+    """What each process of the cluster runs."""
+
+    def __init__(self, plan: WorkerPlan) -> None:
+        self._worker = ExtractWorker(plan.cache, plan.backbones, plan.options, plan.fingerprints)
+
+    def __call__(self, batch: dict) -> dict:
+        texts = [str(text) for text in batch["samples"]]
+        samples = [Sample(**fields) for text in texts for fields in json.loads(text)]
+        return {"receipt": [json.dumps(dataclasses.asdict(self._worker.run(samples)))]}
+
+
+def _spec_anywhere(part: Part) -> BackboneSpec:
+    """Return a spec that means the same in another working directory."""
+    spec = BackboneSpec.parse(part.backbone.network.source or part.record.backbone.spec)
+    if spec.source in OF_FILES:
+        spec = dataclasses.replace(spec, name=os.path.abspath(spec.name))
+    return dataclasses.replace(spec, layer=part.backbone.layer)
+
+
+def _join(ray, cluster: ClusterOptions) -> bool:
+    """Connect to the cluster; return whether this process did."""
+    if ray.is_initialized():
+        return False
+    address = None if cluster.address == "local" else cluster.address
+    # Workers import this icecore, wherever it lies.
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            include_dashboard=None if address else False,
+            logging_level="ERROR",
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise BackboneError(
+            f"there is no Ray cluster at {cluster.address}: {str(error).strip().splitlines()[0]}",
+            "start one with 'ray start --head', or say --ray local",
+        ) from error
+    return True
+
+
+def _be_quiet(ray) -> None:
+    """Leave the display of progress, and the terminal, to icecore."""
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+def _require_room(ray, cluster: ClusterOptions, gpus: int) -> None:
+    """Refuse what would wait for ever: Ray holds back work that no node can take."""
+    there = ray.cluster_resources()
+    lacking = [
+        f"{wanted} {name} for {cluster.least} workers, it has {int(there.get(name, 0))}"
+        for name, wanted in (("CPU", cluster.least * cluster.cpus), ("GPU", cluster.least * gpus))
+        if wanted > there.get(name, 0)
+    ]
+    if lacking:
+        raise BackboneError(
+            f"the Ray cluster is too small: {'; '.join(lacking)}",
+            "ask for fewer --ray-workers, or add nodes",
+        )
+
+
+def _as_text(samples: Sequence[Sample]) -> str:
+    fields = ("id", "path", "digest", "box")
+    return json.dumps([{name: getattr(one, name) for name in fields} for one in samples])
+
+
+def _receipt(text: str) -> Receipt:
+    fields = json.loads(text)
+    fields["failures"] = [Failure(**one) for one in fields["failures"]]
+    return Receipt(**fields)

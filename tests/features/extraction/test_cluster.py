@@ -1,0 +1,133 @@
+"""Extraction with Ray: the same rows as one process, also when nodes die."""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from icecore import jobs
+from icecore.cache import FeatureCache
+from icecore.core.errors import BackboneError, FingerprintError, MissingDependencyError
+from icecore.features import ClusterOptions
+from icecore.features.extraction.options import ExtractOptions
+from icecore.features.extraction.worker import ExtractWorker
+from icecore.manifest import digest_manifest, read
+
+HAS_RAY = importlib.util.find_spec("ray") is not None
+needs_ray = pytest.mark.skipif(not HAS_RAY, reason="Ray is not installed")
+SET = "onnx:tiny.onnx"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return draw(tmp_path / "photos", 40)
+
+
+def draw(root, count):
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        folder = root / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+def matrix(cache):
+    store = FeatureCache(cache)
+    keys = sorted(store.ids(SET))
+    return keys, store.matrix(SET, keys)
+
+
+def test_a_worker_computes_what_it_is_given_and_says_what_became_of_it(tmp_path, photos, tiny_onnx):
+    spec = f"onnx:{tiny_onnx}"
+    (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
+    FeatureCache.create(tmp_path / "cache")
+    manifest = digest_manifest(read(photos)).manifest
+    reference = jobs.extract(photos, tmp_path / "whole", [spec])
+    prints = [one["fingerprint"] for one in reference.sets]
+    worker = ExtractWorker(tmp_path / "cache", [spec], ExtractOptions(), prints)
+    samples = list(manifest.images.values())
+    first, again = worker.run(samples[:25]), worker.run(samples)
+    assert (first.computed + len(first.failures), first.had) == (25, 0)
+    assert again.had == first.computed
+    assert first.computed + again.computed == 40
+    (failure,) = {failure.id for failure in first.failures + again.failures}
+    assert failure == "a/cut.png"
+    ours, theirs = matrix(tmp_path / "cache"), matrix(tmp_path / "whole")
+    assert ours[0] == theirs[0]
+    assert ours[1].tobytes() == theirs[1].tobytes()
+    with pytest.raises(FingerprintError, match="makes other rows than the others"):
+        ExtractWorker(tmp_path / "cache", [spec], ExtractOptions(), ["0" * 64])
+
+
+@pytest.mark.parametrize(("least", "most", "cpus"), [(0, 1, 1), (3, 2, 1), (1, 1, 0)])
+def test_numbers_that_do_not_fit_together_are_refused(least, most, cpus):
+    with pytest.raises(BackboneError, match="--ray-workers MIN:MAX|Ray workers"):
+        ClusterOptions("local", least, most, cpus)
+
+
+@pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
+def test_without_ray_it_is_said_what_to_install(tmp_path, photos, tiny_onnx):
+    options = ExtractOptions(cluster=ClusterOptions())
+    with pytest.raises(MissingDependencyError, match="ray") as error:
+        jobs.extract(photos, tmp_path / "cache", [f"onnx:{tiny_onnx}"], options)
+    assert "icecore[ray]" in error.value.hint
+
+
+@needs_ray
+@pytest.mark.timeout(300)
+def test_processes_on_one_machine_give_the_same_bytes(tmp_path, photos, tiny_onnx, monkeypatch):
+    spec = f"onnx:{tiny_onnx}"
+    (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
+    jobs.extract(photos, tmp_path / "one", [spec])
+    monkeypatch.chdir(tmp_path)
+    options = ExtractOptions(cluster=ClusterOptions("local", 2, 2))
+    report = jobs.extract(photos, "many", [spec], options)
+    assert (report.computed, report.rows) == (40, 40)
+    assert [failure.id for failure in report.failures] == ["a/cut.png"]
+    assert matrix("many")[0] == matrix("one")[0]
+    assert matrix("many")[1].tobytes() == matrix("one")[1].tobytes()
+    assert jobs.extract(photos, "many", [spec], options).computed == 0
+    with pytest.raises(BackboneError, match="cluster is too small: 900 CPU"):
+        few = ExtractOptions(cluster=ClusterOptions("local", 900, 900))
+        jobs.extract(draw(tmp_path / "more", 41), "other", [spec], few)
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("nodes", [2, 4])
+def test_a_node_that_dies_costs_no_row(tmp_path, tiny_onnx, nodes):
+    import ray
+    from ray.cluster_utils import Cluster
+
+    spec, photos = f"onnx:{tiny_onnx}", draw(tmp_path / "photos", 3000)
+    jobs.extract(photos, tmp_path / "one", [spec])
+    # The head has no processors: work lies on the nodes.
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    added = [cluster.add_node(num_cpus=1) for _ in range(nodes)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    try:
+
+        def kill():
+            while not list((tmp_path / "many").rglob("shards/*.h5")):
+                time.sleep(0.02)
+            cluster.remove_node(added[0], allow_graceful=False)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        options = ExtractOptions(cluster=ClusterOptions(cluster.address, 1, nodes))
+        report = jobs.extract(photos, tmp_path / "many", [spec], options)
+        killer.join()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert report.failures == []
+    assert matrix(tmp_path / "many")[0] == matrix(tmp_path / "one")[0]
+    assert matrix(tmp_path / "many")[1].tobytes() == matrix(tmp_path / "one")[1].tobytes()

@@ -442,7 +442,7 @@ def test_disk_error_at_every_call_of_housekeeping(fast_folder, make, tally, monk
     expected = make.rows(kept, DIM).astype(np.float32)
     for name, start, count in (("other", 20, 10), ("first", 0, 20)):
         one = FeatureCache.create(fast_folder / name).open_set(**make.asked(DIM))
-        make.fill(one, make.keys(count, start), 5)
+        make.fill(one, make.keys(count, start), 10)
         one.write_index()
     for at in itertools.count(1):
         path = fast_folder / "cache"

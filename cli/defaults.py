@@ -36,7 +36,7 @@ def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
         return {}
     try:
         tables = tomllib.loads(read_regular(path, _LARGEST).decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own errors are ValueErrors
         raise IcecoreError(f"{path} is no TOML: {error}", "mend or remove it") from error
     strange: list[str] = []
     found = _group_defaults(group, tables, "", strange)

@@ -16,6 +16,7 @@ import click
 
 from .. import __version__
 from ..core.errors import IcecoreError, escaped
+from ..core.imports import is_lack_of_memory
 from .audit import audit
 from .backbones import backbones
 from .blend import blend
@@ -129,8 +130,8 @@ def _run(arguments: list[str]) -> int:
             err=True,
         )
         return interrupted_status()
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "can't start new thread" not in str(error):
+    except (MemoryError, RuntimeError, ImportError) as error:
+        if not is_lack_of_memory(error):
             raise
         hint = "free some memory, raise the limit (ulimit -v, -u), or ask for fewer --workers"
         return _fail(f"the system gives no more memory or threads: {error or 'no memory'}", hint)

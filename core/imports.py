@@ -8,7 +8,7 @@ from importlib import metadata
 
 from .errors import MissingDependencyError
 
-__all__ = ["missing_dependency", "warn_if_newer"]
+__all__ = ["is_lack_of_memory", "missing_dependency", "warn_if_newer"]
 
 _EXTRAS = {
     "mxnet": "use another engine; MXNet, the reference, needs Python 3.11: "
@@ -39,6 +39,19 @@ _SYSTEM_LIBRARIES = {
 }
 
 
+# As loaders of libraries, thread libraries and C++ say it.
+_NO_MEMORY = re.compile(
+    "failed to map segment|cannot allocate memory|can't start new thread|bad_alloc|"
+    "resource temporarily unavailable|not enough memory",
+    re.IGNORECASE,
+)
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that the system gives no more memory or threads."""
+    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
+
+
 def missing_dependency(package: str, error: BaseException) -> MissingDependencyError:
     """Describe why `package` could not be imported.
 
@@ -53,6 +66,11 @@ def missing_dependency(package: str, error: BaseException) -> MissingDependencyE
         What it raised.
     """
     text = str(error)
+    if is_lack_of_memory(error):
+        return MissingDependencyError(
+            f"{package} cannot be loaded: the system gives no more memory",
+            "free some memory, or raise the limit (ulimit -v)",
+        )
     library = re.search(r"(lib[\w+-]+)\.so[\w.]*", text)
     if library and "cannot open shared object file" in text:
         remedy = _SYSTEM_LIBRARIES.get(

@@ -66,3 +66,9 @@ def test_a_package_of_a_package_is_named_itself():
 def test_other_failures_keep_their_first_line():
     error = missing_dependency("onnx", ImportError("bad magic\nand much more"))
     assert error.message == "onnx cannot be loaded: bad magic"
+
+
+def test_a_library_that_finds_no_memory_needs_no_installation():
+    error = missing_dependency("cv2", ImportError("libx.so: failed to map segment from shared"))
+    assert "gives no more memory" in error.message
+    assert "pip" not in error.hint

@@ -2,7 +2,7 @@
 
 from .auditing import AuditOptions
 from .cache import FeatureCache
-from .ensemble import BlendOptions
+from .ensemble import BlendOptions, CompareOptions
 from .features import DetectorOptions, ExtractOptions, ProgressListener
 from .heads import TrainOptions
 from .jobs import (
@@ -13,6 +13,7 @@ from .jobs import (
     audit,
     blend,
     bundle,
+    compare,
     extract,
     predict,
     train,
@@ -25,6 +26,7 @@ __all__ = [
     "AuditOutputs",
     "BlendOptions",
     "BlendOutputs",
+    "CompareOptions",
     "DetectorOptions",
     "ExtractOptions",
     "FeatureCache",
@@ -35,6 +37,7 @@ __all__ = [
     "audit",
     "blend",
     "bundle",
+    "compare",
     "extract",
     "open_run",
     "predict",

@@ -22,6 +22,7 @@ from .backbones import backbones
 from .blend import blend
 from .bundle import bundle
 from .cache import cache
+from .compare import compare
 from .completion import COMPLETION_VARIABLE, completion
 from .defaults import FILE, read_defaults
 from .demo import demo
@@ -58,6 +59,7 @@ for _command in (
     regions,
     bundle,
     audit,
+    compare,
     demo,
     manifest,
     cache,

@@ -14,6 +14,14 @@ from .answers import (
     write_answers,
 )
 from .blend import blend_files, blend_run, blend_sources, save_blend
+from .comparison.compare import CompareOptions, Comparison, compare_runs
+from .comparison.page import render_comparison
+from .comparison.text import (
+    comparison_csv,
+    comparison_latex,
+    comparison_markdown,
+    comparison_text,
+)
 from .estimate import Estimate, estimate
 from .joining.foreign import read_tables
 from .joining.join import TaskData, join_task, join_tasks
@@ -51,6 +59,8 @@ __all__ = [
     "Calibration",
     "Choice",
     "Chooser",
+    "CompareOptions",
+    "Comparison",
     "Costs",
     "Estimate",
     "Metric",
@@ -72,6 +82,11 @@ __all__ = [
     "class_shares",
     "combine",
     "data_folders",
+    "compare_runs",
+    "comparison_csv",
+    "comparison_latex",
+    "comparison_markdown",
+    "comparison_text",
     "estimate",
     "final_answers",
     "find_sheet",
@@ -89,6 +104,7 @@ __all__ = [
     "read_labels",
     "read_sheet",
     "read_tables",
+    "render_comparison",
     "render_markdown",
     "render_report",
     "result_text",

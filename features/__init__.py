@@ -7,6 +7,7 @@ nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
 from .backbones import Backbone, load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle, run_bundle, write_trial_images
 from .catalogue import Verified, find_networks, list_layers, verify_backbones
+from .costs import feature_set_cost
 from .detection.detect import DetectorOptions
 from .engines.choose import ENGINES, engines_for
 from .engines.gpus import find_gpus, gpu_files
@@ -66,6 +67,7 @@ __all__ = [
     "check_library",
     "engines_for",
     "extract",
+    "feature_set_cost",
     "fetch_weights",
     "find_gpus",
     "find_networks",

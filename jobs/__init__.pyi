@@ -1,7 +1,13 @@
 """The jobs with their types; see ``__init__.py``."""
 
 from ..auditing import AuditOptions, audit_text
-from ..ensemble import BlendOptions, BlendResult, result_text
+from ..ensemble import (
+    BlendOptions,
+    BlendResult,
+    CompareOptions,
+    comparison_text,
+    result_text,
+)
 from ..features import (
     ClusterOptions,
     DetectorOptions,
@@ -13,6 +19,7 @@ from ..heads import TrainEvent, TrainOptions, TrainResult
 from .audit import AuditOutputs, apply_audit, audit
 from .blend import BlendOutputs, BlendReport, blend
 from .bundle import bundle
+from .compare import compare
 from .doctor import examine
 from .export import export
 from .extract import extract
@@ -31,6 +38,7 @@ __all__ = [
     "BlendReport",
     "BlendResult",
     "ClusterOptions",
+    "CompareOptions",
     "DetectorOptions",
     "ExtractOptions",
     "ExtractReport",
@@ -49,6 +57,8 @@ __all__ = [
     "audit_text",
     "blend",
     "bundle",
+    "compare",
+    "comparison_text",
     "examine",
     "export",
     "extract",

@@ -12,7 +12,7 @@ from repository import ROOT
 import icecore
 
 PROMISED = {
-    "AuditOptions", "AuditOutputs", "audit",
+    "AuditOptions", "AuditOutputs", "audit", "CompareOptions", "compare",
     "BlendOptions", "BlendOutputs", "DetectorOptions", "ExtractOptions", "FeatureCache",
     "ImageFeatures",
     "PredictOptions", "ProgressListener", "TrainOptions",

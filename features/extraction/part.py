@@ -13,6 +13,7 @@ import numpy as np
 from ... import __version__
 from ...cache import FeatureCache, FeatureSet
 from ..backbones import Backbone
+from ..costs import network_cost
 from ..engines.base import Engine, Setup
 from ..engines.proof import Proof, prove_in_engine
 from ..graphs.network import GraphNetwork
@@ -103,6 +104,7 @@ class Part:
             "weights_origin": network.origin,
             "source": network.source,
             "size_bytes": network.size_bytes,
+            **_cost(network),
             "icecore": __version__,
             "host": platform.node(),
             "command": shlex.join(sys.argv)[:MOST_OF_COMMAND],
@@ -124,6 +126,13 @@ class Part:
             "origin": self.backbone.network.origin,
             "layer": self.backbone.layer_text,
         }
+
+
+def _cost(network) -> dict[str, int]:
+    """Return what one view of an image costs, as far as it is known."""
+    found = network_cost(network)
+    known = {} if found is None else dataclasses.asdict(found)
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def utc_now() -> str:

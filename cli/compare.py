@@ -1,0 +1,66 @@
+"""The command ``icecore compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from . import console
+from .options import as_json
+
+__all__ = ["compare"]
+
+
+@click.command()
+@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--out",
+    "outs",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Write a page, a table or both: FILE.html, .csv, .md, .tex, .json. May be repeated.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    help="Take the labels of probability files from here, where there is no run.",
+)
+@click.option(
+    "--metric",
+    default="accuracy",
+    show_default=True,
+    help="Test differences of this metric: accuracy, log_loss, map, mrr and others.",
+)
+@click.option(
+    "--cost",
+    type=click.Choice(["multiply_adds", "latency_ms", "size_bytes", "parameters", "dimension"]),
+    help="Mark the Pareto-best of this cost [default: the first that is known of all models].",
+)
+@click.option("--align", is_flag=True, help="Compare the rows that all models have.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed for bootstrap draws.")
+@as_json
+def compare(sources, outs, labels, as_json, **given) -> None:
+    """Compare networks and heads: what each is worth, what it costs, what is noise.
+
+    SOURCES are folders of runs of the same data; probability files may be among them.
+
+    \b
+    Examples:
+      icecore compare run
+      icecore compare run1 run2 -o compare.html -o table.tex
+      icecore compare a.csv b.csv --labels labels.csv --metric log_loss
+    """
+    from .. import jobs
+
+    given["cost"] = given["cost"] or ""
+    found = jobs.compare(sources, labels, jobs.CompareOptions(**given), outs)
+    if as_json:
+        console.print_json(found.to_json())
+        return
+    if found.random_weights:
+        console.random_weights_warning("features of these runs")
+    console.echo(jobs.comparison_text(found))
+    for out in outs:
+        console.echo(f"{out.suffix.lstrip('.')}: {out}")

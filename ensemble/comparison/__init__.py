@@ -1,0 +1,1 @@
+"""Which network, at what cost: scores, prices, and which differences are beyond noise."""

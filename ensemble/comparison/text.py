@@ -1,0 +1,213 @@
+"""A comparison as text, CSV, Markdown and LaTeX."""
+
+from __future__ import annotations
+
+import re
+
+from ...core.csv_files import csv_line
+from ..metrics import METRICS
+from .compare import Comparison, Line, TaskComparison
+from .significance import LEVEL
+
+__all__ = [
+    "COST_TITLES",
+    "comparison_csv",
+    "comparison_latex",
+    "comparison_markdown",
+    "comparison_text",
+    "cost_words",
+    "grid",
+    "noise_words",
+    "rows_words",
+]
+
+COST_TITLES = {
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds",
+    "size_bytes": "size",
+    "latency_ms": "ms an image",
+    "dimension": "dimension",
+}
+_COLUMNS = ("parameters", "multiply_adds", "size_bytes", "latency_ms", "dimension")
+
+
+def cost_words(kind: str, value: float | None) -> str:
+    """Say a cost with its unit; empty where it is not known.
+
+    >>> cost_words("parameters", 25.6e6), cost_words("multiply_adds", 4.1e9)
+    ('25.6 M', '4.10 G')
+    """
+    if value is None:
+        return ""
+    if kind == "multiply_adds":
+        return f"{value / 1e9:.2f} G" if value >= 1e7 else f"{value / 1e6:.2f} M"
+    if kind == "parameters":
+        return f"{value / 1e6:.1f} M" if value >= 1e5 else f"{value / 1e3:.1f} k"
+    if kind == "size_bytes":
+        return f"{value / 1e6:.1f} MB"
+    return f"{value:.1f}" if kind == "latency_ms" else f"{value:.0f}"
+
+
+def noise_words(line: Line) -> str:
+    """Say whether a model is behind the best one.
+
+    The difference is in the metric, more is better.
+    """
+    if line.behind is None:
+        return "best"
+    words = "behind" if line.beyond_noise else "within noise"
+    return f"{words} ({-line.behind.value:+.4f}, p {line.behind.p:.2g})"
+
+
+def rows_words(task: TaskComparison, comparison: Comparison) -> str:
+    """Say which rows were used, and how differences were tested."""
+    title = METRICS[comparison.metric].title
+    count = len(task.pairs)
+    tests = f"{count} comparisons" if count != 1 else "1 comparison"
+    front = (
+        f"* marks the Pareto-best of {title} and {COST_TITLES[comparison.cost]}"
+        if comparison.cost
+        else "no cost is known of all models, so that no Pareto front is marked"
+    )
+    return (
+        f"scores on {task.rows} {task.rows_of} rows, in brackets 95% bootstrap intervals; "
+        f"differences of {title} are paired on the same rows, p-values corrected for {tests} "
+        f"(Holm, {LEVEL:.0%}); {front}"
+    )
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return the tables as plain text."""
+    parts = []
+    for task in comparison.tasks:
+        head, rows = _table(task, comparison, _interval)
+        widths = [max(len(line[at]) for line in [head, *rows]) for at in range(len(head))]
+        left = {0, 1, 2, len(head) - 1}
+        for line in [head, *rows]:
+            cells = [
+                cell.ljust(width) if at in left else cell.rjust(width)
+                for at, (cell, width) in enumerate(zip(line, widths))
+            ]
+            parts.append("  ".join(cells).rstrip())
+        parts.append(rows_words(task, comparison))
+        parts += [f"note: {note}" for note in task.notes]
+        parts.append("")
+    return "\n".join(parts).rstrip()
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """Return one table of plain numbers, a line for each task and model."""
+    metrics = _metrics(comparison)
+    head = ["task", "model", "networks", *_COLUMNS]
+    head += [part for name in metrics for part in (name, f"{name}_low", f"{name}_high")]
+    lines = [[*head, "pareto", "behind", "p", "beyond_noise", "rows", "rows_of"]]
+    for task in comparison.tasks:
+        for line in task.lines:
+            behind = (line.behind.value, line.behind.p) if line.behind else ("", "")
+            lines.append(
+                [
+                    task.task,
+                    line.model,
+                    " ".join(line.networks),
+                    *(line.costs.get(kind, "") for kind in _COLUMNS),
+                    *(number for name in metrics for number in line.scores[name]),
+                    int(line.pareto),
+                    *behind,
+                    int(line.beyond_noise),
+                    task.rows,
+                    task.rows_of,
+                ]
+            )
+    return "".join(csv_line(line) for line in lines)
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Return the tables as Markdown."""
+    parts = []
+    for task in comparison.tasks:
+        head, rows = _table(task, comparison, _interval)
+        parts.append("| " + " | ".join(head) + " |")
+        parts.append("|" + "---|" * len(head))
+        parts += ["| " + " | ".join(map(_markdown, line)) + " |" for line in rows]
+        parts += ["", rows_words(task, comparison) + ".", ""]
+    names, tasks, cells = grid(comparison)
+    if len(tasks) > 1:
+        parts.append(f"| {METRICS[comparison.metric].title} | " + " | ".join(tasks) + " |")
+        parts.append("|" + "---|" * (len(tasks) + 1))
+        for name, values in zip(names, cells):
+            shown = ["" if value is None else f"{value:.4f}" for value in values]
+            parts.append("| " + " | ".join([_markdown(name), *shown]) + " |")
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def comparison_latex(comparison: Comparison) -> str:
+    """Return the tables as LaTeX, for the packages booktabs and nothing else."""
+    parts = []
+    for task in comparison.tasks:
+        head, rows = _table(task, comparison, _half_width)
+        shape = "lll" + "r" * (len(head) - 4) + "l"
+        parts += [r"\begin{tabular}{" + shape + "}", r"\toprule"]
+        parts.append(" & ".join(map(_latex, head)) + r" \\")
+        parts.append(r"\midrule")
+        parts += [" & ".join(map(_latex, line)) + r" \\" for line in rows]
+        parts += [r"\bottomrule", r"\end{tabular}", f"% {rows_words(task, comparison)}", ""]
+    return "\n".join(parts)
+
+
+def grid(
+    comparison: Comparison,
+) -> tuple[list[str], list[str], list[list[float | None]]]:
+    """Return models, tasks, and the metric of each model (line) on each task (column)."""
+    tasks = [task.task for task in comparison.tasks]
+    names = list(dict.fromkeys(line.model for task in comparison.tasks for line in task.lines))
+    value = {
+        (line.model, task.task): line.scores[comparison.metric][0]
+        for task in comparison.tasks
+        for line in task.lines
+    }
+    return names, tasks, [[value.get((name, task)) for task in tasks] for name in names]
+
+
+def _metrics(comparison: Comparison) -> list[str]:
+    return list(comparison.tasks[0].lines[0].scores)
+
+
+def _table(
+    task: TaskComparison, comparison: Comparison, number
+) -> tuple[list[str], list[list[str]]]:
+    metrics = _metrics(comparison)
+    known = [kind for kind in _COLUMNS if any(kind in line.costs for line in task.lines)]
+    title = METRICS[comparison.metric].title
+    head = ["task", "model", "network", *(COST_TITLES[kind] for kind in known)]
+    head += [METRICS[name].title for name in metrics] + [f"to the best {title}"]
+    rows = [
+        [
+            task.task,
+            line.model + (" *" if line.pareto else ""),
+            " + ".join(line.networks),
+            *(cost_words(kind, line.costs.get(kind)) for kind in known),
+            *(number(*line.scores[name]) for name in metrics),
+            noise_words(line),
+        ]
+        for line in task.lines
+    ]
+    return head, rows
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    return f"{value:.4f} [{low:.4f}, {high:.4f}]" if low == low else f"{value:.4f}"
+
+
+def _half_width(value: float, low: float, high: float) -> str:
+    return f"{value:.3f} ± {(high - low) / 2:.3f}" if low == low else f"{value:.3f}"
+
+
+def _markdown(cell: str) -> str:
+    return re.sub(r"([\\|`*_<\[])", r"\\\1", cell)
+
+
+_LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "^": r"\^{}", "~": r"\~{}"}
+
+
+def _latex(cell: str) -> str:
+    return "".join(_LATEX.get(one, "\\" + one if one in "&%$#_{}" else one) for one in cell)

@@ -58,6 +58,13 @@ def test_every_package_is_declared():
     assert set(declared) == found
 
 
+def test_the_page_on_architecture_names_every_room_and_wing():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    folders = {path.parent.relative_to(ROOT) for path in MODULES if path.name == "__init__.py"}
+    named = [folder for folder in folders if 1 <= len(folder.parts) <= 2]
+    assert not [str(folder) for folder in named if f"`{folder.name}/`" not in page]
+
+
 def test_there_is_one_module_at_the_top():
     assert [path.name for path in ROOT.glob("*.py")] == ["__init__.py"]
 

@@ -2,11 +2,13 @@
 
 Each file is a sound picture that was cut, filled, spliced, enlarged or given another name. Held:
 an `ImageError`, or a picture; the same pixels as those of the sound one where the format has
-checksums. A fault is anything else: another error, much memory, a line on stderr.
+checksums; a JPEG ends alike at every scale. A fault is anything else: another error, much memory,
+a line on stderr.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import random
@@ -15,10 +17,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
 from icecore.core.errors import ImageError
-from icecore.features.images.decode import decode
+from icecore.features.images.decode import ImageFile, decode
+
+HEIC = Path(__file__).parents[1] / "fixtures" / "heic" / "photo.heic"
 
 
 def see_through(image):
@@ -58,12 +62,17 @@ FORMS = {
     "TIFF": ({"compression": "tiff_deflate"}, None),
     "lzw": ({"format": "TIFF", "compression": "tiff_lzw"}, None),
     "TIFF alpha": ({"format": "TIFF", "compression": "tiff_lzw"}, see_through),
+    "TIFF pages": ({"format": "TIFF", "compression": "tiff_lzw", "save_all": True}, None),
     "fax": ({"format": "TIFF", "compression": "group4"}, lambda image: image.convert("1")),
 }
+if features.check("avif"):
+    FORMS |= {"AVIF": ({"quality": 80}, None), "AVIF alpha": ({"format": "AVIF"}, see_through)}
+if importlib.util.find_spec("pi_heif"):
+    FORMS |= {"HEIC": ({}, None)}
 ENDS = {"JPEG": b"\xff\xd9", "PNG": b"\0\0\0\0IEND\xaeB`\x82"}
 # Where every byte that pixels hang on has a checksum: what is decoded is what was saved.
 CHECKED = frozenset(form for form in FORMS if "PNG" in form)
-MAY_BE_WHOLE = frozenset({"progressive", "APNG", "GIF animated"})
+MAY_BE_WHOLE = frozenset({"progressive", "APNG", "GIF animated", "TIFF pages"})
 
 
 def sound(form: str, rng: random.Random) -> tuple[bytes, np.ndarray]:
@@ -71,6 +80,8 @@ def sound(form: str, rng: random.Random) -> tuple[bytes, np.ndarray]:
     noise = np.random.default_rng(rng.getrandbits(32)).normal(0, 20, (height, width, 3))
     y, x = np.mgrid[0:height, 0:width]
     pixels = (np.dstack([x * 2, y * 2, 255 - x - y]) + noise).clip(0, 255).astype(np.uint8)
+    if form == "HEIC":
+        return HEIC.read_bytes(), decode(HEIC.read_bytes())
     options, turn = FORMS[form]
     options = {"format": form} | options
     image = Image.fromarray(pixels)
@@ -92,7 +103,7 @@ def end_of(content: bytes) -> bytes:
 
 def cut(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
     share = rng.uniform(0.05, 0.95)
-    whole = form in ("APNG", "GIF animated") and share > 0.3
+    whole = form in ("APNG", "GIF animated", "TIFF pages") and share > 0.3
     return content[: int(len(content) * share)], "any" if whole else "refused"
 
 
@@ -146,6 +157,9 @@ ATTACKS = (cut, closed, appended, flipped, numbers, hollow, doubled, left_out, n
 
 
 def fault_of(content: bytes, wanted: str, pixels: np.ndarray, checked: bool) -> str:
+    scales = {n: _outcome(content, n) for n in (1, 2, 8)} if content[:2] == b"\xff\xd8" else {}
+    if len(set(scales.values())) > 1:
+        return f"ends otherwise at another scale: {scales}"
     try:
         found = decode(content)
     except ImageError as error:
@@ -159,6 +173,14 @@ def fault_of(content: bytes, wanted: str, pixels: np.ndarray, checked: bool) -> 
     if checked and not np.array_equal(found, pixels):
         return "decoded to other pixels than were saved"
     return ""
+
+
+def _outcome(content: bytes, reduction: int) -> str:
+    try:
+        ImageFile(content).decode(reduction)
+        return "decoded"
+    except ImageError as error:
+        return error.message
 
 
 def main(folder: Path, count: int, seed: int) -> dict:

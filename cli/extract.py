@@ -123,10 +123,16 @@ __all__ = ["extract"]
     help="Give each Ray process so many processors "
     "[default: 1; leave one of each node free for Ray].",
 )
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Compute some images in a folder of their own, and say how many rows are missing and "
+    "what they would take in hours and gigabytes.",
+)
 @engine_options
 @as_json
 @quiet
-def extract(data, cache, backbones, as_json, quiet, **options) -> None:
+def extract(data, cache, backbones, dry_run, as_json, quiet, **options) -> None:
     """Turn the images of DATA into feature rows in a cache.
 
     DATA is a folder of class folders (with train/, validation/ and test/ above them, if you
@@ -151,6 +157,9 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
 
     options["detector"] = take_detector(options)
     options["cluster"] = _cluster(jobs, options)
+    if dry_run:
+        _print_cost(jobs, (data, cache, backbones, jobs.ExtractOptions(**options)), as_json, quiet)
+        return
     with progress.extract_bar(quiet or as_json) as listener:
         report = jobs.extract(data, cache, backbones, jobs.ExtractOptions(**options), listener)
     console.print_notes(report.manifest)
@@ -162,6 +171,19 @@ def extract(data, cache, backbones, as_json, quiet, **options) -> None:
     else:
         _print_extracted(report, cache)
     console.finish(report.failures, quiet_list=as_json)
+
+
+def _print_cost(jobs, arguments: tuple, as_json: bool, quiet: bool) -> None:
+    with progress.extract_bar(quiet or as_json) as listener:
+        cost = jobs.dry_run(*arguments, listener)
+    if as_json:
+        console.print_json(dataclasses.asdict(cost))
+        return
+    console.echo(
+        f"{cost.images} images, {cost.unique} different, {cost.missing} without rows\n"
+        f"{cost.images_per_second:.1f} images/s, measured on {cost.measured} of them\n"
+        f"about {cost.hours:.2f} hours and {cost.gigabytes:.3f} GB; nothing was written"
+    )
 
 
 def _cluster(jobs, options: dict):

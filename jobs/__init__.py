@@ -35,6 +35,7 @@ _PLACES = {
     "bundle": (".bundle", "bundle"),
     "compare": (".compare", "compare"),
     "comparison_text": ("..ensemble", "comparison_text"),
+    "dry_run": (".dry_run", "dry_run"),
     "examine": (".doctor", "examine"),
     "export": (".export", "export"),
     "extract": (".extract", "extract"),

@@ -21,6 +21,7 @@ from .blend import BlendOutputs, BlendReport, blend
 from .bundle import bundle
 from .compare import compare
 from .doctor import examine
+from .dry_run import dry_run
 from .export import export
 from .extract import extract
 from .image_features import ImageFeatures
@@ -59,6 +60,7 @@ __all__ = [
     "bundle",
     "compare",
     "comparison_text",
+    "dry_run",
     "examine",
     "export",
     "extract",

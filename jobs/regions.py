@@ -47,7 +47,7 @@ class FitRegionsOptions:
     weights: str = "pretrained"
     engine: str = "auto"
     device: str = "cpu"
-    batch_size: int = 16
+    batch_size: int | None = None
     workers: int | None = None
     accept_error: float | None = None
     weights_dir: str | os.PathLike | None = None

@@ -133,6 +133,8 @@ class ImageFile:
     def _saved(self, reduction: int) -> int:
         """Return by how much less memory a reduced image takes."""
         # The coefficients of a progressive one are kept, all of them.
+        if not self._is_jpeg:
+            return 1
         head = self._plain
         progressive = head.progressive if head else "progressive" in self._header.info
         return min(reduction, 2) if progressive else reduction**2

@@ -49,6 +49,19 @@ def test_a_heic_photograph_is_decoded():
     np.testing.assert_array_equal(found, decode(content))
 
 
+def test_phones_and_scanners_files_become_rows(tmp_path, tiny_onnx):
+    pytest.importorskip("pi_heif")
+    root = tmp_path / "photos"
+    root.mkdir()
+    (root / "phone.HEIC").write_bytes(HEIC.read_bytes())
+    for ending in ("tif", "webp", "gif", "bmp", *["avif"] * features.check("avif")):
+        picture().save(root / f"a.{ending}")
+    table = manifests.read(root, labels_required=False)
+    report = extract(table, tmp_path / "cache", [f"onnx:{tiny_onnx}"], ExtractOptions())
+    assert report.failures == []
+    assert report.rows == len(table.images) >= 5
+
+
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9, 0.99])
 def test_a_heic_photograph_that_is_cut_short_is_refused(share):
     pytest.importorskip("pi_heif")

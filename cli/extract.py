@@ -114,14 +114,14 @@ __all__ = ["extract"]
     default="1",
     show_default=True,
     metavar="N|MIN:MAX",
-    help="Compute with so many Ray processes; a range lets Ray add and remove some.",
+    help="Compute with this many Ray processes; a range lets Ray add and remove some.",
 )
 @click.option(
     "--ray-cpus",
     type=int,
     metavar="N",
-    help="Give each Ray process so many processors "
-    "[default: 1; leave one of each node free for Ray].",
+    help="Give each Ray process this many processors; one of each node should stay free for Ray "
+    "[default: 1].",
 )
 @click.option(
     "--dry-run",

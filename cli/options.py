@@ -70,8 +70,8 @@ def box_options(command):
         click.option(
             "--boxes",
             type=click.Path(path_type=Path),
-            help="Cut each image to its box in this CSV (path,x0,y0,x1,y1), or to the one that is "
-            "found by what 'icecore regions fit' wrote into this folder.",
+            help="Cut each image to its box in this CSV (path,x0,y0,x1,y1), or to the box that the "
+            "region in this folder, written by 'icecore regions fit', finds in it.",
         ),
         click.option(
             "--detector",

@@ -36,7 +36,7 @@ __all__ = ["predict"]
 )
 @click.option(
     "--precision-compute",
-    type=click.Choice(["trained", "f32", "bf16", "fp16", "auto"]),
+    type=click.Choice(["trained", "f32", "tf32", "bf16", "fp16", "auto"]),
     default="trained",
     show_default=True,
     help="Compute in this precision; trained is that of the features the heads were trained on.",

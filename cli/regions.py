@@ -60,7 +60,7 @@ def regions() -> None:
     default="pretrained",
     show_default=True,
     metavar="pretrained|random:SEED",
-    help="Use pretrained weights, or random ones, which know nothing and are for trials.",
+    help="Use pretrained weights, or random ones, which know nothing and serve only for trials.",
 )
 @engine_options
 @as_json
@@ -68,9 +68,10 @@ def regions() -> None:
 def fit(data, boxes, backbone, out, as_json, quiet, **options) -> None:
     """Learn a region of the images of DATA from the boxes of some of them.
 
-    No detector and no GPU is needed: the box is regressed from what a frozen network sees
-    where, and 200 boxes are good. A line of the table without numbers says that the image does
-    not show the region. Give the folder to extract as --boxes, and it is found in every image.
+    No detector and no GPU is needed: a regression predicts the box from the feature maps of a
+    frozen network, and 200 boxes are enough. A line of the table without numbers says that the
+    image does not show the region. Give the folder to extract as --boxes, and it is found in
+    every image.
 
     \b
     Examples:

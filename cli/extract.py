@@ -8,7 +8,15 @@ from pathlib import Path
 import click
 
 from . import console, progress
-from .options import as_json, box_options, engine_options, quiet, take_detector
+from .options import (
+    as_json,
+    box_options,
+    engine_options,
+    quiet,
+    table_options,
+    take_data,
+    take_detector,
+)
 
 __all__ = ["extract"]
 
@@ -77,6 +85,7 @@ __all__ = ["extract"]
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed for the random views.")
 @box_options
+@table_options
 @click.option(
     "--precision",
     type=click.Choice(["float16", "float32", "bfloat16"]),
@@ -155,6 +164,7 @@ def extract(data, cache, backbones, dry_run, as_json, quiet, **options) -> None:
     """
     from .. import jobs
 
+    data = take_data(data, options)
     options["detector"] = take_detector(options)
     options["cluster"] = _cluster(jobs, options)
     if dry_run:

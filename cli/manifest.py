@@ -9,7 +9,7 @@ import click
 
 from ..core.errors import escaped
 from . import console
-from .options import as_json
+from .options import as_json, table_options
 
 __all__ = ["manifest"]
 
@@ -17,21 +17,7 @@ __all__ = ["manifest"]
 @click.command()
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table as CSV.")
-@click.option(
-    "--path-column",
-    default="path",
-    metavar="NAME",
-    help="Take the paths from this column of the CSV.",
-)
-@click.option(
-    "--label-column",
-    default="label",
-    metavar="NAME",
-    help="Take the labels from this column of the CSV.",
-)
-@click.option(
-    "--skip-bad-rows", is_flag=True, help="Leave out faulty lines of the CSV, and name them."
-)
+@table_options
 @as_json
 def manifest(data, out, as_json, **options) -> None:
     """Show how icecore reads DATA, as one table of samples.

@@ -12,6 +12,8 @@ __all__ = [
     "box_options",
     "engine_options",
     "quiet",
+    "table_options",
+    "take_data",
     "take_detector",
     "written_options",
 ]
@@ -24,6 +26,45 @@ answer_option = click.option(
     "answer that the blend was saved with].",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+def table_options(command):
+    """Add the options that say how a CSV of samples is read."""
+    options = [
+        click.option(
+            "--path-column",
+            default="path",
+            metavar="NAME",
+            help="Take the paths from this column of a CSV [default: path].",
+        ),
+        click.option(
+            "--label-column",
+            "label_columns",
+            multiple=True,
+            metavar="NAME",
+            help="Take the labels from this column of a CSV. Several columns, with the option "
+            "repeated, are several tasks [default: label].",
+        ),
+        click.option(
+            "--skip-bad-rows",
+            is_flag=True,
+            help="Leave faulty lines of a CSV out, and name them.",
+        ),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def take_data(data: Path, options: dict, labels_required: bool = False):
+    """Take the options of `table_options` out of a command's, and read `data` if one is given."""
+    names = ("path_column", "label_columns", "skip_bad_rows")
+    from ..manifest import TableOptions, read
+
+    table = TableOptions(**{name: options.pop(name) for name in names})
+    if table == TableOptions():
+        return data
+    return read(data, labels_required=labels_required, table=table)
 
 
 def written_options(command):

@@ -14,6 +14,8 @@ from .options import (
     box_options,
     engine_options,
     quiet,
+    table_options,
+    take_data,
     take_detector,
     written_options,
 )
@@ -43,6 +45,7 @@ __all__ = ["predict"]
 )
 @written_options
 @box_options
+@table_options
 @click.option(
     "--whole",
     is_flag=True,
@@ -66,6 +69,7 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
     """
     from .. import jobs
 
+    images = take_data(images, options)
     options["detector"] = take_detector(options)
     with progress.extract_bar(quiet or as_json) as listener:
         report = jobs.predict(run, images, out, jobs.PredictOptions(**options), listener)

@@ -11,7 +11,7 @@ import click
 
 from . import console
 from .interrupts import interrupted_status
-from .options import as_json, quiet
+from .options import as_json, quiet, table_options, take_data
 from .train_display import train_display
 
 __all__ = ["train"]
@@ -25,6 +25,7 @@ __all__ = ["train"]
     type=click.Path(path_type=Path),
     help="Take the labels from the data that was extracted, or from CACHE/manifests/NAME.csv.",
 )
+@table_options
 @click.option(
     "-o",
     "--out",
@@ -163,6 +164,9 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
     """
     from .. import jobs
 
+    data = take_data(data, options, labels_required=True)
+    if not isinstance(data, Path):
+        console.print_notes(data)
     options["features"] = list(options["features"]) or None
     options["heads"] = list(options["heads"]) or None
     options["settings"] = _settings(given)

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import features
-from .. import manifest as manifests
 from ..features import BackboneSpec, ExtractOptions, ExtractReport, ProgressListener
-from .samples import keep_manifest
+from ..manifest import Manifest
+from .samples import keep_manifest, read_data, source_of
 
 __all__ = ["extract"]
 
 
 def extract(
-    data: str | os.PathLike,
+    data: str | os.PathLike | Manifest,
     cache: str | os.PathLike,
     backbones: Sequence[str | BackboneSpec],
     options: ExtractOptions | None = None,
@@ -25,8 +25,8 @@ def extract(
 
     Parameters
     ----------
-    data : path-like
-        What `icecore.manifest.read` reads.
+    data : path-like or Manifest
+        What `icecore.manifest.read` reads, or gave.
     cache : path-like
         Folder of the cache.
     backbones : sequence of str or BackboneSpec
@@ -43,9 +43,9 @@ def extract(
     The table of samples with its digests is kept as ``CACHE/manifests/NAME.csv``, so
     that heads can be trained where the images are not.
     """
-    manifest = manifests.read(data, labels_required=False)
+    manifest = read_data(data)
     report = features.extract(manifest, cache, backbones, options, progress)
     boxes = options.boxes if options else None
     regions = Path(boxes) if boxes is not None and features.are_regions(boxes) else None
-    keep_manifest(Path(cache), Path(os.path.abspath(data)), report, regions)
+    keep_manifest(Path(cache), source_of(data), report, regions)
     return report

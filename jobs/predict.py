@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from .. import ensemble, features, heads
-from .. import manifest as manifests
 from ..cache import FeatureCache
 from ..core.errors import RunError
 from ..ensemble import ANSWERS, AnswerOptions, Answers, TaskAnswers, WrittenAnswers
@@ -23,7 +22,7 @@ from ..features import (
 )
 from ..manifest import Manifest, apply_boxes
 from ..runs import Run
-from .samples import REGIONS_OF_A_RUN
+from .samples import REGIONS_OF_A_RUN, read_data
 from .trained import Trained, TrainedRun, made_how, open_trained, require_writable, spec_text
 
 __all__ = ["PredictOptions", "PredictReport", "predict"]
@@ -150,7 +149,7 @@ DEFAULTS = PredictOptions()
 
 def predict(
     run: str | os.PathLike,
-    images: str | os.PathLike,
+    images: str | os.PathLike | Manifest,
     out: str | os.PathLike,
     options: PredictOptions = DEFAULTS,
     progress: ProgressListener | None = None,
@@ -163,7 +162,7 @@ def predict(
         Folder that `train` wrote; with ``blend.json`` its saved answer is used, else the
         plain average. If the blend joins several runs, all of them are gone through.
     images : path-like
-        An image, a folder of images, or anything that `icecore.read_manifest` reads.
+        An image, a folder of images, or anything that `icecore.read_manifest` reads, or gave.
     out : path-like
         The answers, see `icecore.ensemble.write_answers`.
     options : PredictOptions
@@ -195,7 +194,7 @@ def predict(
         table = weights.combine(_aligned(parts, name, ids, trained.classes[name]))
         prior = ensemble.class_shares(samples, name, trained.classes[name])
         tasks[name] = TaskAnswers(name, trained.classes[name], dict(zip(ids, table)), prior)
-    answers = Answers(tasks, _wanted(manifest, tasks, options), _folders(manifest, images))
+    answers = Answers(tasks, _wanted(manifest, tasks, options), _folders(manifest))
     written = ensemble.write_answers(out, answers, options.written)
     return PredictReport(
         images=len(ids),
@@ -208,8 +207,8 @@ def predict(
     )
 
 
-def _to_predict(images: str | os.PathLike) -> Manifest:
-    manifest = manifests.read(images, labels_required=False)
+def _to_predict(images: str | os.PathLike | Manifest) -> Manifest:
+    manifest = read_data(images)
     # Whatever they are elsewhere, here they are asked about.
     rows = tuple(dataclasses.replace(sample, split="test") for sample in manifest)
     return dataclasses.replace(manifest, samples=rows)
@@ -318,8 +317,8 @@ def _wanted(manifest: Manifest, tasks: dict, options: PredictOptions) -> tuple:
     return tuple((identity, task) for identity in manifest.images for task in tasks)
 
 
-def _folders(manifest: Manifest, images: str | os.PathLike) -> tuple[Path, ...]:
-    own = [Path(os.path.abspath(images))] if os.path.isdir(images) else []
+def _folders(manifest: Manifest) -> tuple[Path, ...]:
+    own = [Path(manifest.source)] if os.path.isdir(manifest.source) else []
     return tuple(dict.fromkeys([*own, *ensemble.data_folders(manifest)]))
 
 

@@ -15,10 +15,10 @@ from ..core.files import publish_bytes, publish_json
 from ..core.folders import replacing_folder
 from ..core.json_files import read_json
 from ..core.regular_files import read_regular
-from ..manifest import apply_boxes, parse_box
+from ..manifest import Manifest, apply_boxes, parse_box
 
 __all__ = ["REGIONS_OF_A_RUN", "as_extracted", "copy_regions", "keep_manifest"]
-__all__ += ["kept_regions", "kept_tables"]
+__all__ += ["kept_regions", "kept_tables", "read_data", "source_of"]
 
 # A folder of this name beside a table has the learnt region that found its boxes.
 _REGIONS = ".regions"
@@ -63,9 +63,9 @@ def copy_regions(source: Path, target: Path) -> None:
             publish_bytes(folder / path.name, read_regular(path, _LARGEST_FILE))
 
 
-def kept_regions(store: FeatureCache, data: str | os.PathLike) -> Path | None:
+def kept_regions(store: FeatureCache, data: str | os.PathLike | Manifest) -> Path | None:
     """Return the learnt region by which the boxes of `data` were found at its last extraction."""
-    path = Path(os.path.abspath(data))
+    path = source_of(data)
     if path.parent == Path(os.path.abspath(store.path / "manifests")):
         name = path.stem
     else:
@@ -95,11 +95,23 @@ def kept_tables(store: FeatureCache) -> list[Path]:
     return sorted((store.path / "manifests").glob("*.csv"))
 
 
-def as_extracted(store: FeatureCache, data, *, labels_required: bool = True):
+def read_data(data: str | os.PathLike | Manifest, *, labels_required: bool = False) -> Manifest:
+    """Read what a user named, unless it was read already."""
+    if isinstance(data, Manifest):
+        return data
+    return manifests.read(data, labels_required=labels_required)
+
+
+def source_of(data: str | os.PathLike | Manifest) -> Path:
+    """Return the folder or file that data came from, absolute."""
+    return Path(os.path.abspath(data.source if isinstance(data, Manifest) else data))
+
+
+def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> Manifest:
     """Read `data`, with the boxes that its last extraction into the cache was given."""
-    manifest = manifests.read(data, labels_required=labels_required)
+    manifest = read_data(data, labels_required=labels_required)
     folder = store.path / "manifests"
-    name = _name_of(store, data)
+    name = _name_of(store, source_of(data))
     if name is None or not (folder / f"{name}.csv").is_file():
         return manifest
     kept = manifests.read(folder / f"{name}.csv", labels_required=False).images

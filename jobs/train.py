@@ -9,7 +9,7 @@ from pathlib import Path
 from .. import heads
 from ..cache import FeatureCache
 from ..heads import TrainEvent, TrainOptions, TrainResult
-from ..manifest import digest_manifest
+from ..manifest import Manifest, digest_manifest
 from .samples import REGIONS_OF_A_RUN, as_extracted, copy_regions, kept_regions
 
 __all__ = ["train"]
@@ -20,7 +20,7 @@ DEFAULTS = TrainOptions()
 
 def train(
     cache: str | os.PathLike,
-    data: str | os.PathLike,
+    data: str | os.PathLike | Manifest,
     out: str | os.PathLike,
     options: TrainOptions = DEFAULTS,
     progress: Callable[[TrainEvent], None] | None = None,
@@ -30,9 +30,11 @@ def train(
 
     Parameters
     ----------
-    cache, data : path-like
-        The cache, and the data it was extracted from: the same folder or table, or the
-        table that `extract` left in ``CACHE/manifests``.
+    cache : path-like
+    data : path-like or Manifest
+        What was extracted into the cache: the same folder or table, what
+        `icecore.manifest.read` gave of it, or the table that `extract` left in
+        ``CACHE/manifests``.
     out : path-like
         Folder of the run.
     options : TrainOptions

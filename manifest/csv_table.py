@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from ..core.csv_files import CsvTable, line_faults, read_csv
@@ -20,15 +21,25 @@ class TableOptions:
 
     Attributes
     ----------
-    path_column, label_column : str
-        Names of the columns, in any case.
+    path_column : str
+        Name of the column, in any case.
+    label_columns : tuple of str
+        The same for labels. Several are one task each, of the column's name; where a field
+        is empty, the image has no row for that task.
     skip_bad_rows : bool
-        Leave faulty lines out, and name them in the manifest's warnings.
+        Leave faulty lines out, and name them in the manifest's warnings: those that cannot be
+        read, that repeat an image, and training rows without a label or a file.
     """
 
     path_column: str = "path"
-    label_column: str = "label"
+    label_columns: tuple[str, ...] = ("label",)
     skip_bad_rows: bool = False
+
+    def __post_init__(self) -> None:
+        # Of a shell or a notebook, one name may come alone.
+        given = self.label_columns
+        names = (given,) if isinstance(given, str) else tuple(given) or ("label",)
+        object.__setattr__(self, "label_columns", names)
 
 
 # No system opens a longer one.
@@ -52,48 +63,88 @@ def read_table(
     """
     options = options or TableOptions()
     table = read_csv(path, ManifestError)
-    columns = _columns(table, options, labels_required)
+    columns, labels = _columns(table, options, labels_required)
     samples, faults, raw_labels = [], list(table.faults), set()
+    seen: dict[tuple[str, str], int] = {}
     for line in table.rows:
         fields = {name: line.fields[at] for name, at in columns.items()}
+        given = {task: line.fields[at] for task, at in labels.items()}
         try:
-            samples.append(_sample(fields, path.parent))
+            rows = _samples(fields, given, path.parent)
+            for row in rows:
+                _require_usable(row, seen, labels_required, options.skip_bad_rows)
         except ValueError as error:
             faults.append((line.number, str(error)))
         else:
-            raw_labels.add(fields.get("label", ""))
+            seen |= {(row.id, row.task): line.number for row in rows}
+            samples += rows
+            raw_labels |= set(given.values())
     hint = (
         "a split is train, validation (val, valid) or test; each line has as many fields as the "
-        "header; --skip-bad-rows of 'icecore manifest' leaves such lines out"
+        "header and names an image once; --skip-bad-rows leaves such lines out"
     )
     error = line_faults(path, faults, ManifestError, hint) if faults else None
     if error and (not options.skip_bad_rows or not samples):
         raise error
     warnings = [f"left out: {error.message}"] if error else []
-    extra = [name for at, name in enumerate(table.header) if at not in columns.values() and name]
+    used = {*columns.values(), *labels.values()}
+    extra = [name for at, name in enumerate(table.header) if at not in used and name]
     if extra:
         warnings.append(f"columns of {path.name} that are not used: {enumerate_some(extra)}")
     return Manifest(tuple(samples), str(path), warnings=(*warnings, *_respelt(raw_labels)))
 
 
-def _columns(table: CsvTable, options: TableOptions, labels_required: bool) -> dict[str, int]:
-    wanted = {"path": options.path_column, "label": options.label_column}
-    found = {}
+def _columns(
+    table: CsvTable, options: TableOptions, labels_required: bool
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Return the column of each field, and that of each task's labels."""
+    found, labels = {}, {}
+    wide = len(options.label_columns) > 1
     for name in COLUMNS:
-        at = table.column(wanted.get(name, name))
+        if name == "label" or (wide and name in ("task", "letters")):
+            continue
+        at = table.column(options.path_column if name == "path" else name)
         if at is not None:
             found[name] = at
-    lacking = [wanted["path"]] if "path" not in found else []
-    if "label" not in found and (labels_required or options.label_column != "label"):
-        lacking.append(wanted["label"])
+    lacking = [options.path_column] if "path" not in found else []
+    for name in options.label_columns:
+        at = table.column(name)
+        if at is not None:
+            labels[table.header[at] if wide else DEFAULT_TASK] = at
+        elif labels_required or name != "label":
+            lacking.append(name)
     if lacking:
+        names = f"column '{lacking[0]}'" if len(lacking) == 1 else f"columns {', '.join(lacking)}"
         raise ManifestError(
-            f"{table.path} has no column '{lacking[0]}'; its first line is: {table.header_text}",
+            f"{table.path} has no {names}; its first line is: {table.header_text}",
             "give the columns a header line, path,label or path,label,split; or name them with "
-            "--path-column and --label-column of 'icecore manifest'; images have the endings "
+            "--path-column and --label-column; images have the endings "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}",
         )
-    return found
+    return found, labels
+
+
+def _samples(fields: dict[str, str], labels: dict[str, str], folder: Path) -> list[Sample]:
+    """Make the samples of a line, one for each of several tasks that has a label."""
+    if len(labels) < 2:
+        return [_sample({**fields, "label": next(iter(labels.values()), "")}, folder)]
+    # An image to be answered, or one without any label, has a row for every task.
+    rows = {task: label for task, label in labels.items() if label} or labels
+    return [_sample({**fields, "task": task, "label": rows[task]}, folder) for task in rows]
+
+
+def _require_usable(
+    row: Sample, seen: dict[tuple[str, str], int], labels_required: bool, files: bool
+) -> None:
+    """Raise a `ValueError` that says why a row cannot be used among the others."""
+    if (row.id, row.task) in seen:
+        raise ValueError(f"names {row.id} again, as line {seen[row.id, row.task]} does")
+    # Whole tables without labels or files have words of their own; lines are to be skipped.
+    if files and row.split != "test":
+        if labels_required and not row.label:
+            raise ValueError("has no label")
+        if not row.digest and not os.path.isfile(row.path):
+            raise ValueError(f"names a file that is not there: {row.path}")
 
 
 def _sample(fields: dict[str, str], folder: Path) -> Sample:

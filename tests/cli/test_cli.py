@@ -205,15 +205,30 @@ def test_manifest_names_the_classes_and_what_was_passed_over(tmp_path):
     assert (status, "is a PNG image, not a table" in err) == (1, True)
 
 
-def test_a_messy_table_is_made_clean(tmp_path):
-    (tmp_path / "messy.csv").write_text('n,File,Breed\n1,a.jpg,pug\n2,b.jpg,"pug\n3,c.jpg, cat\n')
-    options = ("--path-column", "file", "--label-column", "breed", "-o", tmp_path / "clean.csv")
-    assert "line 3 opens a quote" in refused("manifest", tmp_path / "messy.csv", *options)
-    status, out, err = icecore("manifest", tmp_path / "messy.csv", *options, "--skip-bad-rows")
+def test_a_messy_table_is_read_by_every_command_or_made_clean(photos, nets, tmp_path):
+    root = shutil.copytree(photos, tmp_path / "photos")
+    images = sorted((root / "train").rglob("*.png"))
+    rows = [f"{n},{path},{path.parent.name},{n % 2}" for n, path in enumerate(images)]
+    rows[4] = rows[4].replace(f",{images[4].parent.name},", ',"red,')
+    (tmp_path / "messy.csv").write_text("\n".join(["n,File,Breed,Size", *rows]) + "\n")
+    columns = ("--path-column", "file", "--label-column", "breed")
+    clean = (*columns, "-o", tmp_path / "clean.csv")
+    assert "line 6 opens a quote" in refused("manifest", tmp_path / "messy.csv", *clean)
+    status, out, err = icecore("manifest", tmp_path / "messy.csv", *clean, "--skip-bad-rows")
     assert status == 0
-    assert "label: cat, pug" in out
+    assert "label: blue, green, red" in out
     assert "warning: left out: 1 line of" in err
     assert icecore("manifest", tmp_path / "clean.csv")[0] == 0
+    both = (*columns, "--label-column", "size", "--skip-bad-rows")
+    extract = ("extract", tmp_path / "messy.csv", "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")
+    assert icecore(*extract, *both)[0] == 0
+    train = ("train", tmp_path / "c", "--data", tmp_path / "messy.csv", "-o", tmp_path / "run")
+    status, out, err = icecore(*train, *both, "--head", "ridge", "--json")
+    assert (status, [task["task"] for task in json.loads(out)["tasks"]]) == (0, ["Breed", "Size"])
+    assert "warning: left out: 1 line of" in err
+    predict = ("predict", tmp_path / "run", tmp_path / "messy.csv", "-o", tmp_path / "a.csv")
+    assert icecore(*predict, *both)[0] == 0
+    assert len(list(csv.reader((tmp_path / "a.csv").open()))) == len(rows)
 
 
 def test_cache_commands(work, tmp_path):

@@ -106,7 +106,7 @@ def test_table_with_relative_paths_and_splits(tmp_path):
         ("path,label,split\na.jpg,,test\n", "1 images .* have no label"),
         ("path,label,split\na.jpg,x,holdout\n", "line 2 has the split 'holdout'"),
         ("path,label\na.jpg,\n", "1 images .* have no label: a.jpg"),
-        ("path,label\na.jpg,x\na.jpg,y\n", "name an image twice"),
+        ("path,label\na.jpg,x\na.jpg,y\n", "line 3 names a.jpg again, as line 2 does"),
         ("path,label\n", "no images"),
         ("", "is empty"),
         ("path;label\na.jpg;x\n", "by semicolons"),

@@ -231,7 +231,7 @@ def test_columns_of_other_names_and_further_ones(tmp_path):
     found = read(path, table=TableOptions("file", "Breed"))
     assert labels(found) == {"a.jpg": "pug"}
     assert found.notes() == ["columns of t.csv that are not used: n, weight"]
-    with pytest.raises(ManifestError, match="has no column 'path'"):
+    with pytest.raises(ManifestError, match="has no columns path, label"):
         read(path)
     with pytest.raises(ManifestError, match="has no column 'race'"):
         read(path, table=TableOptions("file", "race"))
@@ -239,6 +239,7 @@ def test_columns_of_other_names_and_further_ones(tmp_path):
 
 def test_bad_rows_are_left_out_by_name(tmp_path):
     path = table(tmp_path, 'path,label,split\na.jpg,x\nb.jpg,"y,\nc.jpg,z,\nd.jpg,x,monday\n')
+    make(tmp_path, "c.jpg")
     found = read(path, table=TableOptions(skip_bad_rows=True))
     assert labels(found) == {"c.jpg": "z"}
     (note,) = found.notes()
@@ -247,6 +248,44 @@ def test_bad_rows_are_left_out_by_name(tmp_path):
     assert "line 5 has the split 'monday'" in note
     with pytest.raises(ManifestError, match="1 line of"):
         read(table(tmp_path, "path,label\n,x\n"), table=TableOptions(skip_bad_rows=True))
+
+
+def test_rows_that_cannot_be_used_are_bad_rows_too(tmp_path):
+    text = "path,label,split\na.jpg,x,\na.jpg,y,\nb.jpg,,\ngone.jpg,x,\nq.jpg,,test\n"
+    path = table(make(tmp_path, "a.jpg", "b.jpg"), text)
+    with pytest.raises(
+        ManifestError, match=r"1 line of .* line 3 names a.jpg again, as line 2 does"
+    ):
+        read(path)
+    found = read(path, table=TableOptions(skip_bad_rows=True))
+    assert labels(found) == {"a.jpg": "x", "q.jpg": ""}
+    (note,) = found.notes()
+    assert "3 lines" in note
+    assert "line 4 has no label" in note
+    assert f"line 5 names a file that is not there: {tmp_path}/gone.jpg" in note
+
+
+def test_a_column_for_each_attribute(tmp_path):
+    path = table(
+        tmp_path,
+        "file,Colour,shape,split\na.jpg,red,round,\nb.jpg,,square,\nq.jpg,,,test\nz.jpg,,,\n",
+    )
+    wide = TableOptions("file", ("colour", "shape"))
+    found = read(path, labels_required=False, table=wide)
+    assert [(s.id, s.task, s.label, s.split) for s in found] == [
+        ("a.jpg", "Colour", "red", ""),
+        ("a.jpg", "shape", "round", ""),
+        ("b.jpg", "shape", "square", ""),
+        ("q.jpg", "Colour", "", "test"),
+        ("q.jpg", "shape", "", "test"),
+        ("z.jpg", "Colour", "", ""),
+        ("z.jpg", "shape", "", ""),
+    ]
+    assert found.tasks == ("Colour", "shape")
+    with pytest.raises(ManifestError, match=r"2 images of .* have no label: z.jpg, z.jpg"):
+        read(path, table=wide)
+    with pytest.raises(ManifestError, match="has no columns size, weight"):
+        read(path, table=TableOptions("file", ("size", "shape", "weight")))
 
 
 def test_a_stray_quote_swallows_no_lines(tmp_path):

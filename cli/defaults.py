@@ -29,7 +29,7 @@ def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
     Raises
     ------
     IcecoreError
-        The file is no TOML, or names commands or options that do not exist; all are named.
+        The file is not valid TOML, or names commands or options that do not exist; all are named.
     """
     path = folder / FILE
     if not path.exists():
@@ -37,12 +37,12 @@ def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
     try:
         tables = tomllib.loads(read_regular(path, _LARGEST).decode("utf-8"))
     except (ValueError, RecursionError) as error:  # TOML's own errors are ValueErrors
-        raise IcecoreError(f"{path} is no TOML: {error}", "mend or remove it") from error
+        raise IcecoreError(f"{path} is not valid TOML: {error}", "mend or remove it") from error
     strange: list[str] = []
     found = _group_defaults(group, tables, "", strange)
     if strange:
         raise IcecoreError(
-            f"{path} sets what there is not: {enumerate_some(strange)}",
+            f"{path} sets commands or options that do not exist: {enumerate_some(strange)}",
             "write a table for each command and its options as in --help: [extract], then "
             'backbone = ["gluon:resnet50_v2"]',
         )

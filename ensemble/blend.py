@@ -177,7 +177,7 @@ class _Shared:
                 if spent > limit:
                     raise ProbabilityError(
                         f"the answer '{answer}' takes {kind} {spent:g} of {limit:g}",
-                        "report this: it must not happen",
+                        "please report this",
                     )
 
     def _others_true(self, data: TaskData) -> tuple[np.ndarray, ...]:

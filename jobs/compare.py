@@ -53,7 +53,7 @@ def compare(
     strange = [str(out) for out in outs if Path(out).suffix.lower() not in (*_TEXTS, ".json")]
     if strange:
         raise RunError(
-            f"{strange[0]} has an ending that says nothing", f"give {', '.join(_TEXTS)} or .json"
+            f"{strange[0]} has an ending that names no format", f"give {', '.join(_TEXTS)} or .json"
         )
     found = ensemble.compare_runs(sources, labels, _counted(sources), options)
     for out in outs:

@@ -90,7 +90,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         """Extract what is missing and return the row key of each image."""
         if isinstance(X, str | os.PathLike) or not len(X):
             raise ManifestError(
-                "ImageFeatures wants a sequence of images", "give a list of paths or of pictures"
+                "ImageFeatures needs a sequence of images", "give a list of paths or of pictures"
             )
         with tempfile.TemporaryDirectory(prefix="icecore-images-") as scratch:
             paths = [_path_of(image, place, Path(scratch)) for place, image in enumerate(X)]

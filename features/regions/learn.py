@@ -51,11 +51,11 @@ class LearningOptions:
         for name in ("threshold", "floor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise BackboneError(
-                    f"unusable {name} {getattr(self, name)}",
+                    f"{name} {getattr(self, name)} cannot be used",
                     "give an intersection over union, 0 to 1",
                 )
         if self.seed < 0:
-            raise BackboneError(f"unusable seed {self.seed}", "give 0 or more")
+            raise BackboneError(f"seed {self.seed} cannot be used", "give 0 or more")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -43,9 +43,9 @@ def test_options_come_from_the_file_and_the_command_line_is_stronger(
         ("[extract]\nbatchsize = 3\n[trian]\nseed = 1\n", ["extract.batchsize", "trian"]),
         ("[cache.ls]\nnothing = 1\n", ["cache.ls.nothing"]),
         ("extract = 3\n", ["extract"]),
-        ("[extract\n", ["is no TOML"]),
-        ("[extract]\nworkers = " + "1" * 5000, ["is no TOML"]),
-        ("\u00e9".encode("latin-1"), ["is no TOML"]),
+        ("[extract\n", ["is not valid TOML"]),
+        ("[extract]\nworkers = " + "1" * 5000, ["is not valid TOML"]),
+        ("\u00e9".encode("latin-1"), ["is not valid TOML"]),
         (b"#" * 2_000_000, ["icecore.toml"]),
     ],
 )

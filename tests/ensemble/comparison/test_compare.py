@@ -163,7 +163,7 @@ def test_the_command_writes_every_form(two, tmp_path):
 
 def test_what_it_cannot_do_is_said(two, tmp_path):
     for arguments, text in (
-        (["-o", "table.xls"], "has an ending that says nothing"),
+        (["-o", "table.xls"], "has an ending that names no format"),
         (["--metric", "speed"], "unknown metric 'speed'"),
         (["--metric", "fashionai_ap"], "needs FashionAI letters"),
     ):

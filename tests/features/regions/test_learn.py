@@ -118,7 +118,7 @@ def test_copies_of_an_image_count_once(squares, tiny_onnx, tmp_path):
 
 
 def test_unusable_options_are_refused():
-    with pytest.raises(BackboneError, match=r"unusable threshold 2"):
+    with pytest.raises(BackboneError, match=r"threshold 2 cannot be used"):
         LearningOptions(threshold=2)
-    with pytest.raises(BackboneError, match=r"unusable seed -1"):
+    with pytest.raises(BackboneError, match=r"seed -1 cannot be used"):
         LearningOptions(seed=-1)

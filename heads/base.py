@@ -22,6 +22,7 @@ from ..core.errors import HeadError, enumerate_some
 from ..core.files import publish_json
 from ..core.npz_files import write_npz
 from .crossfit import choose, judge
+from .parallel import each
 from .rows import Rows
 from .saved import FORMAT, HeadFiles, plain_settings
 from .splits import FEWEST_FOLDS, deal_folds
@@ -45,6 +46,8 @@ class Head(ClassifierMixin, BaseEstimator):
     # Raised whenever the same settings and rows give another head: heads of older runs are
     # then fitted again.
     recipe: ClassVar[int] = 1
+    # The setting that is a penalty of the mean loss: a value between two that were tried is chosen.
+    penalty: ClassVar[str] = ""
 
     def choices(self) -> list[dict[str, Any]]:
         """Return the settings that are open, from the plainest on; one empty dict for none."""
@@ -130,15 +133,12 @@ class Head(ClassifierMixin, BaseEstimator):
         ndarray of shape (len(choices), len(judged), C)
             For each choice of settings; columns are the classes of the rows at `fitted`.
         """
-        return np.array(
-            [
-                clone(self)
-                .set_params(**choice)
-                .fit_rows(rows, fitted)
-                ._probabilities(rows.features[judged])
-                for choice in choices
-            ]
-        )
+
+        def table(choice: dict) -> np.ndarray:
+            head = clone(self).set_params(**choice).fit_rows(rows, fitted)
+            return head._probabilities(rows.features[judged])
+
+        return np.array(each(table, choices))
 
     def predict_proba(self, X):
         """Return class probabilities, float64 of shape (N, C), columns as in `classes_`."""

@@ -5,7 +5,8 @@ predicts both: so each fold has two judges of settings, its neighbours, that wer
 without it. The settings of the head that predicts fold k are those with the least loss on the
 folds k - 1 and k + 1, predicted by the fits that leave out k as well; the head is then fitted on
 all folds but k. Neither the labels nor the features of fold k have any part in it. The
-settings of the final head are those with the least loss over all rows.
+settings of the final head are those with the least loss over all rows. A penalty is taken from
+between those that were tried: the loss is smooth in it, so that few need be tried.
 """
 
 from __future__ import annotations
@@ -39,11 +40,14 @@ class Judged:
         1: without its own and the fold before. 0 where the fit did not know the row's class.
     dealt : ndarray of int, shape (N,)
         Fold of each row.
+    penalty : str
+        See `Head`.
     """
 
     choices: list[Choice]
     losses: np.ndarray
     dealt: np.ndarray
+    penalty: str = ""
 
     @property
     def folds(self) -> int:
@@ -62,7 +66,7 @@ class Judged:
     def joined(self, other: Judged) -> Judged:
         """Return both lists of choices as one."""
         losses = np.concatenate([self.losses, other.losses])
-        return Judged(self.choices + other.choices, losses, self.dealt)
+        return dataclasses.replace(self, choices=self.choices + other.choices, losses=losses)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,15 +125,40 @@ def judge(head, rows: Rows, dealt: np.ndarray, choices: Sequence[Choice]) -> Jud
         losses[:, judged[own == second], 1] = found[:, own == second]
 
     each(pair, range(folds))
-    return Judged(list(choices), losses, dealt)
+    return Judged(list(choices), losses, dealt, head.penalty)
 
 
 def choose(judged: Sequence[Judged], fold: int | None = None) -> Choice:
-    """Return the choice with the least loss, as seen from `fold` or over all rows."""
+    """Return the choice with the least loss, as seen from `fold` or over all rows.
+
+    A penalty is taken from between those that were tried.
+    """
     if not judged:
         return {}
     totals = np.sum([one.totals(fold) for one in judged], axis=0)
-    return judged[0].choices[int(totals.argmin())]
+    best = judged[0].choices[int(totals.argmin())]
+    penalty = judged[0].penalty
+    if penalty not in best:
+        return best
+    return {**best, penalty: _between(judged[0].choices, totals, best, penalty)}
+
+
+def _between(choices: Sequence[Choice], totals: np.ndarray, best: Choice, name: str) -> float:
+    """Return where a parabola through the best value of a setting and its neighbours is least."""
+    alike = [
+        (choice[name], total)
+        for choice, total in zip(choices, totals.tolist(), strict=True)
+        if {**choice, name: best[name]} == best
+    ]
+    alike.sort()
+    place = [value for value, _ in alike].index(best[name])
+    if not 0 < place < len(alike) - 1:
+        return best[name]
+    values, losses = np.array(alike[place - 1 : place + 2]).T
+    steps = np.log(values / best[name])
+    curve, slope, _ = np.polyfit(steps, losses, 2)
+    least = np.clip(-slope / (2 * curve), *steps[[0, 2]] / 2) if curve > 0 else 0.0
+    return float(best[name] * np.exp(least))
 
 
 def fit_on(head, rows: Rows, index: np.ndarray, choice: Choice):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import collections
+import dataclasses
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+from ..core.hardware import available_cpus
 
 __all__ = ["each", "usable_threads"]
 
@@ -20,7 +23,9 @@ def each(work: Callable, items: Iterable) -> list:
 
     Every call has a single-threaded BLAS, so that its result does not depend on how many
     run beside it. There are as many threads as the BLAS would use, so that OMP_NUM_THREADS and
-    the limits of threadpoolctl are obeyed. The first error ends the work and is raised.
+    the limits of threadpoolctl are obeyed. A call of `each` inside `work` shares them: what it
+    has to do is taken over by those that find nothing else. The first error ends the work and is
+    raised.
 
     Parameters
     ----------
@@ -28,34 +33,108 @@ def each(work: Callable, items: Iterable) -> list:
     items : iterable
     """
     items = list(items)
-    if getattr(_here, "inside", False):
-        # One of several already: its share of the processor is one thread.
-        return [work(item) for item in items]
+    team = getattr(_here, "team", None)
+    if team is not None:
+        return team.do(work, items)
     controller = ThreadpoolController()
-    count = min(usable_threads(controller), len(items))
     with controller.limit(limits=1, user_api="blas"):
-
-        def inside(item):
-            _here.inside = True
-            return work(item)
-
-        if count < 2:
-            return [work(item) for item in items]
-        with ThreadPoolExecutor(count, thread_name_prefix="icecore-fit") as pool:
-            try:
-                return list(pool.map(inside, items))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        team = _Team(usable_threads(controller))
+        _here.team = team
+        try:
+            return team.do(work, items)
+        finally:
+            _here.team = None
+            team.end()
 
 
 def usable_threads(controller: ThreadpoolController | None = None) -> int:
-    """Return how many threads the BLAS would use."""
+    """Return how many threads the BLAS would use, at most as many as there are processors."""
     libraries = (controller or ThreadpoolController()).info()
     counts = [one["num_threads"] for one in libraries if one.get("user_api") == "blas"]
-    if counts:
-        return min(_MOST, max(counts))
-    try:
-        return min(_MOST, len(os.sched_getaffinity(0)))
-    except AttributeError:
-        return min(_MOST, os.cpu_count() or 1)
+    return min(_MOST, available_cpus(), max(counts, default=_MOST))
+
+
+@dataclasses.dataclass
+class _Batch:
+    """The items of one call: those before `next` were begun, `running` of them are not done."""
+
+    work: Callable
+    items: list
+    results: list
+    next: int = 0
+    running: int = 0
+    error: BaseException | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.error is None and self.next < len(self.items)
+
+
+class _Team:
+    """Threads that take what is open, of the call that began first before that of others."""
+
+    def __init__(self, count: int) -> None:
+        self._batches: collections.deque[_Batch] = collections.deque()
+        self._change = threading.Condition()
+        self._ended = False
+        self._helpers = [
+            threading.Thread(target=self._help, name=f"icecore-fit-{number}", daemon=True)
+            for number in range(count - 1)
+        ]
+        for helper in self._helpers:
+            helper.start()
+
+    def do(self, work: Callable, items: list) -> list[Any]:
+        """Work on the items with the helpers that are free; return when all are done."""
+        batch = _Batch(work, items, [None] * len(items))
+        with self._change:
+            self._batches.append(batch)
+            self._change.notify_all()
+        try:
+            while (place := self._begin(batch)) is not None:
+                self._finish(batch, place)
+        finally:
+            with self._change:
+                self._batches.remove(batch)
+                self._change.wait_for(lambda: not batch.running)
+        if batch.error is not None:
+            raise batch.error
+        return batch.results
+
+    def end(self) -> None:
+        """Let the helpers go, when each has finished what it does."""
+        with self._change:
+            self._ended = True
+            self._change.notify_all()
+        for helper in self._helpers:
+            helper.join()
+
+    def _help(self) -> None:
+        _here.team = self
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._ended or any(b.open for b in self._batches))
+                if self._ended:
+                    return
+                batch = next(b for b in self._batches if b.open)
+                place = self._begin(batch)
+            self._finish(batch, place)
+
+    def _begin(self, batch: _Batch) -> int | None:
+        """Return the place of the next item, which is taken; None if there is none."""
+        with self._change:
+            if not batch.open:
+                return None
+            batch.next += 1
+            batch.running += 1
+            return batch.next - 1
+
+    def _finish(self, batch: _Batch, place: int) -> None:
+        try:
+            batch.results[place] = batch.work(batch.items[place])
+        except BaseException as error:
+            batch.error = batch.error or error
+        finally:
+            with self._change:
+                batch.running -= 1
+                self._change.notify_all()

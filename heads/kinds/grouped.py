@@ -58,6 +58,8 @@ class GroupedHead(Head):
     """
 
     kind: ClassVar[str] = "grouped"
+    recipe: ClassVar[int] = 2
+    penalty: ClassVar[str] = "alpha"
 
     def __init__(
         self,

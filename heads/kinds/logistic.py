@@ -29,7 +29,8 @@ __all__ = ["LogisticHead", "along_path", "penalties"]
 
 # Penalties of the path, for rows of mean squared length 1: what suits frozen features lies
 # well inside, for a hundred rows and for ten thousand.
-_LARGEST, _SMALLEST, _STEPS = 0.3, 3e-8, 18
+_LARGEST, _SMALLEST, _STEPS = 0.3, 3e-8, 11
+_PATH_GAP = 1e-3
 _ROWS_AT_ONCE = 1024
 
 
@@ -41,7 +42,7 @@ def penalties() -> list[float]:
 def along_path(solver: SoftmaxRegression, alphas: Sequence[float]):
     """Yield the position of each of `alphas` when `solver` has come there, the largest first."""
     for place in np.argsort(-np.asarray(alphas), kind="stable").tolist():
-        solver.solve(alphas[place])
+        solver.solve(alphas[place], _PATH_GAP)
         yield place
 
 
@@ -52,7 +53,7 @@ class LogisticHead(Head):
     ----------
     alpha : float or "auto", default "auto"
         Strength of the penalty: the mean log-loss plus ``alpha / 2`` times the squared
-        weights is minimised. "auto" chooses among 18 values from 0.3 to 3e-8, out of fold.
+        weights is minimised. "auto" chooses by 11 values from 0.3 to 3e-8, out of fold.
     C : float, optional
         scikit-learn's setting, in place of `alpha`: ``1 / (alpha * sum of weights)``, for two
         classes twice that.
@@ -79,7 +80,8 @@ class LogisticHead(Head):
     """
 
     kind: ClassVar[str] = "logistic"
-    recipe: ClassVar[int] = 2
+    recipe: ClassVar[int] = 3
+    penalty: ClassVar[str] = "alpha"
 
     def __init__(
         self, alpha="auto", C=None, scaling="power", sets=None, tol=3e-4, random_state=None

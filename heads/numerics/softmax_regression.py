@@ -24,6 +24,8 @@ from .products import multiply
 __all__ = ["Features", "Kernel", "SoftmaxRegression", "log_loss"]
 
 _MEMORY, _RANK, _STALLED, _MOST_ITERATIONS = 8, 64, 8, 200
+# Where the objective itself is small, so must be its distance from the minimum.
+_NEAR = 0.05
 
 
 def log_loss(logits: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> float:
@@ -184,9 +186,10 @@ class SoftmaxRegression:
         objective: list[float] = []
         for _ in range(_MOST_ITERATIONS):
             objective.append(self._objective(chances))
-            if min(objective[-1], gradient.dot(gradient) / (2 * alpha)) < gap:
+            near = min(gap, _NEAR * objective[-1])
+            if gradient.dot(gradient) / (2 * alpha) < near or objective[-1] < 1e-6:
                 break
-            if len(objective) > _STALLED and objective[-1 - _STALLED] - objective[-1] < gap / 50:
+            if len(objective) > _STALLED and objective[-1 - _STALLED] - objective[-1] < near / 50:
                 # As near as float32 comes.
                 break
             direction = self._direction(gradient, chances, steps)

@@ -17,6 +17,7 @@ from icecore.heads.splits import deal_folds
 # Each with something open, and few and small fits.
 SETTINGS = {
     "kernel": {"width": 1.0},
+    "grouped": {"alpha": 1e-4},
     "logistic": {},
     "mlp": {"width": 6, "members": 1, "batch_size": 64, "scaling": "rms"},
     "lightgbm": {"min_rows": 3, "components": 3},
@@ -160,6 +161,20 @@ def test_a_choice_is_what_the_neighbouring_folds_prefer():
     assert choose([judged], 1) == {"a": 1}
     assert choose([judged], 2) == {"a": 1}
     assert choose([judged]) == {"a": 2}
+
+
+def test_a_penalty_is_taken_from_between_those_that_were_tried():
+    losses = np.zeros((5, 4, 2))
+    alphas = 10.0 ** -np.arange(5)
+    # A parabola over the logarithm with its least value at 10 ** -1.8.
+    losses[:, :, 0] = ((np.arange(5) - 1.8) ** 2)[:, None]
+    choices = [{"alpha": alpha, "width": 1} for alpha in alphas] + [{"alpha": 1e-3, "width": 2}]
+    losses = np.concatenate([losses, losses[1:2] + 1])
+    judged = Judged(choices, losses, np.arange(4), "alpha")
+    assert choose([judged]) == {"alpha": pytest.approx(10**-1.8), "width": 1}
+    # At an end there is nothing to lie between.
+    ends = Judged(choices[2:5], losses[2:5], np.arange(4), "alpha")
+    assert choose([ends]) == choices[2]
 
 
 def test_rows_of_classes_that_a_fit_does_not_know_judge_nothing():

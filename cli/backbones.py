@@ -36,8 +36,10 @@ __all__ = ["backbones"]
 def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:
     """List the networks that can be named as backbones.
 
-    NAME is a name, a part of one, or a pattern; all are listed without it. Parameters and
-    multiply-adds are those up to the features, for one image of the native size.
+    NAME is a name, a part of one, or a pattern, of timm's networks too where timm is installed;
+    those of the zoos are listed without it. Parameters and multiply-adds are those up to the
+    features, for one image of the native size. From says where weights can be had now: a
+    package, the Hugging Face hub, Gluon's old host only, or nowhere.
 
     \b
     Examples:
@@ -65,13 +67,16 @@ def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:
 
 
 def _list(names, as_json: bool) -> None:
-    from ..features import find_networks
+    from ..features import search_networks, weights_from
 
-    networks = find_networks(names)
+    networks, theirs = search_networks(names)
     if as_json:
-        console.print_json([{"spec": n.spec} | dataclasses.asdict(n) for n in networks])
+        found = [
+            {"spec": n.spec} | dataclasses.asdict(n) | {"from": weights_from(n)} for n in networks
+        ]
+        console.print_json(found + [{"spec": n.spec, "from": n.weights_from} for n in theirs])
         return
-    columns = ("spec", "features", "pixels", "smallest", "parameters", "multiply-adds", "weights")
+    columns = ("spec", "features", "pixels", "smallest", "parameters", "multiply-adds", "from")
     rows = [
         [
             network.spec,
@@ -80,18 +85,19 @@ def _list(names, as_json: bool) -> None:
             "no other" if network.fixed else network.smallest,
             f"{network.parameters / 1e6:.1f} M",
             f"{network.multiply_adds / 1e9:.2f} G",
-            _weights_text(network),
+            weights_from(network),
         ]
         for network in networks
     ]
-    console.print_table(columns, rows)
+    if networks:
+        console.print_table(columns, rows)
+    if theirs:
+        console.print_table(("spec", "from"), [[one.spec, one.weights_from] for one in theirs])
+    count = len(networks) + len(theirs)
     console.echo(
-        f"{len(networks)} networks. onnx:FILE and gluon-file:PREFIX take networks of your own."
+        f"{count} network{'' if count == 1 else 's'}. "
+        "onnx:FILE and gluon-file:PREFIX take networks of your own."
     )
-
-
-def _weights_text(network) -> str:
-    return "published" if network.is_published else network.weights or "none published"
 
 
 def _layers(name: str, request, as_json: bool) -> None:

@@ -6,7 +6,14 @@ nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
 
 from .backbones import Backbone, load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle, run_bundle, write_trial_images
-from .catalogue import Verified, find_networks, list_layers, verify_backbones
+from .catalogue import (
+    Verified,
+    find_networks,
+    list_layers,
+    search_networks,
+    verify_backbones,
+    weights_from,
+)
 from .costs import feature_set_cost
 from .detection.detect import DetectorOptions
 from .engines.choose import ENGINES, engines_for
@@ -83,7 +90,9 @@ __all__ = [
     "read_regions",
     "region_name",
     "run_bundle",
+    "search_networks",
     "verify_backbones",
+    "weights_from",
     "where_to_put_weights",
     "write_png",
     "write_regions",

@@ -13,9 +13,12 @@ from .engines.proof import prove_graph
 from .gluon.zoo import ZOOS, ZooNetwork, require_known, zoo
 from .records.spec import BackboneSpec
 from .sources.registry import source_of
+from .sources.timm_names import HUB, TimmNetwork, find_timm_networks
+from .weights.origins import ORIGINS
 from .weights.request import WeightsRequest
 
-__all__ = ["Verified", "find_networks", "list_layers", "verify_backbones"]
+__all__ = ["Verified", "find_networks", "list_layers", "search_networks", "verify_backbones"]
+__all__ += ["weights_from"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,40 @@ def find_networks(names: Sequence[str] = ()) -> list[ZooNetwork]:
         raise BackboneError(f"no network of the zoos is named by {enumerate_some(nothing)}", hint)
     named = {one.spec for found in chosen.values() for one in found}
     return [one for one in networks if one.spec in named]
+
+
+def search_networks(wanted: Sequence[str]) -> tuple[list[ZooNetwork], list[TimmNetwork]]:
+    """Return the networks of both zoos and of timm that `wanted` names.
+
+    Parameters
+    ----------
+    wanted : sequence of str
+        As for `find_networks`; ``timm:NAME`` too. If it is empty, all of the zoos and none of
+        timm. Where timm is not installed, nothing is found there.
+
+    Raises
+    ------
+    BackboneError
+        One of them names nothing anywhere.
+    """
+    theirs = {text: find_timm_networks(text) for text in wanted}
+    ours = [text for text in wanted if not text.startswith("timm:")]
+    known = [text for text in ours if any(_matches(text, one) for one in zoo().values())]
+    lost = [text for text in wanted if text not in known and not theirs[text]]
+    if lost:
+        find_networks(lost)
+    zoos = find_networks(known) if known or not wanted else []
+    every = {one.spec: one for found in theirs.values() for one in found}
+    return zoos, list(every.values())
+
+
+def weights_from(network: ZooNetwork) -> str:
+    """Say where the weights of a zoo's network can be had now."""
+    if network.weights is not None and not network.is_published:
+        return f"package {network.weights}"
+    if network.spec in ORIGINS:
+        return HUB
+    return "Gluon's old host only" if network.is_published else "none"
 
 
 def list_layers(text: str, request: WeightsRequest) -> list[tuple[str, str, tuple[int, ...]]]:

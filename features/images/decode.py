@@ -208,7 +208,9 @@ def _open(file):
     """Open an image with Pillow; only its header is read."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return load_pillow().open(file, formats=FORMATS)
+        Image = load_pillow()
+        # Older ones know no AVIF, and fail on its name.
+        return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def _tile_size(header) -> int:

@@ -139,6 +139,15 @@ def test_an_avif_photograph_that_is_cut_short_is_refused(share):
         decode(content[: int(len(content) * share)])
 
 
+def test_a_pillow_that_knows_no_avif_reads_all_else(monkeypatch):
+    monkeypatch.delitem(Image.OPEN, "AVIF", raising=False)
+    assert decode(encode("TIFF")).shape == (60, 80, 3)
+    with pytest.raises(ImageError, match=r"HEIC or AVIF\)$"):
+        decode(b"\x00\x01\x02\x03")
+    with pytest.raises(ImageError, match="AVIF image: it is damaged, or Pillow is older"):
+        decode(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1")
+
+
 def test_of_several_pages_the_first_is_taken_and_that_is_said(tmp_path, tiny_onnx):
     second = picture().transpose(Image.Transpose.ROTATE_180)
     content = encode("TIFF", save_all=True, append_images=[second])

@@ -69,7 +69,7 @@ def run_icecore(case: Case, split: Split, folder: Path) -> dict:
             "-o",
             scratch / "final.npz",
             "--answer",
-            "recommended",
+            case.answer,
         )
         wall = time.perf_counter() - start
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -136,7 +136,7 @@ def run_rivals(case: Case, split: Split, X: np.ndarray, made: dict, options) -> 
 def true_scores(case: Case, split: Split, made: dict) -> tuple[np.ndarray, np.ndarray]:
     """Return log-loss and whether right, of each unseen row."""
     column = {str(name): index for index, name in enumerate(made["classes"])}
-    at = np.array([column.get(str(label), -1) for label in case.true[split.test]])
+    at = np.array([column.get(str(label), -1) for label in case.judged[split.test]])
     table = np.asarray(made["table"], dtype=float)
     own = np.where(at >= 0, table[np.arange(len(at)), at], 0.0)
     # A millionth for what a method calls impossible, a class that it never saw included.
@@ -151,6 +151,13 @@ def kept(path: Path, fresh: bool) -> dict | None:
         return {name: arrays[name] for name in arrays.files}
 
 
+def place(store: Path, case: Case, split: Split, method: str) -> Path:
+    """Return the file of what a method made of a split."""
+    data = case.name if method == OURS else case.shared or case.name
+    base = f"{data}-{split.name}".replace(" ", "_").replace("%", "").replace(",", "")
+    return store / f"{base}-{method}.npz"
+
+
 def measure(case: Case, options) -> dict[str, dict]:
     """Return for each method the losses of all unseen rows, hits and seconds."""
     store = options.work / "made"
@@ -163,36 +170,34 @@ def measure(case: Case, options) -> dict[str, dict]:
             flush=True,
         )
         made = {}
-        base = f"{case.name}-{split.name}".replace(" ", "_").replace("%", "").replace(",", "")
         names = [OURS] if "icecore" in options.methods else []
         for name in [*names, *RIVALS, "greedy", *options.minutes]:
-            path = store / f"{base}-{name}.npz"
-            earlier = kept(path, options.fresh and name == OURS)
+            earlier = kept(place(store, case, split, name), options.fresh and name == OURS)
             if earlier is not None:
                 made[name] = earlier
         if OURS in names and OURS not in made:
             made[OURS] = run_icecore(case, split, options.work)
-            np.savez(store / f"{base}-{OURS}.npz", **made[OURS])
+            np.savez(place(store, case, split, OURS), **made[OURS])
         if "rivals" in options.methods and any(name not in made for name in RIVALS):
             X = case.features() if X is None else X
             for name, one in run_rivals(case, split, X, made, options):
                 made[name] = one
-                np.savez(store / f"{base}-{name}.npz", **one)
+                np.savez(place(store, case, split, name), **one)
         for name, seconds in options.minutes.items():
             if options.autogluon and name not in made and split.name in ("fold0", "draw0"):
                 X = case.features() if X is None else X
                 classes, y = np.unique(case.given[split.learn], return_inverse=True)
                 table, cpu = autogluon(options.autogluon, seconds, X[split.learn], y, X[split.test])
                 made[name] = {"classes": classes, "table": table, "cpu": cpu}
-                np.savez(store / f"{base}-{name}.npz", **made[name])
+                np.savez(place(store, case, split, name), **made[name])
         for name, one in made.items():
             loss, hit = true_scores(case, split, one)
             entry = found.setdefault(name, {"splits": [], "cpu": [], "said": []})
             images = np.array([case.keys[row] for row in split.test])
             entry["splits"].append((split.name, loss, hit, images))
             entry["cpu"].append(float(one["cpu"]))
-            # Where labels were flipped, the tuning rows' loss is of other labels.
-            if "said" in one and np.array_equal(case.given, case.true):
+            # Where right labels judge, the tuning rows' loss may be of other labels.
+            if "said" in one and np.array_equal(case.given, case.judged):
                 entry["said"].append([*map(float, one["said"]), float(loss.mean()), len(loss)])
     return found
 

@@ -41,11 +41,17 @@ class Case:
     keys : tuple of str, length N
         Digests of the images: keys of the features, and groups that stay together.
     given, true : ndarray of str, shape (N,)
-        Labels to learn from, and labels that answers are judged by.
+        Labels to learn from, and the right ones.
     rows : int
         Rows to learn from in each of `repeats` random splits; 0 for folds.
     repeats : int
         Number of random splits, or of folds.
+    answer : str
+        Which answer of the blend is taken.
+    right : bool
+        Whether answers are judged by the right labels, or by labels like those to learn from.
+    shared : str
+        The data set with the same rows to learn from and unseen rows: rivals answer once.
     """
 
     name: str
@@ -56,6 +62,14 @@ class Case:
     true: np.ndarray
     rows: int = 0
     repeats: int = 3
+    answer: str = "recommended"
+    right: bool = True
+    shared: str = ""
+
+    @property
+    def judged(self) -> np.ndarray:
+        """Labels (N,) that answers are judged by."""
+        return self.true if self.right else self.given
 
     def features(self) -> np.ndarray:
         """Return the features of all rows, (N, D) of float32."""
@@ -129,6 +143,9 @@ def cases(cache: Path, work: Path, only: list[str]) -> list[Case]:
     flipped = labels.copy()
     wrong = rng.random(len(labels)) < 0.15
     flipped[wrong] = rng.choice(np.unique(labels), wrong.sum())
+    noisy = dataclasses.replace(
+        plain, name="15% flipped", given=flipped, rows=1500, repeats=2, right=False
+    )
     found = [
         dataclasses.replace(plain, name="100 rows", rows=100, repeats=5),
         dataclasses.replace(plain, name="300 rows", rows=300, repeats=4),
@@ -138,8 +155,12 @@ def cases(cache: Path, work: Path, only: list[str]) -> list[Case]:
         *(_drawn(work) if _wanted(only, ("sleeve", "neckline", "skirt")) else ()),
         one,
         dataclasses.replace(plain, name="1,000 rows", rows=1000, repeats=2),
-        dataclasses.replace(plain, name="15% flipped", given=flipped, rows=1500, repeats=2),
+        noisy,
+        dataclasses.replace(
+            noisy, name="15% flipped, right labels", answer="clean", right=True, shared=noisy.name
+        ),
         plain,
+        dataclasses.replace(plain, name="clothing10 in ten folds", repeats=10),
     ]
     return [case for case in found if _wanted(only, (case.name,))]
 

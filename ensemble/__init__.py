@@ -10,6 +10,7 @@ from .answers import (
     WrittenAnswers,
     class_shares,
     final_answers,
+    require_sheet_fits,
     wanted_rows,
     write_answers,
 )
@@ -107,6 +108,7 @@ __all__ = [
     "render_comparison",
     "render_markdown",
     "render_report",
+    "require_sheet_fits",
     "result_text",
     "save_blend",
     "wanted_rows",

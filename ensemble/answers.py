@@ -24,6 +24,7 @@ __all__ = [
     "WrittenAnswers",
     "class_shares",
     "final_answers",
+    "require_sheet_fits",
     "wanted_rows",
     "write_answers",
 ]
@@ -82,11 +83,14 @@ class Answers:
         Id and task of each row that is to be answered, in order.
     folders : tuple of pathlib.Path
         Where the images are, and where a contest's sheet may lie.
+    note : str
+        What a reader should know of the rows.
     """
 
     tasks: Mapping[str, TaskAnswers]
     wanted: tuple[tuple[str, str], ...]
     folders: tuple[Path, ...] = ()
+    note: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +110,8 @@ class WrittenAnswers:
         Answers that the sheet does not ask for.
     sheet : pathlib.Path or None
         The contest's sheet.
+    note : str
+        Of the answers.
     """
 
     path: Path
@@ -115,6 +121,7 @@ class WrittenAnswers:
     instead: str
     unasked: int
     sheet: Path | None
+    note: str = ""
 
     @property
     def warning(self) -> str:
@@ -134,6 +141,8 @@ class WrittenAnswers:
             text += f", as {self.sheet} asks"
         if self.unasked:
             text += f"; {self.unasked} answers are not asked for there, and left out"
+        if self.note:
+            text += f"; {self.note}"
         return text
 
 
@@ -159,9 +168,11 @@ def final_answers(result: BlendResult, answer: str = "recommended") -> Answers:
     for task in result.tasks:
         ids = [i for i, split in zip(task.data.ids, task.data.splits) if split == TEST]
         wanted += [row for i in ids if (row := (i, task.task)) not in told]
+    note = ""
     if not wanted:
         wanted = [(i, name) for name, one in found.items() for i in one.rows]
-    return Answers(found, tuple(wanted), data_folders(samples))
+        note = "there are no test rows: these are the rows that tuned the weights"
+    return Answers(found, tuple(wanted), data_folders(samples), note)
 
 
 def wanted_rows(samples: Iterable[Sample], tasks: Iterable[str]) -> list[tuple[str, str]]:
@@ -242,7 +253,28 @@ def write_answers(
         "empty": "are empty" if form in ("csv", "kaggle") else "are left out",
     }.get(how, "")
     found = sheet.path if sheet else None
-    return WrittenAnswers(path, form, len(rows), without, instead, unasked, found)
+    return WrittenAnswers(path, form, len(rows), without, instead, unasked, found, answers.note)
+
+
+def require_sheet_fits(
+    path: str | os.PathLike, answers: Answers, options: AnswerOptions | None = None
+) -> None:
+    """Find out before the work, not after it, whether a contest's sheet fits.
+
+    Parameters
+    ----------
+    path, options
+        As for `write_answers`.
+    answers : Answers
+        Rows need not have probabilities yet.
+
+    Raises
+    ------
+    MissingFileError, ProbabilityError
+        As of `write_answers`.
+    """
+    ending = Path(path).suffix.lower().removeprefix(".") or "csv"
+    _asked(answers, _sheet(answers, options or AnswerOptions(), ending))
 
 
 def _sheet(answers: Answers, options: AnswerOptions, ending: str) -> AnswerSheet | None:

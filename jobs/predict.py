@@ -182,19 +182,19 @@ def predict(
     trained = open_trained(run, options.answer)
     manifest = _to_predict(images)
     require_writable(out)
+    empty = _no_answers(trained, manifest, options)
+    ensemble.require_sheet_fits(out, empty, options.written)
     jobs = _prepared(trained, manifest, options)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(scratch) / "cache" if options.cache is None else Path(options.cache)
         parts = [_predicted(*job, folder, progress) for job in jobs]
     failures = {one.id: one for part in parts for one in part.failures}
     ids = [identity for identity in manifest.images if identity not in failures]
-    samples = [sample for one in trained.blended_runs for sample in one.samples()]
     tasks = {}
-    for name, weights in trained.weights.items():
-        table = weights.combine(_aligned(parts, name, ids, trained.classes[name]))
-        prior = ensemble.class_shares(samples, name, trained.classes[name])
-        tasks[name] = TaskAnswers(name, trained.classes[name], dict(zip(ids, table)), prior)
-    answers = Answers(tasks, _wanted(manifest, tasks, options), _folders(manifest))
+    for name, task in empty.tasks.items():
+        table = trained.weights[name].combine(_aligned(parts, name, ids, task.classes))
+        tasks[name] = dataclasses.replace(task, rows=dict(zip(ids, table)))
+    answers = dataclasses.replace(empty, tasks=tasks)
     written = ensemble.write_answers(out, answers, options.written)
     return PredictReport(
         images=len(ids),
@@ -205,6 +205,16 @@ def predict(
         written=written,
         boxed=max((part.boxed for part in parts), default=0),
     )
+
+
+def _no_answers(trained: Trained, manifest: Manifest, options: PredictOptions) -> Answers:
+    """Return what is to be answered, with no answers yet."""
+    samples = [sample for one in trained.blended_runs for sample in one.samples()]
+    tasks = {
+        name: TaskAnswers(name, classes, {}, ensemble.class_shares(samples, name, classes))
+        for name, classes in trained.classes.items()
+    }
+    return Answers(tasks, _wanted(manifest, tasks, options), _folders(manifest))
 
 
 def _to_predict(images: str | os.PathLike | Manifest) -> Manifest:

@@ -196,8 +196,12 @@ def best_parts(
     if best is None:
         limits = ", ".join(f"{kind} <= {limit:g}" for kind, limit in budgets.items())
         which = "no model fits" if len(tasks) == 1 else "no networks for all tasks fit"
+        models = [needs for task in tasks for needs in task.needs]
+        least = ", ".join(
+            f"{kind} {min(joint.of_parts(needs, kind) for needs in models):g}" for kind in budgets
+        )
         raise ProbabilityError(
-            f"{which} the budget {limits}",
+            f"{which} the budget {limits} (the least that a model takes is {least})",
             "raise the limit, or train heads on fewer networks: icecore train --features each",
         )
     return best, exact

@@ -138,3 +138,41 @@ def test_a_contestant_goes_from_the_archives_to_an_accepted_file(archives, monke
     )
     assert not refused.exists()
     shutil.rmtree(archives / "cache")
+
+
+def test_a_kaggle_contest(tmp_path, tiny_onnx, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng, breeds = np.random.default_rng(0), ("pug", "Great Dane", "corgi")
+    rows = []
+    for number in range(24):
+        draw(tmp_path / f"dogs/train/{number:02}.jpg", number % 3, rng)
+        rows.append(f"{number:02},{breeds[number % 3]}")
+    for number in range(5):
+        draw(tmp_path / f"dogs/test/t{number}.jpg", number % 3, rng)
+    (tmp_path / "dogs/test/t3.jpg").write_bytes(b"\xff\xd8\xff no")
+    (tmp_path / "dogs/labels.csv").write_text("\n".join(["id,breed", *rows]) + "\n")
+    ids = [f"t{number}" for number in (4, 2, 3, 0, 1)] + ["lost"]
+    sample = tmp_path / "dogs/sample_submission.csv"
+    sample.write_text("id,corgi,Great Dane,pug\n" + "".join(f"{i},0,0,0\n" for i in ids))
+    for arguments, wanted in (
+        (["extract", "dogs", "-o", "cache", "-b", f"onnx:{tiny_onnx}", "-q"], 3),
+        (["train", "cache", "--data", "dogs", "-o", "run", "--head", "ridge", "-q"], 0),
+        (["blend", "run", "-o", "blended.csv"], 0),
+        (["predict", "run", "dogs/test", "-o", "predicted.csv", "-q"], 3),
+    ):
+        assert run(arguments) == wanted, capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "2 of 6 rows of predicted.csv have no image that could be read" in err
+    tables = []
+    for name in ("blended.csv", "predicted.csv"):
+        header, *lines = csv.reader((tmp_path / name).open())
+        assert header == ["id", "corgi", "Great Dane", "pug"]
+        assert [line[0] for line in lines] == ids
+        tables.append(np.array([line[1:] for line in lines], float))
+    np.testing.assert_allclose(tables[0], tables[1], atol=1e-4)
+    np.testing.assert_allclose(tables[0][[2, 5]], 1 / 3, atol=1e-6)
+    sample.write_text("id,corgi,beagle,pug\n" + "".join(f"{i},0,0,0\n" for i in ids))
+    assert run(["predict", "run", "dogs/test", "-o", "no.csv", "-q"]) == 1
+    err = capsys.readouterr().err
+    assert "1 columns are no classes (beagle); 1 classes have no column (Great Dane)" in err
+    assert "images could not be used" not in err, "the sheet is looked at before the images"

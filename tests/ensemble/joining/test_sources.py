@@ -142,5 +142,8 @@ def test_budgets_count_networks_over_all_tasks_and_for_every_answer(tmp_path, bu
                     for print_ in prints[model]
                 }
                 assert len(used) <= most
-    with pytest.raises(ProbabilityError, match="no networks for all tasks fit the budget size"):
+    with pytest.raises(
+        ProbabilityError,
+        match="fit the budget size <= 1e.06 .the least that a model takes is size 5e.06.",
+    ):
         blend_sources([run], None, BlendOptions(max_size="1MB"))

@@ -99,7 +99,47 @@ def operators(model, rng: random.Random) -> None:
     node.domain = rng.choice(["", "com.microsoft", "ai.onnx.ml"])
 
 
-GRAPHS = (elsewhere, huge, shapes, attributes, wiring, operators)
+def steered(model, rng: random.Random) -> None:
+    """Compute shapes, from constants or from the image, that onnx or an engine stumbles over."""
+    node = helper.make_node
+    numbers = {
+        "zero": np.int64(0),
+        "one": np.int64(1),
+        "many": np.array([2 ** rng.randint(24, 40)]),
+    }
+    model.graph.initializer.extend(
+        numpy_helper.from_array(np.asarray(value), name) for name, value in numbers.items()
+    )
+    doubled = [node("Concat", [f"s{n}"] * 2, [f"s{n + 1}"], axis=0) for n in range(30)]
+    bright = [
+        node("ReduceMax", ["data"], ["most"], keepdims=0),
+        node("Cast", ["most"], ["number"], to=TensorProto.INT64),
+        node("Mul", ["number", "many"], ["sides"]),
+    ]
+    made = rng.choice(
+        [
+            [node("ConstantOfShape", ["many"], ["y"]), node("ConstantOfShape", ["y"], ["m"])],
+            [node("Shape", ["f"], ["s0"]), *doubled, node("Identity", ["s30"], ["m"])],
+            [node("MaxPool", ["r"], ["m"], kernel_shape=[2, 2], strides=[0, 0])],
+            [node("Split", ["f"], ["m"], axis=0, num_outputs=2**31 - 1)],
+            [*bright, node("ConstantOfShape", ["sides"], ["m"])],
+            [*bright, node("Tile", ["one", "sides"], ["m"])],
+            [*bright, node("Range", ["zero", "number", "one"], ["m"])],
+        ]
+    )
+    end = [
+        node("Cast", ["m"], ["whole"], to=TensorProto.FLOAT),
+        node("ReduceMax", ["whole"], ["largest"], keepdims=0),
+        node("Add", ["f", "largest"], ["f2"]),
+    ]
+    at = next(n for n, one in enumerate(model.graph.node) if "f" in one.output) + 1
+    for one in model.graph.node:
+        one.input[:] = ["f2" if name == "f" else name for name in one.input]
+    for one in reversed([*made, *end]):
+        model.graph.node.insert(at, one)
+
+
+GRAPHS = (elsewhere, huge, shapes, attributes, wiring, operators, steered)
 
 
 def changed_bytes(content: bytes, rng: random.Random) -> bytes:

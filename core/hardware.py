@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 from pathlib import Path
 
 from .errors import BackboneError
 
 __all__ = ["available_cpus", "bfloat16_pays", "cpu_facts", "gpu_index", "parse_devices"]
+__all__ += ["require_working_memory"]
+
+# What OpenBLAS takes before its first product.
+_WORKING_MEMORY = 160 * 2**20
+
+
+def require_working_memory(size: int = _WORKING_MEMORY) -> None:
+    """See that a library of linear algebra will get its buffers.
+
+    OpenBLAS asks for them again and again, for ever, where the system has none to give.
+
+    Raises
+    ------
+    MemoryError
+        The process may not have so many bytes more.
+    """
+    try:
+        mmap.mmap(-1, size).close()
+    except OSError as error:
+        raise MemoryError(f"{size >> 20} MiB more are needed") from error
 
 
 def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:

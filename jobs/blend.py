@@ -10,6 +10,7 @@ from pathlib import Path
 from .. import ensemble
 from ..core.errors import RunError
 from ..core.files import publish_json
+from ..core.hardware import require_working_memory
 from ..ensemble import AnswerOptions, BlendOptions, BlendResult, WrittenAnswers
 
 __all__ = ["BlendOutputs", "BlendReport", "blend"]
@@ -118,6 +119,7 @@ def blend(
         Sources do not belong together, or the answers do not fit what a contest asks for.
         Nothing is written then.
     """
+    require_working_memory()
     result = ensemble.blend_sources([Path(source) for source in sources], labels, options)
     # The answers first: what they do not fit is to leave nothing behind.
     files, written = _write_out(result, outputs)

@@ -12,6 +12,7 @@ import numpy as np
 from .. import ensemble, features, heads
 from ..cache import FeatureCache
 from ..core.errors import RunError
+from ..core.hardware import require_working_memory
 from ..ensemble import ANSWERS, AnswerOptions, Answers, TaskAnswers, WrittenAnswers
 from ..features import (
     ERROR_ALLOWED,
@@ -179,6 +180,7 @@ def predict(
     >>> icecore.predict("run", photos, "answers.csv").answers
     {'label': 'the plain average'}
     """
+    require_working_memory()
     trained = open_trained(run, options.answer)
     manifest = _to_predict(images)
     require_writable(out)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from .. import heads
 from ..cache import FeatureCache
+from ..core.hardware import require_working_memory
 from ..heads import TrainEvent, TrainOptions, TrainResult
 from ..manifest import Manifest, digest_manifest
 from .samples import REGIONS_OF_A_RUN, as_extracted, copy_regions, kept_regions
@@ -52,6 +53,7 @@ def train(
     RunError, CacheError, ManifestError, HeadError
         As of `icecore.heads.train`.
     """
+    require_working_memory()
     store = FeatureCache(cache)
     memory = store.path / "digests.json"
     digested = digest_manifest(as_extracted(store, data), memory, progress=on_digest)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...cache import FeatureCache
 from ...core.errors import BackboneError
-from ...manifest import Manifest, apply_boxes, read_boxes
+from ...manifest import Box, Manifest, apply_boxes, read_boxes
 from ..detection.detect import detect_boxes
 from ..images.decode import image_size
 from ..regions.find import find_regions
@@ -29,24 +29,20 @@ def boxed(
     table : Path
         Where the boxes are.
     """
-    regions = are_regions(options.boxes)
-    if regions:
-        table = _found_by_regions(manifest, cache, options, progress)
-    else:
-        table = Path(options.boxes)
+    if are_regions(options.boxes):
+        boxes, table = _found_by_regions(manifest, cache, options, progress)
+        return apply_boxes(manifest, boxes), table
+    table = Path(options.boxes)
     if options.detector is not None:
         request, device = options.request, options.devices[0]
         detect_boxes(manifest, table, options.detector, request, device, progress.on_detect)
-    # The table of a learnt region holds the boxes of all data sets that it was found in.
-    strangers = "skip" if regions else "refuse"
-    boxes = read_boxes(table, manifest, image_size, strangers=strangers)
-    return apply_boxes(manifest, boxes), table
+    return apply_boxes(manifest, read_boxes(table, manifest, image_size)), table
 
 
 def _found_by_regions(
     manifest: Manifest, cache: Path, options: ExtractOptions, progress: ProgressListener
-) -> Path:
-    """Find the boxes of a learnt region; return their table, which the cache keeps."""
+) -> tuple[dict[str, Box | None], Path]:
+    """Find the boxes of a learnt region; return them, and their table, which the cache keeps."""
     if options.detector is not None:
         raise BackboneError(
             f"{options.boxes} is a learnt region, and a detector is named as well",
@@ -62,5 +58,4 @@ def _found_by_regions(
         options.request,
     )
     table = FeatureCache.create(cache).path / "boxes" / f"{regions.name}-{regions.digest}.csv"
-    find_regions(manifest, table, regions, looks, progress.on_detect)
-    return table
+    return find_regions(manifest, table, regions, looks, progress.on_detect), table

@@ -32,8 +32,8 @@ def find_regions(
     regions: Regions,
     options: LookOptions,
     on_found: Callable[[int, int], None] | None = None,
-) -> int:
-    """Add boxes for the images that the table lacks; return how many were looked at.
+) -> dict[str, Box | None]:
+    """Find the boxes that the table lacks, add them to it, and return all by sample id.
 
     Where less is expected of a box than the region's threshold, the line has the score and no
     numbers. Images that cannot be read get no line.
@@ -47,7 +47,7 @@ def find_regions(
     known = read_boxes(table, manifest, image_size, strangers="skip") if table.exists() else {}
     todo = [sample for identity, sample in manifest.images.items() if identity not in known]
     if not todo:
-        return 0
+        return known
     looker = _looker(regions, options)
     lines: list[dict] = []
     saved_at, looked_at = time.monotonic(), 0
@@ -56,6 +56,8 @@ def find_regions(
             boxes, scores = regions.models.find(looker, pictures)
             for picture, box, score in zip(pictures, boxes, scores):
                 lines.append(_line(picture, box, float(score), regions))
+                # Not read back: another process may write to the table meanwhile.
+                known[picture.id] = lines[-1]["box"]
             looked_at += len(pictures)
             if on_found is not None:
                 on_found(looked_at, len(todo))
@@ -65,7 +67,7 @@ def find_regions(
     finally:
         # Also on Ctrl-C: what was found is kept.
         append_boxes(table, lines)
-    return looked_at
+    return known
 
 
 def whole_box(box: np.ndarray, width: int, height: int) -> Box | None:

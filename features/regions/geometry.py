@@ -29,8 +29,10 @@ def encode(boxes: np.ndarray) -> np.ndarray:
 
 def inverse_encode(values: np.ndarray) -> np.ndarray:
     """Return the boxes that `encode` makes `values` of; impossible ones are brought back."""
-    centre = np.clip(values[:, :2], -0.5, 1.5)
-    half = np.exp(np.clip(values[:, 2:], np.log(_SMALLEST), np.log(_LARGEST))) / 2
+    # Strange weights overflow: what is no number is a box in the middle.
+    centre = np.clip(np.nan_to_num(values[:, :2], nan=0.5), -0.5, 1.5)
+    log_sides = np.nan_to_num(values[:, 2:], nan=0.0)
+    half = np.exp(np.clip(log_sides, np.log(_SMALLEST), np.log(_LARGEST))) / 2
     return np.concatenate([centre - half, centre + half], axis=1)
 
 

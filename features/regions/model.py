@@ -61,7 +61,7 @@ class Models:
 
     def expected(self, likeness: np.ndarray) -> np.ndarray:
         """Return the intersection over union, 0 to 1, that a likeness lets one expect."""
-        return np.clip(self.slope * likeness + self.offset, 0, 1)
+        return np.clip(np.nan_to_num(self.slope * likeness + self.offset, nan=0.0), 0, 1)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -155,6 +155,19 @@ def test_pictures_have_many_shapes_and_sizes(data, table):
     assert all(200 <= min(size) <= 400 and max(size) <= 600 for size in sizes)
 
 
+def test_the_boxes_of_necks_and_hems_lie_in_their_images(data):
+    from icecore.features import image_size
+    from icecore.manifest import read, read_boxes
+
+    manifest = read(data.root, labels_required=False)
+    for name in ("necks", "hems"):
+        # Boxes that reach out of their images are refused by the reader.
+        boxes = read_boxes(data.root / "Regions" / f"{name}.csv", manifest, image_size)
+        assert len(boxes) > data.train / 5
+        assert None not in boxes.values()
+        assert not any(identity.startswith("Tests/") for identity in boxes)
+
+
 def test_the_picture_follows_the_outfit():
     from icecore.demo.figure import Outfit, draw_picture
 

@@ -44,7 +44,7 @@ def test_what_is_encoded_in_a_frame_comes_back(one, frame):
     np.testing.assert_allclose(inverse_encode(encode(shares)), shares, atol=1e-9)
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=4))
+@given(st.lists(st.floats(), min_size=4, max_size=4))
 def test_no_answer_makes_an_impossible_box(values):
     (found,) = inverse_encode(np.array([values]))
     assert np.isfinite(found).all()

@@ -8,11 +8,13 @@ from square_images import draw_squares
 
 from icecore import manifest as manifests
 from icecore.core.errors import BackboneError
+from icecore.features.images.decode import image_size
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.regions.fit import fit_regions
 from icecore.features.regions.geometry import iou
-from icecore.features.regions.learn import LearningOptions
+from icecore.features.regions.learn import LearningOptions, _by_fold
 from icecore.features.regions.looks import LookOptions, read_pictures, start_looker
+from icecore.features.regions.ridge import FOLDS, Linear
 
 
 @pytest.fixture(scope="module")
@@ -78,25 +80,36 @@ def test_a_box_out_of_fold_does_not_depend_on_what_was_marked_there(fitted, squa
     assert change[here] <= np.median(change) + 0.5
 
 
-def test_noise_is_refused_with_what_was_reached(squares, tiny_onnx):
+@pytest.fixture(scope="module")
+def noise(squares):
+    """Boxes of any place and size, that have nothing to do with what is in the images."""
     root, boxes = squares
-    names = list(boxes)
-    shuffled = np.random.default_rng(0).permutation(len(names))
-    upright = {n: manifests.read(root).images[n] for n in names}
-    from icecore.features.images.decode import image_size
+    rng, images = np.random.default_rng(0), manifests.read(root).images
+    found = {}
+    for name in boxes:
+        size = np.array(image_size(images[name].path))
+        sides = rng.integers(12, 40, 2)
+        corner = rng.integers(0, size - sides)
+        found[name] = (*corner.tolist(), *(corner + sides).tolist())
+    return found
 
-    noise = {}
-    for name, other in zip(names, shuffled):
-        width, height = image_size(upright[name].path)
-        x0, y0, x1, y1 = boxes[names[other]]
-        side = 14
-        left, top = min(x0, width - side), min(y0, height - side)
-        noise[name] = (left, top, left + side, top + side)
-    with pytest.raises(
-        BackboneError,
-        match=r"cannot be found: out of fold the mean .* is 0\.[0-3]\d, less than 0.4",
-    ):
+
+def test_noise_is_refused_with_what_was_reached(squares, tiny_onnx, noise):
+    said = r"cannot be found: out of fold the mean .* is 0\.[0-3]\d, less than 0.4"
+    with pytest.raises(BackboneError, match=said):
         fit(squares, tiny_onnx, noise)
+
+
+def test_noise_reaches_no_more_than_one_box_everywhere(squares, tiny_onnx, noise):
+    fitted = fit(squares, tiny_onnx, noise, floor=0.0)
+    assert fitted.regions.figures["mean_iou"] < fitted.learnt.constant + 0.03
+
+
+def test_the_last_look_is_by_the_model_without_the_images_fold():
+    folds = np.arange(12) % FOLDS
+    near = [Linear(np.zeros((3, 5), "f4"), np.full(5, fold, "f4")) for fold in range(FOLDS)]
+    answers = _by_fold(near, folds, np.zeros((12, 3), np.float16))
+    np.testing.assert_array_equal(answers, np.tile(folds[:, None], 5))
 
 
 def test_ten_boxes_are_too_few(squares, tiny_onnx):

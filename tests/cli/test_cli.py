@@ -91,6 +91,23 @@ def refused(*arguments):
 # The three jobs
 
 
+def test_a_look_changes_nothing_on_the_disk(work, tmp_path):
+    run = shutil.copytree(work / "run", tmp_path / "run")
+    before = _tree(run)
+    status, out, _ = icecore("blend", run, "--json", "--answer", "average")
+    assert (status, json.loads(out)["files"]) == (0, [])
+    assert icecore("blend", run, "--no-save", "--answer", "average")[0] == 0
+    assert _tree(run) == before
+    names = [str(run / "report.html"), str(run / "blend.json")]
+    out = icecore("blend", run, "--json", "--save", "--answer", "average")[1]
+    assert json.loads(out)["files"] == names
+    assert json.loads((run / "blend.json").read_text())["answer"] == "average"
+    out = icecore("blend", run)[1]
+    assert out.splitlines()[-1] == f"written: {', '.join(names)}"
+    assert json.loads((run / "blend.json").read_text())["answer"] == "recommended"
+    assert "not where" in refused("blend", run, "--sample", tmp_path / "s.csv")
+
+
 def test_the_three_jobs_give_a_blend_that_can_be_read(work):
     status, out, _ = icecore("blend", work / "run", "--json")
     assert status == 0

@@ -182,7 +182,8 @@ def measure_leak(groups: Sequence[Group], images: Images, task: TaskRows, seed: 
     """Compare scores with and without the judged rows that have a copy in training.
 
     A row that was predicted out of fold was left out of one fold only: its copies in other
-    folds were trained on, so every copy but those in test counts.
+    folds were trained on, so every copy but those in test counts. Files that are equal to the
+    byte share a fold, and so do not count there.
     """
     splits = np.array(images.splits)
     found = []
@@ -193,13 +194,19 @@ def measure_leak(groups: Sequence[Group], images: Images, task: TaskRows, seed: 
             row
             for group in groups
             for row in group.rows
-            if any(trained[other] and other != row for other in group.rows)
+            if any(trained[other] and _apart(images, row, other, kind) for other in group.rows)
         }
         taken = np.array([row in leaked for row in rows])
         right = (task.probabilities[rows].argmax(axis=1) == task.y[rows]).astype(float)
         if taken.any() and not taken.all():
             found.append(_compared(task.task, kind, right, taken, seed))
     return found
+
+
+def _apart(images: Images, row: int, other: int, kind: str) -> bool:
+    """Tell whether `other` may have been trained on when `row` was predicted."""
+    share = images.digests[row] and images.digests[row] == images.digests[other]
+    return row != other and not (kind == "out-of-fold" and share)
 
 
 def _trained_on(splits: np.ndarray, kind: str) -> np.ndarray:

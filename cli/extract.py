@@ -230,9 +230,10 @@ def _print_extracted(report, cache: Path) -> None:
     )
     if report.boxed:
         console.echo(
-            f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole; "
-            f"correct {report.boxes} where they are wrong"
+            f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole"
         )
+        if report.boxes and Path(report.boxes).is_relative_to(cache):
+            console.echo(f"boxes were found: correct {report.boxes} where they are wrong")
     if pages := report.several_pages:
         others = f" and {len(pages) - 1} more hold" if len(pages) > 1 else " holds"
         console.echo(f"note: {pages[0]}{others} several pages; the first is taken", err=True)

@@ -212,7 +212,8 @@ def _find_weights(name: str, request: WeightsRequest, tried: list[str]):
     raise WeightsError(
         f"no weights for the detector gluoncv:{name}. Places tried:\n    " + "\n    ".join(tried),
         f"put {stem if sha1 else name}.params into a folder and name it with --weights-dir, or "
-        "set MXNET_GLUON_REPO to a mirror; a table of boxes from elsewhere does as well: --boxes",
+        "set MXNET_GLUON_REPO to a mirror; a table of boxes from elsewhere does as well (--boxes), "
+        "or what 'icecore regions fit' learns from a few of them",
     )
 
 

@@ -165,6 +165,12 @@ def start_looker(spec: BackboneSpec, options: LookOptions) -> Looker:
     BackboneError, WeightsError, ProofError, MissingDependencyError
         It cannot be run, or has no map of a size that can be looked at.
     """
+    if spec.source == "timm":
+        raise BackboneError(
+            f"{spec.canonical}: timm's networks give no maps to look at",
+            "look with a network of gluon:, mxnet:, gluon-file: or onnx:; the features of what is "
+            "found may be those of any network",
+        )
     spec = dataclasses.replace(spec, layer=Layer(spec.layer.name, "none"))
     backbone = load_backbone(spec, options.engine, options.request, device=options.device)
     width = backbone.record.num_features

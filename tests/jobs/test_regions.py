@@ -167,6 +167,24 @@ def test_a_network_without_a_map_is_refused(place, tmp_path):
         )
 
 
+def test_networks_of_timm_have_no_map(place, tmp_path):
+    root, _ = place
+    with pytest.raises(BackboneError, match=r"(?s)timm's networks give no maps.*look with"):
+        jobs.fit_regions(root / "photos", root / "some.csv", "timm:resnet18", tmp_path / "o")
+
+
+def test_the_extraction_says_where_its_boxes_are(place, tmp_path, capsys):
+    root, _ = place
+    words = ["extract", str(root / "photos"), "-o", str(tmp_path / "c"), "-b"]
+    main([*words, f"onnx:{root}/net.onnx", "--boxes", str(root / "squares")])
+    table = next((tmp_path / "c" / "boxes").glob("squares-*.csv"))
+    assert f"boxes were found: correct {table} where they are wrong" in capsys.readouterr().out
+    main([*words, f"onnx:{root}/net.onnx", "--boxes", str(root / "some.csv")])
+    out = capsys.readouterr().out
+    assert "50 images cut to their boxes, 30 whole" in out
+    assert "were found" not in out
+
+
 def test_the_command_says_what_was_reached_and_shows_the_worst(place, tmp_path, capsys):
     root, _ = place
     words = ["regions", "fit", str(root / "photos"), "--boxes", str(root / "some.csv")]

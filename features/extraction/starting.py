@@ -63,7 +63,7 @@ def _require_fits(loaded: Sequence[Backbone], fit: str) -> None:
         )
 
 
-def started(part: Part, options: ExtractOptions, images: int) -> Part:
+def started(part: Part, options: ExtractOptions, images: int = 0) -> Part:
     """Start a part; where the choice was ours and the engine computes wrongly, on another one.
 
     On a GPU another one is taken, too, where the first does not run the graph at all: none of

@@ -227,7 +227,7 @@ def write_answers(
     rows, unasked = _asked(answers, sheet)
     without = tuple(row.text for row in rows if row.probabilities is None)
     how = options.incomplete or ("prior" if form in SUBMISSIONS else "empty")
-    if options.incomplete is None and len(without) > len(rows) / 2:
+    if how == "prior" and options.incomplete is None and len(without) > len(rows) / 2:
         raise ProbabilityError(
             f"{len(without)} of {len(rows)} rows have no image that could be read: "
             f"{enumerate_some(without)}",
@@ -251,9 +251,10 @@ def write_answers(
     instead = {
         "prior": "get the class shares of the training images",
         "empty": "are empty" if form in ("csv", "kaggle") else "are left out",
-    }.get(how, "")
+    }
     found = sheet.path if sheet else None
-    return WrittenAnswers(path, form, len(rows), without, instead, unasked, found, answers.note)
+    said = instead[how] if without else ""
+    return WrittenAnswers(path, form, len(rows), without, said, unasked, found, answers.note)
 
 
 def require_sheet_fits(

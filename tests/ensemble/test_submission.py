@@ -221,8 +221,11 @@ def test_rows_without_an_answer_get_the_prior_or_nothing_or_are_refused(tmp_path
     assert written.without == ("c", "nowhere")
     assert "2 of 4 rows of" in written.warning
     assert "get the class shares of the training images: c, nowhere" in written.warning
+    few = answered(rows={"a.jpg": [1, 0]}, wanted=answers.wanted)
     with pytest.raises(ProbabilityError, match="2 of 3 rows have no image .*: b.jpg, c.jpg"):
-        write_answers(tmp_path / "r.csv", answered(rows={"a.jpg": [1, 0]}, wanted=answers.wanted))
+        write_answers(tmp_path / "r.csv", few, AnswerOptions("kaggle"))
+    write_answers(tmp_path / "few.csv", few, AnswerOptions("kaggle", incomplete="prior"))
+    assert write_answers(tmp_path / "few.csv", few).without == ("b.jpg", "c.jpg")
     with pytest.raises(ProbabilityError, match="2 of 4 rows have no image .*: c, nowhere"):
         write_answers(tmp_path / "r.csv", answers, AnswerOptions(incomplete="refuse", **options))
     assert not (tmp_path / "r.csv").exists()

@@ -149,12 +149,17 @@ def _run_names(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _common_labels(runs: dict[str, Run]) -> tuple[Sample, ...]:
-    """Return the samples of all runs, each once; those of the first run decide."""
+    """Return the samples of all runs, each once: that of the first run with the whole image.
+
+    The digest of a whole image tells its copies; that of a part tells the part.
+    """
     found: dict[tuple[str, str], Sample] = {}
     torn = []
     for name, run in runs.items():
         for sample in run.samples():
             known = found.setdefault((sample.task, sample.id), sample)
+            if known.box and not sample.box:
+                found[sample.task, sample.id] = sample
             if known.label != sample.label:
                 torn.append(f"{sample.id} ({known.label or 'none'}, {sample.label} in {name})")
     if torn:

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
 from icecore.ensemble import BlendOptions, blend_sources, load_blend, load_saved, save_blend
+from icecore.manifest import read
 from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
 
 QUICK = BlendOptions(honest=False)
@@ -74,6 +76,20 @@ def test_a_blend_of_runs_lies_in_the_first_and_knows_the_others(two_runs):
         RunError, match=r"files have changed since: ../cut/label/probabilities/noise"
     ):
         load_saved(whole)
+
+
+def test_copies_are_known_by_whole_images(two_runs):
+    whole, cut = two_runs
+    for folder, box in ((whole, ""), (cut, "1 1 9 9")):
+        table = read(folder / "samples.csv", labels_required=False)
+        digests = [f"{n // 2 if not box else n:064x}" for n in range(len(table))]
+        rows = tuple(replace(s, digest=d, box=box) for s, d in zip(table, digests))
+        replace(table, samples=rows).write(folder / "samples.csv")
+    for order in (two_runs, two_runs[::-1]):
+        (task,) = blend_sources(order, None, QUICK).tasks
+        images = dict(zip(task.data.ids, task.data.images))
+        assert len(set(images.values())) == 60
+        assert images["images/000.jpg"] == images["images/001.jpg"]
 
 
 def test_a_run_and_a_file_from_elsewhere(run, tmp_path, builders):

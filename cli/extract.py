@@ -59,15 +59,17 @@ __all__ = ["extract"]
 @click.option(
     "--layer",
     metavar="NAME",
-    help="Take the features from this layer; icecore backbones --layers SPEC lists them "
-    "[default: the classifier's input].",
+    help="Take the features from this layer; icecore backbones --layers SPEC lists them. Of "
+    "timm's transformers: tokens, or tokens:last-N of so many blocks [default: the classifier's "
+    "input].",
 )
 @click.option(
     "--pool",
-    type=click.Choice(["avg", "max", "avgmax", "gem", "none"]),
+    type=click.Choice(["avg", "max", "avgmax", "gem", "none", "cls", "mean", "cls+mean"]),
     default="avg",
     show_default=True,
-    help="Pool height and width in this way.",
+    help="Pool height and width in this way, or a transformer's tokens (cls, mean, cls+mean; "
+    "avg stands for what its authors evaluate with).",
 )
 @click.option(
     "--views",

@@ -94,8 +94,8 @@ def load_backbones(
         As in `icecore.features.engines.choose_engine`.
     request : WeightsRequest, optional
     layer : Layer, optional
-        Where to take the features of those that are given as text; the input of the
-        classifier, average pooled, if None.
+        Where to take the features of those that are given as text without a layer of their own;
+        the input of the classifier, average pooled, if None.
 
     Raises
     ------
@@ -127,7 +127,10 @@ def _parse_all(specs: Sequence[str | BackboneSpec], layer: Layer) -> list[Backbo
     for spec in specs:
         try:
             if isinstance(spec, str):
-                spec = dataclasses.replace(BackboneSpec.parse(spec), layer=layer)
+                spec = BackboneSpec.parse(spec)
+                if spec.layer.is_default:  # it has none of its own
+                    spec = dataclasses.replace(spec, layer=layer)
+            spec = source_of(spec).settled(spec)
             source_of(spec).check(spec)
             parsed.append(spec)
         except BackboneError as error:
@@ -167,6 +170,7 @@ def load_backbone(
         precision here, or the backbone cannot be loaded.
     """
     source = source_of(spec)
+    spec = source.settled(spec)
     source.check(spec)
     kind, compute = choose_engine(
         engine, graphs_only=not source.is_gluon, device=device, precision=precision

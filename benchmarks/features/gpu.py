@@ -44,7 +44,8 @@ class Bench:
         self.device, self.on_cpu = device, device == "cpu"
         self.until = time.monotonic() + budget
         self.torch = load_torch()
-        self.batches = (4, 8) if self.on_cpu else (64, 128, 256)
+        self.batches = (2,) if self.on_cpu else (64, 128, 256)
+        self._loaded: list = []
         self.rounds = 1 if self.on_cpu else 5
         self.at_once = 1 if self.on_cpu else 20  # batches in a measurement
         self.result = {
@@ -76,9 +77,12 @@ class Bench:
             at[last] = found
         print(f"{name}: {time.monotonic() - started:.1f} s", flush=True)
 
-    def networks(self, precision: str) -> list:
-        request = WeightsRequest.parse("random:0")
-        return load_backbones(NETWORKS, "torch", request, device=self.device, precision=precision)
+    def networks(self) -> list:
+        """Return the networks; drawing their weights takes seconds."""
+        if not self._loaded:
+            request = WeightsRequest.parse("random:0")
+            self._loaded = load_backbones(NETWORKS, "torch", request, device=self.device)
+        return self._loaded
 
     def conformance(self) -> dict:
         """Run the engine's own tests, and the suite's properties on the device."""
@@ -89,7 +93,7 @@ class Bench:
     def properties(self) -> dict:
         """See that a row is a function of its image alone, byte for byte."""
         found = {}
-        for backbone in self.networks("f32"):
+        for backbone in self.networks():
             side, size = backbone.record.resolution, self.batches[0]
             engine = TorchEngine(backbone.network, Setup(self.device, "f32", size))
             batch = random_images(side, size, seed=1)
@@ -110,7 +114,7 @@ class Bench:
     def proofs(self, precision: str) -> dict:
         """Prove the three networks in one precision."""
         found = {}
-        for backbone in self.networks(precision):
+        for backbone in self.networks():
             setup = Setup(self.device, precision, self.batches[0])
             engine = TorchEngine(backbone.network, setup)
             proof = prove_in_engine(engine, backbone.network, setup)
@@ -119,7 +123,7 @@ class Bench:
 
     def speed(self, number: int, precision: str, size: int) -> dict:
         """Compare images/s of the ways to run one network, on decoded images in memory."""
-        backbone = self.networks(precision)[number]
+        backbone = self.networks()[number]
         side = backbone.record.resolution
         setup = Setup(self.device, precision, size)
         images = random_images(side, size, seed=2)
@@ -174,7 +178,7 @@ class Bench:
 
     def from_files(self, precision: str) -> dict:
         """Extract from JPEG files, to see how many processors feed the device."""
-        count, size = (24, 8) if self.on_cpu else (2000, 64)
+        count, size = (6, 2) if self.on_cpu else (2000, 64)
         with tempfile.TemporaryDirectory(prefix="icecore-gpu-") as folder:
             photos = Path(folder) / "photos"
             _draw_photographs(photos, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Sequence
 
 from ...core.errors import BackboneError, enumerate_some
@@ -12,7 +13,9 @@ __all__ = [
     "BEFORE_CLASSIFIER",
     "GEM_EPSILON",
     "GEM_POWER",
+    "MAP_POOLS",
     "POOLS",
+    "TOKEN_POOLS",
     "Layer",
     "no_such_layer",
     "nothing_to_pool",
@@ -21,14 +24,21 @@ __all__ = [
 # Generalised mean (Radenovic, Tolias and Chum 2018, arXiv:1711.02512): values are cut off
 # below epsilon, and (mean of x^p)^(1/p) is taken. The fixed power is their starting point.
 GEM_POWER, GEM_EPSILON = 3.0, 1e-6
-POOLS = ("avg", "max", "avgmax", "gem", "none")
+MAP_POOLS = ("avg", "max", "avgmax", "gem", "none")
+# Of a transformer's tokens, which have no height and width.
+TOKEN_POOLS = ("cls", "mean", "cls+mean")
+POOLS = (*MAP_POOLS, *TOKEN_POOLS)
 _POOLED = {
     "avg": "average pooled",
     "max": "maximum pooled",
     "avgmax": "pooled to the mean of average and maximum",
     "gem": "generalised-mean pooled (p=3)",
     "none": "the whole map",
+    "cls": "the class token",
+    "mean": "the mean of the patch tokens",
+    "cls+mean": "the class token and the mean of the patch tokens",
 }
+_TOKENS = re.compile(r"tokens(?::last-([1-9]\d?))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +52,8 @@ class Layer:
     pool : str
         One of `POOLS`: how features that still have a height and width lose them.
         ``avgmax`` is the mean of both, as timm has it; ``gem`` is the generalised mean;
-        with ``none`` all places are kept, in the order channel, height, width.
+        with ``none`` all places are kept, in the order channel, height, width. A
+        transformer's tokens have pools of their own, see `TOKEN_POOLS`.
     """
 
     name: str | None = None
@@ -53,6 +64,12 @@ class Layer:
             raise BackboneError(
                 f"there is no pool '{self.pool}'", f"choose one of {', '.join(POOLS)}"
             )
+
+    @property
+    def blocks(self) -> int:
+        """Of how many of a transformer's last blocks the tokens are; 0 if of none."""
+        match = _TOKENS.fullmatch(self.name or "")
+        return int(match[1] or 1) if match else 0
 
     @property
     def text(self) -> str:

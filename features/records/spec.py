@@ -32,7 +32,7 @@ class BackboneSpec:
     resolution : int or None
         Input side in pixels, where it shall differ from the native one.
     layer : Layer
-        Where features are taken; no part of the text.
+        Where features are taken; what is behind the ``#`` of a text.
     """
 
     source: str
@@ -42,14 +42,20 @@ class BackboneSpec:
 
     @classmethod
     def parse(cls, text: str) -> BackboneSpec:
-        """Parse ``source:name[@resolution]``.
+        """Parse ``source:name[@resolution][#layer=LAYER][,pool=POOL]``.
+
+        >>> BackboneSpec.parse("timm:vit_small_patch14_dinov2#layer=tokens:last-4").layer.blocks
+        4
 
         Raises
         ------
         BackboneError
             The text is not a spec.
         """
-        match = re.fullmatch(r"([a-z-]+):(.+?)(?:@(\d+))?", text.strip())
+        own = re.fullmatch(r"(.*?)#(?:layer=([^,]+))?,?(?:pool=([^,]+))?", text.strip())
+        plain, name, pool = own.groups() if own and (own[2] or own[3]) else (text, None, None)
+        layer = Layer(name, pool or "avg")
+        match = re.fullmatch(r"([a-z-]+):(.+?)(?:@(\d+))?", plain.strip())
         if match is None or match[1] not in SOURCES:
             raise BackboneError(
                 f"'{text}' is not a backbone spec",
@@ -63,7 +69,7 @@ class BackboneSpec:
                 f"'{text}' asks for a resolution of {resolution} pixels",
                 f"give one between 16 and {LARGEST_RESOLUTION}",
             )
-        return cls(match[1], match[2], resolution)
+        return cls(match[1], match[2], resolution, layer)
 
     @property
     def text(self) -> str:

@@ -8,6 +8,7 @@ from typing import ClassVar
 from ...core.errors import BackboneError
 from ..gluon.network import GluonBackbone
 from ..graphs.network import GraphNetwork
+from ..records.layer import TOKEN_POOLS
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
 
@@ -65,6 +66,21 @@ class Source(abc.ABC):
         raise BackboneError(
             f"the layers of {spec.source} networks cannot be listed", "take the default layer"
         )
+
+    def settled(self, spec: BackboneSpec) -> BackboneSpec:
+        """Return a spec whose layer and pool say all, where this kind of network has defaults.
+
+        Raises
+        ------
+        BackboneError
+            Its networks have no such layers.
+        """
+        if spec.layer.pool in TOKEN_POOLS or spec.layer.blocks:
+            raise BackboneError(
+                f"{spec.canonical} has no tokens: {spec.layer.text}",
+                "tokens are of timm's transformers; give another --layer and --pool",
+            )
+        return spec
 
     def check(self, spec: BackboneSpec) -> None:  # noqa: B027  (most have nothing to look up)
         """Raise `BackboneError` where a look into a table shows that there is no such network.

@@ -25,11 +25,13 @@ from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import FEATURES, add_normalisation, load_onnx
 from ..graphs.store import graph_folder, graph_key, keep_graph, kept_graph
 from ..images.preprocessing import INTERPOLATIONS, Preprocessing
+from ..records.layer import BEFORE_CLASSIFIER
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.hub import hub_file
 from ..weights.request import WeightsFile, WeightsRequest
-from .base import Source
+from .base import LayerShape, Source
+from .timm_layers import features_of, layer_shapes, usual_pool
 
 __all__ = ["TimmBackbone", "TimmSource", "fetch_timm_weights", "load_timm_backbone"]
 
@@ -50,7 +52,7 @@ class TimmBackbone:
     ----------
     record : BackboneRecord
     network : torch.nn.Module
-        From normalised images (N, 3, R, R) to features (N, D), as timm pools them.
+        From normalised images (N, 3, R, R) to features (N, D).
     origin : str
         Where the weights came from.
     """
@@ -78,13 +80,19 @@ class TimmSource(Source):
         """See `Source.load_graph`; a graph that does not agree with torch is not kept."""
         return _proved_graph(spec, request)
 
-    def check(self, spec: BackboneSpec) -> None:
-        """See `Source.check`."""
-        if not spec.layer.is_default:
-            raise BackboneError(
-                f"{spec.canonical}: of timm networks only the default features can be had",
-                "leave --layer and --pool away",
-            )
+    def settled(self, spec: BackboneSpec) -> BackboneSpec:
+        """See `Source.settled`; tokens are pooled as the networks' authors evaluate them."""
+        if spec.layer.blocks and spec.layer.pool == "avg":
+            pool = usual_pool(spec.name)
+            return dataclasses.replace(spec, layer=dataclasses.replace(spec.layer, pool=pool))
+        return spec
+
+    def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
+        """See `Source.layers`; their names are those of timm's modules."""
+        plain = dataclasses.replace(spec, layer=BEFORE_CLASSIFIER)
+        backbone = load_timm_backbone(plain, WeightsRequest.parse("random:0"))
+        torch, _ = _load_timm()
+        return layer_shapes(torch, backbone.network.model, backbone.record.resolution)
 
 
 def _proved_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
@@ -94,6 +102,8 @@ def _proved_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         "exporter": EXPORTER_VERSION,
         "opset": OPSET,
         "onnxruntime": load_onnxruntime().__version__,
+        "layer": spec.layer.name,
+        "pool": spec.layer.pool,
     }
     key = graph_key(parts)
     path = graph_folder() / f"timm-{Path(spec.name).name}-{key[:16]}.onnx"
@@ -128,7 +138,7 @@ def load_timm_backbone(spec: BackboneSpec, request: WeightsRequest) -> TimmBackb
         _wake_scales(torch, model)
     how = _preprocessing(timm, model, spec)
     _require_whole_patches(model, how.resolution, spec)
-    network = _features_of(torch, model)
+    network = features_of(torch, model, spec)
     record = BackboneRecord(
         spec=spec.canonical,
         architecture=str(model.pretrained_cfg.get("architecture") or spec.name),
@@ -283,19 +293,6 @@ def _preprocessing(timm, model, spec: BackboneSpec) -> Preprocessing:
     )
 
 
-def _features_of(torch, model):
-    class _Features(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, images):
-            return self.model.forward_head(self.model.forward_features(images), pre_logits=True)
-
-    # Modules begin in training mode, and the exporter puts back what it finds.
-    return _Features().eval()
-
-
 def _require_whole_patches(model, side: int, spec: BackboneSpec) -> None:
     """Refuse sizes of which a transformer would pass over the border without a word."""
     patch = getattr(getattr(model, "patch_embed", None), "patch_size", None) or (1,)
@@ -311,6 +308,8 @@ def _width(torch, network, side: int, spec: BackboneSpec) -> int:
     try:
         with torch.inference_mode():
             shape = tuple(network(torch.zeros(1, 3, side, side)).shape)
+    except BackboneError:
+        raise
     except Exception as error:  # each layer has its own way to say that a size does not fit
         raise BackboneError(
             f"{spec.canonical} cannot take images of {side} x {side} pixels: {_first_line(error)}",

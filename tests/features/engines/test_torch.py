@@ -284,14 +284,12 @@ def test_a_network_that_cannot_be_compiled_runs_without_and_says_so(network, mon
 
 
 @pytest.mark.slow
-def test_a_compiled_network_gives_the_same_features(models, tmp_path, monkeypatch):
+def test_a_compiled_network_gives_the_same_features(network, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    spec = BackboneSpec.parse(f"onnx:{models}/efficientnet_lite0.onnx")
-    network = load_backbone(spec, "torch", WeightsRequest()).network
     running = TorchEngine(network, Setup(batch_size=2, compiled=True))
     assert running.notes == []
     assert running.hardware.endswith("compiled")
-    batch = images(2, network.record.resolution)
+    batch = images(2)
     expected = TorchEngine(network, Setup(batch_size=2)).run(batch)
     np.testing.assert_allclose(running.run(batch), expected, rtol=1e-3, atol=1e-4)
 

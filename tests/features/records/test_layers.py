@@ -16,7 +16,8 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import BackboneError
 from icecore.features.backbones import load_backbone, load_backbones
 from icecore.features.catalogue import list_layers
-from icecore.features.records.layer import POOLS, Layer
+from icecore.features.records.layer import MAP_POOLS as POOLS
+from icecore.features.records.layer import Layer
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.request import WeightsRequest
 

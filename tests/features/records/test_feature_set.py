@@ -64,7 +64,7 @@ def test_every_field_is_written_whatever_its_value_and_the_fingerprint_is_of_the
         ({"newer": 1}, "it has fields that this icecore does not know"),
         ({"views": ["spiral"]}, "unknown views: spiral"),
         ({"views": None}, "has views = None, not a list of texts"),
-        ({"pool": "mean"}, "no pool 'mean'"),
+        ({"pool": "median"}, "no pool 'median'"),
         ({"backbone": {"spec": "gluon:x"}}, "backbone has no field 'architecture'"),
         ({"backbone": None}, "has backbone = None, not an object"),
         ({"augmentation": {"cutout": 1}}, "augmentation"),

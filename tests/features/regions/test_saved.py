@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 
 import numpy as np
 import pytest
+from hostile_tables import hostile_json, hostile_npz
 
-from icecore.core.errors import BackboneError, MissingFileError
+from icecore.core.errors import BackboneError, IcecoreError, MissingFileError
 from icecore.features.images.preprocessing import Preprocessing
 from icecore.features.records.feature_set import FeatureSetRecord
 from icecore.features.records.layer import Layer
 from icecore.features.records.record import BackboneRecord
+from icecore.features.regions.geometry import inverse_encode
 from icecore.features.regions.model import Models
 from icecore.features.regions.ridge import Linear
 from icecore.features.regions.saved import Regions, read_regions, write_regions
@@ -124,3 +127,39 @@ def test_a_folder_without_a_region_is_named(tmp_path):
     (tmp_path / "weights.npz").unlink()
     with pytest.raises((BackboneError, MissingFileError)):
         read_regions(tmp_path)
+
+
+def use(folder):
+    """Read a region and find with it; what can be read gives finite answers."""
+    found = read_regions(folder)
+    assert found.record.layer.pool == "none"
+    rows = np.full((2, found.record.backbone.num_features), 100, np.float16)
+    with np.errstate(all="ignore"):
+        boxes = inverse_encode(found.models.far(rows))
+        scores = found.models.expected(found.models.near(rows)[:, 4])
+    assert np.isfinite(boxes).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    assert 0 <= found.threshold < np.inf
+
+
+@pytest.mark.parametrize("name", ["regions.json", "weights.npz"])
+def test_a_strangers_files_are_read_truly_or_refused(folder, name):
+    path = folder / name
+    valid = path.read_bytes()
+    with np.load(folder / "weights.npz") as stored:
+        arrays = dict(stored)
+    refused = []
+    for seed in range(150):
+        rng = random.Random(seed)
+        if name == "regions.json":
+            path.write_bytes(hostile_json(rng, json.loads(valid)))
+        else:
+            path.write_bytes(hostile_npz(rng, arrays))
+        try:
+            use(folder)
+        except IcecoreError as error:
+            refused.append(error)
+    assert len(refused) > 50
+    assert all(error.hint and "\n" not in error.message for error in refused)
+    path.write_bytes(valid)
+    use(folder)

@@ -24,6 +24,8 @@ MARKER_NAME, FAILURES_NAME, RECORD_NAME = "icecore-cache.json", "failures.json",
 MARKER = {"what": "icecore feature cache"}
 FAILURES = {"failures": []}
 _LARGEST_JSON = 256 << 20
+# What an extraction that ended early may leave in a folder that is no cache yet.
+_BEFORE = frozenset({"digests.json"})
 
 
 def set_folders(path: Path) -> list[Path]:
@@ -43,7 +45,8 @@ def check_free(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise CacheError(f"{path} is a file, not a folder", "choose another place for the cache")
     if path.is_dir():
-        others = [name for name in sorted(os.listdir(path)) if not name.startswith(".")]
+        names = sorted(os.listdir(path))
+        others = [name for name in names if not name.startswith(".") and name not in _BEFORE]
         if others and not set_folders(path):
             raise CacheError(
                 f"{path} is not empty and not a feature cache: "

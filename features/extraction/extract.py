@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...cache import FeatureCache
-from ...core.errors import DamagedCacheError
+from ...core.errors import CacheError
 from ...manifest import (
     DigestReport,
     Manifest,
@@ -80,7 +80,8 @@ def extract(
     with watch.phase("digesting"):
         digested = digest_manifest(
             manifest,
-            memory,
+            # It is written below, when the folder is known to be a cache.
+            memory if memory.exists() else None,
             paranoid=options.paranoid,
             workers=options.threads,
             progress=progress.on_digest,
@@ -132,8 +133,8 @@ def _lacking_rows(cache: Path, parts: list[Part], manifest: Manifest) -> int:
         return everything
     try:
         there = {one.fingerprint: one for one in FeatureCache(cache).sets()}
-    except DamagedCacheError:
-        return everything  # `open_set` mends it.
+    except CacheError:
+        return everything  # It is mended when it is opened for writing, or refused.
     prints = [part.record.fingerprint for part in parts]
     if any(print_ not in there for print_ in prints):
         return everything

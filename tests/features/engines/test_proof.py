@@ -213,6 +213,15 @@ def wrong_engine(factor):
     return Wrong
 
 
+def test_an_engine_that_makes_numbers_of_nan_is_refused(tmp_path):
+    needs("openvino")
+    path = write_network(tmp_path / "net.onnx", relu(), k=np.full((5, 3, 3, 3), np.nan))
+    backbone = backbone_of(path, "openvino")
+    started = backbone.start("cpu", 4)
+    with pytest.raises(ProofError, match=r"(?s)finds features that are not finite.*check the wei"):
+        prove_in_engine(started, backbone.network, Setup(batch_size=4))
+
+
 @pytest.mark.parametrize("precision", ["f32", "bf16", "fp16"])
 def test_an_error_above_the_bound_is_refused_unless_it_is_accepted(precision, tmp_path):
     backbone = backbone_of(write_network(tmp_path / "net.onnx", relu()))

@@ -21,6 +21,7 @@ from icecore import manifest as manifests
 from icecore.cache import FeatureCache
 from icecore.core.errors import (
     BackboneError,
+    CacheError,
     FingerprintError,
     IcecoreError,
     ImageError,
@@ -56,6 +57,23 @@ def test_rows_are_what_a_plain_script_computes(image_folder, tmp_path, tiny_onnx
         np.testing.assert_array_equal(found, expected)
     assert (report.images, report.unique, report.computed, report.rows) == (6, 6, 6, 6)
     assert report.failures == []
+
+
+def test_an_empty_folder_may_become_a_cache_and_one_that_an_extraction_began(
+    image_folder, tmp_path, tiny_onnx
+):
+    (tmp_path / "empty").mkdir()
+    assert run(image_folder, tmp_path / "empty", tiny_onnx).rows == 6
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun" / "digests.json").write_bytes(
+        (tmp_path / "empty/digests.json").read_bytes()
+    )
+    assert run(image_folder, tmp_path / "begun", tiny_onnx).rows == 6
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "thesis.txt").touch()
+    with pytest.raises(CacheError, match=r"not empty and not a feature cache: it holds thesis.txt"):
+        run(image_folder, tmp_path / "foreign", tiny_onnx)
+    assert [path.name for path in (tmp_path / "foreign").iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.parametrize(("precision", "bound"), [("float16", 2**-11), ("bfloat16", 2**-8)])

@@ -12,12 +12,12 @@ from icecore.core.csv_files import write_csv
 
 Image = pytest.importorskip("PIL.Image", reason="planting faults needs Pillow")
 CLASSES = ("dress", "hat", "outwear", "pants", "shoes", "t-shirt")
-EACH = 60
+EACH = 40
 
 
 @pytest.fixture(scope="module")
 def real(clothing, models, tmp_path_factory):
-    """360 photographs, 5% of the labels flipped, 24 training ones in validation once more."""
+    """240 photographs, 5% of the labels flipped, 18 training ones in validation once more."""
     pytest.importorskip("onnxruntime", reason="features of photographs need ONNX Runtime")
     folder = tmp_path_factory.mktemp("real")
     rng = np.random.default_rng(0)
@@ -66,11 +66,11 @@ def test_copies_across_splits_are_found(real):
         if a < b
     }
     wanted = {frozenset(pair) for pair in copies.items()}
-    assert len(wanted) == 24
+    assert len(wanted) == 18
     assert len(pairs & wanted) / len(wanted) >= 0.9  # recall
     assert len(pairs & wanted) / len(pairs) >= 0.9  # precision
     leak = next(one for one in found.leaks if one.rows_of == "validation")
-    assert leak.leaked >= 22
+    assert leak.leaked >= 16
 
 
 def test_flipped_labels_are_found(real):
@@ -91,7 +91,7 @@ def test_photographs_of_one_kind_do_not_drift_and_have_no_outliers_in_heaps(real
     assert len(found.outliers) <= 0.02 * len(found.images)
 
 
-@pytest.mark.parametrize("fault", ["border", "compression", "brightness"])
+@pytest.mark.parametrize("fault", ["border", "compression"])
 def test_a_class_that_one_fact_tells_is_named(clothing, tmp_path, fault):
     paths, y = [], []
     for number, label in enumerate(CLASSES[:4]):
@@ -104,8 +104,6 @@ def test_a_class_that_one_fact_tells_is_named(clothing, tmp_path, fault):
                 framed = Image.new("RGB", (image.width + 24, image.height + 24), "white")
                 framed.paste(image, (12, 12))
                 image = framed
-            if number == 1 and fault == "brightness":
-                image = image.point(lambda value: 155 + value // 3)
             image.save(place, quality=30 if number == 1 and fault == "compression" else 90)
             paths.append(str(place))
             y.append(number)

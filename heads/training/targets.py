@@ -72,8 +72,8 @@ def dropped_notes(data: TaskData, part: slice, options: TrainOptions) -> list[st
     if not dropped:
         return []
     return [
-        f"{len(dropped)} classes are dropped: {enumerate_some(dropped, 20)}; their probability is "
-        "always 0, and their rows count as wrong in the scores"
+        f"classes that are dropped: {enumerate_some(dropped, 20)}; their probability is always 0, "
+        "and their rows count as wrong in the scores"
     ]
 
 

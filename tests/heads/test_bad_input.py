@@ -32,7 +32,7 @@ def test_a_class_with_one_row_and_folds(tmp_path):
     )
     dropped = go(cache, rows, tmp_path / "dropped", heads=["mlp"], folds=3, min_class_count=2)
     (warning,) = dropped.tasks[0].warnings
-    assert warning.startswith("1 classes are dropped: rare (1 training images)")
+    assert warning.startswith("classes that are dropped: rare (1 training images)")
 
 
 def test_constant_features(tmp_path):

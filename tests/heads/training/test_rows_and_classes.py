@@ -43,7 +43,8 @@ def test_dropped_classes_are_named_and_get_probability_0(cache, rows, tmp_path):
     result = go(cache, rows, tmp_path / "run", heads=["ridge"], drop_classes=["label=hat"])
     (warning,) = result.tasks[0].warnings
     assert (
-        "1 classes are dropped: hat (25 training images); their probability is always 0" in warning
+        "classes that are dropped: hat (25 training images); their probability is always 0"
+        in warning
     )
     table = read_probabilities(tmp_path / "run/label/probabilities/ridge-all.npz")
     assert table.classes == ("dress", "hat", "skirt")

@@ -1,10 +1,11 @@
 """How far chance alone moves a score: intervals, standard errors and a paired test.
 
 The bootstrap draws images with replacement (Efron 1979): rows of equal images are drawn
-together. Intervals are the 2.5 and 97.5 percentiles. The paired test swaps the two answers
-of images at random: if they were worth the same, the swapped differences would look like the
-observed one. Standard errors of differences come from the jackknife over blocks of images
-(Efron and Tibshirani 1993, chapter 11), which takes any metric.
+together. Intervals are percentiles of the draws, a little farther out than 2.5 and 97.5 where
+there are few images. The paired test swaps the two answers of images at random: if they were
+worth the same, the swapped differences would look like the observed one. Standard errors of
+differences come from the jackknife over blocks of images (Efron and Tibshirani 1993,
+chapter 11), which takes any metric.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from ..core.statistics import bootstrap_percents
 from .folds import deal
 from .metrics import EPSILON, Metric, macro_map, macro_map_of_counts
 
@@ -116,14 +118,14 @@ def bootstrap_interval(scored: Scored, table: np.ndarray) -> tuple[float, float]
     sign = 1 if scored.metric.higher_is_better else -1
     own = row_scores(scored.metric, scored.y, table)
     if own is not None:
-        return _percentiles(sign * _mean_draws(own, scored))
+        return _percentiles(sign * _mean_draws(own, scored), scored)
     draws = _draws(table, scored)
     if scored.metric.function is macro_map:
         counts = [np.bincount(rows, minlength=len(table)).astype(np.int32) for rows in draws]
         if not counts:
-            return _percentiles(np.empty(0))
-        return _percentiles(macro_map_of_counts(scored.y, table, np.array(counts).T))
-    return _percentiles(sign * np.array([scored.score(table, rows) for rows in draws]))
+            return _percentiles(np.empty(0), scored)
+        return _percentiles(macro_map_of_counts(scored.y, table, np.array(counts).T), scored)
+    return _percentiles(sign * np.array([scored.score(table, rows) for rows in draws]), scored)
 
 
 def paired_difference(scored: Scored, first: np.ndarray, second: np.ndarray) -> Difference:
@@ -132,7 +134,7 @@ def paired_difference(scored: Scored, first: np.ndarray, second: np.ndarray) -> 
     ours = row_scores(scored.metric, scored.y, first)
     if ours is not None:
         gain = ours - row_scores(scored.metric, scored.y, second)
-        low, high = _percentiles(_mean_draws(gain, scored))
+        low, high = _percentiles(_mean_draws(gain, scored), scored)
         return Difference(value, low, high, _sign_test(gain, scored))
     drawn, swapped = [], []
     rng = np.random.default_rng(scored.seed + 1)
@@ -142,7 +144,7 @@ def paired_difference(scored: Scored, first: np.ndarray, second: np.ndarray) -> 
         swap = (rng.random(images.max() + 1) < 0.5)[images][:, None]
         one, other = np.where(swap, second, first), np.where(swap, first, second)
         swapped.append(scored.score(one) - scored.score(other))
-    low, high = _percentiles(np.array(drawn))
+    low, high = _percentiles(np.array(drawn), scored)
     return Difference(value, low, high, _p_value(np.array(swapped), value))
 
 
@@ -203,9 +205,9 @@ def _draws(table: np.ndarray, scored: Scored) -> Iterator[np.ndarray]:
         yield order[picks] if single else np.concatenate([members[pick] for pick in picks])
 
 
-def _percentiles(values: np.ndarray) -> tuple[float, float]:
+def _percentiles(values: np.ndarray, scored: Scored) -> tuple[float, float]:
     values = values[np.isfinite(values)]
     if len(values) < 50:
         return float("nan"), float("nan")
-    low, high = np.percentile(values, [2.5, 97.5])
+    low, high = np.percentile(values, bootstrap_percents(int(scored.images.max()) + 1))
     return float(low), float(high)

@@ -34,6 +34,17 @@ def test_the_interval_of_accuracy_is_about_the_normal_one(builders):
     assert (low, high) == pytest.approx((p - half, p + half), abs=0.006)
 
 
+def test_an_interval_of_few_rows_is_that_of_a_t_test():
+    # Of normal values, whose mean has the exact interval of Student.
+    inside = 0
+    for seed in range(400):
+        table = np.exp(-np.abs(np.random.default_rng(seed).normal(5, 1, (12, 1))))
+        rows = np.hstack([table, 1 - table])
+        low, high = bootstrap_interval(Scored(METRICS["log_loss"], np.zeros(12, int)), rows)
+        inside += low <= 5 <= high
+    assert inside / 400 == pytest.approx(0.95, abs=0.03)
+
+
 def test_an_interval_of_a_loss_is_not_turned_around(builders):
     (table,), y = builders.probabilities(1, 300)
     for name, value in (("log_loss", log_loss(y, table)), ("brier", brier(y, table))):

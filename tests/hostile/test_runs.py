@@ -134,6 +134,8 @@ def test_a_record_that_its_fingerprint_is_not_of_is_refused(made):
     about["backbones"][0]["record"]["fit"] = "pad"
     path.write_text(json.dumps(about))
     try:
-        assert fault_of(made, {"the fingerprint is not that of the record"}, set()) == ""
+        seen: set[str] = set()
+        assert fault_of(made, {"the fingerprint is not that of the record"}, seen) == ""
+        assert seen == {"refused"}
     finally:
         path.write_text(valid)

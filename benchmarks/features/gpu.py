@@ -129,9 +129,11 @@ class Bench:
         images = random_images(side, size, seed=2)
         contenders, failed = {}, {}
         makers = {"torch": lambda: _Engine(TorchEngine(backbone.network, setup), images)}
-        compiled = Setup(self.device, precision, size, compiled=True)
-        makers["torch, compiled"] = lambda: _Engine(TorchEngine(backbone.network, compiled), images)
-        makers["plain torch.compile"] = lambda: _Plain(self, backbone, precision, images)
+        if not self.on_cpu:  # where its compiler takes many minutes for such networks
+            made = Setup(self.device, precision, size, compiled=True)
+            makers["torch, compiled"] = lambda: _Engine(TorchEngine(backbone.network, made), images)
+        plain = "plain torch" if self.on_cpu else "plain torch.compile"
+        makers[plain] = lambda: _Plain(self, backbone, precision, images)
         for name in ("onnxruntime", "tensorrt"):
             if precision in ENGINES[name].able(self.device):
                 makers[name] = lambda kind=ENGINES[name]: _Engine(

@@ -145,5 +145,11 @@ def _by_opencv(content: bytes, reduction: int) -> np.ndarray | None:
         4: cv2.IMREAD_REDUCED_COLOR_4,
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }[reduction]
-    flags = colour | cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-    return cv2.imdecode(np.frombuffer(content, np.uint8), flags)
+    try:
+        image = cv2.imdecode(
+            np.frombuffer(content, np.uint8), colour | cv2.IMREAD_IGNORE_ORIENTATION
+        )
+    except cv2.error as error:
+        raise ImageError(f"cannot be decoded as JPEG ({error.err or 'OpenCV failed'})") from error
+    # Not every version takes IMREAD_COLOR_RGB together with a scale.
+    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)

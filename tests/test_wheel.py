@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,10 @@ def test_pythons_are_found_behind_names_that_do_not_run(tmp_path, variables):
         path.parent.mkdir(parents=True)
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
-    told = variables | {"PATH": f"{promise.parent}:/usr/bin:/bin"}
+    # The system's own Python 3.13 is not to be found first.
+    (tmp_path / "bin").mkdir()
+    for name in ("sh", "sed", "tr", "head"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(name))
+    told = variables | {"PATH": f"{promise.parent}:{tmp_path / 'bin'}"}
     script = ["sh", ROOT / "tools" / "pythons.sh"]
     assert str(real) in run(*script, env=told).splitlines()

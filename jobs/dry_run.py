@@ -70,7 +70,9 @@ def dry_run(
             "a dry run counts whole images and knows no boxes", "leave --boxes out of it"
         )
     manifest = manifests.read(data, labels_required=False)
-    memory = Path(cache) / "digests.json"
+    # Nothing is to be left in a folder that is no cache.
+    there = (Path(cache) / "icecore-cache.json").exists()
+    memory = Path(cache) / "digests.json" if there else None
     digested = digest_manifest(manifest, memory, progress=progress.on_digest).manifest
     with tempfile.TemporaryDirectory(prefix="icecore-dry-run-") as scratch:
         alone = dataclasses.replace(options, cluster=None)
@@ -81,10 +83,10 @@ def dry_run(
         )
     unique = {sample.digest for sample in digested.images.values() if sample.digest}
     missing = {one["fingerprint"]: unique for one in report.sets}
-    if (Path(cache) / "icecore-cache.json").exists():
-        there = {one.fingerprint: one for one in FeatureCache(cache).sets()}
+    if there:
+        sets = {one.fingerprint: one for one in FeatureCache(cache).sets()}
         missing |= {
-            print_: set(there[print_].missing(unique)) for print_ in missing if print_ in there
+            print_: set(sets[print_].missing(unique)) for print_ in missing if print_ in sets
         }
     count = len(set().union(*missing.values()))
     size = _BYTES[options.precision]

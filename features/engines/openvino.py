@@ -6,7 +6,8 @@ import collections
 import contextlib
 import functools
 import queue
-from collections.abc import Collection
+import sys
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -160,10 +161,28 @@ class OpenVinoEngine(Engine):
 def load_openvino():
     """Import ``openvino``, or say what to install."""
     try:
-        import openvino
+        with _no_reports_home():
+            import openvino
     except (ImportError, OSError) as error:
         raise missing_dependency("openvino", error) from error
     return openvino
+
+
+@contextlib.contextmanager
+def _no_reports_home() -> Iterator[None]:
+    """Let OpenVINO find its package of usage statistics absent: it does without then.
+
+    It would send a message to its makers from the user's machine, unasked.
+    """
+    name = "openvino_telemetry"
+    if name in sys.modules or "openvino" in sys.modules:
+        yield
+        return
+    sys.modules[name] = None
+    try:
+        yield
+    finally:
+        del sys.modules[name]
 
 
 @functools.cache

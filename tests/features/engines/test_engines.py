@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -535,3 +537,16 @@ def test_weights_that_float16_cannot_hold_are_refused(tmp_path, write_tiny_onnx)
     graph = load(f"onnx:{path}", "onnxruntime").graph()
     with pytest.raises(BackboneError, match=r"(?s)weights up to .*float16 ends at 65504.*f32"):
         half_precision_graph(graph, "onnx:huge.onnx")
+
+
+def test_openvino_reports_nothing_home():
+    pytest.importorskip("openvino_telemetry", reason="OpenVINO's usage statistics are absent")
+    code = (
+        "import sys, threading\n"
+        "from icecore.features.engines.openvino import load_openvino\n"
+        "load_openvino().Core()\n"
+        "print([name for name in sys.modules if name.startswith('openvino_telemetry')])\n"
+        "print(threading.active_count())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[:2] == ["[]", "1"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 
@@ -392,7 +393,7 @@ def test_many_cheap_operators_on_large_values_are_tried_in_a_child(tmp_path, mon
 
 def test_gigabytes_whose_number_is_computed_are_refused_in_a_child(tmp_path):
     spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**30], known=False))
-    with pytest.raises(BackboneError, match="cannot be computed in 4 GiB|ends the process"):
+    with pytest.raises(BackboneError, match="computed in 4 GiB|ends the process|what the image"):
         load(spec)
 
 
@@ -477,10 +478,16 @@ SHAPES = {
 }  # fmt: skip
 
 
+# A newer onnx infers these without harm: that no process has ended is what counts.
+BORNE_BY_NEWER = ("a step of 0", "2**28 dimensions")
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapes_that_end_the_process_that_infers_them_are_refused(tmp_path, name):
     spec = save(tmp_path / "net.onnx", SHAPES[name])
-    with pytest.raises(BackboneError, match="shapes of its values (needs more|ends the process)"):
+    borne = name in BORNE_BY_NEWER and tuple(map(int, onnx.__version__.split(".")[:2])) > (1, 18)
+    refused = pytest.raises(BackboneError, match="shapes of its values (needs more|ends the pro)")
+    with contextlib.nullcontext() if borne else refused:
         list_layers(spec, WeightsRequest()) if "step" in name else load(spec)
 
 

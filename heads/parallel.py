@@ -37,8 +37,9 @@ def each(work: Callable, items: Iterable) -> list:
     if team is not None:
         return team.do(work, items)
     controller = ThreadpoolController()
+    count = usable_threads(controller)  # before the limit of one is set
     with controller.limit(limits=1, user_api="blas"):
-        team = _Team(usable_threads(controller))
+        team = _Team(count)
         _here.team = team
         try:
             return team.do(work, items)

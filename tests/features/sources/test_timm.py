@@ -114,8 +114,10 @@ def test_a_kept_graph_needs_no_torch(graphs):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == record.weights_digest, done.stderr
-    (note,) = [p for p in graphs.glob("timm-resnet18-*.json")]
-    assert json.loads(note.read_text())["relative_error"] < 1e-4
+    # Other tests may have exported it at other sizes, too.
+    notes = [json.loads(path.read_text()) for path in graphs.glob("timm-resnet18-*.json")]
+    assert notes
+    assert all(note["relative_error"] < 1e-4 for note in notes)
 
 
 def test_without_torch_the_error_says_what_to_install():

@@ -12,6 +12,7 @@ between those that were tried: the loss is smooth in it, so that few need be tri
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -97,11 +98,14 @@ class CrossFit:
         Settings of the head that predicted each fold.
     judged : list of Judged
         One for each time the rows were dealt; empty if nothing was open.
+    final : Head or None
+        Fitted on all rows, with the settings that all judged best; None if nothing was predicted.
     """
 
     probabilities: np.ndarray
     choices: list[Choice]
     judged: list[Judged]
+    final: Any = None
 
 
 def judge(head, rows: Rows, dealt: np.ndarray, choices: Sequence[Choice]) -> Judged:
@@ -194,6 +198,7 @@ def cross_fit(
     table = np.zeros(rows.targets.shape)
     used: list[Choice] = []
     found: list[Judged] = []
+    final = None
     tell = progress or (lambda *_: None)
     own = list(head.choices())
     for dealt in deals:
@@ -215,8 +220,13 @@ def cross_fit(
             fitted = np.flatnonzero((dealt != fold) & (rows.weights > 0))
             table[held] += _predict(head, rows, fitted, held, choices[fold]) / len(deals)
 
-        each(fold_table, range(folds))
-    return CrossFit(table, used, found)
+        # The head of all rows is fitted beside those of the last folds: no thread waits for it.
+        tasks = [functools.partial(fold_table, fold) for fold in range(folds)]
+        if dealt is deals[-1]:
+            choice = choose(found) if found else own[0]
+            tasks.insert(0, functools.partial(fit_on, head, rows, np.arange(len(rows)), choice))
+        final = each(lambda task: task(), tasks)[0]
+    return CrossFit(table, used, found, final)
 
 
 def _judge_all(head, rows: Rows, dealt, search: Search, tell) -> Judged:

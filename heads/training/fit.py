@@ -134,7 +134,9 @@ def fit_model(
         truth = data.labels(data.validation)
     if watch.report:
         watch.report("all rows", 0, 1, None)
-    if labelled.train is not None and options.refit == "train":
+    if labelled.train is None:
+        final = found.final
+    elif options.refit == "train":
         final = own
     else:
         final = fit_on(head, labelled.all, np.arange(len(labelled.all)), choice)

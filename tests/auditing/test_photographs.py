@@ -10,6 +10,7 @@ from icecore.auditing.facts import read_facts
 from icecore.auditing.shortcuts import find_shortcuts
 from icecore.core.csv_files import write_csv
 
+pytestmark = pytest.mark.slow
 Image = pytest.importorskip("PIL.Image", reason="planting faults needs Pillow")
 CLASSES = ("dress", "hat", "outwear", "pants", "shoes", "t-shirt")
 EACH = 40

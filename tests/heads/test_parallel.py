@@ -93,3 +93,10 @@ def test_inside_the_blas_has_one_thread():
     assert each(blas, range(2)) == [{1}, {1}]
     assert blas(None) == before
     assert 1 <= usable_threads() <= 16
+
+
+def test_as_many_threads_work_as_the_blas_has():
+    """Without a stand-in: the BLAS is held to one thread while they work."""
+    wanted = usable_threads()
+    seen = each(lambda _: (time.sleep(0.02), threading.get_ident())[1], range(4 * wanted))
+    assert len(set(seen)) == wanted

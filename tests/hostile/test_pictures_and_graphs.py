@@ -33,7 +33,7 @@ def attack(program: str, folder: Path, count: int, seed: int) -> tuple[list[str]
     ("program", "count", "seed"),
     [
         ("attack_pictures.py", 700, 1),
-        ("attack_graphs.py", 56, 1),
+        ("attack_graphs.py", 40, 1),
         pytest.param("attack_pictures.py", 20_000, 2, marks=pytest.mark.slow),
         pytest.param("attack_graphs.py", 2_000, 2, marks=pytest.mark.slow),
     ],

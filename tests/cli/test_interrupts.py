@@ -15,6 +15,8 @@ from icecore.cache import FeatureCache
 # The display counts an image when its rows are saved: then the signal comes.
 COMMAND = """
 import os, signal, sys
+# A suite in the background of a shell has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from icecore.cli import main, progress
 from icecore.features.extraction import progress as counting, runner
 runner.MOST_UNSAVED_ROWS = 8

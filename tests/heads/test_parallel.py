@@ -87,7 +87,13 @@ def test_the_first_error_ends_the_work(team, kind):
 
 def test_inside_the_blas_has_one_thread():
     def blas(_):
-        return {one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas"}
+        # One that MXNet brings is built on OpenMP and counts for each thread; NumPy's and SciPy's
+        # are not.
+        return {
+            one["num_threads"]
+            for one in threadpool_info()
+            if one["user_api"] == "blas" and one.get("threading_layer") != "openmp"
+        }
 
     before = blas(None)
     assert each(blas, range(2)) == [{1}, {1}]

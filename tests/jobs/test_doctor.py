@@ -163,7 +163,7 @@ def test_an_nvidia_smi_that_fails_is_quoted(tmp_path, monkeypatch):
 def test_each_engine_is_asked_on_each_gpu(monkeypatch):
     """Here is none: those that run on GPUs say what they lack, and how to get it."""
     monkeypatch.setattr(doctor, "find_gpus", lambda: ({"cuda:7": "It, 8 GiB"}, ""))
-    found = [one for one in doctor._engines() if "cuda:7" in one.text]
+    found = [one for one in doctor._engines() if " on cuda:7 (" in one.text]
     named = {one.text.partition(" ")[0] for one in found}
     assert named == {"onnxruntime", "mxnet", "torch"} & {
         n for n, kind in ENGINES.items() if kind.able("cpu")

@@ -3,7 +3,9 @@ PYTHON ?= $(shell tools/pythons.sh --path | head -n 1)
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-PYTEST := PYTHONPATH=tests/helpers $(BIN)/python -m pytest
+# The checkout is the package, and its folder may have a name that no package can have
+# (icecore-main): pytest is to look no higher than tests/.
+PYTEST := PYTHONPATH=tests/helpers $(BIN)/python -m pytest --confcutdir=tests
 
 .PHONY: demo test test-slow test-torch docs release-check clean
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
+from .inference import require_inferable
 from .onnx_graph import load_onnx
 from .values import study
 
@@ -78,6 +79,7 @@ def _parameters(onnx, model) -> int:
 
 
 def _multiply_adds(onnx, model, side: int) -> int | None:
+    require_inferable(model, side, "the graph")
     shapes = study(onnx, _with_settings_known(onnx, model), side).shapes
     total = 0
     for node in model.graph.node:
@@ -98,12 +100,18 @@ def load_reference():
 
 
 def _is_small(node, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Tell whether a constant is a setting, made by an operator that makes nothing large."""
-    sizes = [math.prod(shapes.get(name, ())) for name in node.output]
-    if max(sizes, default=0) > _LARGEST_SETTING:
+    """Tell whether a constant is a setting, made by an operator that makes nothing large.
+
+    It is computed then, so a size that is not known counts as too large: what is put together
+    with itself forty times has 2**40 numbers.
+    """
+    if node.op_type not in _SETTINGS and node.op_type != "ConstantOfShape":
         return False
-    known = all(0 not in shapes.get(name, (0,)) for name in node.output)
-    return node.op_type in _SETTINGS or (node.op_type == "ConstantOfShape" and known)
+    found = [shapes.get(name) for name in node.output]
+    return all(
+        shape is not None and 0 not in shape and math.prod(shape) <= _LARGEST_SETTING
+        for shape in found
+    )
 
 
 def _with_settings_known(onnx, model):

@@ -36,6 +36,7 @@ _STEERED = frozenset(
 )
 # What is made of numbers may be of any length.
 _MULTIPLIES = frozenset({"Expand", "Gather", "GatherElements", "GatherND", "Tile"})
+_HANDS_ON = frozenset("Concat Add Sub Mul Div Cast Identity Squeeze Unsqueeze Neg Sum".split())
 _MADE_OF_NOTHING = frozenset({"ConstantOfShape", "Range", "NonZero", "OneHot"})
 
 
@@ -84,7 +85,10 @@ def _is_harmless(graph) -> bool:
             fixed = (a.t for a in node.attribute if a.name == "value" and _is_whole(a.t))
             constants.update((node.output[0], tensor) for tensor in fixed)
     numbers = {name: math.prod(tensor.dims) for name, tensor in constants.items()}
+    lists = _other_lists(graph)
     for node in graph.node:
+        if not _stays_small(node, lists):
+            return False
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs:
                 return False
@@ -97,6 +101,29 @@ def _is_harmless(graph) -> bool:
         if count:
             numbers.update(dict.fromkeys(node.output, count))
     return True
+
+
+def _other_lists(graph) -> dict[str, int]:
+    """Return how long lists of numbers are that are no whole ones; onnx hands these on, too."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        fixed = (a.t for a in node.attribute if a.name == "value")
+        tensors.update((node.output[0], tensor) for tensor in fixed if node.op_type == "Constant")
+    return {
+        name: math.prod(tensor.dims)
+        for name, tensor in tensors.items()
+        if len(tensor.dims) < 2 and not _is_whole(tensor)
+    }
+
+
+def _stays_small(node, lists: dict[str, int]) -> bool:
+    """Tell whether lists that a node puts together are of few numbers; note how long they are."""
+    known = [lists.get(name) for name in node.input]
+    if node.op_type not in _HANDS_ON or None in known or not known:
+        return True
+    count = sum(known) if node.op_type == "Concat" else max(known)
+    lists.update(dict.fromkeys(node.output, count))
+    return node.op_type != "Concat" or count <= MOST_NUMBERS
 
 
 def _count(node, numbers: Mapping[str, int], constants: Mapping[str, object]) -> int | None:

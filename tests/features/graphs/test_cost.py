@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from icecore.core.errors import BackboneError
 from icecore.features.costs import _of_zoo, feature_set_cost, network_cost
 from icecore.features.gluon.library import network_graph
 from icecore.features.gluon.zoo import zoo
@@ -14,7 +15,7 @@ from icecore.features.records.spec import BackboneSpec
 from icecore.features.sources.registry import source_of
 from icecore.features.weights.request import WeightsRequest
 
-pytest.importorskip("onnx", reason="graphs need onnx")
+onnx = pytest.importorskip("onnx", reason="graphs need onnx")
 
 
 @pytest.mark.parametrize(
@@ -75,3 +76,27 @@ def test_a_file_whose_pads_are_computed_in_the_graph_is_counted(models):
     assert found.multiply_adds == known.multiply_adds
     # Batch normalisation was folded into the convolutions.
     assert found.parameters == pytest.approx(known.parameters, rel=0.01)
+
+
+def test_constants_that_grow_are_not_computed():
+    """Put together with itself forty times, one number would be terabytes."""
+    helper, kind = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [
+        helper.make_node("Concat", [f"c{n}", f"c{n}"], [f"c{n + 1}"], axis=0) for n in range(40)
+    ]
+    nodes += [helper.make_node("Gather", ["c40", "zero"], ["scale"], axis=0)]
+    nodes += [helper.make_node("Mul", ["images", "scale"], ["y"])]
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        nodes, "g", [value("images", kind, ["N", 3, 8, 8])], [value("y", kind, None)],
+        [onnx.numpy_helper.from_array(np.ones(1, np.float32), "c0"),
+         onnx.numpy_helper.from_array(np.zeros((), np.int64), "zero")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)])
+    with pytest.raises(BackboneError, match="needs more than"):
+        graph_cost(model, 8)
+
+
+@pytest.mark.parametrize("forged", ["many", None, [1], 2.5, True])
+def test_costs_that_a_run_made_up_are_unknown(forged):
+    assert feature_set_cost({"parameters": forged, "spec": "onnx:gone.onnx"}) is None

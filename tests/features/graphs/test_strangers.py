@@ -472,6 +472,7 @@ SHAPES = {
         n=np.int64(2**33), zero=np.int64(0), one=np.int64(1),
     ),
     "doubled 28 times": of_shapes(*doubled(28)),
+    "fractions doubled 34 times": of_shapes(*doubled(34)[1:], s0=np.ones(1, np.float32)),
     "2**31 parts": of_shapes(
         ("Split", ["f"], ["huge"], {"axis": 0, "num_outputs": 2**31 - 1}), opset=18
     ),

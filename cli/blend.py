@@ -128,8 +128,13 @@ _OUTPUTS += ("form", "sample", "incomplete", "excel")
 @click.option(
     "--plots", type=click.Path(path_type=Path), help="Write the plots as PNG into this folder."
 )
+@click.option(
+    "--details",
+    is_flag=True,
+    help="Also print every answer's intervals, what each number has seen, and the certificate.",
+)
 @as_json
-def blend(sources, labels, as_json, **given) -> None:
+def blend(sources, labels, as_json, details, **given) -> None:
     """Tune the weights of an average of probabilities, and recommend an answer.
 
     SOURCES are folders of runs, and probability files (CSV with id,<class>,...; NPZ; HDF5;
@@ -156,7 +161,7 @@ def blend(sources, labels, as_json, **given) -> None:
         files = [str(path) for path in report.files]
         console.print_json({**report.result.to_json(), "files": files})
         return
-    console.echo(jobs.result_text(report.result))
+    console.echo(jobs.result_text(report.result, details))
     if len(report.result.runs) > 1:
         first, *others = map(str, report.result.runs.values())
         console.echo(f"\npredict and bundle with {first} go through {', '.join(others)} too")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..estimate import Estimate
 from ..result import SPLITS, BlendResult, TaskBlend
 
 __all__ = [
@@ -25,13 +26,39 @@ METRIC_TITLES = {
 }
 
 
-def result_text(result: BlendResult) -> str:
-    """Return the comparison as plain text, for a terminal."""
-    return "\n\n".join(task_text(task) for task in result.tasks)
+def result_text(result: BlendResult, details: bool = False) -> str:
+    """Return the comparison as plain text, for a terminal.
+
+    Parameters
+    ----------
+    result : BlendResult
+    details : bool
+        Add the intervals of every answer, which rows each number has seen, and how good the
+        weights provably are.
+    """
+    parts = [task_text(task, details) for task in result.tasks]
+    if any(task.estimate for task in result.tasks):
+        parts.append(
+            "in brackets: 95% intervals; ±: the standard error of the difference from the first"
+        )
+    return "\n\n".join(parts)
 
 
-def task_text(task: TaskBlend) -> str:
-    """Return the comparison of one task as a table of plain text."""
+def task_text(task: TaskBlend, details: bool = False) -> str:
+    """Return the comparison of one task as a table of plain text; see `result_text`."""
+    lines = _table_lines(task)
+    if details:
+        lines.append(seen_text(task))
+        lines.append(f"tuned for {task.metric}, {task.mean} mean: {certificate_text(task)}")
+    lines.append(recommended_text(task))
+    if task.calibration:
+        lines.append(f"the recommended answer is {task.calibration}")
+    if task.estimate is not None:
+        lines += _all_answers(task.estimate) if details else _recommended_answer(task.estimate)
+    return "\n".join([*lines, *(f"note: {note}" for note in task.notes)])
+
+
+def _table_lines(task: TaskBlend) -> list[str]:
     names = shown_splits(task)
     lines = [
         f"{task.task}: {len(task.models)} models, {len(task.data.classes)} classes, "
@@ -49,13 +76,8 @@ def task_text(task: TaskBlend) -> str:
             f"{scores[key]['map']:>8.4f}"
             for key, _ in names
         )
-        lines.append(f"{name:<{width}}  {weights[0]:>11}  {weights[1]:>5}{cells}")
-    lines.append(seen_text(task))
-    lines.append(f"tuned for {task.metric}, {task.mean} mean: {certificate_text(task)}")
-    lines.append(recommended_text(task))
-    if task.calibration:
-        lines.append(f"the recommended answer is {task.calibration}")
-    return "\n".join([*lines, *_estimate_lines(task), *(f"note: {note}" for note in task.notes)])
+        lines.append(f"{name:<{width}}  {weights[0]:>11}  {weights[1]:>5}{cells}".rstrip())
+    return lines
 
 
 def shown_splits(task: TaskBlend) -> list[tuple[str, str]]:
@@ -93,13 +115,15 @@ def recommended_text(task: TaskBlend) -> str:
     if not reason.rows:
         return text + (" (there are too few images for folds)" if len(task.models) > 1 else "")
     title = METRIC_TITLES.get(task.metric, task.metric)
+    kinds = sorted(reason.scores, key=lambda kind: kind != reason.kind)
     cells = [
-        f"{kind} {value:.4f}" + ("" if kind == reason.kind else f" ± {reason.error[kind]:.4f}")
-        for kind, value in reason.scores.items()
+        f"{kind} {reason.scores[kind]:.4f}"
+        + ("" if kind == reason.kind else f" ± {reason.error[kind]:.4f}")
+        for kind in kinds
     ]
     return (
         f"{text} ({title} of {reason.rows} {task.tuning_kind} rows, each by weights tuned without "
-        f"its fold: {', '.join(cells)}; ± is the standard error of the difference)"
+        f"its fold: {', '.join(cells)})"
     )
 
 
@@ -131,18 +155,26 @@ def cost_text(kind: str, cost: float) -> str:
     return f"{cost:.0f}"
 
 
-def _estimate_lines(task: TaskBlend) -> list[str]:
-    found = task.estimate
-    if found is None:
-        return []
-    lines = [f"on {found.rows_text} ({found.source}), 95% intervals in brackets:"]
-    for answer, scores in found.scores.items():
-        cells = ", ".join(
-            f"{METRIC_TITLES.get(name, name)} {value:.4f} [{low:.4f}, {high:.4f}]"
-            for name, (value, low, high) in scores.items()
-        )
-        lines.append(f"  {answer}: {cells}")
+def _recommended_answer(found: Estimate) -> list[str]:
+    lines = [f"on {found.rows_text}: {_scores_text(found.scores['recommended'])}"]
+    gap = found.difference
+    # That the plain average is no better than itself need not be said.
+    if found.learnt and gap.value == gap.low == gap.high == 0:
+        return lines
+    return [*lines, found.sentence]
+
+
+def _all_answers(found: Estimate) -> list[str]:
+    lines = [f"on {found.rows_text} ({found.source}):"]
+    lines += [f"  {answer}: {_scores_text(scores)}" for answer, scores in found.scores.items()]
     for seen in dict.fromkeys(found.seen.values()):
         answers = [answer for answer, text in found.seen.items() if text == seen]
         lines.append(f"  ({', '.join(answers)}: {seen})")
     return [*lines, found.sentence]
+
+
+def _scores_text(scores: dict) -> str:
+    return ", ".join(
+        f"{METRIC_TITLES.get(name, name)} {value:.4f} [{low:.4f}, {high:.4f}]"
+        for name, (value, low, high) in scores.items()
+    )

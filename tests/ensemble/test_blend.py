@@ -87,12 +87,19 @@ def test_several_tasks_with_letters(tmp_path, builders):
     assert scores["basic_precision"] >= scores["accuracy"]
 
 
-def test_the_text_names_every_model_and_the_certificate(run, builders):
-    text = result_text(blend_run(run, write=False))
-    for words in [*builders.models, "plain average", "tuned average", "certificate"]:
+def test_the_text_is_the_table_and_what_follows_from_it(run, builders):
+    result = blend_run(run, write=False)
+    text = result_text(result)
+    for words in [*builders.models, "plain average", "tuned average", "recommended: "]:
         assert words in text
     assert "validation log-loss" in text
     assert "test log-loss" in text
+    # One answer is what most readers want; the others and the proofs are asked for.
+    assert text.count("on 40 test rows: log-loss") == 1
+    for words in ("certificate", "class shares:", "chosen on"):
+        assert words not in text
+        assert words in result_text(result, details=True)
+    assert len(text.splitlines()) <= 2 + len(builders.models) + 3 + 6
 
 
 def copies(run, folder, suffix):

@@ -7,8 +7,9 @@ before it is used, and nothing in them is executed.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,6 +26,7 @@ from .crossfit import choose, judge
 from .parallel import each
 from .rows import Rows
 from .saved import FORMAT, HeadFiles, plain_settings
+from .settings import Allowed, check_settings
 from .splits import FEWEST_FOLDS, deal_folds
 
 __all__ = ["Head", "require_finite"]
@@ -36,10 +38,11 @@ _FOLDS = 5
 class Head(ClassifierMixin, BaseEstimator):
     """Base of the heads: a scikit-learn classifier that chooses its settings and saves itself.
 
-    A kind of head sets `kind` and `recipe` and implements `_fit`, `_probabilities`, `_state` and
-    `_restore`. A setting that is ``"auto"`` is open: `choices` lists what it may become, and it
-    is chosen out of fold, by `fit` among its own rows, by the training of a run in the way of
-    `icecore.heads.crossfit`. Where many choices share work, `predict_path` is overridden.
+    A kind of head sets `kind`, `recipe` and `allowed` (what its settings may be), and implements
+    `_fit`, `_probabilities`, `_state` and `_restore`. A setting that is ``"auto"`` is open:
+    `choices` lists what it may become, and it is chosen out of fold, by `fit` among its own rows,
+    by the training of a run in the way of `icecore.heads.crossfit`. Where many choices share
+    work, `predict_path` is overridden.
     """
 
     kind: ClassVar[str] = ""
@@ -48,10 +51,16 @@ class Head(ClassifierMixin, BaseEstimator):
     recipe: ClassVar[int] = 1
     # The setting that is a penalty of the mean loss: a value between two that were tried is chosen.
     penalty: ClassVar[str] = ""
+    allowed: ClassVar[Mapping[str, Allowed]] = {}
 
     def choices(self) -> list[dict[str, Any]]:
         """Return the settings that are open, from the plainest on; one empty dict for none."""
         return [{}]
+
+    def grid(self, **values: Sequence) -> list[dict[str, Any]]:
+        """Return all combinations of `values` for those settings that are "auto"."""
+        free = {name: some for name, some in values.items() if getattr(self, name) == "auto"}
+        return [dict(zip(free, one)) for one in itertools.product(*free.values())]
 
     def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
         """Return up to `count` lists of further settings for a search, drawn with a seed.
@@ -74,8 +83,9 @@ class Head(ClassifierMixin, BaseEstimator):
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         raise NotImplementedError
 
-    def _check_settings(self) -> None:
+    def check_settings(self) -> None:
         """Raise `HeadError` if a setting is out of range; all are named."""
+        check_settings(self.kind, self.get_params(), self.allowed)
 
     def fit(self, X, y, sample_weight=None):
         """Fit to feature rows; open settings are chosen by folds of them.
@@ -97,7 +107,7 @@ class Head(ClassifierMixin, BaseEstimator):
         HeadError
             Fewer than two classes, NaN or infinite features, or settings out of range.
         """
-        self._check_settings()
+        self.check_settings()
         rows = self._rows(X, y, sample_weight)
         choices = self.choices()
         choice = choices[0]
@@ -115,7 +125,7 @@ class Head(ClassifierMixin, BaseEstimator):
 
         `classes_` are those that these rows have.
         """
-        self._check_settings()
+        self.check_settings()
         require_finite(rows.features[index])
         index = index[rows.weights[index] > 0]
         self.classes_ = rows.classes[rows.present(index)]

@@ -89,7 +89,7 @@ def load_head(folder: str | os.PathLike) -> Head:
     head.classes_ = files.classes
     head.n_features_in_ = files.features
     try:
-        head._check_settings()
+        head.check_settings()
     except HeadError as error:
         raise files.refuse(error.message) from error
     try:

@@ -56,6 +56,11 @@ class Rows:
         """Return the columns of the classes that the rows at `index` have."""
         return np.flatnonzero(self.targets[index].any(axis=0))
 
+    def shares(self, index: np.ndarray) -> np.ndarray:
+        """Return the targets of the rows at `index` for `present` classes; rows sum to 1."""
+        targets = self.targets[index][:, self.present(index)]
+        return targets / targets.sum(axis=1, keepdims=True)
+
     def derived(self, name: str, make: Callable[[Rows], Any]) -> Any:
         """Return ``make(self)``, made once.
 

@@ -8,15 +8,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.errors import HeadError
 from ...core.statistics import softmax
 from ..base import Head
-from ..numerics.gram import Basis, gaussian, kernel_blocks, median_gamma, power_gram
+from ..numerics.gram import kernel_blocks
+from ..numerics.kernel_machine import FitKernels, Machine
 from ..numerics.products import multiply
 from ..numerics.scaling import power_rows
-from ..numerics.softmax_regression import Features, Kernel, SoftmaxRegression
 from ..rows import Rows
 from ..saved import HeadFiles
+from ..settings import ABOVE_0, number
 from .logistic import along_path, penalties
 
 __all__ = ["GroupedHead"]
@@ -60,6 +60,12 @@ class GroupedHead(Head):
     kind: ClassVar[str] = "grouped"
     recipe: ClassVar[int] = 2
     penalty: ClassVar[str] = "alpha"
+    allowed: ClassVar = {
+        "alpha": ABOVE_0 | "auto",
+        "width": ABOVE_0,
+        "share": number("above 0 and up to 1", lambda value: 0 < value <= 1) | "auto",
+        "route_alpha": ABOVE_0,
+    }
 
     def __init__(
         self,
@@ -81,12 +87,7 @@ class GroupedHead(Head):
 
     def choices(self) -> list[dict[str, Any]]:
         """Return all pairs of a penalty and a share that are open."""
-        found: list[dict[str, Any]] = [{}]
-        if self.share == "auto":
-            found = [{"share": share} for share in SHARES]
-        if self.alpha == "auto":
-            found = [{**one, "alpha": alpha} for one in found for alpha in penalties()]
-        return found
+        return self.grid(share=SHARES, alpha=penalties())
 
     @property
     def power_sets(self) -> tuple[int, ...]:
@@ -99,83 +100,53 @@ class GroupedHead(Head):
         """See `Head.predict_path`: one path of warm starts for each share."""
         own = [{**self.get_params(), **choice} for choice in choices]
         tables: list[Any] = [None] * len(own)
-        kernels = _Kernels.of(rows, fitted, self.width)
-        across = kernels.with_support(rows, judged)
-        router = _Router.fit(kernels, rows, fitted, self.route_alpha)
-        routes = router.route(across)
+        fit = _Fit(rows, fitted, self.width, self.route_alpha)
+        across = fit.kernels.across(judged)
+        routes = fit.router.route(across)
         for share in dict.fromkeys(one["share"] for one in own):
             places = [place for place, one in enumerate(own) if one["share"] == share]
-            problem = _Problem.of(kernels, router.members, share)
-            solver = problem.solver(rows, fitted)
-            for number in along_path(solver, [own[place]["alpha"] for place in places]):
-                tables[places[number]] = _mixture(
-                    across,
-                    problem.coefficients(solver),
-                    solver.intercept,
-                    routes,
-                    problem.factors,
-                )
+            machine, factors = fit.machine(share), _factors(fit.members, share)
+            for step in along_path(machine.solver, [own[place]["alpha"] for place in places]):
+                coef, intercept = machine.coef, machine.solver.intercept
+                tables[places[step]] = _mixture(across, coef, intercept, routes, factors)
         return np.array(tables)
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
-        kernels = _Kernels.of(rows, index, self.width)
-        router = _Router.fit(kernels, rows, index, self.route_alpha)
-        problem = _Problem.of(kernels, router.members, self.share)
-        solver = problem.solver(rows, index)
-        solver.solve(100 * self.alpha, gap=0.01).solve(10 * self.alpha, gap=0.01)
-        solver.solve(self.alpha, self.tol)
-        self.coef_ = np.ascontiguousarray(problem.coefficients(solver), np.float32)
-        self.intercept_ = solver.intercept.astype(np.float32)
-        self.support_ = power_rows(rows)[kernels.support]
-        self.members_ = np.ascontiguousarray(router.members[kernels.places], np.float32)
-        self.route_coef_, self.route_intercept_ = router.coef, router.intercept
-        self.gamma_, self.n_iter_ = kernels.gamma, solver.iterations
+        fit = _Fit(rows, index, self.width, self.route_alpha)
+        machine = fit.machine(self.share)
+        machine.solve(self.alpha, self.tol)
+        self.coef_, self.intercept_ = machine.coef, machine.solver.intercept.astype(np.float32)
+        self.support_ = power_rows(rows)[fit.kernels.support]
+        self.members_ = np.ascontiguousarray(fit.members, np.float32)
+        self.route_coef_, self.route_intercept_ = fit.router.coef, fit.router.intercept
+        self.gamma_, self.n_iter_ = fit.kernels.gamma, machine.solver.iterations
         self.share_, self.sets_ = float(self.share), rows.sets
 
     def route(self, X: np.ndarray) -> np.ndarray:
         """Return the probabilities of the groups, shape (N, G)."""
         X = self._check_features(X)
-        return np.concatenate([self._routes(kernel) for _, kernel in self._kernels(X)])
+        router = self._router()
+        return np.concatenate([router.route(kernel) for _, kernel in self._kernels(X)])
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
-        factors = self.share_ + (1 - self.share_) * self.members_
+        router, factors = self._router(), _factors(self.members_, self.share_)
         table = np.empty((len(X), len(self.classes_)))
         for block, kernel in self._kernels(X):
-            table[block] = _mixture(
-                kernel, self.coef_, self.intercept_, self._routes(kernel), factors
-            )
+            routes = router.route(kernel)
+            table[block] = _mixture(kernel, self.coef_, self.intercept_, routes, factors)
         return table
 
     @property
     def group_coefs(self) -> list[np.ndarray]:
         """Coefficients of each group's function, G arrays of shape (M, C), float32."""
-        factors = self.share_ + (1 - self.share_) * self.members_
+        factors = _factors(self.members_, self.share_)
         return [self.coef_ * column[:, None].astype(np.float32) for column in factors.T]
 
     def _kernels(self, X: np.ndarray):
         return kernel_blocks(X, self.sets_, self.support_, self.gamma_)
 
-    def _routes(self, kernel: np.ndarray) -> np.ndarray:
-        logits = multiply(kernel, self.route_coef_) + self.route_intercept_
-        return softmax(logits.astype(np.float64))
-
-    def _check_settings(self) -> None:
-        wrong = [
-            f"{name}={value!r} (a number {span})"
-            for name, value, span, top in (
-                ("alpha", self.alpha, "above 0, or 'auto'", np.inf),
-                ("width", self.width, "above 0", np.inf),
-                ("share", self.share, "above 0 and up to 1, or 'auto'", 1),
-                ("route_alpha", self.route_alpha, "above 0", np.inf),
-            )
-            if not (value == "auto" and "auto" in span)
-            and (isinstance(value, str) or not 0 < value <= top)
-        ]
-        if wrong:
-            raise HeadError(
-                f"{len(wrong)} settings of the grouped head are out of range: {', '.join(wrong)}",
-                "give them values in the ranges in brackets",
-            )
+    def _router(self) -> _Router:
+        return _Router(self.route_coef_, self.route_intercept_)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         fields = {"iterations": self.n_iter_, "gamma": self.gamma_, "sets": list(self.sets_)}
@@ -185,7 +156,6 @@ class GroupedHead(Head):
         return fields, {**arrays, "route_intercept": self.route_intercept_}
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
-        self._check_settings()
         self.n_iter_ = files.field(fields, "iterations", int)
         self.gamma_ = files.field(fields, "gamma", float)
         self.share_ = files.field(fields, "share", float)
@@ -237,87 +207,66 @@ def _mixture(
     return table
 
 
-@dataclasses.dataclass(frozen=True)
-class _Kernels:
-    """Kernels of a fit's rows with the rows in its solution.
+def _factors(members: np.ndarray, share: float) -> np.ndarray:
+    return share + (1 - share) * members
+
+
+class _Fit:
+    """What fits on the same rows have in common, whatever groups share: kernels and a router.
 
     Attributes
     ----------
-    gamma : float
-    support : ndarray of int, shape (M,)
-        Positions among all rows.
-    places : ndarray of int, shape (M,)
-        Positions among the rows of the fit.
-    inner : ndarray of shape (M, M)
-    fitted : ndarray of shape (n, M)
-        `inner` where all rows are in the solution.
-    exact : bool
+    kernels : FitKernels
+    router : _Router
+    members : ndarray of shape (M, G), float32
+        Groups of the rows in the solution; probabilities where they are not known.
     """
 
-    gamma: float
-    support: np.ndarray
-    places: np.ndarray
-    inner: np.ndarray
-    fitted: np.ndarray
-    exact: bool
+    def __init__(self, rows: Rows, index: np.ndarray, width: float, route_alpha: float) -> None:
+        self.kernels = FitKernels(rows, index, width)
+        self._fitted = self.kernels.fitted()
+        self._targets, self._weights = rows.shares(index), rows.weights[index]
+        groups = np.ones((len(index), 1), np.float32) if rows.groups is None else rows.groups[index]
+        groups = groups[:, groups.any(axis=0)]
+        if groups.shape[1] < 2:
+            groups = np.ones((len(index), 1), np.float32)
+        self.router = self._learn_router(groups, route_alpha)
+        self._groups = groups.copy()
+        unknown = ~groups.any(axis=1)
+        if unknown.any():
+            kernel = self.kernels.inner if self._fitted is None else self._fitted
+            self._groups[unknown] = self.router.route(kernel[unknown])
+        self.members = self._groups
+        if self._fitted is not None:
+            self.members = self._groups[np.searchsorted(index, self.kernels.support)]
 
-    @classmethod
-    def of(cls, rows: Rows, index: np.ndarray, width: float) -> _Kernels:
-        gram = power_gram(rows)
-        columns = index if gram.exact else gram.landmarks(index)
-        support = gram.columns[columns]
-        squares = gram.squares
-        inner = gram.part(support, columns)
-        gamma = median_gamma(inner, squares[support], width)
-        inner = gaussian(inner, squares[support], squares[support], gamma)
-        fitted, places = inner, np.arange(len(index))
-        if not gram.exact:
-            fitted = gaussian(gram.part(index, columns), squares[index], squares[support], gamma)
-            places = np.searchsorted(index, support)
-        return cls(gamma, support, places, inner, fitted, gram.exact)
+    def machine(self, share: float) -> Machine:
+        """Return the unsolved machine of groups that have `share` of their functions in common."""
+        inner = self.kernels.inner * self._common(self.members, share)
+        fitted = self._fitted
+        if fitted is not None:
+            fitted = fitted * self._common(self._groups, share)
+        return Machine.of(inner, fitted, self._targets, self._weights)
 
-    def with_support(self, rows: Rows, index: np.ndarray) -> np.ndarray:
-        """Return the kernel of the rows at `index` with those in the solution."""
-        gram = power_gram(rows)
-        columns = self.support if gram.exact else np.searchsorted(gram.columns, self.support)
-        part, squares = gram.part(index, columns), gram.squares
-        return gaussian(part, squares[index], squares[self.support], self.gamma)
+    def _common(self, groups: np.ndarray, share: float) -> np.ndarray:
+        return _factors(groups @ self.members.T, np.float32(share))
 
-
-@dataclasses.dataclass(frozen=True)
-class _Problem:
-    """The kernel of a fit whose rows belong to groups that share a part of their functions."""
-
-    kernels: _Kernels
-    factors: np.ndarray
-    space: Kernel | Features
-    basis: Basis | None
-
-    @classmethod
-    def of(cls, kernels: _Kernels, members: np.ndarray, share: float) -> _Problem:
-        own = members[kernels.places]
-        common = np.float32(share)
-
-        def shared(left: np.ndarray) -> np.ndarray:
-            return common + (1 - common) * (left @ own.T)
-
-        inner = kernels.inner * shared(own)
-        basis = None
-        if kernels.exact:
-            space = Kernel(inner)
+    def _learn_router(self, groups: np.ndarray, alpha: float) -> _Router:
+        count = groups.shape[1]
+        coef = np.zeros((len(self.kernels.support), count), np.float32)
+        if count < 2:
+            return _Router(coef, np.zeros(1, np.float32))
+        known = groups.any(axis=1)
+        inner, fitted, own = self.kernels.inner, self._fitted, slice(None)
+        if fitted is None:
+            inner, own = inner[np.ix_(known, known)], known
         else:
-            basis = Basis(inner)
-            space = Features(basis.features(kernels.fitted * shared(members)))
-        return cls(kernels, share + (1 - share) * own, space, basis)
-
-    def solver(self, rows: Rows, index: np.ndarray) -> SoftmaxRegression:
-        targets = rows.targets[index][:, rows.present(index)]
-        targets = targets / targets.sum(axis=1, keepdims=True)
-        return SoftmaxRegression(self.space, targets, rows.weights[index])
-
-    def coefficients(self, solver: SoftmaxRegression) -> np.ndarray:
-        """Return the weights (M, C) of the kernels with the rows in the solution."""
-        return solver.coef if self.basis is None else self.basis.coefficients(solver.coef)
+            fitted = fitted[known]
+        machine = Machine.of(inner, fitted, groups[known], self._weights[known])
+        for step in (1000, 100, 10, 1):
+            machine.solver.solve(step * alpha, gap=1e-2 if step > 1 else 1e-3)
+        coef[own] = machine.coef
+        return _Router(coef, machine.solver.intercept.astype(np.float32))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -327,41 +276,10 @@ class _Router:
     Attributes
     ----------
     coef, intercept : ndarray of shape (M, G) and (G,), float32
-    members : ndarray of shape (n, G), float32
-        Groups of the rows of the fit; probabilities where they are not known.
     """
 
     coef: np.ndarray
     intercept: np.ndarray
-    members: np.ndarray
-
-    @classmethod
-    def fit(cls, kernels: _Kernels, rows: Rows, index: np.ndarray, alpha: float) -> _Router:
-        count = len(kernels.support)
-        groups = np.ones((len(index), 1), np.float32) if rows.groups is None else rows.groups[index]
-        groups = groups[:, groups.any(axis=0)]
-        if groups.shape[1] < 2:
-            alone = np.ones((len(index), 1), np.float32)
-            return cls(np.zeros((count, 1), np.float32), np.zeros(1, np.float32), alone)
-        known = groups.any(axis=1)
-        basis, coef = None, np.zeros((count, groups.shape[1]), np.float32)
-        if kernels.exact:
-            space = Kernel(kernels.inner[np.ix_(known, known)])
-        else:
-            basis = Basis(kernels.inner)
-            space = Features(basis.features(kernels.fitted[known]))
-        solver = SoftmaxRegression(space, groups[known], rows.weights[index][known])
-        for step in (1000, 100, 10, 1):
-            solver.solve(step * alpha, gap=1e-2 if step > 1 else 1e-3)
-        coef[known if basis is None else slice(None)] = (
-            solver.coef if basis is None else basis.coefficients(solver.coef)
-        )
-        router = cls(coef, solver.intercept.astype(np.float32), groups)
-        if known.all():
-            return router
-        members = groups.copy()
-        members[~known] = router.route(kernels.fitted[~known])
-        return dataclasses.replace(router, members=members)
 
     def route(self, kernel: np.ndarray) -> np.ndarray:
         """Return the probabilities of the groups for a kernel (m, M), shape (m, G)."""

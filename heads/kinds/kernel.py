@@ -7,16 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.errors import HeadError
 from ...core.statistics import softmax
 from ..base import Head
-from ..numerics.gram import Basis, gaussian, kernel_blocks, median_gamma, power_gram
+from ..numerics.gram import kernel_blocks
+from ..numerics.kernel_machine import FitKernels, Machine
 from ..numerics.products import multiply
 from ..numerics.scaling import power_rows
-from ..numerics.softmax_regression import Features, Kernel, SoftmaxRegression
 from ..parallel import each
 from ..rows import Rows
 from ..saved import HeadFiles
+from ..settings import ABOVE_0
 from .logistic import along_path, penalties
 
 __all__ = ["KernelHead"]
@@ -64,6 +64,7 @@ class KernelHead(Head):
     kind: ClassVar[str] = "kernel"
     recipe: ClassVar[int] = 2
     penalty: ClassVar[str] = "alpha"
+    allowed: ClassVar = {"alpha": ABOVE_0 | "auto", "width": ABOVE_0 | "auto"}
 
     def __init__(self, alpha="auto", width="auto", sets=None, tol=3e-4, random_state=None):
         self.alpha = alpha
@@ -74,26 +75,18 @@ class KernelHead(Head):
 
     def choices(self) -> list[dict[str, Any]]:
         """Return all pairs of a penalty and a width that are open."""
-        return self._pairs(WIDTHS, penalties())
+        return self.grid(width=WIDTHS, alpha=penalties())
 
     def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
         """Return a narrower and a wider kernel."""
         if self.width != "auto":
             return []
-        return [self._pairs((width,), penalties()) for width in (0.5, 2.5)][:count]
+        return [self.grid(width=(width,), alpha=penalties()) for width in (0.5, 2.5)][:count]
 
     @property
     def power_sets(self) -> tuple[int, ...]:
         """Widths of the feature sets: the kernel is always one of power-scaled rows."""
         return self.sets_
-
-    def _pairs(self, widths, alphas) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = [{}]
-        if self.width == "auto":
-            found = [{"width": width} for width in widths]
-        if self.alpha == "auto":
-            found = [{**one, "alpha": alpha} for one in found for alpha in alphas]
-        return found
 
     def predict_path(
         self, rows: Rows, fitted: np.ndarray, judged: np.ndarray, choices: Sequence[dict]
@@ -104,28 +97,23 @@ class KernelHead(Head):
 
         def path(width: float) -> None:
             places = [place for place, one in enumerate(own) if one["width"] == width]
-            space = _Space(rows, fitted, width, judged)
-            solver = space.solver(rows.present(fitted))
-            for number in along_path(solver, [own[place]["alpha"] for place in places]):
-                logits = multiply(space.across, solver.coef).astype(np.float64)
-                logits += solver.intercept
+            kernels = FitKernels(rows, fitted, width)
+            machine, across = _machine(rows, fitted, kernels), kernels.across(judged)
+            for number in along_path(machine.solver, [own[place]["alpha"] for place in places]):
+                logits = multiply(across, machine.coef).astype(np.float64)
+                logits += machine.solver.intercept
                 tables[places[number]] = softmax(logits)
 
         each(path, dict.fromkeys(one["width"] for one in own))
         return np.array(tables)
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
-        space = _Space(rows, index, self.width)
-        solver = space.solver(rows.present(index))
-        solver.solve(100 * self.alpha, gap=0.01).solve(10 * self.alpha, gap=0.01)
-        solver.solve(self.alpha, self.tol)
-        self.coef_ = solver.coef
-        if space.basis is not None:
-            self.coef_ = space.basis.coefficients(solver.coef)
-        self.coef_ = np.ascontiguousarray(self.coef_, np.float32)
-        self.support_ = power_rows(rows)[space.support]
-        self.intercept_ = solver.intercept.astype(np.float32)
-        self.gamma_, self.n_iter_ = space.gamma, solver.iterations
+        kernels = FitKernels(rows, index, self.width)
+        machine = _machine(rows, index, kernels)
+        machine.solve(self.alpha, self.tol)
+        self.coef_, self.intercept_ = machine.coef, machine.solver.intercept.astype(np.float32)
+        self.support_ = power_rows(rows)[kernels.support]
+        self.gamma_, self.n_iter_ = kernels.gamma, machine.solver.iterations
         self.sets_ = rows.sets
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
@@ -134,25 +122,12 @@ class KernelHead(Head):
             logits[block] = multiply(kernel, self.coef_) + self.intercept_
         return softmax(logits)
 
-    def _check_settings(self) -> None:
-        wrong = [
-            f"{name}={value!r}"
-            for name, value in (("alpha", self.alpha), ("width", self.width))
-            if value != "auto" and (isinstance(value, str) or not value > 0)
-        ]
-        if wrong:
-            raise HeadError(
-                f"{len(wrong)} settings of the kernel head are out of range: {', '.join(wrong)}",
-                "give 'auto' or numbers above 0",
-            )
-
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         fields = {"iterations": self.n_iter_, "gamma": self.gamma_, "sets": list(self.sets_)}
         arrays = {"support": self.support_, "coef": self.coef_, "intercept": self.intercept_}
         return fields, arrays
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
-        self._check_settings()
         self.n_iter_ = files.field(fields, "iterations", int)
         self.gamma_ = files.field(fields, "gamma", float)
         if not 0 < self.gamma_ < float("inf"):
@@ -173,45 +148,6 @@ class KernelHead(Head):
             raise files.refuse("its rows and coefficients do not fit together")
 
 
-class _Space:
-    """The kernel of a fit's rows: with each other, or as features by landmarks.
-
-    Attributes
-    ----------
-    gamma : float
-    support : ndarray of int
-        Rows in the solution.
-    basis : Basis or None
-        Of the landmarks, where there are too many rows.
-    across : ndarray of shape (len(judged), M)
-        Kernel, or features, of the rows to predict.
-    """
-
-    def __init__(self, rows: Rows, index: np.ndarray, width: float, judged=None) -> None:
-        gram = power_gram(rows)
-        judged = np.empty(0, int) if judged is None else judged
-        self._rows, self._index = rows, index
-        places = index if gram.exact else gram.landmarks(index)
-        self.support = gram.columns[places]
-        squares = gram.squares
-        inner = gram.part(self.support, places)
-        self.gamma = median_gamma(inner, squares[self.support], width)
-        inner = gaussian(inner, squares[self.support], squares[self.support], self.gamma)
-        self.basis = None if gram.exact else Basis(inner)
-        self.across = self._kernel(gram, judged, places)
-        if self.basis is None:
-            self._inner = inner
-        else:
-            self._features = self.basis.features(self._kernel(gram, index, places))
-            self.across = self.basis.features(self.across)
-
-    def _kernel(self, gram, index: np.ndarray, places: np.ndarray) -> np.ndarray:
-        left, right = gram.squares[index], gram.squares[self.support]
-        return gaussian(gram.part(index, places), left, right, self.gamma)
-
-    def solver(self, present: np.ndarray) -> SoftmaxRegression:
-        """Return a solver for the classes at the columns `present`."""
-        space = Kernel(self._inner) if self.basis is None else Features(self._features)
-        targets = self._rows.targets[self._index][:, present]
-        targets = targets / targets.sum(axis=1, keepdims=True)
-        return SoftmaxRegression(space, targets, self._rows.weights[self._index])
+def _machine(rows: Rows, index: np.ndarray, kernels: FitKernels) -> Machine:
+    inner, fitted = kernels.inner, kernels.fitted()
+    return Machine.of(inner, fitted, rows.shares(index), rows.weights[index])

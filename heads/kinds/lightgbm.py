@@ -19,6 +19,7 @@ from ..base import Head
 from ..numerics.scaling import wide_product
 from ..rows import Rows
 from ..saved import HeadFiles
+from ..settings import ABOVE_0, COUNT
 from .lightgbm_text import checked_model
 
 __all__ = ["LightGBMHead"]
@@ -66,6 +67,13 @@ class LightGBMHead(Head):
 
     kind: ClassVar[str] = "lightgbm"
     recipe: ClassVar[int] = 2
+    allowed: ClassVar = {
+        "components": COUNT | None,
+        "rounds": COUNT | "auto",
+        "learning_rate": ABOVE_0,
+        "leaves": COUNT,
+        "min_rows": COUNT,
+    }
 
     def __init__(
         self,
@@ -85,7 +93,7 @@ class LightGBMHead(Head):
 
     def choices(self) -> list[dict[str, Any]]:
         """Return four numbers of rounds, unless one is given."""
-        return [{"rounds": count} for count in ROUNDS] if self.rounds == "auto" else [{}]
+        return self.grid(rounds=ROUNDS)
 
     def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
         """Return settings around the default ones, drawn with a seed."""
@@ -138,22 +146,6 @@ class LightGBMHead(Head):
         )
         table = np.column_stack([1 - raw, raw]) if raw.ndim == 1 else raw
         return table / table.sum(axis=1, keepdims=True)
-
-    def _check_settings(self) -> None:
-        counts = {
-            name: getattr(self, name)
-            for name in ("rounds", "leaves", "min_rows", "components")
-            if getattr(self, name) not in ("auto", None)
-        }
-        wrong = [f"{name}={value!r}" for name, value in counts.items() if not _is_count(value)]
-        if not self.learning_rate > 0:
-            wrong.append(f"learning_rate={self.learning_rate!r}")
-        if wrong:
-            raise HeadError(
-                f"{len(wrong)} settings of LightGBM are out of range: {', '.join(wrong)}",
-                "numbers of rounds, leaves, rows and components are whole and from 1, the "
-                "learning rate is above 0",
-            )
 
     def _parameters(self, seed: int) -> dict[str, Any]:
         several = len(self.classes_) > 2
@@ -230,10 +222,6 @@ class LightGBMHead(Head):
                 f"{found[1]} trees a round, not {width} and {trees}",
                 "train it again",
             )
-
-
-def _is_count(value) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1
 
 
 def _threads(rows: int, columns: int) -> int:

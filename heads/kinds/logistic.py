@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.errors import HeadError
 from ...core.float16 import widen
 from ...core.statistics import softmax
 from ..base import Head
@@ -24,6 +23,7 @@ from ..numerics.scaling import (
 from ..numerics.softmax_regression import Features, Kernel, SoftmaxRegression
 from ..rows import Rows
 from ..saved import HeadFiles
+from ..settings import ABOVE_0, among
 
 __all__ = ["LogisticHead", "along_path", "penalties"]
 
@@ -82,6 +82,11 @@ class LogisticHead(Head):
     kind: ClassVar[str] = "logistic"
     recipe: ClassVar[int] = 3
     penalty: ClassVar[str] = "alpha"
+    allowed: ClassVar = {
+        "alpha": ABOVE_0 | "auto",
+        "C": ABOVE_0 | None,
+        "scaling": among(SCALINGS),
+    }
 
     def __init__(
         self, alpha="auto", C=None, scaling="power", sets=None, tol=3e-4, random_state=None
@@ -95,9 +100,7 @@ class LogisticHead(Head):
 
     def choices(self) -> list[dict[str, Any]]:
         """Return the penalties of the path, unless one is given."""
-        if self.C is not None or self.alpha != "auto":
-            return [{}]
-        return [{"alpha": alpha} for alpha in penalties()]
+        return [{}] if self.C is not None else self.grid(alpha=penalties())
 
     def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
         """Return the other scaling that may be better."""
@@ -115,7 +118,7 @@ class LogisticHead(Head):
         for scaling in dict.fromkeys(one["scaling"] for one in own):
             places = [place for place, one in enumerate(own) if one["scaling"] == scaling]
             space = _Space(rows, fitted, scaling, judged)
-            solver = space.solver(rows.present(fitted))
+            solver = space.solver()
             alphas = [_penalty(own[place], rows, fitted) for place in places]
             for number in along_path(solver, alphas):
                 tables[places[number]] = softmax(space.logits(solver))
@@ -123,7 +126,7 @@ class LogisticHead(Head):
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         space = _Space(rows, index, self.scaling)
-        solver = space.solver(rows.present(index))
+        solver = space.solver()
         alpha = _penalty(self.get_params(), rows, index)
         solver.solve(10 * alpha, gap=0.01).solve(alpha, self.tol)
         self.coef_, self.intercept_ = space.weights(solver)
@@ -136,26 +139,11 @@ class LogisticHead(Head):
         logits = wide_product(X, self.coef_) + self.intercept_
         return softmax(logits.astype(np.float64))
 
-    def _check_settings(self) -> None:
-        fits = self.alpha == "auto" or (not isinstance(self.alpha, str) and self.alpha > 0)
-        wrong = [] if fits else [f"alpha={self.alpha!r} ('auto' or above 0)"]
-        if self.C is not None and not self.C > 0:
-            wrong.append(f"C={self.C!r} (above 0)")
-        if self.scaling not in SCALINGS:
-            wrong.append(f"scaling={self.scaling!r} ({', '.join(SCALINGS)})")
-        if wrong:
-            raise HeadError(
-                f"{len(wrong)} settings of the logistic regression are out of range: "
-                f"{'; '.join(wrong)}",
-                "the allowed values are in brackets",
-            )
-
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         fields = {"iterations": self.n_iter_, "sets": list(self.sets_)}
         return fields, {"W": self.coef_, "b": self.intercept_}
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
-        self._check_settings()
         self.n_iter_ = files.field(fields, "iterations", int)
         self.sets_ = files.sets(fields)
         classes = len(files.classes)
@@ -195,12 +183,11 @@ class _Space:
         if width > len(index) and not many:
             self._kernel = multiply(self._features, self._features.T)
 
-    def solver(self, present: np.ndarray) -> SoftmaxRegression:
-        """Return a solver for the classes at the columns `present`."""
+    def solver(self) -> SoftmaxRegression:
+        """Return a solver for the classes that the rows have."""
         kernel = self._kernel
         space = Features(self._features) if kernel is None else Kernel(kernel)
-        targets = self._rows.targets[self._index][:, present]
-        targets = targets / targets.sum(axis=1, keepdims=True)
+        targets = self._rows.shares(self._index)
         return SoftmaxRegression(space, targets, self._rows.weights[self._index])
 
     def logits(self, solver: SoftmaxRegression) -> np.ndarray:

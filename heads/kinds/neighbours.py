@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import clone
 
-from ...core.errors import HeadError
 from ...core.float16 import widen
 from ..base import Head
 from ..numerics.products import multiply
 from ..rows import Rows
 from ..saved import HeadFiles
+from ..settings import ABOVE_0, COUNT, number
 
 __all__ = ["NeighboursHead"]
 
@@ -52,6 +52,11 @@ class NeighboursHead(Head):
 
     kind: ClassVar[str] = "neighbours"
     recipe: ClassVar[int] = 2
+    allowed: ClassVar = {
+        "neighbours": COUNT | "auto",
+        "temperature": ABOVE_0 | "auto",
+        "prior": number("between 0 and 1", lambda value: 0 < value < 1),
+    }
 
     def __init__(self, neighbours="auto", temperature="auto", prior=0.02, random_state=None):
         self.neighbours = neighbours
@@ -61,12 +66,7 @@ class NeighboursHead(Head):
 
     def choices(self) -> list[dict[str, Any]]:
         """Return all pairs of a number of neighbours and a temperature that are open."""
-        found: list[dict[str, Any]] = [{}]
-        if self.neighbours == "auto":
-            found = [{"neighbours": count} for count in NEIGHBOURS]
-        if self.temperature == "auto":
-            found = [{**one, "temperature": t} for one in found for t in TEMPERATURES]
-        return found
+        return self.grid(neighbours=NEIGHBOURS, temperature=TEMPERATURES)
 
     def predict_path(
         self, rows: Rows, fitted: np.ndarray, judged: np.ndarray, choices: Sequence[dict]
@@ -112,22 +112,6 @@ class NeighboursHead(Head):
         votes /= votes.sum(axis=1, keepdims=True)
         return (1 - self.prior) * votes + self.prior * shares
 
-    def _check_settings(self) -> None:
-        whole = isinstance(self.neighbours, (int, np.integer)) and self.neighbours >= 1
-        warm = not isinstance(self.temperature, str) and self.temperature > 0
-        fits = (
-            (self.neighbours == "auto" or whole)
-            and (self.temperature == "auto" or warm)
-            and 0 < self.prior < 1
-        )
-        if not fits:
-            raise HeadError(
-                f"neighbours={self.neighbours!r}, temperature={self.temperature!r}, "
-                f"prior={self.prior!r} cannot be used",
-                "neighbours is 'auto' or a whole number from 1, temperature 'auto' or above 0, "
-                "prior between 0 and 1",
-            )
-
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         fields = {
             "rows": len(self.rows_),
@@ -137,7 +121,6 @@ class NeighboursHead(Head):
         return fields, {"rows": self.rows_, "votes": self.votes_}
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
-        self._check_settings()
         count = files.field(fields, "rows", int)
         self.neighbours_ = files.field(fields, "neighbours", int)
         self.temperature_ = files.field(fields, "temperature", float)

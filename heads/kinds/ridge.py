@@ -8,7 +8,6 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 
-from ...core.errors import HeadError
 from ...core.float16 import widen
 from ...core.statistics import softmax
 from ..base import Head
@@ -17,6 +16,7 @@ from ..numerics.scaling import measure_scaling, wide_product
 from ..numerics.softmax_regression import log_loss
 from ..rows import Rows
 from ..saved import HeadFiles
+from ..settings import ABOVE_0, among
 
 __all__ = ["RidgeHead"]
 
@@ -53,6 +53,7 @@ class RidgeHead(Head):
 
     kind: ClassVar[str] = "ridge"
     recipe: ClassVar[int] = 2
+    allowed: ClassVar = {"alpha": ABOVE_0 | "auto", "scaling": among(_SCALINGS)}
 
     def __init__(self, alpha="auto", scaling="standard", random_state=None):
         self.alpha = alpha
@@ -61,7 +62,7 @@ class RidgeHead(Head):
 
     def choices(self) -> list[dict[str, Any]]:
         """Return five penalties, unless one is given."""
-        return [{"alpha": one} for one in ALPHAS] if self.alpha == "auto" else [{}]
+        return self.grid(alpha=ALPHAS)
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         weights = rows.weights[index]
@@ -70,8 +71,7 @@ class RidgeHead(Head):
         widen(rows.features[index], scaled)
         scaling.apply(scaled)
         share = weights / weights.sum()
-        targets = rows.targets[index][:, rows.present(index)].astype(np.float64)
-        targets /= targets.sum(axis=1, keepdims=True)
+        targets = rows.shares(index).astype(np.float64)
         prior = share @ targets
         penalty = self.alpha * scaled.shape[1] / 100
         coef, left_out = _solve(scaled, targets - prior, share, penalty)
@@ -81,14 +81,6 @@ class RidgeHead(Head):
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
         return softmax((wide_product(X, self.coef_) + self.intercept_).astype(np.float64))
-
-    def _check_settings(self) -> None:
-        fits = self.alpha == "auto" or (not isinstance(self.alpha, str) and self.alpha > 0)
-        if not fits or self.scaling not in _SCALINGS:
-            raise HeadError(
-                f"alpha={self.alpha!r}, scaling={self.scaling!r} cannot be used",
-                f"alpha is 'auto' or above 0, scaling one of {', '.join(_SCALINGS)}",
-            )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {"W": self.coef_, "b": self.intercept_}

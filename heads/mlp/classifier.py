@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.errors import HeadError
 from ...core.statistics import softmax
 from ..base import Head
 from ..numerics.products import multiply
@@ -21,6 +20,7 @@ from ..numerics.scaling import (
 from ..parallel import each
 from ..rows import Rows
 from ..saved import HeadFiles
+from ..settings import ABOVE_0, COUNT, among, number
 from .network import Network
 from .training import Recipe, train_network
 
@@ -79,6 +79,16 @@ class MLPClassifier(Head):
 
     kind: ClassVar[str] = "mlp"
     recipe: ClassVar[int] = 2
+    allowed: ClassVar = {
+        "width": COUNT,
+        "members": COUNT,
+        "dropout": number("from 0 to below 1", lambda value: 0 <= value < 1),
+        "learning_rate": ABOVE_0,
+        "weight_decay": number("0 or more", lambda value: value >= 0),
+        "epochs": COUNT | "auto",
+        "batch_size": COUNT | None,
+        "scaling": among(SCALINGS),
+    }
 
     def __init__(
         self,
@@ -106,7 +116,7 @@ class MLPClassifier(Head):
 
     def choices(self) -> list[dict[str, Any]]:
         """Return the lengths of the schedule, unless one is given."""
-        return [{"epochs": n} for n in LENGTHS] if self.epochs == "auto" else [{}]
+        return self.grid(epochs=LENGTHS)
 
     def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
         """Return settings around the default ones, drawn with a seed."""
@@ -137,8 +147,7 @@ class MLPClassifier(Head):
         if self.scaling != "none":
             length = np.sqrt(min(1.0, _SQUARED_LENGTH / features.shape[1]))
             scaling = Scaling(scaling.shift, scaling.factor * np.float32(length))
-        targets = rows.targets[index][:, rows.present(index)]
-        targets /= targets.sum(axis=1, keepdims=True)
+        targets = rows.shares(index)
         recipe = Recipe(
             self.width,
             self.dropout,
@@ -170,29 +179,6 @@ class MLPClassifier(Head):
             total += softmax(logits) / len(self.networks_)
         return total
 
-    def _check_settings(self) -> None:
-        epochs = self.epochs == "auto" or _is_count(self.epochs)
-        batch = self.batch_size is None or _is_count(self.batch_size)
-        wrong = [
-            f"{name}={getattr(self, name)!r} ({what})"
-            for name, fits, what in (
-                ("width", _is_count(self.width), "a whole number from 1"),
-                ("members", _is_count(self.members), "a whole number from 1"),
-                ("dropout", 0 <= self.dropout < 1, "from 0 to below 1"),
-                ("learning_rate", self.learning_rate > 0, "above 0"),
-                ("weight_decay", self.weight_decay >= 0, "0 or more"),
-                ("epochs", epochs, "'auto' or a whole number from 1"),
-                ("batch_size", batch, "None or a whole number from 1"),
-                ("scaling", self.scaling in SCALINGS, ", ".join(SCALINGS)),
-            )
-            if not fits
-        ]
-        if wrong:
-            raise HeadError(
-                f"{len(wrong)} settings of the MLP are out of range: {'; '.join(wrong)}",
-                "the allowed values are in brackets",
-            )
-
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {
             f"{name}_{number}": array
@@ -202,7 +188,6 @@ class MLPClassifier(Head):
         return {"losses": self.losses_, "sets": list(self.sets_)}, arrays
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
-        self._check_settings()
         self.sets_ = files.sets(fields)
         self.losses_ = files.field(fields, "losses", list)
         classes, width = len(files.classes), self.width
@@ -215,7 +200,3 @@ class MLPClassifier(Head):
         numbers = range(1, self.members + 1)
         arrays = files.arrays({f"{n}_{i}": shape for i in numbers for n, shape in shapes.items()})
         self.networks_ = [Network(*(arrays[f"{name}_{i}"] for name in shapes)) for i in numbers]
-
-
-def _is_count(value) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and value >= 1

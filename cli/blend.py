@@ -11,7 +11,7 @@ from .options import as_json, written_options
 
 __all__ = ["blend"]
 
-_OUTPUTS = ("out", "answer", "save", "report", "markdown", "plots")
+_OUTPUTS = ("out", "answer", "save", "report", "markdown")
 _OUTPUTS += ("form", "sample", "incomplete", "excel")
 
 
@@ -125,9 +125,6 @@ _OUTPUTS += ("form", "sample", "incomplete", "excel")
 )
 @click.option("--report", type=click.Path(path_type=Path), help="Write the report as HTML.")
 @click.option("--markdown", type=click.Path(path_type=Path), help="Write the report as Markdown.")
-@click.option(
-    "--plots", type=click.Path(path_type=Path), help="Write the plots as PNG into this folder."
-)
 @click.option(
     "--details",
     is_flag=True,

@@ -31,7 +31,6 @@ from .metrics import METRICS, Metric
 from .options import ANSWERS, BlendOptions, parse_size
 from .report.markdown import render_markdown, write_markdown
 from .report.page import render_report, write_report
-from .report.plots import write_plots
 from .report.text import result_text
 from .result import BlendResult, TaskBlend
 from .saved import SavedBlend, TaskWeights, load_blend, load_saved
@@ -114,6 +113,5 @@ __all__ = [
     "wanted_rows",
     "write_answers",
     "write_markdown",
-    "write_plots",
     "write_report",
 ]

@@ -31,8 +31,8 @@ class BlendOutputs:
     save : bool
         Keep the answers for `predict` and `bundle`: ``blend.json`` and ``report.html`` in the
         folder of the first run. Files alone have no such folder.
-    report, markdown, plots : path-like, optional
-        Where to write the page, its Markdown form, and a folder of PNG files.
+    report, markdown : path-like, optional
+        Where to write the page and its Markdown form.
     form, sample, incomplete, excel
         How the final probabilities are written, see `icecore.ensemble.AnswerOptions`.
 
@@ -47,7 +47,6 @@ class BlendOutputs:
     save: bool = True
     report: str | os.PathLike | None = None
     markdown: str | os.PathLike | None = None
-    plots: str | os.PathLike | None = None
     form: str | None = None
     sample: str | os.PathLike | None = None
     incomplete: str | None = None
@@ -131,9 +130,6 @@ def blend(
     if outputs.markdown is not None:
         ensemble.write_markdown(result, outputs.markdown)
         files.append(Path(outputs.markdown))
-    if outputs.plots is not None:
-        ensemble.write_plots(result, outputs.plots)
-        files.append(Path(outputs.plots))
     return BlendReport(result, tuple(files), written)
 
 

@@ -1,4 +1,3 @@
-import pytest
 
 from icecore.ensemble import BlendOptions, blend_run, render_markdown, write_markdown
 
@@ -40,35 +39,3 @@ def test_names_do_not_become_markup(tmp_path, builders):
     assert "**RANDOM WEIGHTS" in text
     assert hostile not in text
     assert r"&lt;b&gt;\[x\](http://x)\|\`\*" in text
-
-
-def test_plots_are_written_or_what_is_missing_is_said(tmp_path, builders):
-    from icecore.core.errors import MissingDependencyError
-    from icecore.ensemble import write_plots
-
-    run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
-    result = blend_run(run, BlendOptions(honest=False), write=False)
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        with pytest.raises(MissingDependencyError, match="pip install matplotlib"):
-            write_plots(result, tmp_path / "plots")
-        return
-    names = {path.name for path in write_plots(result, tmp_path / "plots")}
-    assert {
-        "0-sleeve-weights.png",
-        "1-skirt-confusion.png",
-        "0-sleeve-pareto-networks.png",
-    } <= names
-    assert names == {path.name for path in (tmp_path / "plots").iterdir()}
-    assert all(p.read_bytes()[:4] == b"\x89PNG" for p in (tmp_path / "plots").iterdir())
-
-
-def test_without_matplotlib_it_says_what_to_do(run, tmp_path, monkeypatch):
-    from icecore.core.errors import MissingDependencyError
-    from icecore.ensemble import write_plots
-
-    for name in ("matplotlib", "matplotlib.figure", "matplotlib.backends.backend_agg"):
-        monkeypatch.setitem(__import__("sys").modules, name, None)
-    with pytest.raises(MissingDependencyError, match="pip install matplotlib"):
-        write_plots(blend_run(run, BlendOptions(honest=False), write=False), tmp_path)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...pages import opened_safely
 from ..metrics import average_precision, get_metric
 from ..weighting.search import simplex_grid
 
@@ -16,15 +14,11 @@ __all__ = [
     "conflicting_labels",
     "confused_pairs",
     "confusion_counts",
-    "near_duplicates",
     "reliability_bins",
     "ternary_values",
 ]
 
 TERNARY_STEPS = 24
-# Decoding more pictures than this only to compare them would make a report slow.
-MOST_PICTURES = 1500
-_MOST_BITS = 12
 
 
 def confusion_counts(y: np.ndarray, table: np.ndarray) -> np.ndarray:
@@ -116,45 +110,3 @@ def conflicting_labels(samples: Iterable) -> list[list]:
         if sample.digest and sample.label:
             groups.setdefault((sample.task, sample.digest), []).append(sample)
     return [group for group in groups.values() if len({sample.label for sample in group}) > 1]
-
-
-def near_duplicates(paths: Sequence[str]) -> list[tuple[int, int]]:
-    """Find pairs of pictures that look the same, by 256-bit difference hashes.
-
-    Each bit says whether a pixel of the 17 x 16 grey picture is darker than its right
-    neighbour; pairs that differ in 12 or fewer are named. Pictures with hardly
-    any structure are left out, as all plain surfaces look alike.
-
-    Returns
-    -------
-    list of (int, int)
-        Positions of the pairs; empty without Pillow or with more than 1,500 pictures.
-    """
-    try:
-        from PIL import Image
-    except ImportError:
-        return []
-    known = [index for index, path in enumerate(paths) if path and os.path.isfile(path)]
-    if len(known) > MOST_PICTURES:
-        return []
-    hashes, places = [], []
-    for index in known:
-        grey = _grey(Image, paths[index])
-        if grey is not None and grey.std() > 8:
-            hashes.append((grey[:, 1:] > grey[:, :-1] + 1).ravel())
-            places.append(index)
-    if len(hashes) < 2:
-        return []
-    bits = np.array(hashes, dtype=np.float32)
-    distance = bits.sum(axis=1)[:, None] + bits.sum(axis=1)[None, :] - 2 * bits @ bits.T
-    close = np.argwhere(np.triu(distance <= _MOST_BITS, k=1))
-    return [(places[one], places[other]) for one, other in close.tolist()]
-
-
-def _grey(Image, path: str) -> np.ndarray | None:
-    try:
-        with opened_safely(path, 24) as image:
-            small = image.convert("L").resize((17, 16), Image.Resampling.BOX)
-            return np.asarray(small, dtype=np.float32)
-    except Exception:  # decoders raise all kinds of errors; such a picture is not compared
-        return None

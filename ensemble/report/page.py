@@ -37,7 +37,6 @@ __all__ = ["render_report", "write_report"]
 
 MOST_MISTAKES = 12
 MOST_PAIRS = 20
-MOST_DOUBTS = 12
 SMALL_EDGE = 120
 COST_TITLES = {"networks": "number of networks", "size": "size in MB", "latency": "latency in ms"}
 
@@ -126,7 +125,6 @@ def _task_view(task: TaskBlend, number: int) -> dict:
         "confusion": _confusion(task, y, table, anchor),
         "pairs": _pairs(task, rows, y, table, anchor),
         "mistakes": _mistakes(task, rows, table),
-        "doubts": _doubts(task),
         "reliability": reliability_plot(analysis.reliability_bins(y, table)),
         "fronts": _fronts(task),
         "ternary": _ternary(task),
@@ -262,29 +260,6 @@ def _mistakes(task: TaskBlend, rows: np.ndarray, table: np.ndarray) -> list[dict
         }
         for index in worst
     ]
-
-
-def _doubts(task: TaskBlend) -> list[dict]:
-    """Return pictures that look the same but differ in label or split."""
-    rows = np.flatnonzero(task.data.y >= 0)
-    data = task.data
-    pairs = analysis.near_duplicates([data.paths[r] for r in rows])
-    found = []
-    for one, other in pairs:
-        first, second = rows[one], rows[other]
-        labels = data.y[first] != data.y[second]
-        if labels or data.splits[first] != data.splits[second]:
-            found.append(
-                {
-                    "what": "different labels" if labels else "one in each split",
-                    "rows": [
-                        _picture(task, row, SMALL_EDGE)
-                        | {"label": data.classes[data.y[row]], "split": str(data.splits[row])}
-                        for row in (first, second)
-                    ],
-                }
-            )
-    return found[:MOST_DOUBTS]
 
 
 def _picture(task: TaskBlend, row: int, edge: int = 200) -> dict:

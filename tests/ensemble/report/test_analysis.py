@@ -65,27 +65,6 @@ def test_conflicting_labels_need_one_content_one_task_and_two_labels():
     assert [s.id for s in group] == ["a", "b"]
 
 
-def test_near_duplicates_are_found_and_other_pictures_are_not(tmp_path):
-    image = pytest.importorskip("PIL.Image", reason="comparing pictures needs Pillow")
-    rng = np.random.default_rng(0)
-    paths = []
-
-    def save(name, pixels, **options):
-        paths.append(str(tmp_path / name))
-        image.fromarray(pixels.astype(np.uint8)).save(paths[-1], **options)
-
-    scenes = [np.kron(rng.integers(0, 255, (12, 12, 3)), np.ones((20, 20, 1))) for _ in range(4)]
-    for number, scene in enumerate(scenes):
-        save(f"{number}.png", scene)
-    # The same picture, compressed, brighter and smaller.
-    save("copy.jpg", np.clip(scenes[1] * 0.9 + 20, 0, 255)[::2, ::2], quality=60)
-    save("plain.png", np.full((50, 50, 3), 200))
-    save("also-plain.png", np.full((50, 50, 3), 90))
-    (tmp_path / "broken.jpg").write_bytes(b"no picture")
-    paths += [str(tmp_path / "broken.jpg"), str(tmp_path / "missing.jpg"), ""]
-    assert analysis.near_duplicates(paths) == [(1, 4)]
-
-
 def test_the_ternary_surface_has_its_corners_and_centre(builders):
     probabilities, y = builders.probabilities(3, 60)
     values = analysis.ternary_values(probabilities, y, "log_loss")

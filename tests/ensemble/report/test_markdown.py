@@ -1,4 +1,3 @@
-
 from icecore.ensemble import BlendOptions, blend_run, render_markdown, write_markdown
 
 

@@ -205,20 +205,6 @@ def test_equal_images_with_different_labels_are_listed(run):
     assert "images/000.jpg is dress (validation); images/001.jpg is hat (validation)" in text
 
 
-def test_pictures_that_look_the_same_across_splits_are_shown(tmp_path, builders):
-    image = pytest.importorskip("PIL.Image", reason="comparing pictures needs Pillow")
-    import numpy as np
-
-    run = builders.run(tmp_path / "run")
-    pixels = np.kron(np.random.default_rng(0).integers(0, 255, (12, 12, 3)), np.ones((9, 9, 1)))
-    (run / "images").mkdir()
-    for number in (3, 100):
-        image.fromarray(pixels.astype(np.uint8)).save(run / f"images/{number:03d}.jpg")
-    text = page_of(run).text
-    assert "Pictures that look the same" in text
-    assert "images/003.jpg" in text
-
-
 def test_a_run_with_one_model_has_a_page(run):
     about = json.loads((run / "run.json").read_text())
     del about["tasks"]["label"]["models"][1:]

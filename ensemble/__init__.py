@@ -43,7 +43,7 @@ from .weighting.costs import read_costs
 from .weighting.groups import parse_groups
 from .weighting.simplex import Solution, certificate, minimise_log_loss, minimise_log_loss_geometric
 from .weighting.stacking import Stacker
-from .weighting.subsets import Choice, Costs, best_subset, pareto_front
+from .weighting.subsets import Choice, Costs, pareto_front
 
 __all__ = [
     "ANSWERS",
@@ -74,7 +74,6 @@ __all__ = [
     "TaskData",
     "TaskWeights",
     "WrittenAnswers",
-    "best_subset",
     "blend_files",
     "blend_run",
     "blend_sources",

@@ -22,7 +22,7 @@ import numpy as np
 from ...core.errors import ProbabilityError, enumerate_some
 from .simplex import Solution, minimise_log_loss
 
-__all__ = ["Candidates", "Choice", "Costs", "best_parts", "best_subset", "pareto_front"]
+__all__ = ["Candidates", "Choice", "Costs", "best_parts", "pareto_front"]
 
 MOST_EXACT = 20
 KINDS = ("networks", "size", "latency")
@@ -207,33 +207,6 @@ def best_parts(
     return best, exact
 
 
-def best_subset(
-    true: np.ndarray,
-    models: Sequence[str],
-    costs: Costs | None = None,
-    budgets: Mapping[str, float] | None = None,
-) -> Choice:
-    """Find the subset of least log-loss within all budgets, for one task.
-
-    Parameters
-    ----------
-    true : ndarray of shape (N, M)
-        Each model's probability of the true class.
-    models : sequence of str
-    costs : Costs, optional
-        Needed for budgets other than ``networks``.
-    budgets : dict of str to float
-        As for `best_parts`.
-
-    Raises
-    ------
-    ProbabilityError
-        No single model fits the budgets, or prices are not known.
-    """
-    task = Candidates(true, models, costs or Costs({}))
-    return _choice(task, *best_parts([task], budgets or {}), "networks")
-
-
 def pareto_front(
     true: np.ndarray, models: Sequence[str], costs: Costs | None = None, kind: str = "networks"
 ) -> list[Choice]:
@@ -241,8 +214,11 @@ def pareto_front(
 
     Parameters
     ----------
-    true, models, costs
-        As in `best_subset`.
+    true : ndarray of shape (N, M)
+        Each model's probability of the true class.
+    models : sequence of str
+    costs : Costs, optional
+        Needed for other kinds than ``networks``.
     kind : {"networks", "size", "latency"}
         Which cost.
     """

@@ -24,14 +24,11 @@ class JpegHead(NamedTuple):
     ----------
     width, height : int
         More than 0.
-    scan_at : int
-        Where the mark of its first scan stands.
     progressive : bool
     """
 
     width: int
     height: int
-    scan_at: int
     progressive: bool
 
 
@@ -50,7 +47,7 @@ def read_plain_head(content: bytes) -> JpegHead | None:
     while content[at : at + 1] == b"\xff" and at + 4 <= len(content):
         kind = content[at + 1]
         if kind == _SCAN:
-            return size and JpegHead(*size, at, progressive)
+            return size and JpegHead(*size, progressive)
         end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
         if kind in _FRAMES and size is None:
             size, progressive = _plain_size(content[at + 4 : end]), kind == _PROGRESSIVE
@@ -70,11 +67,9 @@ def _plain_size(frame: bytes) -> tuple[int, int] | None:
     return (width, height) if width and height else None
 
 
-def has_an_end(content: bytes, at: int = 2) -> bool:
-    """Walk the segments of a JPEG to the end mark of its image; what follows does not matter.
-
-    The walk begins `at` a mark.
-    """
+def has_an_end(content: bytes) -> bool:
+    """Walk the segments of a JPEG to the end mark of its image; what follows does not matter."""
+    at = 2
     while mark := MARK.search(content, at):
         if mark[1] == b"\xd9":
             return True

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from . import console
-from .options import as_json, quiet
+from .options import A_PATH, as_json, quiet
 
 __all__ = ["audit"]
 
 
 @click.command()
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False, type=A_PATH)
 @click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Audit these images and labels [default: those of the run, or of the cache].",
 )
 @click.option(
     "--new",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Compare these images, which have features in the cache, with those of DATA.",
 )
 @click.option(
@@ -32,47 +30,37 @@ __all__ = ["audit"]
 )
 @click.option(
     "--report",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Write the HTML page here [default: RUN/audit.html; none for a cache].",
 )
 @click.option(
     "--decisions",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Write the table to act on here [default: RUN/audit.csv; none for a cache].",
 )
 @click.option(
     "--apply",
     "applied",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Make a new table of DATA by the actions in this table of decisions, and end.",
 )
-@click.option(
-    "-o", "--out", type=click.Path(path_type=Path), help="Write the table that --apply makes here."
-)
+@click.option("-o", "--out", type=A_PATH, help="Write the table that --apply makes here.")
 @click.option(
     "--similarity",
-    type=float,
     default=0.5,
-    show_default=True,
     help="Compare the pixels of pairs of images from this cosine of their features on.",
 )
 @click.option(
     "--agreement",
-    type=float,
     default=0.65,
-    show_default=True,
     help="Take two images for one photograph from this correlation of fine structure on.",
 )
 @click.option(
     "--pictures",
-    type=int,
     default=4000,
-    show_default=True,
     help="Open at most this many files to learn of brightness, size and the like.",
 )
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed for folds, samples and draws."
-)
+@click.option("--seed", default=0, help="Seed for folds, samples and draws.")
 @quiet
 @as_json
 def audit(source, data, new, report, decisions, applied, out, quiet, as_json, **given) -> None:

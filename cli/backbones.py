@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from pathlib import Path
 
 import click
 
 from . import console
-from .options import as_json
+from .options import A_PATH, as_json
 
 __all__ = ["backbones"]
 
@@ -23,15 +22,10 @@ __all__ = ["backbones"]
 @click.option(
     "--weights",
     default="random:0",
-    show_default=True,
     metavar="pretrained|random:SEED",
     help="Fill the networks that --verify compares with these weights.",
 )
-@click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path),
-    help="Look for weights and files in this folder first.",
-)
+@click.option("--weights-dir", type=A_PATH, help="Look for weights and files in this folder first.")
 @as_json
 def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:
     """List the networks that can be named as backbones.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from . import console
-from .options import as_json, written_options
+from .options import A_PATH, as_json, written_options
 
 __all__ = ["blend"]
 
@@ -16,18 +14,17 @@ _OUTPUTS += ("form", "sample", "incomplete", "excel")
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=A_PATH)
 @click.option(
     "-o",
     "--out",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Write the final probabilities of the test rows to this file; FILE.json gets the answers.",
 )
 @click.option(
     "--answer",
     type=click.Choice(["recommended", "clean", "tuned", "average"]),
     default="recommended",
-    show_default=True,
     help="Write this answer, and save it as the one that predict takes: what is recommended; the "
     "same for images whose labels are right, where the tuning rows have wrong ones (clean); the "
     "tuned weights; or the plain average.",
@@ -41,45 +38,35 @@ _OUTPUTS += ("form", "sample", "incomplete", "excel")
 )
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Take the labels for probability files from a CSV with id,label, or from a data set.",
 )
 @click.option(
     "--metric",
     default="log_loss",
-    show_default=True,
     help="Tune for this metric: log_loss, accuracy, map, mrr, basic_precision and others.",
 )
 @click.option(
     "--mean",
     type=click.Choice(["arithmetic", "geometric"]),
     default="arithmetic",
-    show_default=True,
     help="Average probabilities, or their logarithms.",
 )
 @click.option(
     "--l2",
-    type=float,
     default=0.0,
-    show_default=True,
     help="Penalise the squared distance of the weights from equal ones by this factor.",
 )
-@click.option(
-    "--upper",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Give no model a larger weight than this.",
-)
+@click.option("--upper", default=1.0, help="Give no model a larger weight than this.")
 @click.option(
     "--calibrate/--no-calibrate",
     default=True,
-    show_default=True,
     help="Calibrate the recommended answer, where that helps.",
 )
 @click.option(
     "--groups",
     default="",
+    show_default=False,
     metavar="A,B;C|each",
     help="Give these groups of classes weights of their own.",
 )
@@ -103,7 +90,7 @@ _OUTPUTS += ("form", "sample", "incomplete", "excel")
 )
 @click.option(
     "--costs",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Take the sizes and latencies that runs do not have from this JSON table.",
 )
 @click.option(
@@ -116,15 +103,12 @@ _OUTPUTS += ("form", "sample", "incomplete", "excel")
     "--mend",
     type=click.Choice(["refuse", "renormalise", "softmax"]),
     default="refuse",
-    show_default=True,
     help="Refuse, renormalise or softmax rows of files that are not probabilities.",
 )
 @click.option("--align", is_flag=True, help="Use only the rows and classes that all files have.")
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed for folds, searches and draws."
-)
-@click.option("--report", type=click.Path(path_type=Path), help="Write the report as HTML.")
-@click.option("--markdown", type=click.Path(path_type=Path), help="Write the report as Markdown.")
+@click.option("--seed", default=0, help="Seed for folds, searches and draws.")
+@click.option("--report", type=A_PATH, help="Write the report as HTML.")
+@click.option("--markdown", type=A_PATH, help="Write the report as Markdown.")
 @click.option(
     "--details",
     is_flag=True,

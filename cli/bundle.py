@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from . import console
-from .options import answer_option, as_json
+from .options import A_PATH, answer_option, as_json
 
 __all__ = ["bundle"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=A_PATH)
+@click.option("-o", "--out", required=True, type=A_PATH, help="Write the bundle to this ONNX file.")
 @click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Write the bundle to this ONNX file.",
-)
-@click.option(
-    "--weights-dir",
-    type=click.Path(path_type=Path),
-    help="Look for weights and ONNX files in this folder first.",
+    "--weights-dir", type=A_PATH, help="Look for weights and ONNX files in this folder first."
 )
 @answer_option
 @as_json

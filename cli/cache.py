@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import click
 
 from ..core.errors import enumerate_some, escaped
 from . import console
-from .options import as_json
+from .options import A_PATH, as_json
 
 __all__ = ["cache"]
 
-cache_argument = click.argument("path", metavar="CACHE", type=click.Path(path_type=Path))
+cache_argument = click.argument("path", metavar="CACHE", type=A_PATH)
 
 
 @click.group()
@@ -76,9 +75,7 @@ def _has_random_weights(record: dict) -> bool:
 @click.option(
     "--diff", nargs=2, metavar="A B", help="Name the fields in which the sets A and B differ."
 )
-@click.option(
-    "--other", type=click.Path(path_type=Path), help="Look for B in this cache instead of CACHE."
-)
+@click.option("--other", type=A_PATH, help="Look for B in this cache instead of CACHE.")
 @as_json
 def show_command(path, spec, diff, other, as_json) -> None:
     """Show the records, the provenance and the failures of CACHE, or of its feature set SPEC.
@@ -193,10 +190,8 @@ def repair_command(path, dry_run, as_json) -> None:
 
 
 @cache.command("merge")
-@click.argument("target", metavar="CACHE", type=click.Path(path_type=Path))
-@click.argument(
-    "sources", metavar="OTHER...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+@click.argument("target", metavar="CACHE", type=A_PATH)
+@click.argument("sources", metavar="OTHER...", nargs=-1, required=True, type=A_PATH)
 @as_json
 def merge_command(target, sources, as_json) -> None:
     """Copy into CACHE the rows of OTHER caches that it lacks.
@@ -225,13 +220,11 @@ def merge_command(target, sources, as_json) -> None:
     "-o",
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Write to this file: FILE.npz, FILE.h5 or FILE.parquet.",
 )
 @click.option(
-    "--data",
-    type=click.Path(path_type=Path),
-    help="Write the rows of these images, in their order, instead of all.",
+    "--data", type=A_PATH, help="Write the rows of these images, in their order, instead of all."
 )
 @click.option(
     "--compress", is_flag=True, help="Make a smaller file, which takes longer to write and read."
@@ -263,9 +256,7 @@ def export_command(path, specs, out, data, compress, as_json) -> None:
 @cache.command("prune")
 @cache_argument
 @click.option(
-    "--keep",
-    type=click.Path(path_type=Path),
-    help="Keep the rows of the images in this data, and remove all others.",
+    "--keep", type=A_PATH, help="Keep the rows of the images in this data, and remove all others."
 )
 @click.option(
     "--drop", multiple=True, metavar="SPEC", help="Remove this feature set; may be repeated."

@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from . import console
-from .options import as_json
+from .options import A_PATH, as_json
 
 __all__ = ["compare"]
 
 
 @click.command()
-@click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("sources", nargs=-1, required=True, type=A_PATH)
 @click.option(
     "-o",
     "--out",
     "outs",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Write a page, a table or both: FILE.html, .csv, .md, .tex, .json. May be repeated.",
 )
 @click.option(
     "--labels",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Take the labels of probability files from here, where there is no run.",
 )
 @click.option(
     "--metric",
     default="accuracy",
-    show_default=True,
     help="Test differences of this metric: accuracy, log_loss, map, mrr and others.",
 )
 @click.option(
@@ -39,7 +36,7 @@ __all__ = ["compare"]
     help="Mark the Pareto-best of this cost [default: the first that is known of all models].",
 )
 @click.option("--align", is_flag=True, help="Compare the rows that all models have.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed for bootstrap draws.")
+@click.option("--seed", default=0, help="Seed for bootstrap draws.")
 @as_json
 def compare(sources, outs, labels, as_json, **given) -> None:
     """Compare networks and heads: what each is worth, what it costs, what is noise.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from . import console, progress
-from .options import as_json, quiet
+from .options import A_PATH, as_json, quiet
 
 __all__ = ["demo"]
 
@@ -17,14 +15,11 @@ __all__ = ["demo"]
     "-o",
     "--out",
     default="demo-run",
-    show_default=True,
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Put everything that the demo makes into this folder.",
 )
-@click.option("--images", type=int, default=300, show_default=True, help="Draw this many images.")
-@click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed for the drawings and for training."
-)
+@click.option("--images", default=300, help="Draw this many images.")
+@click.option("--seed", default=0, help="Seed for the drawings and for training.")
 @as_json
 @quiet
 def demo(out, images, seed, as_json, quiet) -> None:

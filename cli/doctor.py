@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from pathlib import Path
 
 import click
 
 from . import console, progress
-from .options import as_json
+from .options import A_PATH, as_json
 
 __all__ = ["doctor"]
 
@@ -20,7 +19,7 @@ _MARGIN = " " * 9
 @click.command()
 @click.option(
     "--cache",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Also check this feature cache, or the place where one is to be made.",
 )
 @as_json

@@ -9,6 +9,7 @@ import click
 
 from . import console, progress
 from .options import (
+    A_PATH,
     as_json,
     box_options,
     engine_options,
@@ -22,13 +23,13 @@ __all__ = ["extract"]
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=A_PATH)
 @click.option(
     "-o",
     "--out",
     "cache",
     required=True,
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Put the rows into the cache in this folder, which is made if it is not there.",
 )
 @click.option(
@@ -45,14 +46,12 @@ __all__ = ["extract"]
     "--fit",
     type=click.Choice(["crop", "pad", "squash"]),
     default="crop",
-    show_default=True,
     help="Crop, pad or squash an image to the square that the network takes.",
 )
 @click.option(
     "--decode",
     type=click.Choice(["fast", "full"]),
     default="fast",
-    show_default=True,
     help="Decode JPEGs at a half, a quarter or an eighth of their sides where that leaves twice "
     "the pixels that the network takes, or in full.",
 )
@@ -67,14 +66,12 @@ __all__ = ["extract"]
     "--pool",
     type=click.Choice(["avg", "max", "avgmax", "gem", "none", "cls", "mean", "cls+mean"]),
     default="avg",
-    show_default=True,
     help="Pool height and width in this way, or a transformer's tokens (cls, mean, cls+mean; "
     "avg stands for what its authors evaluate with).",
 )
 @click.option(
     "--views",
     default="center",
-    show_default=True,
     metavar="center|flip|ten|eighteen|random:K",
     help="Cut these squares from each image; flip+random:8 joins two kinds.",
 )
@@ -85,27 +82,24 @@ __all__ = ["extract"]
     help="Resize the short side to exceed the crop's side by this share "
     "[default: 0.143 for ten and eighteen, else the backbone's own].",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed for the random views.")
+@click.option("--seed", default=0, help="Seed for the random views.")
 @box_options
 @table_options
 @click.option(
     "--precision",
     type=click.Choice(["float16", "float32", "bfloat16"]),
     default="float16",
-    show_default=True,
     help="Store the features in this precision.",
 )
 @click.option(
     "--precision-compute",
     type=click.Choice(["f32", "tf32", "bf16", "fp16", "auto"]),
     default="f32",
-    show_default=True,
     help="Compute in this precision; auto takes the fastest on this hardware.",
 )
 @click.option(
     "--weights",
     default="pretrained",
-    show_default=True,
     metavar="pretrained|random:SEED",
     help="Use pretrained weights, or random ones, which know nothing and serve only for trials.",
 )
@@ -123,7 +117,6 @@ __all__ = ["extract"]
 @click.option(
     "--ray-workers",
     default="1",
-    show_default=True,
     metavar="N|MIN:MAX",
     help="Compute with this many Ray processes; a range lets Ray add and remove some.",
 )

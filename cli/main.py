@@ -38,7 +38,10 @@ from .weights import weights
 __all__ = ["cli", "main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
+
+
+@click.group(context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="icecore")
 def cli() -> None:
     """Extract frozen image features once, train heads on them in seconds, blend their answers.

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from pathlib import Path
 
 import click
 
 from ..core.errors import escaped
 from . import console
-from .options import as_json, table_options
+from .options import A_PATH, as_json, table_options
 
 __all__ = ["manifest"]
 
 
 @click.command()
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("-o", "--out", type=click.Path(path_type=Path), help="Write the table as CSV.")
+@click.argument("data", type=A_PATH)
+@click.option("-o", "--out", type=A_PATH, help="Write the table as CSV.")
 @table_options
 @as_json
 def manifest(data, out, as_json, **options) -> None:

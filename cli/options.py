@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 __all__ = [
+    "A_PATH",
     "answer_option",
     "as_json",
     "box_options",
@@ -18,6 +19,8 @@ __all__ = [
     "written_options",
 ]
 
+A_PATH = click.Path(path_type=Path)
+
 answer_option = click.option(
     "--answer",
     type=click.Choice(["recommended", "clean", "tuned", "average"]),
@@ -28,6 +31,12 @@ answer_option = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 
+def _with_options(command, options: list):
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def table_options(command):
     """Add the options that say how a CSV of samples is read."""
     options = [
@@ -35,7 +44,7 @@ def table_options(command):
             "--path-column",
             default="path",
             metavar="NAME",
-            help="Take the paths from this column of a CSV [default: path].",
+            help="Take the paths from this column of a CSV.",
         ),
         click.option(
             "--label-column",
@@ -46,14 +55,10 @@ def table_options(command):
             "repeated, are several tasks [default: label].",
         ),
         click.option(
-            "--skip-bad-rows",
-            is_flag=True,
-            help="Leave faulty lines of a CSV out, and name them.",
+            "--skip-bad-rows", is_flag=True, help="Leave faulty lines of a CSV out, and name them."
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with_options(command, options)
 
 
 def take_data(data: Path, options: dict, labels_required: bool = False):
@@ -79,7 +84,7 @@ def written_options(command):
         ),
         click.option(
             "--sample",
-            type=click.Path(path_type=Path),
+            type=A_PATH,
             help="Take rows, ids, order and columns from this sample_submission.csv or "
             "question.csv [default: the one in the folder of the data, if there is one].",
         ),
@@ -97,9 +102,7 @@ def written_options(command):
             "formula.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with_options(command, options)
 
 
 quiet = click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
@@ -110,7 +113,7 @@ def box_options(command):
     options = [
         click.option(
             "--boxes",
-            type=click.Path(path_type=Path),
+            type=A_PATH,
             help="Cut each image to its box in this CSV (path,x0,y0,x1,y1), or to the box that the "
             "region in this folder, written by 'icecore regions fit', finds in it.",
         ),
@@ -119,30 +122,16 @@ def box_options(command):
             metavar="gluoncv:NAME",
             help="Find the boxes that --boxes lacks with this detector, and add them to it.",
         ),
-        click.option(
-            "--detect-class",
-            default="person",
-            show_default=True,
-            help="Look for objects of this class.",
-        ),
+        click.option("--detect-class", default="person", help="Look for objects of this class."),
         click.option(
             "--detect-box",
             type=click.Choice(["largest", "confident"]),
             default="largest",
-            show_default=True,
             help="Take the largest or the most confident of several boxes.",
         ),
-        click.option(
-            "--detect-threshold",
-            type=float,
-            default=0.5,
-            show_default=True,
-            help="Ignore boxes with a lower score.",
-        ),
+        click.option("--detect-threshold", default=0.5, help="Ignore boxes with a lower score."),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with_options(command, options)
 
 
 def take_detector(options: dict):
@@ -164,13 +153,11 @@ def engine_options(command):
             "--engine",
             type=click.Choice(["auto", "mxnet", "onnxruntime", "openvino", "tensorrt", "torch"]),
             default="auto",
-            show_default=True,
             help="Run the backbones on this engine; auto takes the fastest that is installed.",
         ),
         click.option(
             "--device",
             default="cpu",
-            show_default=True,
             help="Compute on cpu, on NVIDIA's GPUs (cuda:0[,cuda:1,...]) or on Apple's (mps).",
         ),
         click.option(
@@ -192,10 +179,8 @@ def engine_options(command):
         ),
         click.option(
             "--weights-dir",
-            type=click.Path(path_type=Path),
+            type=A_PATH,
             help="Look for weights and ONNX files in this folder first.",
         ),
     ]
-    for option in reversed(options):
-        command = option(command)
-    return command
+    return _with_options(command, options)

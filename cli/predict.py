@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 import click
 
 from . import console, progress
 from .options import (
+    A_PATH,
     answer_option,
     as_json,
     box_options,
@@ -24,32 +24,21 @@ __all__ = ["predict"]
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", type=click.Path(path_type=Path))
-@click.option(
-    "-o",
-    "--out",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Write the answers to this file.",
-)
-@click.option(
-    "--cache", type=click.Path(path_type=Path), help="Keep the new features in this cache."
-)
+@click.argument("run", type=A_PATH)
+@click.argument("images", type=A_PATH)
+@click.option("-o", "--out", required=True, type=A_PATH, help="Write the answers to this file.")
+@click.option("--cache", type=A_PATH, help="Keep the new features in this cache.")
 @click.option(
     "--precision-compute",
     type=click.Choice(["trained", "f32", "tf32", "bf16", "fp16", "auto"]),
     default="trained",
-    show_default=True,
     help="Compute in this precision; trained is that of the features the heads were trained on.",
 )
 @written_options
 @box_options
 @table_options
 @click.option(
-    "--whole",
-    is_flag=True,
-    help="Predict whole images, also with a run that was trained on boxes.",
+    "--whole", is_flag=True, help="Predict whole images, also with a run that was trained on boxes."
 )
 @answer_option
 @engine_options

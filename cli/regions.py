@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from . import console, progress
-from .options import as_json, engine_options, quiet
+from .options import A_PATH, as_json, engine_options, quiet
 
 __all__ = ["regions"]
 
@@ -18,11 +16,11 @@ def regions() -> None:
 
 
 @regions.command()
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data", type=A_PATH)
 @click.option(
     "--boxes",
     required=True,
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Learn from the boxes in this CSV (path,x0,y0,x1,y1) of some of the images.",
 )
 @click.option(
@@ -37,7 +35,7 @@ def regions() -> None:
     "-o",
     "--out",
     required=True,
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Write what was learnt into this folder, which names the region.",
 )
 @click.option(
@@ -48,17 +46,14 @@ def regions() -> None:
 )
 @click.option(
     "--threshold",
-    type=float,
     default=0.5,
-    show_default=True,
     help="Leave an image whole where less intersection over union than this is expected.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed for folds and places.")
+@click.option("--seed", default=0, help="Seed for folds and places.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier region in the folder.")
 @click.option(
     "--weights",
     default="pretrained",
-    show_default=True,
     metavar="pretrained|random:SEED",
     help="Use pretrained weights, or random ones, which know nothing and serve only for trials.",
 )

@@ -11,28 +11,23 @@ import click
 
 from . import console
 from .interrupts import interrupted_status
-from .options import as_json, quiet, table_options, take_data
+from .options import A_PATH, as_json, quiet, table_options, take_data
 from .train_display import train_display
 
 __all__ = ["train"]
 
 
 @click.command()
-@click.argument("cache", type=click.Path(path_type=Path))
+@click.argument("cache", type=A_PATH)
 @click.option(
     "--data",
     required=True,
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Take the labels from the data that was extracted, or from CACHE/manifests/NAME.csv.",
 )
 @table_options
 @click.option(
-    "-o",
-    "--out",
-    "run",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Write the run to this folder.",
+    "-o", "--out", "run", required=True, type=A_PATH, help="Write the run to this folder."
 )
 @click.option(
     "--features",
@@ -54,27 +49,13 @@ __all__ = ["train"]
     "--validation",
     type=click.Choice(["folds", "holdout"]),
     default="folds",
-    show_default=True,
     help="Tune weights on every labelled image, predicted by heads that did not see its fold "
     "(folds), or on the validation split, by heads that know the training split alone (holdout).",
 )
-@click.option(
-    "--folds",
-    type=int,
-    default=5,
-    show_default=True,
-    help="Deal the rows into this many folds, 3 or more.",
-)
-@click.option(
-    "--repeats",
-    type=int,
-    default=1,
-    show_default=True,
-    help="Deal the rows into folds this many times, and average.",
-)
+@click.option("--folds", default=5, help="Deal the rows into this many folds, 3 or more.")
+@click.option("--repeats", default=1, help="Deal the rows into folds this many times, and average.")
 @click.option(
     "--search",
-    type=int,
     default=0,
     metavar="N",
     help="Try up to N further settings of each kind of head, and more kinds, out of fold.",
@@ -86,20 +67,17 @@ __all__ = ["train"]
     "--refit",
     type=click.Choice(["all", "train"]),
     default="all",
-    show_default=True,
     help="With --validation holdout, fit the final heads on all labelled images or on the training "
     "split alone.",
 )
 @click.option(
     "--maybe",
-    type=float,
     default=0.0,
     metavar="WEIGHT",
     help="Count FashionAI's letter m as a soft label of this weight, 0 to 1.",
 )
 @click.option(
     "--min-class-count",
-    type=int,
     default=0,
     metavar="N",
     help="Drop classes with fewer training images; they get probability 0.",
@@ -129,7 +107,7 @@ __all__ = ["train"]
 )
 @click.option(
     "--group-labels",
-    type=click.Path(path_type=Path),
+    type=A_PATH,
     help="Take the groups from a CSV with the columns id and group; it may name some of the "
     "images. Implies --groups.",
 )
@@ -140,7 +118,7 @@ __all__ = ["train"]
     metavar="KIND.NAME=VALUE",
     help="Change a setting of a kind of head, for instance mlp.width=512.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed for everything random.")
+@click.option("--seed", default=0, help="Seed for everything random.")
 @click.option(
     "--overwrite",
     is_flag=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from . import console, progress
-from .options import as_json, quiet
+from .options import A_PATH, as_json, quiet
 
 __all__ = ["weights"]
 
@@ -86,7 +86,7 @@ def fetch(networks, folder, as_json, quiet) -> None:
 
 
 @weights.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=A_PATH)
 @click.option(
     "--as", "network", metavar="NETWORK", help="Name the network that the weights belong to."
 )

@@ -1,6 +1,9 @@
 """How Sphinx builds the site: `make docs` runs it."""
 
+import click
+
 import icecore
+from icecore.cli import cli
 
 project = "icecore"
 author = "the icecore developers"
@@ -20,3 +23,15 @@ html_show_sourcelink = html_copy_source = False
 numpydoc_show_class_members = False
 # Pages link to measurements that lie beside the code, not on the site.
 suppress_warnings = ["myst.xref_missing"]
+
+
+def show_defaults(command):
+    """Defaults are shown by a setting of the whole command line, which sphinx-click passes over."""
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and parameter.show_default is None:
+            parameter.show_default = True
+    for part in getattr(command, "commands", {}).values():
+        show_defaults(part)
+
+
+show_defaults(cli)

@@ -1,13 +1,19 @@
-"""Pages that need nothing else: style and pictures are inside, and no host is asked.
+"""Pages that need nothing else: style, script and pictures are inside, and no host is asked.
 
-A template of any room extends ``page.html.j2``, which brings the style. Everything that comes
-from data (ids, class names, reasons) is escaped.
+A template of any room extends ``page.html.j2``, which brings ``page.css`` and ``page.js``. All
+that comes from data (ids, class names, reasons) is escaped, and the page itself allows a browser
+no script but that one, by its digest.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from importlib.resources import files
+
 import jinja2
 import numpy as np
+from markupsafe import Markup
 
 __all__ = ["render_page"]
 
@@ -39,7 +45,18 @@ def render_page(package: str, template: str, **content) -> str:
     )
     environment.filters["number"] = _number
     environment.filters["percent"] = _percent
-    return environment.get_template(template).render(**content)
+    script = _own("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        style=Markup(_own("page.css")),
+        script=Markup(script),
+        script_digest=Markup(f"sha256-{digest}"),
+        **content,
+    )
+
+
+def _own(name: str) -> str:
+    return (files("icecore.pages") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _number(value: float | None) -> str:

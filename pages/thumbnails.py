@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-__all__ = ["missing_reason", "opened_safely", "thumbnail"]
+__all__ = ["Pictures", "missing_reason", "opened_safely", "thumbnail"]
 
 EDGE = 200
 LARGEST_BYTES = 64 * 2**20
@@ -79,3 +79,22 @@ def thumbnail(path: str, edge: int = EDGE) -> tuple[str, str]:
     memory = io.BytesIO()
     small.save(memory, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(memory.getvalue()).decode(), ""
+
+
+class Pictures:
+    """The thumbnails of one page, which together stay within a size that a browser likes.
+
+    Parameters
+    ----------
+    most : int
+        Characters of HTML that all pictures may take; the first come first.
+    """
+
+    def __init__(self, most: int = 2_700_000) -> None:
+        self._left = most
+
+    def of(self, path: str, edge: int = EDGE) -> dict[str, str]:
+        """Return ``image``, a data URI, and ``reason``, why there is none; one of them is empty."""
+        uri, reason = thumbnail(path, edge) if self._left > 0 else ("", "page is full")
+        self._left -= len(uri)
+        return {"image": uri, "reason": reason}

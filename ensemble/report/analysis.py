@@ -1,4 +1,4 @@
-"""What the report shows of one answer: classes, calibration, confusions, doubtful labels."""
+"""What the report shows of one answer: classes, calibration, confusions, equal images."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The report: one HTML page that needs nothing else, made from a blend.
 
-The page asks for no file and no host: style and pictures are inside. Everything
+The page asks for no file and no host: style, script and pictures are inside. Everything
 that comes from data (ids, class names, reasons) is escaped by the template.
 """
 
@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
 from ... import __version__
 from ...core.files import publish_text
 from ...pages import (
+    Pictures,
     front_plot,
     missing_reason,
     reliability_plot,
     render_page,
     ternary_plot,
-    thumbnail,
 )
 from ..metrics import METRICS
 from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis
+from .confusions import Gallery, confusion_view
 from .text import (
     METRIC_TITLES,
     certificate_text,
@@ -36,8 +38,7 @@ from .text import (
 __all__ = ["render_report", "write_report"]
 
 MOST_MISTAKES = 12
-MOST_PAIRS = 20
-SMALL_EDGE = 120
+MOST_BYTES = 2_700_000
 COST_TITLES = {"networks": "number of networks", "size": "size in MB", "latency": "latency in ms"}
 
 
@@ -51,7 +52,13 @@ def render_report(result: BlendResult) -> str:
     return render_page(
         "icecore.ensemble.report",
         "report.html.j2",
-        tasks=[_task_view(task, index) for index, task in enumerate(result.tasks)],
+        name=_name(result),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=__version__,
+        tasks=[
+            _task_view(Gallery(task, Pictures(MOST_BYTES // len(result.tasks))), index)
+            for index, task in enumerate(result.tasks)
+        ],
         random_weights=bool(result.run.get("random_weights")),
         failures=[_failure(entry) for entry in result.run.get("failures", [])],
         conflicts=[_conflict(group) for group in result.conflicts],
@@ -61,9 +68,14 @@ def render_report(result: BlendResult) -> str:
     )
 
 
+def _name(result: BlendResult) -> str:
+    """Return what was blended: the names of the runs, or of the files from elsewhere."""
+    names = [path.resolve().name for path in result.runs.values()]
+    return " + ".join(names or [Path(path).name for path in result.inputs][:4])
+
+
 def _provenance(result: BlendResult) -> list[tuple[str, str]]:
-    made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    lines = [("made", f"{made} by icecore {__version__}"), ("seed of the blend", str(result.seed))]
+    lines = [("seed of the blend", str(result.seed))]
     if result.run:
         lines.append(("seed of the training", str(result.run.get("seed", "not recorded"))))
         backbones = [_backbone(entry) for entry in result.run.get("backbones", [])]
@@ -96,13 +108,15 @@ def _conflict(group: list) -> dict:
     }
 
 
-def _task_view(task: TaskBlend, number: int) -> dict:
+def _task_view(gallery: Gallery, number: int) -> dict:
+    task = gallery.task
     splits = shown_splits(task)
     key, judged = splits[-1]
     rows = task.data.rows(SPLITS[key])
     y, table = task.data.y[rows], task.table()[rows]
     metrics = list(task.scores["tuned"][key])
     anchor = f"task-{number}"
+    mistakes = _mistakes(gallery, rows, table)
     return {
         "anchor": anchor,
         "task": task.task,
@@ -122,9 +136,8 @@ def _task_view(task: TaskBlend, number: int) -> dict:
         "seen": seen_text(task),
         "estimate": _estimate(task),
         "classes": analysis.class_table(y, table, task.data.classes),
-        "confusion": _confusion(task, y, table, anchor),
-        "pairs": _pairs(task, rows, y, table, anchor),
-        "mistakes": _mistakes(task, rows, table),
+        "confusion": confusion_view(gallery, rows, y, table, anchor),
+        "mistakes": mistakes,
         "reliability": reliability_plot(analysis.reliability_bins(y, table)),
         "fronts": _fronts(task),
         "ternary": _ternary(task),
@@ -198,60 +211,16 @@ def _score_lines(task: TaskBlend, splits: list[str], metrics: list[str]) -> list
     ]
 
 
-def _confusion(task: TaskBlend, y: np.ndarray, table: np.ndarray, anchor: str) -> dict:
-    """Count rows by true and predicted class, with a shade and a link for each cell."""
-    classes = task.data.classes
-    counts = analysis.confusion_counts(y, table)
-    shown = {
-        (pair["true"], pair["predicted"])
-        for pair in analysis.confused_pairs(y, table, most_pairs=MOST_PAIRS)
-    }
-    lines = []
-    for index, name in enumerate(classes):
-        total = int(counts[index].sum())
-        cells = [
-            {
-                "count": int(counts[index, other]),
-                "right": index == other,
-                "shade": float(counts[index, other] / max(total, 1)),
-                "predicted": classes[other],
-                "link": f"#{anchor}-{index}-{other}" if (index, other) in shown else "",
-            }
-            for other in range(len(classes))
-        ]
-        recall = float(counts[index, index] / total) if total else None
-        lines.append({"name": name, "cells": cells, "total": total, "recall": recall})
-    return {"classes": classes, "lines": lines}
-
-
-def _pairs(task: TaskBlend, rows, y, table, anchor: str) -> list[dict]:
-    """Return the thumbnails of the most frequent confusions."""
-    classes = task.data.classes
-    return [
-        {
-            "anchor": f"{anchor}-{pair['true']}-{pair['predicted']}",
-            "true": classes[pair["true"]],
-            "predicted": classes[pair["predicted"]],
-            "count": pair["count"],
-            "images": [
-                _picture(task, rows[row], SMALL_EDGE)
-                | {"probability": float(table[row, pair["predicted"]])}
-                for row in pair["rows"]
-            ],
-        }
-        for pair in analysis.confused_pairs(y, table, most_pairs=MOST_PAIRS)
-    ]
-
-
-def _mistakes(task: TaskBlend, rows: np.ndarray, table: np.ndarray) -> list[dict]:
+def _mistakes(gallery: Gallery, rows: np.ndarray, table: np.ndarray) -> list[dict]:
     """Return the wrong rows with the lowest probability of the true class."""
+    task = gallery.task
     y = task.data.y[rows]
     predicted = table.argmax(axis=1)
     own = table[np.arange(len(rows)), y]
     wrong = np.flatnonzero(predicted != y)
     worst = wrong[np.argsort(own[wrong], kind="stable")][:MOST_MISTAKES]
     return [
-        _picture(task, rows[index])
+        gallery.picture(rows[index])
         | {
             "true": task.data.classes[y[index]],
             "true_probability": float(own[index]),
@@ -260,11 +229,6 @@ def _mistakes(task: TaskBlend, rows: np.ndarray, table: np.ndarray) -> list[dict
         }
         for index in worst
     ]
-
-
-def _picture(task: TaskBlend, row: int, edge: int = 200) -> dict:
-    uri, reason = thumbnail(task.data.paths[row], edge)
-    return {"id": task.data.ids[row], "image": uri, "reason": reason}
 
 
 def _fronts(task: TaskBlend) -> list[dict]:

@@ -23,11 +23,11 @@ _OUTPUTS += ("form", "sample", "incomplete", "excel")
 )
 @click.option(
     "--answer",
-    type=click.Choice(["recommended", "clean", "tuned", "average"]),
+    type=click.Choice(["recommended", "clean", "given", "tuned", "average"]),
     default="recommended",
     help="Write this answer, and save it as the one that predict takes: what is recommended; the "
-    "same for images whose labels are right, where the tuning rows have wrong ones (clean); the "
-    "tuned weights; or the plain average.",
+    "same for images whose labels will be right (clean), or wrong as often as those learnt from "
+    "(given); the tuned weights; or the plain average.",
 )
 @written_options
 @click.option(

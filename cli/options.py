@@ -23,10 +23,10 @@ A_PATH = click.Path(path_type=Path)
 
 answer_option = click.option(
     "--answer",
-    type=click.Choice(["recommended", "clean", "tuned", "average"]),
-    help="Use what the blend recommends; the same for images whose labels are right, where the "
-    "tuning rows have wrong ones (clean); the tuned weights; or the plain average [default: the "
-    "answer that the blend was saved with].",
+    type=click.Choice(["recommended", "clean", "given", "tuned", "average"]),
+    help="Use what the blend recommends; the same for images whose labels will be right (clean), "
+    "or wrong as often as those learnt from (given); the tuned weights; or the plain average "
+    "[default: the answer that the blend was saved with].",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 

@@ -152,7 +152,7 @@ def final_answers(result: BlendResult, answer: str = "recommended") -> Answers:
     Parameters
     ----------
     result : BlendResult
-    answer : {"recommended", "clean", "tuned", "average"}
+    answer : {"recommended", "clean", "given", "tuned", "average"}
         Which average.
     """
     if answer not in ANSWERS:

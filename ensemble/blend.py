@@ -124,7 +124,7 @@ def save_blend(result: BlendResult, answer: str = "recommended") -> list[Path]:
     ----------
     result : BlendResult
         Of one run or more.
-    answer : {"recommended", "clean", "tuned", "average"}
+    answer : {"recommended", "clean", "given", "tuned", "average"}
         Which answer predictions take.
 
     Returns

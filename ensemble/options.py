@@ -15,7 +15,7 @@ from .metrics import METRICS, Metric, get_metric
 
 __all__ = ["ANSWERS", "MEANS", "STACKERS", "BlendOptions", "parse_size"]
 
-ANSWERS = ("recommended", "clean", "tuned", "average")
+ANSWERS = ("recommended", "clean", "given", "tuned", "average")
 MEANS = ("arithmetic", "geometric")
 STACKERS = ("logistic", "lightgbm")
 

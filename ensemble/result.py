@@ -36,8 +36,8 @@ class TaskBlend:
     metric : str
         What the weights were tuned for.
     recipes : dict of str to Recipe
-        ``recommended``, ``clean``, ``tuned`` and ``average``: weights, class groups where they
-        were asked for, and a calibration where it helps.
+        ``recommended``, ``clean``, ``given``, ``tuned`` and ``average``: weights, class groups
+        where they were asked for, and a calibration where it helps.
     reason : Reason
         Why the recommended answer is recommended.
     certificate : float or None
@@ -113,19 +113,31 @@ class TaskBlend:
         found = self.reason.calibration
         if found is None:
             return ""
+        used = found.recommended
         what = f"calibrated with a temperature of {found.temperature:.2f}"
         if found.wrong >= 0.005:
-            what += f" and {found.wrong:.0%} of the labels taken for wrong"
-        what += (
-            f": log-loss lower by {found.gain:.4f} ± {found.error:.4f} on {self.tuning_kind} rows "
-            "that it was not fitted on"
+            what += f" and {used.wrong:.0%} of the labels taken for wrong"
+        gain = found.gain if used is found else found.halved_gain
+        return what + (
+            f": log-loss lower by {gain:.4f} on {self.tuning_kind} rows that it was not fitted on"
         )
-        if found.wrong >= 0.005:
-            what += (
-                "; if the labels of the images to predict will be right, take --answer clean, the "
-                "same without this share"
-            )
-        return what
+
+    @property
+    def wrong_labels(self) -> str:
+        """What to do where labels look wrong, in words; empty where too few do to matter."""
+        found = self.reason.calibration
+        if found is None or found.wrong < 0.005:
+            return ""
+        ours = "for not knowing: the mean of the two"
+        if found.recommended is found:
+            ours = "the second: the mean of the two does worse on these rows than no calibration"
+        return (
+            f"about {found.wrong:.0%} of the labels look as if drawn at random (log-loss lower by "
+            f"{found.gain:.4f} ± {found.error:.4f} when they are taken so). Take --answer clean if "
+            "the labels of the images to predict will be right, --answer given if they will be "
+            f"wrong as often. The recommended answer is {ours}. 'icecore audit' lists the labels "
+            "to look at"
+        )
 
     def weights_of(self, answer: str) -> dict[str, float]:
         """Return the weight of each model in an answer."""
@@ -223,7 +235,7 @@ class BlendResult:
 
         Parameters
         ----------
-        answer : {"recommended", "clean", "tuned", "average"}
+        answer : {"recommended", "clean", "given", "tuned", "average"}
             Which answer predictions are to take.
         """
         folder = next(iter(self.runs.values()), None)

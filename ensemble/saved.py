@@ -21,7 +21,7 @@ from .weighting.calibration import Calibration
 
 __all__ = ["BLEND_FORMAT", "SavedBlend", "TaskWeights", "load_blend", "load_saved"]
 
-BLEND_FORMAT = 3
+BLEND_FORMAT = 4
 # A temperature of 0 divides by it, and a negative one turns ranks around.
 _COLDEST = 1e-3
 _AGAIN = "run 'icecore blend' on this folder again"
@@ -147,7 +147,7 @@ def load_saved(run: str | os.PathLike, answer: str | None = None) -> SavedBlend:
     ----------
     run : path-like
         Folder of a run.
-    answer : {"recommended", "clean", "tuned", "average"}, optional
+    answer : {"recommended", "clean", "given", "tuned", "average"}, optional
         The one that was saved as the blend's answer, if None.
 
     Raises

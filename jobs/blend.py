@@ -26,7 +26,7 @@ class BlendOutputs:
     ----------
     out : path-like, optional
         ``.json``: the answers with their weights; else the final probabilities.
-    answer : {"recommended", "clean", "tuned", "average"}
+    answer : {"recommended", "clean", "given", "tuned", "average"}
         Which average is final, and which one predictions take.
     save : bool
         Keep the answers for `predict` and `bundle`: ``blend.json`` and ``report.html`` in the

@@ -42,7 +42,7 @@ def bundle(
         plain average. If the blend joins several runs, all of them go in.
     out : path-like
         ONNX file.
-    answer : {"recommended", "clean", "tuned", "average"}, optional
+    answer : {"recommended", "clean", "given", "tuned", "average"}, optional
         As for `predict`.
     weights_dir : path-like, optional
         Where the backbones' weights or ONNX files are now.

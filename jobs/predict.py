@@ -66,7 +66,7 @@ class PredictOptions:
 
     Attributes
     ----------
-    answer : {"recommended", "clean", "tuned", "average"}, optional
+    answer : {"recommended", "clean", "given", "tuned", "average"}, optional
         Which answer of the blend, by default the one that was saved as its answer; without
         a blend it is the plain average.
     cache : path-like, optional

@@ -60,7 +60,7 @@ def open_trained(run: str | os.PathLike, answer: str | None = None) -> Trained:
     ----------
     run : path-like
         Without ``blend.json`` its models are averaged plainly.
-    answer : {"recommended", "clean", "tuned", "average"}, optional
+    answer : {"recommended", "clean", "given", "tuned", "average"}, optional
         The one that was saved as the blend's answer, if None.
 
     Raises

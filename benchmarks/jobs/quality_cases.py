@@ -156,8 +156,9 @@ def cases(cache: Path, work: Path, only: list[str]) -> list[Case]:
         one,
         dataclasses.replace(plain, name="1,000 rows", rows=1000, repeats=2),
         noisy,
+        dataclasses.replace(noisy, name="15% flipped, right labels", right=True, shared=noisy.name),
         dataclasses.replace(
-            noisy, name="15% flipped, right labels", answer="clean", right=True, shared=noisy.name
+            noisy, name="15% flipped, clean", answer="clean", right=True, shared=noisy.name
         ),
         plain,
         dataclasses.replace(plain, name="clothing10 in ten folds", repeats=10),

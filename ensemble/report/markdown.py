@@ -76,6 +76,8 @@ def _task_lines(task: TaskBlend) -> list[str]:
     lines += [f"{_escaped(seen_text(task))}.", "", f"**{_escaped(recommended_text(task))}.**", ""]
     if task.calibration:
         lines += [f"The recommended answer is {_escaped(task.calibration)}.", ""]
+    if task.wrong_labels:
+        lines += [f"Wrong labels: {_escaped(task.wrong_labels)}.", ""]
     certificate = certificate_text(task)
     lines += [f"Tuned for {METRIC_TITLES.get(task.metric, task.metric)}: {certificate}.", ""]
     if task.estimate is not None:

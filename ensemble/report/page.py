@@ -125,6 +125,7 @@ def _task_view(gallery: Gallery, number: int) -> dict:
         "lines": _score_lines(task, [name for name, _ in splits], metrics),
         "weights": sorted(task.weights.items(), key=lambda entry: -entry[1]),
         "calibration": task.calibration,
+        "wrong_labels": task.wrong_labels,
         "groups": task.to_json()["answers"]["recommended"].get("groups", []),
         "mean": task.mean,
         "metric": METRIC_TITLES.get(task.metric, task.metric),

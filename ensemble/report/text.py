@@ -53,6 +53,8 @@ def task_text(task: TaskBlend, details: bool = False) -> str:
     lines.append(recommended_text(task))
     if task.calibration:
         lines.append(f"the recommended answer is {task.calibration}")
+    if task.wrong_labels:
+        lines.append(f"wrong labels: {task.wrong_labels}")
     if task.estimate is not None:
         lines += _all_answers(task.estimate) if details else _recommended_answer(task.estimate)
     return "\n".join([*lines, *(f"note: {note}" for note in task.notes)])

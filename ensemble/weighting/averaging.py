@@ -63,12 +63,6 @@ class Recipe:
             group_weights=None if groups is None else (1 - amount) * groups + amount * towards,
         )
 
-    @property
-    def clean(self) -> Recipe:
-        """The same without the share of wrong labels."""
-        known = self.calibration
-        return dataclasses.replace(self, calibration=known and known.clean)
-
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the average (N, C) of probabilities (M, N, C)."""
         if self.group_weights is not None:

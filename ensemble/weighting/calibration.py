@@ -8,6 +8,11 @@ learn from wrong labels are unsure of all images alike; what is true of them is 
 be sure of most images, and of no label more than ``1 - e``. Without the share, the same
 probabilities are those of labels that are right.
 
+No row can say whether labels to come will be right, or wrong as often as those at hand. What is
+recommended takes both for equally likely: the mean of the two answers, which is the same with half
+of the share. Where that is worse than no calibration on rows that were held out, it takes the
+whole share.
+
 Both numbers are fitted on rows that neither heads nor weights have seen, and are used only if they
 help beyond noise on rows that they were not fitted on.
 """
@@ -47,17 +52,30 @@ class Calibration:
         Share of the labels that are taken for drawn at random.
     gain, error : float
         What it gains in log-loss on rows it was not fitted on, and the standard error.
+    halved_gain : float
+        What half of the share gains there.
     """
 
     temperature: float = 1.0
     wrong: float = 0.0
     gain: float = 0.0
     error: float = 0.0
+    halved_gain: float = 0.0
 
     @property
     def clean(self) -> Calibration:
         """The same without the share of wrong labels."""
         return dataclasses.replace(self, wrong=0.0)
+
+    @property
+    def halved(self) -> Calibration:
+        """The mean of this and `clean`: the same with half of the share of wrong labels."""
+        return dataclasses.replace(self, wrong=self.wrong / 2)
+
+    @property
+    def recommended(self) -> Calibration:
+        """Half of the share, where that is better than nothing on rows it was not fitted on."""
+        return self.halved if self.halved_gain > 0 else self
 
     def apply(self, table: np.ndarray) -> np.ndarray:
         """Return the calibrated probabilities of a table (N, C)."""
@@ -82,21 +100,23 @@ def find_calibration(
     fold = deal(y, images, _FOLDS, seed + 1)
     if fold.max() < 1:
         return None
-    rows = np.arange(len(y))
-    gain = np.empty(len(y))
+    # Of the calibration, and of half of its share.
+    gain = np.empty((2, len(y)))
     for learn, held in fold_rows(fold):
         fitted = fit_calibration(table[learn], y[learn], seed)
-        after = fitted.apply(table[held])[rows[: len(held)], y[held]]
-        before = np.maximum(table[held, y[held]], EPSILON)
-        gain[held] = np.log(np.maximum(after, EPSILON)) - np.log(before)
+        true = (np.arange(len(held)), y[held])
+        before = np.log(np.maximum(table[held][true], EPSILON))
+        for own, known in zip(gain, (fitted, fitted.halved)):
+            own[held] = np.log(np.maximum(known.apply(table[held])[true], EPSILON)) - before
     # Rows of one image are one observation.
     image = np.unique(images, return_inverse=True)[1]
-    total, count = np.bincount(image, weights=gain), np.bincount(image)
-    mean = float(gain.mean())
-    error = float(np.sqrt(((total - count * mean) ** 2).sum())) / len(gain)
+    total, count = np.bincount(image, weights=gain[0]), np.bincount(image)
+    mean, halved = gain.mean(axis=1).tolist()
+    error = float(np.sqrt(((total - count * mean) ** 2).sum())) / len(y)
     if not mean > _BEYOND * error or mean < 1e-6:
         return None
-    return dataclasses.replace(fit_calibration(table, y, seed), gain=mean, error=error)
+    found = fit_calibration(table, y, seed)
+    return dataclasses.replace(found, gain=mean, error=error, halved_gain=halved)
 
 
 def fit_calibration(table: np.ndarray, y: np.ndarray, seed: int = 0) -> Calibration:

@@ -52,7 +52,7 @@ class Reason:
     rows : int
         Rows that were held out, each once; 0 where there were too few for folds.
     calibration : Calibration or None
-        Of the recommended answer.
+        What was found; see `Calibration.recommended`.
     """
 
     kind: str
@@ -76,8 +76,9 @@ class Chooser(BaseEstimator):
     blender_ : Blender
         Fitted on all rows.
     recipes_ : dict of str to Recipe
-        ``recommended``, ``clean`` (the same for rows whose labels are right), ``tuned``,
-        ``average``, and ``single``: the best model alone.
+        ``recommended``, ``clean`` (the same for rows whose labels are right), ``given`` (for
+        rows whose labels are wrong as often as these), ``tuned``, ``average``, and ``single``:
+        the best model alone.
     reason_ : Reason
     """
 
@@ -111,8 +112,13 @@ class Chooser(BaseEstimator):
             SINGLE: self.recipes_["single"],
             SHRUNK: parts.shrunk(self.reason_.shrinkage),
         }[self.reason_.kind]
-        recommended = dataclasses.replace(recommended, calibration=self.reason_.calibration)
-        self.recipes_ |= {"recommended": recommended, "clean": recommended.clean}
+        found = self.reason_.calibration
+        for name, known in (
+            ("recommended", found and found.recommended),
+            ("clean", found and found.clean),
+            ("given", found),
+        ):
+            self.recipes_[name] = dataclasses.replace(recommended, calibration=known)
         return self
 
     def predict_proba(self, probabilities: np.ndarray) -> np.ndarray:

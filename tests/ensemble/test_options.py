@@ -114,7 +114,7 @@ def test_an_unknown_stacker(builders):
         {"mean": "geometric", "backbones_max": 1},
     ],
 )
-@pytest.mark.parametrize("answer", ["recommended", "clean", "tuned", "average"])
+@pytest.mark.parametrize("answer", ["recommended", "clean", "given", "tuned", "average"])
 def test_what_is_saved_predicts_the_same(run, options, answer):
     result = blend_run(run, BlendOptions(honest=False, **options))
     saved = load_blend(run, answer)["label"]

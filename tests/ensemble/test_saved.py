@@ -103,7 +103,7 @@ def test_a_blend_of_other_probabilities_is_refused(blended):
         ("[]", "not a JSON object"),
         ('{"format": 99}', "has the format 99"),
         (
-            '{"format": 3, "answer": "tuned", "tasks": [{"task": "a"}], "inputs": {}}',
+            '{"format": 4, "answer": "tuned", "tasks": [{"task": "a"}], "inputs": {}}',
             "has no field 'answers'",
         ),
     ],

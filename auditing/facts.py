@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..pages import opened_safely
+from ..core.places import open_image
+from ..pages import LARGEST_BYTES, opened_safely
 
 __all__ = ["FACTS", "read_facts"]
 
@@ -47,7 +48,7 @@ def read_facts(
 def _facts(path: str) -> list[float]:
     with opened_safely(path, _SIDE) as image:
         # A draft says how large the picture is before it is decoded at a smaller scale.
-        width, height = _sides(path)
+        width, height, size = _sides(path)
         tables = getattr(image, "quantization", None) or {}
         coarse = float(np.mean([np.mean(table) for table in tables.values()])) if tables else 0.0
         small = image.convert("RGB").resize((_SIDE, _SIDE))
@@ -56,11 +57,10 @@ def _facts(path: str) -> list[float]:
     border = np.ones_like(grey, bool)
     border[_BORDER:-_BORDER, _BORDER:-_BORDER] = False
     edge = np.abs(np.diff(grey, axis=0)).mean() + np.abs(np.diff(grey, axis=1)).mean()
-    size = os.path.getsize(path) / (width * height)
     colour = (pixels.max(axis=2) - pixels.min(axis=2)).mean()
     even = _unevenness(grey)
     look = [grey.mean(), grey.std(), colour, edge, grey[border].mean(), even]
-    return [width, height, width / height, size, coarse, *map(float, look)]
+    return [width, height, width / height, size / (width * height), coarse, *map(float, look)]
 
 
 def _unevenness(grey: np.ndarray) -> float:
@@ -69,8 +69,9 @@ def _unevenness(grey: np.ndarray) -> float:
     return float(np.mean([side.std() for side in sides]))
 
 
-def _sides(path: str) -> tuple[int, int]:
+def _sides(path: str) -> tuple[int, int, int]:
+    """Return width, height, and the bytes of the file."""
     from PIL import Image
 
-    with Image.open(path) as image:
-        return image.size
+    with open_image(path, LARGEST_BYTES) as file, Image.open(file) as image:
+        return *image.size, file.seek(0, os.SEEK_END)

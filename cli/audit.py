@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from . import console
-from .options import A_PATH, as_json, quiet
+from .options import A_PATH, DATA, as_json, quiet
 
 __all__ = ["audit"]
 
@@ -14,12 +14,12 @@ __all__ = ["audit"]
 @click.argument("source", required=False, type=A_PATH)
 @click.option(
     "--data",
-    type=A_PATH,
+    type=DATA,
     help="Audit these images and labels [default: those of the run, or of the cache].",
 )
 @click.option(
     "--new",
-    type=A_PATH,
+    type=DATA,
     help="Compare these images, which have features in the cache, with those of DATA.",
 )
 @click.option(

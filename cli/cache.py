@@ -8,7 +8,7 @@ import click
 
 from ..core.errors import enumerate_some, escaped
 from . import console
-from .options import A_PATH, as_json
+from .options import A_PATH, DATA, as_json
 
 __all__ = ["cache"]
 
@@ -224,7 +224,7 @@ def merge_command(target, sources, as_json) -> None:
     help="Write to this file: FILE.npz, FILE.h5 or FILE.parquet.",
 )
 @click.option(
-    "--data", type=A_PATH, help="Write the rows of these images, in their order, instead of all."
+    "--data", type=DATA, help="Write the rows of these images, in their order, instead of all."
 )
 @click.option(
     "--compress", is_flag=True, help="Make a smaller file, which takes longer to write and read."
@@ -256,7 +256,7 @@ def export_command(path, specs, out, data, compress, as_json) -> None:
 @cache.command("prune")
 @cache_argument
 @click.option(
-    "--keep", type=A_PATH, help="Keep the rows of the images in this data, and remove all others."
+    "--keep", type=DATA, help="Keep the rows of the images in this data, and remove all others."
 )
 @click.option(
     "--drop", multiple=True, metavar="SPEC", help="Remove this feature set; may be repeated."

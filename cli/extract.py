@@ -10,6 +10,7 @@ import click
 from . import console, progress
 from .options import (
     A_PATH,
+    DATA,
     as_json,
     box_options,
     engine_options,
@@ -23,7 +24,7 @@ __all__ = ["extract"]
 
 
 @click.command()
-@click.argument("data", type=A_PATH)
+@click.argument("data", type=DATA)
 @click.option(
     "-o",
     "--out",

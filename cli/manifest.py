@@ -8,13 +8,13 @@ import click
 
 from ..core.errors import escaped
 from . import console
-from .options import A_PATH, as_json, table_options
+from .options import A_PATH, DATA, as_json, table_options
 
 __all__ = ["manifest"]
 
 
 @click.command()
-@click.argument("data", type=A_PATH)
+@click.argument("data", type=DATA)
 @click.option("-o", "--out", type=A_PATH, help="Write the table as CSV.")
 @table_options
 @as_json

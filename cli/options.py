@@ -8,6 +8,7 @@ import click
 
 __all__ = [
     "A_PATH",
+    "DATA",
     "answer_option",
     "as_json",
     "box_options",
@@ -29,6 +30,19 @@ answer_option = click.option(
     "[default: the answer that the blend was saved with].",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
+
+
+class _Data(click.Path):
+    """The path of data, or the URL of data in a store, which is no path."""
+
+    def convert(self, value, param, ctx):
+        """Leave a URL as it is."""
+        from ..manifest import is_url
+
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
+DATA = _Data(path_type=Path)
 
 
 def _with_options(command, options: list):

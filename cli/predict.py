@@ -9,6 +9,7 @@ import click
 from . import console, progress
 from .options import (
     A_PATH,
+    DATA,
     answer_option,
     as_json,
     box_options,
@@ -25,7 +26,7 @@ __all__ = ["predict"]
 
 @click.command()
 @click.argument("run", type=A_PATH)
-@click.argument("images", type=A_PATH)
+@click.argument("images", type=DATA)
 @click.option("-o", "--out", required=True, type=A_PATH, help="Write the answers to this file.")
 @click.option("--cache", type=A_PATH, help="Keep the new features in this cache.")
 @click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from . import console, progress
-from .options import A_PATH, as_json, engine_options, quiet
+from .options import A_PATH, DATA, as_json, engine_options, quiet
 
 __all__ = ["regions"]
 
@@ -16,7 +16,7 @@ def regions() -> None:
 
 
 @regions.command()
-@click.argument("data", type=A_PATH)
+@click.argument("data", type=DATA)
 @click.option(
     "--boxes",
     required=True,

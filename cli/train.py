@@ -11,7 +11,7 @@ import click
 
 from . import console
 from .interrupts import interrupted_status
-from .options import A_PATH, as_json, quiet, table_options, take_data
+from .options import A_PATH, DATA, as_json, quiet, table_options, take_data
 from .train_display import train_display
 
 __all__ = ["train"]
@@ -22,7 +22,7 @@ __all__ = ["train"]
 @click.option(
     "--data",
     required=True,
-    type=A_PATH,
+    type=DATA,
     help="Take the labels from the data that was extracted, or from CACHE/manifests/NAME.csv.",
 )
 @table_options
@@ -143,7 +143,7 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
     from .. import jobs
 
     data = take_data(data, options, labels_required=True)
-    if not isinstance(data, Path):
+    if not isinstance(data, (Path, str)):
         console.print_notes(data)
     options["features"] = list(options["features"]) or None
     options["heads"] = list(options["heads"]) or None

@@ -30,6 +30,7 @@ __all__ = [
     "ProbabilityError",
     "ProofError",
     "RunError",
+    "StoreError",
     "WeightsError",
     "enumerate_some",
     "escaped",
@@ -81,6 +82,22 @@ class MissingFileError(IcecoreError, FileNotFoundError):
 
     # OSError formats its own arguments; the message is ours.
     __str__ = IcecoreError.__str__
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.strerror = message
+
+
+class StoreError(IcecoreError, OSError):
+    """An object of a store cannot be listed, read or created."""
+
+    # OSError formats its own arguments; the message is ours.
+    __str__ = IcecoreError.__str__
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        # What reports an OSError of the system reports this one alike.
+        self.errno, self.strerror = errno.EIO, message
 
 
 class ImageError(IcecoreError, ValueError):

@@ -27,6 +27,10 @@ _EXTRAS = {
     "timm": "pip install 'icecore[timm]'",
     "torch": "pip install 'icecore[torch]'",
     "lightgbm": "pip install lightgbm",
+    "fsspec": "pip install 'icecore[remote]'",
+    "obstore": "pip install 'icecore[remote]'",
+    "boto3": "AWS_PROFILE is set, and profiles are read by boto3: pip install boto3",
+    "pyarrow": "pip install 'icecore[parquet]'",
     "ray": "pip install 'icecore[ray]'",
 }
 _SYSTEM_LIBRARIES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from ..core.errors import IcecoreError
 from ..core.files import publish_bytes, publish_json
 from ..core.folders import replacing_folder
 from ..core.json_files import read_json
+from ..core.places import absolute
 from ..core.regular_files import read_regular
+from ..core.stores import is_url
 from ..manifest import Manifest, apply_boxes, parse_box
 
 __all__ = ["REGIONS_OF_A_RUN", "as_extracted", "copy_regions", "keep_manifest"]
@@ -27,25 +30,34 @@ REGIONS_OF_A_RUN = "regions"
 _REGION_SUFFIXES, _MOST_FILES, _LARGEST_FILE = (".json", ".npz"), 4, 2**28
 
 
-def keep_manifest(cache: Path, data: Path, report, regions: Path | None = None) -> None:
+def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -> None:
     """Write the table to ``CACHE/manifests``, under a name that no other data set has.
 
     The learnt region that the boxes were found with, if any, is kept beside it.
     """
     folder = cache / "manifests"
-    stem = data.stem if data.is_file() else data.name
+    stem = _stem(data)
     # Another data set of the same name gets a number.
     names = _table_names(folder)
     candidates = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
-    name = next(n for n in candidates if names.get(n, str(data)) == str(data))
+    name = next(n for n in candidates if names.get(n, data) == data)
     try:
         report.manifest.write(folder / f"{name}.csv")
-        publish_json(folder / "sources.json", names | {name: str(data)})
+        publish_json(folder / "sources.json", names | {name: data})
         _keep_regions(folder / f"{name}{_REGIONS}", regions)
     except OSError as error:
         # A cache that cannot be written may still be complete.
         if report.computed or error.errno not in (errno.EROFS, errno.EACCES):
             raise
+
+
+def _stem(data: str) -> str:
+    """Return a name for the table of some data, without what no file's name should have."""
+    last = data.rstrip("/").rpartition("/")[2]
+    stem = last if os.path.isdir(data) else os.path.splitext(last)[0] or last
+    if is_url(data) or "{" in last:
+        stem = re.sub(r"[^\w.-]+", "_", stem).strip("_.") or "data"
+    return stem
 
 
 def _keep_regions(target: Path, regions: Path | None) -> None:
@@ -65,18 +77,18 @@ def copy_regions(source: Path, target: Path) -> None:
 
 def kept_regions(store: FeatureCache, data: str | os.PathLike | Manifest) -> Path | None:
     """Return the learnt region by which the boxes of `data` were found at its last extraction."""
-    path = source_of(data)
-    if path.parent == Path(os.path.abspath(store.path / "manifests")):
-        name = path.stem
+    source = source_of(data)
+    if os.path.dirname(source) == os.path.abspath(store.path / "manifests"):
+        name = Path(source).stem
     else:
-        name = _name_of(store, path)
+        name = _name_of(store, source)
     folder = store.path / "manifests" / f"{name}{_REGIONS}"
     return folder if name and folder.is_dir() else None
 
 
-def _name_of(store: FeatureCache, data: str | os.PathLike) -> str | None:
+def _name_of(store: FeatureCache, data: str) -> str | None:
     names = _table_names(store.path / "manifests")
-    return next((n for n, source in names.items() if source == os.path.abspath(data)), None)
+    return next((n for n, source in names.items() if source == data), None)
 
 
 def _table_names(folder: Path) -> dict[str, str]:
@@ -102,9 +114,9 @@ def read_data(data: str | os.PathLike | Manifest, *, labels_required: bool = Fal
     return manifests.read(data, labels_required=labels_required)
 
 
-def source_of(data: str | os.PathLike | Manifest) -> Path:
-    """Return the folder or file that data came from, absolute."""
-    return Path(os.path.abspath(data.source if isinstance(data, Manifest) else data))
+def source_of(data: str | os.PathLike | Manifest) -> str:
+    """Return the folder, file or URL that data came from, absolute."""
+    return absolute(data.source if isinstance(data, Manifest) else data)
 
 
 def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> Manifest:

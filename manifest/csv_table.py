@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from pathlib import Path
 
 from ..core.csv_files import CsvTable, line_faults, read_csv
 from ..core.errors import ManifestError, enumerate_some
+from ..core.places import is_there
+from ..core.stores import is_url
 from .box import parse_box
 from .names import class_name
 from .table import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
@@ -143,7 +144,7 @@ def _require_usable(
     if files and row.split != "test":
         if labels_required and not row.label:
             raise ValueError("has no label")
-        if not row.digest and not os.path.isfile(row.path):
+        if not row.digest and not is_there(row.path):
             raise ValueError(f"names a file that is not there: {row.path}")
 
 
@@ -164,8 +165,8 @@ def _sample(fields: dict[str, str], folder: Path) -> Sample:
         raise ValueError(f"has no usable box: {error}") from None
     path = Path(name)
     return Sample(
-        id=fields.get("id") or path.as_posix(),
-        path=str(path if path.is_absolute() else folder / path),
+        id=fields.get("id") or (name if is_url(name) else path.as_posix()),
+        path=name if is_url(name) else str(path if path.is_absolute() else folder / path),
         split=canonical,
         task=fields.get("task") or DEFAULT_TASK,
         label=class_name(fields.get("label", "")),

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from ..core.errors import DiskFullError, IcecoreError
-from ..core.files import publish_json, sha256_file
+from ..core.files import publish_json
 from ..core.json_files import read_json
-from ..core.regular_files import require_regular, size_text
+from ..core.places import absolute, digest_of, facts_of, known_digest
+from ..core.regular_files import size_text
 from .box import row_key
 from .table import LARGEST_IMAGE_FILE, Manifest
 
@@ -101,8 +102,10 @@ def digest_manifest(
     keys = {
         identity: row_key(digest, boxes[identity]) for identity, digest in files.digests.items()
     }
-    manifest = manifest.with_digests(keys | files.kept)
-    report = DigestReport(manifest, files.unreadable, len(reading), known)
+    none = dict.fromkeys(files.unreadable, "")
+    manifest = manifest.with_digests(keys | files.kept | none)
+    read = len(reading) + len(files.came_past)
+    report = DigestReport(manifest, files.unreadable, read, known | files.came_past)
     if memory is not None and Path(memory).parent.is_dir():
         report.remember(memory)
     return report
@@ -116,6 +119,7 @@ class _Files:
     digests: dict[str, str] = dataclasses.field(default_factory=dict)
     unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
     to_read: dict[str, tuple[str, list]] = dataclasses.field(default_factory=dict)
+    came_past: dict[str, list] = dataclasses.field(default_factory=dict)
 
 
 def _sort_out(manifest: Manifest, known: dict[str, list]) -> _Files:
@@ -123,19 +127,22 @@ def _sort_out(manifest: Manifest, known: dict[str, list]) -> _Files:
     files = _Files()
     for identity, sample in manifest.images.items():
         try:
-            facts = _facts(sample.path)
+            facts = facts_of(sample.path)
         except OSError as error:
             if sample.digest and isinstance(error, FileNotFoundError):
                 files.kept[identity] = sample.digest
             else:
                 files.unreadable[identity] = f"the file cannot be read: {error.strerror}"
             continue
-        path = os.path.abspath(sample.path)
+        path = absolute(sample.path)
         entry = known.get(path)
+        digest = entry[3] if entry and entry[:3] == facts else known_digest(path, facts)
         if facts[0] > LARGEST_IMAGE_FILE:
             files.unreadable[identity] = _too_large(facts[0])
-        elif entry and entry[:3] == facts:
-            files.digests[identity] = entry[3]
+        elif digest:
+            files.digests[identity] = digest
+            if not entry or entry[3] != digest:
+                files.came_past[path] = [*facts, digest]
         else:
             files.to_read[identity] = (path, facts)
     return files
@@ -156,21 +163,8 @@ def _too_large(size: int) -> str:
     return f"the file has {size_text(size)}, more than {size_text(LARGEST_IMAGE_FILE)}"
 
 
-def _facts(path: str) -> list[int]:
-    status = os.stat(path)
-    require_regular(path, status.st_mode)
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
-
-
 def _digest_all(paths: list[str]) -> list[str | OSError]:
-    return [_digest(path) for path in paths]
-
-
-def _digest(path: str) -> str | OSError:
-    try:
-        return sha256_file(path)
-    except OSError as error:
-        return error
+    return [digest_of(path, LARGEST_IMAGE_FILE) for path in paths]
 
 
 def _read_memory(path: str | os.PathLike) -> dict[str, list]:

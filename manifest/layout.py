@@ -22,11 +22,14 @@ class LabelledFiles:
         Files that were read as tables, seen from the folder.
     warnings : tuple of str
         What a reader should know.
+    passed_over : tuple of (str, str)
+        What lies in those files and is no sample, each with the reason.
     """
 
     samples: list[Sample]
     tables: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
+    passed_over: tuple[tuple[str, str], ...] = ()
 
     def manifest(self, listing: Listing) -> Manifest:
         """Return the manifest, with every file that is neither a sample nor a table."""
@@ -35,7 +38,10 @@ class LabelledFiles:
         unused = [(name, NOT_NAMED) for name in listing.images if f"{root}/{name}" not in used]
         others = [entry for entry in listing.others if entry[0] not in self.tables]
         return Manifest(
-            tuple(self.samples), root, passed_over=(*others, *unused), warnings=self.warnings
+            tuple(self.samples),
+            root,
+            passed_over=(*others, *unused, *self.passed_over),
+            warnings=self.warnings,
         )
 
 

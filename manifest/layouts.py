@@ -5,23 +5,29 @@ A file is a table or an image; a folder is of the first layout that fits it.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
 from ..core.content import describe_content
 from ..core.errors import IcecoreError, ManifestError, MissingFileError, enumerate_some
+from ..core.places import absolute
 from ..core.regular_files import open_regular
+from ..core.stores import is_url
 from .class_folders import ClassFolders
+from .containers import CONTAINERS, named_containers
 from .csv_table import TableOptions, read_table
 from .fashionai import FashionAI
 from .kaggle import Kaggle
 from .layout import Layout
-from .listing import Listing, is_image_name, list_files
+from .listing import Listing, is_image_name, list_files, list_objects
 from .table import IMAGE_SUFFIXES, Manifest, Sample
 
 __all__ = ["LAYOUTS", "read"]
 
-LAYOUTS: tuple[Layout, ...] = (FashionAI(), Kaggle(), ClassFolders())
+LAYOUTS: tuple[Layout, ...] = (FashionAI(), Kaggle(), *CONTAINERS, ClassFolders())
+# Those whose tables are read as files are not looked for in stores.
+LAYOUTS_OF_STORES: tuple[Layout, ...] = (*CONTAINERS, ClassFolders())
 
 
 def read(
@@ -35,7 +41,10 @@ def read(
         A folder of class folders, with ``train/``, ``validation/`` (also ``val``,
         ``valid``) and ``test/`` above them where they are; a CSV with
         ``path,label[,split]`` or one written by `Manifest.write`; a FashionAI
-        root; a Kaggle folder with ``labels.csv`` and ``train/``.
+        root; a Kaggle folder with ``labels.csv`` and ``train/``; WebDataset tars, Parquet
+        tables or MXNet record files: one, several by a pattern (``{000..099}.tar``), or a
+        folder of them. A URL (``s3://bucket/photos``) may stand for a folder of class folders,
+        and for everything of the last kind.
     labels_required : bool, default True
         Refuse images of the training and validation splits that have no label.
         With False any folder of images, or one image file, is accepted too; labels are
@@ -56,6 +65,12 @@ def read(
         It holds no images, or labels and images do not fit together. Everything
         of one kind that is wrong is named at once.
     """
+    listing = named_containers(os.fspath(data))
+    if listing is None and is_url(data):
+        listing = list_objects(os.fspath(data))
+    if listing is not None:
+        manifest = _read_listing(listing, labels_required)
+        return _checked(dataclasses.replace(manifest, source=absolute(data)), labels_required)
     data = Path(data)
     if not data.exists():
         raise MissingFileError(
@@ -63,20 +78,25 @@ def read(
         )
     data = Path(os.path.abspath(data))
     if data.is_dir():
-        manifest = _read_folder(list_files(data), labels_required)
+        manifest = _read_listing(list_files(data), labels_required)
     elif is_image_name(data.name) and not labels_required:
         manifest = Manifest((Sample(data.name, str(data), "test"),), str(data))
     else:
         _refuse_images(data)
         manifest = read_table(data, labels_required, table)
+    return _checked(manifest, labels_required)
+
+
+def _checked(manifest: Manifest, labels_required: bool) -> Manifest:
     _require_usable_names(manifest)
     if labels_required:
         _require_labels(manifest)
     return manifest
 
 
-def _read_folder(listing: Listing, labels_required: bool) -> Manifest:
-    layout = next(layout for layout in LAYOUTS if layout.fits(listing))
+def _read_listing(listing: Listing, labels_required: bool) -> Manifest:
+    layouts = LAYOUTS_OF_STORES if is_url(listing.root) else LAYOUTS
+    layout = next(layout for layout in layouts if layout.fits(listing))
     try:
         return layout.read(listing).manifest(listing)
     except ManifestError as error:

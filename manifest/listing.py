@@ -10,9 +10,10 @@ from pathlib import Path
 
 from ..core.errors import IcecoreError, ManifestError, escaped
 from ..core.json_files import read_json
+from ..core.stores import store_of
 from .table import IMAGE_SUFFIXES
 
-__all__ = ["Listing", "is_image_name", "list_files", "passed_over_text"]
+__all__ = ["Listing", "is_image_name", "list_files", "list_objects", "passed_over_text"]
 
 HIDDEN, AGAIN, FORKS = "hidden", "a folder that was seen already", "__MACOSX"
 CACHE, RUN = "a feature cache", "a run"
@@ -25,7 +26,8 @@ class Listing:
 
     Attributes
     ----------
-    root : pathlib.Path
+    root : pathlib.Path or str
+        A folder, or the URL of a prefix in a store.
     images : tuple of str
         In the order of their paths' parts.
     others : tuple of (str, str)
@@ -34,7 +36,7 @@ class Listing:
         All folders that were looked into.
     """
 
-    root: Path
+    root: Path | str
     images: tuple[str, ...]
     others: tuple[tuple[str, str], ...]
     folders: tuple[str, ...]
@@ -77,9 +79,35 @@ def list_files(root: Path) -> Listing:
             elif is_image_name(name):
                 images.append(prefix + name)
             else:
-                others.append((prefix + name, os.path.splitext(name)[1].lower() or "no ending"))
+                others.append((prefix + name, _ending(name)))
     images.sort(key=lambda path: path.split("/"))
     return Listing(root, tuple(images), tuple(sorted(others)), tuple(folders))
+
+
+def list_objects(url: str) -> Listing:
+    """List what lies below a prefix of a store, as `list_files` lists a folder.
+
+    Raises
+    ------
+    StoreError
+        It cannot be listed.
+    """
+    store, prefix = store_of(url)
+    root = url.rstrip("/")
+    start = len(prefix.rstrip("/") + "/") if prefix.strip("/") else 0
+    images, others, folders = [], [], set()
+    for entry in store.list(prefix):
+        name = entry.key[start:]
+        parts = name.split("/")
+        folders |= {"/".join(parts[:depth]) for depth in range(1, len(parts))}
+        if any(part.startswith(".") for part in parts):
+            others.append((name, HIDDEN))
+        elif is_image_name(name):
+            images.append(name)
+        else:
+            others.append((name, _ending(name)))
+    images.sort(key=lambda path: path.split("/"))
+    return Listing(root, tuple(images), tuple(sorted(others)), tuple(sorted(folders)))
 
 
 def passed_over_text(passed_over: Iterable[tuple[str, str]]) -> str:
@@ -97,6 +125,10 @@ def passed_over_text(passed_over: Iterable[tuple[str, str]]) -> str:
     more = f", {len(counts) - 20} kinds more" if len(counts) > 20 else ""
     files = "1 file was" if total == 1 else f"{total} files were"
     return f"{files} passed over: {named}{more}"
+
+
+def _ending(name: str) -> str:
+    return os.path.splitext(name)[1].lower() or "no ending"
 
 
 def _order(entry: tuple[str, int]) -> tuple:

@@ -2,9 +2,10 @@
 
 from .drawing import front_plot, reliability_plot, scatter_plot, ternary_plot
 from .rendering import render_page
-from .thumbnails import Pictures, missing_reason, opened_safely, thumbnail
+from .thumbnails import LARGEST_BYTES, Pictures, missing_reason, opened_safely, thumbnail
 
 __all__ = [
+    "LARGEST_BYTES",
     "Pictures",
     "front_plot",
     "missing_reason",

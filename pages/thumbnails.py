@@ -9,11 +9,12 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
-import os
-import stat
 from collections.abc import Iterator
 
-__all__ = ["Pictures", "missing_reason", "opened_safely", "thumbnail"]
+from ..core.errors import IrregularFileError
+from ..core.places import open_image
+
+__all__ = ["LARGEST_BYTES", "Pictures", "missing_reason", "opened_safely", "thumbnail"]
 
 EDGE = 200
 LARGEST_BYTES = 64 * 2**20
@@ -39,12 +40,15 @@ def opened_safely(path: str, edge: int = EDGE) -> Iterator:
     """Open an image that is a file of bounded size, to be decoded at a scale for `edge`."""
     from PIL import Image
 
-    about = os.stat(path)
-    if not stat.S_ISREG(about.st_mode):
-        raise UnusableError("not a file")
-    if about.st_size > LARGEST_BYTES:
-        raise UnusableError("file too large")
-    with Image.open(path, formats=_FORMATS) as image:
+    try:
+        file = open_image(path, LARGEST_BYTES)
+    except IrregularFileError as error:
+        raise UnusableError("not a file") from error
+    with file:
+        if file.seek(0, io.SEEK_END) > LARGEST_BYTES:
+            raise UnusableError("file too large")
+        file.seek(0)
+        image = Image.open(file, formats=_FORMATS)
         if image.width * image.height > LARGEST_PIXELS:
             raise UnusableError(f"too many pixels ({image.width} x {image.height})")
         image.draft("RGB", (2 * edge, 2 * edge))

@@ -18,7 +18,7 @@ from icecore.features import read_regions
 
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("extract", "data", "regions")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("extract", "data", "regions", "howto/places")),
 ]
 ALL_PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError, FileFormatError, ImageError
-from ...core.regular_files import read_regular
+from ...core.places import read_place
 from ...manifest import LARGEST_IMAGE_FILE, Box, Manifest, Sample, append_boxes, read_boxes
 from ..images.decode import decode, image_size
 from ..weights.request import WeightsRequest
@@ -162,7 +162,7 @@ def _read(sample: Sample) -> np.ndarray | None:
     try:
         # A large image keeps its turn only while it is decoded: one is ahead at a time here.
         with ExitStack() as held:
-            return decode(read_regular(sample.path, LARGEST_IMAGE_FILE), held)
+            return decode(read_place(sample.path, LARGEST_IMAGE_FILE), held)
     except (ImageError, FileFormatError, OSError, MemoryError):
         return None  # The extraction will say what is wrong with it.
 

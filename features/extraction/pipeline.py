@@ -18,7 +18,7 @@ import numpy as np
 from ...cache import FeatureCache
 from ...core.errors import FileFormatError, ImageError
 from ...core.files import sha256_bytes
-from ...core.regular_files import read_regular
+from ...core.places import read_place
 from ...manifest import LARGEST_IMAGE_FILE, Sample, outside, parse_box, row_key
 from ..engines.base import Engine
 from ..images.decode import ImageFile
@@ -244,7 +244,7 @@ def _read_same(samples: list[Sample], key: str) -> bytes:
     reason = "the file changed while the job was running"
     for sample in samples:
         try:
-            content = read_regular(sample.path, LARGEST_IMAGE_FILE)
+            content = read_place(sample.path, LARGEST_IMAGE_FILE)
         except FileFormatError as error:
             reason = error.message
             continue

@@ -16,7 +16,7 @@ import warnings
 import numpy as np
 
 from ...core.errors import ImageError
-from ...core.regular_files import open_regular
+from ...core.places import open_image
 from ...manifest import LARGEST_IMAGE_FILE
 from .deep import require_upper_bits
 from .heif import HeifFile, is_heif
@@ -148,7 +148,7 @@ def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarr
 def image_size(path: str) -> tuple[int, int] | None:
     """Return width and height of the upright image, from its header; None if it has none."""
     try:
-        with open_regular(path) as file:
+        with open_image(path, LARGEST_IMAGE_FILE) as file:
             if is_heif(start := file.read(_LOOKED_AT)):
                 return HeifFile(start + file.read(LARGEST_IMAGE_FILE)).size
             file.seek(0)

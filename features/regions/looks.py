@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,7 @@ import numpy as np
 
 from ...core.errors import BackboneError, FileFormatError, ImageError
 from ...core.hardware import available_cpus
-from ...core.regular_files import read_regular
+from ...core.places import absolute, read_place
 from ...manifest import LARGEST_IMAGE_FILE, Sample
 from ..backbones import Backbone, load_backbone
 from ..engines.base import Setup
@@ -211,7 +210,7 @@ def read_pictures(
 
 def _read(sample: Sample) -> Picture | str:
     try:
-        content = read_regular(sample.path, LARGEST_IMAGE_FILE)
+        content = read_place(sample.path, LARGEST_IMAGE_FILE)
         with ExitStack() as held:
             image = decode(content, held)
             height, width = image.shape[:2]
@@ -221,7 +220,7 @@ def _read(sample: Sample) -> Picture | str:
                 image = resize(image, *sides, "area")
     except (ImageError, FileFormatError, OSError, MemoryError) as error:
         return str(error)
-    digest, path = hashlib.sha256(content).hexdigest(), os.path.abspath(sample.path)
+    digest, path = hashlib.sha256(content).hexdigest(), absolute(sample.path)
     return Picture(sample.id, path, digest, image, width, height)
 
 

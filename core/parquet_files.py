@@ -1,0 +1,213 @@
+"""Images in the rows of Parquet tables, read a row group at a time.
+
+The layout is Hugging Face's: a column of structs of ``bytes`` and ``path``, or of plain bytes,
+and labels as numbers whose names stand in the schema's metadata, or as text.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from typing import BinaryIO
+
+from .errors import FileFormatError, IcecoreError
+from .imports import missing_dependency
+from .once_cache import OnceCache
+from .regular_files import size_text
+
+__all__ = ["ImageTable", "read_field", "read_table"]
+
+# Of one column; pictures fill it fast, and all of it is in memory.
+_LARGEST_GROUP = 2**30
+_MOST_LABELS = 10**6
+_LABELS = ("label", "labels", "class", "category", "target")
+_TABLES, _GROUPS = OnceCache(64), OnceCache(3)
+Opener = Callable[[str], BinaryIO]
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTable:
+    """What a table of images holds.
+
+    Attributes
+    ----------
+    column : str
+        Where the images are.
+    rows : list of (str, str or None)
+        The label of each row, and the path of its image where the table has no bytes of it.
+    labelled : bool
+    """
+
+    column: str
+    rows: list[tuple[str, str | None]]
+    labelled: bool
+
+
+def load_parquet():
+    """Import pyarrow's reader, or say what to install."""
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise missing_dependency("pyarrow", error) from error
+    return pyarrow
+
+
+def read_table(place: str, opened: Opener) -> ImageTable:
+    """Read everything of a table but its images.
+
+    Parameters
+    ----------
+    place : str
+    opened : callable
+        Opens a place.
+
+    Raises
+    ------
+    FileFormatError
+        It is no table of images.
+    """
+    arrow = load_parquet()
+    with _saying(arrow, place), opened(place) as file:
+        table = arrow.parquet.ParquetFile(file)
+        schema = table.schema_arrow
+        column = _image_column(arrow, schema, place)
+        label = next((name for name in _LABELS if name in schema.names), None)
+        names = _class_names(arrow, schema, label)
+        rows: list[tuple[str, str | None]] = []
+        for number in range(table.num_row_groups):
+            rows += _rows(arrow, table, number, column, label, names)
+    return ImageTable(column, rows, label is not None)
+
+
+def _image_column(arrow, schema, place: str) -> str:
+    """Return the column of images: ``image`` or ``img``, or the only one of such a type."""
+    found = [field.name for field in schema if _is_image(arrow, field.type)]
+    for name in ("image", "img", "jpg", *found[: len(found) == 1]):
+        if name in found:
+            return name
+    raise FileFormatError(
+        f"{place} has no column of images; it has {', '.join(schema.names[:20])}",
+        "images are a column of bytes, or of bytes and path, and called image if there are more",
+    )
+
+
+def _is_image(arrow, kind) -> bool:
+    if arrow.types.is_struct(kind):
+        fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
+        return "bytes" in fields and _is_image(arrow, fields["bytes"])
+    return arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind)
+
+
+def _class_names(arrow, schema, label: str | None) -> list[str]:
+    """Return the names of numbered classes, as ``datasets`` keeps them in the metadata."""
+    metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        names = json.loads(metadata)["info"]["features"][label]["names"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return [str(name) for name in names[:_MOST_LABELS]] if isinstance(names, list) else []
+
+
+def _rows(arrow, table, number: int, column: str, label: str | None, names: list[str]) -> Iterator:
+    """Yield label and path of the rows of a group, without the images' bytes."""
+    about = table.metadata.row_group(number)
+    columns = [label] if label else []
+    # Where all rows have a path and no bytes, the images are files beside the table.
+    beside = f"{column}.path" if _has_no_bytes(about, column) else None
+    group = table.read_row_group(number, columns=[*columns, *([beside] if beside else [])])
+    labels = group.column(label).to_pylist() if label else [None] * about.num_rows
+    paths = [None] * about.num_rows
+    if beside:
+        paths = [one and one.get("path") for one in group.column(column).to_pylist()]
+    for one, path in zip(labels, paths):
+        known = isinstance(one, int) and 0 <= one < len(names)
+        # Minus one is the label of images that have none.
+        bare = one is None or (names and one == -1)
+        yield ("" if bare else names[one] if known else str(one)), path
+
+
+def _has_no_bytes(group, column: str) -> bool:
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    found = next((one for one in chunks if one.path_in_schema == f"{column}.bytes"), None)
+    if found is None or found.statistics is None or not found.statistics.has_null_count:
+        return False
+    return found.statistics.null_count == group.num_rows > 0
+
+
+def read_field(place: str, row: int, column: str, opened: Opener, most: int) -> bytes:
+    """Return the image's bytes in a row of a table; the row group is kept for the next ones.
+
+    Raises
+    ------
+    FileFormatError
+        The table cannot be read, the image is larger than `most`, or the row has none.
+    """
+    arrow = load_parquet()
+    metadata = _TABLES.get(place, lambda: _metadata(arrow, place, opened))
+    number, first = 0, 0
+    while number < metadata.num_row_groups and row >= first + metadata.row_group(number).num_rows:
+        first += metadata.row_group(number).num_rows
+        number += 1
+    if number == metadata.num_row_groups:
+        raise FileFormatError(f"{place} has no row {row}", "it changed while the job was running")
+    values = _GROUPS.get(
+        (place, number, column), lambda: _read_group(arrow, place, opened, number, column)
+    )
+    value = values[row - first]
+    if not value.is_valid:
+        raise FileFormatError(f"row {row} of {place} has no image")
+    content = value.as_buffer()
+    if content.size > most:
+        raise FileFormatError(
+            f"row {row} of {place} has {size_text(content.size)}, more than {size_text(most)}"
+        )
+    return content.to_pybytes()
+
+
+def _metadata(arrow, place: str, opened: Opener):
+    with _saying(arrow, place), opened(place) as file:
+        return arrow.parquet.ParquetFile(file).metadata
+
+
+def _read_group(arrow, place: str, opened: Opener, number: int, column: str):
+    """Return the images of a row group, as an Arrow array of bytes."""
+    with _saying(arrow, place), opened(place) as file:
+        table = arrow.parquet.ParquetFile(file)
+        group = table.metadata.row_group(number)
+        chunks = [group.column(i) for i in range(group.num_columns)]
+        size = sum(
+            one.total_uncompressed_size
+            for one in chunks
+            if one.path_in_schema.split(".")[0] == column
+        )
+        if size > _LARGEST_GROUP:
+            raise FileFormatError(
+                f"a row group of {place} has {size_text(size)} of images, more than "
+                f"{size_text(_LARGEST_GROUP)}",
+                "write the table again with fewer rows in a group",
+            )
+        values = table.read_row_group(number, columns=[column]).column(column).combine_chunks()
+    return values.field("bytes") if arrow.types.is_struct(values.type) else values
+
+
+class _saying:  # noqa: N801
+    """Turns what pyarrow raises into one line that names the table."""
+
+    def __init__(self, arrow, place: str) -> None:
+        self._arrow, self._place = arrow, place
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if error is None or isinstance(error, IcecoreError):
+            return
+        if isinstance(error, (self._arrow.ArrowException, ValueError, OverflowError, KeyError)) or (
+            isinstance(error, OSError) and error.errno is None
+        ):
+            said = str(error).strip().splitlines()[:1] or [kind.__name__]
+            raise FileFormatError(
+                f"{self._place} is no readable Parquet table: {said[0][:300]}",
+                "copy it again; it may be cut short",
+            ) from error

@@ -1,0 +1,210 @@
+"""Where the bytes of an image are: a file, a part of a file, a row of a table, an object.
+
+A place is a text, so that tables of samples can hold it:
+
+- ``folder/a.jpg``: a file
+- ``s3://bucket/a.jpg``: an object of a store
+- ``00000.tar#bytes=1536-9999``: the bytes of a file from the first to the last, as HTTP counts
+- ``part.parquet#row=12&column=image``: a field of a Parquet table
+
+What is before the ``#`` of the last two may be an object, too.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from typing import BinaryIO
+
+from . import parquet_files
+from .errors import FileFormatError, IcecoreError, StoreError
+from .files import sha256_bytes, sha256_file
+from .once_cache import OnceCache
+from .regular_files import open_regular, read_regular, require_regular, size_text
+from .stores import BLOCK, is_url, read_object, store_of, store_open
+
+__all__ = [
+    "absolute",
+    "bytes_place",
+    "container_of",
+    "digest_of",
+    "facts_of",
+    "is_place",
+    "is_there",
+    "known_digest",
+    "note_digest",
+    "open_container",
+    "open_image",
+    "read_place",
+    "row_place",
+]
+
+_BYTES = re.compile(r"(.+)#bytes=(\d{1,18})-(\d{1,18})", re.DOTALL)
+_ROW = re.compile(r"(.+)#row=(\d{1,18})&column=(.+)", re.DOTALL)
+# Of large objects, from which images are read one after the other by several threads.
+_BLOCKS = OnceCache(8)
+# Of objects that came past while they were listed.
+_DIGESTS: dict[str, tuple[list[int], str]] = {}
+
+
+def is_place(text: str) -> bool:
+    """Tell whether a text is more than the path of a file."""
+    return is_url(text) or container_of(text) != text
+
+
+def bytes_place(container: str, start: int, size: int) -> str:
+    """Name some bytes of a file or object.
+
+    >>> bytes_place("a.tar", 512, 100)
+    'a.tar#bytes=512-611'
+    """
+    return f"{container}#bytes={start}-{start + size - 1}"
+
+
+def row_place(container: str, row: int, column: str) -> str:
+    """Name a field of a Parquet table.
+
+    >>> row_place("a.parquet", 3, "image")
+    'a.parquet#row=3&column=image'
+    """
+    return f"{container}#row={row}&column={column}"
+
+
+def container_of(place: str) -> str:
+    """Return the file or object that has the image."""
+    found = _BYTES.fullmatch(place) or _ROW.fullmatch(place)
+    return found[1] if found else place
+
+
+def absolute(place: str | os.PathLike, folder: str | os.PathLike = ".") -> str:
+    """Return the place as it is seen from everywhere.
+
+    >>> absolute("s3://bucket/a.jpg", "/data"), absolute("a.tar#bytes=0-1", "/data")
+    ('s3://bucket/a.jpg', '/data/a.tar#bytes=0-1')
+    """
+    place = os.fspath(place)
+    return place if is_url(place) else os.path.abspath(os.path.join(folder, place))
+
+
+def open_container(place: str) -> BinaryIO:
+    """Open a file or object in which images are, to be read in large blocks.
+
+    Raises
+    ------
+    OSError
+        It is not there, cannot be read, or is no regular file.
+    """
+    return store_open(place) if is_url(place) else open_regular(place)
+
+
+def open_image(place: str, most: int) -> BinaryIO:
+    """Open an image file of at most `most` bytes, see `read_place`."""
+    return io.BytesIO(read_place(place, most)) if is_place(place) else open_regular(place)
+
+
+def read_place(place: str, most: int) -> bytes:
+    """Return an image's bytes.
+
+    Raises
+    ------
+    FileFormatError
+        They are more than `most`, or their table cannot be read; nothing of them was read.
+    OSError
+        As of `open`; also of objects.
+    """
+    if not is_place(place):
+        return read_regular(place, most)
+    if part := _BYTES.fullmatch(place):
+        return _read_bytes(part[1], int(part[2]), int(part[3]) + 1, most)
+    if row := _ROW.fullmatch(place):
+        return parquet_files.read_field(row[1], int(row[2]), row[3], open_container, most)
+    return read_object(place, most)
+
+
+def _read_bytes(container: str, start: int, stop: int, most: int) -> bytes:
+    if stop - start > most:
+        raise FileFormatError(
+            f"a part of {container} has {size_text(stop - start)}, more than {size_text(most)}"
+        )
+    if is_url(container):
+        return _read_of_object(container, start, stop)
+    with open_regular(container) as file:
+        file.seek(start)
+        content = file.read(stop - start)
+    if len(content) != stop - start:
+        raise StoreError(f"{container} ends before byte {stop}", "it changed, or was cut short")
+    return content
+
+
+def _read_of_object(container: str, start: int, stop: int) -> bytes:
+    """Read from blocks that images beside each other share."""
+    store, key = store_of(container)
+    size = store.look(key).size
+    if stop > size:
+        raise StoreError(f"{container} ends before byte {stop}", "it changed, or was cut short")
+    parts = []
+    for number in range(start // BLOCK, (stop - 1) // BLOCK + 1):
+        at = number * BLOCK
+        block = _BLOCKS.get(
+            (container, number),
+            lambda at=at: store.read(key, at, min(at + BLOCK, size)),
+        )
+        parts.append(block[max(start - at, 0) : stop - at])
+    return b"".join(parts)
+
+
+def facts_of(place: str) -> list[int]:
+    """Return what changes when the bytes at a place do: size, time of change, and inode or tag.
+
+    Raises
+    ------
+    OSError
+        There is nothing, or it cannot be looked at.
+    """
+    container = container_of(place)
+    if is_url(container):
+        store, key = store_of(container)
+        entry = store.look(key)
+        size, *when = [entry.size, 0, entry.tag]
+    else:
+        status = os.stat(container)
+        require_regular(container, status.st_mode)
+        size, *when = [status.st_size, status.st_mtime_ns, status.st_ino]
+    if part := _BYTES.fullmatch(place):
+        size = int(part[3]) - int(part[2]) + 1
+    elif container != place:
+        size = 0  # A field's is known when it is read.
+    return [size, *when]
+
+
+def is_there(place: str) -> bool:
+    """Tell whether there is a file or object at a place, or one that has it."""
+    if not is_place(place):
+        return os.path.isfile(place)
+    try:
+        facts_of(place)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def note_digest(place: str, digest: str) -> None:
+    """Keep the digest of bytes that came past, so that they need not be read for it again."""
+    _DIGESTS[place] = (facts_of(place), digest)
+
+
+def known_digest(place: str, facts: list[int]) -> str:
+    """Return the digest that was kept of a place, if it looks as it did then; else nothing."""
+    then, digest = _DIGESTS.get(place, ([], ""))
+    return digest if then == facts else ""
+
+
+def digest_of(place: str, most: int) -> str | OSError:
+    """Return the SHA-256 of an image's bytes, or why there is none."""
+    try:
+        return sha256_bytes(read_place(place, most)) if is_place(place) else sha256_file(place)
+    except OSError as error:
+        return error
+    except IcecoreError as error:
+        return StoreError(error.message, error.hint)

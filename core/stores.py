@@ -1,0 +1,377 @@
+"""Objects in stores, by URL: listed, looked at, read, and created once.
+
+Amazon's, Google's and Azure's stores and plain HTTP are reached through obstore, whatever else
+fsspec knows (``hf://``, ``memory://``) through fsspec. Credentials are the store's own, from the
+environment or the machine; nothing of them is printed or written.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import hashlib
+import io
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from .errors import FileFormatError, MissingFileError, StoreError
+from .imports import missing_dependency
+from .regular_files import open_regular, size_text
+
+__all__ = ["Entry", "Store", "is_url", "read_object", "store_of", "store_open"]
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
+_OBJECT_STORES = frozenset("s3 s3a gs az azure abfs abfss http https file".split())
+_PACKAGES = {"hf": "huggingface_hub"}
+# Read at once of a long object that is read from its beginning to its end.
+BLOCK = 2**23
+_RETRIES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An object as its store describes it.
+
+    Attributes
+    ----------
+    key : str
+        Its name in the store.
+    size : int
+        Bytes.
+    tag : int
+        Differs when the object was replaced: made of its ETag, or of the time of its change.
+    """
+
+    key: str
+    size: int
+    tag: int
+
+    @classmethod
+    def of(cls, key: str, size: int | None, *tags: object) -> Entry:
+        """Make one of the first tag that there is; without any it is never taken for the same."""
+        tag = next((str(tag) for tag in tags if tag), f"unknown {time.time_ns()}")
+        return cls(key, int(size or 0), int.from_bytes(hashlib.sha256(tag.encode()).digest()[:7]))
+
+
+def is_url(text: object) -> bool:
+    """Tell whether a text names an object of a store.
+
+    >>> is_url("s3://bucket/a.jpg"), is_url("folder/a.jpg"), is_url("C://a")
+    (True, False, False)
+    """
+    return bool(_URL.match(os.fspath(text)))
+
+
+class Store(abc.ABC):
+    """One bucket, container or host.
+
+    What a listing said of objects is remembered, so that millions need not be asked for again.
+    Methods raise `MissingFileError` where there is nothing, and `StoreError` otherwise.
+
+    Parameters
+    ----------
+    root : str
+        URL of the store, without the key.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._seen: dict[str, Entry] = {}
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Yield what lies below a prefix, which is taken for a folder, in the order of keys."""
+        folder = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+        with self._saying("listed", prefix):
+            for entry in self._list(folder):
+                if entry.key.startswith(folder) and not entry.key.endswith("/"):
+                    self._seen[entry.key] = entry
+                    yield entry
+
+    def look(self, key: str) -> Entry:
+        """Return what is known of an object."""
+        if key not in self._seen:
+            with self._saying("read", key):
+                self._seen[key] = self._look(key)
+        return self._seen[key]
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` to `stop` of an object."""
+        if stop <= start:
+            return b""
+        with self._saying("read", key):
+            content = self._read(key, start, stop)
+        if len(content) != stop - start:
+            # A server that knows no ranges sends everything.
+            raise StoreError(
+                f"{self.root}{key}: {stop - start} bytes were asked for, {len(content)} came",
+                "the object changed, or its server does not know ranges of bytes: copy it to a "
+                "store that does, or to a disk",
+            )
+        return content
+
+    def create(self, key: str, path: str | os.PathLike) -> bool:
+        """Store a file under a key that is free; return False where it is taken."""
+        with self._saying("created", key):
+            return self._create(key, Path(path))
+
+    @abc.abstractmethod
+    def _list(self, folder: str) -> Iterator[Entry]: ...
+
+    @abc.abstractmethod
+    def _look(self, key: str) -> Entry: ...
+
+    @abc.abstractmethod
+    def _read(self, key: str, start: int, stop: int) -> bytes: ...
+
+    @abc.abstractmethod
+    def _create(self, key: str, path: Path) -> bool: ...
+
+    def _saying(self, what: str, key: str) -> _Saying:
+        return _Saying(what, self.root + key)
+
+
+class _Saying:
+    """Turns what libraries raise into one line that names the object and what was refused."""
+
+    def __init__(self, what: str, url: str) -> None:
+        self._what, self._url = what, url
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind, error, traceback) -> None:
+        if error is None or isinstance(error, (StoreError, MissingFileError, GeneratorExit)):
+            return
+        name, said = type(error).__name__, _first_line(error)
+        # What object_store says of a listing is of no kind.
+        status = re.search(r"status code: (\d+)", said)
+        if isinstance(error, FileNotFoundError) or (status and status[1] == "404"):
+            raise MissingFileError(
+                f"{self._url} is not there", "check the URL; names are told apart by their case"
+            ) from error
+        refused = ("PermissionDeniedError", "UnauthenticatedError")
+        if (
+            isinstance(error, PermissionError)
+            or name in refused
+            or (status and status[1] in ("401", "403"))
+        ):
+            right = {"listed": "list", "read": "read", "created": "write"}[self._what]
+            raise StoreError(
+                f"{self._url} may not be {self._what}: the store refuses these credentials",
+                f"ask for the right to {right} there, or set the credentials that have it "
+                "(as the store's own tools take them)",
+            ) from error
+        if name == "InvalidPathError":
+            raise StoreError(
+                f"{self._url} cannot be {self._what}: {said}",
+                "rename that object, or name a prefix that it does not lie below",
+            ) from error
+        if isinstance(error, Exception):
+            raise StoreError(
+                f"{self._url} cannot be {self._what}: {said or name}",
+                "check the network, the region and the endpoint; the same command goes on",
+            ) from error
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    # What was sent is no matter for messages.
+    return re.sub(r"\?\S*", "", lines[0])[:300] if lines else ""
+
+
+class _ObjectStore(Store):
+    """A store that obstore reaches."""
+
+    def __init__(self, root: str, scheme: str) -> None:
+        super().__init__(root)
+        obstore = _load_obstore()
+        options = {"client_options": {"allow_http": True}} if scheme == "http" else {}
+        if scheme in ("s3", "s3a") and (provider := _profile()):
+            options["credential_provider"] = provider
+        if scheme != "file":
+            options["retry_config"] = {"max_retries": _RETRIES}
+        self._obstore = obstore
+        self._store = obstore.store.from_url(root, **options)
+
+    def _list(self, folder: str) -> Iterator[Entry]:
+        for chunk in self._obstore.list(self._store, folder.rstrip("/") or None):
+            yield from map(self._entry, chunk)
+
+    def _look(self, key: str) -> Entry:
+        return self._entry(self._obstore.head(self._store, key))
+
+    def _read(self, key: str, start: int, stop: int) -> bytes:
+        return self._obstore.get_range(self._store, key, start=start, end=stop).to_bytes()
+
+    def _create(self, key: str, path: Path) -> bool:
+        try:
+            with open_regular(path) as file:
+                # Uploads in several parts know no conditions.
+                self._obstore.put(self._store, key, file, mode="create", use_multipart=False)
+        except self._obstore.exceptions.AlreadyExistsError:
+            return False
+        return True
+
+    @staticmethod
+    def _entry(about: dict) -> Entry:
+        return Entry.of(about["path"], about["size"], about["e_tag"], about["last_modified"])
+
+
+class _FileSystem(Store):
+    """A store that fsspec reaches."""
+
+    def __init__(self, root: str, scheme: str) -> None:
+        super().__init__(root)
+        try:
+            import fsspec
+        except ImportError as error:
+            raise missing_dependency("fsspec", error) from error
+        try:
+            self._files = fsspec.filesystem(scheme)
+        except ImportError as error:
+            raise missing_dependency(_PACKAGES.get(scheme, "fsspec"), error) from error
+        except ValueError as error:
+            raise StoreError(
+                f"{root} is of no store that is known here: {scheme}",
+                "stores are s3, gs, az, http, https, hf, memory, file, and what fsspec knows",
+            ) from error
+        self._base = self._files._strip_protocol(root)
+
+    def _list(self, folder: str) -> Iterator[Entry]:
+        # All files, sorted; a prefix where nothing lies is empty.
+        found = self._files.find(self._path(folder), detail=True)
+        yield from (self._entry(about) for _, about in sorted(found.items()))
+
+    def _look(self, key: str) -> Entry:
+        about = self._files.info(self._path(key))
+        if about.get("type") == "directory":
+            raise FileNotFoundError(key)
+        return self._entry(about)
+
+    def _read(self, key: str, start: int, stop: int) -> bytes:
+        return self._files.cat_file(self._path(key), start=start, end=stop)
+
+    def _create(self, key: str, path: Path) -> bool:
+        if self._files.exists(self._path(key)):
+            return False
+        # Not one step as in an object store: for one writer at a time.
+        self._files.makedirs(self._files._parent(self._path(key)), exist_ok=True)
+        self._files.put_file(str(path), self._path(key))
+        return True
+
+    def _path(self, key: str) -> str:
+        return f"{self._base.rstrip('/')}/{key}".rstrip("/")
+
+    def _entry(self, about: dict) -> Entry:
+        key = about["name"].removeprefix(self._base).lstrip("/")
+        tags = [about.get(name) for name in ("ETag", "etag", "blob_id", "md5Hash", "mtime")]
+        lfs = about.get("lfs") or {}
+        # The memory file system says when an object was created, and replaces it by a new one.
+        return Entry.of(key, about.get("size"), lfs.get("sha256"), *tags, about.get("created"))
+
+
+def _load_obstore():
+    try:
+        import obstore
+        import obstore.exceptions
+        import obstore.store
+    except ImportError as error:
+        raise missing_dependency("obstore", error) from error
+    return obstore
+
+
+def _profile():
+    """Return the credentials of boto3's session (profiles, single sign-on), where that is asked."""
+    if "AWS_PROFILE" not in os.environ:
+        return None
+    try:
+        import boto3
+        from obstore.auth.boto3 import Boto3CredentialProvider
+    except ImportError as error:
+        raise missing_dependency("boto3", error) from error
+    return Boto3CredentialProvider(boto3.Session())
+
+
+def store_of(url: str) -> tuple[Store, str]:
+    """Return the store of a URL, and the key in it.
+
+    Raises
+    ------
+    MissingDependencyError
+        The package that reaches such a store is not installed.
+    StoreError
+        There is no such kind of store.
+    """
+    scheme, rest = _URL.fullmatch(os.fspath(url)).groups()
+    if scheme in ("file", "memory", "hf"):
+        return _store(f"{scheme}:///" if scheme == "file" else f"{scheme}://", scheme), rest.lstrip(
+            "/"
+        )
+    bucket, _, key = rest.partition("/")
+    return _store(f"{scheme}://{bucket}/", scheme), key
+
+
+@functools.lru_cache(64)
+def _store(root: str, scheme: str) -> Store:
+    kind = _ObjectStore if scheme in _OBJECT_STORES else _FileSystem
+    try:
+        return kind(root, scheme)
+    except (ImportError, StoreError):
+        raise
+    except Exception as error:  # Builders of stores raise many kinds.
+        raise StoreError(
+            f"{root} cannot be opened: {_first_line(error)}", "check the URL and its settings"
+        ) from error
+
+
+def store_open(url: str) -> BinaryIO:
+    """Open an object to be read in large blocks; its size is known before anything is read."""
+    store, key = store_of(url)
+    return io.BufferedReader(_Ranges(store, key, store.look(key).size), BLOCK)
+
+
+def read_object(url: str, most: int) -> bytes:
+    """Return a whole object of at most `most` bytes.
+
+    Raises
+    ------
+    FileFormatError
+        It is larger; nothing of it was read.
+    """
+    store, key = store_of(url)
+    size = store.look(key).size
+    if size > most:
+        raise FileFormatError(f"{url} has {size_text(size)}, more than {size_text(most)}", "")
+    return store.read(key, 0, size)
+
+
+class _Ranges(io.RawIOBase):
+    """An object as a file that is read and sought in."""
+
+    def __init__(self, store: Store, key: str, size: int) -> None:
+        self._store, self._key, self._size, self._at = store, key, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = max(0, offset + (0, self._at, self._size)[whence])
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer) -> int:
+        stop = min(self._at + len(buffer), self._size)
+        content = self._store.read(self._key, self._at, stop)
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)

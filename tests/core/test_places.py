@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+import pytest
+
+from icecore.core import places
+from icecore.core.errors import FileFormatError, IrregularFileError, StoreError
+from icecore.core.once_cache import OnceCache
+from icecore.core.places import absolute, bytes_place, facts_of, is_place, read_place
+
+
+def test_bytes_of_a_file(tmp_path):
+    file = tmp_path / "a.tar"
+    file.write_bytes(bytes(range(100)))
+    place = bytes_place(str(file), 10, 5)
+    assert read_place(place, 5) == bytes(range(10, 15))
+    assert facts_of(place)[0] == 5
+    with pytest.raises(FileFormatError, match="5 bytes, more than 4 bytes"):
+        read_place(place, 4)
+    with pytest.raises(StoreError, match="ends before byte 120"):
+        read_place(bytes_place(str(file), 100, 20), 100)
+    with pytest.raises(FileNotFoundError):
+        read_place(bytes_place(str(tmp_path / "none"), 0, 20), 100)
+
+
+def test_a_pipe_is_no_container(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(IrregularFileError):
+        read_place(f"{tmp_path}/pipe#bytes=0-9", 100)
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.jpg", "a#b.jpg", "#bytes=1-2.jpg", "a#row=1.jpg", "C:/a.jpg", "s3:/a.jpg"]
+)
+def test_odd_names_are_files(name):
+    assert not is_place(name)
+    assert absolute(name) == os.path.abspath(name)
+
+
+def test_a_thing_is_made_once_and_the_last_are_kept():
+    made, cache = [], OnceCache(2)
+
+    def make():
+        time.sleep(0.05)
+        made.append(1)
+        return len(made)
+
+    threads = [threading.Thread(target=cache.get, args=("a", make)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert made == [1]
+    assert [cache.get(key, make) for key in "abcba"] == [1, 2, 3, 2, 4]
+
+
+def test_objects_are_read_in_blocks_that_neighbours_share(monkeypatch):
+    fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+    content = os.urandom(1000)
+    fsspec.filesystem("memory").pipe_file("/places-test/a.tar", content)
+    monkeypatch.setattr(places, "BLOCK", 64)
+    monkeypatch.setattr(places, "_BLOCKS", OnceCache(4))
+    for start, size in ((0, 1), (60, 10), (64, 64), (10, 700), (999, 1), (936, 64)):
+        place = bytes_place("memory://places-test/a.tar", start, size)
+        assert read_place(place, 1000) == content[start : start + size]
+    with pytest.raises(StoreError, match="ends before byte 1001"):
+        read_place(bytes_place("memory://places-test/a.tar", 999, 2), 1000)

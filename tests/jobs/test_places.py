@@ -1,0 +1,242 @@
+"""Images from tars, tables, records and stores give the very rows of the same files."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import uuid
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from places import (
+    draw_photos,
+    files_of,
+    s3_server,
+    upload,
+    write_parquet,
+    write_records,
+    write_tars,
+)
+from repository import ROOT
+
+from icecore import jobs
+from icecore.cache import FeatureCache
+from icecore.cli.main import main
+from icecore.core.errors import MissingDependencyError, MissingFileError, StoreError
+from icecore.core.files import sha256_file
+from icecore.core.stores import _store, store_of
+from icecore.features import ExtractOptions
+from icecore.manifest import read
+from icecore.pages import thumbnail
+
+SET = "onnx:tiny.onnx"
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return draw_photos(tmp_path / "photos")
+
+
+@pytest.fixture(scope="module")
+def s3():
+    with s3_server() as (url, client):
+        yield url, client
+
+
+@pytest.fixture
+def prefix():
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    return f"memory://{uuid.uuid4().hex}"
+
+
+def extract(data, cache, tiny, **options):
+    return jobs.extract(data, cache, [f"onnx:{tiny}"], ExtractOptions(batch_size=4, **options))
+
+
+def matrix(cache, photos):
+    digests = [sha256_file(path) for path in files_of(photos)]
+    return FeatureCache(cache).matrix([SET], digests)
+
+
+def make(kind, photos, where):
+    if kind == "folder":
+        return photos
+    if kind in ("cls", "json", "txt"):
+        return write_tars(photos, where, labels=kind)
+    if kind == "records":
+        return write_records(photos, where)
+    return write_parquet(photos, where, struct=kind == "structs")
+
+
+@pytest.mark.parametrize("store", ["disk", "memory", "s3"])
+@pytest.mark.parametrize("kind", ["folder", "cls", "json", "txt", "structs", "bytes", "records"])
+def test_rows_are_those_of_the_files(kind, store, photos, tmp_path, tiny_onnx, request):
+    extract(photos, tmp_path / "local", tiny_onnx)
+    data = make(kind, photos, tmp_path / "made")
+    if store != "disk":
+        root = request.getfixturevalue("prefix" if store == "memory" else "s3")
+        root = root if store == "memory" else root[0]
+        data = upload(data, f"{root}/{uuid.uuid4().hex}/made")
+    report = extract(data, tmp_path / "cache", tiny_onnx, workers=3)
+    assert (report.images, report.unique, report.rows, report.failures) == (12, 12, 12, [])
+    np.testing.assert_array_equal(
+        matrix(tmp_path / "cache", photos), matrix(tmp_path / "local", photos)
+    )
+    classes = ("0", "1") if kind == "records" else ("coat", "hat")
+    if store != "memory" or kind != "records":
+        assert read(data).classes() == classes
+    assert {sample.split for sample in read(data)} == {"train"}
+    # Nothing is read again, and the kept table alone does as well as the data.
+    again = extract(data, tmp_path / "cache", tiny_onnx)
+    assert (again.computed, again.rows) == (0, 0)
+    (table,) = (tmp_path / "cache/manifests").glob("*.csv")
+    assert extract(table, tmp_path / "other", tiny_onnx).rows == 12
+
+
+def test_a_pattern_names_tars(photos, tmp_path, tiny_onnx):
+    folder = write_tars(photos, tmp_path / "tars")
+    few = extract(f"{folder}/train-{{00001..00002}}.tar", tmp_path / "cache", tiny_onnx)
+    assert (few.images, few.rows) == (8, 8)
+    with pytest.raises(MissingFileError, match=r"2 of 4 files of .* are not there: .*00003.tar"):
+        read(f"{folder}/train-{{00001..00004}}.tar")
+
+
+def test_a_csv_may_name_objects(photos, tmp_path, tiny_onnx, prefix):
+    upload(photos, f"{prefix}/p")
+    lines = [
+        f"{prefix}/p/{path.relative_to(photos)},{path.parent.name}" for path in files_of(photos)
+    ]
+    (tmp_path / "table.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    assert extract(tmp_path / "table.csv", tmp_path / "cache", tiny_onnx).rows == 12
+    assert extract(photos, tmp_path / "cache", tiny_onnx).rows == 0
+
+
+def test_a_cut_tar_gives_what_came_before_and_is_named(photos, tmp_path, tiny_onnx):
+    folder = write_tars(photos, tmp_path / "tars", count=1)
+    path = folder / "train-00000.tar"
+    path.write_bytes(path.read_bytes()[:9000])
+    report = extract(folder, tmp_path / "cache", tiny_onnx)
+    assert 0 < report.rows < 12
+    (warning,) = report.manifest.warnings
+    assert "train-00000.tar is cut short in" in warning
+    assert "what lies before that is used" in warning
+
+
+def test_an_object_that_changes_is_a_listed_failure(photos, tmp_path, tiny_onnx, prefix):
+    upload(photos, f"{prefix}/p")
+    manifest = read(f"{prefix}/p")
+    first = next(iter(manifest.images.values()))
+    extract(manifest, tmp_path / "one", tiny_onnx)
+    kept = read(tmp_path / "one/manifests/p.csv")
+    store, key = store_of(first.path)
+    store._files.pipe_file(store._path(key), b"another image")
+    report = extract(kept, tmp_path / "two", tiny_onnx)
+    # What the listing said of it is out of date.
+    (failure,) = report.failures
+    assert failure.id == first.id
+    assert "bytes were asked for" in failure.reason or "changed" in failure.reason
+    assert report.rows == 11
+
+
+def test_other_commands_take_urls(photos, tmp_path, tiny_onnx, prefix):
+    data = upload(write_tars(photos, tmp_path / "made"), f"{prefix}/tars")
+    cache, run = str(tmp_path / "cache"), str(tmp_path / "run")
+    main(["manifest", data])
+    main(["extract", data, "-o", cache, "-b", f"onnx:{tiny_onnx}"])
+    assert (tmp_path / "cache/manifests/tars.csv").exists()
+    main(["train", cache, "--data", data, "-o", run, "--head", "logistic", "--folds", "3"])
+    main(["audit", cache, "--data", data])
+    assert thumbnail(next(iter(read(data))).path)[0].startswith("data:image/jpeg")
+
+
+def test_profiles_are_those_of_boto3(s3, photos, tmp_path, tiny_onnx, monkeypatch):
+    upload(photos, f"{s3[0]}/profile")
+    secrets = tmp_path / "credentials"
+    secrets.write_text("[work]\naws_access_key_id = a\naws_secret_access_key = sesame\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(secrets))
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    _store.cache_clear()
+    try:
+        assert extract(f"{s3[0]}/profile", tmp_path / "cache", tiny_onnx).rows == 12
+    finally:
+        _store.cache_clear()
+    written = b"".join(path.read_bytes() for path in files_of(tmp_path / "cache"))
+    assert b"sesame" not in written
+
+
+def test_the_commands_of_the_page_run(s3, photos, tmp_path, tiny_onnx, monkeypatch):
+    bucket = f"{s3[0]}/page"
+    upload(photos, f"{bucket}/photos")
+    upload(write_tars(photos, tmp_path / "shards"), f"{bucket}/tars")
+    upload(write_parquet(photos, tmp_path / "tables"), f"{bucket}/tables")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs/howto/places.md").read_text()
+    commands = [line for line in page.splitlines() if line.startswith("icecore extract")]
+    assert len(commands) == 6
+    for command in commands:
+        words = shlex.split(command.replace("s3://bucket", bucket))[1:]
+        words[words.index("-b") + 1] = f"onnx:{tiny_onnx}"
+        main(words)
+    assert len(matrix("cache", photos)) == 12
+
+
+class _Forbidding(BaseHTTPRequestHandler):
+    def _forbid(self):
+        self.send_response(403)
+        self.end_headers()
+
+    do_GET = do_HEAD = do_PUT = do_POST = _forbid  # noqa: N815
+
+    def log_message(self, *args):
+        pass
+
+
+def test_rights_that_lack_are_told_apart(tmp_path, monkeypatch):
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Forbidding)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    for name, value in (
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_ACCESS_KEY_ID", "a"),
+        ("AWS_SECRET_ACCESS_KEY", "sesame"),
+    ):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    store, _ = store_of(f"s3://forbidden-{server.server_port}/")
+    try:
+        with pytest.raises(StoreError, match="may not be listed") as listed:
+            read(f"s3://forbidden-{server.server_port}/photos")
+        assert "the right to list" in listed.value.hint
+        with pytest.raises(StoreError, match="a.jpg may not be read"):
+            store.look("a.jpg")
+        (tmp_path / "file").touch()
+        with pytest.raises(StoreError, match="k may not be created") as created:
+            store.create("k", tmp_path / "file")
+        assert "the right to write" in created.value.hint
+        assert "sesame" not in str(listed.value) + str(created.value)
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_scheme_without_its_extra_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "obstore", None)
+    _store.cache_clear()
+    with pytest.raises(MissingDependencyError, match="obstore") as error:
+        read("gs://bucket/photos")
+    assert error.value.hint == "pip install 'icecore[remote]'"
+
+
+def test_a_store_that_nobody_knows(monkeypatch):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    with pytest.raises(StoreError, match=r"nowhere://bucket/ is of no store that is known here"):
+        read("nowhere://bucket/photos")
+
+
+def test_an_absent_prefix_has_no_images(prefix):
+    with pytest.raises(Exception, match="no images in memory://"):
+        read(f"{prefix}/nothing")

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import io
+import json
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from places import add, draw_photos, files_of, write_parquet, write_records, write_tars
+
+from icecore.core.errors import FileFormatError, ManifestError
+from icecore.core.places import read_place
+from icecore.core.record_files import list_records
+from icecore.manifest import read
+
+
+@pytest.fixture
+def photos(tmp_path):
+    return draw_photos(tmp_path / "photos", 6)
+
+
+def contents(manifest):
+    return sorted(read_place(sample.path, 2**20) for sample in manifest)
+
+
+def tar(path, *entries):
+    import tarfile
+
+    with tarfile.open(path, "w") as archive:
+        for name, content in entries:
+            add(archive, name, content)
+    return path
+
+
+def test_keys_end_at_the_first_dot_of_the_file_name(tmp_path):
+    found = read(
+        tar(
+            tmp_path / "a.tar",
+            ("v1.0/x.left.jpg", b"1"),
+            ("v1.0/x.right.jpg", b"2"),
+            ("v1.0/x.cls", b"7\n"),
+        )
+    )
+    assert [(s.id, s.label) for s in found] == [
+        ("a.tar/v1.0/x.left.jpg", "7"),
+        ("a.tar/v1.0/x.right.jpg", "7"),
+    ]
+
+
+def test_captions_are_no_labels(tmp_path):
+    entries = [(f"{n}.{e}", c) for n in range(30) for e, c in (("jpg", b"1"), ("txt", b"a %d" % n))]
+    found = read(tar(tmp_path / "a.tar", *entries), labels_required=False)
+    assert {sample.label for sample in found} == {""}
+    assert "differ from image to image: not labels" in found.warnings[0]
+
+
+@pytest.mark.parametrize("text", [b"[" * 5000, b"{", b"\xff", b'{"label": {"a": 1}}', b"null"])
+def test_odd_json_is_no_label(tmp_path, text):
+    found = read(tar(tmp_path / "a.tar", ("1.jpg", b"1"), ("1.json", text)), labels_required=False)
+    assert [sample.label for sample in found] == [""]
+
+
+def test_splits_are_those_that_names_speak_of(photos, tmp_path):
+    write_tars(photos, tmp_path / "data", 1)
+    (tmp_path / "data/train-00000.tar").rename(tmp_path / "data/set-val-00000.tar")
+    write_tars(photos, tmp_path / "data", 1)
+    (tmp_path / "data/test").mkdir()
+    tar(tmp_path / "data/test/0.tar", ("9.jpg", b"1"))
+    assert {s.id.partition(".tar")[0]: s.split for s in read(tmp_path / "data")} == {
+        "set-val-00000": "validation",
+        "train-00000": "train",
+        "test/0": "test",
+    }
+
+
+def test_images_beside_tars_are_read_as_before(photos, tmp_path):
+    write_tars(photos, photos)
+    found = read(photos)
+    assert len(found) == 6
+    assert [why for _, why in found.passed_over] == [".tar"] * 3
+
+
+def test_tables_of_paths_name_the_files_beside_them(photos, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    paths = [path.relative_to(photos).as_posix() for path in files_of(photos)]
+    kind = pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    rows = [{"bytes": None, "path": path} for path in paths]
+    table = pa.table({"image": pa.array(rows, kind), "label": ["a"] * 6})
+    pq.write_table(table, photos / "t.parquet")
+    assert contents(read(photos / "t.parquet")) == sorted(
+        p.read_bytes() for p in files_of(photos) if p.suffix != ".parquet"
+    )
+    rows[0]["path"] = "../../etc/passwd.jpg"
+    pq.write_table(pa.table({"image": pa.array(rows, kind)}), photos / "t.parquet")
+    with pytest.raises(ManifestError, match="names an image outside its folder"):
+        read(photos / "t.parquet", labels_required=False)
+
+
+def test_a_table_without_images_is_named(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "t.parquet")
+    with pytest.raises(FileFormatError, match="has no column of images; it has text"):
+        read(tmp_path / "t.parquet")
+
+
+def test_a_cut_table_is_named(photos, tmp_path):
+    folder = write_parquet(photos, tmp_path / "made")
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    for length in (0, 3, 100, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(FileFormatError, match="is no readable Parquet table"):
+            read(folder)
+
+
+def test_rows_are_those_of_their_group(photos, tmp_path):
+    for struct_ in (True, False):
+        folder = write_parquet(photos, tmp_path / str(struct_), struct_)
+        assert contents(read(folder)) == sorted(path.read_bytes() for path in files_of(photos))
+        place = next(iter(read(folder))).path
+        with pytest.raises(FileFormatError, match="has no row 99"):
+            read_place(place.replace("row=0", "row=99"), 2**20)
+        with pytest.raises(FileFormatError, match="more than 10 bytes"):
+            read_place(place, 10)
+
+
+def test_records_of_several_labels_and_names(photos, tmp_path):
+    found = read(write_records(photos, tmp_path / "made"))
+    assert contents(found) == sorted(path.read_bytes() for path in files_of(photos))
+    assert [s.id for s in found] == [
+        f"train.rec/{p.parent.name}/{p.name}" for p in files_of(photos)
+    ]
+    head = struct.pack("<IfQQ", 2, 0.0, 5, 0) + struct.pack("<2f", 3.0, 4.0) + b"xyz"
+    content = struct.pack("<II", 0xCED7230A, len(head)) + head + b"\0"
+    ((record,), _, fault) = list_records(io.BytesIO(content), len(content))
+    assert (record.number, record.labels, record.size, fault) == (5, (3.0, 4.0), 3, "")
+    assert content[record.start : record.start + record.size] == b"xyz"
+
+
+@given(st.data())
+def test_cut_or_damaged_records_end_in_a_listing(data):
+    content = b""
+    for number in range(3):
+        body = struct.pack("<IfQQ", 0, 1.0, number, 0) + b"abcde"
+        content += struct.pack("<II", 0xCED7230A, len(body)) + body + b"\0\0\0"
+    length = data.draw(st.integers(0, len(content)))
+    damaged = bytearray(content[:length])
+    if damaged and data.draw(st.booleans()):
+        damaged[data.draw(st.integers(0, length - 1))] ^= data.draw(st.integers(1, 255))
+    records, _, fault = list_records(io.BytesIO(bytes(damaged)), length)
+    assert all(0 <= r.start <= r.start + r.size <= length for r in records)
+    if 0 < length % 40 < 37 and bytes(damaged) == content[:length]:
+        assert fault
+        assert len(records) == length // 40
+
+
+def test_a_pattern_of_too_many_files_is_refused():
+    with pytest.raises(ManifestError, match="stands for 1000000 files"):
+        read("a/{000000..999999}.tar")
+    with pytest.raises(ManifestError, match="too many files"):
+        read("a/{000..999}/{000..999}.tar")
+
+
+def test_json_labels(tmp_path):
+    entries = [("1.jpg", b"1"), ("1.json", json.dumps({"class_name": "hat"}).encode())]
+    assert [s.label for s in read(tar(tmp_path / "a.tar", *entries))] == ["hat"]

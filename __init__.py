@@ -40,6 +40,7 @@ _PLACES = {
     "bundle": (".jobs", "bundle"),
     "compare": (".jobs", "compare"),
     "extract": (".jobs", "extract"),
+    "load_features": (".jobs", "load_features"),
     "open_run": (".runs", "open_run"),
     "predict": (".jobs", "predict"),
     "read_manifest": (".manifest", "read"),

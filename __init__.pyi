@@ -15,6 +15,7 @@ from .jobs import (
     bundle,
     compare,
     extract,
+    load_features,
     predict,
     train,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "bundle",
     "compare",
     "extract",
+    "load_features",
     "open_run",
     "predict",
     "read_manifest",

@@ -24,6 +24,7 @@ from .doctor import examine
 from .dry_run import dry_run
 from .export import export
 from .extract import extract
+from .feature_table import FeatureTable, load_features
 from .image_features import ImageFeatures
 from .places import LEVELS, Finding
 from .predict import PredictOptions, PredictReport, predict
@@ -43,6 +44,7 @@ __all__ = [
     "DetectorOptions",
     "ExtractOptions",
     "ExtractReport",
+    "FeatureTable",
     "FitRegionsOptions",
     "Finding",
     "ImageFeatures",
@@ -65,6 +67,7 @@ __all__ = [
     "export",
     "extract",
     "fit_regions",
+    "load_features",
     "predict",
     "prune",
     "result_text",

@@ -9,9 +9,13 @@ from __future__ import annotations
 import dataclasses
 import html
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ..core.columns import Columns
 from ..core.errors import MissingFileError, RunError, enumerate_some
 from ..core.files import publish_json, sha256_file
 from ..core.json_fields import JsonFields
@@ -137,59 +141,79 @@ class Run:
             )
         return [self.probabilities(*name) for name in names]
 
-    def scores(self) -> dict[str, list]:
-        """Return the validation scores of every model as columns, as `pandas.DataFrame` takes.
+    def leaderboard(self) -> Columns:
+        """Return the held-out scores of every model, by task, the lowest log-loss first.
 
         Returns
         -------
-        dict of str to list
-            ``task``, ``model``, and one column for each score.
+        Columns
+            ``task``, ``model``, and one column for each score, None where it is not known.
         """
         rows = []
         for task in self.tasks.values():
             known = self.about["tasks"][task.name].get("scores", {})
-            rows += [(task.name, model, known.get(model, {})) for model in task.models]
+            found = [(task.name, model, known.get(model, {})) for model in task.models]
+            rows += sorted(found, key=lambda row: row[2].get("log_loss", np.inf))
         plain = (int, float)
         names = dict.fromkeys(k for *_, found in rows for k, v in found.items() if type(v) in plain)
         columns: dict[str, list] = {
             "task": [task for task, *_ in rows],
             "model": [model for _, model, _ in rows],
         }
-        return columns | {name: [found.get(name) for *_, found in rows] for name in names}
+        return Columns(columns | {n: [found.get(n) for *_, found in rows] for n in names})
+
+    def predictions(self, task: str | None = None, model: str | None = None) -> Columns:
+        """Return what a model says of each row that it did not see, beside the label.
+
+        Parameters
+        ----------
+        task, model : str, optional
+            The first task, and the first model of the leaderboard, if None.
+
+        Returns
+        -------
+        Columns
+            ``id``, ``split``, ``label`` (empty where it is not known), ``predicted``, and the
+            probability of each class.
+
+        Raises
+        ------
+        RunError
+            There is no such task or model; those that there are are named.
+        """
+        board = self.leaderboard()
+        task = self._known(task or next(iter(self.tasks)), self.tasks, "task")
+        models = [model for name, model in zip(board["task"], board["model"]) if name == task]
+        model = self._known(model or models[0], models, "model")
+        table = self.probabilities(task, model)
+        labels = {one.id: one.label for one in self.samples().select(task)}
+        columns = table.to_dict()
+        best = table.probabilities.argmax(axis=1)
+        own = {
+            "id": columns.pop("id"),
+            "split": columns.pop("split"),
+            "label": [labels.get(identity, "") for identity in table.ids],
+            "predicted": [table.classes[index] for index in best],
+        }
+        return Columns(own | columns)
+
+    def _known(self, name: str, names: Iterable[str], what: str) -> str:
+        if name not in names:
+            there = enumerate_some(names, 10)
+            raise RunError(f"{self.path} has no {what} '{name}'", f"choose one of: {there}")
+        return name
 
     def __repr__(self) -> str:
-        lines = [f"Run({str(self.path)!r}, seed={self.seed})"]
-        if self.random_weights:
-            lines[0] += "  of RANDOM weights"
-        for task in self.tasks.values():
-            lines.append(
-                f"  {task.name}: {len(task.classes)} classes, {len(task.models)} models, "
-                f"validated by {task.validation}"
-            )
-        scores = self.scores()
-        for index, (task, model) in enumerate(zip(scores["task"], scores["model"])):
-            values = [f"{n} {scores[n][index]:.4f}" for n in _shown(scores, index)]
-            lines.append(f"    {task} {model}: {', '.join(values) or 'no scores'}")
-        return "\n".join(lines)
+        random = "  of RANDOM weights" if self.random_weights else ""
+        tasks = [
+            f"  {one.name}: {len(one.classes)} classes, validated by {one.validation}"
+            for one in self.tasks.values()
+        ]
+        head = f"Run({str(self.path)!r}, seed={self.seed}){random}"
+        return "\n".join([head, *tasks, repr(self.leaderboard())])
 
     def _repr_html_(self) -> str:
-        scores = self.scores()
-        shown = [name for name in scores if name in ("task", "model", *_SHOWN)]
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in shown)
-        rows = []
-        for values in zip(*(scores[name] for name in shown)):
-            cells = [f"{v:.4f}" if isinstance(v, float) else str(v) for v in values]
-            rows.append("".join(f"<td>{html.escape(cell)}</td>" for cell in cells))
-        body = "".join(f"<tr>{row}</tr>" for row in rows)
-        title = html.escape(f"{self.path}, seed {self.seed}")
-        return f"<table><caption>{title}</caption><tr>{head}</tr>{body}</table>"
-
-
-_SHOWN = ("log_loss", "accuracy")
-
-
-def _shown(scores: dict[str, list], index: int) -> list[str]:
-    return [name for name in _SHOWN if name in scores and scores[name][index] is not None]
+        return f"<p>{html.escape(str(self.path))}</p>{self.leaderboard()._repr_html_()}"
 
 
 def open_run(path: str | os.PathLike) -> Run:

@@ -46,6 +46,29 @@ def test_python_blocks_run(page, image_folder, tiny_onnx, tmp_path):
         assert read_regions(options.boxes).name == "squares"
 
 
+def test_the_notebook_page_runs_from_top_to_bottom(tmp_path, tiny_onnx, monkeypatch):
+    image = pytest.importorskip("PIL.Image", reason="draws pictures with Pillow")
+    pytest.importorskip("pandas", reason="the page shows pandas")
+    for number in range(24):
+        folder = tmp_path / "photos" / ("dark", "light")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        grey = 40 + 100 * (number % 2) + number
+        image.new("RGB", (40, 30), (grey, grey, 2 * number)).save(folder / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"network": f"onnx:{tiny_onnx}"}
+    for block in blocks(ROOT / "docs" / "howto" / "notebook.md", "python"):
+        exec(compile(block, "notebook.md", "exec"), names)
+    assert names["probabilities"].shape == (24, 2)
+    assert names["X"].shape[0] == len(names["y"]) == len(names["ids"]) == 24
+
+
+def test_every_page_with_code_is_run_by_some_test():
+    ours = {page.name for page in PAGES} | {"notebook.md"}
+    theirs = {"audit.md", "blend.md", "cache.md", "compare.md", "heads.md"}
+    found = {page.name for page in ALL_PAGES if blocks(page, "python")}
+    assert found == ours | theirs
+
+
 def test_the_json_record_of_the_readme_is_one(tmp_path):
     from icecore.features.images.foreign_record import read_record
 

@@ -14,7 +14,7 @@ import icecore
 PROMISED = {
     "AuditOptions", "AuditOutputs", "audit", "CompareOptions", "compare",
     "BlendOptions", "BlendOutputs", "DetectorOptions", "ExtractOptions", "FeatureCache",
-    "ImageFeatures",
+    "ImageFeatures", "load_features",
     "PredictOptions", "ProgressListener", "TrainOptions",
     "blend", "bundle", "extract", "open_run", "predict", "read_manifest", "train",
 }  # fmt: skip

@@ -43,7 +43,7 @@ def accuracy(data: Path, table: Path, folder: Path, network: str, boxes: Path | 
     report = jobs.extract(table, folder / "cache", [network], options)
     train = jobs.TrainOptions(heads=("kernel",), overwrite=True)
     jobs.train(folder / "cache", table, folder / "run", train)
-    return open_run(folder / "run").scores()["accuracy"][0], report
+    return open_run(folder / "run").leaderboard()["accuracy"][0], report
 
 
 def measure(part: str, root: Path, scratch: Path, network: str) -> None:

@@ -54,18 +54,20 @@ def test_what_is_written_is_read(run):
 def test_it_shows_itself(run):
     text = repr(open_run(run))
     assert text.splitlines()[0] == f"Run({str(run)!r}, seed=3)"
-    assert "  label: 2 classes, 2 models, validated by split" in text
-    assert "    label one: log_loss 0.5000, accuracy 0.7500" in text
-    assert "    label two: no scores" in text
+    assert "  label: 2 classes, validated by split" in text
+    assert "label  one    0.5000    0.7500" in text
     page = open_run(run)._repr_html_()
     assert "<td>one</td><td>0.5000</td><td>0.7500</td>" in page
     write_run(run, ABOUT | {"tasks": {"<b>": ABOUT["tasks"]["label"]}})
     assert "<b>" not in open_run(run)._repr_html_()
 
 
-def test_scores_are_columns(run):
+def test_the_leaderboard_has_columns(run):
     expected = {"task": ["label"] * 2, "model": ["one", "two"]}
-    assert open_run(run).scores() == expected | {"log_loss": [0.5, None], "accuracy": [0.75, None]}
+    assert open_run(run).leaderboard() == expected | {
+        "log_loss": [0.5, None],
+        "accuracy": [0.75, None],
+    }
 
 
 def put(path, value):

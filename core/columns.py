@@ -1,0 +1,54 @@
+"""A table as its columns, which pandas, polars and what speaks Arrow take as they are."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable
+
+__all__ = ["Columns"]
+
+_MOST_SHOWN = 20
+
+
+class Columns(dict):
+    """Columns of one length by their names, which show themselves as a table.
+
+    ``pandas.DataFrame(columns)`` and ``polars.DataFrame(columns)`` take them, and so does what
+    takes Arrow's stream, where pyarrow is installed.
+    """
+
+    def rows(self) -> Iterable[tuple]:
+        """Return the rows."""
+        return zip(*self.values())
+
+    def __repr__(self) -> str:
+        count = len(next(iter(self.values()), ()))
+        cells = [
+            list(self),
+            *([_text(v) for v in row] for row, _ in zip(self.rows(), range(count))),
+        ]
+        cells = cells[: _MOST_SHOWN + 1]
+        widths = [max(map(len, column)) for column in zip(*cells)]
+        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells]
+        more = [f"... {count} rows"] if count > _MOST_SHOWN else []
+        return "\n".join([*lines, *more])
+
+    def _repr_html_(self) -> str:
+        count = len(next(iter(self.values()), ()))
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in self)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(_text(value))}</td>" for value in row) + "</tr>"
+            for row, _ in zip(self.rows(), range(_MOST_SHOWN))
+        )
+        more = f"<caption>{count} rows</caption>" if count > _MOST_SHOWN else ""
+        return f"<table>{more}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        """Hand the columns over through Arrow's C stream interface."""
+        import pyarrow
+
+        return pyarrow.table(dict(self)).__arrow_c_stream__(requested_schema)
+
+
+def _text(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else "" if value is None else str(value)

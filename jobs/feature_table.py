@@ -1,0 +1,92 @@
+"""Features and labels as arrays, for whoever fits models of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..cache import FeatureCache
+from ..core.errors import CacheError, ManifestError, enumerate_some
+from ..manifest import Manifest, digest_manifest
+from .samples import as_extracted
+
+__all__ = ["FeatureTable", "load_features"]
+
+
+class FeatureTable(NamedTuple):
+    """Rows of features with what is known of them.
+
+    Attributes
+    ----------
+    X : ndarray of shape (N, D), float32
+    y : ndarray of str, shape (N,)
+        Labels, empty where they are not known.
+    ids : ndarray of str, shape (N,)
+    """
+
+    X: np.ndarray
+    y: np.ndarray
+    ids: np.ndarray
+
+
+def load_features(
+    cache: str | os.PathLike,
+    data: str | os.PathLike | Manifest,
+    task: str | None = None,
+    split: str | None = None,
+    features: str | Sequence[str] | None = None,
+) -> FeatureTable:
+    """Return ``X, y, ids`` of the images of a task and a split.
+
+    Parameters
+    ----------
+    cache : path-like
+    data : path-like or Manifest
+        As for `train`. Images without features are left out.
+    task : str, optional
+        Needed where the data has several.
+    split : {"train", "validation", "test"}, optional
+        All rows, if None.
+    features : str or sequence of str, optional
+        Feature sets, side by side in this order; all of the cache if None.
+
+    Raises
+    ------
+    ManifestError
+        There is no such task or split, or the data has several tasks and none is named.
+    CacheError
+        No image has features.
+
+    Examples
+    --------
+    >>> X, y, ids = icecore.load_features("cache", "photos", split="train")
+    """
+    store = FeatureCache(cache)
+    names = [features] if isinstance(features, str) else features
+    sets = store.sets() if names is None else [store.find(name) for name in names]
+    given = as_extracted(store, data, labels_required=False)
+    samples = digest_manifest(given, store.path / "digests.json").manifest
+    if task is None and len(samples.tasks) == 1:
+        (task,) = samples.tasks
+    if task not in samples.tasks:
+        there = enumerate_some(samples.tasks, 10)
+        found = f"no task '{task}'" if task else f"{len(samples.tasks)} tasks"
+        raise ManifestError(f"{given.source} has {found}", f"name one of: {there}")
+    rows = [one for one in samples if one.task == task]
+    splits = {one.split for one in rows}
+    if split is not None and split not in splits:
+        there = enumerate_some(sorted(one or "none" for one in splits))
+        raise ManifestError(f"no image of {given.source} is of the split '{split}'", f"has {there}")
+    have = set(sets[0].keys()).intersection(*(one.keys() for one in sets[1:])) if sets else set()
+    rows = [one for one in rows if one.digest in have and split in (None, one.split)]
+    if not rows:
+        raise CacheError(
+            f"no image of {given.source} has features in {cache}",
+            "run `icecore extract` on them into this cache",
+        )
+    keys = [one.digest for one in rows]
+    X = np.concatenate([one.matrix(keys) for one in sets], axis=1)
+    return FeatureTable(X, np.array([one.label for one in rows]), np.array([s.id for s in rows]))

@@ -1,0 +1,94 @@
+import html
+
+import numpy as np
+import pytest
+
+import icecore
+from icecore.core.columns import Columns
+from icecore.core.errors import CacheError, ManifestError, RunError
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """Return a folder with a cache of two sets, a table of two tasks, and a run."""
+    folder = tmp_path_factory.mktemp("work")
+    rng = np.random.default_rng(0)
+    keys = [f"{number:064x}" for number in range(60)]
+    y = np.arange(60) % 3
+    cache = icecore.FeatureCache.create(folder / "cache")
+    for name, width in (("onnx:a", 4), ("onnx:b", 6)):
+        rows = rng.normal(size=(60, width)) + 2 * np.eye(3)[y] @ rng.normal(size=(3, width))
+        cache.open_set({"backbone": {"spec": name}}, name, width).append(keys, rows)
+    lines = ["id,path,split,task,label,digest"]
+    for number, key in enumerate([*keys, "f" * 64]):
+        split = ("train", "test")[number % 4 == 0]
+        for task, names in (("sleeve", "abc"), ("skirt", "xyz")):
+            label = "" if split == "test" else names[number % 3]
+            lines.append(f"{number}.jpg,{number}.jpg,{split},{task},{label},{key}")
+    (folder / "data.csv").write_text("\n".join(lines) + "\n")
+    icecore.train(
+        folder / "cache",
+        folder / "data.csv",
+        folder / "run",
+        icecore.TrainOptions(folds=3, heads=["logistic", "ridge"], allow_missing=True),
+    )
+    return folder
+
+
+def test_arrays_of_a_task_and_a_split_are_the_rows_of_the_cache(work):
+    cache = icecore.FeatureCache(work / "cache")
+    found = icecore.load_features(work / "cache", work / "data.csv", "skirt", "train")
+    X, y, ids = found
+    assert X is found.X
+    assert X.shape == (45, 10)
+    assert "0.jpg" not in ids
+    # 60.jpg has no features.
+    assert "60.jpg" not in ids
+    keys = [f"{int(name[:-4]):064x}" for name in ids]
+    assert np.array_equal(X, cache.matrix(["onnx:a", "onnx:b"], keys))
+    assert y.tolist() == ["xyz"[int(name[:-4]) % 3] for name in ids]
+    only = icecore.load_features(work / "cache", work / "data.csv", "skirt", features="onnx:b")
+    assert only.X.shape == (60, 6)
+    assert set(only.y[np.isin(only.ids, ["0.jpg", "4.jpg"])]) == {""}
+
+
+def test_what_there_is_not_is_said_with_what_there_is(work):
+    cache, data = work / "cache", work / "data.csv"
+    with pytest.raises(ManifestError, match=r"has 2 tasks\n  name one of: sleeve, skirt"):
+        icecore.load_features(cache, data)
+    with pytest.raises(ManifestError, match="no task 'hem'"):
+        icecore.load_features(cache, data, "hem")
+    with pytest.raises(ManifestError, match="split 'validation'"):
+        icecore.load_features(cache, data, "skirt", "validation")
+    icecore.FeatureCache.create(work / "empty")
+    with pytest.raises(CacheError, match="no image of .* has features"):
+        icecore.load_features(work / "empty", data, "skirt")
+
+
+def test_a_run_has_a_leaderboard_and_predictions(work):
+    pandas = pytest.importorskip("pandas", reason="compares with pandas")
+    run = icecore.open_run(work / "run")
+    board = pandas.DataFrame(run.leaderboard())
+    assert board.groupby("task").log_loss.is_monotonic_increasing.all()
+    first = board[board.task == "sleeve"].model.iloc[0]
+    found = pandas.DataFrame(run.predictions("sleeve"))
+    table = run.probabilities("sleeve", first)
+    assert found.columns[:4].tolist() == ["id", "split", "label", "predicted"]
+    assert np.array_equal(found.iloc[:, 4:].to_numpy(), table.probabilities)
+    known = found[found.label != ""]
+    score = run.about["tasks"]["sleeve"]["scores"][first]["accuracy"]
+    assert (known.label == known.predicted).mean() == pytest.approx(score)
+    with pytest.raises(RunError, match="has no model 'mlp'"):
+        run.predictions("sleeve", "mlp")
+
+
+def test_columns_show_themselves_and_speak_arrow():
+    columns = Columns({"id": [f"<{number}>" for number in range(30)], "x": [0.5, None] * 15})
+    assert repr(columns).splitlines()[1] == "<0>   0.5000"
+    assert "... 30 rows" in repr(columns)
+    page = columns._repr_html_()
+    assert html.escape("<19>") in page
+    assert html.escape("<20>") not in page
+    assert repr(Columns()) == ""
+    pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
+    assert pyarrow.table(columns).to_pydict() == columns

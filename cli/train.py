@@ -192,29 +192,48 @@ def _settings(given: tuple[str, ...]) -> dict[str, dict]:
 def _print_trained(result) -> None:
     names = [name for name in result.tasks[0].models[0].scores if not name.endswith("_interval")]
     rows = [
-        [task.task, model.name, *(_score(model.scores, name) for name in names), model.seconds]
+        [
+            task.task,
+            model.name,
+            *(_score(model.scores, name) for name in names),
+            f"{model.seconds:.1f}",
+            _settings_text(model.chosen),
+        ]
         for task in result.tasks
         for model in task.models
     ]
     titles = [f"{name.replace('_', '-')} [95%]" for name in names]
-    console.print_table(["task", "model", *titles, "seconds"], rows)
+    console.print_table(["task", "model", *titles, "seconds", "chosen"], rows)
+    for source in dict.fromkeys(task.validation for task in result.tasks):
+        console.echo(f"scores are {_source_text(source)}")
     for task in result.tasks:
-        source = task.validation
-        if source.startswith("split"):
-            source = f"validation {source}"
-        console.echo(f"{task.task}: scores on {source} predictions")
-        for model in task.models:
-            if model.chosen:
-                console.echo(f"{task.task}: {model.name}: {_chosen(model.chosen)}")
-        if task.groups:
-            _print_groups(task.task, task.groups)
-        for warning in task.warnings:
-            console.echo(f"warning: {task.task}: {warning}", err=True)
+        _print_task(task)
     if result.left_out:
         console.echo(f"{len(result.left_out)} images without features were left out")
     for task, reason in result.failed.items():
         console.echo(f"error: {task} was not trained: {reason}", err=True)
     console.echo(f"run: {result.run}\nnext: icecore blend {result.run}")
+
+
+def _source_text(validation: str) -> str:
+    if validation == "split":
+        return "of the validation split, which no head has seen"
+    folds = validation.removeprefix("out-of-fold, ")
+    return f"out of fold ({folds}): each row is predicted by heads that have not seen it"
+
+
+def _print_task(task) -> None:
+    for model in task.models:
+        found = model.chosen
+        if found and found["log_loss"] < found["default"]:
+            console.echo(
+                f"{task.task}: {model.name}: the search gained: log-loss {found['log_loss']:.4f} on "
+                f"rows left out, against {found['default']:.4f} of the best without it"
+            )
+    if task.groups:
+        _print_groups(task.task, task.groups)
+    for warning in task.warnings:
+        console.echo(f"warning: {task.task}: {warning}", err=True)
 
 
 def _print_groups(task: str, groups: dict) -> None:
@@ -246,16 +265,12 @@ def _print_groups(task: str, groups: dict) -> None:
     )
 
 
-def _chosen(chosen: dict) -> str:
-    """Say what was chosen out of fold, and why."""
+def _settings_text(chosen: dict | None) -> str:
+    """Say what was chosen out of fold, and among how many."""
+    if not chosen:
+        return ""
     settings = ", ".join(f"{name}={_plain(value)}" for name, value in chosen["settings"].items())
-    text = f"{settings or 'its own settings'} of {chosen['tried']} tried"
-    if chosen["log_loss"] < chosen["default"]:
-        text += (
-            f" (log-loss {chosen['log_loss']:.4f} on rows left out, against "
-            f"{chosen['default']:.4f} of the best without the search)"
-        )
-    return text
+    return f"{settings or 'its own settings'}; {chosen['tried']} tried"
 
 
 def _plain(value) -> str:

@@ -76,16 +76,17 @@ def test_ctrl_c_before_anything_is_finished(capsys, place, monkeypatch):
 def test_what_was_chosen_is_said(capsys, place):
     status, out, err = run(capsys, place, "--head", "ridge", "--head", "mlp", "--search", "2")
     assert status == 0, err
-    assert "label: scores on out-of-fold, 5 folds predictions" in out
-    assert "label: ridge-all: alpha=" in out
-    assert " of 5 tried" in out
+    assert "scores are out of fold (5 folds): each row is predicted by heads that have not" in out
+    (ridge,) = (line for line in out.splitlines() if " ridge-all " in line)
+    assert " alpha=" in ridge
+    assert ridge.endswith("; 5 tried")
     assert open_run(place / "run").about["options"]["search"] == 2
 
 
 def test_a_validation_split_can_be_held_out(capsys, place):
     status, out, err = run(capsys, place, "--head", "ridge", "--validation", "holdout")
     assert status == 0, err
-    assert "label: scores on validation split predictions" in out
+    assert "scores are of the validation split, which no head has seen\n" in out
 
 
 def test_a_budget_without_a_search_is_refused(capsys, place):

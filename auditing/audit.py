@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..core.errors import counted
 from .drift import Drift, measure_drift
 from .duplicates import Copies, find_copies, measure_leak
 from .facts import read_facts
@@ -63,8 +64,8 @@ def audit_images(
         unseen = int((task.y >= 0).sum()) - len(judged.judged)
         if unseen:
             notes.append(
-                f"{task.task}: {unseen} labels were trained on and not predicted by heads that had "
-                "not seen them; audit the cache to judge these, too"
+                f"{task.task}: {counted(unseen, 'label was', 'labels were')} trained on and not "
+                "predicted by heads that had not seen them; audit the cache to judge these, too"
             )
         doubts.append(TaskDoubts(judged, _doubts(judged)))
         leaks += measure_leak(copies.groups, images, scored, options.seed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..core.errors import enumerate_some
+from ..core.errors import counted, enumerate_some
 from .drift import Drift
 from .duplicates import Leak
 from .result import Audit, TaskDoubts
@@ -29,7 +29,7 @@ def audit_text(audit: Audit) -> str:
         lines.append("  " + " = ".join(f"{ids[row]}" for row in group.rows))
     lines += [leak_text(leak) for leak in audit.leaks]
     if audit.conflicts:
-        lines.append(f"{_count(len(audit.conflicts), 'photograph')} under different labels:")
+        lines.append(f"{counted(len(audit.conflicts), 'photograph')} under different labels:")
         for conflict in audit.conflicts[:_MOST]:
             named = (f"{ids[row]} is {name}" for row, name in zip(conflict.rows, conflict.labels))
             lines.append(f"  {conflict.task}: {', '.join(named)}")
@@ -38,7 +38,7 @@ def audit_text(audit: Audit) -> str:
         lines += _doubt_lines(audit, found)
     if len(audit.outliers):
         named = enumerate_some(ids[row] for row in audit.outliers)
-        lines.append(f"{_count(len(audit.outliers), 'image')} like no other: {named}")
+        lines.append(f"{counted(len(audit.outliers), 'image')} like no other: {named}")
     for shortcuts in audit.shortcuts:
         lines.append(shortcuts_text(shortcuts))
         strong = [one for one in shortcuts.classes if one.strong]
@@ -47,19 +47,15 @@ def audit_text(audit: Audit) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in audit.notes)])
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" + ("" if number == 1 else "s")
-
-
 def copies_text(audit: Audit) -> str:
     """Say how many images are there several times."""
     groups, leaking = audit.copies.groups, audit.leaking()
     if not groups:
-        return f"no photograph stands among the {len(audit.images)} images twice"
+        return f"no photograph stands among the {counted(len(audit.images), 'image')} twice"
     rows = sum(len(group.rows) for group in groups)
     text = (
-        f"{_count(len(groups), 'photograph')} of {len(audit.images)} images stand there several "
-        f"times ({rows} images), {len(leaking)} of them in several splits"
+        f"{counted(len(groups), 'photograph')} of {len(audit.images)} images stand there "
+        f"several times ({counted(rows, 'image')}), {len(leaking)} of them in several splits"
     )
     return text + (" (leakage):" if leaking else "")
 
@@ -69,8 +65,8 @@ def leak_text(leak: Leak) -> str:
     flattering = leak.low > 0
     verdict = "the score flatters" if flattering else "no difference beyond chance"
     return (
-        f"{leak.task}: {leak.leaked} of {leak.rows} {leak.rows_of} rows have a copy that was "
-        f"trained on; accuracy {leak.accuracy:.4f} with them, {leak.clean:.4f} without "
+        f"{leak.task}: {leak.leaked} of {leak.rows} {leak.rows_of} rows have a copy that "
+        f"was trained on; accuracy {leak.accuracy:.4f} with them, {leak.clean:.4f} without "
         f"({leak.difference:+.4f} [{leak.low:+.4f}, {leak.high:+.4f}]: {verdict})"
     )
 
@@ -79,7 +75,7 @@ def doubts_text(found: TaskDoubts) -> str:
     """Say how many labels are doubtful."""
     rows = len(found.rows.judged)
     return (
-        f"{found.rows.task}: {_count(len(found.doubts.rows), 'doubtful label')} of {rows}, about "
+        f"{found.rows.task}: {counted(len(found.doubts.rows), 'doubtful label')} of {rows}, about "
         f"{found.doubts.expected:.0f} wrong ones estimated (confident learning on "
         f"{found.rows.how})"
     )
@@ -125,6 +121,6 @@ def drift_text(found: Drift) -> str:
     """Say whether images differ from the training images."""
     verdict = "they differ" if found.real else "no difference beyond chance"
     return (
-        f"{found.others} {found.new} images against {found.training} training images: AUC "
-        f"{found.area.value:.3f} [{found.area.low:.3f}, {found.area.high:.3f}], {verdict}"
+        f"{found.others} {counted(found.new, 'image')} against {found.training} training images: "
+        f"AUC {found.area.value:.3f} [{found.area.low:.3f}, {found.area.high:.3f}], {verdict}"
     )

@@ -154,7 +154,7 @@ def check_shard(
     if not wrong.any():
         return shard, None
     bad = [key.decode() for key in shard.keys[wrong].tolist()]
-    reason = f"{len(bad)} of {len(shard.keys)} rows do not match their checksums"
+    reason = f"{len(bad)} of {len(shard.keys)} rows do not match the checksums"
     if unfit:
         reason += f" or hold what is no finite number ({unfit})"
     return None, Problem(path, "rows", reason, bad)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import CacheError, DamagedCacheError, FingerprintError, enumerate_some
+from ..core.errors import CacheError, DamagedCacheError, FingerprintError, counted, enumerate_some
 from ..core.files import flush_folder
 from .check import check_set
 from .featureset import FeatureSet
@@ -135,7 +135,7 @@ class FeatureCache:
         if named:
             lines = enumerate_some(_choices(named), 10)
             raise CacheError(
-                f"{name!r} names {len(named)} feature sets in {self.path}: {lines}",
+                f"{name!r} names {counted(len(named), 'feature set')} in {self.path}: {lines}",
                 f'choose one by its fingerprint: "{named[0].name}#{named[0].fingerprint[:12]}"',
             )
         there = enumerate_some([one.name for one in sets], 10) or "none at all"

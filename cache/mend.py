@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import CacheError, DamagedCacheError
+from ..core.errors import CacheError, DamagedCacheError, counted
 from .check import Problem, check_set, read_told, salvage
 from .featureset import FeatureSet
 from .format.disk import remove_leftovers, require_own_folder
@@ -68,7 +68,9 @@ def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[
         if problem.kind in ("rows", "shard"):
             done.append(_replace(one, problem, listed.get(problem.file.name), held, dry_run))
         elif problem.kind == "vanished":
-            done.append(f"{_name(one, problem.file)} is gone: {len(problem.rows)} rows with it")
+            done.append(
+                f"{_name(one, problem.file)} is gone: {counted(len(problem.rows), 'row')} with it"
+            )
     lost = [key for key in dict.fromkeys(suspects) if key.encode() not in held]
     if not dry_run:
         for folder in (one.folder, one.folder / "shards"):
@@ -103,7 +105,7 @@ def _replace(
         with contextlib.suppress(FileNotFoundError):
             os.replace(path, aside / path.name)
     return (
-        f"{_name(one, path)}: {problem.reason}; {int(new.sum())} rows rescued, "
+        f"{_name(one, path)}: {problem.reason}; {counted(int(new.sum()), 'row')} rescued, "
         f"the file moved to {one.folder.name}/damaged/"
     )
 

@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..core.errors import DamagedCacheError, MissingRowsError, enumerate_some
+from ..core.errors import DamagedCacheError, MissingRowsError, counted, enumerate_some
 from ..core.hardware import available_cpus
 from .format.checksum import row_checksums
 from .format.disk import open_own, require_own
@@ -153,7 +153,10 @@ class Rows:
         if self.damaged:
             first = next(iter(self.damaged.values()))
             names = enumerate_some(self.folder / "shards" / name for name in self.damaged)
-            raise DamagedCacheError(f"{len(self.damaged)} shards are damaged: {names}", first.hint)
+            raise DamagedCacheError(
+                f"{counted(len(self.damaged), 'shard is', 'shards are')} damaged: {names}",
+                first.hint,
+            )
 
     def gather(self, keys: np.ndarray, out: np.ndarray) -> None:
         """Read the rows of `keys` into `out`, float32 (N, dim), which may be a column range.
@@ -270,11 +273,11 @@ class Rows:
         shards: list[Shard],
         shard_of: np.ndarray,
         keys: np.ndarray,
-        fault: str = "do not match their checksums",
+        fault: str = "not as checksums say",
     ) -> DamagedCacheError:
         path = self.folder / "shards" / shards[shard_of[0]].name
         rows = enumerate_some(_texts(keys), 3)
-        return damaged(path, f"{len(keys)} rows {fault} ({rows})")
+        return damaged(path, f"{counted(len(keys), 'row')} {fault} ({rows})")
 
 
 def _read_at(file: BinaryIO, path: Path, position: int, into: np.ndarray) -> None:

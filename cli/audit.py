@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ..core.errors import counted
 from . import console
 from .options import A_PATH, DATA, as_json, quiet
 
@@ -108,8 +109,8 @@ def _apply(data, applied, out, as_json: bool) -> None:
         console.print_json(counts)
         return
     console.echo(
-        f"{counts['rows']} rows; {counts['dropped']} dropped, {counts['relabelled']} relabelled, "
-        f"{counts['moved']} moved to another split"
+        f"{counted(counts['rows'], 'row')}; {counts['dropped']} dropped, {counts['relabelled']} "
+        f"relabelled, {counts['moved']} moved to another split"
     )
     console.echo(f"table: {out}")
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..core.errors import enumerate_some, escaped
+from ..core.errors import counted, enumerate_some, escaped
 from . import console
 from .options import A_PATH, DATA, as_json
 
@@ -47,7 +47,9 @@ def list_command(path, as_json) -> None:
     rows = [[_listed(one)[name] for name in columns] for one in found["sets"]]
     console.print_table(columns, rows)
     if found["failures"]:
-        console.echo(f"{found['failures']} images could not be read: icecore cache show {path}")
+        console.echo(
+            f"{counted(found['failures'], 'image')} could not be read: icecore cache show {path}"
+        )
     if any(_has_random_weights(one["record"]) for one in found["sets"]):
         console.random_weights_warning("some of these features")
 
@@ -152,10 +154,11 @@ def verify_command(path, as_json) -> None:
     else:
         for problem in found["problems"]:
             rows = [key[:12] for key in problem["rows"]]
-            named = f" ({len(rows)} rows: {enumerate_some(rows, 3)})" if rows else ""
+            named = f" ({counted(len(rows), 'row')}: {enumerate_some(rows, 3)})" if rows else ""
             console.echo(f"{escaped(problem['file'])}: {escaped(problem['reason'])}{named}")
         console.echo(
-            f"{found['sets']} feature sets, {found['shards']} shards, {found['rows']} rows: "
+            f"{counted(found['sets'], 'feature set')}, {counted(found['shards'], 'shard')}, "
+            f"{counted(found['rows'], 'row')}: "
             + ("no row is damaged" if found["ok"] else f"mend it with: icecore cache repair {path}")
         )
     if not found["ok"]:
@@ -186,7 +189,10 @@ def repair_command(path, dry_run, as_json) -> None:
     for line in found["done"]:
         console.echo(escaped(line))
     lost = sum(len(keys) for keys in found["to_recompute"].values())
-    console.echo(f"{lost} rows are to be computed again: run the same icecore extract as before")
+    console.echo(
+        f"{counted(lost, 'row is', 'rows are')} to be computed again: run the same icecore "
+        "extract as before"
+    )
 
 
 @cache.command("merge")
@@ -248,9 +254,11 @@ def export_command(path, specs, out, data, compress, as_json) -> None:
         console.print_json(found)
         return
     beside = ", ".join(map(escaped, found["columns"]))
-    console.echo(f"{found['rows']} rows of {found['dim']} numbers with {beside}: {out}")
+    console.echo(f"{counted(found['rows'], 'row')} of {found['dim']} numbers with {beside}: {out}")
     if found["without_rows"]:
-        console.echo(f"{found['without_rows']} images of {data} have no features in {path}")
+        console.echo(
+            f"{counted(found['without_rows'], 'image')} of {data} without features in {path}"
+        )
 
 
 @cache.command("prune")

@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from ..core.errors import escaped
+from ..core.errors import counted, escaped
 from ..manifest import passed_over_text
 
 __all__ = [
@@ -86,7 +86,7 @@ def _print_plain_table(columns, cells: list[list[str]], numeric: list[bool]) -> 
 
 def failures_text(failures: Sequence) -> str:
     """List unreadable images with their reasons."""
-    lines = [f"{len(failures)} images could not be used:"]
+    lines = [f"{counted(len(failures), 'image')} could not be used:"]
     named = (f"  {escaped(failure.id)}: {escaped(failure.reason)}" for failure in failures)
     return "\n".join([*lines, *named])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from ..core.errors import counted
 from . import console, progress
 from .options import (
     A_PATH,
@@ -186,7 +187,7 @@ def _print_cost(jobs, arguments: tuple, as_json: bool, quiet: bool) -> None:
         console.print_json(dataclasses.asdict(cost))
         return
     console.echo(
-        f"{cost.images} images, {cost.unique} different, {cost.missing} without rows\n"
+        f"{counted(cost.images, 'image')}, {cost.unique} different, {cost.missing} without rows\n"
         f"{cost.images_per_second:.1f} images/s, measured on {cost.measured} of them\n"
         f"about {cost.hours:.2f} hours and {cost.gigabytes:.3f} GB; nothing was written"
     )
@@ -220,13 +221,15 @@ def _print_extracted(report, cache: Path) -> None:
     console.print_table(columns, rows)
     rate = report.computed / report.seconds if report.seconds and report.computed else 0.0
     console.echo(
-        f"{report.images} images, {report.unique} different; {report.computed} computed in "
-        f"{report.seconds:.1f} s ({rate:.1f} images/s; decoding {report.decoding_share:.0%}, "
+        f"{counted(report.images, 'image')}, {report.unique} different; {report.computed} "
+        f"computed in {report.seconds:.1f} s ({rate:.1f} images/s; decoding "
+        f"{report.decoding_share:.0%}, "
         f"computing {report.computing_share:.0%})"
     )
     if report.boxed:
         console.echo(
-            f"{report.boxed} images cut to their boxes, {report.images - report.boxed} whole"
+            f"{counted(report.boxed, 'image')} cut to their boxes, "
+            f"{report.images - report.boxed} whole"
         )
         if report.boxes and Path(report.boxes).is_relative_to(cache):
             console.echo(f"boxes were found: correct {report.boxes} where they are wrong")

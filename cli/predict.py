@@ -6,6 +6,7 @@ import dataclasses
 
 import click
 
+from ..core.errors import counted
 from . import console, progress
 from .options import (
     A_PATH,
@@ -80,6 +81,6 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
             for task, answer in report.answers.items()
         )
         boxed = f" ({report.boxed} cut to their boxes)" if report.boxed else ""
-        console.echo(f"{report.images} images{boxed}, {how}; {report.written.text}")
+        console.echo(f"{counted(report.images, 'image')}{boxed}, {how}; {report.written.text}")
         console.echo(f"written: {out}")
     console.finish(report.failures, quiet_list=as_json)

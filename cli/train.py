@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ..core.errors import counted
 from . import console
 from .interrupts import interrupted_status
 from .options import A_PATH, DATA, as_json, quiet, table_options, take_data
@@ -169,8 +170,8 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
 def _print_interrupted(result) -> None:
     count = sum(len(task.models) for task in result.tasks)
     console.echo(
-        f"interrupted: {count} models were finished and are kept; the same command with "
-        "--overwrite trains the rest",
+        f"interrupted: {counted(count, 'model was', 'models were')} finished and kept; the "
+        "same command with --overwrite trains the rest",
         err=True,
     )
 
@@ -209,7 +210,7 @@ def _print_trained(result) -> None:
     for task in result.tasks:
         _print_task(task)
     if result.left_out:
-        console.echo(f"{len(result.left_out)} images without features were left out")
+        console.echo(f"{counted(len(result.left_out), 'image')} without features were left out")
     for task, reason in result.failed.items():
         console.echo(f"error: {task} was not trained: {reason}", err=True)
     console.echo(f"run: {result.run}\nnext: icecore blend {result.run}")
@@ -227,8 +228,8 @@ def _print_task(task) -> None:
         found = model.chosen
         if found and found["log_loss"] < found["default"]:
             console.echo(
-                f"{task.task}: {model.name}: the search gained: log-loss {found['log_loss']:.4f} on "
-                f"rows left out, against {found['default']:.4f} of the best without it"
+                f"{task.task}: {model.name}: the search gained: log-loss {found['log_loss']:.4f} "
+                f"on rows left out, against {found['default']:.4f} of the best without it"
             )
     if task.groups:
         _print_groups(task.task, task.groups)
@@ -239,7 +240,9 @@ def _print_task(task) -> None:
 def _print_groups(task: str, groups: dict) -> None:
     """Print how well groups are told apart and whether heads of their own help."""
     sizes = ", ".join(f"{name} ({count} images)" for name, count in groups["images"].items())
-    unknown = f", {groups['unknown']} images of unknown group" if groups["unknown"] else ""
+    unknown = (
+        f", {counted(groups['unknown'], 'image')} of unknown group" if groups["unknown"] else ""
+    )
     router = groups["router"]
     low, high = router["accuracy_interval"]
     console.echo(

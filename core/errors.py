@@ -32,6 +32,7 @@ __all__ = [
     "RunError",
     "StoreError",
     "WeightsError",
+    "counted",
     "enumerate_some",
     "escaped",
 ]
@@ -167,6 +168,21 @@ def enumerate_some(items: Iterable[object], most: int = 5) -> str:
     items = [escaped(str(item)) for item in items]
     shown = ", ".join(items[:most])
     return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """Say how many, and of what.
+
+    Parameters
+    ----------
+    number : int
+    one, many : str
+        What stands behind 1 and behind other numbers; `many` is `one` with an s by default.
+
+    >>> counted(1, "image"), counted(2, "image"), counted(0, "class has", "classes have")
+    ('1 image', '2 images', '0 classes have')
+    """
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def escaped(text: str, keep: str = "") -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import ProbabilityError, enumerate_some
+from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..manifest import Sample
 from .answer_sheet import AnswerSheet, data_folders, find_sheet, match_ids, read_sheet
 from .joining.join import TEST, TUNING
@@ -136,7 +136,7 @@ class WrittenAnswers:
     @property
     def text(self) -> str:
         """Say what the file is, in a line."""
-        text = f"{self.rows} rows in the form {self.form}"
+        text = f"{counted(self.rows, 'row')} in the form {self.form}"
         if self.sheet is not None:
             text += f", as {self.sheet} asks"
         if self.unasked:
@@ -308,7 +308,7 @@ def _asked(answers: Answers, sheet: AnswerSheet | None) -> tuple[list[AnswerRow]
         if task not in answers.tasks:
             unknown[task] = unknown.get(task, 0) + 1
     if unknown:
-        named = [f"{task} ({count} rows)" for task, count in unknown.items()]
+        named = [f"{task} ({counted(count, 'row')})" for task, count in unknown.items()]
         faults.append(f"it asks for tasks that have no answers: {enumerate_some(named, 20)}")
     known: dict[str, dict[str, None]] = {task: {} for task in tasks}
     for i, task in answers.wanted:
@@ -323,7 +323,9 @@ def _asked(answers: Answers, sheet: AnswerSheet | None) -> tuple[list[AnswerRow]
         ambiguous += several
         strange += [i for i in ids if i not in found]
     if ambiguous:
-        faults.append(f"{len(ambiguous)} ids may be several images: {enumerate_some(ambiguous)}")
+        faults.append(
+            f"{counted(len(ambiguous), 'id')} may be several images: {enumerate_some(ambiguous)}"
+        )
     # A few images that are missing are filled in; ids of another contest are not.
     if len(strange) > len(asked) / 2 and not ambiguous and not unknown:
         faults.append(
@@ -359,7 +361,13 @@ def _column_faults(sheet: AnswerSheet, task: TaskAnswers) -> list[str]:
     strange = [name for name in columns if name not in classes]
     absent = [name for name in task.classes if name not in columns]
     if strange:
-        faults.append(f"{len(strange)} columns are no classes ({enumerate_some(strange, 20)})")
+        faults.append(
+            f"{counted(len(strange), 'column is no class', 'columns are no classes')} "
+            f"({enumerate_some(strange, 20)})"
+        )
     if absent:
-        faults.append(f"{len(absent)} classes have no column ({enumerate_some(absent, 20)})")
+        faults.append(
+            f"{counted(len(absent), 'class has', 'classes have')} no column "
+            f"({enumerate_some(absent, 20)})"
+        )
     return faults

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..core.errors import ProbabilityError
+from ..core.errors import ProbabilityError, counted
 
 __all__ = [
     "EPSILON",
@@ -227,7 +227,8 @@ def letter_codes(letters: Sequence[str] | np.ndarray, width: int) -> np.ndarray:
     wrong = [row for row in letters if len(row) != width or set(row) - set("ymn")]
     if wrong:
         raise ProbabilityError(
-            f"{len(wrong)} rows have the letters '{wrong[0]}' or the like for {width} classes",
+            f"{counted(len(wrong), 'row has', 'rows have')} the letters '{wrong[0]}' or the like "
+            f"for {counted(width, 'class', 'classes')}",
             "give one letter of y, m, n for each class",
         )
     return np.frombuffer("".join(letters).encode(), dtype=np.uint8).reshape(-1, width)
@@ -373,7 +374,8 @@ def _checked(y: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.n
         raise ProbabilityError("no rows to score", "give at least one row")
     if y.min() < 0 or y.max() >= table.shape[1]:
         raise ProbabilityError(
-            f"labels from {y.min()} to {y.max()} do not fit {table.shape[1]} classes",
+            f"labels from {y.min()} to {y.max()} do not fit "
+            f"{counted(table.shape[1], 'class', 'classes')}",
             "labels are column numbers from 0",
         )
     return y, table

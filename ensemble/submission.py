@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from ..core.csv_files import write_csv
-from ..core.errors import ProbabilityError, enumerate_some
+from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..manifest import DEFAULT_TASK, fashionai_classes
 from ..runs import ProbabilityTable, class_column, write_probabilities
 from .answer_sheet import AnswerSheet
@@ -163,8 +163,8 @@ def _bare_ids(rows: Sequence[AnswerRow]) -> list[str]:
         counts = collections.Counter(ids)
         repeated = [identity for identity, count in counts.items() if count > 1]
         raise ProbabilityError(
-            f"{len(repeated)} ids are no longer unique without folder and ending: "
-            f"{enumerate_some(repeated)}",
+            f"{counted(len(repeated), 'id is', 'ids are')} no longer unique without folder and "
+            f"ending: {enumerate_some(repeated)}",
             "give the contest's --sample, rename the images, or write the format csv",
         )
     return ids

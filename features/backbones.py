@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from ..core.errors import BackboneError, enumerate_some
+from ..core.errors import BackboneError, counted, enumerate_some
 from .engines.base import Engine, Setup
 from .engines.choose import choose_engine
 from .gluon.network import GluonBackbone
@@ -140,7 +140,7 @@ def _parse_all(specs: Sequence[str | BackboneSpec], layer: Layer) -> list[Backbo
     if errors:
         lines = [f"\n    {error.message}\n      {error.hint}" for error in errors]
         raise BackboneError(
-            f"{len(errors)} backbones cannot be had:{''.join(lines)}",
+            f"{counted(len(errors), 'backbone')} cannot be had:{''.join(lines)}",
             "correct them and run the command again",
         )
     return parsed

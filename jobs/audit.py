@@ -13,7 +13,7 @@ from .. import auditing, runs
 from .. import manifest as manifests
 from ..auditing import Audit, AuditOptions, Images, TaskRows
 from ..cache import FeatureCache
-from ..core.errors import CacheError, MissingFileError, RunError, enumerate_some
+from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
 from ..manifest import Manifest, digest_manifest
 from .samples import as_extracted, kept_tables
 
@@ -87,7 +87,10 @@ def audit(
     found = auditing.audit_images(images, tasks, options, str(source), progress)
     left_out = len(manifest.images) - sum(split != auditing.NEW for split in images.splits)
     if left_out:
-        found.notes.append(f"{left_out} images have no features in {store.path} and are left out")
+        found.notes.append(
+            f"{counted(left_out, 'image has', 'images have')} no features in {store.path} and "
+            "are left out"
+        )
     if outputs.report is not None:
         auditing.write_audit(found, outputs.report)
     if outputs.decisions is not None:

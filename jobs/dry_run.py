@@ -79,7 +79,8 @@ def dry_run(
         report = features.extract(_few(digested), Path(scratch) / "cache", backbones, alone)
     if not report.computed:
         raise ManifestError(
-            f"none of {report.images} images that were tried can be read", "look at the data"
+            f"none of {report.images} images that were tried can be read",
+            "look at the data",
         )
     unique = {sample.digest for sample in digested.images.values() if sample.digest}
     missing = {one["fingerprint"]: unique for one in report.sets}

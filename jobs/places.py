@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 
 from ..cache import verify
-from ..core.errors import BackboneError, CacheError, IcecoreError, enumerate_some
+from ..core.errors import BackboneError, CacheError, IcecoreError, counted, enumerate_some
 from ..features import check_library, graph_folder, list_weights
 
 __all__ = ["LEVELS", "TO_INSTALL", "Finding"]
@@ -127,7 +127,7 @@ def check_cache(cache: str | os.PathLike) -> list[Finding]:
     reasons = enumerate_some(
         (f"{problem['file']}: {problem['reason']}" for problem in found["problems"]), most=3
     )
-    text = f"{path}: {found['sets']} feature sets, {found['rows']} rows"
+    text = f"{path}: {counted(found['sets'], 'feature set')}, {counted(found['rows'], 'row')}"
     if not found["ok"]:
         fix = f"icecore cache repair {path}; the next extract computes again what is lost"
         return [Finding("problem", "cache", f"{text}; {reasons}", fix)]

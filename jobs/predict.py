@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import ensemble, features, heads
 from ..cache import FeatureCache
-from ..core.errors import RunError
+from ..core.errors import RunError, counted
 from ..core.hardware import require_working_memory
 from ..ensemble import ANSWERS, AnswerOptions, Answers, TaskAnswers, WrittenAnswers
 from ..features import (
@@ -264,8 +264,8 @@ def _boxes(fitted: Run, manifest: Manifest, options: PredictOptions) -> str | os
     if features.are_regions(regions):
         return regions
     raise RunError(
-        f"{fitted.path} was trained on boxes ({fitted.boxed} rows of it), and nothing says which "
-        "part of these images counts",
+        f"{fitted.path} was trained on boxes ({counted(fitted.boxed, 'row')} of it), and nothing "
+        "says which part of these images counts",
         "give their boxes with --boxes; or say --whole if they show that part and nothing else",
     )
 

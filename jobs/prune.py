@@ -6,7 +6,7 @@ import os
 
 from ..cache import FeatureCache
 from ..cache import prune as prune_cache
-from ..core.errors import ManifestError, enumerate_some
+from ..core.errors import ManifestError, counted, enumerate_some
 from ..manifest import digest_manifest
 from .samples import as_extracted
 
@@ -41,7 +41,7 @@ def prune(
         digested = digest_manifest(manifest, store.path / "digests.json")
         if digested.unreadable:
             raise ManifestError(
-                f"{len(digested.unreadable)} images of {keep} cannot be read: "
+                f"{counted(len(digested.unreadable), 'image')} of {keep} cannot be read: "
                 f"{enumerate_some(digested.unreadable)}",
                 "restore them or take them out of the data, so that no row is removed by mistake",
             )

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..core.csv_files import CsvTable, csv_lines, csv_number, line_faults, read_csv, write_csv
-from ..core.errors import ManifestError, MissingFileError, escaped
+from ..core.errors import ManifestError, MissingFileError, counted, escaped
 from .box import Box, format_box, outside, parse_box, row_key
 from .table import Manifest
 
@@ -200,7 +200,7 @@ def _faulty(path: Path, faults: list[str]) -> ManifestError:
     shown = "\n    ".join(map(escaped, faults[:_FAULTS_SHOWN]))
     more = len(faults) - _FAULTS_SHOWN
     return ManifestError(
-        f"{len(faults)} lines of {path} cannot be used:\n    {shown}"
+        f"{counted(len(faults), 'line')} of {path} cannot be used:\n    {shown}"
         + (f"\n    and {more} more" if more > 0 else ""),
         "a line is path,x0,y0,x1,y1 in pixels of the upright image, x0 < x1 and y0 < y1, one line "
         "for an image; images without a line, or with one without numbers, stay whole",

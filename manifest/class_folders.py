@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 
-from ..core.errors import ManifestError, enumerate_some, escaped
+from ..core.errors import ManifestError, counted, enumerate_some, escaped
 from .layout import LabelledFiles, Layout
 from .listing import Listing
 from .names import class_name
@@ -94,8 +94,8 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
         )
     if bare and not classes:
         raise ManifestError(
-            f"{root} holds {len(bare)} images and no class folders, so there are no labels "
-            f"({enumerate_some(bare)})",
+            f"{root} holds {counted(len(bare), 'image')} and no class folders, so there are no "
+            f"labels ({enumerate_some(bare)})",
             f"{_ARRANGE}; or give a CSV with path,label",
         )
     found = []
@@ -103,7 +103,9 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
         named = [folder + _why_empty(listing, folder) for folder in empty]
         found.append(f"{len(empty)} class folders without images ({enumerate_some(named)})")
     if bare:
-        found.append(f"{len(bare)} images outside any class folder ({enumerate_some(bare)})")
+        found.append(
+            f"{counted(len(bare), 'image')} outside any class folder ({enumerate_some(bare)})"
+        )
     nameless = [folder for folder in classes if not class_name(folder.rsplit("/", 1)[-1])]
     if nameless:
         found.append(f"{len(nameless)} class folders without a name")

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from ..core.csv_files import CsvTable, line_faults, read_csv
-from ..core.errors import ManifestError, enumerate_some
+from ..core.errors import ManifestError, counted, enumerate_some
 from .layout import LabelledFiles, Layout
 from .listing import Listing
 from .names import class_name
@@ -99,8 +99,8 @@ def _refuse_unlike(root: Path, absent: list[str], bare: list[str]) -> None:
         return
     short = [name.removeprefix("train/") for name in bare]
     parts = [
-        f"{len(names)} {what} ({enumerate_some(names)})"
-        for what, names in (("labels without an image", absent), ("images without a label", short))
+        f"{counted(len(names), what)} without {lacking} ({enumerate_some(names)})"
+        for what, lacking, names in (("label", "an image", absent), ("image", "a label", short))
         if names
     ]
     raise ManifestError(

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from ..core.content import describe_content
-from ..core.errors import IcecoreError, ManifestError, MissingFileError, enumerate_some
+from ..core.errors import IcecoreError, ManifestError, MissingFileError, counted, enumerate_some
 from ..core.places import absolute
 from ..core.regular_files import open_regular
 from ..core.stores import is_url
@@ -131,14 +131,14 @@ def _require_usable_names(manifest: Manifest) -> None:
     bad = [path for path in paths if not _is_utf8(path)]
     if bad:
         raise ManifestError(
-            f"{len(bad)} files of {manifest.source} have names that are not UTF-8: "
+            f"{counted(len(bad), 'name')} in {manifest.source} cannot be read as UTF-8: "
             f"{enumerate_some(map(ascii, bad))}",
             "rename them, for instance with convmv",
         )
     broken = [path for path in paths if "\n" in path or "\r" in path]
     if broken:
         raise ManifestError(
-            f"{len(broken)} files of {manifest.source} have line breaks in their names: "
+            f"{counted(len(broken), 'name')} in {manifest.source} with line breaks: "
             f"{enumerate_some(broken)}",
             "rename them: no table can hold such names",
         )
@@ -157,7 +157,8 @@ def _require_labels(manifest: Manifest) -> None:
     if bare or not any(sample.label for sample in manifest):
         named = bare or [sample.id for sample in manifest]
         raise ManifestError(
-            f"{len(named)} images of {manifest.source} have no label: {enumerate_some(named)}",
+            f"{counted(len(named), 'image has', 'images have')} no label in {manifest.source}: "
+            f"{enumerate_some(named)}",
             "label them (a folder for each class, or a CSV with path,label), take them out, or "
             "give them the split 'test'",
         )

@@ -16,7 +16,7 @@ import os
 from collections.abc import Iterator, Mapping
 
 from ..core.csv_files import write_csv
-from ..core.errors import ManifestError, MissingFileError, enumerate_some, escaped
+from ..core.errors import ManifestError, MissingFileError, counted, enumerate_some, escaped
 from ..core.places import is_there
 from .classes import fashionai_classes
 from .names import class_order, look_alike_text, look_alikes
@@ -119,8 +119,8 @@ class Manifest:
             seen.add(key)
         if repeated:
             raise ManifestError(
-                f"{len(repeated)} rows of {self.source} name an image twice for one task: "
-                f"{enumerate_some(repeated)}",
+                f"{counted(len(repeated), 'row')} of {self.source} name an image twice for one "
+                f"task: {enumerate_some(repeated)}",
                 "keep one row for each image and task",
             )
 
@@ -205,8 +205,8 @@ class Manifest:
         if repeated := list(self.repeated_across_splits().values()):
             named = [" = ".join(sample.id for sample in group) for group in repeated]
             found.append(
-                f"{len(repeated)} images stand in several splits, equal to the byte: "
-                f"{enumerate_some(named)}"
+                f"{counted(len(repeated), 'image stands', 'images stand')} in several splits, "
+                f"equal to the byte: {enumerate_some(named)}"
             )
         return found
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from markupsafe import Markup, escape
 
+from ..core.errors import counted
+
 __all__ = ["front_plot", "reliability_plot", "scatter_plot", "ternary_plot"]
 
 WIDTH, HEIGHT = 440, 320
@@ -31,7 +33,7 @@ def reliability_plot(bins: Sequence[dict]) -> Markup:
     for entry in bins:
         radius = 3 + 7 * np.sqrt(entry["rows"] / most)
         tip = (
-            f"{entry['rows']} rows: confidence {entry['confidence']:.3f}, "
+            f"{counted(entry['rows'], 'row')}: confidence {entry['confidence']:.3f}, "
             f"right {entry['accuracy']:.3f}"
         )
         parts.append(frame.dot(entry["confidence"], entry["accuracy"], radius, tip))

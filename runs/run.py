@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..core.columns import Columns
-from ..core.errors import MissingFileError, RunError, enumerate_some
+from ..core.errors import MissingFileError, RunError, counted, enumerate_some
 from ..core.files import publish_json, sha256_file
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
@@ -206,7 +206,7 @@ class Run:
     def __repr__(self) -> str:
         random = "  of RANDOM weights" if self.random_weights else ""
         tasks = [
-            f"  {one.name}: {len(one.classes)} classes, validated by {one.validation}"
+            f"  {one.name}: {counted(len(one.classes), 'class', 'classes')}, validated by {one.validation}"
             for one in self.tasks.values()
         ]
         head = f"Run({str(self.path)!r}, seed={self.seed}){random}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..core.errors import ProbabilityError, enumerate_some
+from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..core.statistics import softmax
 from ..manifest import DEFAULT_TASK
 
@@ -58,7 +58,8 @@ class ProbabilityTable:
         expected = (len(self.ids), len(self.classes))
         if self.probabilities.shape != expected or len(self.splits) != len(self.ids):
             raise ProbabilityError(
-                f"{where} has {len(self.ids)} ids and {len(self.classes)} classes, but "
+                f"{where} has {counted(len(self.ids), 'id')} and "
+                f"{counted(len(self.classes), 'class', 'classes')}, but "
                 f"probabilities of shape {self.probabilities.shape}",
                 "give one row for each id and one column for each class",
             )
@@ -89,8 +90,8 @@ class ProbabilityTable:
         finite = np.isfinite(table).all(axis=1)
         if not finite.all():
             raise ProbabilityError(
-                f"{where} has {int((~finite).sum())} rows with NaN or infinite values, ids "
-                f"{enumerate_some(self._ids_at(~finite))}",
+                f"{where} has {counted(int((~finite).sum()), 'row')} with NaN or infinite "
+                f"values, ids {enumerate_some(self._ids_at(~finite))}",
                 "give a probability for every class of every row",
             )
         wrong = (table < -1e-9) | (table > 1 + 1e-6)
@@ -100,7 +101,8 @@ class ProbabilityTable:
         if off.any():
             first = int(np.flatnonzero(off)[0])
             raise ProbabilityError(
-                f"{where} has {int(off.sum())} rows that do not sum to 1 (id {self.ids[first]}: "
+                f"in {where} {counted(int(off.sum()), 'row does not', 'rows do not')} sum to 1 (id "
+                f"{self.ids[first]}: "
                 f"{table[first].sum():.4g}), ids {enumerate_some(self._ids_at(off))}",
                 "if each row is meant to be divided by its sum, --mend renormalise does so",
             )
@@ -110,7 +112,8 @@ class ProbabilityTable:
         table, rows, columns = self.probabilities, wrong.any(axis=1), wrong.any(axis=0)
         named = [self.classes[index] for index in np.flatnonzero(columns)]
         message = (
-            f"{where} has {int(rows.sum())} rows outside [0, 1] (from {table.min():.4g} to "
+            f"{where} has {counted(int(rows.sum()), 'row')} outside [0, 1] (from "
+            f"{table.min():.4g} to "
             f"{table.max():.4g}) in the columns {enumerate_some(named)}, ids "
             f"{enumerate_some(self._ids_at(rows))}"
         )
@@ -187,7 +190,7 @@ def _renormalised(ids: Sequence[str], numbers: np.ndarray) -> np.ndarray:
     if bad.any():
         named = enumerate_some(ids[index] for index in np.flatnonzero(bad))
         raise ProbabilityError(
-            f"{int(bad.sum())} rows cannot be divided by their sum, ids {named}",
+            f"{counted(int(bad.sum()), 'row')} cannot be divided by their sum, ids {named}",
             "negative numbers look like logits (take a softmax of them); empty rows and NaN "
             "cannot be mended",
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core.errors import DamagedCacheError, enumerate_some
+from ...core.errors import DamagedCacheError, counted, enumerate_some
 from ...core.files import publish_bytes
 from ..check import check_set, stored_blocks
 from ..featurecache import FeatureCache
@@ -75,7 +75,8 @@ def _sound(one: FeatureSet) -> dict[str, Shard]:
     bad = [str(problem.file) for problem in problems if not problem.harmless]
     if bad:
         raise DamagedCacheError(
-            f"{len(bad)} files of {one.folder} are damaged: {enumerate_some(bad, 3)}",
+            f"{counted(len(bad), 'file is', 'files are')} damaged in {one.folder}: "
+            f"{enumerate_some(bad, 3)}",
             "run `icecore cache repair` on that cache first; nothing was merged",
         )
     return good

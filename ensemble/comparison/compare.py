@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import ProbabilityError, RunError, enumerate_some
+from ...core.errors import ProbabilityError, RunError, counted, enumerate_some
 from ...runs import Run, open_run
 from ..joining.join import TEST, TUNING, TaskData, join_tasks
 from ..joining.sources import read_sources
@@ -210,7 +210,8 @@ def _require_same_data(runs: Sequence[Run]) -> None:
         both = dict.fromkeys([*differing, *torn])
         if both:
             raise RunError(
-                f"{runs[0].path} and {run.path} are runs of different data: {len(both)} images "
+                f"{runs[0].path} and {run.path} are runs of different data: "
+                f"{counted(len(both), 'image')} "
                 f"are in one of them only, or have other labels there ({enumerate_some(both, 3)})",
                 "compare runs of the same images and labels; --align compares those that all have",
             )

@@ -70,8 +70,9 @@ def rows_words(task: TaskComparison, comparison: Comparison) -> str:
         else "no cost is known of all models, so that no Pareto front is marked"
     )
     return (
-        f"scores on {task.rows} {task.rows_of} rows, in brackets 95% bootstrap intervals; "
-        f"differences of {title} are paired on the same rows, p-values corrected for {tests} "
+        f"scores on {task.rows} {task.rows_of} rows, in brackets 95% bootstrap "
+        f"intervals; differences of {title} are paired on the same rows, p-values corrected for "
+        f"{tests} "
         f"(Holm, {LEVEL:.0%}); {front}"
     )
 

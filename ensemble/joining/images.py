@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...core.errors import enumerate_some
+from ...core.errors import counted, enumerate_some
 from ...manifest import Sample
 
 __all__ = ["equal_image_notes", "equal_images"]
@@ -72,6 +72,6 @@ def equal_image_notes(
         others = [i for i in holders[labels[ids[row]].digest] if i != ids[row]]
         pairs.append(f"{ids[row]} = {others[0]}")
     return [
-        f"{len(left_out)} rows show images that an earlier split has, too, and are left out of "
-        f"tuning and scores: {enumerate_some(pairs)}"
+        f"{counted(len(left_out), 'row shows', 'rows show')} images that an earlier split has, "
+        f"too, left out of tuning and scores: {enumerate_some(pairs)}"
     ]

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ...core.errors import ProbabilityError, enumerate_some
+from ...core.errors import ProbabilityError, counted, enumerate_some
 from ...manifest import Sample
 from ...runs import ProbabilityTable
 from .images import equal_image_notes, equal_images
@@ -131,8 +131,8 @@ def join_task(
     ids = [identity for identity in ids if splits[identity] != "train"]
     if len(ids) < len(splits):
         notes.append(
-            f"{len(splits) - len(ids)} rows of the training split are left out: models know them "
-            "too well"
+            f"{counted(len(splits) - len(ids), 'training row is', 'training rows are')} left out: "
+            "models know them too well"
         )
     y = _label_columns(tables[0].task, ids, splits, labels, classes)
     images, repeated = equal_images(ids, splits, labels)
@@ -207,19 +207,23 @@ def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str
     for table, own in zip(tables, sets):
         missing = [identity for identity in dict.fromkeys(_all_ids(tables)) if identity not in own]
         if missing:
-            faults.append(f"{table.model} lacks {len(missing)} ids ({enumerate_some(missing, 3)})")
+            faults.append(
+                f"{table.model} lacks {counted(len(missing), 'id')} ({enumerate_some(missing, 3)})"
+            )
     if not align:
         raise ProbabilityError(
             f"the files do not have the same ids: {'; '.join(faults)}",
-            f"give files of the same rows, or use --align: the {len(common)} ids that all "
-            f"have are then used",
+            f"give files of the same rows, or use --align: the {counted(len(common), 'id')} that "
+            f"all have are then used",
         )
     if not common:
         raise ProbabilityError(
             f"the files have no id in common: {'; '.join(faults)}",
             "give files of the same rows",
         )
-    notes.append(f"only the {len(common)} ids that all files have are used: {'; '.join(faults)}")
+    notes.append(
+        f"only the {counted(len(common), 'id')} that all files have are used: {'; '.join(faults)}"
+    )
     return order
 
 
@@ -239,7 +243,8 @@ def _row_splits(
                 at_odds.append(f"{identity} ({said[identity]} and {split})")
     if at_odds:
         raise ProbabilityError(
-            f"the files put {len(at_odds)} ids in different splits: {enumerate_some(at_odds)}",
+            f"the files put {counted(len(at_odds), 'id')} in different splits: "
+            f"{enumerate_some(at_odds)}",
             "make the files from the same split of the data",
         )
     found = {}
@@ -277,16 +282,17 @@ def _label_columns(
         else:
             y[index] = column[label]
     if unknown:
-        named = [f"{label} ({count} rows)" for label, count in unknown.items()]
+        named = [f"{label} ({counted(count, 'row')})" for label, count in unknown.items()]
         raise ProbabilityError(
-            f"{len(unknown)} labels of the task {task} are none of the classes that the models "
-            f"know: {enumerate_some(named)}",
+            f"{counted(len(unknown), 'label is', 'labels are')} none of the classes that "
+            f"the models know: {enumerate_some(named)}",
             f"the models were trained on {enumerate_some(classes, 60)}; train with rows of every "
             "class, or take these rows out",
         )
     if bare:
         raise ProbabilityError(
-            f"{len(bare)} rows of the task {task} have no label: {enumerate_some(bare)}",
+            f"{counted(len(bare), 'row has', 'rows have')} no label of the task {task}: "
+            f"{enumerate_some(bare)}",
             "label them, or give them the split 'test'",
         )
     return y

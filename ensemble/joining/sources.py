@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ...core.errors import MissingFileError, ProbabilityError, RunError, enumerate_some
+from ...core.errors import MissingFileError, ProbabilityError, RunError, counted, enumerate_some
 from ...core.files import sha256_file
 from ...manifest import Sample
 from ...runs import ProbabilityTable, Run, open_run
@@ -164,7 +164,7 @@ def _common_labels(runs: dict[str, Run]) -> tuple[Sample, ...]:
                 torn.append(f"{sample.id} ({known.label or 'none'}, {sample.label} in {name})")
     if torn:
         raise ProbabilityError(
-            f"the runs have other labels for {len(torn)} rows: {enumerate_some(torn)}",
+            f"the runs have other labels for {counted(len(torn), 'row')}: {enumerate_some(torn)}",
             "blend runs of the same data",
         )
     return tuple(found.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...core.errors import counted
 from ..estimate import Estimate
 from ..result import SPLITS, BlendResult, TaskBlend
 
@@ -63,7 +64,8 @@ def task_text(task: TaskBlend, details: bool = False) -> str:
 def _table_lines(task: TaskBlend) -> list[str]:
     names = shown_splits(task)
     lines = [
-        f"{task.task}: {len(task.models)} models, {len(task.data.classes)} classes, "
+        f"{task.task}: {counted(len(task.models), 'model')}, "
+        f"{counted(len(task.data.classes), 'class', 'classes')}, "
         + ", ".join(f"{len(task.data.rows(SPLITS[name]))} {title} rows" for name, title in names),
     ]
     entries = table_entries(task)
@@ -124,8 +126,8 @@ def recommended_text(task: TaskBlend) -> str:
         for kind in kinds
     ]
     return (
-        f"{text} ({title} of {reason.rows} {task.tuning_kind} rows, each by weights tuned without "
-        f"its fold: {', '.join(cells)})"
+        f"{text} ({title} of {reason.rows} {task.tuning_kind} rows, each by weights "
+        f"tuned without its fold: {', '.join(cells)})"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.base import BaseEstimator
 
-from ...core.errors import ProbabilityError
+from ...core.errors import ProbabilityError, counted
 from ...core.statistics import softmax
 from ..metrics import EPSILON, Metric, get_metric, log_loss
 from ..options import BlendOptions
@@ -120,7 +120,8 @@ class Blender(BaseEstimator):
         models, _, classes = shape
         if self.options.upper < 1 / models - 1e-12:
             raise ProbabilityError(
-                f"upper is {self.options.upper}, which {models} models cannot reach the sum 1 with",
+                f"upper is {self.options.upper}, which {counted(models, 'model')} cannot reach "
+                "the sum 1 with",
                 f"give 1/{models} or more",
             )
         if not self.options.groups:
@@ -217,7 +218,8 @@ def _checked(probabilities, y) -> tuple[np.ndarray, np.ndarray]:
         )
     if y.min() < 0 or y.max() >= probabilities.shape[2]:
         raise ProbabilityError(
-            f"labels from {y.min()} to {y.max()} do not fit {probabilities.shape[2]} classes",
+            f"labels from {y.min()} to {y.max()} do not fit "
+            f"{counted(probabilities.shape[2], 'class', 'classes')}",
             "labels are column numbers from 0",
         )
     _require_probabilities(probabilities)
@@ -238,7 +240,8 @@ def _require_probabilities(probabilities: np.ndarray) -> None:
     sums = probabilities.sum(axis=2)
     if np.abs(sums - 1).max() > 0.02:
         raise ProbabilityError(
-            f"{int((np.abs(sums - 1) > 0.02).sum())} rows do not sum to 1 (from {sums.min():.4g} "
+            f"{counted(int((np.abs(sums - 1) > 0.02).sum()), 'row does not', 'rows do not')} sum "
+            f"to 1 (from {sums.min():.4g} "
             f"to {sums.max():.4g})",
             "divide each row by its sum first",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.errors import enumerate_some
+from ...core.errors import counted, enumerate_some
 from ..metrics import EPSILON
 
 __all__ = ["data_notes", "true_class"]
@@ -49,7 +49,8 @@ def data_notes(
     absent = [classes[c] for c in sorted(set(range(width)) - set(np.unique(y).tolist()))]
     if absent:
         notes.append(
-            f"{len(absent)} classes have no tuning row: {enumerate_some(absent)}; mAP leaves "
+            f"{counted(len(absent), 'class has', 'classes have')} no tuning row: "
+            f"{enumerate_some(absent)}; mAP leaves "
             "them out"
         )
     own = true_class(probabilities, y)
@@ -63,7 +64,8 @@ def _model_notes(own: np.ndarray, model: str, ids) -> list[str]:
     if len(impossible):
         named = enumerate_some(ids[index] for index in impossible)
         return [
-            f"{model} gives its true class a probability of 0 in {len(impossible)} rows, so that "
+            f"{model} gives its true class a probability of 0 in "
+            f"{counted(len(impossible), 'row')}, so that "
             f"its log-loss would be infinite: {named}; such values count as {EPSILON:g}"
         ]
     if np.all(own > 1 - 1e-9):

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
-from ...core.errors import BackboneError
+from ...core.errors import BackboneError, counted
 from ..engines.base import Engine
 from .part import Part, utc_now
 from .progress import SharedClock, Stopwatch
@@ -244,7 +244,8 @@ class BackboneRunner:
             else:
                 hint = "values are not finite: check the weights"
             raise BackboneError(
-                f"{self._record.backbone.spec} gives {int(bad.sum())} rows of {len(rows)} that "
+                f"{self._record.backbone.spec} gives {counted(int(bad.sum()), 'row')} of "
+                f"{len(rows)} that "
                 f"{precision} cannot hold (up to {worst:.3g}), first for the image "
                 f"{keys[int(np.flatnonzero(bad)[0])][:12]}",
                 hint,

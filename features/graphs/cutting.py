@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ...core.errors import BackboneError
+from ...core.errors import BackboneError, counted
 from ..records.layer import (
     BEFORE_CLASSIFIER,
     GEM_EPSILON,
@@ -134,7 +134,7 @@ def _end_at(onnx, graph, place: _Place, values: Values, pool: str) -> None:
 def _before(classifier: Classifier) -> _Place:
     text = (
         f"{classifier.width} numbers of '{plain_name(classifier.features)}', which "
-        f"{classifier.text} reads to tell {classifier.classes} classes apart"
+        f"{classifier.text} reads to tell {counted(classifier.classes, 'class', 'classes')} apart"
     )
     return _Place(classifier.features, classifier.width, classifier.layout, text)
 

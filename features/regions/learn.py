@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...core.errors import BackboneError
+from ...core.errors import BackboneError, counted
 from .geometry import encode, into, inverse_encode, iou, out_of
 from .looks import Looker, Picture
 from .model import Chain, Models, close_up, follow_on
@@ -155,7 +155,8 @@ def require_enough(count: int) -> None:
     """Raise `BackboneError` where there are too few boxes."""
     if count < FEWEST:
         raise BackboneError(
-            f"{count} boxes are too few to learn from and to see how well it went",
+            f"{counted(count, 'box is', 'boxes are')} too few to learn from and to see how well "
+            "it went",
             f"mark at least {FEWEST}; 200 are good",
         )
 

@@ -64,7 +64,8 @@ class Source(abc.ABC):
             There is but the default layer.
         """
         raise BackboneError(
-            f"the layers of {spec.source} networks cannot be listed", "take the default layer"
+            f"the layers of {spec.source} networks cannot be listed",
+            "take the default layer",
         )
 
     def settled(self, spec: BackboneSpec) -> BackboneSpec:

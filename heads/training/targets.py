@@ -45,7 +45,8 @@ def labelled_rows(
     if len(classes) < 2:
         dropped = options.dropped(data.task)
         raise HeadError(
-            f"only {len(classes)} of the {len(names)} classes of the task '{data.task}' have "
+            f"only {len(classes)} of the {len(names)} classes of the task "
+            f"'{data.task}' have "
             f"{options.min_class_count} training images or more"
             + (" and are not dropped" if dropped else ""),
             "lower --min-class-count" + (", or drop fewer classes" if dropped else ""),

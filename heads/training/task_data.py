@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import HeadError, enumerate_some
+from ...core.errors import HeadError, counted, enumerate_some
 from ...manifest import Manifest, Sample, look_alike_text, look_alikes
 
 __all__ = ["TaskData", "fold_warnings", "is_constant", "load_features", "task_data"]
@@ -107,7 +107,7 @@ def task_data(
     learnt = train if holdout and validation else train + validation
     if not learnt:
         raise HeadError(
-            f"the task '{task}' has no training rows: {total} images, of which "
+            f"the task '{task}' has no training rows: {counted(total, 'image')}, of which "
             f"{total - len(rows)} have no features in the cache",
             "extract its images, or check the splits of the data",
         )
@@ -176,7 +176,7 @@ def _bare(classes, known: set[str], held) -> list[str]:
     if not bare:
         return []
     return [
-        f"{len(bare)} classes have no images ({enumerate_some(bare)}): "
+        f"{counted(len(bare), 'class has', 'classes have')} no images ({enumerate_some(bare)}): "
         "their probability is always 0"
     ]
 
@@ -201,8 +201,8 @@ def _repeated(learnt: list[Sample], images: frozenset[str], held) -> list[str]:
         again = [s.id for s in part if s.label and s.digest in images]
         if again:
             found.append(
-                f"{len(again)} {name} images are training images too, equal to the byte "
-                f"({enumerate_some(again)}): they are left out of scores"
+                f"{len(again)} {name} images are training images too, "
+                f"equal to the byte ({enumerate_some(again)}): they are left out of scores"
             )
     labels: dict[str, set[str]] = {}
     for sample in learnt:
@@ -238,7 +238,8 @@ def fold_warnings(data: TaskData, part: slice, smallest: int) -> list[str]:
     if not single:
         return []
     return [
-        f"{len(single)} classes have one training image ({enumerate_some(single)}): "
+        f"{counted(len(single), 'class has', 'classes have')} one training image "
+        f"({enumerate_some(single)}): "
         "out of fold it is predicted by heads that never saw its class"
     ]
 

@@ -307,7 +307,7 @@ def test_altered_row_is_never_served(cache):
     shard = one.rows.shards[path.name]
     content[shard.offset + 3 * 1200 + 77] ^= 4
     path.write_bytes(content)
-    with pytest.raises(DamagedCacheError, match="1 rows do not match their checksums"):
+    with pytest.raises(DamagedCacheError, match="1 row not as checksums say"):
         FeatureCache(cache.path).matrix("inceptionv3", keys)
 
 

@@ -58,7 +58,7 @@ def test_damage_is_named_wherever_it_is(cache, make, keys, threads):
         flipped = bytearray(sound)
         flipped[shard.offset + 2 * DIM + 5] ^= 1
         victim.write_bytes(flipped)
-        with pytest.raises(DamagedCacheError, match=f"{victim.name} is damaged: 1 rows") as caught:
+        with pytest.raises(DamagedCacheError, match=f"{victim.name} is damaged: 1 row") as caught:
             FeatureCache(cache.path).matrix("inceptionv3", keys)
         assert shard.keys[1].decode() in str(caught.value)
         victim.write_bytes(sound)

@@ -174,5 +174,5 @@ def test_a_kaggle_contest(tmp_path, tiny_onnx, monkeypatch, capsys):
     sample.write_text("id,corgi,beagle,pug\n" + "".join(f"{i},0,0,0\n" for i in ids))
     assert run(["predict", "run", "dogs/test", "-o", "no.csv", "-q"]) == 1
     err = capsys.readouterr().err
-    assert "1 columns are no classes (beagle); 1 classes have no column (Great Dane)" in err
+    assert "1 column is no class (beagle); 1 class has no column (Great Dane)" in err
     assert "images could not be used" not in err, "the sheet is looked at before the images"

@@ -53,7 +53,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys, place, monkeypatch):
         interrupting(patched, "logistic-all")
         status, out, err = run(capsys, place)
     assert status == 130
-    assert "interrupted: 1 models were finished and are kept" in err
+    assert "interrupted: 1 model was finished and kept" in err
     assert "the same command with --overwrite trains the rest" in err
     assert "kernel-all" in out
     status, out, _ = run(capsys, place, "--overwrite", "--json")

@@ -151,7 +151,7 @@ def test_an_impossible_row_is_named_in_the_result(run, tmp_path):
     write_probabilities(path, table)
     (task,) = blend_run(run).tasks
     assert any(
-        "noise gives its true class a probability of 0 in 1 rows" in note
+        "noise gives its true class a probability of 0 in 1 row" in note
         and "images/003.jpg; such values count as 1e-15" in note
         for note in task.notes
     )

@@ -185,7 +185,7 @@ def test_wrong_input_is_refused_with_a_line():
         metrics.accuracy(np.array([0]), table)
     with pytest.raises(ProbabilityError, match="unknown tie rule 'x'"):
         metrics.fashionai_ap(["yn"], table[:1], "x")
-    with pytest.raises(ProbabilityError, match="1 rows have the letters 'yx'"):
+    with pytest.raises(ProbabilityError, match="1 row has the letters 'yx'"):
         metrics.fashionai_ap(["yx"], table[:1])
     with pytest.raises(ProbabilityError, match="unknown metric 'acuracy'"):
         metrics.get_metric("acuracy")

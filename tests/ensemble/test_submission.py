@@ -103,7 +103,7 @@ def test_a_kaggle_submission_without_a_sample(run, tmp_path):
 
 def test_kaggle_ids_must_stay_unique(tmp_path):
     answers = answered(rows={"a/1.jpg": [0.5, 0.5], "b/1.jpg": [0.5, 0.5]})
-    with pytest.raises(ProbabilityError, match=r"1 ids are no longer unique .*: 1"):
+    with pytest.raises(ProbabilityError, match=r"1 id is no longer unique .*: 1"):
         write_answers(tmp_path / "out.csv", answers, AnswerOptions("kaggle"))
     assert not list(tmp_path.iterdir())
 
@@ -180,11 +180,11 @@ def test_the_sheet_of_fashionai_says_which_rows_of_which_task(tmp_path):
     [
         (
             "id,x,z,u\na,0,0,0\nb,0,0,0\n",
-            [r"2 columns are no classes \(z, u\)", r"1 classes have no column \(y\)"],
+            [r"2 columns are no classes \(z, u\)", r"1 class has no column \(y\)"],
         ),
         ("id,x,z\n1,0,0\n2,0,0\na,0,0\n", ["2 of its 3 ids are no images here: 1, 2", r"\(z\)"]),
         ("id,label\na,hat\n", ["the values of its column 'label' are no classes: hat"]),
-        ("a.jpg,u_labels,?\nb.jpg,label,?\n", [r"tasks that have no answers: u_labels \(1 rows\)"]),
+        ("a.jpg,u_labels,?\nb.jpg,label,?\n", [r"tasks that have no answers: u_labels \(1 row\)"]),
         (
             "id,x,y\na,0,0\na,0,0\n,0,0\n",
             ["2 lines of .* line 3 repeats the id a; line 4 has no id"],
@@ -204,9 +204,7 @@ def test_what_does_not_fit_the_sheet_is_one_error(tmp_path, sample, words):
 def test_ids_that_may_be_several_images_are_refused(tmp_path):
     (tmp_path / "s.csv").write_text("id,x,y\n1,0,0\n")
     answers = answered(rows={"u/1.jpg": [1, 0], "v/1.jpg": [0, 1]})
-    with pytest.raises(
-        ProbabilityError, match=r"1 ids may be several images: 1 \(u/1.jpg, v/1.jpg"
-    ):
+    with pytest.raises(ProbabilityError, match=r"1 id may be several images: 1 \(u/1.jpg, v/1.jpg"):
         write_answers(tmp_path / "o.csv", answers, AnswerOptions(sample=tmp_path / "s.csv"))
 
 

@@ -27,7 +27,7 @@ def test_a_class_with_one_row_and_folds(tmp_path):
     result = go(cache, rows, tmp_path / "run", heads=list(HEAD_KINDS), folds=3)
     assert len(result.tasks[0].models) == len(HEAD_KINDS)
     assert result.tasks[0].warnings == (
-        "1 classes have one training image (rare): out of fold it is predicted by heads that "
+        "1 class has one training image (rare): out of fold it is predicted by heads that "
         "never saw its class",
     )
     dropped = go(cache, rows, tmp_path / "dropped", heads=["mlp"], folds=3, min_class_count=2)

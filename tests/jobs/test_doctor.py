@@ -62,7 +62,7 @@ def test_where_all_is_well_every_engine_computes_and_the_status_is_0(cache):
         if importlib.util.find_spec(name):
             assert f"engines: {name} " in done.stdout
     assert "computes correctly" in done.stdout
-    assert "1 feature sets, 6 rows, no row is damaged" in done.stdout
+    assert "1 feature set, 6 rows, no row is damaged" in done.stdout
 
 
 def write_package(folder, name, content):

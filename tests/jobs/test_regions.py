@@ -130,7 +130,7 @@ def test_another_network_is_refused(place, write_tiny_onnx, tmp_path):
         (["red/1-000.png,0,0,900,20"], ManifestError, "reaches out of the image"),
         (["red/1-000.png,0,0,9,9", "red/1-000.png,2,2,9,9"], ManifestError, "has a box already"),
         (["red/no.png,0,0,9,9"], ManifestError, "is not in the data"),
-        (["red/1-000.png,0,0,9,9"], BackboneError, "1 boxes are too few"),
+        (["red/1-000.png,0,0,9,9"], BackboneError, "1 box is too few"),
         ([], BackboneError, "0 boxes are too few"),
     ],
 )

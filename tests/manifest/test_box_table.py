@@ -229,6 +229,6 @@ def test_the_command_counts_boxes(image_folder, tmp_path, tiny_onnx, capsys):
     arguments = ["extract", image_folder, "-o", tmp_path / "c", "-b", f"onnx:{tiny_onnx}"]
     arguments = [str(a) for a in [*arguments, "--boxes", boxes]]
     main(arguments)
-    assert "1 images cut to their boxes, 5 whole" in capsys.readouterr().out
+    assert "1 image cut to their boxes, 5 whole" in capsys.readouterr().out
     main([*arguments, "--json"])
     assert json.loads(capsys.readouterr().out)["boxed"] == 1

@@ -103,9 +103,9 @@ def test_table_with_relative_paths_and_splits(tmp_path):
         ('path,label\na.jpg,"x\nb.jpg,y\nc.jpg,z"\n', r"2 lines .* line 2 opens a quote.*line 4"),
         ("path,label,digest\na.jpg,x,abc\n", "line 2 has the digest 'abc'"),
         ("path,label,box\na.jpg,x,1 2 3\n", "line 2 has no usable box"),
-        ("path,label,split\na.jpg,,test\n", "1 images .* have no label"),
+        ("path,label,split\na.jpg,,test\n", "1 image has no label in .*"),
         ("path,label,split\na.jpg,x,holdout\n", "line 2 has the split 'holdout'"),
-        ("path,label\na.jpg,\n", "1 images .* have no label: a.jpg"),
+        ("path,label\na.jpg,\n", "1 image has no label in .*: a.jpg"),
         ("path,label\na.jpg,x\na.jpg,y\n", "line 3 names a.jpg again, as line 2 does"),
         ("path,label\n", "no images"),
         ("", "is empty"),
@@ -220,8 +220,8 @@ def test_kaggle_labels_and_images_that_do_not_fit(tmp_path):
     (tmp_path / "labels.csv").write_text("id,breed\nx1,pug\ngone,beagle\n")
     with pytest.raises(ManifestError) as caught:
         read(tmp_path)
-    assert "1 labels without an image (gone)" in str(caught.value)
-    assert "1 images without a label (bare.jpg)" in str(caught.value)
+    assert "1 label without an image (gone)" in str(caught.value)
+    assert "1 image without a label (bare.jpg)" in str(caught.value)
 
 
 def test_unlabelled_images_for_prediction(tmp_path):
@@ -304,7 +304,7 @@ def test_names_that_are_not_utf8_are_named_at_once(tmp_path):
     for name in (b"caf\xe9.jpg", b"\xff.jpg"):
         with open(os.fsencode(tmp_path / "a") + b"/" + name, "wb") as file:
             file.write(b"x")
-    with pytest.raises(ManifestError, match=r"2 files .* not UTF-8: .*caf\\udce9"):
+    with pytest.raises(ManifestError, match=r"2 names in .* cannot be read as UTF-8: .*caf\\udce9"):
         read(tmp_path)
 
 

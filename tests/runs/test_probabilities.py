@@ -52,9 +52,9 @@ def test_what_is_written_comes_back(tmp_path_factory, suffix, ids, classes, with
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([[0.5, np.nan], [0.5, 0.5]], "1 rows with NaN or infinite values, ids i0"),
-        ([[3.0, -2.0], [0.5, 0.5]], r"1 rows outside \[0, 1\] .*logits: apply a softmax"),
-        ([[0.5, 0.5], [0.5, 0.2]], r"1 rows that do not sum to 1 \(id i1: 0.7\)"),
+        ([[0.5, np.nan], [0.5, 0.5]], "1 row with NaN or infinite values, ids i0"),
+        ([[3.0, -2.0], [0.5, 0.5]], r"1 row outside \[0, 1\] .*logits: apply a softmax"),
+        ([[0.5, 0.5], [0.5, 0.2]], r"1 row does not sum to 1 \(id i1: 0.7\)"),
     ],
 )
 def test_what_is_no_probability_is_refused_by_row(values, message):

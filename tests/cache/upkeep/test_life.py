@@ -70,7 +70,7 @@ def test_merge_refuses_a_damaged_source(tmp_path, make):
     b = filled(tmp_path / "b", make, make.keys(9))
     victim = sorted((b.sets()[0].folder / "shards").iterdir())[0]
     victim.write_bytes(victim.read_bytes()[:-1])
-    with pytest.raises(DamagedCacheError, match=r"1 files of .* are damaged"):
+    with pytest.raises(DamagedCacheError, match=r"1 file is damaged in .*"):
         merge(a, [FeatureCache(b.path)])
     as_expected(a, make, make.keys(5))
 

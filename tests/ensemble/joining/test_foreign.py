@@ -77,7 +77,7 @@ def test_mending_happens_only_on_request(tmp_path, suffix):
 @pytest.mark.parametrize("row", [[-1.0, 2.0], [0.0, 0.0], [np.nan, 1.0], [np.inf, 1.0]])
 def test_what_cannot_be_mended_is_named(tmp_path, row):
     path = raw(tmp_path, ".npz", np.array([[0.5, 0.5], row]))
-    with pytest.raises(ProbabilityError, match="1 rows cannot be divided by their sum, ids i1"):
+    with pytest.raises(ProbabilityError, match="1 row cannot be divided by their sum, ids i1"):
         read_tables(path, "renormalise")
 
 

@@ -46,7 +46,7 @@ def test_unequal_ids_are_named_for_every_file():
         join_task(tables, labels("pqrsxy", "abcabc"))
     assert str(caught.value).startswith(
         "the files do not have the same ids: one lacks 2 ids (x, y); two lacks 2 ids (s, y); "
-        "three lacks 1 ids (x)"
+        "three lacks 1 id (x)"
     )
     joined = join_task(tables, labels("pqrsxy", "abcabc"), align=True)
     assert joined.ids == tuple("pqr")
@@ -69,7 +69,7 @@ def test_missing_classes_are_named_and_filled_on_request():
 
 
 def test_labels_that_no_model_knows_are_named_with_their_rows():
-    with pytest.raises(ProbabilityError, match=r"1 labels of the task label .*: hat \(2 rows\)"):
+    with pytest.raises(ProbabilityError, match=r"1 label is none of .*: hat \(2 rows\)"):
         join_task([make()], labels(names=["a", "hat", "hat", "b"]))
 
 
@@ -80,7 +80,7 @@ def test_also_in_test_rows():
 
 
 def test_tuning_rows_need_labels_and_test_rows_do_not():
-    with pytest.raises(ProbabilityError, match="1 rows of the task label have no label: s"):
+    with pytest.raises(ProbabilityError, match="1 row has no label of the task label: s"):
         join_task([make()], labels("pqr", "abc"))
     table = make(splits=["validation", "validation", "test", "test"])
     joined = join_task([table], labels("pqr", "abc"))
@@ -97,13 +97,13 @@ def test_splits_come_from_the_labels_where_the_files_have_none():
 def test_training_rows_are_left_out_and_said_so():
     joined = join_task([make()], labels() | labels("p", "a", split="train"))
     assert joined.ids == tuple("qrs")
-    assert "1 rows of the training split are left out" in joined.notes[0]
+    assert "1 training row is left out" in joined.notes[0]
 
 
 def test_contradicting_or_unknown_splits_are_refused():
     one = make(splits=["validation"] * 4)
     two = make("two", splits=["validation"] * 3 + ["test"])
-    with pytest.raises(ProbabilityError, match=r"1 ids in different splits: s \(validation and"):
+    with pytest.raises(ProbabilityError, match=r"1 id in different splits: s \(validation and"):
         join_task([one, two], labels())
     with pytest.raises(ProbabilityError, match="has unknown splits: monday"):
         join_task([make(splits=["monday"] * 4)], labels())

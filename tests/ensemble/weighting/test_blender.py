@@ -89,7 +89,7 @@ class TestConformance:
         probabilities[1] = np.eye(4)[y]
         method.fit(probabilities, y, letters_for(y))
         notes = "\n".join(method.notes_)
-        assert "model 0 gives its true class a probability of 0 in 1 rows" in notes
+        assert "model 0 gives its true class a probability of 0 in 1 row" in notes
         assert "row 3; such values count as 1e-15" in notes
         assert "model 1 is perfect on the tuning rows" in notes
 
@@ -98,7 +98,7 @@ class TestConformance:
         few, y = probabilities[:, :3], y[:3]
         method.fit(few, y, letters_for(y))
         assert any("fewer tuning rows (3) than models (5)" in note for note in method.notes_)
-        assert any("1 classes have no tuning row: 3" in note for note in method.notes_)
+        assert any("1 class has no tuning row: 3" in note for note in method.notes_)
 
     @pytest.mark.parametrize(
         ("spoil", "words"),

@@ -206,7 +206,8 @@ class Run:
     def __repr__(self) -> str:
         random = "  of RANDOM weights" if self.random_weights else ""
         tasks = [
-            f"  {one.name}: {counted(len(one.classes), 'class', 'classes')}, validated by {one.validation}"
+            f"  {one.name}: {counted(len(one.classes), 'class', 'classes')}, "
+            f"validated by {one.validation}"
             for one in self.tasks.values()
         ]
         head = f"Run({str(self.path)!r}, seed={self.seed}){random}"

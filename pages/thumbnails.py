@@ -12,7 +12,8 @@ import io
 from collections.abc import Iterator
 
 from ..core.errors import IrregularFileError
-from ..core.places import open_image
+from ..core.places import container_of, open_image
+from ..core.stores import is_url
 
 __all__ = ["LARGEST_BYTES", "Pictures", "missing_reason", "opened_safely", "thumbnail"]
 
@@ -68,6 +69,9 @@ def thumbnail(path: str, edge: int = EDGE) -> tuple[str, str]:
         return "", reason
     if not path:
         return "", "no image file is known"
+    if is_url(container_of(path)):
+        # The table may be a stranger's, and nobody who looks at a page asked to be connected.
+        return "", "image lies in a store"
     from PIL import ImageOps
 
     try:

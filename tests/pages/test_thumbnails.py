@@ -1,7 +1,9 @@
 import base64
+import http.server
 import io
 import os
 import struct
+import threading
 
 import pytest
 
@@ -61,3 +63,21 @@ def test_what_is_too_large_is_not_decoded(tmp_path):
             "image cannot be read (DecompressionBombError)",
         )
         assert width > 8500 or "too many" in reason
+
+
+def test_a_page_never_fetches_a_picture():
+    class Recorder(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_error(404)
+
+        do_HEAD = do_GET
+
+    asked: list[str] = []
+    with http.server.HTTPServer(("127.0.0.1", 0), Recorder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for rest in ("a.jpg", "a.tar#bytes=0-99", "a.parquet#row=0&column=image"):
+            place = f"http://127.0.0.1:{server.server_port}/{rest}"
+            assert thumbnail(place) == ("", "image lies in a store")
+        server.shutdown()
+    assert not asked

@@ -71,7 +71,7 @@ def test_a_page_never_fetches_a_picture():
             asked.append(self.path)
             self.send_error(404)
 
-        do_HEAD = do_GET
+        do_HEAD = do_GET  # noqa: N815
 
     asked: list[str] = []
     with http.server.HTTPServer(("127.0.0.1", 0), Recorder) as server:

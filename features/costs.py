@@ -24,7 +24,7 @@ def network_cost(network) -> GraphCost | None:
     record = network.record
     if isinstance(network, GraphNetwork):
         try:
-            return graph_cost(network.content(), record.resolution)
+            return graph_cost(network.outline(), record.resolution)
         except Exception:  # protobuf and shape inference raise many kinds; a cost is not needed
             return None
     return _of_zoo(BackboneSpec.parse(record.spec), record.resolution)

@@ -46,7 +46,7 @@ class OnnxRuntimeEngine(Engine):
         ort = load_onnxruntime()
         self.version = ort.__version__
         self._ort, self._record = ort, network.record
-        device, precision, graph = setup.device, setup.precision, network.graph
+        device, precision = setup.device, setup.precision
         index = gpu_index(device)
         self._place = ("cpu", 0) if index is None else ("cuda", index)
         providers = self._providers(device, ort.get_available_providers())
@@ -56,6 +56,7 @@ class OnnxRuntimeEngine(Engine):
         self._together = 0
         if index is None and network.batch is None:
             self._together = _images_together(setup.batch_size, cpus)
+        graph = network.graph if isinstance(network.graph, Path) else network.content()
         self._session = self._open(graph, precision, providers, 1 if self._together else cpus)
         # It goes on without a provider whose libraries do not load.
         if index is not None and self._provider not in self._session.get_providers():

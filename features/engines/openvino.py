@@ -16,6 +16,7 @@ from ...core.errors import BackboneError
 from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ...core.imports import missing_dependency
 from ..graphs.network import GraphNetwork
+from ..graphs.parameters import FilledGraph
 from .base import AS_USUAL, Engine, Setup, first_line, require_images, require_one_row_each
 
 __all__ = ["OpenVinoEngine", "load_openvino", "order_precisions"]
@@ -83,10 +84,10 @@ class OpenVinoEngine(Engine):
         capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return order_precisions(capabilities, bfloat16_pays(*cpu_facts()))
 
-    def _compile(self, graph: Path | bytes, precision: str, streams: int):
+    def _compile(self, graph: Path | bytes | FilledGraph, precision: str, streams: int):
         side = self._record.resolution
         try:
-            model = _core().read_model(graph if isinstance(graph, bytes) else str(graph))
+            model = _read(graph)
             model.reshape([1, side, side, 3])
             shape = model.output(0).partial_shape
             rows = tuple(shape.to_shape()) if shape.is_static else str(shape)
@@ -156,6 +157,20 @@ class OpenVinoEngine(Engine):
         features[number] = slot.features[0]
         running.popleft()
         self._idle.put(slot)
+
+
+def _read(graph: Path | bytes | FilledGraph):
+    """Read a graph; weights that lie beside it are not copied."""
+    if not isinstance(graph, FilledGraph):
+        return _core().read_model(graph if isinstance(graph, bytes) else str(graph))
+    constant = load_openvino().op.Constant
+    model = _core().read_model(graph.with_inputs())
+    for entry in model.get_parameters():
+        values = graph.values.get(entry.get_friendly_name())
+        if values is not None:
+            entry.output(0).replace(constant(values, shared_memory=True).output(0))
+            model.remove_parameter(entry)
+    return model
 
 
 def load_openvino():

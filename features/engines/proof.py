@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,7 +38,7 @@ ROWS_APART = {"f32": 1e-5, "tf32": 1e-3, "bf16": 1e-2, "fp16": 1e-3}
 LEAST_SPREAD = 1e-3
 DIFFERENT_IMAGES = 4
 # Raise it when a proof of before would no longer do.
-_PROOF_FORMAT = 2
+_PROOF_FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +105,7 @@ def prove_in_engine(
 def _proof_key(engine: Engine, network: GraphNetwork, setup: Setup) -> str:
     parts = {
         "format": _PROOF_FORMAT,
-        "graph": hashlib.sha256(network.content()).hexdigest(),
+        "graph": network.digest,
         "engine": engine.name,
         "version": engine.version,
         "device": setup.device.partition(":")[0],
@@ -129,7 +128,8 @@ def _kept_proof(path: Path) -> Proof | None:
 def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
     size = setup.batch_size
     different = random_images(network.record.resolution, DIFFERENT_IMAGES, seed=0)
-    judge, expected = _judged(network, different)
+    # An engine that computes few images at a time hides what the graph does to several.
+    judge, (expected, *single) = _judged(network, [different, *np.split(different, len(different))])
     # Whole batches, in which each image comes at least once.
     places = np.arange(max(size, -(-DIFFERENT_IMAGES // size) * size)) % DIFFERENT_IMAGES
     batches = np.split(different[places], len(places) // size)
@@ -140,8 +140,6 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
     apart = _relative(
         np.concatenate(again), np.concatenate([np.roll(rows[:size], 1, axis=0), rows[:1]])
     )
-    # An engine that computes few images at a time hides what the graph does to several.
-    single = [_judged(network, image[np.newaxis])[1] for image in different]
     mixed = _relative(np.concatenate(single), expected)
     if apart > ROWS_APART[setup.precision] or mixed > TOLERANCE:
         raise ProofError(
@@ -160,12 +158,12 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
     return Proof(_relative(rows, expected[places]), judge)
 
 
-def _judged(network: GraphNetwork, images: np.ndarray) -> tuple[str, np.ndarray]:
-    """Return what computes in the plainest way, and the features that it finds."""
-    failures = []
+def _judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
+    """Return what computes in the plainest way, and the features that it finds in each batch."""
+    failures, content = [], network.content()
     for judge in (_onnxruntime_judge, _reference_judge):
         try:
-            return judge(network.content(), images)
+            return judge(content, batches)
         except Exception as error:  # neither has a base for its exceptions
             failures.append(first_line(error))
     raise ProofError(
@@ -175,26 +173,34 @@ def _judged(network: GraphNetwork, images: np.ndarray) -> tuple[str, np.ndarray]
     )
 
 
-def _onnxruntime_judge(content: bytes, images: np.ndarray) -> tuple[str, np.ndarray]:
+def _onnxruntime_judge(content: bytes, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
     ort = load_onnxruntime()
     session = _plain_session(ort, content)
     extent = session.get_inputs()[0].shape[0]
-    # Graphs may be exported for batches of one size.
-    size = extent if isinstance(extent, int) else len(images)
-    rows = [
-        session.run([FEATURES], {IMAGES: np.resize(part, (size, *part.shape[1:]))})[0][: len(part)]
-        for part in (images[start : start + size] for start in range(0, len(images), size))
-    ]
-    return f"ONNX Runtime {ort.__version__}, unoptimized", np.concatenate(rows)
+
+    def compute(images: np.ndarray) -> np.ndarray:
+        # Graphs may be exported for batches of one size.
+        size = extent if isinstance(extent, int) else len(images)
+        rows = [
+            session.run([FEATURES], {IMAGES: np.resize(part, (size, *part.shape[1:]))})[0]
+            for part in (images[start : start + size] for start in range(0, len(images), size))
+        ]
+        return np.concatenate(rows)[: len(images)]
+
+    return f"ONNX Runtime {ort.__version__}, unoptimized", [compute(batch) for batch in batches]
 
 
-def _reference_judge(content: bytes, images: np.ndarray) -> tuple[str, np.ndarray]:
+def _reference_judge(content: bytes, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
     onnx = load_onnx()
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(onnx.load_from_string(content))
-    rows = [evaluator.run([FEATURES], {IMAGES: image[np.newaxis]})[0] for image in images]
-    return f"the reference evaluator of onnx {onnx.__version__}", np.concatenate(rows)
+    rows = [
+        [evaluator.run([FEATURES], {IMAGES: image[np.newaxis]})[0] for image in batch]
+        for batch in batches
+    ]
+    judge = f"the reference evaluator of onnx {onnx.__version__}"
+    return judge, [np.concatenate(batch) for batch in rows]
 
 
 def _plain_session(ort, content: bytes):

@@ -72,10 +72,12 @@ class Part:
         engines = []
         for device in options.devices:
             engine = self.backbone.start(device, options.squares_at_once, images)
-            # What does not run is to end the job here. A batch takes seconds with a large network.
-            size = 1 if engine.image_by_image else options.squares_at_once
-            engine.run(np.zeros((size, side, side, 3), np.uint8))
-            if isinstance(network, GraphNetwork):
+            is_graph = isinstance(network, GraphNetwork)
+            # What does not run is to end the job here. A proof runs it, or has done so before;
+            # but whether a device has the memory for a batch is not known from before.
+            if not (is_graph and engine.image_by_image):
+                engine.run(np.zeros((options.squares_at_once, side, side, 3), np.uint8))
+            if is_graph:
                 setup = Setup(device, self.record.compute, options.squares_at_once)
                 self.proof = prove_in_engine(engine, network, setup, options.accept_error)
             engines.append(engine)

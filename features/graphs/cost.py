@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from .inference import require_inferable
+from .inference import is_whole, require_inferable
 from .onnx_graph import load_onnx
 from .values import study
 
@@ -55,7 +55,16 @@ def graph_cost(model, side: int) -> GraphCost:
     onnx = load_onnx()
     if isinstance(model, bytes):
         model = onnx.load_from_string(model)
+        _forget_weights(model)
     return GraphCost(_parameters(onnx, model), _multiply_adds(onnx, model, side))
+
+
+def _forget_weights(model) -> None:
+    """Take the numbers out of what is trained, in place: each study of a model copies it."""
+    for tensor in model.graph.initializer:
+        if not is_whole(tensor) and math.prod(tensor.dims) > _LARGEST_SETTING:
+            tensor.ClearField("raw_data")
+            tensor.ClearField("float_data")
 
 
 def _parameters(onnx, model) -> int:

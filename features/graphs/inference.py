@@ -22,7 +22,7 @@ from .store import graph_folder, graph_key
 from .values import study
 from .walk import find_all
 
-__all__ = ["require_inferable"]
+__all__ = ["is_whole", "require_inferable"]
 
 LIMITS = Limits(processor_seconds=10, seconds=60.0, memory_bytes=2**30)
 # Numbers that shapes are computed from, put together in one value.
@@ -79,10 +79,10 @@ def require_inferable(model, side: int, name: str) -> None:
 
 def _is_harmless(graph) -> bool:
     """Tell whether steps and sides are ordinary, and shapes are of few numbers."""
-    constants = {tensor.name: tensor for tensor in graph.initializer if _is_whole(tensor)}
+    constants = {tensor.name: tensor for tensor in graph.initializer if is_whole(tensor)}
     for node in graph.node:
         if node.op_type == "Constant":
-            fixed = (a.t for a in node.attribute if a.name == "value" and _is_whole(a.t))
+            fixed = (a.t for a in node.attribute if a.name == "value" and is_whole(a.t))
             constants.update((node.output[0], tensor) for tensor in fixed)
     numbers = {name: math.prod(tensor.dims) for name, tensor in constants.items()}
     lists = _other_lists(graph)
@@ -112,7 +112,7 @@ def _other_lists(graph) -> dict[str, int]:
     return {
         name: math.prod(tensor.dims)
         for name, tensor in tensors.items()
-        if len(tensor.dims) < 2 and not _is_whole(tensor)
+        if len(tensor.dims) < 2 and not is_whole(tensor)
     }
 
 
@@ -145,7 +145,8 @@ def _count(node, numbers: Mapping[str, int], constants: Mapping[str, object]) ->
     return known[0] if node.op_type in _STEERED and known else sum(known)
 
 
-def _is_whole(tensor) -> bool:
+def is_whole(tensor) -> bool:
+    """Tell whether a tensor holds whole numbers, of which shapes are made."""
     kinds = load_onnx().TensorProto
     return tensor.data_type in (kinds.INT64, kinds.INT32)
 
@@ -155,7 +156,7 @@ def _without_numbers(model):
     slim = type(model)()
     slim.CopyFrom(model)
     for found in find_all(slim, "TensorProto"):
-        if not _is_whole(found.message):
+        if not is_whole(found.message):
             found.message.ClearField("raw_data")
             found.message.ClearField("float_data")
     return slim

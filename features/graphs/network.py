@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 
 from ...core.errors import BackboneError
 from ..records.record import BackboneRecord
+from .parameters import FilledGraph
 
 __all__ = ["GraphNetwork"]
 
@@ -18,8 +20,9 @@ class GraphNetwork:
     Attributes
     ----------
     record : BackboneRecord
-    graph : Path or bytes
-        ``images`` uint8 (N, R, R, 3) to ``features`` float32 (N, D); a file, or its content.
+    graph : Path, bytes or FilledGraph
+        ``images`` uint8 (N, R, R, 3) to ``features`` float32 (N, D); a file, its content, or a
+        graph with its weights beside it.
     origin : str
         Where the weights came from.
     source : str
@@ -31,7 +34,7 @@ class GraphNetwork:
     """
 
     record: BackboneRecord
-    graph: Path | bytes
+    graph: Path | bytes | FilledGraph
     origin: str = ""
     source: str = ""
     layer: str = ""
@@ -40,7 +43,9 @@ class GraphNetwork:
     @property
     def size_bytes(self) -> int:
         """Bytes of the graph with its weights."""
-        return self.graph.stat().st_size if isinstance(self.graph, Path) else len(self.graph)
+        if isinstance(self.graph, Path):
+            return self.graph.stat().st_size
+        return len(self.graph) if isinstance(self.graph, bytes) else self.graph.size_bytes
 
     def require_batches_of(self, count: int) -> None:
         """Raise `BackboneError` where the graph cannot take `count` images at a time."""
@@ -52,6 +57,19 @@ class GraphNetwork:
                 "of any size (dynamic_axes, dynamic_shapes)",
             )
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the graph and its weights."""
+        if isinstance(self.graph, FilledGraph):
+            return self.graph.digest
+        return hashlib.sha256(self.content()).hexdigest()
+
     def content(self) -> bytes:
-        """Return the graph's bytes."""
-        return self.graph.read_bytes() if isinstance(self.graph, Path) else self.graph
+        """Return the graph's bytes, as they are in a file."""
+        if isinstance(self.graph, Path):
+            return self.graph.read_bytes()
+        return self.graph if isinstance(self.graph, bytes) else self.graph.content()
+
+    def outline(self) -> bytes:
+        """Return a graph that has the same operators and shapes, and need not have weights."""
+        return self.graph.bare if isinstance(self.graph, FilledGraph) else self.content()

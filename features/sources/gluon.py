@@ -19,7 +19,7 @@ from ..gluon.zoo import native_resolution, require_resolution, zoo_record
 from ..graphs.cutting import cut_classifier
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
-from ..graphs.parameters import filled_graph, parameters_of
+from ..graphs.parameters import FilledGraph, parameters_of
 from ..records.layer import BEFORE_CLASSIFIER
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
@@ -40,8 +40,8 @@ class GluonCVSource(Source):
     def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         """See `Source.load_graph`."""
         graph, values, origin = _load(spec, request)
-        record, content = feature_graph(spec, graph, values, request.random_seed)
-        return GraphNetwork(record, content, origin, spec.canonical)
+        record, filled = feature_graph(spec, graph, values, request.random_seed)
+        return GraphNetwork(record, filled, origin, spec.canonical)
 
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""
@@ -67,14 +67,10 @@ class MXNetSource(GluonCVSource):
 
 def feature_graph(
     spec: BackboneSpec, graph: NetworkGraph, values: dict[str, np.ndarray], seed: int | None
-) -> tuple[BackboneRecord, bytes]:
+) -> tuple[BackboneRecord, FilledGraph]:
     """Cut a graph, fill it and put the normalisation in front.
 
-    Returns
-    -------
-    record : BackboneRecord
-    content : bytes
-        ONNX: ``images`` uint8 (N, R, R, 3) to ``features`` (N, D).
+    It takes ``images``, uint8 (N, R, R, 3), to ``features`` (N, D).
     """
     side = spec.resolution or native_resolution(spec.name, spec.source)
     model = graph.sized(side)
@@ -87,7 +83,7 @@ def feature_graph(
     digest = parameters_digest(parameters_of(model, values))
     record = zoo_record(spec, width, digest, seed)
     add_normalisation(model, record.preprocessing)
-    return record, filled_graph(model, values)
+    return record, FilledGraph.of(model, values, digest)
 
 
 def _require_passage(model, spec: BackboneSpec, side: int) -> None:

@@ -35,7 +35,7 @@ from ..gluon.to_onnx import (
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation
-from ..graphs.parameters import filled_graph, parameters_of
+from ..graphs.parameters import FilledGraph, parameters_of
 from ..images.foreign_record import read_record
 from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
@@ -62,9 +62,9 @@ class GluonFileSource(Source):
         digest = parameters_digest(parameters_of(model, network.values))
         record = _record(spec, network, taken.width, digest)
         add_normalisation(model, record.preprocessing)
-        content = filled_graph(model, network.values)
+        filled = FilledGraph.of(model, network.values, digest)
         origin = str(network.files.params)
-        return GraphNetwork(record, content, origin, network.source(spec), taken.text)
+        return GraphNetwork(record, filled, origin, network.source(spec), taken.text)
 
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""

@@ -19,7 +19,7 @@ from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_params
 from ..gluon.zoo import native_preprocessing
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
-from ..graphs.parameters import filled_graph
+from ..graphs.parameters import FilledGraph
 from ..graphs.reading import read_graph
 from .torch_legacy import read_legacy_torch
 from .torch_names import FAMILIES, IGNORED
@@ -253,7 +253,7 @@ def _prove(model, arrays: dict, target: NetworkGraph, path: Path) -> float:
     rng = np.random.default_rng(0)
     coarse = rng.normal(size=(2, 3, 8, 8)).repeat(-(-side // 8), 2).repeat(-(-side // 8), 3)
     batch = coarse[:, :, :side, :side].astype(np.float32)
-    own = filled_graph(target.sized(side), arrays)
+    own = FilledGraph.of(target.sized(side), arrays, "").content()
     drop_weights_from_inputs(model)
     _fix_gammas(model, target)
     try:

@@ -15,6 +15,7 @@ import pytest
 from icecore.core.errors import BackboneError, IcecoreError, MissingDependencyError
 from icecore.core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from icecore.features.backbones import load_backbone
+from icecore.features.costs import network_cost
 from icecore.features.engines import onnxruntime as onnxruntime_engine
 from icecore.features.engines.base import Engine, Setup
 from icecore.features.engines.choose import ENGINE_CHOICES, ENGINES, choose_engine
@@ -230,6 +231,28 @@ def test_openvino_gives_the_same_bytes_whatever_the_batch(tiny_onnx):
     alone = np.concatenate([backbone.start("cpu").run(batch[i : i + 1]) for i in range(7)])
     for found in rows:
         np.testing.assert_array_equal(found, alone)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small", "squeezenet1.1", "shufflenet_v1"])
+def test_openvino_takes_weights_beside_a_graph_as_those_in_a_file(name):
+    needs("openvino")
+    beside = load(f"gluon:{name}", "openvino").network
+    within = GraphNetwork(beside.record, beside.content())
+    batch = images(2, beside.record.resolution)
+    rows = [ENGINES["openvino"](network, Setup()).run(batch) for network in (beside, within)]
+    np.testing.assert_array_equal(*rows)
+    assert network_cost(beside) == network_cost(within)
+
+
+def test_other_weights_or_another_graph_have_another_digest():
+    request = [WeightsRequest.parse(f"random:{seed}") for seed in (0, 0, 1)]
+    networks = [
+        load_backbone(BackboneSpec.parse("gluon:squeezenet1.1"), "onnxruntime", one).network
+        for one in request
+    ]
+    networks.append(load("gluon:squeezenet1.1@128", "onnxruntime").network)
+    assert networks[0].digest == networks[1].digest
+    assert len({network.digest for network in networks}) == 3
 
 
 def export_for_batches_of(size, path, write_tiny_onnx):

@@ -81,16 +81,37 @@ def square(image, how):
     return image[top : top + side, left : left + side]
 
 
-session = onnxruntime.InferenceSession(sys.argv[1])
-note = json.loads(session.get_modelmeta().custom_metadata_map["icecore"])
-for path in sys.argv[2:]:
-    squares = {}
-    for name, how in note["inputs"].items():
-        least = needed(how) if note["decoding"] == "fast" else ()
-        squares[name] = square(read(path, *least), how)[None]
-    answers = []
-    for task, (found,) in zip(
-        note["outputs"].values(), session.run(list(note["outputs"]), squares)
-    ):
-        answers.append(f"{task['task']} {task['classes'][found.argmax()]} {found.max():.6f}")
-    print(*([path] if len(sys.argv) > 3 else []), *answers)
+class Bundle:
+    """A bundle, ready to answer."""
+
+    def __init__(self, path):
+        self.session = onnxruntime.InferenceSession(path)
+        self.note = json.loads(self.session.get_modelmeta().custom_metadata_map["icecore"])
+
+    def answer(self, image):
+        """Return the probability of each class by task; `image` is a path or an open file."""
+        squares = {}
+        for name, how in self.note["inputs"].items():
+            least = needed(how) if self.note["decoding"] == "fast" else ()
+            squares[name] = square(read(image, *least), how)[None]
+        tasks = self.note["outputs"]
+        tables = self.session.run(list(tasks), squares)
+        return {
+            task["task"]: dict(zip(task["classes"], map(float, table[0])))
+            for task, table in zip(tasks.values(), tables)
+        }
+
+
+def main(bundle, *paths):
+    """Print the likeliest class of each task for each image."""
+    model = Bundle(bundle)
+    for path in paths:
+        answers = []
+        for task, found in model.answer(path).items():
+            best = max(found, key=found.get)
+            answers.append(f"{task} {best} {found[best]:.6f}")
+        print(*([path] if len(paths) > 1 else []), *answers)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -11,6 +11,7 @@ from .record import canonical_json, differences, fingerprint
 from .upkeep.describe import diff_sets, list_sets, show_set
 from .upkeep.export import export, export_arrays
 from .upkeep.merge import merge
+from .upkeep.mirror import Mirrored, pull, push
 from .upkeep.repair import repair
 from .upkeep.rewrite import compact, prune
 from .upkeep.verify import verify
@@ -19,6 +20,7 @@ __all__ = [
     "FORMAT",
     "FeatureCache",
     "FeatureSet",
+    "Mirrored",
     "SetHeader",
     "canonical_json",
     "compact",
@@ -30,6 +32,8 @@ __all__ = [
     "list_sets",
     "merge",
     "prune",
+    "pull",
+    "push",
     "repair",
     "show_set",
     "verify",

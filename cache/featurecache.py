@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core.errors import CacheError, DamagedCacheError, FingerprintError, counted, enumerate_some
 from ..core.files import flush_folder
+from ..core.stores import is_url
 from .check import check_set
 from .featureset import FeatureSet
 from .format.disk import remove_leftovers, require_own
@@ -79,6 +80,11 @@ class FeatureCache:
         CacheError
             The folder holds something else.
         """
+        if is_url(path):
+            raise CacheError(
+                f"{os.fspath(path)} is a URL, and a cache is a folder",
+                "write to a folder, and copy it with `icecore cache push`",
+            )
         path = Path(path)
         if not os.path.lexists(path / MARKER_NAME):
             check_free(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 
 import click
@@ -217,6 +218,54 @@ def merge_command(target, sources, as_json) -> None:
         return
     columns = ("source", "name", "rows_added", "rows_already_there")
     console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
+
+
+@cache.command("push")
+@cache_argument
+@click.argument("url", metavar="URL", type=DATA)
+@as_json
+def push_command(path, url, as_json) -> None:
+    """Copy to URL what it lacks of CACHE.
+
+    URL is a prefix in a store (s3://bucket/cache, gs://, az://) or a folder. Shards are immutable:
+    only new ones are copied, each is created once and never replaced, and checked when it is there.
+
+    \b
+    Example:
+      icecore cache push cache s3://bucket/cache
+    """
+    from ..cache import FeatureCache, push
+
+    _print_mirrored(push(FeatureCache(path), str(url)), as_json)
+
+
+@cache.command("pull")
+@click.argument("url", metavar="URL", type=DATA)
+@cache_argument
+@as_json
+def pull_command(url, path, as_json) -> None:
+    """Copy from URL what CACHE lacks; every shard is checked before it counts.
+
+    CACHE is made if it is not there. The tables of samples come too.
+
+    \b
+    Examples:
+      icecore cache pull s3://bucket/cache cache
+      icecore train cache --data cache/manifests/photos.csv -o run
+    """
+    from ..cache import pull
+
+    _print_mirrored(pull(str(url), path), as_json)
+
+
+def _print_mirrored(found, as_json: bool) -> None:
+    if as_json:
+        console.print_json(dataclasses.asdict(found))
+        return
+    console.echo(
+        f"{found.shards} shards of {found.sets} feature sets copied ({found.bytes / 1e6:.1f} MB), "
+        f"{found.there} were there; {found.tables} tables of samples copied"
+    )
 
 
 @cache.command("export")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ..core.stores import is_url
+
 __all__ = [
     "A_PATH",
     "DATA",
@@ -20,7 +22,31 @@ __all__ = [
     "written_options",
 ]
 
-A_PATH = click.Path(path_type=Path)
+
+class _Local(click.Path):
+    """A path, and no URL: it would be made a folder of that name."""
+
+    def convert(self, value, param, ctx):
+        """Refuse a URL."""
+        if is_url(value):
+            self.fail(
+                f"{value} is a URL, and a path is needed here. Caches are written to a folder and "
+                "copied with 'icecore cache push'.",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
+class _Data(click.Path):
+    """The path of data, or the URL of data in a store, which is no path."""
+
+    def convert(self, value, param, ctx):
+        """Leave a URL as it is."""
+        return value if is_url(value) else super().convert(value, param, ctx)
+
+
+A_PATH, DATA = _Local(path_type=Path), _Data(path_type=Path)
 
 answer_option = click.option(
     "--answer",
@@ -30,19 +56,6 @@ answer_option = click.option(
     "[default: the answer that the blend was saved with].",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-
-
-class _Data(click.Path):
-    """The path of data, or the URL of data in a store, which is no path."""
-
-    def convert(self, value, param, ctx):
-        """Leave a URL as it is."""
-        from ..manifest import is_url
-
-        return value if is_url(value) else super().convert(value, param, ctx)
-
-
-DATA = _Data(path_type=Path)
 
 
 def _with_options(command, options: list):

@@ -1,6 +1,5 @@
 """What users bring, as one table of samples."""
 
-from ..core.stores import is_url
 from .box import Box, format_box, outside, parse_box, row_key
 from .box_table import append_boxes, apply_boxes, read_boxes
 from .classes import fashionai_classes
@@ -37,7 +36,6 @@ __all__ = [
     "class_order",
     "digest_manifest",
     "fashionai_classes",
-    "is_url",
     "format_box",
     "look_alike_text",
     "look_alikes",

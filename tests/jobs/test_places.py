@@ -23,7 +23,7 @@ from repository import ROOT
 from icecore import jobs
 from icecore.cache import FeatureCache
 from icecore.cli.main import main
-from icecore.core.errors import MissingDependencyError, MissingFileError, StoreError
+from icecore.core.errors import CacheError, MissingDependencyError, MissingFileError, StoreError
 from icecore.core.files import sha256_file
 from icecore.core.stores import _store, store_of
 from icecore.features import ExtractOptions
@@ -181,6 +181,22 @@ def test_the_commands_of_the_page_run(s3, photos, tmp_path, tiny_onnx, monkeypat
         words[words.index("-b") + 1] = f"onnx:{tiny_onnx}"
         main(words)
     assert len(matrix("cache", photos)) == 12
+    copies = [line for line in page.splitlines() if line.startswith("icecore cache p")]
+    for command in copies:
+        main(shlex.split(command.replace("s3://bucket", bucket))[1:])
+    np.testing.assert_array_equal(matrix("copy", photos), matrix("cache", photos))
+    assert (tmp_path / "copy/manifests/photos.csv").exists()
+
+
+def test_a_cache_is_a_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["extract", "photos", "-o", "s3://bucket/cache", "-b", "onnx:a.onnx"])
+    assert ended.value.code == 2
+    assert "copied with 'icecore cache push'" in " ".join(capsys.readouterr().err.split())
+    with pytest.raises(CacheError, match="is a URL, and a cache is a folder"):
+        FeatureCache.create("s3://bucket/cache")
+    assert list(tmp_path.iterdir()) == []
 
 
 class _Forbidding(BaseHTTPRequestHandler):

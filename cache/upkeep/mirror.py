@@ -1,0 +1,268 @@
+"""A copy of a cache in a store: shards are immutable, so only new ones travel.
+
+Objects have the names of the files, ``SET/record.json`` and ``SET/shards/NAME.h5``; a table of
+samples, which changes, is ``manifests/NAME.csv/DIGEST``. Each is created once and never
+replaced: several machines may push to one place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ...core.errors import CacheError, DamagedCacheError, enumerate_some
+from ...core.files import flush_folder, publish_bytes, sha256_bytes
+from ...core.regular_files import read_regular
+from ...core.stores import Entry, Store, is_url, read_object, store_of
+from ..check import check_shard
+from ..featurecache import FeatureCache
+from ..featureset import FeatureSet
+from ..format.disk import LEFTOVER_PREFIX, require_own_folder
+from ..marker import MARKER_NAME, RECORD_NAME, load_set
+from ..rows import list_shards
+
+__all__ = ["Mirrored", "pull", "push"]
+
+_AT_ONCE = 4
+_SET = r"[A-Za-z0-9._@+-]{1,200}"
+_RECORD = re.compile(rf"({_SET})/{re.escape(RECORD_NAME)}")
+_SHARD = re.compile(rf"({_SET})/shards/([0-9a-f]{{24}}\.h5)")
+_TABLE = re.compile(r"manifests/([^/\x00-\x1f]{1,200})\.csv/([0-9a-f]{64})")
+_LARGEST_RECORD, _LARGEST_TABLE = 2**20, 2**29
+# A shard has at most 192 MiB.
+_LARGEST_SHARD = 2**28
+_BLOCK = 2**23
+
+
+@dataclasses.dataclass(frozen=True)
+class Mirrored:
+    """What was copied.
+
+    Attributes
+    ----------
+    url : str
+    sets, shards, bytes : int
+        Feature sets there are, and shards that were copied with their size.
+    there : int
+        Shards that were there already.
+    tables : int
+        Tables of samples that were copied.
+    """
+
+    url: str
+    sets: int
+    shards: int
+    bytes: int
+    there: int
+    tables: int
+
+
+def push(cache: FeatureCache, url: str) -> Mirrored:
+    """Copy the shards to a store that it lacks, each checked before and after.
+
+    Parameters
+    ----------
+    cache : FeatureCache
+    url : str
+        A prefix in a store, or a folder.
+
+    Raises
+    ------
+    DamagedCacheError
+        Shards are damaged; all are named, and all others were copied.
+    StoreError
+        The store cannot be listed or written, or has something else under a name.
+    """
+    place = _Place.of(url)
+    there = place.listed()
+    _put(place, there, MARKER_NAME, cache.path / MARKER_NAME)
+    shards = []
+    sets = cache.sets()
+    for one in sets:
+        _put(place, there, f"{one.folder.name}/{RECORD_NAME}", one.folder / RECORD_NAME)
+        shards += [(one, name) for name in list_shards(one.folder / "shards")]
+    new = [(o, n) for o, n in shards if f"{o.folder.name}/shards/{n}" not in there]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        sizes = list(pool.map(lambda pair: _push_shard(place, *pair), new))
+    tables = sum(
+        _push_table(place, there, path) for path in (cache.path / "manifests").glob("*.csv")
+    )
+    bad = [f"{o.folder.name}/shards/{n}" for (o, n), size in zip(new, sizes) if size is None]
+    if bad:
+        raise DamagedCacheError(
+            f"{len(bad)} shards of {cache.path} are damaged and stayed behind: "
+            f"{enumerate_some(bad, 3)}",
+            "run `icecore cache repair`, then push again; all others were copied",
+        )
+    return Mirrored(url, len(sets), len(new), sum(sizes), len(shards) - len(new), tables)
+
+
+def pull(url: str, cache: str | os.PathLike) -> Mirrored:
+    """Copy the shards from a store that a cache lacks; each is checked before it counts.
+
+    Parameters
+    ----------
+    url : str
+        What `push` was given.
+    cache : path-like
+        Folder of a cache, which is made if it is not there.
+
+    Raises
+    ------
+    CacheError
+        There is no cache at `url`, or it contradicts this one.
+    DamagedCacheError
+        Shards came damaged; all are named, and all others were kept.
+    StoreError
+        The store cannot be read.
+    """
+    place = _Place.of(url)
+    there = place.listed()
+    if MARKER_NAME not in there:
+        raise CacheError(
+            f"there is no cache at {url}: it has no {MARKER_NAME}",
+            "give the URL that `icecore cache push` was given",
+        )
+    target = FeatureCache.create(cache)
+    sets = {m[1]: _pulled_set(place, m[0], target) for m in map(_RECORD.fullmatch, there) if m}
+    found = [(m[1], m[2]) for m in map(_SHARD.fullmatch, there) if m and m[1] in sets]
+    held = {name: list_shards(one.folder / "shards") for name, one in sets.items()}
+    new = [(folder, name) for folder, name in found if name not in held[folder]]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        sizes = list(pool.map(lambda one: _pull_shard(place, sets[one[0]], *one, there), new))
+    for name in {folder for folder, _ in new}:
+        sets[name].rows.refresh()
+        sets[name].write_index()
+    tables = sum(_pull_table(place, m, target) for m in map(_TABLE.fullmatch, sorted(there)) if m)
+    bad = [f"{folder}/shards/{name}" for (folder, name), size in zip(new, sizes) if size is None]
+    if bad:
+        raise DamagedCacheError(
+            f"{len(bad)} shards of {url} are damaged and were left out: {enumerate_some(bad, 3)}",
+            "remove them there, and push them again from where they are sound",
+        )
+    return Mirrored(url, len(sets), len(new), sum(sizes), len(found) - len(new), tables)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """A prefix in a store."""
+
+    store: Store
+    prefix: str
+    url: str
+
+    @classmethod
+    def of(cls, url: str) -> _Place:
+        url = url if is_url(url) else f"file://{os.path.abspath(url)}"
+        store, key = store_of(url)
+        return cls(store, key.rstrip("/") + "/" if key.strip("/") else "", url.rstrip("/"))
+
+    def listed(self) -> dict[str, Entry]:
+        """Return what is there, by names seen from the prefix."""
+        start = len(self.prefix)
+        return {entry.key[start:]: entry for entry in self.store.list(self.prefix)}
+
+    def read(self, name: str, most: int) -> bytes:
+        return read_object(f"{self.url}/{name}", most)
+
+
+def _put(place: _Place, there: dict[str, Entry], name: str, path: Path) -> bool:
+    """Create a small object; refuse another one under its name."""
+    content = read_regular(path, _LARGEST_TABLE)
+    if name not in there and place.store.create(place.prefix + name, path):
+        return True
+    if place.read(name, _LARGEST_TABLE) != content:
+        raise CacheError(
+            f"{place.url}/{name} is not that of {path}",
+            "push to a place of its own: another cache, or another version of it, lies there",
+        )
+    return False
+
+
+def _push_table(place: _Place, there: dict[str, Entry], path: Path) -> bool:
+    digest = sha256_bytes(read_regular(path, _LARGEST_TABLE))
+    return _put(place, there, f"manifests/{path.name}/{digest}", path)
+
+
+def _push_shard(place: _Place, one: FeatureSet, name: str) -> int | None:
+    """Copy a shard, and see to it that it came; return its size, None if it is damaged."""
+    path = one.folder / "shards" / name
+    shard, _ = check_shard(path, one)
+    if shard is None:
+        return None
+    key = f"{place.prefix}{one.folder.name}/shards/{name}"
+    place.store.create(key, path)
+    content = read_regular(path, _LARGEST_SHARD)
+    entry = place.store.look(key)
+    # Amazon's store says the MD5 of what it has; others are read again.
+    md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    if entry.tag != Entry.of(key, 0, f'"{md5}"').tag or entry.size != len(content):
+        came = hashlib.sha256()
+        for at in range(0, entry.size, _BLOCK):
+            came.update(place.store.read(key, at, min(at + _BLOCK, entry.size)))
+        if came.hexdigest() != sha256_bytes(content):
+            raise CacheError(
+                f"{place.url}/{one.folder.name}/shards/{name} is not what was sent",
+                "remove it there, and push again",
+            )
+    return len(content)
+
+
+def _pulled_set(place: _Place, name: str, target: FeatureCache) -> FeatureSet:
+    """Open the set in `target` that a record in the store describes; it is made if need be."""
+    with _scratch(target.path) as folder:
+        (folder / RECORD_NAME).write_bytes(place.read(name, _LARGEST_RECORD))
+        header = load_set(folder).header
+    return target.open_set(header.record, header.name, header.width, header.views, header.dtype)
+
+
+def _pull_shard(
+    place: _Place, one: FeatureSet, folder: str, name: str, there: dict[str, Entry]
+) -> int | None:
+    """Copy a shard, and let it count if it is sound; return its size, None if it is not."""
+    key = f"{folder}/shards/{name}"
+    if there[key].size > _LARGEST_SHARD:
+        return None
+    require_own_folder(one.folder, one.folder / "shards")
+    with _scratch(one.folder) as scratch:
+        publish_bytes(scratch / name, place.read(key, _LARGEST_SHARD))
+        shard, _ = check_shard(scratch / name, one)
+        if shard is None:
+            return None
+        os.replace(scratch / name, one.folder / "shards" / name)
+        flush_folder(one.folder / "shards")
+    return shard.size
+
+
+def _pull_table(place: _Place, found: re.Match, target: FeatureCache) -> bool:
+    """Copy a table of samples; one of another content under its name stays, beside it."""
+    content = place.read(found[0], _LARGEST_TABLE)
+    if sha256_bytes(content) != found[2] or found[1].startswith("."):
+        return False
+    folder = target.path / "manifests"
+    require_own_folder(folder)
+    for path in (folder / f"{found[1]}.csv", folder / f"{found[1]}-{found[2][:8]}.csv"):
+        with contextlib.suppress(FileNotFoundError):
+            if read_regular(path, _LARGEST_TABLE) != content:
+                continue
+            return False
+        publish_bytes(path, content)
+        return True
+    return False
+
+
+@contextlib.contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix=LEFTOVER_PREFIX, dir=folder))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import json
+import threading
+import uuid
+
+import numpy as np
+import pytest
+from places import files_of, s3_server
+
+from icecore.cache import FeatureCache, pull, push, verify
+from icecore.cli.main import main
+from icecore.core.errors import CacheError, DamagedCacheError, FingerprintError, StoreError
+from icecore.core.stores import store_of
+
+
+def fill(path, name="net", start=0, count=30, backbone="a"):
+    cache = FeatureCache.create(path)
+    one = cache.open_set({"backbone": backbone, "name": name}, name, 5, ["center"], "float32")
+    for at in range(start, start + count, 10):
+        rows = np.random.default_rng(at).normal(size=(10, 5)).astype(np.float32)
+        one.append([f"{at + i:064x}" for i in range(10)], rows, {})
+    one.write_index()
+    (path / "manifests").mkdir(exist_ok=True)
+    (path / "manifests/photos.csv").write_text(f"path\n{name}\n")
+    return cache
+
+
+@pytest.fixture(params=["folder", "memory", "s3"])
+def url(request, tmp_path):
+    if request.param == "folder":
+        pytest.importorskip("obstore", reason="obstore is not installed")
+        yield str(tmp_path / "a b" / "mirror")
+    elif request.param == "memory":
+        pytest.importorskip("fsspec", reason="fsspec is not installed")
+        yield f"memory://{uuid.uuid4().hex}/mirror"
+    else:
+        with s3_server() as (bucket, _):
+            yield f"{bucket}/a b/mirror"
+
+
+def test_a_cache_comes_back_as_it_went(url, tmp_path):
+    cache = fill(tmp_path / "one")
+    sent = push(cache, url)
+    assert (sent.sets, sent.shards, sent.there, sent.tables) == (1, 3, 0, 1)
+    got = pull(url, tmp_path / "two")
+    assert (got.sets, got.shards, got.bytes, got.tables) == (1, 3, sent.bytes, 1)
+    assert _files(tmp_path / "one") == _files(tmp_path / "two")
+    assert verify(tmp_path / "two")["problems"] == []
+    # Only what is new travels, in both directions.
+    fill(tmp_path / "two", start=100, count=10)
+    again = push(FeatureCache(tmp_path / "two"), url)
+    assert (again.shards, again.there, again.tables) == (1, 3, 0)
+    back = pull(url, tmp_path / "one")
+    assert (back.shards, back.there, back.tables) == (1, 3, 0)
+    assert len(FeatureCache(tmp_path / "one").find("net")) == 40
+
+
+def _files(cache):
+    return {
+        path.relative_to(cache).as_posix(): path.read_bytes()
+        for path in files_of(cache)
+        if path.name != "index.h5"
+    }
+
+
+def test_several_machines_push_to_one_place(url, tmp_path):
+    parts = [fill(tmp_path / f"{n}", start=10 * n, count=20) for n in range(4)]
+    threads = [threading.Thread(target=push, args=(part, url)) for part in parts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pull(url, tmp_path / "all")
+    assert len(FeatureCache(tmp_path / "all").find("net")) == 50
+
+
+def test_a_table_of_another_content_stays_beside(url, tmp_path):
+    push(fill(tmp_path / "one"), url)
+    cache = fill(tmp_path / "two")
+    (tmp_path / "two/manifests/photos.csv").write_text("path\nmine\n")
+    pull(url, cache.path)
+    tables = {path.read_text() for path in (cache.path / "manifests").glob("*.csv")}
+    assert tables == {"path\nmine\n", "path\nnet\n"}
+    assert (cache.path / "manifests/photos.csv").read_text() == "path\nmine\n"
+
+
+def test_damaged_shards_stay_behind_and_are_named(url, tmp_path):
+    cache = fill(tmp_path / "one")
+    (first, *_) = sorted((cache.sets()[0].folder / "shards").iterdir())
+    sound = first.read_bytes()
+    first.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    with pytest.raises(DamagedCacheError, match=f"1 shards of .* stayed behind: .*{first.name}"):
+        push(cache, url)
+    assert pull(url, tmp_path / "two").shards == 2
+    # What a store has damaged does not get in.
+    store, key = store_of(url if "://" in url else f"file://{url}")
+    assert store.create(f"{key}/{first.parent.parent.name}/shards/{first.name}", first)
+    with pytest.raises(DamagedCacheError, match=f"1 shards of .* were left out: .*{first.name}"):
+        pull(url, tmp_path / "three")
+    assert len(FeatureCache(tmp_path / "three").find("net")) == 20
+
+
+def test_names_of_a_stranger_lead_nowhere(tmp_path):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    url = f"memory://{uuid.uuid4().hex}"
+    push(fill(tmp_path / "one"), url)
+    store, key = store_of(url)
+    (tmp_path / "evil").write_text("evil")
+    shard = "0" * 24 + ".h5"
+    for name in (f"../shards/{shard}", f"a/../../shards/{shard}", "manifests/..csv/" + "0" * 64):
+        store._files.pipe_file(f"{store._path(key)}/{name}", b"evil")
+    assert pull(url, tmp_path / "two").shards == 3
+    assert b"evil" not in b"".join(_files(tmp_path / "two").values())
+
+
+def test_another_network_under_the_same_name_is_refused(url, tmp_path):
+    push(fill(tmp_path / "one"), url)
+    other = fill(tmp_path / "two", backbone="b")
+    with pytest.raises(FingerprintError):
+        pull(url, other.path)
+
+
+def test_what_is_no_cache_is_named(tmp_path):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    with pytest.raises(CacheError, match="there is no cache at memory://none"):
+        pull("memory://none-at-all", tmp_path / "two")
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_push_that_broke_off_goes_on(tmp_path, monkeypatch):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    url = f"memory://{uuid.uuid4().hex}"
+    cache, (store, _) = fill(tmp_path / "one"), store_of(url)
+    whole, calls = store._create, []
+
+    def breaking(key, path):
+        calls.append(key)
+        if len(calls) == 4:
+            raise ConnectionError("reset by peer")
+        return whole(key, path)
+
+    monkeypatch.setattr(store, "_create", breaking)
+    with pytest.raises(StoreError, match="cannot be created: reset by peer"):
+        push(cache, url)
+    monkeypatch.setattr(store, "_create", whole)
+    done = push(cache, url)
+    assert done.shards + done.there == 3
+    assert pull(url, tmp_path / "two").shards == 3
+
+
+def test_the_commands(tmp_path, capsys):
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    fill(tmp_path / "one")
+    main(["cache", "push", str(tmp_path / "one"), str(tmp_path / "mirror"), "--json"])
+    assert json.loads(capsys.readouterr().out)["shards"] == 3
+    main(["cache", "pull", str(tmp_path / "mirror"), str(tmp_path / "two")])
+    assert "3 shards of 1 feature sets copied" in capsys.readouterr().out

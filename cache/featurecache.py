@@ -278,16 +278,22 @@ class FeatureCache:
                 )
 
     def share(
-        self, sets: Sequence[FeatureSet], keys: Sequence[str], most: int = 512, ahead: int = 0
+        self,
+        sets: Sequence[FeatureSet],
+        keys: Sequence[str],
+        most: int = 512,
+        ahead: int = 0,
+        lot_of: Mapping[str, str] | None = None,
     ) -> Iterator[list[str]]:
         """Yield batches of keys to compute, shared out among all processes at work here.
 
         Each batch holds keys that lack a row in one of `sets` and that no other process
         is computing; append the rows of a batch before asking for the next. With `ahead`
         they may come that many batches later, and an empty batch asks for all rows that
-        are still to come. The claims of a process that dies are taken over.
+        are still to come. The claims of a process that dies are taken over. Keys for which
+        `lot_of` has the same word are dealt out together.
         """
-        yield from share(self.path / CLAIMS_NAME, sets, keys, most, ahead=ahead)
+        yield from share(self.path / CLAIMS_NAME, sets, keys, most, ahead, lot_of)
 
     def failures(self) -> list[dict]:
         """Return the images that could not be read: id, path, digest, reason."""

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 __all__ = ["OnceCache"]
 
+_MOST_BYTES = 2**30
+
 
 class OnceCache:
     """The last few things that were made; threads that want the same one wait for it.
@@ -14,11 +16,13 @@ class OnceCache:
     Parameters
     ----------
     most : int
-        How many are kept.
+        How many are kept. Of large ones (arrays, bytes) fewer are, to take no more than a GiB,
+        but two always.
     """
 
     def __init__(self, most: int) -> None:
         self._most, self._lock = most, threading.Lock()
+        # A lock for each, and the thing behind it when it is made.
         self._slots: dict[object, list] = {}
 
     def get(self, key: object, make: Callable[[], object]):
@@ -26,9 +30,21 @@ class OnceCache:
         with self._lock:
             slot = self._slots.pop(key, None) or [threading.Lock()]
             self._slots[key] = slot
-            while len(self._slots) > self._most:
-                del self._slots[next(iter(self._slots))]
         with slot[0]:
             if len(slot) == 1:
                 slot.append(make())
+                self._forget()
             return slot[1]
+
+    def _forget(self) -> None:
+        with self._lock:
+            slots = self._slots
+            while len(slots) > self._most or (
+                len(slots) > 2 and sum(map(_size, slots.values())) > _MOST_BYTES
+            ):
+                del slots[next(iter(slots))]
+
+
+def _size(slot: list) -> int:
+    thing = slot[1] if len(slot) > 1 else b""
+    return getattr(thing, "nbytes", None) or (len(thing) if isinstance(thing, bytes) else 0)

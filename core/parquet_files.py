@@ -22,7 +22,7 @@ __all__ = ["ImageTable", "read_field", "read_table"]
 _LARGEST_GROUP = 2**30
 _MOST_LABELS = 10**6
 _LABELS = ("label", "labels", "class", "category", "target")
-_TABLES, _GROUPS = OnceCache(64), OnceCache(3)
+_TABLES, _GROUPS = OnceCache(64), OnceCache(32)
 Opener = Callable[[str], BinaryIO]
 
 

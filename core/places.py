@@ -38,12 +38,15 @@ __all__ = [
     "open_image",
     "read_place",
     "row_place",
+    "stretch_of",
 ]
 
 _BYTES = re.compile(r"(.+)#bytes=(\d{1,18})-(\d{1,18})", re.DOTALL)
 _ROW = re.compile(r"(.+)#row=(\d{1,18})&column=(.+)", re.DOTALL)
+# Bytes or rows of a container that are dealt out together.
+STRETCH, ROWS_OF_STRETCH = 2**25, 256
 # Of large objects, from which images are read one after the other by several threads.
-_BLOCKS = OnceCache(8)
+_BLOCKS = OnceCache(32)
 # Of objects that came past while they were listed.
 _DIGESTS: dict[str, tuple[list[int], str]] = {}
 
@@ -75,6 +78,17 @@ def container_of(place: str) -> str:
     """Return the file or object that has the image."""
     found = _BYTES.fullmatch(place) or _ROW.fullmatch(place)
     return found[1] if found else place
+
+
+def stretch_of(place: str) -> str:
+    """Name the part of a container that an image lies in; nothing for a file or object.
+
+    Images of one part are best read one after the other: they share blocks or a row group.
+    """
+    if part := _BYTES.fullmatch(place):
+        return f"{part[1]}#{int(part[2]) // STRETCH}"
+    row = _ROW.fullmatch(place)
+    return f"{row[1]}#{int(row[2]) // ROWS_OF_STRETCH}" if row else ""
 
 
 def absolute(place: str | os.PathLike, folder: str | os.PathLike = ".") -> str:

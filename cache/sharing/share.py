@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..featureset import FeatureSet
@@ -12,7 +12,7 @@ from .claims import Claims
 
 __all__ = ["share"]
 
-# Rows are claimed by the first digits of their keys: 256 lots.
+# Rows are claimed by the first digits of their keys where nothing else is said: 256 lots.
 _LOT_DIGITS = 2
 _POLL_S = 0.2
 
@@ -23,6 +23,7 @@ def share(
     keys: Sequence[str],
     most: int = 512,
     ahead: int = 0,
+    lot_of: Mapping[str, str] | None = None,
 ) -> Iterator[list[str]]:
     """Yield lists of keys that lack a row in one of `sets` and that nobody else computes.
 
@@ -30,9 +31,13 @@ def share(
     it: its rows must have been appended by then. An empty list (only if `ahead` is not 0)
     asks for all rows that are still to come. A key is yielded once, whether or not a row
     comes of it. The iteration ends when no other process is at work on any of the keys.
+
+    Keys are claimed in lots: those of one first digits, or of what `lot_of` says of them, which
+    is part of a file's name. Processes that make other lots may compute some rows twice.
     """
     prefixes = sorted(one.fingerprint[:12] for one in sets)
-    lots = _lots(sets, keys)
+    lot_of = lot_of or {}
+    lots = _lots(sets, keys, lot_of)
     held: deque[list[str]] = deque()
     with Claims(folder) as claims:
         while True:
@@ -42,7 +47,7 @@ def share(
             if got:
                 names = [name for lot in got for name in _names(prefixes, lot)]
                 # Somebody may have finished these between our looking and our claiming.
-                open_still = _lots(sets, [key for lot in got for key in lots.pop(lot)])
+                open_still = _lots(sets, [key for lot in got for key in lots.pop(lot)], lot_of)
                 if open_still:
                     held.append(names)
                     yield [key for lot in open_still.values() for key in lot]
@@ -55,18 +60,20 @@ def share(
                     claims.release(held.popleft())
             elif lots:
                 time.sleep(_POLL_S)
-                lots = _lots(sets, [key for lot in lots.values() for key in lot])
+                lots = _lots(sets, [key for lot in lots.values() for key in lot], lot_of)
             else:
                 return
 
 
-def _lots(sets: Sequence[FeatureSet], keys: Sequence[str]) -> dict[str, list[str]]:
+def _lots(
+    sets: Sequence[FeatureSet], keys: Sequence[str], lot_of: Mapping[str, str]
+) -> dict[str, list[str]]:
     """Return the keys that lack a row in one of `sets`, each once, by lot."""
     missing = set().union(*(one.missing(keys) for one in sets))
     lots: dict[str, list[str]] = {}
     for key in dict.fromkeys(keys):
         if key in missing:
-            lots.setdefault(key[:_LOT_DIGITS], []).append(key)
+            lots.setdefault(lot_of.get(key, key[:_LOT_DIGITS]), []).append(key)
     return lots
 
 

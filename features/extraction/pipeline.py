@@ -18,7 +18,7 @@ import numpy as np
 from ...cache import FeatureCache
 from ...core.errors import FileFormatError, ImageError
 from ...core.files import sha256_bytes
-from ...core.places import read_place
+from ...core.places import read_place, stretch_of
 from ...manifest import LARGEST_IMAGE_FILE, Sample, outside, parse_box, row_key
 from ..engines.base import Engine
 from ..images.decode import ImageFile
@@ -138,7 +138,7 @@ class Pipeline:
         most = max(1, images, min(MOST_CLAIMED, len(todo) // 16))
         due = last = frozenset()
         sets = [part.rows for part in self.parts]
-        with contextlib.closing(store.share(sets, todo, most=most, ahead=2)) as shares:
+        with contextlib.closing(store.share(sets, todo, most, 2, self._lots(todo))) as shares:
             for keys in shares:
                 self._feed(keys, pool)
                 while self._decoding and (not keys or self._decoding[0][0] in last):
@@ -149,6 +149,11 @@ class Pipeline:
                     else:
                         runner.finish()
                 due, last = last, frozenset(keys)
+
+    def _lots(self, todo: list[str]) -> dict[str, str]:
+        """Return which images of tars and tables are best read together."""
+        parts = ((key, stretch_of(self._samples[key][0].path)) for key in todo)
+        return {key: sha256_bytes(part.encode())[:16] for key, part in parts if part}
 
     def _feed(self, keys: list[str], pool: ThreadPoolExecutor) -> None:
         """Have images decoded, and hand over those that are."""

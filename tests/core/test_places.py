@@ -4,6 +4,7 @@ import os
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from icecore.core import places
@@ -55,6 +56,15 @@ def test_a_thing_is_made_once_and_the_last_are_kept():
         thread.join()
     assert made == [1]
     assert [cache.get(key, make) for key in "abcba"] == [1, 2, 3, 2, 4]
+
+
+def test_large_things_are_few():
+    cache, made = OnceCache(10), []
+    for key in "abcabc":
+        cache.get(key, lambda: made.append(1) or np.empty(2**29, np.uint8))
+    assert len(made) == 6
+    cache.get("d", lambda: b"")
+    assert cache.get("c", lambda: None) is not None
 
 
 def test_objects_are_read_in_blocks_that_neighbours_share(monkeypatch):

@@ -23,8 +23,10 @@ from repository import ROOT
 from icecore import jobs
 from icecore.cache import FeatureCache
 from icecore.cli.main import main
+from icecore.core import parquet_files, places
 from icecore.core.errors import CacheError, MissingDependencyError, MissingFileError, StoreError
 from icecore.core.files import sha256_file
+from icecore.core.once_cache import OnceCache
 from icecore.core.stores import _store, store_of
 from icecore.features import ExtractOptions
 from icecore.manifest import read
@@ -92,6 +94,35 @@ def test_rows_are_those_of_the_files(kind, store, photos, tmp_path, tiny_onnx, r
     assert (again.computed, again.rows) == (0, 0)
     (table,) = (tmp_path / "cache/manifests").glob("*.csv")
     assert extract(table, tmp_path / "other", tiny_onnx).rows == 12
+
+
+@pytest.mark.parametrize("kind", ["tars", "table"])
+def test_every_block_and_row_group_is_read_once(kind, tmp_path, tiny_onnx, prefix, monkeypatch):
+    photos = draw_photos(tmp_path / "photos", 60)
+    monkeypatch.setattr("icecore.cache.sharing.share._LOT_DIGITS", 1)
+    monkeypatch.setattr(places, "BLOCK", 2048)
+    monkeypatch.setattr(places, "STRETCH", 4096)
+    monkeypatch.setattr(places, "ROWS_OF_STRETCH", 5)
+    monkeypatch.setattr(places, "_BLOCKS", OnceCache(5))
+    monkeypatch.setattr(parquet_files, "_GROUPS", OnceCache(5))
+    calls = []
+
+    def counted(whole, first):
+        return lambda *given: calls.append(given[first:]) or whole(*given)
+
+    if kind == "tars":
+        data = upload(write_tars(photos, tmp_path / "made"), f"{prefix}/tars")
+        manifest = read(data)
+        store, _ = store_of(data)
+        monkeypatch.setattr(store, "_read", counted(store._read, 0))
+    else:
+        manifest = read(write_parquet(photos, tmp_path / "made"))
+        group = counted(parquet_files._read_group, 3)
+        monkeypatch.setattr(parquet_files, "_read_group", group)
+    assert extract(manifest, tmp_path / "cache", tiny_onnx, workers=2).rows == 60
+    # A tar's bytes came past before, for their digests; a table's groups are read for them, one
+    # of the twelve by two threads.
+    assert len(set(calls)) <= len(calls) <= len(set(calls)) + (0 if kind == "tars" else 13)
 
 
 def test_a_pattern_names_tars(photos, tmp_path, tiny_onnx):

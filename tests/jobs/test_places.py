@@ -119,10 +119,9 @@ def test_every_block_and_row_group_is_read_once(kind, tmp_path, tiny_onnx, prefi
         manifest = read(write_parquet(photos, tmp_path / "made"))
         group = counted(parquet_files._read_group, 3)
         monkeypatch.setattr(parquet_files, "_read_group", group)
-    assert extract(manifest, tmp_path / "cache", tiny_onnx, workers=2).rows == 60
-    # A tar's bytes came past before, for their digests; a table's groups are read for them, one
-    # of the twelve by two threads.
-    assert len(set(calls)) <= len(calls) <= len(set(calls)) + (0 if kind == "tars" else 13)
+    assert extract(manifest, tmp_path / "cache", tiny_onnx, workers=1).rows == 60
+    # A tar's bytes came past before, for their digests; a table's groups are read for them.
+    assert len(calls) == len(set(calls)) * (1 if kind == "tars" else 2) > 12
 
 
 def test_a_pattern_names_tars(photos, tmp_path, tiny_onnx):

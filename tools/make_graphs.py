@@ -163,16 +163,22 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: version(name) for name in packages}
 
 
-def _make(spec: BackboneSpec) -> dict:
+def _make(spec: BackboneSpec, known: dict) -> dict:
+    """Make and prove a graph; `known` is what the index says of it so far."""
     content = make_graph(spec)
+    digest = hashlib.sha256(content).hexdigest()
     graph = NetworkGraph.of(spec.canonical, load_onnx().load_from_string(content))
-    scales = measure_scales(spec, graph)
+    if known.get("sha256") == digest:
+        # Whoever has rows of its random weights is to get these weights again.
+        scales = [int(scale) for scale in known["scales"].split()]
+    else:
+        scales = measure_scales(spec, graph)
     errors = prove(spec, graph, scales)
     path = graph_file(spec.source, spec.name)
     with publish(path) as temporary:
         temporary.write_bytes(gzip.compress(content, mtime=0))
     return {
-        "sha256": hashlib.sha256(content).hexdigest(),
+        "sha256": digest,
         "relative_error": errors,
         "seed": SEED,
         "made_with": _versions(),
@@ -193,7 +199,7 @@ def main() -> int:
         if wanted.missing and text in index:
             continue
         try:
-            index[text] = _make(spec)
+            index[text] = _make(spec, index.get(text, {}))
         except (IcecoreError, load_mxnet().MXNetError) as error:
             failed += 1
             print(f"{text}: {str(error).strip()[-300:]}", file=sys.stderr, flush=True)

@@ -168,6 +168,7 @@ def _read(graph: Path | bytes | FilledGraph):
     for entry in model.get_parameters():
         values = graph.values.get(entry.get_friendly_name())
         if values is not None:
+            values = np.require(values, requirements="W")  # what may not be written it refuses
             entry.output(0).replace(constant(values, shared_memory=True).output(0))
             model.remove_parameter(entry)
     return model

@@ -27,6 +27,11 @@ __all__ = ["Entry", "Store", "is_url", "read_object", "store_of", "store_open"]
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
 _OBJECT_STORES = frozenset("s3 s3a gs az azure abfs abfss http https file".split())
+# Of what fsspec knows: other machines alone. It also has systems that run, unpack, keep or look
+# into what a URL names, and a URL may stand in a stranger's table.
+_FILE_SYSTEMS = frozenset(
+    "memory hf sftp ssh ftp smb webdav webhdfs hdfs adl oss oci box dropbox gdrive".split()
+)
 _PACKAGES = {"hf": "huggingface_hub"}
 # Read at once of a long object that is read from its beginning to its end.
 BLOCK = 2**23
@@ -227,6 +232,8 @@ class _FileSystem(Store):
 
     def __init__(self, root: str, scheme: str) -> None:
         super().__init__(root)
+        if scheme not in _FILE_SYSTEMS:
+            raise _unknown(root, scheme)
         try:
             import fsspec
         except ImportError as error:
@@ -236,10 +243,7 @@ class _FileSystem(Store):
         except ImportError as error:
             raise missing_dependency(_PACKAGES.get(scheme, "fsspec"), error) from error
         except ValueError as error:
-            raise StoreError(
-                f"{root} is of no store that is known here: {scheme}",
-                "stores are s3, gs, az, http, https, hf, memory, file, and what fsspec knows",
-            ) from error
+            raise _unknown(root, scheme) from error
         self._base = self._files._strip_protocol(root)
 
     def _list(self, folder: str) -> Iterator[Entry]:
@@ -273,6 +277,14 @@ class _FileSystem(Store):
         lfs = about.get("lfs") or {}
         # The memory file system says when an object was created, and replaces it by a new one.
         return Entry.of(key, about.get("size"), lfs.get("sha256"), *tags, about.get("created"))
+
+
+def _unknown(root: str, scheme: str) -> StoreError:
+    known = sorted(_OBJECT_STORES | _FILE_SYSTEMS)
+    return StoreError(
+        f"{root} is of no store that is known here: {scheme}",
+        f"stores are {', '.join(known)}; others can be mounted, or copied to a folder",
+    )
 
 
 def _load_obstore():

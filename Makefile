@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # (icecore-main): pytest is to look no higher than tests/.
 PYTEST := PYTHONPATH=tests/helpers $(BIN)/python -m pytest --confcutdir=tests
 
-.PHONY: demo test test-slow test-torch docs release-check clean
+.PHONY: demo test test-slow test-torch types docs release-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/icecore demo --out demo-run
@@ -24,6 +24,16 @@ test-slow: $(VENV)/.testing
 # What is compared with torch and timm, which bring gigabytes on some systems.
 test-torch: $(VENV)/.torch
 	$(PYTEST) -r fEs tests/features/sources tests/features/weights tests/cache/sharing
+
+# Types, by mypy; what it looks at stands in pyproject.toml. It takes the package by its name,
+# whatever the checkout is called.
+types: $(VENV)/.types
+	@named=$$(mktemp -d) && ln -s "$(CURDIR)" "$$named/icecore" && cd "$$named" && \
+	  { "$(abspath $(BIN))/python" -m mypy --config-file "$(CURDIR)/pyproject.toml"; code=$$?; rm -r "$$named"; exit $$code; }
+
+$(VENV)/.types: $(INSTALLED)
+	$(BIN)/pip install --quiet mypy==2.4.1
+	touch $@
 
 # The site of the documents, in docs/_build/index.html.
 docs: $(VENV)/.docs

@@ -5,20 +5,15 @@ from .cache import FeatureCache
 from .ensemble import BlendOptions, CompareOptions
 from .features import DetectorOptions, ExtractOptions, ProgressListener
 from .heads import TrainOptions
-from .jobs import (
-    AuditOutputs,
-    BlendOutputs,
-    ImageFeatures,
-    PredictOptions,
-    audit,
-    blend,
-    bundle,
-    compare,
-    extract,
-    load_features,
-    predict,
-    train,
-)
+from .jobs.audit import AuditOutputs, audit
+from .jobs.blend import BlendOutputs, blend
+from .jobs.bundle import bundle
+from .jobs.compare import compare
+from .jobs.extract import extract
+from .jobs.feature_table import load_features
+from .jobs.image_features import ImageFeatures
+from .jobs.predict import PredictOptions, predict
+from .jobs.train import train
 from .manifest import read as read_manifest
 from .runs import open_run
 

@@ -151,7 +151,8 @@ def _read(path: Path, manifest: Manifest) -> dict[tuple[str, str], list[str]]:
     for sample in manifest:
         tasks_of.setdefault(sample.id, []).append(sample.task)
     classes = {task: set(manifest.classes(task)) for task in manifest.tasks}
-    faults, said = list(table.faults), {}
+    faults = list(table.faults)
+    said: dict = {}
     for number, identity, task, action in _lines(table, columns):
         tasks = [one for one in tasks_of.get(identity, []) if task in ("", one)]
         fault = _fault(identity, task, action, tasks, classes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -91,7 +91,7 @@ class Audit:
         """Return everything as JSON types; images are named by their ids."""
         ids = self.images.ids
 
-        def names(rows: Sequence[int]) -> list[str]:
+        def names(rows: Iterable[int]) -> list[str]:
             return [ids[row] for row in rows]
 
         return {

@@ -121,6 +121,6 @@ def drift_text(found: Drift) -> str:
     """Say whether images differ from the training images."""
     verdict = "they differ" if found.real else "no difference beyond chance"
     return (
-        f"{found.others} {counted(found.new, 'image')} against {found.training} training images: "
+        f"{counted(found.others, f'{found.new} image')} against {found.training} training images: "
         f"AUC {found.area.value:.3f} [{found.area.low:.3f}, {found.area.high:.3f}], {verdict}"
     )

@@ -92,10 +92,10 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
             # Replaced by a compaction, or told of below.
             continue
         names.add(name)
-        if problem is None:
-            good[name] = shard
-        else:
+        if problem is not None:
             problems.append(problem)
+        elif shard is not None:
+            good[name] = shard
     held = {key for shard in good.values() for key in shard.keys.tolist()}
     for name in sorted(told.shards.keys() - names):
         lost = [key.decode() for key in told.shards[name].keys.tolist() if key not in held]

@@ -101,7 +101,7 @@ class FeatureCache:
         return {"path": self.path}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)
+        type(self).__init__(self, **state)
 
     def __repr__(self) -> str:
         return f"FeatureCache({str(self.path)!r})"

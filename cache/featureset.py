@@ -63,7 +63,7 @@ class FeatureSet:
         return {"folder": self.folder, "header": self.header}
 
     def __setstate__(self, state: dict) -> None:
-        self.__init__(**state)
+        type(self).__init__(self, **state)
 
     def __repr__(self) -> str:
         return f"<FeatureSet {self.name} {self.fingerprint[:12]} dim={self.dim}>"

@@ -22,7 +22,7 @@ __all__ += ["set_folders", "write_part", "write_record"]
 MARKER_NAME, FAILURES_NAME, RECORD_NAME = "icecore-cache.json", "failures.json", "record.json"
 # What they hold beside their format: names, and the values of a new one.
 MARKER = {"what": "icecore feature cache"}
-FAILURES = {"failures": []}
+FAILURES: dict[str, list] = {"failures": []}
 _LARGEST_JSON = 256 << 20
 # What an extraction that ended early may leave in a folder that is no cache yet.
 _BEFORE = frozenset({"digests.json"})

@@ -68,7 +68,7 @@ class Rows:
         if sizes == self._sizes:
             return
         shards = {n: s for n, s in self.shards.items() if sizes.get(n) == s.size}
-        bad = {n: e for n, e in self.damaged.items() if sizes.get(n) == self._sizes.get(n)}
+        bad = {n: e for n, e in self.damaged.items() if sizes.get(n) == (self._sizes or {}).get(n)}
         new = [name for name in sizes if name not in shards and name not in bad]
         table = None
         if len(new) > 1:
@@ -282,7 +282,7 @@ class Rows:
 
 def _read_at(file: BinaryIO, path: Path, position: int, into: np.ndarray) -> None:
     """Fill `into` from a place in a file."""
-    view = memoryview(into).cast("B")
+    view = into.data.cast("B")
     while len(view):
         count = os.preadv(file.fileno(), [view], position)
         if not count:

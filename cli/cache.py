@@ -93,7 +93,8 @@ def show_command(path, spec, diff, other, as_json) -> None:
 
     opened = FeatureCache(path)
     if diff:
-        found = diff_sets(opened, *diff, None if other is None else FeatureCache(other))
+        first, second = diff
+        found = diff_sets(opened, first, second, None if other is None else FeatureCache(other))
     else:
         found = show_set(opened, spec)
     if as_json:

@@ -23,4 +23,5 @@ def completion(context: click.Context, shell: str) -> None:
       icecore completion fish > ~/.config/fish/completions/icecore.fish
     """
     script = get_completion_class(shell)
+    assert script is not None  # click has one for each choice
     click.echo(script(context.find_root().command, {}, "icecore", COMPLETION_VARIABLE).source())

@@ -126,7 +126,7 @@ def _run(arguments: list[str]) -> int:
         hint = "check that the place exists, is of that kind, and may be written"
         return _fail(f"{place}: {error.strerror or error}", hint)
     except click.ClickException as error:
-        error.message = escaped(error.message, keep="\n")
+        error.message = escaped(error.message, keep="\n")  # type: ignore[misc]
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):

@@ -272,10 +272,12 @@ def _fields(line: str) -> tuple[list[str], str]:
         return [], "has a NUL character"
     if '"' not in line:
         return [field.strip() for field in line.split(",")], ""
-    fields, at = [], 0
+    fields: list[str] = []
+    at = 0
     while True:
         quoted = _QUOTED.match(line, at)
         found = quoted or _PLAIN.match(line, at)
+        assert found is not None  # a plain field may be empty
         text = found[1]
         if quoted is None and '"' in text:
             return [], _quote_fault(line, at, len(fields) + 1)

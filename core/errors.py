@@ -165,9 +165,9 @@ def enumerate_some(items: Iterable[object], most: int = 5) -> str:
     >>> enumerate_some(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
-    items = [escaped(str(item)) for item in items]
-    shown = ", ".join(items[:most])
-    return shown if len(items) <= most else f"{shown} and {len(items) - most} more"
+    texts = [escaped(str(item)) for item in items]
+    shown = ", ".join(texts[:most])
+    return shown if len(texts) <= most else f"{shown} and {len(texts) - most} more"
 
 
 def counted(number: int, one: str, many: str = "") -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows has no such locks: nothing is known of who is at work.
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["replacing_folder"]
 

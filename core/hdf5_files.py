@@ -17,12 +17,13 @@ import math
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import h5py
 import numpy as np
 
 from .errors import FileFormatError, IcecoreError
-from .regular_files import open_regular, size_text
+from .regular_files import RegularFile, open_regular, size_text
 
 __all__ = [
     "Hdf5Rules",
@@ -106,7 +107,7 @@ def open_hdf5(
 
 @contextlib.contextmanager
 def hdf5_in(
-    plain: io.RawIOBase,
+    plain: RegularFile,
     path: str | os.PathLike,
     error: type[IcecoreError],
     hint: str,
@@ -145,11 +146,11 @@ def hdf5_in(
 class _Exact:
     """A file for HDF5, which takes it that a read gives all the bytes it asked for."""
 
-    def __init__(self, plain: io.RawIOBase) -> None:
+    def __init__(self, plain: RegularFile) -> None:
         self.seek, self.tell, self.flush = plain.seek, plain.tell, plain.flush
         self.read, self._plain = plain.read, plain
 
-    def readinto(self, buffer: object) -> None:
+    def readinto(self, buffer: Any) -> None:
         """Fill `buffer`."""
         view = memoryview(buffer).cast("B")
         while len(view):

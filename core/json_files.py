@@ -92,7 +92,7 @@ def parse_json(
     return found
 
 
-_KIND_NAMES = {dict: "a JSON object", list: "a JSON array", str: "a text"}
+_KIND_NAMES: dict[type, str] = {dict: "a JSON object", list: "a JSON array", str: "a text"}
 
 
 def _kind_text(found: Any) -> str:
@@ -108,7 +108,7 @@ def _parse(content: bytes | str) -> Any:
             raise ValueError(f"it is {encoding}, not UTF-8")
     text = data.decode("utf-8-sig")
     _check_structure(data)
-    hooks = {}
+    hooks: dict[str, Any] = {}
     if _LONG_NUMBER.search(data):
         # Looking at every number takes time: only where one could be out of range.
         hooks = {"parse_int": _integer, "parse_float": _number}

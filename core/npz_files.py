@@ -14,7 +14,7 @@ import os
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
-from typing import BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -167,7 +167,7 @@ def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return members
 
 
-def _header(name: str, member: zipfile.ZipInfo, stream: BinaryIO) -> tuple[NpzEntry, bool]:
+def _header(name: str, member: zipfile.ZipInfo, stream: IO[bytes]) -> tuple[NpzEntry, bool]:
     """Read what an array declares, and hold it against the size of its member."""
     with warnings.catch_warnings():
         # Headers of Python 2 are parsed with a warning.
@@ -215,6 +215,7 @@ def _require_room(entries: Mapping[str, NpzEntry], size: int, most: int) -> None
 def _array(
     archive: zipfile.ZipFile, name: str, member: zipfile.ZipInfo, entry: NpzEntry
 ) -> np.ndarray:
+    stream: Any  # zipfile's, which reads into a buffer
     with archive.open(member) as stream:
         _, fortran = _header(name, member, stream)
         content = bytearray(entry.nbytes)

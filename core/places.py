@@ -12,6 +12,7 @@ What is before the ``#`` of the last two may be an object, too.
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import re
@@ -162,7 +163,7 @@ def _read_of_object(container: str, start: int, stop: int) -> bytes:
         at = number * BLOCK
         block = _BLOCKS.get(
             (container, number),
-            lambda at=at: store.read(key, at, min(at + BLOCK, size)),
+            functools.partial(store.read, key, at, min(at + BLOCK, size)),
         )
         parts.append(block[max(start - at, 0) : stop - at])
     return b"".join(parts)

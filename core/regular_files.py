@@ -8,14 +8,23 @@ somebody gave is opened here.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 from .errors import FileFormatError, IcecoreError, IrregularFileError, MissingFileError
 
-__all__ = ["kind_of", "open_regular", "read_regular", "read_whole", "require_regular", "size_text"]
+__all__ = [
+    "RegularFile",
+    "kind_of",
+    "open_regular",
+    "read_regular",
+    "read_whole",
+    "require_regular",
+    "size_text",
+]
 
 _KINDS = {
     stat.S_IFLNK: "a link",
@@ -29,7 +38,11 @@ _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0
 _FLAGS |= getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
 
-def open_regular(path: str | os.PathLike, buffering: int = -1) -> BinaryIO:
+# What `open` gives for bytes; the second is unbuffered.
+RegularFile = io.BufferedReader | io.FileIO
+
+
+def open_regular(path: str | os.PathLike, buffering: int = -1) -> RegularFile:
     """Open a regular file for reading bytes.
 
     Parameters
@@ -57,7 +70,8 @@ def open_regular(path: str | os.PathLike, buffering: int = -1) -> BinaryIO:
         raise
     try:
         require_regular(path, os.fstat(descriptor).st_mode)
-        return os.fdopen(descriptor, "rb", buffering)
+        opened: Any = os.fdopen(descriptor, "rb", buffering)
+        return opened
     except BaseException:
         os.close(descriptor)
         raise

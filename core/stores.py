@@ -17,7 +17,7 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import FileFormatError, MissingFileError, StoreError
 from .imports import missing_dependency
@@ -63,7 +63,7 @@ class Entry:
         return cls(key, int(size or 0), int.from_bytes(hashlib.sha256(tag.encode()).digest()[:7]))
 
 
-def is_url(text: object) -> bool:
+def is_url(text: str | os.PathLike) -> bool:
     """Tell whether a text names an object of a store.
 
     >>> is_url("s3://bucket/a.jpg"), is_url("folder/a.jpg"), is_url("C://a")
@@ -195,7 +195,9 @@ class _ObjectStore(Store):
     def __init__(self, root: str, scheme: str) -> None:
         super().__init__(root)
         obstore = _load_obstore()
-        options = {"client_options": {"allow_http": True}} if scheme == "http" else {}
+        options: dict[str, Any] = {}
+        if scheme == "http":
+            options["client_options"] = {"allow_http": True}
         if scheme in ("s3", "s3a") and (provider := _profile()):
             options["credential_provider"] = provider
         if scheme != "file":
@@ -319,7 +321,10 @@ def store_of(url: str) -> tuple[Store, str]:
     StoreError
         There is no such kind of store.
     """
-    scheme, rest = _URL.fullmatch(os.fspath(url)).groups()
+    parts = _URL.fullmatch(os.fspath(url))
+    if parts is None:
+        raise StoreError(f"{url} is no URL of a store", "write it as s3://bucket/key")
+    scheme, rest = parts.groups()
     if scheme in ("file", "memory", "hf"):
         return _store(f"{scheme}:///" if scheme == "file" else f"{scheme}://", scheme), rest.lstrip(
             "/"

@@ -70,7 +70,7 @@ def list_members(
     try:
         with tarfile.open(fileobj=bounded, mode="r:") as archive:
             for info in archive:
-                archive.members = []  # tarfile would keep them all.
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
                 at, length = info.offset_data, info.size
                 if length < 0 or at + length > size:
                     return Members(files, others, f"is cut short in {info.name}")

@@ -147,9 +147,9 @@ def _choose_figure(rng: np.random.Generator) -> _Figure:
     skin = colour(hue, saturation, value * rng.uniform(0.93, 1.03))
     hair = None if mannequin else colour(rng.uniform(0.02, 0.12), 0.55, rng.uniform(0.08, 0.75))
     shoulder = rng.uniform(0.8, 0.95)
-    arms = tuple(_choose_arm(rng, side * (shoulder - 0.06), side) for side in (-1, 1))
+    left, right = (_choose_arm(rng, side * (shoulder - 0.06), side) for side in (-1, 1))
     waist, hip, step = rng.uniform(0.5, 0.6), rng.uniform(0.7, 0.84), rng.normal(0, 0.1)
-    return _Figure(skin, hair, shoulder, waist, hip, arms, step)
+    return _Figure(skin, hair, shoulder, waist, hip, (left, right), step)
 
 
 def _choose_arm(rng: np.random.Generator, x: float, side: int) -> np.ndarray:
@@ -212,13 +212,13 @@ def _neck_opening(outfit: Outfit, width: float) -> np.ndarray:
     """Edge of the neckline from one shoulder over the middle to the other, open at the top."""
     d, w = outfit.depth, width
     if outfit.neckline in ("V", "Deep V"):
-        return spline([(-w, 1.2), (-w * 0.62, 1.2 + (d - 1.2) * 0.45), (0, d)])[:-1].tolist() + (
-            spline([(0, d), (w * 0.62, 1.2 + (d - 1.2) * 0.45), (w, 1.2)]).tolist()
-        )
+        left = spline([(-w, 1.2), (-w * 0.62, 1.2 + (d - 1.2) * 0.45), (0, d)])
+        right = spline([(0, d), (w * 0.62, 1.2 + (d - 1.2) * 0.45), (w, 1.2)])
+        return np.concatenate([left[:-1], right])
     if outfit.neckline == "Square":
-        return [(-w, 1.2), (-w * 0.97, d), (w * 0.97, d), (w, 1.2)]
+        return np.array([(-w, 1.2), (-w * 0.97, d), (w * 0.97, d), (w, 1.2)])
     angle = np.linspace(np.pi, 0, 20)
-    return np.stack([w * np.cos(angle), 1.25 + (d - 1.25) * np.sin(angle)], 1).tolist()
+    return np.stack([w * np.cos(angle), 1.25 + (d - 1.25) * np.sin(angle)], 1)
 
 
 def _paint_top(
@@ -252,7 +252,7 @@ def _paint_top(
             holes = [[(-s - 0.3, 2.1), *trim.tolist(), (0.5, 0.9), (-s - 0.3, 0.9)]]
         else:
             wide = 0.5 if outfit.neckline == "Square" else 0.44
-            trim = np.array(_neck_opening(outfit, rng.uniform(wide - 0.12, wide + 0.04)))
+            trim = _neck_opening(outfit, rng.uniform(wide - 0.12, wide + 0.04))
             holes = [np.concatenate([trim, [(0.3, 0.9), (-0.3, 0.9)]])]
     folds = _folds(rng, 0.09)
     canvas.paint(

@@ -13,6 +13,7 @@ import importlib
 import io
 import math
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
@@ -30,7 +31,7 @@ __all__ = [
     "spline",
 ]
 
-Colour = np.ndarray
+Colour: TypeAlias = np.ndarray
 
 _OVERSAMPLING = 2
 _COARSE = 4
@@ -61,7 +62,7 @@ def colour(hue: float, saturation: float, value: float) -> Colour:
     return np.array(colorsys.hsv_to_rgb(hue % 1.0, saturation, value), np.float32) * 255
 
 
-def spline(points: Sequence, closed: bool = False, steps: int = 6) -> np.ndarray:
+def spline(points: Sequence | np.ndarray, closed: bool = False, steps: int = 6) -> np.ndarray:
     """Return the Catmull-Rom curve (N, 2) through `points`."""
     p = np.asarray(points, float)
     if closed:
@@ -83,7 +84,9 @@ def ellipse(x: float, y: float, rx: float, ry: float, steps: int = 28) -> np.nda
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], 1)
 
 
-def limb(path: np.ndarray, widths: Sequence[float], round_end: float = 0.8) -> np.ndarray:
+def limb(
+    path: np.ndarray, widths: Sequence[float] | np.ndarray, round_end: float = 0.8
+) -> np.ndarray:
     """Return the outline of a tube along `path` (N, 2) with half `widths`, evenly spread."""
     path = np.asarray(path, float)
     along = np.empty_like(path)
@@ -215,18 +218,18 @@ class Canvas:
             return
         mask = _mask(outlines, box)
         soft = _soft(mask, blur) if relief or shadow else None
-        if shadow:
+        if shadow and soft is not None:
             self.image.paste((0, 0, 0), box, _enlarge(shadow * _lowered(soft, blur) * 255, mask))
-        cloth = isinstance(paint, Fabric)
-        base = paint.base if cloth else paint
-        if not relief and folds is None and not cloth:
+        cloth = paint if isinstance(paint, Fabric) else None
+        base = paint.base if isinstance(paint, Fabric) else paint
+        if not relief and folds is None and cloth is None:
             self.image.paste(tuple(_bytes(base).tolist()), box, mask)
             return
         brightness = self._brightness(box, soft, blur, relief, folds)
         tint = _enlarge(base * brightness, mask)
-        share = paint.pattern(*self._body(box, 1)) if cloth else None
-        if share is not None:
-            over = _enlarge(paint.second * brightness, mask)
+        share = None if cloth is None else cloth.pattern(*self._body(box, 1))
+        if cloth is not None and share is not None:
+            over = _enlarge(cloth.second * brightness, mask)
             tint = Image.composite(over, tint, Image.fromarray(_bytes(share * 255)))
         self.image.paste(tint, box, mask)
 

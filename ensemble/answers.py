@@ -303,7 +303,7 @@ def _asked(answers: Answers, sheet: AnswerSheet | None) -> tuple[list[AnswerRow]
     if sheet.form == "kaggle" and len(tasks) > 1:
         faults.append(f"it is of one task, there are answers of {enumerate_some(tasks)}")
     asked = [(i, task or tasks[0]) for i, task in sheet.rows]
-    unknown = {}
+    unknown: dict[str, int] = {}
     for _, task in asked:
         if task not in answers.tasks:
             unknown[task] = unknown.get(task, 0) + 1
@@ -315,7 +315,8 @@ def _asked(answers: Answers, sheet: AnswerSheet | None) -> tuple[list[AnswerRow]
         known[task][i] = None
     for name, task in answers.tasks.items():
         known[name] |= dict.fromkeys(task.rows)
-    meant, strange, ambiguous = {}, [], []
+    meant: dict = {}
+    strange, ambiguous = [], []
     for name in known:
         ids = [i for i, task in asked if task == name]
         found, several = match_ids(ids, known[name])

@@ -193,8 +193,8 @@ class _Shared:
     def _around(self, data: TaskData) -> tuple[list[Candidates], list[Candidates]]:
         """Return the tasks before and after one: all choose the same networks together."""
         place = [each is data for each in self.tasks].index(True)
-        known = [None if each is data else self._of_task(each) for each in self.tasks]
-        return known[:place], known[place + 1 :]
+        before = [self._of_task(each) for each in self.tasks[:place]]
+        return before, [self._of_task(each) for each in self.tasks[place + 1 :]]
 
     def _of_task(self, data: TaskData) -> Candidates:
         if data.task not in self._candidates:

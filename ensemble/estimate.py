@@ -10,6 +10,8 @@ are always in one fold, and are drawn together for the intervals.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
@@ -121,7 +123,7 @@ class Estimate:
 def estimate(
     data: TaskData,
     blender,
-    others: dict[str, object] | None = None,
+    others: Mapping[str, Any] | None = None,
     source: str = "auto",
     kind: str = "tuning",
 ) -> Estimate:
@@ -175,7 +177,7 @@ def estimate(
 
 
 def held_out_tables(
-    data: TaskData, blender, others: dict[str, object] | None, source: str
+    data: TaskData, blender, others: Mapping[str, Any] | None, source: str
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return rows, and each answer's probabilities of them when it never saw them.
 
@@ -207,7 +209,7 @@ def held_out_tables(
 
 
 def _answers(
-    data: TaskData, blender, others: dict | None, learn: np.ndarray, score: np.ndarray
+    data: TaskData, blender, others: Mapping[str, Any] | None, learn: np.ndarray, score: np.ndarray
 ) -> dict[str, np.ndarray]:
     known, unseen = data.probabilities[:, learn], data.probabilities[:, score]
     y, letters = data.y[learn], data.letters_of(learn)

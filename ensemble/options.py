@@ -101,7 +101,7 @@ class BlendOptions:
             "size": self.max_size,
             "latency": self.max_latency,
         }
-        return {kind: limit for kind, limit in named.items() if limit is not None}
+        return {kind: float(limit) for kind, limit in named.items() if limit is not None}
 
     @property
     def convex(self) -> bool:
@@ -153,8 +153,9 @@ def parse_size(text: str) -> float:
     """
     found = re.fullmatch(r"\s*([0-9.]+)\s*([a-zA-Z]*)\s*", text)
     try:
-        return float(found[1]) * _UNITS[found[2].lower()]
-    except (KeyError, TypeError, ValueError):
+        number, unit = found.groups() if found else ("", "")
+        return float(number) * _UNITS[unit.lower()]
+    except (KeyError, ValueError):
         raise ProbabilityError(
             f"'{text}' is not a size", "give a number and a unit, as in 600MB or 1.5GiB"
         ) from None

@@ -182,7 +182,7 @@ class TaskBlend:
                 "temperature": known.temperature,
                 "wrong_labels": known.wrong,
             }
-        if recipe.group_weights is not None:
+        if recipe.group_weights is not None and recipe.groups is not None:
             found["groups"] = [
                 {
                     "classes": [
@@ -270,7 +270,7 @@ def _seen_from(folder: Path | None, path: str | os.PathLike) -> str:
 
 def score_splits(data: TaskData, table: np.ndarray) -> dict[str, dict]:
     """Score `table` (N, C) on the labelled rows of each split that has any."""
-    scores = {}
+    scores: dict[str, dict] = {}
     for name, split in SPLITS.items():
         rows = data.rows(split)
         if not len(rows):

@@ -119,7 +119,8 @@ class _Team:
                     return
                 batch = next(b for b in self._batches if b.open)
                 place = self._begin(batch)
-            self._finish(batch, place)
+            if place is not None:
+                self._finish(batch, place)
 
     def _begin(self, batch: _Batch) -> int | None:
         """Return the place of the next item, which is taken; None if there is none."""

@@ -34,7 +34,7 @@ class Allowed:
         )
 
 
-def number(words: str, inside: Callable[[float], bool], kind: type = numbers.Real) -> Allowed:
+def number(words: str, inside: Callable[[Any], bool], kind: type = numbers.Real) -> Allowed:
     """Return that numbers are allowed, those for which `inside` is true."""
 
     def fits(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def deal_folds(keys: Sequence[str], labels: np.ndarray, folds: int, seed: int) -
     HeadError
         There are fewer than three different images.
     """
-    label_of: dict[str, object] = {}
+    label_of: dict[str, Any] = {}
     for key, label in zip(keys, labels.tolist(), strict=True):
         label_of.setdefault(key, label)
     folds = min(folds, len(label_of))

@@ -79,7 +79,7 @@ def audit(
     store = _cache_of(run, source)
     names = options.features or _feature_sets(run, store)
     manifest = _samples(run, store, source, data)
-    parts = [(manifest, None)]
+    parts: list[tuple[Manifest, str | None]] = [(manifest, None)]
     if new is not None:
         parts.append((_digested(store, as_extracted(store, new, labels_required=False)), "new"))
     images, rows = _images(store, names, parts, options.seed)

@@ -70,7 +70,7 @@ def _packages() -> list[Finding]:
     for requirement in wanted:
         if re.search(r'extra == "(test|dev)"', requirement):
             continue
-        name = re.match(r"[\w.-]+", requirement)[0]
+        name = re.split(r"[^\w.-]", requirement)[0]
         names[name] = names.get(name, False) or "extra ==" not in requirement
     versions = {name: version for name in names if (version := _version(name))}
     listed = [f"Python {sys.version.split()[0]}", *(" ".join(one) for one in versions.items())]

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -128,7 +129,9 @@ class PredictOptions:
         accept_error: float | None = None,
     ) -> ExtractOptions:
         """Return how to extract as `made` was: fit, views, precision and weights."""
-        how = {"accept_error": accept_error if self.accept_error is None else self.accept_error}
+        how: dict[str, Any] = {
+            "accept_error": accept_error if self.accept_error is None else self.accept_error
+        }
         if made is not None:
             how |= {"fit": made.fit, "views": made.views, "precision": made.precision}
             how |= {"decode": made.decoding, "weights": made.backbone.weights}
@@ -189,7 +192,7 @@ def predict(
     jobs = _prepared(trained, manifest, options)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(scratch) / "cache" if options.cache is None else Path(options.cache)
-        parts = [_predicted(*job, folder, progress) for job in jobs]
+        parts = [_predicted(job, folder, progress) for job in jobs]
     failures = {one.id: one for part in parts for one in part.failures}
     ids = [identity for identity in manifest.images if identity not in failures]
     tasks = {}
@@ -284,8 +287,9 @@ class _Predicted:
 
 
 def _predicted(
-    part: TrainedRun, specs: list, how: ExtractOptions, manifest: Manifest, folder: Path, progress
+    job: tuple[TrainedRun, list, ExtractOptions, Manifest], folder: Path, progress
 ) -> _Predicted:
+    part, specs, how, manifest = job
     report = features.extract(manifest, folder, specs, how, progress)
     fitted = _reading(part.run, report.sets)
     failed = {failure.id for failure in report.failures}

@@ -130,11 +130,9 @@ def fit_regions(
 def _require_free(out: Path, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    foreign = not out.is_dir() or {one.name for one in out.iterdir()} - {
-        *features.REGION_FILES,
-        _PAGE,
-    }
-    if foreign:
+    ours = {*features.REGION_FILES, _PAGE}
+    foreign = {one.name for one in out.iterdir()} - ours if out.is_dir() else set()
+    if foreign or not out.is_dir():
         what = enumerate_some(sorted(foreign)) if out.is_dir() else "a file"
         raise RunError(f"{out} holds something else than a region: {what}", "choose another folder")
     if not overwrite:

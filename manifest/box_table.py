@@ -159,8 +159,9 @@ def _identities(manifest: Manifest, folder: Path) -> dict[str, str]:
 
 
 def _columns(table: CsvTable) -> dict[str, int]:
-    found = {name: table.column(name) for name in COLUMNS}
-    absent = [name for name, at in found.items() if at is None]
+    columns = {name: table.column(name) for name in COLUMNS}
+    found = {name: at for name, at in columns.items() if at is not None}
+    absent = [name for name in columns if name not in found]
     if absent:
         raise ManifestError(
             f"{table.path} lacks the columns {', '.join(absent)}; its first line is: "
@@ -177,7 +178,8 @@ def _box_of(given: list[str]) -> Box | None:
         numbers = [csv_number(text) for text in given]
     except ValueError:
         raise ValueError(f"{','.join(given)} are not four numbers") from None
-    box = tuple(math.floor(number + 0.5) for number in numbers)
+    x0, y0, x1, y1 = (math.floor(number + 0.5) for number in numbers)
+    box = (x0, y0, x1, y1)
     if min(box) < 0:
         raise ValueError(f"the box {format_box(box)} begins outside the image")
     return parse_box(format_box(box))

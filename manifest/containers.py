@@ -56,7 +56,9 @@ class _Container(Layout):
         """Read the samples; see `Layout.read`."""
         names = self._names(listing)
         found = LabelledFiles([], frozenset(names))
-        samples, warnings, others = found.samples, [], []
+        samples = found.samples
+        warnings: list = []
+        others: list = []
         with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
             for name, part in zip(names, pool.map(lambda one: self._part(listing, one), names)):
                 split = _split_of(name)
@@ -161,7 +163,7 @@ class Records(_Container):
         return LabelledFiles(samples, warnings=tuple(warnings), passed_over=others)
 
 
-CONTAINERS: tuple[Layout, ...] = (WebDataset(), ParquetTables(), Records())
+CONTAINERS: tuple[_Container, ...] = (WebDataset(), ParquetTables(), Records())
 _SUFFIXES = tuple(one.suffix for one in CONTAINERS)
 
 

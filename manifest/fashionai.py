@@ -83,7 +83,7 @@ def _archive(table: str) -> str:
 def _read_table(
     listing: Listing, table: str, present: frozenset[str], faults: list[str]
 ) -> Iterator[_Row]:
-    root, archive = listing.root, _archive(table)
+    root, archive = Path(listing.root), _archive(table)
     questions = _QUESTIONS.fullmatch(table) is not None
     answered = f"{archive}Tests/answer.csv"
     answers = {}

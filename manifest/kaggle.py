@@ -32,11 +32,13 @@ class Kaggle(Layout):
 
     def read(self, listing: Listing) -> LabelledFiles:
         """Read the samples; see `Layout.read`."""
-        table = read_csv(listing.root / _TABLE, ManifestError)
+        root = Path(listing.root)
+        table = read_csv(root / _TABLE, ManifestError)
         training = [name for name in listing.images if name.startswith("train/")]
         known = _by_id(training)
         labels, faults = _labels(table), list(table.faults)
-        samples, absent, used = [], [], {}
+        samples, absent = [], []
+        used: dict[str, int] = {}
         for number, identity, raw in labels:
             try:
                 label = class_name(raw)
@@ -54,13 +56,13 @@ class Kaggle(Layout):
                 faults.append((number, f"repeats {found[0]} of line {used[found[0]]}"))
             else:
                 used[found[0]] = number
-                samples.append(_sample(listing.root, found[0], "", label))
+                samples.append(_sample(root, found[0], "", label))
         if faults:
             hint = "name each image once, with its ending (and folder) where names repeat"
             raise line_faults(table.path, faults, ManifestError, hint)
-        _refuse_unlike(listing.root, absent, [name for name in training if name not in used])
+        _refuse_unlike(root, absent, [name for name in training if name not in used])
         tests = [name for name in listing.images if name.startswith("test/")]
-        samples += [_sample(listing.root, name, "test", "") for name in tests]
+        samples += [_sample(root, name, "test", "") for name in tests]
         return LabelledFiles(samples, frozenset({_TABLE}))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,13 +33,22 @@ __all__ = ["ID_COLUMNS", "read_probabilities", "write_probabilities"]
 
 # A file larger than this is a mistake or an attack: 8 GiB holds 20 million rows of 54 classes.
 LARGEST_FILE = 8 * 2**30
-ID_COLUMNS = ("id", "image", "image_id", "imageid", "image_name", "imagename", "path", "file")
+ID_COLUMNS: tuple[str, ...] = (
+    "id",
+    "image",
+    "image_id",
+    "imageid",
+    "image_name",
+    "imagename",
+    "path",
+    "file",
+)
 ID_COLUMNS += ("filename", "file_name", "name")
 # What pandas writes where the index was left in.
 _INDEX_NAMES = ("", "unnamed: 0", "index")
 _AGAIN = "write the file again"
 
-Fields = dict[str, object]
+Fields = dict[str, Any]
 
 
 def write_probabilities(path: str | os.PathLike, table: ProbabilityTable) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -198,5 +199,5 @@ def _renormalised(ids: Sequence[str], numbers: np.ndarray) -> np.ndarray:
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
-    seen: set[str] = set()
-    return [name for name in names if name in seen or seen.add(name)]
+    counts = Counter(names)
+    return [name for name, count in counts.items() for _ in range(count - 1)]

@@ -12,10 +12,9 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 from ...core.errors import CacheError, enumerate_some
-from ...core.regular_files import kind_of, open_regular
+from ...core.regular_files import RegularFile, kind_of, open_regular
 
 __all__ = ["LEFTOVER_PREFIX", "open_own", "remove_leftovers", "require_own"]
 __all__ += ["require_own_folder"]
@@ -29,7 +28,7 @@ _LEVELS = 3
 _FILES = (".h5", ".json", ".csv", ".claim")
 
 
-def open_own(path: str | os.PathLike) -> BinaryIO:
+def open_own(path: str | os.PathLike) -> RegularFile:
     """Open a file of a cache for reading, unbuffered.
 
     Raises
@@ -69,7 +68,7 @@ def require_own_folder(*folders: Path) -> None:
 
 
 def _strange(folder: str | os.PathLike, levels: int) -> Iterator[Path]:
-    with os.scandir(folder) as entries:
+    with os.scandir(os.fspath(folder)) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 if entry.name.endswith(_FILES):

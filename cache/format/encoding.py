@@ -11,7 +11,11 @@ from ...core.float16 import widen
 
 __all__ = ["DTYPES", "all_finite", "decode_into", "encode", "stored_dtype"]
 
-_STORED = {"float16": np.dtype("<f2"), "float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}
+_STORED: dict[str, np.dtype] = {
+    "float16": np.dtype("<f2"),
+    "float32": np.dtype("<f4"),
+    "bfloat16": np.dtype("<u2"),
+}
 DTYPES = tuple(_STORED)
 # Work goes through pieces that stay in the second-level cache.
 _BLOCK_BYTES = 1 << 18

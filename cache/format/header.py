@@ -7,7 +7,7 @@ import functools
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -48,10 +48,10 @@ class SetHeader:
         Some of it cannot be used; all of that is named.
     """
 
-    record: dict
+    record: Mapping
     name: str
     width: int
-    views: tuple[str, ...] = ("center",)
+    views: Sequence[str] = ("center",)
     dtype: str = "float16"
 
     def __post_init__(self) -> None:

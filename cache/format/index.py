@@ -113,7 +113,7 @@ def _tables(shards: Sequence[Shard]) -> dict[str, np.ndarray]:
 def _digest(tables: Mapping[str, np.ndarray]) -> str:
     digest = hashlib.sha256()
     for name in _TABLES:
-        digest.update(np.ascontiguousarray(tables[name]))
+        digest.update(np.ascontiguousarray(tables[name]).data)
     return digest.hexdigest()
 
 

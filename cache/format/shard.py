@@ -24,6 +24,7 @@ from ...core.errors import CacheError, DamagedCacheError, FileFormatError
 from ...core.files import publish_bytes
 from ...core.hdf5_files import UNUSABLE, Hdf5Rules, hdf5_in, new_hdf5, read_array, read_attribute
 from ...core.json_files import parse_json
+from ...core.regular_files import RegularFile
 from .checksum import row_checksums
 from .disk import open_own, require_own_folder
 from .header import LARGEST_ROW, SetHeader
@@ -166,7 +167,7 @@ def _name(parts: Iterable[bytes | memoryview]) -> str:
 
 
 @contextlib.contextmanager
-def reading_shard(path: Path) -> Iterator[tuple[io.RawIOBase, h5py.File]]:
+def reading_shard(path: Path) -> Iterator[tuple[RegularFile, h5py.File]]:
     """Open a shard: the plain file, and the HDF5 file in it.
 
     Raises
@@ -249,7 +250,7 @@ def keys_as_found(path: Path) -> np.ndarray:
     return np.zeros(0, "S64")
 
 
-def _tables(path: Path, plain: io.RawIOBase, file: h5py.File, header: SetHeader) -> Shard:
+def _tables(path: Path, plain: RegularFile, file: h5py.File, header: SetHeader) -> Shard:
     print_ = read_attribute(file, "fingerprint")
     if print_ != header.fingerprint:
         raise ValueError(
@@ -278,7 +279,7 @@ def _tables(path: Path, plain: io.RawIOBase, file: h5py.File, header: SetHeader)
     return Shard(path.name, size, offset, keys, checksums.astype(np.uint64, copy=False))
 
 
-def _surroundings(plain: io.RawIOBase, shard: Shard, header: SetHeader) -> Iterator[bytes]:
+def _surroundings(plain: RegularFile, shard: Shard, header: SetHeader) -> Iterator[bytes]:
     """Yield all bytes of a shard but its rows."""
     end = shard.offset + len(shard.keys) * header.row_bytes
     if end > shard.size:

@@ -11,7 +11,6 @@ claim never harms the cache: at worst some rows are computed twice, and the seco
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import re
@@ -175,7 +174,8 @@ class Claims:
 
     def _create(self, path: str) -> int | None:
         """Make a file; None if it is there already."""
-        for attempt in itertools.count():
+        attempt = 0
+        while True:
             try:
                 return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
             except FileExistsError:
@@ -186,6 +186,7 @@ class Claims:
                     return None
                 if attempt == _PERMISSION_ATTEMPTS:
                     raise
+                attempt += 1
                 time.sleep(_PAUSE_S)
 
     def _take_away(self, name: str) -> bool:

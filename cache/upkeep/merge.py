@@ -45,7 +45,8 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
                 target.refuse_contradictions(one.header, headers)
                 headers.append(one.header)
             plan.append((source, one, _sound(one)))
-    done, touched = [], {}
+    done: list[dict] = []
+    touched: dict = {}
     for source, one, good in plan:
         into = touched.get(one.fingerprint) or _open(target, one.header)
         touched[one.fingerprint] = into

@@ -61,12 +61,12 @@ def prune(
             if not whole and kept is None:
                 continue
             good = _sound(one)
-            done.append(_prune_set(one, good, whole, kept, dry_run))
+            done.append(_prune_set(one, good, whole, kept or set(), dry_run))
     return {"dry_run": dry_run, "sets": done}
 
 
 def _prune_set(
-    one: FeatureSet, good: dict[str, Shard], whole: bool, kept: set | None, dry_run: bool
+    one: FeatureSet, good: dict[str, Shard], whole: bool, kept: set, dry_run: bool
 ) -> dict:
     masks = {
         name: np.array([not whole and key in kept for key in shard.keys.tolist()], bool)
@@ -163,7 +163,8 @@ def _groups(
 ) -> list[list[tuple[Shard, np.ndarray]]]:
     """Choose which shards to unite; each comes with the mask of its first-seen rows."""
     seen: set[bytes] = set()
-    large, small = [], []
+    large: list = []
+    small: list = []
     for _, shard in sorted(good.items(), key=lambda item: -item[1].size):
         mask = np.array([key not in seen for key in shard.keys.tolist()], bool)
         seen.update(shard.keys.tolist())

@@ -113,8 +113,9 @@ def _pairs(task: TaskComparison) -> dict:
         for other in names:
             found = task.pairs.get((one, other))
             turned = task.pairs.get((other, one))
+            either = found or turned
             value = found.value if found else -turned.value if turned else None
-            p = (found or turned).p if found or turned else None
+            p = either.p if either else None
             cells.append({"value": value, "beyond": p is not None and p < LEVEL, "p": p})
         lines.append({"name": one, "cells": cells})
     return {"names": names, "lines": lines}

@@ -101,7 +101,7 @@ def comparison_csv(comparison: Comparison) -> str:
     metrics = _metrics(comparison)
     head = ["task", "model", "networks", *_COLUMNS]
     head += [part for name in metrics for part in (name, f"{name}_low", f"{name}_high")]
-    lines = [[*head, "pareto", "behind", "p", "beyond_noise", "rows", "rows_of"]]
+    lines: list[list] = [[*head, "pareto", "behind", "p", "beyond_noise", "rows", "rows_of"]]
     for task in comparison.tasks:
         for line in task.lines:
             behind = (line.behind.value, line.behind.p) if line.behind else ("", "")

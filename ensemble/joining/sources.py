@@ -41,13 +41,13 @@ class Sources:
 
 
 def read_sources(
-    paths: Sequence[str | os.PathLike], labels: str | os.PathLike | None, mend: str
+    sources: Sequence[str | os.PathLike], labels: str | os.PathLike | None, mend: str
 ) -> Sources:
     """Read runs and probability files.
 
     Parameters
     ----------
-    paths : sequence of path-like
+    sources : sequence of path-like
         Folders of runs, and files that `read_tables` reads.
     labels : path-like or None
         What `read_labels` reads; only for files alone: runs have labels.
@@ -59,7 +59,7 @@ def read_sources(
     MissingFileError, RunError, ProbabilityError
         Files are absent or unusable, a source was given twice, or runs disagree about labels.
     """
-    paths = [Path(path) for path in paths]
+    paths = [Path(source) for source in sources]
     _require_usable(paths, labels)
     folders = [path for path in paths if path.is_dir()]
     files = [path for path in paths if not path.is_dir()]
@@ -78,6 +78,7 @@ def read_sources(
     if runs:
         samples = _common_labels(runs)
     else:
+        assert labels is not None  # files alone need them
         samples = read_labels(labels)
         if Path(labels).is_file():
             inputs[str(labels)] = sha256_file(labels)

@@ -65,7 +65,7 @@ class Recipe:
 
     def apply(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the average (N, C) of probabilities (M, N, C)."""
-        if self.group_weights is not None:
+        if self.group_weights is not None and self.groups is not None:
             table = combine_groups(probabilities, self.group_weights, self.groups)
         else:
             table = combine(probabilities, self.weights, self.mean)

@@ -95,7 +95,7 @@ class Blender(BaseEstimator):
         probabilities, y = _checked(probabilities, y)
         options, count = self.options, len(probabilities)
         metric = get_metric(options.metric)
-        groups = self._groups(probabilities.shape)
+        groups = self._groups(*probabilities.shape[::2])
         self.notes_ = data_notes(probabilities, y)
         self.kept_ = self._within_budget(probabilities, y)
         self.weights_ = np.zeros(count)
@@ -116,8 +116,7 @@ class Blender(BaseEstimator):
         """Return the most probable class (N,) of each row."""
         return self.predict_proba(probabilities).argmax(axis=1)
 
-    def _groups(self, shape: tuple[int, int, int]) -> np.ndarray | None:
-        models, _, classes = shape
+    def _groups(self, models: int, classes: int) -> np.ndarray | None:
         if self.options.upper < 1 / models - 1e-12:
             raise ProbabilityError(
                 f"upper is {self.options.upper}, which {counted(models, 'model')} cannot reach "

@@ -128,6 +128,7 @@ class Chooser(BaseEstimator):
     def _choose(self, probabilities: np.ndarray, scored: Scored) -> Reason:
         if len(probabilities) == 1:
             return self._calibrated(Reason(AVERAGE, 0.0), probabilities[0], scored)
+        assert scored.groups is not None
         fold = deal(scored.y, scored.groups, FOLDS, scored.seed)
         if fold.max() < 1:
             return Reason(AVERAGE, 1.0)
@@ -150,6 +151,7 @@ class Chooser(BaseEstimator):
 
     def _held_out(self, probabilities, scored: Scored, fold: np.ndarray) -> dict:
         """Return each candidate's probabilities of all rows, from fits without their fold."""
+        assert scored.groups is not None
         shape = probabilities.shape[1:]
         fits = []
         tables = {name: np.empty(shape) for name in (*AMOUNTS, AVERAGE, SINGLE)}
@@ -168,8 +170,7 @@ class Chooser(BaseEstimator):
                 tables[amount][score] = parts.shrunk(amount).apply(unseen)
             tables[AVERAGE][score] = parts.average.apply(unseen)
             tables[SINGLE][score] = parts.single.apply(unseen)
-        tables["tuned"] = _AtAmount(fits, shape)
-        return tables
+        return {**tables, "tuned": _AtAmount(fits, shape)}
 
     def _preferred(self, scored: Scored, tables: dict[str, np.ndarray], amount: float) -> Reason:
         values = {kind: scored.score(table) for kind, table in tables.items()}

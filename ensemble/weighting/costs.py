@@ -50,7 +50,7 @@ def run_costs(about: dict, task: str) -> Costs:
             record = entry.get("record") or {}
             inner = record.get("backbone") or {} if isinstance(record, dict) else {}
             # A task's features name feature sets by fingerprint.
-            name = entry.get("fingerprint") or entry.get("spec")
+            name = str(entry.get("fingerprint") or entry.get("spec"))
             records.append({**inner, **entry, "spec": name})
             network[name] = str(inner.get("weights_digest") or entry.get("spec"))
     features = about.get("tasks", {}).get(task, {}).get("features", {})

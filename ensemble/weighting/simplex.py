@@ -150,7 +150,7 @@ def _arithmetic(
         blended = weights @ by_model
         away = weights - 1 / models
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = l2 * away @ away - float(share @ np.log(blended))
+            value = float(l2 * away @ away - share @ np.log(blended))
         if not derivatives:
             return value, _NOTHING, _NOTHING
         gradient = 2 * l2 * away - by_model @ (share / blended)

@@ -140,11 +140,9 @@ class Candidates:
         """Return the numbers of the models that need no other parts."""
         return tuple(index for index, needs in enumerate(self.needs) if needs <= parts)
 
-    def solve(self, parts: frozenset[str]) -> Solution | None:
-        """Return the optimum over the models that `parts` allow, None if there are none."""
+    def solve(self, parts: frozenset[str]) -> Solution:
+        """Return the optimum over the models that `parts` allow, of which there are some."""
         order = self.allowed(parts)
-        if not order:
-            return None
         if order not in self._known:
             self._known[order] = minimise_log_loss(self._true[:, order])
         return self._known[order]
@@ -239,7 +237,9 @@ def pareto_front(
 
 
 def _joint_costs(tasks: Sequence[Candidates]) -> Costs:
-    size, latency, network = {}, {}, {}
+    size: dict = {}
+    latency: dict = {}
+    network: dict = {}
     for task in tasks:
         size |= task.costs.size
         latency |= task.costs.latency
@@ -249,15 +249,14 @@ def _joint_costs(tasks: Sequence[Candidates]) -> Costs:
 
 def _loss(tasks: Sequence[Candidates], parts: frozenset[str]) -> float:
     """Return the mean over the tasks of the least log-loss; infinite where one has no model."""
-    found = [task.solve(parts) for task in tasks]
-    if any(solution is None for solution in found):
+    if not all(task.allowed(parts) for task in tasks):
         return math.inf
-    return sum(solution.loss for solution in found) / len(found)
+    return math.fsum(task.solve(parts).loss for task in tasks) / len(tasks)
 
 
 def _slack(tasks: Sequence[Candidates], parts: frozenset[str]) -> float:
     """Return by how much `_loss` may be above the optimum."""
-    return sum(task.solve(parts).certificate for task in tasks) / len(tasks)
+    return math.fsum(task.solve(parts).certificate for task in tasks) / len(tasks)
 
 
 def _used(tasks: Sequence[Candidates], parts: frozenset[str]) -> dict[str, float]:

@@ -207,7 +207,7 @@ def _mixture(
     return table
 
 
-def _factors(members: np.ndarray, share: float) -> np.ndarray:
+def _factors(members: np.ndarray, share: float | np.floating) -> np.ndarray:
     return share + (1 - share) * members
 
 

@@ -186,7 +186,7 @@ class LightGBMHead(Head):
         )
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        arrays = {}
+        arrays: dict[str, Any] = {}
         if self.projection_ is not None:
             arrays = {"projection": self.projection_, "offset": self.offset_}
         return {"projected": self.projection_ is not None}, arrays

@@ -173,7 +173,9 @@ class _Space:
         self._rows, self._index, self._scaling = rows, index, scaling
         self._judged = np.empty(0, int) if judged is None else judged
         self._basis: Basis | None = None
-        self._features = self._kernel = self._across = None
+        self._features: Any = None
+        self._kernel: np.ndarray | None = None
+        self._across: np.ndarray | None = None
         width, many = rows.features.shape[1], len(rows) > EXACT_ROWS
         if scaling == "power" and width > (LANDMARKS if many else len(rows) // 2):
             self._from_gram(power_gram(rows))
@@ -231,10 +233,10 @@ class _Space:
             across = gram.part(self._judged, places)
             self._kernel, self._across, self._factor = centred(inner, across, self._shares)
             return
-        across = gram.part(np.concatenate([self._index, self._judged]), places)
-        inner, across, self._factor = centred(inner, across, self._shares)
+        every = gram.part(np.concatenate([self._index, self._judged]), places)
+        inner, every, self._factor = centred(inner, every, self._shares)
         self._landmarks, self._basis = own, Basis(inner)
-        found = self._basis.features(across)
+        found = self._basis.features(every)
         self._features, self._across = found[: len(self._index)], found[len(self._index) :]
 
     def _measure(self) -> Scaling:

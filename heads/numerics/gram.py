@@ -95,15 +95,15 @@ def _all_products(scaled: np.ndarray) -> np.ndarray:
 
 
 def centred(
-    inner: np.ndarray, across: np.ndarray | None, shares: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None, float]:
+    inner: np.ndarray, across: np.ndarray, shares: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, float]:
     """Turn inner products into those of rows from which the mean is taken, and scale them.
 
     Parameters
     ----------
     inner : ndarray of shape (n, n)
         Products of the rows of a fit; overwritten.
-    across : ndarray of shape (m, n) or None
+    across : ndarray of shape (m, n)
         Of other rows with them; overwritten.
     shares : ndarray of shape (n,)
         Weights of the rows in their mean; they sum to 1.
@@ -118,16 +118,14 @@ def centred(
     shares = shares.astype(np.float32)
     mean = inner @ shares
     level = np.float32(shares @ mean)
-    if across is not None:
-        across -= (across @ shares)[:, None]
-        across -= mean - level
+    across -= (across @ shares)[:, None]
+    across -= mean - level
     inner -= mean
     inner -= (mean - level)[:, None]
     length = float(shares @ inner.diagonal())
     factor = 1 / length if length > 1e-12 else 1.0
     inner *= np.float32(factor)
-    if across is not None:
-        across *= np.float32(factor)
+    across *= np.float32(factor)
     return inner, across, factor
 
 

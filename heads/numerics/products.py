@@ -50,9 +50,9 @@ def multiply(
     columns = right.shape[1]
     if out is None:
         out = np.empty((rows, columns), np.result_type(left, right))
-    layouts = (_layout(left), _layout(right), _layout(out))
+    layouts = [found for array in (left, right, out) if (found := _layout(array))]
     usable = _SGEMM is not None and 0 not in (rows, inner, columns)
-    if not usable or None in layouts or layouts[2][0] != b"N":
+    if not usable or len(layouts) < 3 or layouts[2][0] != b"N":
         return _plainly(left, right, out, keep, factor)
     (flip_left, step_left), (flip_right, step_right), (_, step_out) = layouts
     # Fortran sees every array transposed, so the factors change places.

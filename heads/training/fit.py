@@ -124,7 +124,7 @@ def fit_model(
         found, judged = None, []
     choice = choose(judged) if judged else head.choices()[0]
     everything = np.arange(len(learnt))
-    if labelled.train is None:
+    if found is not None and labelled.train is None:
         tuning = data.spread(found.probabilities, learnt.classes)
         truth = data.labels(data.labelled)
     else:
@@ -134,7 +134,7 @@ def fit_model(
         truth = data.labels(data.validation)
     if watch.report:
         watch.report("all rows", 0, 1, None)
-    if labelled.train is None:
+    if found is not None and labelled.train is None:
         final = found.final
     elif options.refit == "train":
         final = own

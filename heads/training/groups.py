@@ -72,6 +72,7 @@ def group_report(
         first, with its interval) and ``log_loss`` of both for each group.
     """
     names = group_names(data)
+    assert rows.groups is not None
     known = np.flatnonzero(rows.groups.any(axis=1))
     codes = rows.groups.argmax(axis=1)
     report: dict[str, Any] = {
@@ -100,6 +101,7 @@ def group_report(
 def _router_score(data: TaskData, rows: Rows, known: np.ndarray, seed: int) -> dict:
     """Score the router out of fold: a kernel machine with the groups as classes."""
     names = np.array(group_names(data))
+    assert rows.groups is not None
     part = Rows(rows.features[known], rows.groups[known], np.ones(len(known)), names, rows.sets)
     keys = [data.samples[place].digest for place in known]
     labels = names[rows.groups[known].argmax(axis=1)]

@@ -181,7 +181,7 @@ def _titles(sets: list[Any], groups: list[tuple[int, ...]]) -> dict[tuple[int, .
         name if short.count(name) == 1 else f"{name}-{one.fingerprint[:8]}"
         for name, one in zip(short, sets, strict=True)
     ]
-    titles = {}
+    titles: dict = {}
     for group in groups:
         if len(group) == len(sets) > 1:
             title = "all"

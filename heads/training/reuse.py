@@ -30,7 +30,7 @@ def model_key(
     """Return a digest of everything a model's head and probabilities depend on."""
     # With the defaults spelled out: a newer icecore may have others.
     head = make_head(plan.kind, **options.for_head(plan.kind))
-    about = {
+    about: dict[str, Any] = {
         "icecore": __version__,
         "protocol": PROTOCOL,
         "kind": plan.kind,

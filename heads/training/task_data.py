@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class TaskData:
         rows = self.samples[part]
         return np.array([not s.label or s.digest not in self.known for s in rows], dtype=bool)
 
-    def spread(self, probabilities: np.ndarray, columns: Sequence[str]) -> np.ndarray:
+    def spread(self, probabilities: np.ndarray, columns: Iterable[str]) -> np.ndarray:
         """Put a head's columns into this task's; classes the head lacks get 0."""
         table = np.zeros((len(probabilities), len(self.classes)))
         table[:, [self.classes.index(str(name)) for name in columns]] = probabilities

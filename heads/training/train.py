@@ -188,7 +188,7 @@ class _Job:
         plans = [plan for plan in self.plans if plan.name in done]
         own = next((plan for plan in plans if plan.kind == GroupedHead.kind), None)
         others = [plan for plan in plans if own and plan.sets == own.sets and plan is not own]
-        if not self.options.groups or not others:
+        if not self.options.groups or own is None or not others:
             return None
         other = next((plan for plan in others if plan.kind == KernelHead.kind), others[0])
         part = data.validation if _holds_out(data, self.options) else data.labelled
@@ -286,6 +286,7 @@ class _TaskFeatures:
     def __init__(self, data: TaskData, sets: Sequence[Any], options: TrainOptions) -> None:
         self._data, self._sets, self._options = data, sets, options
         self._at: tuple[int, ...] | None = None
+        self._found: Any = None
 
     def of(self, positions: tuple[int, ...]) -> TaskRows:
         """Return the rows on some sets side by side."""

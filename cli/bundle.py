@@ -16,18 +16,24 @@ __all__ = ["bundle"]
 @click.option(
     "--weights-dir", type=A_PATH, help="Look for weights and ONNX files in this folder first."
 )
+@click.option(
+    "--card",
+    type=A_PATH,
+    help="Write a model card here, too: data, classes, metrics with intervals, weights (Markdown).",
+)
 @answer_option
 @as_json
-def bundle(run, out, weights_dir, answer, as_json) -> None:
+def bundle(run, out, weights_dir, card, answer, as_json) -> None:
     """Write RUN as one ONNX file: backbones, heads and weights.
 
     \b
-    Example:
+    Examples:
       icecore bundle run -o model.onnx
+      icecore bundle run -o model.onnx --card README.md
     """
     from .. import jobs
 
-    found = jobs.bundle(run, out, weights_dir=weights_dir, answer=answer)
+    found = jobs.bundle(run, out, weights_dir=weights_dir, answer=answer, card=card)
     if as_json:
         console.print_json(found)
         return
@@ -37,5 +43,7 @@ def bundle(run, out, weights_dir, answer, as_json) -> None:
     for name, task in found["outputs"].items():
         console.echo(f"output {name}: float32 (N, {len(task['classes'])})")
     console.echo(f"{found['bytes'] / 1e6:.1f} MB: {out}")
+    if card is not None:
+        console.echo(f"model card: {card}")
     if found["random_weights"]:
         console.random_weights_warning("this bundle's answers")

@@ -27,9 +27,12 @@ from .completion import COMPLETION_VARIABLE, completion
 from .defaults import FILE, read_defaults
 from .demo import demo
 from .doctor import doctor
+from .export import export
 from .extract import extract
 from .interrupts import interrupted_status, watch_for_termination
+from .log import keep_log
 from .manifest import manifest
+from .options import A_PATH
 from .predict import predict
 from .regions import regions
 from .train import train
@@ -43,7 +46,13 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "sh
 
 @click.group(context_settings=_CONTEXT)
 @click.version_option(__version__, prog_name="icecore")
-def cli() -> None:
+@click.option(
+    "--log",
+    type=A_PATH,
+    help="Add to this file, with the time, what the command says: icecore --log FILE COMMAND.",
+)
+@click.pass_context
+def cli(context, log) -> None:
     """Extract frozen image features once, train heads on them in seconds, blend their answers.
 
     \b
@@ -52,6 +61,8 @@ def cli() -> None:
       icecore train cache --data photos -o run
       icecore blend run
     """
+    if log is not None:
+        context.with_resource(keep_log(log, sys.argv))
 
 
 for _command in (
@@ -64,6 +75,7 @@ for _command in (
     audit,
     compare,
     demo,
+    export,
     manifest,
     cache,
     weights,

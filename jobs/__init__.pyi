@@ -19,6 +19,7 @@ from ..heads import TrainEvent, TrainOptions, TrainResult
 from .audit import AuditOutputs, apply_audit, audit
 from .blend import BlendOutputs, BlendReport, blend
 from .bundle import bundle
+from .card import model_card
 from .compare import compare
 from .doctor import examine
 from .dry_run import dry_run
@@ -26,6 +27,7 @@ from .export import export
 from .extract import extract
 from .feature_table import FeatureTable, load_features
 from .image_features import ImageFeatures
+from .label_tasks import export_labels
 from .places import LEVELS, Finding
 from .predict import PredictOptions, PredictReport, predict
 from .prune import prune
@@ -65,9 +67,11 @@ __all__ = [
     "dry_run",
     "examine",
     "export",
+    "export_labels",
     "extract",
     "fit_regions",
     "load_features",
+    "model_card",
     "predict",
     "prune",
     "result_text",

@@ -11,10 +11,11 @@ import numpy as np
 
 from .. import auditing, runs
 from .. import manifest as manifests
-from ..auditing import Audit, AuditOptions, Images, TaskRows
+from ..auditing import Audit, AuditOptions, Images
 from ..cache import FeatureCache
 from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
 from ..manifest import Manifest, digest_manifest
+from .held_out import held_out_rows
 from .samples import as_extracted, kept_tables
 
 __all__ = ["AuditOutputs", "apply_audit", "audit"]
@@ -83,7 +84,10 @@ def audit(
     if new is not None:
         parts.append((_digested(store, as_extracted(store, new, labels_required=False)), "new"))
     images, rows = _images(store, names, parts, options.seed)
-    tasks = [_task(run, manifest.select(task), task, rows, len(images)) for task in manifest.tasks]
+    tasks = [
+        held_out_rows(run, manifest.select(task), task, rows, len(images))
+        for task in manifest.tasks
+    ]
     found = auditing.audit_images(images, tasks, options, str(source), progress)
     left_out = len(manifest.images) - sum(split != auditing.NEW for split in images.splits)
     if left_out:
@@ -208,33 +212,3 @@ def _scale(one, digests: Sequence[str]) -> float:
     step = max(1, len(digests) // 1000)
     spread = float(one.matrix(digests[::step]).std(axis=0).mean())
     return 1 / spread if spread > 0 else 1.0
-
-
-def _task(run, samples: Manifest, task: str, rows: dict[str, int], count: int) -> TaskRows:
-    """Return what is known for one task, with the honest probabilities of the run."""
-    known = run.tasks.get(task) if run is not None else None
-    classes = known.classes if known else samples.classes(task)
-    column = {name: number for number, name in enumerate(classes)}
-    y = np.full(count, -1)
-    for sample in samples:
-        if sample.id in rows and sample.label in column:
-            y[rows[sample.id]] = column[sample.label]
-    table = np.full((count, len(classes)), np.nan)
-    held_out = np.full(count, "", dtype="U12")
-    if known is None:
-        return TaskRows(task, classes, y, table, held_out, "")
-    tables = [run.probabilities(task, model) for model in known.models]
-    sums: dict[str, list[np.ndarray]] = {}
-    splits: dict[str, str] = {}
-    for one in tables:
-        for identity, split, row in zip(one.ids, one.splits, one.probabilities):
-            sums.setdefault(identity, []).append(row)
-            splits[identity] = split
-    kind = "validation" if known.validation == "split" else "out-of-fold"
-    for identity, several in sums.items():
-        # A row that some heads lack is judged by none: the others would be unlike each other.
-        if identity in rows and len(several) == len(tables) and splits[identity] != "train":
-            table[rows[identity]] = np.mean(several, axis=0)
-            held_out[rows[identity]] = "test" if splits[identity] == "test" else kind
-    how = f"the average of {enumerate_some(known.models)}"
-    return TaskRows(task, classes, y, table, held_out, how)

@@ -14,9 +14,10 @@ from .. import __version__, features, heads
 from ..cache import differences
 from ..core.csv_files import csv_lines
 from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some
-from ..core.files import publish_bytes
+from ..core.files import publish_bytes, publish_text
 from ..features import FeatureSetRecord
 from ..heads import GroupedHead, Head, KernelHead, LogisticHead, MLPClassifier, RidgeHead
+from .card import model_card
 from .predict import PredictOptions, predict
 from .trained import Trained, made_how, open_trained, require_writable, spec_text
 
@@ -32,6 +33,7 @@ def bundle(
     *,
     answer: str | None = None,
     weights_dir: str | os.PathLike | None = None,
+    card: str | os.PathLike | None = None,
 ) -> dict:
     """Write a run as one ONNX graph: squares in, the probabilities of each task out.
 
@@ -46,6 +48,8 @@ def bundle(
         As for `predict`.
     weights_dir : path-like, optional
         Where the backbones' weights or ONNX files are now.
+    card : path-like, optional
+        Write the model card here, a Markdown file; see `icecore.jobs.model_card`.
 
     Returns
     -------
@@ -64,6 +68,7 @@ def bundle(
     """
     require_writable(out)
     trained = open_trained(run, answer)
+    text = "" if card is None else model_card(run, answer)
     backbones_of = _backbones(trained)
     made = made_how(*(part.run for part in trained.runs))
     views = made.views
@@ -84,6 +89,8 @@ def bundle(
     options = PredictOptions(answer, None, weights_dir, "f32", whole=True)
     _prove(run, content, trained.classes, options)
     publish_bytes(out, content)
+    if card is not None:
+        publish_text(card, text)
     note = json.loads(next(p.value for p in model.metadata_props if p.key == "icecore"))
     return {"path": str(out), "bytes": len(content)} | note
 

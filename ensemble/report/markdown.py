@@ -6,6 +6,7 @@ import os
 
 from ... import __version__
 from ...core.files import publish_text
+from ...core.text import markdown
 from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis
 from .text import (
@@ -38,29 +39,29 @@ def render_markdown(result: BlendResult) -> str:
     if result.conflicts:
         lines += ["## Equal images with different labels", ""]
         for group in result.conflicts:
-            rows = ", ".join(f"{_escaped(s.id)} is {_escaped(s.label)}" for s in group)
-            lines.append(f"- {_escaped(group[0].task)}: {rows}")
+            rows = ", ".join(f"{markdown(s.id)} is {markdown(s.label)}" for s in group)
+            lines.append(f"- {markdown(group[0].task)}: {rows}")
         lines.append("")
     failures = result.run.get("failures", [])
     if failures:
         lines += ["## Unreadable images", ""]
         lines += [
-            f"- {_escaped(str(f.get('id')))}: {_escaped(str(f.get('reason')))}"
+            f"- {markdown(str(f.get('id')))}: {markdown(str(f.get('reason')))}"
             if isinstance(f, dict)
-            else f"- {_escaped(str(f))}"
+            else f"- {markdown(str(f))}"
             for f in failures
         ]
         lines.append("")
     lines += ["## Where the numbers come from", ""]
     lines.append(f"icecore {__version__}, seed {result.seed}; inputs with their SHA-256:")
-    lines += ["", *(f"- {_escaped(name)} `{digest}`" for name, digest in result.inputs.items())]
+    lines += ["", *(f"- {markdown(name)} `{digest}`" for name, digest in result.inputs.items())]
     return "\n".join(lines) + "\n"
 
 
 def _task_lines(task: TaskBlend) -> list[str]:
     splits = shown_splits(task)
     metrics = list(task.scores["tuned"]["tuning"])
-    lines = [f"## {_escaped(task.task)}", ""]
+    lines = [f"## {markdown(task.task)}", ""]
     lines += _table(
         [
             "model",
@@ -73,16 +74,16 @@ def _task_lines(task: TaskBlend) -> list[str]:
             for name, weights, scores in table_entries(task)
         ],
     )
-    lines += [f"{_escaped(seen_text(task))}.", "", f"**{_escaped(recommended_text(task))}.**", ""]
+    lines += [f"{markdown(seen_text(task))}.", "", f"**{markdown(recommended_text(task))}.**", ""]
     if task.calibration:
-        lines += [f"The recommended answer is {_escaped(task.calibration)}.", ""]
+        lines += [f"The recommended answer is {markdown(task.calibration)}.", ""]
     if task.wrong_labels:
-        lines += [f"Wrong labels: {_escaped(task.wrong_labels)}.", ""]
+        lines += [f"Wrong labels: {markdown(task.wrong_labels)}.", ""]
     certificate = certificate_text(task)
     lines += [f"Tuned for {METRIC_TITLES.get(task.metric, task.metric)}: {certificate}.", ""]
     if task.estimate is not None:
-        lines += [f"**{_escaped(task.estimate.sentence)}.**", ""]
-    lines += [f"- {_escaped(note)}" for note in task.notes] + ([""] if task.notes else [])
+        lines += [f"**{markdown(task.estimate.sentence)}.**", ""]
+    lines += [f"- {markdown(note)}" for note in task.notes] + ([""] if task.notes else [])
     for kind, front in task.fronts.items():
         lines += [f"### Least log-loss for a cost: {kind}", ""]
         lines += _table(
@@ -127,19 +128,9 @@ def _judged_lines(task: TaskBlend, key: str, judged: str) -> list[str]:
 
 
 def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *([_escaped(cell) for cell in row] for row in rows)]
+    lines = [header, ["---"] * len(header), *([markdown(cell) for cell in row] for row in rows)]
     return [*("| " + " | ".join(line) + " |" for line in lines), ""]
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _escaped(text: str) -> str:
-    """Keep names from data from becoming markup, in Markdown or in HTML made of it."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(
-            character,
-            f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character],
-        )
-    return " ".join(text.split())

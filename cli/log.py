@@ -1,0 +1,57 @@
+"""``icecore --log FILE``: what a command says is kept, each line with the time."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+__all__ = ["keep_log"]
+
+
+class _Copied:
+    """A stream that is written to as before, and whole lines of it to a log.
+
+    What redraws a terminal's line (a progress bar) is not a line that anybody wants to read later.
+    """
+
+    def __init__(self, stream, log) -> None:
+        self._stream, self._log, self._rest = stream, log, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._rest = (self._rest + text).split("\n")
+        for line in lines:
+            if line.strip() and "\x1b" not in line and "\r" not in line:
+                self._log(line)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str):
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def keep_log(path: Path, command: Sequence[str]) -> Iterator[None]:
+    """Add the command, all it says and how it ended to the file `path`."""
+    with path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+
+        def log(line: str) -> None:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+        log(f"started: {shlex.join(['icecore', *command[1:]])}")
+        streams = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = _Copied(sys.stdout, log), _Copied(sys.stderr, log)
+        end = "done"
+        try:
+            yield
+        except SystemExit as stopped:
+            end = f"ended with status {stopped.code}"
+            raise
+        except BaseException as error:
+            end = f"stopped: {error or type(error).__name__}"
+            raise
+        finally:
+            sys.stdout, sys.stderr = streams
+            log(end)

@@ -1,0 +1,94 @@
+import json
+import xml.etree.ElementTree
+
+import numpy as np
+import pytest
+
+import icecore
+from icecore import jobs
+from icecore.core.errors import RunError
+from icecore.manifest import read
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Return a run of two tasks whose labels of 3.jpg and 10.jpg are wrong in the first."""
+    folder = tmp_path_factory.mktemp("work")
+    rng = np.random.default_rng(0)
+    keys = [f"{number:064x}" for number in range(60)]
+    rows = np.eye(3)[np.arange(60) % 3] @ (4 * np.eye(3, 8)) + 0.3 * rng.normal(size=(60, 8))
+    cache = icecore.FeatureCache.create(folder / "cache")
+    cache.open_set({"backbone": {"spec": "onnx:a"}}, "onnx:a", 8).append(keys, rows)
+    lines = ["id,path,split,task,label,digest"]
+    for number, key in enumerate(keys):
+        wrong = number in (3, 10)
+        for task, names in (("sleeve", "abc"), ('skirt "<b>', "xyz")):
+            label = names[(number + (wrong and task == "sleeve")) % 3]
+            quoted = task.replace('"', '""')
+            lines.append(f'{number}.jpg,photos/{number} é.jpg,train,"{quoted}",{label},{key}')
+    (folder / "data.csv").write_text("\n".join(lines) + "\n")
+    options = icecore.TrainOptions(folds=3, heads=["logistic"], settings={"logistic": {"C": 10.0}})
+    icecore.train(folder / "cache", folder / "data.csv", folder / "run", options)
+    icecore.blend([folder / "run"])
+    return folder / "run"
+
+
+def test_label_studio_gets_doubtful_labels_first_and_a_configuration(run, tmp_path):
+    found = jobs.export_labels(run, "label-studio", tmp_path / "tasks.json")
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert found["images"] == len(tasks) == 60
+    assert found["doubtful"] == 2
+    assert {one["data"]["id"] for one in tasks[:2]} == {"3.jpg", "10.jpg"}
+    assert [one["data"]["doubtful"] for one in tasks[:3]] == ["sleeve", "sleeve", ""]
+    (three,) = [one for one in tasks if one["data"]["id"] == "3.jpg"]
+    assert three["data"]["image"] == "/data/local-files/?d=3%20%C3%A9.jpg"
+    (given,), (said,) = three["annotations"], three["predictions"]
+    assert [one["value"]["choices"] for one in given["result"]] == [["b"], ["x"]]
+    assert [one["value"]["choices"] for one in said["result"]] == [["a"], ["x"]]
+    root = xml.etree.ElementTree.parse(tmp_path / "tasks.xml").getroot()
+    controls = {one.get("name"): [c.get("value") for c in one] for one in root.iter("Choices")}
+    assert controls == {"sleeve": list("abc"), 'skirt "<b>': list("xyz")}
+    assert {one["from_name"] for one in given["result"]} == set(controls)
+    assert found["root"].endswith("photos")
+
+
+def test_fiftyone_gets_files_labels_and_predictions(run, tmp_path):
+    found = jobs.export_labels(run, "fiftyone", tmp_path / "out")
+    names = ["data", "labels-0", "predictions-0", "labels-1", "predictions-1"]
+    assert found["files"] == [str(tmp_path / "out" / f"{name}.json") for name in names]
+    tables = [json.loads((tmp_path / "out" / f"{name}.json").read_text()) for name in names]
+    where, labels, said = tables[:3]
+    paths = {one.id: one.path for one in read(run / "samples.csv").images.values()}
+    first = min(labels["labels"])
+    about = labels["labels"][first]
+    assert about["attributes"]["doubtful"]
+    assert about["attributes"]["id"] in ("3.jpg", "10.jpg")
+    assert where[first] == str(paths[about["attributes"]["id"]])
+    assert said["labels"][first]["label"] != about["label"]
+    assert said["labels"][first]["confidence"] > 0.5
+    assert list(where) == list(labels["labels"]) == list(said["labels"])
+
+
+def test_another_program_is_refused(run, tmp_path):
+    with pytest.raises(RunError, match="no export to 'cvat'\n  choose fiftyone, label-studio"):
+        jobs.export_labels(run, "cvat", tmp_path / "x")
+
+
+def test_the_model_card_has_data_metrics_networks_and_escapes_names(run):
+    text = jobs.model_card(run)
+    assert '- **skirt "&lt;b&gt;**, 3 classes: x, y, z.' in text
+    about = json.loads((run / "run.json").read_text())
+    assert about["samples_sha256"] in text
+    saved = json.loads((run / "blend.json").read_text())["tasks"][0]
+    value = saved["estimate"]["scores"]["recommended"]["accuracy"]
+    shown = f"{value['value']:.4f} [{value['low']:.4f}, {value['high']:.4f}]"
+    assert f"| sleeve | recommended | accuracy | {shown} | 60, nested cross-validation |" in text
+    assert "| onnx:a |" in text
+    assert "Intended use" in text
+    for line in text.splitlines():
+        assert not line.startswith("|") or line.count("|") - line.count("\\|") == 6, line
+    (run / "blend.json").rename(run / "kept")
+    try:
+        assert "Not blended" in jobs.model_card(run)
+    finally:
+        (run / "kept").rename(run / "blend.json")

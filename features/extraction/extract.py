@@ -78,17 +78,9 @@ def extract(
         manifest, table = boxed(manifest, Path(cache), options, progress)
     memory = Path(cache) / "digests.json"
     with watch.phase("digesting"):
-        digested = digest_manifest(
-            manifest,
-            # It is written below, when the folder is known to be a cache.
-            memory if memory.exists() else None,
-            paranoid=options.paranoid,
-            workers=options.threads,
-            progress=progress.on_digest,
-        )
+        digested = _digested(manifest, memory, options, progress)
     # Engines that do not start are to leave nothing behind.
-    lacking = _lacking_rows(Path(cache), parts, digested.manifest)
-    if lacking:
+    if lacking := _lacking_rows(Path(cache), parts, digested.manifest):
         with watch.phase("starting"):
             parts = [started(part, options, lacking) for part in parts]
     store = FeatureCache.create(cache)
@@ -103,6 +95,19 @@ def extract(
     _record_outcome(store, digested.manifest, job.failures)
     report = _report(job, digested.manifest, len(unique))
     return dataclasses.replace(report, boxes="" if table is None else str(table))
+
+
+def _digested(
+    manifest: Manifest, memory: Path, options: ExtractOptions, progress: ProgressListener
+) -> DigestReport:
+    return digest_manifest(
+        manifest,
+        # A new one is written when the folder is known to be a cache.
+        memory if memory.exists() else None,
+        paranoid=options.paranoid,
+        workers=options.threads,
+        progress=progress.on_digest,
+    )
 
 
 def _unreadable(digested: DigestReport) -> list[Failure]:

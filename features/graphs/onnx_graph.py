@@ -102,14 +102,15 @@ def add_normalisation(model, preprocessing: Preprocessing, channels_last: bool =
     elif value == IMAGES:
         nodes.append(helper.make_node("Identity", [value], ["icecore_input"]))
     nodes[-1].output[0] = old
+    _take_images(graph, nodes, preprocessing.resolution)
+
+
+def _take_images(graph, nodes: list, side: int) -> None:
+    """Put `nodes` in front of all others, and images in the place of the graph's input."""
+    onnx = load_onnx()
     kept = list(graph.node)
     del graph.node[:]
     graph.node.extend(nodes + kept)
     del graph.input[:]
-    graph.input.append(
-        helper.make_tensor_value_info(
-            IMAGES,
-            onnx.TensorProto.UINT8,
-            ["N", preprocessing.resolution, preprocessing.resolution, 3],
-        )
-    )
+    shape, pixels = ["N", side, side, 3], onnx.TensorProto.UINT8
+    graph.input.append(onnx.helper.make_tensor_value_info(IMAGES, pixels, shape))

@@ -128,22 +128,19 @@ def learn_regions(
     close.around(looker, first)
     close.elsewhere(looker)
     if whole:
-        frames = looker.frames(whole)
-        strange = out_of(inverse_encode(far(looker.whole(whole))), frames)
-        close.without(looker, whole, strange)
+        close.without(looker, whole, _strange(looker, whole, far))
     on_step("learning")
     near, held_out = close.fit()
     on_step("looking once more")
     chain, line = close.judge(looker, near[:-1], held_out)
     models = Models(far, near[-1], *line)
     found = chain.boxes(pictures)
-    overlap = iou(found, truth)
     learnt = Learnt(
         models=models,
         ids=tuple(one.id for one in pictures),
         truth=given,
         found=found * np.stack([one.scale for one in pictures]),
-        overlap=overlap,
+        overlap=iou(found, truth),
         scores=models.expected(chain.likeness),
         constant=_constant(pictures, truth),
     )
@@ -179,6 +176,11 @@ def _far(looker: Looker, pictures, truth: np.ndarray, folds: np.ndarray):
     rows = looker.whole(pictures)
     ridge = Ridge(rows, gram(rows), folds, encode(into(truth, frames)))
     return ridge.models()[-1], out_of(inverse_encode(ridge.held_out), frames)
+
+
+def _strange(looker: Looker, whole: Sequence[Picture], far: Linear) -> np.ndarray:
+    """Return where the first look finds the region in pictures that do not show it."""
+    return out_of(inverse_encode(far(looker.whole(whole))), looker.frames(whole))
 
 
 def _constant(pictures: Sequence[Picture], truth: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..base import Head
-from ..crossfit import Search, choose, cross_fit, fit_on
+from ..crossfit import CrossFit, Search, choose, cross_fit, fit_on
 from ..registry import make_head
 from ..rows import Rows
 from ..splits import deal_folds
@@ -109,19 +109,8 @@ def fit_model(
     start = time.perf_counter()
     head = make_head(kind, options.seed, **options.for_head(kind))
     learnt = labelled.all if labelled.train is None else labelled.train
-    part = data.labelled if labelled.train is None else data.train
-    deals = [
-        deal_folds(data.keys(part), data.labels(part), options.folds, options.seed + 1000 * repeat)
-        for repeat in range(options.repeats)
-    ]
-    extra = head.further_choices(options.search, options.seed) if options.search else []
-    if labelled.train is None or len(head.choices()) + len(extra) > 1:
-        # Held-out rows are predicted below: then the folds choose settings and no more.
-        search = Search(extra, watch.deadline)
-        found = cross_fit(head, learnt, deals, search, watch.report, labelled.train is None)
-        judged = found.judged
-    else:
-        found, judged = None, []
+    found = _out_of_fold(head, data, labelled, options, watch)
+    judged = [] if found is None else found.judged
     choice = choose(judged) if judged else head.choices()[0]
     everything = np.arange(len(learnt))
     if found is not None and labelled.train is None:
@@ -154,6 +143,24 @@ def fit_model(
         time.perf_counter() - start,
         _chosen(head, judged, choice, learnt),
     )
+
+
+def _out_of_fold(
+    head: Head, data: TaskData, labelled: TaskRows, options: TrainOptions, watch: Watch
+) -> CrossFit | None:
+    """Fit on folds; None where there is nothing to choose, and held-out rows tune the weights."""
+    everything = labelled.train is None
+    extra = head.further_choices(options.search, options.seed) if options.search else []
+    if not everything and len(head.choices()) + len(extra) < 2:
+        return None
+    part = data.labelled if everything else data.train
+    deals = [
+        deal_folds(data.keys(part), data.labels(part), options.folds, options.seed + 1000 * repeat)
+        for repeat in range(options.repeats)
+    ]
+    learnt = labelled.all if labelled.train is None else labelled.train
+    # Where held-out rows are predicted, the folds choose settings and no more.
+    return cross_fit(head, learnt, deals, Search(extra, watch.deadline), watch.report, everything)
 
 
 def _chosen(head: Head, judged, choice: dict[str, Any], rows: Rows) -> dict[str, Any]:

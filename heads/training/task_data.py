@@ -103,21 +103,10 @@ def task_data(
     train = [s for s in rows if s.split in ("", "train") and s.label]
     validation = [s for s in rows if s.split == "validation" and s.label]
     test = [s for s in rows if s.split == "test"]
-    total = sum(sample.task == task for sample in manifest)
     learnt = train if holdout and validation else train + validation
-    if not learnt:
-        raise HeadError(
-            f"the task '{task}' has no training rows: {counted(total, 'image')}, of which "
-            f"{total - len(rows)} have no features in the cache",
-            "extract its images, or check the splits of the data",
-        )
+    total = sum(sample.task == task for sample in manifest)
+    _require_classes(task, learnt, total, total - len(rows))
     known = {sample.label for sample in learnt}
-    if len(known) < 2:
-        raise HeadError(
-            f"the task '{task}' has one class only: all {len(learnt)} training images are "
-            f"'{learnt[0].label}'",
-            "a classifier needs images of at least two classes",
-        )
     held = [("test", test)] if learnt != train else [("validation", validation), ("test", test)]
     unseen = _unseen(known, held)
     if unseen and not accept_unseen:
@@ -136,6 +125,21 @@ def task_data(
         images,
         warnings + _repeated(learnt, images, held),
     )
+
+
+def _require_classes(task: str, learnt: list[Sample], total: int, absent: int) -> None:
+    if not learnt:
+        raise HeadError(
+            f"the task '{task}' has no training rows: {counted(total, 'image')}, of which "
+            f"{absent} have no features in the cache",
+            "extract its images, or check the splits of the data",
+        )
+    if len({sample.label for sample in learnt}) < 2:
+        raise HeadError(
+            f"the task '{task}' has one class only: all {len(learnt)} training images are "
+            f"'{learnt[0].label}'",
+            "a classifier needs images of at least two classes",
+        )
 
 
 def _warn_of_classes(known: set[str], unseen: list[tuple[str, int, list[str]]]) -> list[str]:

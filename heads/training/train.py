@@ -94,17 +94,8 @@ def train(
             raise _nothing_trained(failed)
         left_out = tuple(dict.fromkeys(s.id for s in manifest if s.digest in absent))
         manifest.write(folder / "samples.csv")
-        about = {
-            **describe_inputs(cache, sets, manifest, left_out),
-            "seed": options.seed,
-            "folds": options.folds,
-            "samples_sha256": sha256_file(folder / "samples.csv"),
-            "options": options.plain(),
-            "tasks": {result.task: entry for result, entry in done},
-            "failed": failed,
-            "interrupted": job.interrupted,
-        }
-        write_run(folder, about)
+        inputs = describe_inputs(cache, sets, manifest, left_out)
+        write_run(folder, inputs | job.about(done, failed))
     results = tuple(result for result, _ in done)
     return TrainResult(out, results, failed, left_out, job.interrupted)
 
@@ -127,6 +118,18 @@ class _Job:
         self.earlier: EarlierRun | None = None
         self.started = time.monotonic()
         self.interrupted = False
+
+    def about(self, done: list[tuple[TaskResult, dict]], failed: dict[str, str]) -> dict:
+        """Return what run.json says of the training, beside its inputs."""
+        return {
+            "seed": self.options.seed,
+            "folds": self.options.folds,
+            "samples_sha256": sha256_file(self.folder / "samples.csv"),
+            "options": self.options.plain(),
+            "tasks": {result.task: entry for result, entry in done},
+            "failed": failed,
+            "interrupted": self.interrupted,
+        }
 
     def run(self) -> tuple[list[tuple[TaskResult, dict]], dict[str, str]]:
         """Train every task; return the trained ones with their run.json entry, and the failed."""

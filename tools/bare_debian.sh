@@ -10,7 +10,7 @@ set -euo pipefail
 suite=$1 folder=$(realpath -m "$2")
 shift 2
 checkout=$(cd "$(dirname "$0")/.." && pwd)
-mounts=(/proc /sys /dev /dev/shm ${BIND-})
+mounts=(/proc /sys /dev /dev/pts /dev/shm ${BIND-})
 
 if [ ! -e "$folder/usr/bin/make" ]; then
   debootstrap --variant=minbase --include=ca-certificates,git,make,python3,python3-venv \

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..core.errors import counted, escaped
+from ..core.text import aligned
 from ..manifest import passed_over_text
 
 __all__ = [
@@ -62,7 +63,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))
     ]
     if not sys.stdout.isatty():
-        _print_plain_table(columns, cells, numeric)
+        # A row a line, however long: what goes to a pipe is for grep, and is never cut.
+        right = {index for index, is_numeric in enumerate(numeric) if is_numeric}
+        echo("\n".join(aligned([columns, *cells], right)))
         return
     table = Table(box=None, pad_edge=False)
     for column, right in zip(columns, numeric):
@@ -70,18 +73,6 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     for row in cells:
         table.add_row(*row)
     Console(highlight=False, markup=False).print(table)
-
-
-def _print_plain_table(columns, cells: list[list[str]], numeric: list[bool]) -> None:
-    """Print a row a line, however long: what goes to a pipe is for grep, and is never cut."""
-    lines = [list(columns), *cells]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-    for line in lines:
-        padded = (
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, numeric)
-        )
-        echo("  ".join(padded).rstrip())
 
 
 def failures_text(failures: Sequence) -> str:

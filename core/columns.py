@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 
+from .text import aligned
+
 __all__ = ["Columns"]
 
 _MOST_SHOWN = 20
@@ -28,10 +30,8 @@ class Columns(dict):
             *([_text(v) for v in row] for row, _ in zip(self.rows(), range(count))),
         ]
         cells = cells[: _MOST_SHOWN + 1]
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths)).rstrip() for row in cells]
         more = [f"... {count} rows"] if count > _MOST_SHOWN else []
-        return "\n".join([*lines, *more])
+        return "\n".join([*aligned(cells), *more])
 
     def _repr_html_(self) -> str:
         count = len(next(iter(self.values()), ()))

@@ -1,15 +1,45 @@
-"""Names from data in texts that are read by programs."""
+"""Names and tables from data in texts: for terminals, and for programs that read Markdown."""
 
 from __future__ import annotations
 
-__all__ = ["markdown"]
+from collections.abc import Collection, Sequence
+
+__all__ = ["aligned", "markdown", "markdown_table"]
+
+_MARKUP = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_[]|#"}, "<": "&lt;", ">": "&gt;"})
+
+
+def aligned(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Return a line of text for each line of cells, columns of one width.
+
+    >>> aligned([["model", "rows"], ["a", "10"]], right={1})
+    ['model  rows', 'a        10']
+    """
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return [
+        "  ".join(
+            cell.rjust(width) if at in right else cell.ljust(width)
+            for at, (cell, width) in enumerate(zip(line, widths))
+        ).rstrip()
+        for line in lines
+    ]
 
 
 def markdown(text: str) -> str:
-    """Keep names from data from becoming markup, in Markdown or in HTML made of it."""
-    for character in "\\`*_[]<>|#":
-        text = text.replace(
-            character,
-            f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character],
-        )
-    return " ".join(text.split())
+    """Keep names from data from becoming markup, in Markdown or in HTML made of it.
+
+    >>> markdown("a_b <c>")
+    'a\\\\_b &lt;c&gt;'
+    """
+    return " ".join(text.translate(_MARKUP).split())
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Return the lines of a table, an empty one at its end; names in it are escaped.
+
+    >>> markdown_table(["class", "rows"], [["a|b", 3]])
+    ['| class | rows |', '|---|---|', '| a\\\\|b | 3 |', '']
+    """
+    lines = [[markdown(str(cell)) for cell in line] for line in (head, *rows)]
+    texts = ["| " + " | ".join(line) + " |" for line in lines]
+    return [texts[0], "|" + "---|" * len(head), *texts[1:], ""]

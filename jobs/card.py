@@ -10,7 +10,7 @@ from .. import __version__
 from ..core.errors import RunError
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
-from ..core.text import markdown
+from ..core.text import markdown, markdown_table
 from ..ensemble import METRICS
 from .trained import Trained, open_trained
 
@@ -100,7 +100,7 @@ def _data(trained: Trained) -> list[str]:
 
 def _networks(trained: Trained) -> list[str]:
     lines = ["", "## Networks", ""]
-    lines += ["| network | weights | SHA-256 | licence | input |", "|---|---|---|---|---|"]
+    rows = []
     known = {one["fingerprint"]: one for part in trained.runs for one in part.run.backbones}
     for one in known.values():
         record = one["record"].get("backbone", {})
@@ -109,9 +109,9 @@ def _networks(trained: Trained) -> list[str]:
         # Where a file lay on one machine is nobody's business.
         source = one.get("source", "")
         source = Path(source).name if os.path.isabs(source.partition(":")[2]) else source
-        cells = (one["spec"], source, record.get("weights_digest", ""), licence, size)
-        lines.append("| " + " | ".join(markdown(str(cell)) for cell in cells) + " |")
-    lines += ["", "Features are computed with these settings; other images need the same:", ""]
+        rows.append((one["spec"], source, record.get("weights_digest", ""), licence, size))
+    lines += markdown_table(["network", "weights", "SHA-256", "licence", "input"], rows)
+    lines += ["Features are computed with these settings; other images need the same:", ""]
     shared = next(iter(known.values()))["record"]
     told = {k: shared.get(k) for k in ("fit", "views", "decoding", "layer", "pool", "precision")}
     return [*lines, *(f"- {name}: {markdown(str(value))}" for name, value in told.items())]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
-
 from ...core.csv_files import csv_line
+from ...core.text import aligned, markdown_table
 from ..metrics import METRICS
 from .compare import Comparison, Line, TaskComparison
 from .significance import LEVEL
@@ -82,14 +81,7 @@ def comparison_text(comparison: Comparison) -> str:
     parts = []
     for task in comparison.tasks:
         head, rows = _table(task, comparison, _interval)
-        widths = [max(len(line[at]) for line in [head, *rows]) for at in range(len(head))]
-        left = {0, 1, 2, len(head) - 1}
-        for line in [head, *rows]:
-            cells = [
-                cell.ljust(width) if at in left else cell.rjust(width)
-                for at, (cell, width) in enumerate(zip(line, widths))
-            ]
-            parts.append("  ".join(cells).rstrip())
+        parts += aligned([head, *rows], right=range(3, len(head) - 1))
         parts.append(rows_words(task, comparison))
         parts += [f"note: {note}" for note in task.notes]
         parts.append("")
@@ -127,17 +119,14 @@ def comparison_markdown(comparison: Comparison) -> str:
     parts = []
     for task in comparison.tasks:
         head, rows = _table(task, comparison, _interval)
-        parts.append("| " + " | ".join(head) + " |")
-        parts.append("|" + "---|" * len(head))
-        parts += ["| " + " | ".join(map(_markdown, line)) + " |" for line in rows]
-        parts += ["", rows_words(task, comparison) + ".", ""]
+        parts += [*markdown_table(head, rows), rows_words(task, comparison) + ".", ""]
     names, tasks, cells = grid(comparison)
     if len(tasks) > 1:
-        parts.append(f"| {METRICS[comparison.metric].title} | " + " | ".join(tasks) + " |")
-        parts.append("|" + "---|" * (len(tasks) + 1))
-        for name, values in zip(names, cells):
-            shown = ["" if value is None else f"{value:.4f}" for value in values]
-            parts.append("| " + " | ".join([_markdown(name), *shown]) + " |")
+        rows = [
+            [name, *("" if value is None else f"{value:.4f}" for value in values)]
+            for name, values in zip(names, cells)
+        ]
+        parts += markdown_table([METRICS[comparison.metric].title, *tasks], rows)
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -201,10 +190,6 @@ def _interval(value: float, low: float, high: float) -> str:
 
 def _half_width(value: float, low: float, high: float) -> str:
     return f"{value:.3f} ± {(high - low) / 2:.3f}" if low == low else f"{value:.3f}"
-
-
-def _markdown(cell: str) -> str:
-    return re.sub(r"([\\|`*_<\[])", r"\\\1", cell)
 
 
 _LATEX = {"\\": r"\textbackslash{}", "±": r"$\pm$", "^": r"\^{}", "~": r"\~{}"}

@@ -6,7 +6,7 @@ import os
 
 from ... import __version__
 from ...core.files import publish_text
-from ...core.text import markdown
+from ...core.text import markdown, markdown_table
 from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis
 from .text import (
@@ -62,7 +62,7 @@ def _task_lines(task: TaskBlend) -> list[str]:
     splits = shown_splits(task)
     metrics = list(task.scores["tuned"]["tuning"])
     lines = [f"## {markdown(task.task)}", ""]
-    lines += _table(
+    lines += markdown_table(
         [
             "model",
             "recommended",
@@ -86,7 +86,7 @@ def _task_lines(task: TaskBlend) -> list[str]:
     lines += [f"- {markdown(note)}" for note in task.notes] + ([""] if task.notes else [])
     for kind, front in task.fronts.items():
         lines += [f"### Least log-loss for a cost: {kind}", ""]
-        lines += _table(
+        lines += markdown_table(
             ["models", "cost", "log-loss"],
             [[", ".join(c.models), cost_text(kind, c.cost), f"{c.loss:.4f}"] for c in front],
         )
@@ -97,7 +97,7 @@ def _judged_lines(task: TaskBlend, key: str, judged: str) -> list[str]:
     rows = task.data.rows(SPLITS[key])
     y, table = task.data.y[rows], task.table()[rows]
     lines = [f"### Class by class, recommended answer, {judged} rows", ""]
-    lines += _table(
+    lines += markdown_table(
         ["class", "rows", "recall", "precision", "F1", "average precision"],
         [
             [
@@ -112,7 +112,7 @@ def _judged_lines(task: TaskBlend, key: str, judged: str) -> list[str]:
     if pairs:
         classes = task.data.classes
         lines += [f"### Most frequent confusions, {judged} rows", ""]
-        lines += _table(
+        lines += markdown_table(
             ["true class", "taken for", "rows", "for example"],
             [
                 [
@@ -125,11 +125,6 @@ def _judged_lines(task: TaskBlend, key: str, judged: str) -> list[str]:
             ],
         )
     return lines
-
-
-def _table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [header, ["---"] * len(header), *([markdown(cell) for cell in row] for row in rows)]
-    return [*("| " + " | ".join(line) + " |" for line in lines), ""]
 
 
 def _number(value: float | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...core.errors import counted
+from ...core.text import aligned
 from ..estimate import Estimate
 from ..result import SPLITS, BlendResult, TaskBlend
 
@@ -18,6 +19,7 @@ __all__ = [
     "task_text",
 ]
 
+_SCORES = ("log_loss", "accuracy", "map")
 METRIC_TITLES = {
     "log_loss": "log-loss",
     "accuracy": "accuracy",
@@ -68,20 +70,14 @@ def _table_lines(task: TaskBlend) -> list[str]:
         f"{counted(len(task.data.classes), 'class', 'classes')}, "
         + ", ".join(f"{len(task.data.rows(SPLITS[name]))} {title} rows" for name, title in names),
     ]
-    entries = table_entries(task)
-    width = max(len(name) for name, _, _ in entries)
-    lines.append(
-        f"{'':<{width}}  recommended  tuned"
-        + "".join(f"{title + ' log-loss':>22}  accuracy     mAP" for _, title in names)
-    )
-    for name, weights, scores in entries:
-        cells = "".join(
-            f"{scores[key]['log_loss']:>22.4f}{scores[key]['accuracy']:>10.4f}"
-            f"{scores[key]['map']:>8.4f}"
-            for key, _ in names
-        )
-        lines.append(f"{name:<{width}}  {weights[0]:>11}  {weights[1]:>5}{cells}".rstrip())
-    return lines
+    head = ["", "recommended", "tuned"]
+    for _, title in names:
+        head += [f"{title} log-loss", "accuracy", "mAP"]
+    table = [head]
+    for name, weights, scores in table_entries(task):
+        numbers = (scores[key][score] for key, _ in names for score in _SCORES)
+        table.append([name, *weights, *(f"{number:.4f}" for number in numbers)])
+    return lines + aligned(table, right=range(1, len(head)))
 
 
 def shown_splits(task: TaskBlend) -> list[tuple[str, str]]:

@@ -1,0 +1,16 @@
+"""Tables and names in texts."""
+
+from __future__ import annotations
+
+from icecore.core.text import aligned, markdown_table
+
+
+def test_columns_have_one_width_and_nothing_hangs_over():
+    lines = aligned([["model", "rows", "note"], ["a", "1000", ""], ["long name", "1", "x"]], {1})
+    assert lines == ["model      rows  note", "a          1000", "long name     1  x"]
+
+
+def test_a_name_in_a_table_stays_in_its_cell():
+    head, rule, row, end = markdown_table(["class", "rows"], [["a|b\nc<d>", 3]])
+    assert (head, rule, end) == ("| class | rows |", "|---|---|", "")
+    assert row == r"| a\|b c&lt;d&gt; | 3 |"

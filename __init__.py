@@ -40,11 +40,13 @@ _PLACES = {
     "bundle": (".jobs", "bundle"),
     "compare": (".jobs", "compare"),
     "extract": (".jobs", "extract"),
+    "extract_bar": (".cli.progress", "extract_bar"),
     "load_features": (".jobs", "load_features"),
     "open_run": (".runs", "open_run"),
     "predict": (".jobs", "predict"),
     "read_manifest": (".manifest", "read"),
     "train": (".jobs", "train"),
+    "train_bar": (".cli.train_display", "train_display"),
 }
 __all__ = list(_PLACES)
 open_door(__name__, _PLACES)

@@ -2,6 +2,8 @@
 
 from .auditing import AuditOptions
 from .cache import FeatureCache
+from .cli.progress import extract_bar
+from .cli.train_display import train_display as train_bar
 from .ensemble import BlendOptions, CompareOptions
 from .features import DetectorOptions, ExtractOptions, ProgressListener
 from .heads import TrainOptions
@@ -35,10 +37,12 @@ __all__ = [
     "bundle",
     "compare",
     "extract",
+    "extract_bar",
     "load_features",
     "open_run",
     "predict",
     "read_manifest",
     "train",
+    "train_bar",
 ]
 __version__: str

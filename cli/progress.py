@@ -23,11 +23,12 @@ __all__ = ["download_bar", "extract_bar", "spinner"]
 
 @contextlib.contextmanager
 def extract_bar(quiet: bool = False) -> Iterator:
-    """Show the progress of `extract`; yields what it tells of it, None if nobody is told.
+    """Show the progress of `extract` and `predict`; yields their ``progress``, None if quiet.
 
-    Where nobody watches (a log file), a line now and then takes the bar's place.
+    Where nobody watches (a log file), a line now and then takes the bar's place. A notebook
+    shows the bar with ipywidgets.
     """
-    if quiet or not errors.is_terminal:
+    if quiet or not (errors.is_terminal or errors.is_jupyter):
         yield None if quiet else _LogLines()
         return
     with Progress(*_columns(), console=errors, transient=True) as bar:

@@ -210,7 +210,8 @@ def _print_trained(result) -> None:
     for task in result.tasks:
         _print_task(task)
     if result.left_out:
-        console.echo(f"{counted(len(result.left_out), 'image')} without features were left out")
+        count = counted(len(result.left_out), "image was", "images were")
+        console.echo(f"{count} left out for want of features")
     for task, reason in result.failed.items():
         console.echo(f"error: {task} was not trained: {reason}", err=True)
     console.echo(f"run: {result.run}\nnext: icecore blend {result.run}")

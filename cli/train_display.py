@@ -20,13 +20,13 @@ __all__ = ["TrainDisplay", "train_display"]
 def train_display(
     quiet: bool = False, console: Console | None = None
 ) -> Iterator[Callable[[Any], None]]:
-    """Show training on standard error; yields a callback for its events.
+    """Show training on standard error; yields the ``progress`` of `train`.
 
     Nothing is shown where nobody watches (a log file, a pipe).
     """
     console = console or Console(stderr=True, highlight=False)
     display = TrainDisplay()
-    if quiet or not console.is_terminal:
+    if quiet or not (console.is_terminal or console.is_jupyter):
         yield display.update
         return
     with Live(display, console=console, transient=True, refresh_per_second=8):

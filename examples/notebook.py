@@ -19,7 +19,8 @@ NETWORKS = os.environ.get("NETWORKS", "gluon:efficientnet_lite0").split()
 # The long step. What is in the cache is never computed again, so run it as often as you like.
 
 # %%
-extracted = icecore.extract(PHOTOS, OUT / "cache", NETWORKS)
+with icecore.extract_bar() as bar:
+    extracted = icecore.extract(PHOTOS, OUT / "cache", NETWORKS, progress=bar)
 extracted.failures
 
 # %% [markdown]

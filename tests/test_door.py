@@ -14,7 +14,7 @@ import icecore
 PROMISED = {
     "AuditOptions", "AuditOutputs", "audit", "CompareOptions", "compare",
     "BlendOptions", "BlendOutputs", "DetectorOptions", "ExtractOptions", "FeatureCache",
-    "ImageFeatures", "load_features",
+    "ImageFeatures", "load_features", "extract_bar", "train_bar",
     "PredictOptions", "ProgressListener", "TrainOptions",
     "blend", "bundle", "extract", "open_run", "predict", "read_manifest", "train",
 }  # fmt: skip

@@ -20,7 +20,7 @@ from ..core.json_files import read_json
 from ..manifest import fashionai_classes
 from .figure import Outfit, draw_picture
 
-__all__ = ["ATTRIBUTES", "DemoData", "draw"]
+__all__ = ["ATTRIBUTES", "DemoData", "draw", "draw_kinds"]
 
 # For each attribute: how many letters it has, and the classes that are drawn.
 ATTRIBUTES = {
@@ -37,6 +37,9 @@ _EDGES = {
     "sleeve_length_labels": (-0.1, 0.02, 0.14, 0.4, 0.54, 0.8, 0.93, 1.06, 1.2),
     "skirt_length_labels": (4.3, 5.05, 5.75, 6.65, 7.1, 7.5),
 }
+# What is drawn from behind, and the neckline that such clothes have in front: what is cut
+# low on one side is cut high on the other. The label is that of the front.
+_FRONTS = {"Round": "Deep V", "Deep V": "Round", "Square": "Strapless", "Strapless": "Square"}
 # A length this near an edge, as a share of its class's range, also gets an m.
 _MARGIN = 0.035
 
@@ -136,6 +139,44 @@ def draw(n: int = 300, seed: int = 0, out: str | os.PathLike = "demo-data") -> D
             shutil.rmtree(temporary, ignore_errors=True)
             raise
     return dataclasses.replace(data, root=out)
+
+
+def draw_kinds(n: int, boxes: int, seed: int, out: str | os.PathLike) -> Path:
+    """Draw necklines seen from the front and from behind, where the same cut is another class.
+
+    Parameters
+    ----------
+    n, boxes, seed : int
+        Number of images, and of those whose necks are marked; seed of the drawing.
+    out : path-like
+        A new folder; if it is there it is left as it is.
+
+    Returns
+    -------
+    Path
+        The table of the images, ``path,label,group``; beside it, in ``necks.csv``, are the boxes
+        of their necks.
+    """
+    out = Path(os.path.abspath(out))
+    if out.exists():
+        return out / "labels.csv"
+    with publish(out) as temporary:
+        temporary.mkdir()
+        lines, necks = ["path,label,group"], ["path,x0,y0,x1,y1"]
+        for index in range(n):
+            rng = np.random.default_rng([seed, 2, index])
+            place, behind = index % len(_FRONTS), bool(rng.uniform() < 0.5)
+            cut = list(_FRONTS)[place]
+            lengths = (float(rng.uniform(e[0], e[-1])) for e in _EDGES.values())
+            outfit = Outfit(cut, _choose_depth(rng, cut), *lengths, behind=behind)
+            picture = draw_picture(rng, "neckline_design_labels", outfit)
+            name, label = f"{index:04d}.jpg", _FRONTS[cut] if behind else cut
+            (temporary / name).write_bytes(picture.content)
+            lines.append(f"{name},{label},{'behind' if behind else 'front'}")
+            necks += [_box_line(name, box) for part, box in picture.boxes.items() if part == "neck"]
+        _write_lines(temporary / "labels.csv", lines)
+        _write_lines(temporary / "necks.csv", necks[: boxes + 1])
+    return out / "labels.csv"
 
 
 def _drawn_before(out: Path, n: int, seed: int) -> DemoData | None:
@@ -253,11 +294,11 @@ def _write(root: Path, rows: list[_Row], n: int, seed: int) -> DemoData:
         if row.test:
             tables["question"].append(start + "?")
     for name, lines in tables.items():
-        path = root / ("Annotations" if name == "label" else "Tests") / f"{name}.csv"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
+        _write_lines(root / ("Annotations" if name == "label" else "Tests") / f"{name}.csv", lines)
     for name in ("neck", "hem"):
-        _write_boxes(root / "Regions" / f"{name}s.csv", name, rows)
+        marked = [row for row in rows if name in row.boxes and not row.test]
+        lines = [_box_line(_identity(row), row.boxes[name]) for row in marked]
+        _write_lines(root / "Regions" / f"{name}s.csv", ["path,x0,y0,x1,y1", *lines])
     pairs = _same_bytes(rows)
     data = DemoData(
         root=root,
@@ -273,12 +314,11 @@ def _write(root: Path, rows: list[_Row], n: int, seed: int) -> DemoData:
     return data
 
 
-def _write_boxes(path: Path, name: str, rows: list[_Row]) -> None:
-    """Write the true boxes of a part of the training images, as `icecore.manifest` reads them."""
-    lines = ["path,x0,y0,x1,y1"]
-    for row in rows:
-        if name in row.boxes and not row.test:
-            lines.append(",".join([_identity(row), *map(str, row.boxes[name])]))
+def _box_line(name: str, box: tuple[int, int, int, int]) -> str:
+    return ",".join([name, *map(str, box)])
+
+
+def _write_lines(path: Path, lines: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="")
 

@@ -43,6 +43,8 @@ class Outfit:
         Where the skirt ends, in body units.
     trousers : bool
         Trousers in place of the skirt.
+    behind : bool
+        The figure is seen from behind.
     """
 
     neckline: str
@@ -50,6 +52,7 @@ class Outfit:
     sleeve: float
     hem: float
     trousers: bool = False
+    behind: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +119,7 @@ def draw_picture(rng: np.random.Generator, view: str, outfit: Outfit) -> Picture
         _paint_skirt(canvas, figure, outfit, bottom, rng)
         _paint_top(canvas, figure, outfit, top, rng)
     _paint_arms(canvas, figure, outfit, top, rng)
-    _paint_head(canvas, figure, rng)
+    _paint_head(canvas, figure, rng, outfit.behind)
     canvas.mark("neck", _neck(figure, outfit))
     return Picture(develop(rng, canvas.image), canvas.marks)
 
@@ -339,11 +342,16 @@ def _cut(path: np.ndarray, share: float) -> np.ndarray:
     return np.stack([np.interp(wanted, lengths, path[:, axis]) for axis in (0, 1)], 1)
 
 
-def _paint_head(canvas: Canvas, figure: _Figure, rng: np.random.Generator) -> None:
+def _paint_head(canvas: Canvas, figure: _Figure, rng: np.random.Generator, behind: bool) -> None:
     if not canvas.shows(ellipse(0, 0.5, 0.5, 0.6)):
         return
     face = [(0.0, 0.02), (0.3, 0.15), (0.37, 0.5), (0.28, 0.88), (0.1, 1.06)]
     canvas.paint(spline(_mirrored(face), closed=True), figure.skin, relief=0.35, radius=0.15)
+    if behind:
+        back = [(0.0, -0.1), (0.3, 0.0), (0.43, 0.3), (0.42, 0.7), (0.3, 1.1), (0.0, 1.2)]
+        hair = figure.skin * 0.3 if figure.hair is None else figure.hair
+        canvas.paint(spline(_mirrored(back), closed=True), hair, relief=0.5, radius=0.1)
+        return
     if figure.hair is None:
         return
     look = rng.uniform(-0.06, 0.06)

@@ -1,22 +1,56 @@
-"""The demo: a small data set drawn on the spot, and all three jobs on it."""
+"""The demo: a small data set drawn on the spot, all three jobs on it, and what more can be known.
+
+That is the part of an image that counts (regions) and the kind of image it is (groups); what
+each is worth is measured on the drawings.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 from .. import jobs
+from .. import manifest as manifests
 from ..jobs import BlendResult, ExtractReport, ProgressListener, TrainResult
-from .dataset import DemoData, draw
+from .dataset import DemoData, draw, draw_kinds
 
-__all__ = ["DEMO_BACKBONES", "DemoData", "DemoResult", "draw", "run_demo"]
+__all__ = ["DEMO_BACKBONES", "DemoData", "DemoResult", "RegionsGain", "draw", "run_demo"]
 
 DEMO_BACKBONES = (
     "gluon:efficientnet_lite0",
     "gluon:efficientnet_lite1",
     "gluon:efficientnet_lite2",
 )
+# Regions and groups are shown with one network and one kind of head.
+_ONE = DEMO_BACKBONES[:1]
+_KINDS, _BOXES = 120, 60
+
+
+@dataclasses.dataclass(frozen=True)
+class RegionsGain:
+    """What it brings to look at necks alone.
+
+    Attributes
+    ----------
+    boxes : int
+        Boxes that the region was learnt from, all in other images.
+    mean_iou : float
+        Of found and true boxes, out of fold.
+    images : int
+        Images of necklines.
+    log_loss : tuple of float
+        Out of fold: of the necks that were found, and of whole images.
+    gain : tuple of float
+        Its difference, and the bounds of the 95% interval.
+    """
+
+    boxes: int
+    mean_iou: float
+    images: int
+    log_loss: tuple[float, float]
+    gain: tuple[float, float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +61,8 @@ class DemoResult:
     extracted: ExtractReport
     trained: TrainResult
     blend: BlendResult
+    groups: dict[str, Any]
+    regions: RegionsGain
 
 
 def run_demo(
@@ -55,4 +91,42 @@ def run_demo(
     options = jobs.TrainOptions(seed=seed, overwrite=True)
     trained = jobs.train(out / "cache", out / "data", run, options)
     blend = jobs.blend([run], outputs=jobs.BlendOutputs(report=out / "report.html")).result
-    return DemoResult(data, extracted, trained, blend)
+    options = dataclasses.replace(options, heads=("kernel",), features=_ONE)
+    kinds = draw_kinds(_KINDS, _BOXES, seed, out / "kinds")
+    groups = _show_groups(out, kinds, options)
+    return DemoResult(data, extracted, trained, blend, groups, _show_regions(out, kinds, options))
+
+
+def _show_groups(out: Path, kinds: Path, options: jobs.TrainOptions) -> dict[str, Any]:
+    """Train with and without knowing the kinds of images; return what the run says of them."""
+    jobs.extract(kinds, out / "kinds-cache", _ONE)
+    options = dataclasses.replace(options, groups=True)
+    (task,) = jobs.train(out / "kinds-cache", kinds, out / "kinds-run", options).tasks
+    return task.groups
+
+
+def _show_regions(out: Path, kinds: Path, options: jobs.TrainOptions) -> RegionsGain:
+    """Learn necks from images that are not judged; compare whole images with necks."""
+    how = jobs.FitRegionsOptions(seed=options.seed, overwrite=True)
+    boxes, necks = kinds.with_name("necks.csv"), out / "necks"
+    learnt = jobs.fit_regions(kinds, boxes, _ONE[0], necks, how).regions.figures
+    drawn = manifests.read(out / "data")
+    seen = [one for one in drawn if one.task == "neckline_design_labels"]
+    rows = tuple(dataclasses.replace(one, split="") for one in seen)
+    data = dataclasses.replace(drawn, samples=rows)
+    jobs.extract(data, out / "necks-cache", _ONE, jobs.ExtractOptions(fit="pad", boxes=necks))
+    runs = [out / "necks-run", out / "whole-run"]
+    for run, cache in zip(runs, (out / "necks-cache", out / "cache")):
+        jobs.train(cache, data, run, options)
+    (task,) = jobs.compare(runs, options=jobs.CompareOptions(metric="log_loss")).tasks
+    loss = {line.model: line.scores["log_loss"][0] for line in task.lines}
+    ((pair, gain),) = task.pairs.items()
+    sign = 1 if pair[0].startswith("necks") else -1
+    bounds = sorted((sign * gain.low, sign * gain.high))
+    return RegionsGain(
+        int(learnt["boxes"]),
+        learnt["mean_iou"],
+        task.rows,
+        tuple(loss[name] for name in sorted(loss)),
+        (sign * gain.value, *bounds),
+    )

@@ -167,7 +167,8 @@ def _write_fiftyone(
     for number, task in enumerate(tasks):
         truth, said = {}, {}
         for row, name in names.items():
-            about = {"id": images[row].id, "split": images[row].split}
+            # FiftyOne has an `id` of its own.
+            about = {"image_id": images[row].id, "split": images[row].split}
             if task.y[row] >= 0:
                 attributes = about | {"doubtful": bool(doubtful[row, number])}
                 truth[name] = {"label": task.classes[task.y[row]], "attributes": attributes}

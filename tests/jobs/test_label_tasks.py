@@ -62,8 +62,8 @@ def test_fiftyone_gets_files_labels_and_predictions(run, tmp_path):
     first = min(labels["labels"])
     about = labels["labels"][first]
     assert about["attributes"]["doubtful"]
-    assert about["attributes"]["id"] in ("3.jpg", "10.jpg")
-    assert where[first] == str(paths[about["attributes"]["id"]])
+    assert about["attributes"]["image_id"] in ("3.jpg", "10.jpg")
+    assert where[first] == str(paths[about["attributes"]["image_id"]])
     assert said["labels"][first]["label"] != about["label"]
     assert said["labels"][first]["confidence"] > 0.5
     assert list(where) == list(labels["labels"]) == list(said["labels"])

@@ -70,6 +70,7 @@ def list_members(
     try:
         with tarfile.open(fileobj=bounded, mode="r:") as archive:
             for info in archive:
+                bounded.allow()
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
                 at, length = info.offset_data, info.size
                 if length < 0 or at + length > size:
@@ -112,11 +113,17 @@ class _Bounded(io.RawIOBase):
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._farthest = file, 0
+        self.allow()
+
+    def allow(self) -> None:
+        """Let the next header be read, which newer tarfiles read in many small parts."""
+        self._left = _LARGEST_HEADER
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _LARGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {size} bytes")
+        if not 0 <= size <= self._left:
+            raise tarfile.ReadError(f"a header of more than {_LARGEST_HEADER} bytes")
         content = self._file.read(size)
+        self._left -= len(content)
         self._farthest = max(self._farthest, self._file.tell())
         return content
 

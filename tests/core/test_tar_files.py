@@ -72,7 +72,14 @@ def test_a_header_of_gigabytes_is_not_read():
     info = tarfile.TarInfo.frombuf(bytes(content[:512]), "utf-8", "strict")
     info.size = 2**33
     content[:512] = info.tobuf(tarfile.GNU_FORMAT)
-    assert "a header of 8589934" in listed(bytes(content)).fault
+    file = io.BytesIO(content + bytes(2**22))
+    assert "a header of more than 1048576 bytes" in list_members(file, 2**33).fault
+    assert file.tell() <= 2**20 + 1024
+
+
+def test_many_long_names_are_read():
+    entries = [("n" * 60_000 + str(number), b"1") for number in range(40)]
+    assert len(listed(tar_of(*entries)).files) == 40
 
 
 def test_a_negative_size_does_not_lead_back():

@@ -9,6 +9,7 @@ from ...core.files import publish_text
 from ...core.text import markdown, markdown_table
 from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis
+from .groups import groups_view
 from .text import (
     METRIC_TITLES,
     certificate_text,
@@ -36,6 +37,12 @@ def render_markdown(result: BlendResult) -> str:
         lines += ["**RANDOM WEIGHTS: at least one backbone carries random weights.**", ""]
     for task in result.tasks:
         lines += _task_lines(task)
+        kinds = groups_view(result.run, task.task)
+        if kinds:
+            lines += ["### Groups of images", ""]
+            lines += [f"- {markdown(sentence)}" for sentence in kinds["sentences"]] + [""]
+            cells = [[name, str(n), *map(_number, losses)] for name, n, *losses in kinds["lines"]]
+            lines += markdown_table(["group", "images", *kinds["models"]], cells)
     if result.conflicts:
         lines += ["## Equal images with different labels", ""]
         for group in result.conflicts:

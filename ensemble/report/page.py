@@ -26,6 +26,7 @@ from ..metrics import METRICS
 from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis
 from .confusions import Gallery, confusion_view
+from .groups import groups_view
 from .text import (
     METRIC_TITLES,
     certificate_text,
@@ -57,6 +58,7 @@ def render_report(result: BlendResult) -> str:
         version=__version__,
         tasks=[
             _task_view(Gallery(task, Pictures(MOST_BYTES // len(result.tasks))), index)
+            | {"kinds": groups_view(result.run, task.task)}
             for index, task in enumerate(result.tasks)
         ],
         random_weights=bool(result.run.get("random_weights")),

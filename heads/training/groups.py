@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core.errors import HeadError
 from ...core.statistics import bootstrap_interval
+from ...manifest import Manifest
 from ...runs import read_probabilities
 from ..crossfit import cross_fit
 from ..kinds.grouped import GroupedHead
@@ -18,7 +19,16 @@ from ..splits import deal_folds
 from .scores import score
 from .task_data import TaskData
 
-__all__ = ["group_columns", "group_names", "group_report"]
+__all__ = ["group_columns", "group_report", "tasks_with_groups"]
+
+
+def tasks_with_groups(manifest: Manifest) -> set[str]:
+    """Return the tasks whose labelled images are of two groups or more."""
+    found: dict[str, set[str]] = {}
+    for sample in manifest:
+        if sample.group and sample.label:
+            found.setdefault(sample.task, set()).add(sample.group)
+    return {task for task, groups in found.items() if len(groups) > 1}
 
 
 def group_names(data: TaskData) -> list[str]:

@@ -20,7 +20,7 @@ from ..base import require_finite
 from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
 from .fit import FittedModel, TaskRows, Watch, fit_model
-from .groups import group_report
+from .groups import group_report, tasks_with_groups
 from .missing import absent_keys
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
@@ -115,6 +115,8 @@ class _Job:
         self.sets, self.plans, self.absent = planned.sets, planned.plans, planned.absent
         self.folder, self.progress = folder, progress
         self.total, self.finished = len(manifest.tasks) * len(self.plans), 0
+        # Tasks without groups do without; where none has any, that is an error.
+        self.grouped = tasks_with_groups(manifest) if options.groups else set()
         self.earlier: EarlierRun | None = None
         self.started = time.monotonic()
         self.interrupted = False
@@ -154,11 +156,17 @@ class _Job:
         return done, failed
 
     def _train_task(self, data: TaskData, name: str) -> tuple[TaskResult, dict]:
-        features = _TaskFeatures(data, self.sets, self.options)
+        options, plans = self.options, self.plans
+        if self.grouped and data.task not in self.grouped:
+            options = dataclasses.replace(options, groups=False, group_labels=None)
+            plans = [plan for plan in plans if plan.kind != GroupedHead.kind]
+            data.warnings.append("its images have no two groups: no head was fitted that knows any")
+            self.finished += len(self.plans) - len(plans)
+        features = _TaskFeatures(data, self.sets, options)
         results: list[ModelResult] = []
         keys = {}
         try:
-            for plan in self.plans:
+            for plan in plans:
                 prints = [self.sets[index].fingerprint for index in plan.sets]
                 key = model_key(data, plan, prints, plan.options(self.options))
                 result = self._take_over(data, plan, key, self.folder / name)

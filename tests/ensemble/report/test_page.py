@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from icecore.core.errors import RunError
 from icecore.ensemble import BlendOptions, blend_run
 from icecore.ensemble.report import page as report_module
 from icecore.ensemble.report.confusions import Gallery
@@ -222,3 +223,36 @@ def test_the_page_can_be_made_of_an_estimate_without_intervals(run):
     estimate = dataclasses.replace(task.estimate, difference=gap)
     changed = dataclasses.replace(result, tasks=[dataclasses.replace(task, estimate=estimate)])
     assert "too many rows for an interval" in Page(report_module.render_report(changed)).text
+
+
+GROUPS = {
+    "images": {"worn": 40, HOSTILE: 38},
+    "unknown": 2,
+    "router": {"accuracy": 0.95, "accuracy_interval": [0.9, 0.99]},
+    "gain": {"model": "three", "against": "four", "log_loss": 0.2, "interval": [0.1, 0.3]},
+    "log_loss": {"worn": {"three": 0.5, "four": 0.7}, HOSTILE: {"three": 0.4, "four": 0.6}},
+}
+
+
+def told_of_groups(run, groups):
+    path = run / "run.json"
+    content = json.loads(path.read_text())
+    content["tasks"]["label"]["groups"] = groups
+    path.write_text(json.dumps(content))
+
+
+def test_groups_have_a_section_that_says_what_they_bring(run):
+    told_of_groups(run, GROUPS)
+    page = page_of(run)
+    assert "Groups of images" in page.text
+    assert "Knowing the group helps beyond noise: three gains +0.2000" in page.text
+    assert HOSTILE in page.text
+    told_of_groups(run, GROUPS | {"gain": {**GROUPS["gain"], "interval": [-0.1, 0.3]}})
+    assert "Knowing the group does not help beyond noise" in page_of(run).text
+
+
+@pytest.mark.parametrize("groups", [{"gain": 3}, [1], GROUPS | {"images": {"worn": "many"}}])
+def test_groups_that_no_training_writes_are_refused(run, groups):
+    told_of_groups(run, groups)
+    with pytest.raises(RunError, match="groups of label"):
+        page_of(run)

@@ -75,3 +75,35 @@ def test_groups_that_are_not_there_are_asked_for(tmp_path, rows, cache, group, w
         go(cache, rows, tmp_path / "run", **GROUPED)
     assert "--group-labels" in str(error.value.hint) + error.value.message
     assert not (tmp_path / "run").exists()
+
+
+def test_a_task_without_groups_is_trained_beside_one_that_has_some(tmp_path, grouped):
+    plain = [
+        dataclasses.replace(row, task="other", id="o" + row.id, group="") for row in grouped[:60]
+    ]
+    rows = [*grouped, *plain]
+    cache = make_cache(tmp_path / "cache", rows)
+    result = go(cache, rows, tmp_path / "run", **GROUPED)
+    models = {task.task: [model.name for model in task.models] for task in result.tasks}
+    assert models == {"label": ["kernel-all", "grouped-all"], "other": ["kernel-all"]}
+    (other,) = (task for task in result.tasks if task.task == "other")
+    assert other.groups is None
+    assert "no two groups" in " ".join(other.warnings)
+
+
+def test_small_and_odd_groups_train_all_the_same(tmp_path, rows, cache):
+    """Five rows, one class alone, and a tenth of the images named: none is an error."""
+    first = rows[0].label
+    kinds = {
+        "five rows": lambda i, row: "rare" if i < 5 else "usual",
+        "one class": lambda i, row: "pure" if row.label == first else "mixed",
+        "a tenth": lambda i, row: ("a", "b")[i % 20 == 0] if i % 10 == 0 else "",
+    }
+    for number, kind in enumerate(kinds.values()):
+        own = [dataclasses.replace(row, group=kind(i, row)) for i, row in enumerate(rows)]
+        (task,) = go(cache, own, tmp_path / f"run{number}", **GROUPED).tasks
+        scores = {model.name: model.scores["log_loss"] for model in task.models}
+        assert scores["grouped-all"] < scores["kernel-all"] + 0.1
+        assert sum(task.groups["images"].values()) + task.groups["unknown"] == sum(
+            one.split != "test" for one in own
+        )

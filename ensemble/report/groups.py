@@ -1,0 +1,58 @@
+"""The report's section on groups of images: what it brings to know them, as the run says."""
+
+from __future__ import annotations
+
+from ...core.errors import RunError, counted
+from ...core.json_fields import JsonFields
+
+__all__ = ["groups_view"]
+
+
+def groups_view(run: dict, task: str) -> dict | None:
+    """Return what a run says of the groups of a task's images; None if it says nothing.
+
+    Returns
+    -------
+    dict
+        ``sentences``, ``good`` (whether knowing groups helps beyond noise), the names of both
+        ``models``, and ``lines``: group, images, log-loss of each model.
+
+    Raises
+    ------
+    RunError
+        It is said in a form that no training writes.
+    """
+    content = (run.get("tasks") or {}).get(task, {}).get("groups")
+    if not content:
+        return None
+    found = JsonFields(content, f"run.json: groups of {task}", RunError, "train the run again")
+    gain, router = found.part("gain"), found.part("router")
+    own, common, value = gain.text("model"), gain.text("against"), gain.number("log_loss")
+    low, high = _interval(gain, "interval")
+    sizes, losses = found.numbers("images", 0), dict(found.parts("log_loss"))
+    verdict = "does not help beyond noise"
+    if low > 0 or high < 0:
+        verdict = "helps beyond noise" if low > 0 else "hurts beyond noise"
+    told = _interval(router, "accuracy_interval")
+    unknown = found.integer("unknown", 0)
+    sentences = [
+        f"knowing the group {verdict}: {own} gains {value:+.4f} in log-loss over {common}, 95% "
+        f"interval {low:+.4f} to {high:+.4f}",
+        f"the features tell the group of an image with accuracy {router.number('accuracy', 0):.4f} "
+        f"[{told[0]:.4f}, {told[1]:.4f}], out of fold",
+    ]
+    if unknown:
+        sentences.append(f"{counted(unknown, 'image')} of unknown group took part by what is told")
+    lines = [
+        (name, int(sizes.get(name, 0)), loss.number(own, 0), loss.number(common, 0))
+        for name, loss in losses.items()
+    ]
+    return {"sentences": sentences, "good": low > 0, "models": (own, common), "lines": lines}
+
+
+def _interval(fields: JsonFields, name: str) -> tuple[float, float]:
+    value = fields.content.get(name)
+    numbers = isinstance(value, list) and len(value) == 2
+    if not numbers or not all(isinstance(one, int | float) for one in value):
+        raise fields.refuse(f"has no interval '{name}' of two numbers")
+    return float(value[0]), float(value[1])

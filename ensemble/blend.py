@@ -19,6 +19,7 @@ from .options import ANSWERS, BlendOptions
 from .report.analysis import conflicting_labels
 from .report.page import write_report
 from .result import BlendResult, TaskBlend, score_splits, tuning_kind
+from .weighting.averaging import Recipe
 from .weighting.blender import Blender
 from .weighting.choosing import Chooser
 from .weighting.costs import read_costs, run_costs
@@ -235,12 +236,34 @@ def _blend_task(data: TaskData, options: BlendOptions, shared: _Shared) -> TaskB
         },
         notes=notes,
         validation=validation,
-        estimate=_estimate(data, fitted, notes, tuning_kind(validation)),
+        estimate=_estimate(
+            data, fitted, notes, tuning_kind(validation), _gain_of_all_rows(data, recipes, about)
+        ),
         fronts=_fronts(data, own, y, costs),
     )
 
 
-def _estimate(data: TaskData, blender: Blender, notes: list[str], kind: str) -> Estimate | None:
+def _gain_of_all_rows(data: TaskData, recipes: dict[str, Recipe], about: dict) -> float:
+    """Return what the recommended answer is expected to gain where heads learn from all rows.
+
+    As the run says it of each head; heads that say nothing gain as the others do.
+    """
+    chosen = about.get("tasks", {}).get(data.task, {}).get("chosen")
+    gains = np.full(len(data.models), np.nan)
+    for place, model in enumerate(data.models):
+        # A run may come from anybody.
+        own = chosen.get(model) if isinstance(chosen, dict) else None
+        said = own.get("gain_of_all_rows") if isinstance(own, dict) else None
+        gains[place] = said if isinstance(said, float) else np.nan
+    weights = np.where(np.isfinite(gains), recipes["recommended"].weights, 0)
+    if not weights.sum() > 0:
+        weights = np.isfinite(gains).astype(float)
+    return max(float(np.nansum(weights * gains) / max(weights.sum(), 1e-12)), 0.0)
+
+
+def _estimate(
+    data: TaskData, blender: Blender, notes: list[str], kind: str, gain: float
+) -> Estimate | None:
     """Return the honest estimate, or None with a note where it cannot be had."""
     options = blender.options
     if not options.honest:
@@ -256,7 +279,7 @@ def _estimate(data: TaskData, blender: Blender, notes: list[str], kind: str) -> 
         )
         return None
     others = {f"stacking, {each}": Stacker(each, seed=options.seed) for each in options.stacking}
-    return estimate(data, blender, others, kind=kind)
+    return estimate(data, blender, others, kind=kind, gain=gain)
 
 
 def _fronts(data: TaskData, own: np.ndarray, y: np.ndarray, costs: Costs) -> dict[str, list]:

@@ -54,6 +54,8 @@ class Estimate:
         Recommended less class shares, by metric.
     rows_text : str
         The rows in words, as ``341 test rows``.
+    gain : float
+        What the log-losses of fitted answers were lowered by, see `estimate`.
     """
 
     source: str
@@ -64,11 +66,22 @@ class Estimate:
     difference: Difference
     over_shares: dict[str, Difference]
     rows_text: str
+    gain: float = 0.0
 
     @property
     def learnt(self) -> bool:
         """Whether the recommended answer beats the class shares beyond noise in any metric."""
         return any(_beyond(gap) > 0 for gap in self.over_shares.values())
+
+    @property
+    def gain_text(self) -> str:
+        """Why log-losses are told lower than they were measured; empty if they are not."""
+        if not self.gain:
+            return ""
+        return (
+            f"log-losses are what was measured less {self.gain:.4f}, which the final heads are "
+            "expected to gain by learning from all rows"
+        )
 
     @property
     def sentence(self) -> str:
@@ -110,6 +123,7 @@ class Estimate:
             "source": self.source,
             "rows": self.rows,
             "metric": self.metric,
+            "gain_of_all_rows": self.gain,
             "seen": self.seen,
             "scores": scores,
             "recommended_minus_average": _difference_json(self.difference),
@@ -126,6 +140,7 @@ def estimate(
     others: Mapping[str, Any] | None = None,
     source: str = "auto",
     kind: str = "tuning",
+    gain: float = 0.0,
 ) -> Estimate:
     """Score the recommended answer, the tuned weights, the average and the best single model.
 
@@ -140,6 +155,10 @@ def estimate(
         Which rows to score on. ``auto`` takes the test split if it has labels.
     kind : str
         What the tuning rows are, in words: ``out-of-fold``, ``validation``, or ``tuning``.
+    gain : float
+        By how much heads that learn from all rows are expected to be better in log-loss than
+        those that predicted the out-of-fold rows: the nested log-losses and their intervals,
+        but those of the class shares, are lowered by it.
     """
     if source == "auto":
         source = "test split" if len(data.rows(TEST)) else "nested cross-validation"
@@ -158,6 +177,9 @@ def estimate(
     ours = tables[RECOMMENDED]
     tuning = len(data.rows(TUNING))
     nested = source != "test split"
+    gain = gain if nested else 0.0
+    for answer in tables.keys() - {PRIOR}:
+        scores[answer]["log_loss"] = tuple(max(v - gain, 0) for v in scores[answer]["log_loss"])
     where = f"{len(rows)} {kind if nested else 'test'} rows"
     return Estimate(
         source,
@@ -173,6 +195,7 @@ def estimate(
             for name in ("log_loss", "accuracy")
         },
         where + (" that were held out of every choice, a fifth at a time" if nested else ""),
+        gain,
     )
 
 

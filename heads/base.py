@@ -52,6 +52,8 @@ class Head(ClassifierMixin, BaseEstimator):
     # The setting that is a penalty of the mean loss: a value between two that were tried is chosen.
     penalty: ClassVar[str] = ""
     allowed: ClassVar[Mapping[str, Allowed]] = {}
+    # Whether `predict_path` judges settings by heads that are no simpler than the final one.
+    judged_whole: ClassVar[bool] = True
 
     def choices(self) -> list[dict[str, Any]]:
         """Return the settings that are open, from the plainest on; one empty dict for none."""

@@ -23,7 +23,18 @@ from sklearn.base import clone
 from .parallel import each
 from .rows import Rows
 
-__all__ = ["CrossFit", "Judged", "Search", "choose", "cross_fit", "fit_on", "judge", "spread"]
+__all__ = [
+    "CrossFit",
+    "Judged",
+    "Search",
+    "choose",
+    "class_shares_cost",
+    "cross_fit",
+    "fit_on",
+    "gain_of_all_rows",
+    "judge",
+    "spread",
+]
 
 Choice = dict[str, Any]
 Progress = Callable[[str, int, int, float | None], None]
@@ -163,6 +174,42 @@ def _between(choices: Sequence[Choice], totals: np.ndarray, best: Choice, name: 
     curve, slope, _ = np.polyfit(steps, losses, 2)
     least = np.clip(-slope / (2 * curve), *steps[[0, 2]] / 2) if curve > 0 else 0.0
     return float(best[name] * np.exp(least))
+
+
+def gain_of_all_rows(head, rows: Rows, found: CrossFit) -> float | None:
+    """Return by how much fresh rows' log-loss is expected to be below that of the folds.
+
+    The final head learns from all rows, those of the K folds from K - 1 of them. What K - 1 brought
+    over K - 2 is known: each row was predicted by both, with settings that had not seen it. An
+    error that falls with the inverse of the number of rows falls by (K - 2) / K of this once
+    more; one that falls with its root, by a little more.
+
+    From this is taken what is not known of fresh rows: folds are dealt class by class, and so
+    have the class shares of the rows that they are predicted from. Shares that are learnt from n
+    rows cost up to (C - 1) / 2n.
+
+    None where it is not known: nothing was judged, settings are judged by simpler heads, or
+    folds were dealt several times, whose average is no one head's.
+    """
+    if len(found.judged) != 1 or not head.judged_whole:
+        return None
+    (judged,) = found.judged
+    folds, size = judged.folds, max(rows.weights.sum(), 1e-12)
+    before = np.empty((len(rows), 2))
+    for fold in range(folds):
+        own = judged.dealt == fold
+        before[own] = judged.losses[judged.totals(fold).argmin(), own]
+    after = -rows.weights * (np.log(found.probabilities) * rows.targets).sum(axis=1)
+    # Rows whose class a fit did not know, and those of weight 0, are judged by nothing.
+    known = (before > 0).all(axis=1)
+    gain = (before.mean(axis=1) - after)[known].sum() / size * (folds - 2) / folds
+    return float(gain - class_shares_cost(rows, folds))
+
+
+def class_shares_cost(rows: Rows, folds: int) -> float:
+    """Return what it costs at most, in log-loss, not to know the class shares of fresh rows."""
+    learnt = (rows.weights > 0).sum() * (folds - 1) / folds
+    return float((len(rows.classes) - 1) / (2 * max(learnt, 1)))
 
 
 def fit_on(head, rows: Rows, index: np.ndarray, choice: Choice):

@@ -172,6 +172,7 @@ def _estimate(task: TaskBlend) -> dict | None:
     return {
         "source": found.source,
         "sentence": found.sentence,
+        "gain": found.gain_text,
         "good": found.learnt and not found.difference.high < 0,
         "metrics": [METRIC_TITLES.get(name, name) for name in metrics],
         "lines": [

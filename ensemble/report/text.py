@@ -157,6 +157,7 @@ def cost_text(kind: str, cost: float) -> str:
 
 def _recommended_answer(found: Estimate) -> list[str]:
     lines = [f"on {found.rows_text}: {_scores_text(found.scores['recommended'])}"]
+    lines += [found.gain_text] if found.gain_text else []
     gap = found.difference
     # That the plain average is no better than itself need not be said.
     if found.learnt and gap.value == gap.low == gap.high == 0:
@@ -167,6 +168,8 @@ def _recommended_answer(found: Estimate) -> list[str]:
 def _all_answers(found: Estimate) -> list[str]:
     lines = [f"on {found.rows_text} ({found.source}):"]
     lines += [f"  {answer}: {_scores_text(scores)}" for answer, scores in found.scores.items()]
+    if found.gain_text:
+        lines.append(f"  ({found.gain_text})")
     for seen in dict.fromkeys(found.seen.values()):
         answers = [answer for answer, text in found.seen.items() if text == seen]
         lines.append(f"  ({', '.join(answers)}: {seen})")

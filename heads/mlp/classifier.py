@@ -79,6 +79,7 @@ class MLPClassifier(Head):
 
     kind: ClassVar[str] = "mlp"
     recipe: ClassVar[int] = 2
+    judged_whole: ClassVar[bool] = False
     allowed: ClassVar = {
         "width": COUNT,
         "members": COUNT,

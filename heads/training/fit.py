@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..base import Head
-from ..crossfit import CrossFit, Search, choose, cross_fit, fit_on
+from ..crossfit import CrossFit, Search, choose, cross_fit, fit_on, gain_of_all_rows
 from ..registry import make_head
 from ..rows import Rows
 from ..splits import deal_folds
@@ -77,7 +77,8 @@ class FittedModel:
     chosen : dict
         ``settings`` of the final head that were open, ``tried`` (how many), and the
         ``log_loss`` of these settings and of the best ``default`` ones on rows that the judged
-        heads did not see. Empty if nothing was open.
+        heads did not see. Out of fold also ``gain_of_all_rows`` where it is known. Empty if
+        nothing was open.
     """
 
     head: Head
@@ -113,7 +114,10 @@ def fit_model(
     judged = [] if found is None else found.judged
     choice = choose(judged) if judged else head.choices()[0]
     everything = np.arange(len(learnt))
+    chosen = _chosen(head, judged, choice, learnt)
     if found is not None and labelled.train is None:
+        if chosen:
+            chosen["gain_of_all_rows"] = gain_of_all_rows(head, learnt, found)
         tuning = data.spread(found.probabilities, learnt.classes)
         truth = data.labels(data.labelled)
     else:
@@ -141,7 +145,7 @@ def fit_model(
         data.spread(predicted, final.classes_),
         score(tuning[scored], truth[scored], data.classes, options.seed),
         time.perf_counter() - start,
-        _chosen(head, judged, choice, learnt),
+        chosen,
     )
 
 

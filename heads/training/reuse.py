@@ -21,7 +21,7 @@ __all__ = ["EarlierRun", "model_key"]
 
 
 # Raised whenever settings are chosen, or rows predicted, in another way than before.
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 def model_key(

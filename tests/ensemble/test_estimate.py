@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +19,8 @@ from icecore.ensemble import (
 from icecore.ensemble.estimate import held_out_tables
 from icecore.ensemble.metrics import log_loss
 from icecore.ensemble.resampling import Difference
+from icecore.manifest import Manifest
+from icecore.runs import open_run
 
 ANSWERS = {"recommended", "tuned", "average", "best single", "class shares"}
 
@@ -155,3 +158,51 @@ def test_ten_rows_are_enough_to_say_something(builders):
     found = estimate(data_of(*builders.probabilities(3, 10)), Blender())
     assert found.rows == 10
     assert found.sentence
+
+
+def test_nested_log_losses_are_lowered_by_what_all_rows_bring_and_say_so(builders):
+    probabilities, y = builders.probabilities(3, 100)
+    plain = estimate(data_of(probabilities, y), Blender())
+    found = estimate(data_of(probabilities, y), Blender(), gain=0.01)
+    for answer in ANSWERS:
+        lower = 0.0 if answer == "class shares" else 0.01
+        before = np.array(plain.scores[answer]["log_loss"])
+        assert found.scores[answer]["log_loss"] == pytest.approx(before - lower)
+        assert found.scores[answer]["accuracy"] == plain.scores[answer]["accuracy"]
+    assert found.difference == plain.difference
+    assert "less 0.0100, which the final heads are expected to gain" in found.gain_text
+    assert plain.gain_text == ""
+    tested = estimate(data_of(probabilities, y, 40), Blender(), gain=0.01)
+    assert tested.gain == 0
+    assert tested.scores == estimate(data_of(probabilities, y, 40), Blender()).scores
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gain"),
+    [
+        ({"m0": {"gain_of_all_rows": 0.02}, "m1": {"gain_of_all_rows": None}}, 0.02),
+        ({"m0": {"gain_of_all_rows": -0.02}, "m1": {}}, 0),
+        ({"m0": {"gain_of_all_rows": 1}, "m1": 3}, 0),
+        ({"m0": {"gain_of_all_rows": "x"}}, 0),
+        (["m0"], 0),
+        (None, 0),
+    ],
+)
+def test_a_run_says_what_its_heads_gain_from_all_rows(builders, tmp_path, chosen, gain):
+    run = builders.run(tmp_path / "run")
+    # Without its labels the last third scores nothing.
+    samples = [
+        dataclasses.replace(one, label="") if one.split == "test" else one
+        for one in open_run(run).samples()
+    ]
+    Manifest(tuple(samples)).write(run / "samples.csv")
+    about = json.loads((run / "run.json").read_text())
+    (task,) = about["tasks"].values()
+    named = dict(zip(("m0", "m1"), task["models"]))
+    if isinstance(chosen, dict):
+        chosen = {named[name]: value for name, value in chosen.items()}
+    task["chosen"] = chosen
+    (run / "run.json").write_text(json.dumps(about))
+    found = blend_run(run, write=False)
+    assert found.tasks[0].estimate.gain == pytest.approx(gain)
+    assert ("which the final heads" in result_text(found)) == (gain > 0)

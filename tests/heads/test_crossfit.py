@@ -10,7 +10,16 @@ import numpy as np
 import pytest
 
 from icecore.heads import HEAD_KINDS, Rows, crossfit, make_head
-from icecore.heads.crossfit import Judged, Search, choose, cross_fit, judge, spread
+from icecore.heads.crossfit import (
+    Judged,
+    Search,
+    choose,
+    class_shares_cost,
+    cross_fit,
+    gain_of_all_rows,
+    judge,
+    spread,
+)
 from icecore.heads.saved import plain_settings
 from icecore.heads.splits import deal_folds
 
@@ -232,3 +241,43 @@ def test_the_head_of_all_rows_is_the_one_that_is_fitted_alone():
     alone = crossfit.fit_on(head, rows, np.arange(len(rows)), crossfit.choose(found.judged))
     assert fingerprint(found.final) == fingerprint(alone)
     assert cross_fit(head, rows, [dealt], predict=False).final is None
+
+
+def test_what_all_rows_bring_is_foretold_from_what_more_folds_brought():
+    told, gained = [], []
+    codes = np.arange(1080) % 3
+    learn, fresh = slice(0, 80), slice(80, None)
+    for seed in range(12):
+        centres = np.random.default_rng(99).normal(size=(3, 12)) * 0.6
+        X = centres[codes] + np.random.default_rng(seed).normal(size=(1080, 12))
+        X = X.astype(np.float32)
+        targets = np.eye(3, dtype=np.float32)[codes[learn]]
+        rows = Rows(X[learn], targets, np.ones(80), np.arange(3), (12,))
+        head = make_head("logistic", 0, scaling="rms")
+        dealt = deal_folds(keys_of(rows), rows.codes, 5, seed)
+        found = cross_fit(head, rows, [dealt])
+        # The class shares of fresh rows are known here, too.
+        told.append(gain_of_all_rows(head, rows, found) + class_shares_cost(rows, 5))
+        parts = [np.flatnonzero(dealt != fold) for fold in range(5)]
+        heads = [
+            crossfit.fit_on(head, rows, part, choice) for part, choice in zip(parts, found.choices)
+        ]
+        *of_folds, of_all = (
+            -np.log(one.predict_proba(X[fresh])[np.arange(1000), codes[fresh]]).mean()
+            for one in (*heads, found.final)
+        )
+        gained.append(np.mean(of_folds) - of_all)
+    assert np.mean(gained) > 0.01
+    assert 0.5 < np.mean(told) / np.mean(gained) < 2
+
+
+def test_what_all_rows_bring_is_not_told_where_it_is_not_known():
+    rows = make_rows()
+    dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
+    for kind, settings, deals in (
+        ("mlp", {"width": 6}, [dealt]),
+        ("logistic", {"alpha": 0.01}, [dealt]),
+        ("logistic", {}, [dealt, (dealt + 1) % FOLDS]),
+    ):
+        head = make_head(kind, 0, **settings)
+        assert gain_of_all_rows(head, rows, cross_fit(head, rows, deals)) is None

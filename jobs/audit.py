@@ -172,7 +172,7 @@ def _samples(run, store: FeatureCache, source: Path, data) -> Manifest:
 
 
 def _digested(store: FeatureCache, manifest: Manifest) -> Manifest:
-    return digest_manifest(manifest, store.path / "digests.json").manifest
+    return digest_manifest(manifest, store.path / "digests").manifest
 
 
 def _images(

@@ -72,7 +72,7 @@ def dry_run(
     manifest = manifests.read(data, labels_required=False)
     # Nothing is to be left in a folder that is no cache.
     there = (Path(cache) / "icecore-cache.json").exists()
-    memory = Path(cache) / "digests.json" if there else None
+    memory = Path(cache) / "digests" if there else None
     digested = digest_manifest(manifest, memory, progress=progress.on_digest).manifest
     with tempfile.TemporaryDirectory(prefix="icecore-dry-run-") as scratch:
         alone = dataclasses.replace(options, cluster=None)

@@ -56,7 +56,7 @@ def export(
         keys = None
     else:
         given = as_extracted(store, data, labels_required=False)
-        samples = list(digest_manifest(given, store.path / "digests.json").manifest)
+        samples = list(digest_manifest(given, store.path / "digests").manifest)
         keys = {sample.digest for sample in samples if sample.digest}
     have = set(sets[0].keys()).intersection(*(one.keys() for one in sets[1:])) if sets else set()
     images = _images(sample for sample in samples if sample.digest in have)

@@ -68,7 +68,7 @@ def load_features(
     names = [features] if isinstance(features, str) else features
     sets = store.sets() if names is None else [store.find(name) for name in names]
     given = as_extracted(store, data, labels_required=False)
-    samples = digest_manifest(given, store.path / "digests.json").manifest
+    samples = digest_manifest(given, store.path / "digests").manifest
     if task is None and len(samples.tasks) == 1:
         (task,) = samples.tasks
     if task not in samples.tasks:

@@ -38,7 +38,7 @@ def prune(
     keys = None
     if keep is not None:
         manifest = as_extracted(store, keep, labels_required=False)
-        digested = digest_manifest(manifest, store.path / "digests.json")
+        digested = digest_manifest(manifest, store.path / "digests")
         if digested.unreadable:
             raise ManifestError(
                 f"{counted(len(digested.unreadable), 'image')} of {keep} cannot be read: "

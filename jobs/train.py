@@ -55,7 +55,7 @@ def train(
     """
     require_working_memory()
     store = FeatureCache(cache)
-    memory = store.path / "digests.json"
+    memory = store.path / "digests"
     digested = digest_manifest(as_extracted(store, data), memory, progress=on_digest)
     result = heads.train(store, digested.manifest, out, options, progress)
     regions = kept_regions(store, data)

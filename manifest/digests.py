@@ -1,8 +1,7 @@
 """Digests of image files, remembered so that unchanged files are not read again.
 
-The memory is a JSON file that names for each path its size, modification time
-and inode. A file that was modified within the last seconds before it was read
-is not remembered: it could change once more without its time showing it.
+A file that was modified within the last seconds before it was read is not remembered: it could
+change once more without its time showing it.
 """
 
 from __future__ import annotations
@@ -11,25 +10,24 @@ import concurrent.futures
 import dataclasses
 import itertools
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from ..core.errors import DiskFullError, IcecoreError
-from ..core.files import publish_json
-from ..core.json_files import read_json
 from ..core.places import absolute, digest_of, facts_of, known_digest
 from ..core.regular_files import size_text
 from .box import row_key
-from .table import LARGEST_IMAGE_FILE, Manifest
+from .digest_memory import DigestMemory
+from .table import LARGEST_IMAGE_FILE, Manifest, Sample
 
 __all__ = ["DigestReport", "digest_manifest"]
 
-_FORMAT = 1
-# Of ten million files.
-_LARGEST_MEMORY = 2 * 2**30
 _UNSETTLED_SECONDS = 2.0
 _TOGETHER = 32
+# Images between two looks at what other processes have read meanwhile.
+_STRETCH = 2048
+_FIRST_KEPT_SECONDS, _KEPT_SECONDS = 10.0, 300.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,19 +43,18 @@ class DigestReport:
         Reason for each sample id whose file could not be read.
     read : int
         How many files were read; the others were remembered.
-    known : dict
-        What there is to remember, as `remember` writes it.
+    memory : DigestMemory
+        What there is to remember.
     """
 
     manifest: Manifest
     unreadable: dict[str, str]
     read: int
-    known: dict[str, list] = dataclasses.field(default_factory=dict, repr=False)
+    memory: DigestMemory = dataclasses.field(default_factory=DigestMemory, repr=False)
 
-    def remember(self, memory: str | os.PathLike) -> None:
-        """Write the digests to `memory`, atomically, if files were read."""
-        if self.read:
-            _write_memory(memory, self.known)
+    def remember(self, folder: str | os.PathLike) -> None:
+        """Add what was read to the memory in `folder`."""
+        self.memory.publish(folder)
 
 
 def digest_manifest(
@@ -76,8 +73,9 @@ def digest_manifest(
         Samples that already have a digest whose file is absent keep it, so that a
         table can be used where the images are not.
     memory : path-like, optional
-        JSON file of earlier digests; it is read, and updated atomically if its folder
-        is there (else see `DigestReport.remember`).
+        Folder of earlier digests, see `DigestMemory`. It is read, and added to: now and then if it
+        takes long, so that processes that digest the same images share them out, and at the end
+        if the folder that it lies in is there (else see `DigestReport.remember`).
     paranoid : bool, default False
         Read every file, whatever is remembered.
     workers : int
@@ -85,30 +83,28 @@ def digest_manifest(
     progress : callable, optional
         Called with the number of files done and in all.
     """
-    known = _read_memory(memory) if memory is not None else {}
-    files = _sort_out(manifest, {} if paranoid else known)
-    total, reading = len(manifest.images), files.to_read
-    for done, (identity, digest) in enumerate(_read_all(reading, workers), 1):
-        if isinstance(digest, OSError):
-            files.unreadable[identity] = f"the file cannot be read: {digest.strerror}"
-        else:
-            files.digests[identity] = digest
-            path, facts = reading[identity]
-            if time.time() - facts[1] / 1e9 > _UNSETTLED_SECONDS:
-                known[path] = [*facts, digest]
-        if progress is not None:
-            progress(total - len(reading) + done, total)
-    boxes = {identity: sample.box for identity, sample in manifest.images.items()}
-    keys = {
-        identity: row_key(digest, boxes[identity]) for identity, digest in files.digests.items()
-    }
-    none = dict.fromkeys(files.unreadable, "")
-    manifest = manifest.with_digests(keys | files.kept | none)
-    read = len(reading) + len(files.came_past)
-    report = DigestReport(manifest, files.unreadable, read, known | files.came_past)
-    if memory is not None and Path(memory).parent.is_dir():
-        report.remember(memory)
-    return report
+    known, images = DigestMemory(memory), manifest.images
+    keep = memory is not None
+    files = _sort_out(images, known, paranoid)
+    read, saved, patience = 0, time.monotonic(), _FIRST_KEPT_SECONDS
+    for identities in _stretches(list(files.to_read)):
+        if keep and not paranoid:
+            known.refresh()
+            files.take_known(identities, known)
+        for identity, digest in _read_all(files, identities, workers):
+            read += 1
+            files.take(identity, digest, known)
+            if progress is not None:
+                progress(len(images) - len(files.to_read), len(images))
+        if keep and time.monotonic() - saved > patience:
+            known.publish()
+            saved, patience = time.monotonic(), min(2 * patience, _KEPT_SECONDS)
+    keys = {i: row_key(digest, images[i].box) for i, digest in files.digests.items()}
+    none = {i: files.unreadable[i] for i in images if i in files.unreadable}
+    manifest = manifest.with_digests(keys | files.kept | dict.fromkeys(none, ""))
+    if keep and Path(memory).parent.is_dir():
+        known.publish()
+    return DigestReport(manifest, none, read, known)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,13 +115,29 @@ class _Files:
     digests: dict[str, str] = dataclasses.field(default_factory=dict)
     unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
     to_read: dict[str, tuple[str, list]] = dataclasses.field(default_factory=dict)
-    came_past: dict[str, list] = dataclasses.field(default_factory=dict)
+
+    def take(self, identity: str, digest: str | OSError, known: DigestMemory) -> None:
+        """Note what became of a file that was to be read."""
+        path, facts = self.to_read.pop(identity)
+        if isinstance(digest, OSError):
+            self.unreadable[identity] = f"the file cannot be read: {digest.strerror}"
+            return
+        self.digests[identity] = digest
+        if time.time() - facts[1] / 1e9 > _UNSETTLED_SECONDS:
+            known.add(path, facts, digest)
+
+    def take_known(self, identities: list[str], known: DigestMemory) -> None:
+        """Take the digests of those that somebody else has read meanwhile."""
+        for identity in identities:
+            if digest := known.get(*self.to_read[identity]):
+                self.digests[identity] = digest
+                del self.to_read[identity]
 
 
-def _sort_out(manifest: Manifest, known: dict[str, list]) -> _Files:
+def _sort_out(images: Mapping[str, Sample], known: DigestMemory, paranoid: bool) -> _Files:
     """Find out which files must be read; those that are as remembered need not be."""
     files = _Files()
-    for identity, sample in manifest.images.items():
+    for identity, sample in images.items():
         try:
             facts = facts_of(sample.path)
         except OSError as error:
@@ -135,28 +147,36 @@ def _sort_out(manifest: Manifest, known: dict[str, list]) -> _Files:
                 files.unreadable[identity] = f"the file cannot be read: {error.strerror}"
             continue
         path = absolute(sample.path)
-        entry = known.get(path)
-        digest = entry[3] if entry and entry[:3] == facts else known_digest(path, facts)
         if facts[0] > LARGEST_IMAGE_FILE:
             files.unreadable[identity] = _too_large(facts[0])
-        elif digest:
+        elif not paranoid and (digest := known.get(path, facts)):
             files.digests[identity] = digest
-            if not entry or entry[3] != digest:
-                files.came_past[path] = [*facts, digest]
+        elif not paranoid and (digest := known_digest(path, facts)):
+            files.digests[identity] = digest
+            known.add(path, facts, digest)
         else:
             files.to_read[identity] = (path, facts)
     return files
 
 
+def _stretches(identities: list[str]) -> Iterator[list[str]]:
+    """Yield the images in stretches, from one of them on: other processes begin elsewhere."""
+    starts = range(0, len(identities), _STRETCH)
+    first = secrets.randbelow(len(starts)) if starts else 0
+    for start in (*starts[first:], *starts[:first]):
+        yield identities[start : start + _STRETCH]
+
+
 def _read_all(
-    files: Mapping[str, tuple[str, list]], workers: int
+    files: _Files, identities: list[str], workers: int
 ) -> Iterator[tuple[str, str | OSError]]:
-    """Yield for each id the digest of its file, or why there is none, in order."""
-    paths = [path for path, _ in files.values()]
+    """Yield for each id that is still to be read the digest of its file, or why there is none."""
+    identities = [identity for identity in identities if identity in files.to_read]
+    paths = [files.to_read[identity][0] for identity in identities]
     # A thread takes several at a time: handing one over costs as much as reading it.
     lots = [paths[start : start + _TOGETHER] for start in range(0, len(paths), _TOGETHER)]
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        yield from zip(files, itertools.chain.from_iterable(pool.map(_digest_all, lots)))
+        yield from zip(identities, itertools.chain.from_iterable(pool.map(_digest_all, lots)))
 
 
 def _too_large(size: int) -> str:
@@ -165,29 +185,3 @@ def _too_large(size: int) -> str:
 
 def _digest_all(paths: list[str]) -> list[str | OSError]:
     return [digest_of(path, LARGEST_IMAGE_FILE) for path in paths]
-
-
-def _read_memory(path: str | os.PathLike) -> dict[str, list]:
-    try:
-        content = read_json(path, most=_LARGEST_MEMORY)
-    except IcecoreError:
-        return {}  # It only saves time; a damaged one is made again.
-    files = content.get("files")
-    if content.get("format") != _FORMAT or not isinstance(files, dict):
-        return {}
-    return {name: entry for name, entry in files.items() if _is_entry(entry)}
-
-
-def _is_entry(entry: object) -> bool:
-    if not isinstance(entry, list) or len(entry) != 4 or not isinstance(entry[3], str):
-        return False
-    return all(type(fact) is int for fact in entry[:3]) and len(entry[3]) == 64
-
-
-def _write_memory(path: str | os.PathLike, known: dict[str, list]) -> None:
-    try:
-        publish_json(path, {"format": _FORMAT, "files": known}, indent=None)
-    except DiskFullError:
-        raise
-    except OSError:
-        pass  # A cache on a read-only disk can still be read.

@@ -25,7 +25,7 @@ LEFTOVER_AGE_S = 900.0
 # A cache, its feature sets, their shards.
 _LEVELS = 3
 # What is called so must be a file.
-_FILES = (".h5", ".json", ".csv", ".claim")
+_FILES = (".h5", ".json", ".csv", ".claim", ".txt")
 
 
 def open_own(path: str | os.PathLike) -> RegularFile:

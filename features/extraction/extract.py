@@ -76,7 +76,7 @@ def extract(
     table = None
     if options.boxes is not None:
         manifest, table = boxed(manifest, Path(cache), options, progress)
-    memory = Path(cache) / "digests.json"
+    memory = Path(cache) / "digests" if _may_be_cache(Path(cache)) else None
     with watch.phase("digesting"):
         digested = _digested(manifest, memory, options, progress)
     # Engines that do not start are to leave nothing behind.
@@ -86,7 +86,7 @@ def extract(
     store = FeatureCache.create(cache)
     for part in parts:
         part.open(store)
-    if not memory.exists():
+    if memory is not None:
         digested.remember(memory)
     job = Pipeline(parts, options, watch)
     job.failures += _unreadable(digested)
@@ -98,16 +98,22 @@ def extract(
 
 
 def _digested(
-    manifest: Manifest, memory: Path, options: ExtractOptions, progress: ProgressListener
+    manifest: Manifest, memory: Path | None, options: ExtractOptions, progress: ProgressListener
 ) -> DigestReport:
     return digest_manifest(
         manifest,
-        # A new one is written when the folder is known to be a cache.
-        memory if memory.exists() else None,
+        memory,
         paranoid=options.paranoid,
         workers=options.threads,
         progress=progress.on_digest,
     )
+
+
+def _may_be_cache(folder: Path) -> bool:
+    """Tell whether a folder is a cache, or may become one; others are left as they are."""
+    if (folder / "icecore-cache.json").exists() or not folder.exists():
+        return True
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {"digests"}
 
 
 def _unreadable(digested: DigestReport) -> list[Failure]:

@@ -66,7 +66,7 @@ def files(seen):
 PLACES = [
     "{set}", "{set}/shards", "{set}/damaged", "{set}/record.json", "{set}/index.h5",
     "{set}/shards/000000000000000000000000.h5", "manifests", "claims", "claims/x.claim",
-    "failures.json", "digests.json", "icecore-cache.json", "manifests/photos.csv",
+    "failures.json", "digests/0.txt", "icecore-cache.json", "manifests/photos.csv",
 ]  # fmt: skip
 
 

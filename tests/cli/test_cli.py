@@ -595,5 +595,5 @@ def _tree(root):
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in root.rglob("*")
-        if path.is_file() and path.name != "digests.json"
+        if path.is_file() and path.parent.name != "digests"
     }

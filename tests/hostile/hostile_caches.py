@@ -72,7 +72,7 @@ def shards(path: Path) -> list[Path]:
 
 
 def put_something_else(rng: random.Random, path: Path, victim: Path) -> str:
-    target = rng.choice([*files(path), path / "digests.json", folder_of(path) / "damaged"])
+    target = rng.choice([*files(path), path / "digests" / "0.txt", folder_of(path) / "damaged"])
     with contextlib.suppress(FileNotFoundError):
         target.unlink()
     kind = rng.choice(["link", "dangling", "link to folder", "pipe", "socket", "folder", "device"])
@@ -148,7 +148,7 @@ BROKEN = [
 
 def break_json(rng: random.Random, path: Path, victim: Path) -> str:
     texts = [one for one in files(path) if one.suffix in (".json", ".claim")]
-    target = rng.choice([*texts, path / "digests.json", path / "manifests" / "sources.json"])
+    target = rng.choice([*texts, path / "digests" / "0.txt", path / "manifests" / "sources.json"])
     if not target.exists() or rng.random() < 0.4:
         target.write_text(rng.choice(BROKEN), "utf-8", "surrogatepass")
         return f"broken {target.relative_to(path)}"

@@ -177,8 +177,10 @@ def test_other_commands_take_urls(photos, tmp_path, tiny_onnx, prefix):
     assert (tmp_path / "cache/manifests/tars.csv").exists()
     main(["train", cache, "--data", data, "-o", run, "--head", "logistic", "--folds", "3"])
     main(["audit", cache, "--data", data])
-    # Pages fetch nothing: the table that names an image may be a stranger's.
+    # Pages connect to nothing; a tar on the disk is another matter.
     assert thumbnail(next(iter(read(data))).path) == ("", "image lies in a store")
+    (local, *_) = read(tmp_path / "made")
+    assert thumbnail(local.path)[0].startswith("data:image/jpeg")
 
 
 def test_profiles_are_those_of_boto3(s3, photos, tmp_path, tiny_onnx, monkeypatch):

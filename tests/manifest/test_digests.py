@@ -3,10 +3,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from icecore import manifest as manifests
+from icecore.manifest import digests
+from icecore.manifest.digest_memory import DigestMemory
 from icecore.manifest.digests import digest_manifest
 
 
@@ -30,7 +33,7 @@ def run(folder, memory, **options):
 
 
 def test_digests_are_of_the_bytes_and_remembered(folder, tmp_path):
-    memory = tmp_path / "memory.json"
+    memory = tmp_path / "memory"
     first, report = run(folder, memory)
     assert first == {n: hashlib.sha256(n.encode()).hexdigest() for n in first}
     assert report.read == 3
@@ -41,7 +44,7 @@ def test_digests_are_of_the_bytes_and_remembered(folder, tmp_path):
 
 @pytest.mark.parametrize("change", ["size", "time", "inode"])
 def test_a_changed_file_is_read_again(folder, tmp_path, change):
-    memory = tmp_path / "memory.json"
+    memory = tmp_path / "memory"
     run(folder, memory)
     path = folder / "a/1.jpg"
     before = path.stat()
@@ -54,24 +57,92 @@ def test_a_changed_file_is_read_again(folder, tmp_path, change):
         os.replace(path.with_name("new"), path)
     if change != "time":
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-    digests, report = run(folder, memory)
+    found, report = run(folder, memory)
     assert report.read == 1
-    assert digests["a/1.jpg"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert found["a/1.jpg"] == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_a_file_written_just_now_is_not_trusted_yet(folder, tmp_path):
-    memory = tmp_path / "memory.json"
+    memory = tmp_path / "memory"
     (folder / "a/1.jpg").write_bytes(b"fresh!!")
     run(folder, memory)
     assert run(folder, memory)[1].read == 1
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"format": 1}', '{"format": 9, "files": {}}', "x"])
-def test_a_damaged_memory_only_costs_time(folder, tmp_path, content):
-    memory = tmp_path / "memory.json"
-    memory.write_text(content)
-    assert run(folder, memory)[1].read == 3
-    assert run(folder, memory)[1].read == 0
+@pytest.mark.parametrize("change", ["cut", "digit", "name", "folder", "binary", "link"])
+def test_a_damaged_memory_only_costs_time(folder, tmp_path, change):
+    memory = tmp_path / "memory"
+    run(folder, memory)
+    (file,) = memory.iterdir()
+    text = file.read_text()
+    if change == "cut":
+        file.write_text(text[:-5])
+    elif change == "digit":
+        file.write_text(text.replace("a", "b", 1))
+    elif change == "name":
+        file.rename(memory / ("0" * 24 + ".txt"))
+    elif change == "binary":
+        file.write_bytes(b"\xff" * 100)
+    else:
+        file.unlink()
+        if change == "folder":
+            file.mkdir()
+        else:
+            file.symlink_to("/dev/zero")
+    found, report = run(folder, memory)
+    assert report.read == 3
+    assert found == {n: hashlib.sha256(n.encode()).hexdigest() for n in found}
+
+
+def test_several_processes_add_and_none_loses_anothers(folder, tmp_path):
+    memories = [DigestMemory(tmp_path / "memory") for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: _add(memories[n], n, 50), range(8)))
+    everything = DigestMemory(tmp_path / "memory")
+    for n in range(8):
+        for i in range(50):
+            assert everything.get(f"/d {n}/{i}.jpg", [1, 2, i]) == f"{n:064}"
+            assert everything.get(f"/d {n}/{i}.jpg", [1, 3, i]) == ""
+
+
+def _add(memory, number, count):
+    for i in range(count):
+        memory.add(f"/d {number}/{i}.jpg", [1, 2, i], f"{number:064}")
+        if i % 10 == 9:
+            memory.publish()
+
+
+def test_many_files_become_one(tmp_path):
+    memory = DigestMemory(tmp_path / "memory")
+    for i in range(40):
+        memory.add(f"/{i}", [i, i, i], f"{i:064}")
+        memory.publish()
+    assert len(list((tmp_path / "memory").iterdir())) == 40 - 32
+    again = DigestMemory(tmp_path / "memory")
+    assert [again.get(f"/{i}", [i, i, i]) for i in range(40)] == [f"{i:064}" for i in range(40)]
+
+
+def test_processes_share_the_reading_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(digests, "_STRETCH", 8)
+    monkeypatch.setattr(digests, "_FIRST_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(digests, "_KEPT_SECONDS", 0.0)
+    for number in range(400):
+        path = tmp_path / "data" / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"%d" % number)
+        age(path)
+    table = manifests.read(tmp_path / "data", labels_required=False)
+    (tmp_path / "cache").mkdir()
+
+    slow = digests.digest_of
+    monkeypatch.setattr(digests, "digest_of", lambda *a: time.sleep(0.005) or slow(*a))
+    with ThreadPoolExecutor(3) as pool:
+        reports = list(
+            pool.map(lambda _: digest_manifest(table, tmp_path / "cache/digests", workers=1), "abc")
+        )
+    assert len({tuple(s.digest for s in report.manifest) for report in reports}) == 1
+    # Alone they would read 1,200.
+    assert 400 <= sum(report.read for report in reports) < 800
 
 
 def test_a_table_with_digests_needs_no_images(folder, tmp_path):
@@ -79,8 +150,8 @@ def test_a_table_with_digests_needs_no_images(folder, tmp_path):
     report.manifest.write(tmp_path / "t.csv")
     for path in folder.rglob("*.jpg"):
         path.unlink()
-    digests, report = run(tmp_path / "t.csv", None)
-    assert digests == first
+    found, report = run(tmp_path / "t.csv", None)
+    assert found == first
     assert report.unreadable == {}
 
 

@@ -1,0 +1,113 @@
+"""Digests that were taken before, so that unchanged files are not read again.
+
+The memory is a folder of text files that several processes add to: each publishes what it has
+read as a file of its own, named by its content. A line is ``size time inode digest place``. When
+there are many files, one takes the place of all. It only saves time: a file that is damaged or
+gone costs that some images are read again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..core.errors import DiskFullError, IcecoreError
+from ..core.files import publish_bytes, sha256_bytes
+from ..core.regular_files import read_regular
+
+__all__ = ["DigestMemory"]
+
+_HEAD = "icecore digests 1"
+# Of some ten million images.
+_LARGEST_FILE = 2 * 2**30
+_MOST_FILES = 32
+
+
+class DigestMemory:
+    """What is known of places: facts that change with the bytes, and the bytes' SHA-256.
+
+    Parameters
+    ----------
+    folder : path-like, optional
+        Where it is kept; it need not be there.
+    """
+
+    def __init__(self, folder: str | os.PathLike | None = None) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._files: set[str] = set()
+        # Texts take a third of the memory of lists of numbers.
+        self._known: dict[str, str] = {}
+        self._new: dict[str, str] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read what other processes have added."""
+        for name in self._list():
+            if name not in self._files:
+                self._files.add(name)
+                self._read(self._folder / name)
+
+    def get(self, place: str, facts: Sequence[int]) -> str:
+        """Return the digest of a place that looks as it did then; nothing if none is known."""
+        about = self._new.get(place) or self._known.get(place, "")
+        before = _facts_text(facts)
+        return about[len(before) :] if about.startswith(before) else ""
+
+    def add(self, place: str, facts: Sequence[int], digest: str) -> None:
+        """Take note of a digest; `publish` makes it last."""
+        self._new[place] = _facts_text(facts) + digest
+
+    def publish(self, folder: str | os.PathLike | None = None) -> None:
+        """Write what is new to the folder, if it can be written.
+
+        Raises
+        ------
+        DiskFullError
+        """
+        if folder is not None:
+            self._folder = Path(folder)
+        if not self._new or self._folder is None:
+            return
+        merged = self._files if len(self._files) >= _MOST_FILES else set()
+        self._known |= self._new
+        lines = (
+            f"{about} {place}\n" for place, about in (self._known if merged else self._new).items()
+        )
+        content = f"{_HEAD}\n{''.join(lines)}".encode()
+        self._new = {}
+        name = f"{sha256_bytes(content)[:24]}.txt"
+        try:
+            publish_bytes(self._folder / name, content)
+        except DiskFullError:
+            raise
+        except OSError:
+            return  # A cache on a read-only disk can still be read.
+        for old in merged - {name}:
+            with contextlib.suppress(OSError):
+                os.unlink(self._folder / old)
+        self._files = self._files - merged | {name}
+
+    def _list(self) -> list[str]:
+        with contextlib.suppress(OSError):
+            if self._folder is not None and not self._folder.is_symlink():
+                return sorted(name for name in os.listdir(self._folder) if name.endswith(".txt"))
+        return []
+
+    def _read(self, path: Path) -> None:
+        try:
+            content = read_regular(path, _LARGEST_FILE)
+            lines = content.decode().split("\n")
+        except (OSError, IcecoreError, UnicodeDecodeError):
+            return
+        if lines[0] != _HEAD or path.name != f"{sha256_bytes(content)[:24]}.txt":
+            return
+        for line in lines[1:]:
+            fields = line.split(" ", 4)
+            if len(fields) == 5 and len(fields[3]) == 64:
+                self._known[fields[4]] = line[: -len(fields[4]) - 1]
+
+
+def _facts_text(facts: Sequence[int]) -> str:
+    return "{} {} {} ".format(*facts)

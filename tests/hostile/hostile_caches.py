@@ -42,6 +42,7 @@ def make_cache(path: Path) -> None:
     one.write_index()
     cache.record_failures([{"id": "x", "path": "x.jpg", "digest": "", "reason": "empty"}])
     (path / "manifests").mkdir()
+    (path / "digests").mkdir()
     (path / "manifests" / "photos.csv").write_text("id,path,label\nx,x.jpg,hat\n")
     owner = {"token": "0" * 16, "host": "elsewhere", "pid": 1, "start": "1"}
     (path / "claims" / "failures.claim").write_text(json.dumps(owner))

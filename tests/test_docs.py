@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from pathlib import Path
 
 import click
+import numpy
 import pytest
 from repository import ROOT
 from square_images import draw_squares, write_table
@@ -67,6 +69,23 @@ def test_every_page_with_code_is_run_by_some_test():
     theirs = {"audit.md", "blend.md", "cache.md", "compare.md", "heads.md"}
     found = {page.name for page in ALL_PAGES if blocks(page, "python")}
     assert found == ours | theirs
+
+
+def test_the_page_of_run_formats_names_every_field(image_folder, tmp_path, tiny_onnx):
+    from icecore import jobs
+
+    jobs.extract(image_folder, tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+    jobs.train(tmp_path / "cache", image_folder, tmp_path / "run", jobs.TrainOptions(folds=3))
+    jobs.blend([tmp_path / "run"])
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    blend = json.loads((tmp_path / "run" / "blend.json").read_text())
+    (head,) = (tmp_path / "run").glob("*/heads/logistic*/head.json")
+    (table,) = (tmp_path / "run").glob("*/probabilities/logistic*.npz")
+    fields = {*about, *about["tasks"]["label"], *about["backbones"][0], *blend}
+    fields |= {*json.loads(head.read_text()), *numpy.load(table)}
+    fields |= {*blend["tasks"][0]} - {"task", "classes", "metric"}
+    page = (ROOT / "docs" / "run-format.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(fields) if f"`{name}`" not in page] == []
 
 
 def test_the_json_record_of_the_readme_is_one(tmp_path):

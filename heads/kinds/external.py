@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import os
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,9 +15,11 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import has_fit_parameter
 
-from ...core.errors import HeadError, enumerate_some
+from ...core.errors import HeadError, MissingFileError, enumerate_some
 from ...core.files import publish
 from ...core.imports import missing_dependency
+from ...core.json_files import parse_json
+from ...core.regular_files import read_whole, size_text
 from ..base import Head
 from ..rows import Rows
 from ..saved import HeadFiles
@@ -22,8 +27,21 @@ from ..saved import HeadFiles
 __all__ = ["ExternalHead"]
 
 LARGEST_ESTIMATOR = 2**31
-# Modules whose types are loaded besides those that skops trusts; separated by commas.
+# Modules whose types are loaded besides those below; separated by commas.
 TRUSTED = "ICECORE_TRUSTED_MODULES"
+# What predicts with NumPy alone. scikit-learn's other classifiers (trees, neighbours, kernels
+# of libsvm) hand their arrays to compiled code, which believes every number in them; sparse
+# matrices do alike, and other transformers can be told to make tables of any size.
+_SAFE = (
+    "builtins", "numpy", "sklearn._loss", "sklearn.calibration", "sklearn.discriminant_analysis",
+    "sklearn.gaussian_process", "sklearn.linear_model", "sklearn.multiclass",
+    "sklearn.naive_bayes", "sklearn.neural_network", "sklearn.pipeline",
+    "sklearn.preprocessing._data", "sklearn.preprocessing._label",
+)  # fmt: skip
+_UNSAFE_NODES = frozenset({"SparseMatrixNode"})
+# As of tables of numbers: zeros compress a thousandfold.
+_MOST_EXPANSION, _SMALL = 100, 64 * 2**20
+_LARGEST_SCHEMA = 64 * 2**20
 
 
 def load_skops():
@@ -44,8 +62,9 @@ class ExternalHead(Head):
     """A classifier named ``module:Class``, with scikit-learn's interface.
 
     A fitted one is saved in the format of skops. When it is loaded, every type in the file is
-    looked at first: scikit-learn's own and NumPy's are made, others only where the
-    environment variable ICECORE_TRUSTED_MODULES names their module.
+    looked at first: NumPy's are made, and those of scikit-learn that compute with NumPy alone
+    (linear models, naive Bayes, networks and the like); others only where the environment
+    variable ICECORE_TRUSTED_MODULES names their module.
 
     Parameters
     ----------
@@ -85,9 +104,18 @@ class ExternalHead(Head):
         self.estimator_ = estimator.fit(rows.features[index].astype(np.float32), codes, **options)
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
-        found = np.asarray(self.estimator_.predict_proba(X.astype(np.float32)), np.float64)
-        table = np.zeros((len(X), len(self.classes_)))
-        table[:, self.estimator_.classes_] = found
+        try:
+            found = np.asarray(self.estimator_.predict_proba(X.astype(np.float32)), np.float64)
+            table = np.zeros((len(X), len(self.classes_)))
+            table[:, self.estimator_.classes_] = found
+        except MemoryError:
+            raise
+        # One that was loaded may be wrong in any way, and answer with any error.
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise HeadError(f"{self.name} does not predict ({reason})", "train it again") from error
+        if not (table >= 0).all() or not np.allclose(table.sum(axis=1), 1, atol=1e-3):
+            raise HeadError(f"{self.name} predicts what are no probabilities", "train it again")
         return table
 
     def save(self, folder: str | os.PathLike) -> None:
@@ -104,16 +132,18 @@ class ExternalHead(Head):
         skops = load_skops()
         files.arrays({})
         path = files.folder / "estimator.skops"
-        if not path.is_file() or path.stat().st_size > LARGEST_ESTIMATOR:
-            raise files.refuse("estimator.skops is not there, or is larger than 2 GiB")
-        content = path.read_bytes()
         try:
-            unknown = skops.get_untrusted_types(data=content)
+            content = read_whole(path, LARGEST_ESTIMATOR, HeadError)
+        except (HeadError, MissingFileError) as error:
+            raise files.refuse(error.message) from error
         # A damaged archive is answered with many kinds of error.
+        try:
+            types = _types_in(content)
+            unknown = skops.get_untrusted_types(data=content)
         except Exception as error:
             raise files.refuse(f"estimator.skops is not readable ({error})") from error
-        named = {name for name in os.environ.get(TRUSTED, "").split(",") if name}
-        refused = [name for name in unknown if name.partition(".")[0] not in named]
+        named = tuple(name for name in os.environ.get(TRUSTED, "").split(",") if name)
+        refused = sorted(name for name in {*types, *unknown} if not _is_in(name, (*_SAFE, *named)))
         if refused:
             raise files.refuse(
                 f"estimator.skops wants types that are not trusted: {enumerate_some(refused)}; "
@@ -124,12 +154,45 @@ class ExternalHead(Head):
         except Exception as error:
             raise files.refuse(f"estimator.skops is not readable ({error})") from error
         codes = getattr(self.estimator_, "classes_", None)
-        fits = codes is not None and set(np.asarray(codes).tolist()) <= set(
-            range(len(files.classes))
+        fits = (
+            isinstance(codes, np.ndarray)
+            and codes.ndim == 1
+            and codes.dtype.kind in "iu"
+            and set(codes.tolist()) <= set(range(len(files.classes)))
         )
         width = getattr(self.estimator_, "n_features_in_", files.features)
         if not fits or not hasattr(self.estimator_, "predict_proba") or width != files.features:
             raise files.refuse("estimator.skops is no classifier of its classes and features")
+
+
+def _types_in(content: bytes) -> set[str]:
+    """Return the names of all types that an archive of skops makes, before it makes one."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > max(_SMALL, _MOST_EXPANSION * len(content)):
+            raise ValueError(f"it would unpack to {size_text(size)}")
+        schema = archive.getinfo("schema.json")
+        if schema.file_size > _LARGEST_SCHEMA:
+            raise ValueError(f"its schema has {size_text(schema.file_size)}")
+        return set(_named_types(parse_json(archive.read(schema), "its schema")))
+
+
+def _named_types(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "__class__" in node:
+            kind = node.get("__loader__")
+            unsafe = f" ({kind})" if kind in _UNSAFE_NODES else ""
+            yield f"{node.get('__module__')}.{node['__class__']}{unsafe}"
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from _named_types(part)
+
+
+def _is_in(name: str, modules: tuple[str, ...]) -> bool:
+    if name.endswith(")"):  # an unsafe node, whatever it calls itself
+        return False
+    return any(name.startswith(f"{module}.") for module in modules)
 
 
 def _make(name: str, settings: str, seed: int) -> BaseEstimator:

@@ -79,7 +79,64 @@ def test_weights_need_a_classifier_that_takes_them():
 def test_types_that_nobody_trusts_are_refused(tmp_path):
     X, y = blobs()
     make_head(FOREST, 0, n_estimators=5).fit(X, y).save(tmp_path)
-    with pytest.raises(HeadError, match=r"not trusted: sklearn.tree._tree.Tree; name their mod"):
+    with pytest.raises(HeadError, match=r"not trusted: .*sklearn.tree._tree.Tree; name their mod"):
+        load_head(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:The `probability` parameter was deprecated")
+@pytest.mark.parametrize("name", ["svm:SVC", "neighbors:KNeighborsClassifier"])
+def test_what_hands_its_arrays_to_compiled_code_is_trusted_by_name_alone(
+    name, tmp_path, monkeypatch
+):
+    X, y = blobs()
+    make_head(f"sklearn.{name}", 0, **({"probability": True} if "SVC" in name else {})).fit(
+        X, y
+    ).save(tmp_path)
+    with pytest.raises(HeadError, match=r"not trusted: sklearn.*; name their mod"):
+        load_head(tmp_path)
+    monkeypatch.setenv("ICECORE_TRUSTED_MODULES", "sklearn")
+    assert load_head(tmp_path).score(X, y) > 0.9
+
+
+def test_sparse_weights_are_not_taken_from_a_file(tmp_path):
+    # Their indices could lead anywhere.
+    head = make_head("sklearn.linear_model:LogisticRegression", 0).fit(*blobs())
+    head.estimator_.sparsify()
+    head.save(tmp_path)
+    with pytest.raises(HeadError, match=r"not trusted: .*\(SparseMatrixNode\)"):
+        load_head(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [
+        ("var_", np.full((3, 5), np.nan), "predicts what are no probabilities"),
+        ("var_", np.ones((3, 2)), "does not predict"),
+        ("theta_", np.ones((3, 5)).astype(str), "does not predict"),
+        ("class_prior_", np.ones(0), "does not predict"),
+        ("classes_", np.arange(3) / 2, "is no classifier of its classes"),
+    ],
+)
+def test_wrong_numbers_are_an_error_and_no_answer(attribute, value, message, tmp_path):
+    X, y = blobs()
+    head = make_head("sklearn.naive_bayes:GaussianNB", 0).fit(X, y)
+    setattr(head.estimator_, attribute, value)
+    head.save(tmp_path)
+    with pytest.raises(HeadError, match=message):
+        load_head(tmp_path).predict_proba(X)
+
+
+@pytest.mark.parametrize("member", ["schema.json", "more.npy"])
+def test_an_archive_that_unpacks_to_much_is_refused_before(member, tmp_path):
+    make_head("sklearn.naive_bayes:GaussianNB", 0).fit(*blobs()).save(tmp_path)
+    path = tmp_path / "estimator.skops"
+    with zipfile.ZipFile(path) as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    content[member] = content.get(member, b"") + b" " * (65 << 20)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in content.items():
+            archive.writestr(name, data)
+    with pytest.raises(HeadError, match=r"it would unpack to 65 MiB"):
         load_head(tmp_path)
 
 

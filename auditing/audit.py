@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..core.errors import counted
+from ..core.errors import counted, enumerate_some
 from .drift import Drift, measure_drift
 from .duplicates import Copies, find_copies, measure_leak
 from .facts import read_facts
@@ -78,7 +78,7 @@ def audit_images(
         leaks,
         doubts,
         far[old[far]],
-        _shortcuts(images, tasks, options, progress),
+        _shortcuts(images, tasks, options, notes, progress),
         _drift(images, groups, options.seed),
         notes,
         source,
@@ -147,13 +147,22 @@ def _quick(images: Images, task: TaskRows, groups, seed: int) -> tuple[TaskRows,
     return both[0], both[1]
 
 
-def _shortcuts(images: Images, tasks, options: AuditOptions, progress) -> list[Shortcuts]:
+def _shortcuts(
+    images: Images, tasks, options: AuditOptions, notes: list[str], progress
+) -> list[Shortcuts]:
+    """Look for facts of files that tell the labels; note which files could not be opened."""
     known = np.array([split != NEW and bool(path) for split, path in zip(
         images.splits, images.paths)])  # fmt: skip
     labelled = np.any([task.y >= 0 for task in tasks], axis=0) if tasks else np.zeros(0, bool)
     rows = np.flatnonzero(known & labelled)
     rows = rows[subset(len(rows), options.pictures, options.seed)]
     facts = read_facts([images.paths[row] for row in rows], progress)
+    unread = rows[np.isnan(facts[:, 0])]
+    if len(unread):
+        notes.append(
+            f"{len(unread)} of {len(rows)} pictures could not be opened, so their brightness, size "
+            f"and the like are not known: {enumerate_some(images.ids[row] for row in unread)}"
+        )
     found = [
         find_shortcuts(task.task, task.classes, task.y[rows], facts, options.seed) for task in tasks
     ]

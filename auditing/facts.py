@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..core.places import open_image
-from ..pages import LARGEST_BYTES, opened_safely
+from ..pages import FILE_SIZE, FULL_SIZE, opened_safely
 
 __all__ = ["FACTS", "read_facts"]
 
@@ -47,8 +45,7 @@ def read_facts(
 
 def _facts(path: str) -> list[float]:
     with opened_safely(path, _SIDE) as image:
-        # A draft says how large the picture is before it is decoded at a smaller scale.
-        width, height, size = _sides(path)
+        (width, height), size = image.info[FULL_SIZE], image.info[FILE_SIZE]
         tables = getattr(image, "quantization", None) or {}
         coarse = float(np.mean([np.mean(table) for table in tables.values()])) if tables else 0.0
         small = image.convert("RGB").resize((_SIDE, _SIDE))
@@ -67,11 +64,3 @@ def _unevenness(grey: np.ndarray) -> float:
     """Return how much the outermost pixels vary along each side, on average."""
     sides = (grey[:2], grey[-2:], grey[:, :2], grey[:, -2:])
     return float(np.mean([side.std() for side in sides]))
-
-
-def _sides(path: str) -> tuple[int, int, int]:
-    """Return width, height, and the bytes of the file."""
-    from PIL import Image
-
-    with open_image(path, LARGEST_BYTES) as file, Image.open(file) as image:
-        return *image.size, file.seek(0, os.SEEK_END)

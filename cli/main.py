@@ -93,6 +93,7 @@ def _help_width() -> dict:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; turn icecore's errors into one line and a status."""
+    _open_standard_streams()
     watch_for_termination()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -159,6 +160,21 @@ def _fail(message: str, hint: str = "") -> int:
         if text:
             click.echo(escaped(text, keep="\n"), err=True)
     return 1
+
+
+def _open_standard_streams() -> None:
+    """Give a stream that is closed the null device.
+
+    The next file to be opened would take its number, and get what libraries say to stderr.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # Python has none where one was closed at its start.
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def _close_output() -> None:

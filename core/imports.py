@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 import re
 import warnings
 from importlib import metadata
 
 from .errors import MissingDependencyError
 
-__all__ = ["is_lack_of_memory", "missing_dependency", "warn_if_newer"]
+__all__ = ["is_lack_of_memory", "missing_dependency", "quieten_pillow", "warn_if_newer"]
 
 _EXTRAS = {
     "mxnet": "use another engine; MXNet, the reference, needs Python 3.11: "
@@ -46,7 +48,7 @@ _SYSTEM_LIBRARIES = {
 # As loaders of libraries, thread libraries and C++ say it.
 _NO_MEMORY = re.compile(
     "failed to map segment|cannot allocate memory|can't start new thread|bad_alloc|"
-    "resource temporarily unavailable|not enough memory",
+    "resource temporarily unavailable|not enough memory|can't alloc|failed to allocate",
     re.IGNORECASE,
 )
 
@@ -127,3 +129,10 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "(unknown)"
+
+
+@functools.cache
+def quieten_pillow() -> None:
+    """Keep Pillow from writing to the terminal: what is wrong with a file is said with its name."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    warnings.filterwarnings("ignore", module=r"PIL\.")

@@ -2,10 +2,11 @@
 
 from .drawing import front_plot, reliability_plot, scatter_plot, ternary_plot
 from .rendering import render_page
-from .thumbnails import LARGEST_BYTES, Pictures, missing_reason, opened_safely, thumbnail
+from .thumbnails import FILE_SIZE, FULL_SIZE, Pictures, missing_reason, opened_safely, thumbnail
 
 __all__ = [
-    "LARGEST_BYTES",
+    "FILE_SIZE",
+    "FULL_SIZE",
     "Pictures",
     "front_plot",
     "missing_reason",

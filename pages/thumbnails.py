@@ -12,15 +12,17 @@ import io
 from collections.abc import Iterator
 
 from ..core.errors import IrregularFileError
+from ..core.imports import quieten_pillow
 from ..core.places import container_of, open_image
 from ..core.stores import is_url
 
-__all__ = ["LARGEST_BYTES", "Pictures", "missing_reason", "opened_safely", "thumbnail"]
+__all__ = ["FILE_SIZE", "FULL_SIZE", "Pictures", "missing_reason", "opened_safely", "thumbnail"]
 
+FULL_SIZE, FILE_SIZE = "icecore: pixels", "icecore: bytes"
 EDGE = 200
 LARGEST_BYTES = 64 * 2**20
 LARGEST_PIXELS = 64_000_000
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "HEIF")
 
 
 class UnusableError(ValueError):
@@ -38,20 +40,33 @@ def missing_reason() -> str:
 
 @contextlib.contextmanager
 def opened_safely(path: str, edge: int = EDGE) -> Iterator:
-    """Open an image that is a file of bounded size, to be decoded at a scale for `edge`."""
+    """Open an image that is a file of bounded size, to be decoded at a scale for `edge`.
+
+    Its ``info`` has the size in pixels before it is scaled and that of the file in bytes, under
+    `FULL_SIZE` and `FILE_SIZE`.
+    """
     from PIL import Image
 
+    quieten_pillow()
+    with contextlib.suppress(ImportError):
+        from pi_heif import register_heif_opener
+
+        register_heif_opener()
+    Image.init()
+    known = [name for name in _FORMATS if name in Image.OPEN]
     try:
         file = open_image(path, LARGEST_BYTES)
     except IrregularFileError as error:
         raise UnusableError("not a file") from error
     with file:
-        if file.seek(0, io.SEEK_END) > LARGEST_BYTES:
+        size = file.seek(0, io.SEEK_END)
+        if size > LARGEST_BYTES:
             raise UnusableError("file too large")
         file.seek(0)
-        image = Image.open(file, formats=_FORMATS)
+        image = Image.open(file, formats=known)
         if image.width * image.height > LARGEST_PIXELS:
             raise UnusableError(f"too many pixels ({image.width} x {image.height})")
+        image.info |= {FULL_SIZE: image.size, FILE_SIZE: size}
         image.draft("RGB", (2 * edge, 2 * edge))
         yield image
 
@@ -80,6 +95,8 @@ def thumbnail(path: str, edge: int = EDGE) -> tuple[str, str]:
             small.thumbnail((edge, edge))
     except FileNotFoundError:
         return "", "image is missing"
+    except IrregularFileError:
+        return "", "not a file"
     except UnusableError as error:
         return "", str(error)
     except Exception as error:  # decoders raise all kinds of errors; the page goes on

@@ -11,9 +11,18 @@ from typing import ClassVar
 import numpy as np
 
 from ...core.errors import BackboneError, MissingDependencyError
+from ...core.imports import is_lack_of_memory
 from ..records.record import BackboneRecord
 
-__all__ = ["AS_USUAL", "Engine", "Setup", "first_line", "require_images", "require_one_row_each"]
+__all__ = [
+    "AS_USUAL",
+    "Engine",
+    "Setup",
+    "first_line",
+    "remedy",
+    "require_images",
+    "require_one_row_each",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,3 +158,10 @@ def first_line(error: BaseException) -> str:
     # OpenVINO first lists the places in its own source that the failure came through.
     telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
     return (telling or lines or [type(error).__name__])[0][:200]
+
+
+def remedy(error: BaseException, otherwise: str) -> str:
+    """Say what to do about a library's failure: give it memory, if that is what it lacks."""
+    if is_lack_of_memory(error):
+        return "free some memory, raise the limit (ulimit -v), or try a smaller --batch-size"
+    return otherwise

@@ -14,7 +14,15 @@ from ...core.imports import missing_dependency
 from ..graphs.half import half_precision_graph
 from ..graphs.network import GraphNetwork
 from ..graphs.store import graph_folder
-from .base import AS_USUAL, Engine, Setup, first_line, require_images, require_one_row_each
+from .base import (
+    AS_USUAL,
+    Engine,
+    Setup,
+    first_line,
+    remedy,
+    require_images,
+    require_one_row_each,
+)
 
 __all__ = ["OnnxRuntimeEngine", "TensorRTEngine", "load_onnxruntime", "providers_for"]
 
@@ -82,7 +90,7 @@ class OnnxRuntimeEngine(Engine):
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise BackboneError(
                 f"{self._record.spec}: ONNX Runtime refuses the graph: {first_line(error)}",
-                "export the network again, or use another engine",
+                remedy(error, "export the network again, or use another engine"),
             ) from error
 
     def _providers(self, device: str, available: list[str]) -> list:
@@ -110,7 +118,7 @@ class OnnxRuntimeEngine(Engine):
             raise BackboneError(
                 f"{self._record.spec}: ONNX Runtime fails on images of shape {images.shape}: "
                 f"{first_line(error)}",
-                "if memory is short, try a smaller --batch-size; else export the network again",
+                remedy(error, "export the network again, or use another engine"),
             ) from error
         require_one_row_each(features.shape, len(images), self._record)
         return features

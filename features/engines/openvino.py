@@ -17,7 +17,15 @@ from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ...core.imports import missing_dependency
 from ..graphs.network import GraphNetwork
 from ..graphs.parameters import FilledGraph
-from .base import AS_USUAL, Engine, Setup, first_line, require_images, require_one_row_each
+from .base import (
+    AS_USUAL,
+    Engine,
+    Setup,
+    first_line,
+    remedy,
+    require_images,
+    require_one_row_each,
+)
 
 __all__ = ["OpenVinoEngine", "load_openvino", "order_precisions"]
 
@@ -106,7 +114,7 @@ class OpenVinoEngine(Engine):
         except RuntimeError as error:
             raise BackboneError(
                 f"{self._record.spec}: OpenVINO refuses the graph: {first_line(error)}",
-                "export the network again, or try --engine onnxruntime",
+                remedy(error, "export the network again, or try --engine onnxruntime"),
             ) from error
         found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if found != _TYPES[precision]:

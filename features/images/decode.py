@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-import warnings
 
 import numpy as np
 
@@ -27,7 +26,12 @@ from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
 from .libtiff import heeding_libtiff
 from .scale import Need
 from .tiff import describe_raw, has_more_pages
-from .whole import require_all_png_rows, require_sound_chunks, require_sound_strips
+from .whole import (
+    png_of_pixels,
+    require_all_png_rows,
+    require_sound_chunks,
+    require_sound_strips,
+)
 
 __all__ = ["ImageFile", "decode", "image_size"]
 
@@ -127,8 +131,8 @@ class ImageFile:
             return image
         if self._is_jpeg:
             return _upright(image, _orientation(header))
-        require_upper_bits(content, header, image)
-        return image
+        require_upper_bits(content, header, int(image.max(initial=0)))
+        return _upright(image, _orientation(header)) if header.format == "PNG" else image
 
     def _saved(self, reduction: int) -> int:
         """Return by how much less memory a reduced image takes."""
@@ -206,11 +210,9 @@ def _require_size(width: int, height: int) -> None:
 
 def _open(file):
     """Open an image with Pillow; only its header is read."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        Image = load_pillow()
-        # Older ones know no AVIF, and fail on its name.
-        return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
+    Image = load_pillow()
+    # Older ones know no AVIF, and fail on its name.
+    return Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN])
 
 
 def _tile_size(header) -> int:
@@ -225,8 +227,7 @@ def _orientation(header) -> int:
     if header.format == "TIFF":
         return 1  # Pillow turns these by itself, their size too.
     exif = load_pillow().Exif()
-    with contextlib.suppress(Exception), warnings.catch_warnings():  # A damaged one does not count.
-        warnings.simplefilter("ignore")
+    with contextlib.suppress(Exception):  # A damaged one does not count.
         exif.load(header.info.get("exif", b""))
     value = exif.get(_ORIENTATION, 1)
     return value if value in range(2, 9) else 1
@@ -250,6 +251,8 @@ def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
     cv2 = load_opencv()
     if header.format == "TIFF":
         require_sound_strips(content, header)
+    elif header.format == "PNG":
+        content = png_of_pixels(content)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -266,13 +269,18 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
             if image.mode.startswith("I;16"):
                 # Pillow would cut everything above 255 off.
                 image = load_pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            rgba = image.convert("RGBA")
-        pixels = _on_white(rgba)
+            # To convert an image to what it is takes a copy of it.
+            rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+            brightest = max(high for _, high in rgba.getextrema()[:3])
+            pixels = _on_white(rgba)
     except ImageError:
         raise
     except Exception as error:  # as above
         raise ImageError(f"cannot be decoded ({error})") from error
-    require_upper_bits(content, header)
+    # Let go of the decoded image, which the header keeps.
+    header.close()
+    del image, rgba
+    require_upper_bits(content, header, brightest)
     return _upright(pixels, orientation)
 
 
@@ -285,14 +293,14 @@ def _decode_heif(header: HeifFile) -> np.ndarray:
 
 def _on_white(rgba) -> np.ndarray:
     # Programs that know no alpha write 0 there: whoever opens the file sees its colours.
-    if rgba.getextrema()[3] == (0, 0):
-        return np.asarray(rgba.convert("RGB"))
+    alpha = rgba.getextrema()[3] != (0, 0)
     pixels = np.empty((rgba.height, rgba.width, 3), np.uint8)
     for top in range(0, rgba.height, _BAND):
         band = rgba.crop((0, top, rgba.width, min(top + _BAND, rgba.height)))
-        white = load_pillow().new("RGBA", band.size, "white")
-        composed = load_pillow().alpha_composite(white, band).convert("RGB")
-        pixels[top : top + band.height] = composed
+        if alpha:
+            white = load_pillow().new("RGBA", band.size, "white")
+            band = load_pillow().alpha_composite(white, band)
+        pixels[top : top + band.height] = band.convert("RGB")
     return pixels
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.errors import ImageError
 from .libraries import load_opencv, load_pillow
+from .whole import png_of_pixels
 
 __all__ = ["require_upper_bits"]
 
@@ -18,7 +19,7 @@ _NEARLY_BLACK = 16
 _BITS_PER_SAMPLE = 0x0102
 
 
-def require_upper_bits(content: bytes, header, seen: np.ndarray | None = None) -> None:
+def require_upper_bits(content: bytes, header, brightest: int) -> None:
     """Refuse an image of 16 bits whose values stop at 8 or 12 bits.
 
     Cameras and programs store such numbers as they are; read as 16 bits they are black. By how
@@ -29,16 +30,14 @@ def require_upper_bits(content: bytes, header, seen: np.ndarray | None = None) -
     content : bytes
     header : PIL.Image.Image
         Of the file.
-    seen : ndarray of uint8, optional
-        What became of it; a bright picture needs no second look.
+    brightest : int
+        Largest value of what became of it, in 8 bits; a bright picture needs no second look.
 
     Raises
     ------
     ImageError
     """
-    if not _is_of_sixteen_bits(content, header):
-        return
-    if seen is not None and seen.max(initial=0) > _NEARLY_BLACK:
+    if brightest > _NEARLY_BLACK or not _is_of_sixteen_bits(content, header):
         return
     largest = _largest_colour(content, header)
     if 0 < largest <= LARGEST_OF_TWELVE_BITS:
@@ -63,7 +62,10 @@ def _largest_colour(content: bytes, header) -> int:
         with load_pillow().open(io.BytesIO(content), formats=(header.format,)) as image:
             return int(np.asarray(image).max(initial=0))
     cv2 = load_opencv()
-    raw = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    if header.format == "PNG":
+        content = png_of_pixels(content)
+    kept = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # without alpha
+    raw = cv2.imdecode(np.frombuffer(content, np.uint8), kept)
     if raw is None or raw.dtype != np.uint16:
         return 0
-    return int((raw if raw.ndim == 2 else raw[..., :3]).max(initial=0))
+    return int(raw.max(initial=0))

@@ -14,6 +14,7 @@ import numpy as np
 from ...core.errors import ImageError
 from .jpeg import MARK, has_an_end
 from .libraries import load_opencv, load_simplejpeg
+from .overheard import overheard
 
 __all__ = ["decode_jpeg"]
 
@@ -25,9 +26,16 @@ _HARMLESS = re.compile(
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker")
 # Of samplings that are none of the usual; OpenCV knows them.
 _UNKNOWN = re.compile("Could not determine subsampling")
+# How its warnings and errors begin that OpenCV lets it write to the terminal.
+_SAID_BY_LIBJPEG = re.compile(
+    rb"^(Corrupt JPEG|Premature end|Warning: |Invalid |Unsupported |Unknown |Inconsistent |"
+    rb"Bogus |Application transferred|.*JPEG|.*[Mm]arker|.*Huffman|.*DCT)"
+)
 # A few bytes too many before the end mark are a habit of some cameras.
 _FEW = 4
 _SCAN, _END = 0xDA, 0xD9
+# Encoders write up to ten scans, and each may have a thumbnail's; libjpeg takes 7 ns a pixel.
+_SCANS, _MOST_SCANNED = 16, 10**9
 # APP0 to APP15 and comments.
 _NOT_PIXELS = frozenset({*range(0xE0, 0xF0), 0xFE})
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
@@ -57,6 +65,7 @@ def decode_jpeg(content: bytes, size: tuple[int, int], reduction: int = 1) -> np
     ImageError
         The file is cut short, or its scan is damaged.
     """
+    _require_few_scans(content, size)
     # libjpeg's smallest scale of which no side is shorter than this.
     least = {} if reduction == 1 else _least(size, reduction)
     try:
@@ -69,9 +78,19 @@ def decode_jpeg(content: bytes, size: tuple[int, int], reduction: int = 1) -> np
     if not has_an_end(content):
         raise ImageError("the JPEG file is cut short")
     # OpenCV would write the harmless warning to the terminal; some stop even the lenient one.
-    with contextlib.suppress(ValueError):
-        return load_simplejpeg().decode_jpeg(content, "RGB", strict=False, **least)
+    for data in (content,) if b"Adobe" in content else (content, _pixels_alone(content)):
+        with contextlib.suppress(ValueError):
+            return load_simplejpeg().decode_jpeg(data, "RGB", strict=False, **least)
     return _by_opencv(content, reduction)
+
+
+def _require_few_scans(content: bytes, size: tuple[int, int]) -> None:
+    """Refuse a progressive JPEG that goes over a large picture again and again, for minutes."""
+    scans = content.count(b"\xff\xda")
+    if scans > _SCANS and scans * size[0] * size[1] > _MOST_SCANNED:
+        raise ImageError(
+            f"the JPEG has {scans} scans of {size[0]} x {size[1]} pixels, which would take minutes"
+        )
 
 
 def _least(size: tuple[int, int], reduction: int) -> dict[str, int]:
@@ -90,9 +109,7 @@ def _reason_to_refuse(content: bytes, said: str, least: dict[str, int]) -> str:
     try:
         load_simplejpeg().decode_jpeg(_pixels_alone(content), "RGB", strict=True, **least)
     except ValueError as error:
-        found = _EXTRANEOUS.search(str(error))
-        few = found is not None and int(found[1]) <= _FEW
-        return "" if few or _HARMLESS.search(str(error)) else str(error)
+        return "" if _is_harmless(str(error)) else str(error)
     return ""
 
 
@@ -146,10 +163,20 @@ def _by_opencv(content: bytes, reduction: int) -> np.ndarray | None:
         8: cv2.IMREAD_REDUCED_COLOR_8,
     }[reduction]
     try:
-        image = cv2.imdecode(
-            np.frombuffer(content, np.uint8), colour | cv2.IMREAD_IGNORE_ORIENTATION
-        )
+        with overheard(_SAID_BY_LIBJPEG) as said:
+            image = cv2.imdecode(
+                np.frombuffer(content, np.uint8), colour | cv2.IMREAD_IGNORE_ORIENTATION
+            )
     except cv2.error as error:
         raise ImageError(f"cannot be decoded as JPEG ({error.err or 'OpenCV failed'})") from error
+    for line in said:
+        if not _is_harmless(line):
+            raise _damaged(line)
     # Not every version takes IMREAD_COLOR_RGB together with a scale.
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+
+
+def _is_harmless(said: str) -> bool:
+    """Tell whether libjpeg warns of something that leaves the picture whole."""
+    few = _EXTRANEOUS.search(said)
+    return bool(_HARMLESS.search(said)) or (few is not None and int(few[1]) <= _FEW)

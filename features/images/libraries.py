@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from ...core.imports import missing_dependency, warn_if_newer
+from ...core.imports import missing_dependency, quieten_pillow, warn_if_newer
 
 __all__ = [
     "LARGEST_IMAGE",
@@ -56,6 +56,7 @@ def load_pillow():
         from PIL import AvifImagePlugin
 
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    quieten_pillow()
     # GluonCV turns this on when it is imported; what is missing of a file would become grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     # A PNG may carry more than a megabyte of text or colour profile; all of it stays bounded.

@@ -18,6 +18,8 @@ _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_voi
 _heard = threading.local()
 # As its decoders call themselves: LZWDecode, Fax3Decode2D, PackBitsDecode, ...
 _DECODER = re.compile(r"\w*Decode\w*$")
+# Those of faxes only warn of a line, or a page, that is cut short.
+_FAX_DECODER = re.compile(r"Fax\w*Decode\w*$")
 
 
 @contextlib.contextmanager
@@ -44,15 +46,21 @@ def heeding_libtiff() -> Iterator[None]:
 
 @functools.cache
 def _listen() -> object:
-    """Have libtiff call us; its handler is one for the process."""
+    """Have libtiff call us; its handlers are two for the process."""
     load_pillow()
     from PIL import _imaging
 
-    handler = _HANDLER(_hear)
+    handlers = _HANDLER(_hear), _HANDLER(_hear_warning)
     # Where libtiff is built into Pillow (on Windows), it cannot be reached.
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(handler)
-    return handler  # kept: libtiff holds its address
+        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(handlers[0])
+        ctypes.CDLL(_imaging.__file__).TIFFSetWarningHandler(handlers[1])
+    return handlers  # kept: libtiff holds their addresses
+
+
+def _hear_warning(module: bytes | None, text: bytes | None, values: int | None) -> None:
+    if _FAX_DECODER.match((module or b"").decode("ascii", "replace")):
+        _hear(module, text, values)
 
 
 def _hear(module: bytes | None, _text: bytes | None, _values: int | None) -> None:

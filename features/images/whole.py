@@ -9,7 +9,7 @@ from ...core.errors import ImageError
 from .libraries import load_pillow, load_simplejpeg
 from .libtiff import heeding_libtiff
 
-__all__ = ["require_all_png_rows", "require_sound_chunks", "require_sound_strips"]
+__all__ = ["png_of_pixels", "require_all_png_rows", "require_sound_chunks", "require_sound_strips"]
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Where the seven passes of Adam7 begin, and how far apart their pixels lie: x, y, dx, dy.
@@ -18,9 +18,13 @@ _ADAM7 = (
     (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
 )  # fmt: skip
 _OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
+_OF_PALETTE = b"\3"
 _AT_ONCE = 2**20
 _COMPRESSION, _TABLES = 0x0103, 0x015B
 _NONE, _JPEG_IN_TIFF, _DEFLATE = 1, 7, (8, 32946)
+_FAXES, _GROUP_4 = (2, 3, 4), 4
+# Zeros that fill up the last bytes of a fax.
+_PADDING = 16
 # Places and sizes of strips, and of tiles.
 _STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))
 
@@ -35,8 +39,15 @@ def require_sound_chunks(content: bytes) -> None:
     ImageError
     """
     view, at = memoryview(content), 8
+    coloured = content[25:26] != _OF_PALETTE
     while at + 12 <= len(content):
         kind, end = content[at + 4 : at + 8], at + 12 + int.from_bytes(content[at : at + 4], "big")
+        coloured |= kind == b"PLTE"
+        # A small letter first says that one may pass over a chunk.
+        if not (kind[:1].islower() or kind in _OF_PIXELS or kind == b"IEND"):
+            raise ImageError(f"the PNG file is damaged (it has a chunk {kind!r:.20})")
+        if kind == b"IDAT" and not coloured:
+            raise ImageError("the PNG file is damaged (its palette is missing)")
         if kind in _OF_PIXELS and end <= len(content):
             stated = int.from_bytes(content[end - 4 : end], "big")
             if zlib.crc32(view[at + 4 : end - 4]) != stated:
@@ -47,6 +58,20 @@ def require_sound_chunks(content: bytes) -> None:
             return
         at = end
     raise ImageError("the PNG file is cut short")
+
+
+def png_of_pixels(content: bytes) -> bytes:
+    """Return a PNG without the chunks that its pixels do not hang on.
+
+    libpng says to the terminal what it does not like about colour profiles, times and texts.
+    """
+    parts, at, end = [content[:8]], 8, b""
+    while at + 12 <= len(content) and end != b"IEND":
+        start, end = at, content[at + 4 : at + 8]
+        at += 12 + int.from_bytes(content[at : at + 4], "big")
+        if end in _OF_PIXELS or end == b"IEND":
+            parts.append(content[start:at])
+    return b"".join(parts)
 
 
 def require_all_png_rows(content: bytes) -> None:
@@ -118,6 +143,8 @@ def require_sound_strips(content: bytes, header) -> None:
                 load_simplejpeg().decode_jpeg(tables + strip[2:], strict=True)
             elif compression in _DEFLATE:
                 _unpack(strip)
+            elif compression in _FAXES:
+                _require_codes(strip, compression)
         except (ValueError, zlib.error) as error:
             raise ImageError(
                 "the TIFF file is damaged, and part of its picture missing "
@@ -154,3 +181,12 @@ def _unpack(strip: bytes) -> None:
         strip = inflate.unconsumed_tail
     if not inflate.eof:
         raise ValueError("its data end early")
+
+
+def _require_codes(strip: bytes, compression: int) -> None:
+    """Refuse a fax with zeros in place of code words, which libtiff takes for its end."""
+    codes = strip.rstrip(b"\0")
+    # No code words of group 4 have as many zeros between them; group 3 may fill lines up.
+    hole = compression == _GROUP_4 and b"\0\0" in codes
+    if hole or len(strip) - len(codes) > _PADDING:
+        raise ValueError("zeros stand where its code words should")

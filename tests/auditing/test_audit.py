@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -113,3 +114,21 @@ def test_what_is_not_there_is_said_in_one_line(planted, tmp_path):
 
 def test_the_same_question_has_the_same_answer(found, planted):
     assert jobs.audit(planted.cache, planted.table, planted.new).to_json() == found.to_json()
+
+
+def test_pictures_that_cannot_be_opened_are_counted_and_named(tmp_path, write_tiny_onnx):
+    Image = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for name in ("hat", "dress"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(12):
+            pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    net = write_tiny_onnx(tmp_path / "net.onnx")
+    jobs.extract(tmp_path / "photos", tmp_path / "cache", [f"onnx:{net}"])
+    (table,) = (tmp_path / "cache" / "manifests").glob("*.csv")
+    (tmp_path / "photos" / "hat" / "3.png").unlink()
+    notes = jobs.audit(tmp_path / "cache", table).notes
+    (note,) = [note for note in notes if "could not be opened" in note]
+    assert note.startswith("1 of 24 pictures")
+    assert note.endswith("hat/3.png")

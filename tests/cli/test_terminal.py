@@ -108,3 +108,18 @@ def test_escapes():
     assert enumerate_some(["a\nb"]) == "a\\nb"
     assert "\x1b" not in json_text({"a\x1b": "\x9b"})
     assert json_text({"a": "caf\u00e9"}) == '{\n "a": "caf\u00e9"\n}'
+
+
+@pytest.mark.skipif(os.name != "posix", reason="descriptors are closed as a shell does it")
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)])
+def test_a_stream_that_is_closed_is_no_error(photos, closed, tmp_path):
+    table = tmp_path / "table.csv"
+    done = subprocess.run(
+        [*COMMAND, "manifest", str(photos), "-o", str(table)],
+        stderr=subprocess.DEVNULL if 2 in closed else subprocess.PIPE,
+        preexec_fn=lambda: [os.close(number) for number in closed],
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    # Nothing of what the terminal would have been told stands in the file.
+    assert table.read_text().startswith("id,path,split")

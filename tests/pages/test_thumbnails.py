@@ -4,6 +4,7 @@ import io
 import os
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -81,3 +82,39 @@ def test_a_page_never_fetches_a_picture():
             assert thumbnail(place) == ("", "image lies in a store")
         server.shutdown()
     assert not asked
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".avif"])
+def test_animations_and_avif_are_read(suffix, tmp_path):
+    image.init()
+    if suffix.upper()[1:] not in image.OPEN:
+        pytest.skip("this Pillow knows no AVIF")
+    image.new("RGB", (900, 450)).save(tmp_path / f"x{suffix}")
+    assert opened(thumbnail(str(tmp_path / f"x{suffix}"))[0]).size == (EDGE, EDGE // 2)
+
+
+def test_heic_is_read_where_pi_heif_is_there():
+    pytest.importorskip("pi_heif")
+    path = Path(__file__).parents[1] / "fixtures" / "heic" / "photo.heic"
+    uri, reason = thumbnail(str(path))
+    assert not reason
+    assert max(opened(uri).size) <= EDGE
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes")
+def test_a_pipe_that_took_the_place_of_a_picture_is_not_waited_for(tmp_path, monkeypatch):
+    path, sound, pipe = tmp_path / "x.jpg", tmp_path / "sound.jpg", tmp_path / "pipe"
+    image.new("RGB", (9, 9)).save(sound)
+    os.mkfifo(pipe)
+    path.symlink_to(sound)
+    look = os.stat
+
+    def looked(place, *rest, **more):
+        found = look(place, *rest, **more)
+        if str(place) == str(path):
+            path.unlink()
+            path.symlink_to(pipe)
+        return found
+
+    monkeypatch.setattr(os, "stat", looked)
+    assert thumbnail(str(path)) == ("", "not a file")

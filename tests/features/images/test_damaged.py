@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from icecore.core.errors import ImageError
-from icecore.features.images.decode import decode
+from icecore.features.images.decode import ImageFile, decode
 from icecore.features.images.kinds import describe_other_kind
 
 HEIGHT, WIDTH = 120, 160
@@ -126,15 +126,37 @@ def test_what_is_merely_unusual_gives_the_same_pixels(name, change):
     np.testing.assert_array_equal(decode(change(content)), decode(content))
 
 
-@pytest.mark.parametrize("first", [0x31, 0x13, 0x23])
-def test_unusual_samplings_are_decoded(first):
-    content = bytearray(jpeg("full colour"))
-    content[content.index(b"\xff\xc0") + 11] = first  # of the luma, where 1 x 1 stood
-    content = bytes(content)
-    expected = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
-    np.testing.assert_array_equal(decode(content), expected)
+def unusual(across: int, down: int) -> tuple[bytes, bytes]:
+    """Make a JPEG in even grey of which the luma has so many blocks to one of the others.
+
+    Returns
+    -------
+    head, scan : bytes
+    """
+    buffer = io.BytesIO()
+    Image.new("RGB", (96, 96)).save(buffer, "JPEG", subsampling=0)
+    content = bytearray(buffer.getvalue())
+    content[content.index(b"\xff\xc0") + 11] = across << 4 | down  # where 1 x 1 stood
+    start = content.index(b"\xff\xda") + 14
+    # No difference to the block before, and the end of the block, by the standard's tables.
+    unit = "001010" * (across * down) + "0000" * 2
+    bits = unit * (-(-96 // (8 * across)) * -(-96 // (8 * down)))
+    bits += "1" * (-len(bits) % 8)
+    return bytes(content[:start]), int(bits, 2).to_bytes(len(bits) // 8, "big")
+
+
+@pytest.mark.parametrize("sampling", [(3, 1), (1, 3), (2, 3), (4, 2)])
+@pytest.mark.parametrize("reduction", [1, 2])
+def test_unusual_samplings_are_decoded_and_their_damage_seen(sampling, reduction, capfd):
+    head, scan = unusual(*sampling)
+    found = ImageFile(head + scan + b"\xff\xd9").decode(reduction)
+    assert found.shape == (96 // reduction, 96 // reduction, 3)
+    assert (found == 128).all()
     with pytest.raises(ImageError, match="cut short"):
-        decode(content[:-400])
+        ImageFile(head + scan[:-20]).decode(reduction)
+    with pytest.raises(ImageError, match="part of its picture missing"):
+        ImageFile(head + scan[: len(scan) // 2] + b"\xff\xd9").decode(reduction)
+    assert capfd.readouterr().err == ""
 
 
 def test_the_pixels_of_photographs_are_those_of_opencv(photographs):
@@ -324,3 +346,65 @@ def test_what_is_no_image_is_named(content, said):
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])
 def test_images_are_of_no_other_kind(form):
     assert describe_other_kind(encode(form)) == ""
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        chunk(b"iCCP", b"profile\0\0" + zlib.compress(b"x" * 400)),
+        chunk(b"gAMA", bytes(4)),
+        chunk(b"tIME", b"\xff" * 7),
+        chunk(b"zTXt", b"text\0\0" + b"no zlib"),
+        chunk(b"cHRM", b"\xff" * 32),
+    ],
+    ids=lambda extra: extra[4:8].decode(),
+)
+def test_what_no_pixel_hangs_on_in_a_png_says_nothing_to_the_terminal(extra, capfd):
+    content = encode("PNG")
+    changed = content[:33] + extra + content[33:]
+    np.testing.assert_array_equal(decode(changed), decode(content))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_png_with_a_critical_chunk_that_nobody_knows_or_without_its_palette_is_damaged(capfd):
+    content = encode("PNG")
+    with pytest.raises(ImageError, match="it has a chunk b'ABCD'"):
+        decode(content[:33] + chunk(b"ABCD", b"x") + content[33:])
+    header = bytearray(content[8:33])
+    header[17] = 3
+    with pytest.raises(ImageError, match="its palette is missing"):
+        decode(content[:8] + chunk(b"IHDR", bytes(header[8:21])) + content[33:])
+    assert capfd.readouterr().err == ""
+
+
+def test_a_png_lies_as_its_exif_says():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = decode(encode("PNG", exif=exif))
+    np.testing.assert_array_equal(turned, np.rot90(decode(encode("PNG")), -1))
+
+
+def test_a_jpeg_of_many_scans_of_a_large_picture_is_refused():
+    buffer = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(buffer, "JPEG", progressive=True)
+    content = buffer.getvalue()
+    last = content.rindex(b"\xff\xda")
+    with pytest.raises(ImageError, match=r"has \d+ scans of 4000 x 4000 pixels"):
+        decode(content[:-2] + content[last:-2] * 90 + END)
+    assert decode(content).shape == (4000, 4000, 3)
+
+
+@pytest.mark.parametrize("compression", ["group3", "group4"])
+def test_a_fax_of_zeros_is_damaged(compression, capfd):
+    content = bytearray(encode("TIFF", "1", compression=compression))
+    with Image.open(io.BytesIO(content)) as image:
+        (start,), (size,) = image.tag_v2[0x0111], image.tag_v2[0x0117]
+    decode(bytes(content))
+    content[start + size // 2 : start + size] = bytes(size - size // 2)
+    with pytest.raises(ImageError, match="the TIFF file is damaged"):
+        decode(bytes(content))
+    assert capfd.readouterr().err == ""

@@ -15,7 +15,8 @@ import pytest
 from repository import ROOT
 from square_images import draw_squares, write_table
 
-from icecore.cli.main import cli
+from icecore.cli.defaults import read_defaults
+from icecore.cli.main import cli, main
 from icecore.features import read_regions
 
 PAGES = [
@@ -96,10 +97,45 @@ def test_the_json_record_of_the_readme_is_one(tmp_path):
     assert read_record(tmp_path / "r.json")["crop_pct"] == 0.875
 
 
+def test_blocks_of_other_languages_are_what_they_say(tmp_path):
+    for page in ALL_PAGES:
+        for block in blocks(page, "json"):
+            json.loads(block)
+        for block in blocks(page, "toml"):
+            (tmp_path / "icecore.toml").write_text(block)
+            assert read_defaults(cli, tmp_path)
+        for block in blocks(page, "bash"):
+            subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+        found = set(re.findall(r"^ *```(\w+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+        # Those in text are of programs that are not installed here, or no code.
+        assert found <= {"json", "toml", "bash", "python", "text"}, page.name
+
+
+@pytest.mark.slow
+def test_the_first_tutorial_runs_command_by_command(tmp_path, monkeypatch):
+    image = pytest.importorskip("PIL.Image", reason="draws pictures with Pillow")
+    rng = numpy.random.default_rng(0)
+    for number in range(48):
+        kind = ("shirts", "skirts", "hats")[number % 3]
+        folder = tmp_path / ("new-photos" if number >= 42 else f"photos/{kind}")
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = rng.normal(90 + 40 * (number % 3), 30, (90, 80, 3)).clip(0, 255)
+        image.fromarray(pixels.astype(numpy.uint8)).save(folder / f"{number}.jpg")
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "tutorials" / "first-photographs.md"
+    commands = [line for block in blocks(page, "") for line in block.splitlines()]
+    for line in commands:
+        if line.startswith("icecore "):
+            main(shlex.split(line)[1:])
+    assert len((tmp_path / "answers.csv").read_text().splitlines()) == 7
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
 def _commands():
     for page in ALL_PAGES:
-        for block in blocks(page, ""):
+        for block in [*blocks(page, ""), *blocks(page, "bash")]:
             for line in re.sub(r"\\\n\s*", " ", block).splitlines():
+                line = line.removeprefix("exec ")
                 if line.startswith("icecore ") and "[" not in line and "|" not in line:
                     yield page.name, line.split("  #")[0].strip()
 

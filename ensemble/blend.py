@@ -11,7 +11,7 @@ import numpy as np
 from ..core.errors import ProbabilityError, RunError
 from ..core.files import publish_json
 from ..runs import open_run
-from .estimate import Estimate, estimate
+from .estimate import Estimate, Learning, estimate
 from .joining.join import TEST, TUNING, TaskData, join_tasks
 from .joining.sources import read_sources
 from .metrics import get_metric
@@ -237,32 +237,36 @@ def _blend_task(data: TaskData, options: BlendOptions, shared: _Shared) -> TaskB
         notes=notes,
         validation=validation,
         estimate=_estimate(
-            data, fitted, notes, tuning_kind(validation), _gain_of_all_rows(data, recipes, about)
+            data, fitted, notes, tuning_kind(validation), _learning(data, recipes, about)
         ),
         fronts=_fronts(data, own, y, costs),
     )
 
 
-def _gain_of_all_rows(data: TaskData, recipes: dict[str, Recipe], about: dict) -> float:
-    """Return what the recommended answer is expected to gain where heads learn from all rows.
+def _learning(data: TaskData, recipes: dict[str, Recipe], about: dict) -> Learning:
+    """Return what more rows bring to the recommended answer, as the run says it of its heads.
 
-    As the run says it of each head; heads that say nothing gain as the others do.
+    Heads of which nothing is said learn as the others do.
     """
     chosen = about.get("tasks", {}).get(data.task, {}).get("chosen")
-    gains = np.full(len(data.models), np.nan)
+    said = np.zeros((len(data.models), 2))
     for place, model in enumerate(data.models):
         # A run may come from anybody.
         own = chosen.get(model) if isinstance(chosen, dict) else None
-        said = own.get("gain_of_all_rows") if isinstance(own, dict) else None
-        gains[place] = said if isinstance(said, float) else np.nan
-    weights = np.where(np.isfinite(gains), recipes["recommended"].weights, 0)
-    if not weights.sum() > 0:
-        weights = np.isfinite(gains).astype(float)
-    return max(float(np.nansum(weights * gains) / max(weights.sum(), 1e-12)), 0.0)
+        own = own.get("learning") if isinstance(own, dict) else None
+        pair = [own.get(name) for name in ("gain", "excess")] if isinstance(own, dict) else [None]
+        said[place] = pair if all(isinstance(one, float) for one in pair) else np.nan
+    known = np.isfinite(said).all(axis=1)
+    if not known.any():
+        return Learning()
+    weights = recipes["recommended"].weights[known]
+    weights = weights if weights.sum() > 0 else np.ones(known.sum())
+    gain, excess = np.maximum(weights @ said[known] / weights.sum(), 0).tolist()
+    return Learning(gain, excess)
 
 
 def _estimate(
-    data: TaskData, blender: Blender, notes: list[str], kind: str, gain: float
+    data: TaskData, blender: Blender, notes: list[str], kind: str, learning: Learning
 ) -> Estimate | None:
     """Return the honest estimate, or None with a note where it cannot be had."""
     options = blender.options
@@ -279,7 +283,7 @@ def _estimate(
         )
         return None
     others = {f"stacking, {each}": Stacker(each, seed=options.seed) for each in options.stacking}
-    return estimate(data, blender, others, kind=kind, gain=gain)
+    return estimate(data, blender, others, kind=kind, learning=learning)
 
 
 def _fronts(data: TaskData, own: np.ndarray, y: np.ndarray, costs: Costs) -> dict[str, list]:

@@ -26,13 +26,14 @@ from .rows import Rows
 __all__ = [
     "CrossFit",
     "Judged",
+    "Learning",
     "Search",
     "choose",
     "class_shares_cost",
     "cross_fit",
     "fit_on",
-    "gain_of_all_rows",
     "judge",
+    "learning_of",
     "spread",
 ]
 
@@ -176,20 +177,35 @@ def _between(choices: Sequence[Choice], totals: np.ndarray, best: Choice, name: 
     return float(best[name] * np.exp(least))
 
 
-def gain_of_all_rows(head, rows: Rows, found: CrossFit) -> float | None:
-    """Return by how much fresh rows' log-loss is expected to be below that of the folds.
+@dataclasses.dataclass(frozen=True)
+class Learning:
+    """What more rows bring, as far as folds tell.
 
-    The final head learns from all rows, those of the K folds from K - 1 of them. What K - 1 brought
-    over K - 2 is known: each row was predicted by both, with settings that had not seen it. An
-    error that falls with the inverse of the number of rows falls by (K - 2) / K of this once
-    more; one that falls with its root, by a little more.
+    Attributes
+    ----------
+    gain : float
+        By how much fresh rows' log-loss is expected to be below that of the folds. The final head
+        learns from all rows, those of the K folds from K - 1 of them.
+    excess : float
+        How far the final head's log-loss is above what endless rows would bring.
+    """
 
-    From this is taken what is not known of fresh rows: folds are dealt class by class, and so
-    have the class shares of the rows that they are predicted from. Shares that are learnt from n
-    rows cost up to (C - 1) / 2n.
+    gain: float
+    excess: float
 
-    None where it is not known: nothing was judged, settings are judged by simpler heads, or
-    folds were dealt several times, whose average is no one head's.
+
+def learning_of(head, rows: Rows, found: CrossFit) -> Learning | None:
+    """Return what more rows bring; None where it is not known.
+
+    What K - 1 folds brought over K - 2 is known: each row was predicted by both, with settings that
+    had not seen it. An error that falls with the inverse of the number of rows falls by
+    (K - 2) / K of this once more (one that falls with its root by a little more), and is K - 1
+    times as large as that. From the gain is taken what is not known of fresh rows: folds are
+    dealt class by class, and so have the class shares of the rows that they are predicted from.
+    Shares that are learnt from n rows cost up to (C - 1) / 2n.
+
+    It is not known where nothing was judged, where settings are judged by simpler heads, or where
+    folds were dealt several times: their average is no one head's.
     """
     if len(found.judged) != 1 or not head.judged_whole:
         return None
@@ -203,7 +219,7 @@ def gain_of_all_rows(head, rows: Rows, found: CrossFit) -> float | None:
     # Rows whose class a fit did not know, and those of weight 0, are judged by nothing.
     known = (before > 0).all(axis=1)
     gain = (before.mean(axis=1) - after)[known].sum() / size * (folds - 2) / folds
-    return float(gain - class_shares_cost(rows, folds))
+    return Learning(float(gain - class_shares_cost(rows, folds)), float((folds - 1) * gain))
 
 
 def class_shares_cost(rows: Rows, folds: int) -> float:

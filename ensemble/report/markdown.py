@@ -90,7 +90,7 @@ def _task_lines(task: TaskBlend) -> list[str]:
     lines += [f"Tuned for {METRIC_TITLES.get(task.metric, task.metric)}: {certificate}.", ""]
     if task.estimate is not None:
         lines += [f"**{markdown(task.estimate.sentence)}.**", ""]
-        lines += [f"{markdown(task.estimate.gain_text)}.", ""] if task.estimate.gain else []
+        lines += [f"{markdown(task.estimate.gain_text)}.", ""] if task.estimate.gain_text else []
     lines += [f"- {markdown(note)}" for note in task.notes] + ([""] if task.notes else [])
     for kind, front in task.fronts.items():
         lines += [f"### Least log-loss for a cost: {kind}", ""]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..base import Head
-from ..crossfit import CrossFit, Search, choose, cross_fit, fit_on, gain_of_all_rows
+from ..crossfit import CrossFit, Search, choose, cross_fit, fit_on, learning_of
 from ..registry import make_head
 from ..rows import Rows
 from ..splits import deal_folds
@@ -77,8 +77,8 @@ class FittedModel:
     chosen : dict
         ``settings`` of the final head that were open, ``tried`` (how many), and the
         ``log_loss`` of these settings and of the best ``default`` ones on rows that the judged
-        heads did not see. Out of fold also ``gain_of_all_rows`` where it is known. Empty if
-        nothing was open.
+        heads did not see. Where it is known, what more rows bring is in ``learning``: see
+        `Learning`. Empty if nothing was open.
     """
 
     head: Head
@@ -116,8 +116,8 @@ def fit_model(
     everything = np.arange(len(learnt))
     chosen = _chosen(head, judged, choice, learnt)
     if found is not None and labelled.train is None:
-        if chosen:
-            chosen["gain_of_all_rows"] = gain_of_all_rows(head, learnt, found)
+        known = learning_of(head, learnt, found)
+        chosen |= {} if known is None else {"learning": dataclasses.asdict(known)}
         tuning = data.spread(found.probabilities, learnt.classes)
         truth = data.labels(data.labelled)
     else:

@@ -16,7 +16,7 @@ from icecore.ensemble import (
     estimate,
     result_text,
 )
-from icecore.ensemble.estimate import held_out_tables
+from icecore.ensemble.estimate import Learning, held_out_tables
 from icecore.ensemble.metrics import log_loss
 from icecore.ensemble.resampling import Difference
 from icecore.manifest import Manifest
@@ -160,30 +160,36 @@ def test_ten_rows_are_enough_to_say_something(builders):
     assert found.sentence
 
 
-def test_nested_log_losses_are_lowered_by_what_all_rows_bring_and_say_so(builders):
+def test_nested_log_losses_are_those_of_heads_of_all_rows_and_say_so(builders):
     probabilities, y = builders.probabilities(3, 100)
     plain = estimate(data_of(probabilities, y), Blender())
-    found = estimate(data_of(probabilities, y), Blender(), gain=0.01)
-    for answer in ANSWERS:
-        lower = 0.0 if answer == "class shares" else 0.01
-        before = np.array(plain.scores[answer]["log_loss"])
-        assert found.scores[answer]["log_loss"] == pytest.approx(before - lower)
+    found = estimate(data_of(probabilities, y), Blender(), learning=Learning(0.01, 0.04))
+    for answer in ANSWERS - {"class shares"}:
+        value, low, high = plain.scores[answer]["log_loss"]
+        ours = found.scores[answer]["log_loss"]
+        assert ours[0] == pytest.approx(value - 0.01)
+        error = (high - low) / 3.92
+        wider = np.sqrt(error**2 + 4 * 0.04 / 100) / error
+        assert np.subtract(ours[1:], ours[0]) == pytest.approx(
+            wider * (np.array([low, high]) - value)
+        )
         assert found.scores[answer]["accuracy"] == plain.scores[answer]["accuracy"]
+    assert found.scores["class shares"] == plain.scores["class shares"]
     assert found.difference == plain.difference
     assert "less 0.0100, which the final heads are expected to gain" in found.gain_text
     assert plain.gain_text == ""
-    tested = estimate(data_of(probabilities, y, 40), Blender(), gain=0.01)
-    assert tested.gain == 0
+    tested = estimate(data_of(probabilities, y, 40), Blender(), learning=Learning(0.01, 0.04))
     assert tested.scores == estimate(data_of(probabilities, y, 40), Blender()).scores
 
 
 @pytest.mark.parametrize(
     ("chosen", "gain"),
     [
-        ({"m0": {"gain_of_all_rows": 0.02}, "m1": {"gain_of_all_rows": None}}, 0.02),
-        ({"m0": {"gain_of_all_rows": -0.02}, "m1": {}}, 0),
-        ({"m0": {"gain_of_all_rows": 1}, "m1": 3}, 0),
-        ({"m0": {"gain_of_all_rows": "x"}}, 0),
+        ({"m0": {"learning": {"gain": 0.02, "excess": 0.1}}, "m1": {"learning": None}}, 0.02),
+        ({"m0": {"learning": {"gain": -0.02, "excess": 0.1}}, "m1": {}}, 0),
+        ({"m0": {"learning": {"gain": 1, "excess": 0.1}}, "m1": 3}, 0),
+        ({"m0": {"learning": {"gain": 0.1}}}, 0),
+        ({"m0": {"learning": "x"}}, 0),
         (["m0"], 0),
         (None, 0),
     ],
@@ -204,5 +210,5 @@ def test_a_run_says_what_its_heads_gain_from_all_rows(builders, tmp_path, chosen
     task["chosen"] = chosen
     (run / "run.json").write_text(json.dumps(about))
     found = blend_run(run, write=False)
-    assert found.tasks[0].estimate.gain == pytest.approx(gain)
+    assert found.tasks[0].estimate.learning.gain == pytest.approx(gain)
     assert ("which the final heads" in result_text(found)) == (gain > 0)

@@ -16,8 +16,8 @@ from icecore.heads.crossfit import (
     choose,
     class_shares_cost,
     cross_fit,
-    gain_of_all_rows,
     judge,
+    learning_of,
     spread,
 )
 from icecore.heads.saved import plain_settings
@@ -257,7 +257,9 @@ def test_what_all_rows_bring_is_foretold_from_what_more_folds_brought():
         dealt = deal_folds(keys_of(rows), rows.codes, 5, seed)
         found = cross_fit(head, rows, [dealt])
         # The class shares of fresh rows are known here, too.
-        told.append(gain_of_all_rows(head, rows, found) + class_shares_cost(rows, 5))
+        known = learning_of(head, rows, found)
+        told.append(known.gain + class_shares_cost(rows, 5))
+        assert known.excess == pytest.approx(4 * told[-1])
         parts = [np.flatnonzero(dealt != fold) for fold in range(5)]
         heads = [
             crossfit.fit_on(head, rows, part, choice) for part, choice in zip(parts, found.choices)
@@ -280,4 +282,4 @@ def test_what_all_rows_bring_is_not_told_where_it_is_not_known():
         ("logistic", {}, [dealt, (dealt + 1) % FOLDS]),
     ):
         head = make_head(kind, 0, **settings)
-        assert gain_of_all_rows(head, rows, cross_fit(head, rows, deals)) is None
+        assert learning_of(head, rows, cross_fit(head, rows, deals)) is None

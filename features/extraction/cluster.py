@@ -96,7 +96,7 @@ def run_on_cluster(
         rows = [{"samples": _as_text(unique[key])} for key in todo]
         # Several lots for each process, so that the last ones end together.
         shares = -(-len(rows) // (4 * cluster.most))
-        lot = min(IMAGES_AT_A_TIME, max(plan.options.batch_size, shares))
+        lot = min(IMAGES_AT_A_TIME, max(plan.options.squares_at_once, shares))
         images = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // lot))
         receipts = images.map_batches(
             _Computing,

@@ -37,6 +37,8 @@ __all__ = ["Pipeline"]
 
 # Images that one process claims at a time, where several work on one cache.
 MOST_CLAIMED = 1024
+# At the rows of other processes, unless that takes long.
+SECONDS_BETWEEN_LOOKS = 5.0
 # Images that a decoding thread takes at a time: each handing over wakes a thread, and the
 # interpreter is cold in the processor's caches after a pause.
 MOST_TOGETHER = 4
@@ -84,6 +86,7 @@ class Pipeline:
         self.failures: list[Failure] = []
         self.several_pages: list[str] = []
         self.computed = self.rows = 0
+        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
 
     def run(
         self,
@@ -149,6 +152,17 @@ class Pipeline:
                     else:
                         runner.finish()
                 due, last = last, frozenset(keys)
+                self._look_around(todo)
+
+    def _look_around(self, todo: list[str]) -> None:
+        """Count now and then what other processes have finished of this job."""
+        started = time.monotonic()
+        if started < self._next_look:
+            return
+        missing = set().union(*(part.rows.missing(todo) for part in self.parts))
+        self.watch.credit(max(0, len(todo) - len(missing) - self.watch.saved))
+        took = time.monotonic() - started
+        self._next_look = time.monotonic() + max(SECONDS_BETWEEN_LOOKS, 50 * took)
 
     def _lots(self, todo: list[str]) -> dict[str, str]:
         """Return which images of tars and tables are best read together."""

@@ -21,7 +21,8 @@ class Progress:
     Attributes
     ----------
     done : int
-        Images whose rows are on the disk (or that were found unreadable).
+        Images whose rows are on the disk, whichever process made them (or that were found
+        unreadable).
     computed : int
         Images computed in this run, saved or not.
     total : int
@@ -73,7 +74,7 @@ class Stopwatch:
         self._lock = threading.Lock()
         self._decoding = self._computing = 0.0
         self._workers = self._devices = 1
-        self._total = self._done = self._failed = 0
+        self._total = self._done = self._failed = self._others = 0
         self._to_compute: dict[str, int] = {}
         self._to_save: dict[str, int] = {}
         self._computed = 0
@@ -133,8 +134,9 @@ class Stopwatch:
         self._tell()
 
     def credit(self, others: int) -> None:
-        """Count images that other processes did meanwhile."""
-        self._done += others
+        """Count images that other processes did meanwhile: all of them so far."""
+        self._done += others - self._others
+        self._others = others
 
     def finish(self) -> None:
         """Stop the clock."""
@@ -163,22 +165,25 @@ class Stopwatch:
         self._told = now
         handled = self._computed + self._failed
         rate = handled / max(self.seconds, 1e-9)
-        left = self._total - self._done - (self._computed - self._saved())
+        left = self._total - self._done - (self._computed - self.saved)
+        # What is left is left to all processes.
+        together = (handled + self._others) / max(self.seconds, 1e-9)
         self._listener.on_images(
             Progress(
-                done=self._done,
+                done=min(self._done, self._total),
                 computed=self._computed,
                 total=self._total,
                 failed=self._failed,
                 images_per_second=rate,
-                seconds_left=left / rate if handled else None,
+                seconds_left=left / together if handled else None,
                 decoding_share=self.decoding_share,
                 computing_share=self.computing_share,
             )
         )
 
-    def _saved(self) -> int:
-        # Images of this run that are computed and on the disk.
+    @property
+    def saved(self) -> int:
+        """Images of this process that are computed and on the disk."""
         waiting = sum(1 for key in self._to_save if key not in self._to_compute)
         return self._computed - waiting
 

@@ -32,6 +32,7 @@ from icecore.features import ExtractOptions, extract
 from icecore.features.backbones import load_backbone
 from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
+from icecore.features.extraction import pipeline, progress
 from icecore.features.images.decode import ImageFile, decode
 from icecore.features.images.fit import fit_image
 from icecore.features.records.spec import BackboneSpec
@@ -398,6 +399,28 @@ def test_a_killed_run_goes_on_and_gives_the_same_bytes(tmp_path, tiny_onnx):
     assert matrices[0].tobytes() == matrices[1].tobytes()
 
 
+def test_progress_counts_what_other_processes_finish(
+    image_folder, tmp_path, tiny_onnx, monkeypatch
+):
+    monkeypatch.setattr(pipeline, "SECONDS_BETWEEN_LOOKS", 0.0)
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LOOKS", 0.0)
+    keys = [sha256_file(path) for path in sorted(image_folder.glob("*/*.png"))]
+    looks = []
+
+    def look(now):
+        looks.append((now.done, now.computed))
+        if len(looks) == 1:
+            # Another process has computed four meanwhile.
+            FeatureCache(tmp_path / "c").sets()[0].append(keys[2:], np.zeros((4, 6), np.float16))
+
+    report = run(image_folder, tmp_path / "c", tiny_onnx, hearing(look), batch_size=1, workers=1)
+    assert report.computed == 2
+    assert looks[0] == (0, 0)
+    assert looks[-1] == (6, 2)
+    assert any(done == 4 for done, _ in looks)
+    assert all(done <= 6 for done, _ in looks)
+
+
 def test_two_processes_share_one_job(tmp_path, tiny_onnx):
     rng = np.random.default_rng(6)
     root = tmp_path / "many"
@@ -408,14 +431,18 @@ def test_two_processes_share_one_job(tmp_path, tiny_onnx):
             Image.fromarray(pixels).save(root / label / f"{number}.png")
     script = (
         "import sys; from icecore import manifest\n"
-        "from icecore.features import ExtractOptions, extract\n"
+        "from icecore.features import ExtractOptions, ProgressListener, extract\n"
+        "listener, looks = ProgressListener(), []\n"
+        "listener.on_images = lambda now: looks.append(now.done)\n"
         "r = extract(manifest.read(sys.argv[1]), sys.argv[2], ['onnx:' + sys.argv[3]], "
-        "ExtractOptions(batch_size=4, workers=1))\nprint(r.computed)"
+        "ExtractOptions(batch_size=4, workers=1), listener)\n"
+        "print(r.computed, looks[-1])"
     )
     arguments = [sys.executable, "-c", script, str(root), str(tmp_path / "c"), str(tiny_onnx)]
     both = [subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    computed = [int(process.communicate()[0]) for process in both]
-    assert sum(computed) == 300, "no row is computed twice"
+    said = [list(map(int, process.communicate()[0].split())) for process in both]
+    assert sum(computed for computed, _ in said) == 300, "no row is computed twice"
+    assert [done for _, done in said] == [300, 300]
     assert len(FeatureCache(tmp_path / "c").find(TINY)) == 300
 
 

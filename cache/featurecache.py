@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -284,7 +284,7 @@ class FeatureCache:
         most: int = 512,
         ahead: int = 0,
         lot_of: Mapping[str, str] | None = None,
-    ) -> Iterator[list[str]]:
+    ) -> Generator[list[str], None, None]:
         """Yield batches of keys to compute, shared out among all processes at work here.
 
         Each batch holds keys that lack a row in one of `sets` and that no other process

@@ -338,6 +338,7 @@ def _chained(write: _Writer, value: str, head: BundledHead) -> str:
 
 def _routed(write: _Writer, value: str, head: BundledHead) -> str:
     """Write the sum over groups of ``p(g | x) p(y | x, g)``."""
+    assert head.route is not None
     routes = write.node("Softmax", write.dense(value, *head.route), axis=1)
     parts = []
     for group, layer in enumerate(head.layers):

@@ -39,9 +39,9 @@ def feature_set_cost(entry: Mapping) -> GraphCost | None:
         Of ``backbones`` in ``run.json``. Where the extraction did not note the cost, it is
         looked up in the zoo's table, or counted from the ONNX file if that is still there.
     """
-    counted = [entry.get(name) for name in ("parameters", "multiply_adds")]
-    if type(counted[0]) is int and type(counted[1]) in (int, type(None)):
-        return GraphCost(*counted)
+    parameters, work = entry.get("parameters"), entry.get("multiply_adds")
+    if type(parameters) is int and (work is None or type(work) is int):
+        return GraphCost(parameters, work)
     try:
         record = FeatureSetRecord.from_dict(entry["record"])
         spec = BackboneSpec.parse(str(entry.get("source") or entry["spec"]))

@@ -160,7 +160,8 @@ def list_weights(specs: Sequence[str] = (), folder: Path | None = None) -> list[
     """
     listed = []
     for text in specs or (*(f"gluon:{name}" for name in VARIANTS), *ORIGINS):
-        spec, tried = parse_network(text), []
+        spec = parse_network(text)
+        tried: list[str] = []
         found = find_local_weights(spec.name, folder, spec.source, tried)
         listed.append(
             {

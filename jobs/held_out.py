@@ -40,7 +40,7 @@ def held_out_rows(
             y[rows[sample.id]] = column[sample.label]
     table = np.full((count, len(classes)), np.nan)
     held_out = np.full(count, "", dtype="U12")
-    if known is None:
+    if run is None or known is None:
         return TaskRows(task, classes, y, table, held_out, "")
     tables = [run.probabilities(task, model) for model in known.models]
     sums: dict[str, list[np.ndarray]] = {}

@@ -102,7 +102,8 @@ def push(cache: FeatureCache, url: str) -> Mirrored:
             f"{enumerate_some(bad, 3)}",
             "run `icecore cache repair`, then push again; all others were copied",
         )
-    return Mirrored(url, len(sets), len(new), sum(sizes), len(shards) - len(new), tables)
+    total = sum(filter(None, sizes))
+    return Mirrored(url, len(sets), len(new), total, len(shards) - len(new), tables)
 
 
 def pull(url: str, cache: str | os.PathLike) -> Mirrored:
@@ -137,7 +138,7 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
     held = {name: list_shards(one.folder / "shards") for name, one in sets.items()}
     new = [(folder, name) for folder, name in found if name not in held[folder]]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        sizes = list(pool.map(lambda one: _pull_shard(place, sets[one[0]], *one, there), new))
+        sizes = list(pool.map(lambda one: _pull_shard(place, sets[one[0]], one, there), new))
     for name in {folder for folder, _ in new}:
         sets[name].rows.refresh()
         sets[name].write_index()
@@ -148,7 +149,8 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
             f"{len(bad)} shards of {url} are damaged and were left out: {enumerate_some(bad, 3)}",
             "remove them there, and push them again from where they are sound",
         )
-    return Mirrored(url, len(sets), len(new), sum(sizes), len(found) - len(new), tables)
+    total = sum(filter(None, sizes))
+    return Mirrored(url, len(sets), len(new), total, len(found) - len(new), tables)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,9 +227,10 @@ def _pulled_set(place: _Place, name: str, target: FeatureCache) -> FeatureSet:
 
 
 def _pull_shard(
-    place: _Place, one: FeatureSet, folder: str, name: str, there: dict[str, Entry]
+    place: _Place, one: FeatureSet, at: tuple[str, str], there: dict[str, Entry]
 ) -> int | None:
     """Copy a shard, and let it count if it is sound; return its size, None if it is not."""
+    folder, name = at
     key = f"{folder}/shards/{name}"
     if there[key].size > _LARGEST_SHARD:
         return None

@@ -12,6 +12,7 @@ import functools
 import math
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -48,8 +49,8 @@ class Detector:
     name: str
     classes: tuple[str, ...]
     origin: str
-    network: object
-    context: object
+    network: Any
+    context: Any
 
     def prepare(self, image: np.ndarray):
         """Make an image what the network takes.
@@ -71,7 +72,7 @@ class Detector:
                 given["short"] = given["short"][-1]
         else:
             given = {}
-        tensor, resized = getattr(presets, kind).transform_test(array, **given)
+        tensor, resized = getattr(presets, str(kind)).transform_test(array, **given)
         return tensor, resized.shape[0], resized.shape[1]
 
     def run(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -182,7 +183,8 @@ def _build(name: str):
 
 
 def _load_weights(network, name: str, request: WeightsRequest, context) -> str:
-    mx, tried = load_mxnet(), []
+    mx = load_mxnet()
+    tried: list[str] = []
     path, origin = _find_weights(name, request, tried)
     check_params(path)  # MXNet's own reader trusts what it reads
     try:

@@ -89,7 +89,7 @@ class Engine(abc.ABC):
     package: ClassVar[str]
     runs_graphs: ClassVar[bool] = True
     by_name: ClassVar[bool] = False
-    image_by_image: ClassVar[bool] = False
+    image_by_image: bool = False
     version: str
     hardware: str = ""
     notes: Sequence[str] = ()

@@ -202,7 +202,7 @@ def _no_reports_home() -> Iterator[None]:
     if name in sys.modules or "openvino" in sys.modules:
         yield
         return
-    sys.modules[name] = None
+    sys.modules[name] = None  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from ...core.json_files import read_json
 from ..graphs.determined import operator_text
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import FEATURES, IMAGES, load_onnx
+from ..graphs.parameters import FilledGraph
 from ..graphs.store import graph_folder, graph_key
 from ..records.record import BackboneRecord
 from .base import Engine, Setup, first_line
@@ -194,7 +196,7 @@ def _reference_judge(content: bytes, batches: list[np.ndarray]) -> tuple[str, li
     onnx = load_onnx()
     from onnx.reference import ReferenceEvaluator
 
-    evaluator = ReferenceEvaluator(onnx.load_from_string(content))
+    evaluator: Any = ReferenceEvaluator(onnx.load_from_string(content))
     rows = [
         [evaluator.run([FEATURES], {IMAGES: image[np.newaxis]})[0] for image in batch]
         for batch in batches
@@ -247,7 +249,7 @@ def _relative(found: np.ndarray, expected: np.ndarray) -> float:
 
 def prove_graph(
     record: BackboneRecord,
-    graph: Path | bytes,
+    graph: Path | bytes | FilledGraph,
     reference: Callable[[np.ndarray], np.ndarray],
     name: str,
     hint: str,
@@ -258,7 +260,7 @@ def prove_graph(
     Parameters
     ----------
     record : BackboneRecord
-    graph : Path or bytes
+    graph : Path, bytes or FilledGraph
     reference : callable
         Turns uint8 images (N, R, R, 3) into features (N, D).
     name : str

@@ -6,6 +6,7 @@ import re
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import MissingDependencyError
 from ...core.hardware import gpu_index
@@ -123,7 +124,7 @@ class Place:
         self.torch, self.device = torch, device
         named = {"cpu": "", "mps": "mps"}
         self.name = named[device] if device in named else torch.cuda.get_device_name(device)
-        self.kernels = torch.cuda.Stream(device) if self.is_cuda else None
+        self.kernels: Any = torch.cuda.Stream(device) if self.is_cuda else None
 
     @property
     def is_cuda(self) -> bool:

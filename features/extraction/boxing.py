@@ -11,7 +11,7 @@ from ..detection.detect import detect_boxes
 from ..images.decode import image_size
 from ..regions.find import find_regions
 from ..regions.looks import LookOptions
-from ..regions.saved import are_regions, read_regions
+from ..regions.saved import Regions, are_regions, read_regions
 from .options import ExtractOptions
 from .progress import ProgressListener
 
@@ -29,8 +29,10 @@ def boxed(
     table : Path
         Where the boxes are.
     """
+    assert options.boxes is not None
     if are_regions(options.boxes):
-        boxes, table = _found_by_regions(manifest, cache, options, progress)
+        regions = read_regions(options.boxes)
+        boxes, table = _found_by_regions(manifest, cache, regions, options, progress)
         return apply_boxes(manifest, boxes), table
     table = Path(options.boxes)
     if options.detector is not None:
@@ -40,7 +42,11 @@ def boxed(
 
 
 def _found_by_regions(
-    manifest: Manifest, cache: Path, options: ExtractOptions, progress: ProgressListener
+    manifest: Manifest,
+    cache: Path,
+    regions: Regions,
+    options: ExtractOptions,
+    progress: ProgressListener,
 ) -> tuple[dict[str, Box | None], Path]:
     """Find the boxes of a learnt region; return them, and their table, which the cache keeps."""
     if options.detector is not None:
@@ -48,7 +54,6 @@ def _found_by_regions(
             f"{options.boxes} is a learnt region, and a detector is named as well",
             "leave --detector away, or name a table of boxes",
         )
-    regions = read_regions(options.boxes)
     looks = LookOptions(
         options.engine,
         options.devices[0],

@@ -51,6 +51,7 @@ class WorkerPlan:
     @classmethod
     def of(cls, parts: Sequence[Part], cache: Path, options: ExtractOptions) -> WorkerPlan:
         """Describe what this process has loaded so that another one loads the same."""
+        assert options.cluster is not None
         weights = None if options.weights_dir is None else os.path.abspath(options.weights_dir)
         return cls(
             os.path.abspath(cache),

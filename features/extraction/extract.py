@@ -23,6 +23,7 @@ from ..images.libraries import load_decoders
 from ..records.spec import BackboneSpec
 from .boxing import boxed
 from .cluster import WorkerPlan, run_on_cluster
+from .cluster_options import ClusterOptions
 from .options import ExtractOptions
 from .part import Part
 from .pipeline import Pipeline
@@ -162,7 +163,7 @@ def _run(job: Pipeline, store: FeatureCache, unique: dict[str, list[Sample]]) ->
         return
     try:
         if options.cluster is not None:
-            _run_on_cluster(job, store, unique, todo)
+            _run_on_cluster(job, options.cluster, store, unique, todo)
             return
         for part in job.parts:
             if not part.engines:  # All rows were there, and a damaged shard was found since.
@@ -175,14 +176,18 @@ def _run(job: Pipeline, store: FeatureCache, unique: dict[str, list[Sample]]) ->
 
 
 def _run_on_cluster(
-    job: Pipeline, store: FeatureCache, unique: dict[str, list[Sample]], todo: list[str]
+    job: Pipeline,
+    cluster: ClusterOptions,
+    store: FeatureCache,
+    unique: dict[str, list[Sample]],
+    todo: list[str],
 ) -> None:
     """Let the processes of a cluster compute what is missing, and write the index at the end."""
     plan = WorkerPlan.of(job.parts, store.path, job.options)
     for part in job.parts:
         part.engines = []  # they have proved what they had to, and need memory
     try:
-        for receipt in run_on_cluster(job.options.cluster, plan, unique, todo):
+        for receipt in run_on_cluster(cluster, plan, unique, todo):
             job.computed += receipt.computed
             job.rows += receipt.rows
             job.failures += receipt.failures

@@ -36,8 +36,8 @@ class Part:
     record : FeatureSetRecord
     engines : list of Engine
         One on each device, once they are started.
-    rows : FeatureSet or None
-        Where its rows go, once that is open.
+    opened : FeatureSet or None
+        Where its rows go, once that is open: `rows`.
     proof : Proof or None
         That the engine computes what the graph says; None of engines that run no graphs.
     indexes : bool
@@ -49,7 +49,7 @@ class Part:
     backbone: Backbone
     record: FeatureSetRecord
     engines: list[Engine] = dataclasses.field(default_factory=list)
-    rows: FeatureSet | None = None
+    opened: FeatureSet | None = None
     proof: Proof | None = None
     instead_of: str = ""
     indexes: bool = True
@@ -72,21 +72,27 @@ class Part:
         engines = []
         for device in options.devices:
             engine = self.backbone.start(device, options.squares_at_once, images)
-            is_graph = isinstance(network, GraphNetwork)
+            graph = network if isinstance(network, GraphNetwork) else None
             # What does not run is to end the job here. A proof runs it, or has done so before;
             # but whether a device has the memory for a batch is not known from before.
-            if not (is_graph and engine.image_by_image):
+            if graph is None or not engine.image_by_image:
                 engine.run(np.zeros((options.squares_at_once, side, side, 3), np.uint8))
-            if is_graph:
+            if graph is not None:
                 setup = Setup(device, self.record.compute, options.squares_at_once)
-                self.proof = prove_in_engine(engine, network, setup, options.accept_error)
+                self.proof = prove_in_engine(engine, graph, setup, options.accept_error)
             engines.append(engine)
         self.engines = engines
+
+    @property
+    def rows(self) -> FeatureSet:
+        """Where its rows go; `open` was called before."""
+        assert self.opened is not None
+        return self.opened
 
     def open(self, store: FeatureCache) -> None:
         """Open the feature set for writing."""
         made = self.record
-        self.rows = store.open_set(
+        self.opened = store.open_set(
             made.as_dict(),
             made.backbone.spec,
             made.backbone.num_features,

@@ -139,7 +139,8 @@ class Pipeline:
         on_the_way = 1 + sum(device.batches_at_once + 1 for device in devices)
         images = on_the_way * self.options.squares_at_once // len(self._views)
         most = max(1, images, min(MOST_CLAIMED, len(todo) // 16))
-        due = last = frozenset()
+        due: frozenset[str] = frozenset()
+        last = due
         sets = [part.rows for part in self.parts]
         with contextlib.closing(store.share(sets, todo, most, 2, self._lots(todo))) as shares:
             for keys in shares:

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Set
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ class BackboneRunner:
         self._running: deque[tuple[list[str], int, np.ndarray, Future]] = deque()
         self._keys: list[str] = []
         # The batch that is being filled, and those that are done and can be filled again.
-        self._batch: np.ndarray | None = None
+        self._batch: Any = None
         self._filled = 0
         self._spare: list[np.ndarray] = []
         # Features of an image whose other views are still to come.

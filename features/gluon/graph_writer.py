@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ class GraphWriter:
     def __init__(self) -> None:
         self._onnx = load_onnx()
         self._nodes: list = []
-        self._constants: dict[tuple, object] = {}
+        self._constants: dict[tuple, Any] = {}
         self._ones: set[str] = set()
         self._ranks: dict[str, int] = {}
 

@@ -13,6 +13,7 @@ import hashlib
 import json
 import zlib
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import BackboneError
 from ..graphs.cutting import layers_of
@@ -50,7 +51,7 @@ class NetworkGraph:
     """
 
     spec: str
-    model: object
+    model: Any
     parameters: tuple[Parameter, ...]
 
     @classmethod

@@ -44,7 +44,7 @@ def as_in_2022() -> Iterator[None]:
 def _without_torch() -> Iterator[None]:
     """Let ``import torch`` fail: GluonCV refuses to start beside a torch newer than 1."""
     torch = sys.modules.get("torch")
-    sys.modules["torch"] = None
+    sys.modules["torch"] = None  # type: ignore[assignment]
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -43,10 +44,10 @@ class GluonBackbone:
     """
 
     record: BackboneRecord
-    symbol: object
+    symbol: Any
     parameters: dict
     origin: str
-    network: object = None
+    network: Any = None
     source: str = ""
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -177,7 +178,7 @@ def _pooling(writer: GraphWriter, node: SymbolNode) -> None:
     kernel, pad = node.numbers("kernel"), node.numbers("pad") or (0, 0)
     convention = node.text("pooling_convention", "valid")
     _require(len(kernel) == 2 and convention in ("valid", "full"), "a rank or convention")
-    settings = {
+    settings: dict[str, Any] = {
         "kernel_shape": kernel,
         "strides": node.numbers("stride") or (1, 1),
         "pads": pad * 2,

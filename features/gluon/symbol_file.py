@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import os
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import BackboneError, MissingFileError, enumerate_some
 from ...core.json_files import read_json
@@ -72,7 +73,7 @@ def _checked(content: object) -> tuple[list[str], list[dict]]:
     faults: list[str] = []
     nodes: list[dict] = []
     for index, one in enumerate(raw):
-        node = _node(one)
+        node: Any = _node(one)
         if node is None:
             faults.append(f"node {index} is malformed")
             node = {"op": "null", "name": f"malformed{index}", "attrs": {}, "inputs": []}
@@ -102,11 +103,12 @@ def _unknown_operators(nodes: list[dict]) -> list[str]:
     ]
 
 
-def _node(one: object) -> dict | None:
+def _node(one: Any) -> dict | None:
     if not isinstance(one, dict):
         return None
     attributes = one.get("attrs") or one.get("attr") or one.get("param") or {}
-    name, operator, inputs = one.get("name"), one.get("op"), one.get("inputs")
+    name, operator = one.get("name"), one.get("op")
+    inputs: Any = one.get("inputs")
     sound = (
         isinstance(operator, str)
         and isinstance(name, str)

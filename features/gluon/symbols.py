@@ -202,7 +202,7 @@ def _maps_before(nodes: list[dict], index: int) -> list[list[int]] | None:
         return _maps_before(nodes, node["inputs"][0][0])
     if node["op"] == "Concat":
         found = [_maps_before(nodes, place[0]) for place in node["inputs"]]
-        return [place for places in found for place in places] if all(found) else None
+        return [place for places in found for place in places or ()] if all(found) else None
     return None
 
 
@@ -227,7 +227,9 @@ def _checked_shape(symbol, resolution: int, name: str) -> tuple[int, ...]:
             f"{name} cannot take images of {resolution} x {resolution} pixels",
             "use its native resolution (its layers are laid out for that), or a multiple of 32",
         )
-    return _infer(symbol, resolution)[0]
+    found = _infer(symbol, resolution)
+    assert found is not None  # it passes
+    return found[0]
 
 
 def _infer(symbol, resolution: int) -> list[tuple[int, ...]] | None:

@@ -11,6 +11,7 @@ import difflib
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import BackboneError
 from ..images.preprocessing import Preprocessing
@@ -117,7 +118,7 @@ def published_files(source: str) -> dict[str, str]:
     They are those of classifiers and, in GluonCV's zoo, of detectors.
     """
     classifiers = {
-        published_as(name, source): network.weights
+        published_as(name, source): str(network.weights)
         for (zoo_of, name), network in zoo().items()
         if zoo_of == source and network.is_published
     }
@@ -186,8 +187,8 @@ def native_resolution(name: str, source: str = "gluon") -> int:
 def native_preprocessing(name: str, source: str = "gluon") -> Preprocessing:
     """Return how images are prepared for a Gluon network."""
     lite = source == "gluon" and name in VARIANTS
-    how = {"interpolation": "bicubic", **_TF_LITE} if lite else _IMAGENET
-    common = {"resolution": native_resolution(name, source), "crop_pct": 0.875}
+    how: dict[str, Any] = {"interpolation": "bicubic", **_TF_LITE} if lite else _IMAGENET
+    common: dict[str, Any] = {"resolution": native_resolution(name, source), "crop_pct": 0.875}
     return Preprocessing(**{**common, "interpolation": "bilinear", **how})
 
 

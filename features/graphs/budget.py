@@ -65,9 +65,9 @@ def require_few_nodes(model, path: Path) -> None:
         if key not in counts:
             counts[key] = None
             counts[key] = count(functions[key])
-        if counts[key] is None:
+        if (known := counts[key]) is None:
             raise BackboneError(f"{path}: the function '{key[1]}' calls itself", "export it again")
-        return counts[key]
+        return known
 
     if count(model.graph) > MOST_NODES:
         raise BackboneError(f"{path} has more than {MOST_NODES} nodes", _SMALLER)

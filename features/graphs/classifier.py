@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from ...core.errors import BackboneError, enumerate_some
 from .onnx_graph import plain_name
@@ -43,7 +44,7 @@ class Classifier:
         that a pool follows, but no softmax, may as well be the last layer of the features.
     """
 
-    node: object
+    node: Any
     output: str
     width: int
     classes: int

@@ -140,7 +140,7 @@ def _before(classifier: Classifier) -> _Place:
 
 
 def _named_place(graph, values: Values, layer: Layer, name: str) -> _Place:
-    features = _named_output(graph, layer.name, name)
+    features = _named_output(graph, layer.name or "", name)
     shape, layout = values.shapes.get(features, ()), None
     if len(shape) == 4:
         layout = values.layouts.get(features, "channels first")

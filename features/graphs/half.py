@@ -93,7 +93,8 @@ def _require_small_weights(onnx, model, name: str) -> None:
 
 def _name_normalisation(model) -> list[str]:
     """Name the nodes from the images to the network's normalised input; return the names."""
-    names, reached = [], {IMAGES}
+    names: list[str] = []
+    reached = {IMAGES}
     for node in model.graph.node:
         if reached.intersection(node.input) and node.op_type in (
             "Gather",

@@ -118,8 +118,8 @@ def _other_lists(graph) -> dict[str, int]:
 
 def _stays_small(node, lists: dict[str, int]) -> bool:
     """Tell whether lists that a node puts together are of few numbers; note how long they are."""
-    known = [lists.get(name) for name in node.input]
-    if node.op_type not in _HANDS_ON or None in known or not known:
+    known = [lists[name] for name in node.input if name in lists]
+    if node.op_type not in _HANDS_ON or len(known) < len(node.input) or not known:
         return True
     count = sum(known) if node.op_type == "Concat" else max(known)
     lists.update(dict.fromkeys(node.output, count))

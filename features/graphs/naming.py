@@ -20,7 +20,7 @@ def add_prefix_graph(graph, prefix: str) -> None:
         Changed in place.
     prefix : str
     """
-    names = {}
+    names: dict = {}
     for found in find_all(graph, "GraphProto"):
         own = [tensor.name for tensor in found.message.initializer]
         own += [tensor.values.name for tensor in found.message.sparse_initializer]

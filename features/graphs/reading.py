@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from ...core.content import describe_content
 from ...core.errors import BackboneError
@@ -39,7 +40,7 @@ class OnnxFile:
     """
 
     path: Path
-    model: object
+    model: Any
     digest: str
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 __all__ = ["Found", "find_all", "has_unknown_fields"]
 
@@ -20,7 +20,7 @@ class Found(NamedTuple):
         Whether it is an initializer of the main graph.
     """
 
-    message: object
+    message: Any
     place: str
     main: bool
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -82,8 +83,12 @@ class ImageFile:
         self._content = content
         # Pillow's reader of headers takes as long as all the other checks.
         self._plain = read_plain_head(content)
-        self._header = None if self._plain else _read_header(content)
-        self.width, self.height = self._plain[:2] if self._plain else self._header.size
+        self._header: Any = None
+        if self._plain is None:
+            self._header = _read_header(content)
+            self.width, self.height = self._header.size
+        else:
+            self.width, self.height = self._plain[:2]
         _require_size(self.width, self.height)
         self._is_jpeg = content[:2] == _JPEG
         self.more_pages = not self._is_jpeg and has_more_pages(content)

@@ -43,7 +43,7 @@ def fit_image(image: np.ndarray, preprocessing: Preprocessing, fit: str) -> np.n
     canvas[:] = np.round(np.array(preprocessing.mean) * 255).clip(0, 255)
     top, left = (side - new[0]) // 2, (side - new[1]) // 2
     canvas[top : top + new[0], left : left + new[1]] = resize(
-        image, *new, preprocessing.interpolation
+        image, new[0], new[1], preprocessing.interpolation
     )
     return canvas
 

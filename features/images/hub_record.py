@@ -7,6 +7,7 @@ The image processors of ``transformers`` resize, cut the centre out, multiply by
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from ...core.errors import BackboneError, enumerate_some
 
@@ -98,7 +99,7 @@ def _geometry(fields: dict, faults: list[str]) -> tuple[int, float, str]:
         if short >= _SQUASHED_FROM:
             return short, 1.0, "squash"
         return short, float(fields.get("crop_pct") or 224 / 256), "center"
-    resized = short or both
+    resized = short or both or 0
     if fields.get("do_center_crop"):
         side = _side(crop, "height", "width")
         if side is None or side > resized:
@@ -123,12 +124,13 @@ def _normalisation(fields: dict, faults: list[str]) -> tuple[list[float], list[f
     if not isinstance(factor, int | float) or isinstance(factor, bool) or not factor > 0:
         faults.append(f"rescale_factor is {factor!r}")
         factor = 1 / 255
-    mean, std = [0.0] * 3, [1.0] * 3
+    mean: Any = [0.0] * 3
+    std: Any = [1.0] * 3
     if fields.get("do_normalize", True):
         mean, std = fields.get("image_mean"), fields.get("image_std")
         for name, values in (("image_mean", mean), ("image_std", std)):
-            numbers = isinstance(values, list) and len(values) == 3
-            if not numbers or not all(isinstance(v, int | float) for v in values):
+            three = values if isinstance(values, list) and len(values) == 3 else [None]
+            if not all(isinstance(v, int | float) for v in three):
                 faults.append(f"{name} is {values!r}")
                 return [0.0] * 3, [1.0] * 3
         if fields.get("include_top"):

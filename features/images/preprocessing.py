@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
-__all__ = ["FIT_OF_MODE", "INTERPOLATIONS", "LARGEST_RESOLUTION", "Preprocessing"]
+__all__ = ["FIT_OF_MODE", "INTERPOLATIONS", "LARGEST_RESOLUTION", "Preprocessing", "three_numbers"]
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 
@@ -80,10 +81,16 @@ class Preprocessing:
         """
         return cls(
             resolution=resolution or fields["input_size"][1],
-            mean=tuple(map(float, fields["mean"])),
-            std=tuple(map(float, fields["std"])),
+            mean=three_numbers(fields["mean"]),
+            std=three_numbers(fields["std"]),
             crop_pct=float(fields["crop_pct"]),
             interpolation=fields["interpolation"],
             input_space=fields["input_space"],
             crop_mode=fields["crop_mode"],
         )
+
+
+def three_numbers(values: Iterable[Any]) -> tuple[float, float, float]:
+    """Return a number for each colour."""
+    red, green, blue = map(float, values)
+    return red, green, blue

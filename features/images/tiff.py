@@ -39,7 +39,7 @@ class _Layout(NamedTuple):
     """How numbers lie in a classic or a big TIFF: formats of `struct`, and sizes."""
 
     order: str
-    count: str
+    number: str
     entry: str
     offset: str
 
@@ -109,7 +109,8 @@ def _first(content: bytes) -> int:
 
 def _chain(content: bytes, at: int) -> list[_Directory]:
     """Read directories one after the other; damage ends them, for the decoder to name."""
-    layout, found, seen = _layout(content), [], set()
+    layout, seen = _layout(content), set()
+    found: list[_Directory] = []
     while layout and at and at not in seen and len(found) < _MOST_DIRECTORIES:
         seen.add(at)
         try:
@@ -122,8 +123,8 @@ def _chain(content: bytes, at: int) -> list[_Directory]:
 
 def _directory(content: bytes, layout: _Layout, at: int) -> _Directory:
     entry = struct.Struct(layout.order + layout.entry)
-    count = struct.unpack_from(layout.order + layout.count, content, at)[0]
-    at += struct.calcsize(layout.order + layout.count)
+    count = struct.unpack_from(layout.order + layout.number, content, at)[0]
+    at += struct.calcsize(layout.order + layout.number)
     values = {}
     for number in range(min(count, _MOST_ENTRIES)):
         tag, kind, length, place = entry.unpack_from(content, at + number * entry.size)

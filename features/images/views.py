@@ -189,6 +189,7 @@ def make_squares(
     for square, name in zip(squares, views.names):
         if name not in _CROPS:
             number = int(name.removeprefix("random:"))
+            assert views.augmentation is not None
             square[:] = views.augmentation.draw(
                 image, side, preprocessing.interpolation, key, number
             )

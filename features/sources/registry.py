@@ -15,10 +15,14 @@ from .timm import TimmSource
 
 __all__ = ["SOURCES", "source_of"]
 
-SOURCES: dict[str, Source] = {
-    kind.name: kind()
-    for kind in (GluonCVSource, MXNetSource, GluonFileSource, OnnxFileSource, TimmSource)
-}
+_ALL: tuple[Source, ...] = (
+    GluonCVSource(),
+    MXNetSource(),
+    GluonFileSource(),
+    OnnxFileSource(),
+    TimmSource(),
+)
+SOURCES = {source.name: source for source in _ALL}
 
 
 def source_of(spec: BackboneSpec) -> Source:

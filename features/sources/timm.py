@@ -13,6 +13,7 @@ import hashlib
 import io
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from ..engines.proof import prove_graph
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import FEATURES, add_normalisation, load_onnx
 from ..graphs.store import graph_folder, graph_key, keep_graph, kept_graph
-from ..images.preprocessing import INTERPOLATIONS, Preprocessing
+from ..images.preprocessing import INTERPOLATIONS, Preprocessing, three_numbers
 from ..records.layer import BEFORE_CLASSIFIER
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
@@ -58,7 +59,7 @@ class TimmBackbone:
     """
 
     record: BackboneRecord
-    network: object
+    network: Any
     origin: str
 
     def run(self, images: np.ndarray) -> np.ndarray:
@@ -284,8 +285,8 @@ def _preprocessing(timm, model, spec: BackboneSpec) -> Preprocessing:
     mode = about.get("crop_mode") or "center"
     return Preprocessing(
         resolution=spec.resolution or int(sides[0]),
-        mean=tuple(map(float, about["mean"])),
-        std=tuple(map(float, about["std"])),
+        mean=three_numbers(about["mean"]),
+        std=three_numbers(about["std"]),
         # Of other modes the whole image is taken.
         crop_pct=min(float(about["crop_pct"]), 1.0) if mode == "center" else 1.0,
         interpolation=about["interpolation"] if known else "bicubic",

@@ -123,7 +123,7 @@ def _tokens(torch, model, spec: BackboneSpec):
 def _module(torch, model, spec: BackboneSpec):
     layer, names = spec.layer, dict(model.named_modules())
     if not layer.name or layer.name not in names:
-        raise no_such_layer(spec.canonical, layer.name, [name for name in names if name])
+        raise no_such_layer(spec.canonical, layer.name or "", [name for name in names if name])
     seen: list = []
     names[layer.name].register_forward_hook(lambda module, given, out: seen.append(out))
     prefix = int(getattr(model, "num_prefix_tokens", 0))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
     # PyTorch takes no loops, so it costs what the others do; its start alone takes seconds.
     kinds = [kind for kind in ENGINES.values() if kind.runs_graphs and kind is not TorchEngine]
     engines = [kind for kind in kinds if kind.able("cpu")] or [TorchEngine]
-    parts = {"graph": sha256_bytes(content), "icecore": __version__}
+    parts: dict[str, Any] = {"graph": sha256_bytes(content), "icecore": __version__}
     parts |= {"engines": [kind.name for kind in engines]}
     note = graph_folder() / f"tried-{graph_key(parts)[:32]}.json"
     if note.exists():
@@ -92,7 +93,7 @@ def measure_width(model, side: int, name: str) -> int:
         The run takes too long or too much memory, or fails.
     """
     content = model.SerializeToString()
-    parts = {"graph": sha256_bytes(content), "icecore": __version__}
+    parts: dict[str, Any] = {"graph": sha256_bytes(content), "icecore": __version__}
     note = graph_folder() / f"width-{graph_key(parts)[:32]}.json"
     if note.exists():
         return JsonFields(read_json(note), str(note), BackboneError, "remove it").integer(

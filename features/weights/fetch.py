@@ -152,6 +152,7 @@ def convert_and_keep(
     elif file.suffix == ".params":
         arrays = from_params(file, target)
     else:
+        assert origin is not None
         tensors = read_safetensors(file)
         arrays = from_torch(tensors, origin.naming, target, origin.mean, origin.std, str(file))
     stem, sha1 = weights_stem(spec.name, spec.source), published_sha1(spec.name, spec.source)

@@ -10,7 +10,6 @@ just the few names that a dictionary of tensors needs, and makes them data.
 from __future__ import annotations
 
 import collections
-import io
 import pickle
 import pickletools
 import struct
@@ -19,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import WeightsError
-from ...core.regular_files import open_regular
+from ...core.regular_files import RegularFile, open_regular
 
 __all__ = ["read_legacy_torch"]
 
@@ -28,7 +27,7 @@ _PROTOCOL = 1001
 # A file this large is no network that a single machine extracts features with.
 _LARGEST_FILE = 4 * 2**30
 _MOST_PARTS = 1_000_000
-_STORAGES = {
+_STORAGES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
     "HalfStorage": np.dtype("<f2"),
@@ -105,6 +104,7 @@ class _Tensor:
         if negative or (np.prod(self.shape, dtype=object) and reach >= self.storage.count):
             raise WeightsError("a tensor reaches beyond its storage", "get the file again")
         values = self.storage.values
+        assert values is not None  # they were filled in
         step = values.itemsize
         strided = np.lib.stride_tricks.as_strided(
             values[self.offset :], self.shape, [s * step for s in self.strides], writeable=False
@@ -157,7 +157,7 @@ def _check_memory(file) -> None:
     """Refuse a pickle that numbers its parts beyond all measure: each number costs memory."""
     start = file.tell()
     for code, argument, _ in pickletools.genops(file):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and argument > _MOST_PARTS:
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > _MOST_PARTS:
             raise WeightsError(f"the file numbers a part {argument}", "do not use this file")
     file.seek(start)
 
@@ -183,7 +183,7 @@ def _plain(file):
     return _SafeUnpickler(file).load()
 
 
-def _fill_storages(file: io.BufferedReader, storages: list[_Storage], size: int) -> None:
+def _fill_storages(file: RegularFile, storages: list[_Storage], size: int) -> None:
     for storage in storages:
         (count,) = struct.unpack("<q", file.read(8))
         length = count * storage.dtype.itemsize

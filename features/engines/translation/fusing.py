@@ -60,8 +60,10 @@ def attention_ends_here(r: Recorder, weights: Live, values: Live) -> Live | None
     product = _arguments(scores, r.torch.matmul)
     if product is None:
         total = _arguments(scores, operator.add)
-        product = None if total is None else _arguments(total[0], r.torch.matmul)
-        if product is None or not hasattr(total[1], "op"):
+        if total is None or not hasattr(total[1], "op"):
+            return None
+        product = _arguments(total[0], r.torch.matmul)
+        if product is None:
             return None
         mask = total[1]
     q, k = (r.value_of(one) for one in product)

@@ -33,7 +33,7 @@ class _Window:
         strides = list(op.attributes.get("strides", [1] * rank))
         dilations = list(op.attributes.get("dilations", [1] * rank))
         flat = list(op.attributes.get("pads", [0] * 2 * rank))
-        pads = list(zip(flat[:rank], flat[rank:]))
+        pads: list[tuple[int, int]] = list(zip(flat[:rank], flat[rank:]))
         auto = op.attributes.get("auto_pad", b"NOTSET").decode()
         if auto == "VALID":
             pads = [(0, 0)] * rank

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,8 @@ class Live:
         Its shape and type, without numbers.
     """
 
-    node: object
-    meta: object
+    node: Any
+    meta: Any
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,8 +73,11 @@ class Operation:
         """Return an input, or None where it was left away."""
         return self.inputs[number] if number < len(self.inputs) else None
 
-    def known(self, number: int, attribute: str | None = None) -> np.ndarray | None:
-        """Return an input that must not depend on the images; older opsets had an attribute."""
+    def known(self, number: int, attribute: str | None = None) -> Any:
+        """Return an input that must not depend on the images, None where it was left away.
+
+        Older opsets had an attribute.
+        """
         value = self.input(number)
         if isinstance(value, Live):
             raise RefusedError(f"whose input {number} depends on the image")
@@ -81,7 +85,7 @@ class Operation:
             return np.asarray(self.attributes[attribute])
         return value
 
-    def integers(self, number: int, attribute: str | None = None) -> list[int] | None:
+    def integers(self, number: int, attribute: str | None = None) -> Any:
         """Return `known` as a list of integers."""
         value = self.known(number, attribute)
         return None if value is None else [int(one) for one in np.ravel(value)]

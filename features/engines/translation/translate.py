@@ -7,6 +7,7 @@ made for batches of one size, and has no step left that PyTorch's compilers coul
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,8 @@ class _Walk:
     """One way through a graph, with every value that was met."""
 
     def __init__(self, recorder: Recorder, model) -> None:
-        self.recorder, self.node = recorder, None
+        self.recorder = recorder
+        self.node: Any = None
         onnx = load_onnx()
         self._onnx = onnx
         self._opset = max(

@@ -167,8 +167,9 @@ def draw_kinds(n: int, boxes: int, seed: int, out: str | os.PathLike) -> Path:
             rng = np.random.default_rng([seed, 2, index])
             place, behind = index % len(_FRONTS), bool(rng.uniform() < 0.5)
             cut = list(_FRONTS)[place]
-            lengths = (float(rng.uniform(e[0], e[-1])) for e in _EDGES.values())
-            outfit = Outfit(cut, _choose_depth(rng, cut), *lengths, behind=behind)
+            depth = _choose_depth(rng, cut)
+            sleeve, hem = (float(rng.uniform(e[0], e[-1])) for e in _EDGES.values())
+            outfit = Outfit(cut, depth, sleeve, hem, behind=behind)
             picture = draw_picture(rng, "neckline_design_labels", outfit)
             name, label = f"{index:04d}.jpg", _FRONTS[cut] if behind else cut
             (temporary / name).write_bytes(picture.content)

@@ -102,6 +102,7 @@ def _show_groups(out: Path, kinds: Path, options: jobs.TrainOptions) -> dict[str
     jobs.extract(kinds, out / "kinds-cache", _ONE)
     options = dataclasses.replace(options, groups=True)
     (task,) = jobs.train(out / "kinds-cache", kinds, out / "kinds-run", options).tasks
+    assert task.groups is not None
     return task.groups
 
 
@@ -122,11 +123,12 @@ def _show_regions(out: Path, kinds: Path, options: jobs.TrainOptions) -> Regions
     loss = {line.model: line.scores["log_loss"][0] for line in task.lines}
     ((pair, gain),) = task.pairs.items()
     sign = 1 if pair[0].startswith("necks") else -1
-    bounds = sorted((sign * gain.low, sign * gain.high))
+    low, high = sorted((sign * gain.low, sign * gain.high))
+    first, second = (loss[name] for name in sorted(loss))
     return RegionsGain(
         int(learnt["boxes"]),
         learnt["mean_iou"],
         task.rows,
-        tuple(loss[name] for name in sorted(loss)),
-        (sign * gain.value, *bounds),
+        (first, second),
+        (sign * gain.value, low, high),
     )

@@ -44,6 +44,8 @@ class DigestMemory:
 
     def refresh(self) -> None:
         """Read what other processes have added."""
+        if self._folder is None:
+            return
         for name in self._list():
             if name not in self._files:
                 self._files.add(name)

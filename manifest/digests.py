@@ -102,7 +102,7 @@ def digest_manifest(
     keys = {i: row_key(digest, images[i].box) for i, digest in files.digests.items()}
     none = {i: files.unreadable[i] for i in images if i in files.unreadable}
     manifest = manifest.with_digests(keys | files.kept | dict.fromkeys(none, ""))
-    if keep and Path(memory).parent.is_dir():
+    if keep and memory is not None and Path(memory).parent.is_dir():
         known.publish()
     return DigestReport(manifest, none, read, known)
 

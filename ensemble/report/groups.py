@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...core.errors import RunError, counted
 from ...core.json_fields import JsonFields
 
@@ -51,7 +53,7 @@ def groups_view(run: dict, task: str) -> dict | None:
 
 
 def _interval(fields: JsonFields, name: str) -> tuple[float, float]:
-    value = fields.content.get(name)
+    value: Any = fields.content.get(name)
     numbers = isinstance(value, list) and len(value) == 2
     if not numbers or not all(isinstance(one, int | float) for one in value):
         raise fields.refuse(f"has no interval '{name}' of two numbers")

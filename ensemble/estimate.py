@@ -61,7 +61,8 @@ class Learning:
         error = (high - low) / (2 * 1.96)
         wider = np.sqrt(1 + 4 * self.excess / rows / error**2) if error > 0 else 1.0
         ends = value, value - wider * (value - low), value + wider * (high - value)
-        return tuple(float(max(end - self.gain, 0)) for end in ends)
+        value, low, high = (float(max(end - self.gain, 0)) for end in ends)
+        return value, low, high
 
 
 NOTHING_KNOWN = Learning()

@@ -157,7 +157,7 @@ def extract(data, cache, backbones, dry_run, as_json, quiet, **options) -> None:
       icecore extract photos -o cache -b gluon:resnet152_v2 --views center+random:8 --seed 1
       icecore extract photos -o cache -b gluon:resnet152_v2 --ray auto --ray-workers 2:8
       icecore extract photos -o cache -b gluon:resnet152_v2 --boxes boxes.csv \\
-          --detector gluoncv:ssd_512_resnet50_v1_coco --detect-class person
+          --detector onnx:yolov8n.onnx --detect-class person
     """
     from .. import jobs
 

@@ -146,10 +146,14 @@ def box_options(command):
         ),
         click.option(
             "--detector",
-            metavar="gluoncv:NAME",
+            metavar="onnx:FILE",
             help="Find the boxes that --boxes lacks with this detector, and add them to it.",
         ),
-        click.option("--detect-class", default="person", help="Look for objects of this class."),
+        click.option(
+            "--detect-class",
+            default="person",
+            help="Look for objects of this class, by its name or its number.",
+        ),
         click.option(
             "--detect-box",
             type=click.Choice(["largest", "confident"]),

@@ -20,7 +20,7 @@ from icecore.features.gluon.zoo import TABLE, native_resolution, published_as
 from icecore.features.records.layer import Layer
 from icecore.features.records.spec import BackboneSpec
 
-__all__ = ["classifiers", "describe", "detectors", "multiply_adds", "parameter_count", "published"]
+__all__ = ["classifiers", "describe", "multiply_adds", "parameter_count", "published"]
 
 _OF_CLASSIFIERS = frozenset(
     "alexnet darknet densenet dla googlenet hrnet inception mobilenet mobilenetv3 nasnet "
@@ -62,12 +62,6 @@ def published(source: str) -> dict[str, str]:
     else:
         from gluoncv.model_zoo import model_store
     return model_store._model_sha1
-
-
-def detectors() -> dict[str, str]:
-    """Return the SHA-1 of the weights of each of GluonCV's detectors that icecore runs."""
-    kinds = ("ssd_", "yolo3_", "faster_rcnn_")
-    return {name: sha1 for name, sha1 in published("gluon").items() if name.startswith(kinds)}
 
 
 def describe(source: str, name: str, family: str) -> dict:
@@ -141,7 +135,7 @@ def _goes(network, whole, side: int, native: int) -> bool:
 
 def main() -> None:
     """Write the table."""
-    table: dict[str, dict] = {"detectors": detectors()}
+    table: dict[str, dict] = {}
     for source in ("gluon", "mxnet"):
         for name, family in sorted(classifiers(source).items()):
             table.setdefault(source, {})[name] = describe(source, name, family)

@@ -23,6 +23,7 @@ from ...manifest import LARGEST_IMAGE_FILE, Box, Manifest, Sample, append_boxes,
 from ..images.decode import decode, image_size
 from ..weights.request import WeightsRequest
 from .network import Detector, load_detector
+from .outputs import Objects
 
 __all__ = ["DetectorOptions", "choose_box", "detect_boxes"]
 
@@ -37,9 +38,9 @@ class DetectorOptions:
     Attributes
     ----------
     detector : str
-        ``gluoncv:NAME``.
+        ``onnx:FILE``.
     class_name : str
-        Class of the object.
+        Class of the object: its name, or its number.
     rule : {"largest", "confident"}
         Which one counts where there are several.
     threshold : float
@@ -109,9 +110,7 @@ def detect_boxes(
 
 
 def choose_box(
-    ids: np.ndarray,
-    scores: np.ndarray,
-    boxes: np.ndarray,
+    objects: Objects,
     class_index: int,
     options: DetectorOptions,
     size: tuple[int, int],
@@ -120,8 +119,7 @@ def choose_box(
 
     Parameters
     ----------
-    ids, scores, boxes : ndarray, shapes (N,), (N,), (N, 4)
-        Of `Detector.run`.
+    objects : Objects
     class_index : int
         Index of the class.
     options : DetectorOptions
@@ -138,7 +136,7 @@ def choose_box(
         None if there is no such object.
     """
     (width, height), candidates = size, []
-    for number, score, corners in zip(ids, scores, boxes):
+    for number, score, corners in zip(objects.ids, objects.scores, objects.boxes):
         if (
             number != class_index
             or not score >= options.threshold
@@ -169,7 +167,7 @@ def _read(sample: Sample) -> np.ndarray | None:
 
 def _look(detector: Detector, index: int, image, sample: Sample, options) -> dict:
     height, width = image.shape[:2]
-    found = choose_box(*detector.run(image), index, options, (width, height))
+    found = choose_box(detector.run(image), index, options, (width, height))
     box, score = found or (None, None)
     return {
         "path": sample.id,

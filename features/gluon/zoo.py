@@ -113,16 +113,12 @@ def zoo() -> dict[tuple[str, str], ZooNetwork]:
 
 @functools.cache
 def published_files(source: str) -> dict[str, str]:
-    """Return the SHA-1 of each file of weights that a zoo publishes, by what its name begins with.
-
-    They are those of classifiers and, in GluonCV's zoo, of detectors.
-    """
-    classifiers = {
+    """Return the SHA-1 of each file of weights that a zoo publishes, by how its name begins."""
+    return {
         published_as(name, source): str(network.weights)
         for (zoo_of, name), network in zoo().items()
         if zoo_of == source and network.is_published
     }
-    return classifiers | (_table()["detectors"] if source == "gluon" else {})
 
 
 def _table() -> dict:

@@ -37,11 +37,14 @@ class OnnxFile:
         Without local functions, and without weights that lie elsewhere.
     digest : str
         SHA-256 of the file, and of the weights beside it if there are any.
+    metadata : dict of str to str
+        What its exporter noted; nothing of it is about the graph.
     """
 
     path: Path
     model: Any
     digest: str
+    metadata: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def read_graph(path: Path) -> OnnxFile:
@@ -66,6 +69,7 @@ def read_graph(path: Path) -> OnnxFile:
     beside = take_weights_in(onnx, model, path, LARGEST_FILE - len(content))
     if beside:
         digest = sha256_bytes(f"{digest} {beside}".encode())
+    metadata = {one.key: one.value for one in model.metadata_props}
     # Nothing in there is about the graph.
     del model.metadata_props[:], model.training_info[:]
     try:
@@ -74,7 +78,7 @@ def read_graph(path: Path) -> OnnxFile:
             model = onnx.inliner.inline_local_functions(model)
     except Exception as error:  # the checker raises many kinds
         raise _not_onnx(path, content, f"{type(error).__name__}: {error}") from error
-    return OnnxFile(path, model, digest)
+    return OnnxFile(path, model, digest, metadata)
 
 
 def _not_onnx(path: Path, content: bytes, detail: str) -> BackboneError:

@@ -135,9 +135,8 @@ def test_the_table_is_what_its_script_makes(place):
 
 @of_mxnet
 def test_the_table_has_the_digest_of_every_file_that_the_zoos_publish():
-    from zoo_table import detectors, published
+    from zoo_table import published
 
-    assert json.loads(TABLE.read_text())["detectors"] == detectors()
     for source in ("gluon", "mxnet"):
         assert published_files(source).items() <= published(source).items()
     assert published_files("mxnet") == published("mxnet")
@@ -146,9 +145,8 @@ def test_the_table_has_the_digest_of_every_file_that_the_zoos_publish():
 def test_looking_up_a_digest_loads_no_framework():
     """It took 2.5 s, and failed where MXNet is not installed."""
     code = (
-        "import sys; from icecore.features.gluon.zoo import published_sha1, weights_stem; "
+        "import sys; from icecore.features.gluon.zoo import published_sha1; "
         "assert published_sha1('resnet18_v2').startswith('a81db45f'); "
-        "assert weights_stem('ssd_512_resnet50_v1_coco').endswith('-c4835162'); "
         "assert not {'mxnet', 'gluoncv'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

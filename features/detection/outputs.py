@@ -1,0 +1,160 @@
+"""What detectors answer: three families of outputs, told apart by their shapes and types."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ...core.errors import BackboneError, enumerate_some
+from ...core.statistics import softmax
+
+__all__ = ["Objects", "family_of", "read_objects"]
+
+# Two boxes of a class that share more are one object (YOLO's own default).
+OVERLAP = 0.45
+MOST_CANDIDATES = 1000
+_HINT = (
+    "known are: boxes (N, 4), labels (N), scores (N) as of torchvision; (1, 4 + C, N) or "
+    "(1, N, 5 + C) as of YOLO; logits (1, N, C + 1) and boxes (1, N, 4) as of DETR; or give a "
+    "table of boxes (--boxes), or what 'icecore regions fit' learns from a few of them"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Objects:
+    """Objects that were found in an image.
+
+    Attributes
+    ----------
+    ids : ndarray of int, shape (N,)
+        Number of the class.
+    scores : ndarray, shape (N,)
+    boxes : ndarray, shape (N, 4)
+        x0, y0, x1, y1.
+    """
+
+    ids: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+
+
+def family_of(outputs: Sequence[tuple[str, str, tuple[int, ...]]], classes: int) -> str:
+    """Tell a detector's family from what it answers to one image.
+
+    Parameters
+    ----------
+    outputs : sequence of (name, type, shape)
+        Types as NumPy has them.
+    classes : int
+        How many names of classes are known; 0 if none are.
+
+    Returns
+    -------
+    {"torchvision", "yolo", "yolo5", "detr", "detr-sigmoid"}
+
+    Raises
+    ------
+    BackboneError
+        It is of none of these; what was found is told.
+    """
+    kinds = sorted((len(shape), type_[0], shape[-1:]) for _, type_, shape in outputs)
+    plain = [(1, "f"), (1, "i"), (2, "f")]
+    if [(rank, type_) for rank, type_, _ in kinds] == plain and kinds[2][2] == (4,):
+        return "torchvision"
+    shapes = [shape for _, _, shape in outputs]
+    if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][0] == 1:
+        found = _yolo(shapes[0], classes)
+        if found:
+            return found
+    if len(shapes) == 2 and all(len(s) == 3 and s[0] == 1 for s in shapes):
+        (_, rows, width), (_, boxes, four) = _boxes_last(shapes, lambda shape: shape)
+        if rows == boxes and four == 4 and width > 1:
+            # Those of later ones (RT-DETR) are a probability each, with no class for "nothing".
+            return "detr-sigmoid" if width == classes else "detr"
+    text = enumerate_some([f"'{n}' {t} {s}" for n, t, s in outputs], 6)
+    raise BackboneError(f"these outputs are of no detector that is known: {text}", _HINT)
+
+
+def _boxes_last(outputs: Sequence, shape_of: Callable) -> Sequence:
+    """Return DETR's two outputs, logits first; where both have four columns they come so."""
+    return outputs if shape_of(outputs[1])[2] == 4 else outputs[::-1]
+
+
+def _yolo(shape: tuple[int, ...], classes: int) -> str:
+    """Return which layout it is: names settle it, else there are more boxes than numbers."""
+    _, rows, columns = shape
+    if classes:
+        fits = {"yolo": rows == 4 + classes, "yolo5": columns == 5 + classes}
+        return next((name for name, there in fits.items() if there), "")
+    if 5 <= rows < columns:
+        return "yolo"
+    # Six numbers may also be those of a finished list: box, score, class.
+    return "yolo5" if 7 <= columns < rows else ""
+
+
+def read_objects(family: str, outputs: Sequence[np.ndarray], side: tuple[int, int]) -> Objects:
+    """Read the objects out of a detector's outputs.
+
+    Parameters
+    ----------
+    family : str
+        As `family_of` told it.
+    outputs : sequence of ndarray
+    side : tuple of 2 ints
+        Width and height of the image that it was given.
+
+    Returns
+    -------
+    Objects
+        Boxes in pixels of that image; of YOLO's, which overlap, the most confident.
+    """
+    if family == "torchvision":
+        boxes = next(one for one in outputs if one.ndim == 2)
+        ids = next(one for one in outputs if one.ndim == 1 and one.dtype.kind == "i")
+        scores = next(one for one in outputs if one.ndim == 1 and one.dtype.kind == "f")
+        return Objects(ids.astype(int), scores.astype(float), boxes.astype(float))
+    if family in ("detr", "detr-sigmoid"):
+        found = _boxes_last(outputs, np.shape)
+        logits, boxes = (np.asarray(one[0], float) for one in found)
+        if family == "detr":
+            chances = softmax(logits)[:, :-1]
+        else:
+            chances = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+        return _best(_corners(boxes * np.tile(side, 2)), chances)
+    table = np.asarray(outputs[0][0], float)
+    table = table.T if family == "yolo" else table
+    chances = table[:, 4:] if family == "yolo" else table[:, 5:] * table[:, 4:5]
+    return _apart(_best(_corners(table[:, :4]), chances))
+
+
+def _corners(boxes: np.ndarray) -> np.ndarray:
+    """Turn centre, width and height into corners."""
+    centre, half = boxes[:, :2], boxes[:, 2:] / 2
+    return np.concatenate([centre - half, centre + half], axis=1)
+
+
+def _best(boxes: np.ndarray, chances: np.ndarray) -> Objects:
+    ids = np.nan_to_num(chances, nan=-1.0).argmax(axis=1)
+    return Objects(ids, chances[np.arange(len(ids)), ids], boxes)
+
+
+def _apart(found: Objects) -> Objects:
+    """Leave one box for each object: of boxes of a class that overlap, the most confident."""
+    sound = np.flatnonzero(np.isfinite(found.boxes).all(axis=1) & np.isfinite(found.scores))
+    sound = sound[np.argsort(-found.scores[sound], kind="stable")][:MOST_CANDIDATES]
+    kept: list[int] = []
+    for row in sound:
+        rivals = [one for one in kept if found.ids[one] == found.ids[row]]
+        box = found.boxes[[row]]
+        if not rivals or _iou(found.boxes[rivals], box).max() <= OVERLAP:
+            kept.append(int(row))
+    return Objects(found.ids[kept], found.scores[kept], found.boxes[kept])
+
+
+def _iou(boxes: np.ndarray, other: np.ndarray) -> np.ndarray:
+    low, high = np.maximum(boxes[:, :2], other[:, :2]), np.minimum(boxes[:, 2:], other[:, 2:])
+    shared = np.clip(high - low, 0, None).prod(axis=1)
+    both = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1) + (other[:, 2:] - other[:, :2]).prod(axis=1)
+    return shared / np.maximum(both - shared, 1e-12)

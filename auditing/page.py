@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from pathlib import Path
 
 from .. import __version__
 from ..core.files import publish_text
@@ -40,6 +41,8 @@ def render_audit(audit: Audit) -> str:
     return render_page(
         "icecore.auditing",
         "audit.html.j2",
+        name=Path(audit.source).name,
+        made=f"{made} by icecore {__version__}",
         cards=_cards(audit),
         copies=copies_text(audit).rstrip(":"),
         leaks=[(leak_text(leak), leak.low > 0) for leak in audit.leaks],
@@ -69,7 +72,6 @@ def render_audit(audit: Audit) -> str:
         notes=audit.notes,
         pictures_missing=missing_reason(),
         provenance=[
-            ("made", f"{made} by icecore {__version__}"),
             ("audited", audit.source),
             ("seed", str(audit.seed)),
             ("pairs compared", f"{audit.copies.looked_at} by their pixels"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ... import __version__
 from ...pages import render_page, scatter_plot
@@ -27,6 +28,8 @@ def render_comparison(comparison: Comparison) -> str:
     return render_page(
         "icecore.ensemble.comparison",
         "compare.html.j2",
+        name=", ".join(Path(source).name for source in comparison.sources[:4]),
+        made=f"{made} by icecore {__version__}",
         title=METRICS[comparison.metric].title,
         random_weights=comparison.random_weights,
         tasks=[_task(task, comparison, number) for number, task in enumerate(comparison.tasks)],
@@ -38,7 +41,6 @@ def render_comparison(comparison: Comparison) -> str:
             ],
         },
         provenance=[
-            ("made", f"{made} by icecore {__version__}"),
             ("compared", ", ".join(comparison.sources)),
         ],
     )

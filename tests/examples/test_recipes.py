@@ -72,7 +72,7 @@ def test_fashionai_within_its_budget(garments, networks, monkeypatch, tmp_path):
 
 def test_networks_are_compared_on_a_page(garments, networks, monkeypatch, tmp_path, capsys):
     page = recipe("compare_networks", monkeypatch, tmp_path).main(str(garments), *networks[:2])
-    assert "<h1>icecore compare</h1>" in page.read_text()
+    assert "<h1>Comparison of run</h1>" in page.read_text()
     assert "* best for its cost" in capsys.readouterr().out
 
 

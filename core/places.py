@@ -12,10 +12,13 @@ What is before the ``#`` of the last two may be an object, too.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import os
 import re
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 from . import parquet_files
@@ -34,6 +37,7 @@ __all__ = [
     "is_place",
     "is_there",
     "known_digest",
+    "look_ahead",
     "note_digest",
     "open_container",
     "open_image",
@@ -48,6 +52,7 @@ _ROW = re.compile(r"(.+)#row=(\d{1,18})&column=(.+)", re.DOTALL)
 STRETCH, ROWS_OF_STRETCH = 2**25, 256
 # Of large objects, from which images are read one after the other by several threads.
 _BLOCKS = OnceCache(32)
+_ASKED_AT_ONCE = 32
 # Of objects that came past while they were listed.
 _DIGESTS: dict[str, tuple[list[int], str]] = {}
 
@@ -77,7 +82,7 @@ def row_place(container: str, row: int, column: str) -> str:
 
 def container_of(place: str) -> str:
     """Return the file or object that has the image."""
-    found = _BYTES.fullmatch(place) or _ROW.fullmatch(place)
+    found = "#" in place and (_BYTES.fullmatch(place) or _ROW.fullmatch(place))
     return found[1] if found else place
 
 
@@ -191,6 +196,20 @@ def facts_of(place: str) -> list[int]:
     elif container != place:
         size = 0  # A field's is known when it is read.
     return [size, *when]
+
+
+def look_ahead(places: Iterable[str]) -> None:
+    """Ask stores about many objects at a time; each answer is kept for who asks for one."""
+    objects = {container for place in places if is_url(container := container_of(place))}
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        list(pool.map(_look, objects))
+
+
+def _look(url: str) -> None:
+    # What is wrong is said to whoever asks for that object.
+    with contextlib.suppress(OSError):
+        store, key = store_of(url)
+        store.look(key)
 
 
 def is_there(place: str) -> bool:

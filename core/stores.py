@@ -19,9 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from .errors import FileFormatError, MissingFileError, StoreError
+from .errors import FileFormatError, StoreError
 from .imports import missing_dependency
 from .regular_files import open_regular, size_text
+from .store_errors import Saying, first_line
 
 __all__ = ["Entry", "Store", "is_url", "read_object", "store_of", "store_open"]
 
@@ -136,57 +137,8 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def _create(self, key: str, path: Path) -> bool: ...
 
-    def _saying(self, what: str, key: str) -> _Saying:
-        return _Saying(what, self.root + key)
-
-
-class _Saying:
-    """Turns what libraries raise into one line that names the object and what was refused."""
-
-    def __init__(self, what: str, url: str) -> None:
-        self._what, self._url = what, url
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if error is None or isinstance(error, (StoreError, MissingFileError, GeneratorExit)):
-            return
-        name, said = type(error).__name__, _first_line(error)
-        # What object_store says of a listing is of no kind.
-        status = re.search(r"status code: (\d+)", said)
-        if isinstance(error, FileNotFoundError) or (status and status[1] == "404"):
-            raise MissingFileError(
-                f"{self._url} is not there", "check the URL; names are told apart by their case"
-            ) from error
-        refused = ("PermissionDeniedError", "UnauthenticatedError")
-        if (
-            isinstance(error, PermissionError)
-            or name in refused
-            or (status and status[1] in ("401", "403"))
-        ):
-            right = {"listed": "list", "read": "read", "created": "write"}[self._what]
-            raise StoreError(
-                f"{self._url} may not be {self._what}: the store refuses these credentials",
-                f"ask for the right to {right} there, or set the credentials that have it "
-                "(as the store's own tools take them)",
-            ) from error
-        if name == "InvalidPathError":
-            raise StoreError(
-                f"{self._url} cannot be {self._what}: {said}",
-                "rename that object, or name a prefix that it does not lie below",
-            ) from error
-        if isinstance(error, Exception):
-            raise StoreError(
-                f"{self._url} cannot be {self._what}: {said or name}",
-                "check the network, the region and the endpoint; the same command goes on",
-            ) from error
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    # What was sent is no matter for messages.
-    return re.sub(r"\?\S*", "", lines[0])[:300] if lines else ""
+    def _saying(self, what: str, key: str) -> Saying:
+        return Saying(what, self.root + key)
 
 
 class _ObjectStore(Store):
@@ -213,6 +165,10 @@ class _ObjectStore(Store):
         return self._entry(self._obstore.head(self._store, key))
 
     def _read(self, key: str, start: int, stop: int) -> bytes:
+        if start == 0 and key in self._seen and stop == self._seen[key].size:
+            # All of it is had from servers, too, that know no ranges.
+            found = self._obstore.get(self._store, key)
+            return bytes(found.bytes()) if found.meta["size"] == stop else b""
         return self._obstore.get_range(self._store, key, start=start, end=stop).to_bytes()
 
     def _create(self, key: str, path: Path) -> bool:
@@ -342,7 +298,7 @@ def _store(root: str, scheme: str) -> Store:
         raise
     except Exception as error:  # Builders of stores raise many kinds.
         raise StoreError(
-            f"{root} cannot be opened: {_first_line(error)}", "check the URL and its settings"
+            f"{root} cannot be opened: {first_line(error)}", "check the URL and its settings"
         ) from error
 
 

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from ..core.errors import ManifestError, MissingFileError, enumerate_some
+from ..core.errors import IcecoreError, ManifestError, MissingFileError, enumerate_some
 from ..core.parquet_files import ImageTable, read_table
 from ..core.places import (
     absolute,
@@ -81,6 +81,8 @@ class _Container(Layout):
         try:
             return self._read(container, name)
         except OSError as error:
+            if isinstance(error, IcecoreError):
+                raise
             raise ManifestError(
                 f"{container} cannot be read: {error.strerror}", "check its permissions"
             ) from error

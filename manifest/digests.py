@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from ..core.places import absolute, digest_of, facts_of, known_digest
+from ..core.places import absolute, digest_of, facts_of, known_digest, look_ahead
 from ..core.regular_files import size_text
 from .box import row_key
 from .digest_memory import DigestMemory
@@ -137,6 +137,7 @@ class _Files:
 def _sort_out(images: Mapping[str, Sample], known: DigestMemory, paranoid: bool) -> _Files:
     """Find out which files must be read; those that are as remembered need not be."""
     files = _Files()
+    look_ahead(sample.path for sample in images.values())
     for identity, sample in images.items():
         try:
             facts = facts_of(sample.path)
@@ -160,10 +161,10 @@ def _sort_out(images: Mapping[str, Sample], known: DigestMemory, paranoid: bool)
 
 
 def _stretches(identities: list[str]) -> Iterator[list[str]]:
-    """Yield the images in stretches, from one of them on: other processes begin elsewhere."""
-    starts = range(0, len(identities), _STRETCH)
-    first = secrets.randbelow(len(starts)) if starts else 0
-    for start in (*starts[first:], *starts[:first]):
+    """Yield the images in stretches, in an order that no other process takes."""
+    starts = list(range(0, len(identities), _STRETCH))
+    secrets.SystemRandom().shuffle(starts)
+    for start in starts:
         yield identities[start : start + _STRETCH]
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from ..core.csv_files import write_csv
 from ..core.errors import ManifestError, MissingFileError, counted, enumerate_some, escaped
-from ..core.places import is_there
+from ..core.places import is_there, look_ahead
 from .classes import fashionai_classes
 from .names import class_order, look_alike_text, look_alikes
 
@@ -170,6 +170,7 @@ class Manifest:
         Test images may be absent, but not all of them: contests ask for an answer to every
         one, and what has none is listed and filled in (see `icecore.ensemble.write_answers`).
         """
+        look_ahead(sample.path for sample in self.images.values())
         absent = [s for s in self.images.values() if not is_there(s.path)]
         if any(s.split != "test" for s in absent) or len(absent) == len(self.images):
             raise MissingFileError(

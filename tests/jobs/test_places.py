@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 import threading
+import time
 import uuid
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from repository import ROOT
 from icecore import jobs
 from icecore.cache import FeatureCache
 from icecore.cli.main import main
-from icecore.core import parquet_files, places
+from icecore.core import parquet_files, places, stores
 from icecore.core.errors import CacheError, MissingDependencyError, MissingFileError, StoreError
 from icecore.core.files import sha256_file
 from icecore.core.once_cache import OnceCache
@@ -132,13 +134,28 @@ def test_a_pattern_names_tars(photos, tmp_path, tiny_onnx):
         read(f"{folder}/train-{{00001..00004}}.tar")
 
 
-def test_a_csv_may_name_objects(photos, tmp_path, tiny_onnx, prefix):
+def test_a_csv_may_name_objects(photos, tmp_path, tiny_onnx, prefix, monkeypatch):
     upload(photos, f"{prefix}/p")
     lines = [
         f"{prefix}/p/{path.relative_to(photos)},{path.parent.name}" for path in files_of(photos)
     ]
     (tmp_path / "table.csv").write_text("path,label\n" + "\n".join(lines) + "\n")
+    store, _ = store_of(prefix)
+    store._seen.clear()
+    whole, asking, most = store._look, [], []
+
+    def look(key):
+        asking.append(key)
+        most.append(len(asking))
+        time.sleep(0.02)
+        asking.remove(key)
+        return whole(key)
+
+    monkeypatch.setattr(store, "_look", look)
     assert extract(tmp_path / "table.csv", tmp_path / "cache", tiny_onnx).rows == 12
+    # Each is asked for once, many at a time.
+    assert len(most) == 12
+    assert max(most) > 4
     assert extract(photos, tmp_path / "cache", tiny_onnx).rows == 0
 
 
@@ -230,6 +247,39 @@ def test_a_cache_is_a_folder(tmp_path, monkeypatch, capsys):
     with pytest.raises(CacheError, match="is a URL, and a cache is a folder"):
         FeatureCache.create("s3://bucket/cache")
     assert list(tmp_path.iterdir()) == []
+
+
+class _Plain(SimpleHTTPRequestHandler):
+    """A web server that knows no ranges and has no lists."""
+
+    def log_message(self, *args):
+        pass
+
+
+def test_what_a_plain_web_server_can_and_cannot(photos, tmp_path, tiny_onnx, monkeypatch):
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    write_tars(photos, tmp_path / "tars")
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(_Plain, directory=str(tmp_path))
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    lines = [f"{url}/{path.relative_to(tmp_path)}" for path in files_of(photos)]
+    (tmp_path / "table.csv").write_text("path\n" + "\n".join(lines) + "\n")
+    try:
+        assert extract(tmp_path / "table.csv", tmp_path / "cache", tiny_onnx).rows == 12
+        with pytest.raises(StoreError, match="cannot be listed: web servers have no lists"):
+            read(f"{url}/photos")
+        assert len(read(f"{url}/tars/train-00000.tar")) == 4  # one block has all of it
+        monkeypatch.setattr(stores, "BLOCK", 4096)
+        with pytest.raises(StoreError, match="tar cannot be read: .*Range") as error:
+            read(f"{url}/tars/train-00000.tar")
+        assert "ranges of bytes" in error.value.hint
+        with pytest.raises(MissingFileError, match=r"1 of 1 files .*none.tar"):
+            read(f"{url}/none.tar")
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 class _Forbidding(BaseHTTPRequestHandler):

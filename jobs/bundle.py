@@ -84,6 +84,7 @@ def bundle(
     tasks = [_bundled_task(trained, name, place) for name in trained.weights]
     answers = {name: one.answer for name, one in trained.weights.items()}
     about = _about(made, answers, any(part.run.boxed for part in trained.runs))
+    about["licenses"] = {one["spec"]: one.get("license", "not known") for one in backbones_of}
     model = features.build_bundle(backbones, tasks, made.fit, made.precision, about)
     content = _content(model)
     options = PredictOptions(answer, None, weights_dir, "f32", whole=True)

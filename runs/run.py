@@ -267,6 +267,7 @@ def _backbone(entry: JsonFields) -> dict[str, Any]:
     entry.integer("dim", 1)
     entry.part("record")
     entry.text("source", "")
+    entry.text("license", "")
     for name in ("size_bytes", "latency_ms", "relative_error", "parameters", "multiply_adds"):
         if entry.has(name):
             entry.number(name, 0)

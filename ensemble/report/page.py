@@ -94,7 +94,9 @@ def _provenance(result: BlendResult) -> list[tuple[str, str]]:
 def _backbone(entry: object) -> str:
     if not isinstance(entry, dict):
         return str(entry)
-    return str(entry.get("spec") or entry.get("name") or entry)
+    name = str(entry.get("spec") or entry.get("name") or entry)
+    license = entry.get("license")
+    return f"{name} (weights: {license})" if isinstance(license, str) and license else name
 
 
 def _failure(entry: object) -> tuple[str, str]:

@@ -21,6 +21,7 @@ from ...manifest import (
 from ..engines.gpus import gpu_files
 from ..images.libraries import load_decoders
 from ..records.spec import BackboneSpec
+from ..weights.licenses import license_note
 from .boxing import boxed
 from .cluster import WorkerPlan, run_on_cluster
 from .cluster_options import ClusterOptions
@@ -232,6 +233,8 @@ def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:
 def _notes(job: Pipeline) -> list[str]:
     engines = [engine for part in job.parts for engine in part.engines]
     notes = list(dict.fromkeys(note for engine in engines for note in engine.notes))
+    backbones = [part.backbone for part in job.parts if part.engines]
+    notes += filter(None, (license_note(one.record.spec, one.license) for one in backbones))
     if engines and job.options.device == "cpu" and gpu_files():
         notes.append("this machine has a GPU that was not used: --device cuda:0 computes on it")
     return notes

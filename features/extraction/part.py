@@ -110,6 +110,7 @@ class Part:
             "compute_precision": self.record.compute,
             **({} if self.proof is None else dataclasses.asdict(self.proof)),
             "weights_origin": network.origin,
+            **({"license": self.backbone.license} if self.backbone.license else {}),
             "source": network.source,
             "size_bytes": network.size_bytes,
             **_cost(network),

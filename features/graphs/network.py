@@ -29,6 +29,8 @@ class GraphNetwork:
         What to give as a spec to get this very backbone again.
     layer : str
         Which layer the features are of, and why, where that was found out from the graph.
+    license : str
+        Of the weights, as their publisher names it; empty where it is not known.
     batch : int or None
         The one number of images that the graph can take; None for any.
     """
@@ -39,6 +41,7 @@ class GraphNetwork:
     source: str = ""
     layer: str = ""
     batch: int | None = None
+    license: str = ""
 
     @property
     def size_bytes(self) -> int:

@@ -56,11 +56,14 @@ class TimmBackbone:
         From normalised images (N, 3, R, R) to features (N, D).
     origin : str
         Where the weights came from.
+    license : str
+        Of published weights, as timm names it; else empty.
     """
 
     record: BackboneRecord
     network: Any
     origin: str
+    license: str = ""
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Turn uint8 images (N, R, R, 3) into features (N, D), in torch."""
@@ -111,7 +114,8 @@ def _proved_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
     kept = kept_graph(path, key)
     if kept is not None:
         record, note = kept
-        return GraphNetwork(record, path, note.get("origin", ""), spec.canonical)
+        license = str(note.get("license", ""))
+        return GraphNetwork(record, path, note.get("origin", ""), spec.canonical, license=license)
     backbone = load_timm_backbone(spec, request)
     content = export_timm(backbone).SerializeToString()
     hint = "use another network, and report it"
@@ -119,8 +123,11 @@ def _proved_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
     def prove(graph: Path) -> float:
         return prove_graph(backbone.record, graph, backbone.run, "torch", hint)
 
-    keep_graph(path, key, content, prove, backbone.record, origin=backbone.origin)
-    return GraphNetwork(backbone.record, path, backbone.origin, spec.canonical)
+    about = {"origin": backbone.origin, "license": backbone.license}
+    keep_graph(path, key, content, prove, backbone.record, **about)
+    return GraphNetwork(
+        backbone.record, path, backbone.origin, spec.canonical, license=backbone.license
+    )
 
 
 def load_timm_backbone(spec: BackboneSpec, request: WeightsRequest) -> TimmBackbone:
@@ -148,7 +155,10 @@ def load_timm_backbone(spec: BackboneSpec, request: WeightsRequest) -> TimmBackb
         num_features=_width(torch, network, how.resolution, spec),
         preprocessing=how,
     )
-    return TimmBackbone(record, network, origin)
+    # That of weights of the user's own is not known.
+    known = origin if request.random_seed is None and _own_file(spec, request) is None else ""
+    license = str(model.pretrained_cfg.get("license") or "")[:100] if known else ""
+    return TimmBackbone(record, network, origin, license)
 
 
 def fetch_timm_weights(text: str, on_bytes=None) -> WeightsFile:

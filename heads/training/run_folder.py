@@ -121,7 +121,7 @@ def _provenance(feature_set: Any) -> dict[str, Any]:
     shards = feature_set.provenances() if hasattr(feature_set, "provenances") else []
     latest = shards[-1]["provenance"] if shards else {}
     found = {"source": latest.get("source", feature_set.name)}
-    kept = ("size_bytes", "latency_ms", "relative_error", "parameters", "multiply_adds")
+    kept = ("size_bytes", "latency_ms", "relative_error", "parameters", "multiply_adds", "license")
     return found | {name: latest[name] for name in kept if name in latest}
 
 

@@ -256,3 +256,11 @@ def test_groups_that_no_training_writes_are_refused(run, groups):
     told_of_groups(run, groups)
     with pytest.raises(RunError, match="groups of label"):
         page_of(run)
+
+
+def test_the_licence_of_weights_is_named_where_it_is_known(run):
+    path = run / "run.json"
+    content = json.loads(path.read_text())
+    content["backbones"][0]["license"] = "cc-by-nc-4.0"
+    path.write_text(json.dumps(content))
+    assert "(weights: cc-by-nc-4.0)" in page_of(run).text

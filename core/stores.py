@@ -120,6 +120,21 @@ class Store(abc.ABC):
             )
         return content
 
+    def read_all(self, key: str, most: int) -> bytes:
+        """Return a whole object of at most `most` bytes.
+
+        Raises
+        ------
+        FileFormatError
+            It is larger; nothing of it was read.
+        """
+        size = self.look(key).size
+        if size > most:
+            raise FileFormatError(
+                f"{self.root}{key} has {size_text(size)}, more than {size_text(most)}"
+            )
+        return self.read(key, 0, size)
+
     def create(self, key: str, path: str | os.PathLike) -> bool:
         """Store a file under a key that is free; return False where it is taken."""
         with self._saying("created", key):
@@ -267,8 +282,15 @@ def _profile():
     return Boto3CredentialProvider(boto3.Session())
 
 
-def store_of(url: str) -> tuple[Store, str]:
+def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:
     """Return the store of a URL, and the key in it.
+
+    Parameters
+    ----------
+    url : str
+    local : bool, default False
+        Whether it may be a folder of this machine: a stranger's table may not name its files so,
+        past all that is asked of files.
 
     Raises
     ------
@@ -281,6 +303,8 @@ def store_of(url: str) -> tuple[Store, str]:
     if parts is None:
         raise StoreError(f"{url} is no URL of a store", "write it as s3://bucket/key")
     scheme, rest = parts.groups()
+    if scheme == "file" and not local:
+        raise StoreError(f"{url} is a file of this machine", "give its path")
     if scheme in ("file", "memory", "hf"):
         return _store(f"{scheme}:///" if scheme == "file" else f"{scheme}://", scheme), rest.lstrip(
             "/"
@@ -309,18 +333,9 @@ def store_open(url: str) -> BinaryIO:
 
 
 def read_object(url: str, most: int) -> bytes:
-    """Return a whole object of at most `most` bytes.
-
-    Raises
-    ------
-    FileFormatError
-        It is larger; nothing of it was read.
-    """
+    """Return a whole object, see `Store.read_all`."""
     store, key = store_of(url)
-    size = store.look(key).size
-    if size > most:
-        raise FileFormatError(f"{url} has {size_text(size)}, more than {size_text(most)}", "")
-    return store.read(key, 0, size)
+    return store.read_all(key, most)
 
 
 class _Ranges(io.RawIOBase):

@@ -21,7 +21,7 @@ from pathlib import Path
 from ...core.errors import CacheError, DamagedCacheError, enumerate_some
 from ...core.files import flush_folder, publish_bytes, sha256_bytes
 from ...core.regular_files import read_regular
-from ...core.stores import Entry, Store, is_url, read_object, store_of
+from ...core.stores import Entry, Store, is_url, store_of
 from ..check import check_shard
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
@@ -164,7 +164,7 @@ class _Place:
     @classmethod
     def of(cls, url: str) -> _Place:
         url = url if is_url(url) else f"file://{os.path.abspath(url)}"
-        store, key = store_of(url)
+        store, key = store_of(url, local=True)
         return cls(store, key.rstrip("/") + "/" if key.strip("/") else "", url.rstrip("/"))
 
     def listed(self) -> dict[str, Entry]:
@@ -173,7 +173,7 @@ class _Place:
         return {entry.key[start:]: entry for entry in self.store.list(self.prefix)}
 
     def read(self, name: str, most: int) -> bytes:
-        return read_object(f"{self.url}/{name}", most)
+        return self.store.read_all(self.prefix + name, most)
 
 
 def _put(place: _Place, there: dict[str, Entry], name: str, path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shlex
 import threading
 import time
@@ -31,7 +32,7 @@ from icecore.core.files import sha256_file
 from icecore.core.once_cache import OnceCache
 from icecore.core.stores import _store, store_of
 from icecore.features import ExtractOptions
-from icecore.manifest import read
+from icecore.manifest import digest_manifest, read
 from icecore.pages import thumbnail
 
 SET = "onnx:tiny.onnx"
@@ -336,6 +337,19 @@ def test_a_store_that_is_not_known(scheme):
     pytest.importorskip("fsspec", reason="fsspec is not installed")
     with pytest.raises(StoreError, match=f"{scheme}://.* is of no store that is known here"):
         read(f"{scheme}://bucket/photos")
+
+
+def test_files_are_named_by_paths_alone(tmp_path):
+    # Past the checks of files, a pipe would be waited for.
+    os.mkfifo(tmp_path / "pipe.jpg")
+    url = f"file://{tmp_path}/pipe.jpg"
+    (tmp_path / "table.csv").write_text(f"path\n{url}\n")
+    manifest = read(tmp_path / "table.csv", labels_required=False)
+    with pytest.raises(StoreError, match="is a file of this machine"):
+        manifest.require_files()
+    assert "is a file of this machine" in digest_manifest(manifest).unreadable[url]
+    with pytest.raises(StoreError, match="is a file of this machine"):
+        read(f"file://{tmp_path}")
 
 
 def test_an_absent_prefix_has_no_images(prefix):

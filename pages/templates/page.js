@@ -81,7 +81,7 @@ document.addEventListener("click", (event) => {
   dialog.append(close, copy);
   dialog.setAttribute("aria-label", copy.querySelector("h4").textContent);
   dialog.addEventListener("click", (inside) => { if (inside.target === dialog) dialog.close(); });
-  dialog.addEventListener("close", () => { dialog.remove(); link.focus(); });
+  dialog.addEventListener("close", () => dialog.remove());
   document.querySelector("main").append(dialog);
   dialog.showModal();
 });

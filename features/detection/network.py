@@ -102,7 +102,7 @@ class Detector:
             pixels = square
         else:
             pixels = (square.astype(np.float32) / 255 - self._mean) / self._std
-        batch = np.ascontiguousarray(pixels.transpose(2, 0, 1), self._dtype)
+        batch: np.ndarray = np.ascontiguousarray(pixels.transpose(2, 0, 1), self._dtype)
         batch = batch[None] if self._ranks == 4 else batch
         try:
             outputs = self._session.run(None, {self._session.get_inputs()[0].name: batch})

@@ -250,6 +250,7 @@ def open_run(path: str | os.PathLike) -> Run:
     folders = [task.folder.name.lower() for task in tasks.values()]
     if len(set(folders)) < len(folders):
         raise RunError(f"{file} gives several tasks one folder", _HINT)
+    _require_failures(about)
     random_weights = about.flag("random_weights")
     seed, boxed = about.integer("seed", 0), about.integer("boxed", 0, default=0)
     return Run(path, seed, random_weights, backbones, tasks, about.content, boxed)
@@ -290,16 +291,29 @@ def _task(path: Path, name: str, entry: JsonFields, known: set[str]) -> RunTask:
 
 def _require_scores(entry: JsonFields) -> None:
     """See that what tables and pages show of a task is of the types that they take."""
-    if entry.has("scores"):
+    there = entry.content
+    if "scores" in there:
         for _, scores in entry.parts("scores"):
             for name in ("log_loss", "accuracy"):
                 if scores.has(name):
                     scores.number(name, 0)
-    if entry.has("seconds"):
-        entry.numbers("seconds", 0)
-    if entry.has("rows"):
-        entry.numbers("rows", 0)
+    for name in ("seconds", "rows"):
+        if name in there:
+            entry.numbers(name, 0)
+    if "chosen" in there:
+        for _ in entry.parts("chosen"):
+            pass
     entry.texts("warnings", [])
+
+
+def _require_failures(about: JsonFields) -> None:
+    """See that what pages and cards show of a run is of the types that they take."""
+    for entry in about.items("failures") if "failures" in about.content else []:
+        entry.text("id")
+        entry.text("reason")
+    about.texts("left_out", [])
+    about.text("cache", "")
+    about.text("samples_sha256", "")
 
 
 def _is_plain_name(name: str) -> bool:

@@ -52,12 +52,7 @@ def render_markdown(result: BlendResult) -> str:
     failures = result.run.get("failures", [])
     if failures:
         lines += ["## Unreadable images", ""]
-        lines += [
-            f"- {markdown(str(f.get('id')))}: {markdown(str(f.get('reason')))}"
-            if isinstance(f, dict)
-            else f"- {markdown(str(f))}"
-            for f in failures
-        ]
+        lines += [f"- {markdown(f['id'])}: {markdown(f['reason'])}" for f in failures]
         lines.append("")
     lines += ["## Where the numbers come from", ""]
     lines.append(f"icecore {__version__}, seed {result.seed}; inputs with their SHA-256:")

@@ -62,7 +62,7 @@ def render_report(result: BlendResult) -> str:
             for index, task in enumerate(result.tasks)
         ],
         random_weights=bool(result.run.get("random_weights")),
-        failures=[_failure(entry) for entry in result.run.get("failures", [])],
+        failures=[(entry["id"], entry["reason"]) for entry in result.run.get("failures", [])],
         conflicts=[_conflict(group) for group in result.conflicts],
         thumbnails_missing=missing_reason(),
         provenance=_provenance(result),
@@ -97,12 +97,6 @@ def _backbone(entry: object) -> str:
     name = str(entry.get("spec") or entry.get("name") or entry)
     license = entry.get("license")
     return f"{name} (weights: {license})" if isinstance(license, str) and license else name
-
-
-def _failure(entry: object) -> tuple[str, str]:
-    if not isinstance(entry, dict):
-        return str(entry), ""
-    return str(entry.get("id", "?")), str(entry.get("reason", ""))
 
 
 def _conflict(group: list) -> dict:

@@ -119,6 +119,13 @@ TASK = ("tasks", "label")
         ((*TASK, "scores", "one", "log_loss"), -1, "not a finite number of 0 or more"),
         ((*TASK, "warnings"), "few", "not a list of texts"),
         ((*TASK, "rows"), {"train": "many"}, "not a number"),
+        ((*TASK, "rows"), 3, "not an object"),
+        ((*TASK, "chosen"), {"one": 3}, "not an object"),
+        (("failures",), 3, "not a list of objects"),
+        (("failures",), ["a.jpg"], r"failures\[0\] is 'a.jpg', not an object"),
+        (("failures",), [{"id": 3, "reason": ""}], "has id = 3, not a text"),
+        (("left_out",), {"a.jpg": 1}, "not a list of texts"),
+        (("cache",), ["/tmp"], "has cache = .*, not a text"),
     ],
 )
 def test_every_field_is_checked(run, path, value, what):

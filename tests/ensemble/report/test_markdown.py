@@ -32,7 +32,7 @@ def test_tables_are_even(run):
 def test_names_do_not_become_markup(tmp_path, builders):
     hostile = "<b>[x](http://x)|`*"
     run = builders.run(
-        tmp_path / "run", random_weights=True, failures=[{"id": hostile, "reason": hostile}, "odd"]
+        tmp_path / "run", random_weights=True, failures=[{"id": hostile, "reason": hostile}]
     )
     text = render_markdown(blend_run(run, BlendOptions(honest=False), write=False))
     assert "**RANDOM WEIGHTS" in text

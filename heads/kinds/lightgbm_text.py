@@ -26,6 +26,7 @@ _HEADER = frozenset(
     "version num_class num_tree_per_iteration label_index max_feature_idx objective "
     "feature_names feature_infos tree_sizes".split()
 )
+_TREE_END = "\n\n\n"
 # Arrays of a tree: one number for each split, and one for each leaf.
 _OF_SPLITS = ("split_feature", "split_gain", "threshold", "decision_type", "left_child")
 _OF_SPLITS += ("right_child", "internal_value", "internal_weight", "internal_count")
@@ -60,11 +61,13 @@ def checked_model(text: str) -> str:
     for number, size in enumerate(sizes):
         block = trees[at : at + size]
         title = f"Tree={number}\n"
-        if len(block) != size or not block.startswith(title):
+        # LightGBM ends at a blank line more or less.
+        lines = block.removesuffix(_TREE_END)
+        if len(block) != size or not block.startswith(title) or lines == block:
             raise ValueError(f"tree {number} is not where tree_sizes says")
-        _check_tree(block.removeprefix(title), features, f"tree {number}")
+        _check_tree(lines.removeprefix(title), features, f"tree {number}")
         at += size
-    if trees[at:].strip():
+    if trees[at:]:
         raise ValueError("there is more than the trees that tree_sizes names")
     strange = next((line for line in tail.split("\n") if not _TAIL.fullmatch(line)), None)
     if strange is not None:
@@ -74,7 +77,7 @@ def checked_model(text: str) -> str:
 
 def _fields(text: str, known: frozenset[str], where: str) -> dict[str, str]:
     fields: dict[str, str] = {}
-    for line in filter(None, text.split("\n")):
+    for line in text.split("\n"):
         name, equals, value = line.partition("=")
         if not equals or name not in known or name in fields:
             raise ValueError(f"{where} has the line '{line[:60]}'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -44,7 +45,7 @@ def test_trees_without_splits_are_understood():
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("num_leaves=4", "num_leaves=1000000000", "has the line"),
+        ("num_leaves=4", "num_leaves=1000000000", "not a number from 1"),
         ("num_leaves=4", "num_leaves=5", "are not 4 numbers"),
         ("num_leaves=4", "num_leaves=0", "not a number from 1"),
         ("num_leaves=4", "num_leaves=-", "not a number from 1"),
@@ -56,12 +57,16 @@ def test_trees_without_splits_are_understood():
         ("objective=multi", "objective=multy", "objective"),
         ("Tree=1", "Tree=7", "tree 1 is not where"),
         ("end of trees", "end of threes", "cut short"),
-        ("shrinkage=1\n", "shrinkage=1\nleaf_vector=1\n", "not where|has the line"),
+        ("shrinkage=1\n", "shrinkage=1\nleaf_vector=1\n", "has the line"),
     ],
 )
 def test_numbers_that_do_not_fit_are_refused(old, new, said):
     text = booster(3)[0].model_to_string()
     assert old in text
+    size = re.search(r"tree_sizes=(\d+)", text)
+    if text.index(old) > text.index("Tree=0") and old != "Tree=1":
+        fits = int(size[1]) + len(new) - len(old)
+        text = text.replace(size[0], f"tree_sizes={fits}", 1)
     with pytest.raises(ValueError, match=said):
         checked_model(text.replace(old, new, 1))
 
@@ -97,6 +102,17 @@ def test_trees_that_are_none_are_refused(name, change, said):
     text = booster(3)[0].model_to_string()
     with pytest.raises(ValueError, match=said):
         checked_model(resized(text, name, change))
+
+
+@pytest.mark.parametrize("place", ["Tree=0\n", "num_cat=0\n", "shrinkage=1\n", "\n\n\nTree=1"])
+def test_a_blank_line_more_is_refused(place):
+    # It ends the process, with sizes that fit too.
+    text = booster(3)[0].model_to_string()
+    size = re.search(r"tree_sizes=(\d+)", text)
+    text = text.replace(size[0], f"tree_sizes={int(size[1]) + 1}", 1)
+    new = place.replace("\n\n\n", "\n\n\n\n") if "Tree=1" in place else place + "\n"
+    with pytest.raises(ValueError, match="has the line ''"):
+        checked_model(text.replace(place, new, 1))
 
 
 FUZZ = """

@@ -62,4 +62,6 @@ def test_boxes_are_taken_and_whole_images_where_they_are_meant(run, photos, tmp_
 
 
 def test_a_bundle_says_that_it_takes_squares_of_boxes(run, tmp_path):
-    assert jobs.bundle(run, tmp_path / "b.onnx")["trained_on_boxes"] is True
+    about = jobs.bundle(run, tmp_path / "b.onnx")
+    assert about["trained_on_boxes"] is True
+    assert set(about["licenses"].values()) == {"not known"}

@@ -1,0 +1,35 @@
+"""Names that a spreadsheet would take for formulas, from a class folder to an answer file."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+from PIL import Image
+
+from icecore.cli.main import main
+
+
+def test_predict_quotes_formulas_on_request(tmp_path, write_tiny_onnx):
+    rng = np.random.default_rng(0)
+    for name, base in (("=1+1", 0), ("@hat", 100)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(8):
+            pixels = base + rng.integers(0, 100, (32, 32, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{number}.png")
+    net = write_tiny_onnx(tmp_path / "net.onnx")
+    photos, cache, run = (str(tmp_path / name) for name in ("photos", "cache", "run"))
+    main(["extract", photos, "-o", cache, "-b", f"onnx:{net}", "-q"])
+    main(["train", cache, "--data", photos, "-o", run, "--head", "ridge", "--folds", "3", "-q"])
+    tables = {}
+    for options in ([], ["--excel"]):
+        answer = str(tmp_path / f"answer{len(options)}.csv")
+        main(["predict", run, photos, "-o", answer, "-q", *options])
+        with open(answer, newline="") as file:
+            tables[len(options)] = list(csv.reader(file))
+    plain, quoted = tables[0], tables[1]
+    assert plain[0] == ["id", "label", "=1+1", "@hat"]
+    assert quoted[0] == ["id", "label", "'=1+1", "'@hat"]
+    cells = [cell for row in quoted for cell in row]
+    assert not any(cell.startswith(("=", "@")) for cell in cells)
+    assert [cell.removeprefix("'") for cell in cells] == [cell for row in plain for cell in row]

@@ -81,6 +81,12 @@ def no_hub(tmp_path_factory) -> None:
     os.environ["HF_HOME"] = str(tmp_path_factory.mktemp("hub"))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_files(tmp_path_factory) -> None:
+    """What tests write is not remembered as the user's own."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("user_cache"))
+
+
 @pytest.fixture
 def fast_folder(tmp_path):
     """A folder in memory where there is one: kills and faults are the same there, fsync is free."""

@@ -19,6 +19,7 @@ from ...core.errors import HeadError, MissingFileError, enumerate_some
 from ...core.files import publish
 from ...core.imports import missing_dependency
 from ...core.json_files import parse_json
+from ...core.own_files import is_own, remember_own
 from ...core.regular_files import read_whole, size_text
 from ..base import Head
 from ..rows import Rows
@@ -63,8 +64,9 @@ class ExternalHead(Head):
 
     A fitted one is saved in the format of skops. When it is loaded, every type in the file is
     looked at first: NumPy's are made, and those of scikit-learn that compute with NumPy alone
-    (linear models, naive Bayes, networks and the like); others only where the environment
-    variable ICECORE_TRUSTED_MODULES names their module.
+    (linear models, naive Bayes, networks and the like); others only in a file that this user
+    wrote on this machine, or where the environment variable ICECORE_TRUSTED_MODULES names
+    their module.
 
     Parameters
     ----------
@@ -122,6 +124,7 @@ class ExternalHead(Head):
         """Write ``head.json``, ``weights.npz`` (empty) and ``estimator.skops`` to `folder`."""
         super().save(folder)
         content = load_skops().dumps(self.estimator_)
+        remember_own(content)
         with publish(Path(folder) / "estimator.skops") as temporary:
             temporary.write_bytes(content)
 
@@ -144,10 +147,10 @@ class ExternalHead(Head):
             raise files.refuse(f"estimator.skops is not readable ({error})") from error
         named = tuple(name for name in os.environ.get(TRUSTED, "").split(",") if name)
         refused = sorted(name for name in {*types, *unknown} if not _is_in(name, (*_SAFE, *named)))
-        if refused:
+        if refused and not is_own(content):
             raise files.refuse(
-                f"estimator.skops wants types that are not trusted: {enumerate_some(refused)}; "
-                f"name their modules in {TRUSTED} if you trust the file"
+                f"estimator.skops was written elsewhere and wants types that are not trusted: "
+                f"{enumerate_some(refused)}; name their modules in {TRUSTED} if you trust the file"
             )
         try:
             self.estimator_ = skops.loads(content, trusted=unknown)

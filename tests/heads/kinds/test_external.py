@@ -17,6 +17,12 @@ from icecore.heads import ExternalHead, load_head, make_head
 FOREST = "sklearn.ensemble:RandomForestClassifier"
 
 
+@pytest.fixture
+def elsewhere(monkeypatch, tmp_path_factory):
+    """Make every file one that another user wrote, once the fixture is called."""
+    return lambda: monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("theirs")))
+
+
 def blobs(rows=90):
     rng = np.random.default_rng(0)
     codes = np.arange(rows) % 3
@@ -34,13 +40,11 @@ DISCRIMINANT = "sklearn.discriminant_analysis:LinearDiscriminantAnalysis"
 
 
 @pytest.mark.parametrize("name", [FOREST, DISCRIMINANT])
-def test_loaded_it_answers_the_same(name, tmp_path, monkeypatch):
+def test_loaded_it_answers_the_same(name, tmp_path):
     X, y = blobs()
     settings = {"n_estimators": 12} if name == FOREST else {}
     head = make_head(name, 3, **settings).fit(X.astype(np.float16), y)
     head.save(tmp_path)
-    # The arrays of a tree could lead outside of it: skops asks whether they are trusted.
-    monkeypatch.setenv("ICECORE_TRUSTED_MODULES", "sklearn")
     loaded = load_head(tmp_path)
     np.testing.assert_array_equal(
         loaded.predict_proba(X.astype(np.float16)), head.predict_proba(X.astype(np.float16))
@@ -76,9 +80,10 @@ def test_weights_need_a_classifier_that_takes_them():
         make_head("sklearn.neighbors:KNeighborsClassifier").fit(X, y, np.arange(90) + 1.0)
 
 
-def test_types_that_nobody_trusts_are_refused(tmp_path):
+def test_types_that_nobody_trusts_are_refused(tmp_path, elsewhere):
     X, y = blobs()
     make_head(FOREST, 0, n_estimators=5).fit(X, y).save(tmp_path)
+    elsewhere()
     with pytest.raises(HeadError, match=r"not trusted: .*sklearn.tree._tree.Tree; name their mod"):
         load_head(tmp_path)
 
@@ -86,23 +91,26 @@ def test_types_that_nobody_trusts_are_refused(tmp_path):
 @pytest.mark.filterwarnings("ignore:The `probability` parameter was deprecated")
 @pytest.mark.parametrize("name", ["svm:SVC", "neighbors:KNeighborsClassifier"])
 def test_what_hands_its_arrays_to_compiled_code_is_trusted_by_name_alone(
-    name, tmp_path, monkeypatch
+    name, tmp_path, monkeypatch, elsewhere
 ):
     X, y = blobs()
     make_head(f"sklearn.{name}", 0, **({"probability": True} if "SVC" in name else {})).fit(
         X, y
     ).save(tmp_path)
+    assert load_head(tmp_path).score(X, y) > 0.9  # it was written here
+    elsewhere()
     with pytest.raises(HeadError, match=r"not trusted: sklearn.*; name their mod"):
         load_head(tmp_path)
     monkeypatch.setenv("ICECORE_TRUSTED_MODULES", "sklearn")
     assert load_head(tmp_path).score(X, y) > 0.9
 
 
-def test_sparse_weights_are_not_taken_from_a_file(tmp_path):
+def test_sparse_weights_are_not_taken_from_a_file(tmp_path, elsewhere):
     # Their indices could lead anywhere.
     head = make_head("sklearn.linear_model:LogisticRegression", 0).fit(*blobs())
     head.estimator_.sparsify()
     head.save(tmp_path)
+    elsewhere()
     with pytest.raises(HeadError, match=r"not trusted: .*\(SparseMatrixNode\)"):
         load_head(tmp_path)
 

@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # (icecore-main): pytest is to look no higher than tests/.
 PYTEST := PYTHONPATH=tests/helpers $(BIN)/python -m pytest --confcutdir=tests
 
-.PHONY: demo test test-slow test-torch types docs release-check clean
+.PHONY: demo test test-slow test-torch test-stores types docs release-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/icecore demo --out demo-run
@@ -24,6 +24,10 @@ test-slow: $(VENV)/.testing
 # What is compared with torch and timm, which bring gigabytes on some systems.
 test-torch: $(VENV)/.torch
 	$(PYTEST) -r fEs tests/features/sources tests/features/weights tests/cache/sharing
+
+# What is tried against an object store, which a package plays.
+test-stores: $(VENV)/.stores
+	$(PYTEST) -r fEs tests/cache/test_mirror.py tests/jobs/test_places.py tests/test_docs.py
 
 # Types, by mypy; what it looks at stands in pyproject.toml. It takes the package by its name,
 # whatever the checkout is called.
@@ -59,6 +63,10 @@ $(VENV)/.testing: $(INSTALLED) requirements-test.txt
 
 $(VENV)/.torch: $(VENV)/.testing requirements-torch.txt
 	$(BIN)/pip install --quiet -r requirements-torch.txt
+	touch $@
+
+$(VENV)/.stores: $(VENV)/.testing requirements-stores.txt
+	$(BIN)/pip install --quiet -r requirements-stores.txt
 	touch $@
 
 # What is published, tried: sdist and wheel, then the three jobs from the wheel alone on each Python.

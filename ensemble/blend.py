@@ -248,12 +248,11 @@ def _learning(data: TaskData, recipes: dict[str, Recipe], about: dict) -> Learni
 
     Heads of which nothing is said learn as the others do.
     """
-    chosen = about.get("tasks", {}).get(data.task, {}).get("chosen")
+    chosen = about.get("tasks", {}).get(data.task, {}).get("chosen") or {}
     said = np.zeros((len(data.models), 2))
     for place, model in enumerate(data.models):
         # A run may come from anybody.
-        own = chosen.get(model) if isinstance(chosen, dict) else None
-        own = own.get("learning") if isinstance(own, dict) else None
+        own = chosen.get(model, {}).get("learning")
         pair = [own.get(name) for name in ("gain", "excess")] if isinstance(own, dict) else [None]
         said[place] = pair if all(isinstance(one, float) for one in pair) else np.nan
     known = np.isfinite(said).all(axis=1)

@@ -187,11 +187,10 @@ def test_nested_log_losses_are_those_of_heads_of_all_rows_and_say_so(builders):
     [
         ({"m0": {"learning": {"gain": 0.02, "excess": 0.1}}, "m1": {"learning": None}}, 0.02),
         ({"m0": {"learning": {"gain": -0.02, "excess": 0.1}}, "m1": {}}, 0),
-        ({"m0": {"learning": {"gain": 1, "excess": 0.1}}, "m1": 3}, 0),
+        ({"m0": {"learning": {"gain": 1, "excess": 0.1}}}, 0),
         ({"m0": {"learning": {"gain": 0.1}}}, 0),
         ({"m0": {"learning": "x"}}, 0),
-        (["m0"], 0),
-        (None, 0),
+        ({}, 0),
     ],
 )
 def test_a_run_says_what_its_heads_gain_from_all_rows(builders, tmp_path, chosen, gain):
@@ -205,9 +204,7 @@ def test_a_run_says_what_its_heads_gain_from_all_rows(builders, tmp_path, chosen
     about = json.loads((run / "run.json").read_text())
     (task,) = about["tasks"].values()
     named = dict(zip(("m0", "m1"), task["models"]))
-    if isinstance(chosen, dict):
-        chosen = {named[name]: value for name, value in chosen.items()}
-    task["chosen"] = chosen
+    task["chosen"] = {named[name]: value for name, value in chosen.items()}
     (run / "run.json").write_text(json.dumps(about))
     found = blend_run(run, write=False)
     assert found.tasks[0].estimate.learning.gain == pytest.approx(gain)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import json
-import threading
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -65,12 +65,11 @@ def _files(cache):
 
 
 def test_several_machines_push_to_one_place(url, tmp_path):
+    if url.startswith("memory:"):
+        pytest.skip("what fsspec keeps in memory cannot be listed while another writes")
     parts = [fill(tmp_path / f"{n}", start=10 * n, count=20) for n in range(4)]
-    threads = [threading.Thread(target=push, args=(part, url)) for part in parts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        assert sum(one.sets for one in pool.map(lambda part: push(part, url), parts)) == 4
     pull(url, tmp_path / "all")
     assert len(FeatureCache(tmp_path / "all").find("net")) == 50
 

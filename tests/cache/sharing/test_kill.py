@@ -81,7 +81,8 @@ def start(make, tmp_path, cache):
 
 def test_two_writers_share_the_work_and_compute_no_row_twice(cache, make, start):
     keys = make.keys(300)
-    writers = [start(keys, pause=0.005) for _ in range(3)]
+    # Slow enough for the others to have started before the first is through.
+    writers = [start(keys, pause=0.03) for _ in range(3)]
     for process, _ in writers:
         process.join(60)
         assert process.exitcode == 0

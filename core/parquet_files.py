@@ -21,6 +21,8 @@ __all__ = ["ImageTable", "read_field", "read_table"]
 # Of one column; pictures fill it fast, and all of it is in memory.
 _LARGEST_GROUP = 2**30
 _MOST_LABELS = 10**6
+# Rows without content take no bytes at all, and one text may stand in all of them.
+_MOST_ROWS, _LONGEST_TEXT = 10**7, 2**12
 _LABELS = ("label", "labels", "class", "category", "target")
 _TABLES, _GROUPS = OnceCache(64), OnceCache(32)
 Opener = Callable[[str], BinaryIO]
@@ -71,11 +73,21 @@ def read_table(place: str, opened: Opener) -> ImageTable:
     with _saying(arrow, place), opened(place) as file:
         table = arrow.parquet.ParquetFile(file)
         schema = table.schema_arrow
+        count = table.metadata.num_rows
+        groups = range(table.num_row_groups)
+        if max(count, sum(table.metadata.row_group(n).num_rows for n in groups)) > _MOST_ROWS:
+            raise FileFormatError(
+                f"{place} has {count:,} rows, more than {_MOST_ROWS:,}",
+                "write it as several tables",
+            )
         column = _image_column(arrow, schema, place)
         label = next((name for name in _LABELS if name in schema.names), None)
+        if label:
+            # Equal texts are read once.
+            table = arrow.parquet.ParquetFile(file, read_dictionary=[label])
         names = _class_names(arrow, schema, label)
         rows: list[tuple[str, str | None]] = []
-        for number in range(table.num_row_groups):
+        for number in groups:
             rows += _rows(arrow, table, number, column, label, names)
     return ImageTable(column, rows, label is not None)
 
@@ -116,7 +128,7 @@ def _rows(arrow, table, number: int, column: str, label: str | None, names: list
     # Where all rows have a path and no bytes, the images are files beside the table.
     beside = f"{column}.path" if _has_no_bytes(about, column) else None
     group = table.read_row_group(number, columns=[*columns, *([beside] if beside else [])])
-    labels = group.column(label).to_pylist() if label else [None] * about.num_rows
+    labels = _values(group.column(label)) if label else [None] * about.num_rows
     paths = [None] * about.num_rows
     if beside:
         paths = [one and one.get("path") for one in group.column(column).to_pylist()]
@@ -125,6 +137,23 @@ def _rows(arrow, table, number: int, column: str, label: str | None, names: list
         # Minus one is the label of images that have none.
         bare = one is None or (names and one == -1)
         yield ("" if bare else names[one] if known else str(one)), path
+
+
+def _values(column) -> list:
+    """Return the values of a column; equal texts of a dictionary are one object."""
+    values: list = []
+    for chunk in column.chunks:
+        if not hasattr(chunk, "indices"):
+            values += chunk.to_pylist()
+            continue
+        known = chunk.dictionary.to_pylist()
+        longest = max((len(str(one)) for one in known), default=0)
+        if longest > _LONGEST_TEXT:
+            raise FileFormatError(
+                f"a label has {longest:,} characters, more than {_LONGEST_TEXT:,}"
+            )
+        values += [None if i is None else known[i] for i in chunk.indices.to_pylist()]
+    return values
 
 
 def _has_no_bytes(group, column: str) -> bool:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from places import add, draw_photos, files_of, write_parquet, write_records, write_tars
 
 from icecore.core.errors import FileFormatError, ManifestError
-from icecore.core.places import read_place
+from icecore.core.parquet_files import read_table
+from icecore.core.places import open_container, read_place
 from icecore.core.record_files import list_records
 from icecore.manifest import read
 
@@ -116,6 +117,28 @@ def test_a_cut_table_is_named(photos, tmp_path):
         path.write_bytes(whole[:length])
         with pytest.raises(FileFormatError, match="is no readable Parquet table"):
             read(folder)
+
+
+def test_a_small_table_of_very_many_rows_is_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "train.parquet"
+    schema = pa.schema([("image", pa.binary())])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for _ in range(11):
+            writer.write_table(pa.table({"image": pa.nulls(10**6, pa.binary())}))
+    assert path.stat().st_size < 2**17
+    with pytest.raises(FileFormatError, match="has 11,000,000 rows, more than 10,000,000"):
+        read_table(str(path), open_container)
+
+
+def test_a_long_label_in_every_row_is_refused(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "train.parquet"
+    pq.write_table(pa.table({"image": [b"x"] * 5, "label": ["y" * 5000] * 5}), path)
+    with pytest.raises(FileFormatError, match="a label has 5,000 characters"):
+        read_table(str(path), open_container)
 
 
 def test_rows_are_those_of_their_group(photos, tmp_path):

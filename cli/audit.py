@@ -81,8 +81,12 @@ def audit(source, data, new, report, decisions, applied, out, quiet, as_json, **
     if applied is not None:
         _apply(data, applied, out, as_json)
         return
-    if source is None or out is not None:
-        raise click.UsageError("give a run or a cache; -o belongs to --apply")
+    if source is None:
+        raise click.UsageError("give a run or a cache, or a table of decisions with --apply")
+    if out is not None:
+        raise click.UsageError(
+            "-o is for the table that --apply writes; --report names the page, --decisions the CSV"
+        )
     run = (source / "run.json").is_file() and not as_json
     outputs = jobs.AuditOutputs(
         report or (source / "audit.html" if run else None),

@@ -138,14 +138,23 @@ class BackboneRunner:
         try:
             while self._running and self._running[-1][-1].cancel():
                 self._running.pop()
-            if not any(running[-1].exception() for running in self._running):
-                self._collect(leave=0)
+            self._pass_over_failures()
+            self._collect(leave=0)
             self._save()
             self._finish_writing()
         finally:
             if self._written and self._indexes:
                 self._set.write_index()
         return self._written
+
+    def _pass_over_failures(self) -> None:
+        """Leave the batches that were computed: an engine may end a later one before it fails."""
+        wait([running[-1] for running in self._running])
+        failed = [running[-1].exception() is not None for running in self._running]
+        # An image of several views may lie in two batches, so those behind a hole are no use.
+        usable = [self._views == 1 or not any(failed[: place + 1]) for place in range(len(failed))]
+        kept = zip(self._running, failed, usable)
+        self._running = deque(running for running, bad, good in kept if good and not bad)
 
     def _submit(self) -> None:
         engine, device = self._engines[self._turn % len(self._engines)]

@@ -121,8 +121,14 @@ def test_an_engine_that_fails_midway_loses_only_its_own_batch(
         with pytest.raises(BackboneError, match="the engine failed"):
             run(photos, tmp_path / "cut", tiny_onnx, views=views)
     saved = len(FeatureCache(tmp_path / "cut").find(TINY))
-    # 19 batches of 4 squares were computed, one of them at the start.
-    assert saved in [4 * batches // (1 if views == "center" else 3) for batches in (18, 19)]
+    # Every batch of 4 squares that was computed, but for the one at the start. An image of several
+    # views may lie in two, so one behind the failed batch is not counted then.
+    batches = len(calls) - 2
+    assert batches >= 18
+    if views == "center":
+        assert saved == 4 * batches
+    else:
+        assert 4 * 17 // 3 <= saved <= 4 * batches // 3
     run(photos, tmp_path / "cut", tiny_onnx, views=views)
     keys = FeatureCache(tmp_path / "whole").ids(TINY)
     assert rows_of(tmp_path / "cut", keys).tobytes() == rows_of(tmp_path / "whole", keys).tobytes()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import mmap
 import os
+import platform
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import BackboneError
 
-__all__ = ["available_cpus", "bfloat16_pays", "cpu_facts", "gpu_index", "parse_devices"]
-__all__ += ["require_working_memory"]
+__all__ = ["CpuFacts", "available_cpus", "bfloat16_pays", "cpu_facts", "describe_machine"]
+__all__ += ["gpu_index", "parse_devices", "require_working_memory"]
 
 # What OpenBLAS takes before its first product.
 _WORKING_MEMORY = 160 * 2**20
@@ -43,27 +46,52 @@ def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return count  # no such file, or "max": no limit
 
 
-def cpu_facts(path: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
-    """Return the processor's maker and its features, as Linux names them; else nothing."""
+class CpuFacts(NamedTuple):
+    """A processor's maker, its features as Linux names them, and its model; else nothing."""
+
+    maker: str = ""
+    flags: frozenset[str] = frozenset()
+    model: str = ""
+
+
+def cpu_facts(path: Path = Path("/proc/cpuinfo")) -> CpuFacts:
+    """Return what Linux says of the processor."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return "", frozenset()
+        return CpuFacts()
     fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
         fields.setdefault(name.strip(), value.strip())
-    return fields.get("vendor_id", ""), frozenset(fields.get("flags", "").split())
+    flags = frozenset(fields.get("flags", "").split())
+    return CpuFacts(fields.get("vendor_id", ""), flags, fields.get("model name", ""))
 
 
-def bfloat16_pays(maker: str, flags: frozenset[str]) -> bool:
+def describe_machine(*packages: str) -> str:
+    """Say in a line what measured times depend on: processor, vector units and versions."""
+    cpu = cpu_facts()
+    units = [name for name in ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
+             if name in cpu.flags]  # fmt: skip
+    versions = [f"Python {platform.python_version()}"]
+    for name in packages:
+        try:
+            versions.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            versions.append(f"no {name}")
+    model = cpu.model or platform.processor() or platform.machine()
+    named = f"{available_cpus()} processors of {model}"
+    return f"{named} ({', '.join(units) or 'no vector unit known'}); {', '.join(versions)}"
+
+
+def bfloat16_pays(cpu: CpuFacts) -> bool:
     """Tell whether a CPU multiplies bfloat16 faster than float32.
 
     Intel's AMX is made for it, and on AMD's AVX512-BF16 whole networks ran at twice the
     rate. On Intel's AVX512-BF16 without AMX they ran slower than in float32; see
     docs/engines.md.
     """
-    return "amx_bf16" in flags or (maker == "AuthenticAMD" and "avx512_bf16" in flags)
+    return "amx_bf16" in cpu.flags or (cpu.maker == "AuthenticAMD" and "avx512_bf16" in cpu.flags)
 
 
 def parse_devices(text: str) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts
+from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts, describe_machine
 from ..features import ENGINES, ask, engines_for, find_gpus, gpu_files
 from . import places
 from .places import TO_INSTALL, Finding
@@ -43,7 +43,7 @@ def examine(
     checks: dict[str, Callable[[], list[Finding]]] = {
         "packages": _packages,
         "libraries": _libraries,
-        "processor": lambda: _processor(*cpu_facts()),
+        "processor": _processor,
         "engines": _engines,
         "graphs": places.check_graphs,
         "weights": places.check_weights,
@@ -124,12 +124,9 @@ def _libraries() -> list[Finding]:
     return found
 
 
-def _processor(maker: str, flags: frozenset[str]) -> list[Finding]:
-    named = ("avx2", "avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16")
-    has = [name for name in named if name in flags]
-    halves = "bf16 pays" if bfloat16_pays(maker, flags) else "f32 is the fastest"
-    text = f"{available_cpus()} processors, {', '.join(has) or 'no vector unit known'}: {halves}"
-    return [Finding("ok", "processor", text)]
+def _processor() -> list[Finding]:
+    halves = "bf16 pays" if bfloat16_pays(cpu_facts()) else "f32 is the fastest"
+    return [Finding("ok", "processor", f"{describe_machine()}: {halves}")]
 
 
 def _engines() -> list[Finding]:

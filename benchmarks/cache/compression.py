@@ -14,9 +14,10 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from speed import hardware, timed
+from speed import PACKAGES, timed
 
 from icecore.cache import FeatureCache
+from icecore.core.hardware import describe_machine
 
 FILTERS = {
     "none": {},
@@ -62,7 +63,7 @@ def main() -> int:
     rows = one.matrix(one.keys()).astype(dtype)
     zeros = f"{(rows == 0).mean():.0%} zeros"
     print(f"{len(rows):,} rows x {one.dim:,} {rows.dtype} of {one.name}, {zeros};")
-    print(f"medians of {given.repeats}; {hardware()}\n")
+    print(f"medians of {given.repeats}; {describe_machine(*PACKAGES)}\n")
     print("| filter | size | write | read |\n|---|---|---|---|")
     for name, filters in FILTERS.items():
         size, writing, reading = measure(rows, filters, given.repeats)

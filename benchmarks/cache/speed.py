@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import platform
 import shutil
 import statistics
 import subprocess
@@ -25,7 +24,9 @@ import h5py
 import numpy as np
 
 from icecore.cache import FeatureCache
+from icecore.core.hardware import describe_machine
 
+PACKAGES = ("numpy", "h5py")
 SHARD = 1024
 SPEC = "bench:features"
 
@@ -323,18 +324,6 @@ def bench_memory(root: Path, rows: int, dim: int) -> tuple[float, float]:
 # The report -----------------------------------------------------------------------------
 
 
-def hardware() -> str:
-    name = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            name = line.partition(":")[2].strip()
-            break
-    return (
-        f"{os.cpu_count()} cores of {name}; Python {platform.python_version()}, "
-        f"numpy {np.__version__}, h5py {h5py.__version__} (HDF5 {h5py.version.hdf5_version})"
-    )
-
-
 def report(results: list[tuple], opening: tuple, memory: tuple) -> tuple[list[str], bool]:
     lines = [
         "| what | icecore | alternative | speed relative to it | bar |",
@@ -389,7 +378,9 @@ def main() -> int:
     title = (
         f"{given.rows:,} rows x {given.dim:,} float16 ({given.rows * given.dim * 2 / 1e9:.2f} GB)"
     )
-    text = "\n".join([f"{title}, medians of {given.repeats}; {hardware()}", "", *lines, ""])
+    text = "\n".join(
+        [f"{title}, medians of {given.repeats}; {describe_machine(*PACKAGES)}", "", *lines, ""]
+    )
     print(text)
     if given.markdown:
         given.markdown.write_text(text)

@@ -19,14 +19,13 @@ be worse than the plain average's by more than the bootstrap noise.
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
 
+from icecore.core.hardware import describe_machine
 from icecore.ensemble import Blender, BlendOptions, Chooser, certificate
 from icecore.ensemble.joining.join import TaskData
 from icecore.ensemble.metrics import METRICS, log_loss
@@ -235,22 +234,13 @@ def resamples(path, count=10):
     print(f"{kept} of {count}: never worse than the plain average beyond the bootstrap noise")
 
 
-def processor():
-    """Name the processor, as ratios mean little without it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one small size only")
     parser.add_argument("--data", type=Path, help="NPZ with f0, f1, f2 and y for the resamples")
     parser.add_argument("--patience", type=float, default=60, help="seconds for a slow baseline")
     options = parser.parse_args()
-    print(f"{processor()}, {os.cpu_count()} cores, numpy {np.__version__}")
+    print(describe_machine("numpy"))
     for size in QUICK if options.quick else SIZES:
         whole, columns = compare(*size, options.patience)
         verdict = "reached" if whole >= 5 else "MISSED"

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from precision import hardware
 
+from icecore.core.hardware import describe_machine
 from icecore.features import load_backbones
 from icecore.features.engines.choose import ENGINES
 from icecore.features.weights.request import WeightsRequest
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("--markdown", type=Path)
     options = parser.parse_args()
     lines = [
-        hardware(), "",
+        describe_machine("numpy", "onnxruntime", "openvino", "mxnet"), "",
         "| backbone | engine | computes in | images/s | relative to MXNet | relative error |",
         "|---|---|---|---|---|---|",
     ]  # fmt: skip

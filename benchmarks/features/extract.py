@@ -18,7 +18,6 @@ the networks is not counted for the plain script either.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import json
 import os
 import subprocess
@@ -29,7 +28,10 @@ from statistics import median
 
 import numpy as np
 
+from icecore.core.hardware import describe_machine
+
 CONTENDERS = Path(__file__).resolve().with_name("extract_contenders.py")
+PACKAGES = ("mxnet", "gluoncv", "onnxruntime", "openvino", "opencv-python-headless")
 THREE = ["gluon:resnet152_v2", "gluon:inceptionv3", "gluon:densenet201"]
 THREE_SIDES = [224, 299, 224]
 LIGHT = ["gluon:efficientnet_lite0"]
@@ -47,7 +49,7 @@ AGREE = 32  # images whose features are compared
 
 def main() -> None:
     arguments = parse_arguments()
-    print(hardware(), f"load {os.getloadavg()[0]:.1f}", flush=True)
+    print(describe_machine(*PACKAGES), f"load {os.getloadavg()[0]:.1f}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(arguments.work or folder)
         work.mkdir(parents=True, exist_ok=True)
@@ -77,21 +79,6 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--torch", help="a Python that has torch and torchvision")
     parser.add_argument("--work", help="keep intermediate files here")
     return parser.parse_args()
-
-
-def hardware() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line.split(":")[1].strip() for line in lines if "model name" in line), "?")
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    found = [f for f in ("avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16") if f in flags.split()]
-    versions = []
-    for package in ("mxnet", "gluoncv", "onnxruntime", "openvino", "opencv-python-headless"):
-        try:
-            versions.append(f"{package} {importlib.metadata.version(package)}")
-        except importlib.metadata.PackageNotFoundError:
-            versions.append(f"no {package}")
-    cores = len(os.sched_getaffinity(0))
-    return f"{name} ({', '.join(found) or 'no AVX-512'}), {cores} cores; {', '.join(versions)};"
 
 
 class Worker:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import platform
 import tempfile
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from icecore import jobs, manifest
 from icecore.cache import FeatureCache
-from icecore.core.hardware import available_cpus, cpu_facts
+from icecore.core.hardware import describe_machine
 from icecore.features.engines.choose import ENGINES
 from icecore.heads import LogisticHead, MLPClassifier, bootstrap_interval
 
@@ -254,19 +253,6 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def hardware() -> str:
-    import onnxruntime
-    import openvino
-
-    maker, flags = cpu_facts()
-    has = [name for name in ("avx512f", "avx512_bf16", "avx512_fp16", "amx_bf16") if name in flags]
-    return (
-        f"{available_cpus()} processors of {maker or platform.machine()} ({', '.join(has)}), "
-        f"Python {platform.python_version()}, numpy {np.__version__}, openvino "
-        f"{openvino.__version__.split('-')[0]}, onnxruntime {onnxruntime.__version__}"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("photos", type=Path)
@@ -280,7 +266,7 @@ def main() -> None:
     able = ENGINES["openvino"].able("cpu") or ("f32",)
     computes = ["f32", *(one for one in ("bf16", "fp16") if one in able)]
     data = extract(options.photos, options.networks, options.cache, computes)
-    lines = [hardware()]
+    lines = [describe_machine("numpy", "onnxruntime", "openvino")]
     for number, (kind, make) in enumerate(heads(options.seeds).items()):
         for part in options.part or PARTS:
             # The features' errors are the same whatever the head.

@@ -22,8 +22,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -37,6 +35,7 @@ from quality_cases import Case, Split, cases, extract, write_table
 from quality_rivals import RIVALS, autogluon, greedy_weights, quietly
 from quality_simulation import optimism_of_splits, simulated_optimism
 
+from icecore.core.hardware import describe_machine
 from icecore.runs import read_probabilities
 
 HERE = Path(__file__).resolve().parent
@@ -226,7 +225,8 @@ def row(name: str, entry: dict, ours: dict | None) -> list[str]:
 
 
 def markdown(results: dict[str, dict[str, dict]], simulations: list[str]) -> str:
-    lines = ["# Quality of the default on unseen rows", "", hardware(), ""]
+    machine = describe_machine("numpy", "scikit-learn", "lightgbm")
+    lines = ["# Quality of the default on unseen rows", "", machine, ""]
     lines += [__doc__.split("\n\n")[2].strip(), ""]
     behind, ahead = [], []
     for case, found in results.items():
@@ -288,16 +288,6 @@ def overall(results: dict[str, dict[str, dict]]) -> list[str]:
                 f"| {name} | {len(pairs)} | {theirs:.4f} | {ours:.4f} | {cpu:.1f} | {own:.1f} |"
             )
     return lines
-
-
-def hardware() -> str:
-    """Name the processor, without which seconds mean little."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        name = next(line.split(":")[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        name = platform.processor() or platform.machine()
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, NumPy {np.__version__}."
 
 
 def main() -> None:

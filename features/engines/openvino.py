@@ -90,7 +90,7 @@ class OpenVinoEngine(Engine):
         if device != "cpu":
             return ()
         capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        return order_precisions(capabilities, bfloat16_pays(*cpu_facts()))
+        return order_precisions(capabilities, bfloat16_pays(cpu_facts()))
 
     def _compile(self, graph: Path | bytes | FilledGraph, precision: str, streams: int):
         side = self._record.resolution

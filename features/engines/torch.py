@@ -145,10 +145,10 @@ class TorchEngine(Engine):
         if device != "cpu":
             major = torch.cuda.get_device_capability(device)[0]
             return ("fp16", *(("bf16", "tf32") if major >= 8 else ()), "f32")
-        maker, flags = cpu_facts()
+        cpu = cpu_facts()
         halves = (("bf16", "avx512_bf16"), ("fp16", "avx512_fp16"))
-        able = [name for name, flag in halves if flag in flags]
-        first = ["bf16"] if "bf16" in able and bfloat16_pays(maker, flags) else []
+        able = [name for name, flag in halves if flag in cpu.flags]
+        first = ["bf16"] if "bf16" in able and bfloat16_pays(cpu) else []
         return (*first, "f32", *(name for name in able if name not in first))
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from .audit import NEW, audit_images
 from .decisions import apply_decisions, write_decisions
-from .labels import Doubts, doubtful_labels
+from .doubtful_labels import Doubts, doubtful_labels
 from .material import Images, TaskRows
 from .neighbours import nearest, whitened
 from .options import AuditOptions

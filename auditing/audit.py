@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..core.errors import counted, enumerate_some
+from .doubtful_labels import Doubts, doubtful_labels
 from .drift import Drift, measure_drift
 from .duplicates import Copies, find_copies, measure_leak
 from .facts import read_facts
-from .folds import deal_rows, logistic, out_of_fold
-from .labels import Doubts, doubtful_labels
 from .material import Images, TaskRows, subset
 from .options import AuditOptions
+from .out_of_fold import deal_rows, logistic, out_of_fold
 from .outliers import find_outliers
 from .result import Audit, Conflict, TaskDoubts
 from .shortcuts import Shortcuts, find_shortcuts

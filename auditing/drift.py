@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from .auc import Area, area
-from .folds import deal_rows, logistic, out_of_fold
 from .material import subset
+from .out_of_fold import deal_rows, logistic, out_of_fold
 
 __all__ = ["Drift", "measure_drift"]
 

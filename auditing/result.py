@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from .doubtful_labels import Doubts
 from .drift import Drift
 from .duplicates import Copies, Group, Leak
-from .labels import Doubts
 from .material import Images, TaskRows
 from .shortcuts import Shortcuts
 

@@ -14,7 +14,7 @@ from sklearn.tree import DecisionTreeClassifier
 from ..core.statistics import bootstrap_interval
 from .auc import Area, area
 from .facts import FACTS
-from .folds import deal_rows, out_of_fold
+from .out_of_fold import deal_rows, out_of_fold
 
 __all__ = ["Shortcut", "Shortcuts", "find_shortcuts"]
 

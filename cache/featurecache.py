@@ -12,11 +12,7 @@ import numpy as np
 from ..core.errors import CacheError, DamagedCacheError, FingerprintError, counted, enumerate_some
 from ..core.files import flush_folder
 from ..core.stores import is_url
-from .check import check_set
-from .featureset import FeatureSet
-from .format.disk import remove_leftovers, require_own
-from .format.header import SetHeader
-from .marker import (
+from .cache_folder import (
     FAILURES,
     FAILURES_NAME,
     MARKER,
@@ -29,6 +25,10 @@ from .marker import (
     set_folders,
     write_part,
 )
+from .check import check_set
+from .featureset import FeatureSet
+from .format.disk import remove_leftovers, require_own
+from .format.header import SetHeader
 from .mend import repair_json, repair_set, restore_record
 from .names import match_rank
 from .record import differences

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from ..core.errors import CacheError, DamagedCacheError, counted
+from .cache_folder import RECORD_NAME, json_fault, load_set, write_part, write_record
 from .check import Problem, check_set, read_told, salvage
 from .featureset import FeatureSet
 from .format.disk import remove_leftovers, require_own_folder
 from .format.shard import Shard, publish_shard, read_header, read_provenance
-from .marker import RECORD_NAME, json_fault, load_set, write_part, write_record
 
 __all__ = ["repair_json", "repair_set", "restore_record"]
 

@@ -23,11 +23,11 @@ from ..core.errors import HeadError, enumerate_some
 from ..core.files import publish_json
 from ..core.npz_files import write_npz
 from .crossfit import choose, judge
+from .folds import FEWEST_FOLDS, deal_folds
 from .parallel import each
 from .rows import Rows
 from .saved import FORMAT, HeadFiles, plain_settings
 from .settings import Allowed, check_settings
-from .splits import FEWEST_FOLDS, deal_folds
 
 __all__ = ["Head", "require_finite"]
 

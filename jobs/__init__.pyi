@@ -28,7 +28,7 @@ from .extract import extract
 from .feature_table import FeatureTable, load_features
 from .image_features import ImageFeatures
 from .label_tasks import export_labels
-from .places import LEVELS, Finding
+from .doctor_checks import LEVELS, Finding
 from .predict import PredictOptions, PredictReport, predict
 from .prune import prune
 from .regions import FitRegionsOptions, fit_regions

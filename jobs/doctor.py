@@ -18,8 +18,8 @@ from pathlib import Path
 
 from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts, describe_machine
 from ..features import ENGINES, ask, engines_for, find_gpus, gpu_files
-from . import places
-from .places import TO_INSTALL, Finding
+from . import doctor_checks
+from .doctor_checks import TO_INSTALL, Finding
 
 __all__ = ["examine", "overwritten"]
 
@@ -45,10 +45,10 @@ def examine(
         "libraries": _libraries,
         "processor": _processor,
         "engines": _engines,
-        "graphs": places.check_graphs,
-        "weights": places.check_weights,
-        "disk": lambda: places.check_disk(Path(cache or ".")),
-        "cache": lambda: places.check_cache(cache) if cache is not None else [],
+        "graphs": doctor_checks.check_graphs,
+        "weights": doctor_checks.check_weights,
+        "disk": lambda: doctor_checks.check_disk(Path(cache or ".")),
+        "cache": lambda: doctor_checks.check_cache(cache) if cache is not None else [],
     }
     findings = []
     for area, check in checks.items():

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from icecore import manifest
 from icecore.cache import FeatureCache
 from icecore.heads import make_head
-from icecore.heads.splits import deal_folds
+from icecore.heads.folds import deal_folds
 from icecore.heads.training.task_data import load_features
 
 

@@ -22,11 +22,11 @@ from ...core.errors import CacheError, DamagedCacheError, enumerate_some
 from ...core.files import flush_folder, publish_bytes, sha256_bytes
 from ...core.regular_files import read_regular
 from ...core.stores import Entry, Store, is_url, store_of
+from ..cache_folder import MARKER_NAME, RECORD_NAME, load_set
 from ..check import check_shard
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..format.disk import LEFTOVER_PREFIX, require_own_folder
-from ..marker import MARKER_NAME, RECORD_NAME, load_set
 from ..rows import list_shards
 
 __all__ = ["Mirrored", "pull", "push"]

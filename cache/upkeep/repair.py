@@ -6,8 +6,8 @@ import contextlib
 import os
 from pathlib import Path
 
+from ..cache_folder import FAILURES, FAILURES_NAME, MARKER, MARKER_NAME, require_cache, set_folders
 from ..featurecache import CLAIMS_NAME, FeatureCache
-from ..marker import FAILURES, FAILURES_NAME, MARKER, MARKER_NAME, require_cache, set_folders
 from ..mend import repair_json, repair_set, restore_record
 from ..sharing.claims import lock
 

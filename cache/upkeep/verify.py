@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 
 from ...core.errors import DamagedCacheError
-from ..check import Problem, check_set
-from ..featurecache import FeatureCache
-from ..marker import (
+from ..cache_folder import (
     FAILURES,
     FAILURES_NAME,
     MARKER,
@@ -20,6 +18,8 @@ from ..marker import (
     require_cache,
     set_folders,
 )
+from ..check import Problem, check_set
+from ..featurecache import FeatureCache
 
 __all__ = ["verify"]
 

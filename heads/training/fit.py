@@ -11,9 +11,9 @@ import numpy as np
 
 from ..base import Head
 from ..crossfit import CrossFit, Search, choose, cross_fit, fit_on, learning_of
+from ..folds import deal_folds
 from ..registry import make_head
 from ..rows import Rows
-from ..splits import deal_folds
 from .options import TrainOptions
 from .scores import score
 from .task_data import TaskData

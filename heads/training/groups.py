@@ -12,10 +12,10 @@ from ...core.statistics import bootstrap_interval
 from ...manifest import Manifest
 from ...runs import read_probabilities
 from ..crossfit import cross_fit
+from ..folds import deal_folds
 from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
 from ..rows import Rows
-from ..splits import deal_folds
 from .scores import score
 from .task_data import TaskData
 

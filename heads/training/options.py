@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...core.errors import HeadError, enumerate_some
-from ..splits import FEWEST_FOLDS
+from ..folds import FEWEST_FOLDS
 
 __all__ = ["TrainOptions"]
 

@@ -20,8 +20,8 @@ from icecore.heads.crossfit import (
     learning_of,
     spread,
 )
+from icecore.heads.folds import deal_folds
 from icecore.heads.saved import plain_settings
-from icecore.heads.splits import deal_folds
 
 # Each with something open, and few and small fits.
 SETTINGS = {

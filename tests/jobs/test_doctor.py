@@ -16,7 +16,7 @@ from icecore.features import probe
 from icecore.features.engines import gpus
 from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.gpus import parse_gpus
-from icecore.jobs import doctor, places
+from icecore.jobs import doctor, doctor_checks
 from icecore.jobs.doctor import overwritten
 
 CSV = """0, NVIDIA A10G, 23028
@@ -114,7 +114,7 @@ def test_every_fault_is_found_in_one_run_and_has_its_remedy(tmp_path, cache):
     assert all(one["fix"] for one in found["findings"] if one["level"] != "ok")
     # The remedy for the cache is tried.
     assert icecore("cache", "repair", cache).returncode == 0
-    assert places.check_cache(cache)[0].level == "ok"
+    assert doctor_checks.check_cache(cache)[0].level == "ok"
 
 
 def test_the_light_core_alone_is_in_order(tmp_path):
@@ -187,19 +187,19 @@ def test_a_disk_that_is_nearly_full(tmp_path, monkeypatch):
 
     usage = collections.namedtuple("usage", "total used free")
     for free, level in ((2**20, "problem"), (2**29, "note"), (2**35, "ok")):
-        monkeypatch.setattr(places.shutil, "disk_usage", lambda path: usage(1, 1, free))  # noqa: B023
-        (found,) = places.check_disk(tmp_path / "not" / "there")
+        monkeypatch.setattr(doctor_checks.shutil, "disk_usage", lambda path: usage(1, 1, free))  # noqa: B023
+        (found,) = doctor_checks.check_disk(tmp_path / "not" / "there")
         assert found.level == level
         assert bool(found.fix) == (level != "ok")
 
 
 def test_places_for_a_cache(tmp_path):
     (tmp_path / "file").write_text("x")
-    assert [f.level for f in places.check_cache(tmp_path / "new")] == ["ok"]
-    assert [f.level for f in places.check_cache(tmp_path / "file" / "new")] == ["problem"]
+    assert [f.level for f in doctor_checks.check_cache(tmp_path / "new")] == ["ok"]
+    assert [f.level for f in doctor_checks.check_cache(tmp_path / "file" / "new")] == ["problem"]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "x").write_text("x")
-    (found,) = places.check_cache(tmp_path / "other")
+    (found,) = doctor_checks.check_cache(tmp_path / "other")
     assert found.level == "problem"
     assert found.fix
 
@@ -207,7 +207,7 @@ def test_places_for_a_cache(tmp_path):
 def test_a_check_that_fails_does_not_hide_the_others(monkeypatch):
     for name in ("_engines", "_libraries"):
         monkeypatch.setattr(doctor, name, lambda *a: [])
-    monkeypatch.setattr(places, "check_graphs", lambda: 1 / 0)
+    monkeypatch.setattr(doctor_checks, "check_graphs", lambda: 1 / 0)
     found = {one.area: one for one in doctor.examine()}
     assert found["graphs"].level == "problem"
     assert "ZeroDivisionError" in found["graphs"].text

@@ -7,8 +7,8 @@ import pytest
 
 from icecore.heads import GroupedHead, KernelHead, Rows, load_head
 from icecore.heads.crossfit import cross_fit
+from icecore.heads.folds import deal_folds
 from icecore.heads.numerics import gram
-from icecore.heads.splits import deal_folds
 
 SHARES = {"alpha": 1e-4, "share": 0.3}
 

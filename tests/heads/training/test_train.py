@@ -17,7 +17,7 @@ from icecore import manifest as manifests
 from icecore.cache import FeatureCache
 from icecore.core.errors import CacheError, HeadError, ManifestError, RunError
 from icecore.heads import LogisticHead, predict_proba
-from icecore.heads.splits import deal_folds
+from icecore.heads.folds import deal_folds
 from icecore.runs import open_run, read_probabilities
 
 NAMES = ["kernel-all", "logistic-all", "mlp-all"]

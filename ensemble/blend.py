@@ -13,6 +13,7 @@ from ..core.files import publish_json
 from ..runs import open_run
 from .estimate import Estimate, Learning, estimate
 from .joining.join import TEST, TUNING, TaskData, join_tasks
+from .joining.routes import with_routes
 from .joining.sources import read_sources
 from .metrics import get_metric
 from .options import ANSWERS, BlendOptions
@@ -58,6 +59,7 @@ def blend_sources(
     """
     sources = read_sources(paths, labels, options.mend)
     tasks = join_tasks(sources.tables, sources.samples, options.align)
+    tasks = [with_routes(data, sources.runs) for data in tasks]
     metric = get_metric(options.metric).name
     shared = _Shared(tasks, options, sources.about)
     blended = [_blend_task(data, options, shared) for data in tasks]
@@ -211,7 +213,8 @@ def _blend_task(data: TaskData, options: BlendOptions, shared: _Shared) -> TaskB
     rows = data.rows(TUNING)
     own, y = data.probabilities[:, rows], data.y[rows]
     blender = shared.blender(data)
-    chooser = Chooser(blender).fit(own, y, data.letters_of(rows), data.images_of(rows))
+    chooser = Chooser(blender)
+    chooser.fit(own, y, data.letters_of(rows), data.images_of(rows), data.routes_of(rows))
     fitted = chooser.blender_
     ids = [data.ids[index] for index in rows]
     notes = [*data.notes, *data_notes(own, y, data.models, ids, data.classes)]
@@ -231,7 +234,7 @@ def _blend_task(data: TaskData, options: BlendOptions, shared: _Shared) -> TaskB
             for model, table in zip(data.models, data.probabilities)
         },
         scores={
-            answer: score_splits(data, recipe.apply(data.probabilities))
+            answer: score_splits(data, recipe.apply(data.probabilities, data.routes_of()))
             for answer, recipe in recipes.items()
         },
         notes=notes,

@@ -273,9 +273,13 @@ def _answers(
 ) -> dict[str, np.ndarray]:
     known, unseen = data.probabilities[:, learn], data.probabilities[:, score]
     y, letters = data.y[learn], data.letters_of(learn)
-    chooser = Chooser(clone(blender)).fit(known, y, letters, data.images_of(learn))
+    chooser = Chooser(clone(blender))
+    chooser.fit(known, y, letters, data.images_of(learn), data.routes_of(learn))
+    routes = data.routes_of(score)
     names = {RECOMMENDED: "recommended", TUNED: "tuned", AVERAGE: "average", SINGLE: "single"}
-    tables = {name: chooser.recipes_[recipe].apply(unseen) for name, recipe in names.items()}
+    tables = {
+        name: chooser.recipes_[recipe].apply(unseen, routes) for name, recipe in names.items()
+    }
     for name, other in (others or {}).items():
         tables[name] = clone(other).fit(known, y, letters).predict_proba(unseen)
     # One row of each class more: a class that happens to be absent keeps a chance.

@@ -105,6 +105,8 @@ class TaskBlend:
             what = "the tuned weights"
             if reason.shrinkage >= 0.005:
                 what += f", moved {reason.shrinkage:.0%} of the way to equal ones"
+        if self.group_weights:
+            what += ", with weights of their own for groups of images"
         return what if reason.calibration is None else f"{what}, calibrated"
 
     @property
@@ -143,9 +145,20 @@ class TaskBlend:
         """Return the weight of each model in an answer."""
         return dict(zip(self.data.models, self.recipes[answer].weights.tolist()))
 
+    @property
+    def group_weights(self) -> dict[str, dict[str, float]]:
+        """Weight of each model for each group of images; empty if all groups have the same."""
+        return self._routed(self.recipes["recommended"])
+
+    def _routed(self, recipe: Recipe) -> dict[str, dict[str, float]]:
+        if recipe.routed is None or self.data.routes is None:
+            return {}
+        rows = zip(self.data.routes.classes, recipe.routed.tolist())
+        return {group: dict(zip(self.data.models, weights)) for group, weights in rows}
+
     def table(self, answer: str = "recommended") -> np.ndarray:
         """Return an answer's probabilities, (N, C), in the order of ``data.ids``."""
-        return self.recipes[answer].apply(self.data.probabilities)
+        return self.recipes[answer].apply(self.data.probabilities, self.data.routes_of())
 
     def to_json(self) -> dict:
         """Return the task's part of `BlendResult.to_json`."""
@@ -182,6 +195,10 @@ class TaskBlend:
                 "temperature": known.temperature,
                 "wrong_labels": known.wrong,
             }
+        routed = self._routed(recipe)
+        if routed:
+            assert self.data.routes is not None
+            found["routed"] = {"router": self.data.routes.model, "weights": routed}
         if recipe.group_weights is not None and recipe.groups is not None:
             found["groups"] = [
                 {

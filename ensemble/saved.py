@@ -45,6 +45,10 @@ class TaskWeights:
         Temperature from 0.001 to 1000, share of wrong labels from 0 to below 1.
     answer : str
         Which answer these weights are, in words.
+    router : str
+        The model that tells the group of an image, where `routed` has weights for each.
+    routed : dict of str to dict of str to float
+        Weights by group of images, in the order of the router's columns, and by model.
 
     Raises
     ------
@@ -58,9 +62,13 @@ class TaskWeights:
     groups: tuple[tuple[tuple[str, ...], dict[str, float]], ...] = ()
     calibration: Calibration | None = None
     answer: str = ""
+    router: str = ""
+    routed: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         faults = _weight_faults(self.weights)
+        if bool(self.routed) != bool(self.router) or self.router not in ("", *self.weights):
+            faults.append(f"'{self.router}' cannot tell groups of images apart")
         if self.mean not in MEANS:
             faults.append(f"the mean is '{self.mean}', not one of {', '.join(MEANS)}")
         known = self.calibration or Calibration()
@@ -73,7 +81,7 @@ class TaskWeights:
         named = [name for part, _ in self.groups for name in part]
         if self.groups and sorted(named) != sorted(self.classes):
             faults.append("the groups do not hold every class once")
-        for _, weights in self.groups:
+        for weights in [*(weights for _, weights in self.groups), *self.routed.values()]:
             faults += _weight_faults(weights)
             if set(weights) != set(self.weights):
                 faults.append("the weights of a group name different models")
@@ -92,23 +100,43 @@ class TaskWeights:
             groups = np.array([number[name] for name in self.classes])
             by_group = np.array([[part[name] for name in names] for _, part in self.groups])
         weights = np.array([self.weights[name] for name in names])
-        return Recipe(weights, self.mean, groups, by_group, self.calibration)
+        routed = [[part[name] for name in names] for part in self.routed.values()]
+        by_kind = np.array(routed) if routed else None
+        return Recipe(weights, self.mean, groups, by_group, self.calibration, by_kind)
 
     @property
     def needed(self) -> tuple[str, ...]:
-        """Models with a weight above 0: no others need be computed."""
-        return tuple(name for name, used in zip(self.weights, self.recipe.used) if used)
+        """Models with a weight above 0, and the router: no others need be computed."""
+        return tuple(dict.fromkeys([*self._weighty, *filter(None, [self.router])]))
 
-    def combine(self, probabilities: dict[str, np.ndarray]) -> np.ndarray:
-        """Average ``{model: (N, C)}``; models of weight 0 may be left out."""
-        missing = [model for model in self.needed if model not in probabilities]
+    @property
+    def _weighty(self) -> list[str]:
+        return [name for name, used in zip(self.weights, self.recipe.used) if used]
+
+    def combine(
+        self, probabilities: dict[str, np.ndarray], routes: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Average ``{model: (N, C)}``; models of weight 0 may be left out.
+
+        Parameters
+        ----------
+        probabilities : dict of str to ndarray
+        routes : ndarray of shape (N, G)
+            What the router says; only where there is one.
+        """
+        missing = [model for model in self._weighty if model not in probabilities]
         if missing:
             raise RunError(
                 f"the blend needs probabilities of {enumerate_some(missing)}",
                 "compute them, or tune the weights again without these models",
             )
-        stacked = np.stack([probabilities[model] for model in self.needed])
-        return self.recipe.only_used().apply(stacked)
+        if self.router and (routes is None or routes.shape[1] != len(self.routed)):
+            raise RunError(
+                f"'{self.router}' does not tell the {len(self.routed)} groups of the blend apart",
+                _AGAIN,
+            )
+        stacked = np.stack([probabilities[model] for model in self._weighty])
+        return self.recipe.only_used().apply(stacked, routes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +261,8 @@ def _task_weights(task: JsonFields, answer: str) -> TaskWeights:
     entry = task.part("answers").part(answer)
     words = {"tuned": "the tuned weights", "average": "the plain average"}
     groups = entry.items("groups") if entry.has("groups") else []
+    routed = entry.part("routed") if entry.has("routed") else None
+    kinds = routed.part("weights") if routed is not None else None
     try:
         return TaskWeights(
             entry.numbers("weights", 0),
@@ -241,6 +271,8 @@ def _task_weights(task: JsonFields, answer: str) -> TaskWeights:
             tuple((part.names("classes"), part.numbers("weights", 0)) for part in groups),
             _calibration(entry),
             words.get(answer) or task.part("recommended").text("is"),
+            "" if routed is None else routed.text("router"),
+            {} if kinds is None else {name: kinds.numbers(name, 0) for name in kinds.content},
         )
     except ValueError as error:
         if isinstance(error, RunError):

@@ -37,8 +37,8 @@ class BundledHead:
 
     Attributes
     ----------
-    weight : float
-        In the average.
+    weight : float or tuple of float
+        In the average; for each group of images where the task has a router.
     backbones : tuple of int
         Whose features it takes, side by side in this order.
     layers : sequence of (ndarray (inputs, outputs), ndarray (outputs,))
@@ -54,7 +54,7 @@ class BundledHead:
         for each group, and the answer is the sum of theirs, weighed by these probabilities.
     """
 
-    weight: float
+    weight: float | tuple[float, ...]
     backbones: tuple[int, ...]
     layers: Sequence[tuple[np.ndarray, np.ndarray]]
     columns: tuple[int, ...]
@@ -75,12 +75,15 @@ class BundledTask:
     heads : tuple of BundledHead
     calibration : (float, float) or None
         Temperature T and share e: the average p becomes ``(1 - e) * softmax(log(p) / T) + e / C``.
+    router : int or None
+        Which head's `route` weighs the weights that heads have for each group.
     """
 
     name: str
     classes: tuple[str, ...]
     heads: tuple[BundledHead, ...]
     calibration: tuple[float, float] | None = None
+    router: int | None = None
 
 
 def build_bundle(
@@ -336,10 +339,8 @@ def _chained(write: _Writer, value: str, head: BundledHead) -> str:
     return write.node("Softmax", value, axis=1)
 
 
-def _routed(write: _Writer, value: str, head: BundledHead) -> str:
+def _routed(write: _Writer, value: str, routes: str, head: BundledHead) -> str:
     """Write the sum over groups of ``p(g | x) p(y | x, g)``."""
-    assert head.route is not None
-    routes = write.node("Softmax", write.dense(value, *head.route), axis=1)
     parts = []
     for group, layer in enumerate(head.layers):
         column = np.eye(len(head.layers))[:, group : group + 1]
@@ -350,8 +351,10 @@ def _routed(write: _Writer, value: str, head: BundledHead) -> str:
 
 
 def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None:
-    weighted = []
-    for position, head in enumerate(task.heads):
+    weighted, shares = [], ""
+    # The router first: what it says of an image weighs all heads.
+    for position in sorted(range(len(task.heads)), key=lambda one: one != task.router):
+        head = task.heads[position]
         write = _Writer(onnx, merged, f"t{number}_h{position}_")
         inputs = [f"features_{index}" for index in head.backbones]
         if head.widths:
@@ -362,11 +365,21 @@ def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None
         value = write.node("Concat", *inputs, axis=1)
         if head.kernel is not None:
             value = _kernel(write, value, *head.kernel)
-        value = _chained(write, value, head) if head.route is None else _routed(write, value, head)
+        if head.route is None:
+            value = _chained(write, value, head)
+        else:
+            routes = write.node("Softmax", write.dense(value, *head.route), axis=1)
+            shares = routes if position == task.router else shares
+            value = _routed(write, value, routes, head)
         # Puts the head's classes into the task's columns, and weighs them.
         place = np.zeros((len(head.columns), len(task.classes)))
-        place[np.arange(len(head.columns)), head.columns] = head.weight
-        weighted.append(write.node("MatMul", value, write.constant(place)))
+        single = isinstance(head.weight, float)
+        place[np.arange(len(head.columns)), head.columns] = head.weight if single else 1
+        value = write.node("MatMul", value, write.constant(place))
+        if not single:
+            column = write.constant(np.array(head.weight)[:, None])
+            value = write.node("Mul", value, write.node("MatMul", shares, column))
+        weighted.append(value)
     average = output if task.calibration is None else f"{output}_average"
     merged.node.append(onnx.helper.make_node("Sum", weighted, [average]))
     if task.calibration is not None:

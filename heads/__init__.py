@@ -10,7 +10,7 @@ from .kinds.logistic import LogisticHead
 from .kinds.neighbours import NeighboursHead
 from .kinds.ridge import RidgeHead
 from .mlp.classifier import MLPClassifier
-from .predict import load_task_head, predict_proba
+from .predict import load_task_head, predict_proba, predict_routes
 from .registry import HEAD_KINDS, load_head, make_head
 from .rows import Rows
 from .training.options import TrainOptions
@@ -43,6 +43,7 @@ __all__ = [
     "make_head",
     "plan_models",
     "predict_proba",
+    "predict_routes",
     "score",
     "train",
 ]

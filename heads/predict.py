@@ -13,10 +13,11 @@ from ..cache import differences
 from ..core.errors import FingerprintError, RunError, enumerate_some
 from ..runs import Run, RunTask
 from .base import Head
+from .kinds.grouped import GroupedHead
 from .registry import load_head
 from .training.task_data import load_features
 
-__all__ = ["load_task_head", "predict_proba"]
+__all__ = ["load_task_head", "predict_proba", "predict_routes"]
 
 
 def predict_proba(
@@ -69,6 +70,32 @@ def predict_proba(
         if len(keys):
             table[:, columns] += share * _finite_probabilities(head, of_task, model, loaded[prints])
     return table
+
+
+def predict_routes(run: Run, cache: Any, keys: Sequence[str], task: str, model: str) -> np.ndarray:
+    """Return how likely each row is of each group of images, by a model that knows groups.
+
+    Parameters
+    ----------
+    run, cache, keys, task
+        As of `predict_proba`.
+    model : str
+
+    Returns
+    -------
+    ndarray of shape (len(keys), G)
+
+    Raises
+    ------
+    RunError
+        The model knows no groups.
+    """
+    of_task = run.tasks[task]
+    head = load_task_head(of_task, model)
+    if not isinstance(head, GroupedHead):
+        raise RunError(f"'{model}' of {run.path} knows no groups of images", "blend again")
+    sets = _matching_sets(run, cache, of_task.features[model])
+    return head.route(load_features(sets, keys)) if keys else np.empty((0, head.members_.shape[1]))
 
 
 def _finite_probabilities(

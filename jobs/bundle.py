@@ -15,6 +15,7 @@ from ..cache import differences
 from ..core.csv_files import csv_lines
 from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some
 from ..core.files import publish_bytes, publish_text
+from ..ensemble import TaskWeights
 from ..features import FeatureSetRecord
 from ..heads import GroupedHead, Head, KernelHead, LogisticHead, MLPClassifier, RidgeHead
 from .card import model_card
@@ -176,7 +177,7 @@ def _bundled_task(trained: Trained, name: str, place: dict[str, int]):
             "blend again without --mean geometric and --groups",
         )
     column = {label: index for index, label in enumerate(classes)}
-    bundled, refused = [], []
+    bundled, refused, router = [], [], None
     for part in trained.runs:
         for model, own in part.models.get(name, {}).items():
             task = part.run.tasks[name]
@@ -185,7 +186,8 @@ def _bundled_task(trained: Trained, name: str, place: dict[str, int]):
             if chains is None:
                 refused.append(model)
                 continue
-            share = weights.weights[model] / len(chains)
+            share = _share(weights, model, len(chains))
+            router = len(bundled) if model == weights.router else router
             places = tuple(place[print_] for print_ in task.features[own])
             columns = tuple(column[str(label)] for label in head.classes_)
             bundled += [
@@ -200,7 +202,14 @@ def _bundled_task(trained: Trained, name: str, place: dict[str, int]):
         )
     known = weights.calibration
     calibration = None if known is None else (known.temperature, known.wrong)
-    return features.BundledTask(name, classes, tuple(bundled), calibration)
+    return features.BundledTask(name, classes, tuple(bundled), calibration, router)
+
+
+def _share(weights: TaskWeights, model: str, chains: int) -> float | tuple[float, ...]:
+    """Return the weight of each of a model's chains, for each group where groups have their own."""
+    if not weights.routed:
+        return weights.weights[model] / chains
+    return tuple(own[model] / chains for own in weights.routed.values())
 
 
 def _chains(head: Head) -> list[tuple] | None:

@@ -50,6 +50,9 @@ def model_card(run: str | os.PathLike, answer: str | None = None) -> str:
         parts = [f"{markdown(m)} {w:.3f}" for m, w in used.weights.items() if w]
         lines += [f"- **{markdown(task)}**, {len(classes)} classes: {names}."]
         lines[-1] += f" {used.answer[:1].upper()}{used.answer[1:]}: {', '.join(parts)}."
+        for group, own in used.routed.items():
+            parts = [f"{markdown(m)} {w:.3f}" for m, w in own.items() if w]
+            lines[-1] += f" For images of the group {markdown(group)}: {', '.join(parts)}."
     return "\n".join([*lines, *_metrics(run, trained), *_data(trained), *_networks(trained)]) + "\n"
 
 

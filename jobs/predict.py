@@ -192,12 +192,14 @@ def predict(
     jobs = _prepared(trained, manifest, options)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(scratch) / "cache" if options.cache is None else Path(options.cache)
-        parts = [_predicted(job, folder, progress) for job in jobs]
+        routers = {name: weights.router for name, weights in trained.weights.items()}
+        parts = [_predicted(job, routers, folder, progress) for job in jobs]
     failures = {one.id: one for part in parts for one in part.failures}
     ids = [identity for identity in manifest.images if identity not in failures]
     tasks = {}
     for name, task in empty.tasks.items():
-        table = trained.weights[name].combine(_aligned(parts, name, ids, task.classes))
+        tables, routes = _aligned(parts, name, ids, task.classes), _routes(parts, name, ids)
+        table = trained.weights[name].combine(tables, routes)
         tasks[name] = dataclasses.replace(task, rows=dict(zip(ids, table)))
     answers = dataclasses.replace(empty, tasks=tasks)
     written = ensemble.write_answers(out, answers, options.written)
@@ -275,7 +277,7 @@ def _boxes(fitted: Run, manifest: Manifest, options: PredictOptions) -> str | os
 
 @dataclasses.dataclass(frozen=True)
 class _Predicted:
-    """What one run says: rows of each digest, for each task and model."""
+    """What one run says: rows of each digest, for each task and model; groups for each task."""
 
     digests: dict[str, str]
     place: dict[str, int]
@@ -284,10 +286,14 @@ class _Predicted:
     failures: list
     random_weights: bool
     boxed: int
+    routes: dict[str, np.ndarray]
 
 
 def _predicted(
-    job: tuple[TrainedRun, list, ExtractOptions, Manifest], folder: Path, progress
+    job: tuple[TrainedRun, list, ExtractOptions, Manifest],
+    routers: dict[str, str],
+    folder: Path,
+    progress,
 ) -> _Predicted:
     part, specs, how, manifest = job
     report = features.extract(manifest, folder, specs, how, progress)
@@ -303,10 +309,16 @@ def _predicted(
         }
         for task, models in part.models.items()
     }
+    routes = {
+        task: heads.predict_routes(fitted, store, keys, task, models[routers[task]])
+        for task, models in part.models.items()
+        if routers[task] in models
+    }
     place = {key: index for index, key in enumerate(keys)}
     classes = {task: part.run.tasks[task].classes for task in part.models}
+    random = report.random_weights
     return _Predicted(
-        digests, place, tables, classes, report.failures, report.random_weights, report.boxed
+        digests, place, tables, classes, report.failures, random, report.boxed, routes
     )
 
 
@@ -322,6 +334,14 @@ def _aligned(
             whole[:, [classes.index(name) for name in part.classes[task]]] = table[rows]
             found[model] = whole
     return found
+
+
+def _routes(parts: list[_Predicted], task: str, ids: list[str]) -> np.ndarray | None:
+    """Return the probabilities of groups of `ids`, None where the blend has no use for them."""
+    for part in parts:
+        if task in part.routes:
+            return part.routes[task][[part.place[part.digests[identity]] for identity in ids]]
+    return None
 
 
 def _wanted(manifest: Manifest, tasks: dict, options: PredictOptions) -> tuple:

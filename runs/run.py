@@ -123,6 +123,27 @@ class Run:
             )
         return dataclasses.replace(table, task=task, model=model)
 
+    def routes(self, task: str) -> ProbabilityTable | None:
+        """Read how likely each row is of each group of images; None if there are no groups.
+
+        Returns
+        -------
+        ProbabilityTable
+            Its ``classes`` are the groups, its ``model`` the one that can tell new images' groups.
+
+        Raises
+        ------
+        ProbabilityError, RunError
+            The file is not readable, or names no model of the task.
+        """
+        path = self.tasks[task].folder / "routes.npz"
+        if not os.path.lexists(path):
+            return None
+        table = read_probabilities(path)
+        if table.model not in self.tasks[task].models:
+            raise RunError(f"{path} is of '{table.model}', which is no model of {task}", _HINT)
+        return dataclasses.replace(table, task=task)
+
     def tables(self) -> list[ProbabilityTable]:
         """Read the probabilities of every task and model.
 

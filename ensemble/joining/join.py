@@ -46,6 +46,8 @@ class TaskData:
     repeated : ndarray of bool, shape (N,), optional
         Rows whose image stands in an earlier split, too: they get answers, but no part in
         tuning and in scores.
+    routes : ProbabilityTable or None
+        How likely each row is of each group of images (its ``classes``), by the head ``model``.
     """
 
     task: str
@@ -60,6 +62,7 @@ class TaskData:
     notes: tuple[str, ...] = ()
     images: np.ndarray | None = None
     repeated: np.ndarray | None = None
+    routes: ProbabilityTable | None = None
 
     def rows(self, split: str) -> np.ndarray:
         """Return the numbers of the labelled rows of `split` that count."""
@@ -69,6 +72,10 @@ class TaskData:
     def images_of(self, rows: np.ndarray) -> np.ndarray:
         """Return the number of the image of each of `rows`."""
         return rows if self.images is None else self.images[rows]
+
+    def routes_of(self, rows: np.ndarray | slice = slice(None)) -> np.ndarray | None:
+        """Return the probabilities of groups of images of `rows`, None if they are not known."""
+        return None if self.routes is None else self.routes.probabilities[rows]
 
     def letters_of(self, rows: np.ndarray) -> list[str] | None:
         """Return the letters of `rows`, None unless every one has them."""

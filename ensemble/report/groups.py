@@ -6,12 +6,28 @@ from typing import Any
 
 from ...core.errors import RunError, counted
 from ...core.json_fields import JsonFields
+from ..result import TaskBlend
 
-__all__ = ["groups_view"]
+__all__ = ["groups_view", "routing_lines"]
 
 
-def groups_view(run: dict, task: str) -> dict | None:
-    """Return what a run says of the groups of a task's images; None if it says nothing.
+def routing_lines(task: TaskBlend) -> list[str]:
+    """Say what weights for each group of images bring, and which they are."""
+    gain = task.reason.routing_gain
+    if gain is None:
+        return []
+    rows = f"in log-loss on {task.tuning_kind} rows that these weights were not fitted on"
+    if not task.group_weights:
+        return [f"weights of its own for each group would not help ({gain:+.4f} {rows})"]
+    lines = [f"each group has weights of its own, which gain {gain:+.4f} {rows}"]
+    for group, weights in task.group_weights.items():
+        shown = [f"{model} {weight:.3f}" for model, weight in weights.items() if weight >= 0.0005]
+        lines.append(f"weights for {group}: {', '.join(shown)}")
+    return lines
+
+
+def groups_view(run: dict, task: TaskBlend) -> dict | None:
+    """Return what a run and its blend say of the groups of images; None if the run says nothing.
 
     Returns
     -------
@@ -24,10 +40,10 @@ def groups_view(run: dict, task: str) -> dict | None:
     RunError
         It is said in a form that no training writes.
     """
-    content = (run.get("tasks") or {}).get(task, {}).get("groups")
+    content = (run.get("tasks") or {}).get(task.task, {}).get("groups")
     if not content:
         return None
-    found = JsonFields(content, f"run.json: groups of {task}", RunError, "train the run again")
+    found = JsonFields(content, f"run.json: groups of {task.task}", RunError, "train the run again")
     gain, router = found.part("gain"), found.part("router")
     own, common, value = gain.text("model"), gain.text("against"), gain.number("log_loss")
     low, high = _interval(gain, "interval")
@@ -45,6 +61,7 @@ def groups_view(run: dict, task: str) -> dict | None:
     ]
     if unknown:
         sentences.append(f"{counted(unknown, 'image')} of unknown group took part by what is told")
+    sentences += routing_lines(task)
     lines = [
         (name, int(sizes.get(name, 0)), loss.number(own, 0), loss.number(common, 0))
         for name, loss in losses.items()

@@ -37,7 +37,7 @@ def render_markdown(result: BlendResult) -> str:
         lines += ["**RANDOM WEIGHTS: at least one backbone carries random weights.**", ""]
     for task in result.tasks:
         lines += _task_lines(task)
-        kinds = groups_view(result.run, task.task)
+        kinds = groups_view(result.run, task)
         if kinds:
             lines += ["### Groups of images", ""]
             lines += [f"- {markdown(sentence)}" for sentence in kinds["sentences"]] + [""]

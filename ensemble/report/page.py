@@ -58,7 +58,7 @@ def render_report(result: BlendResult) -> str:
         version=__version__,
         tasks=[
             _task_view(Gallery(task, Pictures(MOST_BYTES // len(result.tasks))), index)
-            | {"kinds": groups_view(result.run, task.task)}
+            | {"kinds": groups_view(result.run, task)}
             for index, task in enumerate(result.tasks)
         ],
         random_weights=bool(result.run.get("random_weights")),

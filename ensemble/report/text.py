@@ -6,6 +6,7 @@ from ...core.errors import counted
 from ...core.text import aligned
 from ..estimate import Estimate
 from ..result import SPLITS, BlendResult, TaskBlend
+from .groups import routing_lines
 
 __all__ = [
     "METRIC_TITLES",
@@ -54,6 +55,7 @@ def task_text(task: TaskBlend, details: bool = False) -> str:
         lines.append(seen_text(task))
         lines.append(f"tuned for {task.metric}, {task.mean} mean: {certificate_text(task)}")
     lines.append(recommended_text(task))
+    lines += routing_lines(task)[: None if details else 1]
     if task.calibration:
         lines.append(f"the recommended answer is {task.calibration}")
     if task.wrong_labels:

@@ -30,6 +30,8 @@ class Recipe:
         Takes the place of `weights` where there are groups.
     calibration : Calibration, optional
         Applied to the average.
+    routed : ndarray of shape (G, M), optional
+        Takes the place of `weights` for rows whose probabilities of groups of images are known.
     """
 
     weights: np.ndarray
@@ -37,21 +39,24 @@ class Recipe:
     groups: np.ndarray | None = None
     group_weights: np.ndarray | None = None
     calibration: Calibration | None = None
+    routed: np.ndarray | None = None
 
     @property
     def used(self) -> np.ndarray:
         """Which models have a weight anywhere, (M,) of bool."""
         if self.group_weights is not None:
             return (self.group_weights > 0).any(axis=0)
-        return self.weights > 0
+        used = self.weights > 0
+        return used if self.routed is None else used | (self.routed > 0).any(axis=0)
 
     def only_used(self) -> Recipe:
         """Return the recipe for the models that have a weight, in their order."""
-        kept, groups = self.used, self.group_weights
+        kept, groups, routed = self.used, self.group_weights, self.routed
         return dataclasses.replace(
             self,
             weights=self.weights[kept],
             group_weights=None if groups is None else groups[:, kept],
+            routed=None if routed is None else routed[:, kept],
         )
 
     def shrunk(self, amount: float, towards: np.ndarray) -> Recipe:
@@ -63,9 +68,11 @@ class Recipe:
             group_weights=None if groups is None else (1 - amount) * groups + amount * towards,
         )
 
-    def apply(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the average (N, C) of probabilities (M, N, C)."""
-        if self.group_weights is not None and self.groups is not None:
+    def apply(self, probabilities: np.ndarray, routes: np.ndarray | None = None) -> np.ndarray:
+        """Return the average (N, C) of probabilities (M, N, C), and (N, G) of groups of images."""
+        if self.routed is not None and routes is not None:
+            table = np.einsum("nm,mnc->nc", routes @ self.routed, probabilities)
+        elif self.group_weights is not None and self.groups is not None:
             table = combine_groups(probabilities, self.group_weights, self.groups)
         else:
             table = combine(probabilities, self.weights, self.mean)

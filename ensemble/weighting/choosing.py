@@ -10,8 +10,10 @@ An average of amounts moves smoothly with the evidence, where the best one alone
 
 The plain average is recommended instead where held-out rows do not prefer the shrunk
 weights (metrics other than log-loss: by more than one standard error), and a model alone only
-where it is better than both by more than one standard error. What is recommended for log-loss is
-then calibrated, where that helps.
+where it is better than both by more than one standard error. Where it is known how likely an
+image is of each of several groups, each group's weights are then moved away from these as far as
+the evidence goes (see `routed`), if held-out rows prefer that. What is recommended for log-loss
+is calibrated last, where that helps.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ from ..resampling import Scored, jackknife
 from .averaging import Recipe, equal_weights
 from .blender import Blender
 from .calibration import Calibration, find_calibration
+from .notes import true_class
+from .routed import STRENGTHS, routed_weights, true_probability
 
 __all__ = ["AMOUNTS", "AVERAGE", "SHRUNK", "SINGLE", "Chooser", "Reason"]
 
@@ -53,6 +57,9 @@ class Reason:
         Rows that were held out, each once; 0 where there were too few for folds.
     calibration : Calibration or None
         What was found; see `Calibration.recommended`.
+    routing_gain : float or None
+        What weights of their own for groups of images bring in the log-loss of rows that they were
+        not fitted on. They are recommended where it is above 0.
     """
 
     kind: str
@@ -61,6 +68,7 @@ class Reason:
     error: dict[str, float] = dataclasses.field(default_factory=dict)
     rows: int = 0
     calibration: Calibration | None = None
+    routing_gain: float | None = None
 
 
 class Chooser(BaseEstimator):
@@ -85,7 +93,7 @@ class Chooser(BaseEstimator):
     def __init__(self, blender: Blender) -> None:
         self.blender = blender
 
-    def fit(self, probabilities, y, letters=None, groups=None) -> Chooser:
+    def fit(self, probabilities, y, letters=None, groups=None, routes=None) -> Chooser:
         """Fit on rows that the models have not seen.
 
         Parameters
@@ -95,6 +103,8 @@ class Chooser(BaseEstimator):
         letters : sequence of str, optional
         groups : ndarray of int, shape (N,), optional
             Equal images have equal numbers: they are in one fold.
+        routes : ndarray of shape (N, G), optional
+            Probabilities of groups of images, which then have weights of their own.
         """
         options = self.blender.options
         groups = np.arange(len(y)) if groups is None else groups
@@ -106,12 +116,11 @@ class Chooser(BaseEstimator):
             "average": parts.average,
             "single": parts.single,
         }
-        self.reason_ = self._choose(probabilities, scored)
-        recommended = {
-            AVERAGE: self.recipes_["average"],
-            SINGLE: self.recipes_["single"],
-            SHRUNK: parts.shrunk(self.reason_.shrinkage),
-        }[self.reason_.kind]
+        self.reason_, strengths = self._choose(probabilities, scored, self._routes(routes))
+        recommended = parts.recipe_of(self.reason_)
+        if strengths is not None:
+            true = true_class(probabilities, scored.y)
+            recommended = _routed(recommended, true, routes, strengths)
         found = self.reason_.calibration
         for name, known in (
             ("recommended", found and found.recommended),
@@ -121,17 +130,26 @@ class Chooser(BaseEstimator):
             self.recipes_[name] = dataclasses.replace(recommended, calibration=known)
         return self
 
-    def predict_proba(self, probabilities: np.ndarray) -> np.ndarray:
+    def predict_proba(self, probabilities: np.ndarray, routes=None) -> np.ndarray:
         """Return the recommended probabilities (N, C) of `probabilities` (M, N, C)."""
-        return self.recipes_["recommended"].apply(probabilities)
+        return self.recipes_["recommended"].apply(probabilities, routes)
 
-    def _choose(self, probabilities: np.ndarray, scored: Scored) -> Reason:
+    def _routes(self, routes: np.ndarray | None) -> np.ndarray | None:
+        """Return the routes if a blend of these options can have weights for each group."""
+        options = self.blender.options
+        plain = options.convex and options.mean == "arithmetic" and options.upper == 1
+        return None if options.groups or options.budgets or not plain else routes
+
+    def _choose(
+        self, probabilities: np.ndarray, scored: Scored, routes: np.ndarray | None
+    ) -> tuple[Reason, np.ndarray | None]:
+        """Return what is recommended and why, and the share of each of `STRENGTHS` if routed."""
         if len(probabilities) == 1:
-            return self._calibrated(Reason(AVERAGE, 0.0), probabilities[0], scored)
+            return self._calibrated(Reason(AVERAGE, 0.0), probabilities[0], scored), None
         assert scored.groups is not None
         fold = deal(scored.y, scored.groups, FOLDS, scored.seed)
         if fold.max() < 1:
-            return Reason(AVERAGE, 1.0)
+            return Reason(AVERAGE, 1.0), None
         held = self._held_out(probabilities, scored, fold)
         amount = _averaged_amount(scored, [held[name] for name in AMOUNTS])
         tables = {
@@ -139,8 +157,21 @@ class Chooser(BaseEstimator):
             SHRUNK: held["tuned"].at(amount),
             SINGLE: held[SINGLE],
         }
-        reason = self._preferred(scored, tables, amount)
-        return self._calibrated(reason, tables[reason.kind], scored)
+        reason, strengths = self._preferred(scored, tables, amount), None
+        table = tables[reason.kind]
+        if routes is not None:
+            # The best model alone may be best in one group alone.
+            several = SHRUNK if reason.kind == SINGLE else reason.kind
+            routed_reason = dataclasses.replace(reason, kind=several)
+            true = true_class(probabilities, scored.y)
+            held_out = _Routed(held["tuned"].fits, routed_reason, true, routes)
+            shares = _evidence(scored, -held_out.losses())
+            routed = held_out.table(shares, table.shape)
+            gain = scored.score(routed) - scored.score(table)
+            if gain > 0:
+                reason, strengths, table = routed_reason, shares, routed
+            reason = dataclasses.replace(reason, routing_gain=float(gain))
+        return self._calibrated(reason, table, scored), strengths
 
     def _calibrated(self, reason: Reason, table: np.ndarray, scored: Scored) -> Reason:
         options = self.blender.options
@@ -165,7 +196,7 @@ class Chooser(BaseEstimator):
             fitted = clone(self.blender).fit(probabilities[:, learn], known.y, letters)
             parts = _Parts(fitted, probabilities[:, learn], known)
             unseen = probabilities[:, score]
-            fits.append((score, parts, unseen))
+            fits.append((learn, score, parts, unseen))
             for amount in AMOUNTS:
                 tables[amount][score] = parts.shrunk(amount).apply(unseen)
             tables[AVERAGE][score] = parts.average.apply(unseen)
@@ -210,6 +241,10 @@ class _Parts:
     def shrunk(self, amount: float) -> Recipe:
         return self.recipe.shrunk(amount, self.equal)
 
+    def recipe_of(self, reason: Reason) -> Recipe:
+        plain = {AVERAGE: self.average, SINGLE: self.single}
+        return plain.get(reason.kind) or self.shrunk(reason.shrinkage)
+
 
 class _AtAmount:
     """Held-out probabilities at any amount of shrinkage."""
@@ -219,23 +254,62 @@ class _AtAmount:
 
     def at(self, amount: float) -> np.ndarray:
         table = np.empty(self.shape)
-        for score, parts, unseen in self.fits:
+        for _, score, parts, unseen in self.fits:
             table[score] = parts.shrunk(amount).apply(unseen)
         return table
+
+
+def _routed(recipe: Recipe, true: np.ndarray, routes, strengths: np.ndarray) -> Recipe:
+    """Give each group weights of its own: the mean over `STRENGTHS` with their shares."""
+    several = [routed_weights(true, routes, recipe.weights, each) for each in STRENGTHS]
+    return dataclasses.replace(recipe, routed=np.tensordot(strengths, several, axes=1))
+
+
+class _Routed:
+    """Held-out probabilities where each group of images has weights of its own."""
+
+    def __init__(self, fits: list, reason: Reason, true: np.ndarray, routes: np.ndarray) -> None:
+        self.fits, self.reason, self.true, self.routes = fits, reason, true, routes
+
+    def losses(self) -> np.ndarray:
+        """Return the held-out log-loss at each of `STRENGTHS`."""
+        losses = np.zeros((len(STRENGTHS), len(self.true)))
+        for learn, score, parts, _ in self.fits:
+            common = parts.recipe_of(self.reason).weights
+            for place, strength in enumerate(STRENGTHS):
+                own = routed_weights(self.true[learn], self.routes[learn], common, strength)
+                found = true_probability(self.true[score], self.routes[score], own)
+                losses[place, score] = -np.log(found)
+        return losses.mean(axis=1)
+
+    def table(self, strengths: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """Return the probabilities of all rows by the mean over strengths with these shares."""
+        table = np.empty(shape)
+        for learn, score, parts, unseen in self.fits:
+            recipe = parts.recipe_of(self.reason)
+            recipe = _routed(recipe, self.true[learn], self.routes[learn], strengths)
+            table[score] = recipe.apply(unseen, self.routes[score])
+        return table
+
+
+def _evidence(scored: Scored, values: np.ndarray) -> np.ndarray:
+    """Return the share of each candidate by its held-out log-likelihood a row; they sum to 1."""
+    # Rows of one image are one observation.
+    evidence = (values - np.nanmax(values)) * (scored.images.max() + 1)
+    share = np.exp(np.nan_to_num(evidence, nan=-np.inf))
+    return share / share.sum()
 
 
 def _averaged_amount(scored: Scored, tables: list[np.ndarray]) -> float:
     """Return the mean of `AMOUNTS`, each weighted by the evidence of its held-out `tables`."""
     values = np.array([scored.score(table) for table in tables])
+    if scored.metric.name == "log_loss":
+        return float(_evidence(scored, values) @ AMOUNTS)
     best = int(np.nanargmax(values)) if np.isfinite(values).any() else 0
     behind = values[best] - values
-    if scored.metric.name == "log_loss":
-        # Rows of one image are one observation.
-        evidence = -behind * (scored.images.max() + 1)
-    else:
-        drops = jackknife(scored, tables)
-        errors = np.array([_error(column - drops[:, best]) for column in drops.T])
-        evidence = -0.5 * (behind / np.maximum(errors, 1e-12)) ** 2
+    drops = jackknife(scored, tables)
+    errors = np.array([_error(column - drops[:, best]) for column in drops.T])
+    evidence = -0.5 * (behind / np.maximum(errors, 1e-12)) ** 2
     share = np.exp(np.nan_to_num(evidence, nan=-np.inf))
     return float(share @ AMOUNTS / share.sum())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,24 @@ import numpy as np
 from ...core.errors import HeadError
 from ...core.statistics import bootstrap_interval
 from ...manifest import Manifest
-from ...runs import read_probabilities
+from ...runs import read_probabilities, write_probabilities
 from ..crossfit import cross_fit
 from ..folds import deal_folds
 from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
+from ..registry import load_head
 from ..rows import Rows
+from .fit import TaskRows
 from .scores import score
 from .task_data import TaskData
 
-__all__ = ["group_columns", "group_report", "tasks_with_groups"]
+__all__ = [
+    "group_columns",
+    "group_report",
+    "route_out_of_fold",
+    "tasks_with_groups",
+    "write_routes",
+]
 
 
 def tasks_with_groups(manifest: Manifest) -> set[str]:
@@ -57,7 +66,7 @@ def group_columns(data: TaskData, part: slice) -> np.ndarray:
 
 
 def group_report(
-    data: TaskData, part: slice, rows: Rows, files: dict[str, Path], seed: int
+    data: TaskData, part: slice, rows: Rows, told: np.ndarray, files: dict[str, Path], seed: int
 ) -> dict:
     """Say how well groups are told apart and what heads of their own bring.
 
@@ -68,6 +77,8 @@ def group_report(
         The samples whose rows the probability files begin with.
     rows : Rows
         The labelled rows.
+    told : ndarray of shape (N, G)
+        Probabilities of their groups, out of fold.
     files : dict of str to pathlib.Path
         Probability files of two models on the same features; the first knows groups, the
         second does not.
@@ -88,7 +99,7 @@ def group_report(
     report: dict[str, Any] = {
         "images": {name: int((codes[known] == place).sum()) for place, name in enumerate(names)},
         "unknown": len(rows) - len(known),
-        "router": _router_score(data, rows, known, seed),
+        "router": score(told[known], np.array(names)[codes[known]], names, seed),
     }
     losses = {model: _losses(data, part, path) for model, path in files.items()}
     own, common = files
@@ -108,18 +119,56 @@ def group_report(
     return report
 
 
-def _router_score(data: TaskData, rows: Rows, known: np.ndarray, seed: int) -> dict:
-    """Score the router out of fold: a kernel machine with the groups as classes."""
+def route_out_of_fold(data: TaskData, rows: Rows, seed: int) -> np.ndarray:
+    """Tell the group of each row by a router that did not see it, shape (N, G).
+
+    The router is a kernel machine with the groups as classes, as that of `GroupedHead` is. Rows of
+    unknown group get zeros.
+    """
     names = np.array(group_names(data))
     assert rows.groups is not None
+    known = np.flatnonzero(rows.groups.any(axis=1))
     part = Rows(rows.features[known], rows.groups[known], np.ones(len(known)), names, rows.sets)
     keys = [data.samples[place].digest for place in known]
     labels = names[rows.groups[known].argmax(axis=1)]
-    dealt = deal_folds(keys, labels, 5, seed)
     settings = GroupedHead()
     router = KernelHead(alpha=settings.route_alpha, width=settings.width)
-    found = cross_fit(router, part, [dealt])
-    return score(found.probabilities, labels, names.tolist(), seed)
+    told = np.zeros(rows.groups.shape)
+    dealt = deal_folds(keys, labels, 5, seed)
+    told[known] = cross_fit(router, part, [dealt]).probabilities
+    return told
+
+
+def write_routes(
+    data: TaskData, part: slice, labelled: TaskRows, told: np.ndarray, folder: Path, model: str
+) -> None:
+    """Write how likely each row of a model's probability file is of each group: ``routes.npz``.
+
+    Parameters
+    ----------
+    data : TaskData
+    part : slice
+        The samples whose rows the probability file begins with.
+    labelled : TaskRows
+    told : ndarray of shape (N, G)
+        See `route_out_of_fold`. The final head tells what is not known, and the test rows.
+    folder : Path
+        Of the task.
+    model : str
+        One that knows groups.
+    """
+    head = load_head(folder / "heads" / model)
+    groups = tuple(group_names(data))
+    # No group has weights of its own where one has no image of a class that is learnt.
+    if not isinstance(head, GroupedHead) or head.members_.shape[1] < len(groups):
+        return
+    routes, unknown = told.copy(), ~told.any(axis=1)
+    if unknown.any():
+        routes[unknown] = head.route(labelled.all.features[unknown])
+    rows = [routes[part]] + ([head.route(labelled.test)] if len(labelled.test) else [])
+    like = read_probabilities(folder / "probabilities" / f"{model}.npz")
+    table = dataclasses.replace(like, classes=groups, probabilities=np.concatenate(rows))
+    write_probabilities(folder / "routes.npz", table)
 
 
 def _losses(data: TaskData, part: slice, path: Path) -> np.ndarray:

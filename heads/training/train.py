@@ -20,7 +20,7 @@ from ..base import require_finite
 from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
 from .fit import FittedModel, TaskRows, Watch, fit_model
-from .groups import group_report, tasks_with_groups
+from .groups import group_report, route_out_of_fold, tasks_with_groups, write_routes
 from .missing import absent_keys
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
@@ -204,8 +204,10 @@ class _Job:
         other = next((plan for plan in others if plan.kind == KernelHead.kind), others[0])
         part = data.validation if _holds_out(data, self.options) else data.labelled
         files = {one.name: folder / "probabilities" / f"{one.name}.npz" for one in (own, other)}
-        rows = features.of(own.sets).all
-        return group_report(data, part, rows, files, self.options.seed)
+        labelled, seed = features.of(own.sets), self.options.seed
+        told = route_out_of_fold(data, labelled.all, seed)
+        write_routes(data, part, labelled, told, folder, own.name)
+        return group_report(data, part, labelled.all, told, files, seed)
 
     def _take_over(
         self, data: TaskData, plan: ModelPlan, key: str, folder: Path

@@ -117,6 +117,42 @@ def test_the_bundle_routes_between_groups_as_predict_does(world, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_weights_for_each_group_survive_in_predict_and_bundle(world, tmp_path):
+    folder, _ = world
+    photos = folder / "photos"
+    images = sorted(one.relative_to(photos).as_posix() for one in (photos / "train").rglob("*.png"))
+    lines = [f"{name},{'left' if '/a/' in name else 'right'}" for name in images]
+    (tmp_path / "groups.csv").write_text("\n".join(["id,group", *lines]) + "\n")
+    options = jobs.TrainOptions(
+        heads=["grouped", "mlp"], groups=True, group_labels=tmp_path / "groups.csv"
+    )
+    jobs.train(folder / "cache", photos, tmp_path / "run", options)
+    jobs.blend([tmp_path / "run"])
+    content = json.loads((tmp_path / "run" / "blend.json").read_text())
+    models = ("grouped-all", "mlp-all")
+    entry = content["tasks"][0]["answers"]["recommended"]
+    tables = []
+    # All weight on one model in one group, on the other one in the other group.
+    for left, right in ((1.0, 0.0), (1.0, 1.0), (0.0, 0.0)):
+        weights = {"left": (left, 1 - left), "right": (right, 1 - right)}
+        weights = {name: dict(zip(models, pair)) for name, pair in weights.items()}
+        entry["routed"] = {"router": models[0], "weights": weights}
+        (tmp_path / "run" / "blend.json").write_text(json.dumps(content))
+        note = jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
+        jobs.predict(tmp_path / "run", photos / "test", tmp_path / "a.csv")
+        rows = {row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}
+        ids, squares = squares_of(world)
+        session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+        (found,) = session.run(list(note["outputs"]), squares)
+        expected = [[float(rows[identity][name]) for name in "abc"] for identity in ids]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        tables.append(found)
+    parted, first, second = tables
+    left = [identity.startswith("a/") for identity in ids]
+    for own, table in ((left, first), (np.invert(left), second)):
+        assert np.abs(parted - table)[own].max() < np.abs(first - second)[own].max() / 2
+
+
 def test_labels_and_preprocessing_stand_in_the_metadata(world, tmp_path):
     folder, _ = world
     jobs.bundle(folder / "run", tmp_path / "model.onnx")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 from heads_support import go, make_cache, samples
 
@@ -40,7 +41,18 @@ def test_a_run_has_a_head_that_knows_groups_and_says_what_it_brings(tmp_path, gr
     assert set(report["log_loss"]) == {"laid out", "worn"}
     head = load_head(tmp_path / "run" / "label" / "heads" / "grouped-all")
     assert head.members_.shape == (60, 2)
-    assert open_run(tmp_path / "run").about["tasks"]["label"]["groups"] == report
+    run = open_run(tmp_path / "run")
+    assert run.about["tasks"]["label"]["groups"] == report
+    # How likely every row is of each group, by a router that did not see it.
+    routes, model = run.routes("label"), run.probabilities("label", "grouped-all")
+    assert (routes.ids, routes.splits) == (model.ids, model.splits)
+    assert (routes.classes, routes.model) == (("laid out", "worn"), "grouped-all")
+    known = np.array([i % 3 < 2 for i in range(60)])
+    told = routes.probabilities[:60][known, [1, 0] * 20]
+    assert -np.log(told).mean() == pytest.approx(report["router"]["log_loss"])
+    keys = [row.digest for row in grouped[60:]]
+    unseen = np.hstack([one.matrix(keys) for one in cache.sets()])
+    np.testing.assert_allclose(routes.probabilities[60:], head.route(unseen), atol=1e-6)
 
 
 def test_held_out_rows_are_compared_where_they_are_held_out(tmp_path, grouped):
@@ -54,6 +66,8 @@ def test_held_out_rows_are_compared_where_they_are_held_out(tmp_path, grouped):
     scores = {model.name: model.scores["log_loss"] for model in task.models}
     expected = scores["kernel-all"] - scores["grouped-all"]
     assert task.groups["gain"]["log_loss"] == pytest.approx(expected, abs=1e-6)
+    routes = open_run(tmp_path / "run").routes("label")
+    assert routes.ids == tuple(row.id for row in rows if row.split == "validation")
 
 
 def test_changed_groups_train_again(tmp_path, grouped):

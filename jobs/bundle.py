@@ -177,7 +177,8 @@ def _bundled_task(trained: Trained, name: str, place: dict[str, int]):
             "blend again without --mean geometric and --groups",
         )
     column = {label: index for index, label in enumerate(classes)}
-    bundled, refused, router = [], [], None
+    bundled: list[features.BundledHead] = []
+    refused, router = [], None
     for part in trained.runs:
         for model, own in part.models.get(name, {}).items():
             task = part.run.tasks[name]

@@ -29,7 +29,7 @@ test-torch: $(VENV)/.torch
 # (boto's wants an older python-dateutil than is pinned), so it has an environment of its own.
 STORES := $(VENV)-stores
 test-stores: $(STORES)/.stores
-	$(subst $(BIN)/,$(STORES)/bin/,$(PYTEST)) -r fEs tests/cache/test_mirror.py tests/jobs/test_places.py tests/test_docs.py
+	$(subst $(BIN)/,$(STORES)/bin/,$(PYTEST)) -r fEs tests/cache/test_mirror.py tests/cache/test_stored.py tests/jobs/test_places.py tests/test_docs.py
 
 # Types, by mypy; what it looks at stands in pyproject.toml. It takes the package by its name,
 # whatever the checkout is called.

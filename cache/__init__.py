@@ -14,6 +14,7 @@ from .upkeep.merge import merge
 from .upkeep.mirror import Mirrored, pull, push
 from .upkeep.repair import repair
 from .upkeep.rewrite import compact, prune
+from .upkeep.stored import folder_of_cache, pulled, writable_cache
 from .upkeep.verify import verify
 
 __all__ = [
@@ -29,12 +30,15 @@ __all__ = [
     "export",
     "export_arrays",
     "fingerprint",
+    "folder_of_cache",
     "list_sets",
     "merge",
     "prune",
     "pull",
+    "pulled",
     "push",
     "repair",
     "show_set",
     "verify",
+    "writable_cache",
 ]

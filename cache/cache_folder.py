@@ -135,15 +135,15 @@ def json_fault(path: Path, parts: Mapping[str, object]) -> str | None:
 # Feature sets -----------------------------------------------------------------------------
 
 
-def create_set(root: Path, header: SetHeader) -> FeatureSet:
-    """Make the folder of a new feature set in the cache at `root`."""
+def create_set(root: Path, header: SetHeader) -> Path:
+    """Make the folder of a new feature set in the cache at `root`, and return it."""
     folder = root / header.folder_name
     # The record comes first: shards without one would look like damage.
     write_record(folder, header)
     (folder / "shards").mkdir(exist_ok=True)
     flush_folder(folder)
     flush_folder(root)
-    return FeatureSet(folder, header)
+    return folder
 
 
 def write_record(folder: Path, header: SetHeader) -> None:

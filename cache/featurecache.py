@@ -32,8 +32,8 @@ from .format.header import SetHeader
 from .mend import repair_json, repair_set, restore_record
 from .names import match_rank
 from .record import differences
-from .sharing.claims import lock
-from .sharing.share import share
+from .sharing.claims import Claims, lock
+from .sharing.share import ClaimsOfProcess, share
 
 __all__ = ["CLAIMS_NAME", "FeatureCache"]
 
@@ -83,7 +83,7 @@ class FeatureCache:
         if is_url(path):
             raise CacheError(
                 f"{os.fspath(path)} is a URL, and a cache is a folder",
-                "write to a folder, and copy it with `icecore cache push`",
+                "name its folder, or copy it to one with `icecore cache pull`",
             )
         path = Path(path)
         if not os.path.lexists(path / MARKER_NAME):
@@ -106,6 +106,11 @@ class FeatureCache:
     def __repr__(self) -> str:
         return f"FeatureCache({str(self.path)!r})"
 
+    @property
+    def address(self) -> str:
+        """The same cache as it is named from everywhere."""
+        return os.path.abspath(self.path)
+
     def sets(self) -> list[FeatureSet]:
         """Return all feature sets, sorted by name and fingerprint.
 
@@ -115,7 +120,7 @@ class FeatureCache:
             A set's record cannot be read.
         """
         folders = set_folders(self.path)
-        self._sets = {f.name: self._sets.get(f.name) or load_set(f) for f in folders}
+        self._sets = {f.name: self._sets.get(f.name) or self._load(f) for f in folders}
         return sorted(self._sets.values(), key=lambda one: (one.name, one.fingerprint))
 
     def find(self, name: str) -> FeatureSet:
@@ -230,7 +235,7 @@ class FeatureCache:
         one = next((one for one in sets if one.fingerprint == header.fingerprint), None)
         if one is None:
             self.refuse_contradictions(header, [one.header for one in sets])
-            one = self._sets[header.folder_name] = create_set(self.path, header)
+            one = self._sets[header.folder_name] = self._load(create_set(self.path, header))
         if one.header != header:
             ours, theirs = header.as_dict(), one.header.as_dict()
             raise FingerprintError(
@@ -293,7 +298,13 @@ class FeatureCache:
         are still to come. The claims of a process that dies are taken over. Keys for which
         `lot_of` has the same word are dealt out together.
         """
-        yield from share(self.path / CLAIMS_NAME, sets, keys, most, ahead, lot_of)
+        yield from share(self._claims(), sets, keys, most, ahead, lot_of)
+
+    def _load(self, folder: Path) -> FeatureSet:
+        return load_set(folder)
+
+    def _claims(self) -> ClaimsOfProcess:
+        return Claims(self.path / CLAIMS_NAME)
 
     def failures(self) -> list[dict]:
         """Return the images that could not be read: id, path, digest, reason."""

@@ -12,7 +12,7 @@ __all__ = ["audit"]
 
 
 @click.command()
-@click.argument("source", required=False, type=A_PATH)
+@click.argument("source", required=False, type=DATA)
 @click.option(
     "--data",
     type=DATA,
@@ -77,6 +77,7 @@ def audit(source, data, new, report, decisions, applied, out, quiet, as_json, **
       icecore audit --data photos --apply audit.csv -o clean.csv
     """
     from .. import jobs
+    from ..cache import pulled
 
     if applied is not None:
         _apply(data, applied, out, as_json)
@@ -87,6 +88,7 @@ def audit(source, data, new, report, decisions, applied, out, quiet, as_json, **
         raise click.UsageError(
             "-o is for the table that --apply writes; --report names the page, --decisions the CSV"
         )
+    source = pulled(source)
     run = (source / "run.json").is_file() and not as_json
     outputs = jobs.AuditOutputs(
         report or (source / "audit.html" if run else None),

@@ -14,13 +14,16 @@ from .options import A_PATH, DATA, as_json
 __all__ = ["cache"]
 
 cache_argument = click.argument("path", metavar="CACHE", type=A_PATH)
+# What only reads takes a cache in a store, too.
+read_argument = click.argument("path", metavar="CACHE", type=DATA)
 
 
 @click.group()
 def cache() -> None:
     """Inspect and maintain feature caches.
 
-    CACHE is the folder that `icecore extract -o` wrote. SPEC names one of its feature sets:
+    CACHE is the folder or URL that `icecore extract -o` wrote; ls, show, verify and export take
+    the URL, and pull what is new first. SPEC names one of its feature sets:
     a backbone's spec such as gluon:inceptionv3, or part of it where that is clear.
 
     The exit status is 0 if all is well, 1 after an error or if `verify` finds a damaged row,
@@ -29,7 +32,7 @@ def cache() -> None:
 
 
 @cache.command("ls")
-@cache_argument
+@read_argument
 @as_json
 def list_command(path, as_json) -> None:
     """List the feature sets of CACHE with their rows and sizes.
@@ -38,9 +41,9 @@ def list_command(path, as_json) -> None:
     Example:
       icecore cache ls cache
     """
-    from ..cache import FeatureCache, list_sets
+    from ..cache import FeatureCache, list_sets, pulled
 
-    found = list_sets(FeatureCache(path))
+    found = list_sets(FeatureCache(pulled(path)))
     if as_json:
         console.print_json(found)
         return
@@ -73,7 +76,7 @@ def _has_random_weights(record: dict) -> bool:
 
 
 @cache.command("show")
-@cache_argument
+@read_argument
 @click.argument("spec", required=False)
 @click.option(
     "--diff", nargs=2, metavar="A B", help="Name the fields in which the sets A and B differ."
@@ -89,9 +92,9 @@ def show_command(path, spec, diff, other, as_json) -> None:
       icecore cache show cache gluon:inceptionv3 --json
       icecore cache show cache --diff gluon:inceptionv3 gluon:inceptionv3 --other cache2
     """
-    from ..cache import FeatureCache, diff_sets, show_set
+    from ..cache import FeatureCache, diff_sets, pulled, show_set
 
-    opened = FeatureCache(path)
+    opened = FeatureCache(pulled(path))
     if diff:
         first, second = diff
         found = diff_sets(opened, first, second, None if other is None else FeatureCache(other))
@@ -136,7 +139,7 @@ def _plain(value: object) -> str:
 
 
 @cache.command("verify")
-@cache_argument
+@read_argument
 @as_json
 def verify_command(path, as_json) -> None:
     """Read all of CACHE, and name every file and row that is damaged.
@@ -148,9 +151,9 @@ def verify_command(path, as_json) -> None:
     Example:
       icecore cache verify cache
     """
-    from ..cache import verify
+    from ..cache import pulled, verify
 
-    found = verify(path)
+    found = verify(pulled(path))
     if as_json:
         console.print_json(found)
     else:
@@ -270,7 +273,7 @@ def _print_mirrored(found, as_json: bool) -> None:
 
 
 @cache.command("export")
-@cache_argument
+@read_argument
 @click.argument("specs", metavar="SPEC...", nargs=-1, required=True)
 @click.option(
     "-o",
@@ -298,8 +301,9 @@ def export_command(path, specs, out, data, compress, as_json) -> None:
       icecore cache export cache gluon:inceptionv3 gluon:densenet201 -o features.npz --data photos
     """
     from .. import jobs
+    from ..cache import pulled
 
-    found = jobs.export(path, list(specs), out, data, compress)
+    found = jobs.export(pulled(path), list(specs), out, data, compress)
     if as_json:
         console.print_json(found)
         return

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from ..core.errors import counted
+from ..core.stores import is_url
 from . import console, progress
 from .options import (
-    A_PATH,
     DATA,
     as_json,
     box_options,
@@ -31,8 +31,9 @@ __all__ = ["extract"]
     "--out",
     "cache",
     required=True,
-    type=A_PATH,
-    help="Put the rows into the cache in this folder, which is made if it is not there.",
+    type=DATA,
+    help="Put the rows into the cache in this folder or below this URL of a store; it is made if "
+    "it is not there.",
 )
 @click.option(
     "-b",
@@ -111,6 +112,11 @@ __all__ = ["extract"]
     help="Hash every file again, even if its size and time are unchanged.",
 )
 @click.option(
+    "--only-writer",
+    is_flag=True,
+    help="Write to a store that knows no conditional requests: no other machine writes there.",
+)
+@click.option(
     "--ray",
     metavar="local|auto|ADDRESS",
     help="Compute with Ray: in processes on this machine, in the cluster that it is in, or in the "
@@ -156,10 +162,12 @@ def extract(data, cache, backbones, dry_run, as_json, quiet, **options) -> None:
       icecore extract photos -o cache -b gluon:resnet50_v2 --layer stage3_activation11 --pool gem
       icecore extract photos -o cache -b gluon:resnet152_v2 --views center+random:8 --seed 1
       icecore extract photos -o cache -b gluon:resnet152_v2 --ray auto --ray-workers 2:8
+      icecore extract s3://bucket/photos -o s3://bucket/cache -b gluon:resnet152_v2
       icecore extract photos -o cache -b gluon:resnet152_v2 --boxes boxes.csv \\
           --detector onnx:yolov8n.onnx --detect-class person
     """
     from .. import jobs
+    from ..cache import folder_of_cache
 
     data = take_data(data, options)
     options["detector"] = take_detector(options)
@@ -176,7 +184,7 @@ def extract(data, cache, backbones, dry_run, as_json, quiet, **options) -> None:
         del fields["manifest"]
         console.print_json(fields)
     else:
-        _print_extracted(report, cache)
+        _print_extracted(report, cache, folder_of_cache(cache))
     console.finish(report.failures, quiet_list=as_json)
 
 
@@ -212,7 +220,7 @@ def _error_text(one: dict) -> str:
     return f"{measured} {one['compute_precision']}".strip()
 
 
-def _print_extracted(report, cache: Path) -> None:
+def _print_extracted(report, cache: Path | str, folder: Path) -> None:
     columns = ("feature set", "rows", "dim", "engine", "error", "weights")
     rows = [
         [s["spec"], s["rows"], s["dim"], s["engine"], _error_text(s), s["weights"]]
@@ -231,7 +239,7 @@ def _print_extracted(report, cache: Path) -> None:
             f"{counted(report.boxed, 'image')} cut to their boxes, "
             f"{report.images - report.boxed} whole"
         )
-        if report.boxes and Path(report.boxes).is_relative_to(cache):
+        if report.boxes and Path(report.boxes).is_relative_to(folder):
             console.echo(f"boxes were found: correct {report.boxes} where they are wrong")
     if pages := report.several_pages:
         others = f" and {len(pages) - 1} more hold" if len(pages) > 1 else " holds"
@@ -245,7 +253,8 @@ def _print_extracted(report, cache: Path) -> None:
             console.echo(f"note: {one['instead_of']}; {taken}", err=True)
     for note in report.notes:
         console.echo(f"note: {note}", err=True)
-    console.echo(f"cache: {cache}")
+    kept = f" (what this machine needs of it is in {folder})" if is_url(cache) else ""
+    console.echo(f"cache: {cache}{kept}")
     if report.repaired:
         console.echo("the cache was damaged; what was lost is computed again:", err=True)
         for line in report.repaired:

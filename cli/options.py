@@ -30,8 +30,7 @@ class _Local(click.Path):
         """Refuse a URL."""
         if is_url(value):
             self.fail(
-                f"{value} is a URL, and a path is needed here. Caches are written to a folder and "
-                "copied with 'icecore cache push'.",
+                f"{value} is a URL, and a path is needed here.",
                 param,
                 ctx,
             )

@@ -19,7 +19,7 @@ __all__ = ["train"]
 
 
 @click.command()
-@click.argument("cache", type=A_PATH)
+@click.argument("cache", type=DATA)
 @click.option(
     "--data",
     required=True,

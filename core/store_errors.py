@@ -8,13 +8,15 @@ from .errors import MissingFileError, StoreError
 
 __all__ = ["Saying", "first_line"]
 
+_RIGHTS = {"listed": "list", "read": "read", "created": "write", "removed": "delete"}
+
 
 class Saying:
     """Turns what libraries raise into one line that names the object and what was refused.
 
     Parameters
     ----------
-    what : {"listed", "read", "created"}
+    what : {"listed", "read", "created", "removed"}
     url : str
     """
 
@@ -40,7 +42,7 @@ class Saying:
             or name in refused
             or (status and status[1] in ("401", "403"))
         ):
-            right = {"listed": "list", "read": "read", "created": "write"}[self._what]
+            right = _RIGHTS[self._what]
             raise StoreError(
                 f"{self._url} may not be {self._what}: the store refuses these credentials",
                 f"ask for the right to {right} there, or set the credentials that have it "

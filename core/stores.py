@@ -7,22 +7,18 @@ environment or the machine; nothing of them is printed or written.
 
 from __future__ import annotations
 
-import abc
-import dataclasses
 import functools
-import hashlib
 import io
 import os
 import re
-import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from .errors import FileFormatError, StoreError
+from .errors import StoreError
 from .imports import missing_dependency
-from .regular_files import open_regular, size_text
-from .store_errors import Saying, first_line
+from .regular_files import open_regular
+from .store_base import Entry, Store
+from .store_errors import first_line
 
 __all__ = ["Entry", "Store", "is_url", "read_object", "store_of", "store_open"]
 
@@ -39,31 +35,6 @@ BLOCK = 2**23
 _RETRIES = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """An object as its store describes it.
-
-    Attributes
-    ----------
-    key : str
-        Its name in the store.
-    size : int
-        Bytes.
-    tag : int
-        Differs when the object was replaced: made of its ETag, or of the time of its change.
-    """
-
-    key: str
-    size: int
-    tag: int
-
-    @classmethod
-    def of(cls, key: str, size: int | None, *tags: object) -> Entry:
-        """Make one of the first tag that there is; without any it is never taken for the same."""
-        tag = next((str(tag) for tag in tags if tag), f"unknown {time.time_ns()}")
-        return cls(key, int(size or 0), int.from_bytes(hashlib.sha256(tag.encode()).digest()[:7]))
-
-
 def is_url(text: str | os.PathLike) -> bool:
     """Tell whether a text names an object of a store.
 
@@ -73,91 +44,10 @@ def is_url(text: str | os.PathLike) -> bool:
     return bool(_URL.match(os.fspath(text)))
 
 
-class Store(abc.ABC):
-    """One bucket, container or host.
-
-    What a listing said of objects is remembered, so that millions need not be asked for again.
-    Methods raise `MissingFileError` where there is nothing, and `StoreError` otherwise.
-
-    Parameters
-    ----------
-    root : str
-        URL of the store, without the key.
-    """
-
-    def __init__(self, root: str) -> None:
-        self.root = root
-        self._seen: dict[str, Entry] = {}
-
-    def list(self, prefix: str) -> Iterator[Entry]:
-        """Yield what lies below a prefix, which is taken for a folder, in the order of keys."""
-        folder = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
-        with self._saying("listed", prefix):
-            for entry in self._list(folder):
-                if entry.key.startswith(folder) and not entry.key.endswith("/"):
-                    self._seen[entry.key] = entry
-                    yield entry
-
-    def look(self, key: str) -> Entry:
-        """Return what is known of an object."""
-        if key not in self._seen:
-            with self._saying("read", key):
-                self._seen[key] = self._look(key)
-        return self._seen[key]
-
-    def read(self, key: str, start: int, stop: int) -> bytes:
-        """Return the bytes from `start` to `stop` of an object."""
-        if stop <= start:
-            return b""
-        with self._saying("read", key):
-            content = self._read(key, start, stop)
-        if len(content) != stop - start:
-            # A server that knows no ranges sends everything.
-            raise StoreError(
-                f"{self.root}{key}: {stop - start} bytes were asked for, {len(content)} came",
-                "the object changed, or its server does not know ranges of bytes: copy it to a "
-                "store that does, or to a disk",
-            )
-        return content
-
-    def read_all(self, key: str, most: int) -> bytes:
-        """Return a whole object of at most `most` bytes.
-
-        Raises
-        ------
-        FileFormatError
-            It is larger; nothing of it was read.
-        """
-        size = self.look(key).size
-        if size > most:
-            raise FileFormatError(
-                f"{self.root}{key} has {size_text(size)}, more than {size_text(most)}"
-            )
-        return self.read(key, 0, size)
-
-    def create(self, key: str, path: str | os.PathLike) -> bool:
-        """Store a file under a key that is free; return False where it is taken."""
-        with self._saying("created", key):
-            return self._create(key, Path(path))
-
-    @abc.abstractmethod
-    def _list(self, folder: str) -> Iterator[Entry]: ...
-
-    @abc.abstractmethod
-    def _look(self, key: str) -> Entry: ...
-
-    @abc.abstractmethod
-    def _read(self, key: str, start: int, stop: int) -> bytes: ...
-
-    @abc.abstractmethod
-    def _create(self, key: str, path: Path) -> bool: ...
-
-    def _saying(self, what: str, key: str) -> Saying:
-        return Saying(what, self.root + key)
-
-
 class _ObjectStore(Store):
     """A store that obstore reaches."""
+
+    conditional = True
 
     def __init__(self, root: str, scheme: str) -> None:
         super().__init__(root)
@@ -186,14 +76,34 @@ class _ObjectStore(Store):
             return bytes(found.bytes()) if found.meta["size"] == stop else b""
         return self._obstore.get_range(self._store, key, start=start, end=stop).to_bytes()
 
-    def _create(self, key: str, path: Path) -> bool:
+    def _create(self, key: str, content: bytes | os.PathLike) -> bool:
         try:
-            with open_regular(path) as file:
+            with (
+                io.BytesIO(content) if isinstance(content, bytes) else open_regular(content) as file
+            ):
                 # Uploads in several parts know no conditions.
                 self._obstore.put(self._store, key, file, mode="create", use_multipart=False)
         except self._obstore.exceptions.AlreadyExistsError:
             return False
         return True
+
+    def _current(self, key: str) -> tuple[bytes, str]:
+        try:
+            found = self._obstore.get(self._store, key)
+        except FileNotFoundError:
+            return b"", ""
+        return bytes(found.bytes()), found.meta["e_tag"] or ""
+
+    def _replace(self, key: str, content: bytes, tag: str) -> bool:
+        mode = {"e_tag": tag} if tag else "overwrite"
+        try:
+            self._obstore.put(self._store, key, content, mode=mode, use_multipart=False)
+        except (self._obstore.exceptions.PreconditionError, FileNotFoundError):
+            return False
+        return True
+
+    def _remove(self, keys: Sequence[str]) -> None:
+        self._obstore.delete(self._store, list(keys))
 
     @staticmethod
     def _entry(about: dict) -> Entry:
@@ -233,12 +143,15 @@ class _FileSystem(Store):
     def _read(self, key: str, start: int, stop: int) -> bytes:
         return self._files.cat_file(self._path(key), start=start, end=stop)
 
-    def _create(self, key: str, path: Path) -> bool:
+    def _create(self, key: str, content: bytes | os.PathLike) -> bool:
         if self._files.exists(self._path(key)):
             return False
         # Not one step as in an object store: for one writer at a time.
         self._files.makedirs(self._files._parent(self._path(key)), exist_ok=True)
-        self._files.put_file(str(path), self._path(key))
+        if isinstance(content, bytes):
+            self._files.pipe_file(self._path(key), content)
+        else:
+            self._files.put_file(os.fspath(content), self._path(key))
         return True
 
     def _path(self, key: str) -> str:

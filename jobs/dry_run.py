@@ -11,7 +11,8 @@ from pathlib import Path
 from .. import features
 from .. import manifest as manifests
 from ..cache import FeatureCache
-from ..core.errors import BackboneError, ManifestError
+from ..core.errors import BackboneError, CacheError, ManifestError
+from ..core.stores import is_url
 from ..features import BackboneSpec, ExtractOptions, ProgressListener
 from ..manifest import Manifest, digest_manifest
 
@@ -68,6 +69,11 @@ def dry_run(
     if options.boxes is not None:
         raise BackboneError(
             "a dry run counts whole images and knows no boxes", "leave --boxes out of it"
+        )
+    if is_url(cache):
+        raise CacheError(
+            f"{os.fspath(cache)} is a URL, and a dry run counts what a folder lacks",
+            "pull it to a folder, or name one that is not there to count all",
         )
     manifest = manifests.read(data, labels_required=False)
     # Nothing is to be left in a folder that is no cache.

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import features
+from ..cache import FeatureCache, folder_of_cache, push
+from ..core.stores import is_url
 from ..features import BackboneSpec, ExtractOptions, ExtractReport, ProgressListener
 from ..manifest import Manifest
 from .samples import keep_manifest, read_data, source_of
@@ -28,7 +30,7 @@ def extract(
     data : path-like or Manifest
         What `icecore.manifest.read` reads, or gave.
     cache : path-like
-        Folder of the cache.
+        Folder of the cache, or its URL in a store.
     backbones : sequence of str or BackboneSpec
         Specs, ``source:name[@resolution]``.
     options : ExtractOptions, optional
@@ -47,5 +49,8 @@ def extract(
     report = features.extract(manifest, cache, backbones, options, progress)
     boxes = options.boxes if options else None
     regions = Path(boxes) if boxes is not None and features.are_regions(boxes) else None
-    keep_manifest(Path(cache), source_of(data), report, regions)
+    folder = folder_of_cache(cache)
+    keep_manifest(folder, source_of(data), report, regions)
+    if is_url(cache):
+        push(FeatureCache(folder), os.fspath(cache))
     return report

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .. import heads
-from ..cache import FeatureCache
+from ..cache import FeatureCache, pulled
 from ..core.hardware import require_working_memory
 from ..heads import TrainEvent, TrainOptions, TrainResult
 from ..manifest import Manifest, digest_manifest
@@ -32,6 +32,7 @@ def train(
     Parameters
     ----------
     cache : path-like
+        A folder, or the URL of a cache in a store, from which what is new is pulled.
     data : path-like or Manifest
         What was extracted into the cache: the same folder or table, what
         `icecore.manifest.read` gave of it, or the table that `extract` left in
@@ -54,7 +55,7 @@ def train(
         As of `icecore.heads.train`.
     """
     require_working_memory()
-    store = FeatureCache(cache)
+    store = FeatureCache(pulled(cache))
     memory = store.path / "digests"
     digested = digest_manifest(as_extracted(store, data), memory, progress=on_digest)
     result = heads.train(store, digested.manifest, out, options, progress)

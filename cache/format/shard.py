@@ -30,6 +30,7 @@ from .disk import open_own, require_own_folder
 from .header import LARGEST_ROW, SetHeader
 
 __all__ = [
+    "BESIDE_ROW",
     "FORMAT",
     "HINT",
     "SHARD_BYTES",
@@ -63,7 +64,7 @@ _LARGEST_FILE = SHARD_BYTES + 2 * LARGEST_ROW
 # Superblock, headers and attributes, besides keys and checksums.
 _MOST_STRUCTURE = 1 << 20
 # A key and a checksum.
-_BESIDE_ROW = 64 + 8
+BESIDE_ROW = 64 + 8
 _LONGEST_PROVENANCE = 60_000
 _RULES = Hdf5Rules(filters=frozenset(), most_bytes=_LARGEST_FILE)
 
@@ -133,7 +134,7 @@ def publish_shard(
 
 def shard_rows(header: SetHeader, most_bytes: int = SHARD_BYTES) -> int:
     """Return how many rows of a set make a shard of about `most_bytes`."""
-    return max(1, most_bytes // (header.row_bytes + _BESIDE_ROW))
+    return max(1, most_bytes // (header.row_bytes + BESIDE_ROW))
 
 
 def header_attributes(what: str, header: SetHeader) -> dict[str, object]:
@@ -284,7 +285,7 @@ def _surroundings(plain: RegularFile, shard: Shard, header: SetHeader) -> Iterat
     end = shard.offset + len(shard.keys) * header.row_bytes
     if end > shard.size:
         raise ValueError(f"it is cut short ({shard.size} bytes)")
-    beside = shard.size - len(shard.keys) * (header.row_bytes + _BESIDE_ROW)
+    beside = shard.size - len(shard.keys) * (header.row_bytes + BESIDE_ROW)
     if beside > _MOST_STRUCTURE:
         raise ValueError(f"it holds {beside} bytes that are neither rows nor of their table")
     for start, stop in ((0, shard.offset), (end, shard.size)):

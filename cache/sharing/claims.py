@@ -49,6 +49,8 @@ class Claims:
         Seconds between heartbeats, and without one until others take over.
     """
 
+    poll_s = 0.2
+
     def __init__(
         self, folder: Path, heartbeat_s: float = HEARTBEAT_S, expiry_s: float = EXPIRY_S
     ) -> None:

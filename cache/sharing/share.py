@@ -2,23 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from ..featureset import FeatureSet
-from .claims import Claims
 
-__all__ = ["share"]
+__all__ = ["ClaimsOfProcess", "share"]
 
 # Rows are claimed by the first digits of their keys where nothing else is said: 256 lots.
 _LOT_DIGITS = 2
-_POLL_S = 0.2
+
+
+class ClaimsOfProcess(Protocol):
+    """What one process holds, so that no other computes it."""
+
+    # Between two looks at whether others are done.
+    poll_s: float
+
+    def acquire(self, names: Iterable[str]) -> bool:
+        """Claim all of `names`, or none of them."""
+
+    def release(self, names: Iterable[str]) -> None:
+        """Give claims back."""
+
+    def close(self) -> None:
+        """Give everything back."""
 
 
 def share(
-    folder: Path,
+    claims: ClaimsOfProcess,
     sets: Sequence[FeatureSet],
     keys: Sequence[str],
     most: int = 512,
@@ -39,7 +54,7 @@ def share(
     lot_of = lot_of or {}
     lots = _lots(sets, keys, lot_of)
     held: deque[list[str]] = deque()
-    with Claims(folder) as claims:
+    with contextlib.closing(claims):
         while True:
             while len(held) > ahead:
                 claims.release(held.popleft())
@@ -59,7 +74,7 @@ def share(
                 while held:
                     claims.release(held.popleft())
             elif lots:
-                time.sleep(_POLL_S)
+                time.sleep(claims.poll_s)
                 lots = _lots(sets, [key for lot in lots.values() for key in lot], lot_of)
             else:
                 return
@@ -77,7 +92,7 @@ def _lots(
     return lots
 
 
-def _claim_some(claims: Claims, prefixes: list[str], lots: dict, most: int) -> list[str]:
+def _claim_some(claims: ClaimsOfProcess, prefixes: list[str], lots: dict, most: int) -> list[str]:
     got: list[str] = []
     count = 0
     for lot in lots:

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,16 +29,19 @@ from ..featureset import FeatureSet
 from ..format.disk import LEFTOVER_PREFIX, require_own_folder
 from ..rows import list_shards
 
-__all__ = ["Mirrored", "pull", "push"]
+__all__ = ["LARGEST_SHARD", "RECORD", "SHARD", "Mirrored", "Place", "pull", "pull_digests"]
+__all__ += ["pulled_set", "push", "push_digests", "push_shard", "push_tables", "put"]
+__all__ += ["scratch_folder"]
 
 _AT_ONCE = 4
 _SET = r"[A-Za-z0-9._@+-]{1,200}"
-_RECORD = re.compile(rf"({_SET})/{re.escape(RECORD_NAME)}")
-_SHARD = re.compile(rf"({_SET})/shards/([0-9a-f]{{24}}\.h5)")
+RECORD = re.compile(rf"({_SET})/{re.escape(RECORD_NAME)}")
+SHARD = re.compile(rf"({_SET})/shards/([0-9a-f]{{24}}\.h5)")
+_DIGESTS = re.compile(r"digests/[0-9a-f]{24}\.txt")
 _TABLE = re.compile(r"manifests/([^/\x00-\x1f]{1,200})\.csv/([0-9a-f]{64})")
 _LARGEST_RECORD, _LARGEST_TABLE = 2**20, 2**29
 # A shard has at most 192 MiB.
-_LARGEST_SHARD = 2**28
+LARGEST_SHARD = 2**28
 _BLOCK = 2**23
 
 
@@ -81,20 +84,19 @@ def push(cache: FeatureCache, url: str) -> Mirrored:
     StoreError
         The store cannot be listed or written, or has something else under a name.
     """
-    place = _Place.of(url)
+    place = Place.of(url)
     there = place.listed()
-    _put(place, there, MARKER_NAME, cache.path / MARKER_NAME)
+    put(place, there, MARKER_NAME, cache.path / MARKER_NAME)
     shards = []
     sets = cache.sets()
     for one in sets:
-        _put(place, there, f"{one.folder.name}/{RECORD_NAME}", one.folder / RECORD_NAME)
+        put(place, there, f"{one.folder.name}/{RECORD_NAME}", one.folder / RECORD_NAME)
         shards += [(one, name) for name in list_shards(one.folder / "shards")]
     new = [(o, n) for o, n in shards if f"{o.folder.name}/shards/{n}" not in there]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        sizes = list(pool.map(lambda pair: _push_shard(place, *pair), new))
-    tables = sum(
-        _push_table(place, there, path) for path in (cache.path / "manifests").glob("*.csv")
-    )
+        sizes = list(pool.map(lambda pair: push_shard(place, *pair), new))
+    push_digests(place, there, cache.path)
+    tables = push_tables(place, there, cache.path)
     bad = [f"{o.folder.name}/shards/{n}" for (o, n), size in zip(new, sizes) if size is None]
     if bad:
         raise DamagedCacheError(
@@ -125,7 +127,7 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
     StoreError
         The store cannot be read.
     """
-    place = _Place.of(url)
+    place = Place.of(url)
     there = place.listed()
     if MARKER_NAME not in there:
         raise CacheError(
@@ -133,8 +135,8 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
             "give the URL that `icecore cache push` was given",
         )
     target = FeatureCache.create(cache)
-    sets = {m[1]: _pulled_set(place, m[0], target) for m in map(_RECORD.fullmatch, there) if m}
-    found = [(m[1], m[2]) for m in map(_SHARD.fullmatch, there) if m and m[1] in sets]
+    sets = {m[1]: pulled_set(place, m[0], target) for m in map(RECORD.fullmatch, there) if m}
+    found = [(m[1], m[2]) for m in map(SHARD.fullmatch, there) if m and m[1] in sets]
     held = {name: list_shards(one.folder / "shards") for name, one in sets.items()}
     new = [(folder, name) for folder, name in found if name not in held[folder]]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -142,6 +144,7 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
     for name in {folder for folder, _ in new}:
         sets[name].rows.refresh()
         sets[name].write_index()
+    pull_digests(place, there, target.path)
     tables = sum(_pull_table(place, m, target) for m in map(_TABLE.fullmatch, sorted(there)) if m)
     bad = [f"{folder}/shards/{name}" for (folder, name), size in zip(new, sizes) if size is None]
     if bad:
@@ -154,15 +157,16 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Place:
-    """A prefix in a store."""
+class Place:
+    """A prefix in a store; it ends with a slash, or is empty."""
 
     store: Store
     prefix: str
     url: str
 
     @classmethod
-    def of(cls, url: str) -> _Place:
+    def of(cls, url: str) -> Place:
+        """Return the place that a URL names, or a folder."""
         url = url if is_url(url) else f"file://{os.path.abspath(url)}"
         store, key = store_of(url, local=True)
         return cls(store, key.rstrip("/") + "/" if key.strip("/") else "", url.rstrip("/"))
@@ -173,10 +177,11 @@ class _Place:
         return {entry.key[start:]: entry for entry in self.store.list(self.prefix)}
 
     def read(self, name: str, most: int) -> bytes:
+        """Return an object of at most `most` bytes."""
         return self.store.read_all(self.prefix + name, most)
 
 
-def _put(place: _Place, there: dict[str, Entry], name: str, path: Path) -> bool:
+def put(place: Place, there: Collection[str], name: str, path: Path) -> bool:
     """Create a small object; refuse another one under its name."""
     content = read_regular(path, _LARGEST_TABLE)
     if name not in there and place.store.create(place.prefix + name, path):
@@ -189,12 +194,34 @@ def _put(place: _Place, there: dict[str, Entry], name: str, path: Path) -> bool:
     return False
 
 
-def _push_table(place: _Place, there: dict[str, Entry], path: Path) -> bool:
-    digest = sha256_bytes(read_regular(path, _LARGEST_TABLE))
-    return _put(place, there, f"manifests/{path.name}/{digest}", path)
+def push_tables(place: Place, there: Collection[str], folder: Path) -> int:
+    """Copy the tables of samples that a place lacks; return how many there are."""
+    count = 0
+    for path in sorted((folder / "manifests").glob("*.csv")):
+        digest = sha256_bytes(read_regular(path, _LARGEST_TABLE))
+        count += put(place, there, f"manifests/{path.name}/{digest}", path)
+    return count
 
 
-def _push_shard(place: _Place, one: FeatureSet, name: str) -> int | None:
+def push_digests(place: Place, there: Collection[str], folder: Path) -> list[str]:
+    """Copy what is remembered of files' digests; return the names of what is new."""
+    names = [f"digests/{path.name}" for path in sorted((folder / "digests").glob("*.txt"))]
+    new = [name for name in names if _DIGESTS.fullmatch(name) and name not in there]
+    for name in new:
+        with contextlib.suppress(FileNotFoundError):  # Another process has joined some.
+            place.store.create(place.prefix + name, folder / name)
+    return new
+
+
+def pull_digests(place: Place, there: dict[str, Entry], folder: Path) -> None:
+    """Copy what others remember of files' digests; each is checked when it is read."""
+    require_own_folder(folder, folder / "digests")
+    for name in filter(_DIGESTS.fullmatch, sorted(there)):
+        if there[name].size <= _LARGEST_TABLE and not os.path.lexists(folder / name):
+            publish_bytes(folder / name, place.read(name, _LARGEST_TABLE))
+
+
+def push_shard(place: Place, one: FeatureSet, name: str) -> int | None:
     """Copy a shard, and see to it that it came; return its size, None if it is damaged."""
     path = one.folder / "shards" / name
     shard, _ = check_shard(path, one)
@@ -202,7 +229,7 @@ def _push_shard(place: _Place, one: FeatureSet, name: str) -> int | None:
         return None
     key = f"{place.prefix}{one.folder.name}/shards/{name}"
     place.store.create(key, path)
-    content = read_regular(path, _LARGEST_SHARD)
+    content = read_regular(path, LARGEST_SHARD)
     entry = place.store.look(key)
     # Amazon's store says the MD5 of what it has; others are read again.
     md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -218,25 +245,25 @@ def _push_shard(place: _Place, one: FeatureSet, name: str) -> int | None:
     return len(content)
 
 
-def _pulled_set(place: _Place, name: str, target: FeatureCache) -> FeatureSet:
+def pulled_set(place: Place, name: str, target: FeatureCache) -> FeatureSet:
     """Open the set in `target` that a record in the store describes; it is made if need be."""
-    with _scratch(target.path) as folder:
+    with scratch_folder(target.path) as folder:
         (folder / RECORD_NAME).write_bytes(place.read(name, _LARGEST_RECORD))
         header = load_set(folder).header
     return target.open_set(header.record, header.name, header.width, header.views, header.dtype)
 
 
 def _pull_shard(
-    place: _Place, one: FeatureSet, at: tuple[str, str], there: dict[str, Entry]
+    place: Place, one: FeatureSet, at: tuple[str, str], there: dict[str, Entry]
 ) -> int | None:
     """Copy a shard, and let it count if it is sound; return its size, None if it is not."""
     folder, name = at
     key = f"{folder}/shards/{name}"
-    if there[key].size > _LARGEST_SHARD:
+    if there[key].size > LARGEST_SHARD:
         return None
     require_own_folder(one.folder, one.folder / "shards")
-    with _scratch(one.folder) as scratch:
-        publish_bytes(scratch / name, place.read(key, _LARGEST_SHARD))
+    with scratch_folder(one.folder) as scratch:
+        publish_bytes(scratch / name, place.read(key, LARGEST_SHARD))
         shard, _ = check_shard(scratch / name, one)
         if shard is None:
             return None
@@ -245,7 +272,7 @@ def _pull_shard(
     return shard.size
 
 
-def _pull_table(place: _Place, found: re.Match, target: FeatureCache) -> bool:
+def _pull_table(place: Place, found: re.Match, target: FeatureCache) -> bool:
     """Copy a table of samples; one of another content under its name stays, beside it."""
     content = place.read(found[0], _LARGEST_TABLE)
     if sha256_bytes(content) != found[2] or found[1].startswith("."):
@@ -263,7 +290,8 @@ def _pull_table(place: _Place, found: re.Match, target: FeatureCache) -> bool:
 
 
 @contextlib.contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder inside `folder` for what is not to count yet; it is removed."""
     path = Path(tempfile.mkdtemp(prefix=LEFTOVER_PREFIX, dir=folder))
     try:
         yield path

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from ...core.errors import BackboneError
 from ...core.imports import missing_dependency
@@ -37,7 +36,7 @@ class WorkerPlan:
     Attributes
     ----------
     cache : str
-        Absolute path.
+        Absolute path or URL.
     backbones : tuple of str or BackboneSpec
     options : ExtractOptions
     fingerprints : tuple of str
@@ -49,12 +48,12 @@ class WorkerPlan:
     fingerprints: tuple[str, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[Part], cache: Path, options: ExtractOptions) -> WorkerPlan:
+    def of(cls, parts: Sequence[Part], cache: str, options: ExtractOptions) -> WorkerPlan:
         """Describe what this process has loaded so that another one loads the same."""
         assert options.cluster is not None
         weights = None if options.weights_dir is None else os.path.abspath(options.weights_dir)
         return cls(
-            os.path.abspath(cache),
+            cache,
             tuple(_spec_anywhere(part) for part in parts),
             dataclasses.replace(
                 options, cluster=None, weights_dir=weights, workers=options.cluster.cpus

@@ -10,8 +10,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...cache import FeatureCache
+from ...cache import FeatureCache, folder_of_cache, writable_cache
 from ...core.errors import CacheError
+from ...core.stores import is_url
 from ...manifest import (
     DigestReport,
     Manifest,
@@ -49,7 +50,7 @@ def extract(
     manifest : Manifest
         The images.
     cache : path-like
-        Folder of the cache; made if it is not there.
+        Folder of the cache, or its URL in a store; made if it is not there.
     backbones : sequence of str or BackboneSpec
         Specs, ``source:name[@resolution]``.
     options : ExtractOptions, optional
@@ -72,20 +73,23 @@ def extract(
     options, progress = options or ExtractOptions(), progress or ProgressListener()
     manifest.require_files()
     load_decoders()  # Say at once what is missing, not once for each image.
+    folder = folder_of_cache(cache)
     watch = Stopwatch(progress)
     with watch.phase("starting"):
         parts = load_parts(backbones, options)
+    # A store is tried before hours are spent, and has digests that others took.
+    store = writable_cache(cache, options.only_writer) if is_url(cache) else None
     table = None
     if options.boxes is not None:
-        manifest, table = boxed(manifest, Path(cache), options, progress)
-    memory = Path(cache) / "digests" if _may_be_cache(Path(cache)) else None
+        manifest, table = boxed(manifest, folder, options, progress)
+    memory = folder / "digests" if _may_be_cache(folder) else None
     with watch.phase("digesting"):
         digested = _digested(manifest, memory, options, progress)
     # Engines that do not start are to leave nothing behind.
-    if lacking := _lacking_rows(Path(cache), parts, digested.manifest):
+    if lacking := _lacking_rows(folder, store, parts, digested.manifest):
         with watch.phase("starting"):
             parts = [started(part, options, lacking) for part in parts]
-    store = FeatureCache.create(cache)
+    store = store or FeatureCache.create(cache)
     for part in parts:
         part.open(store)
     if memory is not None:
@@ -135,17 +139,19 @@ def _unique(manifest: Manifest) -> dict[str, list[Sample]]:
     return unique
 
 
-def _lacking_rows(cache: Path, parts: list[Part], manifest: Manifest) -> int:
+def _lacking_rows(
+    folder: Path, store: FeatureCache | None, parts: list[Part], manifest: Manifest
+) -> int:
     """Count the images that lack a row, without making a cache or a set.
 
     It is 1 at least where there is no cache yet, or a damaged one, so that engines are tried.
     """
     wanted = {sample.digest for sample in manifest.images.values() if sample.digest}
     everything = max(1, len(wanted))
-    if not cache.is_dir() or not any(cache.iterdir()):
+    if not folder.is_dir() or not any(folder.iterdir()):
         return everything
     try:
-        there = {one.fingerprint: one for one in FeatureCache(cache).sets()}
+        there = {one.fingerprint: one for one in (store or FeatureCache(folder)).sets()}
     except CacheError:
         return everything  # It is mended when it is opened for writing, or refused.
     prints = [part.record.fingerprint for part in parts]
@@ -184,7 +190,7 @@ def _run_on_cluster(
     todo: list[str],
 ) -> None:
     """Let the processes of a cluster compute what is missing, and write the index at the end."""
-    plan = WorkerPlan.of(job.parts, store.path, job.options)
+    plan = WorkerPlan.of(job.parts, store.address, job.options)
     for part in job.parts:
         part.engines = []  # they have proved what they had to, and need memory
     try:

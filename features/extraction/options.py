@@ -79,6 +79,9 @@ class ExtractOptions:
         Decoding threads; as many as processors if None.
     paranoid : bool
         Digest every file again, even if size and time are unchanged.
+    only_writer : bool
+        Whether no other machine writes to the cache in a store, which then need know no
+        conditional requests.
     cluster : ClusterOptions, optional
         Compute with Ray, in several processes that share the images and the cache.
 
@@ -112,6 +115,7 @@ class ExtractOptions:
     batch_size: int | None = None
     workers: int | None = None
     paranoid: bool = False
+    only_writer: bool = False
     cluster: ClusterOptions | None = None
 
     def __post_init__(self) -> None:

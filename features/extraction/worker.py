@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Sequence
 
-from ...cache import FeatureCache
+from ...cache import writable_cache
 from ...core.errors import FingerprintError, enumerate_some
 from ...manifest import Sample
 from ..images.libraries import load_decoders
@@ -52,7 +52,7 @@ class ExtractWorker:
     Parameters
     ----------
     cache : path-like
-        Folder of a cache that is there, on a disk that all workers share.
+        A cache that is there, in a store or on a disk that all workers share.
     backbones : sequence of str or BackboneSpec
     options : ExtractOptions
     fingerprints : sequence of str
@@ -72,7 +72,7 @@ class ExtractWorker:
         fingerprints: Sequence[str],
     ) -> None:
         load_decoders()
-        self._store, self._options = FeatureCache(cache), options
+        self._store, self._options = writable_cache(cache, options.only_writer), options
         self._parts = [started(part, options) for part in load_parts(backbones, options)]
         found = [part.record.fingerprint for part in self._parts]
         if found != list(fingerprints):

@@ -1,0 +1,156 @@
+"""What a store of objects is: its entries, and what can be asked of it."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+
+from .errors import FileFormatError, StoreError
+from .regular_files import size_text
+from .store_errors import Saying
+
+__all__ = ["Entry", "Store"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """An object as its store describes it.
+
+    Attributes
+    ----------
+    key : str
+        Its name in the store.
+    size : int
+        Bytes.
+    tag : int
+        Differs when the object was replaced: made of its ETag, or of the time of its change.
+    """
+
+    key: str
+    size: int
+    tag: int
+
+    @classmethod
+    def of(cls, key: str, size: int | None, *tags: object) -> Entry:
+        """Make one of the first tag that there is; without any it is never taken for the same."""
+        tag = next((str(tag) for tag in tags if tag), f"unknown {time.time_ns()}")
+        return cls(key, int(size or 0), int.from_bytes(hashlib.sha256(tag.encode()).digest()[:7]))
+
+
+class Store(abc.ABC):
+    """One bucket, container or host.
+
+    What a listing said of objects is remembered, so that millions need not be asked for again.
+    Methods raise `MissingFileError` where there is nothing, and `StoreError` otherwise.
+
+    Parameters
+    ----------
+    root : str
+        URL of the store, without the key.
+
+    Attributes
+    ----------
+    conditional : bool
+        Whether `current`, `replace` and `remove` are there, and `create` is one step.
+    """
+
+    conditional = False
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._seen: dict[str, Entry] = {}
+
+    def list(self, prefix: str) -> Iterator[Entry]:
+        """Yield what lies below a prefix, which is taken for a folder, in the order of keys."""
+        folder = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+        with self._saying("listed", prefix):
+            for entry in self._list(folder):
+                if entry.key.startswith(folder) and not entry.key.endswith("/"):
+                    self._seen[entry.key] = entry
+                    yield entry
+
+    def look(self, key: str) -> Entry:
+        """Return what is known of an object."""
+        if key not in self._seen:
+            with self._saying("read", key):
+                self._seen[key] = self._look(key)
+        return self._seen[key]
+
+    def read(self, key: str, start: int, stop: int) -> bytes:
+        """Return the bytes from `start` to `stop` of an object."""
+        if stop <= start:
+            return b""
+        with self._saying("read", key):
+            content = self._read(key, start, stop)
+        if len(content) != stop - start:
+            # A server that knows no ranges sends everything.
+            raise StoreError(
+                f"{self.root}{key}: {stop - start} bytes were asked for, {len(content)} came",
+                "the object changed, or its server does not know ranges of bytes: copy it to a "
+                "store that does, or to a disk",
+            )
+        return content
+
+    def read_all(self, key: str, most: int) -> bytes:
+        """Return a whole object of at most `most` bytes.
+
+        Raises
+        ------
+        FileFormatError
+            It is larger; nothing of it was read.
+        """
+        size = self.look(key).size
+        if size > most:
+            raise FileFormatError(
+                f"{self.root}{key} has {size_text(size)}, more than {size_text(most)}"
+            )
+        return self.read(key, 0, size)
+
+    def create(self, key: str, content: bytes | os.PathLike) -> bool:
+        """Store bytes, or a file's, under a key that is free; return False where it is taken."""
+        with self._saying("created", key):
+            return self._create(key, content)
+
+    def current(self, key: str) -> tuple[bytes, str]:
+        """Return a small object as it is now, and the tag that `replace` takes; b"" if none is."""
+        with self._saying("read", key):
+            return self._current(key)
+
+    def replace(self, key: str, content: bytes, tag: str = "") -> bool:
+        """Store bytes whatever is there; with a tag only if that is still there, else False."""
+        with self._saying("created", key):
+            return self._replace(key, content, tag)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Remove objects, those that are there."""
+        if keys:
+            with self._saying("removed", keys[0]):
+                self._remove(keys)
+
+    @abc.abstractmethod
+    def _list(self, folder: str) -> Iterator[Entry]: ...
+
+    @abc.abstractmethod
+    def _look(self, key: str) -> Entry: ...
+
+    @abc.abstractmethod
+    def _read(self, key: str, start: int, stop: int) -> bytes: ...
+
+    @abc.abstractmethod
+    def _create(self, key: str, content: bytes | os.PathLike) -> bool: ...
+
+    def _current(self, key: str) -> tuple[bytes, str]:
+        raise NotImplementedError("it has no conditional requests")
+
+    def _replace(self, key: str, content: bytes, tag: str) -> bool:
+        raise NotImplementedError("it has no conditional requests")
+
+    def _remove(self, keys: Sequence[str]) -> None:
+        raise NotImplementedError("it has no conditional requests")
+
+    def _saying(self, what: str, key: str) -> Saying:
+        return Saying(what, self.root + key)

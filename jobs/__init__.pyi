@@ -22,13 +22,13 @@ from .bundle import bundle
 from .card import model_card
 from .compare import compare
 from .doctor import examine
+from .doctor_checks import LEVELS, Finding
 from .dry_run import dry_run
 from .export import export
 from .extract import extract
 from .feature_table import FeatureTable, load_features
 from .image_features import ImageFeatures
 from .label_tasks import export_labels
-from .doctor_checks import LEVELS, Finding
 from .predict import PredictOptions, PredictReport, predict
 from .prune import prune
 from .regions import FitRegionsOptions, fit_regions

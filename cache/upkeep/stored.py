@@ -20,11 +20,11 @@ import numpy as np
 
 from ...core.errors import CacheError, DamagedCacheError, StoreError
 from ...core.stores import Entry, is_url
+from ..cache_folder import MARKER_NAME, RECORD_NAME
 from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..featureset import FeatureSet
 from ..format.header import SetHeader
 from ..format.shard import BESIDE_ROW, read_shard
-from ..marker import MARKER_NAME, RECORD_NAME
 from ..rows import list_shards
 from ..sharing.share import ClaimsOfProcess
 from ..sharing.store_claims import StoreClaims

@@ -82,5 +82,7 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
         )
         boxed = f" ({report.boxed} cut to their boxes)" if report.boxed else ""
         console.echo(f"{counted(report.images, 'image')}{boxed}, {how}; {report.written.text}")
+        for note in report.notes:
+            console.echo(f"note: {note}")
         console.echo(f"written: {out}")
     console.finish(report.failures, quiet_list=as_json)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import ensemble, features, heads
 from ..cache import FeatureCache
-from ..core.errors import RunError, counted
+from ..core.errors import RunError, counted, enumerate_some
 from ..core.hardware import require_working_memory
 from ..ensemble import ANSWERS, AnswerOptions, Answers, TaskAnswers, WrittenAnswers
 from ..features import (
@@ -50,6 +50,8 @@ class PredictReport:
         The file, and what its rows are.
     boxed : int
         Images of which only a box was looked at, by one run at least.
+    notes : tuple of str
+        What is to be known of the groups of these images.
     """
 
     images: int
@@ -59,6 +61,7 @@ class PredictReport:
     random_weights: bool
     written: WrittenAnswers
     boxed: int = 0
+    notes: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,6 +152,8 @@ class PredictOptions:
 
 
 DEFAULTS = PredictOptions()
+# From this probability on the group of an image is called clear.
+CLEAR = 0.75
 
 
 def predict(
@@ -211,6 +216,7 @@ def predict(
         random_weights=any(part.random_weights for part in parts),
         written=written,
         boxed=max((part.boxed for part in parts), default=0),
+        notes=tuple(_group_notes(parts, manifest, ids)),
     )
 
 
@@ -287,11 +293,12 @@ class _Predicted:
     random_weights: bool
     boxed: int
     routes: dict[str, np.ndarray]
+    groups: dict[str, tuple[str, ...]]
 
 
 def _predicted(
     job: tuple[TrainedRun, list, ExtractOptions, Manifest],
-    routers: dict[str, str],
+    wanted: dict[str, str],
     folder: Path,
     progress,
 ) -> _Predicted:
@@ -309,16 +316,30 @@ def _predicted(
         }
         for task, models in part.models.items()
     }
+    groups, routers = {}, {}
+    for task, models in part.models.items():
+        told = part.run.routes(task)
+        # Where no weights are routed, how clear the groups are is to be known all the same.
+        if told is not None and told.model in models.values():
+            groups[task], routers[task] = told.classes, told.model
+        if wanted[task] in models:
+            routers[task] = models[wanted[task]]
     routes = {
-        task: heads.predict_routes(fitted, store, keys, task, models[routers[task]])
-        for task, models in part.models.items()
-        if routers[task] in models
+        task: heads.predict_routes(fitted, store, keys, task, model)
+        for task, model in routers.items()
     }
     place = {key: index for index, key in enumerate(keys)}
     classes = {task: part.run.tasks[task].classes for task in part.models}
-    random = report.random_weights
     return _Predicted(
-        digests, place, tables, classes, report.failures, random, report.boxed, routes
+        digests=digests,
+        place=place,
+        tables=tables,
+        classes=classes,
+        failures=report.failures,
+        random_weights=report.random_weights,
+        boxed=report.boxed,
+        routes=routes,
+        groups=groups,
     )
 
 
@@ -342,6 +363,28 @@ def _routes(parts: list[_Predicted], task: str, ids: list[str]) -> np.ndarray | 
         if task in part.routes:
             return part.routes[task][[part.place[part.digests[identity]] for identity in ids]]
     return None
+
+
+def _group_notes(parts: list[_Predicted], manifest: Manifest, ids: list[str]) -> list[str]:
+    """Say which groups heads do not know, and of how many images the group is not clear."""
+    notes = []
+    for part in parts:
+        for task, groups in part.groups.items():
+            given = {sample.group for sample in manifest if sample.group} - set(groups)
+            if given:
+                notes.append(
+                    f"{task}: the heads know the groups {enumerate_some(groups)}, and not "
+                    f"{enumerate_some(sorted(given))}: the features tell which of them is likest"
+                )
+            routes = _routes([part], task, ids)
+            unclear = 0 if routes is None else int((routes.max(axis=1) < CLEAR).sum())
+            if unclear:
+                notes.append(
+                    f"{task}: the group of {unclear} of {counted(len(ids), 'image')} is not clear "
+                    f"(none of {enumerate_some(groups)} has {CLEAR:.0%}): they are answered by a "
+                    "mixture"
+                )
+    return notes
 
 
 def _wanted(manifest: Manifest, tasks: dict, options: PredictOptions) -> tuple:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import HeadError
+from ...core.errors import HeadError, counted, enumerate_some
 from ...core.statistics import bootstrap_interval
 from ...manifest import Manifest
 from ...runs import read_probabilities, write_probabilities
@@ -24,11 +24,16 @@ from .task_data import TaskData
 
 __all__ = [
     "group_columns",
+    "group_notes",
     "group_report",
     "route_out_of_fold",
     "tasks_with_groups",
     "write_routes",
 ]
+
+
+# A group of fewer images is called small; nothing else depends on it.
+_SMALL = 20
 
 
 def tasks_with_groups(manifest: Manifest) -> set[str]:
@@ -63,6 +68,34 @@ def group_columns(data: TaskData, part: slice) -> np.ndarray:
         )
     given = np.array([sample.group for sample in data.samples[part]], dtype=np.str_)
     return (given[:, None] == np.array(names)).astype(np.float32)
+
+
+def group_notes(data: TaskData) -> list[str]:
+    """Say which groups are small, which lack classes, and how many images have no group."""
+    rows = data.samples[data.labelled]
+    classes = {sample.label for sample in rows}
+    notes, small = [], []
+    for group in group_names(data):
+        own = [sample.label for sample in rows if sample.group == group]
+        if len(own) < _SMALL:
+            small.append(f"{group} ({counted(len(own), 'image')})")
+        elif lacking := sorted(classes - set(own)):
+            notes.append(
+                f"the group {group} has no image of {enumerate_some(lacking)}: what is known of "
+                "them there comes from the other groups"
+            )
+    if small:
+        notes.insert(
+            0,
+            f"groups of few images follow what all groups have in common: {enumerate_some(small)}",
+        )
+    unknown = sum(not sample.group for sample in rows)
+    if 2 * unknown > len(rows):
+        notes.append(
+            f"{unknown} of {counted(len(rows), 'image')} have no group: the features tell theirs, "
+            "as the others teach it"
+        )
+    return notes
 
 
 def group_report(

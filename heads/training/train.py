@@ -20,7 +20,7 @@ from ..base import require_finite
 from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
 from .fit import FittedModel, TaskRows, Watch, fit_model
-from .groups import group_report, route_out_of_fold, tasks_with_groups, write_routes
+from .groups import group_notes, group_report, route_out_of_fold, tasks_with_groups, write_routes
 from .missing import absent_keys
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
@@ -186,6 +186,7 @@ class _Job:
         if not holdout and self.options.repeats > 1:
             origin += f", {self.options.repeats} times"
         groups = self._groups(data, features, results, self.folder / name)
+        warnings += group_notes(data) if groups else []
         result = TaskResult(
             data.task, data.classes, origin, tuple(results), tuple(warnings), groups
         )
@@ -194,10 +195,11 @@ class _Job:
     def _groups(
         self, data: TaskData, features: _TaskFeatures, results: list[ModelResult], folder: Path
     ) -> dict | None:
-        """Compare the first head that knows groups with another one on the same features."""
+        """Compare a head that knows groups, on the most features, with another one on the same."""
         done = {result.name for result in results}
         plans = [plan for plan in self.plans if plan.name in done]
-        own = next((plan for plan in plans if plan.kind == GroupedHead.kind), None)
+        knowing = [plan for plan in plans if plan.kind == GroupedHead.kind]
+        own = max(knowing, key=lambda plan: len(plan.sets), default=None)
         others = [plan for plan in plans if own and plan.sets == own.sets and plan is not own]
         if not self.options.groups or own is None or not others:
             return None

@@ -147,6 +147,12 @@ def test_weights_for_each_group_survive_in_predict_and_bundle(world, tmp_path):
         expected = [[float(rows[identity][name]) for name in "abc"] for identity in ids]
         np.testing.assert_allclose(found, expected, atol=1e-5)
         tables.append(found)
+    # Of images of another kind, and of groups that the table alone knows, there is a line.
+    (tmp_path / "new.csv").write_text(
+        f"path,group\n{photos}/test/a/0.png,upside down\n{photos}/test/b/0.png,left\n"
+    )
+    notes = jobs.predict(tmp_path / "run", tmp_path / "new.csv", tmp_path / "b.csv").notes
+    assert notes[0].endswith("and not upside down: the features tell which of them is likest")
     parted, first, second = tables
     left = [identity.startswith("a/") for identity in ids]
     for own, table in ((left, first), (np.invert(left), second)):

@@ -113,6 +113,11 @@ def test_small_and_odd_groups_train_all_the_same(tmp_path, rows, cache):
         "one class": lambda i, row: "pure" if row.label == first else "mixed",
         "a tenth": lambda i, row: ("a", "b")[i % 20 == 0] if i % 10 == 0 else "",
     }
+    said = (
+        "follow what all groups have in common: rare (5 images)",
+        "the group pure has no image of",
+        "have no group: the features tell theirs",
+    )
     for number, kind in enumerate(kinds.values()):
         own = [dataclasses.replace(row, group=kind(i, row)) for i, row in enumerate(rows)]
         (task,) = go(cache, own, tmp_path / f"run{number}", **GROUPED).tasks
@@ -121,3 +126,4 @@ def test_small_and_odd_groups_train_all_the_same(tmp_path, rows, cache):
         assert sum(task.groups["images"].values()) + task.groups["unknown"] == sum(
             one.split != "test" for one in own
         )
+        assert said[number] in " ".join(task.warnings)

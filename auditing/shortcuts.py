@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from ..core.statistics import bootstrap_interval
+from ..core.bootstrap import bootstrap_interval
 from .auc import Area, area
 from .facts import FACTS
 from .out_of_fold import deal_rows, out_of_fold

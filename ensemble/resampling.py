@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ..core.statistics import bootstrap_percents
+from ..core.bootstrap import bootstrap_percents
 from .folds import deal
 from .metrics import EPSILON, Metric, macro_map, macro_map_of_counts
 

@@ -1,6 +1,6 @@
 """Heads: feature matrices and labels in, fitted classifiers and probability files out."""
 
-from ..core.statistics import bootstrap_interval
+from ..core.bootstrap import bootstrap_interval
 from .base import Head
 from .kinds.external import ExternalHead
 from .kinds.grouped import GroupedHead

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..core.errors import ProbabilityError, counted, enumerate_some
-from ..core.statistics import softmax
+from ..core.softmax import softmax
 from ..manifest import DEFAULT_TASK
 
 __all__ = ["MENDINGS", "ProbabilityTable", "mended"]

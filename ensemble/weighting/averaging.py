@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from ...core.errors import ProbabilityError
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 from ..metrics import EPSILON
 from .calibration import Calibration
 from .groups import combine_groups

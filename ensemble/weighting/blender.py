@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from ...core.errors import ProbabilityError, counted
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 from ..metrics import EPSILON, Metric, get_metric, log_loss
 from ..options import BlendOptions
 from .averaging import Recipe, equal_weights

@@ -24,7 +24,7 @@ import dataclasses
 import numpy as np
 from scipy.optimize import minimize
 
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 from ..folds import deal, fold_rows
 from ..metrics import EPSILON
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...core.errors import BackboneError, enumerate_some
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 
 __all__ = ["Objects", "family_of", "read_objects"]
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 from ..base import Head
 from ..numerics.gram import kernel_blocks
 from ..numerics.kernel_machine import FitKernels, Machine

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...core.float16 import widen
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 from ..base import Head
 from ..numerics.gram import EXACT_ROWS, LANDMARKS, Basis, centred, power_gram
 from ..numerics.products import multiply

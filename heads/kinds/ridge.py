@@ -9,7 +9,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import minimize_scalar
 
 from ...core.float16 import widen
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 from ..base import Head
 from ..numerics.products import multiply
 from ..numerics.scaling import measure_scaling, wide_product

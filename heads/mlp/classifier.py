@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 from ..base import Head
 from ..numerics.products import multiply
 from ..numerics.scaling import (

@@ -18,7 +18,7 @@ import dataclasses
 
 import numpy as np
 
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 from ..numerics.products import multiply
 
 __all__ = ["Batch", "Network", "dropout_mask", "initial", "loss_and_gradients", "tiles"]

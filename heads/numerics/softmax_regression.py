@@ -18,7 +18,7 @@ import dataclasses
 
 import numpy as np
 
-from ...core.statistics import softmax
+from ...core.softmax import softmax
 from .products import multiply
 
 __all__ = ["Features", "Kernel", "SoftmaxRegression", "log_loss"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ...core.bootstrap import bootstrap_interval
 from ...core.errors import HeadError, counted, enumerate_some
-from ...core.statistics import bootstrap_interval
 from ...manifest import Manifest
 from ...runs import read_probabilities, write_probabilities
 from ..crossfit import cross_fit

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core.statistics import bootstrap_interval
+from ...core.bootstrap import bootstrap_interval
 
 __all__ = ["score"]
 

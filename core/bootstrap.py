@@ -1,11 +1,11 @@
-"""Small statistics that several rooms need."""
+"""The bootstrap interval of a mean over images."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-__all__ = ["bootstrap_interval", "bootstrap_percents", "softmax"]
+__all__ = ["bootstrap_interval", "bootstrap_percents"]
 
 _DRAWS = 1000
 
@@ -50,11 +50,3 @@ def bootstrap_percents(count: int) -> tuple[float, float]:
         return 2.5, 97.5
     low = 100 * float(ndtr(np.sqrt(count / (count - 1)) * stdtrit(count - 1, 0.025)))
     return low, 100 - low
-
-
-def softmax(logits: np.ndarray) -> np.ndarray:
-    """Return the softmax of each row; large logits do not overflow."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    np.exp(shifted, out=shifted)
-    shifted /= shifted.sum(axis=1, keepdims=True)
-    return shifted

@@ -123,7 +123,7 @@ def _apply(data, applied, out, as_json: bool) -> None:
 
 def _progress():
     def show(done: int, total: int) -> None:
-        if console.errors.is_terminal and (done == total or done % 50 == 0):
+        if console.is_watched() and (done == total or done % 50 == 0):
             click.echo(f"\rpictures {done}/{total}" + ("\n" if done == total else ""), err=True,
                        nl=False)  # fmt: skip
 

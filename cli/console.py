@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import shutil
@@ -10,8 +11,6 @@ import textwrap
 from collections.abc import Sequence
 
 import click
-from rich.console import Console
-from rich.table import Table
 
 from ..core.errors import counted, escaped
 from ..core.text import aligned
@@ -19,14 +18,15 @@ from ..manifest import passed_over_text
 
 __all__ = [
     "echo",
-    "errors",
     "failures_text",
     "finish",
+    "is_watched",
     "json_text",
     "print_json",
     "print_notes",
     "print_table",
     "random_weights_warning",
+    "terminal",
     "warn",
     "wrap",
 ]
@@ -35,7 +35,20 @@ EXIT_UNREADABLE = 3
 # Longer lines are hard to read, however wide the terminal.
 _WIDEST = 100
 
-errors = Console(stderr=True, highlight=False)
+
+@functools.cache
+def terminal():
+    """Return rich's console on standard error."""
+    from rich.console import Console  # It takes a tenth of a second to load, for those who watch.
+
+    return Console(stderr=True, highlight=False)
+
+
+def is_watched() -> bool:
+    """Tell whether somebody sees standard error as it comes: on a terminal or in a notebook."""
+    if not (sys.stderr.isatty() or "IPython" in sys.modules):
+        return False
+    return terminal().is_terminal or terminal().is_jupyter
 
 
 def echo(text: object = "", err: bool = False) -> None:
@@ -67,6 +80,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         right = {index for index, is_numeric in enumerate(numeric) if is_numeric}
         echo("\n".join(aligned([columns, *cells], right)))
         return
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False)
     for column, right in zip(columns, numeric):
         table.add_column(column, justify="right" if right else "left", overflow="fold")

@@ -6,17 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TransferSpeedColumn,
-)
-from rich.table import Column
-
-from .console import echo, errors
+from .console import echo, is_watched, terminal
 
 __all__ = ["download_bar", "extract_bar", "spinner"]
 
@@ -28,17 +18,27 @@ def extract_bar(quiet: bool = False) -> Iterator:
     Where nobody watches (a log file), a line now and then takes the bar's place. A notebook
     shows the bar with ipywidgets.
     """
-    if quiet or not (errors.is_terminal or errors.is_jupyter):
+    if quiet or not is_watched():
         yield None if quiet else _LogLines()
         return
-    with Progress(*_columns(), console=errors, transient=True) as bar:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.table import Column
+
+    columns = (
+        # Fits into 80 columns.
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=10),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
+    )
+    with Progress(*columns, console=terminal(), transient=True) as bar:
         yield _Bars(bar)
 
 
 class _Bars:
     """Draws the progress of an extraction: a `ProgressListener`."""
 
-    def __init__(self, bar: Progress) -> None:
+    def __init__(self, bar) -> None:
         self._bar = bar
         self._tasks = {
             name: bar.add_task(name, total=None, visible=False, note="")
@@ -67,10 +67,10 @@ class _Bars:
 @contextlib.contextmanager
 def spinner(text: str, quiet: bool = False) -> Iterator:
     """Show that something goes on; yields a callback that takes what `text` is filled with."""
-    if quiet or not errors.is_terminal:
+    if quiet or not is_watched():
         yield lambda what: None
         return
-    with errors.status("") as status:
+    with terminal().status("") as status:
         yield lambda what: status.update(text.format(what))
 
 
@@ -105,28 +105,27 @@ def _note(now) -> str:
     return f"{note}, {now.failed} unreadable" if now.failed else note
 
 
-def _columns() -> tuple:
-    return (
-        # Fits into 80 columns.
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=10),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
-    )
-
-
 @contextlib.contextmanager
 def download_bar(name: str, quiet: bool = False) -> Iterator:
     """Show how much of a download has come; yields a callback for bytes received, and in all."""
+    if quiet or not is_watched():
+        yield lambda received, total: None
+        return
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        Progress,
+        TextColumn,
+        TransferSpeedColumn,
+    )
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=10),
         DownloadColumn(),
         TransferSpeedColumn(),
     )
-    with Progress(
-        *columns, console=errors, disable=quiet or not errors.is_terminal, transient=True
-    ) as bar:
+    with Progress(*columns, console=terminal(), transient=True) as bar:
         task = bar.add_task(name, total=None, visible=False)
 
         def update(received: int, total: int | None) -> None:

@@ -6,29 +6,25 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rich.console import Console
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-from rich.table import Column
-
 from ..core.errors import escaped
+from .console import is_watched, terminal
 
 __all__ = ["TrainDisplay", "train_display"]
 
 
 @contextlib.contextmanager
-def train_display(
-    quiet: bool = False, console: Console | None = None
-) -> Iterator[Callable[[Any], None]]:
+def train_display(quiet: bool = False, console: Any = None) -> Iterator[Callable[[Any], None]]:
     """Show training on standard error; yields the ``progress`` of `train`.
 
     Nothing is shown where nobody watches (a log file, a pipe).
     """
-    console = console or Console(stderr=True, highlight=False)
-    display = TrainDisplay()
-    if quiet or not (console.is_terminal or console.is_jupyter):
-        yield display.update
+    shown = console.is_terminal if console else is_watched()
+    if quiet or not shown:
+        yield lambda event: None
         return
+    from rich.live import Live
+
+    console, display = console or terminal(), TrainDisplay()
     with Live(display, console=console, transient=True, refresh_per_second=8):
         yield display.update
 
@@ -37,6 +33,9 @@ class TrainDisplay:
     """A bar over the models, with what the one in training is at."""
 
     def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+        from rich.table import Column
+
         self._bar = Progress(
             TextColumn("train"),
             BarColumn(bar_width=10),
@@ -56,5 +55,5 @@ class TrainDisplay:
             note += f", best log-loss {event.loss:.4f}"
         self._bar.update(self._task, completed=event.done, total=event.total, note=escaped(note))
 
-    def __rich__(self) -> Progress:
+    def __rich__(self):
         return self._bar

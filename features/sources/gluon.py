@@ -7,6 +7,8 @@ proved against MXNet when the library was made; MXNet itself is needed for the e
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 from ...core.errors import BackboneError
@@ -25,6 +27,7 @@ from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.convert import from_legacy_torch, from_params
 from ..weights.fetch import find_weights
+from ..weights.file_memory import FileMemory
 from ..weights.request import WeightsRequest
 from .base import LayerShape, Source
 
@@ -39,13 +42,13 @@ class GluonCVSource(Source):
 
     def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         """See `Source.load_graph`."""
-        graph, values, origin = _load(spec, request)
-        record, filled = feature_graph(spec, graph, values, request.random_seed)
+        graph, values, origin, memory = _load(spec, request)
+        record, filled = feature_graph(spec, graph, values, request.random_seed, memory)
         return GraphNetwork(record, filled, origin, spec.canonical)
 
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""
-        _, values, origin = _load(spec, request)
+        _, values, origin, _ = _load(spec, request)
         return reference_network(spec, values, request.random_seed, origin)
 
     def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
@@ -66,11 +69,16 @@ class MXNetSource(GluonCVSource):
 
 
 def feature_graph(
-    spec: BackboneSpec, graph: NetworkGraph, values: dict[str, np.ndarray], seed: int | None
+    spec: BackboneSpec,
+    graph: NetworkGraph,
+    values: dict[str, np.ndarray],
+    seed: int | None,
+    memory: FileMemory | None = None,
 ) -> tuple[BackboneRecord, FilledGraph]:
     """Cut a graph, fill it and put the normalisation in front.
 
-    It takes ``images``, uint8 (N, R, R, 3), to ``features`` (N, D).
+    It takes ``images``, uint8 (N, R, R, 3), to ``features`` (N, D). `memory` is of the file that
+    the values were read from.
     """
     side = spec.resolution or native_resolution(spec.name, spec.source)
     model = graph.sized(side)
@@ -80,10 +88,18 @@ def feature_graph(
         layer = BEFORE_CLASSIFIER
     width = cut_classifier(model, spec.canonical, layer, side, known=True).width
     _require_passage(model, spec, side)
-    digest = parameters_digest(parameters_of(model, values))
+    digest = _digest(model, values, memory)
     record = zoo_record(spec, width, digest, seed)
     add_normalisation(model, record.preprocessing)
     return record, FilledGraph.of(model, values, digest)
+
+
+def _digest(model, values: dict[str, np.ndarray], memory: FileMemory | None) -> str:
+    parameters = parameters_of(model, values)
+    if memory is None:
+        return parameters_digest(parameters)
+    cut = hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    return memory.recall(f"parameters of {cut}", lambda: parameters_digest(parameters))
 
 
 def _require_passage(model, spec: BackboneSpec, side: int) -> None:
@@ -99,13 +115,15 @@ def _require_passage(model, spec: BackboneSpec, side: int) -> None:
 
 def _load(
     spec: BackboneSpec, request: WeightsRequest
-) -> tuple[NetworkGraph, dict[str, np.ndarray], str]:
+) -> tuple[NetworkGraph, dict[str, np.ndarray], str, FileMemory | None]:
     require_resolution(spec.name, spec.resolution, spec.source)
     graph = network_graph(spec.source, spec.name)
     if request.random_seed is not None:
         scales = [int(n) for n in graph_index()[graph.spec]["scales"].split()]
         values = random_parameters(graph.parameters, scales, request.random_seed)
-        return graph, values, request.text
+        return graph, values, request.text, None
     file = find_weights(spec.name, request.folder, spec.source)
     lite = spec.source == "gluon" and spec.name in VARIANTS
-    return graph, (from_legacy_torch if lite else from_params)(file.path, graph), file.origin
+    memory = FileMemory(file.path)
+    values = (from_legacy_torch if lite else from_params)(file.path, graph)
+    return graph, values, file.origin, memory

@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ...core.errors import IcecoreError
@@ -21,6 +21,7 @@ from ...core.files import publish_json, sha256_file
 from ...core.json_files import read_json
 from ..gluon.efficientnet_lite import VARIANTS
 from ..gluon.zoo import published_sha1, require_known, weights_stem
+from .file_memory import FileMemory
 from .gluon_host import sha1_file
 from .request import WeightsFile
 
@@ -68,8 +69,8 @@ def find_params(
     for path, kind, expected in _places(name, folder, source):
         if not path.is_file():
             tried.append(f"{path}: not there")
-        elif kind == "published" and sha1_file(path) != expected:
-            tried.append(f"{path}: its SHA-1 is {sha1_file(path)}, not {expected}")
+        elif kind == "published" and (sha1 := _digest("SHA-1", sha1_file, path)) != expected:
+            tried.append(f"{path}: its SHA-1 is {sha1}, not {expected}")
         elif kind == "converted":
             note, fault = _read_note(path, f"{source}:{name}")
             if note is not None:
@@ -78,6 +79,10 @@ def find_params(
         else:
             return WeightsFile(path, kind, str(path))
     return None
+
+
+def _digest(kind: str, find: Callable[[Path], str], path: Path) -> str:
+    return FileMemory(path).recall(kind, lambda: find(path))
 
 
 def _places(name: str, folder: Path | None, source: str) -> Iterator[tuple[Path, str, str | None]]:
@@ -107,7 +112,7 @@ def _read_note(path: Path, spec: str) -> tuple[dict | None, str]:
             return None, f"{beside.name} is of another version of icecore"
         if spec not in note["networks"]:
             return None, f"{beside.name} says that it is of {', '.join(note['networks'])}"
-        if note["sha256"] != sha256_file(path):
+        if note["sha256"] != _digest("SHA-256", sha256_file, path):
             return None, f"its SHA-256 is not the one in {beside.name}"
     except (IcecoreError, OSError, ValueError, KeyError, TypeError):
         return None, f"{beside.name} is not there or not readable"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ...core.errors import WeightsError
 from ...core.files import sha256_file
+from .file_memory import FileMemory
 
 __all__ = ["WeightsFile", "WeightsRequest"]
 
@@ -70,7 +71,8 @@ class WeightsFile:
         parts = [f"{self.kind} weights, {self.source}"]
         if str(self.path) != self.source:
             parts.append(f"as {self.path}")
-        parts.append(f"SHA-256 {sha256_file(self.path)}")
+        digest = FileMemory(self.path).recall("SHA-256", lambda: sha256_file(self.path))
+        parts.append(f"SHA-256 {digest}")
         if self.passed:
             parts.append(f"looked before at {'; '.join(self.passed)}")
         return ", ".join(parts)

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..core.regular_files import append_regular
+
 __all__ = ["keep_log"]
 
 
@@ -35,7 +37,7 @@ class _Copied:
 @contextlib.contextmanager
 def keep_log(path: Path, command: Sequence[str]) -> Iterator[None]:
     """Add the command, all it says and how it ended to the file `path`."""
-    with path.open("a", encoding="utf-8", errors="backslashreplace", buffering=1) as file:
+    with append_regular(path) as file:
 
         def log(line: str) -> None:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")

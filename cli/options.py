@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -27,7 +28,8 @@ class _Local(click.Path):
     """A path, and no URL: it would be made a folder of that name."""
 
     def convert(self, value, param, ctx):
-        """Refuse a URL."""
+        """Refuse a URL, and what is no path."""
+        _require_path(self, value, param, ctx)
         if is_url(value):
             self.fail(
                 f"{value} is a URL, and a path is needed here.",
@@ -41,8 +43,15 @@ class _Data(click.Path):
     """The path of data, or the URL of data in a store, which is no path."""
 
     def convert(self, value, param, ctx):
-        """Leave a URL as it is."""
+        """Leave a URL as it is; refuse what is no path."""
+        _require_path(self, value, param, ctx)
         return value if is_url(value) else super().convert(value, param, ctx)
+
+
+def _require_path(kind, value, param, ctx) -> None:
+    # From icecore.toml anything may come.
+    if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value):
+        kind.fail(f"{value!r} is not a path.", param, ctx)
 
 
 A_PATH, DATA = _Local(path_type=Path), _Data(path_type=Path)

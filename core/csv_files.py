@@ -22,9 +22,11 @@ from .errors import (
     MissingFileError,
     enumerate_some,
     escaped,
+    shortened,
 )
 from .files import publish_text
 from .regular_files import open_regular, size_text
+from .text import repeated
 
 __all__ = [
     "LARGEST_CSV",
@@ -180,10 +182,9 @@ def read_csv(
         raise line_faults(path, [(first.number, first.fault)], error)
     _require_commas(path, header, error)
     named = [name if any_case else name.lower() for name in header if name]
-    repeated = sorted({name for name in named if named.count(name) > 1})
-    if repeated:
+    if twice := repeated(named):
         raise error(
-            f"{path} has columns of one name: {enumerate_some(repeated)}",
+            f"{path} has columns of one name: {enumerate_some(twice)}",
             "give every column a name of its own",
         )
     rows, faults = [], []
@@ -204,10 +205,13 @@ def line_faults(
     hint: str = _LINES_HINT,
 ) -> IcecoreError:
     """Return the error that names the faulty lines of a table, in their order."""
-    named = [f"line {number} {escaped(what)}" for number, what in sorted(faults)]
-    more = len(named) - _FAULTS_SHOWN
-    text = "; ".join(named[:_FAULTS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
-    lines = "1 line" if len(named) == 1 else f"{len(named)} lines"
+    named = [
+        f"line {number} {escaped(shortened(what))}"
+        for number, what in sorted(faults)[:_FAULTS_SHOWN]
+    ]
+    more = len(faults) - len(named)
+    text = "; ".join(named) + (f"; and {more} more" if more > 0 else "")
+    lines = "1 line" if len(faults) == 1 else f"{len(faults)} lines"
     return error(f"{lines} of {path} cannot be read: {text}", hint)
 
 

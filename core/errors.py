@@ -35,6 +35,7 @@ __all__ = [
     "counted",
     "enumerate_some",
     "escaped",
+    "shortened",
 ]
 
 
@@ -165,7 +166,7 @@ def enumerate_some(items: Iterable[object], most: int = 5) -> str:
     >>> enumerate_some(["a", "b", "c"], most=2)
     'a, b and 1 more'
     """
-    texts = [escaped(str(item)) for item in items]
+    texts = [escaped(shortened(str(item))) for item in items]
     shown = ", ".join(texts[:most])
     return shown if len(texts) <= most else f"{shown} and {len(texts) - most} more"
 
@@ -206,6 +207,16 @@ def escaped(text: str, keep: str = "") -> str:
         one if one in keep or not _is_invisible(one) else one.encode("unicode_escape").decode()
         for one in text
     )
+
+
+def shortened(text: str, most: int = 400) -> str:
+    """Leave the middle out of a text of more than `most` characters: a cell may have megabytes.
+
+    >>> shortened("abcdefghij", most=8)
+    'abcd...ghij'
+    """
+    half = most // 2
+    return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
 
 
 def _is_invisible(character: str) -> bool:

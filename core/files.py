@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import DiskFullError
-from .regular_files import open_regular
+from .regular_files import open_regular, require_regular
 
 __all__ = [
     "disk_full_named",
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _TEMPORARY_PREFIX = ".tmp-"
+_SHOWN_OF_A_NAME = 40
 _SMALL_FILE = 2**20
 _SPAN = 4 * 2**20
 
@@ -53,11 +54,13 @@ def publish(path: str | os.PathLike) -> Iterator[Path]:
     ------
     DiskFullError
         The file system (or the user's quota) has no room; nothing is left.
+    IrregularFileError
+        There is a pipe, a socket or a device, or a link to one, which a file must not replace.
     """
     path = Path(path)
-    if path.is_dir() or not path.name:
-        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file to write", str(path))
-    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{path.name}-{secrets.token_hex(6)}")
+    _require_replaceable(path)
+    shown = path.name[:_SHOWN_OF_A_NAME]
+    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{shown}-{secrets.token_hex(6)}")
     try:
         with disk_full_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -65,9 +68,26 @@ def publish(path: str | os.PathLike) -> Iterator[Path]:
             _flush_to_disk(temporary)
             os.replace(temporary, path)
             flush_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         _remove(temporary)
+        if isinstance(error, OSError) and error.filename == str(temporary):
+            error.filename, error.filename2 = str(path), None  # The name that was given.
         raise
+
+
+def _require_replaceable(path: Path) -> None:
+    """Refuse a place where there is something else than a file, or a link to a file."""
+    if path.is_dir() or not path.name:
+        raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file to write", str(path))
+    # A link that leads nowhere is replaced as one to a file is; other faults show in writing.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                return
+            raise
+        require_regular(path, mode)
 
 
 @contextlib.contextmanager

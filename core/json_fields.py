@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .errors import IcecoreError, enumerate_some, escaped
+from .text import repeated
 
 __all__ = ["JsonFields"]
 
@@ -77,8 +78,7 @@ class JsonFields:
         if len(value) < least or "" in value:
             return self._wrong(name, f"a list of {least} or more names")
         if len(set(value)) < len(value):
-            repeated = sorted({one for one in value if value.count(one) > 1})
-            raise self.refuse(f"names {enumerate_some(repeated)} twice in '{name}'")
+            raise self.refuse(f"names {enumerate_some(repeated(value))} twice in '{name}'")
         return tuple(value)
 
     def numbers(self, name: str, least: float = -math.inf) -> dict[str, float]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from .errors import FileFormatError, IcecoreError, escaped
 from .regular_files import read_whole
+from .text import repeated
 
 __all__ = ["LARGEST_JSON", "parse_json", "read_json"]
 
@@ -141,9 +142,8 @@ def _check_structure(data: bytes) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        repeated = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it names '{repeated:.60}' twice in one object")
+        twice = repeated(name for name, _ in pairs)[0]
+        raise ValueError(f"it names '{twice:.60}' twice in one object")
     return found
 
 

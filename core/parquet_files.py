@@ -23,6 +23,8 @@ _LARGEST_GROUP = 2**30
 _MOST_LABELS = 10**6
 # Rows without content take no bytes at all, and one text may stand in all of them.
 _MOST_ROWS, _LONGEST_TEXT = 10**7, 2**12
+# All labels and paths of a table; equal ones are mostly written once.
+_LARGEST_TEXTS, _ROWS_AT_ONCE = 2**28, 2**16
 _LABELS = ("label", "labels", "class", "category", "target")
 _TABLES, _GROUPS = OnceCache(64), OnceCache(32)
 Opener = Callable[[str], BinaryIO]
@@ -82,13 +84,26 @@ def read_table(place: str, opened: Opener) -> ImageTable:
             )
         column = _image_column(arrow, schema, place)
         label = next((name for name in _LABELS if name in schema.names), None)
+        if label and arrow.types.is_nested(kind := schema.field(label).type):
+            raise FileFormatError(
+                f"{place} has a column '{label}' of {str(kind)[:80]}",
+                "a label is one text or number in each row",
+            )
         if label:
             # Equal texts are read once.
             table = arrow.parquet.ParquetFile(file, read_dictionary=[label])
         names = _class_names(arrow, schema, label)
         rows: list[tuple[str, str | None]] = []
+        size = 0
         for number in groups:
-            rows += _rows(arrow, table, number, column, label, names)
+            columns = [label] if label else []
+            # Where all rows have a path and no bytes, the images are files beside the table.
+            about = table.metadata.row_group(number)
+            if _has_no_bytes(about, column):
+                columns.append(f"{column}.path")
+            size += _unpacked(about, columns)
+            _require_few_bytes(size, place)
+            rows += _rows(place, table, number, columns, label, names)
     return ImageTable(column, rows, label is not None)
 
 
@@ -121,39 +136,67 @@ def _class_names(arrow, schema, label: str | None) -> list[str]:
     return [str(name) for name in names[:_MOST_LABELS]] if isinstance(names, list) else []
 
 
-def _rows(arrow, table, number: int, column: str, label: str | None, names: list[str]) -> Iterator:
+def _unpacked(group, columns: list[str]) -> int:
+    """Return how many bytes columns of a row group take, by what the file says."""
+    chunks = [group.column(i) for i in range(group.num_columns)]
+    return sum(
+        one.total_uncompressed_size
+        for one in chunks
+        if any(f"{one.path_in_schema}.".startswith(f"{name}.") for name in columns)
+    )
+
+
+def _require_few_bytes(size: int, place: str) -> None:
+    if size > _LARGEST_TEXTS:
+        raise FileFormatError(
+            f"{place} has {size_text(size)} of labels and paths, more than "
+            f"{size_text(_LARGEST_TEXTS)}",
+            "write it as several tables, or its labels as numbers or a dictionary",
+        )
+
+
+def _rows(
+    place: str, table, number: int, columns: list[str], label: str | None, names: list[str]
+) -> Iterator:
     """Yield label and path of the rows of a group, without the images' bytes."""
-    about = table.metadata.row_group(number)
-    columns = [label] if label else []
-    # Where all rows have a path and no bytes, the images are files beside the table.
-    beside = f"{column}.path" if _has_no_bytes(about, column) else None
-    group = table.read_row_group(number, columns=[*columns, *([beside] if beside else [])])
-    labels = _values(group.column(label)) if label else [None] * about.num_rows
-    paths = [None] * about.num_rows
-    if beside:
-        paths = [one and one.get("path") for one in group.column(column).to_pylist()]
-    for one, path in zip(labels, paths):
-        known = isinstance(one, int) and 0 <= one < len(names)
-        # Minus one is the label of images that have none.
-        bare = one is None or (names and one == -1)
-        yield ("" if bare else names[one] if known else str(one)), path
+    if not columns:
+        yield from [("", None)] * table.metadata.row_group(number).num_rows
+        return
+    size = 0
+    for batch in table.iter_batches(_ROWS_AT_ONCE, row_groups=[number], columns=columns):
+        count = batch.num_rows
+        labels = _values(batch.column(label)) if label else [None] * count
+        beside = [name for name in batch.schema.names if name != label]
+        paths = _paths(batch.column(beside[0])) if beside else [None] * count
+        # What the file says of its sizes need not be so.
+        size += sum(map(len, filter(None, paths))) + sum(len(str(one)) for one in {*labels})
+        _require_few_bytes(size, place)
+        for one, path in zip(labels, paths):
+            known = isinstance(one, int) and 0 <= one < len(names)
+            # Minus one is the label of images that have none.
+            bare = one is None or (names and one == -1)
+            yield ("" if bare else names[one] if known else str(one)), path
+
+
+def _paths(column) -> list[str | None]:
+    """Return the paths in a column of structs."""
+    found = [one and one.get("path") for one in column.to_pylist()]
+    if any(one is not None and not isinstance(one, str) for one in found):
+        raise ValueError("the paths of its images are no texts")
+    return found
 
 
 def _values(column) -> list:
     """Return the values of a column; equal texts of a dictionary are one object."""
-    values: list = []
-    for chunk in column.chunks:
-        if not hasattr(chunk, "indices"):
-            values += chunk.to_pylist()
-            continue
-        known = chunk.dictionary.to_pylist()
-        longest = max((len(str(one)) for one in known), default=0)
-        if longest > _LONGEST_TEXT:
-            raise FileFormatError(
-                f"a label has {longest:,} characters, more than {_LONGEST_TEXT:,}"
-            )
-        values += [None if i is None else known[i] for i in chunk.indices.to_pylist()]
-    return values
+    if not hasattr(column, "indices"):
+        return [
+            one if isinstance(one, int) or one is None else str(one) for one in column.to_pylist()
+        ]
+    known = column.dictionary.to_pylist()
+    longest = max((len(str(one)) for one in known), default=0)
+    if longest > _LONGEST_TEXT:
+        raise ValueError(f"a label has {longest:,} characters, more than {_LONGEST_TEXT:,}")
+    return [None if i is None else known[i] for i in column.indices.to_pylist()]
 
 
 def _has_no_bytes(group, column: str) -> bool:
@@ -203,13 +246,7 @@ def _read_group(arrow, place: str, opened: Opener, number: int, column: str):
     """Return the images of a row group, as an Arrow array of bytes."""
     with _saying(arrow, place), opened(place) as file:
         table = arrow.parquet.ParquetFile(file)
-        group = table.metadata.row_group(number)
-        chunks = [group.column(i) for i in range(group.num_columns)]
-        size = sum(
-            one.total_uncompressed_size
-            for one in chunks
-            if one.path_in_schema.split(".")[0] == column
-        )
+        size = _unpacked(table.metadata.row_group(number), [column])
         if size > _LARGEST_GROUP:
             raise FileFormatError(
                 f"a row group of {place} has {size_text(size)} of images, more than "

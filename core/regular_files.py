@@ -7,17 +7,19 @@ somebody gave is opened here.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import os
 import stat
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .errors import FileFormatError, IcecoreError, IrregularFileError, MissingFileError
 
 __all__ = [
     "RegularFile",
+    "append_regular",
     "kind_of",
     "open_regular",
     "read_regular",
@@ -75,6 +77,29 @@ def open_regular(path: str | os.PathLike, buffering: int = -1) -> RegularFile:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def append_regular(path: str | os.PathLike) -> TextIO:
+    """Open a file to add lines of text to it, each written at once; it is made if need be.
+
+    Raises
+    ------
+    IrregularFileError
+        There is something else than a regular file: a link is not followed, a pipe without a
+        reader is not waited for.
+    OSError
+        As of `open`.
+    """
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        require_regular(path, os.lstat(path).st_mode)
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | (_FLAGS ^ os.O_RDONLY)
+    descriptor = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    try:
+        require_regular(path, os.fstat(descriptor).st_mode)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return open(descriptor, "a", encoding="utf-8", errors="backslashreplace", buffering=1)
 
 
 def read_regular(path: str | os.PathLike, most: int) -> bytes:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from ..core.errors import BackboneError, counted, enumerate_some
+from ..core.text import repeated
 from .engines.base import Engine, Setup
 from .engines.choose import choose_engine
 from .gluon.network import GluonBackbone
@@ -114,10 +115,9 @@ def load_backbones(
         spec.canonical if spec.layer.is_default else f"{spec.canonical} ({spec.layer.text})"
         for spec in parsed
     ]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
+    if twice := repeated(names):
         raise BackboneError(
-            f"backbones are named twice: {enumerate_some(repeated)}",
+            f"backbones are named twice: {enumerate_some(twice)}",
             "name each once; ONNX files need different file names",
         )
     request = request or WeightsRequest()

@@ -275,7 +275,11 @@ def _rows(container: str, name: str, table: ImageTable) -> Iterator[Sample]:
                     f"{container} names an image outside its folder: {path}",
                     "put the images beside the table, or their bytes into it",
                 )
-        yield Sample(f"{name}/{number}", place, label=class_name(label))
+        try:
+            known = class_name(label)
+        except ValueError as error:
+            raise ManifestError(f"row {number} of {container} {error}", "shorten it") from error
+        yield Sample(f"{name}/{number}", place, label=known)
 
 
 def _lst_names(path: str) -> dict[int, str]:

@@ -70,7 +70,8 @@ class DigestMemory:
         """
         if folder is not None:
             self._folder = Path(folder)
-        if not self._new or self._folder is None:
+        # Where a link is, it is not followed: neither to read nor to write.
+        if not self._new or self._folder is None or self._folder.is_symlink():
             return
         merged = self._files if len(self._files) >= _MOST_FILES else set()
         self._known |= self._new

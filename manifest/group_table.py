@@ -52,7 +52,10 @@ def apply_groups(manifest: Manifest, path: str | os.PathLike) -> Manifest:
         elif identity in groups:
             faults.append((line.number, f"{identity} has a group already"))
         else:
-            groups[identity] = class_name(line.fields[group_at])
+            try:
+                groups[identity] = class_name(line.fields[group_at])
+            except ValueError as error:
+                faults.append((line.number, str(error)))
     if faults:
         hint = "name images by their id, as 'icecore manifest' prints it, each once"
         raise line_faults(path, faults, ManifestError, hint)

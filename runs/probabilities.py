@@ -279,8 +279,9 @@ def load_parquet(path: Path):
 
 def _write_parquet(path: Path, table: ProbabilityTable) -> None:
     pyarrow = load_parquet(path)
-    with publish(path) as temporary:
-        pyarrow.parquet.write_table(pyarrow.table(table.to_dict()), temporary)
+    # Opened here: Arrow takes names that are not text for a fault, and some for URLs.
+    with publish(path) as temporary, open(temporary, "wb") as file:
+        pyarrow.parquet.write_table(pyarrow.table(table.to_dict()), file)
 
 
 def _read_parquet(path: Path) -> tuple[Fields, np.ndarray]:

@@ -184,7 +184,8 @@ def _write_parquet(content: _Content, path: Path, compress: bool) -> None:
     codec = "zstd" if compress else "snappy"
     with (
         publish(path) as temporary,
-        parquet.ParquetWriter(temporary, schema, compression=codec) as writer,
+        open(temporary, "wb") as file,
+        parquet.ParquetWriter(file, schema, compression=codec) as writer,
     ):
         for part, rows in content.blocks():
             flat = pyarrow.array(rows.reshape(-1))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...core.errors import ProbabilityError, counted, enumerate_some
+from ...core.text import repeated
 from ...manifest import Sample
 from ...runs import ProbabilityTable
 from .images import equal_image_notes, equal_images
@@ -170,10 +171,9 @@ def join_task(
 
 def _with_unique_names(tables: Sequence[ProbabilityTable]) -> list[ProbabilityTable]:
     names = [table.model for table in tables]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
+    if twice := repeated(names):
         raise ProbabilityError(
-            f"several tables are of a model of one name: {enumerate_some(repeated)}",
+            f"several tables are of a model of one name: {enumerate_some(twice)}",
             "name the files differently, or leave out what was given twice",
         )
     return list(tables)

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ...core.errors import ProbabilityError, enumerate_some
+from ...core.text import repeated
 from ..metrics import EPSILON
 
 __all__ = ["combine_groups", "group_weights", "parse_groups"]
@@ -26,7 +27,7 @@ def parse_groups(text: str, classes: tuple[str, ...]) -> np.ndarray:
     parts = [[name.strip() for name in part.split(",")] for part in text.split(";")]
     named = [name for part in parts for name in part]
     unknown = [name for name in named if name not in classes]
-    twice = sorted({name for name in named if named.count(name) > 1})
+    twice = repeated(named)
     if unknown or twice:
         raise ProbabilityError(
             f"the groups name unknown classes ({enumerate_some(unknown)}) or one twice "

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import time
 
 import pytest
 from hypothesis import given
@@ -119,3 +120,15 @@ def test_formulas_are_quoted_on_request():
 def test_no_table_can_hold_a_line_break():
     with pytest.raises(ValueError, match=r"'a\\nb' has a line break"):
         csv_line(["a\nb"])
+
+
+def test_many_columns_and_long_cells_take_no_time_and_one_line(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text(",".join(f"c{number}" for number in range(100_000)) + ",c7\n")
+    start = time.process_time()
+    with pytest.raises(ManifestError, match="columns of one name: c7"):
+        read_csv(path, ManifestError)
+    assert time.process_time() - start < 5
+    long = "x" * 5_000_000
+    error = line_faults(path, [(2, f"repeats the id {long}")], ManifestError)
+    assert len(error.message) < 1000

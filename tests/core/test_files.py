@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 
 import pytest
 
-from icecore.core.errors import DiskFullError
+from icecore.core.errors import DiskFullError, IrregularFileError
 from icecore.core.files import publish, publish_json, publish_text, sha256_bytes, sha256_file
 
 
@@ -46,3 +47,39 @@ def test_digest_is_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_file(tmp_path / "abc") == sha256_bytes(b"abc") == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+@pytest.mark.parametrize("linked", [False, True])
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_pipe_or_socket_is_not_replaced_by_a_file(tmp_path, monkeypatch, kind, linked):
+    monkeypatch.chdir(tmp_path)
+    if kind == "pipe":
+        os.mkfifo("there")
+    else:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.bind("there")
+    os.symlink("there", "link")
+    mode = os.lstat("there").st_mode
+    with pytest.raises(IrregularFileError, match=f"is a .*{kind}, not a file"):
+        publish_text("link" if linked else "there", "text")
+    assert os.lstat("there").st_mode == mode
+    assert sorted(os.listdir()) == ["link", "there"]
+
+
+@pytest.mark.parametrize("target", ["file", "nowhere", "link"])
+def test_a_link_is_replaced_and_not_followed(tmp_path, target):
+    (tmp_path / "file").write_text("precious")
+    os.symlink(target, tmp_path / "link")
+    publish_text(tmp_path / "link", "new")
+    assert (tmp_path / "file").read_text() == "precious"
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link").read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+
+
+def test_an_error_has_the_name_that_was_given(tmp_path):
+    publish_text(tmp_path / ("x" * 250), "a long name")
+    with pytest.raises(OSError, match="too long") as caught:
+        publish_text(tmp_path / ("x" * 300), "text")
+    assert caught.value.filename == str(tmp_path / ("x" * 300))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -82,3 +83,11 @@ def test_a_large_file_is_not_read(tmp_path):
         file.truncate(2**40)
     with pytest.raises(RunError, match="has 1 TiB, more than"):
         read_json(tmp_path / "a.json", RunError)
+
+
+def test_a_name_that_comes_again_among_very_many_is_found_at_once():
+    fields = ",".join(f'"n{number}":0' for number in range(100_000))
+    start = time.process_time()
+    with pytest.raises(RunError, match="names 'n99999' twice"):
+        parse_json(f'{{{fields},"n99999":1}}', "it", RunError)
+    assert time.process_time() - start < 5

@@ -7,7 +7,7 @@ import pytest
 
 from icecore.core.errors import FileFormatError, IrregularFileError, MissingFileError, RunError
 from icecore.core.files import sha256_file
-from icecore.core.regular_files import open_regular, read_regular, read_whole
+from icecore.core.regular_files import append_regular, open_regular, read_regular, read_whole
 
 
 @pytest.fixture
@@ -62,3 +62,16 @@ def test_failures_take_the_type_of_the_room(tmp_path):
         read_whole(tmp_path, 9, RunError)
     with pytest.raises(RunError, match="cannot be read: .*embedded null"):
         read_whole("a\0b", 9, RunError)
+
+
+def test_lines_are_added_to_a_file_and_to_nothing_else(irregular, tmp_path):
+    (tmp_path / "file").write_text("precious\n")
+    os.symlink(tmp_path / "file", "to a file")
+    for name in ("pipe", "socket", "folder", "link", "to a file"):
+        with pytest.raises(IrregularFileError, match="not a file"):
+            append_regular(name)
+    for line in ("one\n", "two\n"):
+        with append_regular(tmp_path / "log") as log:
+            log.write(line)
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"
+    assert (tmp_path / "file").read_text() == "precious\n"

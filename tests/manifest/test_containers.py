@@ -192,3 +192,40 @@ def test_a_pattern_of_too_many_files_is_refused():
 def test_json_labels(tmp_path):
     entries = [("1.jpg", b"1"), ("1.json", json.dumps({"class_name": "hat"}).encode())]
     assert [s.label for s in read(tar(tmp_path / "a.tar", *entries))] == ["hat"]
+
+
+def test_labels_of_more_bytes_than_memory_should_take_are_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    pytest.importorskip("pyarrow.parquet")
+    label = "x" * 2**20
+    labels = [label + str(number) for number in range(300)]
+    table = pyarrow.table({"image": [b"x"] * 300, "label": labels})
+    pyarrow.parquet.write_table(
+        table, tmp_path / "t.parquet", compression="zstd", use_dictionary=False
+    )
+    assert (tmp_path / "t.parquet").stat().st_size < 2**20
+    with pytest.raises(FileFormatError, match="t.parquet has .* MiB of labels and paths, more"):
+        read_table(str(tmp_path / "t.parquet"), open_container)
+
+
+def test_a_label_of_several_texts_is_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    pytest.importorskip("pyarrow.parquet")
+    table = pyarrow.table({"image": [b"x"], "label": [["a", "b"]]})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(FileFormatError, match="has a column 'label' of list<"):
+        read_table(str(tmp_path / "t.parquet"), open_container)
+
+
+def test_a_long_class_name_or_a_path_that_is_no_text_is_said(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"image": [b"x"], "label": ["y" * 2000]}), path)
+    with pytest.raises(ManifestError, match="row 0 of .*t.parquet has a class name of 2000"):
+        read(path)
+    pixels = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.int64())])
+    images = pyarrow.array([{"bytes": None, "path": 7}], pixels)
+    pyarrow.parquet.write_table(pyarrow.table({"image": images, "label": ["y"]}), path)
+    with pytest.raises(FileFormatError, match="paths of its images are no texts"):
+        read_table(str(path), open_container)

@@ -161,3 +161,10 @@ def test_unreadable_files_are_named(folder):
     report = digest_manifest(table)
     assert report.unreadable == {"b/3.jpg": "the file cannot be read: No such file or directory"}
     assert sum(bool(s.digest) for s in report.manifest) == 2
+
+
+def test_a_linked_memory_is_neither_read_nor_written(folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "memory").symlink_to(tmp_path / "elsewhere")
+    run(folder, tmp_path / "memory")
+    assert not os.listdir(tmp_path / "elsewhere")

@@ -51,3 +51,9 @@ def test_tables_without_groups_are_refused(tmp_path, text, words):
     (tmp_path / "groups.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ManifestError, match=words):
         apply_groups(MANIFEST, tmp_path / "groups.csv")
+
+
+def test_a_group_of_a_long_name_is_a_fault_of_its_line(tmp_path):
+    (tmp_path / "groups.csv").write_text(f"id,group\na.jpg,{'x' * 5000}\n", encoding="utf-8")
+    with pytest.raises(ManifestError, match="line 2 has a class name of 5000 characters"):
+        apply_groups(MANIFEST, tmp_path / "groups.csv")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -216,3 +217,13 @@ def test_it_becomes_a_data_frame():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(table(3, ("a", "id")).to_dict())
     assert list(frame) == ["id", "split", "a", "class:id"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+@pytest.mark.parametrize("suffix", [".csv", ".npz", ".h5", ".parquet"])
+def test_names_of_any_bytes_are_written(tmp_path, suffix):
+    if suffix == ".parquet":
+        pytest.importorskip("pyarrow", reason="Parquet needs pyarrow", exc_type=ImportError)
+    path = tmp_path / f"\udcff{suffix}"
+    write_probabilities(path, table())
+    assert read_probabilities(path).ids == table().ids

@@ -1,9 +1,9 @@
 """Image files -> RGB arrays.
 
 An image is decoded once, by libjpeg-turbo or OpenCV, or by Pillow where these would show
-something else. Files come from strangers: the kind and the sizes are read from the header
-and bounded before any pixel is decoded, and a file of which pixels are missing is refused,
-not filled with grey.
+something else, or say to the terminal what they do not like. Files come from strangers: the
+kind and the sizes are read from the header and bounded before any pixel is decoded, and a
+file of which pixels are missing is refused, not filled with grey.
 """
 
 from __future__ import annotations
@@ -27,12 +27,7 @@ from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
 from .libtiff import heeding_libtiff
 from .scale import Need
 from .tiff import describe_raw, has_more_pages
-from .whole import (
-    png_of_pixels,
-    require_all_png_rows,
-    require_sound_chunks,
-    require_sound_strips,
-)
+from .whole import require_all_png_rows, require_sound_chunks, require_sound_strips
 
 __all__ = ["ImageFile", "decode", "image_size"]
 
@@ -125,7 +120,7 @@ class ImageFile:
             return _decode_heif(header)
         if self._is_jpeg:
             image = decode_jpeg(content, (self.width, self.height), reduction)
-        elif _is_for_pillow(header, content):
+        elif _is_for_pillow(header):
             return _decode_with_pillow(header, content)
         else:
             image = _decode_with_opencv(header, content)
@@ -137,7 +132,7 @@ class ImageFile:
         if self._is_jpeg:
             return _upright(image, _orientation(header))
         require_upper_bits(content, header, int(image.max(initial=0)))
-        return _upright(image, _orientation(header)) if header.format == "PNG" else image
+        return image
 
     def _saved(self, reduction: int) -> int:
         """Return by how much less memory a reduced image takes."""
@@ -238,26 +233,21 @@ def _orientation(header) -> int:
     return value if value in range(2, 9) else 1
 
 
-def _is_for_pillow(header, content: bytes) -> bool:
-    """Tell whether OpenCV would fail, show hidden colours, or leave a WebP lying on its side."""
-    if (
-        header.format in ("GIF", "AVIF")
-        or header.mode in _MODES_WITH_ALPHA
-        or "transparency" in header.info
-    ):
+def _is_for_pillow(header) -> bool:
+    """Tell whether OpenCV would fail, show hidden colours, or leave a WebP lying on its side.
+
+    OpenCV's libpng says to the terminal what it does not like about a file that it does not
+    name, and a damaged animation ends the process (OpenCV's issue 27744, since 4.11).
+    """
+    if header.format in ("GIF", "AVIF", "PNG") or header.mode in _MODES_WITH_ALPHA:
         return True
-    if header.format == "PNG":
-        # A damaged animation ends the process (OpenCV's issue 27744, since 4.11).
-        return b"acTL" in content
-    return header.format == "WEBP" and _orientation(header) > 1
+    return "transparency" in header.info or (header.format == "WEBP" and _orientation(header) > 1)
 
 
 def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
     cv2 = load_opencv()
     if header.format == "TIFF":
         require_sound_strips(content, header)
-    elif header.format == "PNG":
-        content = png_of_pixels(content)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -266,25 +256,20 @@ def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
 
 
 def _decode_with_pillow(header, content: bytes) -> np.ndarray:
-    if header.format == "PNG":
-        require_all_png_rows(content)
     try:
         with heeding_libtiff(), header as image:
             orientation = _orientation(image)
-            if image.mode.startswith("I;16"):
-                # Pillow would cut everything above 255 off.
-                image = load_pillow().fromarray((np.asarray(image) >> 8).astype(np.uint8))
-            # To convert an image to what it is takes a copy of it.
-            rgba = image if image.mode == "RGBA" else image.convert("RGBA")
-            brightest = max(high for _, high in rgba.getextrema()[:3])
-            pixels = _on_white(rgba)
+            image.load()
+            if image.format == "PNG":
+                require_all_png_rows(content, image)
+            pixels, brightest = _rgb_of(image)
     except ImageError:
         raise
     except Exception as error:  # as above
         raise ImageError(f"cannot be decoded ({error})") from error
     # Let go of the decoded image, which the header keeps.
     header.close()
-    del image, rgba
+    del image
     require_upper_bits(content, header, brightest)
     return _upright(pixels, orientation)
 
@@ -292,21 +277,36 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
 def _decode_heif(header: HeifFile) -> np.ndarray:
     pixels = header.pixels()
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return _on_white(load_pillow().fromarray(pixels))
+        return _rgb_of(load_pillow().fromarray(pixels))[0]
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
 
 
-def _on_white(rgba) -> np.ndarray:
+def _rgb_of(image) -> tuple[np.ndarray, int]:
+    """Return the colours on white, and the largest number in them before that."""
+    has_alpha = image.mode in _MODES_WITH_ALPHA or "transparency" in image.info
     # Programs that know no alpha write 0 there: whoever opens the file sees its colours.
-    alpha = rgba.getextrema()[3] != (0, 0)
-    pixels = np.empty((rgba.height, rgba.width, 3), np.uint8)
-    for top in range(0, rgba.height, _BAND):
-        band = rgba.crop((0, top, rgba.width, min(top + _BAND, rgba.height)))
-        if alpha:
+    on_white = has_alpha and any(
+        band.getextrema()[3] != (0, 0) for _, band in _bands(image, "RGBA")
+    )
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    brightest = 0
+    for top, band in _bands(image, "RGBA" if has_alpha else "RGB"):
+        brightest = max(brightest, *(high for _, high in band.getextrema()[:3]))
+        if on_white:
             white = load_pillow().new("RGBA", band.size, "white")
             band = load_pillow().alpha_composite(white, band)
-        pixels[top : top + band.height] = band.convert("RGB")
-    return pixels
+        pixels[top : top + band.height] = band if band.mode == "RGB" else band.convert("RGB")
+    return pixels, brightest
+
+
+def _bands(image, mode: str):
+    """Cut an image into bands of a mode: all of it in that mode would be one more copy."""
+    for top in range(0, image.height, _BAND):
+        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+        if band.mode.startswith("I;16"):
+            # Pillow would cut everything above 255 off.
+            band = load_pillow().fromarray((np.asarray(band) >> 8).astype(np.uint8))
+        yield top, band if band.mode == mode else band.convert(mode)
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -8,7 +8,6 @@ import numpy as np
 
 from ...core.errors import ImageError
 from .libraries import load_opencv, load_pillow
-from .whole import png_of_pixels
 
 __all__ = ["require_upper_bits"]
 
@@ -39,11 +38,15 @@ def require_upper_bits(content: bytes, header, brightest: int) -> None:
     """
     if brightest > _NEARLY_BLACK or not _is_of_sixteen_bits(content, header):
         return
-    largest = _largest_colour(content, header)
+    # Of a PNG the upper eight bits were kept as they are, of a TIFF rounded ones.
+    if header.format == "PNG" and brightest:
+        largest = 256 * brightest + 255
+    else:
+        largest = _largest_colour(content, header)
     if 0 < largest <= LARGEST_OF_TWELVE_BITS:
         bits = next(bits for bits in (8, 10, 12) if largest < 2**bits)
         raise ImageError(
-            f"an image of 16 bits whose values stop at {largest}, so it would be black: "
+            f"an image of 16 bits whose values stop below {2**bits}, so it would be black: "
             f"it holds {bits} bits; multiply its values by {65535 // (2**bits - 1)} first"
         )
 
@@ -58,14 +61,28 @@ def _is_of_sixteen_bits(content: bytes, header) -> bool:
 
 
 def _largest_colour(content: bytes, header) -> int:
+    if header.format == "PNG":
+        return _largest_lower_half(content)
     if header.mode.startswith("I;16"):
         with load_pillow().open(io.BytesIO(content), formats=(header.format,)) as image:
             return int(np.asarray(image).max(initial=0))
     cv2 = load_opencv()
-    if header.format == "PNG":
-        content = png_of_pixels(content)
     kept = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # without alpha
     raw = cv2.imdecode(np.frombuffer(content, np.uint8), kept)
     if raw is None or raw.dtype != np.uint16:
         return 0
     return int(raw.max(initial=0))
+
+
+def _largest_lower_half(content: bytes) -> int:
+    """Return the largest lower byte of the colours of a PNG of 16 bits."""
+    with load_pillow().open(io.BytesIO(content), formats=("PNG",)) as image:
+        if image.mode.startswith("I;16"):
+            return int((np.asarray(image) & 255).max(initial=0))
+        # Pillow keeps the upper bytes; told another order of them, it keeps the lower ones. Of
+        # grey with alpha it knows no other order: its bytes are taken for four channels.
+        (kind, box, at, raw), *_ = image.tile
+        grey = raw == "LA;16B"
+        image.tile = [(kind, box, at, "RGBA" if grey else raw.replace(";16B", ";16L"))]
+        colours = image.getextrema()
+        return colours[1][1] if grey else max(high for _, high in colours[:3])

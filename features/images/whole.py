@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import zlib
 
+import numpy as np
+
 from ...core.errors import ImageError
 from .libraries import load_pillow, load_simplejpeg
 from .libtiff import heeding_libtiff
 
-__all__ = ["png_of_pixels", "require_all_png_rows", "require_sound_chunks", "require_sound_strips"]
+__all__ = ["require_all_png_rows", "require_sound_chunks", "require_sound_strips"]
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Where the seven passes of Adam7 begin, and how far apart their pixels lie: x, y, dx, dy.
@@ -32,7 +34,7 @@ _STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))
 def require_sound_chunks(content: bytes) -> None:
     """Refuse a PNG of which a chunk that pixels hang on is cut short or has a wrong checksum.
 
-    Pillow does not look at the checksums of pixels; libpng does, and says it to the terminal.
+    Pillow does not look at the checksums of pixels.
 
     Raises
     ------
@@ -60,27 +62,29 @@ def require_sound_chunks(content: bytes) -> None:
     raise ImageError("the PNG file is cut short")
 
 
-def png_of_pixels(content: bytes) -> bytes:
-    """Return a PNG without the chunks that its pixels do not hang on.
-
-    libpng says to the terminal what it does not like about colour profiles, times and texts.
-    """
-    parts, at, end = [content[:8]], 8, b""
-    while at + 12 <= len(content) and end != b"IEND":
-        start, end = at, content[at + 4 : at + 8]
-        at += 12 + int.from_bytes(content[at : at + 4], "big")
-        if end in _OF_PIXELS or end == b"IEND":
-            parts.append(content[start:at])
-    return b"".join(parts)
-
-
-def require_all_png_rows(content: bytes) -> None:
+def require_all_png_rows(content: bytes, image) -> None:
     """Refuse a PNG whose pixel data end before its last row, which Pillow fills up with zeros.
+
+    Data behind the last row are no part of the picture, and are passed over.
+
+    Parameters
+    ----------
+    content : bytes
+    image : PIL.Image.Image
+        What Pillow made of it.
 
     Raises
     ------
     ImageError
+        So it is, or the numbers of its pixels stand for no colour of its palette.
     """
+    if image.mode == "P" and image.getextrema()[1] >= len(image.palette.palette) // 3:
+        raise ImageError("the PNG file is damaged (it uses colours that its palette lacks)")
+    # To unpack it again takes as long as a decoder, and only a last row of zeros may be none.
+    # Of Adam7's passes the last one lies between the rows of the others.
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    if not content[28] and np.asarray(last).any():
+        return
     wanted, found, inflate = _png_bytes(content), 0, zlib.decompressobj()
     try:
         for data in _pixel_chunks(content):

@@ -293,11 +293,29 @@ def test_sixteen_bits_that_hold_fewer_are_said(suffix, channels, largest, bits):
     if channels == 4:
         values[..., 3] = 65535
     content = cv2.imencode(suffix, values)[1].tobytes()
-    with pytest.raises(ImageError, match=f"stop at {largest}, .* holds {bits} bits; multiply"):
+    with pytest.raises(ImageError, match=f"stop below {2**bits}, .* holds {bits} bits; multiply"):
         decode(content)
     scaled = values.copy()
     scaled[..., :3] *= 65535 // (2**bits - 1)
     assert decode(cv2.imencode(suffix, scaled)[1].tobytes()).shape == (40, 50, 3)
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(200, 8), (900, 10), (4000, 12)])
+def test_grey_with_alpha_of_sixteen_bits_that_holds_fewer_is_said(largest, bits):
+    content = grey_with_alpha_of_sixteen_bits(largest)
+    with pytest.raises(ImageError, match=f"holds {bits} bits"):
+        decode(content)
+    assert decode(grey_with_alpha_of_sixteen_bits(5000)).shape == (2, 2, 3)
+    assert not decode(grey_with_alpha_of_sixteen_bits(0)).any()
+
+
+def grey_with_alpha_of_sixteen_bits(largest: int) -> bytes:
+    rows = np.array([[[0, 65535], [1, 65535]], [[2, 65535], [largest, 65535]]], ">u2")
+    if not largest:
+        rows[..., 0] = 0
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    header = chunk(b"IHDR", bytes([0, 0, 0, 2, 0, 0, 0, 2, 16, 4, 0, 0, 0]))
+    return encode("PNG")[:8] + header + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
@@ -379,6 +397,43 @@ def test_a_png_with_a_critical_chunk_that_nobody_knows_or_without_its_palette_is
     with pytest.raises(ImageError, match="its palette is missing"):
         decode(content[:8] + chunk(b"IHDR", bytes(header[8:21])) + content[33:])
     assert capfd.readouterr().err == ""
+
+
+def test_what_libpng_would_say_of_pixels_is_said_of_the_file_or_no_damage(capfd):
+    """Bytes behind the last row and a wrong checksum of the end take nothing from a picture."""
+    content = encode("PNG")
+    raw = zlib.decompress(pixel_data(content))
+    more = rebuilt(content, zlib.compress(raw + bytes(500)))
+    end = content[:-4] + b"oops"
+    for whole in (more, end):
+        np.testing.assert_array_equal(decode(whole), picture())
+    filtered = rebuilt(content, zlib.compress(raw[: 60 * (3 * WIDTH + 1)] + b"\x09" + bytes(99999)))
+    with pytest.raises(ImageError, match="cannot be decoded"):
+        decode(filtered)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_png_whose_last_row_is_black_is_whole():
+    pixels = picture()
+    pixels[-40:] = 0
+    for mode in ("RGB", "L"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).convert(mode).save(buffer, "PNG")
+        expected = Image.fromarray(pixels).convert(mode).convert("RGB")
+        np.testing.assert_array_equal(decode(buffer.getvalue()), np.asarray(expected))
+
+
+def test_colours_that_a_palette_lacks_are_damage():
+    palette = chunk(b"PLTE", bytes([9, 9, 9, 250, 250, 250]))
+    for index in (1, 2):
+        rows = zlib.compress(b"".join(b"\0" + bytes([0, index]) for _ in range(2)))
+        header = chunk(b"IHDR", bytes([0, 0, 0, 2, 0, 0, 0, 2, 8, 3, 0, 0, 0]))
+        content = encode("PNG")[:8] + header + palette + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+        if index == 1:
+            np.testing.assert_array_equal(decode(content)[0], [[9] * 3, [250] * 3])
+        else:
+            with pytest.raises(ImageError, match="colours that its palette lacks"):
+                decode(content)
 
 
 def test_a_png_lies_as_its_exif_says():

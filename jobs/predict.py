@@ -8,11 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .. import ensemble, features, heads
-from ..cache import FeatureCache
-from ..core.errors import RunError, counted, enumerate_some
+from .. import ensemble, features
+from ..core.errors import RunError, counted
 from ..core.hardware import require_working_memory
 from ..ensemble import ANSWERS, AnswerOptions, Answers, TaskAnswers, WrittenAnswers
 from ..features import (
@@ -24,8 +21,9 @@ from ..features import (
 )
 from ..manifest import Manifest, apply_boxes
 from ..runs import Run
+from .run_answers import aligned, answers_of_run, group_notes, routes_of
 from .samples import REGIONS_OF_A_RUN, read_data
-from .trained import Trained, TrainedRun, made_how, open_trained, require_writable, spec_text
+from .trained import Trained, made_how, open_trained, require_writable, spec_text
 
 __all__ = ["PredictOptions", "PredictReport", "predict"]
 
@@ -152,8 +150,6 @@ class PredictOptions:
 
 
 DEFAULTS = PredictOptions()
-# From this probability on the group of an image is called clear.
-CLEAR = 0.75
 
 
 def predict(
@@ -198,12 +194,12 @@ def predict(
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
         folder = Path(scratch) / "cache" if options.cache is None else Path(options.cache)
         routers = {name: weights.router for name, weights in trained.weights.items()}
-        parts = [_predicted(job, routers, folder, progress) for job in jobs]
+        parts = [answers_of_run(job, routers, folder, progress) for job in jobs]
     failures = {one.id: one for part in parts for one in part.failures}
     ids = [identity for identity in manifest.images if identity not in failures]
     tasks = {}
     for name, task in empty.tasks.items():
-        tables, routes = _aligned(parts, name, ids, task.classes), _routes(parts, name, ids)
+        tables, routes = aligned(parts, name, ids, task.classes), routes_of(parts, name, ids)
         table = trained.weights[name].combine(tables, routes)
         tasks[name] = dataclasses.replace(task, rows=dict(zip(ids, table)))
     answers = dataclasses.replace(empty, tasks=tasks)
@@ -216,7 +212,7 @@ def predict(
         random_weights=any(part.random_weights for part in parts),
         written=written,
         boxed=max((part.boxed for part in parts), default=0),
-        notes=tuple(_group_notes(parts, manifest, ids)),
+        notes=tuple(group_notes(parts, manifest, ids)),
     )
 
 
@@ -281,112 +277,6 @@ def _boxes(fitted: Run, manifest: Manifest, options: PredictOptions) -> str | os
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Predicted:
-    """What one run says: rows of each digest, for each task and model; groups for each task."""
-
-    digests: dict[str, str]
-    place: dict[str, int]
-    tables: dict[str, dict[str, np.ndarray]]
-    classes: dict[str, tuple[str, ...]]
-    failures: list
-    random_weights: bool
-    boxed: int
-    routes: dict[str, np.ndarray]
-    groups: dict[str, tuple[str, ...]]
-
-
-def _predicted(
-    job: tuple[TrainedRun, list, ExtractOptions, Manifest],
-    wanted: dict[str, str],
-    folder: Path,
-    progress,
-) -> _Predicted:
-    part, specs, how, manifest = job
-    report = features.extract(manifest, folder, specs, how, progress)
-    fitted = _reading(part.run, report.sets)
-    failed = {failure.id for failure in report.failures}
-    digests = {i: s.digest for i, s in report.manifest.images.items() if i not in failed}
-    keys = sorted(set(digests.values()))
-    store = FeatureCache(folder)
-    tables = {
-        task: {
-            name: heads.predict_proba(fitted, store, keys, task, {model: 1.0})
-            for name, model in models.items()
-        }
-        for task, models in part.models.items()
-    }
-    groups, routers = {}, {}
-    for task, models in part.models.items():
-        told = part.run.routes(task)
-        # Where no weights are routed, how clear the groups are is to be known all the same.
-        if told is not None and told.model in models.values():
-            groups[task], routers[task] = told.classes, told.model
-        if wanted[task] in models:
-            routers[task] = models[wanted[task]]
-    routes = {
-        task: heads.predict_routes(fitted, store, keys, task, model)
-        for task, model in routers.items()
-    }
-    place = {key: index for index, key in enumerate(keys)}
-    classes = {task: part.run.tasks[task].classes for task in part.models}
-    return _Predicted(
-        digests=digests,
-        place=place,
-        tables=tables,
-        classes=classes,
-        failures=report.failures,
-        random_weights=report.random_weights,
-        boxed=report.boxed,
-        routes=routes,
-        groups=groups,
-    )
-
-
-def _aligned(
-    parts: list[_Predicted], task: str, ids: list[str], classes: tuple[str, ...]
-) -> dict[str, np.ndarray]:
-    """Return each model's probabilities of `ids`, columns in the order of `classes`."""
-    found = {}
-    for part in parts:
-        rows = [part.place[part.digests[identity]] for identity in ids]
-        for model, table in part.tables.get(task, {}).items():
-            whole = np.zeros((len(ids), len(classes)))
-            whole[:, [classes.index(name) for name in part.classes[task]]] = table[rows]
-            found[model] = whole
-    return found
-
-
-def _routes(parts: list[_Predicted], task: str, ids: list[str]) -> np.ndarray | None:
-    """Return the probabilities of groups of `ids`, None where the blend has no use for them."""
-    for part in parts:
-        if task in part.routes:
-            return part.routes[task][[part.place[part.digests[identity]] for identity in ids]]
-    return None
-
-
-def _group_notes(parts: list[_Predicted], manifest: Manifest, ids: list[str]) -> list[str]:
-    """Say which groups heads do not know, and of how many images the group is not clear."""
-    notes = []
-    for part in parts:
-        for task, groups in part.groups.items():
-            given = {sample.group for sample in manifest if sample.group} - set(groups)
-            if given:
-                notes.append(
-                    f"{task}: the heads know the groups {enumerate_some(groups)}, and not "
-                    f"{enumerate_some(sorted(given))}: the features tell which of them is likest"
-                )
-            routes = _routes([part], task, ids)
-            unclear = 0 if routes is None else int((routes.max(axis=1) < CLEAR).sum())
-            if unclear:
-                notes.append(
-                    f"{task}: the group of {unclear} of {counted(len(ids), 'image')} is not clear "
-                    f"(none of {enumerate_some(groups)} has {CLEAR:.0%}): they are answered by a "
-                    "mixture"
-                )
-    return notes
-
-
 def _wanted(manifest: Manifest, tasks: dict, options: PredictOptions) -> tuple:
     """Return the rows to answer: every task of every image, or what contest rows ask for."""
     if options.form == "fashionai":
@@ -408,25 +298,3 @@ def _accepted_error(fitted: Run, made: FeatureSetRecord, compute: str) -> float 
     known = [one.get("relative_error", 0.0) for one in fitted.backbones]
     # It depends a little on the processor.
     return max(ERROR_ALLOWED[compute], 1.5 * max(known))
-
-
-def _reading(fitted: Run, sets: list[dict]):
-    """Let the heads of a run read `sets`, which may differ in the compute precision alone."""
-    new, backbones = {}, []
-    for one, made in zip(fitted.backbones, sets):
-        record = FeatureSetRecord.from_dict(one["record"])
-        record = dataclasses.replace(record, compute=made["compute_precision"])
-        new[one["fingerprint"]] = record.fingerprint
-        backbones.append({**one, "record": record.as_dict(), "fingerprint": record.fingerprint})
-    tasks = {
-        name: dataclasses.replace(
-            task,
-            features={
-                model: tuple(new[print_] for print_ in prints)
-                for model, prints in task.features.items()
-                if set(prints) <= set(new)
-            },
-        )
-        for name, task in fitted.tasks.items()
-    }
-    return dataclasses.replace(fitted, backbones=tuple(backbones), tasks=tasks)

@@ -42,7 +42,8 @@ def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
     found = _group_defaults(group, tables, "", strange)
     if strange:
         raise IcecoreError(
-            f"{path} sets commands or options that do not exist: {enumerate_some(strange)}",
+            f"{path} sets commands or options that do not exist, or to what no option takes: "
+            f"{enumerate_some(strange)}",
             "write a table for each command and its options as in --help: [extract], then "
             'backbone = ["gluon:resnet50_v2"]',
         )
@@ -77,10 +78,22 @@ def _command_defaults(
     found = {}
     for name, value in values.items():
         option = options.get(name.replace("_", "-"))
-        if option is None or isinstance(value, dict):
+        typed = None if option is None else _typed(option, value)
+        if option is None:
             strange.append(f"{above}{name}")
+        elif typed is None:
+            strange.append(f"{above}{name} = {value!r}")
         else:
-            found[option.name] = (
-                [value] if option.multiple and not isinstance(value, list) else value
-            )
+            found[option.name] = typed
     return found
+
+
+def _typed(option: click.Option, value: Any) -> Any:
+    """Return what the option would be given on a command line; nothing if that cannot be."""
+    if option.is_flag:
+        return value if isinstance(value, bool) else None
+    values = value if isinstance(value, list) and option.multiple else [value]
+    if any(isinstance(one, bool) or not isinstance(one, str | int | float) for one in values):
+        return None
+    texts = [str(one) for one in values]
+    return texts if option.multiple else texts[0]

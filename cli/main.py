@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from .. import __version__
-from ..core.errors import IcecoreError, escaped
+from ..core.errors import IcecoreError, escaped, shortened
 from ..core.imports import is_lack_of_memory
 from .audit import audit
 from .backbones import backbones
@@ -42,6 +42,8 @@ from .weights import weights
 __all__ = ["cli", "main"]
 
 
+# A path may have 4,096 characters.
+_LONGEST_LINE = 6000
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
@@ -143,7 +145,7 @@ def _run(arguments: list[str]) -> int:
         hint = "check that the place exists, is of that kind, and may be written"
         return _fail(f"{place}: {error.strerror or error}", hint)
     except click.ClickException as error:
-        error.message = escaped(error.message, keep="\n")  # type: ignore[misc]
+        error.message = _shown(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -162,8 +164,13 @@ def _run(arguments: list[str]) -> int:
 def _fail(message: str, hint: str = "") -> int:
     for text in (f"error: {message}", f"  {hint}" if hint else ""):
         if text:
-            click.echo(escaped(text, keep="\n"), err=True)
+            click.echo(_shown(text), err=True)
     return 1
+
+
+def _shown(text: str) -> str:
+    """Make lines fit for a terminal: a stranger's name may be of control characters, or endless."""
+    return "\n".join(shortened(line, _LONGEST_LINE) for line in escaped(text, "\n").split("\n"))
 
 
 def _open_standard_streams() -> None:

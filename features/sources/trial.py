@@ -34,8 +34,10 @@ from ..records.record import BackboneRecord
 
 __all__ = ["measure_width", "require_bounded_run"]
 
-# One image of the largest networks takes half of that on a slow processor.
-PROCESSOR_SECONDS, SECONDS = 30, 120.0
+# To start an engine takes one second of a processor. One image of the largest networks takes half
+# of the most on a slow one; a graph of few bytes that takes so long goes round in circles.
+LEAST_SECONDS, MOST_SECONDS, BYTES_A_SECOND = 8, 30, 32 * 2**20
+SECONDS = 120.0
 # Beside four times the graph, which each engine keeps in forms of its own.
 MEMORY = 4 * 2**30
 
@@ -68,7 +70,7 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
     note = graph_folder() / f"tried-{graph_key(parts)[:32]}.json"
     if note.exists():
         return
-    limits = Limits(PROCESSOR_SECONDS, SECONDS, MEMORY + 4 * len(content))
+    limits = _limits(content)
     with tempfile.TemporaryDirectory(prefix="icecore-trial-") as folder:
         path = Path(folder) / "graph.onnx"
         path.write_bytes(content)
@@ -82,6 +84,11 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
                     "loops and without values that are made while it runs",
                 ) from error
     publish_json(note, parts)
+
+
+def _limits(content: bytes) -> Limits:
+    processor = min(LEAST_SECONDS + len(content) // BYTES_A_SECOND, MOST_SECONDS)
+    return Limits(processor, SECONDS, MEMORY + 4 * len(content))
 
 
 def measure_width(model, side: int, name: str) -> int:
@@ -99,7 +106,7 @@ def measure_width(model, side: int, name: str) -> int:
         return JsonFields(read_json(note), str(note), BackboneError, "remove it").integer(
             "width", 1
         )
-    limits = Limits(PROCESSOR_SECONDS, SECONDS, MEMORY + 4 * len(content))
+    limits = _limits(content)
     with tempfile.TemporaryDirectory(prefix="icecore-trial-") as folder:
         path = Path(folder) / "graph.onnx"
         path.write_bytes(content)

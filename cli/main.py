@@ -36,6 +36,7 @@ from .manifest import manifest
 from .options import A_PATH
 from .predict import predict
 from .regions import regions
+from .remedies import options_elsewhere
 from .train import train
 from .weights import weights
 
@@ -139,7 +140,8 @@ def _run(arguments: list[str]) -> int:
     except BrokenPipeError:
         raise
     except IcecoreError as error:
-        return _fail(error.message, error.hint)
+        elsewhere = options_elsewhere(cli, arguments, f"{error.message}\n{error.hint}")
+        return _fail(error.message, "\n  ".join(filter(None, (error.hint, elsewhere))))
     except OSError as error:
         place = error.filename2 or error.filename or "the output"
         hint = "check that the place exists, is of that kind, and may be written"

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from ..core.folds import deal_folds
+
 __all__ = ["FOLDS", "deal_rows", "logistic", "out_of_fold"]
 
 FOLDS = 5
@@ -14,16 +16,10 @@ FOLDS = 5
 
 def deal_rows(y: np.ndarray, groups: Sequence[Sequence[int]], seed: int) -> np.ndarray:
     """Return the fold of each row: classes are spread evenly, rows of a group stay together."""
-    count = len(y)
-    leader = np.arange(count)
+    leader = np.arange(len(y))
     for rows in groups:
         leader[list(rows)] = min(rows)
-    heads = np.unique(leader)
-    rng = np.random.default_rng([seed, 23])
-    order = heads[np.lexsort((rng.random(len(heads)), y[heads]))]
-    fold = np.zeros(count, int)
-    fold[order] = np.arange(len(order)) % FOLDS
-    return fold[leader]
+    return deal_folds(y, leader, FOLDS, [seed, 23])
 
 
 def logistic(seed: int) -> LogisticRegression:

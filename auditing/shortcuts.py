@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from ..core.bootstrap import bootstrap_interval
+from ..core.bootstrap import mean_interval
 from .auc import Area, area
 from .facts import FACTS
 from .out_of_fold import deal_rows, out_of_fold
@@ -103,7 +103,7 @@ def find_shortcuts(
     fold = deal_rows(y, [], seed)
     forest = RandomForestClassifier(60, min_samples_leaf=5, random_state=seed)
     right = (out_of_fold(forest, facts, y, fold).argmax(axis=1) == y).astype(float)
-    low, high = bootstrap_interval(right, seed)
+    low, high = mean_interval(right, seed)
     level = 1 - 0.05 / (len(enough) * facts.shape[1])
     found = []
     for number, label in enumerate(enough):

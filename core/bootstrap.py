@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-__all__ = ["bootstrap_interval", "bootstrap_percents"]
+__all__ = ["mean_interval", "bootstrap_percents"]
 
 _DRAWS = 1000
 
 
-def bootstrap_interval(values: np.ndarray, seed: int = 0) -> list[float]:
+def mean_interval(values: np.ndarray, seed: int = 0) -> list[float]:
     """Return the 95% percentile bootstrap interval of a mean over images, of 1,000 draws.
 
     Parameters

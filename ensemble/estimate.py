@@ -17,7 +17,7 @@ import numpy as np
 from sklearn.base import clone
 
 from ..core.errors import ProbabilityError
-from .folds import deal, fold_rows
+from ..core.folds import deal_folds, fold_rows
 from .joining.join import TEST, TUNING, TaskData
 from .metrics import METRICS, get_metric
 from .resampling import Difference, Scored, bootstrap_interval, paired_difference
@@ -254,7 +254,7 @@ def held_out_tables(
                 "there are no labelled test rows", "use nested cross-validation instead"
             )
         return rows, _answers(data, blender, others, tuning, rows)
-    fold = deal(data.y[tuning], data.images_of(tuning), _FOLDS, blender.options.seed)
+    fold = deal_folds(data.y[tuning], data.images_of(tuning), _FOLDS, [blender.options.seed, 31])
     if not len(tuning) or fold.max() < 1:
         raise ProbabilityError(
             f"nested cross-validation needs at least 2 tuning images; there are {len(tuning)} rows",

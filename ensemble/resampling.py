@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ..core.bootstrap import bootstrap_percents
-from .folds import deal
+from ..core.folds import deal_folds
 from .metrics import EPSILON, Metric, macro_map, macro_map_of_counts
 
 __all__ = [
@@ -154,7 +154,7 @@ def jackknife(scored: Scored, tables: Sequence[np.ndarray]) -> np.ndarray:
     The standard error of a difference d of two columns is
     ``sqrt((B - 1) / B * sum((d - mean(d))**2))``.
     """
-    blocks = deal(scored.y, scored.images, BLOCKS, scored.seed)
+    blocks = deal_folds(scored.y, scored.images, BLOCKS, [scored.seed, 32])
     rows = [np.flatnonzero(blocks != number) for number in range(int(blocks.max()) + 1)]
     return np.array([[scored.score(table, part) for table in tables] for part in rows if len(part)])
 

@@ -1,6 +1,6 @@
 """Heads: feature matrices and labels in, fitted classifiers and probability files out."""
 
-from ..core.bootstrap import bootstrap_interval
+from ..core.bootstrap import mean_interval
 from .base import Head
 from .kinds.external import ExternalHead
 from .kinds.grouped import GroupedHead
@@ -37,7 +37,7 @@ __all__ = [
     "TrainEvent",
     "TrainOptions",
     "TrainResult",
-    "bootstrap_interval",
+    "mean_interval",
     "load_head",
     "load_task_head",
     "make_head",

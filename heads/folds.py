@@ -1,12 +1,12 @@
-"""Folds of rows: stratified, and with equal images in one fold."""
+"""The folds of a task's rows: of the ring that every row is predicted in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
+from ..core import folds as dealing
 from ..core.errors import HeadError
 
 __all__ = ["FEWEST_FOLDS", "deal_folds"]
@@ -36,23 +36,10 @@ def deal_folds(keys: Sequence[str], labels: np.ndarray, folds: int, seed: int) -
     HeadError
         There are fewer than three different images.
     """
-    label_of: dict[str, Any] = {}
-    for key, label in zip(keys, labels.tolist(), strict=True):
-        label_of.setdefault(key, label)
-    folds = min(folds, len(label_of))
-    if folds < FEWEST_FOLDS:
+    different = len(set(keys))
+    if different < FEWEST_FOLDS:
         raise HeadError(
-            f"{len(label_of)} different images with labels cannot be dealt into "
-            f"{FEWEST_FOLDS} folds",
+            f"{different} different images with labels cannot be dealt into {FEWEST_FOLDS} folds",
             "give at least three images with labels",
         )
-    rng = np.random.default_rng([seed, 6])
-    fold_of: dict[str, int] = {}
-    # Dealing goes on across classes, so that folds stay equally large.
-    turn = 0
-    for label in sorted(set(label_of.values())):
-        own = sorted(key for key, of_key in label_of.items() if of_key == label)
-        for index in rng.permutation(len(own)):
-            fold_of[own[index]] = turn % folds
-            turn += 1
-    return np.array([fold_of[key] for key in keys])
+    return dealing.deal_folds(labels, keys, folds, [seed, 6])

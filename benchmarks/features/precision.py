@@ -22,7 +22,7 @@ from icecore import jobs, manifest
 from icecore.cache import FeatureCache
 from icecore.core.hardware import describe_machine
 from icecore.features.engines.choose import ENGINES
-from icecore.heads import LogisticHead, MLPClassifier, bootstrap_interval
+from icecore.heads import LogisticHead, MLPClassifier, mean_interval
 
 STORED = ("float32", "float16", "bfloat16")
 REFERENCE = ("f32", "float32")
@@ -145,7 +145,7 @@ def compare(found, reference) -> list[str]:
 
 def _difference(values: np.ndarray, form: str) -> str:
     by_image = values.mean(axis=0)
-    low, high = bootstrap_interval(by_image)
+    low, high = mean_interval(by_image)
     return f"{form.format(by_image.mean())} ({form.format(low)} to {form.format(high)})"
 
 

@@ -12,11 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from icecore.cache import FeatureCache
-from icecore.ensemble.folds import deal, fold_rows
+from icecore.core.folds import fold_rows
 
 __all__ = ["Case", "Split", "cases", "extract", "write_table"]
 
 MOST_TEST_ROWS = 2000
+
+
+def deal(y: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Deal rows into folds; as when the first results were made, so that new ones compare."""
+    known, group = np.unique(groups, return_inverse=True)
+    least = np.full(len(known), y.max() + 1)
+    np.minimum.at(least, group, y)
+    place = np.empty(len(known), dtype=int)
+    shuffled = np.random.default_rng(seed).random(len(known))
+    place[np.lexsort((shuffled, least))] = np.arange(len(known))
+    return (place % folds)[group]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,7 +25,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from ...core.softmax import softmax
-from ..folds import deal, fold_rows
+from ...core.folds import deal_folds, fold_rows
 from ..metrics import EPSILON
 
 __all__ = ["Calibration", "find_calibration", "fit_calibration"]
@@ -97,7 +97,7 @@ def find_calibration(
     seed : int
         Of the folds.
     """
-    fold = deal(y, images, _FOLDS, seed + 1)
+    fold = deal_folds(y, images, _FOLDS, [seed, 33])
     if fold.max() < 1:
         return None
     # Of the calibration, and of half of its share.

@@ -23,7 +23,7 @@ import dataclasses
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from ..folds import deal, fold_rows
+from ...core.folds import deal_folds, fold_rows
 from ..metrics import get_metric
 from ..resampling import Scored, jackknife
 from .averaging import Recipe, equal_weights
@@ -147,7 +147,7 @@ class Chooser(BaseEstimator):
         if len(probabilities) == 1:
             return self._calibrated(Reason(AVERAGE, 0.0), probabilities[0], scored), None
         assert scored.groups is not None
-        fold = deal(scored.y, scored.groups, FOLDS, scored.seed)
+        fold = deal_folds(scored.y, scored.groups, FOLDS, [scored.seed, 34])
         if fold.max() < 1:
             return Reason(AVERAGE, 1.0), None
         held = self._held_out(probabilities, scored, fold)

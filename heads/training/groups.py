@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.bootstrap import bootstrap_interval
+from ...core.bootstrap import mean_interval
 from ...core.errors import HeadError, counted, enumerate_some
 from ...manifest import Manifest
 from ...runs import read_probabilities, write_probabilities
@@ -141,7 +141,7 @@ def group_report(
         "model": own,
         "against": common,
         "log_loss": float(gain.mean()),
-        "interval": bootstrap_interval(gain, seed),
+        "interval": mean_interval(gain, seed),
     }
     groups = np.array([sample.group for sample in data.samples[part]], dtype=np.str_)
     report["log_loss"] = {

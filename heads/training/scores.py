@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core.bootstrap import bootstrap_interval
+from ...core.bootstrap import mean_interval
 
 __all__ = ["score"]
 
@@ -38,6 +38,6 @@ def score(
     return {
         "log_loss": float(losses.mean()),
         "accuracy": float(hits.mean()),
-        "log_loss_interval": bootstrap_interval(losses, seed),
-        "accuracy_interval": bootstrap_interval(hits, seed),
+        "log_loss_interval": mean_interval(losses, seed),
+        "accuracy_interval": mean_interval(hits, seed),
     }

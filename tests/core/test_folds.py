@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icecore.ensemble.folds import deal, fold_rows
+from icecore.core.folds import deal_folds, fold_rows
 
 rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=60)
 
@@ -11,17 +11,17 @@ rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, ma
 @given(rows, st.integers(2, 6), st.integers(0, 5))
 def test_groups_stay_together_whatever_the_order_of_the_rows(pairs, folds, seed):
     y, groups = np.array(pairs).T
-    fold = deal(y, groups, folds, seed)
+    fold = deal_folds(y, groups, folds, [seed])
     assert fold.max() + 1 == min(folds, len(set(groups.tolist())))
     for group in set(groups.tolist()):
         assert len(set(fold[groups == group].tolist())) == 1
     order = np.random.default_rng(seed).permutation(len(y))
-    assert np.array_equal(deal(y[order], groups[order], folds, seed), fold[order])
+    assert np.array_equal(deal_folds(y[order], groups[order], folds, [seed]), fold[order])
 
 
 def test_classes_are_spread_evenly_and_rows_score_once():
     y = np.repeat([0, 1, 2], [50, 7, 3])
-    fold = deal(y, np.arange(60), 5)
+    fold = deal_folds(y, np.arange(60), 5, [0])
     counts = np.array([np.bincount(y[fold == k], minlength=3) for k in range(5)])
     assert np.ptp(counts[:, 0]) <= 1
     assert np.ptp(counts[:, 1]) <= 1

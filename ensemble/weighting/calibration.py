@@ -24,8 +24,8 @@ import dataclasses
 import numpy as np
 from scipy.optimize import minimize
 
-from ...core.softmax import softmax
 from ...core.folds import deal_folds, fold_rows
+from ...core.softmax import softmax
 from ..metrics import EPSILON
 
 __all__ = ["Calibration", "find_calibration", "fit_calibration"]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ..core.errors import counted, enumerate_some
+from . import neighbours
 from .doubtful_labels import Doubts, doubtful_labels
 from .drift import Drift, measure_drift
 from .duplicates import Copies, find_copies, measure_leak
@@ -52,7 +53,7 @@ def audit_images(
     """
     copies, distance = find_copies(images, options)
     groups = [group.rows for group in copies.groups]
-    notes = _notes(copies)
+    notes = _notes(copies, len(images))
     doubts, leaks = [], []
     for task in tasks:
         judged, scored = task, task
@@ -86,13 +87,19 @@ def audit_images(
     )
 
 
-def _notes(copies: Copies) -> list[str]:
-    if not copies.unseen:
-        return []
-    return [
-        f"the pixels of {copies.unseen} close pairs could not be compared (no file, or no "
-        "Pillow): near copies among them are listed as alike"
-    ]
+def _notes(copies: Copies, count: int) -> list[str]:
+    notes = []
+    if count > neighbours.EXACT:
+        notes.append(
+            f"of more than {neighbours.EXACT:,} images each is compared with about 32,768 that are "
+            "near it: a near copy may be missed"
+        )
+    if copies.unseen:
+        notes.append(
+            f"the pixels of {copies.unseen} close pairs could not be compared (no file, or no "
+            "Pillow): near copies among them are listed as alike"
+        )
+    return notes
 
 
 def _doubts(task: TaskRows) -> Doubts:

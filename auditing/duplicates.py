@@ -131,7 +131,7 @@ def find_copies(images: Images, options: AuditOptions) -> tuple[Copies, np.ndarr
     distance : ndarray of shape (N,)
         How far each image is from its ten nearest others on average, 1 - cosine.
     """
-    index, cosine = nearest(images.points, NEIGHBOURS)
+    index, cosine = nearest(images.points, NEIGHBOURS, options.seed)
     level = cosine[:, 1:11].mean(axis=1) if cosine.shape[1] > 1 else np.zeros(len(images))
     join = _Union(len(images))
     by_digest: dict[str, list[int]] = defaultdict(list)

@@ -14,7 +14,6 @@ def unit(rows, dim, seed=0):
 @pytest.mark.parametrize("rows", [2, 3, 50, 200])
 def test_blocks_find_what_all_pairs_at_once_find(rows, monkeypatch):
     monkeypatch.setattr(neighbours, "_BLOCK", 17)
-    monkeypatch.setattr(neighbours, "_CHUNK", 29)
     points = unit(rows, 8)
     index, cosine = nearest(points, 5)
     every = points @ points.T
@@ -23,6 +22,24 @@ def test_blocks_find_what_all_pairs_at_once_find(rows, monkeypatch):
     assert index.shape == (rows, k)
     assert cosine == pytest.approx(-np.sort(-every, axis=1)[:, :k], abs=1e-6)
     assert np.take_along_axis(every, index, 1) == pytest.approx(cosine, abs=1e-6)
+
+
+def test_cells_find_what_all_pairs_find(monkeypatch):
+    """Beyond 200,000 rows; here 3,000, of which each is compared with about 375 (an eighth)."""
+    points = unit(3000, 32)
+    copies = points[:300] + 0.1 * unit(300, 32, seed=1)
+    points[300:600] = copies / np.linalg.norm(copies, axis=1, keepdims=True)
+    exact, _ = nearest(points, 5)
+    monkeypatch.setattr(neighbours, "EXACT", 2000)
+    monkeypatch.setattr(neighbours, "_LOOKED_AT", 375)
+    index, cosine = nearest(points, 5, seed=3)
+    assert index[:300, 0].tolist() == list(range(300, 600))
+    found = [len(set(one) & set(other)) for one, other in zip(index.tolist(), exact.tolist())]
+    assert np.mean(found) / 5 > 0.7  # random points, which nothing holds together
+    assert all(len(set(row)) == 5 for row in index.tolist())
+    assert not (index == np.arange(3000)[:, None]).any()
+    assert np.einsum("nd,nkd->nk", points, points[index]) == pytest.approx(cosine, abs=1e-5)
+    assert (nearest(points, 5, seed=3)[0] == index).all()
 
 
 def test_memory_does_not_grow_with_the_square_of_the_rows():

@@ -66,6 +66,8 @@ def minimise_log_loss(
     l2: float = 0.0,
     upper: float = 1.0,
     importance: np.ndarray | None = None,
+    start: np.ndarray | None = None,
+    enough: float = np.inf,
 ) -> Solution:
     """Find the weights of an arithmetic average with the least log-loss.
 
@@ -79,6 +81,11 @@ def minimise_log_loss(
         No weight is larger than this; at least 1/M.
     importance : ndarray of shape (N,), optional
         What each row counts, non-negative; equal without it. Divided by its sum.
+    start : ndarray of shape (M,), optional
+        Weights to begin with; equal ones, or those of a sample of many rows, without.
+    enough : float
+        Stop as soon as loss less certificate is as high as this: what only asks whether some
+        loss can be reached needs no optimum.
 
     Returns
     -------
@@ -93,13 +100,15 @@ def minimise_log_loss(
     models, rows = by_model.shape
     share = np.full(rows, 1 / rows) if importance is None else importance / np.sum(importance)
     shift = -float(share @ np.log(top))
-    start = np.full(models, 1 / models)
-    if rows > ROWS_FOR_WARM_START:
+    equal = np.full(models, 1 / models)
+    if start is None and rows > ROWS_FOR_WARM_START:
         some = np.random.default_rng(0).choice(rows, rows // 16, replace=False)
         part = _arithmetic(by_model[:, some], share[some] / share[some].sum(), l2)
-        # An inner start: what the sample ruled out must be able to come back.
-        start = 0.999 * _minimise(part, start, upper, 1e-5).weights + 0.001 * start
-    found = _minimise(_arithmetic(by_model, share, l2), start, upper, TARGET_GAP)
+        start = _minimise(part, equal, upper, 1e-5).weights
+    # An inner start: what has no weight yet must be able to come back.
+    start = equal if start is None else 0.999 * start + 0.001 * equal
+    evaluate = _arithmetic(by_model, share, l2)
+    found = _minimise(evaluate, start, upper, TARGET_GAP, enough - shift)
     loss = shift - float(share @ np.log(found.weights @ by_model))
     return dataclasses.replace(found, loss=loss)
 
@@ -203,15 +212,19 @@ def _minimise(
     weights: np.ndarray,
     upper: float,
     target: float,
+    enough: float = np.inf,
 ) -> Solution:
-    """Run the SQP loop until the gap is below `target` or no step makes the loss fall."""
+    """Run the SQP loop until the gap is below `target` or no step makes the loss fall.
+
+    Or until no weights can reach a loss below `enough`.
+    """
     best, gap, iteration = weights, np.inf, 0
     for iteration in range(1, _MOST_ITERATIONS + 1):  # noqa: B007
         value, gradient, hessian = evaluate(weights, True)
         now = _gap(gradient, weights, upper)
         if now < gap:
             best, gap = weights, now
-        if now <= target:
+        if now <= target or value - now >= enough:
             break
         goal = _minimise_quadratic(hessian, gradient - hessian @ weights, upper)
         step = goal - weights

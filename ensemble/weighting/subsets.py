@@ -131,6 +131,7 @@ class Candidates:
         self.needs = [costs.parts([model]) for model in models]
         self._true = np.asarray(true, dtype=np.float64)
         self._known: dict[tuple[int, ...], Solution] = {}
+        self._below: dict[tuple[int, ...], float] = {}
 
     def __deepcopy__(self, memo) -> Candidates:
         # What is solved once is solved for every clone of an estimator.
@@ -146,6 +147,41 @@ class Candidates:
         if order not in self._known:
             self._known[order] = minimise_log_loss(self._true[:, order])
         return self._known[order]
+
+    def bound(self, parts: frozenset[str], more: frozenset[str], enough: float) -> float:
+        """Return what no weights of the models that `parts` allow can be below.
+
+        Parameters
+        ----------
+        parts : frozenset of str
+        more : frozenset of str
+            These and others; what was solved for them gives a start, and the answer itself
+            where its weights need nothing else than `parts`.
+        enough : float
+            A bound of this height will do; a lower one is that of the optimum.
+        """
+        order = self.allowed(parts)
+        if order in self._known:
+            return self._known[order].loss - self._known[order].certificate
+        if self._below.get(order, -math.inf) >= enough:
+            return self._below[order]
+        start = None
+        before = self.allowed(more)
+        if before in self._known:
+            known = self._known[before]
+            place = {model: number for number, model in enumerate(before)}
+            start = known.weights[[place[model] for model in order]]
+            if start.sum() > 1 - 1e-12:
+                self._known[order] = dataclasses.replace(known, weights=start / start.sum())
+                return known.loss - known.certificate
+            start = start / start.sum() if start.sum() > 0 else None
+        found = minimise_log_loss(self._true[:, order], start=start, enough=enough)
+        bound = found.loss - found.certificate
+        if bound >= enough:
+            self._below[order] = bound
+        else:
+            self._known[order] = found
+        return bound
 
     def weights(self, parts: frozenset[str]) -> dict[int, float]:
         """Return the weights above 0 of that optimum, by the number of the model."""
@@ -254,9 +290,24 @@ def _loss(tasks: Sequence[Candidates], parts: frozenset[str]) -> float:
     return math.fsum(task.solve(parts).loss for task in tasks) / len(tasks)
 
 
-def _slack(tasks: Sequence[Candidates], parts: frozenset[str]) -> float:
-    """Return by how much `_loss` may be above the optimum."""
-    return math.fsum(task.solve(parts).certificate for task in tasks) / len(tasks)
+def _beaten(
+    tasks: Sequence[Candidates], parts: frozenset[str], more: frozenset[str], least: float
+) -> bool:
+    """Tell whether no models on `parts` have a mean log-loss below `least`.
+
+    Tasks are solved one after another, each only until the answer is known: for those to
+    come the bounds of `more`, a superset that was solved, hold.
+    """
+    if not all(task.allowed(parts) for task in tasks):
+        return True
+    need = least * len(tasks) - 1e-12
+    bounds = [task.bound(more, more, math.inf) for task in tasks]
+    for place, task in enumerate(tasks):
+        others = math.fsum(bounds) - bounds[place]
+        bounds[place] = task.bound(parts, more, need - others)
+        if others + bounds[place] >= need:
+            return True
+    return False
 
 
 def _used(tasks: Sequence[Candidates], parts: frozenset[str]) -> dict[str, float]:
@@ -278,15 +329,15 @@ def _branch_and_bound(
     """Return the parts of least loss that fit, no worse than `start`."""
     best, least = start, math.inf if start is None else _loss(tasks, start)
 
-    def visit(forced: frozenset[str], open_: Sequence[str]) -> None:
+    def visit(forced: frozenset[str], open_: Sequence[str], more: frozenset[str]) -> None:
         nonlocal best, least
         if not fits(forced):
             return
         free = [part for part in open_ if fits(forced | {part})]
         parts = forced | frozenset(free)
-        loss = _loss(tasks, parts)
-        if math.isinf(loss) or loss - _slack(tasks, parts) >= least - 1e-12:
+        if _beaten(tasks, parts, more, least):
             return
+        loss = _loss(tasks, parts)
         used = _used(tasks, parts)
         if fits(frozenset(used)):
             best, least = frozenset(used), loss
@@ -297,10 +348,10 @@ def _branch_and_bound(
             return
         pick = max(choices, key=used.__getitem__)
         rest = [part for part in free if part != pick]
-        visit(forced | {pick}, rest)
-        visit(forced, rest)
+        visit(forced | {pick}, rest, parts)
+        visit(forced, rest, parts)
 
-    visit(frozenset(), order)
+    visit(frozenset(), order, frozenset(order))
     return best
 
 
@@ -314,12 +365,14 @@ def _eliminate(
         return None
     chosen = frozenset(_used(tasks, allowed))
     while not fits(chosen):
-        loss, chosen = min(
-            ((_loss(tasks, chosen - {out}), chosen - {out}) for out in sorted(chosen)),
-            key=lambda entry: entry[0],
-        )
-        if math.isinf(loss):
+        _loss(tasks, chosen)
+        best, least = None, math.inf
+        for out in sorted(chosen):
+            if not _beaten(tasks, chosen - {out}, chosen, least):
+                best, least = chosen - {out}, _loss(tasks, chosen - {out})
+        if best is None:
             return None
+        chosen = best
     return frozenset(_used(tasks, chosen))
 
 

@@ -155,3 +155,16 @@ def test_a_model_more_never_hurts_and_order_means_nothing(true, seed):
     assert twice.loss == pytest.approx(whole.loss, abs=2e-8)
     bounded = [minimise_log_loss(true, upper=u).loss for u in (0.5, 0.75, 1.0)]
     assert bounded[0] >= bounded[1] - 1e-8 >= bounded[2] - 2e-8
+
+
+def test_who_asks_whether_a_loss_can_be_reached_is_told_sooner():
+    rng = np.random.default_rng(0)
+    true = np.clip(rng.beta(3, 1, (500, 12)), 0.02, 1)
+    best = minimise_log_loss(true)
+    for below in (0.05, 0.001):
+        found = minimise_log_loss(true, enough=best.loss - below)
+        assert found.iterations < best.iterations
+        assert best.loss - below <= found.loss - found.certificate <= best.loss
+    never = minimise_log_loss(true, start=best.weights, enough=best.loss + 0.01)
+    assert never.loss == pytest.approx(best.loss, abs=1e-9)
+    assert never.certificate < 1e-8

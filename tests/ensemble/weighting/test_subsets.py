@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from icecore.core.errors import ProbabilityError
 from icecore.ensemble import Costs, pareto_front
+from icecore.ensemble.weighting import subsets
 from icecore.ensemble.weighting.simplex import minimise_log_loss
 from icecore.ensemble.weighting.subsets import Candidates, best_parts
 
@@ -143,3 +144,43 @@ def test_refusals():
         best_subset(true, names, Costs({}), {"size": 10})
     with pytest.raises(ProbabilityError, match="unknown cost 'money'"):
         best_subset(true, names, costs, {"money": 10})
+
+
+@settings(max_examples=6, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_networks_much_alike_are_told_apart_for_several_tasks(seed):
+    """Where most subsets are nearly as good, most bounds have to be taken to their end."""
+    rng = np.random.default_rng(seed)
+    names = [f"n{number}" for number in range(7)]
+    tables = [np.clip(rng.beta(3, 1, (80, 7)), 0.02, 1) for _ in range(3)]
+    tasks = [Candidates(table, names, Costs({})) for table in tables]
+    for limit in (1, 2, 4):
+        parts, exact = best_parts(tasks, {"networks": limit})
+        assert exact
+        assert len(parts) <= limit
+        least = min(
+            np.mean([minimise_log_loss(table[:, chosen]).loss for table in tables])
+            for chosen in itertools.combinations(range(7), limit)
+        )
+        assert np.mean([task.solve(parts).loss for task in tasks]) == pytest.approx(least, abs=1e-8)
+
+
+def test_most_of_eight_tasks_times_twenty_networks_is_never_solved(monkeypatch):
+    rng = np.random.default_rng(0)
+    names = [f"n{number:02}" for number in range(20)]
+    quality = rng.uniform(1, 4, 20)
+    tasks = [
+        Candidates(np.clip(rng.beta(quality, 1, (100, 20)), 0.02, 1), names, Costs({}))
+        for _ in range(8)
+    ]
+    solved = []
+    monkeypatch.setattr(
+        subsets,
+        "minimise_log_loss",
+        lambda *args, **more: solved.append(1) or minimise_log_loss(*args, **more),
+    )
+    parts, exact = best_parts(tasks, {"networks": 3})
+    assert exact
+    assert len(parts) == 3
+    # There are 1,140 subsets of three, for each of eight tasks.
+    assert len(solved) < 1500

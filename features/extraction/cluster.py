@@ -155,8 +155,8 @@ def _join(ray, cluster: ClusterOptions) -> bool:
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise BackboneError(
-            f"there is no Ray cluster at {cluster.address}: {str(error).strip().splitlines()[0]}",
-            "start one with 'ray start --head', or say --ray local",
+            f"no Ray cluster can be joined at {cluster.address}: {' '.join(str(error).split())}",
+            "start one with 'ray start --head' of this version, or say --ray local",
         ) from error
     return True
 

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from repository import ROOT
 
 from icecore import jobs
 from icecore.cache import FeatureCache
+from icecore.cli.main import main
 from icecore.core.errors import BackboneError, FingerprintError, MissingDependencyError
 from icecore.features import ClusterOptions
+from icecore.features.extraction.cluster import _join
 from icecore.features.extraction.options import ExtractOptions
 from icecore.features.extraction.worker import ExtractWorker
 from icecore.manifest import digest_manifest, read
@@ -72,6 +78,16 @@ def test_numbers_that_do_not_fit_together_are_refused(least, most, cpus):
         ClusterOptions("local", least, most, cpus)
 
 
+def test_a_cluster_of_another_version_is_named():
+    def init(**options):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.49.0\n")
+
+    ray = SimpleNamespace(is_initialized=lambda: False, init=init)
+    with pytest.raises(BackboneError, match=r"auto: Version .* with: Ray: 2\.49") as error:
+        _join(ray, ClusterOptions("auto"))
+    assert "of this version" in error.value.hint
+
+
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
 def test_without_ray_it_is_said_what_to_install(tmp_path, photos, tiny_onnx):
     options = ExtractOptions(cluster=ClusterOptions())
@@ -97,6 +113,19 @@ def test_processes_on_one_machine_give_the_same_bytes(tmp_path, photos, tiny_onn
     with pytest.raises(BackboneError, match="cluster is too small: 900 CPU"):
         few = ExtractOptions(cluster=ClusterOptions("local", 900, 900))
         jobs.extract(draw(tmp_path / "more", 41), "other", [spec], few)
+
+
+@needs_ray
+@pytest.mark.timeout(300)
+def test_what_the_readme_says_of_ray(tmp_path, photos, tiny_onnx, monkeypatch):
+    (line,) = [one for one in (ROOT / "README.md").read_text().splitlines() if " --ray " in one]
+    words = shlex.split(line)[1:]
+    words[words.index("-b") + 1] = f"onnx:{tiny_onnx}"
+    monkeypatch.chdir(tmp_path)
+    main(words)
+    jobs.extract(photos, "one", [f"onnx:{tiny_onnx}"])
+    assert matrix("cache")[0] == matrix("one")[0]
+    assert matrix("cache")[1].tobytes() == matrix("one")[1].tobytes()
 
 
 @needs_ray
@@ -131,3 +160,49 @@ def test_a_node_that_dies_costs_no_row(tmp_path, tiny_onnx, nodes):
     assert report.failures == []
     assert matrix(tmp_path / "many")[0] == matrix(tmp_path / "one")[0]
     assert matrix(tmp_path / "many")[1].tobytes() == matrix(tmp_path / "one")[1].tobytes()
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_twenty_nodes_that_die_cost_no_row(tmp_path, tiny_onnx):
+    import ray
+    from ray.cluster_utils import Cluster
+
+    spec, photos, kills = f"onnx:{tiny_onnx}", draw(tmp_path / "photos", 8000), []
+    (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
+    jobs.extract(photos, tmp_path / "one", [spec])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    ray.init(address=cluster.address, log_to_driver=False)
+    options = ExtractOptions(cluster=ClusterOptions(cluster.address, 1, 2))
+    shards = 0
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            job = pool.submit(jobs.extract, photos, tmp_path / "many", [spec], options)
+            while not job.done():
+                found = len(list((tmp_path / "many").rglob("shards/*.h5")))
+                if found > shards and len(kills) < 20:
+                    # The older node goes whenever something came; Ray wants the main thread.
+                    shards = found
+                    nodes.append(cluster.add_node(num_cpus=1))
+                    cluster.remove_node(nodes.pop(0), allow_graceful=False)
+                    kills.append(found)
+                time.sleep(0.02)
+        report = job.result()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    assert len(kills) == 20
+    assert [failure.id for failure in report.failures] == ["a/cut.png"]
+    assert matrix(tmp_path / "many")[0] == matrix(tmp_path / "one")[0]
+    assert matrix(tmp_path / "many")[1].tobytes() == matrix(tmp_path / "one")[1].tobytes()
+    # What a node had saved before it died was not computed again by another.
+    assert report.computed <= 8000
+    (one,) = FeatureCache(tmp_path / "many").sets()
+    assert sum(len(shard.keys) for shard in shards_of(one)) == 8000
+
+
+def shards_of(one):
+    one.rows.refresh()
+    return one.rows.shards.values()

@@ -24,7 +24,7 @@ from places import (
 from repository import ROOT
 
 from icecore import jobs
-from icecore.cache import FeatureCache
+from icecore.cache import FeatureCache, pulled
 from icecore.cli.main import main
 from icecore.core import parquet_files, places, stores
 from icecore.core.errors import CacheError, MissingDependencyError, MissingFileError, StoreError
@@ -125,6 +125,22 @@ def test_every_block_and_row_group_is_read_once(kind, tmp_path, tiny_onnx, prefi
     assert extract(manifest, tmp_path / "cache", tiny_onnx, workers=1).rows == 60
     # A tar's bytes came past before, for their digests; a table's groups are read for them.
     assert len(calls) == len(set(calls)) * (1 if kind == "tars" else 2) > 12
+
+
+@pytest.mark.parametrize("store", ["disk", "memory", "s3"])
+def test_keys_with_odd_characters(store, tmp_path, tiny_onnx, request):
+    photos = draw_photos(tmp_path / "photos", 5)
+    odd = ["a b.jpg", "50%.jpg", "a%20b.jpg", "ü+é&=.jpg", "it's (1) #2?.jpg"]
+    for path, name in zip(files_of(photos), odd):
+        path.rename(path.with_name(name))
+    data = photos
+    if store != "disk":
+        root = request.getfixturevalue("prefix" if store == "memory" else "s3")
+        data = upload(photos, f"{root if store == 'memory' else root[0]}/{uuid.uuid4().hex}/odd")
+    report = extract(data, tmp_path / "cache", tiny_onnx)
+    assert (report.rows, report.failures) == (5, [])
+    assert {os.path.basename(one.id) for one in report.manifest} == set(odd)
+    assert len(matrix(tmp_path / "cache", photos)) == 5
 
 
 def test_a_pattern_names_tars(photos, tmp_path, tiny_onnx):
@@ -238,6 +254,25 @@ def test_the_commands_of_the_page_run(s3, photos, tmp_path, tiny_onnx, monkeypat
         main(shlex.split(command.replace("s3://bucket", bucket))[1:])
     np.testing.assert_array_equal(matrix("copy", photos), matrix("cache", photos))
     assert (tmp_path / "copy/manifests/photos.csv").exists()
+
+
+def test_what_the_readme_says_of_buckets(s3, photos, tmp_path, tiny_onnx, monkeypatch):
+    bucket = f"{s3[0]}/readme"
+    upload(photos, f"{bucket}/photos")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ICECORE_CACHES", str(tmp_path / "caches"))
+    lines = [
+        shlex.split(line.replace("s3://bucket", bucket))[1:]
+        for line in (ROOT / "README.md").read_text().splitlines()
+        if line.startswith("icecore ") and "s3://bucket" in line
+    ]
+    assert [words[0] for words in lines] == ["extract", "train"]
+    lines[0][lines[0].index("-b") + 1] = f"onnx:{tiny_onnx}"
+    main(lines[0])
+    main([*lines[1], "--head", "logistic", "--folds", "3"])
+    extract(photos, "local", tiny_onnx)
+    rows = [matrix(name, photos) for name in (pulled(f"{bucket}/cache"), "local")]
+    assert rows[0].tobytes() == rows[1].tobytes()
 
 
 def test_a_cache_that_is_worked_on_is_a_folder(tmp_path, monkeypatch, capsys):

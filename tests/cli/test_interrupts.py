@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from icecore import jobs
 from icecore.cache import FeatureCache
 
 # The display counts an image when its rows are saved: then the signal comes.
@@ -41,10 +44,8 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_what_is_computed_and_says_so_by_its_status(
-    tmp_path, photos, tiny_onnx, number
-):
+def test_an_interruption_saves_what_is_computed(tmp_path, photos, tiny_onnx):
+    number = signal.SIGINT
     backbone, cache = f"onnx:{tiny_onnx}", tmp_path / "cache"
     options = ["extract", photos, "-o", cache, "-b", backbone, "--batch-size", "4"]
     command = [sys.executable, "-c", COMMAND, str(int(number)), *map(str, options)]
@@ -60,3 +61,37 @@ def test_a_signal_saves_what_is_computed_and_says_so_by_its_status(
         capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert f"{120 - saved} computed" in again.stdout
+
+
+def test_an_array_of_jobs_of_which_one_is_taken_away(tmp_path, photos, tiny_onnx):
+    """As Slurm starts them; spot machines send SIGTERM, too."""
+    backbone, cache = f"onnx:{tiny_onnx}", tmp_path / "cache"
+    options = ["extract", photos, "-o", cache, "-b", backbone, "--batch-size", "4"]
+    options = [*map(str, options), "--workers", "1"]
+    plain = (
+        "from icecore.cli import main, progress; progress._LogLines.SECONDS_BETWEEN = 0.0; main()"
+    )
+    commands = [["-c", COMMAND, str(int(signal.SIGTERM))], ["-c", plain], ["-c", plain]]
+    array = [
+        subprocess.Popen(
+            [sys.executable, *command, *options],
+            env={**os.environ, "SLURM_ARRAY_TASK_ID": str(number)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number, command in enumerate(commands)
+    ]  # fmt: skip
+    ended = [process.communicate(timeout=240) for process in array]
+    assert [process.returncode for process in array] == [143, 0, 0]
+    assert "what was finished is kept, and the same command continues" in ended[0][1]
+    for _, errors in ended[1:]:
+        # Each tells of the whole job, and when.
+        assert re.search(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \d+/120 images, ", errors, re.MULTILINE)
+        assert [line for line in errors.splitlines() if "120/120 images" in line]
+    (features,) = FeatureCache(cache).sets()
+    # What was taken away left its rows to the others, and none was computed twice.
+    assert len(features) == sum(one["rows"] for one in features.provenances()) == 120
+    alone = jobs.extract(photos, tmp_path / "alone", [backbone])
+    assert alone.rows == 120
+    keys = features.keys()
+    (other,) = FeatureCache(tmp_path / "alone").sets()
+    assert features.matrix(keys).tobytes() == other.matrix(keys).tobytes()

@@ -47,7 +47,8 @@ def check_free(path: Path) -> None:
     if path.is_dir():
         names = sorted(os.listdir(path))
         others = [name for name in names if not name.startswith(".") and name not in _BEFORE]
-        if others and not set_folders(path):
+        # Another process may have made the cache since it was looked for.
+        if others and MARKER_NAME not in others and not set_folders(path):
             raise CacheError(
                 f"{path} is not empty and not a feature cache: "
                 f"it holds {enumerate_some(others, 3)}",

@@ -10,7 +10,16 @@ import h5py
 import numpy as np
 import pytest
 
-from icecore.cache import FeatureCache, diff_sets, featureset, list_sets, repair, show_set, verify
+from icecore.cache import (
+    FeatureCache,
+    diff_sets,
+    featurecache,
+    featureset,
+    list_sets,
+    repair,
+    show_set,
+    verify,
+)
 from icecore.core.errors import (
     CacheError,
     DamagedCacheError,
@@ -332,6 +341,18 @@ def test_folder_that_is_no_cache_is_refused(tmp_path):
     with pytest.raises(CacheError, match="is not a feature cache"):
         repair(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_a_cache_that_another_process_makes_meanwhile_is_no_other_folder(tmp_path, monkeypatch):
+    plain = featurecache.check_free
+
+    def make_first(path):
+        monkeypatch.setattr(featurecache, "check_free", plain)
+        FeatureCache.create(path)
+        plain(path)
+
+    monkeypatch.setattr(featurecache, "check_free", make_first)
+    assert FeatureCache.create(tmp_path / "c").sets() == []
 
 
 def test_newer_format_is_refused_with_a_sentence(cache):

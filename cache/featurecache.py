@@ -33,7 +33,7 @@ from .mend import repair_json, repair_set, restore_record
 from .names import match_rank
 from .record import differences
 from .sharing.claims import Claims, lock
-from .sharing.share import ClaimsOfProcess, share
+from .sharing.share import ClaimsOfProcess, MoreKeys, share
 
 __all__ = ["CLAIMS_NAME", "FeatureCache"]
 
@@ -285,7 +285,7 @@ class FeatureCache:
     def share(
         self,
         sets: Sequence[FeatureSet],
-        keys: Sequence[str],
+        keys: Sequence[str] | MoreKeys,
         most: int = 512,
         ahead: int = 0,
         lot_of: Mapping[str, str] | None = None,
@@ -296,7 +296,8 @@ class FeatureCache:
         is computing; append the rows of a batch before asking for the next. With `ahead`
         they may come that many batches later, and an empty batch asks for all rows that
         are still to come. The claims of a process that dies are taken over. Keys for which
-        `lot_of` has the same word are dealt out together.
+        `lot_of` has the same word are dealt out together. `keys` may be a function that gives
+        more of them, told whether to wait for some, and None at the end.
         """
         yield from share(self._claims(), sets, keys, most, ahead, lot_of)
 

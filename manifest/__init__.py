@@ -4,7 +4,7 @@ from .box import Box, format_box, outside, parse_box, row_key
 from .box_table import append_boxes, apply_boxes, read_boxes
 from .classes import fashionai_classes
 from .csv_table import TableOptions
-from .digests import DigestReport, digest_manifest
+from .digests import Digesting, DigestReport, digest_manifest
 from .group_table import apply_groups
 from .layouts import read
 from .listing import passed_over_text
@@ -26,6 +26,7 @@ __all__ = [
     "LARGEST_IMAGE_FILE",
     "Box",
     "DigestReport",
+    "Digesting",
     "Manifest",
     "Sample",
     "TableOptions",

@@ -21,12 +21,14 @@ from .box import row_key
 from .digest_memory import DigestMemory
 from .table import LARGEST_IMAGE_FILE, Manifest, Sample
 
-__all__ = ["DigestReport", "digest_manifest"]
+__all__ = ["DigestReport", "Digesting", "digest_manifest"]
 
 _UNSETTLED_SECONDS = 2.0
 _TOGETHER = 32
 # Images between two looks at what other processes have read meanwhile.
 _STRETCH = 2048
+# New keys that are told of at a time.
+_AT_A_TIME = 256
 _FIRST_KEPT_SECONDS, _KEPT_SECONDS = 10.0, 300.0
 
 
@@ -43,18 +45,11 @@ class DigestReport:
         Reason for each sample id whose file could not be read.
     read : int
         How many files were read; the others were remembered.
-    memory : DigestMemory
-        What there is to remember.
     """
 
     manifest: Manifest
     unreadable: dict[str, str]
     read: int
-    memory: DigestMemory = dataclasses.field(default_factory=DigestMemory, repr=False)
-
-    def remember(self, folder: str | os.PathLike) -> None:
-        """Add what was read to the memory in `folder`."""
-        self.memory.publish(folder)
 
 
 def digest_manifest(
@@ -75,7 +70,7 @@ def digest_manifest(
     memory : path-like, optional
         Folder of earlier digests, see `DigestMemory`. It is read, and added to: now and then if it
         takes long, so that processes that digest the same images share them out, and at the end
-        if the folder that it lies in is there (else see `DigestReport.remember`).
+        if the folder that it lies in is there.
     paranoid : bool, default False
         Read every file, whatever is remembered.
     workers : int
@@ -83,28 +78,86 @@ def digest_manifest(
     progress : callable, optional
         Called with the number of files done and in all.
     """
-    known, images = DigestMemory(memory), manifest.images
-    keep = memory is not None
-    files = _sort_out(images, known, paranoid)
-    read, saved, patience = 0, time.monotonic(), _FIRST_KEPT_SECONDS
-    for identities in _stretches(list(files.to_read)):
-        if keep and not paranoid:
-            known.refresh()
-            files.take_known(identities, known)
-        for identity, digest in _read_all(files, identities, workers):
-            read += 1
-            files.take(identity, digest, known)
-            if progress is not None:
-                progress(len(images) - len(files.to_read), len(images))
-        if keep and time.monotonic() - saved > patience:
-            known.publish()
-            saved, patience = time.monotonic(), min(2 * patience, _KEPT_SECONDS)
-    keys = {i: row_key(digest, images[i].box) for i, digest in files.digests.items()}
-    none = {i: files.unreadable[i] for i in images if i in files.unreadable}
-    manifest = manifest.with_digests(keys | files.kept | dict.fromkeys(none, ""))
-    if keep and memory is not None and Path(memory).parent.is_dir():
-        known.publish()
-    return DigestReport(manifest, none, read, known)
+    digesting = Digesting(manifest, memory, paranoid=paranoid, workers=workers, progress=progress)
+    for _ in digesting:
+        pass
+    return digesting.report()
+
+
+class Digesting:
+    """The digests of a manifest's images as they come; see `digest_manifest`.
+
+    Iterating reads the files that must be read, and yields some new row keys at a time, by id.
+
+    Attributes
+    ----------
+    known : dict of str to str
+        The row keys that were known without reading, by id.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        memory: str | os.PathLike | None = None,
+        *,
+        paranoid: bool = False,
+        workers: int = 4,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._manifest, self._images = manifest, manifest.images
+        self._folder, self._paranoid, self._workers = memory, paranoid, workers
+        self._progress = progress
+        self._memory = DigestMemory(memory)
+        self._files = _sort_out(self._images, self._memory, paranoid)
+        self.known = self._keys(self._files.digests) | self._files.kept
+        self._read, self._saved, self._patience = 0, time.monotonic(), _FIRST_KEPT_SECONDS
+
+    @property
+    def left(self) -> int:
+        """How many files are still to be read."""
+        return len(self._files.to_read)
+
+    def __iter__(self) -> Iterator[dict[str, str]]:
+        """Read the files."""
+        for identities in _stretches(list(self._files.to_read)):
+            new = {}
+            if self._folder is not None and not self._paranoid:
+                self._memory.refresh()
+                new = self._files.take_known(identities, self._memory)
+            for identity, digest in _read_all(self._files, identities, self._workers):
+                self._read += 1
+                self._files.take(identity, digest, self._memory)
+                if isinstance(digest, str):
+                    new[identity] = digest
+                if self._progress is not None:
+                    self._progress(len(self._images) - self.left, len(self._images))
+                if len(new) >= _AT_A_TIME:
+                    yield self._keys(new)
+                    new = {}
+            yield self._keys(new)
+            self._keep_some()
+
+    def report(self) -> DigestReport:
+        """Return all that is known by now, and keep it for the next time."""
+        none = {i: self._files.unreadable[i] for i in self._images if i in self._files.unreadable}
+        keys = self._keys(self._files.digests) | self._files.kept
+        self.keep()
+        manifest = self._manifest.with_digests(keys | dict.fromkeys(none, ""))
+        return DigestReport(manifest, none, self._read)
+
+    def keep(self) -> None:
+        """Add what was read to the memory, if the folder is there that it lies in."""
+        if self._folder is not None and Path(self._folder).parent.is_dir():
+            self._memory.publish()
+
+    def _keys(self, digests: Mapping[str, str]) -> dict[str, str]:
+        return {i: row_key(digest, self._images[i].box) for i, digest in digests.items()}
+
+    def _keep_some(self) -> None:
+        if self._folder is not None and time.monotonic() - self._saved > self._patience:
+            self._memory.publish()
+            self._saved = time.monotonic()
+            self._patience = min(2 * self._patience, _KEPT_SECONDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,12 +179,13 @@ class _Files:
         if time.time() - facts[1] / 1e9 > _UNSETTLED_SECONDS:
             known.add(path, facts, digest)
 
-    def take_known(self, identities: list[str], known: DigestMemory) -> None:
-        """Take the digests of those that somebody else has read meanwhile."""
-        for identity in identities:
-            if digest := known.get(*self.to_read[identity]):
-                self.digests[identity] = digest
-                del self.to_read[identity]
+    def take_known(self, identities: list[str], known: DigestMemory) -> dict[str, str]:
+        """Take the digests of those that somebody else has read meanwhile, and return them."""
+        found = {i: digest for i in identities if (digest := known.get(*self.to_read[i]))}
+        self.digests.update(found)
+        for identity in found:
+            del self.to_read[identity]
+        return found
 
 
 def _sort_out(images: Mapping[str, Sample], known: DigestMemory, paranoid: bool) -> _Files:

@@ -18,7 +18,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from ...core.errors import CacheError, IcecoreError
@@ -96,6 +96,10 @@ class Claims:
                 return False
             got.append(name)
         return True
+
+    def acquire_each(self, lots: Sequence[Sequence[str]]) -> list[bool]:
+        """Claim the names of each lot, see `acquire`."""
+        return [self.acquire(names) for names in lots]
 
     def release(self, names: Iterable[str]) -> None:
         """Give claims back; those taken over by others meanwhile are left to them."""

@@ -5,15 +5,19 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from ..featureset import FeatureSet
 
-__all__ = ["ClaimsOfProcess", "share"]
+__all__ = ["ClaimsOfProcess", "MoreKeys", "share"]
 
 # Rows are claimed by the first digits of their keys where nothing else is said: 256 lots.
 _LOT_DIGITS = 2
+# Lists that may be known and not dealt out yet, where keys become known meanwhile.
+_KNOWN_AHEAD = 8
+
+MoreKeys = Callable[[bool], Sequence[str] | None]
 
 
 class ClaimsOfProcess(Protocol):
@@ -22,8 +26,8 @@ class ClaimsOfProcess(Protocol):
     # Between two looks at whether others are done.
     poll_s: float
 
-    def acquire(self, names: Iterable[str]) -> bool:
-        """Claim all of `names`, or none of them."""
+    def acquire_each(self, lots: Sequence[Sequence[str]]) -> list[bool]:
+        """Claim all names of each lot, or none of them; say of which all."""
 
     def release(self, names: Iterable[str]) -> None:
         """Give claims back."""
@@ -35,7 +39,7 @@ class ClaimsOfProcess(Protocol):
 def share(
     claims: ClaimsOfProcess,
     sets: Sequence[FeatureSet],
-    keys: Sequence[str],
+    keys: Sequence[str] | MoreKeys,
     most: int = 512,
     ahead: int = 0,
     lot_of: Mapping[str, str] | None = None,
@@ -48,19 +52,30 @@ def share(
     comes of it. The iteration ends when no other process is at work on any of the keys.
 
     Keys are claimed in lots: those of one first digits, or of what `lot_of` says of them, which
-    is part of a file's name. Processes that make other lots may compute some rows twice.
+    is part of a file's name. Processes that make other lots may compute some rows twice. Where
+    keys become known meanwhile, `keys` is asked for more and told whether to wait for some; it
+    gives each key once, and None at the end.
     """
     prefixes = sorted(one.fingerprint[:12] for one in sets)
-    lot_of = lot_of or {}
-    lots = _lots(sets, keys, lot_of)
+    lot_of = {} if lot_of is None else lot_of
+    more = keys if callable(keys) else None
+    lots = {} if callable(keys) else _lots(sets, keys, lot_of)
     held: deque[list[str]] = deque()
     with contextlib.closing(claims):
         while True:
             while len(held) > ahead:
                 claims.release(held.popleft())
-            got = _claim_some(claims, prefixes, lots, most)
+            if more is not None and sum(map(len, lots.values())) < _KNOWN_AHEAD * most:
+                new = more(not lots)
+                more = more if new is not None else None
+                for lot, some in _lots(sets, new or (), lot_of).items():
+                    lots.setdefault(lot, []).extend(some)
+            ours = {name for names in held for name in names}
+            # One that is held for earlier keys is given back with those.
+            free = {lot: n for lot in lots if ours.isdisjoint(n := _names(prefixes, lot))}
+            got = _claim_some(claims, free, lots, most)
             if got:
-                names = [name for lot in got for name in _names(prefixes, lot)]
+                names = [name for lot in got for name in free[lot]]
                 # Somebody may have finished these between our looking and our claiming.
                 open_still = _lots(sets, [key for lot in got for key in lots.pop(lot)], lot_of)
                 if open_still:
@@ -76,7 +91,7 @@ def share(
             elif lots:
                 time.sleep(claims.poll_s)
                 lots = _lots(sets, [key for lot in lots.values() for key in lot], lot_of)
-            else:
+            elif more is None:
                 return
 
 
@@ -92,15 +107,24 @@ def _lots(
     return lots
 
 
-def _claim_some(claims: ClaimsOfProcess, prefixes: list[str], lots: dict, most: int) -> list[str]:
+def _claim_some(
+    claims: ClaimsOfProcess, free: Mapping[str, list[str]], lots: Mapping[str, list[str]], most: int
+) -> list[str]:
+    """Claim lots of up to `most` keys; one lot at least, however many it has."""
     got: list[str] = []
-    count = 0
-    for lot in lots:
-        if got and count + len(lots[lot]) > most:
+    room, waiting = most, list(free)
+    while waiting and room > 0:
+        trying: list[str] = []
+        while waiting and (room >= len(lots[waiting[0]]) or not (got or trying)):
+            trying.append(waiting.pop(0))
+            room -= len(lots[trying[-1]])
+        if not trying:
             break
-        if claims.acquire(_names(prefixes, lot)):
-            got.append(lot)
-            count += len(lots[lot])
+        for lot, ours in zip(trying, claims.acquire_each([free[lot] for lot in trying])):
+            if ours:
+                got.append(lot)
+            else:
+                room += len(lots[lot])
     return got
 
 

@@ -6,6 +6,7 @@ What is asked for is checked, loaded and started here; `pipeline` does the work.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,15 +15,16 @@ from ...cache import FeatureCache, folder_of_cache, writable_cache
 from ...core.errors import CacheError
 from ...core.stores import is_url
 from ...manifest import (
+    Digesting,
     DigestReport,
     Manifest,
     Sample,
-    digest_manifest,
 )
 from ..engines.gpus import gpu_files
 from ..images.libraries import load_decoders
 from ..records.spec import BackboneSpec
 from ..weights.licenses import license_note
+from .arrivals import Arrivals
 from .boxing import boxed
 from .cluster import WorkerPlan, run_on_cluster
 from .cluster_options import ClusterOptions
@@ -34,6 +36,9 @@ from .report import ExtractReport, Failure
 from .starting import load_parts, started
 
 __all__ = ["extract"]
+
+# What takes no longer is digested before engines start: they need not, if nothing is missing.
+DIGESTED_FIRST_S = 2.0
 
 
 def extract(
@@ -82,37 +87,40 @@ def extract(
     table = None
     if options.boxes is not None:
         manifest, table = boxed(manifest, folder, options, progress)
-    memory = folder / "digests" if _may_be_cache(folder) else None
+    arrivals, digesting = _arrivals(manifest, folder, options, progress)
     with watch.phase("digesting"):
-        digested = _digested(manifest, memory, options, progress)
+        arrivals.digest(DIGESTED_FIRST_S if options.cluster is None else math.inf)
     # Engines that do not start are to leave nothing behind.
-    if lacking := _lacking_rows(folder, store, parts, digested.manifest):
+    if lacking := _lacking_rows(folder, store, parts, arrivals):
         with watch.phase("starting"):
             parts = [started(part, options, lacking) for part in parts]
     store = store or FeatureCache.create(cache)
     for part in parts:
         part.open(store)
-    if memory is not None:
-        digested.remember(memory)
     job = Pipeline(parts, options, watch)
+    try:
+        _run(job, store, arrivals)
+    finally:
+        arrivals.close()
+    digested = digesting.report()
     job.failures += _unreadable(digested)
-    unique = _unique(digested.manifest)
-    _run(job, store, unique)
     _record_outcome(store, digested.manifest, job.failures)
-    report = _report(job, digested.manifest, len(unique))
+    report = _report(job, digested.manifest, len(arrivals.unique))
     return dataclasses.replace(report, boxes="" if table is None else str(table))
 
 
-def _digested(
-    manifest: Manifest, memory: Path | None, options: ExtractOptions, progress: ProgressListener
-) -> DigestReport:
-    return digest_manifest(
+def _arrivals(
+    manifest: Manifest, folder: Path, options: ExtractOptions, progress: ProgressListener
+) -> tuple[Arrivals, Digesting]:
+    memory = folder / "digests" if _may_be_cache(folder) else None
+    digesting = Digesting(
         manifest,
         memory,
         paranoid=options.paranoid,
         workers=options.threads,
         progress=progress.on_digest,
     )
+    return Arrivals(digesting, manifest.images), digesting
 
 
 def _may_be_cache(folder: Path) -> bool:
@@ -130,24 +138,15 @@ def _unreadable(digested: DigestReport) -> list[Failure]:
     ]
 
 
-def _unique(manifest: Manifest) -> dict[str, list[Sample]]:
-    """Return the samples of each different image that could be read."""
-    unique: dict[str, list[Sample]] = {}
-    for sample in manifest.images.values():
-        if sample.digest:
-            unique.setdefault(sample.digest, []).append(sample)
-    return unique
-
-
 def _lacking_rows(
-    folder: Path, store: FeatureCache | None, parts: list[Part], manifest: Manifest
+    folder: Path, store: FeatureCache | None, parts: list[Part], arrivals: Arrivals
 ) -> int:
-    """Count the images that lack a row, without making a cache or a set.
+    """Count the images that may lack a row, without making a cache or a set.
 
     It is 1 at least where there is no cache yet, or a damaged one, so that engines are tried.
     """
-    wanted = {sample.digest for sample in manifest.images.values() if sample.digest}
-    everything = max(1, len(wanted))
+    wanted, left = arrivals.unique, arrivals.left
+    everything = max(1, len(wanted) + left)
     if not folder.is_dir() or not any(folder.iterdir()):
         return everything
     try:
@@ -157,16 +156,16 @@ def _lacking_rows(
     prints = [part.record.fingerprint for part in parts]
     if any(print_ not in there for print_ in prints):
         return everything
-    return max(len(there[print_].missing(wanted)) for print_ in prints)
+    return left + max(len(there[print_].missing(wanted)) for print_ in prints)
 
 
-def _run(job: Pipeline, store: FeatureCache, unique: dict[str, list[Sample]]) -> None:
+def _run(job: Pipeline, store: FeatureCache, arrivals: Arrivals) -> None:
     """Compute every row that is missing, and count what other processes did meanwhile."""
-    missing = set().union(*(part.rows.missing(unique) for part in job.parts))
-    todo = [key for key in unique if key in missing]
-    options = job.options
-    job.watch.start(len(unique), len(unique) - len(todo), options.threads, len(options.devices))
-    if not todo:
+    unique, options = arrivals.unique, job.options
+    todo = job.lacking(list(unique))
+    total, done = len(unique) + arrivals.left, len(unique) - len(todo)
+    job.watch.start(total, done, options.threads, len(options.devices))
+    if not todo and arrivals.ended:
         return
     try:
         if options.cluster is not None:
@@ -175,9 +174,8 @@ def _run(job: Pipeline, store: FeatureCache, unique: dict[str, list[Sample]]) ->
         for part in job.parts:
             if not part.engines:  # All rows were there, and a damaged shard was found since.
                 part.start(options)
-        job.run(store, unique, todo)
-        unreadable = {failure.digest for failure in job.failures} & set(unique)
-        job.watch.credit(len(todo) - job.computed - len(unreadable))
+        job.run(store, unique, todo, None if arrivals.ended else arrivals)
+        job.watch.credit(len(todo) - job.computed - job.unreadable)
     finally:
         job.watch.finish()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..images.preprocessing import Preprocessing
 from ..images.scale import Need, need_of
 from ..images.views import make_squares
 from ..records.feature_set import FeatureSetRecord
+from .arrivals import Arrivals
 from .options import ExtractOptions
 from .part import Part
 from .progress import Stopwatch
@@ -57,7 +58,9 @@ class Pipeline:
     Attributes
     ----------
     failures : list of Failure
-        Images that could not be used.
+        Images that could not be used, when `run` has returned.
+    unreadable : int
+        Different images among them.
     computed : int
         Images that were decoded.
     rows : int
@@ -86,6 +89,9 @@ class Pipeline:
         self.failures: list[Failure] = []
         self.several_pages: list[str] = []
         self.computed = self.rows = 0
+        # Reasons by key, with how many files were tried; keys of images with several pages.
+        self._failed: dict[str, tuple[ImageError, int]] = {}
+        self._paged: set[str] = set()
         self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
 
     def run(
@@ -93,6 +99,7 @@ class Pipeline:
         store: FeatureCache,
         unique: dict[str, list[Sample]],
         todo: list[str],
+        arrivals: Arrivals | None = None,
     ) -> None:
         """Compute every missing row; keep what is done if interrupted.
 
@@ -102,7 +109,9 @@ class Pipeline:
         unique : dict of str to list of Sample
             The samples of each key.
         todo : list of str
-            Keys that lack a row.
+            Keys that lack a row; those of `arrivals` are added.
+        arrivals : Arrivals, optional
+            Adds to `unique` meanwhile.
         """
         self._samples = unique
         engines = zip(*(part.engines for part in self.parts))
@@ -117,7 +126,9 @@ class Pipeline:
                 BackboneRunner(part, devices, self.options.squares_at_once, self.watch, writer)
                 for part in self.parts
             ]
-            self._compute(store, todo, pool, devices)
+            self._compute(store, todo, pool, devices, arrivals)
+            if again := self._forget_unlucky():
+                self._compute(store, again, pool, devices)
         finally:
             # Also on Ctrl-C: what was computed is kept.
             pool.shutdown(cancel_futures=True)
@@ -125,6 +136,30 @@ class Pipeline:
                 self.rows += runner.close()
             for threads in [*(device.threads for device in devices), writer]:
                 threads.shutdown()
+        for key, (error, _) in self._failed.items():
+            self.failures += [Failure(s.id, s.path, key, error.message) for s in unique[key]]
+        self.several_pages += [sample.id for key in self._paged for sample in unique[key]]
+
+    @property
+    def unreadable(self) -> int:
+        """How many different images could not be used."""
+        return len(self._failed)
+
+    def lacking(self, keys: list[str]) -> list[str]:
+        """Return those of `keys` that lack a row in one of the feature sets, in their order."""
+        missing = set().union(*(part.rows.missing(keys) for part in self.parts))
+        return [key for key in keys if key in missing]
+
+    def _forget_unlucky(self) -> list[str]:
+        """Return the images of which another file was found after theirs had changed."""
+        again = [
+            key
+            for key, (error, tried) in self._failed.items()
+            if isinstance(error, _ChangedError) and len(self._samples[key]) > tried
+        ]
+        for key in again:
+            del self._failed[key]
+        return again
 
     def _compute(
         self,
@@ -132,17 +167,20 @@ class Pipeline:
         todo: list[str],
         pool: ThreadPoolExecutor,
         devices: list[Device],
+        arrivals: Arrivals | None = None,
     ) -> None:
         # Other processes may be at work on the same cache: each takes its share. The next
         # list is taken while rows of the last two are still to come, and a list holds more than
         # is on its way through the devices, so engines never wait.
         on_the_way = 1 + sum(device.batches_at_once + 1 for device in devices)
         images = on_the_way * self.options.squares_at_once // len(self._views)
-        most = max(1, images, min(MOST_CLAIMED, len(todo) // 16))
+        expected = len(todo) + (arrivals.left if arrivals else 0)
+        most = max(1, images, min(MOST_CLAIMED, expected // 16))
         due: frozenset[str] = frozenset()
         last = due
-        sets = [part.rows for part in self.parts]
-        with contextlib.closing(store.share(sets, todo, most, 2, self._lots(todo))) as shares:
+        sets, lots = [part.rows for part in self.parts], self._lots(todo)
+        keys_to_come = self._arriving(todo, lots, arrivals) if arrivals else todo
+        with contextlib.closing(store.share(sets, keys_to_come, most, 2, lots)) as shares:
             for keys in shares:
                 self._feed(keys, pool)
                 while self._decoding and (not keys or self._decoding[0][0] in last):
@@ -155,13 +193,33 @@ class Pipeline:
                 due, last = last, frozenset(keys)
                 self._look_around(todo)
 
+    def _arriving(
+        self, todo: list[str], lots: dict[str, str], arrivals: Arrivals
+    ) -> Callable[[bool], list[str] | None]:
+        """Return what gives `todo`, and then what is found to be missing meanwhile."""
+        told = 0
+
+        def more(wait: bool) -> list[str] | None:
+            nonlocal told
+            if told == len(todo):
+                new = arrivals.take(wait)
+                if new is None:
+                    return None
+                lacking = self.lacking(new)
+                self.watch.find(len(arrivals.unique) + arrivals.left, len(new) - len(lacking))
+                todo.extend(lacking)
+                lots.update(self._lots(lacking))
+            told, before = len(todo), told
+            return todo[before:]
+
+        return more
+
     def _look_around(self, todo: list[str]) -> None:
         """Count now and then what other processes have finished of this job."""
         started = time.monotonic()
         if started < self._next_look:
             return
-        missing = set().union(*(part.rows.missing(todo) for part in self.parts))
-        self.watch.credit(max(0, len(todo) - len(missing) - self.watch.saved))
+        self.watch.credit(max(0, len(todo) - len(self.lacking(todo)) - self.watch.saved))
         took = time.monotonic() - started
         self._next_look = time.monotonic() + max(SECONDS_BETWEEN_LOOKS, 50 * took)
 
@@ -187,8 +245,7 @@ class Pipeline:
 
     def _pass_on(self, key: str, prepared: dict[int, np.ndarray] | ImageError) -> None:
         if isinstance(prepared, ImageError):
-            samples = self._samples[key]
-            self.failures += [Failure(s.id, s.path, key, prepared.message) for s in samples]
+            self._failed[key] = prepared, len(self._samples[key])
             self.watch.settle(key, failed=True)
             return
         self.computed += 1
@@ -209,12 +266,11 @@ class Pipeline:
     def _prepare(self, key: str, wanted: list[int]) -> dict[int, np.ndarray] | ImageError:
         """Read, check, decode and fit one image."""
         try:
-            samples = self._samples[key]
-            file = ImageFile(_read_same(samples, key))
+            file = ImageFile(_read_same(self._samples[key], key))
             with contextlib.ExitStack() as held:
                 squares = self._squares_of(file, key, wanted, held)
             if file.more_pages:
-                self.several_pages += [sample.id for sample in samples]
+                self._paged.add(key)
             return squares
         except ImageError as error:
             return error
@@ -241,6 +297,10 @@ class Pipeline:
                 )
             del image  # A large one is not to be in memory with the next.
         return {index: squares[scale, self._squares[index]] for index, scale in scales.items()}
+
+
+class _ChangedError(ImageError):
+    """No file has the bytes any more that an image was known by."""
 
 
 def _need(made: FeatureSetRecord) -> Need | None:
@@ -273,7 +333,7 @@ def _read_same(samples: list[Sample], key: str) -> bytes:
             continue
         if row_key(sha256_bytes(content), sample.box) == key:
             return content
-    raise ImageError(reason)
+    raise _ChangedError(reason)
 
 
 def _cut_to_box(image: np.ndarray, text: str) -> np.ndarray:

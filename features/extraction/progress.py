@@ -97,6 +97,11 @@ class Stopwatch:
         self._started = time.perf_counter()
         self._tell(force=True)
 
+    def find(self, total: int, had: int) -> None:
+        """Note that there are `total` images after all, and `had` more whose rows are there."""
+        self._total = total
+        self._done += had
+
     def expect(self, key: str, rows: int) -> None:
         """Note that image `key` needs `rows` rows."""
         self._to_compute[key] = self._to_save[key] = rows

@@ -100,9 +100,8 @@ class ExtractWorker:
         unique: dict[str, list[Sample]] = {}
         for sample in samples:
             unique.setdefault(sample.digest, []).append(sample)
-        missing = set().union(*(part.rows.missing(unique) for part in self._parts))
-        todo = [key for key in unique if key in missing]
         job = Pipeline(self._parts, self._options, Stopwatch(ProgressListener()))
+        todo = job.lacking(list(unique))
         if todo:
             job.run(self._store, unique, todo)
         repaired = [line for part in self._parts for line in part.rows.warnings]

@@ -10,6 +10,7 @@ import click
 from ..core.stores import is_url
 
 __all__ = [
+    "A_FOLDER_THERE",
     "A_PATH",
     "DATA",
     "answer_option",
@@ -55,6 +56,7 @@ def _require_path(kind, value, param, ctx) -> None:
 
 
 A_PATH, DATA = _Local(path_type=Path), _Data(path_type=Path)
+A_FOLDER_THERE = _Local(path_type=Path, exists=True, file_okay=False)
 
 answer_option = click.option(
     "--answer",

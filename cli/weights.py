@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from . import console, progress
-from .options import A_PATH, as_json, quiet
+from .options import A_FOLDER_THERE, A_PATH, as_json, quiet
 
 __all__ = ["weights"]
 
 folder_option = click.option(
     "--weights-dir",
     "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=A_FOLDER_THERE,
     help="Look in this folder of your own before Gluon's cache.",
 )
 

@@ -250,7 +250,15 @@ def write_csv(
     path: str | os.PathLike, rows: Iterable[Iterable[object]], *, excel: bool = False
 ) -> None:
     """Write a CSV file in UTF-8, atomically; see `csv_line`."""
-    publish_text(path, "".join(csv_line(row, excel=excel) for row in rows))
+    text = "".join(csv_line(row, excel=excel) for row in rows)
+    try:
+        publish_text(path, text)
+    except UnicodeEncodeError as error:
+        near = text[max(0, error.start - 30) : error.end]
+        raise FileFormatError(
+            f"{path} cannot be written: '{escaped(near)}' ends in half of a character",
+            "rename it; names of files may be such, where they are not in UTF-8",
+        ) from error
 
 
 def _cell(field: object, excel: bool) -> str:
@@ -260,7 +268,10 @@ def _cell(field: object, excel: bool) -> str:
     if excel and isinstance(field, str) and text.startswith(_FORMULA_MARKS):
         text = f"'{text}"
     if "\n" in text or "\r" in text or "\0" in text:
-        raise ValueError(f"'{escaped(text[:60])}' has a line break, which no table can hold")
+        raise FileFormatError(
+            f"'{escaped(text[:60])}' has a line break, which no table can hold",
+            "rename it, or write a file of another kind",
+        )
     if '"' in text or "," in text or text != text.strip():
         return '"' + text.replace('"', '""') + '"'
     return text

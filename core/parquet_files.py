@@ -7,12 +7,12 @@ and labels as numbers whose names stand in the schema's metadata, or as text.
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from .errors import FileFormatError, IcecoreError
 from .imports import missing_dependency
+from .json_files import parse_json
 from .once_cache import OnceCache
 from .regular_files import size_text
 
@@ -130,8 +130,8 @@ def _class_names(arrow, schema, label: str | None) -> list[str]:
     """Return the names of numbered classes, as ``datasets`` keeps them in the metadata."""
     metadata = (schema.metadata or {}).get(b"huggingface", b"{}")
     try:
-        names = json.loads(metadata)["info"]["features"][label]["names"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        names = parse_json(metadata, "the schema")["info"]["features"][label]["names"]
+    except (FileFormatError, KeyError, TypeError):
         return []
     return [str(name) for name in names[:_MOST_LABELS]] if isinstance(names, list) else []
 

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..core.csv_files import CsvTable, csv_lines, csv_number, line_faults, read_csv, write_csv
-from ..core.errors import ManifestError, MissingFileError, counted, escaped
+from ..core.errors import ManifestError, MissingFileError, counted, escaped, shortened
 from .box import Box, format_box, outside, parse_box, row_key
 from .table import Manifest
 
@@ -199,7 +199,7 @@ def _outside(manifest, found, lines, size_of) -> list[tuple[int, str]]:
 
 
 def _faulty(path: Path, faults: list[str]) -> ManifestError:
-    shown = "\n    ".join(map(escaped, faults[:_FAULTS_SHOWN]))
+    shown = "\n    ".join(escaped(shortened(one)) for one in faults[:_FAULTS_SHOWN])
     more = len(faults) - _FAULTS_SHOWN
     return ManifestError(
         f"{counted(len(faults), 'line')} of {path} cannot be used:\n    {shown}"

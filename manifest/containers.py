@@ -8,13 +8,19 @@ from __future__ import annotations
 import abc
 import dataclasses
 import hashlib
-import json
 import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from ..core.errors import IcecoreError, ManifestError, MissingFileError, enumerate_some
+from ..core.errors import (
+    FileFormatError,
+    IcecoreError,
+    ManifestError,
+    MissingFileError,
+    enumerate_some,
+)
+from ..core.json_files import parse_json
 from ..core.parquet_files import ImageTable, read_table
 from ..core.places import (
     absolute,
@@ -249,15 +255,16 @@ def _labels(texts: dict[str, dict[str, bytes]]) -> dict[str, str]:
 
 def _plain(content: bytes) -> str:
     try:
-        return class_name(content.decode("utf-8"))
+        name = class_name(content.decode("utf-8"))
     except ValueError:
         return ""  # A caption, or no text at all.
+    return "" if re.search(r"[\n\r\0]", name) else name
 
 
 def _of_json(content: bytes) -> str:
     try:
-        fields = json.loads(content)
-    except (ValueError, RecursionError):
+        fields = parse_json(content, "a sample", kind=object)
+    except FileFormatError:
         return ""
     values = [fields.get(name) for name in _LABEL_FIELDS] if isinstance(fields, dict) else [fields]
     label = next((one for one in values if isinstance(one, (str, int))), "")

@@ -127,18 +127,22 @@ def _refuse_images(data: Path) -> None:
 
 def _require_usable_names(manifest: Manifest) -> None:
     # Such names come from old archives; no table could hold them.
-    paths = [sample.path for sample in manifest.images.values()]
-    bad = [path for path in paths if not _is_utf8(path)]
+    # Those of members of an archive and of classes are ids and labels alone.
+    names = {one.path: None for one in manifest}
+    for one in manifest:
+        own = (one.id, one.label, one.group)
+        names |= {name: None for name in own if name not in one.path}
+    bad = [name for name in names if not _is_utf8(name)]
     if bad:
         raise ManifestError(
             f"{counted(len(bad), 'name')} in {manifest.source} cannot be read as UTF-8: "
             f"{enumerate_some(map(ascii, bad))}",
             "rename them, for instance with convmv",
         )
-    broken = [path for path in paths if "\n" in path or "\r" in path]
+    broken = [name for name in names if "\n" in name or "\r" in name or "\0" in name]
     if broken:
         raise ManifestError(
-            f"{counted(len(broken), 'name')} in {manifest.source} with line breaks: "
+            f"{counted(len(broken), 'name')} in {manifest.source} with line breaks or NUL: "
             f"{enumerate_some(broken)}",
             "rename them: no table can hold such names",
         )

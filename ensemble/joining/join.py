@@ -104,7 +104,7 @@ def join_tasks(
     if unknown:
         raise ProbabilityError(
             f"no labels for the tasks {enumerate_some(unknown)}; there are labels for "
-            f"{enumerate_some(known)}",
+            f"{enumerate_some(known) or 'none'}",
             "give a label table that has these tasks",
         )
     return [join_task(of_task, known[task], align) for task, of_task in by_task.items()]

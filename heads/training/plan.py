@@ -138,7 +138,10 @@ def _all_sets(cache: Any) -> list[list[Any]]:
         if len(one):
             alike.setdefault(one.views, []).append(one)
     if not alike:
-        raise CacheError("the cache holds no feature sets", "run `icecore extract` into it first")
+        raise CacheError(
+            "the cache holds no feature set with rows",
+            "run `icecore extract` into it first; `icecore cache verify CACHE` names damaged files",
+        )
     return list(alike.values())
 
 

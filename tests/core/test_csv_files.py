@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icecore.core.csv_files import csv_line, csv_lines, csv_number, line_faults, read_csv, write_csv
-from icecore.core.errors import ManifestError, MissingFileError
+from icecore.core.errors import FileFormatError, ManifestError, MissingFileError
 
 fields = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="\0\r\n\ufeff")), min_size=1, max_size=5
@@ -132,3 +132,11 @@ def test_many_columns_and_long_cells_take_no_time_and_one_line(tmp_path):
     long = "x" * 5_000_000
     error = line_faults(path, [(2, f"repeats the id {long}")], ManifestError)
     assert len(error.message) < 1000
+
+
+def test_what_no_table_holds_is_one_line_with_its_name(tmp_path):
+    with pytest.raises(FileFormatError, match=r"'a\\nb' has a line break"):
+        write_csv(tmp_path / "t.csv", [["id"], ["a\nb"]])
+    with pytest.raises(FileFormatError, match=r"t.csv cannot be written: .*'id\\na\\udcff'"):
+        write_csv(tmp_path / "t.csv", [["id"], ["a\udcff"]])
+    assert not list(tmp_path.iterdir())

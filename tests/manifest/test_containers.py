@@ -229,3 +229,23 @@ def test_a_long_class_name_or_a_path_that_is_no_text_is_said(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table({"image": images, "label": ["y"]}), path)
     with pytest.raises(FileFormatError, match="paths of its images are no texts"):
         read_table(str(path), open_container)
+
+
+def test_a_member_whose_name_no_table_holds_is_named(tmp_path):
+    tar(tmp_path / "a.tar", ("a.png", b"x"), ("b\nc.png", b"x"))
+    with pytest.raises(ManifestError, match=r"1 name in .* with line breaks or NUL: a.tar/b\\nc"):
+        read(tmp_path, labels_required=False)
+
+
+def test_halves_of_characters_and_line_breaks_are_no_labels(tmp_path):
+    texts = {"a.cls": b"cat", "b.cls": b"two\nlines", "c.cls": b"\xff", "d.cls": b"no\0ne"}
+    images = [(f"{name}.png", b"x") for name in "abcd"]
+    tar(tmp_path / "a.tar", *images, *texts.items())
+    labels = [one.label for one in read(tmp_path, labels_required=False)]
+    assert labels == ["cat", "", "", ""]
+    pyarrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    pytest.importorskip("pyarrow.parquet")
+    names = {b"huggingface": b'{"info":{"features":{"label":{"names":["\\ud800","b"]}}}}'}
+    table = pyarrow.table({"image": [b"x"] * 2, "label": [0, 1]}).replace_schema_metadata(names)
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
+    assert [one.label for one in read(tmp_path / "t.parquet")] == ["0", "1"]

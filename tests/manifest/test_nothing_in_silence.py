@@ -157,7 +157,7 @@ def test_a_pipe_is_no_data(tmp_path):
 
 def test_names_with_line_breaks_are_refused(tmp_path):
     make(tmp_path, "a/1\n2.jpg", "b/1.jpg")
-    with pytest.raises(ManifestError, match=r"1 name in .* with line breaks: .*a/1\\n2.jpg"):
+    with pytest.raises(ManifestError, match=r"1 name in .* with line breaks or NUL: .*a/1\\n2.jpg"):
         read(tmp_path)
 
 

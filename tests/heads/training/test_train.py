@@ -306,7 +306,7 @@ def test_no_rows_at_all(cache, rows, tmp_path):
     with pytest.raises(HeadError, match="the task 'label' has no training rows: 9 images"):
         go(cache, rows[75:], tmp_path / "run")
     empty = FeatureCache.create(tmp_path / "empty")
-    with pytest.raises(CacheError, match="the cache holds no feature sets"):
+    with pytest.raises(CacheError, match="the cache holds no feature set with rows"):
         go(empty, rows, tmp_path / "run")
 
 

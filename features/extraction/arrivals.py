@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -84,5 +85,5 @@ class Arrivals:
             if key not in self.unique:
                 self.unique[key] = []
                 new.append(key)
-            self.unique[key].append(self._images[identity])
+            self.unique[key].append(dataclasses.replace(self._images[identity], digest=key))
         return new

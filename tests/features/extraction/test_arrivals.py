@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 import threading
@@ -14,7 +15,8 @@ from PIL import Image
 from icecore import jobs
 from icecore.cache import FeatureCache
 from icecore.features import ExtractOptions, ProgressListener
-from icecore.manifest import digests
+from icecore.features.extraction.arrivals import Arrivals
+from icecore.manifest import Digesting, digests, read
 
 SET = "onnx:tiny.onnx"
 
@@ -139,3 +141,15 @@ def test_what_was_read_is_kept_when_a_job_is_interrupted(
     assert len(kept.read_text().splitlines()) > 8
     assert 8 <= len(FeatureCache(tmp_path / "cache").ids(SET)) < 60
     assert extract(photos, tmp_path / "cache", tiny_onnx).unique == 60
+
+
+def test_samples_have_their_digests(photos, at_once):
+    digesting = Digesting(manifest := read(photos, labels_required=False))
+    arrivals = Arrivals(digesting, manifest.images)
+    arrivals.digest(math.inf)
+    assert arrivals.ended
+    assert arrivals.take(wait=True) is None
+    report = digesting.report().manifest
+    assert {s.id: s.digest for some in arrivals.unique.values() for s in some} == {
+        sample.id: sample.digest for sample in report
+    }

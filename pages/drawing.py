@@ -16,6 +16,8 @@ __all__ = ["front_plot", "reliability_plot", "scatter_plot", "ternary_plot"]
 
 WIDTH, HEIGHT = 440, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 46
+# Width of a letter and height of a line of names.
+LETTER, LINE = 7, 13
 
 
 def reliability_plot(bins: Sequence[dict]) -> Markup:
@@ -113,17 +115,42 @@ def scatter_plot(points: Sequence[dict], x: str, y: str) -> Markup:
     frame = _Frame(_padded([p["x"] for p in points]), _padded(ends), x, y)
     front = sorted((p["x"], p["y"]) for p in points if p["best"])
     parts = [frame.axes(), frame.line(front, "curve")]
+    taken: list[tuple[float, float, float]] = []
     for point in points:
         parts.append(
             frame.line([(point["x"], point["low"]), (point["x"], point["high"])], "interval")
         )
         kind = "dot" if point["best"] else "ring"
         parts.append(frame.dot(point["x"], point["y"], 5, point["tip"], kind))
-        across, up = frame.at(point["x"], point["y"])
-        right = across < WIDTH / 2
-        place = (across + (8 if right else -8), up - 6)
-        parts.append(_text(*place, _short(point["name"], 24), "start" if right else "end"))
+        name = _short(point["name"], 24)
+        across, up, anchor = _label_place(*frame.at(point["x"], point["y"]), len(name), taken)
+        parts.append(_text(across, up, name, anchor))
     return _svg(parts, f"{y} against {x}")
+
+
+def _label_place(
+    x: float, y: float, letters: int, taken: list[tuple[float, float, float]]
+) -> tuple[float, float, str]:
+    """Return where a point's name stands, and its anchor; no name lies on one in `taken`.
+
+    Points of one cost stand above each other: names go to either side, then up and down.
+    """
+    width = LETTER * letters
+    sides = [(x + 8, "start"), (x - 8, "end")]
+    sides = sides if x < WIDTH / 2 else sides[::-1]
+    for step in range(2 * len(taken) + 1):
+        up = y - 6 + LINE * ((step + 1) // 2) * (1 if step % 2 else -1)
+        for across, anchor in sides:
+            left = across if anchor == "start" else across - width
+            free = all(
+                abs(up - other) >= LINE or left > end or left + width < start
+                for start, end, other in taken
+            )
+            inside = TOP <= up <= HEIGHT - BOTTOM and 0 <= left <= WIDTH - width
+            if free and inside:
+                taken.append((left, left + width, up))
+                return across, up, anchor
+    return *sides[0][:1], y - 6, sides[0][1]
 
 
 class _Frame:

@@ -35,3 +35,30 @@ def test_plots_are_well_formed_and_escape_names():
         root = fromstring(str(plot))
         assert root.tag == "svg"
         assert not list(root.iter("script"))
+
+
+NAME = re.compile(r'<text[^>]* x="([\d.-]+)" y="([\d.-]+)"[^>]*text-anchor="(\w+)"[^>]*>(m\d+)<')
+
+
+@pytest.mark.parametrize("count", [2, 9, 18])
+def test_names_of_points_of_one_cost_stand_apart(count):
+    points = [
+        {"x": 5.0, "y": 0.8 + 0.001 * n, "low": 0.7, "high": 0.9, "best": False}
+        | {"name": f"m{n}", "tip": ""}
+        for n in range(count)
+    ]
+    points.append({**points[0], "x": 9.0, "name": "m99"})
+    text = str(drawing.scatter_plot(points, "cost", "score"))
+    boxes = []
+    for x, y, anchor, name in NAME.findall(text):
+        left = float(x) - (drawing.LETTER * len(name) if anchor == "end" else 0)
+        boxes.append((left, left + drawing.LETTER * len(name), float(y)))
+    assert len(boxes) == count + 1
+    assert all(
+        left >= 0 and right <= drawing.WIDTH and 0 < y < drawing.HEIGHT for left, right, y in boxes
+    )
+    for one, other in itertools.combinations(boxes, 2):
+        apart = (
+            one[1] < other[0] or other[1] < one[0] or abs(one[2] - other[2]) >= drawing.LINE - 0.2
+        )
+        assert apart, (one, other)

@@ -15,10 +15,13 @@ __all__ = ["Objects", "family_of", "read_objects"]
 # Two boxes of a class that share more are one object (YOLO's own default).
 OVERLAP = 0.45
 MOST_CANDIDATES = 1000
+# A list of six numbers that has more rows is one of raw boxes of a single class.
+_LONGEST_LIST = 1000
 _HINT = (
-    "known are: boxes (N, 4), labels (N), scores (N) as of torchvision; (1, 4 + C, N) or "
-    "(1, N, 5 + C) as of YOLO; logits (1, N, C + 1) and boxes (1, N, 4) as of DETR; or give a "
-    "table of boxes (--boxes), or what 'icecore regions fit' learns from a few of them"
+    "known are: boxes (N, 4), labels (N), scores (N) as of torchvision; (1, 4 + C, N), "
+    "(1, N, 5 + C), or a finished list (1, N, 6) or (N, 7) as of YOLO; logits (1, N, C + 1) and "
+    "boxes (1, N, 4) as of DETR; or give a table of boxes (--boxes), or what 'icecore regions fit' "
+    "learns from a few of them"
 )
 
 
@@ -52,7 +55,7 @@ def family_of(outputs: Sequence[tuple[str, str, tuple[int, ...]]], classes: int)
 
     Returns
     -------
-    {"torchvision", "yolo", "yolo5", "detr", "detr-sigmoid"}
+    {"torchvision", "yolo", "yolo5", "yolo-list", "yolo-batch", "detr", "detr-sigmoid"}
 
     Raises
     ------
@@ -64,6 +67,9 @@ def family_of(outputs: Sequence[tuple[str, str, tuple[int, ...]]], classes: int)
     if [(rank, type_) for rank, type_, _ in kinds] == plain and kinds[2][2] == (4,):
         return "torchvision"
     shapes = [shape for _, _, shape in outputs]
+    # YOLOv7's finished list: image, corners, class, score.
+    if [(rank, end) for rank, _, end in kinds] == [(2, (7,))]:
+        return "yolo-batch"
     if len(shapes) == 1 and len(shapes[0]) == 3 and shapes[0][0] == 1:
         found = _yolo(shapes[0], classes)
         if found:
@@ -72,7 +78,13 @@ def family_of(outputs: Sequence[tuple[str, str, tuple[int, ...]]], classes: int)
         (_, rows, width), (_, boxes, four) = _boxes_last(shapes, lambda shape: shape)
         if rows == boxes and four == 4 and width > 1:
             # Those of later ones (RT-DETR) are a probability each, with no class for "nothing".
-            return "detr-sigmoid" if width == classes else "detr"
+            if classes:
+                return "detr-sigmoid" if width == classes else "detr"
+            raise BackboneError(
+                f"logits of {width} columns may be {width - 1} classes and one for nothing (DETR), "
+                f"or {width} classes (RT-DETR)",
+                'name the classes in a JSON file beside the graph: {"classes": ["person", ...]}',
+            )
     text = enumerate_some([f"'{n}' {t} {s}" for n, t, s in outputs], 6)
     raise BackboneError(f"these outputs are of no detector that is known: {text}", _HINT)
 
@@ -85,13 +97,15 @@ def _boxes_last(outputs: Sequence, shape_of: Callable) -> Sequence:
 def _yolo(shape: tuple[int, ...], classes: int) -> str:
     """Return which layout it is: names settle it, else there are more boxes than numbers."""
     _, rows, columns = shape
+    # Of six numbers a row: corners, score, class, as exports with NMS inside give them.
+    if columns == 6 and rows <= _LONGEST_LIST and rows != 4 + classes:
+        return "yolo-list"
     if classes:
         fits = {"yolo": rows == 4 + classes, "yolo5": columns == 5 + classes}
         return next((name for name, there in fits.items() if there), "")
     if 5 <= rows < columns:
         return "yolo"
-    # Six numbers may also be those of a finished list: box, score, class.
-    return "yolo5" if 7 <= columns < rows else ""
+    return "yolo5" if 6 <= columns < rows else ""
 
 
 def read_objects(family: str, outputs: Sequence[np.ndarray], side: tuple[int, int]) -> Objects:
@@ -123,10 +137,29 @@ def read_objects(family: str, outputs: Sequence[np.ndarray], side: tuple[int, in
         else:
             chances = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
         return _best(_corners(boxes * np.tile(side, 2)), chances)
+    if family == "yolo-batch":
+        table = np.asarray(outputs[0], float)
+        return Objects(_whole(table[:, 5]), table[:, 6], table[:, 1:5])
     table = np.asarray(outputs[0][0], float)
+    if family == "yolo-list":
+        return Objects(_whole(table[:, 5]), table[:, 4], table[:, :4])
     table = table.T if family == "yolo" else table
     chances = table[:, 4:] if family == "yolo" else table[:, 5:] * table[:, 4:5]
+    centres = table[:, :2]
+    # Their grid covers the image: else they are parts of a cell (YOLOX) or shares of the image.
+    if len(table) and np.nanmax(centres, initial=0) < max(side) / 4:
+        raise BackboneError(
+            f"the centres of {len(table)} boxes reach {np.nanmax(centres, initial=0):.3g} of "
+            f"{max(side)} pixels: they are not in pixels of the image",
+            "export the detector with its boxes decoded (YOLOX: --decode_in_inference)",
+        )
     return _apart(_best(_corners(table[:, :4]), chances))
+
+
+def _whole(numbers: np.ndarray) -> np.ndarray:
+    """Return classes that are given as decimal numbers; -1 for what is none."""
+    sound = np.isfinite(numbers) & (np.abs(numbers) < 1e6)
+    return np.where(sound, np.rint(np.where(sound, numbers, -1)), -1).astype(int)
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

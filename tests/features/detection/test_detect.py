@@ -150,7 +150,7 @@ IMAGE = np.zeros((128, 192, 3), np.uint8)
 
 def yolo(rows):
     """More boxes than numbers in each, as there always are; the others are unsure."""
-    filler = np.tile(np.r_[[5.0, 5, 2, 2], np.full(rows.shape[1] - 4, 1e-3)], (20, 1))
+    filler = np.tile(np.r_[[90.0, 60, 2, 2], np.full(rows.shape[1] - 4, 1e-3)], (20, 1))
     return np.concatenate([rows, filler])[None].astype(np.float32)
 
 
@@ -164,6 +164,9 @@ FAMILIES = {
     "torchvision of another order": {"scores": SCORES, "boxes": BOXES, "labels": IDS},
     "yolo": {"output0": yolo(np.c_[CENTRES, CHANCES]).transpose(0, 2, 1)},
     "yolo5": {"output": yolo(np.c_[CENTRES, np.full(3, 1.0), CHANCES])},
+    # As Ultralytics exports with nms=True, and YOLOv10: 300 rows, what is left over is zeros.
+    "yolo-list": {"output0": np.r_[np.c_[BOXES, SCORES, IDS], np.zeros((297, 6))][None]},
+    "yolo-batch": {"output": np.c_[np.zeros(3), BOXES, IDS, SCORES]},
     "detr": dict(zip(("logits", "pred_boxes"), (one.astype(np.float32) for one in detr()))),
     "detr-sigmoid": {
         "logits": np.log(CHANCES / (1 - CHANCES))[None],
@@ -175,12 +178,16 @@ FAMILIES = {
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_family_says_where_objects_are_in_pixels_of_the_image(tmp_path, name):
     record = {"classes": ["cup", "cat", "dog"]}
-    path = save(tmp_path / "net.onnx", FAMILIES[name], record=record)
+    outputs = {
+        key: one if one.dtype.kind == "i" else one.astype(np.float32)
+        for key, one in FAMILIES[name].items()
+    }
+    path = save(tmp_path / "net.onnx", outputs, record=record)
     detector = load_detector(f"onnx:{path}", HERE)
     assert detector.family == name.split()[0]
     found = detector.run(IMAGE)
     sure = found.scores > 0.5
-    expected = [0, 2] if name.startswith("yolo") else [0, 1, 2]
+    expected = [0, 2] if name in ("yolo", "yolo5") else [0, 1, 2]
     np.testing.assert_array_equal(found.ids[sure], IDS[expected])
     np.testing.assert_allclose(found.scores[sure], SCORES[expected], rtol=1e-5)
     np.testing.assert_allclose(found.boxes[sure], 2 * BOXES[expected], rtol=1e-4)
@@ -247,7 +254,7 @@ def test_an_unknown_class_is_refused_with_near_names(tmp_path):
     [
         {"masks": np.zeros((1, 3, 8, 8), np.float32)},
         {"boxes": BOXES, "labels": IDS},
-        {"finished": np.zeros((1, 300, 6), np.float32)},
+        {"finished": np.zeros((1, 300, 5), np.float32)},
         {"a": np.zeros((1, 5, 3), np.float32), "b": np.zeros((1, 6, 4), np.float32)},
         {"features": np.zeros((1, 1280), np.float32)},
     ],
@@ -295,13 +302,43 @@ def test_numbers_of_any_kind_become_no_box_or_a_sound_one(seed):
         assert 0 <= y0 < y1 <= 80
 
 
-def test_six_numbers_are_read_only_where_names_settle_what_they_are():
-    shape = [("output", "float32", (1, 300, 6))]
-    with pytest.raises(BackboneError):
-        family_of(shape, 0)
-    with pytest.raises(BackboneError):
-        family_of(shape, 80)
-    assert family_of(shape, 1) == "yolo5"
+# The layouts that are published, at 640 pixels.
+LAYOUTS = [
+    ((1, 25200, 85), 80, "yolo5"),  # YOLOv5 and v7
+    ((1, 25200, 85), 0, "yolo5"),
+    ((1, 25200, 6), 1, "yolo5"),  # of a single class
+    ((1, 25200, 6), 0, "yolo5"),
+    ((1, 84, 8400), 80, "yolo"),  # YOLOv8, v9, 11
+    ((1, 84, 8400), 0, "yolo"),
+    ((1, 5, 8400), 1, "yolo"),
+    ((1, 300, 6), 80, "yolo-list"),  # YOLOv8 with nms=True, YOLOv10
+    ((1, 300, 6), 0, "yolo-list"),
+]
+
+
+@pytest.mark.parametrize(("shape", "classes", "family"), LAYOUTS)
+def test_published_layouts_of_yolo_are_told_apart(shape, classes, family):
+    assert family_of([("output0", "float32", shape)], classes) == family
+
+
+@pytest.mark.parametrize(
+    ("width", "classes", "family"),
+    [(92, 91, "detr"), (80, 80, "detr-sigmoid"), (91, 91, "detr-sigmoid")],
+)
+def test_logits_of_detr_are_told_apart_by_the_names_of_classes(width, classes, family):
+    shapes = [("logits", "float32", (1, 100, width)), ("pred_boxes", "float32", (1, 100, 4))]
+    assert family_of(shapes, classes) == family
+    with pytest.raises(BackboneError, match=f"{width - 1} classes and one for nothing") as caught:
+        family_of(shapes, 0)
+    assert '"classes"' in caught.value.hint
+
+
+def test_boxes_that_are_not_in_pixels_are_refused():
+    """YOLOX exports parts of cells unless it is told to decode them."""
+    rng = np.random.default_rng(0)
+    table = np.c_[rng.uniform(0, 1, (8400, 4)), np.ones((8400, 1)), rng.uniform(size=(8400, 3))]
+    with pytest.raises(BackboneError, match=r"reach 1 of 640 pixels: they are not in pixels"):
+        read_objects("yolo5", [table[None]], (640, 640))
 
 
 def test_unusable_options_are_named_at_once():

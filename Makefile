@@ -81,4 +81,4 @@ release-check: $(VENV)/.testing
 	$(PYTEST) -m slow -r fEs tests/test_wheel.py
 
 clean:
-	rm -rf $(VENV) $(STORES) demo-run docs/_build
+	rm -rf $(VENV) $(STORES) demo-run docs/_build docs/howto/notebook-run.rst

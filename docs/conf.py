@@ -1,9 +1,17 @@
 """How Sphinx builds the site: `make docs` runs it."""
 
+import sys
+from pathlib import Path
+
 import click
 
 import icecore
 from icecore.cli import cli
+
+DOCS = Path(__file__).resolve().parent
+sys.path.insert(0, str(DOCS.parent / "tools"))
+
+from render_notebook import render  # noqa: E402
 
 project = "icecore"
 author = "the icecore developers"
@@ -18,11 +26,15 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 # "--data" stays as it is typed.
 smartquotes = False
-html_show_sourcelink = html_copy_source = False
+html_show_sourcelink = html_copy_source = html_show_copyright = False
 # The classes of options state their fields as attributes: once is enough.
 numpydoc_show_class_members = False
 # Pages link to measurements that lie beside the code, not on the site.
 suppress_warnings = ["myst.xref_missing"]
+
+# The notebook is run anew for each site, and shown with what its cells say and draw.
+shown, _ = render(DOCS.parent / "examples" / "notebook.py")
+(DOCS / "howto" / "notebook-run.rst").write_text(shown, encoding="utf-8")
 
 
 def show_defaults(command):

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import features
-from .. import manifest as manifests
 from ..cache import FeatureCache
 from ..core.errors import BackboneError, CacheError, ManifestError
 from ..core.stores import is_url
 from ..features import BackboneSpec, ExtractOptions, ProgressListener
 from ..manifest import Manifest, digest_manifest
+from .samples import read_data
 
 __all__ = ["ExtractCost", "dry_run"]
 
@@ -75,7 +75,7 @@ def dry_run(
             f"{os.fspath(cache)} is a URL, and a dry run counts what a folder lacks",
             "pull it to a folder, or name one that is not there to count all",
         )
-    manifest = manifests.read(data, labels_required=False)
+    manifest = read_data(data)
     # Nothing is to be left in a folder that is no cache.
     there = (Path(cache) / "icecore-cache.json").exists()
     memory = Path(cache) / "digests" if there else None

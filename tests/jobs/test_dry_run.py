@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from icecore import jobs
+from icecore import jobs, manifest
 from icecore.core.errors import BackboneError
 
 
@@ -19,6 +19,7 @@ def test_the_missing_rows_are_counted_and_no_row_is_written(tmp_path, image_fold
     shards = sorted(cache.rglob("shards/*.h5"))
     again = jobs.dry_run(image_folder, cache, specs)
     assert (again.missing, again.hours, again.gigabytes) == (0, 0, 0)
+    assert jobs.dry_run(manifest.read(image_folder), cache, specs).images == 6
     other = jobs.dry_run(image_folder, cache, specs, jobs.ExtractOptions(views="flip"))
     assert (other.missing, other.gigabytes) == (6, pytest.approx(6 * 12 * 2 / 1e9))
     assert sorted(cache.rglob("shards/*.h5")) == shards

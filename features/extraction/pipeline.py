@@ -54,6 +54,8 @@ class Pipeline:
         One for each backbone, its feature set open.
     options : ExtractOptions
     watch : Stopwatch
+    dealt : bool, default False
+        Whether its images are nobody else's, unless whoever dealt them out does so again.
 
     Attributes
     ----------
@@ -69,8 +71,10 @@ class Pipeline:
         Ids of the images that are the first page of several.
     """
 
-    def __init__(self, parts: list[Part], options: ExtractOptions, watch: Stopwatch) -> None:
-        self.parts, self.options, self.watch = parts, options, watch
+    def __init__(
+        self, parts: list[Part], options: ExtractOptions, watch: Stopwatch, dealt: bool = False
+    ) -> None:
+        self.parts, self.options, self.watch, self._dealt = parts, options, watch, dealt
         self._views = options.made_views
         self._squares = [
             part.backbone.record.preprocessing.of_squares(options.fit) for part in parts
@@ -224,7 +228,14 @@ class Pipeline:
         self._next_look = time.monotonic() + max(SECONDS_BETWEEN_LOOKS, 50 * took)
 
     def _lots(self, todo: list[str]) -> dict[str, str]:
-        """Return which images of tars and tables are best read together."""
+        """Return which images are claimed together where their keys do not say it.
+
+        Those that were dealt out are one lot, so that processes do not wait for each other; of
+        tars and tables those that are best read together.
+        """
+        if self._dealt:
+            lot = sha256_bytes("".join(sorted(self._samples)).encode())[:16]
+            return dict.fromkeys(todo, lot)
         parts = ((key, stretch_of(self._samples[key][0].path)) for key in todo)
         return {key: sha256_bytes(part.encode())[:16] for key, part in parts if part}
 

@@ -100,7 +100,7 @@ class ExtractWorker:
         unique: dict[str, list[Sample]] = {}
         for sample in samples:
             unique.setdefault(sample.digest, []).append(sample)
-        job = Pipeline(self._parts, self._options, Stopwatch(ProgressListener()))
+        job = Pipeline(self._parts, self._options, Stopwatch(ProgressListener()), dealt=True)
         todo = job.lacking(list(unique))
         if todo:
             job.run(self._store, unique, todo)

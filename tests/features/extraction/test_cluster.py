@@ -16,6 +16,7 @@ from repository import ROOT
 
 from icecore import jobs
 from icecore.cache import FeatureCache
+from icecore.cache.sharing.claims import Claims
 from icecore.cli.main import main
 from icecore.core.errors import BackboneError, FingerprintError, MissingDependencyError
 from icecore.features import ClusterOptions
@@ -70,6 +71,27 @@ def test_a_worker_computes_what_it_is_given_and_says_what_became_of_it(tmp_path,
     assert ours[1].tobytes() == theirs[1].tobytes()
     with pytest.raises(FingerprintError, match="makes other rows than the others"):
         ExtractWorker(tmp_path / "cache", [spec], ExtractOptions(), ["0" * 64])
+
+
+def test_what_workers_are_dealt_is_one_claim(tmp_path, photos, tiny_onnx, monkeypatch):
+    spec, claimed, plain = f"onnx:{tiny_onnx}", [], Claims.acquire
+    whole = jobs.extract(photos, tmp_path / "whole", [spec])
+    samples = list(digest_manifest(read(photos)).manifest.images.values())
+    worker = ExtractWorker(
+        tmp_path / "cache", [spec], ExtractOptions(), [one["fingerprint"] for one in whole.sets]
+    )
+    monkeypatch.setattr(
+        Claims, "acquire", lambda *given: claimed.append(list(given[1])) or plain(*given)
+    )
+    # One that is dealt out again is the same claim, whatever was saved meanwhile.
+    worker.run(samples[:30])
+    FeatureCache(tmp_path / "cache").sets()
+    for path in (tmp_path / "cache").rglob("shards/*.h5"):
+        path.unlink()
+    assert worker.run(samples[:30]).computed == 30
+    assert worker.run(samples[30:]).computed == 10
+    first, again, other = (names for names in claimed if len(names) == 1)
+    assert first == again != other
 
 
 @pytest.mark.parametrize(("least", "most", "cpus"), [(0, 1, 1), (3, 2, 1), (1, 1, 0)])

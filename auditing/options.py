@@ -42,6 +42,8 @@ class AuditOptions:
             for name in ("similarity", "agreement")
             if not 0 < (value := getattr(self, name)) <= 1
         ]
+        if not 0 <= self.seed < 2**31:
+            faults.append(f"seed is {self.seed}, not 0 or more and below 2**31")
         if self.pictures < 0:
             faults.append(f"pictures is {self.pictures}, less than 0")
         if faults:

@@ -6,7 +6,7 @@ import click
 
 from ..core.errors import counted
 from . import console
-from .options import A_PATH, DATA, as_json, quiet
+from .options import A_PATH, DATA, SEED, as_json, quiet
 
 __all__ = ["audit"]
 
@@ -61,7 +61,7 @@ __all__ = ["audit"]
     default=4000,
     help="Open at most this many files to learn of brightness, size and the like.",
 )
-@click.option("--seed", default=0, help="Seed for folds, samples and draws.")
+@click.option("--seed", default=0, type=SEED, help="Seed for folds, samples and draws.")
 @quiet
 @as_json
 def audit(source, data, new, report, decisions, applied, out, quiet, as_json, **given) -> None:

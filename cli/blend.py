@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from . import console
-from .options import A_PATH, as_json, written_options
+from .options import A_PATH, SEED, as_json, written_options
 
 __all__ = ["blend"]
 
@@ -106,7 +106,7 @@ _OUTPUTS += ("form", "sample", "incomplete", "excel")
     help="Refuse, renormalise or softmax rows of files that are not probabilities.",
 )
 @click.option("--align", is_flag=True, help="Use only the rows and classes that all files have.")
-@click.option("--seed", default=0, help="Seed for folds, searches and draws.")
+@click.option("--seed", default=0, type=SEED, help="Seed for folds, searches and draws.")
 @click.option("--report", type=A_PATH, help="Write the report as HTML.")
 @click.option("--markdown", type=A_PATH, help="Write the report as Markdown.")
 @click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from . import console
-from .options import A_PATH, as_json
+from .options import A_PATH, SEED, as_json
 
 __all__ = ["compare"]
 
@@ -36,7 +36,7 @@ __all__ = ["compare"]
     help="Mark the Pareto-best of this cost [default: the first that is known of all models].",
 )
 @click.option("--align", is_flag=True, help="Compare the rows that all models have.")
-@click.option("--seed", default=0, help="Seed for bootstrap draws.")
+@click.option("--seed", default=0, type=SEED, help="Seed for bootstrap draws.")
 @as_json
 def compare(sources, outs, labels, as_json, **given) -> None:
     """Compare networks and heads: what each is worth, what it costs, what is noise.

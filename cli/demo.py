@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from . import console, progress
-from .options import A_PATH, as_json, quiet
+from .options import A_PATH, SEED, as_json, quiet
 
 __all__ = ["demo"]
 
@@ -21,7 +21,7 @@ __all__ = ["demo"]
     help="Put everything that the demo makes into this folder.",
 )
 @click.option("--images", default=300, help="Draw this many images.")
-@click.option("--seed", default=0, help="Seed for the drawings and for training.")
+@click.option("--seed", default=0, type=SEED, help="Seed for the drawings and for training.")
 @as_json
 @quiet
 def demo(out, images, seed, as_json, quiet) -> None:

@@ -12,6 +12,7 @@ from ..core.stores import is_url
 from . import console, progress
 from .options import (
     DATA,
+    SEED,
     as_json,
     box_options,
     engine_options,
@@ -85,7 +86,7 @@ __all__ = ["extract"]
     help="Resize the short side to exceed the crop's side by this share "
     "[default: 0.143 for ten and eighteen, else the backbone's own].",
 )
-@click.option("--seed", default=0, help="Seed for the random views.")
+@click.option("--seed", default=0, type=SEED, help="Seed for the random views.")
 @box_options
 @table_options
 @click.option(

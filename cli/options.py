@@ -13,6 +13,7 @@ __all__ = [
     "A_FOLDER_THERE",
     "A_PATH",
     "DATA",
+    "SEED",
     "answer_option",
     "as_json",
     "box_options",
@@ -56,6 +57,8 @@ def _require_path(kind, value, param, ctx) -> None:
 
 
 A_PATH, DATA = _Local(path_type=Path), _Data(path_type=Path)
+# What NumPy and scikit-learn take, with room for the seeds that are made of one.
+SEED = click.IntRange(0, 2**31 - 1)
 A_FOLDER_THERE = _Local(path_type=Path, exists=True, file_okay=False)
 
 answer_option = click.option(

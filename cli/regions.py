@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from . import console, progress
-from .options import A_PATH, DATA, as_json, engine_options, quiet
+from .options import A_PATH, DATA, SEED, as_json, engine_options, quiet
 
 __all__ = ["regions"]
 
@@ -49,7 +49,7 @@ def regions() -> None:
     default=0.5,
     help="Leave an image whole where less intersection over union than this is expected.",
 )
-@click.option("--seed", default=0, help="Seed for folds and places.")
+@click.option("--seed", default=0, type=SEED, help="Seed for folds and places.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier region in the folder.")
 @click.option(
     "--weights",

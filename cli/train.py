@@ -12,7 +12,7 @@ import click
 from ..core.errors import counted
 from . import console
 from .interrupts import interrupted_status
-from .options import A_PATH, DATA, as_json, quiet, table_options, take_data
+from .options import A_PATH, DATA, SEED, as_json, quiet, table_options, take_data
 from .train_display import train_display
 
 __all__ = ["train"]
@@ -119,7 +119,7 @@ __all__ = ["train"]
     metavar="KIND.NAME=VALUE",
     help="Change a setting of a kind of head, for instance mlp.width=512.",
 )
-@click.option("--seed", default=0, help="Seed for everything random.")
+@click.option("--seed", default=0, type=SEED, help="Seed for everything random.")
 @click.option(
     "--overwrite",
     is_flag=True,

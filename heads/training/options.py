@@ -14,6 +14,8 @@ __all__ = ["TrainOptions"]
 
 
 # What no model by itself depends on.
+# Each of them fits every head again.
+_MOST_REPEATS = 1000
 _OF_THE_WHOLE = ("features", "heads", "overwrite", "group_labels", "allow_missing")
 
 
@@ -95,7 +97,8 @@ class TrainOptions:
             for name, fits, what in (
                 ("validation", self.validation in ("folds", "holdout"), "folds or holdout"),
                 ("folds", self.folds >= FEWEST_FOLDS, f"{FEWEST_FOLDS} or more"),
-                ("repeats", self.repeats >= 1, "1 or more"),
+                ("repeats", 1 <= self.repeats <= _MOST_REPEATS, f"1 to {_MOST_REPEATS}"),
+                ("seed", 0 <= self.seed < 2**31, "0 or more, below 2**31"),
                 ("maybe", 0 <= self.maybe <= 1, "from 0 to 1"),
                 ("min_class_count", self.min_class_count >= 0, "0 or more"),
                 ("class_weight", self.class_weight in (None, "balanced"), "balanced or nothing"),

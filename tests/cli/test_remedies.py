@@ -107,6 +107,17 @@ def test_options_of_other_commands_are_said_to_be_so(command, text, said):
     assert bool(found) == bool(said)
 
 
+def test_every_seed_is_one_that_numpy_and_scikit_learn_take(capsys):
+    seeded = [name for name, one in COMMANDS.items() if "--seed" in OPTIONS[name]]
+    assert len(seeded) == 7
+    for name in seeded:
+        for seed in ("-1", "99999999999999999999"):
+            with pytest.raises(SystemExit) as end:
+                main([*name.split(), "x", "--seed", seed])
+            assert end.value.code == 2
+            assert "is not in the range 0<=x<=2147483647" in capsys.readouterr().err
+
+
 def test_logits_for_compare_say_which_command_mends_them(tmp_path, capsys):
     (tmp_path / "a.csv").write_text("id,cat,dog\n1,3.5,-2\n2,1,4\n", encoding="utf-8")
     (tmp_path / "l.csv").write_text("id,label\n1,cat\n2,dog\n", encoding="utf-8")

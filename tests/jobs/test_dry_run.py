@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from icecore import jobs, manifest
-from icecore.core.errors import BackboneError
+from icecore.core.errors import BackboneError, CacheError
 
 
 def test_the_missing_rows_are_counted_and_no_row_is_written(tmp_path, image_folder, tiny_onnx):
@@ -29,3 +29,8 @@ def test_boxes_are_refused(tmp_path, image_folder, tiny_onnx):
     with pytest.raises(BackboneError, match="knows no boxes"):
         options = jobs.ExtractOptions(boxes=tmp_path / "boxes.csv")
         jobs.dry_run(image_folder, tmp_path / "cache", [f"onnx:{tiny_onnx}"], options)
+
+
+def test_a_cache_in_a_store_is_refused(image_folder, tiny_onnx):
+    with pytest.raises(CacheError, match="is a URL, and a dry run counts what a folder lacks"):
+        jobs.dry_run(image_folder, "s3://bucket/cache", [f"onnx:{tiny_onnx}"])

@@ -73,7 +73,7 @@ _OUTPUTS += ("form", "sample", "incomplete", "excel")
 @click.option("--share", is_flag=True, help="Tune one set of weights for all tasks.")
 @click.option(
     "--backbones-max",
-    type=int,
+    type=click.IntRange(max=10**6),
     metavar="N",
     help="Use at most this many networks, over all tasks together.",
 )

@@ -14,7 +14,8 @@ from ..core.regular_files import read_regular
 __all__ = ["FILE", "read_defaults"]
 
 FILE = "icecore.toml"
-_LARGEST = 2**20
+# A key of many parts takes their square in time and memory.
+_LARGEST, _MOST_DOTS = 2**20, 100
 
 
 def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
@@ -35,7 +36,10 @@ def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        tables = tomllib.loads(read_regular(path, _LARGEST).decode("utf-8"))
+        text = read_regular(path, _LARGEST).decode("utf-8")
+        if max(line.count(".") for line in text.split("\n")) > _MOST_DOTS:
+            raise ValueError("a line has more dots than names of options")
+        tables = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # TOML's own errors are ValueErrors
         raise IcecoreError(f"{path} is not valid TOML: {error}", "mend or remove it") from error
     strange: list[str] = []

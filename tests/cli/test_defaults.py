@@ -51,6 +51,7 @@ def test_options_come_from_the_file_and_the_command_line_is_stronger(
         ("[extract\n", ["is not valid TOML"]),
         ("[extract]\nworkers = " + "1" * 5000, ["is not valid TOML"]),
         ("\u00e9".encode("latin-1"), ["is not valid TOML"]),
+        (".".join("a" * 50_000) + " = 1", ["a line has more dots than names of options"]),
         (b"#" * 2_000_000, ["icecore.toml"]),
     ],
 )

@@ -35,7 +35,7 @@ def attack(program: str, folder: Path, count: int, seed: int) -> tuple[list[str]
         ("attack_pictures.py", 700, 1),
         ("attack_graphs.py", 40, 1),
         pytest.param("attack_pictures.py", 20_000, 2, marks=pytest.mark.slow),
-        pytest.param("attack_graphs.py", 2_000, 2, marks=pytest.mark.slow),
+        pytest.param("attack_graphs.py", 500, 2, marks=pytest.mark.slow),
     ],
 )
 def test_hostile_files(program, count, seed, tmp_path, request):

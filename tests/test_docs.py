@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -184,3 +185,13 @@ def test_documents_speak_of_icecore_alone():
         text = page.read_text(encoding="utf-8")
         for word in ("/work/", "/tmp/", "/root/"):
             assert word not in text, f"{page.name}: {word}"
+
+
+def test_workflows_and_dockerfiles_name_targets_and_extras_that_there_are():
+    targets = set(re.findall(r"^([a-z-]+):(?!=)", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for path in [*(ROOT / ".github" / "workflows").glob("*.yml"), ROOT / "CONTRIBUTING.md"]:
+        assert set(re.findall(r"^(?: *- run: )?make ([a-z-]+)", path.read_text(), re.M)) <= targets
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for path in (ROOT / "docker").glob("*.Dockerfile"):
+        (named,) = re.findall(r"'\.\[(.*)\]'", path.read_text())
+        assert set(named.split(",")) <= set(extras["optional-dependencies"])

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from ..core.errors import escaped
 from . import console, progress
 from .options import A_PATH, as_json
 
@@ -54,10 +55,10 @@ def doctor(cache, as_json) -> None:
 
 
 def _print_finding(one) -> None:
-    level = f"{one.level:<{len(_MARGIN)}}"
-    lines = [console.wrap(f"{level}{one.area}: {one.text}", _MARGIN + "  ")]
+    level, rest = f"{one.level:<{len(_MARGIN)}}", _MARGIN + "  "
+    text = escaped(console.wrap(f"{level}{one.area}: {one.text}", rest), keep="\n")
+    # Colours are put on what is escaped already; click leaves them away where no terminal is.
+    click.echo(click.style(one.level, fg=_COLOURS[one.level]) + text[len(one.level) :])
     if one.fix:
-        fix = console.wrap(f"{_MARGIN}fix: {one.fix}", _MARGIN + "  ")
-        lines.append(_MARGIN + click.style(fix.removeprefix(_MARGIN), bold=True))
-    lines[0] = click.style(one.level, fg=_COLOURS[one.level]) + lines[0][len(one.level) :]
-    console.echo("\n".join(lines))
+        fix = escaped(console.wrap(f"{_MARGIN}fix: {one.fix}", rest), keep="\n")
+        click.echo(_MARGIN + click.style(fix.removeprefix(_MARGIN), bold=True))

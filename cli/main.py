@@ -11,13 +11,15 @@ import gc
 import io
 import os
 import sys
+import warnings
 from pathlib import Path
 
 import click
 
 from .. import __version__
 from ..core.errors import IcecoreError, escaped, shortened
-from ..core.imports import is_lack_of_memory
+from ..core.imports import NewerVersionWarning, is_lack_of_memory
+from . import console
 from .audit import audit
 from .backbones import backbones
 from .blend import blend
@@ -90,6 +92,14 @@ for _command in (
     cli.add_command(_command)
 
 
+def _show_warning(message, category, *place) -> None:
+    """Say icecore's own in a line; others with the place in the code that they are about."""
+    if issubclass(category, NewerVersionWarning):
+        console.warn(str(message))
+    else:
+        click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
+
+
 def _help_width() -> dict:
     """Help is wrapped for a terminal; in a pipe every sentence stays on a line, for grep."""
     return {} if sys.stdout.isatty() else {"terminal_width": 10_000}
@@ -102,6 +112,7 @@ def main(arguments: list[str] | None = None) -> None:
     # tenth of the time of a start.
     gc.set_threshold(50_000, 20, 100)
     watch_for_termination()
+    warnings.showwarning = _show_warning
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal of another alphabet gets escapes in place of what it lacks.

@@ -10,7 +10,13 @@ from importlib import metadata
 
 from .errors import MissingDependencyError
 
-__all__ = ["is_lack_of_memory", "missing_dependency", "quieten_pillow", "warn_if_newer"]
+__all__ = [
+    "NewerVersionWarning",
+    "is_lack_of_memory",
+    "missing_dependency",
+    "quieten_pillow",
+    "warn_if_newer",
+]
 
 _EXTRAS = {
     "mxnet": "use another engine; MXNet, the reference, needs Python 3.11: "
@@ -97,6 +103,10 @@ def missing_dependency(package: str, error: BaseException) -> MissingDependencyE
     )
 
 
+class NewerVersionWarning(UserWarning):
+    """A package is newer than this version of icecore knows."""
+
+
 def warn_if_newer(package: str, version: str, newest: int) -> None:
     """Warn of a package whose major version is newer than this icecore knows; it is tried.
 
@@ -111,6 +121,7 @@ def warn_if_newer(package: str, version: str, newest: int) -> None:
         warnings.warn(
             f"{package} {version} is newer than this version of icecore knows ({newest}); "
             "it is tried",
+            NewerVersionWarning,
             stacklevel=3,
         )
 

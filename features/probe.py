@@ -9,18 +9,20 @@ import json
 import signal
 import subprocess
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
 
 from ..core.errors import IcecoreError
-from ..core.imports import missing_dependency
+from ..core.imports import NewerVersionWarning, missing_dependency
 from .engines.base import Setup
 from .engines.choose import ENGINES
 from .gluon.loader import load_mxnet
 from .gluon.network import GluonBackbone
 from .graphs.network import GraphNetwork
 from .graphs.onnx_graph import add_normalisation, load_onnx
+from .images.libraries import load_decoders
 from .images.preprocessing import Preprocessing
 from .records.record import BackboneRecord
 from .records.spec import BackboneSpec
@@ -77,11 +79,16 @@ def _answer(question: str, device: str) -> dict:
 
 
 def _import(package: str) -> dict:
-    try:
-        module = __import__(package)
-    except (ImportError, OSError) as error:
-        raise missing_dependency(package, error) from error
-    return {"version": str(getattr(module, "__version__", ""))}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            __import__(package)
+        except (ImportError, OSError, RuntimeError) as error:
+            raise missing_dependency(package, error) from error
+        if package == "cv2":
+            load_decoders()
+    newer = [str(one.message) for one in said if issubclass(one.category, NewerVersionWarning)]
+    return {"newer": newer}
 
 
 def _run_engine(name: str, device: str) -> dict:

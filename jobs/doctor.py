@@ -23,8 +23,8 @@ from .doctor_checks import TO_INSTALL, Finding
 
 __all__ = ["examine", "overwritten"]
 
-# Imports that need libraries of the system.
-LOADED = ("lightgbm", "h5py", "cv2", "PIL", "pi_heif")
+# Imports that need libraries of the system, or a build of another package that fits.
+LOADED = ("lightgbm", "h5py", "cv2", "PIL", "pi_heif", "timm")
 
 
 def examine(
@@ -110,13 +110,14 @@ def overwritten(distributions: Mapping[str, Sequence[str]]) -> list[Finding]:
 def _libraries() -> list[Finding]:
     names = [name for name in LOADED if importlib.util.find_spec(name) is not None]
     answers = dict(zip(names, _ask_all([(f"import:{name}", "cpu") for name in names])))
-    found = [
-        Finding("problem", "libraries", f"{name}: {answer['error']}", answer["hint"])
-        for name, answer in answers.items()
-        if "error" in answer
-    ]
-    if not found:
-        found.append(Finding("ok", "libraries", f"{', '.join(names)} load"))
+    faults = {name: answer for name, answer in answers.items() if "error" in answer}
+    found = [Finding("ok", "libraries", f"{', '.join(n for n in names if n not in faults)} load")]
+    for name, answer in faults.items():
+        level = "note" if name == "timm" else "problem"  # timm is for one kind of spec
+        found.append(Finding(level, "libraries", f"{name}: {answer['error']}", answer["hint"]))
+    for text in itertools.chain(*(answer.get("newer", ()) for answer in answers.values())):
+        fix = "if something fails with it, install the version before, or a newer icecore"
+        found.append(Finding("note", "libraries", text, fix))
     lacking = [name for name in ("cv2", "PIL") if name not in names]
     if lacking:
         text = f"not installed, and needed to read images: {', '.join(lacking)}"

@@ -98,9 +98,8 @@ def test_every_fault_is_found_in_one_run_and_has_its_remedy(tmp_path, cache):
         text
         == "openvino on cpu: openvino is installed but the system library libgomp.so.1 is missing"
     )
-    assert [one[:2] for one in areas["libraries"]] == [
-        ("problem", "lightgbm: the process was ended by SIGILL")
-    ]
+    problems = [one[:2] for one in areas["libraries"] if one[0] == "problem"]
+    assert problems == [("problem", "lightgbm: the process was ended by SIGILL")]
     (level, text, fix) = areas["graphs"][-1]
     assert level == "problem"
     assert "file is a file" in text
@@ -130,6 +129,19 @@ def test_the_light_core_alone_is_in_order(tmp_path):
     assert "train and blend can" in text
     assert "pip install 'icecore[onnx]'" in fix
     assert any("cv2, PIL" in text for _, text, _ in areas["libraries"])
+
+
+def test_a_torchvision_that_does_not_fit_and_a_newer_opencv_are_notes(tmp_path):
+    fault = "raise RuntimeError('operator torchvision::nms does not exist')"
+    write_package(tmp_path, "timm", fault)
+    (tmp_path / "sitecustomize.py").write_text("import cv2\ncv2.__version__ = '6.1.0'\n")
+    done = icecore("doctor", before=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "note     libraries: timm: timm cannot be loaded: torchvision" in done.stdout
+    assert "fix: pip install --force-reinstall torch torchvision" in done.stdout
+    assert "note     libraries: OpenCV 6.1.0 is newer than this version of icecore" in done.stdout
+    # Colours are for terminals alone, and are no text of a stranger's that is escaped.
+    assert "x1b" not in done.stdout
 
 
 def test_packages_that_overwrite_each_others_files_are_named():

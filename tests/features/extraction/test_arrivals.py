@@ -73,7 +73,7 @@ def test_all_is_as_if_everything_was_digested_first(photos, tmp_path, tiny_onnx,
     assert (again.computed, again.rows, len(again.failures)) == (0, 0, 2)
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_rows_are_there_before_the_last_file_is_read(
     photos, tmp_path, tiny_onnx, at_once, monkeypatch
 ):
@@ -82,7 +82,7 @@ def test_rows_are_there_before_the_last_file_is_read(
     def wait_at_the_last(path, most):
         read.append(path)
         if len(read) == 80:
-            assert computed.wait(50), "nothing is computed before everything is digested"
+            assert computed.wait(120), "nothing is computed before everything is digested"
         return plain(path, most)
 
     class Listener(ProgressListener):
@@ -137,8 +137,8 @@ def test_what_was_read_is_kept_when_a_job_is_interrupted(
     )
     with pytest.raises(KeyboardInterrupt):
         extract(photos, tmp_path / "cache", tiny_onnx, Listener())
-    (kept,) = (tmp_path / "cache/digests").iterdir()
-    assert len(kept.read_text().splitlines()) > 8
+    kept = [path.read_text().splitlines()[1:] for path in (tmp_path / "cache/digests").iterdir()]
+    assert sum(map(len, kept)) > 8
     assert 8 <= len(FeatureCache(tmp_path / "cache").ids(SET)) < 60
     assert extract(photos, tmp_path / "cache", tiny_onnx).unique == 60
 

@@ -180,12 +180,17 @@ def _about(runs: dict[str, Run]) -> dict:
     tasks: dict[str, dict] = {}
     for name, run in runs.items():
         for task in run.tasks.values():
-            entry = tasks.setdefault(task.name, {"validation": {}, "features": {}})
+            entry = tasks.setdefault(task.name, {"validation": {}, "features": {}, "chosen": {}})
             entry["validation"][task.validation] = None
             entry["features"] |= {
                 model_of_run(name, model): list(prints) for model, prints in task.features.items()
             }
+            chosen = run.about["tasks"][task.name].get("chosen", {})
+            entry["chosen"] |= {model_of_run(name, model): one for model, one in chosen.items()}
     for entry in tasks.values():
+        if len(entry["validation"]) > 1:
+            # What all rows bring is known of rows that were all predicted in one way.
+            del entry["chosen"]
         entry["validation"] = " and ".join(entry["validation"])
     return {
         "seed": ", ".join(dict.fromkeys(str(run.seed) for run in runs.values())),

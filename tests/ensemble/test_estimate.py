@@ -13,6 +13,7 @@ from icecore.ensemble import (
     Stacker,
     TaskData,
     blend_run,
+    blend_sources,
     estimate,
     result_text,
 )
@@ -194,7 +195,15 @@ def test_nested_log_losses_are_those_of_heads_of_all_rows_and_say_so(builders):
     ],
 )
 def test_a_run_says_what_its_heads_gain_from_all_rows(builders, tmp_path, chosen, gain):
-    run = builders.run(tmp_path / "run")
+    run = untested(builders, tmp_path / "run", chosen)
+    found = blend_run(run, write=False)
+    assert found.tasks[0].estimate.learning.gain == pytest.approx(gain)
+    assert ("which the final heads" in result_text(found)) == (gain > 0)
+
+
+def untested(builders, path, chosen, **changes):
+    """Return a run that says `chosen` of its first two models, and has no test labels."""
+    run = builders.run(path)
     # Without its labels the last third scores nothing.
     samples = [
         dataclasses.replace(one, label="") if one.split == "test" else one
@@ -204,8 +213,19 @@ def test_a_run_says_what_its_heads_gain_from_all_rows(builders, tmp_path, chosen
     about = json.loads((run / "run.json").read_text())
     (task,) = about["tasks"].values()
     named = dict(zip(("m0", "m1"), task["models"]))
-    task["chosen"] = {named[name]: value for name, value in chosen.items()}
+    task |= {"chosen": {named[name]: value for name, value in chosen.items()}, **changes}
     (run / "run.json").write_text(json.dumps(about))
-    found = blend_run(run, write=False)
-    assert found.tasks[0].estimate.learning.gain == pytest.approx(gain)
-    assert ("which the final heads" in result_text(found)) == (gain > 0)
+    return run
+
+
+def test_several_runs_say_what_their_heads_gain_as_one_does(builders, tmp_path):
+    said = {"m0": {"learning": {"gain": 0.02, "excess": 0.1}}}
+    first = untested(builders, tmp_path / "first", said)
+    second = untested(builders, tmp_path / "second", said)
+    together = blend_sources([first, second])
+    learning = together.tasks[0].estimate.learning
+    assert dataclasses.astuple(learning) == pytest.approx((0.02, 0.1))
+    # Rows that are predicted in two ways have no one gain.
+    other = untested(builders, tmp_path / "other", said, validation="validation split")
+    mixed = blend_sources([first, other])
+    assert mixed.tasks[0].estimate.learning == Learning()

@@ -47,8 +47,9 @@ class BundledHead:
     widths : tuple of int
         How many features each backbone has, where they are to be power-scaled: divided by the
         sum of their absolute values, and the signed square roots taken, in float16. Else empty.
-    kernel : (ndarray (M, inputs), float) or None
-        Rows and gamma: the layers take ``exp(-gamma * squared distance)`` to each row.
+    kernel : (ndarray (inputs, r), ndarray (M, r), ndarray (M,), float) or None
+        Directions, rows, squares and gamma: of inputs x the layers take
+        ``exp(-gamma * (|x|^2 + squares - 2 x @ directions @ rows.T))``.
     route : (ndarray (inputs, G), ndarray (G,)) or None
         A layer with softmax after it that gives probabilities of groups. Then `layers` has one
         for each group, and the answer is the sum of theirs, weighed by these probabilities.
@@ -59,7 +60,7 @@ class BundledHead:
     layers: Sequence[tuple[np.ndarray, np.ndarray]]
     columns: tuple[int, ...]
     widths: tuple[int, ...] = ()
-    kernel: tuple[np.ndarray, float] | None = None
+    kernel: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None = None
     route: tuple[np.ndarray, np.ndarray] | None = None
 
 
@@ -308,18 +309,20 @@ def _power_scaled(write: _Writer, tensor_proto, features: str, width: int) -> st
     return write.node("Cast", half, to=tensor_proto.FLOAT)
 
 
-def _kernel(write: _Writer, value: str, rows: np.ndarray, gamma: float) -> str:
-    right = -gamma * np.einsum("ij,ij->i", rows, rows)
+def _kernel(
+    write: _Writer, value: str, kernel: tuple[np.ndarray, np.ndarray, np.ndarray, float]
+) -> str:
+    directions, rows, squares, gamma = kernel
     inner = write.node(
         "Gemm",
-        value,
+        write.node("MatMul", value, write.constant(directions)),
         write.constant(rows),
-        write.constant(right),
+        write.constant(-gamma * squares),
         alpha=float(2 * gamma),
         transB=1,
     )
     square = write.node("Mul", value, value)
-    left = write.node("MatMul", square, write.constant(np.full((rows.shape[1], 1), gamma)))
+    left = write.node("MatMul", square, write.constant(np.full((len(directions), 1), gamma)))
     return write.node("Exp", write.node("Sub", inner, left))
 
 
@@ -364,7 +367,7 @@ def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None
             ]
         value = write.node("Concat", *inputs, axis=1)
         if head.kernel is not None:
-            value = _kernel(write, value, *head.kernel)
+            value = _kernel(write, value, head.kernel)
         if head.route is None:
             value = _chained(write, value, head)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -61,13 +62,27 @@ class Rows:
         targets = self.targets[index][:, self.present(index)]
         return targets / targets.sum(axis=1, keepdims=True)
 
+    def of_fit(self, name: str, index: np.ndarray, make: Callable[[Rows, np.ndarray], Any]) -> Any:
+        """Return ``make(self, index)``, made once for all fits on the rows at `index`.
+
+        It may depend on these rows alone; each other row has a part in what is said of itself.
+        """
+        digest = hashlib.sha256(np.ascontiguousarray(index, np.int64).tobytes()).hexdigest()
+        return self._once(f"{name} {digest}", lambda own: make(own, index))
+
     def derived(self, name: str, make: Callable[[Rows], Any]) -> Any:
         """Return ``make(self)``, made once.
 
         What is made here is seen by every fit, so entry i may depend on row i alone, and entry
         (i, j) on rows i and j: anything more would tell a fit about rows it must not see.
         """
+        return self._once(name, make)
+
+    def _once(self, name: str, make: Callable[[Rows], Any]) -> Any:
         with self._lock:
-            if name not in self._memory:
-                self._memory[name] = make(self)
-            return self._memory[name]
+            lock, found = self._memory.setdefault(name, (threading.RLock(), []))
+        # Fits beside this one wait for what they need themselves, and for nothing else.
+        with lock:
+            if not found:
+                found.append(make(self))
+            return found[0]

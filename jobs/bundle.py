@@ -219,17 +219,22 @@ def _chains(head: Head) -> list[tuple] | None:
     Several chains are averaged. That of groups has a fourth part, the route to them.
     """
     if isinstance(head, GroupedHead):
-        kernel = (head.support_.astype(np.float32), head.gamma_)
+        kernel = _kernel(head)
         layers = [(coef, head.intercept_) for coef in head.group_coefs]
         return [(layers, head.power_sets, kernel, (head.route_coef_, head.route_intercept_))]
     if isinstance(head, KernelHead):
-        kernel = (head.support_.astype(np.float32), head.gamma_)
+        kernel = _kernel(head)
         return [([(head.coef_, head.intercept_)], head.power_sets, kernel)]
     if isinstance(head, MLPClassifier):
         return [([(n.W1, n.b1), (n.W2, n.b2)], head.power_sets, None) for n in head.networks_]
     if isinstance(head, LogisticHead | RidgeHead):
         return [([(head.coef_, head.intercept_)], head.power_sets, None)]
     return None
+
+
+def _kernel(head: KernelHead | GroupedHead) -> tuple:
+    own = head.support_
+    return own.directions, own.rows, own.squares, own.gamma
 
 
 def _require_same(known: list[dict], backbones, made: FeatureSetRecord) -> None:

@@ -10,10 +10,8 @@ import numpy as np
 
 from ...core.softmax import softmax
 from ..base import Head
-from ..numerics.gram import kernel_blocks
-from ..numerics.kernel_machine import FitKernels, Machine
+from ..numerics.kernel_machine import FitKernels, Machine, Support
 from ..numerics.products import multiply
-from ..numerics.scaling import power_rows
 from ..rows import Rows
 from ..saved import HeadFiles
 from ..settings import ABOVE_0, number
@@ -49,7 +47,7 @@ class GroupedHead(Head):
 
     Attributes
     ----------
-    classes_, support_, coef_, intercept_, gamma_, n_iter_
+    classes_, support_, coef_, intercept_, n_iter_
         As of `KernelHead`.
     members_ : ndarray of shape (M, G), float32
         Group of each row in the solution; probabilities where it was not known.
@@ -58,7 +56,7 @@ class GroupedHead(Head):
     """
 
     kind: ClassVar[str] = "grouped"
-    recipe: ClassVar[int] = 2
+    recipe: ClassVar[int] = 3
     penalty: ClassVar[str] = "alpha"
     allowed: ClassVar = {
         "alpha": ABOVE_0 | "auto",
@@ -116,10 +114,10 @@ class GroupedHead(Head):
         machine = fit.machine(self.share)
         machine.solve(self.alpha, self.tol)
         self.coef_, self.intercept_ = machine.coef, machine.solver.intercept.astype(np.float32)
-        self.support_ = power_rows(rows)[fit.kernels.support]
+        self.support_ = fit.kernels.kept()
         self.members_ = np.ascontiguousarray(fit.members, np.float32)
         self.route_coef_, self.route_intercept_ = fit.router.coef, fit.router.intercept
-        self.gamma_, self.n_iter_ = fit.kernels.gamma, machine.solver.iterations
+        self.n_iter_ = machine.solver.iterations
         self.share_, self.sets_ = float(self.share), rows.sets
 
     def route(self, X: np.ndarray) -> np.ndarray:
@@ -143,38 +141,35 @@ class GroupedHead(Head):
         return [self.coef_ * column[:, None].astype(np.float32) for column in factors.T]
 
     def _kernels(self, X: np.ndarray):
-        return kernel_blocks(X, self.sets_, self.support_, self.gamma_)
+        return self.support_.kernels(X, self.sets_)
 
     def _router(self) -> _Router:
         return _Router(self.route_coef_, self.route_intercept_)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        fields = {"iterations": self.n_iter_, "gamma": self.gamma_, "sets": list(self.sets_)}
-        fields["share"] = self.share_
-        arrays = {"support": self.support_, "coef": self.coef_, "intercept": self.intercept_}
+        fields = {"iterations": self.n_iter_, "sets": list(self.sets_), "share": self.share_}
+        fields["gamma"] = self.support_.gamma
+        arrays = {**self.support_.arrays, "coef": self.coef_, "intercept": self.intercept_}
         arrays |= {"members": self.members_, "route_coef": self.route_coef_}
         return fields, {**arrays, "route_intercept": self.route_intercept_}
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         self.n_iter_ = files.field(fields, "iterations", int)
-        self.gamma_ = files.field(fields, "gamma", float)
         self.share_ = files.field(fields, "share", float)
-        if not 0 < self.gamma_ < float("inf") or not 0 < self.share_ <= 1:
-            raise files.refuse(f"head.json has gamma = {self.gamma_}, share = {self.share_}")
+        if not 0 < self.share_ <= 1:
+            raise files.refuse(f"head.json has share = {self.share_}")
         self.sets_ = files.sets(fields)
         classes = len(files.classes)
-        arrays = files.arrays(
-            {
-                "support": (None, files.features),
-                "coef": (None, classes),
-                "intercept": (classes,),
-                "members": (None, None),
-                "route_coef": (None, None),
-                "route_intercept": (None,),
-            },
-            half=("support",),
+        self.support_, arrays = Support.restored(
+            fields,
+            files,
+            coef=(None, classes),
+            intercept=(classes,),
+            members=(None, None),
+            route_coef=(None, None),
+            route_intercept=(None,),
         )
-        lengths = {len(arrays[name]) for name in ("support", "coef", "members", "route_coef")}
+        lengths = {len(arrays[name]) for name in ("coef", "members", "route_coef")}
         groups = {arrays["members"].shape[1], arrays["route_coef"].shape[1]}
         groups.add(len(arrays["route_intercept"]))
         if len(lengths) != 1 or len(groups) != 1 or 0 in lengths | groups:

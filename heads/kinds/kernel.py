@@ -9,11 +9,8 @@ import numpy as np
 
 from ...core.softmax import softmax
 from ..base import Head
-from ..numerics.gram import kernel_blocks
-from ..numerics.kernel_machine import FitKernels, Machine
+from ..numerics.kernel_machine import FitKernels, Machine, Support
 from ..numerics.products import multiply
-from ..numerics.scaling import power_rows
-from ..parallel import each
 from ..rows import Rows
 from ..saved import HeadFiles
 from ..settings import ABOVE_0
@@ -21,7 +18,8 @@ from .logistic import along_path, penalties
 
 __all__ = ["KernelHead"]
 
-WIDTHS = (0.8, 1.4)
+# Few rows take a wide kernel: widths as many rows and as few ones want them.
+_NARROW, _WIDE, _ROOT_ROWS = 0.8, 1.4, 28.0
 
 
 class KernelHead(Head):
@@ -29,7 +27,8 @@ class KernelHead(Head):
 
     Zhu and Hastie 2005, "Kernel logistic regression and the import vector machine". The
     kernel is ``exp(-d**2 / (2 * s**2))``, where d is the distance of two rows whose sets are
-    power-scaled, and s is `width` times the median distance of the training rows.
+    power-scaled, and s is `width` times the median distance of the training rows. Inner products
+    are taken along 896 directions, near the principal ones of the training rows.
 
     All training rows are in the solution where there are up to 10,000. Of more rows some
     4,000 are, drawn without a look at them (Nyström's approximation): the cost is linear in
@@ -41,7 +40,8 @@ class KernelHead(Head):
         Penalty: the mean log-loss plus ``alpha / 2`` times the squared norm of the function
         is minimised. "auto" chooses by 11 values from 0.3 to 3e-8, out of fold.
     width : float or "auto", default "auto"
-        "auto" chooses between 0.8 and 1.4, out of fold.
+        "auto" goes by the number of rows: 1.4 up to 400, ``28 / sqrt(rows)`` from there, 0.8
+        from 1,225 on. A search tries others.
     sets : tuple of int, optional
         Widths of the feature sets that lie side by side; one set by default.
     tol : float, default 3e-4
@@ -52,17 +52,15 @@ class KernelHead(Head):
     Attributes
     ----------
     classes_ : ndarray of shape (C,)
-    support_ : ndarray of shape (M, D), float16
-        Power-scaled rows.
+    support_ : Support
+        The M rows in the solution along the directions, and the kernel's gamma, ``1 / (2 * s**2)``.
     coef_ : ndarray of shape (M, C), float32
     intercept_ : ndarray of shape (C,), float32
-    gamma_ : float
-        ``1 / (2 * s**2)``.
     n_iter_ : int
     """
 
     kind: ClassVar[str] = "kernel"
-    recipe: ClassVar[int] = 2
+    recipe: ClassVar[int] = 3
     penalty: ClassVar[str] = "alpha"
     allowed: ClassVar = {"alpha": ABOVE_0 | "auto", "width": ABOVE_0 | "auto"}
 
@@ -74,14 +72,15 @@ class KernelHead(Head):
         self.random_state = random_state
 
     def choices(self) -> list[dict[str, Any]]:
-        """Return all pairs of a penalty and a width that are open."""
-        return self.grid(width=WIDTHS, alpha=penalties())
+        """Return the penalties of the path, unless one is given."""
+        return self.grid(alpha=penalties())
 
     def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
-        """Return a narrower and a wider kernel."""
+        """Return other widths."""
         if self.width != "auto":
             return []
-        return [self.grid(width=(width,), alpha=penalties()) for width in (0.5, 2.5)][:count]
+        widths = (_WIDE, _NARROW, 0.5, 2.5)[:count]
+        return [self.grid(width=(width,), alpha=penalties()) for width in widths]
 
     @property
     def power_sets(self) -> tuple[int, ...]:
@@ -94,58 +93,51 @@ class KernelHead(Head):
         """See `Head.predict_path`: one path of warm starts for each width."""
         own = [{**self.get_params(), **choice} for choice in choices]
         tables: list[Any] = [None] * len(own)
-
-        def path(width: float) -> None:
+        for width in dict.fromkeys(one["width"] for one in own):
             places = [place for place, one in enumerate(own) if one["width"] == width]
-            kernels = FitKernels(rows, fitted, width)
+            kernels = FitKernels(rows, fitted, _wide(width, rows))
             machine, across = _machine(rows, fitted, kernels), kernels.across(judged)
             for number in along_path(machine.solver, [own[place]["alpha"] for place in places]):
                 logits = multiply(across, machine.coef).astype(np.float64)
                 logits += machine.solver.intercept
                 tables[places[number]] = softmax(logits)
-
-        each(path, dict.fromkeys(one["width"] for one in own))
         return np.array(tables)
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
-        kernels = FitKernels(rows, index, self.width)
+        kernels = FitKernels(rows, index, _wide(self.width, rows))
         machine = _machine(rows, index, kernels)
         machine.solve(self.alpha, self.tol)
         self.coef_, self.intercept_ = machine.coef, machine.solver.intercept.astype(np.float32)
-        self.support_ = power_rows(rows)[kernels.support]
-        self.gamma_, self.n_iter_ = kernels.gamma, machine.solver.iterations
+        self.support_, self.n_iter_ = kernels.kept(), machine.solver.iterations
         self.sets_ = rows.sets
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
         logits = np.empty((len(X), len(self.classes_)))
-        for block, kernel in kernel_blocks(X, self.sets_, self.support_, self.gamma_):
+        for block, kernel in self.support_.kernels(X, self.sets_):
             logits[block] = multiply(kernel, self.coef_) + self.intercept_
         return softmax(logits)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        fields = {"iterations": self.n_iter_, "gamma": self.gamma_, "sets": list(self.sets_)}
-        arrays = {"support": self.support_, "coef": self.coef_, "intercept": self.intercept_}
-        return fields, arrays
+        fields = {"iterations": self.n_iter_, "sets": list(self.sets_)}
+        arrays = {**self.support_.arrays, "coef": self.coef_, "intercept": self.intercept_}
+        return {**fields, "gamma": self.support_.gamma}, arrays
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         self.n_iter_ = files.field(fields, "iterations", int)
-        self.gamma_ = files.field(fields, "gamma", float)
-        if not 0 < self.gamma_ < float("inf"):
-            raise files.refuse(f"head.json has gamma = {self.gamma_}")
         self.sets_ = files.sets(fields)
         classes = len(files.classes)
-        arrays = files.arrays(
-            {
-                "support": (None, files.features),
-                "coef": (None, classes),
-                "intercept": (classes,),
-            },
-            half=("support",),
+        self.support_, arrays = Support.restored(
+            fields, files, coef=(None, classes), intercept=(classes,)
         )
-        self.support_, self.coef_ = arrays["support"], arrays["coef"]
-        self.intercept_ = arrays["intercept"]
-        if len(self.support_) != len(self.coef_) or not len(self.coef_):
-            raise files.refuse("its rows and coefficients do not fit together")
+        self.coef_, self.intercept_ = arrays["coef"], arrays["intercept"]
+
+
+def _wide(width: float | str, rows: Rows) -> float:
+    """Return the width for so many rows; their number is all that it looks at."""
+    if isinstance(width, str):
+        count = max(int((rows.weights > 0).sum()), 1)
+        return float(np.clip(_ROOT_ROWS / np.sqrt(count), _NARROW, _WIDE))
+    return width
 
 
 def _machine(rows: Rows, index: np.ndarray, kernels: FitKernels) -> Machine:

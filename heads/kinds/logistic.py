@@ -15,6 +15,7 @@ from ..numerics.products import multiply
 from ..numerics.scaling import (
     SCALINGS,
     Scaling,
+    combined,
     measure_scaling,
     power_rows,
     power_scaled,
@@ -31,7 +32,6 @@ __all__ = ["LogisticHead", "along_path", "penalties"]
 # well inside, for a hundred rows and for ten thousand.
 _LARGEST, _SMALLEST, _STEPS = 0.3, 3e-8, 11
 _PATH_GAP = 1e-3
-_ROWS_AT_ONCE = 1024
 
 
 def penalties() -> list[float]:
@@ -209,13 +209,9 @@ class _Space:
         # Of centred rows: what all rows have in common has no weight.
         weights = weights - self._shares[:, None] * weights.sum(axis=0)
         scaled = power_rows(self._rows)
-        coef = np.zeros((scaled.shape[1], weights.shape[1]), np.float32)
-        mean = np.zeros(scaled.shape[1])
-        for top in range(0, len(index), _ROWS_AT_ONCE):
-            part = scaled[index[top : top + _ROWS_AT_ONCE]].astype(np.float32)
-            coef += multiply(part.T, weights[top : top + _ROWS_AT_ONCE].astype(np.float32))
-            mean += self._shares[top : top + _ROWS_AT_ONCE] @ part
-        coef *= np.float32(self._factor)
+        both = np.column_stack([weights, self._shares]).astype(np.float32)
+        found = combined(scaled, index, both)
+        coef, mean = found[:, :-1] * np.float32(self._factor), found[:, -1].astype(np.float64)
         return coef, (solver.intercept - mean @ coef).astype(np.float32)
 
     def _linear(self, solver: SoftmaxRegression) -> np.ndarray:

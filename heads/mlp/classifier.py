@@ -8,6 +8,8 @@ import numpy as np
 
 from ...core.softmax import softmax
 from ..base import Head
+from ..numerics.directions import DIRECTIONS, Directions, directions_of
+from ..numerics.gram import power_gram
 from ..numerics.products import multiply
 from ..numerics.scaling import (
     SCALINGS,
@@ -48,7 +50,7 @@ class MLPClassifier(Head):
         Share of hidden units left out at each training step. From a half on, one half of a
         batch's rows trains one half of the units, which takes half of the time (see
         `icecore.heads.mlp.network`).
-    learning_rate : float, default 4e-3
+    learning_rate : float, default 8e-3
         At the start of the cosine schedule.
     weight_decay : float, default 2
         Decoupled weight decay (Loshchilov and Hutter 2019).
@@ -78,7 +80,7 @@ class MLPClassifier(Head):
     """
 
     kind: ClassVar[str] = "mlp"
-    recipe: ClassVar[int] = 2
+    recipe: ClassVar[int] = 3
     judged_whole: ClassVar[bool] = False
     allowed: ClassVar = {
         "width": COUNT,
@@ -96,7 +98,7 @@ class MLPClassifier(Head):
         width=128,
         members=2,
         dropout=0.5,
-        learning_rate=4e-3,
+        learning_rate=8e-3,
         weight_decay=2.0,
         epochs="auto",
         batch_size=None,
@@ -128,7 +130,7 @@ class MLPClassifier(Head):
                     "epochs": int(rng.integers(6, 40)),
                     "width": int(rng.choice((64, 128, 256, 512))),
                     "weight_decay": round(float(2 * 4 ** rng.uniform(-1, 1)), 3),
-                    "learning_rate": round(float(4e-3 * 2 ** rng.uniform(-1, 1)), 5),
+                    "learning_rate": round(float(8e-3 * 2 ** rng.uniform(-1, 1)), 5),
                     "dropout": float(rng.choice((0.5, 0.6, 0.75))),
                 }
             ]
@@ -141,12 +143,12 @@ class MLPClassifier(Head):
         return super(MLPClassifier, one).predict_path(rows, fitted, judged, choices)
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
-        power = self.scaling == "power"
-        features = (power_rows(rows) if power else rows.features)[index]
+        features, directions = self._inputs(rows, index)
         weights = rows.weights[index]
         scaling = measure_scaling(features, self.scaling, weights)
         if self.scaling != "none":
-            length = np.sqrt(min(1.0, _SQUARED_LENGTH / features.shape[1]))
+            wanted = min(rows.features.shape[1], _SQUARED_LENGTH)
+            length = np.sqrt(wanted / features.shape[1])
             scaling = Scaling(scaling.shift, scaling.factor * np.float32(length))
         targets = rows.shares(index)
         recipe = Recipe(
@@ -166,7 +168,20 @@ class MLPClassifier(Head):
         self.networks_, self.losses_ = map(list, zip(*trained, strict=True))
         for network in self.networks_:
             network.W1, network.b1 = scaling.fold(network.W1, network.b1)
+            if directions is not None:
+                network.W1 = directions.weights(rows, network.W1)
         self.sets_ = rows.sets
+
+    def _inputs(self, rows: Rows, index: np.ndarray) -> tuple[np.ndarray, Directions | None]:
+        """Return what the networks learn from, and the directions if those are coordinates."""
+        if self.scaling != "power":
+            return rows.features[index], None
+        narrow, few = rows.features.shape[1] <= DIRECTIONS, len(rows) <= 2 * DIRECTIONS
+        # Few rows gain by what starts at random in other directions: see benchmarks/notes/heads.md.
+        if narrow or few or not power_gram(rows).exact:
+            return power_rows(rows)[index], None
+        directions = directions_of(rows, index)
+        return directions.coordinates[index], directions
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
         if self.scaling == "power":

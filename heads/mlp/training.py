@@ -96,34 +96,36 @@ def train_network(
 
 
 class Adam:
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), in few passes over memory.
+    """Adam with decoupled weight decay, and one second moment for all inputs of a hidden unit.
 
-    The moments are kept without their factors (1 - beta), which the step takes over.
+    Loshchilov and Hutter 2019, "Decoupled weight decay regularization"; Zhang et al. 2024,
+    "Adam-mini: use fewer learning rates to gain more". So it does not matter along which axes
+    the inputs are given: directions in which rows differ little are not learnt as fast as others.
+    The first moment is kept without its factor (1 - beta), which the step takes over.
     """
 
     def __init__(self, network: Network) -> None:
         self._first = [np.zeros_like(one) for one in network.arrays]
         self._second = [np.zeros_like(one) for one in network.arrays]
+        self._second[0] = np.zeros_like(network.b1)
         self._number = 0
 
     def step(self, network: Network, gradients: Network, rate: float, decay: float) -> None:
-        """Change the network in place; the gradients are used as scratch space."""
+        """Change the network in place."""
         self._number += 1
-        correction = math.sqrt((1 - BETA2) / (1 - BETA2**self._number))
-        scale = np.float32(rate * (1 - BETA1) / (1 - BETA1**self._number) / correction)
-        small = np.float32(EPSILON / correction)
+        scale = np.float32(rate * (1 - BETA1) / (1 - BETA1**self._number))
+        correction = np.float32(1 / (1 - BETA2**self._number))
         for values, gradient, first, second in zip(
             network.arrays, gradients.arrays, self._first, self._second, strict=True
         ):
             first *= np.float32(BETA1)
             first += gradient
-            np.multiply(gradient, gradient, out=gradient)
+            if gradient.shape == second.shape:
+                square = gradient * gradient
+            else:
+                square = np.einsum("ij,ij->j", gradient, gradient) / np.float32(len(gradient))
             second *= np.float32(BETA2)
-            second += gradient
-            np.sqrt(second, out=gradient)
-            gradient += small
-            np.divide(first, gradient, out=gradient)
-            gradient *= scale
+            second += np.float32(1 - BETA2) * square
             if decay and values.ndim == 2:
                 values *= np.float32(1 - rate * decay)
-            values -= gradient
+            values -= first * (scale / (np.sqrt(second * correction) + np.float32(EPSILON)))

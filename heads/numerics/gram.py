@@ -10,9 +10,9 @@ from scipy.linalg import cholesky, solve_triangular
 from ...core.float16 import widen
 from ..rows import Rows
 from .products import multiply
-from .scaling import power_rows, power_scaled
+from .scaling import power_rows
 
-__all__ = ["Basis", "Gram", "centred", "gaussian", "kernel_blocks", "median_gamma", "power_gram"]
+__all__ = ["Basis", "Gram", "centred", "gaussian", "median_gamma", "power_gram"]
 
 # To so many rows all inner products are kept (400 MB); above, those with so many of them.
 EXACT_ROWS, LANDMARKS = 10_000, 4_000
@@ -163,33 +163,6 @@ def median_gamma(inner: np.ndarray, squares: np.ndarray, width: float) -> float:
     median = float(np.median(distances)) if len(distances) else 0.0
     # Rows that are all the same have no distance.
     return 1 / (2 * width**2 * median) if median > 1e-6 else 1.0
-
-
-def kernel_blocks(X: np.ndarray, sets: tuple[int, ...], support: np.ndarray, gamma: float):
-    """Yield the Gaussian kernel of power-scaled rows with others, some rows at a time.
-
-    Parameters
-    ----------
-    X : ndarray of shape (N, D)
-    sets : tuple of int
-        Widths of the feature sets of X.
-    support : ndarray of shape (M, D)
-        Power-scaled rows.
-    gamma : float
-
-    Yields
-    ------
-    (slice, ndarray of shape (n, M))
-    """
-    wide = np.empty(support.shape, np.float32)
-    widen(support, wide)
-    right = np.einsum("ij,ij->i", wide, wide)
-    for top in range(0, len(X), _BLOCK):
-        part = X[top : top + _BLOCK]
-        values = np.empty(part.shape, np.float32)
-        widen(power_scaled(part, sets), values)
-        left = np.einsum("ij,ij->i", values, values)
-        yield slice(top, top + len(part)), gaussian(multiply(values, wide.T), left, right, gamma)
 
 
 class Basis:

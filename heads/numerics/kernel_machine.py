@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from ...core.float16 import widen
 from ..rows import Rows
+from ..saved import HeadFiles
+from .directions import directions_of
 from .gram import Basis, gaussian, median_gamma, power_gram
+from .products import multiply
+from .scaling import power_scaled
 from .softmax_regression import Features, Kernel, SoftmaxRegression
 
-__all__ = ["FitKernels", "Machine"]
+__all__ = ["FitKernels", "Machine", "Support"]
+
+_BLOCK = 1024
 
 
 class FitKernels:
     """Gaussian kernels of a fit's rows with the rows in its solution.
+
+    The kernel is ``exp(-gamma * (|x|^2 + |x'|^2 - 2 p'p'))``, where p are coordinates along the
+    directions of the fit: of distances only the part that is across the directions in both
+    rows is left out.
 
     Parameters
     ----------
@@ -35,24 +48,98 @@ class FitKernels:
     """
 
     def __init__(self, rows: Rows, index: np.ndarray, width: float) -> None:
-        self._gram = gram = power_gram(rows)
-        self._index = index
-        self._columns = index if gram.exact else gram.landmarks(index)
-        self.support = gram.columns[self._columns]
-        inner = gram.part(self.support, self._columns)
-        squares = gram.squares[self.support]
+        gram = power_gram(rows)
+        self._rows, self._index, self._squares = rows, index, gram.squares
+        self._exact = gram.exact
+        self._directions = directions_of(rows, index)
+        self.support = self._directions.own
+        own, squares = self._directions.coordinates[self.support], gram.squares[self.support]
+        inner = multiply(own, own.T)
         self.gamma = median_gamma(inner, squares, width)
         self.inner = gaussian(inner, squares, squares, self.gamma)
 
     def fitted(self) -> np.ndarray | None:
         """Return the kernel (n, M) of the fit's rows; None where it is `inner`."""
-        return None if self._gram.exact else self.across(self._index)
+        return None if self._exact else self.across(self._index)
 
     def across(self, index: np.ndarray) -> np.ndarray:
         """Return the kernel (m, M) of the rows at `index` with those in the solution."""
-        squares = self._gram.squares
-        part = self._gram.part(index, self._columns)
+        coordinates, squares = self._directions.coordinates, self._squares
+        part = multiply(coordinates[index], coordinates[self.support].T)
         return gaussian(part, squares[index], squares[self.support], self.gamma)
+
+    def kept(self) -> Support:
+        """Return what the kernel of new rows is computed from."""
+        rows = self._directions.coordinates[self.support]
+        directions = self._directions.weights(self._rows)
+        return Support(directions, rows, self._squares[self.support], self.gamma)
+
+
+@dataclasses.dataclass(frozen=True)
+class Support:
+    """The rows in a solution.
+
+    Attributes
+    ----------
+    directions : ndarray of shape (D, r), float32
+        Of power-scaled features.
+    rows : ndarray of shape (M, r), float32
+        Coordinates of the rows along them.
+    squares : ndarray of shape (M,), float32
+        Squared length of each power-scaled row.
+    gamma : float
+    """
+
+    directions: np.ndarray
+    rows: np.ndarray
+    squares: np.ndarray
+    gamma: float
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is saved of it, beside gamma."""
+        return {"directions": self.directions, "support": self.rows, "squares": self.squares}
+
+    @classmethod
+    def restored(cls, fields: Mapping[str, Any], files: HeadFiles, **shapes):
+        """Return the support and the other arrays of a saved head, of the given `shapes`."""
+        gamma = files.field(fields, "gamma", float)
+        if not 0 < gamma < float("inf"):
+            raise files.refuse(f"head.json has gamma = {gamma}")
+        own = {"directions": (files.features, None), "support": (None, None), "squares": (None,)}
+        arrays = files.arrays({**own, **shapes})
+        support = cls(arrays.pop("directions"), arrays.pop("support"), arrays.pop("squares"), gamma)
+        lengths = {len(support), len(support.squares), len(arrays["coef"])}
+        if support.directions.shape[1] != support.rows.shape[1] or len(lengths) > 1 or 0 in lengths:
+            raise files.refuse("its directions, rows and coefficients do not fit together")
+        return support, arrays
+
+    def kernels(self, X: np.ndarray, sets: tuple[int, ...]):
+        """Yield the kernel of new rows with those in the solution, some rows at a time.
+
+        Parameters
+        ----------
+        X : ndarray of shape (N, D)
+        sets : tuple of int
+            Widths of the feature sets of X.
+
+        Yields
+        ------
+        (slice, ndarray of shape (n, M))
+        """
+        for top in range(0, len(X), _BLOCK):
+            part = X[top : top + _BLOCK]
+            values = np.empty(part.shape, np.float32)
+            widen(power_scaled(part, sets), values)
+            left = np.einsum("ij,ij->i", values, values)
+            inner = multiply(multiply(values, self.directions), self.rows.T)
+            yield (
+                slice(top, top + len(part)),
+                gaussian(inner, left, self.squares, self.gamma),
+            )
 
 
 @dataclasses.dataclass(frozen=True)

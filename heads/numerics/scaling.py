@@ -11,7 +11,15 @@ from ...core.float16 import widen
 from ..rows import Rows
 from .products import multiply
 
-__all__ = ["SCALINGS", "Scaling", "measure_scaling", "power_rows", "power_scaled", "wide_product"]
+__all__ = [
+    "SCALINGS",
+    "Scaling",
+    "combined",
+    "measure_scaling",
+    "power_rows",
+    "power_scaled",
+    "wide_product",
+]
 
 SCALINGS = ("power", "standard", "rms", "none")
 _ROWS_AT_ONCE = 256
@@ -128,6 +136,17 @@ def measure_scaling(X: np.ndarray, name: str, weights: np.ndarray) -> Scaling:
         return Scaling(shift, factor.astype(np.float32))
     spread = float(np.sqrt(variance.mean()))
     return Scaling(shift, np.array([1 / spread if spread > 0 else 1.0], np.float32))
+
+
+def combined(X: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return ``X[index].T @ weights`` in float32, widening a few float16 rows at a time."""
+    total = np.zeros((X.shape[1], weights.shape[1]), np.float32)
+    for top in range(0, len(index), 1024):
+        part = X[index[top : top + 1024]]
+        wide = np.empty(part.shape, np.float32)
+        widen(part, wide)
+        multiply(wide.T, weights[top : top + 1024], total, keep=1)
+    return total
 
 
 def wide_product(X: np.ndarray, matrix: np.ndarray) -> np.ndarray:

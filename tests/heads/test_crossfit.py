@@ -21,6 +21,8 @@ from icecore.heads.crossfit import (
     spread,
 )
 from icecore.heads.folds import deal_folds
+from icecore.heads.mlp import classifier
+from icecore.heads.numerics import directions
 from icecore.heads.saved import plain_settings
 
 # Each with something open, and few and small fits.
@@ -105,6 +107,32 @@ def test_a_fold_has_no_part_in_the_head_that_predicts_it(kind, how, monkeypatch)
         assert after[fold] == before[fold]
         # The others learn from it.
         assert all(after[k] != before[k] for k in range(FOLDS) if k != fold)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "mlp"])
+def test_nor_in_the_directions_that_it_learns_along(kind, monkeypatch):
+    for module in (directions, classifier):
+        monkeypatch.setattr(module, "DIRECTIONS", 4)
+    settings = {"kernel": {"width": 1.0}, "mlp": {"width": 6, "members": 1, "batch_size": 64}}
+    head = make_head(kind, 3, **settings[kind])
+    rows = make_rows()
+    dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
+    before = fold_heads(head, rows, dealt, monkeypatch)
+    for fold in range(FOLDS):
+        other = changed(rows, dealt == fold, "features")
+        after = fold_heads(head, other, dealt, monkeypatch)
+        assert [k for k in range(FOLDS) if after[k] == before[k]] == [fold]
+    # The test notices directions of all rows.
+    made = directions._directions
+
+    def of_all(own, index):
+        every = made(own, np.arange(len(own)))
+        return dataclasses.replace(every, own=index, mix=every.mix[index])
+
+    monkeypatch.setattr(directions, "_directions", of_all)
+    before = fold_heads(head, make_rows(), dealt, monkeypatch)
+    after = fold_heads(head, changed(rows, dealt == 0, "features"), dealt, monkeypatch)
+    assert after[0] != before[0]
 
 
 @pytest.mark.parametrize("how", ["labels", "features"])

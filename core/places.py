@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 from . import parquet_files
-from .errors import FileFormatError, IcecoreError, StoreError
+from .errors import FileFormatError, IcecoreError, IrregularFileError, StoreError
 from .files import sha256_bytes, sha256_file
 from .once_cache import OnceCache
 from .regular_files import open_regular, read_regular, require_regular, size_text
@@ -47,7 +47,8 @@ __all__ = [
 ]
 
 _BYTES = re.compile(r"(.+)#bytes=(\d{1,18})-(\d{1,18})", re.DOTALL)
-_ROW = re.compile(r"(.+)#row=(\d{1,18})&column=(.+)", re.DOTALL)
+# The ending tells it from a file that is called so.
+_ROW = re.compile(r"(.+\.parquet)#row=(\d{1,18})&column=(.+)", re.DOTALL | re.IGNORECASE)
 # Bytes or rows of a container that are dealt out together.
 STRETCH, ROWS_OF_STRETCH = 2**25, 256
 # Of large objects, from which images are read one after the other by several threads.
@@ -218,7 +219,7 @@ def is_there(place: str) -> bool:
         return os.path.isfile(place)
     try:
         facts_of(place)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, IrregularFileError):
         return False
     return True
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
+from .errors import escaped
+
 __all__ = ["aligned", "markdown", "markdown_table", "repeated"]
 
 _MARKUP = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_[]|#"}, "<": "&lt;", ">": "&gt;"})
@@ -41,7 +43,7 @@ def markdown(text: str) -> str:
     >>> markdown("a_b <c>")
     'a\\\\_b &lt;c&gt;'
     """
-    return " ".join(text.translate(_MARKUP).split())
+    return escaped(" ".join(text.split())).translate(_MARKUP)
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:

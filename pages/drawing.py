@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from ..core.errors import counted
+from ..core.errors import counted, escaped
 
 __all__ = ["front_plot", "reliability_plot", "scatter_plot", "ternary_plot"]
 
@@ -91,7 +91,9 @@ def ternary_plot(
         radius = 0.56 * 320 / steps
         parts.append(
             Markup('<circle cx="{:.1f}" cy="{:.1f}" r="{:.1f}" class="heat" ').format(x, y, radius)
-            + Markup('style="fill-opacity:{:.3f}"><title>{}</title></circle>').format(share, tip)
+            + Markup('style="fill-opacity:{:.3f}"><title>{}</title></circle>').format(
+                share, escaped(tip)
+            )
         )
     x, y = best @ corners
     parts.append(Markup('<circle cx="{:.1f}" cy="{:.1f}" r="7" class="best-point"/>').format(x, y))
@@ -192,7 +194,7 @@ class _Frame:
     def dot(self, x: float, y: float, radius: float, tip: str, kind: str = "dot") -> Markup:
         place = self.at(x, y)
         shape = '<circle class="{}" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"><title>{}</title></circle>'
-        return Markup(shape).format(kind, *place, radius, tip)
+        return Markup(shape).format(kind, *place, radius, escaped(tip))
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -215,7 +217,7 @@ def _padded(values: Sequence[float]) -> tuple[float, float]:
 
 def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> Markup:
     shape = '<text x="{:.1f}" y="{:.1f}" text-anchor="{}"{}>{}</text>'
-    return Markup(shape).format(x, y, anchor, more, text)
+    return Markup(shape).format(x, y, anchor, more, escaped(text))
 
 
 def _short(text: str, most: int) -> str:
@@ -224,6 +226,6 @@ def _short(text: str, most: int) -> str:
 
 def _svg(parts: Sequence[Markup], title: str) -> Markup:
     head = Markup('<svg class="plot" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-        WIDTH, HEIGHT, escape(title)
+        WIDTH, HEIGHT, escaped(title)
     )
     return head + Markup("").join(parts) + Markup("</svg>")

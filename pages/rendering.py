@@ -15,6 +15,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from ..core.errors import escaped
+
 __all__ = ["render_page"]
 
 
@@ -39,6 +41,7 @@ def render_page(package: str, template: str, **content) -> str:
             [jinja2.PackageLoader(package), jinja2.PackageLoader("icecore.pages")]
         ),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -53,6 +56,11 @@ def render_page(package: str, template: str, **content) -> str:
         script_digest=Markup(f"sha256-{digest}"),
         **content,
     )
+
+
+def _shown(value: object) -> object:
+    """Show what is invisible in a name: marks of direction turn what stands around them."""
+    return escaped(value, keep="\n\t") if type(value) is str else value
 
 
 def _own(name: str) -> str:

@@ -10,7 +10,17 @@ import pytest
 from icecore.core import places
 from icecore.core.errors import FileFormatError, IrregularFileError, StoreError
 from icecore.core.once_cache import OnceCache
-from icecore.core.places import absolute, bytes_place, facts_of, is_place, read_place
+from icecore.core.places import absolute, bytes_place, facts_of, is_place, is_there, read_place
+
+
+def test_a_file_that_is_called_like_a_row_is_a_file(tmp_path):
+    for name in ("#row=1&column=b.png", "a.csv#row=1&column=b.png"):
+        (tmp_path / name).write_bytes(b"x")
+        assert not is_place(str(tmp_path / name))
+        assert read_place(str(tmp_path / name), 5) == b"x"
+    os.mkfifo(tmp_path / "a.parquet")
+    assert not is_there(f"{tmp_path}/a.parquet#row=1&column=b")
+    assert not is_there(f"{tmp_path}/a.tar/b#bytes=1-2")
 
 
 def test_bytes_of_a_file(tmp_path):

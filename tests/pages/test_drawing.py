@@ -20,7 +20,7 @@ def test_ticks_are_few_round_and_inside(low, high):
 def test_plots_are_well_formed_and_escape_names():
     from xml.etree.ElementTree import fromstring
 
-    hostile = '<script>&"'
+    hostile = '<script>&"\x1b\u202e'
     points = [{"cost": 1, "loss": 0.5, "tip": hostile}, {"cost": 3, "loss": 0.4, "tip": "b"}]
     values = {(2, 0, 0): 0.1, (1, 1, 0): 0.3, (0, 0, 2): 0.2}
     bins = [{"confidence": 0.9, "accuracy": 0.8, "rows": 7}]
@@ -38,6 +38,7 @@ def test_plots_are_well_formed_and_escape_names():
         root = fromstring(str(plot))
         assert root.tag == "svg"
         assert not list(root.iter("script"))
+        assert "\u202e" not in str(plot)
 
 
 NAME = re.compile(r'<text[^>]* x="([\d.-]+)" y="([\d.-]+)"[^>]*text-anchor="(\w+)"[^>]*>(m\d+)<')

@@ -16,6 +16,7 @@ import pytest
 from repository import ROOT
 from square_images import draw_squares, write_table
 
+import icecore
 from icecore.cli.defaults import read_defaults
 from icecore.cli.main import cli, main
 from icecore.features import read_regions
@@ -195,3 +196,8 @@ def test_workflows_and_dockerfiles_name_targets_and_extras_that_there_are():
     for path in (ROOT / "docker").glob("*.Dockerfile"):
         (named,) = re.findall(r"'\.\[(.*)\]'", path.read_text())
         assert set(named.split(",")) <= set(extras["optional-dependencies"])
+
+
+def test_the_page_on_python_names_all_that_is_public():
+    page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
+    assert set(icecore.__all__) - {"__version__"} <= set(re.findall(r":: (\w+)$", page, re.M))

@@ -92,12 +92,13 @@ for _command in (
     cli.add_command(_command)
 
 
-def _show_warning(message, category, *place) -> None:
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
     """Say icecore's own in a line; others with the place in the code that they are about."""
     if issubclass(category, NewerVersionWarning):
         console.warn(str(message))
     else:
-        click.echo(warnings.formatwarning(message, category, *place[:2]), err=True, nl=False)
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        click.echo(text, err=True, nl=False)
 
 
 def _help_width() -> dict:

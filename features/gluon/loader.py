@@ -20,24 +20,22 @@ from ...core.errors import MissingDependencyError
 from ...core.hardware import gpu_index
 from ...core.imports import missing_dependency
 
-__all__ = ["as_in_2022", "load_gluoncv", "load_mxnet", "mxnet_context"]
+__all__ = ["load_gluoncv", "load_mxnet", "mxnet_context"]
 
 
 @contextlib.contextmanager
-def as_in_2022() -> Iterator[None]:
-    """Give NumPy the names that MXNet and GluonCV read while they load or build a detector."""
-    names = {"bool": bool, "float": float}
-    lacking = [name for name in names if name not in vars(np)]
-    for name in lacking:
-        setattr(np, name, names[name])
+def _as_in_2022() -> Iterator[None]:
+    """Give NumPy the name that MXNet and GluonCV read while they load."""
+    lacks = "bool" not in vars(np)
+    if lacks:
+        np.bool = bool  # type: ignore[misc]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        # Left in place they would break numpy.ma and SciPy.
-        for name in lacking:
-            delattr(np, name)
+        if lacks:  # left in place it would break numpy.ma and SciPy
+            del np.bool
 
 
 @contextlib.contextmanager
@@ -75,7 +73,7 @@ def load_mxnet():
             f"mxnet 1.9.1 does not work with NumPy {np.__version__}", "pip install 'numpy<2'"
         )
     try:
-        with as_in_2022():
+        with _as_in_2022():
             import mxnet
     except (ImportError, OSError) as error:
         raise missing_dependency("mxnet", error) from error
@@ -87,7 +85,7 @@ def load_gluoncv():
     """Import and return ``gluoncv``, after MXNet."""
     load_mxnet()
     try:
-        with as_in_2022(), _without_torch():
+        with _as_in_2022(), _without_torch():
             import gluoncv
             import gluoncv.model_zoo
     except (ImportError, OSError) as error:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import DiskFullError
-from .regular_files import open_regular, require_regular
+from .regular_files import open_regular, require_at_most, require_regular
 
 __all__ = [
     "disk_full_named",
@@ -145,9 +145,16 @@ def sha256_bytes(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def sha256_file(path: str | os.PathLike) -> str:
-    """Return the SHA-256 of a regular file's bytes, as ``sha256sum`` prints it."""
+def sha256_file(path: str | os.PathLike, most: int | None = None) -> str:
+    """Return the SHA-256 of a regular file's bytes, as ``sha256sum`` prints it.
+
+    Raises
+    ------
+    FileFormatError
+        The file has more than `most` bytes; nothing of it was read.
+    """
     with open_regular(path, 0) as file:
+        require_at_most(file, path, most)
         # One small file is read at once; the buffer for large ones would cost more than it.
         if os.fstat(file.fileno()).st_size <= _SMALL_FILE:
             return sha256_bytes(file.read())

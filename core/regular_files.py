@@ -24,6 +24,7 @@ __all__ = [
     "open_regular",
     "read_regular",
     "read_whole",
+    "require_at_most",
     "require_regular",
     "size_text",
 ]
@@ -115,14 +116,19 @@ def read_regular(path: str | os.PathLike, most: int) -> bytes:
         As of `open`.
     """
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise FileFormatError(
-                f"{path} has {size_text(size)}, more than the {size_text(most)} that such a "
-                "file may have",
-                "check that it is the file that was meant",
-            )
-        return file.read(size)
+        return file.read(require_at_most(file, path, most))
+
+
+def require_at_most(file: RegularFile, path: str | os.PathLike, most: int | None) -> int:
+    """Return the size of an open file; raise `FileFormatError` if it has more than `most` bytes."""
+    size = os.fstat(file.fileno()).st_size
+    if most is not None and size > most:
+        raise FileFormatError(
+            f"{path} has {size_text(size)}, more than the {size_text(most)} that such a "
+            "file may have",
+            "check that it is the file that was meant",
+        )
+    return size
 
 
 def read_whole(

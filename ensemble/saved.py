@@ -13,6 +13,7 @@ from ..core.errors import MissingFileError, RunError, enumerate_some
 from ..core.files import sha256_file
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
+from ..core.npz_files import LARGEST_NPZ
 from ..runs import Run, open_run
 from .joining.sources import expected_models, model_in_run
 from .options import ANSWERS, MEANS
@@ -242,7 +243,7 @@ def _require_of_runs(
     changed = [
         name
         for name, digest in inputs.items()
-        if (path.parent / name).is_file() and sha256_file(path.parent / name) != digest
+        if (path.parent / name).is_file() and sha256_file(path.parent / name, LARGEST_NPZ) != digest
     ]
     if changed:
         faults.append(f"files have changed since: {enumerate_some(changed)}")

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from ...core.csv_files import LARGEST_CSV
 from ...core.errors import MissingFileError, ProbabilityError, RunError, counted, enumerate_some
 from ...core.files import sha256_file
 from ...manifest import Sample
@@ -71,7 +72,7 @@ def read_sources(
             inputs[str(inputs_of)] = sha256_file(inputs_of)
             own = model_of_run(name, table.model)
             tables.append(dataclasses.replace(table, model=own))
-        inputs[str(run.path / "samples.csv")] = sha256_file(run.path / "samples.csv")
+        inputs[str(run.path / "samples.csv")] = sha256_file(run.path / "samples.csv", LARGEST_CSV)
     read = [(path, table) for path in files for table in read_tables(path, mend)]
     inputs |= {str(path): sha256_file(path) for path in files}
     tables += unique_models(read, {(table.task, table.model) for table in tables})

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from icecore.core.errors import DiskFullError, IrregularFileError
+from icecore.core.errors import DiskFullError, FileFormatError, IrregularFileError
 from icecore.core.files import publish, publish_json, publish_text, sha256_bytes, sha256_file
 
 
@@ -83,3 +83,10 @@ def test_an_error_has_the_name_that_was_given(tmp_path):
     with pytest.raises(OSError, match="too long") as caught:
         publish_text(tmp_path / ("x" * 300), "text")
     assert caught.value.filename == str(tmp_path / ("x" * 300))
+
+
+def test_a_file_that_is_too_large_is_not_digested(tmp_path):
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(FileFormatError, match="has 1 TiB, more than the 1 GiB"):
+        sha256_file(tmp_path / "sparse", 2**30)

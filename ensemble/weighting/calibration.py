@@ -88,6 +88,8 @@ def find_calibration(
 ) -> Calibration | None:
     """Return the calibration of rows that nothing was fitted on; None if it does not help.
 
+    There is none where a class has no probability in any row, either: it keeps none.
+
     Parameters
     ----------
     table : ndarray of shape (N, C)
@@ -97,6 +99,9 @@ def find_calibration(
     seed : int
         Of the folds.
     """
+    # Rows of a class that was dropped look like wrong labels; a share of them would be its share.
+    if not (table > 0).any(axis=0).all():
+        return None
     fold = deal_folds(y, images, _FOLDS, [seed, 33])
     if fold.max() < 1:
         return None

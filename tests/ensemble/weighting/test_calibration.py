@@ -49,6 +49,16 @@ def test_no_other_search_finds_better_numbers():
     assert log_loss(y, fit_calibration(table, y).apply(table)) <= best + 1e-5
 
 
+def test_rows_of_a_dropped_class_are_not_taken_for_wrong_labels():
+    table, y, _ = drawn(600, classes=4, seed=2)
+    table = np.concatenate([table, np.zeros((600, 1))], axis=1)
+    y[:60] = 4
+    assert fit_calibration(table, y).wrong > 0.05
+    assert find_calibration(table, y, np.arange(600)) is None
+    chosen = Chooser(Blender(BlendOptions())).fit(np.stack([table, table]), y)
+    assert not chosen.predict_proba(np.stack([table, table]))[:, 4].any()
+
+
 def test_rows_keep_their_order_of_classes_and_sum_to_one():
     table, _, _ = drawn(50)
     after = Calibration(0.4, 0.2).apply(table)

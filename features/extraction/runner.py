@@ -140,12 +140,17 @@ class BackboneRunner:
                 self._running.pop()
             self._pass_over_failures()
             self._collect(leave=0)
-            self._save()
-            self._finish_writing()
-        finally:
-            if self._written and self._indexes:
-                self._set.write_index()
+        finally:  # Also at a second Ctrl-C, or when a listener raises once more.
+            try:
+                self._save()
+                self._finish_writing()
+            finally:
+                self._index()
         return self._written
+
+    def _index(self) -> None:
+        if self._written and self._indexes:
+            self._set.write_index()
 
     def _pass_over_failures(self) -> None:
         """Leave the batches that were computed: an engine may end a later one before it fails."""

@@ -1,4 +1,4 @@
-"""Fill a folder under a temporary name, and put it in its place in one step."""
+"""Folders: put in their place in one step when they are filled, and those of the user."""
 
 from __future__ import annotations
 
@@ -15,9 +15,18 @@ try:
 except ImportError:  # Windows has no such locks: nothing is known of who is at work.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["replacing_folder"]
+__all__ = ["replacing_folder", "user_folder"]
 
 _RETIRED = "-old"
+
+
+def user_folder(name: str, variable: str) -> Path:
+    """Return a folder of icecore's in the user's cache, or what an environment variable names."""
+    if variable in os.environ:
+        return Path(os.environ[variable])
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("icecore", appauthor=False)) / name
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
 
 from ...core.errors import CacheError, IcecoreError
@@ -26,7 +26,7 @@ from ...core.files import disk_full_named
 from ...core.json_files import parse_json
 from ..format.disk import open_own, require_own_folder
 
-__all__ = ["Claims", "lock"]
+__all__ = ["Claims", "claim_all", "lock"]
 
 HEARTBEAT_S = 5.0
 EXPIRY_S = 60.0
@@ -36,6 +36,24 @@ _PERMISSION_ATTEMPTS, _PAUSE_S = 3, 0.05
 _PATIENCE_S = 600.0
 # Tokens in use in this process: a claim of ours that could not be removed is no claim.
 _LIVE: set[str] = set()
+
+
+def claim_all(
+    names: Iterable[str],
+    held: Set[str],
+    claim: Callable[[str], bool],
+    release: Callable[[list[str]], None],
+) -> bool:
+    """Claim the names that are not held yet, or give back those that were got and say False."""
+    got: list[str] = []
+    for name in names:
+        if name in held:
+            continue
+        if not claim(name):
+            release(got)
+            return False
+        got.append(name)
+    return True
 
 
 class Claims:
@@ -87,15 +105,7 @@ class Claims:
 
         Names in one order everywhere: two processes cannot then wait for each other.
         """
-        got: list[str] = []
-        for name in names:
-            if name in self._held:
-                continue
-            if not self._claim(name):
-                self.release(got)
-                return False
-            got.append(name)
-        return True
+        return claim_all(names, self._held, self._claim, self.release)
 
     def acquire_each(self, lots: Sequence[Sequence[str]]) -> list[bool]:
         """Claim the names of each lot, see `acquire`."""

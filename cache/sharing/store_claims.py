@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ...core.errors import IcecoreError
 from ...core.stores import Entry, Store
+from .claims import claim_all
 
 __all__ = ["StoreClaims"]
 
@@ -63,15 +64,7 @@ class StoreClaims:
     def acquire(self, names: Iterable[str]) -> bool:
         """Claim all of `names`, or none of them; see `Claims.acquire`."""
         self._look()
-        got: list[str] = []
-        for name in names:
-            if name in self._held:
-                continue
-            if not self._claim(name):
-                self.release(got)
-                return False
-            got.append(name)
-        return True
+        return claim_all(names, self._held, self._claim, self.release)
 
     def acquire_each(self, lots: Sequence[Sequence[str]]) -> list[bool]:
         """Claim the names of each lot, several at a time: each is a request."""

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import CacheError, DamagedCacheError, StoreError
+from ...core.folders import user_folder
 from ...core.stores import Entry, is_url
 from ..cache_folder import MARKER_NAME, RECORD_NAME
 from ..featurecache import CLAIMS_NAME, FeatureCache
@@ -59,15 +60,7 @@ def folder_of_cache(cache: str | os.PathLike) -> Path:
     url = os.fspath(cache).rstrip("/")
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", url)[-60:]
     digest = hashlib.sha256(url.encode()).hexdigest()[:12]
-    return _caches() / f"{name}-{digest}"
-
-
-def _caches() -> Path:
-    if "ICECORE_CACHES" in os.environ:
-        return Path(os.environ["ICECORE_CACHES"])
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("icecore", appauthor=False)) / "caches"
+    return user_folder("caches", "ICECORE_CACHES") / f"{name}-{digest}"
 
 
 def pulled(cache: str | os.PathLike) -> Path:

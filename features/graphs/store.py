@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from ...core.errors import IcecoreError
 from ...core.files import publish, publish_json, sha256_file
+from ...core.folders import user_folder
 from ...core.json_files import read_json
 from ..records.record import BackboneRecord
 
@@ -18,11 +18,7 @@ __all__ = ["graph_folder", "graph_key", "keep_graph", "kept_graph"]
 
 def graph_folder() -> Path:
     """Return where exported graphs are kept: ``$ICECORE_GRAPHS`` or the user's cache folder."""
-    if "ICECORE_GRAPHS" in os.environ:
-        return Path(os.environ["ICECORE_GRAPHS"])
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("icecore", appauthor=False)) / "graphs"
+    return user_folder("graphs", "ICECORE_GRAPHS")
 
 
 def graph_key(parts: dict) -> str:

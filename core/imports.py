@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import re
 import warnings
 from importlib import metadata
+from typing import Any
 
 from .errors import MissingDependencyError
 
 __all__ = [
     "NewerVersionWarning",
     "is_lack_of_memory",
+    "load",
     "missing_dependency",
     "quieten_pillow",
     "warn_if_newer",
@@ -62,6 +65,22 @@ _NO_MEMORY = re.compile(
 def is_lack_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that the system gives no more memory or threads."""
     return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
+
+
+def load(package: str, *modules: str) -> Any:
+    """Import a package, and modules of it by their whole names; or say what to install.
+
+    Raises
+    ------
+    MissingDependencyError
+    """
+    try:
+        found = importlib.import_module(package)
+        for name in modules:
+            importlib.import_module(name)
+    except (ImportError, OSError, RuntimeError) as error:
+        raise missing_dependency(package, error) from error
+    return found
 
 
 def missing_dependency(package: str, error: BaseException) -> MissingDependencyError:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
 from .errors import FileFormatError, IcecoreError
-from .imports import missing_dependency
+from .imports import load
 from .json_files import parse_json
 from .once_cache import OnceCache
 from .regular_files import size_text
@@ -50,11 +50,7 @@ class ImageTable:
 
 def load_parquet():
     """Import pyarrow's reader, or say what to install."""
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise missing_dependency("pyarrow", error) from error
-    return pyarrow
+    return load("pyarrow", "pyarrow.parquet")
 
 
 def read_table(place: str, opened: Opener) -> ImageTable:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
 from .errors import StoreError
-from .imports import missing_dependency
+from .imports import load, missing_dependency
 from .regular_files import open_regular
 from .store_base import Entry, Store
 from .store_errors import first_line
@@ -118,11 +118,7 @@ class _FileSystem(Store):
         if scheme not in _FILE_SYSTEMS:
             raise _unknown(root, scheme)
         try:
-            import fsspec
-        except ImportError as error:
-            raise missing_dependency("fsspec", error) from error
-        try:
-            self._files = fsspec.filesystem(scheme)
+            self._files = load("fsspec").filesystem(scheme)
         except ImportError as error:
             raise missing_dependency(_PACKAGES.get(scheme, "fsspec"), error) from error
         except ValueError as error:
@@ -174,25 +170,15 @@ def _unknown(root: str, scheme: str) -> StoreError:
 
 
 def _load_obstore():
-    try:
-        import obstore
-        import obstore.exceptions
-        import obstore.store
-    except ImportError as error:
-        raise missing_dependency("obstore", error) from error
-    return obstore
+    return load("obstore", "obstore.exceptions", "obstore.store")
 
 
 def _profile():
     """Return the credentials of boto3's session (profiles, single sign-on), where that is asked."""
     if "AWS_PROFILE" not in os.environ:
         return None
-    try:
-        import boto3
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError as error:
-        raise missing_dependency("boto3", error) from error
-    return Boto3CredentialProvider(boto3.Session())
+    boto3, obstore = load("boto3"), load("obstore", "obstore.auth.boto3")
+    return obstore.auth.boto3.Boto3CredentialProvider(boto3.Session())
 
 
 def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:

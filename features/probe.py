@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import IcecoreError
-from ..core.imports import NewerVersionWarning, missing_dependency
+from ..core.imports import NewerVersionWarning, load
 from .engines.base import Setup
 from .engines.choose import ENGINES
 from .gluon.loader import load_mxnet
@@ -81,10 +81,7 @@ def _answer(question: str, device: str) -> dict:
 def _import(package: str) -> dict:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        try:
-            __import__(package)
-        except (ImportError, OSError, RuntimeError) as error:
-            raise missing_dependency(package, error) from error
+        load(package)
         if package == "cv2":
             load_decoders()
     newer = [str(one.message) for one in said if issubclass(one.category, NewerVersionWarning)]

@@ -13,7 +13,7 @@ import numpy as np
 from ...core.errors import CacheError
 from ...core.files import publish
 from ...core.hdf5_files import new_hdf5
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..record import canonical_json
@@ -202,12 +202,8 @@ def load_pyarrow() -> tuple:
     MissingDependencyError
         It is not there, or does not fit NumPy.
     """
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise missing_dependency("pyarrow", error) from error
-    return pyarrow, parquet
+    pyarrow = load("pyarrow", "pyarrow.parquet")
+    return pyarrow, pyarrow.parquet
 
 
 _WRITERS: dict[str, Callable[[_Content, Path, bool], None]] = {

@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression
 
 from ...core.errors import ProbabilityError
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ..metrics import EPSILON
 from ..options import STACKERS
 
@@ -87,8 +87,4 @@ class Stacker(BaseEstimator):
 
 def load_lightgbm():
     """Return LightGBM, or raise `MissingDependencyError`."""
-    try:
-        import lightgbm
-    except (ImportError, OSError) as error:
-        raise missing_dependency("lightgbm", error) from error
-    return lightgbm
+    return load("lightgbm")

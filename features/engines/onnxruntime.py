@@ -10,7 +10,7 @@ import numpy as np
 
 from ...core.errors import BackboneError, IcecoreError, MissingDependencyError
 from ...core.hardware import available_cpus, gpu_index
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ..graphs.half import half_precision_graph
 from ..graphs.network import GraphNetwork
 from ..graphs.store import graph_folder
@@ -226,8 +226,4 @@ def providers_for(device: str, available: list[str], tensorrt: Path | None = Non
 
 def load_onnxruntime():
     """Import ``onnxruntime``, or say what to install."""
-    try:
-        import onnxruntime
-    except (ImportError, OSError) as error:
-        raise missing_dependency("onnxruntime", error) from error
-    return onnxruntime
+    return load("onnxruntime")

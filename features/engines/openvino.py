@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core.errors import BackboneError
 from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ..graphs.network import GraphNetwork
 from ..graphs.parameters import FilledGraph
 from .base import (
@@ -184,12 +184,8 @@ def _read(graph: Path | bytes | FilledGraph):
 
 def load_openvino():
     """Import ``openvino``, or say what to install."""
-    try:
-        with _no_reports_home():
-            import openvino
-    except (ImportError, OSError) as error:
-        raise missing_dependency("openvino", error) from error
-    return openvino
+    with _no_reports_home():
+        return load("openvino")
 
 
 @contextlib.contextmanager

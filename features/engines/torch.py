@@ -12,7 +12,7 @@ import numpy as np
 
 from ...core.errors import BackboneError
 from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ..graphs.network import GraphNetwork
 from .base import AS_USUAL, Engine, Setup, first_line, require_images, require_one_row_each
 from .torch_devices import Exactly, Place, require_device
@@ -210,13 +210,9 @@ _loading = threading.Lock()
 
 def load_torch():
     """Import ``torch``, or say what to install."""
-    try:
-        with _loading, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import torch
-    except (ImportError, OSError, RuntimeError) as error:
-        raise missing_dependency("torch", error) from error
-    return torch
+    with _loading, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load("torch")
 
 
 def _out_of_memory(spec: str, device: str, error: Exception) -> BackboneError:

@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from ...core.errors import BackboneError
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ...manifest import Sample
 from ..records.spec import OF_FILES, BackboneSpec
 from .cluster_options import ClusterOptions
@@ -67,12 +67,7 @@ def load_ray():
     # Heeded when it is imported: it reports home otherwise, and its daemons talk a lot.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise missing_dependency("ray", error) from error
-    return ray
+    return load("ray", "ray.data")
 
 
 def run_on_cluster(

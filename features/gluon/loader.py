@@ -18,7 +18,7 @@ import numpy as np
 
 from ...core.errors import MissingDependencyError
 from ...core.hardware import gpu_index
-from ...core.imports import missing_dependency
+from ...core.imports import load
 
 __all__ = ["load_gluoncv", "load_mxnet", "mxnet_context"]
 
@@ -72,25 +72,16 @@ def load_mxnet():
         raise MissingDependencyError(
             f"mxnet 1.9.1 does not work with NumPy {np.__version__}", "pip install 'numpy<2'"
         )
-    try:
-        with _as_in_2022():
-            import mxnet
-    except (ImportError, OSError) as error:
-        raise missing_dependency("mxnet", error) from error
-    return mxnet
+    with _as_in_2022():
+        return load("mxnet")
 
 
 @functools.cache
 def load_gluoncv():
     """Import and return ``gluoncv``, after MXNet."""
     load_mxnet()
-    try:
-        with _as_in_2022(), _without_torch():
-            import gluoncv
-            import gluoncv.model_zoo
-    except (ImportError, OSError) as error:
-        raise missing_dependency("gluoncv", error) from error
-    return gluoncv
+    with _as_in_2022(), _without_torch():
+        return load("gluoncv", "gluoncv.model_zoo")
 
 
 def mxnet_context(device: str):

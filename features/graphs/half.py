@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from .onnx_graph import IMAGES, load_onnx
 
 __all__ = ["half_precision_graph"]
@@ -44,11 +44,8 @@ def half_precision_graph(graph: Path | bytes, name: str) -> bytes:
     BackboneError
         A weight is too large for float16.
     """
-    try:
-        from onnxruntime.transformers.float16 import convert_float_to_float16
-        from onnxruntime.transformers.onnx_model import OnnxModel
-    except ImportError as error:
-        raise missing_dependency("onnxruntime", error) from error
+    names = ("onnxruntime.transformers.float16", "onnxruntime.transformers.onnx_model")
+    tools = load("onnxruntime", *names).transformers
     onnx = load_onnx()
     # Batch normalisation is folded into the weights while they still have all their digits.
     model = onnx.load_from_string(_folded(graph))
@@ -57,16 +54,17 @@ def half_precision_graph(graph: Path | bytes, name: str) -> bytes:
     with warnings.catch_warnings(), _quiet(logging.getLogger("onnxruntime.transformers")):
         # About weights too small for float16, which become zero or its smallest number.
         warnings.simplefilter("ignore")
-        half = convert_float_to_float16(model, keep_io_types=True, node_block_list=kept)
+        half = tools.float16.convert_float_to_float16(
+            model, keep_io_types=True, node_block_list=kept
+        )
     # It leaves the casts around what it was told to keep at the end.
-    OnnxModel.graph_topological_sort(half.graph)
+    tools.onnx_model.OnnxModel.graph_topological_sort(half.graph)
     onnx.checker.check_model(half)
     return half.SerializeToString()
 
 
 def _folded(graph: Path | bytes) -> bytes:
-    import onnxruntime
-
+    onnxruntime = load("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC

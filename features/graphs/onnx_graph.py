@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ..images.preprocessing import Preprocessing
 
 __all__ = [
@@ -24,12 +24,7 @@ THEIRS = "net_"
 
 def load_onnx():
     """Import ``onnx``, or say what to install."""
-    try:
-        import onnx
-        import onnx.inliner
-    except ImportError as error:
-        raise missing_dependency("onnx", error) from error
-    return onnx
+    return load("onnx", "onnx.inliner")
 
 
 def plain_name(name: str) -> str:

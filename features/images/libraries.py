@@ -8,7 +8,7 @@ import os
 
 import numpy as np
 
-from ...core.imports import missing_dependency, quieten_pillow, warn_if_newer
+from ...core.imports import load, missing_dependency, quieten_pillow, warn_if_newer
 
 __all__ = [
     "LARGEST_IMAGE",
@@ -30,10 +30,7 @@ def load_opencv():
     """Import OpenCV, or say which system library or package is missing."""
     # A second check of sizes, for headers that OpenCV and Pillow read differently.
     os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(LARGEST_IMAGE))
-    try:
-        import cv2
-    except (ImportError, OSError) as error:
-        raise missing_dependency("cv2", error) from error
+    cv2 = load("cv2")
     warn_if_newer("OpenCV", cv2.__version__, NEWEST_OPENCV)
     # Parallelism comes from decoding many images at once.
     cv2.setNumThreads(0)
@@ -67,20 +64,13 @@ def load_pillow():
 @functools.cache
 def load_simplejpeg():
     """Import simplejpeg (libjpeg-turbo), or say what to install."""
-    try:
-        import simplejpeg
-    except (ImportError, OSError) as error:
-        raise missing_dependency("simplejpeg", error) from error
-    return simplejpeg
+    return load("simplejpeg")
 
 
 @functools.cache
 def load_pi_heif():
     """Import pi-heif (libheif), or say what to install."""
-    try:
-        import pi_heif
-    except (ImportError, OSError) as error:
-        raise missing_dependency("pi_heif", error) from error
+    pi_heif = load("pi_heif")
     # Parallelism comes from decoding many images at once.
     pi_heif.options.DECODE_THREADS = 1
     return pi_heif

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...core.errors import BackboneError, WeightsError
 from ...core.files import sha256_file
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ..engines.onnxruntime import load_onnxruntime
 from ..engines.proof import prove_graph
 from ..graphs.network import GraphNetwork
@@ -202,14 +202,10 @@ def export_timm(backbone: TimmBackbone):
 
 
 def _load_timm():
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import timm
-            import torch
-    except (ImportError, OSError, RuntimeError) as error:
-        raise missing_dependency("timm", error) from error
-    return torch, timm
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        timm = load("timm", "torch")
+    return load("torch"), timm
 
 
 def _require_known(timm, spec: BackboneSpec) -> None:

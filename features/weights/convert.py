@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError, ProofError, WeightsError, enumerate_some
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ..engines.onnxruntime import load_onnxruntime
 from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_params
@@ -148,17 +148,15 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     WeightsError
         It is damaged, too large, or holds types that Gluon's networks do not have.
     """
-    try:
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
-    except ImportError as error:
-        raise missing_dependency("safetensors", error) from error
+    safetensors = load("safetensors", "safetensors.numpy")
     if path.stat().st_size > LARGEST_FILE:
         raise WeightsError(f"{path} has {path.stat().st_size} bytes", "no network is that large")
     try:
         # The library checks the header against the file's length; it runs no code.
-        return load_file(path)
-    except (SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+        return safetensors.numpy.load_file(path)
+    except (
+        safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError
+    ) as error:  # fmt: skip
         raise WeightsError(
             f"{path} is not a whole safetensors file: {str(error).splitlines()[0][:200]}",
             "get the file again",

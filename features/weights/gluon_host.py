@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ...core.errors import DiskFullError, WeightsError
 from ...core.files import disk_full_named, publish
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ...core.regular_files import open_regular
 
 __all__ = ["download_gluon", "gluon_url", "sha1_file"]
@@ -67,10 +67,7 @@ def download_gluon(
 
 
 def _receive(url: str, part: Path, on_bytes: Callable | None) -> None:
-    try:
-        import requests
-    except ImportError as error:
-        raise missing_dependency("requests", error) from error
+    requests = load("requests")
     fruitless = 0
     for _ in range(MOST_ATTEMPTS):
         before = _size(part)

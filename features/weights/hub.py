@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...core.errors import WeightsError
 from ...core.files import sha256_file
-from ...core.imports import missing_dependency
+from ...core.imports import load
 
 __all__ = ["HubFile", "hub_file", "hub_url"]
 
@@ -82,18 +82,15 @@ def hub_file(
     WeightsError
         It cannot be had, or its bytes are not those that the hub names. Then it is not kept.
     """
-    try:
-        from huggingface_hub import get_hf_file_metadata, hf_hub_download
-    except ImportError as error:
-        raise missing_dependency("huggingface_hub", error) from error
+    hub = load("huggingface_hub")
     where, endpoint = hub_url(repository, file), os.environ.get("HF_ENDPOINT")
     local_only = local_only or _offline()
     try:
         with _quiet_log():
             if not local_only:
                 # The download itself would try for half a minute if there is no way to the hub.
-                get_hf_file_metadata(where, timeout=TIMEOUT, endpoint=endpoint)
-            path = hf_hub_download(
+                hub.get_hf_file_metadata(where, timeout=TIMEOUT, endpoint=endpoint)
+            path = hub.hf_hub_download(
                 repository,
                 file,
                 cache_dir=_cache(),

@@ -17,7 +17,7 @@ from sklearn.utils.validation import has_fit_parameter
 
 from ...core.errors import HeadError, MissingFileError, enumerate_some
 from ...core.files import publish
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ...core.json_files import parse_json
 from ...core.own_files import is_own, remember_own
 from ...core.regular_files import read_whole, size_text
@@ -52,11 +52,7 @@ def load_skops():
     ------
     MissingDependencyError
     """
-    try:
-        import skops.io
-    except ImportError as error:
-        raise missing_dependency("skops", error) from error
-    return skops.io
+    return load("skops", "skops.io").io
 
 
 class ExternalHead(Head):

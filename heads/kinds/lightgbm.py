@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 
 from ...core.errors import HeadError, MissingFileError
 from ...core.files import publish_text
-from ...core.imports import missing_dependency
+from ...core.imports import load
 from ...core.regular_files import read_whole
 from ..base import Head
 from ..numerics.scaling import wide_product
@@ -35,11 +35,7 @@ def load_lightgbm():
     ------
     MissingDependencyError
     """
-    try:
-        import lightgbm
-    except (ImportError, OSError) as error:
-        raise missing_dependency("lightgbm", error) from error
-    return lightgbm
+    return load("lightgbm")
 
 
 class LightGBMHead(Head):

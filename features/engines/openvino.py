@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
-import queue
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -26,6 +24,7 @@ from .base import (
     require_images,
     require_one_row_each,
 )
+from .slots import Slot, Slots
 
 __all__ = ["OpenVinoEngine", "load_openvino", "order_precisions"]
 
@@ -33,13 +32,23 @@ _TYPES = {"f32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
 
 
-class _Slot:
+class _Request(Slot):
     """A request with its own memory for an image and for the features of one."""
 
     def __init__(self, request) -> None:
-        self.request = request
-        self.images = request.get_input_tensor(0).data
-        self.features = request.get_output_tensor(0).data
+        self._request = request
+        self._images = request.get_input_tensor(0).data
+        self._features = request.get_output_tensor(0).data
+
+    def submit(self, images: np.ndarray) -> None:
+        """See `Slot.submit`."""
+        self._images[:] = images
+        self._request.start_async()
+
+    def wait(self) -> np.ndarray:
+        """See `Slot.wait`."""
+        self._request.wait()
+        return self._features
 
 
 class OpenVinoEngine(Engine):
@@ -79,10 +88,9 @@ class OpenVinoEngine(Engine):
         compiled = self._compile(network.graph, setup.precision, streams)
         # Twice as many as are computed at once: a processor that is done early (others decode)
         # finds the next image waiting.
-        requests = 2 * int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
-        self._idle: queue.SimpleQueue = queue.SimpleQueue()
-        for _ in range(requests):
-            self._idle.put(_Slot(compiled.create_infer_request()))
+        count = 2 * int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+        requests = [_Request(compiled.create_infer_request()) for _ in range(count)]
+        self._slots = Slots(requests, 1, self._record.num_features)
 
     @classmethod
     def precisions(cls, device: str) -> tuple[str, ...]:
@@ -127,44 +135,14 @@ class OpenVinoEngine(Engine):
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine.run`."""
         require_images(images, self._record)
-        features = np.empty((len(images), self._record.num_features), np.float32)
-        running: collections.deque = collections.deque()
         try:
-            for number in range(len(images)):
-                slot = self._take(running, features)
-                running.append((slot, number))
-                slot.images[0] = images[number]
-                slot.request.start_async()
-            while running:
-                self._finish(running, features)
+            return self._slots.run(images)
         except RuntimeError as error:
             raise BackboneError(
                 f"{self._record.spec}: OpenVINO fails on images of shape {images.shape}: "
                 f"{first_line(error)}",
                 "if memory is short, try a smaller --batch-size",
             ) from error
-        finally:
-            for slot, _ in running:
-                with contextlib.suppress(RuntimeError):  # the first one is raised already
-                    slot.request.wait()
-                self._idle.put(slot)
-        return features
-
-    def _take(self, running: collections.deque, features: np.ndarray) -> _Slot:
-        """Return an idle slot; if all are busy, the first that this caller waits for."""
-        while True:
-            try:
-                # With slots of its own a caller never waits for others: no deadlock.
-                return self._idle.get(block=not running)
-            except queue.Empty:
-                self._finish(running, features)
-
-    def _finish(self, running: collections.deque, features: np.ndarray) -> None:
-        slot, number = running[0]
-        slot.request.wait()
-        features[number] = slot.features[0]
-        running.popleft()
-        self._idle.put(slot)
 
 
 def _read(graph: Path | bytes | FilledGraph):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import queue
 import threading
 import warnings
 
@@ -15,6 +13,7 @@ from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ...core.imports import load
 from ..graphs.network import GraphNetwork
 from .base import AS_USUAL, Engine, Setup, first_line, require_images, require_one_row_each
+from .slots import Slots
 from .torch_devices import Exactly, Place, require_device
 from .torch_lanes import CudaLane, Lane, ThreadLane
 from .translation.translate import translate
@@ -65,9 +64,7 @@ class TorchEngine(Engine):
         self._exactly = Exactly(torch, setup.precision)
         content = network.content()
         self._lanes = self._open(network, content, count)
-        self._idle: queue.SimpleQueue = queue.SimpleQueue()
-        for lane in self._lanes:
-            self._idle.put(lane)
+        self._slots = Slots(self._lanes, self.images_at_once, self._record.num_features)
 
     def _open(self, network: GraphNetwork, content: bytes, count: int) -> list[Lane]:
         """Make the lanes, for fewer images each if the device's memory does not hold them."""
@@ -164,16 +161,8 @@ class TorchEngine(Engine):
     def run(self, images: np.ndarray) -> np.ndarray:
         """See `Engine.run`."""
         require_images(images, self._record)
-        features = np.empty((len(images), self._record.num_features), np.float32)
-        running: list[tuple[Lane, slice]] = []
         try:
-            for start in range(0, len(images), self.images_at_once):
-                part = slice(start, min(start + self.images_at_once, len(images)))
-                lane = self._take(running, features)
-                running.append((lane, part))
-                lane.submit(images[part])
-            while running:
-                self._finish(running, features)
+            return self._slots.run(images)
         except RuntimeError as error:  # also torch.OutOfMemoryError
             if isinstance(error, self._torch.OutOfMemoryError):
                 raise _out_of_memory(self._record.spec, self._setup.device, error) from error
@@ -182,27 +171,6 @@ class TorchEngine(Engine):
                 f"{first_line(error)}",
                 "try a smaller --batch-size, or another --engine",
             ) from error
-        finally:
-            for lane, _ in running:
-                with contextlib.suppress(RuntimeError):  # the first one is raised already
-                    lane.wait()
-                self._idle.put(lane)
-        return features
-
-    def _take(self, running: list, features: np.ndarray) -> Lane:
-        """Return an idle lane; if all are busy, the first that this caller waits for."""
-        while True:
-            try:
-                # With lanes of its own a caller never waits for others: no deadlock.
-                return self._idle.get(block=not running)
-            except queue.Empty:
-                self._finish(running, features)
-
-    def _finish(self, running: list, features: np.ndarray) -> None:
-        lane, part = running[0]
-        features[part] = lane.wait()
-        running.pop(0)
-        self._idle.put(lane)
 
 
 _loading = threading.Lock()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import abc
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from .slots import Slot
 from .torch_devices import Exactly, Place
 
 __all__ = ["CudaLane", "Lane", "ThreadLane"]
 
 
-class Lane(abc.ABC):
-    """One way for batches of one size; a batch is submitted, then waited for.
+class Lane(Slot):
+    """One way for batches of one size, and for what is left of one.
 
     Parameters
     ----------
@@ -45,14 +45,6 @@ class Lane(abc.ABC):
         self._pixels[: len(images)] = images
         self._pixels[len(images) : self._count] = 0
         self._count = len(images)
-
-    @abc.abstractmethod
-    def submit(self, images: np.ndarray) -> None:
-        """Begin to compute up to N images."""
-
-    @abc.abstractmethod
-    def wait(self) -> np.ndarray:
-        """Return the features of the images that were submitted; an array that is overwritten."""
 
 
 class ThreadLane(Lane):

@@ -17,11 +17,12 @@ import numpy as np
 from ..core.errors import BackboneError
 from .backbones import Backbone
 from .engines.base import first_line
-from .engines.onnxruntime import OnnxRuntimeEngine, load_onnxruntime
+from .engines.onnxruntime import OnnxRuntimeEngine
 from .engines.proof import prove_graph
 from .graphs.naming import add_prefix_graph
 from .graphs.network import GraphNetwork
 from .graphs.onnx_graph import FEATURES, IMAGES, load_onnx
+from .graphs.session import open_session
 from .images.fit import fit_image
 from .images.libraries import load_pillow
 from .images.preprocessing import Preprocessing
@@ -164,12 +165,8 @@ def run_bundle(content: bytes, images: Sequence[np.ndarray]) -> dict[str, np.nda
     BackboneError
         ONNX Runtime does not load it.
     """
-    options = load_onnxruntime().SessionOptions()
-    options.log_severity_level = 4
     try:
-        session = load_onnxruntime().InferenceSession(
-            content, options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(content)
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
         raise BackboneError(
             f"the bundle cannot be loaded: {first_line(error)}",

@@ -23,10 +23,11 @@ from ...core.child import ChildError, Limits, answer_parent, ask_child
 from ...core.errors import BackboneError, IcecoreError, enumerate_some
 from ...core.json_files import read_json
 from ..engines.base import first_line
-from ..engines.onnxruntime import load_onnxruntime, providers_for
+from ..engines.onnxruntime import providers_for
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
 from ..graphs.pixel_input import compute_in_float32
 from ..graphs.reading import read_graph
+from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.walk import find_all
 from ..images.fit import resize
 from ..weights.request import WeightsRequest
@@ -87,9 +88,8 @@ class Detector:
         usual = IMAGENET if self.family.startswith("detr") else ((0.0,) * 3, (1.0,) * 3)
         self._mean = np.array(record.get("mean", usual[0]), np.float32)
         self._std = np.array(record.get("std", usual[1]), np.float32)
-        ort = load_onnxruntime()
-        providers = providers_for(device, ort.get_available_providers())
-        self._session = ort.InferenceSession(content, _quiet(ort), providers=providers)
+        providers = providers_for(device, load_onnxruntime().get_available_providers())
+        self._session = open_session(content, providers)
 
     def run(self, image: np.ndarray) -> Objects:
         """Find objects in an RGB image, uint8 (H, W, 3); boxes are in its pixels."""
@@ -237,18 +237,11 @@ def _names(metadata: Mapping[str, str]) -> list[str]:
     return found if _all_texts(found) else []
 
 
-def _quiet(ort):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    return options
-
-
 def _answer(path: str, dtype: str, *shape: str) -> dict:
-    ort = load_onnxruntime()
     image = np.random.default_rng(0).integers(0, 255, [int(one) for one in shape])
     image = image.astype(dtype) if dtype == "uint8" else (image / 255).astype(dtype)
     try:
-        session = ort.InferenceSession(path, _quiet(ort), providers=["CPUExecutionProvider"])
+        session = open_session(path)
         outputs = session.run(None, {session.get_inputs()[0].name: image})
     except IcecoreError:
         raise

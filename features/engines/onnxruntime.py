@@ -10,9 +10,9 @@ import numpy as np
 
 from ...core.errors import BackboneError, IcecoreError, MissingDependencyError
 from ...core.hardware import available_cpus, gpu_index
-from ...core.imports import load
 from ..graphs.half import half_precision_graph
 from ..graphs.network import GraphNetwork
+from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.store import graph_folder
 from .base import (
     AS_USUAL,
@@ -24,7 +24,7 @@ from .base import (
     require_one_row_each,
 )
 
-__all__ = ["OnnxRuntimeEngine", "TensorRTEngine", "load_onnxruntime", "providers_for"]
+__all__ = ["OnnxRuntimeEngine", "TensorRTEngine", "providers_for"]
 
 
 class OnnxRuntimeEngine(Engine):
@@ -77,14 +77,10 @@ class OnnxRuntimeEngine(Engine):
         self.batches_at_once = 2 if self._together else 1
 
     def _open(self, graph: Path | bytes, precision: str, providers: list, threads: int):
-        options = self._ort.SessionOptions()
-        options.log_severity_level = 4
-        options.intra_op_num_threads = threads
-        source = graph if isinstance(graph, bytes) else str(graph)
         try:
             if precision == "fp16":
-                source = half_precision_graph(graph, self._record.spec)
-            return self._ort.InferenceSession(source, options, providers=providers)
+                graph = half_precision_graph(graph, self._record.spec)
+            return open_session(graph, providers, intra_op_num_threads=threads)
         except IcecoreError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
@@ -222,8 +218,3 @@ def providers_for(device: str, available: list[str], tensorrt: Path | None = Non
         "trt_timing_cache_path": str(tensorrt),
     }
     return [("TensorrtExecutionProvider", options), cuda, "CPUExecutionProvider"]
-
-
-def load_onnxruntime():
-    """Import ``onnxruntime``, or say what to install."""
-    return load("onnxruntime")

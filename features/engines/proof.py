@@ -22,10 +22,11 @@ from ..graphs.determined import operator_text
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import FEATURES, IMAGES, load_onnx
 from ..graphs.parameters import FilledGraph
+from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.store import graph_folder, graph_key
 from ..records.record import BackboneRecord
 from .base import Engine, Setup, first_line
-from .onnxruntime import OnnxRuntimeEngine, load_onnxruntime
+from .onnxruntime import OnnxRuntimeEngine
 
 __all__ = ["ERROR_ALLOWED", "TOLERANCE", "Proof", "prove_graph", "prove_in_engine"]
 
@@ -177,7 +178,7 @@ def _judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list
 
 def _onnxruntime_judge(content: bytes, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
     ort = load_onnxruntime()
-    session = _plain_session(ort, content)
+    session = _plain_session(content)
     extent = session.get_inputs()[0].shape[0]
 
     def compute(images: np.ndarray) -> np.ndarray:
@@ -205,11 +206,9 @@ def _reference_judge(content: bytes, batches: list[np.ndarray]) -> tuple[str, li
     return judge, [np.concatenate(batch) for batch in rows]
 
 
-def _plain_session(ort, content: bytes):
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+def _plain_session(content: bytes):
+    level = load_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
+    return open_session(content, graph_optimization_level=level)
 
 
 def _first_to_depend(network: GraphNetwork, images: np.ndarray) -> str:
@@ -220,7 +219,7 @@ def _first_to_depend(network: GraphNetwork, images: np.ndarray) -> str:
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in nodes)
     try:
-        session = _plain_session(load_onnxruntime(), model.SerializeToString())
+        session = _plain_session(model.SerializeToString())
         both, first, second = (session.run(None, {IMAGES: images[of]}) for of in ([0, 1], [0], [1]))
     except Exception:  # its exceptions share no base; then the name remains unknown
         return ""

@@ -18,6 +18,7 @@ import numpy as np
 from ...core.errors import BackboneError
 from ...core.imports import load
 from .onnx_graph import IMAGES, load_onnx
+from .session import load_onnxruntime, open_session
 
 __all__ = ["half_precision_graph"]
 
@@ -64,15 +65,10 @@ def half_precision_graph(graph: Path | bytes, name: str) -> bytes:
 
 
 def _folded(graph: Path | bytes) -> bytes:
-    onnxruntime = load("onnxruntime")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    level = load_onnxruntime().GraphOptimizationLevel.ORT_ENABLE_BASIC
     with tempfile.TemporaryDirectory(prefix="icecore-half-") as folder:
         out = Path(folder) / "folded.onnx"
-        options.optimized_model_filepath = str(out)
-        source = graph if isinstance(graph, bytes) else str(graph)
-        onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        open_session(graph, graph_optimization_level=level, optimized_model_filepath=str(out))
         return out.read_bytes()
 
 

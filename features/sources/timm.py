@@ -20,10 +20,10 @@ import numpy as np
 from ...core.errors import BackboneError, WeightsError
 from ...core.files import sha256_file
 from ...core.imports import load
-from ..engines.onnxruntime import load_onnxruntime
 from ..engines.proof import prove_graph
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import FEATURES, add_normalisation, load_onnx
+from ..graphs.session import load_onnxruntime
 from ..graphs.store import graph_folder, graph_key, keep_graph, kept_graph
 from ..images.preprocessing import INTERPOLATIONS, Preprocessing, three_numbers
 from ..records.layer import BEFORE_CLASSIFIER

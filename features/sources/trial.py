@@ -21,11 +21,11 @@ from ...core.json_fields import JsonFields
 from ...core.json_files import read_json
 from ..engines.base import Setup
 from ..engines.choose import ENGINES
-from ..engines.onnxruntime import load_onnxruntime
 from ..engines.torch import TorchEngine
 from ..graphs.budget import is_of_known_cost
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import load_onnx
+from ..graphs.session import open_session
 from ..graphs.steering import require_cost_of_no_image
 from ..graphs.store import graph_folder, graph_key
 from ..graphs.values import study
@@ -122,7 +122,7 @@ def measure_width(model, side: int, name: str) -> int:
 
 
 def _measure(path: str, resolution: int) -> dict:
-    session = load_onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = open_session(path)
     image = np.zeros((1, resolution, resolution, 3), np.uint8)
     (features,) = session.run(None, {session.get_inputs()[0].name: image})
     return {"width": int(features.shape[1])}

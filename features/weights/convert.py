@@ -14,13 +14,13 @@ import numpy as np
 
 from ...core.errors import BackboneError, ProofError, WeightsError, enumerate_some
 from ...core.imports import load
-from ..engines.onnxruntime import load_onnxruntime
 from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_params
 from ..gluon.zoo import native_preprocessing
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
 from ..graphs.parameters import FilledGraph
 from ..graphs.reading import read_graph
+from ..graphs.session import open_session
 from .torch_legacy import read_legacy_torch
 from .torch_names import FAMILIES, IGNORED
 
@@ -272,7 +272,7 @@ def _prove(model, arrays: dict, target: NetworkGraph, path: Path) -> float:
 
 
 def _run(model: bytes, batch: np.ndarray) -> np.ndarray:
-    session = load_onnxruntime().InferenceSession(model, providers=["CPUExecutionProvider"])
+    session = open_session(model)
     entry = session.get_inputs()[0].name
     # Files of 2018 are made for one image at a time.
     rows = [session.run(None, {entry: one[None]})[0] for one in batch]

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from packages import needs
 
 from icecore.core.errors import BackboneError
-from icecore.features.engines.onnxruntime import load_onnxruntime
+from icecore.features.graphs.session import load_onnxruntime
 
 pytestmark = needs("torch", "onnxruntime")
 SIDE = 6

@@ -48,8 +48,6 @@ def ask_child(module: str, arguments: Sequence[str], limits: Limits) -> dict:
     ----------
     module : str
         It calls `answer_parent`.
-    arguments : sequence of str
-    limits : Limits
 
     Raises
     ------

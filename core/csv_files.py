@@ -74,7 +74,6 @@ class CsvTable:
 
     Attributes
     ----------
-    path : pathlib.Path
     header : tuple of str
         Column names as they are written.
     rows : list of CsvLine
@@ -108,7 +107,6 @@ def csv_lines(
 
     Parameters
     ----------
-    path : path-like
     error : type
         What to raise about a file that is no CSV at all.
     most : int
@@ -239,7 +237,6 @@ def csv_line(fields: Iterable[object], *, excel: bool = False) -> str:
 
     Parameters
     ----------
-    fields : iterable
     excel : bool
         Put an apostrophe before text that a spreadsheet would take for a formula.
     """

@@ -38,7 +38,6 @@ def replacing_folder(out: Path, check: Callable[[], None]) -> Iterator[Path]:
 
     Parameters
     ----------
-    out : pathlib.Path
     check : callable
         Raises if `out` may not be replaced; it is asked right before that.
     """

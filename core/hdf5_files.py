@@ -127,7 +127,6 @@ def hdf5_in(
         What to raise about a file that is damaged, or that breaks the rules.
     hint : str
         What the user can do then.
-    rules : Hdf5Rules
     """
     try:
         with h5py.File(_Exact(plain), "r") as file:
@@ -264,7 +263,6 @@ def read_array(file: h5py.File, name: str, ndim: int, dtype: str | np.dtype) -> 
     ----------
     file : h5py.File
         As `open_hdf5` gives it.
-    name : str
     ndim : int
         How many dimensions it must have.
     dtype : dtype or str

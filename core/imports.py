@@ -131,7 +131,6 @@ def warn_if_newer(package: str, version: str, newest: int) -> None:
 
     Parameters
     ----------
-    package, version : str
     newest : int
         The newest major version that is known.
     """

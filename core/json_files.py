@@ -42,7 +42,6 @@ def read_json(
 
     Parameters
     ----------
-    path : path-like
     error : type
         What to raise about content that cannot be used.
     hint : str
@@ -74,7 +73,6 @@ def parse_json(
 
     Parameters
     ----------
-    content : bytes or str
     name : object
         What to call it in messages.
 

@@ -40,13 +40,7 @@ class _UnfitError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class NpzEntry:
-    """What an archive declares of one array.
-
-    Attributes
-    ----------
-    dtype : numpy.dtype
-    shape : tuple of int
-    """
+    """What an archive declares of one array."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -73,7 +67,6 @@ def read_npz(
 
     Parameters
     ----------
-    path : path-like
     error : type
         What to raise about content that cannot be used.
     hint : str

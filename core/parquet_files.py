@@ -40,7 +40,6 @@ class ImageTable:
         Where the images are.
     rows : list of (str, str or None)
         The label of each row, and the path of its image where the table has no bytes of it.
-    labelled : bool
     """
 
     column: str
@@ -58,7 +57,6 @@ def read_table(place: str, opened: Opener) -> ImageTable:
 
     Parameters
     ----------
-    place : str
     opened : callable
         Opens a place.
 

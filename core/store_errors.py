@@ -17,7 +17,6 @@ class Saying:
     Parameters
     ----------
     what : {"listed", "read", "created", "removed"}
-    url : str
     """
 
     def __init__(self, what: str, url: str) -> None:

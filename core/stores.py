@@ -186,7 +186,6 @@ def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:
 
     Parameters
     ----------
-    url : str
     local : bool, default False
         Whether it may be a folder of this machine: a stranger's table may not name its files so,
         past all that is asked of files.

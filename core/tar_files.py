@@ -55,8 +55,6 @@ def list_members(
 
     Parameters
     ----------
-    file : binary file
-    size : int
     visit : callable, optional
         Is shown every file, while `file` is where its bytes begin.
     """

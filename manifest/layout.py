@@ -17,7 +17,6 @@ class LabelledFiles:
 
     Attributes
     ----------
-    samples : list of Sample
     tables : frozenset of str
         Files that were read as tables, seen from the folder.
     warnings : tuple of str

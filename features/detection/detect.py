@@ -119,7 +119,6 @@ def choose_box(
 
     Parameters
     ----------
-    objects : Objects
     class_index : int
         Index of the class.
     options : DetectorOptions

@@ -16,13 +16,7 @@ __all__ = ["MXNetEngine"]
 
 
 class MXNetEngine(Engine):
-    """Runs the cut Gluon network in MXNet.
-
-    Parameters
-    ----------
-    network : GluonBackbone
-    setup : Setup
-    """
+    """Runs the cut Gluon network in MXNet."""
 
     name = package = "mxnet"
     runs_graphs = False

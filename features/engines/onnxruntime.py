@@ -32,7 +32,6 @@ class OnnxRuntimeEngine(Engine):
 
     Parameters
     ----------
-    network : GraphNetwork
     setup : Setup
         Its precision is f32, or fp16 on GPUs.
 

@@ -56,7 +56,6 @@ class OpenVinoEngine(Engine):
 
     Parameters
     ----------
-    network : GraphNetwork
     setup : Setup
         Its device is ``cpu``: OpenVINO's own GPUs are not used. Not more images than a usual
         batch has are computed at once. Features are float32, whatever it computes in.

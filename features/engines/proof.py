@@ -73,8 +73,6 @@ def prove_in_engine(
     ----------
     engine : Engine
         Started with `network` and `setup`.
-    network : GraphNetwork
-    setup : Setup
     allowed : float, optional
         The largest relative error that is accepted; that of `ERROR_ALLOWED` if None.
 
@@ -258,8 +256,6 @@ def prove_graph(
 
     Parameters
     ----------
-    record : BackboneRecord
-    graph : Path, bytes or FilledGraph
     reference : callable
         Turns uint8 images (N, R, R, 3) into features (N, D).
     name : str

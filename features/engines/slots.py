@@ -30,7 +30,6 @@ class Slots:
 
     Parameters
     ----------
-    slots : iterable of Slot
     images_each : int
         How many images a slot takes.
     width : int

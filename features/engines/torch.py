@@ -28,11 +28,6 @@ _HALVES = {"bf16": "bfloat16", "fp16": "float16"}
 class TorchEngine(Engine):
     """Runs a feature graph in PyTorch.
 
-    Parameters
-    ----------
-    network : GraphNetwork
-    setup : Setup
-
     Attributes
     ----------
     images_at_once : int

@@ -113,7 +113,6 @@ class Place:
     Attributes
     ----------
     torch : module
-    device : str
     name : str
         Of the hardware; empty for CPUs.
     kernels : torch.cuda.Stream or None

@@ -18,7 +18,6 @@ class Lane(Slot):
 
     Parameters
     ----------
-    place : Place
     module : torch.nn.Module
         On that device, from uint8 images to features.
     shape : tuple of int

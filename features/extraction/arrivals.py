@@ -20,11 +20,6 @@ _WAIT_S = 1.0
 class Arrivals:
     """The samples of each different image, of which more are found as files are digested.
 
-    Parameters
-    ----------
-    digesting : Digesting
-    images : dict of str to Sample
-
     Attributes
     ----------
     unique : dict of str to list of Sample

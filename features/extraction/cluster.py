@@ -37,9 +37,6 @@ class WorkerPlan:
     ----------
     cache : str
         Absolute path or URL.
-    backbones : tuple of str or BackboneSpec
-    options : ExtractOptions
-    fingerprints : tuple of str
     """
 
     cache: str

@@ -32,8 +32,6 @@ class Part:
 
     Attributes
     ----------
-    backbone : Backbone
-    record : FeatureSetRecord
     engines : list of Engine
         One on each device, once they are started.
     opened : FeatureSet or None
@@ -59,7 +57,6 @@ class Part:
 
         Parameters
         ----------
-        options : ExtractOptions
         images : int
             How many are to come.
 

@@ -52,8 +52,6 @@ class Pipeline:
     ----------
     parts : list of Part
         One for each backbone, its feature set open.
-    options : ExtractOptions
-    watch : Stopwatch
     dealt : bool, default False
         Whether its images are nobody else's, unless whoever dealt them out does so again.
 
@@ -109,7 +107,6 @@ class Pipeline:
 
         Parameters
         ----------
-        store : FeatureCache
         unique : dict of str to list of Sample
             The samples of each key.
         todo : list of str

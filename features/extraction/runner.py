@@ -29,7 +29,6 @@ class Device:
 
     Parameters
     ----------
-    name : str
     batches_at_once : int
         How many batches it computes at a time, of all backbones together.
     """
@@ -56,8 +55,6 @@ class BackboneRunner:
         how many milliseconds an image took so far.
     devices : list of Device
         Batches go to them in turn.
-    batch_size : int
-    watch : Stopwatch
     writer : ThreadPoolExecutor
         The thread that writes.
     """

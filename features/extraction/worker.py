@@ -32,8 +32,6 @@ class Receipt:
         Rows written.
     had : int
         Images whose rows were there already.
-    failures : list of Failure
-    several_pages : list of str
     repaired : list of str
         As in `ExtractReport`.
     """
@@ -53,8 +51,6 @@ class ExtractWorker:
     ----------
     cache : path-like
         A cache that is there, in a store or on a disk that all workers share.
-    backbones : sequence of str or BackboneSpec
-    options : ExtractOptions
     fingerprints : sequence of str
         Of the feature sets that rows shall go to.
 

@@ -26,7 +26,6 @@ class Parameter:
         Its structural name, as Gluon saves it (``features.0.weight``).
     internal : str
         MXNet's own name of it, without the network's prefix; the name in old files.
-    shape : tuple of int
     aliases : tuple of str
         Further structural names, under which files may have it too.
     """
@@ -43,8 +42,6 @@ class SymbolNode:
 
     Attributes
     ----------
-    op, name : str
-    attrs : dict of str to str
     inputs : list of str
         Names of the values that it reads.
     """

@@ -29,7 +29,6 @@ class GluonBackbone:
 
     Attributes
     ----------
-    record : BackboneRecord
     symbol : mxnet.symbol.Symbol
         From ``data`` (N, 3, R, R), normalised, to features (N, D).
     parameters : dict of str to mxnet.ndarray.NDArray
@@ -85,7 +84,6 @@ def reference_network(
 
     Parameters
     ----------
-    spec : BackboneSpec
     values : mapping of str to ndarray
         All parameters by their structural names, in Gluon's order.
     seed : int or None

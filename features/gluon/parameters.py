@@ -30,11 +30,9 @@ def random_parameters(
 
     Parameters
     ----------
-    parameters : sequence of Parameter
     scales : sequence of int
         Of each batch normalisation, in the order of `parameters`: twice the binary logarithm
         of the mean square of what reaches it in a network of this kind.
-    seed : int
 
     Returns
     -------

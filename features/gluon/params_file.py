@@ -62,10 +62,6 @@ class _Entry:
 def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """Read all arrays of a ``.params`` file.
 
-    Parameters
-    ----------
-    path : path-like
-
     Returns
     -------
     dict of str to ndarray
@@ -111,7 +107,6 @@ def write_params(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> N
 
     Parameters
     ----------
-    path : path-like
     arrays : mapping of str to ndarray
         Of types that MXNet knows. Scalars are not among them: it takes their empty
         shape for an array that was never made.

@@ -50,7 +50,6 @@ def cut_symbol(
     ----------
     symbol : mxnet.symbol.Symbol
         From ``data`` (N, 3, R, R); its parameters' shapes known or inferable.
-    layer : Layer
     resolution : int
         Side R of the square input.
     native : int
@@ -59,8 +58,6 @@ def cut_symbol(
         Width of the classifier; any if None.
     prefix : str
         Begins the names of layers in the symbol; users leave it away.
-    name : str
-        For messages.
 
     Returns
     -------

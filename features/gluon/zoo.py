@@ -193,7 +193,6 @@ def zoo_record(spec: BackboneSpec, width: int, digest: str, seed: int | None) ->
 
     Parameters
     ----------
-    spec : BackboneSpec
     width : int
         Length of a feature row.
     digest : str

@@ -41,10 +41,6 @@ def require_few_nodes(model, path: Path) -> None:
     """Refuse a model of too many nodes, with its functions where they are called.
 
     A function may call others, so a small file may stand for any number of them.
-
-    Raises
-    ------
-    BackboneError
     """
     functions = {(one.domain, one.name): one for one in model.functions}
     counts: dict[tuple[str, str], int | None] = {}
@@ -85,12 +81,6 @@ def require_small_values(
         Of values, for one image; 0 stands for what is not known.
     constants : frozenset of str
         Values that depend on no image.
-    name : str
-        For messages.
-
-    Raises
-    ------
-    BackboneError
     """
     made = [output for node in graph.node for output in node.output]
     sizes = {value: math.prod(shapes.get(value, (0,))) for value in made}

@@ -32,7 +32,6 @@ class Classifier:
 
     Attributes
     ----------
-    node : onnx.NodeProto
     output : str
         The output of the graph that it leads to.
     width, classes : int
@@ -74,9 +73,6 @@ def find_classifier(
     Parameters
     ----------
     graph : onnx.GraphProto
-    values : Values
-    name : str
-        For messages.
     classes : int or None
         How many classes the record beside the file states.
     known : bool

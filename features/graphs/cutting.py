@@ -69,8 +69,6 @@ def cut_classifier(
     ----------
     model : onnx.ModelProto
         Without local functions.
-    name : str
-        For messages.
     layer : Layer
         Its name is that of a node or of a node's output.
     resolution : int, optional

@@ -19,8 +19,6 @@ def require_inference_mode(model, name: str) -> None:
     Parameters
     ----------
     model : onnx.ModelProto
-    name : str
-        For messages.
 
     Notes
     -----

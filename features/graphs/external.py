@@ -33,7 +33,6 @@ def take_weights_in(onnx, model, path: Path, most: int) -> str:
 
     Parameters
     ----------
-    onnx : module
     model : onnx.ModelProto
         As it was parsed; nothing of it was loaded from elsewhere.
     path : Path

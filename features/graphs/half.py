@@ -32,8 +32,6 @@ def half_precision_graph(graph: Path | bytes, name: str) -> bytes:
     ----------
     graph : Path or bytes
         ``images`` uint8 (N, R, R, 3) to ``features`` float32 (N, D).
-    name : str
-        For messages.
 
     Returns
     -------

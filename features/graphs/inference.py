@@ -49,12 +49,6 @@ def require_inferable(model, side: int, name: str) -> None:
         Without local functions.
     side : int
         Of the images.
-    name : str
-        For messages.
-
-    Raises
-    ------
-    BackboneError
     """
     if _is_harmless(model.graph):
         return

@@ -18,7 +18,6 @@ def add_prefix_graph(graph, prefix: str) -> None:
     ----------
     graph : onnx.GraphProto
         Changed in place.
-    prefix : str
     """
     names: dict = {}
     for found in find_all(graph, "GraphProto"):

@@ -19,7 +19,6 @@ class GraphNetwork:
 
     Attributes
     ----------
-    record : BackboneRecord
     graph : Path, bytes or FilledGraph
         ``images`` uint8 (N, R, R, 3) to ``features`` float32 (N, D); a file, its content, or a
         graph with its weights beside it.

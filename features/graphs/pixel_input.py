@@ -41,12 +41,9 @@ def read_input(onnx, model, side: int, name: str) -> PixelInput:
 
     Parameters
     ----------
-    onnx : module
     model : onnx.ModelProto
     side : int
         Of the squares that it is to be given.
-    name : str
-        For messages.
 
     Raises
     ------

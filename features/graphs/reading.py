@@ -32,7 +32,6 @@ class OnnxFile:
 
     Attributes
     ----------
-    path : Path
     model : onnx.ModelProto
         Without local functions, and without weights that lie elsewhere.
     digest : str

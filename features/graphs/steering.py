@@ -22,12 +22,6 @@ def require_cost_of_no_image(graph, name: str) -> None:
     ----------
     graph : onnx.GraphProto
         With one input.
-    name : str
-        For messages.
-
-    Raises
-    ------
-    BackboneError
     """
     node = _first_steered(graph, {value.name for value in graph.input})
     if node is not None:

@@ -49,14 +49,12 @@ def keep_graph(
 
     Parameters
     ----------
-    path : Path
     key : str
         From `graph_key`.
     content : bytes
         The graph.
     prove : callable
         Takes the path of the graph, returns its error or raises.
-    record : BackboneRecord
     **about
         More for the note, JSON types.
     """

@@ -50,7 +50,6 @@ def study(onnx, model, resolution: int | None) -> Values:
 
     Parameters
     ----------
-    onnx : module
     model : onnx.ModelProto
         With one input, and without weights among its inputs.
     resolution : int or None

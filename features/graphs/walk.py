@@ -13,7 +13,6 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    message : protobuf message
     place : str
         The nearest node or tensor with a name, for messages.
     main : bool

@@ -34,7 +34,6 @@ class Augmentation:
 
     Attributes
     ----------
-    seed : int
     scale : tuple of 2 floats
         Least and largest share of the image's area.
     ratio : tuple of 2 floats

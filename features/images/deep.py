@@ -26,15 +26,10 @@ def require_upper_bits(content: bytes, header, brightest: int) -> None:
 
     Parameters
     ----------
-    content : bytes
     header : PIL.Image.Image
         Of the file.
     brightest : int
         Largest value of what became of it, in 8 bits; a bright picture needs no second look.
-
-    Raises
-    ------
-    ImageError
     """
     if brightest > _NEARLY_BLACK or not _is_of_sixteen_bits(content, header):
         return

@@ -34,10 +34,6 @@ class HeifFile:
     libheif turns and mirrors the picture as the container says; an orientation in its EXIF
     is a copy for other programs, and does not count.
 
-    Parameters
-    ----------
-    content : bytes
-
     Attributes
     ----------
     size : tuple of int

@@ -40,12 +40,6 @@ def is_hub_record(fields: dict) -> bool:
 def translate_hub_record(fields: dict, path: Path) -> dict:
     """Say in timm's words what a record of the hub says.
 
-    Parameters
-    ----------
-    fields : dict
-    path : Path
-        For messages.
-
     Raises
     ------
     BackboneError

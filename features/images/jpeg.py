@@ -24,7 +24,6 @@ class JpegHead(NamedTuple):
     ----------
     width, height : int
         More than 0.
-    progressive : bool
     """
 
     width: int

@@ -75,7 +75,6 @@ class Preprocessing:
 
         Parameters
         ----------
-        fields : mapping
         resolution : int, optional
             Another side than that of ``input_size``.
         """

@@ -57,7 +57,6 @@ def need_of(how: Preprocessing, fit: str, views: Views) -> Need:
     how : Preprocessing
         Its resolution and crop_pct are used.
     fit : {"crop", "pad", "squash"}
-    views : Views
     """
     side = how.resolution
     if fit == "pad":

@@ -173,7 +173,6 @@ def make_squares(
     preprocessing : Preprocessing
         Its resolution, crop_pct, interpolation and mean are used.
     fit : {"crop", "pad", "squash"}
-    views : Views
     key : str
         Of the image's row. What is random depends on it and the stored seed alone.
 

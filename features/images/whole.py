@@ -35,10 +35,6 @@ def require_sound_chunks(content: bytes) -> None:
     """Refuse a PNG of which a chunk that pixels hang on is cut short or has a wrong checksum.
 
     Pillow does not look at the checksums of pixels.
-
-    Raises
-    ------
-    ImageError
     """
     view, at = memoryview(content), 8
     coloured = content[25:26] != _OF_PALETTE
@@ -69,7 +65,6 @@ def require_all_png_rows(content: bytes, image) -> None:
 
     Parameters
     ----------
-    content : bytes
     image : PIL.Image.Image
         What Pillow made of it.
 
@@ -128,13 +123,8 @@ def require_sound_strips(content: bytes, header) -> None:
 
     Parameters
     ----------
-    content : bytes
     header : PIL.Image.Image
         Of the file.
-
-    Raises
-    ------
-    ImageError
     """
     compression = header.tag_v2.get(_COMPRESSION, 1)
     if compression == _NONE:

@@ -71,7 +71,6 @@ class FeatureSetRecord:
 
         Parameters
         ----------
-        fields : mapping
         where : str
             What to call it in messages, such as the file that it stands in.
 

@@ -64,7 +64,6 @@ class Learnt:
 
     Attributes
     ----------
-    models : Models
     ids : tuple of str
         Images whose boxes were learnt from.
     truth, found : ndarray, shape (N, 4)
@@ -98,14 +97,12 @@ def learn_regions(
 
     Parameters
     ----------
-    looker : Looker
     pictures : sequence of Picture
         Of different files.
     boxes : ndarray, shape (N, 4)
         In pixels of the files' images.
     whole : sequence of Picture
         Pictures without the region.
-    options : LearningOptions, optional
     on_step : callable
         Told what is being done.
 

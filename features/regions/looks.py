@@ -61,7 +61,6 @@ class Picture:
 
     Attributes
     ----------
-    id : str
     path : str
         Of the file, absolute.
     digest : str
@@ -96,7 +95,6 @@ class Looker:
     ----------
     backbone : Backbone
         Its layer is not pooled.
-    options : LookOptions
     """
 
     def __init__(self, backbone: Backbone, options: LookOptions) -> None:

@@ -51,7 +51,6 @@ class TimmBackbone:
 
     Attributes
     ----------
-    record : BackboneRecord
     network : torch.nn.Module
         From normalised images (N, 3, R, R) to features (N, D).
     origin : str

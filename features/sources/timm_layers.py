@@ -24,7 +24,6 @@ def features_of(torch, model, spec: BackboneSpec):
 
     Parameters
     ----------
-    torch : module
     model : torch.nn.Module
         A network of timm.
     spec : BackboneSpec

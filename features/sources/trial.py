@@ -47,7 +47,6 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
 
     Parameters
     ----------
-    network : GraphNetwork
     model : onnx.ModelProto
         Its graph.
 

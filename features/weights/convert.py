@@ -75,12 +75,9 @@ def from_torch(
     tensors : dict of str to ndarray
     naming : str
         One of `icecore.features.weights.torch_names.FAMILIES`.
-    target : NetworkGraph
     mean, std : sequence of 3 floats
         The normalisation that the tensors' network expects. If Gluon's differs, the
         difference goes into the first convolution and what follows it.
-    where : str
-        For messages.
 
     Raises
     ------
@@ -102,11 +99,6 @@ def from_torch(
 
 def from_onnx(path: Path, target: NetworkGraph) -> tuple[dict[str, np.ndarray], float]:
     """Take the parameters out of a classifier that MXNet exported to ONNX, and prove them.
-
-    Parameters
-    ----------
-    path : Path
-    target : NetworkGraph
 
     Returns
     -------

@@ -136,7 +136,6 @@ def convert_and_keep(
         ``.onnx``, ``.params`` or ``.safetensors``.
     origin : Origin or None
         How its tensors are named, for safetensors.
-    folder : Path
     about : dict
         For the note beside it: ``origin``, ``origin_sha256``, ``why`` and others.
 

@@ -31,8 +31,6 @@ class HubFile:
 
     Attributes
     ----------
-    path : Path
-    repository, file : str
     revision : str
         The commit that it is of.
     sha256 : str

@@ -42,10 +42,6 @@ def find_local_weights(
         As in `find_weights`.
     tried : list of str, optional
         Gets a line for each place that does not have them.
-
-    Returns
-    -------
-    WeightsFile or None
     """
     tried = [] if tried is None else tried
     require_known(name, source)

@@ -51,7 +51,6 @@ class WeightsFile:
 
     Attributes
     ----------
-    path : Path
     kind : str
         ``published`` (its SHA-1 is Gluon's), ``converted``, or ``own`` (the user's word for it).
     source : str

@@ -57,10 +57,8 @@ class Operation:
         Its operator.
     inputs : tuple of Live, ndarray or None
         An array is known before the images are; None was left away.
-    attributes : dict
     outputs : int
         How many are wanted.
-    opset : int
     """
 
     kind: str

@@ -29,15 +29,12 @@ def translate(torch, content: bytes, shape: tuple[int, ...], narrow=None, name: 
 
     Parameters
     ----------
-    torch : module
     content : bytes
         The graph, from uint8 images to features.
     shape : tuple of int
         Of a batch of images, (N, R, R, 3).
     narrow : torch.dtype, optional
         In which layers with weights and what follows them compute; float32 if None.
-    name : str
-        For messages.
 
     Returns
     -------

@@ -7,8 +7,6 @@ import dataclasses
 import numpy as np
 from scipy.stats import norm, rankdata
 
-__all__ = ["Area", "area"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Area:

@@ -20,8 +20,6 @@ from .outliers import find_outliers
 from .result import Audit, Conflict, TaskDoubts
 from .shortcuts import Shortcuts, find_shortcuts
 
-__all__ = ["audit_images"]
-
 NEW = "new"
 _FEWEST = 20
 

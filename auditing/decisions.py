@@ -17,8 +17,6 @@ from ..core.errors import ManifestError
 from ..manifest import Manifest, Sample, fashionai_classes, split_name
 from .result import Audit
 
-__all__ = ["COLUMNS", "apply_decisions", "write_decisions"]
-
 COLUMNS = ("id", "task", "split", "label", "finding", "other", "suggestion", "action")
 _HINT = "an action is drop, relabel:CLASS, split:train|validation|test, keep, or nothing"
 Places = dict[tuple[str, str], list[tuple[int, str]]]

@@ -12,8 +12,6 @@ import dataclasses
 
 import numpy as np
 
-__all__ = ["Doubts", "doubtful_labels"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Doubts:

@@ -15,8 +15,6 @@ from .auc import Area, area
 from .material import subset
 from .out_of_fold import deal_rows, logistic, out_of_fold
 
-__all__ = ["Drift", "measure_drift"]
-
 _FEWEST = 20
 _MOST = 10_000
 _SHOWN = 12

@@ -19,8 +19,6 @@ from .neighbours import nearest
 from .options import AuditOptions
 from .pictures import agreement
 
-__all__ = ["Copies", "Group", "Leak", "Pair", "find_copies", "measure_leak"]
-
 NEIGHBOURS = 12
 # A cosine that lies so much above that of the next ten neighbours proposes a pair, too.
 _STANDS_OUT = 0.25

@@ -8,8 +8,6 @@ import numpy as np
 
 from ..pages import FILE_SIZE, FULL_SIZE, opened_safely
 
-__all__ = ["FACTS", "read_facts"]
-
 FACTS = (
     "width",
     "height",

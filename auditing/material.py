@@ -6,8 +6,6 @@ import dataclasses
 
 import numpy as np
 
-__all__ = ["Images", "TaskRows", "subset"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Images:

@@ -16,8 +16,6 @@ from sklearn.utils.extmath import randomized_svd
 
 from .material import subset
 
-__all__ = ["EXACT", "nearest", "whitened"]
-
 # Of so many rows the directions are learnt.
 _LEARN_FROM = 4000
 _DIRECTIONS = 256

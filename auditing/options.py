@@ -6,8 +6,6 @@ import dataclasses
 
 from ..core.errors import RunError
 
-__all__ = ["AuditOptions"]
-
 
 @dataclasses.dataclass(frozen=True)
 class AuditOptions:

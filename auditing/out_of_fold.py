@@ -9,8 +9,6 @@ from sklearn.linear_model import LogisticRegression
 
 from ..core.folds import deal_folds
 
-__all__ = ["FOLDS", "deal_rows", "logistic", "out_of_fold"]
-
 FOLDS = 5
 
 

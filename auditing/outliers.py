@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["find_outliers"]
-
 # Iglewicz and Hoaglin 1993, "How to detect and handle outliers".
 _FAR = 3.5
 

@@ -19,8 +19,6 @@ from .text import (
     shortcuts_text,
 )
 
-__all__ = ["render_audit", "write_audit"]
-
 # 250 pictures of 120 pixels take about 1.5 MB.
 _EDGE = 120
 MOST_GROUPS, MOST_DOUBTS, MOST_ALIKE, MOST_OUTLIERS = 20, 36, 8, 24

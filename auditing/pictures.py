@@ -16,8 +16,6 @@ from scipy.ndimage import uniform_filter
 from ..manifest import parse_box
 from ..pages import opened_safely
 
-__all__ = ["agreement"]
-
 _COARSE, _FINE = 32, 64
 _SHARES = (1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65)
 _MOVES = ((1, 0, 0, 0), (0, 1, 0, 0), (-0.5, 0, 1, 0), (0, -0.5, 0, 1), (-0.5, -0.5, 1, 1))

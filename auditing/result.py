@@ -13,8 +13,6 @@ from .duplicates import Copies, Group, Leak
 from .material import Images, TaskRows
 from .shortcuts import Shortcuts
 
-__all__ = ["Audit", "Conflict", "TaskDoubts"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Conflict:

@@ -16,8 +16,6 @@ from .auc import Area, area
 from .facts import FACTS
 from .out_of_fold import deal_rows, out_of_fold
 
-__all__ = ["Shortcut", "Shortcuts", "find_shortcuts"]
-
 _FEWEST = 20
 # A fact that ranks a class above the others in four pairs of five could stand in for it.
 STRONG = 0.8

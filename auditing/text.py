@@ -8,16 +8,6 @@ from .duplicates import Leak
 from .result import Audit, TaskDoubts
 from .shortcuts import Shortcut, Shortcuts
 
-__all__ = [
-    "audit_text",
-    "copies_text",
-    "doubts_text",
-    "drift_text",
-    "leak_text",
-    "shortcut_text",
-    "shortcuts_text",
-]
-
 _MOST = 5
 
 

@@ -15,10 +15,6 @@ from .format.disk import open_own, require_own, require_own_folder
 from .format.header import SetHeader
 from .format.shard import FORMAT, check_format, damaged, parsed
 
-__all__ = ["FAILURES", "FAILURES_NAME", "MARKER", "MARKER_NAME", "RECORD_NAME", "check_free"]
-__all__ += ["check_marker", "create_set", "json_fault", "load_set", "read_part", "require_cache"]
-__all__ += ["set_folders", "write_part", "write_record"]
-
 MARKER_NAME, FAILURES_NAME, RECORD_NAME = "icecore-cache.json", "failures.json", "record.json"
 # What they hold beside their format: names, and the values of a new one.
 MARKER = {"what": "icecore feature cache"}

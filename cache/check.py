@@ -20,8 +20,6 @@ from .format.index import INDEX_NAME, Index, read_index, view_fault
 from .format.shard import Shard, keys_as_found, read_shard, tables_as_found
 from .rows import list_shards
 
-__all__ = ["Problem", "Told", "check_set", "check_shard", "read_told", "salvage", "stored_blocks"]
-
 _BLOCK_BYTES = 8 << 20
 
 

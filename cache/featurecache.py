@@ -35,8 +35,6 @@ from .record import differences
 from .sharing.claims import Claims, lock
 from .sharing.share import ClaimsOfProcess, MoreKeys, share
 
-__all__ = ["CLAIMS_NAME", "FeatureCache"]
-
 CLAIMS_NAME = "claims"
 # The part of a record that says what a name stands for.
 _BACKBONE = "backbone"

@@ -17,8 +17,6 @@ from .format.index import write_index
 from .format.shard import as_keys, publish_shard, read_provenance, shard_rows
 from .rows import Rows
 
-__all__ = ["FeatureSet"]
-
 _INDEX_EVERY_S = 60.0
 
 

@@ -16,8 +16,6 @@ from .featureset import FeatureSet
 from .format.disk import remove_leftovers, require_own_folder
 from .format.shard import Shard, publish_shard, read_header, read_provenance
 
-__all__ = ["repair_json", "repair_set", "restore_record"]
-
 
 def restore_record(folder: Path, dry_run: bool = False) -> tuple[FeatureSet | None, list[str]]:
     """Open a set; a damaged record is taken from the shards, which all carry it."""

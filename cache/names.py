@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
-__all__ = ["match_rank"]
-
 
 def match_rank(asked: str, name: str, fingerprint: str) -> int:
     """Rate how well `asked` names a set: 0 not at all; higher is more exact.

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 
 from ..core.errors import CacheError
 
-__all__ = ["canonical_json", "differences", "fingerprint"]
-
 _MISSING = "(absent)"
 
 

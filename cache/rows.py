@@ -23,8 +23,6 @@ from .format.header import SetHeader
 from .format.index import read_index
 from .format.shard import Shard, damaged, read_shard
 
-__all__ = ["Rows", "list_shards"]
-
 # Rows are read in parts of this size into a buffer that each thread keeps.
 _PART_BYTES = 4 << 20
 # Loading this many parts and more is shared out among threads, up to so many.

@@ -8,8 +8,6 @@ from ..core.errors import counted
 from . import console
 from .options import A_PATH, DATA, SEED, as_json, quiet
 
-__all__ = ["audit"]
-
 
 @click.command()
 @click.argument("source", required=False, type=DATA)

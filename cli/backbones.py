@@ -10,8 +10,6 @@ import click
 from . import console
 from .options import A_PATH, as_json
 
-__all__ = ["backbones"]
-
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[NAME...]")

@@ -7,8 +7,6 @@ import click
 from . import console
 from .options import A_PATH, SEED, as_json, written_options
 
-__all__ = ["blend"]
-
 _OUTPUTS = ("out", "answer", "save", "report", "markdown")
 _OUTPUTS += ("form", "sample", "incomplete", "excel")
 

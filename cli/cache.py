@@ -11,8 +11,6 @@ from ..core.errors import counted, enumerate_some, escaped
 from . import console
 from .options import A_PATH, DATA, as_json
 
-__all__ = ["cache"]
-
 cache_argument = click.argument("path", metavar="CACHE", type=A_PATH)
 # What only reads takes a cache in a store, too.
 read_argument = click.argument("path", metavar="CACHE", type=DATA)

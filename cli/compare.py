@@ -7,8 +7,6 @@ import click
 from . import console
 from .options import A_PATH, SEED, as_json
 
-__all__ = ["compare"]
-
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=A_PATH)

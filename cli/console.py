@@ -16,21 +16,6 @@ from ..core.errors import counted, escaped
 from ..core.text import aligned
 from ..manifest import passed_over_text
 
-__all__ = [
-    "echo",
-    "failures_text",
-    "finish",
-    "is_watched",
-    "json_text",
-    "print_json",
-    "print_notes",
-    "print_table",
-    "random_weights_warning",
-    "terminal",
-    "warn",
-    "wrap",
-]
-
 EXIT_UNREADABLE = 3
 # Longer lines are hard to read, however wide the terminal.
 _WIDEST = 100

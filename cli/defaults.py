@@ -11,8 +11,6 @@ import click
 from ..core.errors import IcecoreError, enumerate_some
 from ..core.regular_files import read_regular
 
-__all__ = ["FILE", "read_defaults"]
-
 FILE = "icecore.toml"
 # A key of many parts takes their square in time and memory.
 _LARGEST, _MOST_DOTS = 2**20, 100

@@ -9,8 +9,6 @@ import click
 from . import console, progress
 from .options import A_PATH, SEED, as_json, quiet
 
-__all__ = ["demo"]
-
 
 @click.command()
 @click.option(

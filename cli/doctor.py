@@ -11,8 +11,6 @@ from ..core.errors import escaped
 from . import console, progress
 from .options import A_PATH, as_json
 
-__all__ = ["doctor"]
-
 _COLOURS = {"ok": "green", "note": "yellow", "problem": "red"}
 _MARGIN = " " * 9
 

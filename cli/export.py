@@ -7,8 +7,6 @@ import click
 from . import console
 from .options import A_PATH, as_json
 
-__all__ = ["export"]
-
 
 @click.command()
 @click.argument("run", type=A_PATH)

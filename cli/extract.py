@@ -22,8 +22,6 @@ from .options import (
     take_detector,
 )
 
-__all__ = ["extract"]
-
 
 @click.command()
 @click.argument("data", type=DATA)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 
-__all__ = ["interrupted_status", "watch_for_termination"]
-
 _arrived: list[int] = []
 
 

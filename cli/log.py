@@ -11,8 +11,6 @@ from pathlib import Path
 
 from ..core.regular_files import append_regular
 
-__all__ = ["keep_log"]
-
 
 class _Copied:
     """A stream that is written to as before, and whole lines of it to a log.

@@ -42,9 +42,6 @@ from .remedies import options_elsewhere
 from .train import train
 from .weights import weights
 
-__all__ = ["cli", "main"]
-
-
 # A path may have 4,096 characters.
 _LONGEST_LINE = 6000
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}

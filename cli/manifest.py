@@ -10,8 +10,6 @@ from ..core.errors import escaped
 from . import console
 from .options import A_PATH, DATA, as_json, table_options
 
-__all__ = ["manifest"]
-
 
 @click.command()
 @click.argument("data", type=DATA)

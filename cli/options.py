@@ -9,22 +9,6 @@ import click
 
 from ..core.stores import is_url
 
-__all__ = [
-    "A_FOLDER_THERE",
-    "A_PATH",
-    "DATA",
-    "SEED",
-    "answer_option",
-    "as_json",
-    "box_options",
-    "engine_options",
-    "quiet",
-    "table_options",
-    "take_data",
-    "take_detector",
-    "written_options",
-]
-
 
 class _Local(click.Path):
     """A path, and no URL: it would be made a folder of that name."""

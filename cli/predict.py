@@ -22,8 +22,6 @@ from .options import (
     written_options,
 )
 
-__all__ = ["predict"]
-
 
 @click.command()
 @click.argument("run", type=A_PATH)

@@ -8,8 +8,6 @@ from collections.abc import Iterator
 
 from .console import echo, is_watched, terminal
 
-__all__ = ["download_bar", "extract_bar", "spinner"]
-
 
 @contextlib.contextmanager
 def extract_bar(quiet: bool = False) -> Iterator:

@@ -7,8 +7,6 @@ import click
 from . import console, progress
 from .options import A_PATH, DATA, SEED, as_json, engine_options, quiet
 
-__all__ = ["regions"]
-
 
 @click.group()
 def regions() -> None:

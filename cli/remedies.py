@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-__all__ = ["commands_of", "options_elsewhere"]
-
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 # An option of the command that it stands behind; or of another program.
 _OF_A_COMMAND = re.compile(r"icecore [a-z]+[^'`;,]*|'ray [^']*'|pip install[^;,]*")

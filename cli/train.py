@@ -15,8 +15,6 @@ from .interrupts import interrupted_status
 from .options import A_PATH, DATA, SEED, as_json, quiet, table_options, take_data
 from .train_display import train_display
 
-__all__ = ["train"]
-
 
 @click.command()
 @click.argument("cache", type=DATA)

@@ -9,8 +9,6 @@ from typing import Any
 from ..core.errors import escaped
 from .console import is_watched, terminal
 
-__all__ = ["TrainDisplay", "train_display"]
-
 
 @contextlib.contextmanager
 def train_display(quiet: bool = False, console: Any = None) -> Iterator[Callable[[Any], None]]:

@@ -7,8 +7,6 @@ import click
 from . import console, progress
 from .options import A_FOLDER_THERE, A_PATH, as_json, quiet
 
-__all__ = ["weights"]
-
 folder_option = click.option(
     "--weights-dir",
     "folder",

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
-__all__ = ["mean_interval", "bootstrap_percents"]
-
 _DRAWS = 1000
 
 

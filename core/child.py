@@ -13,8 +13,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
-__all__ = ["ChildError", "Limits", "answer_parent", "ask_child"]
-
 _MARK = "icecore-answer:"
 
 

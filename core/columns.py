@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 from .text import aligned
 
-__all__ = ["Columns"]
-
 _MOST_SHOWN = 20
 
 

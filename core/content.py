@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["describe_content"]
-
 _MARKS = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image"),

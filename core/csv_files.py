@@ -28,18 +28,6 @@ from .files import publish_text
 from .regular_files import open_regular, size_text
 from .text import repeated
 
-__all__ = [
-    "LARGEST_CSV",
-    "CsvLine",
-    "CsvTable",
-    "csv_line",
-    "csv_lines",
-    "csv_number",
-    "line_faults",
-    "read_csv",
-    "write_csv",
-]
-
 LARGEST_CSV = 2**30
 _LONGEST_LINE = 2**23
 _MOST_FIELDS = 2**17

@@ -12,32 +12,6 @@ import errno
 import unicodedata
 from collections.abc import Iterable
 
-__all__ = [
-    "BackboneError",
-    "CacheError",
-    "DamagedCacheError",
-    "DiskFullError",
-    "FileFormatError",
-    "FingerprintError",
-    "HeadError",
-    "IcecoreError",
-    "ImageError",
-    "IrregularFileError",
-    "ManifestError",
-    "MissingDependencyError",
-    "MissingFileError",
-    "MissingRowsError",
-    "ProbabilityError",
-    "ProofError",
-    "RunError",
-    "StoreError",
-    "WeightsError",
-    "counted",
-    "enumerate_some",
-    "escaped",
-    "shortened",
-]
-
 
 class IcecoreError(Exception):
     """Base of all errors of icecore.

@@ -19,17 +19,6 @@ from pathlib import Path
 from .errors import DiskFullError
 from .regular_files import open_regular, require_at_most, require_regular
 
-__all__ = [
-    "disk_full_named",
-    "flush_folder",
-    "publish",
-    "publish_bytes",
-    "publish_json",
-    "publish_text",
-    "sha256_bytes",
-    "sha256_file",
-]
-
 _TEMPORARY_PREFIX = ".tmp-"
 _SHOWN_OF_A_NAME = 40
 _SMALL_FILE = 2**20

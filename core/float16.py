@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["widen"]
-
 # 2**112 moves a float16's exponent, shifted into a float32, to where it belongs.
 _REBIAS = np.float32(2.0**112)
 

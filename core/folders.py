@@ -15,8 +15,6 @@ try:
 except ImportError:  # Windows has no such locks: nothing is known of who is at work.
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["replacing_folder", "user_folder"]
-
 _RETIRED = "-old"
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-__all__ = ["deal_folds", "fold_rows"]
-
 
 def deal_folds(
     labels: np.ndarray, groups: Sequence | np.ndarray, folds: int, seed: Sequence[int]

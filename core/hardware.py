@@ -11,9 +11,6 @@ from typing import NamedTuple
 
 from .errors import BackboneError
 
-__all__ = ["CpuFacts", "available_cpus", "bfloat16_pays", "cpu_facts", "describe_machine"]
-__all__ += ["gpu_index", "parse_devices", "require_working_memory"]
-
 # What OpenBLAS takes before its first product.
 _WORKING_MEMORY = 160 * 2**20
 

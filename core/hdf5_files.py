@@ -25,17 +25,6 @@ import numpy as np
 from .errors import FileFormatError, IcecoreError
 from .regular_files import RegularFile, open_regular, size_text
 
-__all__ = [
-    "Hdf5Rules",
-    "UNUSABLE",
-    "hdf5_in",
-    "new_hdf5",
-    "open_hdf5",
-    "read_array",
-    "read_attribute",
-    "read_texts",
-]
-
 # How every message about a file begins, after its name.
 UNUSABLE = "cannot be used as HDF5"
 # What HDF5 1.10 and later read.

@@ -12,15 +12,6 @@ from typing import Any
 
 from .errors import MissingDependencyError
 
-__all__ = [
-    "NewerVersionWarning",
-    "is_lack_of_memory",
-    "load",
-    "missing_dependency",
-    "quieten_pillow",
-    "warn_if_newer",
-]
-
 _EXTRAS = {
     "mxnet": "use another engine; MXNet, the reference, needs Python 3.11: "
     "pip install 'icecore[mxnet]'",

@@ -9,8 +9,6 @@ from typing import Any
 from .errors import IcecoreError, enumerate_some, escaped
 from .text import repeated
 
-__all__ = ["JsonFields"]
-
 
 class JsonFields:
     """Checked access to a JSON object that came from a file.

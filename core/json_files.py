@@ -17,8 +17,6 @@ from .errors import FileFormatError, IcecoreError, escaped
 from .regular_files import read_whole
 from .text import repeated
 
-__all__ = ["LARGEST_JSON", "parse_json", "read_json"]
-
 LARGEST_JSON = 64 * 2**20
 # Nothing that icecore or a hub writes comes near these.
 _DEEPEST = 64

@@ -7,8 +7,6 @@ import sys
 import types
 from collections.abc import Mapping
 
-__all__ = ["open_door"]
-
 
 def open_door(package: str, places: Mapping[str, tuple[str, str]]) -> None:
     """Make a package show the names in `places`, and import each when it is first used.

@@ -23,8 +23,6 @@ from .errors import FileFormatError, IcecoreError, MissingFileError
 from .files import publish
 from .regular_files import open_regular, size_text
 
-__all__ = ["LARGEST_NPZ", "NpzEntry", "read_npz", "write_npz"]
-
 LARGEST_NPZ = 8 * 2**30
 _MOST_MEMBERS = 1000
 _KINDS = "biufSU"

@@ -11,8 +11,6 @@ from pathlib import Path
 
 from .files import sha256_bytes
 
-__all__ = ["is_own", "remember_own"]
-
 
 def remember_own(content: bytes) -> None:
     """Keep the digest of a file that is written now, for `is_own`."""

@@ -16,8 +16,6 @@ from .json_files import parse_json
 from .once_cache import OnceCache
 from .regular_files import size_text
 
-__all__ = ["ImageTable", "read_field", "read_table"]
-
 # Of one column; pictures fill it fast, and all of it is in memory.
 _LARGEST_GROUP = 2**30
 _MOST_LABELS = 10**6

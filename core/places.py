@@ -28,24 +28,6 @@ from .once_cache import OnceCache
 from .regular_files import open_regular, read_regular, require_regular, size_text
 from .stores import BLOCK, is_url, read_object, store_of, store_open
 
-__all__ = [
-    "absolute",
-    "bytes_place",
-    "container_of",
-    "digest_of",
-    "facts_of",
-    "is_place",
-    "is_there",
-    "known_digest",
-    "look_ahead",
-    "note_digest",
-    "open_container",
-    "open_image",
-    "read_place",
-    "row_place",
-    "stretch_of",
-]
-
 _BYTES = re.compile(r"(.+)#bytes=(\d{1,18})-(\d{1,18})", re.DOTALL)
 # The ending tells it from a file that is called so.
 _ROW = re.compile(r"(.+\.parquet)#row=(\d{1,18})&column=(.+)", re.DOTALL | re.IGNORECASE)

@@ -11,8 +11,6 @@ import dataclasses
 import struct
 from typing import BinaryIO
 
-__all__ = ["Record", "list_records"]
-
 _MAGIC, _WORDS, _HEADER = 0xCED7230A, struct.Struct("<II"), struct.Struct("<IfQQ")
 _MOST_LABELS = 2**16
 

@@ -17,18 +17,6 @@ from typing import Any, TextIO
 
 from .errors import FileFormatError, IcecoreError, IrregularFileError, MissingFileError
 
-__all__ = [
-    "RegularFile",
-    "append_regular",
-    "kind_of",
-    "open_regular",
-    "read_regular",
-    "read_whole",
-    "require_at_most",
-    "require_regular",
-    "size_text",
-]
-
 _KINDS = {
     stat.S_IFLNK: "a link",
     stat.S_IFIFO: "a named pipe",

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["softmax"]
-
 
 def softmax(logits: np.ndarray) -> np.ndarray:
     """Return the softmax of each row; large logits do not overflow."""

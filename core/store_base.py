@@ -13,8 +13,6 @@ from .errors import FileFormatError, StoreError
 from .regular_files import size_text
 from .store_errors import Saying
 
-__all__ = ["Entry", "Store"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Entry:

@@ -6,8 +6,6 @@ import re
 
 from .errors import MissingFileError, StoreError
 
-__all__ = ["Saying", "first_line"]
-
 _RIGHTS = {"listed": "list", "read": "read", "created": "write", "removed": "delete"}
 
 

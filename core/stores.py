@@ -20,8 +20,6 @@ from .regular_files import open_regular
 from .store_base import Entry, Store
 from .store_errors import first_line
 
-__all__ = ["Entry", "Store", "is_url", "read_object", "store_of", "store_open"]
-
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
 _OBJECT_STORES = frozenset("s3 s3a gs az azure abfs abfss http https file".split())
 # Of what fsspec knows: other machines alone. It also has systems that run, unpack, keep or look

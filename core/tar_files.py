@@ -12,8 +12,6 @@ import tarfile
 from collections.abc import Callable
 from typing import BinaryIO
 
-__all__ = ["Member", "Members", "list_members"]
-
 # Long names and other extensions of a header; nothing else is read.
 _LARGEST_HEADER = 2**20
 _BLOCK = 512

@@ -7,8 +7,6 @@ from collections.abc import Collection, Iterable, Sequence
 
 from .errors import escaped
 
-__all__ = ["aligned", "markdown", "markdown_table", "repeated"]
-
 _MARKUP = str.maketrans({**{mark: f"\\{mark}" for mark in "\\`*_[]|#"}, "<": "&lt;", ">": "&gt;"})
 
 

@@ -20,8 +20,6 @@ from ..core.json_files import read_json
 from ..manifest import fashionai_classes
 from .figure import Outfit, draw_picture
 
-__all__ = ["ATTRIBUTES", "DemoData", "draw", "draw_kinds"]
-
 # For each attribute: how many letters it has, and the classes that are drawn.
 ATTRIBUTES = {
     "sleeve_length_labels": (9, ("Sleeveless", "Short", "3/4", "Long")),

@@ -12,8 +12,6 @@ import numpy as np
 
 from .paint import Canvas, Colour, Fabric, background, colour, develop, ellipse, limb, spline
 
-__all__ = ["NECKLINES", "Outfit", "Picture", "draw_picture"]
-
 NECKLINES = ("Strapless", "Deep V", "V", "Square", "Round", "One Shoulder")
 
 _SKINS = ((0.07, 0.22, 0.96), (0.07, 0.35, 0.86), (0.07, 0.45, 0.72), (0.06, 0.55, 0.5))

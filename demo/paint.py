@@ -19,18 +19,6 @@ import numpy as np
 
 from ..core.errors import MissingDependencyError
 
-__all__ = [
-    "Canvas",
-    "Colour",
-    "Fabric",
-    "background",
-    "colour",
-    "develop",
-    "ellipse",
-    "limb",
-    "spline",
-]
-
 Colour: TypeAlias = np.ndarray
 
 _OVERSAMPLING = 2

@@ -16,8 +16,6 @@ from .. import manifest as manifests
 from ..jobs import BlendResult, ExtractReport, ProgressListener, TrainResult
 from .dataset import DemoData, draw, draw_kinds
 
-__all__ = ["DEMO_BACKBONES", "DemoData", "DemoResult", "RegionsGain", "draw", "run_demo"]
-
 DEMO_BACKBONES = (
     "gluon:efficientnet_lite0",
     "gluon:efficientnet_lite1",

@@ -17,8 +17,6 @@ from ..core.errors import MissingFileError, ProbabilityError, enumerate_some
 from ..manifest import IMAGE_SUFFIXES, Sample, class_name, split_name
 from ..runs import column_class
 
-__all__ = ["AnswerSheet", "data_folders", "find_sheet", "match_ids", "read_sheet"]
-
 _KAGGLE = ("sample_submission.csv", "samplesubmission.csv")
 _QUESTIONS = ("Tests/question.csv", "question.csv")
 _FIRST_COLUMN = ("imagename", "image", "image_name")

@@ -17,18 +17,6 @@ from .options import ANSWERS
 from .result import BlendResult, TaskBlend
 from .submission import FORMATS, SUBMISSIONS, AnswerRow, TaskAnswers, write_rows
 
-__all__ = [
-    "INCOMPLETE",
-    "AnswerOptions",
-    "Answers",
-    "WrittenAnswers",
-    "class_shares",
-    "final_answers",
-    "require_sheet_fits",
-    "wanted_rows",
-    "write_answers",
-]
-
 INCOMPLETE = ("prior", "empty", "refuse")
 
 

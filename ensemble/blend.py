@@ -28,8 +28,6 @@ from .weighting.notes import data_notes, true_class
 from .weighting.stacking import Stacker
 from .weighting.subsets import KINDS, Candidates, Costs, pareto_front
 
-__all__ = ["blend_files", "blend_run", "blend_sources", "save_blend"]
-
 DEFAULTS = BlendOptions()
 # Larger searches than this are not repeated for an estimate or a front.
 MOST_CELLS = 4_000_000

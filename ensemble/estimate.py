@@ -23,8 +23,6 @@ from .metrics import METRICS, get_metric
 from .resampling import Difference, Scored, bootstrap_interval, paired_difference
 from .weighting.choosing import Chooser
 
-__all__ = ["Estimate", "Learning", "estimate", "held_out_tables"]
-
 _FOLDS = 5
 SHOWN = ("log_loss", "accuracy", "map")
 RECOMMENDED, TUNED, AVERAGE, SINGLE = "recommended", "tuned", "average", "best single"

@@ -22,29 +22,6 @@ import numpy as np
 
 from ..core.errors import ProbabilityError, counted
 
-__all__ = [
-    "EPSILON",
-    "METRICS",
-    "Metric",
-    "accuracy",
-    "average_precision",
-    "balanced_accuracy",
-    "brier",
-    "ece",
-    "fashionai_ap",
-    "fashionai_basic_precision",
-    "fashionai_curve",
-    "get_metric",
-    "letter_codes",
-    "log_loss",
-    "macro_f1",
-    "macro_map",
-    "macro_map_of_counts",
-    "micro_map",
-    "mrr",
-    "top_k_accuracy",
-]
-
 # A true class with less than this counts as this: one impossible row costs 34.5 nats, not infinity.
 EPSILON = 1e-15
 # Intervals of the expected calibration error.

@@ -13,8 +13,6 @@ from ..core.errors import ProbabilityError
 from ..runs import MENDINGS
 from .metrics import METRICS, Metric, get_metric
 
-__all__ = ["ANSWERS", "MEANS", "STACKERS", "BlendOptions", "parse_size"]
-
 ANSWERS = ("recommended", "clean", "given", "tuned", "average")
 MEANS = ("arithmetic", "geometric")
 STACKERS = ("logistic", "lightgbm")

@@ -19,15 +19,6 @@ from ..core.bootstrap import bootstrap_percents
 from ..core.folds import deal_folds
 from .metrics import EPSILON, Metric, macro_map, macro_map_of_counts
 
-__all__ = [
-    "Difference",
-    "Scored",
-    "bootstrap_interval",
-    "jackknife",
-    "paired_difference",
-    "row_scores",
-]
-
 DRAWS = 1000
 BLOCKS = 20
 # Metrics that need a sort for each draw are allowed this many cells in all.

@@ -19,8 +19,6 @@ from .weighting.averaging import Recipe
 from .weighting.choosing import AVERAGE, SINGLE, Reason
 from .weighting.subsets import Choice
 
-__all__ = ["SPLITS", "BlendResult", "TaskBlend", "score_splits", "tuning_kind"]
-
 # Names of scores, and the rows that they are of.
 SPLITS = {"tuning": TUNING, "test": TEST}
 

@@ -20,8 +20,6 @@ from .options import ANSWERS, MEANS
 from .weighting.averaging import Recipe
 from .weighting.calibration import Calibration
 
-__all__ = ["BLEND_FORMAT", "SavedBlend", "TaskWeights", "load_blend", "load_saved"]
-
 BLEND_FORMAT = 4
 # A temperature of 0 divides by it, and a negative one turns ranks around.
 _COLDEST = 1e-3

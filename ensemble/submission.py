@@ -15,8 +15,6 @@ from ..manifest import DEFAULT_TASK, fashionai_classes
 from ..runs import ProbabilityTable, class_column, write_probabilities
 from .answer_sheet import AnswerSheet
 
-__all__ = ["FORMATS", "SUBMISSIONS", "AnswerRow", "TaskAnswers", "write_rows"]
-
 SUBMISSIONS = ("kaggle", "fashionai")
 FORMATS = ("csv", "npz", "h5", "parquet", *SUBMISSIONS)
 

@@ -17,8 +17,6 @@ from .records.spec import BackboneSpec
 from .sources.registry import source_of
 from .weights.request import WeightsRequest
 
-__all__ = ["Backbone", "load_backbone", "load_backbones"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:

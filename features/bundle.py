@@ -27,8 +27,6 @@ from .images.fit import fit_image
 from .images.libraries import load_pillow
 from .images.preprocessing import Preprocessing
 
-__all__ = ["BundledHead", "BundledTask", "build_bundle", "run_bundle", "write_trial_images"]
-
 _TRIAL_IMAGES = 4
 
 

@@ -17,9 +17,6 @@ from .sources.timm_names import HUB, TimmNetwork, find_timm_networks
 from .weights.origins import ORIGINS
 from .weights.request import WeightsRequest
 
-__all__ = ["Verified", "find_networks", "list_layers", "search_networks", "verify_backbones"]
-__all__ += ["weights_from"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Verified:

@@ -16,8 +16,6 @@ from .records.spec import BackboneSpec
 from .sources.registry import source_of
 from .weights.request import WeightsRequest
 
-__all__ = ["feature_set_cost", "network_cost"]
-
 
 def network_cost(network) -> GraphCost | None:
     """Count what a loaded network costs; None where it has no graph and no table knows it."""

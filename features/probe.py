@@ -27,8 +27,6 @@ from .images.preprocessing import Preprocessing
 from .records.record import BackboneRecord
 from .records.spec import BackboneSpec
 
-__all__ = ["ask"]
-
 SIDE, WIDTH = 16, 8
 PATIENCE_SECONDS = 300
 TOLERANCE = 1e-4

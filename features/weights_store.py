@@ -30,8 +30,6 @@ from .weights.local import find_local_weights, gluon_cache
 from .weights.origins import ORIGINS
 from .weights.request import WeightsFile
 
-__all__ = ["fetch_weights", "import_weights", "list_weights", "where_to_put_weights"]
-
 
 def fetch_weights(
     text: str,

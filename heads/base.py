@@ -29,8 +29,6 @@ from .rows import Rows
 from .saved import FORMAT, HeadFiles, plain_settings
 from .settings import Allowed, check_settings
 
-__all__ = ["Head", "require_finite"]
-
 _ROWS_AT_ONCE = 4096
 _FOLDS = 5
 

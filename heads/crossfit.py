@@ -23,20 +23,6 @@ from sklearn.base import clone
 from .parallel import each
 from .rows import Rows
 
-__all__ = [
-    "CrossFit",
-    "Judged",
-    "Learning",
-    "Search",
-    "choose",
-    "class_shares_cost",
-    "cross_fit",
-    "fit_on",
-    "judge",
-    "learning_of",
-    "spread",
-]
-
 Choice = dict[str, Any]
 Progress = Callable[[str, int, int, float | None], None]
 

@@ -9,8 +9,6 @@ import numpy as np
 from ..core import folds as dealing
 from ..core.errors import HeadError
 
-__all__ = ["FEWEST_FOLDS", "deal_folds"]
-
 # A fold's settings are chosen on one of the other folds by heads fitted on the rest.
 FEWEST_FOLDS = 3
 

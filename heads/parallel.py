@@ -12,8 +12,6 @@ from threadpoolctl import ThreadpoolController
 
 from ..core.hardware import available_cpus
 
-__all__ = ["each", "usable_threads"]
-
 _MOST = 16
 _here = threading.local()
 

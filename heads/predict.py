@@ -17,8 +17,6 @@ from .kinds.grouped import GroupedHead
 from .registry import load_head
 from .training.task_data import load_features
 
-__all__ = ["load_task_head", "predict_proba", "predict_routes"]
-
 
 def predict_proba(
     run: Run,

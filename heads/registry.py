@@ -18,8 +18,6 @@ from .kinds.ridge import RidgeHead
 from .mlp.classifier import MLPClassifier
 from .saved import HeadFiles
 
-__all__ = ["HEAD_KINDS", "load_head", "make_head"]
-
 # Besides these, "module:Class" names any importable classifier.
 HEAD_KINDS: dict[str, type[Head]] = {
     cls.kind: cls

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Rows"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Rows:

@@ -15,9 +15,6 @@ from ..core.errors import HeadError, MissingFileError, enumerate_some
 from ..core.json_files import read_json
 from ..core.npz_files import NpzEntry, read_npz
 
-__all__ = ["FORMAT", "HeadFiles", "LARGEST_ARRAYS", "LARGEST_JSON", "plain_settings"]
-
-
 FORMAT = 1
 
 LARGEST_JSON = 16 * 2**20

@@ -9,8 +9,6 @@ from typing import Any
 
 from ..core.errors import HeadError
 
-__all__ = ["ABOVE_0", "COUNT", "Allowed", "among", "check_settings", "number"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Allowed:

@@ -18,8 +18,6 @@ from ..manifest import Manifest, digest_manifest
 from .held_out import held_out_rows
 from .samples import as_extracted, kept_tables
 
-__all__ = ["AuditOutputs", "apply_audit", "audit"]
-
 DEFAULTS = AuditOptions()
 
 

@@ -13,8 +13,6 @@ from ..core.files import publish_json
 from ..core.hardware import require_working_memory
 from ..ensemble import AnswerOptions, BlendOptions, BlendResult, WrittenAnswers
 
-__all__ = ["BlendOutputs", "BlendReport", "blend"]
-
 DEFAULTS = BlendOptions()
 
 

@@ -22,8 +22,6 @@ from .card import model_card
 from .predict import PredictOptions, predict
 from .trained import Trained, made_how, open_trained, require_writable, spec_text
 
-__all__ = ["bundle"]
-
 # Features are rounded to half precision, and a last bit may fall on the other side.
 TOLERANCE = 1e-3
 

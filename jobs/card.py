@@ -14,8 +14,6 @@ from ..core.text import markdown, markdown_table
 from ..ensemble import METRICS
 from .trained import Trained, open_trained
 
-__all__ = ["model_card"]
-
 _AGAIN = "run 'icecore blend' on this folder again"
 
 

@@ -12,8 +12,6 @@ from ..core.files import publish_json, publish_text
 from ..ensemble import CompareOptions, Comparison
 from ..features import feature_set_cost
 
-__all__ = ["compare"]
-
 DEFAULTS = CompareOptions()
 _TEXTS = {
     ".csv": ensemble.comparison_csv,

@@ -21,8 +21,6 @@ from ..features import ENGINES, ask, engines_for, find_gpus, gpu_files
 from . import doctor_checks
 from .doctor_checks import TO_INSTALL, Finding
 
-__all__ = ["examine", "overwritten"]
-
 # Imports that need libraries of the system, or a build of another package that fits.
 LOADED = ("lightgbm", "h5py", "cv2", "PIL", "pi_heif", "timm")
 

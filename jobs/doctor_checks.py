@@ -12,9 +12,6 @@ from ..cache import verify
 from ..core.errors import BackboneError, CacheError, IcecoreError, counted, enumerate_some
 from ..features import check_library, graph_folder, list_weights
 
-__all__ = ["LEVELS", "TO_INSTALL", "Finding"]
-__all__ += ["check_cache", "check_disk", "check_graphs", "check_weights"]
-
 LEVELS = ("ok", "note", "problem")
 TO_INSTALL = "pip install 'icecore[onnx]'"
 MISSION = ("gluon:resnet152_v2", "gluon:inceptionv3", "gluon:densenet201")

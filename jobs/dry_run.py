@@ -16,8 +16,6 @@ from ..features import BackboneSpec, ExtractOptions, ProgressListener
 from ..manifest import Manifest, digest_manifest
 from .samples import read_data
 
-__all__ = ["ExtractCost", "dry_run"]
-
 # Enough for a few batches after the start, which is slower.
 SAMPLE = 48
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}

@@ -13,8 +13,6 @@ from ..core.errors import CacheError
 from ..manifest import DEFAULT_TASK, Sample, digest_manifest
 from .samples import as_extracted, kept_tables
 
-__all__ = ["export"]
-
 
 def export(
     cache: str | os.PathLike,

@@ -13,8 +13,6 @@ from ..features import BackboneSpec, ExtractOptions, ExtractReport, ProgressList
 from ..manifest import Manifest
 from .samples import keep_manifest, read_data, source_of
 
-__all__ = ["extract"]
-
 
 def extract(
     data: str | os.PathLike | Manifest,

@@ -13,8 +13,6 @@ from ..core.errors import CacheError, ManifestError, enumerate_some
 from ..manifest import Manifest, digest_manifest
 from .samples import as_extracted
 
-__all__ = ["FeatureTable", "load_features"]
-
 
 class FeatureTable(NamedTuple):
     """Rows of features with what is known of them.

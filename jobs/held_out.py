@@ -11,8 +11,6 @@ from ..core.errors import enumerate_some
 from ..manifest import Manifest
 from ..runs import Run
 
-__all__ = ["held_out_rows"]
-
 
 def held_out_rows(
     run: Run | None, samples: Manifest, task: str, rows: Mapping[str, int], count: int

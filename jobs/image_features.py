@@ -17,8 +17,6 @@ from ..cache import FeatureCache
 from ..core.errors import ManifestError, enumerate_some
 from ..manifest import Manifest, Sample
 
-__all__ = ["ImageFeatures"]
-
 
 class ImageFeatures(TransformerMixin, BaseEstimator):
     """Images in, rows of frozen features out; what is in the cache is not computed again.

@@ -21,8 +21,6 @@ from ..core.files import publish_json, publish_text
 from ..manifest import Sample
 from .held_out import held_out_rows
 
-__all__ = ["LABEL_PROGRAMS", "export_labels"]
-
 LABEL_PROGRAMS = ("fiftyone", "label-studio")
 
 

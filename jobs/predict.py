@@ -25,8 +25,6 @@ from .run_answers import aligned, answers_of_run, group_notes, routes_of
 from .samples import REGIONS_OF_A_RUN, read_data
 from .trained import Trained, made_how, open_trained, require_writable, spec_text
 
-__all__ = ["PredictOptions", "PredictReport", "predict"]
-
 
 @dataclasses.dataclass(frozen=True)
 class PredictReport:

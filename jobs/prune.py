@@ -10,8 +10,6 @@ from ..core.errors import ManifestError, counted, enumerate_some
 from ..manifest import digest_manifest
 from .samples import as_extracted
 
-__all__ = ["prune"]
-
 
 def prune(
     cache: str | os.PathLike,

@@ -15,8 +15,6 @@ from ..core.folders import replacing_folder
 from ..features import BackboneSpec, Fitted, Layer, LearningOptions, LookOptions, WeightsRequest
 from .regions_page import regions_page
 
-__all__ = ["FitRegionsOptions", "fit_regions"]
-
 _PAGE = "report.html"
 
 

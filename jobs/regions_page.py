@@ -12,8 +12,6 @@ from .. import __version__
 from ..features import Fitted, image_size
 from ..pages import missing_reason, opened_safely, render_page
 
-__all__ = ["regions_page"]
-
 MOST_SHOWN = 12
 _EDGE = 260
 _BINS = np.linspace(0, 1, 11)

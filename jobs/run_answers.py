@@ -15,8 +15,6 @@ from ..manifest import Manifest
 from ..runs import Run
 from .trained import TrainedRun
 
-__all__ = ["RunAnswers", "aligned", "answers_of_run", "group_notes", "routes_of"]
-
 # From this probability on the group of an image is called clear.
 CLEAR = 0.75
 

@@ -20,9 +20,6 @@ from ..core.regular_files import read_regular
 from ..core.stores import is_url
 from ..manifest import Manifest, apply_boxes, parse_box
 
-__all__ = ["REGIONS_OF_A_RUN", "as_extracted", "copy_regions", "keep_manifest"]
-__all__ += ["kept_regions", "kept_tables", "read_data", "source_of"]
-
 # A folder of this name beside a table has the learnt region that found its boxes.
 _REGIONS = ".regions"
 # The same in a run.

@@ -13,9 +13,6 @@ from ..heads import TrainEvent, TrainOptions, TrainResult
 from ..manifest import Manifest, digest_manifest
 from .samples import REGIONS_OF_A_RUN, as_extracted, copy_regions, kept_regions
 
-__all__ = ["train"]
-
-
 DEFAULTS = TrainOptions()
 
 

@@ -13,8 +13,6 @@ from ..ensemble import TaskWeights
 from ..features import BackboneSpec, FeatureSetRecord
 from ..runs import Run, open_run
 
-__all__ = ["Trained", "TrainedRun", "made_how", "open_trained", "require_writable", "spec_text"]
-
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:

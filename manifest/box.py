@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 
-__all__ = ["Box", "format_box", "outside", "parse_box", "row_key"]
-
-
 # x0, y0, x1, y1
 Box = tuple[int, int, int, int]
 

@@ -20,11 +20,8 @@ from pathlib import Path
 
 from ..core.csv_files import CsvTable, csv_lines, csv_number, line_faults, read_csv, write_csv
 from ..core.errors import ManifestError, MissingFileError, counted, escaped, shortened
-from .box import Box, format_box, outside, parse_box, row_key
+from .box import Box, format_box, outside, parse_box
 from .table import Manifest
-
-__all__ = ["append_boxes", "apply_boxes"]
-__all__ += ["read_boxes", "row_key"]
 
 COLUMNS = ("path", "x0", "y0", "x1", "y1")
 _FAULTS_SHOWN = 50

@@ -11,8 +11,6 @@ from .listing import Listing
 from .names import class_name
 from .table import DEFAULT_TASK, IMAGE_SUFFIXES, Sample, split_name
 
-__all__ = ["ClassFolders"]
-
 _ARRANGE = (
     "each image lies in the folder of its class, below train/, validation/ and test/ if there "
     "are splits; images without a label go to test/"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["fashionai_classes"]
-
-
 # The contest's attributes, classes in letter order.
 _FASHIONAI_CLASSES = {
     "coat_length": "Invisible;High Waist;Regular;Long;Micro;Knee;Midi;Ankle&Floor",

@@ -39,8 +39,6 @@ from .listing import Listing, is_image_name
 from .names import class_name
 from .table import DEFAULT_TASK, LARGEST_IMAGE_FILE, Sample, split_name
 
-__all__ = ["CONTAINERS", "named_containers"]
-
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _MOST_NAMED, _MOST_AT_ONCE = 10**5, 4
 _LARGEST_LABEL = 2**16

@@ -13,8 +13,6 @@ from .box import parse_box
 from .names import class_name
 from .table import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
 
-__all__ = ["TableOptions", "read_table"]
-
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions:

@@ -17,8 +17,6 @@ from ..core.errors import DiskFullError, IcecoreError
 from ..core.files import publish_bytes, sha256_bytes
 from ..core.regular_files import read_regular
 
-__all__ = ["DigestMemory"]
-
 _HEAD = "icecore digests 1"
 # Of some ten million images.
 _LARGEST_FILE = 2 * 2**30

@@ -21,8 +21,6 @@ from .box import row_key
 from .digest_memory import DigestMemory
 from .table import LARGEST_IMAGE_FILE, Manifest, Sample
 
-__all__ = ["DigestReport", "Digesting", "digest_manifest"]
-
 _UNSETTLED_SECONDS = 2.0
 _TOGETHER = 32
 # Images between two looks at what other processes have read meanwhile.

@@ -19,8 +19,6 @@ from .layout import LabelledFiles, Layout
 from .listing import Listing
 from .table import Sample
 
-__all__ = ["FashionAI"]
-
 _LABELS = re.compile(r"(?:[^/]+/)?Annotations/(?:label|\w+_labels)\.csv")
 _QUESTIONS = re.compile(r"(?:[^/]+/)?Tests/question\.csv")
 

@@ -11,8 +11,6 @@ from ..core.errors import ManifestError, enumerate_some
 from .names import class_name
 from .table import Manifest
 
-__all__ = ["apply_groups"]
-
 
 def apply_groups(manifest: Manifest, path: str | os.PathLike) -> Manifest:
     """Return the manifest with the groups that a CSV names; other images keep theirs.

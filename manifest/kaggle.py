@@ -12,8 +12,6 @@ from .listing import Listing
 from .names import class_name
 from .table import DEFAULT_TASK, Sample
 
-__all__ = ["Kaggle"]
-
 _TABLE = "labels.csv"
 _LABEL_COLUMNS = ("label", "class", "breed", "category", "target")
 

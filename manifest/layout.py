@@ -8,8 +8,6 @@ import dataclasses
 from .listing import NOT_NAMED, Listing
 from .table import Manifest, Sample
 
-__all__ = ["LabelledFiles", "Layout"]
-
 
 @dataclasses.dataclass(frozen=True)
 class LabelledFiles:

@@ -23,8 +23,6 @@ from .layout import Layout
 from .listing import Listing, is_image_name, list_files, list_objects
 from .table import IMAGE_SUFFIXES, Manifest, Sample
 
-__all__ = ["LAYOUTS", "read"]
-
 LAYOUTS: tuple[Layout, ...] = (FashionAI(), Kaggle(), *CONTAINERS, ClassFolders())
 # Those whose tables are read as files are not looked for in stores.
 LAYOUTS_OF_STORES: tuple[Layout, ...] = (*CONTAINERS, ClassFolders())

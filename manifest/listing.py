@@ -13,8 +13,6 @@ from ..core.json_files import read_json
 from ..core.stores import store_of
 from .table import IMAGE_SUFFIXES
 
-__all__ = ["Listing", "is_image_name", "list_files", "list_objects", "passed_over_text"]
-
 HIDDEN, AGAIN, FORKS = "hidden", "a folder that was seen already", "__MACOSX"
 CACHE, RUN = "a feature cache", "a run"
 NOT_NAMED = "images that no table names"

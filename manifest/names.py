@@ -8,8 +8,6 @@ from collections.abc import Iterable
 
 from ..core.errors import escaped
 
-__all__ = ["class_name", "class_order", "look_alike_text", "look_alikes"]
-
 _LONGEST_NAME = 1000
 # Letters of other scripts that are drawn as Latin ones.
 _DRAWN_ALIKE = str.maketrans(

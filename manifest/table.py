@@ -21,8 +21,6 @@ from ..core.places import is_there, look_ahead
 from .classes import fashionai_classes
 from .names import class_order, look_alike_text, look_alikes
 
-__all__ = ["DEFAULT_TASK", "IMAGE_SUFFIXES", "Manifest", "Sample", "split_name"]
-
 DEFAULT_TASK = "label"
 IMAGE_SUFFIXES = frozenset(
     ".jpg .jpeg .jpe .jfif .png .bmp .gif .webp .tif .tiff .heic .heif .hif .avif".split()

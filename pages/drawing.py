@@ -12,8 +12,6 @@ from markupsafe import Markup
 
 from ..core.errors import counted, escaped
 
-__all__ = ["front_plot", "reliability_plot", "scatter_plot", "ternary_plot"]
-
 WIDTH, HEIGHT = 440, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 18, 14, 46
 # Width of a letter and height of a line of names.

@@ -17,8 +17,6 @@ from markupsafe import Markup
 
 from ..core.errors import escaped
 
-__all__ = ["render_page"]
-
 
 def render_page(package: str, template: str, **content) -> str:
     """Fill a template with what it shows.

@@ -16,8 +16,6 @@ from ..core.imports import quieten_pillow
 from ..core.places import container_of, open_image
 from ..core.stores import is_url
 
-__all__ = ["FILE_SIZE", "FULL_SIZE", "Pictures", "missing_reason", "opened_safely", "thumbnail"]
-
 FULL_SIZE, FILE_SIZE = "icecore: pixels", "icecore: bytes"
 EDGE = 200
 LARGEST_BYTES = 64 * 2**20

@@ -29,8 +29,6 @@ from ..core.regular_files import open_regular, size_text
 from ..manifest import DEFAULT_TASK
 from .table import MENDINGS, ProbabilityTable, column_class, mended
 
-__all__ = ["ID_COLUMNS", "read_probabilities", "write_probabilities"]
-
 # A file larger than this is a mistake or an attack: 8 GiB holds 20 million rows of 54 classes.
 LARGEST_FILE = 8 * 2**30
 ID_COLUMNS: tuple[str, ...] = (

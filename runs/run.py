@@ -24,8 +24,6 @@ from ..manifest import Manifest, read
 from .probabilities import read_probabilities
 from .table import ProbabilityTable
 
-__all__ = ["RUN_FORMAT", "Run", "RunTask", "open_run", "write_run"]
-
 RUN_FORMAT = 1
 _HINT = "train again"
 

@@ -12,8 +12,6 @@ from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..core.softmax import softmax
 from ..manifest import DEFAULT_TASK
 
-__all__ = ["MENDINGS", "ProbabilityTable", "mended"]
-
 MENDINGS = ("refuse", "renormalise", "softmax")
 # Four decimals and a few hundred classes may add up to this much.
 SUM_TOLERANCE = 0.02

@@ -130,6 +130,15 @@ def test_nothing_is_imported_for_types_alone():
     ]
 
 
+def test_only_doors_list_their_names():
+    """Elsewhere an underscore says what is private, and what nobody uses is seen."""
+    assert not [
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        if path.name != "__init__.py" and "__all__" in path.read_text(encoding="utf-8")
+    ]
+
+
 def test_doors_name_what_they_offer():
     for path in MODULES:
         lazy = "open_door(" in path.read_text(encoding="utf-8")

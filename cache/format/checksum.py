@@ -17,8 +17,6 @@ import functools
 
 import numpy as np
 
-__all__ = ["multipliers", "row_checksums"]
-
 _GAMMA = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 _KEY_WORDS = 8

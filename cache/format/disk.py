@@ -16,9 +16,6 @@ from pathlib import Path
 from ...core.errors import CacheError, enumerate_some
 from ...core.regular_files import RegularFile, kind_of, open_regular
 
-__all__ = ["LEFTOVER_PREFIX", "open_own", "remove_leftovers", "require_own"]
-__all__ += ["require_own_folder"]
-
 LEFTOVER_PREFIX = ".tmp-"
 # A temporary file this old belongs to a writer that is gone: a shard takes seconds.
 LEFTOVER_AGE_S = 900.0

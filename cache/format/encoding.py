@@ -9,8 +9,6 @@ import numpy as np
 from ...core.errors import CacheError
 from ...core.float16 import widen
 
-__all__ = ["DTYPES", "all_finite", "decode_into", "encode", "stored_dtype"]
-
 _STORED: dict[str, np.dtype] = {
     "float16": np.dtype("<f2"),
     "float32": np.dtype("<f4"),

@@ -16,8 +16,6 @@ from ...core.errors import CacheError, enumerate_some
 from ..record import canonical_json, fingerprint
 from .encoding import DTYPES, stored_dtype
 
-__all__ = ["LARGEST_ROW", "SetHeader"]
-
 # Bytes of the longest row; shards, which hold whole rows, are then bounded too.
 LARGEST_ROW = 64 << 20
 # An attribute of an HDF5 file holds up to 64 KiB.

@@ -23,8 +23,6 @@ from .disk import open_own, require_own_folder
 from .header import SetHeader
 from .shard import HINT, Shard, check_format, header_attributes
 
-__all__ = ["INDEX_NAME", "Index", "read_index", "view_fault", "write_index"]
-
 INDEX_NAME = "index.h5"
 _WHAT = "icecore feature index"
 _TABLES = {

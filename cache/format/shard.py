@@ -29,27 +29,6 @@ from .checksum import row_checksums
 from .disk import open_own, require_own_folder
 from .header import LARGEST_ROW, SetHeader
 
-__all__ = [
-    "BESIDE_ROW",
-    "FORMAT",
-    "HINT",
-    "SHARD_BYTES",
-    "Shard",
-    "as_keys",
-    "check_format",
-    "damaged",
-    "header_attributes",
-    "keys_as_found",
-    "parsed",
-    "publish_shard",
-    "read_header",
-    "read_provenance",
-    "read_shard",
-    "reading_shard",
-    "shard_rows",
-    "tables_as_found",
-]
-
 FORMAT = 1
 # Rows, with their keys and checksums, are written in shards of up to this size.
 SHARD_BYTES = 64 << 20

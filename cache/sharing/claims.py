@@ -26,8 +26,6 @@ from ...core.files import disk_full_named
 from ...core.json_files import parse_json
 from ..format.disk import open_own, require_own_folder
 
-__all__ = ["Claims", "claim_all", "lock"]
-
 HEARTBEAT_S = 5.0
 EXPIRY_S = 60.0
 _ENDING = ".claim"

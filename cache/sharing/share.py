@@ -10,8 +10,6 @@ from typing import Protocol
 
 from ..featureset import FeatureSet
 
-__all__ = ["ClaimsOfProcess", "MoreKeys", "share"]
-
 # Rows are claimed by the first digits of their keys where nothing else is said: 256 lots.
 _LOT_DIGITS = 2
 # Lists that may be known and not dealt out yet, where keys become known meanwhile.

@@ -18,8 +18,6 @@ from ...core.errors import IcecoreError
 from ...core.stores import Entry, Store
 from .claims import claim_all
 
-__all__ = ["StoreClaims"]
-
 HEARTBEAT_S = 15.0
 EXPIRY_S = 90.0
 # A listing this old is good enough for what others hold.

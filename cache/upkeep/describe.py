@@ -9,8 +9,6 @@ from ..featureset import FeatureSet
 from ..format.shard import FORMAT
 from ..record import differences
 
-__all__ = ["diff_sets", "list_sets", "show_set"]
-
 # These tell one run from another and nothing about the rows; `show` gives them apart.
 _TIMES = ("started", "finished", "time", "pid", "latency_ms")
 

@@ -18,8 +18,6 @@ from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..record import canonical_json
 
-__all__ = ["export", "export_arrays"]
-
 _BLOCK_ROWS = 4096
 _CHUNK_BYTES = 1 << 18
 # What the files hold besides the columns of the table.

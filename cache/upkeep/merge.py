@@ -15,8 +15,6 @@ from ..format.disk import open_own, require_own_folder
 from ..format.header import SetHeader
 from ..format.shard import Shard, publish_shard, read_provenance
 
-__all__ = ["merge"]
-
 
 def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
     """Copy into `target` the rows of `sources` that it lacks.

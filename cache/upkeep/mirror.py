@@ -29,10 +29,6 @@ from ..featureset import FeatureSet
 from ..format.disk import LEFTOVER_PREFIX, require_own_folder
 from ..rows import list_shards
 
-__all__ = ["LARGEST_SHARD", "RECORD", "SHARD", "Mirrored", "Place", "pull", "pull_digests"]
-__all__ += ["pulled_set", "push", "push_digests", "push_shard", "push_tables", "put"]
-__all__ += ["scratch_folder"]
-
 _AT_ONCE = 4
 _SET = r"[A-Za-z0-9._@+-]{1,200}"
 RECORD = re.compile(rf"({_SET})/{re.escape(RECORD_NAME)}")

@@ -11,8 +11,6 @@ from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..mend import repair_json, repair_set, restore_record
 from ..sharing.claims import lock
 
-__all__ = ["repair"]
-
 
 def repair(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> dict:
     """Repair a cache as far as its files allow; name the rows to compute again.

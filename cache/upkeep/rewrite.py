@@ -19,8 +19,6 @@ from ..format.index import INDEX_NAME
 from ..format.shard import SHARD_BYTES, Shard, publish_shard, read_provenance, shard_rows
 from ..sharing.claims import lock
 
-__all__ = ["compact", "prune"]
-
 
 def prune(
     cache: FeatureCache,

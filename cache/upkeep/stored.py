@@ -43,8 +43,6 @@ from .mirror import (
     scratch_folder,
 )
 
-__all__ = ["folder_of_cache", "pulled", "writable_cache"]
-
 _AT_ONCE = 8
 # What a shard has beside rows and tables is far less; all of a shard is read that has more.
 _STRUCTURE = 2**17

@@ -21,8 +21,6 @@ from ..cache_folder import (
 from ..check import Problem, check_set
 from ..featurecache import FeatureCache
 
-__all__ = ["verify"]
-
 
 def verify(cache: FeatureCache | str | os.PathLike) -> dict:
     """Check every file of a cache, reading all of it once.

@@ -18,16 +18,6 @@ from ..resampling import Difference, Scored, bootstrap_interval
 from ..result import tuning_kind
 from .significance import LEVEL, compare_pairs
 
-__all__ = [
-    "COSTS",
-    "CompareOptions",
-    "Comparison",
-    "Line",
-    "TaskComparison",
-    "compare_runs",
-    "is_pareto",
-]
-
 # Kinds of cost, in the order in which they are looked for.
 COSTS = ("multiply_adds", "latency_ms", "size_bytes", "parameters", "dimension")
 SHOWN = ("accuracy", "log_loss", "map")

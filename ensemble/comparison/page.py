@@ -12,8 +12,6 @@ from .compare import COSTS, Comparison, TaskComparison, is_pareto
 from .significance import LEVEL
 from .text import COST_TITLES, cost_words, grid, noise_words, rows_words
 
-__all__ = ["render_comparison"]
-
 # Plots want numbers that fit their axes.
 _SCALES = {"parameters": (1e6, "parameters, M"), "multiply_adds": (1e9, "multiply-adds, G"),
            "size_bytes": (1e6, "size, MB"), "latency_ms": (1, "ms an image"),

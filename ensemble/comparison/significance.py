@@ -16,8 +16,6 @@ from scipy.stats import binomtest, ttest_1samp
 
 from ..resampling import Difference, Scored, paired_difference, row_scores
 
-__all__ = ["LEVEL", "compare_pairs", "holm"]
-
 LEVEL = 0.05
 
 

@@ -8,18 +8,6 @@ from ..metrics import METRICS
 from .compare import Comparison, Line, TaskComparison
 from .significance import LEVEL
 
-__all__ = [
-    "COST_TITLES",
-    "comparison_csv",
-    "comparison_latex",
-    "comparison_markdown",
-    "comparison_text",
-    "cost_words",
-    "grid",
-    "noise_words",
-    "rows_words",
-]
-
 COST_TITLES = {
     "parameters": "parameters",
     "multiply_adds": "multiply-adds",

@@ -29,8 +29,6 @@ from ...runs import (
     read_probabilities,
 )
 
-__all__ = ["read_tables", "unique_models"]
-
 
 def read_tables(path: str | os.PathLike, mend: str = "refuse") -> list[ProbabilityTable]:
     """Read the tables of one model: one for each task in the file.

@@ -9,8 +9,6 @@ import numpy as np
 from ...core.errors import counted, enumerate_some
 from ...manifest import Sample
 
-__all__ = ["equal_image_notes", "equal_images"]
-
 # A row is repeated by rows of the splits before its own.
 _ORDER = {"train": 0, "validation": 1, "test": 2}
 

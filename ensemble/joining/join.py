@@ -18,8 +18,6 @@ from ...manifest import Sample
 from ...runs import ProbabilityTable
 from .images import equal_image_notes, equal_images
 
-__all__ = ["TaskData", "join_task", "join_tasks"]
-
 TUNING, TEST = "validation", "test"
 
 

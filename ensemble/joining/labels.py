@@ -13,8 +13,6 @@ from ...core.errors import MissingFileError, ProbabilityError
 from ...manifest import DEFAULT_TASK, Sample, class_name, fashionai_classes
 from ...runs import ID_COLUMNS
 
-__all__ = ["read_labels"]
-
 _LABEL_NAMES = ("label", "class", "breed", "category", "target")
 
 

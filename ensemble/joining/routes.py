@@ -9,8 +9,6 @@ from ...core.errors import RunError, counted
 from ...runs import Run
 from .join import TaskData
 
-__all__ = ["with_routes"]
-
 
 def with_routes(data: TaskData, runs: Mapping[str, Run]) -> TaskData:
     """Return the task with what its run says of groups; several runs tell groups differently.

@@ -15,8 +15,6 @@ from ...runs import ProbabilityTable, Run, open_run
 from .foreign import read_tables, unique_models
 from .labels import read_labels
 
-__all__ = ["Sources", "expected_models", "model_in_run", "model_of_run", "read_sources"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Sources:

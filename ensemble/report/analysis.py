@@ -9,15 +9,6 @@ import numpy as np
 from ..metrics import average_precision, get_metric
 from ..weighting.search import simplex_grid
 
-__all__ = [
-    "class_table",
-    "conflicting_labels",
-    "confused_pairs",
-    "confusion_counts",
-    "reliability_bins",
-    "ternary_values",
-]
-
 TERNARY_STEPS = 24
 
 

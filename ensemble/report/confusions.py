@@ -11,8 +11,6 @@ from ...pages import Pictures
 from ..result import TaskBlend
 from . import analysis
 
-__all__ = ["Gallery", "confusion_view"]
-
 # Of 200 classes, pairs that occur once are many; the rest is in the files of probabilities.
 MOST_PAIRS = 300
 MOST_ROWS = 6

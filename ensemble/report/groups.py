@@ -8,8 +8,6 @@ from ...core.errors import RunError, counted
 from ...core.json_fields import JsonFields
 from ..result import TaskBlend
 
-__all__ = ["groups_view", "routing_lines"]
-
 
 def routing_lines(task: TaskBlend) -> list[str]:
     """Say what weights for each group of images bring, and which they are."""

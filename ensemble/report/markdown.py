@@ -20,8 +20,6 @@ from .text import (
     table_entries,
 )
 
-__all__ = ["render_markdown", "write_markdown"]
-
 MOST_MISTAKES = 12
 
 

@@ -36,8 +36,6 @@ from .text import (
     shown_splits,
 )
 
-__all__ = ["render_report", "write_report"]
-
 MOST_MISTAKES = 12
 MOST_BYTES = 2_700_000
 COST_TITLES = {"networks": "number of networks", "size": "size in MB", "latency": "latency in ms"}

@@ -8,18 +8,6 @@ from ..estimate import Estimate
 from ..result import SPLITS, BlendResult, TaskBlend
 from .groups import routing_lines
 
-__all__ = [
-    "METRIC_TITLES",
-    "certificate_text",
-    "cost_text",
-    "recommended_text",
-    "result_text",
-    "seen_text",
-    "shown_splits",
-    "table_entries",
-    "task_text",
-]
-
 _SCORES = ("log_loss", "accuracy", "map")
 METRIC_TITLES = {
     "log_loss": "log-loss",

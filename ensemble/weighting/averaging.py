@@ -12,8 +12,6 @@ from ..metrics import EPSILON
 from .calibration import Calibration
 from .groups import combine_groups
 
-__all__ = ["Recipe", "combine", "equal_weights"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:

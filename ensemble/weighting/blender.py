@@ -18,8 +18,6 @@ from .search import search
 from .simplex import Solution, minimise_log_loss, minimise_log_loss_geometric
 from .subsets import Candidates, Costs, best_parts
 
-__all__ = ["Blender", "find_weights"]
-
 DEFAULTS = BlendOptions()
 
 

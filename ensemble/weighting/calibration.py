@@ -28,8 +28,6 @@ from ...core.folds import deal_folds, fold_rows
 from ...core.softmax import softmax
 from ..metrics import EPSILON
 
-__all__ = ["Calibration", "find_calibration", "fit_calibration"]
-
 # T between 1/20 and 20: beyond that a model is broken, not badly scaled.
 _TEMPERATURES = (0.05, 20.0)
 _MOST_WRONG = 0.95

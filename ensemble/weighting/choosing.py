@@ -32,8 +32,6 @@ from .calibration import Calibration, find_calibration
 from .notes import true_class
 from .routed import STRENGTHS, routed_weights, true_probability
 
-__all__ = ["AMOUNTS", "AVERAGE", "SHRUNK", "SINGLE", "Chooser", "Reason"]
-
 AMOUNTS = (1.0, 0.75, 0.5, 0.25, 0.0)
 AVERAGE, SHRUNK, SINGLE = "plain average", "tuned weights", "best single model"
 FOLDS = 5

@@ -10,8 +10,6 @@ from ...core.json_fields import JsonFields
 from ...core.json_files import read_json
 from .subsets import Costs
 
-__all__ = ["read_costs", "run_costs"]
-
 
 def read_costs(path: str | os.PathLike) -> Costs:
     """Read a JSON table of prices.

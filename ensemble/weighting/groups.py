@@ -14,8 +14,6 @@ from ...core.errors import ProbabilityError, enumerate_some
 from ...core.text import repeated
 from ..metrics import EPSILON
 
-__all__ = ["combine_groups", "group_weights", "parse_groups"]
-
 
 def parse_groups(text: str, classes: tuple[str, ...]) -> np.ndarray:
     """Read ``"dress,skirt;hat"`` as the group number (C,) of each class.

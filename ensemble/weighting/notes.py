@@ -7,8 +7,6 @@ import numpy as np
 from ...core.errors import counted, enumerate_some
 from ..metrics import EPSILON
 
-__all__ = ["data_notes", "true_class"]
-
 
 def true_class(probabilities: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Return each model's probability of the true class, (N, M)."""

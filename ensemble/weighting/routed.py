@@ -14,8 +14,6 @@ import numpy as np
 
 from ..metrics import EPSILON
 
-__all__ = ["STRENGTHS", "routed_weights", "true_probability"]
-
 # Rows that the common weights count as in each group; the last one leaves all groups alike.
 STRENGTHS = (10.0, 30.0, 100.0, 300.0, 1000.0, np.inf)
 _STEPS, _STILL = 300, 1e-5

@@ -16,8 +16,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["SearchResult", "coordinate_search", "greedy_selection", "search", "simplex_grid"]
-
 Score = Callable[[np.ndarray], float]
 
 # Steps between grid points, by the number of models; more models are not gridded.

@@ -25,8 +25,6 @@ from scipy.optimize import lsq_linear, nnls
 
 from ..metrics import EPSILON
 
-__all__ = ["Solution", "certificate", "minimise_log_loss", "minimise_log_loss_geometric"]
-
 # The loop aims lower than the 1e-8 that is promised.
 TARGET_GAP = 1e-10
 _MOST_ITERATIONS = 100

@@ -15,8 +15,6 @@ from ...core.imports import load
 from ..metrics import EPSILON
 from ..options import STACKERS
 
-__all__ = ["Stacker"]
-
 
 class Stacker(BaseEstimator):
     """Logistic regression on log-probabilities, or LightGBM on probabilities.

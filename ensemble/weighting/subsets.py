@@ -22,8 +22,6 @@ import numpy as np
 from ...core.errors import ProbabilityError, enumerate_some
 from .simplex import Solution, minimise_log_loss
 
-__all__ = ["Candidates", "Choice", "Costs", "best_parts", "pareto_front"]
-
 MOST_EXACT = 20
 KINDS = ("networks", "size", "latency")
 

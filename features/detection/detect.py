@@ -25,8 +25,6 @@ from ..weights.request import WeightsRequest
 from .network import Detector, load_detector
 from .outputs import Objects
 
-__all__ = ["DetectorOptions", "choose_box", "detect_boxes"]
-
 RULES = ("largest", "confident")
 _SAVE_EVERY_S = 30.0
 

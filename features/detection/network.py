@@ -33,8 +33,6 @@ from ..images.fit import resize
 from ..weights.request import WeightsRequest
 from .outputs import Objects, family_of, read_objects
 
-__all__ = ["Detector", "load_detector"]
-
 SIDE, LARGEST_SIDE, GREY = 640, 4096, 114
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # The first run of a stranger's graph, and what it may take.

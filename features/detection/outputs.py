@@ -10,8 +10,6 @@ import numpy as np
 from ...core.errors import BackboneError, enumerate_some
 from ...core.softmax import softmax
 
-__all__ = ["Objects", "family_of", "read_objects"]
-
 # Two boxes of a class that share more are one object (YOLO's own default).
 OVERLAP = 0.45
 MOST_CANDIDATES = 1000

@@ -14,16 +14,6 @@ from ...core.errors import BackboneError, MissingDependencyError
 from ...core.imports import is_lack_of_memory
 from ..records.record import BackboneRecord
 
-__all__ = [
-    "AS_USUAL",
-    "Engine",
-    "Setup",
-    "first_line",
-    "remedy",
-    "require_images",
-    "require_one_row_each",
-]
-
 
 @dataclasses.dataclass(frozen=True)
 class Setup:

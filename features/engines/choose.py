@@ -15,8 +15,6 @@ from .onnxruntime import OnnxRuntimeEngine, TensorRTEngine
 from .openvino import OpenVinoEngine
 from .torch import TorchEngine
 
-__all__ = ["COMPUTE_PRECISIONS", "ENGINES", "ENGINE_CHOICES", "choose_engine", "engines_for"]
-
 COMPUTE_PRECISIONS = ("auto", "f32", "tf32", "bf16", "fp16")
 ENGINES: dict[str, type[Engine]] = {
     kind.name: kind

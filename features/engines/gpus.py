@@ -7,8 +7,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-__all__ = ["find_gpus", "gpu_files", "parse_gpus"]
-
 
 def find_gpus() -> tuple[dict[str, str], str]:
     """Ask ``nvidia-smi``; return the GPUs' names by device, and its complaint if it has one."""

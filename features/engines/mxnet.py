@@ -12,8 +12,6 @@ from ..gluon.loader import load_mxnet, mxnet_context
 from ..gluon.network import GluonBackbone
 from .base import AS_USUAL, Engine, Setup, require_images, require_one_row_each
 
-__all__ = ["MXNetEngine"]
-
 
 class MXNetEngine(Engine):
     """Runs the cut Gluon network in MXNet."""

@@ -24,8 +24,6 @@ from .base import (
     require_one_row_each,
 )
 
-__all__ = ["OnnxRuntimeEngine", "TensorRTEngine", "providers_for"]
-
 
 class OnnxRuntimeEngine(Engine):
     """Runs a feature graph in ONNX Runtime.

@@ -26,8 +26,6 @@ from .base import (
 )
 from .slots import Slot, Slots
 
-__all__ = ["OpenVinoEngine", "load_openvino", "order_precisions"]
-
 _TYPES = {"f32": "f32", "bf16": "bf16", "fp16": "f16"}
 _CAPABILITIES = {"BF16": "bf16", "FP16": "fp16"}
 

@@ -28,8 +28,6 @@ from ..records.record import BackboneRecord
 from .base import Engine, Setup, first_line
 from .onnxruntime import OnnxRuntimeEngine
 
-__all__ = ["ERROR_ALLOWED", "TOLERANCE", "Proof", "prove_graph", "prove_in_engine"]
-
 TOLERANCE = 1e-4
 # Relative L2 error of the features, by what the engine computes in.
 ERROR_ALLOWED = {"f32": TOLERANCE, "tf32": 2e-2, "bf16": 2e-2, "fp16": 2e-2}

@@ -10,8 +10,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-__all__ = ["Slot", "Slots"]
-
 
 class Slot(abc.ABC):
     """A place with buffers of its own: images are submitted, then waited for."""

@@ -18,8 +18,6 @@ from .torch_devices import Exactly, Place, require_device
 from .torch_lanes import CudaLane, Lane, ThreadLane
 from .translation.translate import translate
 
-__all__ = ["TorchEngine", "load_torch"]
-
 # From so many images on a network is compiled on a GPU: that takes a minute or two.
 COMPILED_FROM = 200_000
 _HALVES = {"bf16": "bfloat16", "fp16": "float16"}

@@ -13,8 +13,6 @@ from ...core.hardware import gpu_index
 from .base import first_line
 from .gpus import find_gpus, gpu_files
 
-__all__ = ["Exactly", "Place", "require_architecture", "require_device"]
-
 _OR_CPU = "or use --device cpu"
 _BUILDS = "https://pytorch.org/get-started/locally"
 

@@ -10,8 +10,6 @@ import numpy as np
 from .slots import Slot
 from .torch_devices import Exactly, Place
 
-__all__ = ["CudaLane", "Lane", "ThreadLane"]
-
 
 class Lane(Slot):
     """One way for batches of one size, and for what is left of one.

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 
 from ...manifest import Digesting, Sample
 
-__all__ = ["Arrivals"]
-
 # Pieces of some hundred images that are digested ahead.
 _AHEAD = 4
 _WAIT_S = 1.0

@@ -15,8 +15,6 @@ from ..regions.saved import Regions, are_regions, read_regions
 from .options import ExtractOptions
 from .progress import ProgressListener
 
-__all__ = ["boxed"]
-
 
 def boxed(
     manifest: Manifest, cache: Path, options: ExtractOptions, progress: ProgressListener

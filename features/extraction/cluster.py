@@ -23,8 +23,6 @@ from .part import Part
 from .report import Failure
 from .worker import ExtractWorker, Receipt
 
-__all__ = ["WorkerPlan", "load_ray", "run_on_cluster"]
-
 # Small enough that a lost node costs seconds of work, large enough for full batches.
 IMAGES_AT_A_TIME = 256
 

@@ -6,8 +6,6 @@ import dataclasses
 
 from ...core.errors import BackboneError
 
-__all__ = ["ClusterOptions"]
-
 
 @dataclasses.dataclass(frozen=True)
 class ClusterOptions:

@@ -35,8 +35,6 @@ from .progress import ProgressListener, Stopwatch
 from .report import ExtractReport, Failure
 from .starting import load_parts, started
 
-__all__ = ["extract"]
-
 # What takes no longer is digested before engines start: they need not, if nothing is missing.
 DIGESTED_FIRST_S = 2.0
 

@@ -18,8 +18,6 @@ from ..records.layer import Layer
 from ..weights.request import WeightsRequest
 from .cluster_options import ClusterOptions
 
-__all__ = ["ExtractOptions"]
-
 LARGEST_BATCH, MOST_WORKERS = 4096, 256
 # Fewer leave most of a GPU idle.
 BATCH_ON_CPUS, BATCH_ON_GPUS = 16, 64

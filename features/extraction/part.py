@@ -20,8 +20,6 @@ from ..graphs.network import GraphNetwork
 from ..records.feature_set import FeatureSetRecord
 from .options import ExtractOptions
 
-__all__ = ["Part", "utc_now"]
-
 # Characters of the command line that are kept with the rows.
 MOST_OF_COMMAND = 2000
 

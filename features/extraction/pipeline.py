@@ -34,8 +34,6 @@ from .progress import Stopwatch
 from .report import Failure
 from .runner import BackboneRunner, Device
 
-__all__ = ["Pipeline"]
-
 # Images that one process claims at a time, where several work on one cache.
 MOST_CLAIMED = 1024
 # At the rows of other processes, unless that takes long.

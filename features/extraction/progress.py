@@ -9,8 +9,6 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-__all__ = ["Progress", "ProgressListener", "SharedClock", "Stopwatch"]
-
 SECONDS_BETWEEN_LOOKS = 0.2
 
 

@@ -6,8 +6,6 @@ import dataclasses
 
 from ...manifest import Manifest
 
-__all__ = ["ExtractReport", "Failure"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Failure:

@@ -16,8 +16,6 @@ from ..engines.base import Engine
 from .part import Part, utc_now
 from .progress import SharedClock, Stopwatch
 
-__all__ = ["BackboneRunner", "Device"]
-
 # Rows are saved after 2 s, then after 4 s, and so on up to this: an interruption costs
 # at most this much work, and a long job does not leave thousands of small shards.
 LONGEST_UNSAVED_SECONDS = 30.0

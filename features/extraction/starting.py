@@ -16,8 +16,6 @@ from ..records.spec import BackboneSpec
 from .options import ExtractOptions
 from .part import Part
 
-__all__ = ["load_parts", "started"]
-
 
 def load_parts(backbones: Sequence[str | BackboneSpec], options: ExtractOptions) -> list[Part]:
     """Load backbones; none is started yet."""

@@ -17,8 +17,6 @@ from .progress import ProgressListener, Stopwatch
 from .report import Failure
 from .starting import load_parts, started
 
-__all__ = ["ExtractWorker", "Receipt"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Receipt:

@@ -14,8 +14,6 @@ import math
 
 from .loader import load_mxnet
 
-__all__ = ["VARIANTS", "build_efficientnet_lite"]
-
 # name -> (width multiplier, depth multiplier, native resolution)
 VARIANTS = {
     "efficientnet_lite0": (1.0, 1.0, 224),

@@ -10,8 +10,6 @@ import numpy as np
 
 from ..graphs.onnx_graph import load_onnx
 
-__all__ = ["OPSET", "GraphWriter", "Parameter", "SymbolNode"]
-
 OPSET = 13
 _IR_VERSION = 8
 

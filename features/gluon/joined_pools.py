@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from ..graphs.cutting import pool_nodes
 
-__all__ = ["pool_joined_maps"]
-
 _PASSED = frozenset("Flatten Identity Reshape Squeeze".split())
 
 

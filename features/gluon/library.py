@@ -20,16 +20,6 @@ from ..graphs.cutting import layers_of
 from ..graphs.onnx_graph import load_onnx
 from .graph_writer import Parameter
 
-__all__ = [
-    "GRAPHS",
-    "INDEX",
-    "NetworkGraph",
-    "check_library",
-    "graph_file",
-    "graph_index",
-    "network_graph",
-]
-
 GRAPHS = Path(__file__).with_name("graphs")
 INDEX = GRAPHS / "index.json"
 _REINSTALL = "reinstall icecore: its library of graphs is not what it was released with"

@@ -20,8 +20,6 @@ from ...core.errors import MissingDependencyError
 from ...core.hardware import gpu_index
 from ...core.imports import load
 
-__all__ = ["load_gluoncv", "load_mxnet", "mxnet_context"]
-
 
 @contextlib.contextmanager
 def _as_in_2022() -> Iterator[None]:

@@ -17,9 +17,6 @@ from .parameters import parameters_digest
 from .symbols import cut_symbol, trace
 from .zoo import native_resolution, zoo_record
 
-__all__ = ["CLASSES", "GluonBackbone", "build_network", "fill_network", "reference_network"]
-
-
 CLASSES = 1000
 
 

@@ -16,8 +16,6 @@ import numpy as np
 from ...core.errors import BackboneError
 from .graph_writer import GraphWriter, SymbolNode
 
-__all__ = ["OPERATORS", "translate"]
-
 OPERATORS: dict[str, Callable[[GraphWriter, SymbolNode], None]] = {}
 
 

@@ -10,8 +10,6 @@ import numpy as np
 
 from .graph_writer import Parameter
 
-__all__ = ["parameters_digest", "random_parameters"]
-
 
 def parameters_digest(values: Mapping[str, np.ndarray]) -> str:
     """Return the SHA-256 of parameters, whatever order they come in."""

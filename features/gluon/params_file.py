@@ -28,8 +28,6 @@ from ...core.errors import IrregularFileError, MissingFileError, WeightsError
 from ...core.files import publish
 from ...core.regular_files import open_regular
 
-__all__ = ["check_params", "params_sha1", "read_params", "write_params"]
-
 # The largest published classifier has 0.6 GB of parameters.
 LARGEST_FILE = 4 * 2**30
 _MOST_ARRAYS = 100_000

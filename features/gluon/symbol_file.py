@@ -17,8 +17,6 @@ from ...core.errors import BackboneError, MissingFileError, enumerate_some
 from ...core.json_files import read_json
 from .operators import OPERATORS
 
-__all__ = ["read_symbol"]
-
 LARGEST_FILE = 32 * 2**20
 _MOST_NODES, _LONGEST_TEXT = 100_000, 4096
 # Operators with more outputs than one; all others are read at their first.

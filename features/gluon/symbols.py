@@ -17,8 +17,6 @@ from ...core.errors import BackboneError
 from ..records.layer import GEM_EPSILON, GEM_POWER, Layer, no_such_layer, nothing_to_pool
 from .loader import load_mxnet
 
-__all__ = ["cut_symbol", "passes", "trace"]
-
 _PASSED_ON_THE_WAY_BACK = frozenset(
     "Flatten Activation Pooling Dropout Reshape softmax SoftmaxOutput SoftmaxActivation "
     "log_softmax squeeze relu".split()

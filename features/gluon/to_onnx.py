@@ -6,13 +6,6 @@ from ..graphs.onnx_graph import load_onnx
 from .graph_writer import GraphWriter, Parameter, SymbolNode, output_name
 from .operators import translate
 
-__all__ = [
-    "kernels_too_large",
-    "make_last_pool_global",
-    "parameters_that_do_not_fit",
-    "symbol_to_onnx",
-]
-
 _PASSED = frozenset("Flatten Identity Reshape Squeeze Softmax LogSoftmax Relu Sigmoid".split())
 
 

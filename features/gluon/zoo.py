@@ -19,22 +19,6 @@ from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from .efficientnet_lite import VARIANTS
 
-__all__ = [
-    "TABLE",
-    "ZOOS",
-    "ZooNetwork",
-    "native_preprocessing",
-    "native_resolution",
-    "published_as",
-    "published_files",
-    "published_sha1",
-    "require_known",
-    "require_resolution",
-    "weights_stem",
-    "zoo",
-    "zoo_record",
-]
-
 # Source of a spec -> whose zoo it is. Under one name the two may have different weights.
 ZOOS = {"gluon": "GluonCV", "mxnet": "MXNet"}
 TABLE = Path(__file__).with_name("zoo.json")

@@ -9,8 +9,6 @@ from pathlib import Path
 from ...core.errors import BackboneError, enumerate_some
 from .walk import find_all
 
-__all__ = ["is_of_known_cost", "require_few_nodes", "require_small_values"]
-
 # NASNet-A-Large has 2,500.
 MOST_NODES = 20_000
 _MANY_NODES = 5_000

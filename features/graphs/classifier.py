@@ -9,8 +9,6 @@ from ...core.errors import BackboneError, enumerate_some
 from .onnx_graph import plain_name
 from .values import FIRST, LAST, Values
 
-__all__ = ["Classifier", "find_classifier"]
-
 _ACTIVATIONS = frozenset(
     "Relu LeakyRelu Elu Selu Celu PRelu Clip HardSigmoid HardSwish Gelu Mish Softplus Tanh "
     "ThresholdedRelu".split()

@@ -10,8 +10,6 @@ from .inference import is_whole, require_inferable
 from .onnx_graph import load_onnx
 from .values import study
 
-__all__ = ["GraphCost", "graph_cost"]
-
 # Mean and std of pixels, and what else has a number for each colour, are not trained.
 _SMALLEST = 4
 # Numbers in a setting such as pads or sizes.

@@ -22,8 +22,6 @@ from .naming import add_prefix
 from .onnx_graph import FEATURES, THEIRS, drop_weights_from_inputs, load_onnx, plain_name
 from .values import LAST, Values, study
 
-__all__ = ["TakenLayer", "cut_classifier", "layers_of", "pool_nodes"]
-
 _PASSED_BEFORE_THE_POOL = frozenset("Flatten Squeeze Reshape Dropout Identity Cast".split())
 
 

@@ -6,8 +6,6 @@ from ...core.errors import BackboneError, enumerate_some
 from .onnx_graph import THEIRS, load_onnx
 from .walk import find_all
 
-__all__ = ["operator_text", "require_inference_mode"]
-
 _RANDOM = frozenset(
     "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Bernoulli Multinomial".split()
 )

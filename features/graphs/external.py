@@ -18,8 +18,6 @@ from pathlib import Path
 from ...core.errors import BackboneError, enumerate_some
 from .walk import find_all
 
-__all__ = ["take_weights_in"]
-
 _KNOWN = frozenset({"location", "offset", "length", "checksum", "basepath"})
 # As the hub's cache names files: their SHA-256, or git's digest.
 _BLOB = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")

@@ -20,8 +20,6 @@ from ...core.imports import load
 from .onnx_graph import IMAGES, load_onnx
 from .session import load_onnxruntime, open_session
 
-__all__ = ["half_precision_graph"]
-
 LARGEST = float(np.finfo(np.float16).max)
 
 

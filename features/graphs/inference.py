@@ -22,8 +22,6 @@ from .store import graph_folder, graph_key
 from .values import study
 from .walk import find_all
 
-__all__ = ["is_whole", "require_inferable"]
-
 LIMITS = Limits(processor_seconds=10, seconds=60.0, memory_bytes=2**30)
 # Numbers that shapes are computed from, put together in one value.
 MOST_NUMBERS = 2**12

@@ -5,8 +5,6 @@ from __future__ import annotations
 from .onnx_graph import load_onnx
 from .walk import find_all
 
-__all__ = ["add_prefix", "add_prefix_graph"]
-
 
 def add_prefix_graph(graph, prefix: str) -> None:
     """Put `prefix` before every name in `graph`, bodies of nodes included.

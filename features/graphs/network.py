@@ -10,8 +10,6 @@ from ...core.errors import BackboneError
 from ..records.record import BackboneRecord
 from .parameters import FilledGraph
 
-__all__ = ["GraphNetwork"]
-
 
 @dataclasses.dataclass(frozen=True)
 class GraphNetwork:

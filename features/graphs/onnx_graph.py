@@ -7,16 +7,6 @@ import numpy as np
 from ...core.imports import load
 from ..images.preprocessing import Preprocessing
 
-__all__ = [
-    "FEATURES",
-    "IMAGES",
-    "THEIRS",
-    "add_normalisation",
-    "drop_weights_from_inputs",
-    "load_onnx",
-    "plain_name",
-]
-
 IMAGES, FEATURES = "images", "features"
 # Goes before each name that a file brought.
 THEIRS = "net_"

@@ -10,8 +10,6 @@ import numpy as np
 
 from .onnx_graph import load_onnx, plain_name
 
-__all__ = ["FilledGraph", "parameters_of"]
-
 # Numbers of the fields of ModelProto, GraphProto and TensorProto.
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 

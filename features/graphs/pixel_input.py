@@ -11,8 +11,6 @@ from .onnx_graph import drop_weights_from_inputs
 from .values import infer_shapes
 from .walk import find_all
 
-__all__ = ["PixelInput", "compute_in_float32", "free_batch", "read_input"]
-
 _INTEGERS = ("UINT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64")
 _TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype"})
 

@@ -20,8 +20,6 @@ from .external import take_weights_in
 from .onnx_graph import load_onnx
 from .walk import find_all, has_unknown_fields
 
-__all__ = ["OnnxFile", "read_graph"]
-
 LARGEST_FILE = 2**31 - 1  # protobuf can hold no more
 _EXPORT_AGAIN = "get or export the file again"
 

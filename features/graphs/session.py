@@ -7,8 +7,6 @@ from pathlib import Path
 
 from ...core.imports import load
 
-__all__ = ["load_onnxruntime", "open_session"]
-
 
 def load_onnxruntime():
     """Import ``onnxruntime``, or say what to install."""

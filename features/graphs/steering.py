@@ -5,8 +5,6 @@ from __future__ import annotations
 from ...core.errors import BackboneError
 from .determined import operator_text
 
-__all__ = ["require_cost_of_no_image"]
-
 # Which inputs of an operator say how large its output is, how often it runs, or which part of it.
 _SAY_HOW_MUCH = {
     "BlackmanWindow": (0,), "ConstantOfShape": (0,), "Expand": (1,), "HammingWindow": (0,),

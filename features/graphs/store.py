@@ -13,8 +13,6 @@ from ...core.folders import user_folder
 from ...core.json_files import read_json
 from ..records.record import BackboneRecord
 
-__all__ = ["graph_folder", "graph_key", "keep_graph", "kept_graph"]
-
 
 def graph_folder() -> Path:
     """Return where exported graphs are kept: ``$ICECORE_GRAPHS`` or the user's cache folder."""

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-__all__ = ["Found", "find_all", "has_unknown_fields"]
-
 
 class Found(NamedTuple):
     """A message inside a model, and where it stands.

@@ -16,8 +16,6 @@ import numpy as np
 from .fit import resize
 from .libraries import load_opencv
 
-__all__ = ["Augmentation"]
-
 _ATTEMPTS = 10
 # Of the luma that ITU-R BT.601 defines.
 _LUMA = np.array([0.299, 0.587, 0.114])

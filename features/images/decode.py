@@ -29,8 +29,6 @@ from .scale import Need
 from .tiff import describe_raw, has_more_pages
 from .whole import require_all_png_rows, require_sound_chunks, require_sound_strips
 
-__all__ = ["ImageFile", "decode", "image_size"]
-
 LARGEST_TILE = 2**26
 # Larger ones are decoded one at a time, or a machine of many processors has no memory left.
 LARGE_IMAGE = 2**25

@@ -9,8 +9,6 @@ import numpy as np
 from ...core.errors import ImageError
 from .libraries import load_opencv, load_pillow
 
-__all__ = ["require_upper_bits"]
-
 # What 12 bits hold. As 16 bits it is a sixteenth of full brightness: next to black.
 LARGEST_OF_TWELVE_BITS = 4095
 # After the reduction to 8 bits, which OpenCV rounds for TIFF.

@@ -9,8 +9,6 @@ import numpy as np
 
 from .libraries import load_pillow
 
-__all__ = ["write_png"]
-
 
 def write_png(image: Any, path: Path) -> bool:
     """Write an image without loss, and tell whether it is one.

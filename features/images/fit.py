@@ -7,9 +7,6 @@ import numpy as np
 from .libraries import load_opencv
 from .preprocessing import Preprocessing
 
-__all__ = ["FITS", "crop_at", "fit_image", "resize", "resize_to_cover"]
-
-
 FITS = ("crop", "pad", "squash")
 
 

@@ -16,8 +16,6 @@ from ...core.json_files import read_json
 from .hub_record import is_hub_record, translate_hub_record
 from .preprocessing import FIT_OF_MODE, INTERPOLATIONS, LARGEST_RESOLUTION
 
-__all__ = ["find_record", "read_record"]
-
 HUB_NAME = "preprocessor_config.json"
 _NEEDED = ("input_size", "mean", "std", "crop_pct", "interpolation")
 _OPTIONAL = (

@@ -9,8 +9,6 @@ import numpy as np
 from ...core.errors import ImageError, MissingDependencyError
 from .libraries import load_pi_heif
 
-__all__ = ["HeifFile", "is_heif"]
-
 _HEVC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
 _REMEDY = "pip install 'icecore[heic]', or convert it to JPEG"
 # The container's own, of a picture and of several, whatever codes them.

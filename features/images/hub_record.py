@@ -11,8 +11,6 @@ from typing import Any
 
 from ...core.errors import BackboneError, enumerate_some
 
-__all__ = ["is_hub_record", "translate_hub_record"]
-
 # Pillow's numbers for its filters.
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "area"}
 _MARKS = ("image_processor_type", "feature_extractor_type", "do_normalize", "do_resize")

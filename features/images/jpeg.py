@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-__all__ = ["MARK", "JpegHead", "has_an_end", "read_plain_head"]
-
 # A mark that begins a segment: no escaped byte of a scan, no fill byte, none without a length.
 MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 # Baseline and progressive frames, and the segments that say nothing of size, colours or turning:

@@ -16,8 +16,6 @@ from .jpeg import MARK, has_an_end
 from .libraries import load_opencv, load_simplejpeg
 from .overheard import overheard
 
-__all__ = ["decode_jpeg"]
-
 # Of the header, or of tables that name a colour space: no pixel hangs on them.
 _HARMLESS = re.compile(
     "Invalid SOS parameters|unknown JFIF revision|Unknown Adobe color|bad ICC marker|"

@@ -7,8 +7,6 @@ import re
 from ...core.content import describe_content
 from .tiff import describe_raw
 
-__all__ = ["READABLE", "describe_other_kind"]
-
 READABLE = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF"
 _CONVERT = "convert it"
 _AGAIN = "download the picture again"

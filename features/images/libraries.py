@@ -10,16 +10,6 @@ import numpy as np
 
 from ...core.imports import load, missing_dependency, quieten_pillow, warn_if_newer
 
-__all__ = [
-    "LARGEST_IMAGE",
-    "load_decoders",
-    "load_opencv",
-    "load_pi_heif",
-    "load_pillow",
-    "load_simplejpeg",
-]
-
-
 NEWEST_OPENCV, NEWEST_NUMPY = 5, 2
 # 179 million pixels, the limit at which Pillow refuses too: half a gigabyte of RGB.
 LARGEST_IMAGE = 178_956_970

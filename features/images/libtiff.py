@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from ...core.errors import ImageError
 from .libraries import load_pillow
 
-__all__ = ["heeding_libtiff"]
-
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 _heard = threading.local()
 # As its decoders call themselves: LZWDecode, Fax3Decode2D, PackBitsDecode, ...

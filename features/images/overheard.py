@@ -9,8 +9,6 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
-__all__ = ["overheard"]
-
 # The terminal is one for the process.
 _TURN = threading.Lock()
 

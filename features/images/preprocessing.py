@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["FIT_OF_MODE", "INTERPOLATIONS", "LARGEST_RESOLUTION", "Preprocessing", "three_numbers"]
-
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 
 LARGEST_RESOLUTION = 2048

@@ -13,8 +13,6 @@ import math
 from .preprocessing import Preprocessing
 from .views import Views
 
-__all__ = ["DECODINGS", "Need", "need_of"]
-
 # full: every pixel of the file. fast: a JPEG by the rule of `Need.reduction`.
 DECODINGS = ("full", "fast")
 REDUCTIONS = (8, 4, 2)

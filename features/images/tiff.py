@@ -8,8 +8,6 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-__all__ = ["describe_raw", "has_more_pages"]
-
 _SUBFILE, _PHOTOMETRIC, _MAKE, _INSIDE, _DNG = 0x00FE, 0x0106, 0x010F, 0x014A, 0xC612
 # NewSubfileType: a smaller copy of another picture of the file.
 _SMALLER = 1

@@ -17,8 +17,6 @@ from .augmentation import Augmentation
 from .fit import crop_at, fit_image, resize_to_cover
 from .preprocessing import Preprocessing
 
-__all__ = ["CENTER", "Views", "make_squares"]
-
 # Where crops lie, as (vertical, horizontal) shares of the room that is left; the centre is
 # first, so that the first view of a set is always the plain one.
 _PLACES = {

@@ -11,8 +11,6 @@ from ...core.errors import ImageError
 from .libraries import load_pillow, load_simplejpeg
 from .libtiff import heeding_libtiff
 
-__all__ = ["require_all_png_rows", "require_sound_chunks", "require_sound_strips"]
-
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Where the seven passes of Adam7 begin, and how far apart their pixels lie: x, y, dx, dy.
 _ADAM7 = (

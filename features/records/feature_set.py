@@ -13,8 +13,6 @@ from ..images.views import CENTER, Views
 from .layer import BEFORE_CLASSIFIER, Layer
 from .record import BackboneRecord
 
-__all__ = ["FORMAT", "PRECISIONS", "FeatureSetRecord"]
-
 # Raise it when the same fields would mean other rows.
 FORMAT = 1
 PRECISIONS = ("float16", "float32", "bfloat16")

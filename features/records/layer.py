@@ -9,18 +9,6 @@ from collections.abc import Sequence
 
 from ...core.errors import BackboneError, enumerate_some
 
-__all__ = [
-    "BEFORE_CLASSIFIER",
-    "GEM_EPSILON",
-    "GEM_POWER",
-    "MAP_POOLS",
-    "POOLS",
-    "TOKEN_POOLS",
-    "Layer",
-    "no_such_layer",
-    "nothing_to_pool",
-]
-
 # Generalised mean (Radenovic, Tolias and Chum 2018, arXiv:1711.02512): values are cut off
 # below epsilon, and (mean of x^p)^(1/p) is taken. The fixed power is their starting point.
 GEM_POWER, GEM_EPSILON = 3.0, 1e-6

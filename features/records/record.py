@@ -7,8 +7,6 @@ from collections.abc import Mapping
 
 from ..images.preprocessing import Preprocessing
 
-__all__ = ["BackboneRecord"]
-
 
 @dataclasses.dataclass(frozen=True)
 class BackboneRecord:

@@ -10,9 +10,6 @@ from ...core.errors import BackboneError
 from ..images.preprocessing import LARGEST_RESOLUTION
 from .layer import BEFORE_CLASSIFIER, Layer
 
-__all__ = ["BackboneSpec", "OF_FILES", "SOURCES"]
-
-
 SOURCES = ("gluon", "mxnet", "gluon-file", "onnx", "timm")
 
 # Their names are paths.

@@ -20,8 +20,6 @@ from ..weights.request import WeightsRequest
 from .looks import Looker, LookOptions, Picture, located, read_pictures, start_looker
 from .saved import Regions
 
-__all__ = ["find_regions", "look_record", "whole_box"]
-
 _SAVE_EVERY_S = 30.0
 _AT_ONCE = 32
 

@@ -16,8 +16,6 @@ from .learn import MOST, LearningOptions, Learnt, learn_regions, require_enough
 from .looks import LookOptions, Picture, read_pictures, start_looker
 from .saved import Regions
 
-__all__ = ["Fitted", "fit_regions", "region_name"]
-
 
 @dataclasses.dataclass(frozen=True)
 class Fitted:

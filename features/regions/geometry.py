@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["clipped", "encode", "grown", "into", "inverse_encode", "iou", "out_of"]
-
 # Of a frame's side: what is predicted outside of these is no box of it.
 _SMALLEST, _LARGEST = 0.01, 4.0
 

@@ -19,8 +19,6 @@ from .looks import Looker, Picture
 from .model import Chain, Models, close_up, follow_on
 from .ridge import FOLDS, Linear, Ridge, gram
 
-__all__ = ["MOST", "LearningOptions", "Learnt", "learn_regions", "require_enough"]
-
 FEWEST = 20
 # More hardly help, and take long: eigenvalues cost the cube of their number.
 MOST = 1000

@@ -27,8 +27,6 @@ from ..records.layer import Layer
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
 
-__all__ = ["LookOptions", "Looker", "Picture", "located", "read_pictures", "start_looker"]
-
 # Pictures are kept at this size at most, twice what networks usually take.
 LONGEST_SIDE = 512
 # A map of 16 x 16 places with 4096 channels; and a box must not be the work of hours.

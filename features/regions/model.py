@@ -17,8 +17,6 @@ from .geometry import clipped, grown, inverse_encode, out_of
 from .looks import Looker, Picture
 from .ridge import Linear
 
-__all__ = ["Chain", "Models", "close_up", "follow", "follow_on"]
-
 # How much larger than the box its surroundings are.
 AROUND = 1.6
 

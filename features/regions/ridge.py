@@ -10,8 +10,6 @@ import dataclasses
 
 import numpy as np
 
-__all__ = ["FOLDS", "Linear", "Ridge", "gram"]
-
 FOLDS = 5
 # Of the largest eigenvalue of the centred Gram matrix.
 PENALTIES = 10.0 ** np.arange(-6, 1.25, 0.5)

@@ -23,8 +23,6 @@ from .looks import WIDEST_MAP
 from .model import Models
 from .ridge import Linear
 
-__all__ = ["FILES", "Regions", "are_regions", "read_regions", "write_regions"]
-
 FORMAT = 1
 FILES = ("regions.json", "weights.npz")
 _LARGEST_JSON = 2**20

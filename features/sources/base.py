@@ -12,8 +12,6 @@ from ..records.layer import TOKEN_POOLS
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
 
-__all__ = ["LayerShape", "Source"]
-
 # Name, operator, and shape of the output for one image.
 LayerShape = tuple[str, str, tuple[int, ...]]
 

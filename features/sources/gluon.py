@@ -31,8 +31,6 @@ from ..weights.file_memory import FileMemory
 from ..weights.request import WeightsRequest
 from .base import LayerShape, Source
 
-__all__ = ["GluonCVSource", "MXNetSource", "feature_graph"]
-
 
 class GluonCVSource(Source):
     """``gluon:NAME``: GluonCV's zoo and EfficientNet-Lite."""

@@ -43,8 +43,6 @@ from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
 from .base import LayerShape, Source
 
-__all__ = ["GluonFileSource"]
-
 
 class GluonFileSource(Source):
     """``gluon-file:PREFIX``: networks that their users exported."""

@@ -21,8 +21,6 @@ from ..weights.request import WeightsRequest
 from .base import LayerShape, Source
 from .trial import measure_width, require_bounded_run
 
-__all__ = ["OnnxFileSource"]
-
 # Of pixels from 0 to 255 they say: take them as they are.
 _AS_THEY_ARE = {"mean": [0.0] * 3, "std": [1 / 255] * 3}
 

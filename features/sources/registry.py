@@ -13,8 +13,6 @@ from .gluon_file import GluonFileSource
 from .onnx_file import OnnxFileSource
 from .timm import TimmSource
 
-__all__ = ["SOURCES", "source_of"]
-
 _ALL: tuple[Source, ...] = (
     GluonCVSource(),
     MXNetSource(),

@@ -34,8 +34,6 @@ from ..weights.request import WeightsFile, WeightsRequest
 from .base import LayerShape, Source
 from .timm_layers import features_of, layer_shapes, usual_pool
 
-__all__ = ["TimmBackbone", "TimmSource", "fetch_timm_weights", "load_timm_backbone"]
-
 OPSET = 17
 # Part of the key: raise it when the exported bytes change their meaning.
 EXPORTER_VERSION = 1

@@ -6,8 +6,6 @@ from ...core.errors import BackboneError
 from ..records.layer import GEM_EPSILON, GEM_POWER, TOKEN_POOLS, no_such_layer
 from ..records.spec import BackboneSpec
 
-__all__ = ["features_of", "layer_shapes", "usual_pool"]
-
 # Of the names of networks, and what their authors evaluate with: DINOv2 (arXiv:2304.07193) the
 # class tokens and the mean of the last patch tokens, SigLIP's have no class token, and CLIP
 # (arXiv:2103.00020) and supervised ViTs the class token.

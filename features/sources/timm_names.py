@@ -6,8 +6,6 @@ import dataclasses
 import fnmatch
 import warnings
 
-__all__ = ["HUB", "TimmNetwork", "find_timm_networks"]
-
 HUB, NONE = "hub", "none"
 
 

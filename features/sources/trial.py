@@ -32,8 +32,6 @@ from ..graphs.values import study
 from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
 
-__all__ = ["measure_width", "require_bounded_run"]
-
 # To start an engine takes one second of a processor. One image of the largest networks takes half
 # of the most on a slow one; a graph of few bytes that takes so long goes round in circles.
 LEAST_SECONDS, MOST_SECONDS, BYTES_A_SECOND = 8, 30, 32 * 2**20

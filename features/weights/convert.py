@@ -24,8 +24,6 @@ from ..graphs.session import open_session
 from .torch_legacy import read_legacy_torch
 from .torch_names import FAMILIES, IGNORED
 
-__all__ = ["from_legacy_torch", "from_onnx", "from_params", "from_torch", "read_safetensors"]
-
 TOLERANCE = 1e-4
 LARGEST_FILE = 4 * 2**30
 _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d)\.")

@@ -21,8 +21,6 @@ from .local import find_local_weights, gluon_cache, write_note
 from .origins import ORIGINS, Origin
 from .request import WeightsFile
 
-__all__ = ["convert_and_keep", "convert_from_hub", "find_weights", "parse_network"]
-
 
 def find_weights(
     name: str,

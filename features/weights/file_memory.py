@@ -17,8 +17,6 @@ from ...core.files import publish_json
 from ...core.json_files import read_json
 from ..graphs.store import graph_folder, graph_key
 
-__all__ = ["FileMemory"]
-
 # Raise it when the same bytes would give other answers.
 _FORMAT = 1
 # A file that was changed just now could change once more without its times showing it.

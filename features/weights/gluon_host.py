@@ -15,8 +15,6 @@ from ...core.files import disk_full_named, publish
 from ...core.imports import load
 from ...core.regular_files import open_regular
 
-__all__ = ["download_gluon", "gluon_url", "sha1_file"]
-
 DEFAULT_REPOSITORY = "https://apache-mxnet.s3-accelerate.dualstack.amazonaws.com/"
 # The largest published classifier has 0.6 GB of parameters.
 LARGEST_PARAMETERS = 2 * 2**30

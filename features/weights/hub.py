@@ -19,8 +19,6 @@ from ...core.errors import WeightsError
 from ...core.files import sha256_file
 from ...core.imports import load
 
-__all__ = ["HubFile", "hub_file", "hub_url"]
-
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 TIMEOUT = 10  # seconds until the hub answers
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["license_note"]
-
 # Names as the hub and timm write them; what these allow is well known.
 _OPEN = frozenset(
     "apache-2.0 mit bsd-2-clause bsd-3-clause cc-by-4.0 cc-by-sa-4.0 cc0-1.0 isc unlicense".split()

@@ -25,8 +25,6 @@ from .file_memory import FileMemory
 from .gluon_host import sha1_file
 from .request import WeightsFile
 
-__all__ = ["find_local_weights", "find_params", "gluon_cache", "write_note"]
-
 # Of the notes beside converted files.
 _NOTE_FORMAT = 1
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["ORIGINS", "Origin"]
-
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _PORTED = (

@@ -11,8 +11,6 @@ from ...core.errors import WeightsError
 from ...core.files import sha256_file
 from .file_memory import FileMemory
 
-__all__ = ["WeightsFile", "WeightsRequest"]
-
 
 @dataclasses.dataclass(frozen=True)
 class WeightsRequest:

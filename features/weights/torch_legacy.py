@@ -20,8 +20,6 @@ import numpy as np
 from ...core.errors import WeightsError
 from ...core.regular_files import RegularFile, open_regular
 
-__all__ = ["read_legacy_torch"]
-
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 # A file this large is no network that a single machine extracts features with.

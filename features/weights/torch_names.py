@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-__all__ = ["FAMILIES", "IGNORED"]
-
 # Counters that torch keeps, and a second classifier that Gluon's networks lack.
 IGNORED = re.compile(r".*\.num_batches_tracked|AuxLogits\..*")
 _KINDS = {"gamma": "weight", "beta": "bias"}

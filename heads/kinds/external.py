@@ -25,8 +25,6 @@ from ..base import Head
 from ..rows import Rows
 from ..saved import HeadFiles
 
-__all__ = ["ExternalHead"]
-
 LARGEST_ESTIMATOR = 2**31
 # Modules whose types are loaded besides those below; separated by commas.
 TRUSTED = "ICECORE_TRUSTED_MODULES"

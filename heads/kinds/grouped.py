@@ -17,8 +17,6 @@ from ..saved import HeadFiles
 from ..settings import ABOVE_0, number
 from .logistic import along_path, penalties
 
-__all__ = ["GroupedHead"]
-
 SHARES = (0.7, 0.4, 0.15)
 
 

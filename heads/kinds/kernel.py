@@ -16,8 +16,6 @@ from ..saved import HeadFiles
 from ..settings import ABOVE_0
 from .logistic import along_path, penalties
 
-__all__ = ["KernelHead"]
-
 # Few rows take a wide kernel: widths as many rows and as few ones want them.
 _NARROW, _WIDE, _ROOT_ROWS = 0.8, 1.4, 28.0
 

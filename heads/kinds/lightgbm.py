@@ -22,8 +22,6 @@ from ..saved import HeadFiles
 from ..settings import ABOVE_0, COUNT
 from .lightgbm_text import checked_model
 
-__all__ = ["LightGBMHead"]
-
 LARGEST_MODEL = 2**30
 ROUNDS = (25, 50, 100, 200)
 

@@ -10,8 +10,6 @@ import re
 
 import numpy as np
 
-__all__ = ["checked_model"]
-
 _MOST_FEATURES, _MOST_CLASSES, _MOST_LEAVES = 2**20, 2**16, 2**16
 _NUMBERS = re.compile(r"[-+.0-9eE ]*")
 _OBJECTIVES = re.compile(r"binary sigmoid:1|multiclass num_class:(\d{1,6})")

@@ -26,8 +26,6 @@ from ..rows import Rows
 from ..saved import HeadFiles
 from ..settings import ABOVE_0, among
 
-__all__ = ["LogisticHead", "along_path", "penalties"]
-
 # Penalties of the path, for rows of mean squared length 1: what suits frozen features lies
 # well inside, for a hundred rows and for ten thousand.
 _LARGEST, _SMALLEST, _STEPS = 0.3, 3e-8, 11

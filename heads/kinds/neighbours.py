@@ -15,8 +15,6 @@ from ..rows import Rows
 from ..saved import HeadFiles
 from ..settings import ABOVE_0, COUNT, number
 
-__all__ = ["NeighboursHead"]
-
 NEIGHBOURS, TEMPERATURES = (40, 20, 10, 5), (0.2, 0.1, 0.05, 0.02)
 _ROWS_AT_ONCE = 512
 

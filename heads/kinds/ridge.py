@@ -18,8 +18,6 @@ from ..rows import Rows
 from ..saved import HeadFiles
 from ..settings import ABOVE_0, among
 
-__all__ = ["RidgeHead"]
-
 ALPHAS = (1.0, 0.2, 0.03, 0.006, 0.001)
 _SCALINGS = ("standard", "rms", "none")
 

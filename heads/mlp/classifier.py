@@ -26,8 +26,6 @@ from ..settings import ABOVE_0, COUNT, among, number
 from .network import Network
 from .training import Recipe, train_network
 
-__all__ = ["MLPClassifier"]
-
 # Mean squared length of an input row. What a step of the optimiser changes depends on
 # it and not on the number of columns, so one learning rate suits them all.
 _SQUARED_LENGTH = 128.0

@@ -21,8 +21,6 @@ import numpy as np
 from ...core.softmax import softmax
 from ..numerics.products import multiply
 
-__all__ = ["Batch", "Network", "dropout_mask", "initial", "loss_and_gradients", "tiles"]
-
 # Rows of a batch, and the units that they see.
 Tile = tuple[slice, slice]
 

@@ -12,8 +12,6 @@ from ...core.float16 import widen
 from ..numerics.scaling import Scaling
 from .network import Batch, Network, initial, loss_and_gradients
 
-__all__ = ["Recipe", "train_network"]
-
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 
 

@@ -12,8 +12,6 @@ from .gram import Basis, Gram, power_gram
 from .products import multiply
 from .scaling import combined, power_rows
 
-__all__ = ["DIRECTIONS", "Directions", "directions_of"]
-
 # Chosen on draws of 900 to 2,700 rows and of four kinds of labels: see benchmarks/notes/heads.md.
 DIRECTIONS = 896
 _BLOCK = 1024

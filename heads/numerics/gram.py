@@ -12,8 +12,6 @@ from ..rows import Rows
 from .products import multiply
 from .scaling import power_rows
 
-__all__ = ["Basis", "Gram", "centred", "gaussian", "median_gamma", "power_gram"]
-
 # To so many rows all inner products are kept (400 MB); above, those with so many of them.
 EXACT_ROWS, LANDMARKS = 10_000, 4_000
 _BLOCK = 1024

@@ -17,8 +17,6 @@ from .products import multiply
 from .scaling import power_scaled
 from .softmax_regression import Features, Kernel, SoftmaxRegression
 
-__all__ = ["FitKernels", "Machine", "Support"]
-
 _BLOCK = 1024
 
 

@@ -16,8 +16,6 @@ import re
 import numpy as np
 from scipy.linalg import cython_blas
 
-__all__ = ["multiply"]
-
 # char and int pointers as the Fortran interface has them; s is a float.
 _SIGNATURE = re.compile(
     r"void \(char \*, char \*, int \*, int \*, int \*, (\w+_s|float) \*, \1 \*, int \*, "

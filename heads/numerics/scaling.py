@@ -11,16 +11,6 @@ from ...core.float16 import widen
 from ..rows import Rows
 from .products import multiply
 
-__all__ = [
-    "SCALINGS",
-    "Scaling",
-    "combined",
-    "measure_scaling",
-    "power_rows",
-    "power_scaled",
-    "wide_product",
-]
-
 SCALINGS = ("power", "standard", "rms", "none")
 _ROWS_AT_ONCE = 256
 

@@ -21,8 +21,6 @@ import numpy as np
 from ...core.softmax import softmax
 from .products import multiply
 
-__all__ = ["Features", "Kernel", "SoftmaxRegression", "log_loss"]
-
 _MEMORY, _RANK, _STALLED, _MOST_ITERATIONS = 8, 64, 8, 200
 # Where the objective itself is small, so must be its distance from the minimum.
 _NEAR = 0.05

@@ -18,8 +18,6 @@ from .options import TrainOptions
 from .scores import score
 from .task_data import TaskData
 
-__all__ = ["FittedModel", "TaskRows", "Watch", "fit_model"]
-
 # Called with (step, done, total, least log-loss so far or None).
 Report = Callable[[str, int, int, float | None], None]
 

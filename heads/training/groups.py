@@ -22,16 +22,6 @@ from .fit import TaskRows
 from .scores import score
 from .task_data import TaskData
 
-__all__ = [
-    "group_columns",
-    "group_notes",
-    "group_report",
-    "route_out_of_fold",
-    "tasks_with_groups",
-    "write_routes",
-]
-
-
 # A group of fewer images is called small; nothing else depends on it.
 _SMALL = 20
 

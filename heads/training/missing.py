@@ -8,8 +8,6 @@ from typing import Any
 from ...core.errors import ManifestError, enumerate_some
 from ...manifest import Manifest
 
-__all__ = ["absent_keys"]
-
 # More than this share is no handful of broken files, but another cache or other data.
 MOST_MISSING = 0.1
 

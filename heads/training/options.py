@@ -10,9 +10,6 @@ from typing import Any
 from ...core.errors import HeadError, enumerate_some
 from ..folds import FEWEST_FOLDS
 
-__all__ = ["TrainOptions"]
-
-
 # What no model by itself depends on.
 # Each of them fits every head again.
 _MOST_REPEATS = 1000

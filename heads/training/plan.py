@@ -14,8 +14,6 @@ from ..kinds.grouped import GroupedHead
 from ..registry import HEAD_KINDS
 from .options import TrainOptions
 
-__all__ = ["DEFAULT_KINDS", "ModelPlan", "plan_models"]
-
 # What is measured to be worth its time on all sets joined (see docs/heads.md).
 DEFAULT_KINDS = ("kernel", "logistic", "mlp")
 # How many sets are joined.

@@ -6,8 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ModelResult", "TaskResult", "TrainEvent", "TrainResult"]
-
 
 @dataclasses.dataclass(frozen=True)
 class TrainEvent:

@@ -17,9 +17,6 @@ from .options import TrainOptions
 from .plan import ModelPlan
 from .task_data import TaskData
 
-__all__ = ["EarlierRun", "model_key"]
-
-
 # Raised whenever settings are chosen, or rows predicted, in another way than before.
 PROTOCOL = 2
 

@@ -15,8 +15,6 @@ from ...core.folders import replacing_folder
 from ...manifest import Manifest
 from ...runs import RUN_FORMAT, open_run
 
-__all__ = ["check_target", "describe_inputs", "replacing", "task_folders"]
-
 
 def check_target(out: Path, overwrite: bool) -> None:
     """Raise `RunError` if a run may not be written to `out`."""

@@ -8,8 +8,6 @@ import numpy as np
 
 from ...core.bootstrap import mean_interval
 
-__all__ = ["score"]
-
 
 def score(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], seed: int = 0

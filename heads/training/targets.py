@@ -11,8 +11,6 @@ from .groups import group_columns
 from .options import TrainOptions
 from .task_data import TaskData
 
-__all__ = ["dropped_notes", "labelled_rows", "require_known_classes"]
-
 
 def labelled_rows(
     data: TaskData,

@@ -11,8 +11,6 @@ import numpy as np
 from ...core.errors import HeadError, counted, enumerate_some
 from ...manifest import Manifest, Sample, look_alike_text, look_alikes
 
-__all__ = ["TaskData", "fold_warnings", "is_constant", "load_features", "task_data"]
-
 _ROWS_AT_ONCE = 4096
 
 

@@ -30,8 +30,6 @@ from .run_folder import check_target, describe_inputs, replacing, task_folders
 from .targets import dropped_notes, labelled_rows, require_known_classes
 from .task_data import TaskData, fold_warnings, is_constant, load_features, task_data
 
-__all__ = ["train"]
-
 # How blending knows the rows that weights are tuned on.
 TUNING = "validation"
 DEFAULTS = TrainOptions()

@@ -7,8 +7,6 @@ import operator
 from .fusing import gelu_ends_here
 from .recorder import Live, Operation, Recorder, RefusedError
 
-__all__ = ["OPERATORS"]
-
 
 def _function(name: str):
     """Return what records a function of one value, by its name in ``torch``."""

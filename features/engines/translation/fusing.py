@@ -9,8 +9,6 @@ import numpy as np
 
 from .recorder import Live, Recorder
 
-__all__ = ["attention_ends_here", "fold_norm", "gelu_ends_here"]
-
 
 def gelu_ends_here(r: Recorder, a, b) -> Live | None:
     """Return x where the product of `a` and `b` is x / 2 * (1 + erf(x / sqrt(2)))."""

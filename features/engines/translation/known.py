@@ -8,8 +8,6 @@ import numpy as np
 
 from ...graphs.onnx_graph import load_onnx
 
-__all__ = ["evaluate", "evaluate_kind"]
-
 
 def evaluate(node, inputs: Sequence[np.ndarray | None], opset: int) -> list:
     """Return the outputs of a node whose inputs are all known."""

@@ -14,8 +14,6 @@ from .known import evaluate_kind
 from .recorder import Live, Operation, Recorder, RefusedError
 from .shapes import padded
 
-__all__ = ["OPERATORS"]
-
 
 @dataclasses.dataclass(frozen=True)
 class _Window:

@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Live", "Operation", "Recorder", "RefusedError"]
-
 
 class RefusedError(Exception):
     """Something in a graph that is not translated; its text is part of a message."""

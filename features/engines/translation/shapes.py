@@ -8,8 +8,6 @@ import numpy as np
 
 from .recorder import Live, Operation, Recorder, RefusedError
 
-__all__ = ["OPERATORS", "padded"]
-
 
 def _reshape(r: Recorder, op: Operation) -> Live:
     x, wanted = op.inputs[0], op.integers(1, "shape")

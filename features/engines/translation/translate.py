@@ -18,8 +18,6 @@ from . import arithmetic, layers, shapes
 from .known import evaluate
 from .recorder import Live, Operation, Recorder, RefusedError
 
-__all__ = ["OPERATORS", "translate"]
-
 OPERATORS = {**arithmetic.OPERATORS, **layers.OPERATORS, **shapes.OPERATORS}
 _CONVOLUTIONS = ("Conv", "ConvTranspose")
 

@@ -1,7 +1,5 @@
 """The area under the ROC curve with an interval."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The audit: every look at the data, one after another."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

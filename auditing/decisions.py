@@ -5,8 +5,6 @@ Whoever reads it writes into ``action``: ``drop``, ``relabel:CLASS``, ``split:tr
 ``validation``, ``test``), ``keep``, or nothing. `apply_decisions` makes a new table of it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections import Counter

@@ -6,8 +6,6 @@ mean probability of j over the rows that are labelled j. Rows that are confident
 class than their label are doubtful.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -4,8 +4,6 @@ A classifier of "new or not" that does no better than chance on images it has no
 no difference (Lopez-Paz and Oquab 2017, "Revisiting classifier two-sample tests").
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

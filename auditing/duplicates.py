@@ -6,8 +6,6 @@ fine structure agrees (see `agreement`). Where the files cannot be looked at, or
 does not agree but the features are very close, they look alike and no more.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Simple facts of picture files: what a network could go by instead of what is shown."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What an audit looks at: images with their features, and what is known of each for a task."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

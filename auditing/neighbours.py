@@ -6,8 +6,6 @@ a row looks into the cells whose centres are nearest to it (an inverted file; JÃ
 Schmid 2011), until they hold about 32,768 rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

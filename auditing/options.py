@@ -1,7 +1,5 @@
 """What an audit looks at, as one value."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from ..core.errors import RunError

@@ -1,7 +1,5 @@
 """Honest predictions of simple models: every row by one that has not seen it or its copies."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

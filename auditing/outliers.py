@@ -1,7 +1,5 @@
 """Images that are like no other: far from their nearest neighbours."""
 
-from __future__ import annotations
-
 import numpy as np
 
 # Iglewicz and Hoaglin 1993, "How to detect and handle outliers".

@@ -1,7 +1,5 @@
 """The audit as one HTML page with pictures."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable
 from datetime import UTC, datetime

@@ -5,8 +5,6 @@ step by step; what counts is the correlation of the fine structure (each pixel l
 around it), since the coarse one is alike for any two shirts on one background.
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What an audit found, as one value."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Sequence
 

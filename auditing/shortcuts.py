@@ -3,8 +3,6 @@
 (Geirhos et al. 2020, "Shortcut learning in deep neural networks".)
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

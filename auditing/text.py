@@ -1,7 +1,5 @@
 """What an audit found, in words."""
 
-from __future__ import annotations
-
 from ..core.errors import counted, enumerate_some
 from .drift import Drift
 from .duplicates import Leak

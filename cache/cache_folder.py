@@ -1,7 +1,5 @@
 """The folder of a cache: what makes it one, and its small JSON files."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Mapping

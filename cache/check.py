@@ -1,7 +1,5 @@
 """Check one feature set: every shard against its name, its checksums and the index."""
 
-from __future__ import annotations
-
 import dataclasses
 import errno
 import os

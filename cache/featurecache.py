@@ -1,11 +1,10 @@
 """The cache's door: a folder of feature sets."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -70,7 +69,7 @@ class FeatureCache:
         check_marker(self.path)
 
     @classmethod
-    def create(cls, path: str | os.PathLike) -> FeatureCache:
+    def create(cls, path: str | os.PathLike) -> Self:
         """Open the cache at `path`; make it if there is none, mend its marker if need be.
 
         Raises

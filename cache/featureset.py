@@ -1,7 +1,5 @@
 """One feature set of a cache: all rows of one backbone record, fit, views and precision."""
 
-from __future__ import annotations
-
 import itertools
 import operator
 import time

@@ -1,7 +1,5 @@
 """Mend one feature set: keep every sound row, move damaged files aside, name what is lost."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Mapping

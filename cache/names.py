@@ -1,7 +1,5 @@
 """How what a user writes names a feature set."""
 
-from __future__ import annotations
-
 import re
 from pathlib import PurePath
 

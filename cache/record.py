@@ -1,7 +1,5 @@
 """Records of feature sets: the text that is fingerprinted, and how two of them differ."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Reading the rows of one feature set: which shards there are, and gathering rows."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import itertools

@@ -1,7 +1,5 @@
 """The command ``icecore audit``."""
 
-from __future__ import annotations
-
 import click
 
 from ..core.errors import counted

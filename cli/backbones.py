@@ -1,7 +1,5 @@
 """``icecore backbones``: the zoos, a network's layers, proofs."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 

@@ -1,7 +1,5 @@
 """The command ``icecore blend``."""
 
-from __future__ import annotations
-
 import click
 
 from . import console

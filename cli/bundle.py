@@ -1,7 +1,5 @@
 """`icecore bundle`."""
 
-from __future__ import annotations
-
 import click
 
 from . import console

@@ -1,7 +1,5 @@
 """The commands of ``icecore cache``."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 

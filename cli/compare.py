@@ -1,7 +1,5 @@
 """The command ``icecore compare``."""
 
-from __future__ import annotations
-
 import click
 
 from . import console

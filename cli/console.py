@@ -1,7 +1,5 @@
 """What the command line shows: progress, tables and one-line errors."""
 
-from __future__ import annotations
-
 import functools
 import json
 import re

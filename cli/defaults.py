@@ -1,7 +1,5 @@
 """Defaults of options from ``icecore.toml`` in the folder where a command is run."""
 
-from __future__ import annotations
-
 import tomllib
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """`icecore demo`."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import click

@@ -1,7 +1,5 @@
 """The command ``icecore doctor``."""
 
-from __future__ import annotations
-
 import dataclasses
 import sys
 

@@ -1,7 +1,5 @@
 """`icecore extract`: options in, one call into the job, its answer printed."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Ctrl-C and SIGTERM: both end a command early with everything finished kept."""
 
-from __future__ import annotations
-
 import signal
 import threading
 

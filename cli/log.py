@@ -1,7 +1,5 @@
 """``icecore --log FILE``: what a command says is kept, each line with the time."""
 
-from __future__ import annotations
-
 import contextlib
 import shlex
 import sys

@@ -4,8 +4,6 @@ Exit status: 0 all done; 1 an error, said in one line with what to do; 2 wrong
 usage; 3 done, but some images could not be read; 130 interrupted, 143 by SIGTERM.
 """
 
-from __future__ import annotations
-
 import contextlib
 import gc
 import io

@@ -1,7 +1,5 @@
 """`icecore manifest`."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 
 import click

@@ -1,7 +1,5 @@
 """`icecore predict`."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import click

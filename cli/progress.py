@@ -1,7 +1,5 @@
 """Progress bars and spinners of the commands."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections.abc import Iterator

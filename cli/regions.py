@@ -1,7 +1,5 @@
 """`icecore regions`: the part of an image that counts, learnt from a few boxes."""
 
-from __future__ import annotations
-
 import click
 
 from . import console, progress

@@ -1,7 +1,5 @@
 """What an error advises to do: where the options are that it names."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """The command ``icecore train``."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import sys

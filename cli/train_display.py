@@ -1,7 +1,5 @@
 """The live line of `icecore train`: models, folds, and the best setting so far."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,7 +1,5 @@
 """The commands of ``icecore weights``."""
 
-from __future__ import annotations
-
 import click
 
 from . import console, progress

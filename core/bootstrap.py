@@ -1,7 +1,5 @@
 """The bootstrap interval of a mean over images."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.special import ndtr, stdtrit
 

@@ -4,8 +4,6 @@ A library may end the process that it is in, or never come back, when a file is 
 it do so. Where that cannot be told before, it happens in a child.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import signal

@@ -1,7 +1,5 @@
 """A table as its columns, which pandas, polars and what speaks Arrow take as they are."""
 
-from __future__ import annotations
-
 import html
 from collections.abc import Iterable
 

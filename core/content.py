@@ -1,7 +1,5 @@
 """Say what a file is by its first bytes, where it is not what was expected."""
 
-from __future__ import annotations
-
 _MARKS = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image"),

@@ -6,8 +6,6 @@ lines up to the next one) changes data without a word. White space around a fiel
 count unless the field is quoted.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

@@ -6,8 +6,6 @@ icecore. The message says what went wrong and what was found; ``hint`` says
 what to do. The command line prints both and nothing else.
 """
 
-from __future__ import annotations
-
 import errno
 import unicodedata
 from collections.abc import Iterable

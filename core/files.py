@@ -5,8 +5,6 @@ written under a temporary name beside the target, flushed to the disk, and
 renamed. Whatever interrupts the writing, the temporary file goes away.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import hashlib

@@ -1,7 +1,5 @@
 """float16 to float32, quickly."""
 
-from __future__ import annotations
-
 import numpy as np
 
 # 2**112 moves a float16's exponent, shifted into a float32, to where it belongs.

@@ -1,7 +1,5 @@
 """Folders: put in their place in one step when they are filled, and those of the user."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

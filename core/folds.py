@@ -1,7 +1,5 @@
 """Folds of rows that know nothing of each other: stratified, and equal images stay together."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Processors and GPUs that a job may use."""
 
-from __future__ import annotations
-
 import importlib.metadata
 import mmap
 import os

@@ -7,8 +7,6 @@ for all of that before anything is read from it. What is damaged in any other wa
 error with the file's name.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import errno

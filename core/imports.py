@@ -1,7 +1,5 @@
 """Turn a failed import into one line that says what to install."""
 
-from __future__ import annotations
-
 import functools
 import importlib
 import logging

@@ -1,7 +1,5 @@
 """Take fields of known types out of JSON, and say which one is not as it should be."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -84,20 +82,20 @@ class JsonFields:
         part = self.part(name)
         return {key: part.number(key, least) for key in part.content}
 
-    def part(self, name: str) -> JsonFields:
+    def part(self, name: str) -> "JsonFields":
         """Return an object inside this one."""
         value = self._value(name, None)
         if not isinstance(value, dict):
             return self._wrong(name, "an object")
         return self._inside(value, name)
 
-    def parts(self, name: str) -> Iterator[tuple[str, JsonFields]]:
+    def parts(self, name: str) -> "Iterator[tuple[str, JsonFields]]":
         """Yield the objects of an object, with their names."""
         part = self.part(name)
         for key, value in part.content.items():
             yield key, part._inside(value, key)
 
-    def items(self, name: str) -> list[JsonFields]:
+    def items(self, name: str) -> "list[JsonFields]":
         """Return the objects of a list."""
         value = self._value(name, None)
         if not isinstance(value, list):
@@ -108,7 +106,7 @@ class JsonFields:
         """Tell whether a field is there and not null."""
         return self.content.get(name) is not None
 
-    def _inside(self, value: Any, name: str) -> JsonFields:
+    def _inside(self, value: Any, name: str) -> "JsonFields":
         return JsonFields(value, f"{self._where}: {name}", self._error, self._hint)
 
     def _value(self, name: str, default: Any) -> Any:

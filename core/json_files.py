@@ -5,8 +5,6 @@ file: nesting that exhausts the stack, numbers of thousands of digits, numbers t
 infinite or none, names given twice, halves of surrogate pairs, other encodings.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import os

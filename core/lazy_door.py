@@ -1,7 +1,5 @@
 """A package whose public names are imported when they are first used."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 import types

@@ -5,8 +5,6 @@ declares (members, types, shapes, sizes) is read first, from the first bytes of 
 caller that knows the shapes refuses what does not fit before memory is taken.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import math

@@ -1,7 +1,5 @@
 """Things that are costly to make, and that several threads want at a time."""
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Callable
 

@@ -4,8 +4,6 @@ What may run code, or reach compiled code that believes every number, is loaded 
 question only if it was written here.
 """
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

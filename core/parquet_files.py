@@ -4,8 +4,6 @@ The layout is Hugging Face's: a column of structs of ``bytes`` and ``path``, or 
 and labels as numbers whose names stand in the schema's metadata, or as text.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import BinaryIO

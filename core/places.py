@@ -10,8 +10,6 @@ A place is a text, so that tables of samples can hold it:
 What is before the ``#`` of the last two may be an object, too.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import io

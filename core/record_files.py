@@ -5,8 +5,6 @@ content, filled up to four bytes; an image's has a header of 24 bytes: the count
 one), that label, and two ids (MXNet, ``python/mxnet/recordio.py``).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import struct
 from typing import BinaryIO

@@ -5,8 +5,6 @@ and a sparse file of terabytes costs nothing to make. Whatever is read from a pa
 somebody gave is opened here.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import io

@@ -1,7 +1,5 @@
 """Softmax; apart from what needs SciPy, which takes a quarter of a second to load."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -1,13 +1,12 @@
 """What a store of objects is: its entries, and what can be asked of it."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import hashlib
 import os
 import time
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 from .errors import FileFormatError, StoreError
 from .regular_files import size_text
@@ -33,7 +32,7 @@ class Entry:
     tag: int
 
     @classmethod
-    def of(cls, key: str, size: int | None, *tags: object) -> Entry:
+    def of(cls, key: str, size: int | None, *tags: object) -> Self:
         """Make one of the first tag that there is; without any it is never taken for the same."""
         tag = next((str(tag) for tag in tags if tag), f"unknown {time.time_ns()}")
         return cls(key, int(size or 0), int.from_bytes(hashlib.sha256(tag.encode()).digest()[:7]))

@@ -1,7 +1,5 @@
 """What stores answer, in words."""
 
-from __future__ import annotations
-
 import re
 
 from .errors import MissingFileError, StoreError

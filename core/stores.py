@@ -5,8 +5,6 @@ fsspec knows (``hf://``, ``memory://``) through fsspec. Credentials are the stor
 environment or the machine; nothing of them is printed or written.
 """
 
-from __future__ import annotations
-
 import functools
 import io
 import os

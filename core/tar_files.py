@@ -4,8 +4,6 @@ The archive comes from a stranger: its headers are read by Python's tarfile, whi
 more than a header may have; links, devices and files with holes are named and not followed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import io
 import tarfile

@@ -1,7 +1,5 @@
 """Names and tables from data in texts: for terminals, and for programs that read Markdown."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 

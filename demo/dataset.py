@@ -4,8 +4,6 @@ The set has the troubles of the real one: exact duplicates, one of them with
 another label, "maybe" letters next to the label, and a file that is cut short.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import os

@@ -4,8 +4,6 @@ Everything is in body units (one head high; the chin is at 1, the waist near 2.9
 the knee near 5.6, the floor near 7.5), with x = 0 down the middle of the body.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

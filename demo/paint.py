@@ -4,8 +4,6 @@ Shapes are polygons in body units (one unit is the height of a head, y points
 down); the canvas turns them into pixels. Only Pillow and NumPy are needed.
 """
 
-from __future__ import annotations
-
 import colorsys
 import dataclasses
 import functools
@@ -13,7 +11,7 @@ import importlib
 import io
 import math
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 import numpy as np
 
@@ -102,7 +100,7 @@ class Fabric:
     seed: int
 
     @classmethod
-    def choose(cls, rng: np.random.Generator) -> Fabric:
+    def choose(cls, rng: np.random.Generator) -> Self:
         """Draw a cloth at random."""
         hue, value = rng.uniform(), rng.uniform(0.25, 0.97)
         base = colour(hue, rng.choice([0.05, 0.3, 0.55, 0.8]) * rng.uniform(0.7, 1.2), value)

@@ -4,8 +4,6 @@ That is the part of an image that counts (regions) and the kind of image it is (
 each is worth is measured on the drawings.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Weights for averages of probabilities, with metrics, a proof and a report."""
 
-from __future__ import annotations
-
 from .answer_sheet import AnswerSheet, data_folders, find_sheet, read_sheet
 from .answers import (
     INCOMPLETE,

@@ -4,8 +4,6 @@ Two kinds are read: Kaggle's ``sample_submission.csv`` (a header, an id, and a c
 class or one for the label) and FashionAI's ``question.csv`` (``image,attribute,?``).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re

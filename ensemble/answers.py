@@ -1,7 +1,5 @@
 """Final answers: which rows are asked for, what stands in for those that lack one, the file."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Tune the weights of a run, or of probability files from anywhere, and compare."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -7,8 +7,6 @@ anew on the other four, and the held-out answers of all folds are scored togethe
 are always in one fold, and are drawn together for the intervals.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 from typing import Any

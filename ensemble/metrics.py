@@ -13,8 +13,6 @@ without a row are left out of averages over classes; a value that is undefined
 is NaN, never an error; no rows at all is an error.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

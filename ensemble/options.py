@@ -1,7 +1,5 @@
 """Everything that can be asked of a blend, checked in one place."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re

@@ -8,8 +8,6 @@ differences come from the jackknife over blocks of images (Efron and Tibshirani 
 chapter 11), which takes any metric.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterator, Sequence
 

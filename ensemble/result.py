@@ -1,7 +1,5 @@
 """What blending answers: weights, scores of every answer, and how good they really are."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

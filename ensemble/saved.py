@@ -1,7 +1,5 @@
 """The answers of a blend as they are kept in ``blend.json``, and as a prediction needs them."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

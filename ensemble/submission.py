@@ -1,7 +1,5 @@
 """Final answers as files: plain tables, and the forms that contests want."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import os

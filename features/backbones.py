@@ -1,7 +1,5 @@
 """From a spec to a backbone that runs: record, origin of its weights, engines."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

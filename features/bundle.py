@@ -4,8 +4,6 @@ Fitted uint8 squares go in, the probabilities of each task come out. Heads are
 given as chains of matrices, so that this module needs to know no head.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

@@ -1,7 +1,5 @@
 """What can be named as a backbone: list the zoos, list a network's layers, prove graphs."""
 
-from __future__ import annotations
-
 import dataclasses
 import fnmatch
 import time

@@ -1,7 +1,5 @@
 """What a backbone costs, from what is known of it without running it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

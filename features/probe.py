@@ -3,8 +3,6 @@
 ``python -m icecore.features.probe QUESTION [DEVICE]`` prints the answer as JSON.
 """
 
-from __future__ import annotations
-
 import json
 import signal
 import subprocess

@@ -7,8 +7,6 @@ the converted parameters turn out to be, byte for byte, the file that Gluon
 published, they get that file's own name, and need no note.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import shutil
 import zipfile

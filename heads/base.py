@@ -5,13 +5,11 @@ its arrays. Both may come from strangers, so every field and shape is checked
 before it is used, and nothing in them is executed.
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -120,7 +118,7 @@ class Head(ClassifierMixin, BaseEstimator):
         self.chosen_ = choice
         return self
 
-    def fit_rows(self, rows: Rows, index: np.ndarray) -> Head:
+    def fit_rows(self, rows: Rows, index: np.ndarray) -> Self:
         """Fit to the rows of weight above 0 at `index`; no setting is open any more.
 
         `classes_` are those that these rows have.

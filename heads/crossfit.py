@@ -9,13 +9,11 @@ settings of the final head are those with the least loss over all rows. A penalt
 between those that were tried: the loss is smooth in it, so that few need be tried.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import clone
@@ -62,7 +60,7 @@ class Judged:
             :, self.dealt == before, 0
         ].sum(axis=1)
 
-    def joined(self, other: Judged) -> Judged:
+    def joined(self, other: Self) -> Self:
         """Return both lists of choices as one."""
         losses = np.concatenate([self.losses, other.losses])
         return dataclasses.replace(self, choices=self.choices + other.choices, losses=losses)

@@ -1,7 +1,5 @@
 """The folds of a task's rows: of the ring that every row is predicted in."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

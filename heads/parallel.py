@@ -1,7 +1,5 @@
 """Independent fits side by side, each with a BLAS of one thread."""
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import threading

@@ -1,7 +1,5 @@
 """Open a run and predict new rows with it."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

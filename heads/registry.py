@@ -1,7 +1,5 @@
 """The heads by name: making one, saving is its own, loading one back."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,12 +1,10 @@
 """The rows that heads learn from: features, targets and weights, with what is derived from them."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -60,7 +58,7 @@ class Rows:
         targets = self.targets[index][:, self.present(index)]
         return targets / targets.sum(axis=1, keepdims=True)
 
-    def of_fit(self, name: str, index: np.ndarray, make: Callable[[Rows, np.ndarray], Any]) -> Any:
+    def of_fit(self, name: str, index: np.ndarray, make: Callable[[Self, np.ndarray], Any]) -> Any:
         """Return ``make(self, index)``, made once for all fits on the rows at `index`.
 
         It may depend on these rows alone; each other row has a part in what is said of itself.
@@ -68,7 +66,7 @@ class Rows:
         digest = hashlib.sha256(np.ascontiguousarray(index, np.int64).tobytes()).hexdigest()
         return self._once(f"{name} {digest}", lambda own: make(own, index))
 
-    def derived(self, name: str, make: Callable[[Rows], Any]) -> Any:
+    def derived(self, name: str, make: Callable[[Self], Any]) -> Any:
         """Return ``make(self)``, made once.
 
         What is made here is seen by every fit, so entry i may depend on row i alone, and entry
@@ -76,7 +74,7 @@ class Rows:
         """
         return self._once(name, make)
 
-    def _once(self, name: str, make: Callable[[Rows], Any]) -> Any:
+    def _once(self, name: str, make: Callable[[Self], Any]) -> Any:
         with self._lock:
             lock, found = self._memory.setdefault(name, (threading.RLock(), []))
         # Fits beside this one wait for what they need themselves, and for nothing else.

@@ -1,7 +1,5 @@
 """The files of a saved head: ``head.json`` and ``weights.npz``."""
 
-from __future__ import annotations
-
 import functools
 import numbers
 import os

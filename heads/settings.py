@@ -1,7 +1,5 @@
 """What the settings of a head may be, and the one sentence about those that are not."""
 
-from __future__ import annotations
-
 import dataclasses
 import numbers
 from collections.abc import Callable, Mapping
@@ -25,7 +23,7 @@ class Allowed:
     words: str
     fits: Callable[[Any], bool]
 
-    def __or__(self, other: Any) -> Allowed:
+    def __or__(self, other: Any) -> "Allowed":
         """Return what is allowed when `other`, a value such as ``"auto"``, may be given too."""
         return Allowed(
             f"{other!r} or {self.words}", lambda value: value == other or self.fits(value)

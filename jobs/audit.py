@@ -1,7 +1,5 @@
 """The job `audit`: what is wrong with the data of a run or a cache."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """The job `blend`: weights for the average of probabilities."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Sequence

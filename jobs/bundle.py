@@ -1,7 +1,5 @@
 """The job `bundle`: a trained run in a folder of its own."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import os

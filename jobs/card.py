@@ -1,7 +1,5 @@
 """The model card of a run: what a reader must know before using its answers."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

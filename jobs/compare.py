@@ -1,7 +1,5 @@
 """The job `compare`: which network, at what cost."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

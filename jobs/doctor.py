@@ -4,8 +4,6 @@ Packages are loaded and engines are run in processes of their own, so that one
 that crashes is a finding and not the end.
 """
 
-from __future__ import annotations
-
 import importlib.metadata
 import importlib.util
 import itertools

@@ -1,7 +1,5 @@
 """The places on the disk that the jobs need, and what is found there."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import secrets

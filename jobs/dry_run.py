@@ -1,7 +1,5 @@
 """What an extraction would cost: the missing rows, and the time and room for them."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """The job `export`: features for other programs, with what is known of each image beside them."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path

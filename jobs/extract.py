@@ -1,7 +1,5 @@
 """The job `extract`: images and networks in, rows in the cache."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

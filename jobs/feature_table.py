@@ -1,7 +1,5 @@
 """Features and labels as arrays, for whoever fits models of their own."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from typing import NamedTuple

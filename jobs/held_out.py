@@ -1,7 +1,5 @@
 """What a run says of the images that its heads had not seen."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

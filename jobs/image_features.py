@@ -1,12 +1,10 @@
 """Frozen features as a step of a scikit-learn pipeline."""
 
-from __future__ import annotations
-
 import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -49,7 +47,7 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         self.backbones = backbones
         self.options = options
 
-    def fit(self, X: Sequence[Any], y=None) -> ImageFeatures:
+    def fit(self, X: Sequence[Any], y=None) -> Self:
         """Compute the features of `X` that the cache lacks; nothing is learnt from them.
 
         Parameters

@@ -4,8 +4,6 @@ Both formats are JSON that the programs document: Label Studio's tasks with pred
 FiftyOne's ``FiftyOneImageClassificationDataset``, a table of files beside a table of labels.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The job `predict`: from a run and new images to answers."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import tempfile

@@ -1,7 +1,5 @@
 """The job `prune`: remove rows that no data set needs."""
 
-from __future__ import annotations
-
 import os
 
 from ..cache import FeatureCache

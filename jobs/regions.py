@@ -1,7 +1,5 @@
 """The job `fit_regions`: from a few boxes to a region that is found in every image."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable

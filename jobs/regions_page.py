@@ -1,7 +1,5 @@
 """The page of a learnt region: how well it is found, and the pictures where it is not."""
 
-from __future__ import annotations
-
 import base64
 import io
 from collections.abc import Mapping

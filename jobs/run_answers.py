@@ -1,7 +1,5 @@
 """What the heads of a run say of new images: probabilities, and which group an image is of."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

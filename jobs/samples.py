@@ -1,7 +1,5 @@
 """The table of samples that belongs to a cache."""
 
-from __future__ import annotations
-
 import errno
 import itertools
 import os

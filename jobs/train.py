@@ -1,7 +1,5 @@
 """The job `train`: heads on cached features."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable
 from pathlib import Path

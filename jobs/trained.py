@@ -1,7 +1,5 @@
 """What `predict` and `bundle` take from a run, or from all runs of its blend."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A box: the part of an image that counts."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 

@@ -9,8 +9,6 @@ An image and its box together are what a row of features is made of, so the row'
 is a digest of both (`row_key`): correct one box, and one row is computed again.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

@@ -1,7 +1,5 @@
 """The layout ``root[/split]/class/image``."""
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 

@@ -1,7 +1,5 @@
 """The classes of the FashionAI attributes."""
 
-from __future__ import annotations
-
 # The contest's attributes, classes in letter order.
 _FASHIONAI_CLASSES = {
     "coat_length": "Invisible;High Waist;Regular;Long;Micro;Knee;Midi;Ankle&Floor",

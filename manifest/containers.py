@@ -3,8 +3,6 @@
 Containers lie in a folder, a prefix of a store, or are named by a pattern; nothing is unpacked.
 """
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import hashlib

@@ -1,7 +1,5 @@
 """A table of samples: CSV with ``path,label[,split]``, or one that icecore wrote."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

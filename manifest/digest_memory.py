@@ -6,8 +6,6 @@ there are many files, one takes the place of all. It only saves time: a file tha
 gone costs that some images are read again.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Sequence

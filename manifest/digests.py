@@ -4,8 +4,6 @@ A file that was modified within the last seconds before it was read is not remem
 change once more without its time showing it.
 """
 
-from __future__ import annotations
-
 import concurrent.futures
 import dataclasses
 import itertools

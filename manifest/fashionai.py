@@ -5,8 +5,6 @@ warm-up, ``web/``, has one CSV for each attribute), or ``Tests/question.csv`` wi
 open. Several archives may lie side by side: ``base/``, ``web/`` and ``rank/``, say.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """A table of groups: which kind of image each is, where the data itself does not say."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The layout of Kaggle's classification contests: ``labels.csv`` beside ``train/``."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """What a layout is: one way in which image classification data comes."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 

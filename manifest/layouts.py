@@ -3,8 +3,6 @@
 A file is a table or an image; a folder is of the first layout that fits it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Every file below a folder: the images, and what is passed over and why."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections import Counter

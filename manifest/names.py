@@ -1,7 +1,5 @@
 """Names of classes: one spelling, one order, and those that look like one another."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterable

@@ -8,12 +8,11 @@ from a folder of class folders, a CSV, a FashionAI root or a Kaggle folder (see
 back.
 """
 
-from __future__ import annotations
-
 import collections
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping
+from typing import Self
 
 from ..core.csv_files import write_csv
 from ..core.errors import ManifestError, MissingFileError, counted, enumerate_some, escaped
@@ -149,12 +148,12 @@ class Manifest:
             return fashionai_classes(task, max(letters))
         return tuple(sorted({sample.label for sample in rows if sample.label}, key=class_order))
 
-    def select(self, task: str) -> Manifest:
+    def select(self, task: str) -> Self:
         """Return the rows of `task`."""
         rows = tuple(sample for sample in self.samples if sample.task == task)
         return dataclasses.replace(self, samples=rows)
 
-    def with_digests(self, digests: Mapping[str, str]) -> Manifest:
+    def with_digests(self, digests: Mapping[str, str]) -> Self:
         """Return the same table with the digest of each sample id that `digests` names."""
         rows = tuple(
             dataclasses.replace(sample, digest=digests.get(sample.id, sample.digest))

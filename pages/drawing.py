@@ -3,8 +3,6 @@
 Classes: ``ink`` for lines and text, ``soft`` for axes, ``main`` for what matters, ``grid``.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ that comes from data (ids, class names, reasons) is escaped, and the page itself
 no script but that one, by its digest.
 """
 
-from __future__ import annotations
-
 import base64
 import hashlib
 from importlib.resources import files

@@ -4,8 +4,6 @@ Image files come from strangers: their format, size in bytes and number of pixel
 are checked before anything is decoded.
 """
 
-from __future__ import annotations
-
 import base64
 import contextlib
 import io

@@ -6,8 +6,6 @@ icecore writes; CSV (``id,<class>,...``, as Kaggle submissions have it), HDF5 an
 Parquet are read and written too. Nothing in any of them is executed.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -4,8 +4,6 @@ Everything is checked when it is read, since a run may come from anybody: types 
 of all fields, names that become paths, and whether the files belong together.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import html
 import os

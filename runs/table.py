@@ -1,7 +1,5 @@
 """The table of one model's probabilities for one task."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import Counter
 from collections.abc import Iterable, Sequence

@@ -11,8 +11,6 @@ damage goes unseen with a chance of about 2**-32 or less. It was chosen over CRC
 NumPy computes it as two dot products, at several times the speed of the disk.
 """
 
-from __future__ import annotations
-
 import functools
 
 import numpy as np

@@ -4,8 +4,6 @@ A link in a cache that came from elsewhere could lead writing and cleaning to an
 the user's, and a pipe would block whoever opens it. So none is followed or opened.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import stat

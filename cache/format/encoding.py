@@ -1,7 +1,5 @@
 """Feature numbers as they are stored, and back to float32."""
 
-from __future__ import annotations
-
 from typing import NoReturn
 
 import numpy as np

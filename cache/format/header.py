@@ -1,14 +1,12 @@
 """What a cache is told of a feature set: data, whose meaning is the business of others."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -125,7 +123,7 @@ class SetHeader:
         }
 
     @classmethod
-    def from_dict(cls, fields: Mapping[str, Any]) -> SetHeader:
+    def from_dict(cls, fields: Mapping[str, Any]) -> Self:
         """Rebuild a header from `as_dict`.
 
         Raises

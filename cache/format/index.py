@@ -4,8 +4,6 @@ The index is never needed and never believed against the shards: readers list th
 and use the index only for shards whose name (a digest of their content) and size it gives.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import os

@@ -4,8 +4,6 @@ A shard is made in memory and published in one step, so that a full disk is an o
 error, and so that whatever takes whole files can take it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

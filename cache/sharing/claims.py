@@ -8,8 +8,6 @@ moved for `expiry_s` of the observer's own clock; then another process takes it 
 claim never harms the cache: at worst some rows are computed twice, and the second are dropped.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 import os
@@ -20,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path
+from typing import Self
 
 from ...core.errors import CacheError, IcecoreError
 from ...core.files import disk_full_named
@@ -92,7 +91,7 @@ class Claims:
         self._thread = threading.Thread(target=self._keep_beating, args=(heartbeat_s,), daemon=True)
         self._thread.start()
 
-    def __enter__(self) -> Claims:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,7 +1,5 @@
 """Share the missing rows out among all processes that extract into one cache."""
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections import deque

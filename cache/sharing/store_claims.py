@@ -6,8 +6,6 @@ not changed for `EXPIRY_S` of the observer's own clock is taken over by replacin
 refuse if somebody was faster. As with folders, losing a claim costs rows computed twice, no more.
 """
 
-from __future__ import annotations
-
 import secrets
 import threading
 import time

@@ -1,7 +1,5 @@
 """What a cache holds, as plain dictionaries that a command can print or dump as JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from ..featurecache import FeatureCache

@@ -1,7 +1,5 @@
 """Write feature matrices in forms that other programs read, each with the names of its rows."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence

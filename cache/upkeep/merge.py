@@ -1,7 +1,5 @@
 """Unite caches that were filled on several machines."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

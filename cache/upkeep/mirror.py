@@ -5,8 +5,6 @@ samples, which changes, is ``manifests/NAME.csv/DIGEST``. Each is created once a
 replaced: several machines may push to one place.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib
@@ -17,6 +15,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Self
 
 from ...core.errors import CacheError, DamagedCacheError, enumerate_some
 from ...core.files import flush_folder, publish_bytes, sha256_bytes
@@ -161,7 +160,7 @@ class Place:
     url: str
 
     @classmethod
-    def of(cls, url: str) -> Place:
+    def of(cls, url: str) -> Self:
         """Return the place that a URL names, or a folder."""
         url = url if is_url(url) else f"file://{os.path.abspath(url)}"
         store, key = store_of(url, local=True)

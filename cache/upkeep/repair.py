@@ -1,7 +1,5 @@
 """Repair a whole cache."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Shrink a cache: remove rows and sets that are no longer wanted, unite small shards."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import shutil

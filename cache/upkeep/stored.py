@@ -5,8 +5,6 @@ has them. What others have written is known by its tables of keys alone. So the 
 that were computed here, and `pull` brings all others when they are wanted.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Verify a whole cache, reading every byte of it once."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Compare the models of runs: what each is worth, and what it costs."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence

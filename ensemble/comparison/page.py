@@ -1,7 +1,5 @@
 """A comparison as one HTML page: tables, accuracy against cost, a grid of tasks and models."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 from pathlib import Path
 

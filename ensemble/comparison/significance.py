@@ -6,8 +6,6 @@ test, of the rest (mAP, F1) the swap test. Holm's correction (1979) holds the ch
 single false alarm in a task at 5%.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """A comparison as text, CSV, Markdown and LaTeX."""
 
-from __future__ import annotations
-
 from ...core.csv_files import csv_line
 from ...core.text import aligned, markdown_table
 from ..metrics import METRICS

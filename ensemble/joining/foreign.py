@@ -8,8 +8,6 @@ its name, followed by ``task:class`` columns).
 Rows that do not sum to 1 are refused, as are logits, unless mending them is asked for.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import os

@@ -1,7 +1,5 @@
 """Equal images under several ids: known by the digests of their files."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

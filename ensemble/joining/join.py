@@ -5,8 +5,6 @@ columns. What is missing, extra or unknown is named for all files at once and re
 or made to fit if the caller asks for it.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Sequence
 

@@ -1,7 +1,5 @@
 """The truth to compare with: labels by task and id, from whatever table holds them."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import re

@@ -1,7 +1,5 @@
 """How likely each row is of each group of images, where a run knows."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """What goes into a blend: runs, and probability files from elsewhere, each model with a name."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Iterable, Sequence

@@ -1,7 +1,5 @@
 """What the report shows of one answer: classes, calibration, confusions, equal images."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The confusion matrix of the report, and the pictures behind its cells."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """The report's section on groups of images: what it brings to know them, as the run says."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from ...core.errors import RunError, counted

@@ -1,7 +1,5 @@
 """The report as Markdown, for people who live in terminals."""
 
-from __future__ import annotations
-
 import os
 
 from ... import __version__

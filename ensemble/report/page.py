@@ -4,8 +4,6 @@ The page asks for no file and no host: style, script and pictures are inside. Ev
 that comes from data (ids, class names, reasons) is escaped by the template.
 """
 
-from __future__ import annotations
-
 import os
 from datetime import UTC, datetime
 from pathlib import Path

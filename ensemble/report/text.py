@@ -1,7 +1,5 @@
 """The result of a blend as plain text, for terminals, and as Markdown."""
 
-from __future__ import annotations
-
 from ...core.errors import counted
 from ...core.text import aligned
 from ..estimate import Estimate

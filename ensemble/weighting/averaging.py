@@ -1,8 +1,7 @@
 """Averages of the probabilities of several models, and all that an average may carry."""
 
-from __future__ import annotations
-
 import dataclasses
+from typing import Self
 
 import numpy as np
 
@@ -47,7 +46,7 @@ class Recipe:
         used = self.weights > 0
         return used if self.routed is None else used | (self.routed > 0).any(axis=0)
 
-    def only_used(self) -> Recipe:
+    def only_used(self) -> Self:
         """Return the recipe for the models that have a weight, in their order."""
         kept, groups, routed = self.used, self.group_weights, self.routed
         return dataclasses.replace(
@@ -57,7 +56,7 @@ class Recipe:
             routed=None if routed is None else routed[:, kept],
         )
 
-    def shrunk(self, amount: float, towards: np.ndarray) -> Recipe:
+    def shrunk(self, amount: float, towards: np.ndarray) -> Self:
         """Return the recipe with all weights moved by `amount` (0 to 1) to those in `towards`."""
         groups = self.group_weights
         return dataclasses.replace(

@@ -1,8 +1,7 @@
 """The blender: probabilities of several models in, one weight for each model out."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -74,7 +73,7 @@ class Blender(BaseEstimator):
         self.beside = beside
         self.around = around
 
-    def fit(self, probabilities: np.ndarray, y: np.ndarray, letters=None) -> Blender:
+    def fit(self, probabilities: np.ndarray, y: np.ndarray, letters=None) -> Self:
         """Find the weights.
 
         Parameters

@@ -17,9 +17,8 @@ Both numbers are fitted on rows that neither heads nor weights have seen, and ar
 help beyond noise on rows that they were not fitted on.
 """
 
-from __future__ import annotations
-
 import dataclasses
+from typing import Self
 
 import numpy as np
 from scipy.optimize import minimize
@@ -61,17 +60,17 @@ class Calibration:
     halved_gain: float = 0.0
 
     @property
-    def clean(self) -> Calibration:
+    def clean(self) -> Self:
         """The same without the share of wrong labels."""
         return dataclasses.replace(self, wrong=0.0)
 
     @property
-    def halved(self) -> Calibration:
+    def halved(self) -> Self:
         """The mean of this and `clean`: the same with half of the share of wrong labels."""
         return dataclasses.replace(self, wrong=self.wrong / 2)
 
     @property
-    def recommended(self) -> Calibration:
+    def recommended(self) -> Self:
         """Half of the share, where that is better than nothing on rows it was not fitted on."""
         return self.halved if self.halved_gain > 0 else self
 

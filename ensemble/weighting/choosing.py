@@ -16,9 +16,8 @@ the evidence goes (see `routed`), if held-out rows prefer that. What is recommen
 is calibrated last, where that helps.
 """
 
-from __future__ import annotations
-
 import dataclasses
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -91,7 +90,7 @@ class Chooser(BaseEstimator):
     def __init__(self, blender: Blender) -> None:
         self.blender = blender
 
-    def fit(self, probabilities, y, letters=None, groups=None, routes=None) -> Chooser:
+    def fit(self, probabilities, y, letters=None, groups=None, routes=None) -> Self:
         """Fit on rows that the models have not seen.
 
         Parameters

@@ -1,7 +1,5 @@
 """Where the prices of models come from: a run's backbone records, or a table of one's own."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 

@@ -5,8 +5,6 @@ makes the log-loss non-convex, so the answer has no certificate: L-BFGS starts f
 weights that all groups share and can only improve on them.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.optimize import minimize
 

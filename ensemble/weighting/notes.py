@@ -1,7 +1,5 @@
 """What is odd about the rows that weights are tuned on, one line for each kind of finding."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...core.errors import counted, enumerate_some

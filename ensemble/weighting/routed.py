@@ -8,8 +8,6 @@ What number of rows is found by folds, averaged over several with their evidence
 concave, and expectation-maximisation (Dempster, Laird and Rubin 1977) climbs to its optimum.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from ..metrics import EPSILON

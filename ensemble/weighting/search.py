@@ -8,8 +8,6 @@ points. Coordinate search improves the best of them. Equal answers go to the one
 the lower log-loss, so that ties in a step-shaped metric are broken by something real.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 from collections.abc import Callable

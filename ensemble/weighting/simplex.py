@@ -14,8 +14,6 @@ than max_v <gradient, w - v> over all weights v that are allowed. Without a pull
 bound this is max_m mean(Q[:, m] / (Q w)) - 1.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable
 

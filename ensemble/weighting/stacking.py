@@ -4,7 +4,7 @@ Wolpert, "Stacked generalization", Neural Networks 1992. A weighted average has 
 a stacker has hundreds and can overfit; it is here to show whether they would pay.
 """
 
-from __future__ import annotations
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
@@ -37,7 +37,7 @@ class Stacker(BaseEstimator):
         self.C = C
         self.seed = seed
 
-    def fit(self, probabilities: np.ndarray, y: np.ndarray, letters=None) -> Stacker:
+    def fit(self, probabilities: np.ndarray, y: np.ndarray, letters=None) -> Self:
         """Fit on probabilities (M, N, C) and true classes (N,)."""
         if self.kind not in STACKERS:
             raise ProbabilityError(

@@ -11,11 +11,10 @@ bound finds the exact best subsets without trying all 2^P. Beyond 20 networks ba
 elimination is used, and the result says so.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Self
 
 import numpy as np
 
@@ -131,7 +130,7 @@ class Candidates:
         self._known: dict[tuple[int, ...], Solution] = {}
         self._below: dict[tuple[int, ...], float] = {}
 
-    def __deepcopy__(self, memo) -> Candidates:
+    def __deepcopy__(self, memo) -> Self:
         # What is solved once is solved for every clone of an estimator.
         return self
 

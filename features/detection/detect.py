@@ -4,8 +4,6 @@ The boxes go into a table that a person can correct and that is then used like a
 other (`icecore.manifest.box_table`). Images that the table has already are not looked at again.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

@@ -6,8 +6,6 @@ beside the file says otherwise). Pixels are 0 to 1, or as the record's mean and 
 own are those of ImageNet.
 """
 
-from __future__ import annotations
-
 import ast
 import difflib
 import math

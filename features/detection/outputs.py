@@ -1,7 +1,5 @@
 """What detectors answer: three families of outputs, told apart by their shapes and types."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

@@ -1,7 +1,5 @@
 """What every engine is: something that turns batches of pixels into rows of features."""
 
-from __future__ import annotations
-
 import abc
 import dataclasses
 import importlib.util

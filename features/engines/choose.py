@@ -6,8 +6,6 @@ engine is a module with a subclass of `Engine` and a place in `ENGINES`; the
 conformance suite runs over all of them.
 """
 
-from __future__ import annotations
-
 from ...core.errors import BackboneError, enumerate_some
 from .base import Engine
 from .mxnet import MXNetEngine

@@ -1,7 +1,5 @@
 """NVIDIA's GPUs of this machine, by the program that comes with their driver."""
 
-from __future__ import annotations
-
 import csv
 import shutil
 import subprocess

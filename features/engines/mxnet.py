@@ -1,7 +1,5 @@
 """MXNet, the reference engine: runs the cut Gluon network itself."""
 
-from __future__ import annotations
-
 import threading
 import warnings
 

@@ -1,7 +1,5 @@
 """ONNX Runtime: runs feature graphs on CPUs, and on NVIDIA's GPUs by CUDA or TensorRT."""
 
-from __future__ import annotations
-
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path

@@ -1,7 +1,5 @@
 """OpenVINO: the fastest engine on CPUs, in float32, bfloat16 or float16."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import sys

@@ -5,8 +5,6 @@ that reads an operator in its own way. So a graph is compared with the framework
 came from, and once more in each engine before its first use there, on random images.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 from collections.abc import Callable

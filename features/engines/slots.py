@@ -1,7 +1,5 @@
 """Images on their way through places that compute side by side."""
 
-from __future__ import annotations
-
 import abc
 import collections
 import contextlib

@@ -1,7 +1,5 @@
 """PyTorch: runs feature graphs on NVIDIA's GPUs, on Apple's, and on CPUs, all by the same way."""
 
-from __future__ import annotations
-
 import importlib.util
 import threading
 import warnings

@@ -1,12 +1,10 @@
 """The devices of PyTorch: whether one works, what it is, and in which exact arithmetic."""
 
-from __future__ import annotations
-
 import re
 import threading
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ...core.errors import MissingDependencyError
 from ...core.hardware import gpu_index
@@ -152,7 +150,7 @@ class Exactly:
         self._torch, self._tf32 = torch, precision == "tf32"
         self._before: list[tuple] = []
 
-    def __enter__(self) -> Exactly:
+    def __enter__(self) -> Self:
         self._lock.acquire()
         backends = self._torch.backends
         wanted = [

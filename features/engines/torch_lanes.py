@@ -1,7 +1,5 @@
 """Ways for batches through a device, each with buffers of its own, so that two are under way."""
 
-from __future__ import annotations
-
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 

@@ -1,7 +1,5 @@
 """Images whose digests become known while others are computed."""
 
-from __future__ import annotations
-
 import concurrent.futures
 import dataclasses
 import time

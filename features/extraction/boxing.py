@@ -1,7 +1,5 @@
 """Which part of each image counts: boxes of a table, or boxes that are found first."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from ...cache import FeatureCache

@@ -5,13 +5,12 @@ paths. What is finished is in immutable shards, and nothing else is a checkpoint
 dies, Ray gives its images to another one, which computes what has no row yet.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 from ...core.errors import BackboneError
 from ...core.imports import load
@@ -43,7 +42,7 @@ class WorkerPlan:
     fingerprints: tuple[str, ...]
 
     @classmethod
-    def of(cls, parts: Sequence[Part], cache: str, options: ExtractOptions) -> WorkerPlan:
+    def of(cls, parts: Sequence[Part], cache: str, options: ExtractOptions) -> Self:
         """Describe what this process has loaded so that another one loads the same."""
         assert options.cluster is not None
         weights = None if options.weights_dir is None else os.path.abspath(options.weights_dir)

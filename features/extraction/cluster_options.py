@@ -1,7 +1,5 @@
 """Where and with how many processes a Ray cluster computes."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from ...core.errors import BackboneError

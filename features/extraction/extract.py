@@ -3,8 +3,6 @@
 What is asked for is checked, loaded and started here; `pipeline` does the work.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 import os

@@ -1,7 +1,5 @@
 """How an extraction is to be done: one value, made at the door and handed down whole."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import os

@@ -1,7 +1,5 @@
 """One backbone's part of an extraction: its record, its engines, its rows."""
 
-from __future__ import annotations
-
 import dataclasses
 import platform
 import shlex

@@ -5,8 +5,6 @@ computes in threads of its own; one more thread writes. The thread that runs the
 pipeline only passes things on.
 """
 
-from __future__ import annotations
-
 import contextlib
 import time
 from collections import deque

@@ -1,7 +1,5 @@
 """How far a job is, how fast it goes, and what it spends its time on."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import threading

@@ -1,7 +1,5 @@
 """What an extraction did."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from ...manifest import Manifest

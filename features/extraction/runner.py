@@ -1,7 +1,5 @@
 """Batches of one backbone on its devices, and its rows on their way to the disk."""
 
-from __future__ import annotations
-
 import copy
 import time
 from collections import deque

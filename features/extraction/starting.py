@@ -1,7 +1,5 @@
 """Backbones become parts of an extraction: loaded, and started on every device."""
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import itertools

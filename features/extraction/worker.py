@@ -1,7 +1,5 @@
 """A process that computes the images it is given, again and again, into a shared cache."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Sequence

@@ -7,8 +7,6 @@ TensorFlow does ("same"): unevenly where the stride leaves a remainder, so the
 padding depends on the input's resolution.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 

@@ -1,7 +1,5 @@
 """Write an ONNX graph node by node, its parameters by name and shape alone."""
 
-from __future__ import annotations
-
 import ast
 import dataclasses
 from typing import Any

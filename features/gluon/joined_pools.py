@@ -1,7 +1,5 @@
 """Networks that join the averages of several maps, as DLA does, with another pool."""
 
-from __future__ import annotations
-
 from ..graphs.cutting import pool_nodes
 
 _PASSED = frozenset("Flatten Identity Reshape Squeeze".split())

@@ -4,8 +4,6 @@
 them holds their digests and the proofs. Here neither MXNet nor GluonCV is needed.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import gzip
@@ -13,7 +11,7 @@ import hashlib
 import json
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ...core.errors import BackboneError
 from ..graphs.cutting import layers_of
@@ -45,7 +43,7 @@ class NetworkGraph:
     parameters: tuple[Parameter, ...]
 
     @classmethod
-    def of(cls, spec: str, model) -> NetworkGraph:
+    def of(cls, spec: str, model) -> Self:
         """Read the parameters from a model."""
         parameters = []
         for tensor in model.graph.initializer:

@@ -5,8 +5,6 @@ MXNet 1.9.1 is the last release and was written for an older NumPy: it reads
 gave back with another meaning in 2.0.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import importlib.util

@@ -1,7 +1,5 @@
 """Gluon networks of both zoos in MXNet, the reference: built, filled with values, cut."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ of. An operator is not translated where the two would compute different things. 
 is needed: a graph stays good for every size of the images.
 """
 
-from __future__ import annotations
-
 import ast
 from collections.abc import Callable
 from typing import Any

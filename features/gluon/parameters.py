@@ -1,7 +1,5 @@
 """Values for the parameters of a network: their digest, and random ones from a seed."""
 
-from __future__ import annotations
-
 import hashlib
 import math
 from collections.abc import Mapping, Sequence

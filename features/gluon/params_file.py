@@ -12,8 +12,6 @@ shape, its device, its element type, and its elements. Three older forms of an
 array, up to that of 2015, are read as well.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import math

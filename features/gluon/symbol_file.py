@@ -6,8 +6,6 @@ reads them, that every operator is one which can be written as ONNX; and only
 what was checked is handed on.
 """
 
-from __future__ import annotations
-
 import ast
 import os
 from pathlib import Path

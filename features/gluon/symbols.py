@@ -6,8 +6,6 @@ layer's input; a fixed average pool on the way that covers the whole map is
 made global, which at the native resolution changes nothing.
 """
 
-from __future__ import annotations
-
 import ast
 import contextlib
 import json

@@ -1,7 +1,5 @@
 """Turn an MXNet symbol into an ONNX graph without its weights; MXNet itself is not needed."""
 
-from __future__ import annotations
-
 from ..graphs.onnx_graph import load_onnx
 from .graph_writer import GraphWriter, Parameter, SymbolNode, output_name
 from .operators import translate

@@ -4,8 +4,6 @@ The facts are kept in ``zoo.json`` (made by ``tools/zoo_table.py``), so that loo
 up builds no network and imports neither MXNet nor GluonCV.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import functools

@@ -1,7 +1,5 @@
 """What a foreign graph may cost, as far as it can be told without running it."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from pathlib import Path

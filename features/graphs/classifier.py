@@ -1,7 +1,5 @@
 """Where the classifier of a graph begins: what is read before it are the features."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 

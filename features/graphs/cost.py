@@ -1,7 +1,5 @@
 """What a graph costs for one image: parameters and multiply-adds, counted and not measured."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Mapping

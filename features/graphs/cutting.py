@@ -1,7 +1,5 @@
 """Cut ONNX graphs where their features are: at the classifier, or at a named layer."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -1,7 +1,5 @@
 """What would make a graph's row depend on more than its image, found without running it."""
 
-from __future__ import annotations
-
 from ...core.errors import BackboneError, enumerate_some
 from .onnx_graph import THEIRS, load_onnx
 from .walk import find_all

@@ -6,8 +6,6 @@ cache of the Hugging Face hub is made of, and the bytes that are taken must be t
 weights have by their shape.
 """
 
-from __future__ import annotations
-
 import hashlib
 import math
 import os

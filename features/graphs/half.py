@@ -5,8 +5,6 @@ must not be converted. Normalisation stays in float32: the pixels' mean has no
 exact float16.
 """
 
-from __future__ import annotations
-
 import contextlib
 import logging
 import tempfile

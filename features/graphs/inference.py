@@ -5,8 +5,6 @@ onnx computes the numbers of shapes as it goes: a shape may be made of 2**28 num
 known to be harmless; for all others inference happens in a child first.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import tempfile

@@ -1,7 +1,5 @@
 """Give everything in a graph other names, so that names of our own can join it."""
 
-from __future__ import annotations
-
 from .onnx_graph import load_onnx
 from .walk import find_all
 

@@ -1,7 +1,5 @@
 """An ONNX graph with everything that its features depend on."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from pathlib import Path

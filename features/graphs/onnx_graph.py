@@ -1,7 +1,5 @@
 """What all that touches ONNX graphs shares: the library, our names, the input of uint8 images."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...core.imports import load

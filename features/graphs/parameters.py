@@ -1,10 +1,9 @@
 """Graphs whose parameters stand elsewhere: which they need, and how they are filled in."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -58,7 +57,7 @@ class FilledGraph:
     weights: str
 
     @classmethod
-    def of(cls, model, values: Mapping[str, np.ndarray], weights: str) -> FilledGraph:
+    def of(cls, model, values: Mapping[str, np.ndarray], weights: str) -> Self:
         """Take a model without its parameters' values, and these by the names before a cut.
 
         What is proved must have the digest of the `weights`.

@@ -1,7 +1,5 @@
 """What a foreign graph takes as its input, and how it is made to take any number of images."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

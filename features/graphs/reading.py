@@ -5,8 +5,6 @@ and nothing else is read but the file itself; local functions are put in their p
 this version of onnx does not know is said.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """ONNX Runtime, and graphs opened in it so that it says nothing to the terminal."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

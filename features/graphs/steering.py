@@ -1,7 +1,5 @@
 """Whether what a graph computes depends on what an image shows: then no trial tells its cost."""
 
-from __future__ import annotations
-
 from ...core.errors import BackboneError
 from .determined import operator_text
 

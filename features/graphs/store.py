@@ -1,7 +1,5 @@
 """Where exported graphs are kept, each with a note on what it is and how it was proved."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What is known of the values in a graph before it runs: shapes, types, constants, layouts."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """One walk over everything in an ONNX model, however deep it lies."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 

@@ -4,12 +4,11 @@ Heads that see several versions of each image learn what does not matter, withou
 the network having to run again.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import math
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -56,7 +55,7 @@ class Augmentation:
         return fields | {"scale": list(self.scale), "ratio": list(self.ratio)}
 
     @classmethod
-    def from_dict(cls, fields: Mapping) -> Augmentation:
+    def from_dict(cls, fields: Mapping) -> Self:
         """Rebuild from `as_dict`; TypeError or KeyError if the fields are others."""
         scale, ratio = fields["scale"], fields["ratio"]
         return cls(**{**fields, "scale": tuple(scale), "ratio": tuple(ratio)})

@@ -6,8 +6,6 @@ kind and the sizes are read from the header and bounded before any pixel is deco
 file of which pixels are missing is refused, not filled with grey.
 """
 
-from __future__ import annotations
-
 import contextlib
 import io
 import threading

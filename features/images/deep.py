@@ -1,7 +1,5 @@
 """Images of 16 bits a value: eight of them are kept, so a picture must use the upper ones."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

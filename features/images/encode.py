@@ -1,7 +1,5 @@
 """Write an image that is in memory, so that it has bytes to be known by."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How an image meets a square input."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from .libraries import load_opencv

@@ -5,8 +5,6 @@ brought), and the ``preprocessor_config.json`` of the Hugging Face hub. A field 
 what the network sees, and that is not understood, is refused by its name.
 """
 
-from __future__ import annotations
-
 import difflib
 import math
 from pathlib import Path

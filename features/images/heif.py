@@ -1,7 +1,5 @@
 """HEIC photographs, as phones write them, by libheif; and which files are AVIF instead."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

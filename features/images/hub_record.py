@@ -4,8 +4,6 @@ The image processors of ``transformers`` resize, cut the centre out, multiply by
 ``rescale_factor``, subtract ``image_mean`` and divide by ``image_std``; each step has a switch.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The head of a JPEG, read directly where the file holds nothing out of the ordinary."""
 
-from __future__ import annotations
-
 import re
 from typing import NamedTuple
 

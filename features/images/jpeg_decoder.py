@@ -4,8 +4,6 @@ libjpeg fills what is missing with grey and warns. Here every warning counts, bu
 those that leave the picture whole.
 """
 
-from __future__ import annotations
-
 import contextlib
 import re
 

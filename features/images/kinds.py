@@ -1,7 +1,5 @@
 """What a file is that is none of the images that can be decoded, by its first bytes."""
 
-from __future__ import annotations
-
 import re
 
 from ...core.content import describe_content

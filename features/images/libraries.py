@@ -1,7 +1,5 @@
 """OpenCV and Pillow, loaded when they are first needed."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os

@@ -1,7 +1,5 @@
 """Errors of libtiff's decoders, which go to the terminal while Pillow goes on."""
 
-from __future__ import annotations
-
 import contextlib
 import ctypes
 import functools

@@ -1,7 +1,5 @@
 """What a decoder says to the terminal, where it says it nowhere else."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

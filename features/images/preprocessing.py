@@ -1,10 +1,8 @@
 """How pixels are prepared for a network."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Self
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 
@@ -53,7 +51,7 @@ class Preprocessing:
             "crop_mode": self.crop_mode,
         }
 
-    def of_squares(self, fit: str) -> Preprocessing:
+    def of_squares(self, fit: str) -> Self:
         """Return what the square of an image depends on; the rest is that of any network.
 
         Networks whose answers are equal take the same squares.
@@ -68,7 +66,7 @@ class Preprocessing:
         )
 
     @classmethod
-    def from_dict(cls, fields: Mapping, resolution: int | None = None) -> Preprocessing:
+    def from_dict(cls, fields: Mapping, resolution: int | None = None) -> Self:
         """Take the preprocessing out of `as_dict`, or of a file's record that was checked.
 
         Parameters

@@ -5,8 +5,6 @@ the image at a half, a quarter or an eighth of its sides, averaged as well as an
 in a fraction of the time. Scales in between exist, and take longer than the whole image.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

@@ -3,8 +3,6 @@
 Raw images are TIFF files to a reader that does not know better, and it shows the thumbnail.
 """
 
-from __future__ import annotations
-
 import struct
 from typing import NamedTuple
 

@@ -4,11 +4,10 @@ A view is one square of an image. A feature set's row holds the features of all
 its views, one after the other, in the order of `Views.names`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import Self
 
 import numpy as np
 
@@ -78,7 +77,7 @@ class Views:
     @classmethod
     def parse(
         cls, text: str, resize_margin: float | None = None, seed: int = 0, fit: str = "crop"
-    ) -> Views:
+    ) -> Self:
         """Parse ``center``, ``flip``, ``ten``, ``eighteen``, ``random:K`` or ``flip+random:K``.
 
         Raises
@@ -112,7 +111,7 @@ class Views:
         return cls(names, resize_margin, Augmentation(seed) if count else None)
 
     @classmethod
-    def from_dict(cls, record: Mapping) -> Views:
+    def from_dict(cls, record: Mapping) -> Self:
         """Return the views of a feature set by its record.
 
         Raises

@@ -1,7 +1,5 @@
 """Whether a PNG or TIFF file holds all pixels, where its decoder does not say."""
 
-from __future__ import annotations
-
 import io
 import zlib
 

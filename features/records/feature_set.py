@@ -1,7 +1,5 @@
 """What made the rows of a feature set: one value, whose hash is the set's fingerprint."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Which layer's output is the feature row, and how its height and width are pooled."""
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import re

@@ -1,9 +1,8 @@
 """Everything that makes a backbone's features what they are, under the field names of timm."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
+from typing import Self
 
 from ..images.preprocessing import Preprocessing
 
@@ -40,7 +39,7 @@ class BackboneRecord:
         return fields | {"preprocessing": self.preprocessing.as_dict()}
 
     @classmethod
-    def from_dict(cls, fields: Mapping) -> BackboneRecord:
+    def from_dict(cls, fields: Mapping) -> Self:
         """Rebuild a record from `as_dict`; KeyError or TypeError if the fields are others."""
         how = Preprocessing.from_dict(fields["preprocessing"])
         return cls(**{**fields, "preprocessing": how})

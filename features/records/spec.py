@@ -1,10 +1,9 @@
 """What a user writes to name a backbone: ``source:name[@resolution]``."""
 
-from __future__ import annotations
-
 import dataclasses
 import re
 from pathlib import Path
+from typing import Self
 
 from ...core.errors import BackboneError
 from ..images.preprocessing import LARGEST_RESOLUTION
@@ -38,7 +37,7 @@ class BackboneSpec:
     layer: Layer = BEFORE_CLASSIFIER
 
     @classmethod
-    def parse(cls, text: str) -> BackboneSpec:
+    def parse(cls, text: str) -> Self:
         """Parse ``source:name[@resolution][#layer=LAYER][,pool=POOL]``.
 
         >>> BackboneSpec.parse("timm:vit_small_patch14_dinov2#layer=tokens:last-4").layer.blocks

@@ -1,7 +1,5 @@
 """Find the region of many images, into a table of boxes that a person can correct."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 import os

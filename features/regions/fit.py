@@ -1,7 +1,5 @@
 """Learn a region from a table of boxes."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path

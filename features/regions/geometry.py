@@ -1,7 +1,5 @@
 """Arithmetic of boxes: arrays (N, 4) of x0, y0, x1, y1."""
 
-from __future__ import annotations
-
 import numpy as np
 
 # Of a frame's side: what is predicted outside of these is no box of it.

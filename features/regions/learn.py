@@ -5,8 +5,6 @@ no image of its fold, at each of the three looks, and so were the boxes that the
 the second look are cut around.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """What a frozen network sees of whole images and of parts of them: its map before the pool."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import itertools

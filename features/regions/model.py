@@ -6,8 +6,6 @@ the last surroundings it is regressed, too, how much of the region their middle 
 the intersection over union with the true box that is to be expected.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Sequence
 

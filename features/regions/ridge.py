@@ -4,8 +4,6 @@ Everything is done with the rows' Gram matrix; the penalty is chosen out of fold
 target. Rows are kept in half precision, and are read in blocks of columns.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -3,8 +3,6 @@
 It may come from anybody: every type, size and number is checked before it is used.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Mapping

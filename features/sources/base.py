@@ -1,7 +1,5 @@
 """What every source of backbones is: something that turns a spec into a network."""
 
-from __future__ import annotations
-
 import abc
 from typing import ClassVar
 

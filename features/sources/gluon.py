@@ -5,8 +5,6 @@ proved against MXNet when the library was made; MXNet itself is needed for the e
 ``mxnet`` alone, the reference.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

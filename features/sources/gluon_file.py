@@ -4,11 +4,10 @@
 ``PREFIX-0000.params``; a JSON record beside them says how images are prepared.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -126,7 +125,7 @@ class _Network:
     def parameters(self) -> dict[str, Parameter]:
         return {n: Parameter(n, n, array.shape) for n, array in self.values.items()}
 
-    def up_to(self, head: list[int]) -> _Network:
+    def up_to(self, head: list[int]) -> Self:
         """Return the network with this output alone."""
         return dataclasses.replace(self, graph=self.graph | {"heads": [head]})
 

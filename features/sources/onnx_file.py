@@ -1,7 +1,5 @@
 """The source ``onnx:FILE``: anybody's image classifier, with a JSON record beside it."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 

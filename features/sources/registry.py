@@ -4,8 +4,6 @@ A source turns a spec into a proved feature graph, and, where the network is
 one of Gluon's, into the Gluon network itself. What runs either is an engine.
 """
 
-from __future__ import annotations
-
 from ..records.spec import BackboneSpec
 from .base import Source
 from .gluon import GluonCVSource, MXNetSource

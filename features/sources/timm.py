@@ -5,8 +5,6 @@ Face hub, as safetensors only: other formats may run code. Once a graph is kept
 neither torch nor timm is imported, and the hub is not asked.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import difflib
 import hashlib

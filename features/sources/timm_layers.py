@@ -1,7 +1,5 @@
 """Which features of a timm network are taken: its own, tokens of its last blocks, or a module's."""
 
-from __future__ import annotations
-
 from ...core.errors import BackboneError
 from ..records.layer import GEM_EPSILON, GEM_POWER, TOKEN_POOLS, no_such_layer
 from ..records.spec import BackboneSpec

@@ -1,7 +1,5 @@
 """Which networks timm knows, and where their weights are; nothing is loaded or asked for."""
 
-from __future__ import annotations
-
 import dataclasses
 import fnmatch
 import warnings

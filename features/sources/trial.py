@@ -4,8 +4,6 @@
 process that may take no more than so much time and memory.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from pathlib import Path

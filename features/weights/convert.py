@@ -5,8 +5,6 @@ same shape; all that do not are named at once. What an ONNX file holds can be
 run as it is, so there the conversion is proved before it is kept.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Find the weights of a network: on the disk, on the hub or at Gluon's own host."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path

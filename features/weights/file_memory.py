@@ -4,8 +4,6 @@ A network's weights are a quarter of a gigabyte, of which up to three digests ar
 second of each start.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import time

@@ -1,7 +1,5 @@
 """Download Gluon's archives of parameters: resumed if cut off, checked before they are kept."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import shutil

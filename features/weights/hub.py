@@ -5,8 +5,6 @@ everywhere. ``huggingface_hub`` resumes what was cut off and keeps
 the files in its own cache; it does not look at their digests, so that is done here.
 """
 
-from __future__ import annotations
-
 import contextlib
 import dataclasses
 import hashlib

@@ -1,7 +1,5 @@
 """Under which licence weights are published, and what has to be said of it at their first use."""
 
-from __future__ import annotations
-
 import re
 
 # Names as the hub and timm write them; what these allow is well known.

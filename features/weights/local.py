@@ -8,8 +8,6 @@ checked against the SHA-1 that it lists, wherever they come from; converted
 ones against the digest in the note beside them.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib.util
 import os

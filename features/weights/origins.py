@@ -5,8 +5,6 @@ reason: none of them could be compared byte for byte with what Gluon published,
 except where the import finds that it can be (see `weights_store`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

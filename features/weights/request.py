@@ -1,7 +1,5 @@
 """Which weights a user asks for, and the file that answers."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import re

@@ -7,8 +7,6 @@ Unpickling can call any function that a file names, so this unpickler knows
 just the few names that a dictionary of tensors needs, and makes them data.
 """
 
-from __future__ import annotations
-
 import collections
 import pickle
 import pickletools

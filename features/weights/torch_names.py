@@ -5,8 +5,6 @@ Each family is a few rules from the structural names of Gluon's parameters
 tests prove it on random weights.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 

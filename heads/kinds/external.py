@@ -1,7 +1,5 @@
 """Any importable scikit-learn classifier as a head, saved without pickle."""
 
-from __future__ import annotations
-
 import importlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Kernel logistic regression for images of several kinds, with soft routing between them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -141,7 +139,7 @@ class GroupedHead(Head):
     def _kernels(self, X: np.ndarray):
         return self.support_.kernels(X, self.sets_)
 
-    def _router(self) -> _Router:
+    def _router(self) -> "_Router":
         return _Router(self.route_coef_, self.route_intercept_)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -244,7 +242,7 @@ class _Fit:
     def _common(self, groups: np.ndarray, share: float) -> np.ndarray:
         return _factors(groups @ self.members.T, np.float32(share))
 
-    def _learn_router(self, groups: np.ndarray, alpha: float) -> _Router:
+    def _learn_router(self, groups: np.ndarray, alpha: float) -> "_Router":
         count = groups.shape[1]
         coef = np.zeros((len(self.kernels.support), count), np.float32)
         if count < 2:

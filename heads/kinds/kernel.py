@@ -1,7 +1,5 @@
 """Multinomial logistic regression with a Gaussian kernel."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

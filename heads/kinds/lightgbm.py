@@ -1,7 +1,5 @@
 """Gradient-boosted trees (LightGBM) on raw or PCA-reduced feature rows."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ Its parser trusts what it reads: a number that does not fit the others ends the 
 trees are read here first, strictly, and nothing but what was understood is handed on.
 """
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Multinomial logistic regression along a path of penalties."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

@@ -1,7 +1,5 @@
 """k nearest neighbours on features of unit length."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, ClassVar
 

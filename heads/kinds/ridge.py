@@ -1,7 +1,5 @@
 """Ridge regression on one-hot targets, with probabilities from leave-one-out scores."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import numpy as np

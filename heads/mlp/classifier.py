@@ -1,7 +1,5 @@
 """The multilayer perceptron: NumPy alone, and fast enough to be tried fifty times a day."""
 
-from __future__ import annotations
-
 from typing import Any, ClassVar
 
 import numpy as np

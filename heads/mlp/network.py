@@ -12,8 +12,6 @@ units are half as large. Units are left out one by one for what is dropped beyon
 submatrices", leave out the same units for all rows of a batch; that learns more slowly.)
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

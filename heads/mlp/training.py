@@ -1,7 +1,5 @@
 """Train a network: AdamW, a cosine schedule, and no look at any row but its own."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 

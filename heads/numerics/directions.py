@@ -1,7 +1,5 @@
 """Coordinates of power-scaled rows on directions that a fit's own rows span."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

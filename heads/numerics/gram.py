@@ -1,7 +1,5 @@
 """Inner products of power-scaled rows: one matrix for every fit on parts of the rows."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

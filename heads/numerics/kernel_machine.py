@@ -1,10 +1,8 @@
 """The kernels of a fit's rows, and the softmax regression on them."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -66,7 +64,7 @@ class FitKernels:
         part = multiply(coordinates[index], coordinates[self.support].T)
         return gaussian(part, squares[index], squares[self.support], self.gamma)
 
-    def kept(self) -> Support:
+    def kept(self) -> "Support":
         """Return what the kernel of new rows is computed from."""
         rows = self._directions.coordinates[self.support]
         directions = self._directions.weights(self._rows)
@@ -161,7 +159,7 @@ class Machine:
         fitted: np.ndarray | None,
         targets: np.ndarray,
         weights: np.ndarray,
-    ) -> Machine:
+    ) -> Self:
         """Return a machine that has not been solved.
 
         Parameters

@@ -7,8 +7,6 @@ offers its BLAS to other compiled code (`scipy.linalg.cython_blas`); its ``sgemm
 called from there without a copy, and without the interpreter's lock.
 """
 
-from __future__ import annotations
-
 import ctypes
 import functools
 import re

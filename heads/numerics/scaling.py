@@ -1,7 +1,5 @@
 """What heads do to features first: power scaling of feature sets, or one scale for columns."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

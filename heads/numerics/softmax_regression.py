@@ -12,8 +12,6 @@ strongly convex, so the gradient's length bounds how far it is above its minimum
 the objective itself, which is above 0: that is what `gap` asks for.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -57,7 +55,7 @@ class Kernel:
         """Return what A's inner products are taken with."""
         return multiply(self._matrix, A)
 
-    def logits(self, direction: _Direction) -> np.ndarray:
+    def logits(self, direction: "_Direction") -> np.ndarray:
         """Return the function's values at the rows."""
         return direction.KA
 
@@ -85,7 +83,7 @@ class Features:
         """Return what A's inner products are taken with: itself."""
         return A
 
-    def logits(self, direction: _Direction) -> np.ndarray:
+    def logits(self, direction: "_Direction") -> np.ndarray:
         """Return the function's values at the rows."""
         return multiply(self._matrix, direction.A)
 
@@ -106,20 +104,20 @@ class _Direction:
     KA: np.ndarray
     b: np.ndarray
 
-    def __sub__(self, other: _Direction) -> _Direction:
+    def __sub__(self, other: "_Direction") -> "_Direction":
         return _Direction(self.A - other.A, self.KA - other.KA, self.b - other.b)
 
-    def times(self, factor: float) -> _Direction:
+    def times(self, factor: float) -> "_Direction":
         number = np.float32(factor)
         return _Direction(self.A * number, self.KA * number, self.b * factor)
 
-    def add(self, factor: float, other: _Direction) -> None:
+    def add(self, factor: float, other: "_Direction") -> None:
         number = np.float32(factor)
         self.A = self.A + number * other.A
         self.KA = self.KA + number * other.KA
         self.b = self.b + factor * other.b
 
-    def dot(self, other: _Direction) -> float:
+    def dot(self, other: "_Direction") -> float:
         inner = np.einsum("ij,ij->", self.A, other.KA, dtype=np.float64)
         return float(inner + self.b @ other.b)
 
@@ -167,7 +165,7 @@ class SoftmaxRegression:
         """B, shape (C,)."""
         return self._at.b
 
-    def solve(self, alpha: float, gap: float = 1e-3) -> SoftmaxRegression:
+    def solve(self, alpha: float, gap: float = 1e-3) -> "SoftmaxRegression":
         """Go to the minimum for the penalty `alpha`.
 
         Parameters

@@ -1,7 +1,5 @@
 """Fit one model of one task: choose its settings, predict the tuning rows, fit it on all rows."""
 
-from __future__ import annotations
-
 import dataclasses
 import time
 from collections.abc import Callable

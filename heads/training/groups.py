@@ -1,7 +1,5 @@
 """Groups of images: their columns for a fit, and what heads of their own bring."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

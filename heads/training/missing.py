@@ -1,7 +1,5 @@
 """Images that have no features: which they are, and whether they are too many."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,11 +1,9 @@
 """How tasks are trained: folds, uncertain labels, rare classes, weights, search."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from ...core.errors import HeadError, enumerate_some
 from ..folds import FEWEST_FOLDS
@@ -131,7 +129,7 @@ class TrainOptions:
         named = (text.partition("=") for text in self.drop_classes)
         return frozenset(name for of_task, _, name in named if of_task == task)
 
-    def with_settings(self, kind: str, settings: Mapping[str, Any]) -> TrainOptions:
+    def with_settings(self, kind: str, settings: Mapping[str, Any]) -> Self:
         """Return the options with more settings of one kind of head."""
         own = {**self.for_head(kind), **settings}
         return dataclasses.replace(self, settings={**self.settings, kind: own})

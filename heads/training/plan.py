@@ -1,7 +1,5 @@
 """Which models to train: heads times feature sets, each with a name."""
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import re

@@ -1,7 +1,5 @@
 """What training tells: events on the way, and the result."""
 
-from __future__ import annotations
-
 import dataclasses
 from pathlib import Path
 from typing import Any

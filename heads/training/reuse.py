@@ -1,7 +1,5 @@
 """Take finished heads over from an earlier run if nothing they depend on changed."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

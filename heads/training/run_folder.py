@@ -1,7 +1,5 @@
 """The folder of a run: where it may be, how it gets there, and what it says of its inputs."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import re

@@ -1,7 +1,5 @@
 """Scores of probabilities with their uncertainty."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a task's rows teach: their targets and weights, as the options of the training ask."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from ...core.errors import HeadError, enumerate_some

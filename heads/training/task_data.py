@@ -1,7 +1,5 @@
 """One task's rows: which images train, validate and test, and their features."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Train: cached features and a manifest in, a run folder out."""
 
-from __future__ import annotations
-
 import dataclasses
 import os
 import shutil
@@ -191,7 +189,7 @@ class _Job:
         return result, {**self._entry(result, data, name), "keys": keys}
 
     def _groups(
-        self, data: TaskData, features: _TaskFeatures, results: list[ModelResult], folder: Path
+        self, data: TaskData, features: "_TaskFeatures", results: list[ModelResult], folder: Path
     ) -> dict | None:
         """Compare a head that knows groups, on the most features, with another one on the same."""
         done = {result.name for result in results}
@@ -216,7 +214,7 @@ class _Job:
         return ModelResult(plan.name, self._specs(plan), **known, reused=True) if known else None
 
     def _fit(
-        self, data: TaskData, plan: ModelPlan, features: _TaskFeatures, folder: Path
+        self, data: TaskData, plan: ModelPlan, features: "_TaskFeatures", folder: Path
     ) -> ModelResult:
         labelled = features.of(plan.sets)
         if is_constant(labelled.all.features):

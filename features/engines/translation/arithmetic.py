@@ -1,7 +1,5 @@
 """Operators on numbers one by one, and over axes."""
 
-from __future__ import annotations
-
 import operator
 
 from .fusing import gelu_ends_here

@@ -1,7 +1,5 @@
 """What several nodes of an ONNX graph say in many words, and PyTorch computes in one call."""
 
-from __future__ import annotations
-
 import math
 import operator
 

@@ -1,7 +1,5 @@
 """Values that do not depend on the images, computed once by onnx's own evaluator."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

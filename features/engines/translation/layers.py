@@ -1,11 +1,10 @@
 """Layers: convolutions, pools, normalisations, products, softmax, and resized maps."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import math
 import operator
+from typing import Self
 
 import numpy as np
 
@@ -26,7 +25,7 @@ class _Window:
     ceil: bool
 
     @classmethod
-    def of(cls, op: Operation, kernel: list[int], sides: tuple[int, ...]) -> _Window:
+    def of(cls, op: Operation, kernel: list[int], sides: tuple[int, ...]) -> Self:
         rank = len(kernel)
         strides = list(op.attributes.get("strides", [1] * rank))
         dilations = list(op.attributes.get("dilations", [1] * rank))

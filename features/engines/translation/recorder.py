@@ -1,7 +1,5 @@
 """Records what is done to images as a graph of PyTorch calls, and knows each value's shape."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Operators that move numbers about and leave them what they are."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -4,8 +4,6 @@ All else is computed on the way: shapes, and what is made of shapes and weights.
 made for batches of one size, and has no step left that PyTorch's compilers could not follow.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from typing import Any
 

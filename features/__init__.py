@@ -19,9 +19,8 @@ from .detection.detect import DetectorOptions
 from .engines.choose import ENGINES, engines_for
 from .engines.gpus import find_gpus, gpu_files
 from .engines.proof import ERROR_ALLOWED
-from .extraction.cluster_options import ClusterOptions
 from .extraction.extract import extract
-from .extraction.options import ExtractOptions
+from .extraction.options import ClusterOptions, ExtractOptions
 from .extraction.progress import Progress, ProgressListener
 from .extraction.report import ExtractReport, Failure
 from .gluon.library import check_library

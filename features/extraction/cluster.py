@@ -10,50 +10,16 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from typing import Self
 
 from ...core.errors import BackboneError
 from ...core.imports import load
 from ...manifest import Sample
-from ..records.spec import OF_FILES, BackboneSpec
-from .cluster_options import ClusterOptions
-from .options import ExtractOptions
-from .part import Part
+from .options import ClusterOptions
 from .report import Failure
-from .worker import ExtractWorker, Receipt
+from .worker import ExtractWorker, Receipt, WorkerPlan
 
 # Small enough that a lost node costs seconds of work, large enough for full batches.
 IMAGES_AT_A_TIME = 256
-
-
-@dataclasses.dataclass(frozen=True)
-class WorkerPlan:
-    """What every process needs to start.
-
-    Attributes
-    ----------
-    cache : str
-        Absolute path or URL.
-    """
-
-    cache: str
-    backbones: tuple[str | BackboneSpec, ...]
-    options: ExtractOptions
-    fingerprints: tuple[str, ...]
-
-    @classmethod
-    def of(cls, parts: Sequence[Part], cache: str, options: ExtractOptions) -> Self:
-        """Describe what this process has loaded so that another one loads the same."""
-        assert options.cluster is not None
-        weights = None if options.weights_dir is None else os.path.abspath(options.weights_dir)
-        return cls(
-            cache,
-            tuple(_spec_anywhere(part) for part in parts),
-            dataclasses.replace(
-                options, cluster=None, weights_dir=weights, workers=options.cluster.cpus
-            ),
-            tuple(part.record.fingerprint for part in parts),
-        )
 
 
 def load_ray():
@@ -113,20 +79,12 @@ class _Computing:
     """What each process of the cluster runs."""
 
     def __init__(self, plan: WorkerPlan) -> None:
-        self._worker = ExtractWorker(plan.cache, plan.backbones, plan.options, plan.fingerprints)
+        self._worker = ExtractWorker(plan)
 
     def __call__(self, batch: dict) -> dict:
         texts = [str(text) for text in batch["samples"]]
         samples = [Sample(**fields) for text in texts for fields in json.loads(text)]
         return {"receipt": [json.dumps(dataclasses.asdict(self._worker.run(samples)))]}
-
-
-def _spec_anywhere(part: Part) -> BackboneSpec:
-    """Return a spec that means the same in another working directory."""
-    spec = BackboneSpec.parse(part.backbone.network.source or part.record.backbone.spec)
-    if spec.source in OF_FILES:
-        spec = dataclasses.replace(spec, name=os.path.abspath(spec.name))
-    return dataclasses.replace(spec, layer=part.backbone.layer)
 
 
 def _join(ray, cluster: ClusterOptions) -> bool:

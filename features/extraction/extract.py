@@ -24,14 +24,14 @@ from ..records.spec import BackboneSpec
 from ..weights.licenses import license_note
 from .arrivals import Arrivals
 from .boxing import boxed
-from .cluster import WorkerPlan, run_on_cluster
-from .cluster_options import ClusterOptions
-from .options import ExtractOptions
+from .cluster import run_on_cluster
+from .options import ClusterOptions, ExtractOptions
 from .part import Part
 from .pipeline import Pipeline
 from .progress import ProgressListener, Stopwatch
 from .report import ExtractReport, Failure
 from .starting import load_parts, started
+from .worker import WorkerPlan
 
 # What takes no longer is digested before engines start: they need not, if nothing is missing.
 DIGESTED_FIRST_S = 2.0

@@ -14,11 +14,43 @@ from ..images.views import Views
 from ..records.feature_set import PRECISIONS
 from ..records.layer import Layer
 from ..weights.request import WeightsRequest
-from .cluster_options import ClusterOptions
 
 LARGEST_BATCH, MOST_WORKERS = 4096, 256
 # Fewer leave most of a GPU idle.
 BATCH_ON_CPUS, BATCH_ON_GPUS = 16, 64
+
+
+@dataclasses.dataclass(frozen=True)
+class ClusterOptions:
+    """Where to compute with Ray.
+
+    Attributes
+    ----------
+    address : str
+        ``local`` for processes on this machine, ``auto`` for the cluster that this machine is in,
+        or what ``ray start`` printed.
+    least, most : int
+        How many processes compute. One needs a GPU each with ``--device cuda:0``, else `cpus`.
+    cpus : int
+        Processors of each process.
+
+    Raises
+    ------
+    BackboneError
+        The numbers do not fit together.
+    """
+
+    address: str = "local"
+    least: int = 1
+    most: int = 1
+    cpus: int = 1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.least <= self.most or self.cpus < 1:
+            raise BackboneError(
+                f"{self.least} to {self.most} Ray workers with {self.cpus} processors each",
+                "give --ray-workers MIN:MAX, both 1 or more",
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,13 +3,15 @@
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import Self
 
 from ...cache import writable_cache
 from ...core.errors import FingerprintError, enumerate_some
 from ...manifest import Sample
 from ..images.libraries import load_decoders
-from ..records.spec import BackboneSpec
+from ..records.spec import OF_FILES, BackboneSpec
 from .options import ExtractOptions
+from .part import Part
 from .pipeline import Pipeline
 from .progress import ProgressListener, Stopwatch
 from .report import Failure
@@ -28,7 +30,7 @@ class Receipt:
         Rows written.
     had : int
         Images whose rows were there already.
-    repaired : list of str
+    failures, several_pages : list
         As in `ExtractReport`.
     """
 
@@ -37,18 +39,42 @@ class Receipt:
     had: int
     failures: list[Failure]
     several_pages: list[str]
-    repaired: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerPlan:
+    """What every process needs to start.
+
+    Attributes
+    ----------
+    cache : str
+        Absolute path or URL, in a store or on a disk that all share.
+    fingerprints : tuple of str
+        Of the feature sets that rows shall go to.
+    """
+
+    cache: str
+    backbones: tuple[str | BackboneSpec, ...]
+    options: ExtractOptions
+    fingerprints: tuple[str, ...]
+
+    @classmethod
+    def of(cls, parts: Sequence[Part], cache: str, options: ExtractOptions) -> Self:
+        """Describe what this process has loaded so that another one loads the same."""
+        assert options.cluster is not None
+        weights = None if options.weights_dir is None else os.path.abspath(options.weights_dir)
+        return cls(
+            cache,
+            tuple(_spec_anywhere(part) for part in parts),
+            dataclasses.replace(
+                options, cluster=None, weights_dir=weights, workers=options.cluster.cpus
+            ),
+            tuple(part.record.fingerprint for part in parts),
+        )
 
 
 class ExtractWorker:
     """Backbones that are started once and compute whatever they are given.
-
-    Parameters
-    ----------
-    cache : path-like
-        A cache that is there, in a store or on a disk that all workers share.
-    fingerprints : sequence of str
-        Of the feature sets that rows shall go to.
 
     Raises
     ------
@@ -56,21 +82,16 @@ class ExtractWorker:
         This machine would make other rows than those.
     """
 
-    def __init__(
-        self,
-        cache: str | os.PathLike,
-        backbones: Sequence[str | BackboneSpec],
-        options: ExtractOptions,
-        fingerprints: Sequence[str],
-    ) -> None:
+    def __init__(self, plan: WorkerPlan) -> None:
         load_decoders()
-        self._store, self._options = writable_cache(cache, options.only_writer), options
-        self._parts = [started(part, options) for part in load_parts(backbones, options)]
+        self._options = options = plan.options
+        self._store = writable_cache(plan.cache, options.only_writer)
+        self._parts = [started(part, options) for part in load_parts(plan.backbones, options)]
         found = [part.record.fingerprint for part in self._parts]
-        if found != list(fingerprints):
+        if found != list(plan.fingerprints):
             others = [
                 part.record.backbone.spec
-                for part, wanted in zip(self._parts, fingerprints, strict=True)
+                for part, wanted in zip(self._parts, plan.fingerprints, strict=True)
                 if part.record.fingerprint != wanted
             ]
             raise FingerprintError(
@@ -96,12 +117,18 @@ class ExtractWorker:
         todo = job.lacking(list(unique))
         if todo:
             job.run(self._store, unique, todo)
-        repaired = [line for part in self._parts for line in part.rows.warnings]
         return Receipt(
             job.computed,
             job.rows,
             len(unique) - len(todo),
             job.failures,
             job.several_pages,
-            list(dict.fromkeys(repaired)),
         )
+
+
+def _spec_anywhere(part: Part) -> BackboneSpec:
+    """Return a spec that means the same in another working directory."""
+    spec = BackboneSpec.parse(part.backbone.network.source or part.record.backbone.spec)
+    if spec.source in OF_FILES:
+        spec = dataclasses.replace(spec, name=os.path.abspath(spec.name))
+    return dataclasses.replace(spec, layer=part.backbone.layer)

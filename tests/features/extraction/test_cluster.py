@@ -22,7 +22,7 @@ from icecore.core.errors import BackboneError, FingerprintError, MissingDependen
 from icecore.features import ClusterOptions
 from icecore.features.extraction.cluster import _join
 from icecore.features.extraction.options import ExtractOptions
-from icecore.features.extraction.worker import ExtractWorker
+from icecore.features.extraction.worker import ExtractWorker, WorkerPlan
 from icecore.manifest import digest_manifest, read
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
@@ -51,6 +51,10 @@ def matrix(cache):
     return keys, store.matrix(SET, keys)
 
 
+def plan(folder, spec, prints):
+    return WorkerPlan(str(folder / "cache"), (spec,), ExtractOptions(), tuple(prints))
+
+
 def test_a_worker_computes_what_it_is_given_and_says_what_became_of_it(tmp_path, photos, tiny_onnx):
     spec = f"onnx:{tiny_onnx}"
     (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
@@ -58,7 +62,7 @@ def test_a_worker_computes_what_it_is_given_and_says_what_became_of_it(tmp_path,
     manifest = digest_manifest(read(photos)).manifest
     reference = jobs.extract(photos, tmp_path / "whole", [spec])
     prints = [one["fingerprint"] for one in reference.sets]
-    worker = ExtractWorker(tmp_path / "cache", [spec], ExtractOptions(), prints)
+    worker = ExtractWorker(plan(tmp_path, spec, prints))
     samples = list(manifest.images.values())
     first, again = worker.run(samples[:25]), worker.run(samples)
     assert (first.computed + len(first.failures), first.had) == (25, 0)
@@ -70,16 +74,14 @@ def test_a_worker_computes_what_it_is_given_and_says_what_became_of_it(tmp_path,
     assert ours[0] == theirs[0]
     assert ours[1].tobytes() == theirs[1].tobytes()
     with pytest.raises(FingerprintError, match="makes other rows than the others"):
-        ExtractWorker(tmp_path / "cache", [spec], ExtractOptions(), ["0" * 64])
+        ExtractWorker(plan(tmp_path, spec, ["0" * 64]))
 
 
 def test_what_workers_are_dealt_is_one_claim(tmp_path, photos, tiny_onnx, monkeypatch):
     spec, claimed, plain = f"onnx:{tiny_onnx}", [], Claims.acquire
     whole = jobs.extract(photos, tmp_path / "whole", [spec])
     samples = list(digest_manifest(read(photos)).manifest.images.values())
-    worker = ExtractWorker(
-        tmp_path / "cache", [spec], ExtractOptions(), [one["fingerprint"] for one in whole.sets]
-    )
+    worker = ExtractWorker(plan(tmp_path, spec, [one["fingerprint"] for one in whole.sets]))
     monkeypatch.setattr(
         Claims, "acquire", lambda *given: claimed.append(list(given[1])) or plain(*given)
     )

@@ -8,12 +8,7 @@ from scipy.stats import norm, rankdata
 
 @dataclasses.dataclass(frozen=True)
 class Area:
-    """An area under a ROC curve: 0.5 is chance, 1 tells all pairs apart.
-
-    Attributes
-    ----------
-    value, low, high : float
-    """
+    """An area under a ROC curve: 0.5 is chance, 1 tells all pairs apart."""
 
     value: float
     low: float

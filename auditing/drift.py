@@ -30,7 +30,6 @@ class Drift:
         ``test``, ``validation`` or ``new``.
     training, others : int
         How many images were compared.
-    area : Area
     strangest : list of int
         New images that are least like the training images.
     """
@@ -62,7 +61,6 @@ def measure_drift(
         What the new ones are called.
     groups : sequence of sequences of int
         Copies, which must not be on both sides of a fold.
-    seed : int
     """
     rows = np.flatnonzero(new >= 0)
     if min((new == 0).sum(), (new == 1).sum()) < _FEWEST:

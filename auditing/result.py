@@ -18,8 +18,6 @@ class Conflict:
 
     Attributes
     ----------
-    task : str
-    rows : tuple of int
     labels : tuple of str
         Of each row.
     """

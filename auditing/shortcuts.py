@@ -25,7 +25,6 @@ class Shortcut:
 
     Attributes
     ----------
-    label, fact : str
     area : Area
         Of the class against the others by that fact alone, out of fold; the interval covers
         all classes and facts together (Bonferroni).
@@ -51,7 +50,6 @@ class Shortcuts:
 
     Attributes
     ----------
-    task : str
     rows : int
         Pictures that were opened.
     accuracy, low, high : float
@@ -78,12 +76,9 @@ def find_shortcuts(
 
     Parameters
     ----------
-    task : str
-    classes : tuple of str
     y : ndarray of int, shape (N,)
     facts : ndarray of shape (N, F)
         Of `read_facts`; rows with NaN are left out.
-    seed : int
 
     Returns
     -------

@@ -27,11 +27,9 @@ class Problem:
 
     Attributes
     ----------
-    file : pathlib.Path
     kind : str
         ``rows``, ``shard``, ``vanished``, ``record``, ``marker``, ``failures`` (damage),
         or ``index``, ``leftover`` (harmless; put right by the next writer).
-    reason : str
     rows : list of str
         Keys of the rows that are affected, as far as they can be known.
     """
@@ -55,7 +53,6 @@ class Told:
     ----------
     names : list of str
         Files in ``shards/``. A network's list of a folder may be a minute old.
-    index : Index or None
     """
 
     names: list[str]
@@ -128,8 +125,6 @@ def check_shard(
 
     Parameters
     ----------
-    path : pathlib.Path
-    one : FeatureSet
     listed : Shard, optional
         What the index says of it, to name its rows if the header is gone.
     """

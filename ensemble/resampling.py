@@ -31,7 +31,6 @@ class Scored:
 
     Attributes
     ----------
-    metric : Metric
     y : ndarray of int, shape (N,)
         Column of the true class.
     letters : sequence of str, optional

@@ -58,15 +58,12 @@ def write_rows(
 
     Parameters
     ----------
-    path : path-like
     form : {"csv", "npz", "h5", "parquet", "kaggle", "fashionai"}
         ``kaggle``: header ``id,<class>,...`` or that of the sheet, ids without folder and ending
         or as in the sheet. ``fashionai``: no header, ``image,attribute,p;p;p`` with four
         decimals, classes in letter order. ``csv``: ``id``, then for each task the likeliest
         class and a column for each class (named ``task:class`` where there are several
         tasks). `icecore.ensemble.read_tables` reads them all.
-    tasks : dict of str to TaskAnswers
-    rows : sequence of AnswerRow
     sheet : AnswerSheet, optional
         Header and columns of ``kaggle``.
     excel : bool

@@ -31,7 +31,6 @@ class Judged:
 
     Attributes
     ----------
-    choices : list of dict
     losses : ndarray of shape (len(choices), N, 2)
         Weighted log-loss of each row; 0: by the fit without its own and the next fold,
         1: without its own and the fold before. 0 where the fit did not know the row's class.
@@ -231,7 +230,6 @@ def cross_fit(
     ----------
     head : Head
         With its open settings; it is not fitted.
-    rows : Rows
     deals : sequence of ndarray of int, shape (N,)
         Fold of each row, for each time they are dealt; the probabilities are averaged.
     search : Search, optional

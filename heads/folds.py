@@ -21,7 +21,6 @@ def deal_folds(keys: Sequence[str], labels: np.ndarray, folds: int, seed: int) -
     labels : ndarray of shape (N,)
     folds : int
         Fewer are dealt where there are fewer different images.
-    seed : int
 
     Returns
     -------

@@ -22,11 +22,6 @@ def each(work: Callable, items: Iterable) -> list:
     the limits of threadpoolctl are obeyed. A call of `each` inside `work` shares them: what it
     has to do is taken over by those that find nothing else. The first error ends the work and is
     raised.
-
-    Parameters
-    ----------
-    work : callable
-    items : iterable
     """
     items = list(items)
     team = getattr(_here, "team", None)

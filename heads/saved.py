@@ -24,10 +24,6 @@ LARGEST_ARRAYS = 8 * 2**30
 class HeadFiles:
     """Checked access to a saved head's folder.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-
     Raises
     ------
     MissingFileError

@@ -32,7 +32,6 @@ def encode(rows: np.ndarray, dtype: str) -> np.ndarray:
     ----------
     rows : ndarray (n, D)
         Of any type of number; uint16 with `dtype` bfloat16 passes as it is.
-    dtype : str
 
     Returns
     -------

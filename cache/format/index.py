@@ -76,7 +76,6 @@ def write_index(folder: Path, header: SetHeader, shards: Sequence[Shard]) -> Non
     ----------
     folder : pathlib.Path
         The set's folder.
-    header : SetHeader
     shards : sequence of Shard
         In the order in which their rows shall be seen.
     """
@@ -135,7 +134,6 @@ def read_index(folder: Path, header: SetHeader, shard_bytes: int) -> Index | Non
     ----------
     folder : pathlib.Path
         The set's folder.
-    header : SetHeader
     shard_bytes : int
         Size of all shards together. An index that is larger than those is not read.
     """

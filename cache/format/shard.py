@@ -82,7 +82,6 @@ def publish_shard(
     ----------
     folder : pathlib.Path
         The set's ``shards/``.
-    header : SetHeader
     keys : ndarray (n,) of S64
     rows : ndarray (n, dim)
         In the form they are stored in.

@@ -54,7 +54,6 @@ class Line:
 
     Attributes
     ----------
-    model : str
     networks : tuple of str
         Specs of the backbones that it needs; empty where they are not known.
     costs : dict of str to float
@@ -87,15 +86,12 @@ class TaskComparison:
 
     Attributes
     ----------
-    task : str
-    rows : int
     rows_of : str
         Which rows scored them: ``test``, ``out-of-fold``, ``validation``, ``tuning``.
     lines : list of Line
         Best first.
     pairs : dict of (str, str) to Difference
         Of every pair of models, p-values corrected for all of them.
-    notes : tuple of str
     """
 
     task: str

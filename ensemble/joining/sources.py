@@ -20,8 +20,6 @@ class Sources:
 
     Attributes
     ----------
-    tables : list of ProbabilityTable
-    samples : tuple of Sample
     inputs : dict of str to str
         SHA-256 of every file that went in, by its path as it was named.
     runs : dict of str to Run

@@ -35,7 +35,6 @@ def confusion_view(
 
     Parameters
     ----------
-    gallery : Gallery
     rows : ndarray of shape (N,)
         Where the scored rows are in the task's data.
     y, table : ndarray of shape (N,) and (N, C)

@@ -119,8 +119,6 @@ class Candidates:
     ----------
     true : ndarray of shape (N, M)
         Each model's probability of the true class.
-    models : sequence of str
-    costs : Costs
     """
 
     def __init__(self, true: np.ndarray, models: Sequence[str], costs: Costs) -> None:
@@ -150,7 +148,6 @@ class Candidates:
 
         Parameters
         ----------
-        parts : frozenset of str
         more : frozenset of str
             These and others; what was solved for them gives a start, and the answer itself
             where its weights need nothing else than `parts`.

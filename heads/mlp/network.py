@@ -110,9 +110,6 @@ def loss_and_gradients(
 
     Parameters
     ----------
-    network : Network
-    batch : Batch
-    dropout : float
     rng : numpy.random.Generator
         Of the units that are left out one by one.
     found : Network

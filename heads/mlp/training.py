@@ -49,12 +49,9 @@ def train_network(
 
     Parameters
     ----------
-    recipe : Recipe
     features : ndarray of shape (N, D), float16 or float32
     targets : ndarray of shape (N, C), float32
     weights : ndarray of shape (N,)
-    scaling : Scaling
-    seed : int
 
     Raises
     ------

@@ -39,7 +39,6 @@ class Directions:
 
         Parameters
         ----------
-        rows : Rows
         matrix : ndarray of shape (r, H), float32, optional
             Those of the coordinates; the result for the unit matrix are the directions.
 

@@ -133,7 +133,6 @@ def gaussian(inner: np.ndarray, left: np.ndarray, right: np.ndarray, gamma: floa
     inner : ndarray of shape (m, n)
     left, right : ndarray of shape (m,) and (n,)
         Squared lengths.
-    gamma : float
     """
     inner *= np.float32(2 * gamma)
     inner -= (np.float32(gamma) * left)[:, None]
@@ -151,7 +150,6 @@ def median_gamma(inner: np.ndarray, squares: np.ndarray, width: float) -> float:
         Inner products.
     squares : ndarray of shape (n,)
         Squared lengths.
-    width : float
     """
     some = slice(None, None, max(1, len(squares) // _MEASURED))
     square = squares[some, None] + squares[some] - 2 * inner[some, some]

@@ -27,7 +27,6 @@ class FitKernels:
 
     Parameters
     ----------
-    rows : Rows
     index : ndarray of int, shape (n,)
         Rows of the fit. All are in the solution where there are few enough (`Gram.exact`), else
         the landmarks among them.
@@ -83,7 +82,6 @@ class Support:
         Coordinates of the rows along them.
     squares : ndarray of shape (M,), float32
         Squared length of each power-scaled row.
-    gamma : float
     """
 
     directions: np.ndarray
@@ -144,7 +142,6 @@ class Machine:
 
     Attributes
     ----------
-    solver : SoftmaxRegression
     basis : Basis or None
         None where all rows of the fit are in the solution.
     """

@@ -40,7 +40,6 @@ def multiply(
         Where the product goes; must not overlap with the factors.
     keep : float, default 0
         Factor of what `out` held before; 1 costs one pass over `out` less than other numbers.
-    factor : float, default 1
     """
     rows, inner = left.shape
     columns = right.shape[1]

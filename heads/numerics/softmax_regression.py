@@ -127,7 +127,6 @@ class SoftmaxRegression:
 
     Parameters
     ----------
-    space : Kernel or Features
     targets : ndarray of shape (N, C)
         Rows that sum to 1.
     weights : ndarray of shape (N,), above 0
@@ -170,7 +169,6 @@ class SoftmaxRegression:
 
         Parameters
         ----------
-        alpha : float, above 0
         gap : float, default 1e-3
             How far the objective may be above its minimum.
         """

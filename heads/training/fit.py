@@ -64,12 +64,10 @@ class FittedModel:
 
     Attributes
     ----------
-    head : Head
     tuning, test : ndarray of shape (n, C)
         In the task's columns. By heads that did not see the row.
     scores : dict
         On the tuning rows, see `score`.
-    seconds : float
     chosen : dict
         ``settings`` of the final head that were open, ``tried`` (how many), and the
         ``log_loss`` of these settings and of the best ``default`` ones on rows that the judged
@@ -98,10 +96,6 @@ def fit_model(
     ----------
     kind : str
         See `make_head`.
-    data : TaskData
-    labelled : TaskRows
-    options : TrainOptions
-    watch : Watch
     """
     start = time.perf_counter()
     head = make_head(kind, options.seed, **options.for_head(kind))

@@ -93,7 +93,6 @@ def group_report(
 
     Parameters
     ----------
-    data : TaskData
     part : slice
         The samples whose rows the probability files begin with.
     rows : Rows
@@ -167,10 +166,8 @@ def write_routes(
 
     Parameters
     ----------
-    data : TaskData
     part : slice
         The samples whose rows the probability file begins with.
-    labelled : TaskRows
     told : ndarray of shape (N, G)
         See `route_out_of_fold`. The final head tells what is not known, and the test rows.
     folder : Path

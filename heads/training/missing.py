@@ -15,7 +15,6 @@ def absent_keys(sets: Sequence[Any], manifest: Manifest, allow_missing: bool = F
 
     Parameters
     ----------
-    sets : sequence of FeatureSet
     manifest : Manifest
         With digests.
     allow_missing : bool

@@ -44,12 +44,7 @@ def model_key(
 
 
 class EarlierRun:
-    """The run that is about to be replaced, if there is a readable one.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-    """
+    """The run that is about to be replaced, if there is a readable one."""
 
     def __init__(self, path: Path) -> None:
         self._tasks: dict[str, Any] = {}

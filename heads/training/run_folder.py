@@ -77,9 +77,6 @@ def describe_inputs(
 
     Parameters
     ----------
-    cache : FeatureCache
-    sets : sequence of feature sets
-    manifest : Manifest
     left_out : sequence of str
         Ids of the images without features.
     """

@@ -21,14 +21,12 @@ def labelled_rows(
 
     Parameters
     ----------
-    data : TaskData
     part : slice
         Of the samples; all have labels.
     features : ndarray of shape (n, D)
         Of these rows.
     sets : tuple of int
         Widths of the feature sets.
-    options : TrainOptions
 
     Raises
     ------

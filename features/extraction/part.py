@@ -103,7 +103,7 @@ class Part:
             "compute_precision": self.record.compute,
             **({} if self.proof is None else dataclasses.asdict(self.proof)),
             "weights_origin": network.origin,
-            **({"license": self.backbone.license} if self.backbone.license else {}),
+            **({"license": network.license} if network.license else {}),
             "source": network.source,
             "size_bytes": network.size_bytes,
             **_cost(network),
@@ -126,7 +126,7 @@ class Part:
             "instead_of": self.instead_of,
             "weights": self.backbone.record.weights,
             "origin": self.backbone.network.origin,
-            "layer": self.backbone.layer_text,
+            "layer": self.backbone.network.layer,
         }
 
 

@@ -35,6 +35,8 @@ class GluonBackbone:
         user's file has no such thing.
     source : str
         What to give as a spec to get this very backbone again.
+    layer, license : str
+        As of a `GraphNetwork`; nothing is known of them here.
     """
 
     record: BackboneRecord
@@ -43,6 +45,8 @@ class GluonBackbone:
     origin: str
     network: Any = None
     source: str = ""
+    layer: str = ""
+    license: str = ""
 
     @property
     def size_bytes(self) -> int:

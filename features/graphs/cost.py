@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 
 from .inference import is_whole, require_inferable
-from .onnx_graph import load_onnx
+from .onnx_graph import constant_tensors, load_onnx
 from .values import study
 
 # Mean and std of pixels, and what else has a number for each colour, are not trained.
@@ -67,14 +67,10 @@ def _parameters(onnx, model) -> int:
     kinds = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16,
              onnx.TensorProto.DOUBLE, onnx.TensorProto.INT8, onnx.TensorProto.UINT8)  # fmt: skip
     sizes = {
-        tensor.name: math.prod(tensor.dims)
-        for tensor in model.graph.initializer
+        name: math.prod(tensor.dims)
+        for name, tensor in constant_tensors(model.graph).items()
         if tensor.data_type in kinds
     }
-    for node in model.graph.node:
-        value = next((a.t for a in node.attribute if a.name == "value"), None)
-        if node.op_type == "Constant" and value is not None and value.data_type in kinds:
-            sizes[node.output[0]] = math.prod(value.dims)
     used: set[str] = set()
     for node in model.graph.node:
         if node.op_type not in _NEVER:

@@ -17,7 +17,14 @@ from ..records.layer import (
 from .budget import require_small_values
 from .classifier import Classifier, find_classifier
 from .naming import add_prefix
-from .onnx_graph import FEATURES, THEIRS, drop_weights_from_inputs, load_onnx, plain_name
+from .onnx_graph import (
+    FEATURES,
+    THEIRS,
+    constant_tensors,
+    drop_weights_from_inputs,
+    load_onnx,
+    plain_name,
+)
 from .values import LAST, Values, study
 
 _PASSED_BEFORE_THE_POOL = frozenset("Flatten Squeeze Reshape Dropout Identity Cast".split())
@@ -189,12 +196,8 @@ def _map_before(graph, values: Values, features: str) -> str | None:
 
 def _numbers(graph, name: str) -> list[int] | None:
     """Return the numbers of a constant, where it is an initializer or a Constant node."""
-    onnx = load_onnx()
-    tensor = next((t for t in graph.initializer if t.name == name), None)
-    if tensor is None:
-        node = next((n for n in graph.node if name in n.output and n.op_type == "Constant"), None)
-        tensor = next((a.t for a in node.attribute if a.name == "value"), None) if node else None
-    return None if tensor is None else onnx.numpy_helper.to_array(tensor).reshape(-1).tolist()
+    tensor = constant_tensors(graph).get(name)
+    return None if tensor is None else load_onnx().numpy_helper.to_array(tensor).ravel().tolist()
 
 
 def _as_float(onnx, graph, features: str, values: Values) -> str:

@@ -15,7 +15,7 @@ from ... import __version__
 from ...core.child import ChildError, Limits, answer_parent, ask_child
 from ...core.errors import BackboneError
 from ...core.files import publish_json, sha256_bytes
-from .onnx_graph import load_onnx
+from .onnx_graph import constant_tensors, load_onnx
 from .store import graph_folder, graph_key
 from .values import study
 from .walk import find_all
@@ -69,13 +69,15 @@ def require_inferable(model, side: int, name: str) -> None:
 
 def _is_harmless(graph) -> bool:
     """Tell whether steps and sides are ordinary, and shapes are of few numbers."""
-    constants = {tensor.name: tensor for tensor in graph.initializer if is_whole(tensor)}
-    for node in graph.node:
-        if node.op_type == "Constant":
-            fixed = (a.t for a in node.attribute if a.name == "value" and is_whole(a.t))
-            constants.update((node.output[0], tensor) for tensor in fixed)
+    tensors = constant_tensors(graph)
+    constants = {name: tensor for name, tensor in tensors.items() if is_whole(tensor)}
     numbers = {name: math.prod(tensor.dims) for name, tensor in constants.items()}
-    lists = _other_lists(graph)
+    # Lists that are of no whole numbers; onnx hands these on, too.
+    lists = {
+        name: math.prod(tensor.dims)
+        for name, tensor in tensors.items()
+        if len(tensor.dims) < 2 and name not in constants
+    }
     for node in graph.node:
         if not _stays_small(node, lists):
             return False
@@ -91,19 +93,6 @@ def _is_harmless(graph) -> bool:
         if count:
             numbers.update(dict.fromkeys(node.output, count))
     return True
-
-
-def _other_lists(graph) -> dict[str, int]:
-    """Return how long lists of numbers are that are no whole ones; onnx hands these on, too."""
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        fixed = (a.t for a in node.attribute if a.name == "value")
-        tensors.update((node.output[0], tensor) for tensor in fixed if node.op_type == "Constant")
-    return {
-        name: math.prod(tensor.dims)
-        for name, tensor in tensors.items()
-        if len(tensor.dims) < 2 and not is_whole(tensor)
-    }
 
 
 def _stays_small(node, lists: dict[str, int]) -> bool:

@@ -20,6 +20,15 @@ def plain_name(name: str) -> str:
     return name.removeprefix(THEIRS)
 
 
+def constant_tensors(graph) -> dict:
+    """Return initializers, and what nodes called Constant hold, by the name of the value."""
+    found = {tensor.name: tensor for tensor in graph.initializer}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    return found
+
+
 def drop_weights_from_inputs(model) -> None:
     """Remove initializers from the graph's inputs, in place.
 

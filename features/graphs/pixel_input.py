@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from ...core.errors import BackboneError
-from .onnx_graph import drop_weights_from_inputs
+from .onnx_graph import constant_tensors, drop_weights_from_inputs
 from .values import infer_shapes
 from .walk import find_all
 
@@ -121,10 +121,7 @@ def free_batch(onnx, model, side: int) -> bool:
     batch, freed = extents[0].dim_value, onnx.ModelProto()
     freed.CopyFrom(model)
     del freed.graph.value_info[:]
-    constants = {t.name: t for t in freed.graph.initializer}
-    for node in freed.graph.node:
-        if node.op_type == "Constant":
-            constants.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
+    constants = constant_tensors(freed.graph)
     for number, node in enumerate(freed.graph.node):
         if node.op_type == "Reshape" and node.input[1] in constants:
             wanted = onnx.numpy_helper.to_array(constants[node.input[1]])

@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+from .onnx_graph import constant_tensors
+
 # They give another number each time, or hold state.
 _NOT_CONSTANT = frozenset(
     "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
@@ -76,10 +78,8 @@ def infer_shapes(onnx, model, strict: bool = False):
     Where a convolution does not state its kernel's sides, onnx takes them from the weights, and
     looks for as many in its input, which may have fewer.
     """
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    weights = constant_tensors(model.graph)
     for node in model.graph.node:
-        if node.op_type == "Constant":
-            weights.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
         at = _KERNELS.get(node.op_type, len(node.input))
         kernel = node.input[at] if at < len(node.input) else ""
         if kernel in weights and not any(a.name == "kernel_shape" for a in node.attribute):

@@ -44,12 +44,12 @@ def translate_hub_record(fields: dict, path: Path) -> dict:
     faults = [
         f"{name} is {value!r}"
         for name, value in fields.items()
-        if name not in _UNDERSTOOD | _ABOUT and value not in (None, False)
+        if name not in _UNDERSTOOD | _ABOUT
+        and value not in (None, False)
+        and (name, value) != ("data_format", "channels_first")
     ]
-    faults += [f"{name} is false" for name in ("do_resize",) if fields.get(name, True) is False]
-    if fields.get("data_format", "channels_first") not in ("channels_first", None):
-        faults.append(f"data_format is {fields['data_format']!r}")
-    faults = [one for one in faults if not one.startswith("data_format is 'channels_first'")]
+    if fields.get("do_resize", True) is False:
+        faults.append("do_resize is false")
     resample = fields.get("resample", 2)
     if resample not in _RESAMPLE:
         faults.append(f"resample is {resample!r} (0 to 4 are known)")

@@ -4,6 +4,9 @@ import dataclasses
 import fnmatch
 import warnings
 
+from ...core.errors import MissingDependencyError
+from ...core.imports import load
+
 HUB, NONE = "hub", "none"
 
 
@@ -28,10 +31,9 @@ def load_timm():
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import timm
-    except (ImportError, OSError, RuntimeError):
+            return load("timm")
+    except MissingDependencyError:
         return None
-    return timm
 
 
 def find_timm_networks(text: str) -> list[TimmNetwork]:

@@ -204,7 +204,7 @@ def test_a_dense_layer_on_a_map_with_channels_last(width, pool, tmp_path):
 
 def test_what_was_taken_is_said(tmp_path, image_folder):
     spec = save(tmp_path / "net.onnx", plain())
-    assert load(spec).layer_text == (
+    assert load(spec).network.layer == (
         f"{WIDTH} numbers of 'f', which the Gemm 'out' reads to tell {CLASSES} classes apart"
     )
 

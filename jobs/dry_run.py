@@ -71,11 +71,10 @@ def dry_run(
             f"{os.fspath(cache)} is a URL, and a dry run counts what a folder lacks",
             "pull it to a folder, or name one that is not there to count all",
         )
-    manifest = read_data(data)
     # Nothing is to be left in a folder that is no cache.
     there = (Path(cache) / "icecore-cache.json").exists()
     memory = Path(cache) / "digests" if there else None
-    digested = digest_manifest(manifest, memory, progress=progress.on_digest).manifest
+    digested = digest_manifest(read_data(data), memory, progress.on_digest).manifest
     with tempfile.TemporaryDirectory(prefix="icecore-dry-run-") as scratch:
         alone = dataclasses.replace(options, cluster=None)
         report = features.extract(_few(digested), Path(scratch) / "cache", backbones, alone)
@@ -85,15 +84,13 @@ def dry_run(
             "look at the data",
         )
     unique = {sample.digest for sample in digested.images.values() if sample.digest}
-    missing = {one["fingerprint"]: unique for one in report.sets}
-    if there:
-        sets = {one.fingerprint: one for one in FeatureCache(cache).sets()}
-        missing |= {
-            print_: set(sets[print_].missing(unique)) for print_ in missing if print_ in sets
-        }
-    count = len(set().union(*missing.values()))
-    size = _BYTES[options.precision]
-    total = sum(len(missing[one["fingerprint"]]) * one["dim"] * size for one in report.sets)
+    sets = {one.fingerprint: one for one in FeatureCache(cache).sets()} if there else {}
+    missing = [
+        set(sets[one["fingerprint"]].missing(unique)) if one["fingerprint"] in sets else unique
+        for one in report.sets
+    ]
+    count = len(set().union(*missing))
+    numbers = sum(len(keys) * one["dim"] for keys, one in zip(missing, report.sets))
     rate = report.computed / max(report.seconds, 1e-9)
     return ExtractCost(
         images=len(digested.images),
@@ -102,7 +99,7 @@ def dry_run(
         measured=report.computed,
         images_per_second=rate,
         hours=count / rate / 3600,
-        gigabytes=total / 1e9,
+        gigabytes=numbers * _BYTES[options.precision] / 1e9,
     )
 
 

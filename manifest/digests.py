@@ -51,9 +51,6 @@ class DigestReport:
 def digest_manifest(
     manifest: Manifest,
     memory: str | os.PathLike | None = None,
-    *,
-    paranoid: bool = False,
-    workers: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> DigestReport:
     """Fill in the digest of every image.
@@ -67,14 +64,10 @@ def digest_manifest(
         Folder of earlier digests, see `DigestMemory`. It is read, and added to: now and then if it
         takes long, so that processes that digest the same images share them out, and at the end
         if the folder that it lies in is there.
-    paranoid : bool, default False
-        Read every file, whatever is remembered.
-    workers : int
-        Threads that read.
     progress : callable, optional
         Called with the number of files done and in all.
     """
-    digesting = Digesting(manifest, memory, paranoid=paranoid, workers=workers, progress=progress)
+    digesting = Digesting(manifest, memory, progress=progress)
     for _ in digesting:
         pass
     return digesting.report()
@@ -83,7 +76,8 @@ def digest_manifest(
 class Digesting:
     """The digests of a manifest's images as they come; see `digest_manifest`.
 
-    Iterating reads the files that must be read, and yields some new row keys at a time, by id.
+    Iterating reads the files that must be read, in so many threads (all of them, if it is
+    paranoid), and yields some new row keys at a time, by id.
 
     Attributes
     ----------

@@ -27,8 +27,15 @@ def age(path, seconds=60):
     os.utime(path, (time.time() - seconds,) * 2)
 
 
+def digested(table, memory, **options):
+    digesting = digests.Digesting(table, memory, **options)
+    for _ in digesting:
+        pass
+    return digesting.report()
+
+
 def run(folder, memory, **options):
-    report = digest_manifest(manifests.read(folder), memory, **options)
+    report = digested(manifests.read(folder), memory, **options)
     return {s.id: s.digest for s in report.manifest}, report
 
 
@@ -138,7 +145,7 @@ def test_processes_share_the_reading_out(tmp_path, monkeypatch):
     monkeypatch.setattr(digests, "digest_of", lambda *a: time.sleep(0.005) or slow(*a))
     with ThreadPoolExecutor(3) as pool:
         reports = list(
-            pool.map(lambda _: digest_manifest(table, tmp_path / "cache/digests", workers=1), "abc")
+            pool.map(lambda _: digested(table, tmp_path / "cache/digests", workers=1), "abc")
         )
     assert len({tuple(s.digest for s in report.manifest) for report in reports}) == 1
     # Alone they would read 1,200.

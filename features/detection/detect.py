@@ -115,8 +115,6 @@ def choose_box(
 
     Parameters
     ----------
-    class_index : int
-        Index of the class.
     options : DetectorOptions
         Rule and threshold. Of equally large ones the more confident counts, of equally
         confident ones the larger.

@@ -42,13 +42,6 @@ _RECORD_FIELDS = frozenset({"input_size", "mean", "std", "classes"})
 class Detector:
     """A network that finds objects.
 
-    Parameters
-    ----------
-    path : Path
-        ONNX file.
-    device : str
-        ``cpu`` or ``cuda:N``.
-
     Attributes
     ----------
     name : str

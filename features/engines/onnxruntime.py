@@ -177,8 +177,6 @@ def providers_for(device: str, available: list[str], tensorrt: Path | None = Non
 
     Parameters
     ----------
-    device : str
-        ``cpu`` or ``cuda:N``.
     available : list of str
         What this ONNX Runtime was built with.
     tensorrt : Path, optional

@@ -18,8 +18,6 @@ class Lane(Slot):
         On that device, from uint8 images to features.
     shape : tuple of int
         Of a whole batch, (N, R, R, 3).
-    exactly : Exactly
-        In what arithmetic.
 
     Attributes
     ----------

@@ -51,8 +51,6 @@ class BackboneRunner:
         how many milliseconds an image took so far.
     devices : list of Device
         Batches go to them in turn.
-    writer : ThreadPoolExecutor
-        The thread that writes.
     """
 
     def __init__(

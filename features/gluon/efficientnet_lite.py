@@ -36,12 +36,8 @@ def build_efficientnet_lite(name: str, resolution: int, classes: int = 1000):
 
     Parameters
     ----------
-    name : str
-        One of `VARIANTS`.
     resolution : int
         Side of the input in pixels; the padding is laid out for it.
-    classes : int
-        Width of the classifier.
 
     Returns
     -------

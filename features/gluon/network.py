@@ -28,8 +28,6 @@ class GluonBackbone:
         From ``data`` (N, 3, R, R), normalised, to features (N, D).
     parameters : dict of str to mxnet.ndarray.NDArray
         Values of the symbol's arguments and auxiliary states.
-    origin : str
-        Where the weights came from.
     network : mxnet.gluon.HybridBlock or None
         The whole classifier, every parameter with ``grad_req`` null; None where the
         user's file has no such thing.
@@ -85,10 +83,6 @@ def reference_network(
     ----------
     values : mapping of str to ndarray
         All parameters by their structural names, in Gluon's order.
-    seed : int or None
-        Of random weights.
-    origin : str
-        Where the weights came from.
 
     Raises
     ------

@@ -171,17 +171,7 @@ def native_preprocessing(name: str, source: str = "gluon") -> Preprocessing:
 
 
 def zoo_record(spec: BackboneSpec, width: int, digest: str, seed: int | None) -> BackboneRecord:
-    """Return the record of a zoo's network.
-
-    Parameters
-    ----------
-    width : int
-        Length of a feature row.
-    digest : str
-        Of its parameters.
-    seed : int or None
-        Of random weights.
-    """
+    """Return the record of a zoo's network."""
     how = native_preprocessing(spec.name, spec.source)
     return BackboneRecord(
         spec=spec.canonical,

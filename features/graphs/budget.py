@@ -100,14 +100,7 @@ def require_small_values(
 
 
 def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-    """Tell whether shapes and operators show that one image takes seconds and no more.
-
-    Parameters
-    ----------
-    graph : onnx.GraphProto
-    shapes : mapping
-        As for `require_small_values`.
-    """
+    """Tell whether shapes and operators show that one image takes seconds and no more."""
     cost = 0.0
     if len(graph.node) > _MANY_NODES:
         return False  # An engine may take minutes to prepare them.

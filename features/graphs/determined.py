@@ -12,10 +12,6 @@ _RANDOM = frozenset(
 def require_inference_mode(model, name: str) -> None:
     """Raise `BackboneError` where a graph draws random numbers or is still being trained.
 
-    Parameters
-    ----------
-    model : onnx.ModelProto
-
     Notes
     -----
     Bodies of ``If``, ``Loop`` and ``Scan`` and the model's own functions are looked into.

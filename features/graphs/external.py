@@ -31,8 +31,6 @@ def take_weights_in(onnx, model, path: Path, most: int) -> str:
     ----------
     model : onnx.ModelProto
         As it was parsed; nothing of it was loaded from elsewhere.
-    path : Path
-        Where the graph lies.
     most : int
         Bytes that all these weights may have.
 

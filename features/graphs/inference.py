@@ -43,8 +43,6 @@ def require_inferable(model, side: int, name: str) -> None:
     ----------
     model : onnx.ModelProto
         Without local functions.
-    side : int
-        Of the images.
     """
     if _is_harmless(model.graph):
         return

@@ -18,8 +18,6 @@ class GraphNetwork:
     graph : Path, bytes or FilledGraph
         ``images`` uint8 (N, R, R, 3) to ``features`` float32 (N, D); a file, its content, or a
         graph with its weights beside it.
-    origin : str
-        Where the weights came from.
     source : str
         What to give as a spec to get this very backbone again.
     layer : str

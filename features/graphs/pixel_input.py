@@ -35,12 +35,6 @@ class PixelInput:
 def read_input(onnx, model, side: int, name: str) -> PixelInput:
     """Find out what images a graph takes.
 
-    Parameters
-    ----------
-    model : onnx.ModelProto
-    side : int
-        Of the squares that it is to be given.
-
     Raises
     ------
     BackboneError

@@ -12,13 +12,7 @@ _SAY_HOW_MUCH = {
 
 
 def require_cost_of_no_image(graph, name: str) -> None:
-    """Refuse a graph that computes more for one image than for another.
-
-    Parameters
-    ----------
-    graph : onnx.GraphProto
-        With one input.
-    """
+    """Refuse a graph that computes more for one image than for another."""
     node = _first_steered(graph, {value.name for value in graph.input})
     if node is not None:
         raise BackboneError(

@@ -47,8 +47,6 @@ def keep_graph(
     ----------
     key : str
         From `graph_key`.
-    content : bytes
-        The graph.
     prove : callable
         Takes the path of the graph, returns its error or raises.
     **about

@@ -51,11 +51,6 @@ class ImageFile:
     8-bit RGB, transparent areas become white, and the orientation is applied. Alpha that is 0
     everywhere is no alpha. Of an animation the first frame is taken, of a TIFF the first page.
 
-    Parameters
-    ----------
-    content : bytes
-        The whole file.
-
     Attributes
     ----------
     width, height : int

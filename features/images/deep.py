@@ -22,8 +22,6 @@ def require_upper_bits(content: bytes, header, brightest: int) -> None:
 
     Parameters
     ----------
-    header : PIL.Image.Image
-        Of the file.
     brightest : int
         Largest value of what became of it, in 8 bits; a bright picture needs no second look.
     """

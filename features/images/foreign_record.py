@@ -49,11 +49,6 @@ def find_record(graph: Path) -> Path:
 def read_record(path: Path) -> dict:
     """Read a record.
 
-    Parameters
-    ----------
-    path : Path
-        A JSON file.
-
     Returns
     -------
     dict

@@ -14,13 +14,7 @@ _SCAN = 0xDA
 
 
 class JpegHead(NamedTuple):
-    """What is known of a plain JPEG before it is decoded.
-
-    Attributes
-    ----------
-    width, height : int
-        More than 0.
-    """
+    """What is known of a plain JPEG before it is decoded."""
 
     width: int
     height: int

@@ -44,8 +44,6 @@ def decode_jpeg(content: bytes, size: tuple[int, int], reduction: int = 1) -> np
 
     Parameters
     ----------
-    content : bytes
-        The whole file.
     size : tuple of int
         Its width and height, by its head.
     reduction : {1, 2, 4, 8}

@@ -21,13 +21,7 @@ MARGIN = 2
 
 @dataclasses.dataclass(frozen=True)
 class Need:
-    """The least sides of an image from which a network's squares are cut.
-
-    Attributes
-    ----------
-    short, long : int
-        Pixels of the shorter and of the longer side.
-    """
+    """The least sides of an image from which a network's squares are cut."""
 
     short: int = 0
     long: int = 0

@@ -116,11 +116,6 @@ def require_sound_strips(content: bytes, header) -> None:
     """Refuse a compressed TIFF of which a strip or tile cannot be unpacked.
 
     OpenCV goes on with what it has; Pillow stops.
-
-    Parameters
-    ----------
-    header : PIL.Image.Image
-        Of the file.
     """
     compression = header.tag_v2.get(_COMPRESSION, 1)
     if compression == _NONE:

@@ -99,8 +99,6 @@ def learn_regions(
         In pixels of the files' images.
     whole : sequence of Picture
         Pictures without the region.
-    on_step : callable
-        Told what is being done.
 
     Raises
     ------

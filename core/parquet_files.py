@@ -4,6 +4,7 @@ The layout is Hugging Face's: a column of structs of ``bytes`` and ``path``, or 
 and labels as numbers whose names stand in the schema's metadata, or as text.
 """
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -247,23 +248,18 @@ def _read_group(arrow, place: str, opened: Opener, number: int, column: str):
     return values.field("bytes") if arrow.types.is_struct(values.type) else values
 
 
-class _saying:  # noqa: N801
-    """Turns what pyarrow raises into one line that names the table."""
-
-    def __init__(self, arrow, place: str) -> None:
-        self._arrow, self._place = arrow, place
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind, error, traceback) -> None:
-        if error is None or isinstance(error, IcecoreError):
-            return
-        if isinstance(error, (self._arrow.ArrowException, ValueError, OverflowError, KeyError)) or (
-            isinstance(error, OSError) and error.errno is None
-        ):
-            said = str(error).strip().splitlines()[:1] or [kind.__name__]
-            raise FileFormatError(
-                f"{self._place} is no readable Parquet table: {said[0][:300]}",
-                "copy it again; it may be cut short",
-            ) from error
+@contextlib.contextmanager
+def _saying(arrow, place: str) -> Iterator[None]:
+    """Turn what pyarrow raises into one line that names the table."""
+    try:
+        yield
+    except IcecoreError:
+        raise
+    except (arrow.ArrowException, ValueError, OverflowError, KeyError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        said = str(error).strip().splitlines()[:1] or [type(error).__name__]
+        raise FileFormatError(
+            f"{place} is no readable Parquet table: {said[0][:300]}",
+            "copy it again; it may be cut short",
+        ) from error

@@ -1,6 +1,7 @@
 """What a store of objects is: its entries, and what can be asked of it."""
 
 import abc
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -10,7 +11,7 @@ from typing import Self
 
 from .errors import FileFormatError, StoreError
 from .regular_files import size_text
-from .store_errors import Saying
+from .store_errors import saying
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,5 +150,5 @@ class Store(abc.ABC):
     def _remove(self, keys: Sequence[str]) -> None:
         raise NotImplementedError("it has no conditional requests")
 
-    def _saying(self, what: str, key: str) -> Saying:
-        return Saying(what, self.root + key)
+    def _saying(self, what: str, key: str) -> contextlib.AbstractContextManager[None]:
+        return saying(what, self.root + key)

@@ -229,7 +229,7 @@ def test_weights_come_from_the_hub_once(safetensors, tmp_path, monkeypatch):
         assert hub.asked == []
     assert again.record == backbone.record
     assert again.network.origin == backbone.network.origin
-    assert again.license == backbone.license == "apache-2.0"
+    assert again.network.license == backbone.network.license == "apache-2.0"
 
 
 def test_weights_come_from_the_users_folder(safetensors, tmp_path):
@@ -238,7 +238,7 @@ def test_weights_come_from_the_users_folder(safetensors, tmp_path):
     backbone = load_backbone(spec, "onnxruntime", WeightsRequest(folder=tmp_path))
     assert pretrained_matches(backbone, network)
     assert str(path) in backbone.network.origin
-    assert backbone.license == ""
+    assert backbone.network.license == ""
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(WeightsError, match=r"cannot be built from its weights.*"):
         load_backbone(spec, "onnxruntime", WeightsRequest(folder=tmp_path))

@@ -36,9 +36,9 @@ from .submission import FORMATS, TaskAnswers
 from .weighting.averaging import Recipe, combine
 from .weighting.blender import Blender, find_weights
 from .weighting.calibration import Calibration
-from .weighting.choosing import Chooser, Reason
 from .weighting.costs import read_costs
 from .weighting.groups import parse_groups
+from .weighting.recommendation import Chooser, Reason
 from .weighting.simplex import Solution, certificate, minimise_log_loss, minimise_log_loss_geometric
 from .weighting.stacking import Stacker
 from .weighting.subsets import Choice, Costs, pareto_front

@@ -20,9 +20,9 @@ from .report.page import write_report
 from .result import BlendResult, TaskBlend, score_splits, tuning_kind
 from .weighting.averaging import Recipe
 from .weighting.blender import Blender
-from .weighting.choosing import Chooser
 from .weighting.costs import read_costs, run_costs
 from .weighting.notes import data_notes, true_class
+from .weighting.recommendation import Chooser
 from .weighting.stacking import Stacker
 from .weighting.subsets import KINDS, Candidates, Costs, pareto_front
 

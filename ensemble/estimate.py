@@ -19,7 +19,7 @@ from ..core.folds import deal_folds, fold_rows
 from .joining.join import TEST, TUNING, TaskData
 from .metrics import METRICS, get_metric
 from .resampling import Difference, Scored, bootstrap_interval, paired_difference
-from .weighting.choosing import Chooser
+from .weighting.recommendation import Chooser
 
 _FOLDS = 5
 SHOWN = ("log_loss", "accuracy", "map")

@@ -14,7 +14,7 @@ from .joining.join import TEST, TUNING, TaskData
 from .options import ANSWERS
 from .saved import BLEND_FORMAT
 from .weighting.averaging import Recipe
-from .weighting.choosing import AVERAGE, SINGLE, Reason
+from .weighting.recommendation import AVERAGE, SINGLE, Reason
 from .weighting.subsets import Choice
 
 # Names of scores, and the rows that they are of.

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from icecore.ensemble import Blender, BlendOptions, Chooser
 from icecore.ensemble.metrics import log_loss
-from icecore.ensemble.weighting.choosing import AVERAGE, SHRUNK, SINGLE
+from icecore.ensemble.weighting.recommendation import AVERAGE, SHRUNK, SINGLE
 from icecore.ensemble.weighting.subsets import Costs
 
 

@@ -1,14 +1,7 @@
 """Which answer to recommend: the plain average, shrunk tuned weights, or one model alone.
 
-Weights that were tuned on few rows fit their noise. How far to move them back towards equal
-weights is found by folds: in each, weights are tuned on the other folds and moved by several
-amounts, and the held-out rows judge them. The amounts are then averaged, each with its
-evidence: the likelihood of the held-out rows where log-loss is tuned for (pseudo-Bayesian
-model averaging, Yao et al., "Using stacking to average Bayesian predictive distributions",
-Bayesian Analysis 2018), else a normal likelihood of the difference to the best amount.
-An average of amounts moves smoothly with the evidence, where the best one alone jumps.
-
-The plain average is recommended instead where held-out rows do not prefer the shrunk
+How far tuned weights are moved towards equal ones is found by folds (see `shrinkage`). The
+plain average is recommended instead where held-out rows do not prefer the shrunk
 weights (metrics other than log-loss: by more than one standard error), and a model alone only
 where it is better than both by more than one standard error. Where it is known how likely an
 image is of each of several groups, each group's weights are then moved away from these as far as
@@ -30,8 +23,8 @@ from .blender import Blender
 from .calibration import Calibration, find_calibration
 from .notes import true_class
 from .routed import STRENGTHS, routed_weights, true_probability
+from .shrinkage import AMOUNTS, averaged_amount, evidence_shares, standard_error
 
-AMOUNTS = (1.0, 0.75, 0.5, 0.25, 0.0)
 AVERAGE, SHRUNK, SINGLE = "plain average", "tuned weights", "best single model"
 FOLDS = 5
 
@@ -147,13 +140,10 @@ class Chooser(BaseEstimator):
         fold = deal_folds(scored.y, scored.groups, FOLDS, [scored.seed, 34])
         if fold.max() < 1:
             return Reason(AVERAGE, 1.0), None
-        held = self._held_out(probabilities, scored, fold)
-        amount = _averaged_amount(scored, [held[name] for name in AMOUNTS])
-        tables = {
-            AVERAGE: held[AVERAGE],
-            SHRUNK: held["tuned"].at(amount),
-            SINGLE: held[SINGLE],
-        }
+        held = _HeldOut(self.blender, probabilities, scored, fold)
+        amount = averaged_amount(scored, [held.table(Reason(SHRUNK, each)) for each in AMOUNTS])
+        kinds = (AVERAGE, SHRUNK, SINGLE)
+        tables = {kind: held.table(Reason(kind, amount)) for kind in kinds}
         reason, strengths = self._preferred(scored, tables, amount), None
         table = tables[reason.kind]
         if routes is not None:
@@ -161,8 +151,8 @@ class Chooser(BaseEstimator):
             several = SHRUNK if reason.kind == SINGLE else reason.kind
             routed_reason = dataclasses.replace(reason, kind=several)
             true = true_class(probabilities, scored.y)
-            held_out = _Routed(held["tuned"].fits, routed_reason, true, routes)
-            shares = _evidence(scored, -held_out.losses())
+            held_out = _Routed(held.fits, routed_reason, true, routes)
+            shares = evidence_shares(scored, -held_out.losses())
             routed = held_out.table(shares, table.shape)
             gain = scored.score(routed) - scored.score(table)
             if gain > 0:
@@ -177,35 +167,12 @@ class Chooser(BaseEstimator):
         found = find_calibration(table, scored.y, scored.images, options.seed)
         return dataclasses.replace(reason, calibration=found)
 
-    def _held_out(self, probabilities, scored: Scored, fold: np.ndarray) -> dict:
-        """Return each candidate's probabilities of all rows, from fits without their fold."""
-        assert scored.groups is not None
-        shape = probabilities.shape[1:]
-        fits = []
-        tables = {name: np.empty(shape) for name in (*AMOUNTS, AVERAGE, SINGLE)}
-        for learn, score in fold_rows(fold):
-            letters = None
-            if scored.letters is not None:
-                letters = [scored.letters[index] for index in learn]
-            known = dataclasses.replace(
-                scored, y=scored.y[learn], letters=letters, groups=scored.groups[learn]
-            )
-            fitted = clone(self.blender).fit(probabilities[:, learn], known.y, letters)
-            parts = _Parts(fitted, probabilities[:, learn], known)
-            unseen = probabilities[:, score]
-            fits.append((learn, score, parts, unseen))
-            for amount in AMOUNTS:
-                tables[amount][score] = parts.shrunk(amount).apply(unseen)
-            tables[AVERAGE][score] = parts.average.apply(unseen)
-            tables[SINGLE][score] = parts.single.apply(unseen)
-        return {**tables, "tuned": _AtAmount(fits, shape)}
-
     def _preferred(self, scored: Scored, tables: dict[str, np.ndarray], amount: float) -> Reason:
         values = {kind: scored.score(table) for kind, table in tables.items()}
         drops = dict(zip(tables, jackknife(scored, list(tables.values())).T))
 
         def gain(kind: str, other: str) -> tuple[float, float]:
-            return values[kind] - values[other], _error(drops[kind] - drops[other])
+            return values[kind] - values[other], standard_error(drops[kind] - drops[other])
 
         better, error = gain(SHRUNK, AVERAGE)
         # Evidence shrinks weights that are tuned for log-loss; other metrics are too coarse.
@@ -243,16 +210,28 @@ class _Parts:
         return plain.get(reason.kind) or self.shrunk(reason.shrinkage)
 
 
-class _AtAmount:
-    """Held-out probabilities at any amount of shrinkage."""
+class _HeldOut:
+    """Fits without each fold, and what they say of the rows of that fold."""
 
-    def __init__(self, fits: list, shape: tuple[int, int]) -> None:
-        self.fits, self.shape = fits, shape
+    def __init__(self, blender: Blender, probabilities, scored: Scored, fold: np.ndarray) -> None:
+        assert scored.groups is not None
+        self.shape, self.fits = probabilities.shape[1:], []
+        for learn, score in fold_rows(fold):
+            letters = None
+            if scored.letters is not None:
+                letters = [scored.letters[index] for index in learn]
+            known = dataclasses.replace(
+                scored, y=scored.y[learn], letters=letters, groups=scored.groups[learn]
+            )
+            fitted = clone(blender).fit(probabilities[:, learn], known.y, letters)
+            parts = _Parts(fitted, probabilities[:, learn], known)
+            self.fits.append((learn, score, parts, probabilities[:, score]))
 
-    def at(self, amount: float) -> np.ndarray:
+    def table(self, reason: Reason) -> np.ndarray:
+        """Return the probabilities of all rows by what is recommended for `reason`."""
         table = np.empty(self.shape)
         for _, score, parts, unseen in self.fits:
-            table[score] = parts.shrunk(amount).apply(unseen)
+            table[score] = parts.recipe_of(reason).apply(unseen)
         return table
 
 
@@ -287,31 +266,3 @@ class _Routed:
             recipe = _routed(recipe, self.true[learn], self.routes[learn], strengths)
             table[score] = recipe.apply(unseen, self.routes[score])
         return table
-
-
-def _evidence(scored: Scored, values: np.ndarray) -> np.ndarray:
-    """Return the share of each candidate by its held-out log-likelihood a row; they sum to 1."""
-    # Rows of one image are one observation.
-    evidence = (values - np.nanmax(values)) * (scored.images.max() + 1)
-    share = np.exp(np.nan_to_num(evidence, nan=-np.inf))
-    return share / share.sum()
-
-
-def _averaged_amount(scored: Scored, tables: list[np.ndarray]) -> float:
-    """Return the mean of `AMOUNTS`, each weighted by the evidence of its held-out `tables`."""
-    values = np.array([scored.score(table) for table in tables])
-    if scored.metric.name == "log_loss":
-        return float(_evidence(scored, values) @ AMOUNTS)
-    best = int(np.nanargmax(values)) if np.isfinite(values).any() else 0
-    behind = values[best] - values
-    drops = jackknife(scored, tables)
-    errors = np.array([_error(column - drops[:, best]) for column in drops.T])
-    evidence = -0.5 * (behind / np.maximum(errors, 1e-12)) ** 2
-    share = np.exp(np.nan_to_num(evidence, nan=-np.inf))
-    return float(share @ AMOUNTS / share.sum())
-
-
-def _error(drops: np.ndarray) -> float:
-    """Return the standard error of a difference from its values without each block."""
-    blocks = len(drops)
-    return float(np.sqrt((blocks - 1) / blocks * ((drops - drops.mean()) ** 2).sum()))

@@ -55,8 +55,8 @@ class ExternalHead(Head):
     """A classifier named ``module:Class``, with scikit-learn's interface.
 
     A fitted one is saved in the format of skops. When it is loaded, every type in the file is
-    looked at first: NumPy's are made, and those of scikit-learn that compute with NumPy alone
-    (linear models, naive Bayes, networks and the like); others only in a file that this user
+    looked at first: those are made that skops knows to run no code, and that compute with NumPy
+    alone (linear models, naive Bayes and the like); others only in a file that this user
     wrote on this machine, or where the environment variable ICECORE_TRUSTED_MODULES names
     their module.
 
@@ -138,11 +138,15 @@ class ExternalHead(Head):
         except Exception as error:
             raise files.refuse(f"estimator.skops is not readable ({error})") from error
         named = tuple(name for name in os.environ.get(TRUSTED, "").split(",") if name)
-        refused = sorted(name for name in {*types, *unknown} if not _is_in(name, (*_SAFE, *named)))
+        # builtins has eval, and NumPy runs texts, too: a module's name is no reason to trust. So
+        # skops must know each type by its whole name; what it knows may be compiled code, still.
+        refused = {name for name in unknown if not _is_in(name, named)}
+        refused |= {name for name in types if not _is_in(name, (*_SAFE, *named))}
         if refused and not is_own(content):
             raise files.refuse(
                 f"estimator.skops was written elsewhere and wants types that are not trusted: "
-                f"{enumerate_some(refused)}; name their modules in {TRUSTED} if you trust the file"
+                f"{enumerate_some(sorted(refused))}; name their modules in {TRUSTED} if you trust "
+                "the file"
             )
         try:
             self.estimator_ = skops.loads(content, trusted=unknown)

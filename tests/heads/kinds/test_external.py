@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 
 import numpy as np
@@ -161,6 +162,42 @@ def test_a_file_cannot_choose_what_is_imported(tmp_path):
             archive.writestr(name, data)
     with pytest.raises(HeadError, match=r"not trusted: antigravity\.fly"):
         load_head(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("loader", "more"),
+    [
+        ("ConstructorFromReduceNode", "content"),
+        ("FunctionNode", "content"),
+        ("TypeNode", "content"),
+        ("ObjectNode", "nothing"),
+    ],
+)
+@pytest.mark.parametrize("name", ["builtins eval", "builtins exec", "numpy.testing runstring"])
+def test_no_file_runs_code(name, loader, more, tmp_path):
+    make_head("sklearn.naive_bayes:GaussianNB", 0).fit(*blobs()).save(tmp_path)
+    path, mark = tmp_path / "estimator.skops", tmp_path / "ran"
+    with zipfile.ZipFile(path) as archive:
+        schema = json.loads(archive.read("schema.json"))
+    kept = {key: schema[key] for key in ("protocol", "_skops_version")}
+    module, function = name.split()
+
+    def node(kind, loader, content):
+        about = {"__class__": kind, "__module__": "builtins", "__loader__": loader}
+        return about | {"content": content}
+
+    code = node("str", "JsonNode", json.dumps(f"open({str(mark)!r}, 'w')"))
+    arguments = [code]
+    if function == "runstring":
+        types = node("list", "ListNode", [])
+        arguments.append(node("dict", "DictNode", {}) | {"key_types": types})
+    forged = {"__class__": function, "__module__": module, "__loader__": loader}
+    forged[more] = node("tuple", "TupleNode", arguments)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("schema.json", json.dumps(kept | forged))
+    with pytest.raises(HeadError, match=rf"not trusted: {module}\.{function}"):
+        load_head(tmp_path)
+    assert not mark.exists()
 
 
 def test_a_damaged_or_other_file_is_refused(tmp_path):

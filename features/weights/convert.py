@@ -171,7 +171,8 @@ def _fitted(arrays: dict, target: NetworkGraph, where: str, names=None) -> dict[
         raise WeightsError(
             f"{where} does not hold the weights of {target.spec}: {len(faults)} tensors do not "
             f"fit: {enumerate_some(faults, 8)}",
-            "get the file of this very network, or name the right one with --as",
+            "get the file of this very network, or name the right one: icecore weights import "
+            "FILE --as NETWORK",
         )
     return {n: np.ascontiguousarray(arrays[n], np.float32) for n in target.shapes}
 
@@ -254,7 +255,8 @@ def _prove(model, arrays: dict, target: NetworkGraph, path: Path) -> float:
         raise ProofError(
             f"{path} and {target.spec} with its weights differ by {error:.2e} (relative L2 of the "
             f"outputs), {TOLERANCE:.0e} is allowed",
-            "the file holds another network; name the right one with --as",
+            "the file holds another network; name the right one: icecore weights import FILE "
+            "--as NETWORK",
         )
     return error
 

@@ -91,7 +91,7 @@ def check(name):
     assert backbone.record.num_features == entry.num_features
     run = MXNetEngine(backbone).run
     error = prove_graph(network.record, network.graph, run, "MXNet", "", 3)
-    # A hundred layers of GroupNorm, whose sums are taken in other orders, come to 1.1e-5.
+    # A hundred layers of GroupNorm: MXNet itself is 1.5e-5 from float64, ONNX Runtime 3e-6.
     assert error < (2e-5 if name.endswith("_gn") else 1e-5)
     batch = images(backbone.record.resolution)
     features = MXNetEngine(backbone).run(batch)

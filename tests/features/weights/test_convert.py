@@ -168,7 +168,7 @@ def test_an_onnx_file_of_another_network_is_refused(gluon_onnx, home):
     with pytest.raises(
         WeightsError,
         match=r"(?s)does not hold the weights of gluon:resnet34_v2: \d+ tensors do not fit: "
-        r"features.*is missing.*more.*name the right one with --as",
+        r"features.*is missing.*more.*name the right one: icecore weights import FILE --as NETWORK",
     ):
         import_weights(gluon_onnx, "gluon:resnet34_v2")
     assert nothing_kept(home)

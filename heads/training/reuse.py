@@ -1,14 +1,22 @@
-"""Take finished heads over from an earlier run if nothing they depend on changed."""
+"""Take finished heads over from an earlier run if nothing they depend on changed.
+
+A key says what a head was fitted on, and anybody can write one into a run: a head is taken over
+only if its files and scores are what this user's icecore wrote, to the digest.
+"""
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ... import __version__
 from ...core.errors import IcecoreError
+from ...core.files import sha256_file
+from ...core.own_files import is_own, remember_own
+from ...core.regular_files import require_regular
 from ...runs import open_run
 from ..registry import make_head
 from .options import TrainOptions
@@ -43,6 +51,29 @@ def model_key(
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def remember_head(folder: Path, model: str, key: str, known: Mapping[str, Any]) -> None:
+    """Remember that this user fitted the head of this key, with its files and scores.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Of the task.
+    model, key : str
+    known : mapping
+        ``scores`` and ``chosen``.
+    """
+    remember_own(_mark(folder, model, key, known))
+
+
+def _mark(folder: Path, model: str, key: str, known: Mapping[str, Any]) -> bytes:
+    files = [*sorted((folder / "heads" / model).iterdir()), folder / f"probabilities/{model}.npz"]
+    for file in files:
+        require_regular(file, os.lstat(file).st_mode)
+    digests = [(file.name, sha256_file(file)) for file in files]
+    about = [key, known["scores"], known["chosen"], digests]
+    return json.dumps(about, sort_keys=True).encode()
+
+
 class EarlierRun:
     """The run that is about to be replaced, if there is a readable one."""
 
@@ -67,10 +98,12 @@ class EarlierRun:
                 "chosen": dict(entry["chosen"][model]),
             }
             old = self._folders[task]
+            if not is_own(_mark(old, model, key, known)):
+                return None
             shutil.copytree(old / "heads" / model, folder / "heads" / model)
             (folder / "probabilities").mkdir(exist_ok=True)
             shutil.copy2(old / f"probabilities/{model}.npz", folder / "probabilities")
-        except (KeyError, OSError, TypeError, ValueError):
+        except (IcecoreError, KeyError, OSError, TypeError, ValueError):
             # Something is missing there: fit it again.
             shutil.rmtree(folder / "heads" / model, ignore_errors=True)
             return None

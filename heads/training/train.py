@@ -23,7 +23,7 @@ from .missing import absent_keys
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .results import ModelResult, TaskResult, TrainEvent, TrainResult
-from .reuse import EarlierRun, model_key
+from .reuse import EarlierRun, model_key, remember_head
 from .run_folder import check_target, describe_inputs, replacing, task_folders
 from .targets import dropped_notes, labelled_rows, require_known_classes
 from .task_data import TaskData, fold_warnings, is_constant, load_features, task_data
@@ -169,6 +169,8 @@ class _Job:
                 if result is None:
                     result = self._fit(data, plan, features, self.folder / name)
                 keys[plan.name] = key
+                known = {"scores": result.scores, "chosen": result.chosen}
+                remember_head(self.folder / name, plan.name, key, known)
                 results.append(result)
                 self.finished += 1
                 self._tell(TrainEvent(data.task, plan.name, self.finished, self.total, "done"))

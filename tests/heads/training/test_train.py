@@ -18,7 +18,7 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import CacheError, HeadError, ManifestError, RunError
 from icecore.heads import LogisticHead, predict_proba
 from icecore.heads.folds import deal_folds
-from icecore.runs import open_run, read_probabilities
+from icecore.runs import open_run, read_probabilities, write_probabilities
 
 NAMES = ["kernel-all", "logistic-all", "mlp-all"]
 
@@ -429,6 +429,47 @@ def test_finished_heads_are_taken_over_unless_something_changed(cache, rows, tmp
     assert not any(reused(relabelled, heads=heads, seed=1))
     (tmp_path / "run/label/probabilities/mlp-all.npz").unlink()
     assert reused(relabelled, heads=heads, seed=1) == [True, False, True]
+
+
+def test_a_head_that_was_not_fitted_here_is_not_taken_over(
+    cache, rows, tmp_path, monkeypatch, tmp_path_factory
+):
+    run = tmp_path / "run"
+    table = run / "label/probabilities/ridge-all.npz"
+
+    def reused():
+        result = go(cache, rows, run, overwrite=True, heads=["ridge"])
+        return [model.reused for model in result.tasks[0].models]
+
+    def flatter():
+        about = json.loads((run / "run.json").read_text())
+        about["tasks"]["label"]["scores"]["ridge-all"]["log_loss"] = 0.001
+        (run / "run.json").write_text(json.dumps(about))
+
+    def sharpen():
+        found = read_probabilities(table)
+        sure = np.eye(len(found.classes))[found.probabilities.argmax(axis=1)]
+        write_probabilities(table, dataclasses.replace(found, probabilities=sure))
+
+    def link():
+        (tmp_path / "theirs.npz").write_bytes(table.read_bytes())
+        table.unlink()
+        table.symlink_to(tmp_path / "theirs.npz")
+
+    def more():
+        (run / "label/heads/ridge-all/more").symlink_to("/etc/passwd")
+
+    def pipe():
+        os.mkfifo(run / "label/heads/ridge-all/pipe")
+
+    def elsewhere():
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("theirs")))
+
+    assert [reused(), reused()] == [[False], [True]]
+    for forge in (flatter, sharpen, link, more, pipe, elsewhere):
+        forge()
+        assert reused() == [False], forge.__name__
+        assert reused() == [True]
 
 
 def test_another_recipe_is_a_change(cache, rows, tmp_path, monkeypatch):

@@ -26,8 +26,8 @@ class TrainOptions:
         Kinds of heads, see `HEAD_KINDS`; settings may follow, as in ``mlp,width=128``, and a
         kind may be there with several.
     overwrite : bool
-        Replace an earlier run. Heads of it that this user fitted are taken over, not fitted again, where nothing
-        they depend on changed.
+        Replace an earlier run. Heads of it that this user fitted are taken over, not fitted
+        again, where nothing they depend on changed.
     validation : {"folds", "holdout"}
         Which rows weights are tuned on. "folds": all labelled rows, training and validation
         split alike, each predicted by heads that did not see its fold. "holdout": the

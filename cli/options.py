@@ -74,7 +74,7 @@ def table_options(command):
             multiple=True,
             metavar="NAME",
             help="Take the labels from this column of a CSV. Several columns, with the option "
-            "repeated, are several tasks [default: label].",
+            "repeated, are several tasks of their names; one is the task 'label' [default: label].",
         ),
         click.option(
             "--skip-bad-rows", is_flag=True, help="Leave faulty lines of a CSV out, and name them."

@@ -270,6 +270,8 @@ def test_a_column_for_each_attribute(tmp_path):
         tmp_path,
         "file,Colour,shape,split\na.jpg,red,round,\nb.jpg,,square,\nq.jpg,,,test\nz.jpg,,,\n",
     )
+    one = read(path, labels_required=False, table=TableOptions("file", "colour"))
+    assert {sample.task for sample in one} == {"label"}
     wide = TableOptions("file", ("colour", "shape"))
     found = read(path, labels_required=False, table=wide)
     assert [(s.id, s.task, s.label, s.split) for s in found] == [

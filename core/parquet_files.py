@@ -166,6 +166,11 @@ def _rows(
             known = isinstance(one, int) and 0 <= one < len(names)
             # Minus one is the label of images that have none.
             bare = one is None or (names and one == -1)
+            if names and isinstance(one, int) and not known and not bare:
+                raise FileFormatError(
+                    f"{place} has the label {one}, and names for {len(names)} classes",
+                    "mend the names in its schema, or write the labels as text",
+                )
             yield ("" if bare else names[one] if known else str(one)), path
 
 

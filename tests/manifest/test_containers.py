@@ -237,6 +237,19 @@ def test_a_member_whose_name_no_table_holds_is_named(tmp_path):
         read(tmp_path, labels_required=False)
 
 
+@pytest.mark.parametrize("number", [2, -2])
+def test_a_numbered_label_without_a_name_is_no_class_of_its_own(number, tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = {b"huggingface": b'{"info":{"features":{"label":{"names":["a","b"]}}}}'}
+    table = pyarrow.table({"image": [b"x", b"y", b"z"], "label": [0, number, -1]})
+    parquet.write_table(table.replace_schema_metadata(names), tmp_path / "a.parquet")
+    with pytest.raises(
+        (FileFormatError, ManifestError), match=rf"the label {number}, and names for 2 classes"
+    ):
+        read(tmp_path)
+
+
 def test_halves_of_characters_and_line_breaks_are_no_labels(tmp_path):
     texts = {"a.cls": b"cat", "b.cls": b"two\nlines", "c.cls": b"\xff", "d.cls": b"no\0ne"}
     images = [(f"{name}.png", b"x") for name in "abcd"]

@@ -119,25 +119,22 @@ class GroupedHead(Head):
     def route(self, X: np.ndarray) -> np.ndarray:
         """Return the probabilities of the groups, shape (N, G)."""
         X = self._check_features(X)
-        router = self._router()
-        return np.concatenate([router.route(kernel) for _, kernel in self._kernels(X)])
+        return self.support_.map(self._router().route, X, self.sets_)
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
         router, factors = self._router(), _factors(self.members_, self.share_)
-        table = np.empty((len(X), len(self.classes_)))
-        for block, kernel in self._kernels(X):
+
+        def mixture(kernel: np.ndarray) -> np.ndarray:
             routes = router.route(kernel)
-            table[block] = _mixture(kernel, self.coef_, self.intercept_, routes, factors)
-        return table
+            return _mixture(kernel, self.coef_, self.intercept_, routes, factors)
+
+        return self.support_.map(mixture, X, self.sets_)
 
     @property
     def group_coefs(self) -> list[np.ndarray]:
         """Coefficients of each group's function, G arrays of shape (M, C), float32."""
         factors = _factors(self.members_, self.share_)
         return [self.coef_ * column[:, None].astype(np.float32) for column in factors.T]
-
-    def _kernels(self, X: np.ndarray):
-        return self.support_.kernels(X, self.sets_)
 
     def _router(self) -> "_Router":
         return _Router(self.route_coef_, self.route_intercept_)

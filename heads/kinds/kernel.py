@@ -108,10 +108,10 @@ class KernelHead(Head):
         self.sets_ = rows.sets
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
-        logits = np.empty((len(X), len(self.classes_)))
-        for block, kernel in self.support_.kernels(X, self.sets_):
-            logits[block] = multiply(kernel, self.coef_) + self.intercept_
-        return softmax(logits)
+        def logits(kernel: np.ndarray) -> np.ndarray:
+            return multiply(kernel, self.coef_) + self.intercept_
+
+        return softmax(self.support_.map(logits, X, self.sets_).astype(np.float64))
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         fields = {"iterations": self.n_iter_, "sets": list(self.sets_)}

@@ -1,12 +1,13 @@
 """The kernels of a fit's rows, and the softmax regression on them."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
 
 from ...core.float16 import widen
+from ..parallel import each
 from ..rows import Rows
 from ..saved import HeadFiles
 from .directions import directions_of
@@ -15,7 +16,7 @@ from .products import multiply
 from .scaling import power_scaled
 from .softmax_regression import Features, Kernel, SoftmaxRegression
 
-_BLOCK = 1024
+_BLOCK = 512
 
 
 class FitKernels:
@@ -111,29 +112,29 @@ class Support:
             raise files.refuse("its directions, rows and coefficients do not fit together")
         return support, arrays
 
-    def kernels(self, X: np.ndarray, sets: tuple[int, ...]):
-        """Yield the kernel of new rows with those in the solution, some rows at a time.
+    def map(self, work: Callable, X: np.ndarray, sets: tuple[int, ...]) -> np.ndarray:
+        """Return ``work(kernel)`` of new rows, one part of them beside the other.
 
         Parameters
         ----------
+        work : callable
+            Takes the kernel (n, M) of some rows with those in the solution, returns n rows.
         X : ndarray of shape (N, D)
         sets : tuple of int
             Widths of the feature sets of X.
-
-        Yields
-        ------
-        (slice, ndarray of shape (n, M))
         """
-        for top in range(0, len(X), _BLOCK):
-            part = X[top : top + _BLOCK]
-            values = np.empty(part.shape, np.float32)
-            widen(power_scaled(part, sets), values)
+
+        def part(top: int) -> np.ndarray:
+            scaled = power_scaled(X[top : top + _BLOCK], sets)
+            values = np.empty(scaled.shape, np.float32)
+            widen(scaled, values)
             left = np.einsum("ij,ij->i", values, values)
             inner = multiply(multiply(values, self.directions), self.rows.T)
-            yield (
-                slice(top, top + len(part)),
-                gaussian(inner, left, self.squares, self.gamma),
-            )
+            return work(gaussian(inner, left, self.squares, self.gamma))
+
+        if len(X) <= _BLOCK:
+            return part(0)
+        return np.concatenate(each(part, range(0, len(X), _BLOCK)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,13 +4,14 @@ import io
 import json
 import struct
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from places import add, draw_photos, files_of, write_parquet, write_records, write_tars
 
 from icecore.core.errors import FileFormatError, ManifestError
-from icecore.core.parquet_files import read_table
+from icecore.core.parquet_files import read_field, read_table
 from icecore.core.places import open_container, read_place
 from icecore.core.record_files import list_records
 from icecore.manifest import read
@@ -206,6 +207,21 @@ def test_labels_of_more_bytes_than_memory_should_take_are_refused(tmp_path):
     assert (tmp_path / "t.parquet").stat().st_size < 2**20
     with pytest.raises(FileFormatError, match="t.parquet has .* MiB of labels and paths, more"):
         read_table(str(tmp_path / "t.parquet"), open_container)
+
+
+def test_one_large_image_in_very_many_rows_is_refused_before_it_is_unpacked(tmp_path):
+    """A file of a megabyte, whose one image is written once, took six gigabytes."""
+    pyarrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    pytest.importorskip("pyarrow.parquet")
+    pixels = np.random.default_rng(0).bytes(900_000)
+    table = pyarrow.table({"image": pyarrow.array([pixels] * 1300, pyarrow.binary())})
+    path = tmp_path / "t.parquet"
+    pyarrow.parquet.write_table(table, path, dictionary_pagesize_limit=2**21)
+    assert path.stat().st_size < 2**20
+    with pytest.raises(
+        FileFormatError, match=r"row group of .*t.parquet has more than 1 GiB of images"
+    ):
+        read_field(str(path), 0, "image", open_container, 2**30)
 
 
 def test_a_label_of_several_texts_is_refused(tmp_path):

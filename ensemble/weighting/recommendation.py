@@ -258,7 +258,7 @@ class _Routed:
                 losses[place, score] = -np.log(found)
         return losses.mean(axis=1)
 
-    def table(self, strengths: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    def table(self, strengths: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Return the probabilities of all rows by the mean over strengths with these shares."""
         table = np.empty(shape)
         for learn, score, parts, unseen in self.fits:

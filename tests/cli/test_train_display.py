@@ -32,7 +32,8 @@ def test_nothing_is_shown_in_a_pipe_and_a_terminal_is_left_clean():
     with train_display(console=pipe) as update:
         update(TrainEvent("label", "mlp-all", 0, 1, "folds"))
     assert pipe.file.getvalue() == ""
-    terminal = Console(file=io.StringIO(), width=80, force_terminal=True)
+    ordinary = {"TERM": "xterm"}  # rich shows nothing that moves on a dumb terminal
+    terminal = Console(file=io.StringIO(), width=80, force_terminal=True, _environ=ordinary)
     with train_display(console=terminal) as update:
         update(TrainEvent("label", "mlp-all", 0, 1, "settings", 1, 2, 0.5))
     assert "0.5000" in terminal.file.getvalue()

@@ -6,7 +6,7 @@ import importlib.util
 import shlex
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
 import numpy as np
@@ -207,7 +207,8 @@ def test_twenty_nodes_that_die_cost_no_row(tmp_path, tiny_onnx):
             cache, shards, before = tmp_path / f"many-{rounds}", 0, kills
             with ThreadPoolExecutor(1) as pool:
                 job = pool.submit(jobs.extract, photos, cache, [spec], options)
-                while not job.done():
+                # Nobody tells when a shard comes.
+                while not wait([job], timeout=0.02).done:
                     found = len(list(cache.rglob("shards/*.h5")))
                     if found > shards and kills < 20:
                         # The older node goes whenever something came; Ray wants the main thread.
@@ -215,7 +216,6 @@ def test_twenty_nodes_that_die_cost_no_row(tmp_path, tiny_onnx):
                         nodes.append(cluster.add_node(num_cpus=1))
                         cluster.remove_node(nodes.pop(0), allow_graceful=False)
                         kills += 1
-                    time.sleep(0.02)
             require_as_one(job.result(), cache, tmp_path / "one")
             assert kills > before, "the job ended before a node could be killed"
             rounds += 1

@@ -118,21 +118,23 @@ class Pipeline:
         ]
         writer = ThreadPoolExecutor(1, thread_name_prefix="write")
         pool = ThreadPoolExecutor(self.options.threads, thread_name_prefix="decode")
-        try:
-            self._runners += [
-                BackboneRunner(part, devices, self.options.squares_at_once, self.watch, writer)
-                for part in self.parts
-            ]
-            self._compute(store, todo, pool, devices, arrivals)
-            if again := self._forget_unlucky():
-                self._compute(store, again, pool, devices)
-        finally:
-            # Also on Ctrl-C: what was computed is kept.
-            pool.shutdown(cancel_futures=True)
-            for runner in self._runners:
-                self.rows += runner.close()
-            for threads in [*(device.threads for device in devices), writer]:
-                threads.shutdown()
+        # Claims are given back last, so that nobody computes what is about to be saved.
+        with contextlib.ExitStack() as self._shares:
+            try:
+                self._runners += [
+                    BackboneRunner(part, devices, self.options.squares_at_once, self.watch, writer)
+                    for part in self.parts
+                ]
+                self._compute(store, todo, pool, devices, arrivals)
+                if again := self._forget_unlucky():
+                    self._compute(store, again, pool, devices)
+            finally:
+                # Also on Ctrl-C: what was computed is kept.
+                pool.shutdown(cancel_futures=True)
+                for runner in self._runners:
+                    self.rows += runner.close()
+                for threads in [*(device.threads for device in devices), writer]:
+                    threads.shutdown()
         for key, (error, _) in self._failed.items():
             self.failures += [Failure(s.id, s.path, key, error.message) for s in unique[key]]
         self.several_pages += [sample.id for key in self._paged for sample in unique[key]]
@@ -177,18 +179,18 @@ class Pipeline:
         last = due
         sets, lots = [part.rows for part in self.parts], self._lots(todo)
         keys_to_come = self._arriving(todo, lots, arrivals) if arrivals else todo
-        with contextlib.closing(store.share(sets, keys_to_come, most, 2, lots)) as shares:
-            for keys in shares:
-                self._feed(keys, pool)
-                while self._decoding and (not keys or self._decoding[0][0] in last):
-                    self._hand_over()
-                for runner in self._runners:
-                    if keys:
-                        runner.save(due, soon=last)
-                    else:
-                        runner.finish()
-                due, last = last, frozenset(keys)
-                self._look_around(todo)
+        shares = store.share(sets, keys_to_come, most, 2, lots)
+        for keys in self._shares.enter_context(contextlib.closing(shares)):
+            self._feed(keys, pool)
+            while self._decoding and (not keys or self._decoding[0][0] in last):
+                self._hand_over()
+            for runner in self._runners:
+                if keys:
+                    runner.save(due, soon=last)
+                else:
+                    runner.finish()
+            due, last = last, frozenset(keys)
+            self._look_around(todo)
 
     def _arriving(
         self, todo: list[str], lots: dict[str, str], arrivals: Arrivals

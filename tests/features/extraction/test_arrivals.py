@@ -14,6 +14,7 @@ from PIL import Image
 
 from icecore import jobs
 from icecore.cache import FeatureCache
+from icecore.cache.sharing.claims import Claims
 from icecore.features import ExtractOptions, ProgressListener
 from icecore.features.extraction.arrivals import Arrivals
 from icecore.manifest import Digesting, digests, read
@@ -145,6 +146,27 @@ def test_what_was_read_is_kept_when_a_job_is_interrupted(
     assert sum(map(len, kept)) > 8
     assert 8 <= len(FeatureCache(tmp_path / "cache").ids(SET)) < 60
     assert extract(photos, tmp_path / "cache", tiny_onnx).unique == 60
+
+
+def test_claims_are_given_back_after_the_rows_are_saved(photos, tmp_path, tiny_onnx, monkeypatch):
+    """Else another process computes what an interrupted one is about to save."""
+    close, saved = Claims.close, []
+
+    def closed(claims):
+        saved.append(len(FeatureCache(tmp_path / "cache").ids(SET)))
+        close(claims)
+
+    class Listener(ProgressListener):
+        def on_images(self, now):
+            if now.computed > 8 and not saved:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(Claims, "close", closed)
+    progress = sys.modules["icecore.features.extraction.progress"]
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LOOKS", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        extract(photos, tmp_path / "cache", tiny_onnx, Listener())
+    assert saved[0] == len(FeatureCache(tmp_path / "cache").ids(SET)) > 0
 
 
 def test_samples_have_their_digests(photos, at_once):

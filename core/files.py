@@ -97,11 +97,12 @@ def publish_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
     with publish(path) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            view, at = memoryview(content), 0
-            while at < len(view):
-                count = os.write(descriptor, view[at : at + _SPAN])
-                _start_writing(descriptor, at, count)
-                at += count
+            at = 0
+            with memoryview(content) as view:
+                while at < len(view):
+                    count = os.write(descriptor, view[at : at + _SPAN])
+                    _start_writing(descriptor, at, count)
+                    at += count
         finally:
             os.close(descriptor)
 

@@ -88,7 +88,8 @@ def write_index(folder: Path, header: SetHeader, shards: Sequence[Shard]) -> Non
             file.create_dataset(name, data=table)
         _create_view(file, header, shards)
     require_own_folder(folder)
-    publish_bytes(folder / INDEX_NAME, buffer.getbuffer())
+    with buffer.getbuffer() as content:
+        publish_bytes(folder / INDEX_NAME, content)
 
 
 def _tables(shards: Sequence[Shard]) -> dict[str, np.ndarray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import traceback
 
 import pytest
 
@@ -41,3 +42,28 @@ def test_full_disk_is_one_clear_error_and_leaves_nothing(cache, make, monkeypatc
             make.fill(one, make.keys(10, 10), 10)
     assert len(list((one.folder / "shards").iterdir())) == 1
     assert FeatureCache(cache.path).ids(SPEC) == sorted(make.keys(10))
+
+
+@pytest.mark.parametrize("place", ["shard", "index"])
+def test_the_error_keeps_no_view_of_what_was_not_written(cache, make, monkeypatch, place):
+    """Its traceback held one of a BytesIO; Python 3.12.1 crashed at the next collection."""
+    one = cache.open_set(**make.asked(DIM))
+    make.fill(one, make.keys(10), 10)
+
+    def full(_, part):
+        part.release()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(DiskFullError) as caught:
+        one.write_index() if place == "index" else make.fill(one, make.keys(10, 10), 10)
+    views = []
+    error = caught.value
+    while error is not None:
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            views += [v for v in frame.f_locals.values() if isinstance(v, memoryview)]
+        error = error.__cause__ or error.__context__
+    assert views
+    for view in views:
+        with pytest.raises(ValueError, match="released"):
+            view.tobytes()

@@ -92,17 +92,16 @@ def disk_full_named(path: str | os.PathLike) -> Iterator[None]:
         ) from error
 
 
-def publish_bytes(path: str | os.PathLike, content: bytes | memoryview) -> None:
+def publish_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Write `content` to `path`, atomically."""
     with publish(path) as temporary:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
         try:
-            at = 0
-            with memoryview(content) as view:
-                while at < len(view):
-                    count = os.write(descriptor, view[at : at + _SPAN])
-                    _start_writing(descriptor, at, count)
-                    at += count
+            view, at = memoryview(content), 0
+            while at < len(view):
+                count = os.write(descriptor, view[at : at + _SPAN])
+                _start_writing(descriptor, at, count)
+                at += count
         finally:
             os.close(descriptor)
 

@@ -88,8 +88,7 @@ def write_index(folder: Path, header: SetHeader, shards: Sequence[Shard]) -> Non
             file.create_dataset(name, data=table)
         _create_view(file, header, shards)
     require_own_folder(folder)
-    with buffer.getbuffer() as content:
-        publish_bytes(folder / INDEX_NAME, content)
+    publish_bytes(folder / INDEX_NAME, buffer.getvalue())
 
 
 def _tables(shards: Sequence[Shard]) -> dict[str, np.ndarray]:

@@ -100,13 +100,13 @@ def publish_shard(
         file.create_dataset("keys", data=keys)
         file.create_dataset("checksums", data=checksums.astype("<u8", copy=False))
         offset = file.create_dataset("features", data=rows).id.get_offset()
-    end = offset + len(keys) * header.row_bytes
-    # Views that an error's traceback kept made Python 3.12.1 crash at its next collection.
-    with buffer.getbuffer() as content, content[:offset] as head, content[end:] as tail:
-        name = _name([head, tail])
-        require_own_folder(folder.parent, folder)
-        publish_bytes(folder / name, content)
-        return Shard(name, len(content), offset, keys, checksums)
+    # No copy. Python 3.12.1 crashes when an error's traceback kept a view of the BytesIO itself.
+    content = buffer.getvalue()
+    view, end = memoryview(content), offset + len(keys) * header.row_bytes
+    name = _name([view[:offset], view[end:]])
+    require_own_folder(folder.parent, folder)
+    publish_bytes(folder / name, content)
+    return Shard(name, len(content), offset, keys, checksums)
 
 
 def shard_rows(header: SetHeader, most_bytes: int = SHARD_BYTES) -> int:

@@ -45,13 +45,12 @@ def test_full_disk_is_one_clear_error_and_leaves_nothing(cache, make, monkeypatc
 
 
 @pytest.mark.parametrize("place", ["shard", "index"])
-def test_the_error_keeps_no_view_of_what_was_not_written(cache, make, monkeypatch, place):
-    """Its traceback held one of a BytesIO; Python 3.12.1 crashed at the next collection."""
+def test_the_error_keeps_no_view_of_a_buffer(cache, make, monkeypatch, place):
+    """Its traceback held one of a BytesIO, and Python 3.12.1 crashed at the next collection."""
     one = cache.open_set(**make.asked(DIM))
     make.fill(one, make.keys(10), 10)
 
-    def full(_, part):
-        part.release()
+    def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
@@ -64,6 +63,4 @@ def test_the_error_keeps_no_view_of_what_was_not_written(cache, make, monkeypatc
             views += [v for v in frame.f_locals.values() if isinstance(v, memoryview)]
         error = error.__cause__ or error.__context__
     assert views
-    for view in views:
-        with pytest.raises(ValueError, match="released"):
-            view.tobytes()
+    assert all(isinstance(view.obj, bytes) for view in views)

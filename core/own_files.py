@@ -1,13 +1,13 @@
 """Which files this user's icecore wrote: their digests, kept where no stranger's file gets to.
 
-What may run code, or reach compiled code that believes every number, is loaded without a
-question only if it was written here.
+What may run code is opened without a question, and a finished head is taken over, only if it was
+written here.
 """
 
-import os
 from pathlib import Path
 
 from .files import sha256_bytes
+from .folders import user_folder
 
 
 def remember_own(content: bytes) -> None:
@@ -29,5 +29,4 @@ def is_own(content: bytes) -> bool:
 
 
 def _folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "icecore" / "own"
+    return user_folder("own", "ICECORE_OWN_FILES")

@@ -198,14 +198,7 @@ def estimate(
     rows, tables = held_out_tables(data, blender, others, source)
     metric = get_metric(options.metric)
     scored = Scored(metric, data.y[rows], data.letters_of(rows), data.images_of(rows), options.seed)
-    shown = {m.name: m for m in (*(METRICS[name] for name in SHOWN), metric)}
-    scores = {
-        answer: {
-            name: _with_interval(dataclasses.replace(scored, metric=one), table)
-            for name, one in shown.items()
-        }
-        for answer, table in tables.items()
-    }
+    scores = {answer: _scores(scored, table) for answer, table in tables.items()}
     ours = tables[RECOMMENDED]
     tuning = len(data.rows(TUNING))
     nested = source != "test split"
@@ -291,6 +284,15 @@ def _seen(answer: str, tuning: int, kind: str, where: str, nested: bool) -> str:
     if answer == AVERAGE:
         return f"nothing is chosen; scored on {where}"
     return f"chosen on {tuning} {kind} rows, scored on {where}"
+
+
+def _scores(scored: Scored, table: np.ndarray) -> dict[str, tuple[float, float, float]]:
+    """Return the metrics that are always shown, and that of the blend, with their intervals."""
+    shown = {m.name: m for m in (*(METRICS[name] for name in SHOWN), scored.metric)}
+    return {
+        name: _with_interval(dataclasses.replace(scored, metric=one), table)
+        for name, one in shown.items()
+    }
 
 
 def _with_interval(scored: Scored, table: np.ndarray) -> tuple[float, float, float]:

@@ -68,14 +68,7 @@ def bundle(
     text = "" if card is None else model_card(run, answer)
     backbones_of = _backbones(trained)
     made = made_how(*(part.run for part in trained.runs))
-    views = made.views
-    if len(views) > 1:
-        raise RunError(
-            f"the run was trained on {len(views)} views of each image "
-            f"({enumerate_some(views.names)}); a bundle takes one square of each",
-            "extract with --views center and train again for a bundle; "
-            "icecore predict makes all views",
-        )
+    _require_one_view(made)
     backbones = _load(backbones_of, made, weights_dir)
     place = {one["fingerprint"]: index for index, one in enumerate(backbones_of)}
     tasks = [_bundled_task(trained, name, place) for name in trained.weights]
@@ -100,6 +93,16 @@ def _load(known: list[dict], made: FeatureSetRecord, weights_dir: str | os.PathL
     backbones = features.load_backbones(specs, "onnxruntime", request)
     _require_same(known, backbones, made)
     return backbones
+
+
+def _require_one_view(made: FeatureSetRecord) -> None:
+    if len(views := made.views) > 1:
+        raise RunError(
+            f"the run was trained on {len(views)} views of each image "
+            f"({enumerate_some(views.names)}); a bundle takes one square of each",
+            "extract with --views center and train again for a bundle; "
+            "icecore predict makes all views",
+        )
 
 
 def _about(made: FeatureSetRecord, answers: dict[str, str], boxed: bool) -> dict:

@@ -19,7 +19,7 @@ from ..features import (
 )
 from ..manifest import Manifest, apply_boxes
 from ..runs import Run
-from .run_answers import aligned, answers_of_run, group_notes, routes_of
+from .run_answers import RunAnswers, aligned, answers_of_run, group_notes, routes_of
 from .samples import REGIONS_OF_A_RUN, read_data
 from .trained import Trained, made_how, open_trained, require_writable, spec_text
 
@@ -193,12 +193,7 @@ def predict(
         parts = [answers_of_run(job, routers, folder, progress) for job in jobs]
     failures = {one.id: one for part in parts for one in part.failures}
     ids = [identity for identity in manifest.images if identity not in failures]
-    tasks = {}
-    for name, task in empty.tasks.items():
-        tables, routes = aligned(parts, name, ids, task.classes), routes_of(parts, name, ids)
-        table = trained.weights[name].combine(tables, routes)
-        tasks[name] = dataclasses.replace(task, rows=dict(zip(ids, table)))
-    answers = dataclasses.replace(empty, tasks=tasks)
+    answers = _combined(trained, empty, parts, ids)
     written = ensemble.write_answers(out, answers, options.written)
     return PredictReport(
         images=len(ids),
@@ -210,6 +205,16 @@ def predict(
         boxed=max((part.boxed for part in parts), default=0),
         notes=tuple(group_notes(parts, manifest, ids)),
     )
+
+
+def _combined(trained: Trained, empty: Answers, parts: list[RunAnswers], ids: list[str]) -> Answers:
+    """Return the answers for these images: what the runs say, by the weights of the blend."""
+    tasks = {}
+    for name, task in empty.tasks.items():
+        tables, routes = aligned(parts, name, ids, task.classes), routes_of(parts, name, ids)
+        table = trained.weights[name].combine(tables, routes)
+        tasks[name] = dataclasses.replace(task, rows=dict(zip(ids, table)))
+    return dataclasses.replace(empty, tasks=tasks)
 
 
 def _no_answers(trained: Trained, manifest: Manifest, options: PredictOptions) -> Answers:

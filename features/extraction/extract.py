@@ -3,6 +3,7 @@
 What is asked for is checked, loaded and started here; `pipeline` does the work.
 """
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -94,14 +95,9 @@ def extract(
     for part in parts:
         part.open(store)
     job = Pipeline(parts, options, watch)
-    try:
+    with contextlib.closing(arrivals):
         _run(job, store, arrivals)
-    finally:
-        arrivals.close()
-    digested = digesting.report()
-    job.failures += _unreadable(digested)
-    _record_outcome(store, digested.manifest, job.failures)
-    report = _report(job, digested.manifest, len(arrivals.unique))
+    report = _ended(job, store, digesting.report(), len(arrivals.unique))
     return dataclasses.replace(report, boxes="" if table is None else str(table))
 
 
@@ -201,11 +197,17 @@ def _run_on_cluster(
             part.rows.write_index()
 
 
-def _record_outcome(store: FeatureCache, manifest: Manifest, failures: list[Failure]) -> None:
-    failed = {failure.id for failure in failures}
+def _ended(
+    job: Pipeline, store: FeatureCache, digested: DigestReport, unique: int
+) -> ExtractReport:
+    """Keep in the cache what could not be used, and tell what became of all."""
+    job.failures += _unreadable(digested)
+    failed = {failure.id for failure in job.failures}
+    manifest = digested.manifest
     store.clear_failures([identity for identity in manifest.images if identity not in failed])
-    if failures:
-        store.record_failures([dataclasses.asdict(failure) for failure in failures])
+    if job.failures:
+        store.record_failures([dataclasses.asdict(failure) for failure in job.failures])
+    return _report(job, manifest, unique)
 
 
 def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:

@@ -75,22 +75,18 @@ def train(
     check_target(out, options.overwrite)
     if options.group_labels is not None:
         manifest = apply_groups(manifest, options.group_labels)
-    sets, plans = plan_models(
-        cache, options.features, options.heads, options.search > 0, options.groups
-    )
-    require_known_classes(manifest, options)
-    absent = absent_keys(sets, manifest, options.allow_missing)
+    planned = _planned(cache, manifest, options)
     with replacing(out, options.overwrite) as folder:
-        job = _Job(manifest, _Planned(sets, plans, absent), options, folder, progress)
+        job = _Job(manifest, planned, options, folder, progress)
         job.earlier = EarlierRun(out) if options.overwrite else None
         done, failed = job.run()
         if job.interrupted and (not done or (out / "run.json").exists()):
             raise KeyboardInterrupt
         if not done:
             raise _nothing_trained(failed)
-        left_out = tuple(dict.fromkeys(s.id for s in manifest if s.digest in absent))
+        left_out = tuple(dict.fromkeys(s.id for s in manifest if s.digest in planned.absent))
         manifest.write(folder / "samples.csv")
-        inputs = describe_inputs(cache, sets, manifest, left_out)
+        inputs = describe_inputs(cache, planned.sets, manifest, left_out)
         write_run(folder, inputs | job.about(done, failed))
     results = tuple(result for result, _ in done)
     return TrainResult(out, results, failed, left_out, job.interrupted)
@@ -103,6 +99,14 @@ class _Planned:
     sets: Sequence[Any]
     plans: Sequence[ModelPlan]
     absent: set[str]
+
+
+def _planned(cache: Any, manifest: Manifest, options: TrainOptions) -> _Planned:
+    sets, plans = plan_models(
+        cache, options.features, options.heads, options.search > 0, options.groups
+    )
+    require_known_classes(manifest, options)
+    return _Planned(sets, plans, absent_keys(sets, manifest, options.allow_missing))
 
 
 class _Job:

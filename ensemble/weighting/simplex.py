@@ -6,8 +6,8 @@ averaging the log-probabilities. Both are minimised by sequential quadratic
 programming as in mixSQP (Kim, Carbonetto, Stephens and Anitescu, "A fast algorithm
 for maximum likelihood estimation of mixture proportions using sequential quadratic
 programming", J. Comput. Graph. Stat. 2020): each step solves an M x M quadratic
-programme by SciPy's active-set methods for bounded least squares, then halves the
-step until the loss falls.
+programme by SciPy's non-negative least squares, then halves the step until the loss
+falls.
 
 Every answer carries a certificate. By convexity no weights at all are better by more
 than max_v <gradient, w - v> over all weights v that are allowed. Without a pull or a
@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
-from scipy.optimize import lsq_linear, nnls
+from scipy.optimize import nnls
 
 from ..metrics import EPSILON
 
@@ -260,8 +260,9 @@ def _minimise_quadratic(hessian: np.ndarray, linear: np.ndarray, upper: float) -
     """Minimise x'Hx/2 + linear'x over 0 <= x <= upper, sum x = 1.
 
     With H = LL' this is the least squares of L'x + L^-1 linear; the sum is one more row
-    that counts heavily (Van Loan, SIAM J. Numer. Anal. 1985). Which bounds hold is taken
-    from that answer; the free weights are then solved for with the sum as a constraint.
+    that counts heavily (Van Loan, SIAM J. Numer. Anal. 1985), and so is x + s = upper with
+    slack s >= 0 for each. Which bounds hold is taken from that answer; the free weights are
+    then solved for with the sum as a constraint.
     """
     size = len(linear)
     scale = max(float(np.trace(hessian)) / size, 1e-300)
@@ -270,11 +271,12 @@ def _minimise_quadratic(hessian: np.ndarray, linear: np.ndarray, upper: float) -
     heavy = SUM_WEIGHT * np.sqrt(scale)
     rows = np.vstack([root.T, np.full(size, heavy)])
     target = np.append(-solve_triangular(root, linear, lower=True), heavy)
-    if upper >= 1:
-        x = nnls(rows, target, maxiter=50 * size)[0]
-    else:
-        x = lsq_linear(rows, target, bounds=(0, upper), method="bvls").x
-    return _polished(hessian, linear, x, upper)
+    if upper < 1:
+        bound = heavy * np.eye(size)
+        rows = np.block([[rows, np.zeros_like(rows)], [bound, bound]])
+        target = np.append(target, np.full(size, heavy * upper))
+    x = nnls(rows, target, maxiter=50 * rows.shape[1])[0][:size]
+    return _polished(hessian, linear, np.minimum(x, upper), upper)
 
 
 def _polished(hessian: np.ndarray, linear: np.ndarray, x: np.ndarray, upper: float) -> np.ndarray:

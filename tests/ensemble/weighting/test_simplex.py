@@ -157,6 +157,21 @@ def test_a_model_more_never_hurts_and_order_means_nothing(true, seed):
     assert bounded[0] >= bounded[1] - 1e-8 >= bounded[2] - 2e-8
 
 
+@pytest.mark.parametrize("models", [3, 6, 20])
+def test_a_bound_is_obeyed_and_the_optimum_found_where_models_are_alike(models):
+    """Of hundred such problems five stopped far from the optimum, by up to 0.25 in the loss."""
+    rng = np.random.default_rng(models)
+    for upper in (0.5, 0.6, 0.75):
+        for _ in range(40):
+            true = np.full((rng.integers(2, 40), models), rng.uniform(0.1, 1))
+            few = rng.random(true.shape) < 0.15
+            true[few] = rng.uniform(1e-6, 1, few.sum())
+            found = minimise_log_loss(true, upper=upper)
+            assert found.certificate < 1e-8
+            assert found.weights.max() <= upper + 1e-12
+            assert found.weights.sum() == pytest.approx(1)
+
+
 def test_who_asks_whether_a_loss_can_be_reached_is_told_sooner():
     rng = np.random.default_rng(0)
     true = np.clip(rng.beta(3, 1, (500, 12)), 0.02, 1)

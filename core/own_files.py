@@ -4,10 +4,10 @@ What may run code is opened without a question, and a finished head is taken ove
 written here.
 """
 
+import os
 from pathlib import Path
 
 from .files import sha256_bytes
-from .folders import user_folder
 
 
 def remember_own(content: bytes) -> None:
@@ -29,4 +29,7 @@ def is_own(content: bytes) -> bool:
 
 
 def _folder() -> Path:
-    return user_folder("own", "ICECORE_OWN_FILES")
+    # Training needs the core alone, and platformdirs, which knows other systems' folders, is
+    # none of it.
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "icecore" / "own"

@@ -77,8 +77,7 @@ def _task_lines(task: TaskBlend) -> list[str]:
         lines += [f"The recommended answer is {markdown(task.calibration)}.", ""]
     if task.wrong_labels:
         lines += [f"Wrong labels: {markdown(task.wrong_labels)}.", ""]
-    certificate = certificate_text(task)
-    lines += [f"Tuned for {METRIC_TITLES.get(task.metric, task.metric)}: {certificate}.", ""]
+    lines += [f"{markdown(certificate_text(task))}.", ""]
     if task.estimate is not None:
         lines += [f"**{markdown(task.estimate.sentence)}.**", ""]
         lines += [f"{markdown(task.estimate.gain_text)}.", ""] if task.estimate.gain_text else []

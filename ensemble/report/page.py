@@ -121,7 +121,6 @@ def _task_view(gallery: Gallery, number: int) -> dict:
         "calibration": task.calibration,
         "wrong_labels": task.wrong_labels,
         "groups": task.to_json()["answers"]["recommended"].get("groups", []),
-        "mean": task.mean,
         "metric": METRIC_TITLES.get(task.metric, task.metric),
         "certificate": certificate_text(task),
         "notes": task.notes,

@@ -39,7 +39,7 @@ def task_text(task: TaskBlend, details: bool = False) -> str:
     lines = _table_lines(task)
     if details:
         lines.append(seen_text(task))
-        lines.append(f"tuned for {task.metric}, {task.mean} mean: {certificate_text(task)}")
+        lines.append(certificate_text(task))
     lines.append(recommended_text(task))
     lines += routing_lines(task)[: None if details else 1]
     if task.calibration:
@@ -116,17 +116,20 @@ def recommended_text(task: TaskBlend) -> str:
 
 
 def certificate_text(task: TaskBlend) -> str:
-    """Say in one line how good the weights provably are."""
+    """Say in one line how good the tuned weights provably are; others may be recommended."""
+    metric = METRIC_TITLES.get(task.metric, task.metric)
+    tuned = f"tuned weights, for {metric}, {task.mean} mean"
     if task.certificate is None:
         return (
-            f"the best that the search found ({task.method}); there is no proof that it is the best"
+            f"{tuned}: the best that the search found ({task.method}); there is no proof that "
+            "they are the best"
         )
     any_kind = task.method.removesuffix(", shared by all tasks") == "convex optimum"
     scope = "no weights have" if any_kind else "no weights of that kind have"
     goal = "log-loss" if "pull" not in task.method else "log-loss plus pull"
     return (
-        f"{task.method}, certificate {task.certificate:.1e}: {scope} a lower {goal} on the tuning "
-        "rows by more than this"
+        f"{tuned}: {task.method}, certificate {task.certificate:.1e}; {scope} a lower {goal} on the "
+        "tuning rows by more than this"
     )
 
 

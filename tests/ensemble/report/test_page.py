@@ -195,7 +195,7 @@ def test_groups_are_shown(run):
     blend_run(run, BlendOptions(groups="dress,hat;skirt", honest=False))
     text = Page((run / "report.html").read_text()).text
     assert "dress, hat" in text
-    assert "there is no proof that it is the best" in text
+    assert "there is no proof that they are the best" in text
 
 
 def test_equal_images_with_different_labels_are_listed(run):

@@ -128,8 +128,8 @@ def certificate_text(task: TaskBlend) -> str:
     scope = "no weights have" if any_kind else "no weights of that kind have"
     goal = "log-loss" if "pull" not in task.method else "log-loss plus pull"
     return (
-        f"{tuned}: {task.method}, certificate {task.certificate:.1e}; {scope} a lower {goal} on the "
-        "tuning rows by more than this"
+        f"{tuned}: {task.method}, certificate {task.certificate:.1e}; {scope} a lower {goal} on "
+        "the tuning rows by more than this"
     )
 
 

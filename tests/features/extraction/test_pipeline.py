@@ -190,7 +190,7 @@ def test_an_engine_computes_as_many_batches_at_once_as_it_likes(
             if len(inside) == 2:
                 met.set()
         # Each waits for another until two have met; where none may come, only one waits.
-        if len(most) > 1 and not met.wait(3) and at_once == 1:
+        if len(most) > 1 and not met.wait(1) and at_once == 1:
             met.set()
         features = plain_run(self, images)
         inside.pop()

@@ -123,8 +123,16 @@ def _plain_lines(
             if numbers is None:
                 line += [""] * (1 + len(task.classes))
             else:
-                line += [task.classes[int(numbers.argmax())], *(f"{p:.6f}" for p in numbers)]
+                line += [task.classes[int(numbers.argmax())], *map(_number, numbers)]
         yield line
+
+
+def _number(probability: float) -> str:
+    """Return enough digits that rows add up to 1 for whoever checks, and no small one is a 0.
+
+    Where the truth has 1e-7 its log-loss is 16; a 0, which scorers clip at 1e-15, has 34.5.
+    """
+    return f"{probability:.9g}"
 
 
 def _kaggle_lines(
@@ -147,7 +155,7 @@ def _kaggle_lines(
         elif len(names) == 1 and names[0] not in column:
             yield [text, task.classes[int(row.probabilities.argmax())]]
         else:
-            yield [text, *(f"{row.probabilities[column[name]]:.6g}" for name in names)]
+            yield [text, *(_number(row.probabilities[column[name]]) for name in names)]
 
 
 def _bare_ids(rows: Sequence[AnswerRow]) -> list[str]:

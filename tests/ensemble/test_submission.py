@@ -72,6 +72,24 @@ def test_plain_formats_can_be_read_back(run, tmp_path, form):
     np.testing.assert_allclose(back.probabilities, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("form", ["csv", "kaggle"])
+def test_written_numbers_keep_what_is_small_and_add_up_to_1(tmp_path, form):
+    # Softmax of wide scores: some are far below a millionth, where six decimals would say 0.
+    scores = np.random.default_rng(0).normal(0, 8, (40, 30))
+    rows = np.exp(scores - scores.max(axis=1, keepdims=True))
+    rows /= rows.sum(axis=1, keepdims=True)
+    classes = tuple(f"class{n:02d}" for n in range(30))
+    path = tmp_path / "x.csv"
+    named = {f"{n:02d}.jpg": row for n, row in enumerate(rows)}
+    write_answers(path, answered("label", classes, named), AnswerOptions(form=form))
+    with path.open() as lines:
+        read = np.array([line[-30:] for line in list(csv.reader(lines))[1:]], float)
+    assert rows.min() < 1e-12
+    assert read == pytest.approx(rows, rel=1e-8)
+    # What scikit-learn's log_loss allows before it warns.
+    assert abs(read.sum(axis=1) - 1).max() < np.sqrt(np.finfo(float).eps)
+
+
 def test_a_csv_of_several_tasks_can_be_read_back(tmp_path):
     answers = answered(
         "a:b",
@@ -82,8 +100,8 @@ def test_a_csv_of_several_tasks_can_be_read_back(tmp_path):
     write_answers(tmp_path / "a.csv", answers)
     assert rows_of(tmp_path / "a.csv") == [
         ["id", "a:b", "a:b:x", "a:b:id", "class:split", "split:x", "split:y:z"],
-        ["1", "id", "0.250000", "0.750000", "x", "1.000000", "0.000000"],
-        ["2", "", "", "", "x", "0.500000", "0.500000"],
+        ["1", "id", "0.25", "0.75", "x", "1", "0"],
+        ["2", "", "", "", "x", "0.5", "0.5"],
     ]
     one, two = read_tables(tmp_path / "a.csv")
     assert (one.task, one.classes, one.ids) == ("a:b", ("x", "id"), ("1",))
@@ -214,7 +232,8 @@ def test_rows_without_an_answer_get_the_prior_or_nothing_or_are_refused(tmp_path
     options = {"sample": tmp_path / "s.csv"}
     written = write_answers(tmp_path / "o.csv", answers, AnswerOptions(**options))
     assert rows_of(tmp_path / "o.csv")[2:] == [
-        ["c", "0.333333", "0.666667"], ["b", "0.5", "0.5"], ["nowhere", "0.333333", "0.666667"],
+        ["c", "0.333333333", "0.666666667"], ["b", "0.5", "0.5"],
+        ["nowhere", "0.333333333", "0.666666667"],
     ]  # fmt: skip
     assert written.without == ("c", "nowhere")
     assert "2 of 4 rows of" in written.warning

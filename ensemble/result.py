@@ -89,6 +89,11 @@ class TaskBlend:
         return tuning_kind(self.validation)
 
     @property
+    def trade_offs(self) -> dict[str, list[Choice]]:
+        """The fronts with more than one point; others leave nothing to choose."""
+        return {kind: front for kind, front in self.fronts.items() if len(front) > 1}
+
+    @property
     def recommendation(self) -> str:
         """What is recommended, in words."""
         reason = self.reason

@@ -82,7 +82,7 @@ def _task_lines(task: TaskBlend) -> list[str]:
         lines += [f"**{markdown(task.estimate.sentence)}.**", ""]
         lines += [f"{markdown(task.estimate.gain_text)}.", ""] if task.estimate.gain_text else []
     lines += [f"- {markdown(note)}" for note in task.notes] + ([""] if task.notes else [])
-    for kind, front in task.fronts.items():
+    for kind, front in task.trade_offs.items():
         lines += [f"### Least log-loss for a cost: {kind}", ""]
         lines += markdown_table(
             ["models", "cost", "log-loss"],

@@ -228,7 +228,7 @@ def _mistakes(gallery: Gallery, rows: np.ndarray, table: np.ndarray) -> list[dic
 
 def _fronts(task: TaskBlend) -> list[dict]:
     found = []
-    for kind, front in task.fronts.items():
+    for kind, front in task.trade_offs.items():
         scale = 1e-6 if kind == "size" else 1
         points = [
             {

@@ -9,6 +9,8 @@ from icecore.core.errors import RunError
 from icecore.ensemble import BlendOptions, blend_run
 from icecore.ensemble.report import page as report_module
 from icecore.ensemble.report.confusions import Gallery
+from icecore.ensemble.report.markdown import write_markdown
+from icecore.ensemble.report.page import write_report
 from icecore.pages import Pictures
 from icecore.runs import read_probabilities, write_probabilities
 
@@ -181,7 +183,22 @@ def test_plots_stand_in_the_page(run):
     assert "Pareto front: log-loss against number of networks" in text
     assert "All weights of three models" not in text
     front = result.tasks[0].fronts["networks"]
+    assert len(front) > 1
     assert f"{front[0].loss:.4f}" in text
+
+
+def test_costs_that_leave_no_choice_are_not_shown(run, tmp_path):
+    result = blend_run(run, BlendOptions(honest=False), write=False)
+    assert any(len(front) > 1 for front in result.tasks[0].fronts.values())
+    (task,) = result.tasks
+    alone = {kind: front[:1] for kind, front in task.fronts.items()}
+    result = dataclasses.replace(result, tasks=[dataclasses.replace(task, fronts=alone)])
+    write_report(result, tmp_path / "r.html")
+    write_markdown(result, tmp_path / "r.md")
+    for name in ("r.html", "r.md"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "log-loss" in text
+        assert not re.search("Pareto front|Least log-loss for a cost", text)
 
 
 def test_three_models_have_a_triangle(run):

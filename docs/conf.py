@@ -18,6 +18,10 @@ author = "the icecore developers"
 version = release = icecore.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "numpydoc", "sphinx_click", "sphinx_copybutton"]
 exclude_patterns = ["_build"]
+# Blocks without a language are commands: no colours, and long ones wrap.
+highlight_language = "none"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme = "furo"
 html_title = f"icecore {version}"
 html_theme_options = {"navigation_with_keys": True}

@@ -108,42 +108,6 @@ def data_folders(samples: Iterable[Sample]) -> tuple[Path, ...]:
     return tuple(found)
 
 
-def match_ids(wanted: Iterable[str], known: Iterable[str]) -> tuple[dict[str, str], list[str]]:
-    """Find the image that each id of a sheet means.
-
-    An id may be the image's own, or the end of its path, with the file's ending or without.
-
-    Returns
-    -------
-    found : dict of str to str
-        Ids that mean an image that is known.
-    ambiguous : list of str
-        Ids that may mean several.
-    """
-    by_name: dict[str, dict[str, None]] = {}
-    known = dict.fromkeys(known)
-    for identity in known:
-        for name in _names(identity):
-            by_name.setdefault(name, {})[identity] = None
-    found, ambiguous = {}, []
-    for name in wanted:
-        images = [name] if name in known else list(by_name.get(name, ()))
-        if len(images) > 1:
-            ambiguous.append(f"{name} ({enumerate_some(images, 3)})")
-        elif images:
-            found[name] = images[0]
-    return found, ambiguous
-
-
-def _names(identity: str) -> Iterable[str]:
-    parts = identity.split("/")
-    for at in range(len(parts)):
-        name = "/".join(parts[at:])
-        yield name
-        if (stem := os.path.splitext(name)[0]) != name:
-            yield stem
-
-
 def _is_question(fields: list[str]) -> bool:
     if len(fields) not in (2, 3):
         return False

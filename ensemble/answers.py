@@ -9,7 +9,8 @@ import numpy as np
 
 from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..manifest import Sample
-from .answer_sheet import AnswerSheet, data_folders, find_sheet, match_ids, read_sheet
+from .answer_sheet import AnswerSheet, data_folders, find_sheet, read_sheet
+from .joining.ids import match_ids
 from .joining.join import TEST, TUNING
 from .options import ANSWERS
 from .result import BlendResult, TaskBlend

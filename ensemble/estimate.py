@@ -119,12 +119,18 @@ class Estimate:
     @property
     def sentence(self) -> str:
         """What follows from the estimate, in one line."""
+        # Held-out rows judge answers that were made without them, not the very one that is saved.
+        subject = (
+            "the recommended answer"
+            if self.source == "test split"
+            else "what would be recommended without these rows"
+        )
         if not self.learnt:
             gaps = " and ".join(
                 f"{_title(name)} {_interval(gap)}" for name, gap in self.over_shares.items()
             )
             return (
-                f"nothing was learnt that shows on {self.rows_text}: the recommended answer is not "
+                f"nothing was learnt that shows on {self.rows_text}: {subject} is not "
                 f"better beyond noise than giving every image the class shares of the tuning rows "
                 f"({gaps})"
             )
@@ -138,10 +144,10 @@ class Estimate:
         }[_beyond(self.difference)]
         if self.difference.value == 0 and self.difference.low == 0 == self.difference.high:
             return (
-                f"the recommended answer gives what the plain average gives: "
+                f"{subject} gives what the plain average gives: "
                 f"{_title(self.metric)} {ours:.4f} on {self.rows_text}"
             )
-        return f"the recommended answer {verdict}: {what}"
+        return f"{subject} {verdict}: {what}"
 
     def to_json(self) -> dict:
         """Return the estimate as plain data; values that are not defined are None."""

@@ -11,6 +11,8 @@ from .names import class_name
 from .table import DEFAULT_TASK, Sample
 
 _TABLE = "labels.csv"
+# What `icecore blend -o` answers, row by row.
+_SHEETS = ("sample_submission.csv", "samplesubmission.csv")
 _LABEL_COLUMNS = ("label", "class", "breed", "category", "target")
 
 
@@ -59,7 +61,8 @@ class Kaggle(Layout):
         _refuse_unlike(root, absent, [name for name in training if name not in used])
         tests = [name for name in listing.images if name.startswith("test/")]
         samples += [_sample(root, name, "test", "") for name in tests]
-        return LabelledFiles(samples, frozenset({_TABLE}))
+        sheets = [name for name, _ in listing.others if name.lower() in _SHEETS]
+        return LabelledFiles(samples, frozenset({_TABLE, *sheets}))
 
 
 def _sample(root: Path, name: str, split: str, label: str) -> Sample:

@@ -213,16 +213,16 @@ def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str
             faults.append(
                 f"{table.model} lacks {counted(len(missing), 'id')} ({enumerate_some(missing, 3)})"
             )
-    if not align:
-        raise ProbabilityError(
-            f"the files do not have the same ids: {'; '.join(faults)}",
-            f"give files of the same rows, or use --align: the {counted(len(common), 'id')} that "
-            f"all have are then used",
-        )
     if not common:
         raise ProbabilityError(
             f"the files have no id in common: {'; '.join(faults)}",
             "give files of the same rows",
+        )
+    if not align:
+        raise ProbabilityError(
+            f"the files do not have the same ids: {'; '.join(faults)}",
+            "give files of the same rows, labelled ones among them, which tune the weights; or "
+            f"use --align: the {counted(len(common), 'id')} that all have are then used",
         )
     notes.append(
         f"only the {counted(len(common), 'id')} that all files have are used: {'; '.join(faults)}"

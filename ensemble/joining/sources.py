@@ -11,6 +11,7 @@ from ...core.files import sha256_file
 from ...manifest import Sample
 from ...runs import ProbabilityTable, Run, open_run
 from .foreign import read_tables, unique_models
+from .ids import match_ids
 from .labels import read_labels
 
 
@@ -69,7 +70,7 @@ def read_sources(
         inputs[str(run.path / "samples.csv")] = sha256_file(run.path / "samples.csv", LARGEST_CSV)
     read = [(path, table) for path in files for table in read_tables(path, mend)]
     inputs |= {str(path): sha256_file(path) for path in files}
-    tables += unique_models(read, {(table.task, table.model) for table in tables})
+    foreign = unique_models(read, {(table.task, table.model) for table in tables})
     if runs:
         samples = _common_labels(runs)
     else:
@@ -77,6 +78,7 @@ def read_sources(
         samples = read_labels(labels)
         if Path(labels).is_file():
             inputs[str(labels)] = sha256_file(labels)
+    tables += [_with_known_ids(table, samples) for table in foreign]
     return Sources(tables, samples, inputs, runs, _about(runs))
 
 
@@ -101,6 +103,14 @@ def expected_models(runs: dict[str, Run], task: str) -> set[str]:
         if task in run.tasks
         for model in run.tasks[task].models
     }
+
+
+def _with_known_ids(table: ProbabilityTable, samples: Iterable[Sample]) -> ProbabilityTable:
+    """Call rows as the samples are called that they mean, where each means one of its own."""
+    found, _ = match_ids(table.ids, (sample.id for sample in samples))
+    if len(set(found.values())) < len(found):
+        return table
+    return dataclasses.replace(table, ids=tuple(found.get(name, name) for name in table.ids))
 
 
 def _require_usable(paths: list[Path], labels) -> None:

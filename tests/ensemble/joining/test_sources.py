@@ -48,6 +48,17 @@ def test_runs_are_joined_by_id_and_models_keep_readable_names(two_runs, builders
             np.testing.assert_array_equal(task.data.probabilities[place, row], expected)
 
 
+def test_a_file_may_call_images_by_their_names_alone(two_runs, tmp_path):
+    table = read_probabilities(two_runs[0] / "label/probabilities/mlp-one.npz")
+    assert table.ids[7] == "images/007.jpg"
+    names = tuple(f"{number:03d}" for number in range(len(table.ids)))
+    theirs = tmp_path / "theirs.npz"
+    write_probabilities(theirs, replace(table, ids=names, model="theirs"))
+    (task,) = blend_sources([two_runs[0], theirs], None, QUICK).tasks
+    ours, last = task.data.models.index("mlp-one"), task.data.models.index("theirs")
+    np.testing.assert_array_equal(task.data.probabilities[last], task.data.probabilities[ours])
+
+
 def test_a_blend_of_runs_lies_in_the_first_and_knows_the_others(two_runs):
     whole, cut = two_runs
     result = blend_sources(two_runs, None, QUICK)

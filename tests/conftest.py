@@ -8,11 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from repository import ROOT
 
 from icecore.core.errors import MissingDependencyError
 
 SHARED = ROOT.parent / "shared"
+
+# No test tells how busy the machine is.
+settings.register_profile("icecore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("icecore")
 
 
 def _without_system_libraries():

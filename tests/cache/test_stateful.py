@@ -175,7 +175,7 @@ def test_random_lives_of_a_cache(make):
     run_state_machine_as_test(
         CacheMachine,
         settings=settings(
-            max_examples=25, stateful_step_count=20, deadline=None, derandomize=True,
+            max_examples=25, stateful_step_count=20, derandomize=True,
             database=None, suppress_health_check=list(HealthCheck),
         ),
     )  # fmt: skip

@@ -142,7 +142,7 @@ def test_fashionai_with_nothing_but_m_is_undefined():
     assert math.isnan(metrics.fashionai_basic_precision(["my"], table))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cells=arrays.arrays(
         np.int64, st.tuples(st.integers(1, 12), st.just(3)), elements=st.integers(0, 4)
@@ -162,7 +162,7 @@ def test_fashionai_agrees_with_the_formula(cells, seed):
         assert found == pytest.approx(by_hand(letters, table, ties), nan_ok=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     cells=arrays.arrays(
         np.int64, st.tuples(st.integers(1, 30), st.just(3)), elements=st.integers(0, 3)

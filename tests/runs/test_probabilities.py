@@ -23,7 +23,7 @@ def table(n=3, classes=("a", "b"), **fields):
     return ProbabilityTable(tuple(f"i{k}" for k in range(n)), classes, values, **fields)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sampled_from([".csv", ".npz", ".h5", ".parquet"]),
     st.lists(names, min_size=1, max_size=5, unique=True),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -32,7 +32,6 @@ def test_every_finite_float16_is_converted_bit_for_bit(name):
     assert same_bits(out, stored)
 
 
-@settings(deadline=None)
 @given(
     bits=arrays(np.uint16, st.tuples(st.integers(0, 9), st.integers(1, 40))),
     allowed=st.sampled_from([0xFFFF, 0x7FFF, 0xBFFF, 0x3FFF, 0x83FF]),

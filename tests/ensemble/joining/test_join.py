@@ -22,7 +22,7 @@ def labels(ids="pqrs", names="abca", **fields):
     return {i: Sample(i, "", label=name, **fields) for i, name in zip(ids, names)}
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(rows=st.permutations(range(4)), columns=st.permutations(range(3)))
 def test_order_of_rows_and_columns_means_nothing(rows, columns):
     one, two = make(), make("two", seed=1)

@@ -71,7 +71,7 @@ def test_budgets_hold_for_every_answer(builders, metric):
         assert costs.of(used, "size") <= 7
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10**6), st.integers(2, 5), st.integers(10, 60))
 def test_order_of_models_and_rows_means_nothing(seed, models, rows):
     rng = np.random.default_rng(seed)

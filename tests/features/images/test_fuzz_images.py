@@ -90,7 +90,7 @@ def test_every_kind_and_mode_is_among_the_files_and_decodes():
     assert len(FILES) > 60
 
 
-@settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=1000, suppress_health_check=list(HealthCheck), database=None)
 @given(damaged())
 @example(b"")
 @example(b"II*\0\x08\0\0\0")
@@ -106,7 +106,7 @@ def test_damaged_files_give_an_image_or_an_image_error(content):
     assert found.shape[0] * found.shape[1] <= images.LARGEST_IMAGE
 
 
-@settings(max_examples=300, deadline=None, database=None)
+@settings(max_examples=300, database=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", *(content[:12] for content in FILES)]))
 def test_any_bytes_after_any_signature(tail, head):
     try:
@@ -116,7 +116,7 @@ def test_any_bytes_after_any_signature(tail, head):
     assert found.shape[2] == 3
 
 
-@settings(max_examples=150, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, database=None, suppress_health_check=list(HealthCheck))
 @given(damaged())
 def test_the_size_is_that_of_the_decoded_image_or_unknown(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "fuzzed"

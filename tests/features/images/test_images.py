@@ -396,7 +396,7 @@ def test_large_reductions_do_not_alias():
     assert np.abs(found.astype(int) - 127).max() <= 2
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(1, 300),
     st.integers(1, 300),

@@ -85,7 +85,7 @@ def outcome(content: bytes) -> bytes | str:
     return repr(image.shape).encode() + image.tobytes()
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=1500, suppress_health_check=list(HealthCheck), database=None)
 @given(damaged(JPEGS))
 def test_the_short_way_and_pillows_end_alike(content):
     short = outcome(content)
@@ -94,7 +94,7 @@ def test_the_short_way_and_pillows_end_alike(content):
         assert outcome(content) == short
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+@settings(max_examples=500, suppress_health_check=list(HealthCheck), database=None)
 @given(damaged(JPEGS))
 def test_the_size_that_is_bounded_is_the_size_that_is_decoded(content):
     head = read_plain_head(content)

@@ -70,7 +70,7 @@ def test_a_heic_photograph_that_is_cut_short_is_refused(share):
         decode(content[: int(len(content) * share)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 3400), st.binary(min_size=1, max_size=200))
 def test_damage_in_a_heic_file_ends_in_pixels_or_in_an_error(at, filling):
     pytest.importorskip("pi_heif")

@@ -156,7 +156,7 @@ def test_a_margin_that_is_given_counts_for_the_centre_too():
     assert views.as_dict() == {"views": ["center"], "resize_margin": 0.5, "augmentation": None}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 200),
     st.integers(1, 200),

@@ -30,7 +30,7 @@ def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
     return parts[layout]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     sizes,
     sizes,

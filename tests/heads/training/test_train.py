@@ -499,7 +499,7 @@ def test_a_default_that_changed_is_a_change(cache, rows, tmp_path, monkeypatch):
     assert reused() == [False]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(st.integers(0, 25), st.integers(0, 2)), min_size=1, max_size=80),
     st.integers(3, 6),

@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 
+from ..core.summary import summary
+
 
 @dataclasses.dataclass(frozen=True)
 class Images:
@@ -26,6 +28,8 @@ class Images:
     boxes: tuple[str, ...]
     points: np.ndarray
     components: np.ndarray
+
+    __repr__ = summary
 
     def __len__(self) -> int:
         return len(self.ids)

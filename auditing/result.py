@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ..core.summary import summary
 from .doubtful_labels import Doubts
 from .drift import Drift
 from .duplicates import Copies, Group, Leak
@@ -76,6 +77,8 @@ class Audit:
     notes: list[str]
     source: str
     seed: int
+
+    __repr__ = summary
 
     def leaking(self) -> list[Group]:
         """Return the copies that stand in more than one split."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from .. import __version__
+from ..core.summary import summary
 from ..manifest import Sample
 from . import metrics
 from .estimate import Estimate
@@ -67,6 +68,8 @@ class TaskBlend:
     validation: str = ""
     estimate: Estimate | None = None
     fronts: dict[str, list[Choice]] = dataclasses.field(default_factory=dict)
+
+    __repr__ = summary
 
     @property
     def task(self) -> str:
@@ -243,6 +246,8 @@ class BlendResult:
     conflicts: list[list[Sample]] = dataclasses.field(default_factory=list)
     samples: tuple[Sample, ...] = ()
     runs: dict[str, Path] = dataclasses.field(default_factory=dict)
+
+    __repr__ = summary
 
     def to_json(self) -> dict:
         """Return ``{"tasks": [{"task", "answers", "recommended", "models", "scores", ...}]}``."""

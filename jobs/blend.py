@@ -9,6 +9,7 @@ from .. import ensemble
 from ..core.errors import RunError
 from ..core.files import publish_json
 from ..core.hardware import require_working_memory
+from ..core.summary import summary
 from ..ensemble import AnswerOptions, BlendOptions, BlendResult, WrittenAnswers
 
 DEFAULTS = BlendOptions()
@@ -85,6 +86,8 @@ class BlendReport:
     result: BlendResult
     files: tuple[Path, ...]
     written: WrittenAnswers | None
+
+    __repr__ = summary
 
 
 def blend(

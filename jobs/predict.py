@@ -9,6 +9,7 @@ from typing import Any
 from .. import ensemble, features
 from ..core.errors import RunError, counted
 from ..core.hardware import require_working_memory
+from ..core.summary import summary
 from ..ensemble import ANSWERS, AnswerOptions, Answers, TaskAnswers, WrittenAnswers
 from ..features import (
     ERROR_ALLOWED,
@@ -56,6 +57,8 @@ class PredictReport:
     written: WrittenAnswers
     boxed: int = 0
     notes: tuple[str, ...] = ()
+
+    __repr__ = summary
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Self
 from ..core.csv_files import write_csv
 from ..core.errors import ManifestError, MissingFileError, counted, enumerate_some, escaped
 from ..core.places import is_there, look_ahead
+from ..core.summary import summary
 from .classes import fashionai_classes
 from .names import class_order, look_alike_text, look_alikes
 
@@ -99,6 +100,8 @@ class Manifest:
     source: str = ""
     passed_over: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
+
+    __repr__ = summary
 
     def __post_init__(self) -> None:
         if not self.samples:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..core.softmax import softmax
+from ..core.summary import summary
 from ..manifest import DEFAULT_TASK
 
 MENDINGS = ("refuse", "renormalise", "softmax")
@@ -47,6 +48,8 @@ class ProbabilityTable:
     splits: tuple[str, ...] = ()
     model: str = ""
     task: str = DEFAULT_TASK
+
+    __repr__ = summary
 
     def __post_init__(self) -> None:
         where = self.model or "the table"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import ProbabilityError, RunError, counted, enumerate_some
+from ...core.summary import summary
 from ...runs import Run, open_run
 from ..joining.join import TEST, TUNING, TaskData, join_tasks
 from ..joining.sources import read_sources
@@ -101,6 +102,8 @@ class TaskComparison:
     pairs: dict[tuple[str, str], Difference]
     notes: tuple[str, ...]
 
+    __repr__ = summary
+
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
@@ -122,6 +125,8 @@ class Comparison:
     cost: str
     random_weights: bool
     sources: tuple[str, ...]
+
+    __repr__ = summary
 
     def to_json(self) -> dict:
         """Return everything as JSON types."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...core.errors import ProbabilityError, counted, enumerate_some
+from ...core.summary import summary
 from ...core.text import repeated
 from ...manifest import Sample
 from ...runs import ProbabilityTable
@@ -60,6 +61,8 @@ class TaskData:
     images: np.ndarray | None = None
     repeated: np.ndarray | None = None
     routes: ProbabilityTable | None = None
+
+    __repr__ = summary
 
     def rows(self, split: str) -> np.ndarray:
         """Return the numbers of the labelled rows of `split` that count."""

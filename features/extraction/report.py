@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ...core.summary import summary
 from ...manifest import Manifest
 
 
@@ -75,3 +76,5 @@ class ExtractReport:
     boxes: str = ""
     repaired: list[str] = dataclasses.field(default_factory=list)
     notes: list[str] = dataclasses.field(default_factory=list)
+
+    __repr__ = summary

@@ -4,6 +4,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from ...core.summary import summary
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainEvent:
@@ -81,6 +83,8 @@ class TaskResult:
     warnings: tuple[str, ...]
     groups: dict[str, Any] | None = None
 
+    __repr__ = summary
+
 
 @dataclasses.dataclass(frozen=True)
 class TrainResult:
@@ -103,3 +107,5 @@ class TrainResult:
     failed: dict[str, str]
     left_out: tuple[str, ...]
     interrupted: bool = False
+
+    __repr__ = summary

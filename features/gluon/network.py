@@ -13,7 +13,7 @@ from .efficientnet_lite import VARIANTS, build_efficientnet_lite
 from .loader import load_gluoncv, load_mxnet
 from .parameters import parameters_digest
 from .symbols import cut_symbol, trace
-from .zoo import native_resolution, zoo_record
+from .zoo import require_known, zoo_record
 
 CLASSES = 1000
 
@@ -89,7 +89,7 @@ def reference_network(
     BackboneError
         It cannot take that resolution, or has no such layer.
     """
-    mx, native = load_mxnet(), native_resolution(spec.name, spec.source)
+    mx, native = load_mxnet(), require_known(spec.name, spec.source).resolution
     side = spec.resolution or native
     network = build_network(spec, side)
     fill_network(network, values)

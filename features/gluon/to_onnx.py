@@ -1,6 +1,9 @@
 """Turn an MXNet symbol into an ONNX graph without its weights; MXNet itself is not needed."""
 
+from collections.abc import Mapping
+
 from ..graphs.onnx_graph import load_onnx
+from ..graphs.values import study
 from .graph_writer import GraphWriter, Parameter, SymbolNode, output_name
 from .operators import translate
 
@@ -74,7 +77,7 @@ def kernels_too_large(model, side: int) -> list[str]:
     shapes, found = _shapes(model, side), []
     for node in model.graph.node:
         settings = {a.name: list(a.ints) for a in node.attribute}
-        kernel, data = settings.get("kernel_shape", []), shapes.get(node.input[0], [])
+        kernel, data = settings.get("kernel_shape", []), shapes.get(node.input[0], ())
         pads, dilations = settings.get("pads", [0] * 4), settings.get("dilations", [1, 1])
         for axis, extent in enumerate(kernel):
             room = data[2 + axis] + pads[axis] + pads[2 + axis] if len(data) == 4 else 0
@@ -89,7 +92,7 @@ def parameters_that_do_not_fit(model, side: int) -> list[str]:
     shapes, found = _shapes(model, side), []
     given = {tensor.name: tuple(tensor.dims) for tensor in model.graph.initializer}
     for node in model.graph.node:
-        data = shapes.get(node.input[0], [])
+        data = shapes.get(node.input[0], ())
         channels = data[1] if len(data) in (2, 4) else 0
         if not channels or node.op_type not in ("Conv", "Gemm", "BatchNormalization"):
             continue
@@ -109,24 +112,14 @@ def parameters_that_do_not_fit(model, side: int) -> list[str]:
     return found
 
 
-def _shapes(model, side: int) -> dict[str, list[int]]:
-    """Infer the shapes of all values for one image; of what contradicts itself, nothing."""
-    onnx = load_onnx()
-    sized = onnx.ModelProto()
-    sized.CopyFrom(model)
-    for number, extent in zip((0, 2, 3), (1, side, side)):
-        sized.graph.input[0].type.tensor_type.shape.dim[number].dim_value = extent
-    inferred = onnx.shape_inference.infer_shapes(sized, data_prop=True).graph
-    return {
-        value.name: [d.dim_value for d in value.type.tensor_type.shape.dim]
-        for value in (*inferred.value_info, *inferred.output, *inferred.input)
-    }
+def _shapes(model, side: int) -> Mapping[str, tuple[int, ...]]:
+    return study(load_onnx(), model, side).shapes
 
 
-def _make_global(node, shapes: dict[str, list[int]]) -> None:
+def _make_global(node, shapes: Mapping[str, tuple[int, ...]]) -> None:
     pads = [n for a in node.attribute if a.name == "pads" for n in a.ints]
     # A pool that leaves a map of more than one place, or that counts a border, is none.
-    if shapes.get(node.output[0], ())[2:] == [1, 1] and not any(pads):
+    if shapes.get(node.output[0], ())[2:] == (1, 1) and not any(pads):
         node.op_type = "GlobalAveragePool"
         del node.attribute[:]
 

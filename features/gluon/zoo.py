@@ -1,7 +1,7 @@
 """Which networks the Gluon zoos have, how each wants its images, and what it costs.
 
-The facts are kept in ``zoo.json`` (made by ``tools/zoo_table.py``), so that looking one
-up builds no network and imports neither MXNet nor GluonCV.
+The facts are kept in ``zoo.json``, so that looking one up builds no network and imports neither
+MXNet nor GluonCV. ``tools/zoo_table.py`` fills it in.
 """
 
 import dataclasses
@@ -9,31 +9,18 @@ import difflib
 import functools
 import json
 from pathlib import Path
-from typing import Any
 
 from ...core.errors import BackboneError
 from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
-from .efficientnet_lite import VARIANTS
 
 # Source of a spec -> whose zoo it is. Under one name the two may have different weights.
 ZOOS = {"gluon": "GluonCV", "mxnet": "MXNet"}
 TABLE = Path(__file__).with_name("zoo.json")
-_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # The weights were trained by Google's pipeline: (value - 127) / 128.
-_TF_LITE = {"mean": (127 / 255,) * 3, "std": (128 / 255,) * 3}
-# GluonCV gives the files of some networks other names than the networks.
-_PUBLISHED_AS = {
-    "resnet18_v1b_0.89": "resnet18_v1b_2.6x",
-    "resnet50_v1d_0.86": "resnet50_v1d_1.8x",
-    "resnet50_v1d_0.48": "resnet50_v1d_3.6x",
-    "resnet50_v1d_0.37": "resnet50_v1d_5.9x",
-    "resnet50_v1d_0.11": "resnet50_v1d_8.8x",
-    "resnet101_v1d_0.76": "resnet101_v1d_1.9x",
-    "resnet101_v1d_0.73": "resnet101_v1d_2.2x",
-}
-_SIDES = {"nasnet_6_4032": 331, "resnest101": 256, "resnest200": 320, "resnest269": 416}
+_TF_LITE = (127 / 255,) * 3, (128 / 255,) * 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +45,8 @@ class ZooNetwork:
         Of the network up to its features; multiply-adds for one image.
     weights : str or None
         SHA-1 of the published file, the Python package that has them, or None.
+    file : str
+        How the name of the published file begins, where it is not the network's.
     """
 
     source: str
@@ -70,6 +59,7 @@ class ZooNetwork:
     parameters: int
     multiply_adds: int
     weights: str | None
+    file: str = ""
 
     @property
     def spec(self) -> str:
@@ -85,7 +75,7 @@ class ZooNetwork:
 @functools.cache
 def zoo() -> dict[tuple[str, str], ZooNetwork]:
     """Return every network of both zoos, by (source, name)."""
-    table = _table()
+    table = json.loads(TABLE.read_text(encoding="utf-8"))
     return {
         (source, name): ZooNetwork(source, name, **facts)
         for source in ZOOS
@@ -97,14 +87,10 @@ def zoo() -> dict[tuple[str, str], ZooNetwork]:
 def published_files(source: str) -> dict[str, str]:
     """Return the SHA-1 of each file of weights that a zoo publishes, by how its name begins."""
     return {
-        published_as(name, source): str(network.weights)
+        network.file or name: str(network.weights)
         for (zoo_of, name), network in zoo().items()
         if zoo_of == source and network.is_published
     }
-
-
-def _table() -> dict:
-    return json.loads(TABLE.read_text(encoding="utf-8"))
 
 
 def require_known(name: str, source: str = "gluon") -> ZooNetwork:
@@ -148,26 +134,12 @@ def require_resolution(name: str, resolution: int | None, source: str = "gluon")
         )
 
 
-def published_as(name: str, source: str = "gluon") -> str:
-    """Return the name that a zoo's file of a network's weights begins with."""
-    if source == "gluon" and name.startswith("hrnet_") and name.endswith("_c"):
-        return f"{name}ls"
-    return _PUBLISHED_AS.get(name, name) if source == "gluon" else name
-
-
-def native_resolution(name: str, source: str = "gluon") -> int:
-    """Return the side of the images that a network was made for."""
-    if source == "gluon" and name in VARIANTS:
-        return VARIANTS[name][2]
-    return _SIDES.get(name, 299 if name.startswith(("inceptionv3", "xception")) else 224)
-
-
 def native_preprocessing(name: str, source: str = "gluon") -> Preprocessing:
     """Return how images are prepared for a Gluon network."""
-    lite = source == "gluon" and name in VARIANTS
-    how: dict[str, Any] = {"interpolation": "bicubic", **_TF_LITE} if lite else _IMAGENET
-    common: dict[str, Any] = {"resolution": native_resolution(name, source), "crop_pct": 0.875}
-    return Preprocessing(**{**common, "interpolation": "bilinear", **how})
+    network = require_known(name, source)
+    lite = network.family == "efficientnet_lite"
+    mean, std = _TF_LITE if lite else _IMAGENET
+    return Preprocessing(network.resolution, mean, std, 0.875, "bicubic" if lite else "bilinear")
 
 
 def zoo_record(spec: BackboneSpec, width: int, digest: str, seed: int | None) -> BackboneRecord:
@@ -186,9 +158,10 @@ def zoo_record(spec: BackboneSpec, width: int, digest: str, seed: int | None) ->
 def weights_stem(name: str, source: str = "gluon") -> str:
     """Return the file name, without its end, under which a network's weights are kept."""
     sha1 = published_sha1(name, source)
-    return f"{published_as(name, source)}-{sha1[:8]}" if sha1 else f"{source}-{name}"
+    return f"{zoo()[source, name].file or name}-{sha1[:8]}" if sha1 else f"{source}-{name}"
 
 
 def published_sha1(name: str, source: str = "gluon") -> str | None:
     """Return the SHA-1 of the weights that a zoo publishes for a network, or None."""
-    return published_files(source).get(published_as(name, source))
+    network = zoo().get((source, name))
+    return published_files(source).get(network.file or name) if network else None

@@ -1,6 +1,7 @@
 """One backbone's part of an extraction: its record, its engines, its rows."""
 
 import dataclasses
+import functools
 import platform
 import shlex
 import sys
@@ -106,12 +107,19 @@ class Part:
             **({"license": network.license} if network.license else {}),
             "source": network.source,
             "size_bytes": network.size_bytes,
-            **_cost(network),
+            **self.cost,
             "icecore": __version__,
             "host": platform.node(),
             "command": shlex.join(sys.argv)[:MOST_OF_COMMAND],
             "started": utc_now(),
         }
+
+    @functools.cached_property
+    def cost(self) -> dict[str, int]:
+        """What one view of an image costs, as far as it is known; counting takes 40 ms."""
+        found = network_cost(self.backbone.network)
+        known = {} if found is None else dataclasses.asdict(found)
+        return {name: value for name, value in known.items() if value is not None}
 
     def summary(self) -> dict:
         """Return what the report says of it."""
@@ -128,13 +136,6 @@ class Part:
             "origin": self.backbone.network.origin,
             "layer": self.backbone.network.layer,
         }
-
-
-def _cost(network) -> dict[str, int]:
-    """Return what one view of an image costs, as far as it is known."""
-    found = network_cost(network)
-    known = {} if found is None else dataclasses.asdict(found)
-    return {name: value for name, value in known.items() if value is not None}
 
 
 def utc_now() -> str:

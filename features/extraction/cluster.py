@@ -18,8 +18,10 @@ from .options import ClusterOptions
 from .report import Failure
 from .worker import ExtractWorker, Receipt, WorkerPlan
 
-# Small enough that a lost node costs seconds of work, large enough for full batches.
-IMAGES_AT_A_TIME = 256
+# Of what a process is given at a time, which costs a tenth of a second beside its work: some ten
+# seconds of it for a processor or a GPU, by what networks cost, so that receipts come soon.
+FEWEST_AT_A_TIME, MOST_AT_A_TIME = 256, 4096
+MULTIPLY_ADDS_OF_CPU, MULTIPLY_ADDS_OF_GPU = 4 * 10**11, 2 * 10**13
 
 
 def load_ray():
@@ -33,7 +35,7 @@ def load_ray():
 def run_on_cluster(
     cluster: ClusterOptions, plan: WorkerPlan, unique: dict[str, list[Sample]], todo: Sequence[str]
 ) -> Iterator[Receipt]:
-    """Compute the keys in `todo`; yield a receipt for every few hundred images as they come.
+    """Compute the keys in `todo`; yield a receipt for each lot of them as they come.
 
     Raises
     ------
@@ -49,9 +51,7 @@ def run_on_cluster(
         _require_room(ray, cluster, gpus)
         _be_quiet(ray)
         rows = [{"samples": _as_text(unique[key])} for key in todo]
-        # Several lots for each process, so that the last ones end together.
-        shares = -(-len(rows) // (4 * cluster.most))
-        lot = min(IMAGES_AT_A_TIME, max(plan.options.squares_at_once, shares))
+        lot = _images_at_a_time(cluster, plan, len(rows))
         images = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // lot))
         receipts = images.map_batches(
             _Computing,
@@ -73,6 +73,16 @@ def run_on_cluster(
     finally:
         if joined:
             ray.shutdown()
+
+
+def _images_at_a_time(cluster: ClusterOptions, plan: WorkerPlan, images: int) -> int:
+    on_gpus = plan.options.devices[0] != "cpu"
+    work = MULTIPLY_ADDS_OF_GPU if on_gpus else MULTIPLY_ADDS_OF_CPU * cluster.cpus
+    most = work // plan.multiply_adds if plan.multiply_adds else FEWEST_AT_A_TIME
+    # Several lots for each process, so that the last ones end together.
+    shares = -(-images // (4 * cluster.most))
+    most = min(max(most, FEWEST_AT_A_TIME), MOST_AT_A_TIME)
+    return min(most, max(plan.options.squares_at_once, shares))
 
 
 class _Computing:

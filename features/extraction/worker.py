@@ -51,12 +51,15 @@ class WorkerPlan:
         Absolute path or URL, in a store or on a disk that all share.
     fingerprints : tuple of str
         Of the feature sets that rows shall go to.
+    multiply_adds : int
+        Of all networks, for all views of an image; 0 if that is not known.
     """
 
     cache: str
     backbones: tuple[str | BackboneSpec, ...]
     options: ExtractOptions
     fingerprints: tuple[str, ...]
+    multiply_adds: int = 0
 
     @classmethod
     def of(cls, parts: Sequence[Part], cache: str, options: ExtractOptions) -> Self:
@@ -70,6 +73,7 @@ class WorkerPlan:
                 options, cluster=None, weights_dir=weights, workers=options.cluster.cpus
             ),
             tuple(part.record.fingerprint for part in parts),
+            len(options.made_views) * sum(part.cost.get("multiply_adds", 0) for part in parts),
         )
 
 

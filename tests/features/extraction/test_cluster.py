@@ -20,8 +20,9 @@ from icecore.cache.sharing.claims import Claims
 from icecore.cli.main import main
 from icecore.core.errors import BackboneError, FingerprintError, MissingDependencyError
 from icecore.features import ClusterOptions
-from icecore.features.extraction.cluster import _join
+from icecore.features.extraction.cluster import _images_at_a_time, _join
 from icecore.features.extraction.options import ExtractOptions
+from icecore.features.extraction.starting import load_parts
 from icecore.features.extraction.worker import ExtractWorker, WorkerPlan
 from icecore.manifest import digest_manifest, read
 
@@ -94,6 +95,31 @@ def test_what_workers_are_dealt_is_one_claim(tmp_path, photos, tiny_onnx, monkey
     assert worker.run(samples[30:]).computed == 10
     first, again, other = (names for names in claimed if len(names) == 1)
     assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("multiply_adds", "device", "images", "workers", "lot"),
+    [
+        (7_500_000, "cpu", 10**6, 2, 4096),
+        (400_000_000, "cpu", 10**6, 2, 1000),
+        (20_000_000_000, "cpu", 10**6, 2, 256),
+        (20_000_000_000, "cuda:0", 10**6, 2, 1000),
+        (0, "cpu", 10**6, 2, 256),
+        (7_500_000, "cpu", 10_000, 2, 1250),  # four for each process
+        (7_500_000, "cpu", 40, 2, 16),  # and a whole batch at least
+    ],
+)
+def test_lots_are_seconds_of_work(multiply_adds, device, images, workers, lot):
+    options = ExtractOptions(device=device, batch_size=16)
+    given = WorkerPlan("cache", (SET,), options, (), multiply_adds)
+    assert _images_at_a_time(ClusterOptions("local", 1, workers), given, images) == lot
+
+
+def test_a_plan_knows_what_an_image_costs(tiny_onnx):
+    options = ExtractOptions(views="flip", cluster=ClusterOptions())
+    (part,) = load_parts([f"onnx:{tiny_onnx}"], options)
+    assert part.cost["multiply_adds"] > 0
+    assert WorkerPlan.of([part], "cache", options).multiply_adds == 2 * part.cost["multiply_adds"]
 
 
 @pytest.mark.parametrize(("least", "most", "cpus"), [(0, 1, 1), (3, 2, 1), (1, 1, 0)])

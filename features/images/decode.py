@@ -249,8 +249,9 @@ def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
 def _decode_with_pillow(header, content: bytes) -> np.ndarray:
     try:
         with heeding_libtiff(), header as image:
-            orientation = _orientation(image)
             image.load()
+            # A PNG may say it behind its pixels.
+            orientation = _orientation(image)
             if image.format == "PNG":
                 require_all_png_rows(content, image)
             pixels, brightest = _rgb_of(image)

@@ -124,6 +124,18 @@ def test_an_avif_photograph_is_decoded_upright(orientation):
     assert np.abs(found - upright[orientation]).mean() < 3
 
 
+@pytest.mark.parametrize("behind", [False, True])
+def test_a_png_is_decoded_upright_wherever_it_says_how(behind):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encode("PNG", exif=exif)
+    at = content.index(b"eXIf") - 4
+    end = at + 12 + int.from_bytes(content[at : at + 4], "big")
+    if behind:
+        content = content[:at] + content[end:-12] + content[at:end] + content[-12:]
+    np.testing.assert_array_equal(decode(content), np.rot90(np.asarray(picture()), -1))
+
+
 @needs_avif
 def test_what_is_transparent_in_an_avif_becomes_white():
     image = picture().convert("RGBA")

@@ -90,14 +90,27 @@ def predict_routes(run: Run, cache: Any, keys: Sequence[str], task: str, model: 
     head = load_task_head(of_task, model)
     if not isinstance(head, GroupedHead):
         raise RunError(f"'{model}' of {run.path} knows no groups of images", "blend again")
-    sets = _matching_sets(run, cache, of_task.features[model])
-    return head.route(load_features(sets, keys)) if keys else np.empty((0, head.members_.shape[1]))
+    if not keys:
+        return np.empty((0, head.members_.shape[1]))
+    features = load_features(_matching_sets(run, cache, of_task.features[model]), keys)
+    _require_width(head, of_task, model, features)
+    return head.route(features)
+
+
+def _require_width(head: Head, task: RunTask, model: str, features: np.ndarray) -> None:
+    if features.shape[1] != head.n_features_in_:
+        raise RunError(
+            f"the head in {_head_folder(task, model)} takes {head.n_features_in_} numbers, and the "
+            f"feature sets that run.json names for it have {features.shape[1]}",
+            "train again",
+        )
 
 
 def _finite_probabilities(
     head: Head, task: RunTask, model: str, features: np.ndarray
 ) -> np.ndarray:
     """Predict; numbers so large that nothing can be told from them are an error."""
+    _require_width(head, task, model, features)
     with np.errstate(over="ignore", invalid="ignore"):
         found = head.predict_proba(features)
     if not np.isfinite(found).all():

@@ -283,7 +283,11 @@ def _backbone(entry: JsonFields) -> dict[str, Any]:
         if not entry.text(name):
             raise entry.refuse(f"has an empty {name}")
     entry.integer("dim", 1)
-    entry.part("record")
+    record = entry.part("record")
+    if record.has("backbone"):
+        record.part("backbone")
+    if record.has("views"):
+        record.texts("views")
     entry.text("source", "")
     entry.text("license", "")
     for name in ("size_bytes", "latency_ms", "relative_error", "parameters", "multiply_adds"):
@@ -296,6 +300,8 @@ def _task(path: Path, name: str, entry: JsonFields, known: set[str]) -> RunTask:
     models, classes = entry.names("models"), entry.names("classes", 2)
     features = entry.part("features")
     prints = {model: tuple(features.texts(model)) for model in models}
+    if bare := [model for model, several in prints.items() if not several]:
+        raise entry.refuse(f"names no features of {enumerate_some(bare)}")
     strange = {print_ for several in prints.values() for print_ in several} - known
     folder = entry.text("folder")
     # The names become paths: a stranger's run.json must not lead elsewhere.

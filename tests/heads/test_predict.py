@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from heads_support import go, make_cache
@@ -42,6 +44,16 @@ def test_unusable_tasks_and_weights_are_refused(cache, rows, tmp_path):
     for bad in (-1.0, float("nan"), 0.0):
         with pytest.raises(RunError, match="give numbers from 0, not all 0"):
             predict_proba(run, cache, [], "label", {"mlp-all": bad})
+
+
+def test_a_head_of_other_features_is_refused(cache, rows, tmp_path):
+    go(cache, rows, tmp_path / "run", heads=["ridge"])
+    path = tmp_path / "run" / "run.json"
+    about = json.loads(path.read_text())
+    about["tasks"]["label"]["features"]["ridge-all"].pop()
+    path.write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"heads/ridge-all takes 12 numbers, and .* have 6"):
+        predict_proba(open_run(tmp_path / "run"), cache, [rows[0].digest], "label")
 
 
 def test_weights_too_large_to_tell_anything_are_named(cache, rows, tmp_path):

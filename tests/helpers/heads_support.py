@@ -23,7 +23,7 @@ def digest(name: str) -> str:
 
 def record(name: str, **changes) -> dict:
     backbone = {"spec": f"gluon:{name}", "weights": "pretrained", "weights_digest": "0" * 64}
-    content = {"backbone": backbone, "fit": "crop", "views": "center", "precision": "float16"}
+    content = {"backbone": backbone, "fit": "crop", "views": ["center"], "precision": "float16"}
     backbone.update(changes)
     return content
 

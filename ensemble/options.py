@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-import numpy as np
 
 from ..core.errors import ProbabilityError
 from ..runs import MENDINGS
@@ -14,6 +13,8 @@ from .metrics import METRICS, Metric, get_metric
 ANSWERS = ("recommended", "clean", "given", "tuned", "average")
 MEANS = ("arithmetic", "geometric")
 STACKERS = ("logistic", "lightgbm")
+# The weights are equal to a millionth long before.
+LARGEST_L2 = 1e6
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}
@@ -115,8 +116,8 @@ class BlendOptions:
         unknown = [kind for kind in self.stacking if kind not in STACKERS]
         if unknown:
             faults.append(f"unknown stacking '{unknown[0]}': known are {', '.join(STACKERS)}")
-        if not (np.isfinite(self.l2) and self.l2 >= 0):
-            faults.append(f"l2 is {self.l2}, not 0 or more")
+        if not 0 <= self.l2 <= LARGEST_L2:
+            faults.append(f"l2 is {self.l2}, not from 0 to {LARGEST_L2:g}")
         if not 0 < self.upper <= 1:
             faults.append(f"upper is {self.upper}, not above 0 and at most 1")
         for kind, limit in self.budgets.items():

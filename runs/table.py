@@ -9,7 +9,7 @@ import numpy as np
 from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..core.softmax import softmax
 from ..core.summary import summary
-from ..manifest import DEFAULT_TASK
+from ..manifest import DEFAULT_TASK, class_name
 
 MENDINGS = ("refuse", "renormalise", "softmax")
 # Four decimals and a few hundred classes may add up to this much.
@@ -94,10 +94,9 @@ class ProbabilityTable:
                 f"values, ids {enumerate_some(self._ids_at(~finite))}",
                 "give a probability for every class of every row",
             )
-        wrong = (table < -1e-9) | (table > 1 + 1e-6)
+        wrong, off = _outside(table), _off(table)
         if wrong.any():
             raise self._outside(where, wrong)
-        off = np.abs(table.sum(axis=1) - 1) > SUM_TOLERANCE
         if off.any():
             first = int(np.flatnonzero(off)[0])
             raise ProbabilityError(
@@ -169,7 +168,8 @@ def mended(table_fields: dict, numbers: np.ndarray, mend: str) -> ProbabilityTab
         ids, classes and what else `ProbabilityTable` takes.
     numbers : ndarray of shape (N, C)
     mend : {"refuse", "renormalise", "softmax"}
-        Take them as they are, divide non-negative rows by their sum, or take them as logits.
+        Take them as they are, divide non-negative rows by their sum, or take them as logits
+        unless all rows are probabilities.
 
     Raises
     ------
@@ -179,8 +179,27 @@ def mended(table_fields: dict, numbers: np.ndarray, mend: str) -> ProbabilityTab
     if mend == "renormalise":
         numbers = _renormalised(table_fields["ids"], numbers)
     elif mend == "softmax" and numbers.size and np.isfinite(numbers).all():
-        numbers = softmax(numbers)
-    return ProbabilityTable(probabilities=numbers, **table_fields)
+        # Files beside one of logits may hold probabilities, which a softmax would flatten.
+        numbers = numbers if _are_probabilities(numbers) else softmax(numbers)
+    try:
+        # In the one spelling that labels have, whatever the program that wrote the file made of it.
+        classes = tuple(map(class_name, table_fields["classes"]))
+    except ValueError as error:
+        raise ProbabilityError(str(error), "shorten it") from error
+    return ProbabilityTable(probabilities=numbers, **{**table_fields, "classes": classes})
+
+
+def _outside(table: np.ndarray) -> np.ndarray:
+    return (table < -1e-9) | (table > 1 + 1e-6)
+
+
+def _off(table: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return ~(np.abs(table.sum(axis=1) - 1) <= SUM_TOLERANCE)
+
+
+def _are_probabilities(table: np.ndarray) -> bool:
+    return not (_outside(table).any() or _off(table).any())
 
 
 def _renormalised(ids: Sequence[str], numbers: np.ndarray) -> np.ndarray:

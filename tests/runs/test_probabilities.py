@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from icecore.core.errors import MissingFileError, ProbabilityError
 from icecore.core.npz_files import write_npz
+from icecore.manifest import class_name
 from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
 
 names = st.text(
@@ -27,7 +28,7 @@ def table(n=3, classes=("a", "b"), **fields):
 @given(
     st.sampled_from([".csv", ".npz", ".h5", ".parquet"]),
     st.lists(names, min_size=1, max_size=5, unique=True),
-    st.lists(names, min_size=2, max_size=4, unique=True),
+    st.lists(names.map(class_name).filter(bool), min_size=2, max_size=4, unique=True),
     st.booleans(),
 )
 def test_what_is_written_comes_back(tmp_path_factory, suffix, ids, classes, with_splits):
@@ -100,6 +101,28 @@ def test_what_is_no_file_of_probabilities(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ProbabilityError, match=message):
         read_probabilities(tmp_path / name)
+
+
+def test_a_class_has_one_spelling_whatever_program_wrote_it(tmp_path):
+    (tmp_path / "a.csv").write_text("id,cafe\u0301,b\n1,0.25,0.75\n", "utf-8")
+    assert read_probabilities(tmp_path / "a.csv").classes == ("caf\u00e9", "b")
+    (tmp_path / "a.csv").write_text("id,cafe\u0301,caf\u00e9\n1,0.25,0.75\n", "utf-8")
+    with pytest.raises(ProbabilityError, match="1 classes more than once"):
+        read_probabilities(tmp_path / "a.csv")
+    (tmp_path / "a.csv").write_text(f"id,{'a' * 1001},b\n1,0.25,0.75\n", "utf-8")
+    with pytest.raises(ProbabilityError, match="a class name of 1001 characters"):
+        read_probabilities(tmp_path / "a.csv")
+
+
+def test_a_softmax_is_taken_of_logits_alone(tmp_path):
+    (tmp_path / "logits.csv").write_text(f"id,a,b\n1,0,{np.log(3)}\n2,0.5,0.5\n")
+    (tmp_path / "shares.csv").write_text("id,a,b\n1,0.25,0.75\n2,0.5,0.5\n")
+    logits, shares = (
+        read_probabilities(tmp_path / name, mend="softmax").probabilities
+        for name in ("logits.csv", "shares.csv")
+    )
+    np.testing.assert_allclose(logits, [[0.25, 0.75], [0.5, 0.5]])
+    np.testing.assert_array_equal(shares, [[0.25, 0.75], [0.5, 0.5]])
 
 
 def test_missing_file(tmp_path):

@@ -163,10 +163,12 @@ def test_a_model_that_knows_nothing_gets_nothing(builders):
 
 def test_all_wrong_options_are_named_at_once(builders):
     with pytest.raises(ProbabilityError) as caught:
-        BlendOptions("accuracy", mean="harmonic", l2=-1, upper=2, backbones_max=0, stacking=("x",))
+        BlendOptions(
+            "accuracy", mean="harmonic", l2=1e308, upper=2, backbones_max=0, stacking=("x",)
+        )
     for words in (
         "mean is 'harmonic'",
-        "l2 is -1",
+        "l2 is 1e+308, not from 0 to 1e+06",
         "upper is 2",
         "go with the metric log_loss only",
         "the budget of networks is 0",

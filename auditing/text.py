@@ -39,11 +39,11 @@ def copies_text(audit: Audit) -> str:
     """Say how many images are there several times."""
     groups, leaking = audit.copies.groups, audit.leaking()
     if not groups:
-        return f"no photograph stands among the {counted(len(audit.images), 'image')} twice"
+        return f"no photograph occurs twice among the {counted(len(audit.images), 'image')}"
     rows = sum(len(group.rows) for group in groups)
     text = (
-        f"{counted(len(groups), 'photograph')} of {len(audit.images)} images stand there "
-        f"several times ({counted(rows, 'image')}), {len(leaking)} of them in several splits"
+        f"{counted(len(groups), 'photograph occurs', 'photographs occur')} several times among "
+        f"the {len(audit.images)} images ({rows} of them), {len(leaking)} in several splits"
     )
     return text + (" (leakage):" if leaking else "")
 

@@ -263,8 +263,9 @@ def _print_mirrored(found, as_json: bool) -> None:
         console.print_json(dataclasses.asdict(found))
         return
     console.echo(
-        f"{found.shards} shards of {found.sets} feature sets copied ({found.bytes / 1e6:.1f} MB), "
-        f"{found.there} were there; {found.tables} tables of samples copied"
+        f"{counted(found.shards, 'shard')} of {counted(found.sets, 'feature set')} copied "
+        f"({found.bytes / 1e6:.1f} MB), {found.there} already there; "
+        f"{counted(found.tables, 'table of samples', 'tables of samples')} copied"
     )
 
 

@@ -136,7 +136,7 @@ from .options import (
     "--dry-run",
     is_flag=True,
     help="Compute some images in a folder of their own, and say how many rows are missing and "
-    "what they would take in hours and gigabytes.",
+    "how long they would take and how large they would be.",
 )
 @engine_options
 @as_json
@@ -191,10 +191,12 @@ def _print_cost(jobs, arguments: tuple, as_json: bool, quiet: bool) -> None:
     if as_json:
         console.print_json(dataclasses.asdict(cost))
         return
+    hours = cost.hours
+    time = f"{60 * hours:.1f} minutes" if hours < 1 else f"{hours:.1f} hours"
     console.echo(
         f"{counted(cost.images, 'image')}, {cost.unique} different, {cost.missing} without rows\n"
         f"{cost.images_per_second:.1f} images/s, measured on {cost.measured} of them\n"
-        f"about {cost.hours:.2f} hours and {cost.gigabytes:.3f} GB; nothing was written"
+        f"about {time} and {cost.gigabytes:.3f} GB; nothing was written"
     )
 
 

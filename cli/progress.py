@@ -94,10 +94,10 @@ class _LogLines:
 
 
 def _note(now) -> str:
-    note = (
-        f"{now.images_per_second:.1f} images/s, {_duration(now.seconds_left)} left, "
-        f"decode {now.decoding_share:.0%}, compute {now.computing_share:.0%}"
-    )
+    note = f"{now.images_per_second:.1f} images/s, {_duration(now.seconds_left)} left"
+    # Of work that is done on other machines no shares are known.
+    if now.decoding_share or now.computing_share:
+        note += f", decode {now.decoding_share:.0%}, compute {now.computing_share:.0%}"
     return f"{note}, {now.failed} unreadable" if now.failed else note
 
 

@@ -58,7 +58,8 @@ def _in_words(error: Exception, what: str, url: str) -> StoreError | MissingFile
         )
     return StoreError(
         f"{url} cannot be {what}: {said or name}",
-        "check the network, the region and the endpoint; the same command goes on",
+        "check the network, the region and the endpoint (http:// needs AWS_ALLOW_HTTP=true); "
+        "the same command goes on",
     )
 
 

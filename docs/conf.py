@@ -45,7 +45,8 @@ def show_defaults(command):
     """Defaults are shown by a setting of the whole command line, which sphinx-click passes over."""
     for parameter in command.params:
         if isinstance(parameter, click.Option) and parameter.show_default is None:
-            parameter.show_default = True
+            # Options without a default have a mark of click's there, which says nothing.
+            parameter.show_default = isinstance(parameter.default, bool | int | float | str)
     for part in getattr(command, "commands", {}).values():
         show_defaults(part)
 

@@ -112,8 +112,8 @@ class Estimate:
         if not self.learning.gain:
             return ""
         return (
-            f"log-losses are what was measured less {self.learning.gain:.4f}, which the final "
-            "heads are expected to gain by learning from all rows"
+            f"these log-losses are {self.learning.gain:.4f} lower than measured: the final heads "
+            "learn from all rows, and are expected to gain that"
         )
 
     @property

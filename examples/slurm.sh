@@ -15,5 +15,4 @@ photos=$1 cache=$2
 shift 2
 networks=()
 for name in "$@"; do networks+=(-b "$name"); done
-exec icecore extract "$photos" -o "$cache" "${networks[@]}" \
-  --workers "${SLURM_CPUS_PER_TASK:-2}" --quiet
+exec icecore extract "$photos" -o "$cache" "${networks[@]}" --workers "${SLURM_CPUS_PER_TASK:-2}"

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
-from ...core.errors import CacheError, DamagedCacheError, enumerate_some
+from ...core.errors import CacheError, DamagedCacheError, counted, enumerate_some
 from ...core.files import flush_folder, publish_bytes, sha256_bytes
 from ...core.regular_files import read_regular
 from ...core.stores import Entry, Store, is_url, store_of
@@ -95,7 +95,7 @@ def push(cache: FeatureCache, url: str) -> Mirrored:
     bad = [f"{o.folder.name}/shards/{n}" for (o, n), size in zip(new, sizes) if size is None]
     if bad:
         raise DamagedCacheError(
-            f"{len(bad)} shards of {cache.path} are damaged and stayed behind: "
+            f"{counted(len(bad), 'damaged shard')} of {cache.path} stayed behind: "
             f"{enumerate_some(bad, 3)}",
             "run `icecore cache repair`, then push again; all others were copied",
         )
@@ -144,7 +144,7 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
     bad = [f"{folder}/shards/{name}" for (folder, name), size in zip(new, sizes) if size is None]
     if bad:
         raise DamagedCacheError(
-            f"{len(bad)} shards of {url} are damaged and were left out: {enumerate_some(bad, 3)}",
+            f"{counted(len(bad), 'damaged shard')} of {url} left out: {enumerate_some(bad, 3)}",
             "remove them there, and push them again from where they are sound",
         )
     total = sum(filter(None, sizes))

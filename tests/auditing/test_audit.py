@@ -50,7 +50,7 @@ def test_the_command_says_it_and_writes_what_it_names(planted, tmp_path):
     places = ["--report", str(tmp_path / "a.html"), "--decisions", str(tmp_path / "a.csv")]
     done = CliRunner().invoke(cli, [*arguments, *places])
     assert done.exit_code == 0, done.output
-    assert "12 photographs of 374 images stand there several times (24 images), 12 of them in " \
+    assert "12 photographs occur several times among the 374 images (24 of them), 12 in " \
            "several splits (leakage):" in done.output  # fmt: skip
     assert "doubtful labels of 374" in done.output
     assert f"decisions: {tmp_path / 'a.csv'}" in done.output

@@ -89,13 +89,15 @@ def test_damaged_shards_stay_behind_and_are_named(url, tmp_path):
     (first, *_) = sorted((cache.sets()[0].folder / "shards").iterdir())
     sound = first.read_bytes()
     first.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
-    with pytest.raises(DamagedCacheError, match=f"1 shards of .* stayed behind: .*{first.name}"):
+    with pytest.raises(
+        DamagedCacheError, match=f"1 damaged shard of .* stayed behind: .*{first.name}"
+    ):
         push(cache, url)
     assert pull(url, tmp_path / "two").shards == 2
     # What a store has damaged does not get in.
     store, key = store_of(url if "://" in url else f"file://{url}", local=True)
     assert store.create(f"{key}/{first.parent.parent.name}/shards/{first.name}", first)
-    with pytest.raises(DamagedCacheError, match=f"1 shards of .* were left out: .*{first.name}"):
+    with pytest.raises(DamagedCacheError, match=f"1 damaged shard of .* left out: .*{first.name}"):
         pull(url, tmp_path / "three")
     assert len(FeatureCache(tmp_path / "three").find("net")) == 20
 
@@ -154,4 +156,4 @@ def test_the_commands(tmp_path, capsys):
     main(["cache", "push", str(tmp_path / "one"), str(tmp_path / "mirror"), "--json"])
     assert json.loads(capsys.readouterr().out)["shards"] == 3
     main(["cache", "pull", str(tmp_path / "mirror"), str(tmp_path / "two")])
-    assert "3 shards of 1 feature sets copied" in capsys.readouterr().out
+    assert "3 shards of 1 feature set copied" in capsys.readouterr().out

@@ -44,7 +44,7 @@ def recipe(name, monkeypatch, tmp_path):
 def test_every_recipe_is_short_and_in_a_document():
     pages = "\n".join(p.read_text() for p in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
     for path in [*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.sh")]:
-        if path.stem not in ("run_bundle", "joining_sets"):
+        if path.stem != "run_bundle":
             assert len(path.read_text().splitlines()) < 80, path.name
         assert path.name in pages, path.name
 
@@ -58,6 +58,21 @@ def test_kaggle_from_a_drawn_contest_to_its_file(networks, monkeypatch, tmp_path
     assert rows[0] == sample[0]
     assert [row[0] for row in rows] == [row[0] for row in sample]
     assert np.allclose([sum(map(float, row[1:])) for row in rows[1:]], 1, atol=1e-3)
+
+
+def test_feature_sets_are_joined_in_every_way(garments, networks, monkeypatch, tmp_path):
+    cache = tmp_path / "cache"
+    icecore.extract(garments, cache, networks[:2])
+    example = recipe("joining_sets", monkeypatch, tmp_path)
+    losses = example.main(str(cache), str(garments), "sleeve_length_labels")
+    assert losses.keys() == example.ways([1]).keys()
+    assert all(0 < loss < 3 for loss in losses.values())
+    # A set whose numbers are a hundred times as large does not drown the other.
+    rows = np.random.default_rng(0).random((50, 8)) * ([1] * 3 + [100] * 5)
+    joined = example.ways([3, 5])["rows of each set of length 1"].fit_transform(rows)
+    assert np.allclose(
+        [np.linalg.norm(joined[:, :3], axis=1), np.linalg.norm(joined[:, 3:], axis=1)], 1
+    )
 
 
 @pytest.mark.slow

@@ -65,12 +65,9 @@ def _conflicts(audit: Audit):
 def _doubts(audit: Audit):
     images = audit.images
     for found in audit.doubts:
-        task, doubts = found.rows, found.doubts
-        for row, other in zip(doubts.rows.tolist(), doubts.instead.tolist()):
-            own, instead = task.probabilities[row, task.y[row]], task.probabilities[row, other]
-            label, name = task.classes[task.y[row]], task.classes[other]
+        for row, label, own, name, instead in found.labels():
             yield [
-                images.ids[row], task.task, images.splits[row], label, "doubtful label",
+                images.ids[row], found.rows.task, images.splits[row], label, "doubtful label",
                 f"{name} {instead:.3f}, {label} {own:.3f}", f"relabel:{name}",
             ]  # fmt: skip
 

@@ -11,6 +11,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from .material import Images, TaskRows
 from .neighbours import nearest
@@ -129,14 +131,11 @@ def find_copies(images: Images, options: AuditOptions) -> tuple[Copies, np.ndarr
     """
     index, cosine = nearest(images.points, NEIGHBOURS, options.seed)
     level = cosine[:, 1:11].mean(axis=1) if cosine.shape[1] > 1 else np.zeros(len(images))
-    join = _Union(len(images))
     by_digest: dict[str, list[int]] = defaultdict(list)
     for row, digest in enumerate(images.digests):
         if digest:
             by_digest[digest].append(row)
-    for rows in by_digest.values():
-        for other in rows[1:]:
-            join.merge(rows[0], other)
+    same = [(rows[0], other) for rows in by_digest.values() for other in rows[1:]]
     alike, looked_at, unseen = [], 0, 0
     for pair in _proposed(images, index, cosine, level, options):
         if images.digests[pair.first] and images.digests[pair.first] == images.digests[pair.second]:
@@ -144,10 +143,10 @@ def find_copies(images: Images, options: AuditOptions) -> tuple[Copies, np.ndarr
         looked_at += pair.agreement is not None
         unseen += pair.agreement is None
         if (pair.agreement or 0) >= options.agreement:
-            join.merge(pair.first, pair.second)
+            same.append((pair.first, pair.second))
         elif pair.cosine >= _LOOKS_ALIKE:
             alike.append(pair)
-    groups = [_group(images, rows) for rows in join.groups()]
+    groups = [_group(images, rows) for rows in _connected(same, len(images))]
     groups.sort(key=lambda group: (not group.leaks, group.rows))
     alike.sort(key=lambda pair: -pair.cosine)
     return Copies(groups, alike, looked_at, unseen), 1 - level
@@ -228,24 +227,12 @@ def _compared(task: str, kind: str, right: np.ndarray, leaked: np.ndarray, seed:
     )
 
 
-class _Union:
-    """Disjoint sets of rows, merged pair by pair."""
-
-    def __init__(self, count: int) -> None:
-        self.parent = list(range(count))
-
-    def root(self, row: int) -> int:
-        while self.parent[row] != row:
-            self.parent[row] = self.parent[self.parent[row]]
-            row = self.parent[row]
-        return row
-
-    def merge(self, one: int, other: int) -> None:
-        first, second = sorted((self.root(one), self.root(other)))
-        self.parent[second] = first
-
-    def groups(self) -> list[list[int]]:
-        members: dict[int, list[int]] = defaultdict(list)
-        for row in range(len(self.parent)):
-            members[self.root(row)].append(row)
-        return [rows for rows in members.values() if len(rows) > 1]
+def _connected(pairs: Sequence[tuple[int, int]], count: int) -> list[list[int]]:
+    """Return the rows that pairs connect, in lists of two and more."""
+    first, second = np.array(pairs, int).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(first)), (first, second)), shape=(count, count))
+    _, part = connected_components(graph, directed=False)
+    members: dict[int, list[int]] = defaultdict(list)
+    for row in np.unique(np.concatenate([first, second])).tolist():
+        members[part[row]].append(row)
+    return list(members.values())

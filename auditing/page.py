@@ -1,6 +1,7 @@
 """The audit as one HTML page with pictures."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -108,22 +109,12 @@ def _picture(audit: Audit, row: int) -> dict:
 
 
 def _doubts(audit: Audit, found: TaskDoubts) -> dict:
-    task, doubts = found.rows, found.doubts
-    chosen = list(zip(doubts.rows.tolist(), doubts.instead.tolist()))[:MOST_DOUBTS]
+    labels = found.labels()
     return {
-        "task": task.task,
+        "task": found.rows.task,
         "text": doubts_text(found),
-        "more": len(doubts.rows) - len(chosen),
-        "pictures": [
-            _picture(audit, row)
-            | {
-                "label": task.classes[task.y[row]],
-                "probability": float(task.probabilities[row, task.y[row]]),
-                "instead": task.classes[other],
-                "instead_probability": float(task.probabilities[row, other]),
-            }
-            for row, other in chosen
-        ],
+        "more": len(labels) - len(labels[:MOST_DOUBTS]),
+        "pictures": [_picture(audit, one.row) | one._asdict() for one in labels[:MOST_DOUBTS]],
         "pairs": _pairs(found),
     }
 
@@ -131,10 +122,7 @@ def _doubts(audit: Audit, found: TaskDoubts) -> dict:
 def _pairs(found: TaskDoubts, most: int = 12) -> list[tuple[str, str, int, float]]:
     """Return label, other class, doubtful rows and estimated wrong ones, most frequent first."""
     task, doubts = found.rows, found.doubts
-    counts: dict[tuple[int, int], int] = {}
-    for row, other in zip(doubts.rows.tolist(), doubts.instead.tolist()):
-        key = (int(task.y[row]), other)
-        counts[key] = counts.get(key, 0) + 1
+    counts = Counter(zip(task.y[doubts.rows].tolist(), doubts.instead.tolist()))
     order = sorted(counts, key=lambda key: (-counts[key], key))[:most]
     return [
         (task.classes[a], task.classes[b], counts[a, b], float(doubts.joint[a, b]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -28,6 +29,16 @@ class Conflict:
     labels: tuple[str, ...]
 
 
+class DoubtfulLabel(NamedTuple):
+    """A label that is doubtful, the class that is likelier, and the probabilities of both."""
+
+    row: int
+    label: str
+    probability: float
+    instead: str
+    instead_probability: float
+
+
 @dataclasses.dataclass(frozen=True)
 class TaskDoubts:
     """The doubtful labels of a task.
@@ -42,6 +53,20 @@ class TaskDoubts:
 
     rows: TaskRows
     doubts: Doubts
+
+    def labels(self) -> list[DoubtfulLabel]:
+        """Return the doubtful labels, the most doubtful first."""
+        task, pairs = self.rows, zip(self.doubts.rows.tolist(), self.doubts.instead.tolist())
+        return [
+            DoubtfulLabel(
+                row,
+                task.classes[task.y[row]],
+                float(task.probabilities[row, task.y[row]]),
+                task.classes[other],
+                float(task.probabilities[row, other]),
+            )
+            for row, other in pairs
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,20 +144,11 @@ class Audit:
 
 
 def _doubts(found: TaskDoubts, ids: Sequence[str]) -> dict:
-    classes, task = found.rows.classes, found.rows
+    labels = [one._asdict() for one in found.labels()]
     return {
-        "task": task.task,
-        "judged": len(task.judged),
-        "judged_by": task.how,
+        "task": found.rows.task,
+        "judged": len(found.rows.judged),
+        "judged_by": found.rows.how,
         "expected": found.doubts.expected,
-        "labels": [
-            {
-                "id": ids[row],
-                "label": classes[task.y[row]],
-                "probability": float(task.probabilities[row, task.y[row]]),
-                "instead": classes[other],
-                "instead_probability": float(task.probabilities[row, other]),
-            }
-            for row, other in zip(found.doubts.rows.tolist(), found.doubts.instead.tolist())
-        ],
+        "labels": [{"id": ids[one.pop("row")], **one} for one in labels],
     }

@@ -70,16 +70,11 @@ def doubts_text(found: TaskDoubts) -> str:
 
 
 def _doubt_lines(audit: Audit, found: TaskDoubts) -> list[str]:
-    task, doubts = found.rows, found.doubts
-    lines = []
-    for row, other in list(zip(doubts.rows.tolist(), doubts.instead.tolist()))[:_MOST]:
-        own = task.probabilities[row, task.y[row]]
-        instead = task.probabilities[row, other]
-        lines.append(
-            f"  {audit.images.ids[row]} is {task.classes[task.y[row]]} ({own:.3f}), rather "
-            f"{task.classes[other]} ({instead:.3f})"
-        )
-    return lines
+    return [
+        f"  {audit.images.ids[one.row]} is {one.label} ({one.probability:.3f}), rather "
+        f"{one.instead} ({one.instead_probability:.3f})"
+        for one in found.labels()[:_MOST]
+    ]
 
 
 def shortcuts_text(found: Shortcuts) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import DamagedCacheError
+from ..core.errors import DamagedCacheError, counted, enumerate_some
 from .featureset import FeatureSet
 from .format.checksum import row_checksums
 from .format.disk import LEFTOVER_PREFIX, open_own
@@ -106,6 +106,25 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
     return good, problems
 
 
+def sound_shards(one: FeatureSet) -> dict[str, Shard]:
+    """Check one feature set that is to be copied or rewritten; return its shards.
+
+    Raises
+    ------
+    DamagedCacheError
+        One is damaged.
+    """
+    good, problems = check_set(one)
+    bad = [f"{p.file.name}: {p.reason}" for p in problems if not p.harmless]
+    if bad:
+        raise DamagedCacheError(
+            f"{counted(len(bad), 'file is', 'files are')} damaged in {one.folder}, and nothing was "
+            f"changed: {enumerate_some(bad, 3)}",
+            "run `icecore cache repair` on that cache first",
+        )
+    return good
+
+
 def _check_index(one: FeatureSet, index: Index | None, names: set[str]) -> list[Problem]:
     path = one.folder / INDEX_NAME
     if index is None:
@@ -167,6 +186,11 @@ def stored_blocks(
             yield slice(start, start + whole), rows
             if whole < count:
                 return
+
+
+def stored_rows(path: Path, shard: Shard, header: SetHeader) -> np.ndarray:
+    """Return all rows of a sound shard as they are stored."""
+    return np.concatenate([rows for _, rows in stored_blocks(path, shard, header)])
 
 
 def salvage(path: Path, header: SetHeader, listed: Shard | None) -> tuple[np.ndarray, np.ndarray]:

@@ -31,8 +31,8 @@ from .format.header import SetHeader
 from .mend import repair_json, repair_set, restore_record
 from .names import match_rank
 from .record import differences
-from .sharing.claims import Claims, lock
-from .sharing.share import ClaimsOfProcess, MoreKeys, share
+from .sharing.claims import Claims, ClaimsOfProcess, lock
+from .sharing.share import MoreKeys, share
 
 CLAIMS_NAME = "claims"
 # The part of a record that says what a name stands for.
@@ -225,7 +225,10 @@ class FeatureCache:
         CacheError
             The set cannot be made like this.
         """
-        header = SetHeader(record, name, width, views, dtype)
+        return self.open_as(SetHeader(record, name, width, views, dtype))
+
+    def open_as(self, header: SetHeader) -> FeatureSet:
+        """Find or make the feature set that a header describes, see `open_set`."""
         restored = [*self._mended, *self._mend_failures()]
         restored += [line for f in set_folders(self.path) for line in restore_record(f)[1]]
         sets = self.sets()

@@ -8,6 +8,7 @@ moved for `expiry_s` of the observer's own clock; then another process takes it 
 claim never harms the cache: at worst some rows are computed twice, and the second are dropped.
 """
 
+import abc
 import contextlib
 import json
 import os
@@ -16,9 +17,9 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 from ...core.errors import CacheError, IcecoreError
 from ...core.files import disk_full_named
@@ -35,26 +36,88 @@ _PATIENCE_S = 600.0
 _LIVE: set[str] = set()
 
 
-def claim_all(
-    names: Iterable[str],
-    held: Set[str],
-    claim: Callable[[str], bool],
-    release: Callable[[list[str]], None],
-) -> bool:
-    """Claim the names that are not held yet, or give back those that were got and say False."""
-    got: list[str] = []
-    for name in names:
-        if name in held:
-            continue
-        if not claim(name):
-            release(got)
-            return False
-        got.append(name)
-    return True
+class ClaimsOfProcess(abc.ABC):
+    """What one process holds, so that no other computes it; a context manager that gives it back.
+
+    Attributes
+    ----------
+    poll_s : float
+        Between two looks at whether others are done.
+    """
+
+    poll_s: ClassVar[float]
+
+    def __init__(self, expiry_s: float) -> None:
+        self._expiry_s, self._pid = expiry_s, os.getpid()
+        self._token = secrets.token_hex(8)
+        self._held: set[str] = set()
+        self._stop = threading.Event()
+
+    def _start_beating(self, pause: float) -> None:
+        self._thread = threading.Thread(target=self._keep_beating, args=(pause,), daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def acquire(self, names: Iterable[str]) -> bool:
+        """Claim all of `names`, or none of them.
+
+        Names in one order everywhere: two processes cannot then wait for each other.
+        """
+        got: list[str] = []
+        for name in names:
+            if name in self._held:
+                continue
+            if not self._claim(name):
+                self.release(got)
+                return False
+            got.append(name)
+        return True
+
+    def acquire_each(self, lots: Sequence[Sequence[str]]) -> list[bool]:
+        """Claim all names of each lot, or none of them; say of which all."""
+        return [self.acquire(names) for names in lots]
+
+    def close(self) -> None:
+        """Give everything back and stop the heartbeat."""
+        if os.getpid() != self._pid or self._stop.is_set():
+            return
+        self._stop.set()
+        self._thread.join()
+        self.release(self._held)
+        self._end()
+
+    def _keep_beating(self, pause: float) -> None:
+        number = 0
+        while not self._stop.wait(pause):
+            number += 1
+            # What it computes is saved or not; the disk or the store says so then.
+            with contextlib.suppress(IcecoreError, OSError):
+                self._beat(number)
+
+    @abc.abstractmethod
+    def release(self, names: Iterable[str]) -> None:
+        """Give claims back; those taken over by others meanwhile are left to them."""
+
+    @abc.abstractmethod
+    def _claim(self, name: str) -> bool:
+        """Claim a name; say whether it is ours now."""
+
+    @abc.abstractmethod
+    def _beat(self, number: int) -> None:
+        """Show the others that this process lives."""
+
+    @abc.abstractmethod
+    def _end(self) -> None:
+        """Remove the heartbeat, when all claims are given back."""
 
 
-class Claims:
-    """The claims of this process in one folder; a context manager that gives them back.
+class Claims(ClaimsOfProcess):
+    """The claims of this process in one folder.
 
     Parameters
     ----------
@@ -69,13 +132,11 @@ class Claims:
     def __init__(
         self, folder: Path, heartbeat_s: float = HEARTBEAT_S, expiry_s: float = EXPIRY_S
     ) -> None:
-        self._folder, self._expiry_s = Path(folder), expiry_s
-        self._token = secrets.token_hex(8)
-        self._pid = os.getpid()
+        super().__init__(expiry_s)
+        self._folder = Path(folder)
         # The same in every claim; finding it out takes longer than writing it.
         self._content = json.dumps({"token": self._token, **_whereabouts()}).encode()
         _LIVE.add(self._token)
-        self._held: set[str] = set()
         self._seen: dict[str, tuple[bytes, float]] = {}
         require_own_folder(self._folder)
         with disk_full_named(self._beat_path(self._token)):
@@ -83,33 +144,15 @@ class Claims:
             # The heartbeat is there before any claim, so a claim without one is a dead one.
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             self._beat_file = os.open(self._beat_path(self._token), flags, 0o666)
-            self._beat(0)
+            with contextlib.suppress(OSError):
+                self._beat(0)
             # Claims are links to it: where hundreds of files came and went a moment ago, ext4
             # takes most of a millisecond to make a new one.
             self._template = self._write_template()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep_beating, args=(heartbeat_s,), daemon=True)
-        self._thread.start()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def acquire(self, names: Iterable[str]) -> bool:
-        """Claim all of `names`, or none of them.
-
-        Names in one order everywhere: two processes cannot then wait for each other.
-        """
-        return claim_all(names, self._held, self._claim, self.release)
-
-    def acquire_each(self, lots: Sequence[Sequence[str]]) -> list[bool]:
-        """Claim the names of each lot, see `acquire`."""
-        return [self.acquire(names) for names in lots]
+        self._start_beating(heartbeat_s)
 
     def release(self, names: Iterable[str]) -> None:
-        """Give claims back; those taken over by others meanwhile are left to them."""
+        """See `ClaimsOfProcess.release`."""
         for name in list(names):
             self._held.discard(name)
             # One that cannot be read is ours as far as we know.
@@ -117,13 +160,7 @@ class Claims:
                 with contextlib.suppress(FileNotFoundError):
                     os.unlink(self._path(name))
 
-    def close(self) -> None:
-        """Give everything back and stop the heartbeat."""
-        if os.getpid() != self._pid or self._stop.is_set():
-            return
-        self._stop.set()
-        self._thread.join()
-        self.release(self._held)
+    def _end(self) -> None:
         _LIVE.discard(self._token)
         os.close(self._beat_file)
         self._clean_up_after(self._token)
@@ -252,15 +289,8 @@ class Claims:
         return self._folder / f"owner-{token}"
 
     def _beat(self, number: int) -> None:
-        with contextlib.suppress(OSError):
-            os.pwrite(self._beat_file, b"%020d" % number, 0)
-            os.fsync(self._beat_file)
-
-    def _keep_beating(self, pause: float) -> None:
-        number = 0
-        while not self._stop.wait(pause):
-            number += 1
-            self._beat(number)
+        os.pwrite(self._beat_file, b"%020d" % number, 0)
+        os.fsync(self._beat_file)
 
 
 @contextlib.contextmanager

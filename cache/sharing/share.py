@@ -3,10 +3,10 @@
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..featureset import FeatureSet
+from .claims import ClaimsOfProcess
 
 # Rows are claimed by the first digits of their keys where nothing else is said: 256 lots.
 _LOT_DIGITS = 2
@@ -14,22 +14,6 @@ _LOT_DIGITS = 2
 _KNOWN_AHEAD = 8
 
 MoreKeys = Callable[[bool], Sequence[str] | None]
-
-
-class ClaimsOfProcess(Protocol):
-    """What one process holds, so that no other computes it."""
-
-    # Between two looks at whether others are done.
-    poll_s: float
-
-    def acquire_each(self, lots: Sequence[Sequence[str]]) -> list[bool]:
-        """Claim all names of each lot, or none of them; say of which all."""
-
-    def release(self, names: Iterable[str]) -> None:
-        """Give claims back."""
-
-    def close(self) -> None:
-        """Give everything back."""
 
 
 def share(

@@ -6,15 +6,12 @@ not changed for `EXPIRY_S` of the observer's own clock is taken over by replacin
 refuse if somebody was faster. As with folders, losing a claim costs rows computed twice, no more.
 """
 
-import secrets
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ...core.errors import IcecoreError
 from ...core.stores import Entry, Store
-from .claims import claim_all
+from .claims import ClaimsOfProcess
 
 HEARTBEAT_S = 15.0
 EXPIRY_S = 90.0
@@ -23,7 +20,7 @@ _LISTED_S = 2.0
 _AT_ONCE = 16
 
 
-class StoreClaims:
+class StoreClaims(ClaimsOfProcess):
     """The claims of this process below a prefix of a store.
 
     Parameters
@@ -45,22 +42,19 @@ class StoreClaims:
         heartbeat_s: float = HEARTBEAT_S,
         expiry_s: float = EXPIRY_S,
     ) -> None:
-        self._store, self._prefix, self._expiry_s = store, prefix, expiry_s
-        self._token = secrets.token_hex(8)
-        self._held: set[str] = set()
+        super().__init__(expiry_s)
+        self._store, self._prefix = store, prefix
         # Objects as they were listed, by name: their tag, and since when they have had it.
         self._listed: dict[str, tuple[int, float]] = {}
         self._looked = -_LISTED_S
         # The heartbeat is there before any claim, so a claim without one is a dead one.
         self._beat(0)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._keep_beating, args=(heartbeat_s,), daemon=True)
-        self._thread.start()
+        self._start_beating(heartbeat_s)
 
     def acquire(self, names: Iterable[str]) -> bool:
-        """Claim all of `names`, or none of them; see `Claims.acquire`."""
+        """See `ClaimsOfProcess.acquire`."""
         self._look()
-        return claim_all(names, self._held, self._claim, self.release)
+        return super().acquire(names)
 
     def acquire_each(self, lots: Sequence[Sequence[str]]) -> list[bool]:
         """Claim the names of each lot, several at a time: each is a request."""
@@ -69,7 +63,7 @@ class StoreClaims:
             return list(pool.map(self.acquire, lots))
 
     def release(self, names: Iterable[str]) -> None:
-        """Give claims back; those taken over by others meanwhile are left to them."""
+        """See `ClaimsOfProcess.release`."""
         names = list(names)
         self._held.difference_update(names)
         if time.monotonic() - self._beaten > self._expiry_s / 2:
@@ -78,13 +72,7 @@ class StoreClaims:
         for name in names:
             self._listed.pop(name, None)
 
-    def close(self) -> None:
-        """Give everything back and stop the heartbeat."""
-        if self._stop.is_set():
-            return
-        self._stop.set()
-        self._thread.join()
-        self.release(self._held)
+    def _end(self) -> None:
         self._store.remove([self._key(f"beat-{self._token}")])
 
     def _claim(self, name: str) -> bool:
@@ -143,12 +131,3 @@ class StoreClaims:
         started = time.monotonic()
         self._store.replace(self._key(f"beat-{self._token}"), b"%020d" % number)
         self._beaten = started
-
-    def _keep_beating(self, pause: float) -> None:
-        number = 0
-        while not self._stop.wait(pause):
-            number += 1
-            try:
-                self._beat(number)
-            except (IcecoreError, OSError):
-                continue  # What it computes is saved or not; the store says so then.

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core.errors import DamagedCacheError, counted, enumerate_some
 from ...core.files import publish_bytes
-from ..check import check_set, stored_blocks
+from ..check import sound_shards, stored_rows
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..format.disk import open_own, require_own_folder
-from ..format.header import SetHeader
 from ..format.shard import Shard, publish_shard, read_provenance
 
 
@@ -40,11 +38,11 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
             if one.header not in headers:
                 target.refuse_contradictions(one.header, headers)
                 headers.append(one.header)
-            plan.append((source, one, _sound(one)))
+            plan.append((source, one, sound_shards(one)))
     done: list[dict] = []
     touched: dict = {}
     for source, one, good in plan:
-        into = touched.get(one.fingerprint) or _open(target, one.header)
+        into = touched.get(one.fingerprint) or target.open_as(one.header)
         touched[one.fingerprint] = into
         before = len(into)
         for shard in good.values():
@@ -63,22 +61,6 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
     return {"path": str(target.path), "sets": done}
 
 
-def _open(target: FeatureCache, header: SetHeader) -> FeatureSet:
-    return target.open_set(header.record, header.name, header.width, header.views, header.dtype)
-
-
-def _sound(one: FeatureSet) -> dict[str, Shard]:
-    good, problems = check_set(one)
-    bad = [str(problem.file) for problem in problems if not problem.harmless]
-    if bad:
-        raise DamagedCacheError(
-            f"{counted(len(bad), 'file is', 'files are')} damaged in {one.folder}: "
-            f"{enumerate_some(bad, 3)}",
-            "run `icecore cache repair` on that cache first; nothing was merged",
-        )
-    return good
-
-
 def _copy(one: FeatureSet, shard: Shard, into: FeatureSet) -> None:
     path = one.folder / "shards" / shard.name
     texts = [key.decode() for key in shard.keys.tolist()]
@@ -93,7 +75,7 @@ def _copy(one: FeatureSet, shard: Shard, into: FeatureSet) -> None:
         publish_bytes(into.folder / "shards" / shard.name, content)
         into.rows.add(shard)
         return
-    rows = np.concatenate([part for _, part in stored_blocks(path, shard, one.header)])
+    rows = stored_rows(path, shard, one.header)
     take = np.array([text in missing for text in texts], bool)
     given = read_provenance(path)
     folder = into.folder / "shards"

@@ -244,8 +244,7 @@ def pulled_set(place: Place, name: str, target: FeatureCache) -> FeatureSet:
     """Open the set in `target` that a record in the store describes; it is made if need be."""
     with scratch_folder(target.path) as folder:
         (folder / RECORD_NAME).write_bytes(place.read(name, _LARGEST_RECORD))
-        header = load_set(folder).header
-    return target.open_set(header.record, header.name, header.width, header.views, header.dtype)
+        return target.open_as(load_set(folder).header)
 
 
 def _pull_shard(

@@ -4,12 +4,11 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from ...core.errors import CacheError
-from ..check import check_set, stored_blocks
+from ..check import sound_shards, stored_rows
 from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..featureset import FeatureSet
 from ..format.disk import require_own_folder
@@ -56,7 +55,7 @@ def prune(
             whole = one.fingerprint in dropped
             if not whole and kept is None:
                 continue
-            good = _sound(one)
+            good = sound_shards(one)
             done.append(_prune_set(one, good, whole, kept or set(), dry_run))
     return {"dry_run": dry_run, "sets": done}
 
@@ -119,7 +118,7 @@ def compact(cache: FeatureCache, names: Sequence[str] = (), shard_bytes: int = S
     done = []
     with _maintenance(cache, False):
         for one in chosen:
-            good = _sound(one)
+            good = sound_shards(one)
             for group in _groups(one, good, shard_bytes):
                 _rewrite(one, group, [shard.name for shard, _ in group])
             one.rows.reset()
@@ -140,18 +139,6 @@ def _maintenance(cache: FeatureCache, dry_run: bool) -> Iterator[None]:
     else:
         with lock(cache.path / CLAIMS_NAME, "maintenance"):
             yield
-
-
-def _sound(one: FeatureSet) -> dict[str, Shard]:
-    good, problems = check_set(one)
-    bad = [problem for problem in problems if not problem.harmless]
-    if bad:
-        raise CacheError(
-            f"{one.folder} has {len(bad)} damaged files; nothing was changed "
-            f"({bad[0].file.name}: {bad[0].reason})",
-            "run `icecore cache repair` first",
-        )
-    return good
 
 
 def _groups(
@@ -186,7 +173,9 @@ def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: li
     keys = np.concatenate([shard.keys[mask] for shard, mask in parts])
     new = None
     if len(keys):
-        rows = np.concatenate([_stored(folder, shard, one)[mask] for shard, mask in parts])
+        rows = np.concatenate(
+            [stored_rows(folder / shard.name, shard, one.header)[mask] for shard, mask in parts]
+        )
         order = np.argsort(keys, kind="stable")
         given = _unite([read_provenance(folder / name) for name in old])
         new = publish_shard(folder, one.header, keys[order], rows[order], given).name
@@ -194,11 +183,6 @@ def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: li
     for name in old:
         if name != new:
             (folder / name).unlink(missing_ok=True)
-
-
-def _stored(folder: Path, shard: Shard, one: FeatureSet) -> np.ndarray:
-    blocks = stored_blocks(folder / shard.name, shard, one.header)
-    return np.concatenate([rows for _, rows in blocks])
 
 
 def _unite(given: Sequence[dict]) -> dict:

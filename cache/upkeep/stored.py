@@ -25,7 +25,7 @@ from ..featureset import FeatureSet
 from ..format.header import SetHeader
 from ..format.shard import BESIDE_ROW, read_shard
 from ..rows import list_shards
-from ..sharing.share import ClaimsOfProcess
+from ..sharing.claims import ClaimsOfProcess
 from ..sharing.store_claims import StoreClaims
 from .mirror import (
     LARGEST_SHARD,
@@ -140,19 +140,12 @@ class _StoredCache(FeatureCache):
         """The URL."""
         return self._place.url
 
-    def open_set(
-        self,
-        record: Mapping,
-        name: str,
-        width: int,
-        views: Sequence[str] = ("center",),
-        dtype: str = "float16",
-    ) -> FeatureSet:
-        """Find or make the feature set, see `FeatureCache.open_set`.
+    def open_as(self, header: SetHeader) -> FeatureSet:
+        """Find or make the feature set, see `FeatureCache.open_as`.
 
         Shards of an earlier run that the store lacks are sent before anything else.
         """
-        one = super().open_set(record, name, width, views, dtype)
+        one = super().open_as(header)
         put(self._place, (), f"{one.folder.name}/{RECORD_NAME}", one.folder / RECORD_NAME)
         assert isinstance(one, _StoredSet)
         one.send()

@@ -99,7 +99,8 @@ def heads(seeds: int) -> dict[str, list]:
     return {
         "logistic regression": [lambda: LogisticHead()],
         "MLP": [
-            lambda seed=seed: MLPClassifier(epochs=14, random_state=seed) for seed in range(seeds)
+            lambda seed=seed: MLPClassifier(128, dropout=0.5, epochs=14, random_state=seed)
+            for seed in range(seeds)
         ],
     }
 

@@ -25,6 +25,8 @@ from icecore.heads import make_head
 from icecore.heads.folds import deal_folds
 from icecore.heads.training.task_data import load_features
 
+ONE_MLP = {"width": 128, "dropout": 0.5, "epochs": 14, "members": 1}
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -40,7 +42,7 @@ def main() -> None:
     codes = np.unique([sample.label for sample in samples], return_inverse=True)[1]
     dealt = deal_folds(keys, codes, arguments.folds, 0)
     ours = {
-        "mlp": lambda a, y, b: predict("mlp", {"epochs": 14, "members": 1}, widths, a, y, b),
+        "mlp": lambda a, y, b: predict("mlp", ONE_MLP, widths, a, y, b),
         "logistic": lambda a, y, b: predict("logistic", {}, widths, a, y, b),
     }
     print(f"{len(X)} x {X.shape[1]}, {codes.max() + 1} classes, load {os.getloadavg()[0]:.1f}")

@@ -28,6 +28,8 @@ from .training import Recipe, train_network
 # it and not on the number of columns, so one learning rate suits them all.
 _SQUARED_LENGTH = 128.0
 LENGTHS = (8, 14)
+# Chosen on draws of 100 to 2,600 rows: see benchmarks/notes/heads.md.
+_FEW_ROWS, _NARROW, _WIDE = 896, 128, 256
 
 
 class MLPClassifier(Head):
@@ -38,14 +40,16 @@ class MLPClassifier(Head):
 
     Parameters
     ----------
-    width : int, default 128
-        Hidden units (ReLU) of each network.
+    width : int or "auto", default "auto"
+        Hidden units (ReLU) of each network. "auto" goes by the number of rows: 128 up to 896,
+        256 above.
     members : int, default 2
         Networks of different seeds, whose probabilities are averaged.
-    dropout : float, default 0.5
+    dropout : float or "auto", default "auto"
         Share of hidden units left out at each training step. From a half on, one half of a
         batch's rows trains one half of the units, which takes half of the time (see
-        `icecore.heads.mlp.network`).
+        `icecore.heads.mlp.network`). "auto" is 0.75 where more than 896 rows train 256 units or
+        more for longer than 8 epochs, else 0.5.
     learning_rate : float, default 8e-3
         At the start of the cosine schedule.
     weight_decay : float, default 2
@@ -76,12 +80,12 @@ class MLPClassifier(Head):
     """
 
     kind: ClassVar[str] = "mlp"
-    recipe: ClassVar[int] = 3
+    recipe: ClassVar[int] = 4
     judged_whole: ClassVar[bool] = False
     allowed: ClassVar = {
-        "width": COUNT,
+        "width": COUNT | "auto",
         "members": COUNT,
-        "dropout": number("from 0 to below 1", lambda value: 0 <= value < 1),
+        "dropout": number("from 0 to below 1", lambda value: 0 <= value < 1) | "auto",
         "learning_rate": ABOVE_0,
         "weight_decay": number("0 or more", lambda value: value >= 0),
         "epochs": COUNT | "auto",
@@ -91,9 +95,9 @@ class MLPClassifier(Head):
 
     def __init__(
         self,
-        width=128,
+        width="auto",
         members=2,
-        dropout=0.5,
+        dropout="auto",
         learning_rate=8e-3,
         weight_decay=2.0,
         epochs="auto",
@@ -147,14 +151,7 @@ class MLPClassifier(Head):
             length = np.sqrt(wanted / features.shape[1])
             scaling = Scaling(scaling.shift, scaling.factor * np.float32(length))
         targets = rows.shares(index)
-        recipe = Recipe(
-            self.width,
-            self.dropout,
-            self.learning_rate,
-            self.weight_decay,
-            self.epochs,
-            self.batch_size,
-        )
+        recipe = self._recipe(int((rows.weights > 0).sum()))
         seed = self.seed_of_fit
 
         def member(number: int):
@@ -167,6 +164,19 @@ class MLPClassifier(Head):
             if directions is not None:
                 network.W1 = directions.weights(rows, network.W1)
         self.sets_ = rows.sets
+
+    def _recipe(self, count: int) -> Recipe:
+        """Return how networks are trained for so many rows, of all folds."""
+        few, long = count <= _FEW_ROWS, self.epochs > LENGTHS[0]
+        width, dropout = self.width, self.dropout
+        if width == "auto":
+            width = _NARROW if few else _WIDE
+        if dropout == "auto":
+            # Where labels are hard to tell many weak units last longer; few rows need all.
+            dropout = 0.75 if long and width >= _WIDE and not few else 0.5
+        return Recipe(
+            width, dropout, self.learning_rate, self.weight_decay, self.epochs, self.batch_size
+        )
 
     def _inputs(self, rows: Rows, index: np.ndarray) -> tuple[np.ndarray, Directions | None]:
         """Return what the networks learn from, and the directions if those are coordinates."""
@@ -202,7 +212,7 @@ class MLPClassifier(Head):
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         self.sets_ = files.sets(fields)
         self.losses_ = files.field(fields, "losses", list)
-        classes, width = len(files.classes), self.width
+        classes, width = len(files.classes), None if self.width == "auto" else self.width
         shapes = {
             "W1": (files.features, width),
             "b1": (width,),
@@ -212,3 +222,6 @@ class MLPClassifier(Head):
         numbers = range(1, self.members + 1)
         arrays = files.arrays({f"{n}_{i}": shape for i in numbers for n, shape in shapes.items()})
         self.networks_ = [Network(*(arrays[f"{name}_{i}"] for name in shapes)) for i in numbers]
+        for one in self.networks_:
+            if not one.W1.shape[1] == len(one.b1) == len(one.W2) > 0:
+                raise files.refuse("the layers of a network do not fit together")

@@ -461,6 +461,30 @@ def test_nothing_is_unpickled(tmp_path):
         load_head(tmp_path)
 
 
+def test_many_rows_train_a_wide_network_and_a_long_one_drops_more_of_it():
+    def shape(rows, **settings):
+        recipe = MLPClassifier(**settings)._recipe(rows)
+        return recipe.width, recipe.dropout
+
+    assert [shape(rows, epochs=8) for rows in (896, 897)] == [(128, 0.5), (256, 0.5)]
+    assert [shape(rows, epochs=14) for rows in (896, 897)] == [(128, 0.5), (256, 0.75)]
+    assert shape(5000, epochs=14, width=64) == (64, 0.5)
+    assert shape(5000, epochs=14, dropout=0.1) == (256, 0.1)
+
+
+def test_layers_that_do_not_fit_together_are_refused(tmp_path):
+    X, y = blobs()
+    head = MLPClassifier(members=1, epochs=1, random_state=0).fit(X, y)
+    head.save(tmp_path)
+    np.testing.assert_array_equal(load_head(tmp_path).predict_proba(X), head.predict_proba(X))
+    with np.load(tmp_path / "weights.npz") as stored:
+        arrays = dict(stored)
+    arrays["b1_1"] = arrays["b1_1"][:-1]
+    np.savez(tmp_path / "weights.npz", **arrays)
+    with pytest.raises(HeadError, match="the layers of a network do not fit together"):
+        load_head(tmp_path)
+
+
 def test_a_strange_lightgbm_text_is_refused(tmp_path):
     X, y = blobs()
     head = make_head("lightgbm", 0, **QUICK["lightgbm"]).fit(X, y)

@@ -1,5 +1,6 @@
 """How Sphinx builds the site: `make docs` runs it."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import icecore
 from icecore.cli import cli
 
 DOCS = Path(__file__).resolve().parent
+MEASUREMENTS = re.compile(r"\[([^\]]+)\]\(((?:\.\./)+benchmarks/[^)]+\.md)\)")
 sys.path.insert(0, str(DOCS.parent / "tools"))
 
 from render_notebook import render  # noqa: E402
@@ -33,9 +35,6 @@ smartquotes = False
 html_show_sourcelink = html_copy_source = html_show_copyright = False
 # The classes of options state their fields as attributes: once is enough.
 numpydoc_show_class_members = False
-# Pages link to measurements that lie beside the code, not on the site.
-suppress_warnings = ["myst.xref_missing"]
-
 # The notebook is run anew for each site, and shown with what its cells say and draw.
 shown, _ = render(DOCS.parent / "examples" / "notebook.py")
 (DOCS / "howto" / "notebook-run.rst").write_text(shown, encoding="utf-8")
@@ -52,3 +51,13 @@ def show_defaults(command):
 
 
 show_defaults(cli)
+
+
+def link_measurements(app, docname, source):
+    """Measurements lie beside the code, not among the pages: the site hands them out as files."""
+    source[0] = MEASUREMENTS.sub(r"{download}`\1 <\2>`", source[0])
+
+
+def setup(app):
+    """Tell Sphinx of it."""
+    app.connect("source-read", link_measurements)

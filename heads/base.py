@@ -5,6 +5,7 @@ its arrays. Both may come from strangers, so every field and shape is checked
 before it is used, and nothing in them is executed.
 """
 
+import inspect
 import itertools
 import os
 from collections.abc import Mapping, Sequence
@@ -66,6 +67,21 @@ class Head(ClassifierMixin, BaseEstimator):
         Those in one list share work.
         """
         return []
+
+    def searched(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
+        """Return `further_choices` without the settings that were given, and each list once."""
+        found: list[list[dict[str, Any]]] = []
+        given = self._given()
+        for choices in self.further_choices(count, seed):
+            part = [{n: v for n, v in one.items() if n not in given} for one in choices]
+            if part not in [*found, [{}]]:
+                found.append(part)
+        return found
+
+    def _given(self) -> set[str]:
+        """Return the settings that are not their defaults."""
+        defaults = {n: p.default for n, p in inspect.signature(type(self)).parameters.items()}
+        return {name for name, value in self.get_params().items() if value != defaults[name]}
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         """Fit to the rows at `index`, whose classes are `classes_`; nothing is open any more."""

@@ -144,7 +144,7 @@ def _out_of_fold(
 ) -> CrossFit | None:
     """Fit on folds; None where there is nothing to choose, and held-out rows tune the weights."""
     everything = labelled.train is None
-    extra = head.further_choices(options.search, options.seed) if options.search else []
+    extra = head.searched(options.search, options.seed) if options.search else []
     if not everything and len(head.choices()) + len(extra) < 2:
         return None
     part = data.labelled if everything else data.train

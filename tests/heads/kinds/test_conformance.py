@@ -324,6 +324,17 @@ def test_settings_that_are_given_are_not_chosen(kind):
     assert make_head(kind, 0, **closed).fit(X, y).chosen_ == {}
 
 
+def test_nor_does_a_search_try_others_for_them(kind):
+    head = make_head(kind, 0)
+    assert head.searched(2, 0) == head.further_choices(2, 0)
+    given = {"mlp": {"width": 64, "dropout": 0.0}, "lightgbm": {"leaves": 31, "rounds": 3}}
+    given |= {"logistic": {"scaling": "standard"}, "kernel": {"width": 1.0}}
+    settings = given.get(kind, {})
+    lists = make_head(kind, 0, **settings).searched(9, 0)
+    assert all(set(settings).isdisjoint(choice) for choices in lists for choice in choices)
+    assert lists or kind not in ("mlp", "lightgbm")
+
+
 @pytest.mark.parametrize("columns", [8, 200])
 def test_ridge_is_scikit_learns_and_its_left_out_scores_are_refits(columns):
     X, y = blobs(60, columns=columns)

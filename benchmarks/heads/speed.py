@@ -1,6 +1,6 @@
 """Speed of the heads, after equal quality on unseen rows has been asserted.
 
-Usage: python benchmarks/heads/speed.py CACHE TABLE [--folds K]
+Usage: python benchmarks/heads/speed.py CACHE TABLE [--folds K] [--heads mlp logistic]
 
 Every contender is fitted on the same folds of all labelled rows, all feature sets side by side,
 and predicts the fold that it did not see. What is chosen or stopped is chosen on a part of the
@@ -33,6 +33,7 @@ def main() -> None:
     parser.add_argument("cache")
     parser.add_argument("table", help="the table that extract left in CACHE/manifests")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--heads", nargs="+", choices=["mlp", "logistic"])
     arguments = parser.parse_args()
     cache = FeatureCache(arguments.cache)
     sets = cache.sets()
@@ -47,7 +48,8 @@ def main() -> None:
     }
     print(f"{len(X)} x {X.shape[1]}, {codes.max() + 1} classes, load {os.getloadavg()[0]:.1f}")
     for name, rival in (("mlp", gluon), ("logistic", logistic_cv)):
-        compare(name, ours[name], rival, X, codes, dealt)
+        if name in (arguments.heads or ours):
+            compare(name, ours[name], rival, X, codes, dealt)
 
 
 def compare(name: str, ours, rival, X, codes, dealt) -> None:

@@ -185,14 +185,23 @@ def _paths(column) -> list[str | None]:
 def _values(column) -> list:
     """Return the values of a column; equal texts of a dictionary are one object."""
     if not hasattr(column, "indices"):
-        return [
-            one if isinstance(one, int) or one is None else str(one) for one in column.to_pylist()
-        ]
+        return [_value(one) for one in column.to_pylist()]
     known = column.dictionary.to_pylist()
     longest = max((len(str(one)) for one in known), default=0)
     if longest > _LONGEST_TEXT:
         raise ValueError(f"a label has {longest:,} characters, more than {_LONGEST_TEXT:,}")
+    known = [_value(one) for one in known]
     return [None if i is None else known[i] for i in column.indices.to_pylist()]
+
+
+def _value(value: object) -> int | str | None:
+    """Return a label as a whole number or a text; None where there is none, or NaN."""
+    if isinstance(value, bytes):
+        # Spark writes texts so.
+        return value.decode("utf-8")
+    if value is None or value != value:
+        return None
+    return value if isinstance(value, int) else str(value)
 
 
 def _has_no_bytes(group, column: str) -> bool:

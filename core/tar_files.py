@@ -99,7 +99,11 @@ def _fault_at_end(file: BinaryIO, end: int, size: int, files: list[Member]) -> s
     after = f" after {files[-1].name}" if files else ""
     if len(block) < _BLOCK:
         return f"is cut short{after}: it has no end mark"
-    return f"is damaged{after}, at byte {end}" if any(block) else ""
+    if any(block):
+        return f"is damaged{after}, at byte {end}"
+    # Writers fill up with zeros; another tar stands here where two were put into one file.
+    more = file.read(_LARGEST_HEADER).strip(b"\0")
+    return f"goes on behind its end mark{after}, as joined tars do" if more else ""
 
 
 class _Bounded(io.RawIOBase):

@@ -6,6 +6,7 @@ Containers lie in a folder, a prefix of a store, or are named by a pattern; noth
 import abc
 import dataclasses
 import hashlib
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -33,16 +34,18 @@ from ..core.record_files import list_records
 from ..core.stores import is_url
 from ..core.tar_files import Member, list_members
 from .layout import LabelledFiles, Layout
-from .listing import Listing, is_image_name
+from .listing import Listing, ending_of, is_image_name
 from .names import class_name
 from .table import DEFAULT_TASK, LARGEST_IMAGE_FILE, Sample, split_name
 
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _MOST_NAMED, _MOST_AT_ONCE = 10**5, 4
 _LARGEST_LABEL = 2**16
+_TEXTS = ("cls", "json", "txt")
 _LABEL_FIELDS = ("label", "cls", "class", "class_name", "category")
 # Fewer images may have texts of their own and still be classes.
 _FEW_IMAGES = 20
+_EMPTY = "an empty image"
 
 
 class _Container(Layout):
@@ -105,7 +108,7 @@ class WebDataset(_Container):
 
             def visit(member: Member) -> None:
                 key, ending = _key(member.name)
-                if ending in ("cls", "json", "txt"):
+                if ending in _TEXTS:
                     texts.setdefault(key, {})[ending] = file.read(min(member.size, _LARGEST_LABEL))
                 elif is_url(container) and _is_image(member):
                     # The bytes come past anyway.
@@ -130,8 +133,9 @@ class WebDataset(_Container):
         if labels and len(images) > _FEW_IMAGES and len(set(labels.values())) > len(images) // 2:
             samples = [dataclasses.replace(sample, label="") for sample in samples]
             warnings.append(f"the texts in {container} differ from image to image: not labels")
-        others = tuple((f"{name}/{member}", what) for member, what in found.others)
-        return LabelledFiles(samples, warnings=tuple(warnings), passed_over=others)
+        others = [*found.others, *((one.name, why) for one in found.files if (why := _no_use(one)))]
+        passed_over = tuple((f"{name}/{member}", why) for member, why in others)
+        return LabelledFiles(samples, warnings=tuple(warnings), passed_over=passed_over)
 
 
 class ParquetTables(_Container):
@@ -157,14 +161,20 @@ class Records(_Container):
             Sample(
                 f"{name}/{names.get(record.number, str(record.number))}",
                 bytes_place(container, record.start, record.size),
-                label=f"{record.labels[0]:g}",
+                label=_record_label(record.labels[0]),
             )
             for record in records
             if record.size > 0
         ]
         warnings = [f"{container} {fault}; what lies before that is used"] if fault else []
-        others = ((f"{name}: {split} records", "split records"),) if split else ()
-        return LabelledFiles(samples, warnings=tuple(warnings), passed_over=others)
+        if several := sum(len(record.labels) > 1 for record in records):
+            warnings.append(
+                f"{several} records of {container} have several labels: the first of each is "
+                "taken, which in those for detection is no class"
+            )
+        others = [(f"{name}/{one.number}", _EMPTY) for one in records if not one.size]
+        others += [(f"{name}: {split} records", "split records")] if split else []
+        return LabelledFiles(samples, warnings=tuple(warnings), passed_over=tuple(others))
 
 
 CONTAINERS: tuple[_Container, ...] = (WebDataset(), ParquetTables(), Records())
@@ -237,6 +247,22 @@ def _key(name: str) -> tuple[str, str]:
 
 def _is_image(member: Member) -> bool:
     return is_image_name(member.name) and 0 < member.size <= LARGEST_IMAGE_FILE
+
+
+def _no_use(member: Member) -> str:
+    """Say why a member of a tar is neither an image nor a text of one; empty if it is."""
+    if _is_image(member) or _key(member.name)[1] in _TEXTS:
+        return ""
+    if not is_image_name(member.name):
+        return ending_of(member.name)
+    return "a larger image than can be" if member.size else _EMPTY
+
+
+def _record_label(label: float) -> str:
+    """Return the label of a record as a text; it is a float32, in which classes are whole."""
+    if not math.isfinite(label):
+        return ""
+    return f"{label:.0f}" if label.is_integer() else f"{label:g}"
 
 
 def _labels(texts: dict[str, dict[str, bytes]]) -> dict[str, str]:

@@ -75,7 +75,7 @@ def list_files(root: Path) -> Listing:
             elif is_image_name(name):
                 images.append(prefix + name)
             else:
-                others.append((prefix + name, _ending(name)))
+                others.append((prefix + name, ending_of(name)))
     images.sort(key=lambda path: path.split("/"))
     return Listing(root, tuple(images), tuple(sorted(others)), tuple(folders))
 
@@ -101,7 +101,7 @@ def list_objects(url: str) -> Listing:
         elif is_image_name(name):
             images.append(name)
         else:
-            others.append((name, _ending(name)))
+            others.append((name, ending_of(name)))
     images.sort(key=lambda path: path.split("/"))
     return Listing(root, tuple(images), tuple(sorted(others)), tuple(sorted(folders)))
 
@@ -123,7 +123,8 @@ def passed_over_text(passed_over: Iterable[tuple[str, str]]) -> str:
     return f"{files} passed over: {named}{more}"
 
 
-def _ending(name: str) -> str:
+def ending_of(name: str) -> str:
+    """Return the ending of a file's name, as the reason why it is passed over."""
     return os.path.splitext(name)[1].lower() or "no ending"
 
 

@@ -77,6 +77,13 @@ def test_a_header_of_gigabytes_is_not_read():
     assert file.tell() <= 2**20 + 1024
 
 
+def test_a_tar_behind_another_is_named():
+    assert listed(SOUND + bytes(20480)).fault == ""
+    found = listed(SOUND + SOUND)
+    assert len(found.files) == 3
+    assert found.fault == "goes on behind its end mark after b.cls, as joined tars do"
+
+
 def test_many_long_names_are_read():
     entries = [("n" * 60_000 + str(number), b"1") for number in range(40)]
     assert len(listed(tar_of(*entries)).files) == 40

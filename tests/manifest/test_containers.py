@@ -183,6 +183,68 @@ def test_cut_or_damaged_records_end_in_a_listing(data):
         assert len(records) == length // 40
 
 
+def records(path, *entries):
+    """Write records of ``(labels, number, content)``."""
+    content = b""
+    for labels, number, image in entries:
+        several = len(labels) > 1
+        head = struct.pack("<IfQQ", len(labels) * several, 0 if several else labels[0], number, 0)
+        body = head + struct.pack(f"<{len(labels)}f", *labels) * several + image
+        content += struct.pack("<II", 0xCED7230A, len(body)) + body + b"\0" * (-len(body) % 4)
+    path.write_bytes(content)
+    return path
+
+
+def test_labels_of_records_are_whole_numbers_or_none(tmp_path):
+    labels = [1234567.0, 1234568.0, 0.5, float("nan"), float("inf"), -1.0]
+    entries = [((label,), number, b"x") for number, label in enumerate(labels)]
+    found = read(records(tmp_path / "a.rec", *entries), labels_required=False)
+    assert [s.label for s in found] == ["1234567", "1234568", "0.5", "", "", "-1"]
+
+
+def test_that_the_first_of_several_labels_is_taken_is_said(tmp_path):
+    detection = ((4.0, 5.0, 20.0, 20.0, 1.0), 0, b"x")
+    found = read(records(tmp_path / "a.rec", detection, ((2.0,), 1, b"y")), labels_required=False)
+    assert [s.label for s in found] == ["4", "2"]
+    (note,) = found.notes()
+    assert note.startswith("1 records of")
+    assert "have several labels: the first of each is taken" in note
+
+
+def test_what_is_no_image_in_a_container_is_counted(tmp_path):
+    entries = [
+        ("1.jpg", b"1"),
+        ("1.cls", b"hat"),
+        ("2.jpg", b""),
+        ("3.jpg_large", b"1"),
+        ("x", b""),
+    ]
+    found = read(tar(tmp_path / "a.tar", *entries))
+    assert [s.id for s in found] == ["a.tar/1.jpg"]
+    assert dict(found.passed_over) == {
+        "a.tar/2.jpg": "an empty image", "a.tar/3.jpg_large": ".jpg_large", "a.tar/x": "no ending",
+    }  # fmt: skip
+    found = read(records(tmp_path / "a.rec", ((1.0,), 7, b"x"), ((1.0,), 8, b"")))
+    assert dict(found.passed_over) == {"a.rec/8": "an empty image"}
+
+
+def test_labels_of_tables_may_be_bytes_and_not_nan(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    for labels, expected in (
+        (pa.array(["hüt".encode(), None], pa.binary()), ["hüt", ""]),
+        ([1.0, float("nan")], ["1.0", ""]),
+    ):
+        table = pa.table({"image": pa.array([b"1", b"2"], pa.binary()), "label": labels})
+        pq.write_table(table, tmp_path / "a.parquet")
+        found = read(tmp_path / "a.parquet", labels_required=False)
+        assert [sample.label for sample in found] == expected
+    table = pa.table({"image": pa.array([b"1"], pa.binary()), "label": pa.array([b"\xff"])})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(FileFormatError, match="a.parquet is no readable Parquet table: .*utf-8"):
+        read(tmp_path / "a.parquet")
+
+
 def test_a_pattern_of_too_many_files_is_refused():
     with pytest.raises(ManifestError, match="stands for 1000000 files"):
         read("a/{000000..999999}.tar")

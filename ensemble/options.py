@@ -5,7 +5,6 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-
 from ..core.errors import ProbabilityError
 from ..runs import MENDINGS
 from .metrics import METRICS, Metric, get_metric

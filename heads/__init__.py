@@ -10,7 +10,7 @@ from .kinds.logistic import LogisticHead
 from .kinds.neighbours import NeighboursHead
 from .kinds.ridge import RidgeHead
 from .mlp.classifier import MLPClassifier
-from .predict import load_task_head, predict_proba, predict_routes
+from .predict import load_task_head, predict_proba, predict_routes, require_width
 from .registry import HEAD_KINDS, load_head, make_head
 from .rows import Rows
 from .training.options import TrainOptions
@@ -44,6 +44,7 @@ __all__ = [
     "plan_models",
     "predict_proba",
     "predict_routes",
+    "require_width",
     "score",
     "train",
 ]

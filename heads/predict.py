@@ -93,15 +93,16 @@ def predict_routes(run: Run, cache: Any, keys: Sequence[str], task: str, model: 
     if not keys:
         return np.empty((0, head.members_.shape[1]))
     features = load_features(_matching_sets(run, cache, of_task.features[model]), keys)
-    _require_width(head, of_task, model, features)
+    require_width(head, of_task, model, features.shape[1])
     return head.route(features)
 
 
-def _require_width(head: Head, task: RunTask, model: str, features: np.ndarray) -> None:
-    if features.shape[1] != head.n_features_in_:
+def require_width(head: Head, task: RunTask, model: str, width: int) -> None:
+    """Raise `RunError` unless a head takes as many numbers as its feature sets have."""
+    if width != head.n_features_in_:
         raise RunError(
             f"the head in {_head_folder(task, model)} takes {head.n_features_in_} numbers, and the "
-            f"feature sets that run.json names for it have {features.shape[1]}",
+            f"feature sets that run.json names for it have {width}",
             "train again",
         )
 
@@ -110,7 +111,7 @@ def _finite_probabilities(
     head: Head, task: RunTask, model: str, features: np.ndarray
 ) -> np.ndarray:
     """Predict; numbers so large that nothing can be told from them are an error."""
-    _require_width(head, task, model, features)
+    require_width(head, task, model, features.shape[1])
     with np.errstate(over="ignore", invalid="ignore"):
         found = head.predict_proba(features)
     if not np.isfinite(found).all():

@@ -182,13 +182,16 @@ def _bundled_task(trained: Trained, name: str, place: dict[str, int]):
         for model, own in part.models.get(name, {}).items():
             task = part.run.tasks[name]
             head = heads.load_task_head(task, own)
+            width = {one["fingerprint"]: one["dim"] for one in part.run.backbones}
+            prints = task.features[own]
+            heads.require_width(head, task, own, sum(width[print_] for print_ in prints))
             chains = _chains(head)
             if chains is None:
                 refused.append(model)
                 continue
             share = _share(weights, model, len(chains))
             router = len(bundled) if model == weights.router else router
-            places = tuple(place[print_] for print_ in task.features[own])
+            places = tuple(place[print_] for print_ in prints)
             columns = tuple(column[str(label)] for label in head.classes_)
             bundled += [
                 features.BundledHead(share, places, layers, columns, widths, *kernel)

@@ -103,7 +103,7 @@ def _networks(trained: Trained) -> list[str]:
     known = {one["fingerprint"]: one for part in trained.runs for one in part.run.backbones}
     for one in known.values():
         record = one["record"].get("backbone", {})
-        size = json.dumps(record.get("preprocessing", {}).get("input_size"))
+        size = json.dumps((record.get("preprocessing") or {}).get("input_size"))
         licence = one.get("licence") or "not recorded: ask where the weights come from"
         # Where a file lay on one machine is nobody's business.
         source = one.get("source", "")

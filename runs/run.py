@@ -284,8 +284,8 @@ def _backbone(entry: JsonFields) -> dict[str, Any]:
             raise entry.refuse(f"has an empty {name}")
     entry.integer("dim", 1)
     record = entry.part("record")
-    if record.has("backbone"):
-        record.part("backbone")
+    if record.has("backbone") and (backbone := record.part("backbone")).has("preprocessing"):
+        backbone.part("preprocessing")
     if record.has("views"):
         record.texts("views")
     entry.text("source", "")

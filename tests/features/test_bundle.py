@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 
@@ -282,6 +283,17 @@ def test_heads_that_are_no_matrices_are_refused_by_name(world, tmp_path):
     with pytest.raises(RunError, match=r"(?s)lightgbm-.*kernel, grouped, mlp, logistic"):
         jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
+
+
+def test_heads_that_do_not_fit_their_features_are_refused(world, tmp_path):
+    folder, _ = world
+    shutil.copytree(folder / "run", tmp_path / "run")
+    about = json.loads((tmp_path / "run" / "run.json").read_text())
+    for prints in about["tasks"]["label"]["features"].values():
+        prints.pop()
+    (tmp_path / "run" / "run.json").write_text(json.dumps(about))
+    with pytest.raises(RunError, match=r"the head in .* takes \d+ numbers, and .* have"):
+        jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
 
 
 def test_blends_that_are_no_sums_are_refused(world, tmp_path):

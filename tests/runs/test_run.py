@@ -100,6 +100,7 @@ TASK = ("tasks", "label")
         (("backbones", 0, "dim"), 0, r"backbones\[0\] has dim = 0, not 1 or more"),
         (("backbones", 0, "record"), [], "not an object"),
         (("backbones", 0, "record", "backbone"), 2, "backbone = 2, not an object"),
+        (("backbones", 0, "record", "backbone"), {"preprocessing": 1}, "1, not an object"),
         (("backbones", 0, "record", "views"), 3, "views = 3, not a list of texts"),
         (("backbones", 0, "latency_ms"), -1, "latency_ms = -1, not a finite number of 0"),
         (("tasks",), {}, "names no tasks"),

@@ -8,6 +8,7 @@ from .featureset import FeatureSet
 from .format.header import SetHeader
 from .format.shard import FORMAT
 from .record import canonical_json, differences, fingerprint
+from .sharing.share import Lists
 from .upkeep.describe import diff_sets, list_sets, show_set
 from .upkeep.export import export, export_arrays
 from .upkeep.merge import merge
@@ -21,6 +22,7 @@ __all__ = [
     "FORMAT",
     "FeatureCache",
     "FeatureSet",
+    "Lists",
     "Mirrored",
     "SetHeader",
     "canonical_json",

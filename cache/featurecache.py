@@ -32,7 +32,7 @@ from .mend import repair_json, repair_set, restore_record
 from .names import match_rank
 from .record import differences
 from .sharing.claims import Claims, ClaimsOfProcess, lock
-from .sharing.share import MoreKeys, share
+from .sharing.share import USUAL_LISTS, Lists, MoreKeys, share
 
 CLAIMS_NAME = "claims"
 # The part of a record that says what a name stands for.
@@ -286,20 +286,19 @@ class FeatureCache:
         self,
         sets: Sequence[FeatureSet],
         keys: Sequence[str] | MoreKeys,
-        most: int = 512,
-        ahead: int = 0,
+        lists: Lists = USUAL_LISTS,
         lot_of: Mapping[str, str] | None = None,
     ) -> Generator[list[str], None, None]:
         """Yield batches of keys to compute, shared out among all processes at work here.
 
         Each batch holds keys that lack a row in one of `sets` and that no other process
-        is computing; append the rows of a batch before asking for the next. With `ahead`
+        is computing; append the rows of a batch before asking for the next. With `lists.ahead`
         they may come that many batches later, and an empty batch asks for all rows that
         are still to come. The claims of a process that dies are taken over. Keys for which
         `lot_of` has the same word are dealt out together. `keys` may be a function that gives
         more of them, told whether to wait for some, and None at the end.
         """
-        yield from share(self._claims(), sets, keys, most, ahead, lot_of)
+        yield from share(self._claims(), sets, keys, lists, lot_of)
 
     def _load(self, folder: Path) -> FeatureSet:
         return load_set(folder)

@@ -1,6 +1,7 @@
 """Share the missing rows out among all processes that extract into one cache."""
 
 import contextlib
+import dataclasses
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,22 +13,46 @@ from .claims import ClaimsOfProcess
 _LOT_DIGITS = 2
 # Lists that may be known and not dealt out yet, where keys become known meanwhile.
 _KNOWN_AHEAD = 8
+# Of a list that is long enough: where few keys of each lot are known yet, a long list would take
+# all lots away from other processes. Each costs a request in a store.
+_MOST_LOTS = 8
 
 MoreKeys = Callable[[bool], Sequence[str] | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Lists:
+    """How long the lists of keys are that are shared out.
+
+    Attributes
+    ----------
+    most : int
+        Keys of a list, unless one lot alone has more.
+    least : int
+        Of how many keys a list is long enough, and takes few lots.
+    ahead : int
+        Lists that are asked for before the rows of one must be there.
+    """
+
+    most: int = 512
+    least: int = 512
+    ahead: int = 0
+
+
+USUAL_LISTS = Lists()
 
 
 def share(
     claims: ClaimsOfProcess,
     sets: Sequence[FeatureSet],
     keys: Sequence[str] | MoreKeys,
-    most: int = 512,
-    ahead: int = 0,
+    lists: Lists = USUAL_LISTS,
     lot_of: Mapping[str, str] | None = None,
 ) -> Iterator[list[str]]:
     """Yield lists of keys that lack a row in one of `sets` and that nobody else computes.
 
-    Asking for a list gives back the claims of the one that came `ahead` + 1 lists before
-    it: its rows must have been appended by then. An empty list (only if `ahead` is not 0)
+    Asking for a list gives back the claims of the one that came ``ahead`` + 1 lists before
+    it: its rows must have been appended by then. An empty list (only if ``ahead`` is not 0)
     asks for all rows that are still to come. A key is yielded once, whether or not a row
     comes of it. The iteration ends when no other process is at work on any of the keys.
 
@@ -43,9 +68,9 @@ def share(
     held: deque[list[str]] = deque()
     with contextlib.closing(claims):
         while True:
-            while len(held) > ahead:
+            while len(held) > lists.ahead:
                 claims.release(held.popleft())
-            if more is not None and sum(map(len, lots.values())) < _KNOWN_AHEAD * most:
+            if more is not None and sum(map(len, lots.values())) < _KNOWN_AHEAD * lists.most:
                 new = more(not lots)
                 more = more if new is not None else None
                 for lot, some in _lots(sets, new or (), lot_of).items():
@@ -53,7 +78,7 @@ def share(
             ours = {name for names in held for name in names}
             # One that is held for earlier keys is given back with those.
             free = {lot: n for lot in lots if ours.isdisjoint(n := _names(prefixes, lot))}
-            got = _claim_some(claims, free, lots, most)
+            got = _claim_some(claims, free, lots, lists)
             if got:
                 names = [name for lot in got for name in free[lot]]
                 # Somebody may have finished these between our looking and our claiming.
@@ -88,24 +113,35 @@ def _lots(
 
 
 def _claim_some(
-    claims: ClaimsOfProcess, free: Mapping[str, list[str]], lots: Mapping[str, list[str]], most: int
+    claims: ClaimsOfProcess,
+    free: Mapping[str, list[str]],
+    lots: Mapping[str, list[str]],
+    lists: Lists,
 ) -> list[str]:
-    """Claim lots of up to `most` keys; one lot at least, however many it has."""
+    """Claim lots for one list; one lot at least, however many keys it has."""
     got: list[str] = []
-    room, waiting = most, list(free)
-    while waiting and room > 0:
+    # Those of which little is known yet come last; the others keep their order.
+    fullest = max((len(lots[lot]) for lot in free), default=0)
+    waiting = deque(sorted(free, key=lambda lot: 2 * len(lots[lot]) < fullest))
+    keys = 0
+    while waiting and keys < lists.most:
         trying: list[str] = []
-        while waiting and (room >= len(lots[waiting[0]]) or not (got or trying)):
-            trying.append(waiting.pop(0))
-            room -= len(lots[trying[-1]])
+        while waiting and _has_room(lists, keys, len(lots[waiting[0]]), len(got) + len(trying)):
+            trying.append(waiting.popleft())
+            keys += len(lots[trying[-1]])
         if not trying:
             break
         for lot, ours in zip(trying, claims.acquire_each([free[lot] for lot in trying])):
             if ours:
                 got.append(lot)
             else:
-                room += len(lots[lot])
+                keys -= len(lots[lot])
     return got
+
+
+def _has_room(lists: Lists, keys: int, more: int, taken: int) -> bool:
+    """Tell whether a lot is to be added to a list of so many keys and lots."""
+    return not taken or (keys + more <= lists.most and (taken < _MOST_LOTS or keys < lists.least))
 
 
 def _names(prefixes: list[str], lot: str) -> list[str]:

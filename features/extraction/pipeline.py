@@ -13,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from ...cache import FeatureCache
+from ...cache import FeatureCache, Lists
 from ...core.errors import FileFormatError, ImageError
 from ...core.files import sha256_bytes
 from ...core.places import read_place, stretch_of
@@ -179,7 +179,7 @@ class Pipeline:
         last = due
         sets, lots = [part.rows for part in self.parts], self._lots(todo)
         keys_to_come = self._arriving(todo, lots, arrivals) if arrivals else todo
-        shares = store.share(sets, keys_to_come, most, 2, lots)
+        shares = store.share(sets, keys_to_come, Lists(most, max(1, images), ahead=2), lots)
         for keys in self._shares.enter_context(contextlib.closing(shares)):
             self._feed(keys, pool)
             while self._decoding and (not keys or self._decoding[0][0] in last):

@@ -18,7 +18,7 @@ import pytest
 from places import draw_photos, files_of, s3_server, upload
 
 from icecore import jobs
-from icecore.cache import FeatureCache, folder_of_cache, pull, pulled, verify, writable_cache
+from icecore.cache import FeatureCache, Lists, folder_of_cache, pull, pulled, verify, writable_cache
 from icecore.cache.sharing import store_claims
 from icecore.cache.sharing.store_claims import StoreClaims
 from icecore.cli.main import main
@@ -66,7 +66,7 @@ def test_writers_on_two_machines_share_the_rows(url, machine, monkeypatch):
     assert second.missing(KEYS) == KEYS[20:]
     assert (len(second), len(second.rows.known())) == (20, 0)
     computed = []
-    for batch in cache.share([second], KEYS, most=12):
+    for batch in cache.share([second], KEYS, Lists(most=12)):
         second.append(batch, rows_of(batch))
         computed += batch
     assert sorted(computed) == KEYS[20:]
@@ -89,7 +89,7 @@ def test_many_at_once_compute_nothing_twice(url, tmp_path, machine, monkeypatch)
     def work(pair):
         cache, one = pair
         done = []
-        for batch in cache.share([one], KEYS, most=6):
+        for batch in cache.share([one], KEYS, Lists(most=6)):
             one.append(batch, rows_of(batch))
             done += batch
         return done
@@ -170,7 +170,7 @@ def test_a_store_without_conditions_has_one_writer(tmp_path, machine):
     assert "--only-writer" in error.value.hint
     cache = writable_cache(url, only_writer=True)
     one = open_set(cache)
-    for batch in cache.share([one], KEYS, most=30):
+    for batch in cache.share([one], KEYS, Lists(most=30)):
         one.append(batch, rows_of(batch))
     machine("second")
     assert len(FeatureCache(pulled(url)).find("net")) == len(KEYS)

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from kill_writer import DIM, EXPECTED, KEYS, RECORD, compute
 
-from icecore.cache import FeatureCache, compact, export, merge, prune, repair, verify
+from icecore.cache import FeatureCache, Lists, compact, export, merge, prune, repair, verify
 
 # System call numbers: flock, fcntl.
 CALLS = {"x86_64": (0xC000003E, 73, 72), "aarch64": (0xC00000B7, 32, 25)}
@@ -66,7 +66,7 @@ def is_refused(lock) -> bool:
 def work(path: Path) -> None:
     cache = FeatureCache.create(path)
     one = cache.open_set(RECORD, "test:net", DIM)
-    for keys in cache.share([one], KEYS, most=5):
+    for keys in cache.share([one], KEYS, Lists(5)):
         one.append(keys, np.array([compute(key) for key in keys]))
     one.write_index()
 

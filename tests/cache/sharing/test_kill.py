@@ -20,7 +20,7 @@ import pytest
 from packages import import_or_skip
 
 import icecore
-from icecore.cache import FeatureCache, compact, verify
+from icecore.cache import FeatureCache, Lists, compact, verify
 from icecore.cache.sharing.claims import Claims
 
 SPEC, DIM = "gluon:inceptionv3", 40
@@ -51,7 +51,7 @@ def test_200_kills_lose_nothing_and_compute_nothing_twice(fast_folder, request):
 def worker(path, make, keys, log, pause, stop_after):
     cache = FeatureCache(path)
     one = cache.open_set(**make.asked(DIM))
-    for number, batch in enumerate(cache.share([one], keys, most=8)):
+    for number, batch in enumerate(cache.share([one], keys, Lists(8))):
         if number == stop_after:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(pause)

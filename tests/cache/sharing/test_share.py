@@ -6,12 +6,14 @@ import errno
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from icecore.cache import FeatureCache
+from icecore.cache import FeatureCache, Lists
 from icecore.cache.sharing import claims as claims_module
 from icecore.cache.sharing.claims import Claims
+from icecore.cache.sharing.share import share
 
 DIM = 3
 
@@ -93,7 +95,7 @@ def test_lists_ahead_keep_their_claims_until_their_rows_are_due(tmp_path, make):
     cache = FeatureCache.create(tmp_path / "c")
     one = cache.open_set(**make.asked(DIM))
     keys = make.keys(60)
-    shares = cache.share([one], keys, most=8, ahead=1)
+    shares = cache.share([one], keys, Lists(8, ahead=1))
     first = next(shares)
     claimed = claims(cache)
     second = next(shares)
@@ -119,9 +121,9 @@ def test_a_process_that_waits_for_others_does_not_keep_rows_back(tmp_path, make)
     cache = FeatureCache.create(tmp_path / "c")
     keys = make.keys(40)
     ours, theirs = (FeatureCache(cache.path).open_set(**make.asked(DIM)) for _ in range(2))
-    other = cache.share([theirs], keys, most=1)
+    other = cache.share([theirs], keys, Lists(1))
     held = next(other)
-    shares = FeatureCache(cache.path).share([ours], keys, most=1000, ahead=1)
+    shares = FeatureCache(cache.path).share([ours], keys, Lists(1000, 1000, ahead=1))
     mine = next(shares)
     assert sorted(mine + held) == sorted(keys)
     # Only the other's list is left: ours is to be on the disk before we wait for it.
@@ -130,3 +132,62 @@ def test_a_process_that_waits_for_others_does_not_keep_rows_back(tmp_path, make)
     theirs.append(held, make.rows(held, DIM))
     assert list(other) == []
     assert list(shares) == []
+
+
+def dealt(known, lists):
+    """Return the lots of the first list of a process that knows some keys of each lot."""
+    claimed = []
+
+    class All:
+        poll_s = 0.0
+        release = close = staticmethod(lambda *names: None)
+
+        def acquire_each(self, lots):
+            claimed.extend(lots)
+            return [True] * len(lots)
+
+    one = SimpleNamespace(fingerprint="f" * 64, missing=list)
+    keys = [f"{lot:02x}{number:04}" for lot, count in enumerate(known) for number in range(count)]
+    return next(share(All(), [one], keys, lists)), len(claimed)
+
+
+def test_a_list_that_is_long_enough_takes_few_lots():
+    """While digests become known each lot has a few keys: a list of 1,024 would take all lots."""
+    lists = Lists(most=1024, least=64)
+    for known, keys, lots in [
+        ([4] * 256, 64, 16),  # as many lots as are needed
+        ([20] * 256, 160, 8),
+        ([2000] * 256, 2000, 1),
+        ([100] * 5, 500, 5),
+    ]:
+        found = dealt(known, lists)
+        assert (len(found[0]), found[1]) == (keys, lots)
+
+
+def test_lots_of_which_little_is_known_yet_come_last():
+    known = [1, 9, 2, 8, 3, 7, 4, 6, 5, 9]
+    keys, _ = dealt(known, Lists(most=1024))
+    assert list(dict.fromkeys(key[:2] for key in keys)) == [
+        f"{lot:02x}" for lot in (1, 3, 5, 7, 8, 9, 0, 2, 4, 6)
+    ]
+
+
+def told(keys):
+    coming = iter([keys])
+    return lambda wait: next(coming, None)
+
+
+def test_processes_that_learn_of_images_meanwhile_work_side_by_side(tmp_path, make):
+    """Four processes, each of which knows a quarter of all keys at first."""
+    cache = FeatureCache.create(tmp_path / "c")
+    keys = make.keys(4000)
+    parts = [keys[start::4] for start in range(4)]
+    sets = [FeatureCache(cache.path).open_set(**make.asked(DIM)) for _ in parts]
+    lists = Lists(most=1024, least=64)
+    shares = [
+        FeatureCache(cache.path).share([one], told(part), lists) for one, part in zip(sets, parts)
+    ]
+    first = [next(one) for one in shares]
+    assert all(len(one) >= lists.least for one in first), "nobody waits for another"
+    for one in shares:
+        one.close()

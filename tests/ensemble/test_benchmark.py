@@ -37,7 +37,8 @@ def test_both_greedy_baselines_are_one_algorithm(benchmark):
 def quality(monkeypatch):
     """The modules of benchmarks/jobs/quality.py, which import each other by name."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks" / "jobs"))
-    for name in ("quality_cases", "quality_rivals", "quality_simulation", "quality"):
+    parts = [f"quality_{part}" for part in ("cases", "rivals", "simulation", "splits")]
+    for name in (*parts, "quality"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     return importlib.import_module("quality")
 
@@ -52,6 +53,24 @@ def test_unseen_rows_of_the_quality_benchmark_stay_unseen(quality):
             images = np.array(keys)
             assert not set(images[split.learn]) & set(images[split.test])
             assert set(labels[split.learn]) == {"a", "b", "c"}
+
+
+def test_many_random_splits_see_no_image_twice_and_say_what_they_found(quality, tmp_path):
+    many = importlib.import_module("quality_splits")
+    rng = np.random.default_rng(0)
+    labels = rng.choice(["a", "b", "c"], 240)
+    keys = tuple(f"k{number}" for number in rng.integers(200, size=240))
+    case = quality.Case("made", Path(), (), keys, labels, labels)
+    drawn = list(many.splits(case, 40, 3))
+    assert len({tuple(split.learn) for split in drawn}) == 3
+    for split in drawn:
+        images = np.array(keys)
+        assert not set(images[split.learn]) & set(images[split.test])
+    # Told, low, high, unseen, logistic alone, unseen rows, seconds.
+    found = np.array([[0.4, 0.3, 0.5, 0.35, 0.36, 200, 9], [0.4, 0.3, 0.5, 0.55, 0.5, 200, 11]])
+    cells = [cell.strip() for cell in many.summary("clothing10", 400, found).split("|")][1:-1]
+    assert cells[:4] == ["clothing10, 400 rows", "2", "0.4500", "+0.0500 ± 0.1000"]
+    assert cells[4:] == ["1 (50%; 74%)", "1", "+0.0200 ± 0.0300", "1 of 2", "10"]
 
 
 def test_the_quality_benchmark_knows_who_is_behind(quality):

@@ -12,7 +12,7 @@ from pathlib import Path
 from ...core.errors import BackboneError, MissingFileError, enumerate_some
 from ...core.json_files import read_json
 from .hub_record import is_hub_record, translate_hub_record
-from .preprocessing import FIT_OF_MODE, INTERPOLATIONS, LARGEST_RESOLUTION
+from .preprocessing import FIT_OF_MODE, INTERPOLATIONS, LARGEST_RESOLUTION, LEAST_CROP_PCT
 
 HUB_NAME = "preprocessor_config.json"
 _NEEDED = ("input_size", "mean", "std", "crop_pct", "interpolation")
@@ -83,7 +83,8 @@ def read_record(path: Path) -> dict:
         raise BackboneError(
             f"{path} is not a preprocessing record: {enumerate_some(faults)}",
             "it needs input_size [3, N, N], mean and std of three numbers for pixels scaled to "
-            f"[0, 1], crop_pct in (0, 1] and interpolation ({', '.join(INTERPOLATIONS)})",
+            f"[0, 1], crop_pct from {LEAST_CROP_PCT} to 1 and interpolation "
+            f"({', '.join(INTERPOLATIONS)})",
         )
     scale = max(fields.pop("input_range", [0, 1]))
     order = -1 if fields["input_space"] == "BGR" else 1
@@ -119,8 +120,8 @@ def _faults(fields: dict) -> list[str]:
             and 1 <= v[1] <= LARGEST_RESOLUTION
         ),
         "mean": lambda v: _are_numbers(v, 3),
-        "std": lambda v: _are_numbers(v, 3) and min(v) > 0,
-        "crop_pct": lambda v: _are_numbers([v], 1) and 0 < v <= 1,
+        "std": lambda v: _are_numbers(v, 3) and min(v) > 1e-6,
+        "crop_pct": lambda v: _are_numbers([v], 1) and LEAST_CROP_PCT <= v <= 1,
         "interpolation": lambda v: v in INTERPOLATIONS,
         "input_space": lambda v: v in ("RGB", "BGR"),
         "input_range": lambda v: v in ([0, 1], [0, 255]),

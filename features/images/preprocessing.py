@@ -7,6 +7,8 @@ from typing import Any, Self
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "area", "lanczos")
 
 LARGEST_RESOLUTION = 2048
+# An image is resized to as many times the square: no network comes near, and memory is bounded.
+LEAST_CROP_PCT = 0.25
 # timm's names for how an image meets the square, and ours.
 FIT_OF_MODE = {"center": "crop", "squash": "squash", "border": "pad"}
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from ...cache import fingerprint
 from ...core.errors import BackboneError
 from ...core.json_fields import JsonFields
+from ..images.preprocessing import LEAST_CROP_PCT
 from ..images.scale import DECODINGS
 from ..images.views import CENTER, Views
 from .layer import BEFORE_CLASSIFIER, Layer
@@ -120,7 +121,7 @@ def _require_types(record: JsonFields) -> None:
         backbone.integer("random_seed", 0)
     backbone.integer("num_features", 1)
     how = backbone.part("preprocessing")
-    how.number("crop_pct", 0)
+    how.number("crop_pct", LEAST_CROP_PCT)
     for name in ("interpolation", "input_space", "crop_mode"):
         how.text(name)
     for name in ("input_size", "mean", "std"):

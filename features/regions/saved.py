@@ -111,7 +111,7 @@ def read_regions(folder: str | os.PathLike) -> Regions:
     fields = JsonFields(content, str(path), BackboneError, _HINT)
     if fields.integer("format") != FORMAT:
         raise fields.refuse(f"has format {fields.integer('format')}; this icecore reads {FORMAT}")
-    record = FeatureSetRecord.from_dict(fields.part("record").content)
+    record = FeatureSetRecord.from_dict(fields.part("record").content, f"{path}: record")
     width = record.backbone.num_features
     if record.layer.pool != "none" or not isinstance(width, int) or not 1 <= width <= WIDEST_MAP:
         raise fields.refuse("is not of a map that can be looked at")

@@ -85,6 +85,8 @@ def test_a_network_of_bgr_and_0_to_255_is_read_as_rgb_and_0_to_1(tmp_path):
         ({"input_range": [0, 255]}, r"for pixels of 0 to 1, and input_range \[0, 255\]"),
         ({"crop_mode": "corners"}, "crop_mode is 'corners'"),
         ({"crop_mode": "squash"}, "crop_mode is 'squash' with crop_pct 0.875"),
+        ({"crop_pct": 0.001}, "crop_pct is 0.001"),
+        ({"std": [0.5, 0.5, 1e-320]}, "std is "),
         ({"num_classes": -1}, "num_classes is -1"),
         ({"num_classes": True}, "num_classes is True"),
         ({"crop_percent": 0.9}, r"not understood: crop_percent \(crop_pct\?\)"),

@@ -82,6 +82,7 @@ def test_a_record_of_another_version_is_refused_with_the_reason(change, reason):
     [
         ("random_seed", True, "has random_seed = True, not a whole number"),
         ("num_features", 0, "has num_features = 0, not 1 or more"),
+        ("preprocessing", {"crop_pct": 0.001}, "has crop_pct = 0.001, not a finite number of 0.25"),
         ("preprocessing", {"crop_pct": "x"}, "has crop_pct = 'x', not a number"),
     ],
 )

@@ -38,9 +38,6 @@ class FileFormatError(IcecoreError, ValueError):
 class IrregularFileError(IcecoreError, OSError):
     """A name leads to a pipe, a socket, a device or a folder where a file is needed."""
 
-    # OSError formats its own arguments; the message is ours.
-    __str__ = IcecoreError.__str__
-
     def __init__(self, path: object, what: str) -> None:
         super().__init__(f"{path} is {what}, not a file", "give the path of a regular file")
         # What reports an OSError of the system reports this one alike.
@@ -54,9 +51,6 @@ class ManifestError(IcecoreError, ValueError):
 class MissingFileError(IcecoreError, FileNotFoundError):
     """A file or folder that was named is not there."""
 
-    # OSError formats its own arguments; the message is ours.
-    __str__ = IcecoreError.__str__
-
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
         self.strerror = message
@@ -64,9 +58,6 @@ class MissingFileError(IcecoreError, FileNotFoundError):
 
 class StoreError(IcecoreError, OSError):
     """An object of a store cannot be listed, read or created."""
-
-    # OSError formats its own arguments; the message is ours.
-    __str__ = IcecoreError.__str__
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
@@ -109,9 +100,6 @@ class DamagedCacheError(CacheError):
 class MissingRowsError(CacheError, KeyError):
     """Rows were asked for that the cache does not hold."""
 
-    # KeyError prints its argument as a repr; the message is ours.
-    __str__ = IcecoreError.__str__
-
 
 class HeadError(IcecoreError, ValueError):
     """Features and labels cannot be made into a head."""
@@ -127,9 +115,6 @@ class ProbabilityError(IcecoreError, ValueError):
 
 class DiskFullError(IcecoreError, OSError):
     """There is no room left for a file that was being written."""
-
-    # OSError formats its own arguments; the message is ours.
-    __str__ = IcecoreError.__str__
 
 
 def enumerate_some(items: Iterable[object], most: int = 5) -> str:

@@ -46,7 +46,7 @@ _PLACES = {
     "predict": (".jobs", "predict"),
     "read_manifest": (".manifest", "read"),
     "train": (".jobs", "train"),
-    "train_bar": (".cli.train_display", "train_display"),
+    "train_bar": (".cli.progress", "train_bar"),
 }
 __all__ = list(_PLACES)
 open_door(__name__, _PLACES)

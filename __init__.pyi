@@ -2,8 +2,7 @@
 
 from .auditing import AuditOptions
 from .cache import FeatureCache
-from .cli.progress import extract_bar
-from .cli.train_display import train_display as train_bar
+from .cli.progress import extract_bar, train_bar
 from .ensemble import BlendOptions, CompareOptions
 from .features import DetectorOptions, ExtractOptions, ProgressListener
 from .heads import TrainOptions

@@ -2,8 +2,10 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+from ..core.errors import escaped
 from .console import echo, is_watched, terminal
 
 
@@ -17,18 +19,54 @@ def extract_bar(quiet: bool = False) -> Iterator:
     if quiet or not is_watched():
         yield None if quiet else _LogLines()
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    with _counting_bar() as bar:
+        yield _Bars(bar)
+
+
+@contextlib.contextmanager
+def train_bar(quiet: bool = False, console: Any = None) -> Iterator[Callable[[Any], None]]:
+    """Show training on standard error; yields the ``progress`` of `train`.
+
+    Nothing is shown where nobody watches (a log file, a pipe).
+    """
+    shown = console.is_terminal if console else is_watched()
+    if quiet or not shown:
+        yield lambda event: None
+        return
+    with _counting_bar(console) as bar:
+        task = bar.add_task("train", total=None, note="")
+
+        def update(event) -> None:
+            note = escaped(_train_note(event))
+            bar.update(task, completed=event.done, total=event.total, note=note)
+
+        yield update
+
+
+def _train_note(event) -> str:
+    note = f"{event.task} {event.model}: {event.step}"
+    if event.part:
+        note += f", {event.part} of {event.parts}"
+    elif event.parts > 1:
+        note += f", {event.parts}"
+    return note if event.loss is None else f"{note}, best log-loss {event.loss:.4f}"
+
+
+def _counting_bar(console: Any = None):
+    """Make a bar that counts, with a note behind it."""
+    from rich.progress import MofNCompleteColumn, TextColumn
     from rich.table import Column
 
-    columns = (
-        # Fits into 80 columns.
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=10),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True)),
-    )
-    with Progress(*columns, console=terminal(), transient=True) as bar:
-        yield _Bars(bar)
+    note = TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True))
+    return _bar(console, MofNCompleteColumn(), note)
+
+
+def _bar(console: Any, *columns):
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    # With its columns it fits into 80 characters.
+    start = TextColumn("{task.description}"), BarColumn(bar_width=10)
+    return Progress(*start, *columns, console=console or terminal(), transient=True)
 
 
 class _Bars:
@@ -107,21 +145,9 @@ def download_bar(name: str, quiet: bool = False) -> Iterator:
     if quiet or not is_watched():
         yield lambda received, total: None
         return
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TransferSpeedColumn,
-    )
+    from rich.progress import DownloadColumn, TransferSpeedColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=10),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-    )
-    with Progress(*columns, console=terminal(), transient=True) as bar:
+    with _bar(None, DownloadColumn(), TransferSpeedColumn()) as bar:
         task = bar.add_task(name, total=None, visible=False)
 
         def update(received: int, total: int | None) -> None:

@@ -11,7 +11,7 @@ from ..core.errors import counted
 from . import console
 from .interrupts import interrupted_status
 from .options import A_PATH, DATA, SEED, as_json, quiet, table_options, take_data
-from .train_display import train_display
+from .progress import train_bar
 
 
 @click.command()
@@ -147,7 +147,7 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
     options["settings"] = _settings(given)
     options["groups"] = options["groups"] or options["group_labels"] is not None
     try:
-        with train_display(quiet or as_json) as update:
+        with train_bar(quiet or as_json) as update:
             result = jobs.train(cache, data, run, jobs.TrainOptions(**options), update)
     except KeyboardInterrupt:
         console.echo(f"interrupted before anything was finished; {run} is as it was", err=True)

@@ -1,0 +1,39 @@
+"""The live line of training, as it looks in a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from rich.console import Console
+
+from icecore.cli.progress import train_bar
+from icecore.heads import TrainEvent
+
+
+def shown(event) -> str:
+    """What is seen on a terminal of 80 columns."""
+    ordinary = {"TERM": "xterm"}  # rich shows nothing that moves on a dumb terminal
+    terminal = Console(
+        file=io.StringIO(), width=80, force_terminal=True, color_system=None, _environ=ordinary
+    )
+    with train_bar(console=terminal) as update:
+        update(event)
+    return terminal.file.getvalue()
+
+
+def test_it_says_what_is_tried_and_the_best_so_far():
+    event = TrainEvent("sleeve", "mlp-all", 1, 4, "settings", 12, 34, 0.27123)
+    text = shown(event)
+    assert "1/4" in text
+    assert "sleeve mlp-all: settings, 12 of 34, best log-loss 0.2712" in text
+    assert "sleeve mlp-all: folds, 5" in shown(TrainEvent("sleeve", "mlp-all", 1, 4, "folds", 0, 5))
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
+    assert all(len(line) <= 80 for line in re.split(r"[\r\n]", plain))
+
+
+def test_nothing_is_shown_in_a_pipe():
+    pipe = Console(file=io.StringIO(), width=80)
+    with train_bar(console=pipe) as update:
+        update(TrainEvent("label", "mlp-all", 0, 1, "folds"))
+    assert pipe.file.getvalue() == ""

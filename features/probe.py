@@ -1,17 +1,12 @@
-"""One question to an engine, asked in a process of its own: a library may take it down.
+"""One question to an engine, asked in a process of its own: a library may take it down."""
 
-``python -m icecore.features.probe QUESTION [DEVICE]`` prints the answer as JSON.
-"""
-
-import json
-import signal
-import subprocess
 import sys
 import warnings
 from typing import Any
 
 import numpy as np
 
+from ..core.child import ChildError, Limits, answer_parent, ask_child
 from ..core.errors import IcecoreError
 from ..core.imports import NewerVersionWarning, load
 from .engines.base import Setup
@@ -26,8 +21,9 @@ from .records.record import BackboneRecord
 from .records.spec import BackboneSpec
 
 SIDE, WIDTH = 16, 8
-PATIENCE_SECONDS = 300
 TOLERANCE = 1e-4
+# No more than patience: what is asked is harmless, and a GPU's driver takes what it likes.
+LIMITS = Limits(processor_seconds=3600, seconds=300.0, memory_bytes=2**50)
 
 
 def ask(question: str, device: str = "cpu") -> dict:
@@ -46,22 +42,11 @@ def ask(question: str, device: str = "cpu") -> dict:
         ``version``, the ``precisions`` in which it computes there (none if it never runs on
         such a device) and the ``relative_error`` of a small network.
     """
-    command = [sys.executable, "-m", "icecore.features.probe", question, device]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer within {PATIENCE_SECONDS} s", "hint": "try it alone"}
-    if done.returncode < 0:
-        name = signal.Signals(-done.returncode).name
-        return {
-            "error": f"the process was ended by {name}",
-            "hint": "the package may be built for another processor; reinstall it",
-        }
-    try:
-        return json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        return {"error": lines[-1][:200], "hint": "reinstall the package"}
+        return ask_child(__spec__.name, [question, device], LIMITS)
+    except ChildError as error:
+        hint = "reinstall the package: it may be broken, or built for another processor"
+        return {"error": str(error), "hint": hint}
 
 
 def _answer(question: str, device: str) -> dict:
@@ -175,5 +160,4 @@ def _gluon(record: BackboneRecord):
 
 
 if __name__ == "__main__":
-    answer = _answer(*sys.argv[1:3])
-    print(json.dumps(answer))
+    answer_parent(sys.argv[1:], _answer)

@@ -99,7 +99,7 @@ def test_every_fault_is_found_in_one_run_and_has_its_remedy(tmp_path, cache):
         == "openvino on cpu: openvino is installed but the system library libgomp.so.1 is missing"
     )
     problems = [one[:2] for one in areas["libraries"] if one[0] == "problem"]
-    assert problems == [("problem", "lightgbm: the process was ended by SIGILL")]
+    assert problems == [("problem", "lightgbm: ends the process that it is in (SIGILL)")]
     (level, text, fix) = areas["graphs"][-1]
     assert level == "problem"
     assert "file is a file" in text

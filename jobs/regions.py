@@ -10,7 +10,7 @@ from .. import manifest as manifests
 from ..core.errors import RunError, enumerate_some
 from ..core.files import publish_text
 from ..core.folders import replacing_folder
-from ..features import BackboneSpec, Fitted, Layer, LearningOptions, LookOptions, WeightsRequest
+from ..features import BackboneSpec, Fitted, Layer, LearningOptions, LookOptions
 from .regions_page import regions_page
 
 _PAGE = "report.html"
@@ -51,7 +51,7 @@ class FitRegionsOptions:
     @property
     def looks(self) -> LookOptions:
         """How the network runs; the same checks as for an extraction."""
-        how = features.ExtractOptions(
+        return features.ExtractOptions(
             engine=self.engine,
             device=self.device,
             batch_size=self.batch_size,
@@ -59,11 +59,7 @@ class FitRegionsOptions:
             accept_error=self.accept_error,
             weights=self.weights,
             weights_dir=self.weights_dir,
-        )
-        request = WeightsRequest.parse(self.weights, self.weights_dir)
-        return LookOptions(
-            how.engine, how.devices[0], how.squares_at_once, how.workers, how.accept_error, request
-        )
+        ).looks
 
 
 DEFAULTS = FitRegionsOptions()

@@ -1,14 +1,12 @@
 """The page of a learnt region: how well it is found, and the pictures where it is not."""
 
-import base64
-import io
 from collections.abc import Mapping
 
 import numpy as np
 
 from .. import __version__
 from ..features import Fitted, image_size
-from ..pages import missing_reason, opened_safely, render_page
+from ..pages import missing_reason, render_page, thumbnail
 
 MOST_SHOWN = 12
 _EDGE = 260
@@ -54,7 +52,8 @@ def regions_page(fitted: Fitted, paths: Mapping[str, str]) -> str:
 
 def _picture(fitted: Fitted, index: int, paths: Mapping[str, str]) -> dict:
     learnt, identity = fitted.learnt, fitted.learnt.ids[index]
-    uri, reason = _drawn(paths[identity], learnt.truth[index], learnt.found[index])
+    path, boxes = paths[identity], (learnt.truth[index], learnt.found[index])
+    uri, reason = thumbnail(path, _EDGE, lambda small: _draw(small, path, boxes))
     return {
         "id": identity,
         "uri": uri,
@@ -65,26 +64,14 @@ def _picture(fitted: Fitted, index: int, paths: Mapping[str, str]) -> dict:
     }
 
 
-def _drawn(path: str, truth: np.ndarray, found: np.ndarray) -> tuple[str, str]:
-    """Return a small picture with both boxes as a data URI, or why there is none."""
-    reason = missing_reason()
-    if reason:
-        return "", reason
-    from PIL import ImageDraw, ImageOps
+def _draw(small, path: str, boxes: tuple[np.ndarray, np.ndarray]) -> None:
+    """Draw the true box and the one that was found."""
+    from PIL import ImageDraw
 
-    try:
-        with opened_safely(path, _EDGE) as image:
-            small = ImageOps.exif_transpose(image).convert("RGB")
-            small.thumbnail((_EDGE, _EDGE))
-    except Exception as error:  # decoders raise all kinds of errors; the page goes on
-        return "", f"image cannot be read ({type(error).__name__})"
     # Boxes are in pixels of the upright image, which is decoded at a smaller scale here.
     size = image_size(path) or small.size
     scale = np.tile([small.width / size[0], small.height / size[1]], 2)
     pen = ImageDraw.Draw(small)
-    for box, colour in ((truth, "#1f9d55"), (found, "#e8590c")):
+    for box, colour in zip(boxes, ("#1f9d55", "#e8590c")):
         x0, y0, x1, y1 = box * scale
         pen.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colour, width=2)
-    memory = io.BytesIO()
-    small.save(memory, "JPEG", quality=80)
-    return "data:image/jpeg;base64," + base64.b64encode(memory.getvalue()).decode(), ""

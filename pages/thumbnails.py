@@ -7,7 +7,7 @@ are checked before anything is decoded.
 import base64
 import contextlib
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ..core.errors import IrregularFileError
 from ..core.imports import quieten_pillow
@@ -67,8 +67,15 @@ def opened_safely(path: str, edge: int = EDGE) -> Iterator:
         yield image
 
 
-def thumbnail(path: str, edge: int = EDGE) -> tuple[str, str]:
+def thumbnail(
+    path: str, edge: int = EDGE, draw: Callable[..., None] = lambda small: None
+) -> tuple[str, str]:
     """Return a JPEG of at most `edge` pixels each way as a data URI, or why there is none.
+
+    Parameters
+    ----------
+    draw : callable, optional
+        Given the small picture, an image of Pillow's, to draw on it.
 
     Returns
     -------
@@ -97,6 +104,7 @@ def thumbnail(path: str, edge: int = EDGE) -> tuple[str, str]:
         return "", str(error)
     except Exception as error:  # decoders raise all kinds of errors; the page goes on
         return "", f"image cannot be read ({type(error).__name__})"
+    draw(small)
     memory = io.BytesIO()
     small.save(memory, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(memory.getvalue()).decode(), ""

@@ -8,7 +8,6 @@ from ...manifest import Box, Manifest, apply_boxes, read_boxes
 from ..detection.detect import detect_boxes
 from ..images.decode import image_size
 from ..regions.find import find_regions
-from ..regions.looks import LookOptions
 from ..regions.saved import Regions, are_regions, read_regions
 from .options import ExtractOptions
 from .progress import ProgressListener
@@ -50,13 +49,5 @@ def _found_by_regions(
             f"{options.boxes} is a learnt region, and a detector is named as well",
             "leave --detector away, or name a table of boxes",
         )
-    looks = LookOptions(
-        options.engine,
-        options.devices[0],
-        options.squares_at_once,
-        options.workers,
-        options.accept_error,
-        options.request,
-    )
     table = FeatureCache.create(cache).path / "boxes" / f"{regions.name}-{regions.digest}.csv"
-    return find_regions(manifest, table, regions, looks, progress.on_detect), table
+    return find_regions(manifest, table, regions, options.looks, progress.on_detect), table

@@ -13,6 +13,7 @@ from ..images.scale import DECODINGS
 from ..images.views import Views
 from ..records.feature_set import PRECISIONS
 from ..records.layer import Layer
+from ..regions.looks import LookOptions
 from ..weights.request import WeightsRequest
 
 LARGEST_BATCH, MOST_WORKERS = 4096, 256
@@ -206,6 +207,18 @@ class ExtractOptions:
     def request(self) -> WeightsRequest:
         """How weights are to be had."""
         return WeightsRequest.parse(self.weights, self.weights_dir)
+
+    @property
+    def looks(self) -> LookOptions:
+        """How the network runs that looks for regions."""
+        return LookOptions(
+            self.engine,
+            self.devices[0],
+            self.squares_at_once,
+            self.workers,
+            self.accept_error,
+            self.request,
+        )
 
     @functools.cached_property
     def threads(self) -> int:

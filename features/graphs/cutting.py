@@ -219,41 +219,32 @@ def _channels_first(onnx, graph, features: str, shape: tuple[int, ...]) -> str:
 
 def _add_pool(onnx, graph, features: str, pool: str) -> None:
     """Append what pools `features` (N, D, H, W) to the output (N, D), or (N, D * H * W)."""
-    if pool == "none":
-        graph.node.append(onnx.helper.make_node("Flatten", [features], [FEATURES], axis=1))
-        return
-    nodes, tensors = pool_nodes(features, pool, "icecore_pooled")
-    graph.node.extend(nodes)
-    graph.initializer.extend(tensors)
-    graph.node.append(onnx.helper.make_node("Flatten", ["icecore_pooled"], [FEATURES], axis=1))
+    pooled = "icecore_pooled"
 
-
-def pool_nodes(features: str, pool: str, output: str) -> tuple[list, list]:
-    """Return the nodes, and their constants, that pool (N, D, H, W) to `output` (N, D, 1, 1)."""
-    onnx, nodes, tensors = load_onnx(), [], []
-
-    def node(kind: str, inputs: list[str], name: str) -> str:
-        nodes.append(onnx.helper.make_node(kind, inputs, [name]))
+    def node(kind: str, inputs: list[str], name: str, **settings) -> str:
+        graph.node.append(onnx.helper.make_node(kind, inputs, [name], **settings))
         return name
 
     def number(label: str, value: float) -> str:
-        name = f"{output}_{label}"
-        tensors.append(onnx.numpy_helper.from_array(np.array(value, np.float32), name=name))
+        name = f"{pooled}_{label}"
+        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, np.float32), name))
         return name
 
-    if pool == "avgmax":
+    if pool == "none":
+        pooled = features
+    elif pool == "avgmax":
         kinds = ("Average", "Max")
-        both = [node(f"Global{kind}Pool", [features], f"{output}_{kind.lower()}") for kind in kinds]
-        node("Mean", both, output)
+        both = [node(f"Global{kind}Pool", [features], f"{pooled}_{kind.lower()}") for kind in kinds]
+        node("Mean", both, pooled)
     elif pool == "gem":
         power = number("power", GEM_POWER)
-        cut = node("Max", [features, number("epsilon", GEM_EPSILON)], f"{output}_cut")
-        raised = node("Pow", [cut, power], f"{output}_raised")
-        mean = node("GlobalAveragePool", [raised], f"{output}_mean")
-        node("Pow", [mean, number("root", 1 / GEM_POWER)], output)
+        cut = node("Max", [features, number("epsilon", GEM_EPSILON)], f"{pooled}_cut")
+        raised = node("Pow", [cut, power], f"{pooled}_raised")
+        mean = node("GlobalAveragePool", [raised], f"{pooled}_mean")
+        node("Pow", [mean, number("root", 1 / GEM_POWER)], pooled)
     else:
-        node({"avg": "GlobalAveragePool", "max": "GlobalMaxPool"}[pool], [features], output)
-    return nodes, tensors
+        node({"avg": "GlobalAveragePool", "max": "GlobalMaxPool"}[pool], [features], pooled)
+    node("Flatten", [pooled], FEATURES, axis=1)
 
 
 def _prune(graph) -> None:

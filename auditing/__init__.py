@@ -2,11 +2,11 @@
 
 from .audit import NEW, audit_images
 from .decisions import apply_decisions, write_decisions
-from .doubtful_labels import Doubts, doubtful_labels
+from .doubtful_labels import doubtful_labels
 from .material import Images, TaskRows
 from .neighbours import nearest, whitened
 from .options import AuditOptions
-from .page import render_audit, write_audit
+from .page import write_audit
 from .result import Audit
 from .text import audit_text
 
@@ -14,7 +14,6 @@ __all__ = [
     "NEW",
     "Audit",
     "AuditOptions",
-    "Doubts",
     "Images",
     "TaskRows",
     "apply_decisions",
@@ -22,7 +21,6 @@ __all__ = [
     "audit_text",
     "doubtful_labels",
     "nearest",
-    "render_audit",
     "whitened",
     "write_audit",
     "write_decisions",

@@ -5,14 +5,13 @@ It knows nothing about images, networks or labels: a row is numbers under a key.
 
 from .featurecache import FeatureCache
 from .featureset import FeatureSet
-from .format.header import SetHeader
 from .format.shard import FORMAT
 from .record import canonical_json, differences, fingerprint
 from .sharing.share import Lists
 from .upkeep.describe import diff_sets, list_sets, show_set
-from .upkeep.export import export, export_arrays
+from .upkeep.export import export
 from .upkeep.merge import merge
-from .upkeep.mirror import Mirrored, pull, push
+from .upkeep.mirror import pull, push
 from .upkeep.repair import repair
 from .upkeep.rewrite import compact, prune
 from .upkeep.stored import folder_of_cache, pulled, writable_cache
@@ -23,14 +22,11 @@ __all__ = [
     "FeatureCache",
     "FeatureSet",
     "Lists",
-    "Mirrored",
-    "SetHeader",
     "canonical_json",
     "compact",
     "diff_sets",
     "differences",
     "export",
-    "export_arrays",
     "fingerprint",
     "folder_of_cache",
     "list_sets",

@@ -1,8 +1,7 @@
 """Weights for averages of probabilities, with metrics, a proof and a report."""
 
-from .answer_sheet import AnswerSheet, data_folders, find_sheet, read_sheet
+from .answer_sheet import data_folders
 from .answers import (
-    INCOMPLETE,
     AnswerOptions,
     Answers,
     WrittenAnswers,
@@ -21,54 +20,44 @@ from .comparison.text import (
     comparison_markdown,
     comparison_text,
 )
-from .estimate import Estimate, estimate
+from .estimate import estimate
 from .joining.foreign import read_tables
 from .joining.join import TaskData, join_task, join_tasks
 from .joining.labels import read_labels
-from .metrics import METRICS, Metric
+from .metrics import METRICS
 from .options import ANSWERS, BlendOptions, parse_size
 from .report.markdown import render_markdown, write_markdown
-from .report.page import render_report, write_report
+from .report.page import write_report
 from .report.text import result_text
-from .result import BlendResult, TaskBlend
-from .saved import SavedBlend, TaskWeights, load_blend, load_saved
+from .result import BlendResult
+from .saved import TaskWeights, load_blend, load_saved
 from .submission import FORMATS, TaskAnswers
-from .weighting.averaging import Recipe, combine
+from .weighting.averaging import combine
 from .weighting.blender import Blender, find_weights
 from .weighting.calibration import Calibration
 from .weighting.costs import read_costs
 from .weighting.groups import parse_groups
-from .weighting.recommendation import Chooser, Reason
-from .weighting.simplex import Solution, certificate, minimise_log_loss, minimise_log_loss_geometric
+from .weighting.recommendation import Chooser
+from .weighting.simplex import certificate
 from .weighting.stacking import Stacker
-from .weighting.subsets import Choice, Costs, pareto_front
+from .weighting.subsets import Costs, pareto_front
 
 __all__ = [
     "ANSWERS",
     "FORMATS",
-    "INCOMPLETE",
     "METRICS",
     "AnswerOptions",
-    "AnswerSheet",
     "Answers",
     "BlendOptions",
     "BlendResult",
     "Blender",
     "Calibration",
-    "Choice",
     "Chooser",
     "CompareOptions",
     "Comparison",
     "Costs",
-    "Estimate",
-    "Metric",
-    "Reason",
-    "Recipe",
-    "SavedBlend",
-    "Solution",
     "Stacker",
     "TaskAnswers",
-    "TaskBlend",
     "TaskData",
     "TaskWeights",
     "WrittenAnswers",
@@ -86,24 +75,19 @@ __all__ = [
     "comparison_text",
     "estimate",
     "final_answers",
-    "find_sheet",
     "find_weights",
     "join_task",
     "join_tasks",
     "load_blend",
     "load_saved",
-    "minimise_log_loss",
-    "minimise_log_loss_geometric",
     "pareto_front",
     "parse_groups",
     "parse_size",
     "read_costs",
     "read_labels",
-    "read_sheet",
     "read_tables",
     "render_comparison",
     "render_markdown",
-    "render_report",
     "require_sheet_fits",
     "result_text",
     "save_blend",

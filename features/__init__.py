@@ -4,10 +4,9 @@ The only room that knows images and networks. Importing it loads neither MXNet
 nor ONNX Runtime nor OpenCV; each is imported by the step that needs it.
 """
 
-from .backbones import Backbone, load_backbone, load_backbones
+from .backbones import load_backbone, load_backbones
 from .bundle import BundledHead, BundledTask, build_bundle, run_bundle, write_trial_images
 from .catalogue import (
-    Verified,
     find_networks,
     list_layers,
     search_networks,
@@ -21,8 +20,8 @@ from .engines.gpus import find_gpus, gpu_files
 from .engines.proof import ERROR_ALLOWED
 from .extraction.extract import extract
 from .extraction.options import ClusterOptions, ExtractOptions
-from .extraction.progress import Progress, ProgressListener
-from .extraction.report import ExtractReport, Failure
+from .extraction.progress import ProgressListener
+from .extraction.report import ExtractReport
 from .gluon.library import check_library
 from .graphs.store import graph_folder
 from .images.decode import image_size
@@ -30,20 +29,17 @@ from .images.encode import write_png
 from .images.views import Views
 from .probe import ask
 from .records.feature_set import FeatureSetRecord
-from .records.layer import POOLS, Layer
-from .records.record import BackboneRecord
+from .records.layer import Layer
 from .records.spec import BackboneSpec
 from .regions.fit import Fitted, fit_regions, region_name
 from .regions.learn import LearningOptions
 from .regions.looks import LookOptions
 from .regions.saved import FILES as REGION_FILES
-from .regions.saved import Regions, are_regions, read_regions, write_regions
+from .regions.saved import are_regions, read_regions, write_regions
 from .weights.request import WeightsRequest
 from .weights_store import fetch_weights, import_weights, list_weights, where_to_put_weights
 
 __all__ = [
-    "Backbone",
-    "BackboneRecord",
     "BackboneSpec",
     "BundledHead",
     "BundledTask",
@@ -53,18 +49,13 @@ __all__ = [
     "ERROR_ALLOWED",
     "ExtractOptions",
     "ExtractReport",
-    "Failure",
     "FeatureSetRecord",
     "Fitted",
     "Layer",
     "LearningOptions",
     "LookOptions",
-    "POOLS",
-    "Progress",
     "ProgressListener",
     "REGION_FILES",
-    "Regions",
-    "Verified",
     "Views",
     "WeightsRequest",
     "are_regions",

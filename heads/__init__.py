@@ -5,18 +5,14 @@ from .base import Head
 from .kinds.external import ExternalHead
 from .kinds.grouped import GroupedHead
 from .kinds.kernel import KernelHead
-from .kinds.lightgbm import LightGBMHead
 from .kinds.logistic import LogisticHead
-from .kinds.neighbours import NeighboursHead
 from .kinds.ridge import RidgeHead
 from .mlp.classifier import MLPClassifier
 from .predict import load_task_head, predict_proba, predict_routes, require_width
 from .registry import HEAD_KINDS, load_head, make_head
 from .rows import Rows
 from .training.options import TrainOptions
-from .training.plan import ModelPlan, plan_models
-from .training.results import ModelResult, TaskResult, TrainEvent, TrainResult
-from .training.scores import score
+from .training.results import TrainEvent, TrainResult
 from .training.train import train
 
 __all__ = [
@@ -25,15 +21,10 @@ __all__ = [
     "HEAD_KINDS",
     "Head",
     "KernelHead",
-    "LightGBMHead",
     "LogisticHead",
     "MLPClassifier",
-    "ModelPlan",
-    "ModelResult",
-    "NeighboursHead",
     "RidgeHead",
     "Rows",
-    "TaskResult",
     "TrainEvent",
     "TrainOptions",
     "TrainResult",
@@ -41,10 +32,8 @@ __all__ = [
     "load_head",
     "load_task_head",
     "make_head",
-    "plan_models",
     "predict_proba",
     "predict_routes",
     "require_width",
-    "score",
     "train",
 ]

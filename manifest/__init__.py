@@ -1,6 +1,6 @@
 """What users bring, as one table of samples."""
 
-from .box import Box, format_box, outside, parse_box, row_key
+from .box import Box, outside, parse_box, row_key
 from .box_table import append_boxes, apply_boxes, read_boxes
 from .classes import fashionai_classes
 from .csv_table import TableOptions
@@ -9,9 +9,8 @@ from .digests import Digesting, DigestReport, digest_manifest
 from .group_table import apply_groups
 from .layouts import read
 from .listing import passed_over_text
-from .names import class_name, class_order, look_alike_text, look_alikes
+from .names import class_name, look_alike_text, look_alikes
 from .table import (
-    COLUMNS,
     DEFAULT_TASK,
     IMAGE_SUFFIXES,
     LARGEST_IMAGE_FILE,
@@ -21,7 +20,6 @@ from .table import (
 )
 
 __all__ = [
-    "COLUMNS",
     "DEFAULT_TASK",
     "IMAGE_SUFFIXES",
     "LARGEST_IMAGE_FILE",
@@ -36,10 +34,8 @@ __all__ = [
     "apply_boxes",
     "apply_groups",
     "class_name",
-    "class_order",
     "digest_manifest",
     "fashionai_classes",
-    "format_box",
     "look_alike_text",
     "look_alikes",
     "outside",

@@ -23,20 +23,7 @@ _LONGEST_NAME, _MANY_VIEWS = 1000, 4096
 
 @dataclasses.dataclass(frozen=True)
 class SetHeader:
-    """What a feature set is.
-
-    Attributes
-    ----------
-    record : dict
-        Plain JSON: everything that makes the rows what they are. The fingerprint is of this.
-    name : str
-        What users call the set.
-    width : int
-        Numbers in one view of a row.
-    views : tuple of str
-        Names of the views, which lie one after the other in a row.
-    dtype : {"float16", "float32", "bfloat16"}
-        How the numbers are stored.
+    """What a feature set is; the fields are what `FeatureCache.open_set` is given.
 
     Raises
     ------

@@ -315,12 +315,9 @@ def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
 
 
 def _are_keys(array: np.ndarray) -> bool:
-    return bool(_is_digit(array).all())
-
-
-def _is_digit(array: np.ndarray) -> np.ndarray:
     digits = array.view(np.uint8) if len(array) else np.zeros(0, np.uint8)
-    return ((digits >= 48) & (digits <= 57)) | ((digits >= 97) & (digits <= 102))
+    known = ((digits >= 48) & (digits <= 57)) | ((digits >= 97) & (digits <= 102))
+    return bool(known.all())
 
 
 def parsed(text: object, path: Path) -> dict[str, Any]:

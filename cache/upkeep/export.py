@@ -22,29 +22,6 @@ _CHUNK_BYTES = 1 << 18
 _TAKEN = frozenset({"X", "features", "specs", "dims"})
 
 
-def export_arrays(
-    cache: FeatureCache, names: str | Sequence[str], keys: Sequence[str] | None = None
-) -> tuple[np.ndarray, list[str]]:
-    """Return ``X, ids``, ready for scikit-learn.
-
-    Parameters
-    ----------
-    cache : FeatureCache
-    names : str or sequence of str
-        Feature sets, in the order of their columns.
-    keys : sequence of str, optional
-        Rows and their order; by default all rows that every set has, sorted.
-
-    Returns
-    -------
-    X : ndarray (N, sum of dim) float32
-    ids : list of str
-    """
-    names = [names] if isinstance(names, str) else list(names)
-    ids = list(keys) if keys is not None else _common(cache, names)
-    return cache.matrix(names, ids), ids
-
-
 def export(
     cache: FeatureCache,
     names: str | Sequence[str],
@@ -56,8 +33,9 @@ def export(
 
     Parameters
     ----------
-    cache, names
-        As for `export_arrays`.
+    cache : FeatureCache
+    names : str or sequence of str
+        Feature sets, in the order of their columns.
     path : path-like
         The ending says what is written: ``.npz`` (X and the columns), ``.h5`` (features,
         the columns, records) or ``.parquet`` (the columns, features). All but npz are

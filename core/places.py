@@ -78,14 +78,13 @@ def stretch_of(place: str) -> str:
     return f"{row[1]}#{int(row[2]) // ROWS_OF_STRETCH}" if row else ""
 
 
-def absolute(place: str | os.PathLike, folder: str | os.PathLike = ".") -> str:
+def absolute(place: str | os.PathLike) -> str:
     """Return the place as it is seen from everywhere.
 
-    >>> absolute("s3://bucket/a.jpg", "/data"), absolute("a.tar#bytes=0-1", "/data")
-    ('s3://bucket/a.jpg', '/data/a.tar#bytes=0-1')
+    >>> absolute("s3://bucket/a.jpg"), absolute("/data/../a.tar#bytes=0-1")
+    ('s3://bucket/a.jpg', '/a.tar#bytes=0-1')
     """
-    place = os.fspath(place)
-    return place if is_url(place) else os.path.abspath(os.path.join(folder, place))
+    return os.fspath(place) if is_url(place) else os.path.abspath(place)
 
 
 def open_container(place: str) -> BinaryIO:

@@ -47,7 +47,7 @@ class _ObjectStore(Store):
 
     def __init__(self, root: str, scheme: str) -> None:
         super().__init__(root)
-        obstore = _load_obstore()
+        obstore = load("obstore", "obstore.exceptions", "obstore.store")
         options: dict[str, Any] = {}
         if scheme == "http":
             options["client_options"] = {"allow_http": True}
@@ -163,10 +163,6 @@ def _unknown(root: str, scheme: str) -> StoreError:
         f"{root} is of no store that is known here: {scheme}",
         f"stores are {', '.join(known)}; others can be mounted, or copied to a folder",
     )
-
-
-def _load_obstore():
-    return load("obstore", "obstore.exceptions", "obstore.store")
 
 
 def _profile():

@@ -237,10 +237,6 @@ def _to_predict(images: str | os.PathLike | Manifest) -> Manifest:
     return dataclasses.replace(manifest, samples=rows)
 
 
-def _whole(manifest: Manifest) -> Manifest:
-    return apply_boxes(manifest, dict.fromkeys(manifest.images))
-
-
 def _prepared(trained: Trained, manifest: Manifest, options: PredictOptions) -> list[tuple]:
     """Return each run with its backbones, how its features are made, and the images for it."""
     prepared = []
@@ -252,7 +248,7 @@ def _prepared(trained: Trained, manifest: Manifest, options: PredictOptions) -> 
         own, boxes = manifest, _boxes(part.run, manifest, options)
         if not part.run.boxed and len(trained.runs) > 1:
             # Boxes are for the runs of the blend that learnt from them.
-            own, boxes = _whole(manifest), None
+            own, boxes = apply_boxes(manifest, dict.fromkeys(manifest.images)), None
         detector = None if boxes is None else how.detector
         how = dataclasses.replace(how, boxes=boxes, detector=detector)
         specs = [spec_text(one, options.weights_dir) for one in part.run.backbones]

@@ -20,7 +20,6 @@ def train(
     out: str | os.PathLike,
     options: TrainOptions = DEFAULTS,
     progress: Callable[[TrainEvent], None] | None = None,
-    on_digest: Callable[[int, int], None] | None = None,
 ) -> TrainResult:
     """Train heads on cached features and the labels of `data`.
 
@@ -37,8 +36,6 @@ def train(
     options : TrainOptions
     progress : callable, optional
         Called with a `TrainEvent` after each step.
-    on_digest : callable, optional
-        Called with counts of files digested and in all.
 
     Returns
     -------
@@ -51,9 +48,8 @@ def train(
     """
     require_working_memory()
     store = FeatureCache(pulled(cache))
-    memory = store.path / "digests"
-    digested = digest_manifest(as_extracted(store, data), memory, progress=on_digest)
-    result = heads.train(store, digested.manifest, out, options, progress)
+    samples = digest_manifest(as_extracted(store, data), store.path / "digests").manifest
+    result = heads.train(store, samples, out, options, progress)
     regions = kept_regions(store, data)
     if regions is not None:
         copy_regions(regions, Path(out) / REGIONS_OF_A_RUN)

@@ -193,7 +193,8 @@ def _sort_out(images: Mapping[str, Sample], known: DigestMemory, paranoid: bool)
             continue
         path = absolute(sample.path)
         if facts[0] > LARGEST_IMAGE_FILE:
-            files.unreadable[identity] = _too_large(facts[0])
+            sizes = f"{size_text(facts[0])}, more than {size_text(LARGEST_IMAGE_FILE)}"
+            files.unreadable[identity] = f"the file has {sizes}"
         elif not paranoid and (digest := known.get(path, facts)):
             files.digests[identity] = digest
         elif not paranoid and (digest := known_digest(path, facts)):
@@ -222,10 +223,6 @@ def _read_all(
     lots = [paths[start : start + _TOGETHER] for start in range(0, len(paths), _TOGETHER)]
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         yield from zip(identities, itertools.chain.from_iterable(pool.map(_digest_all, lots)))
-
-
-def _too_large(size: int) -> str:
-    return f"the file has {size_text(size)}, more than {size_text(LARGEST_IMAGE_FILE)}"
 
 
 def _digest_all(paths: list[str]) -> list[str | OSError]:

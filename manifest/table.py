@@ -231,8 +231,12 @@ class Manifest:
         rows = []
         for task in self.tasks:
             of_task = [sample for sample in self.samples if sample.task == task]
-            for split in sorted({s.split for s in of_task}, key=_split_order):
+            for split in sorted(
+                {s.split for s in of_task}, key=["", "train", "validation", "test"].index
+            ):
                 part = [sample for sample in of_task if sample.split == split]
+                if not part:
+                    continue
                 rows.append(
                     {
                         "task": task,
@@ -252,7 +256,3 @@ def split_name(name: str) -> str | None:
     ('validation', 'train', None)
     """
     return _SPLIT_NAMES.get(name.strip().lower())
-
-
-def _split_order(split: str) -> int:
-    return ["", "train", "validation", "test"].index(split)

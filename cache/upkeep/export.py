@@ -150,7 +150,7 @@ def _write_hdf5(content: _Content, path: Path, compress: bool) -> None:
 
 
 def _write_parquet(content: _Content, path: Path, compress: bool) -> None:
-    pyarrow, parquet = load_pyarrow()
+    pyarrow = load("pyarrow", "pyarrow.parquet")
     kind = pyarrow.list_(pyarrow.float32(), content.dim)
     columns = [(name, pyarrow.string()) for name in content.columns]
     schema = pyarrow.schema([*columns, ("features", kind)])
@@ -159,25 +159,13 @@ def _write_parquet(content: _Content, path: Path, compress: bool) -> None:
     with (
         publish(path) as temporary,
         open(temporary, "wb") as file,
-        parquet.ParquetWriter(file, schema, compression=codec) as writer,
+        pyarrow.parquet.ParquetWriter(file, schema, compression=codec) as writer,
     ):
         for part, rows in content.blocks():
             flat = pyarrow.array(rows.reshape(-1))
             texts = [pyarrow.array(column[part]) for column in content.columns.values()]
             features = pyarrow.FixedSizeListArray.from_arrays(flat, content.dim)
             writer.write_table(pyarrow.table([*texts, features], schema=schema))
-
-
-def load_pyarrow() -> tuple:
-    """Import pyarrow and its Parquet module.
-
-    Raises
-    ------
-    MissingDependencyError
-        It is not there, or does not fit NumPy.
-    """
-    pyarrow = load("pyarrow", "pyarrow.parquet")
-    return pyarrow, pyarrow.parquet
 
 
 _WRITERS: dict[str, Callable[[_Content, Path, bool], None]] = {

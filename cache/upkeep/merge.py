@@ -57,7 +57,13 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
         )  # fmt: skip
     for into in touched.values():
         into.write_index()
-    _merge_failures(target, sources, list(touched.values()))
+    failures = [failure for source in sources for failure in source.failures()]
+    sets = list(touched.values())
+    target.record_failures(
+        one
+        for one in failures
+        if not (one["digest"] and sets) or any(into.missing([one["digest"]]) for into in sets)
+    )
     return {"path": str(target.path), "sets": done}
 
 
@@ -80,14 +86,3 @@ def _copy(one: FeatureSet, shard: Shard, into: FeatureSet) -> None:
     given = read_provenance(path)
     folder = into.folder / "shards"
     into.rows.add(publish_shard(folder, into.header, shard.keys[take], rows[take], given))
-
-
-def _merge_failures(
-    target: FeatureCache, sources: Sequence[FeatureCache], sets: Sequence[FeatureSet]
-) -> None:
-    failures = [failure for source in sources for failure in source.failures()]
-    target.record_failures([f for f in failures if not _succeeded(f["digest"], sets)])
-
-
-def _succeeded(digest: str, sets: Sequence[FeatureSet]) -> bool:
-    return bool(digest and sets) and all(not one.missing([digest]) for one in sets)

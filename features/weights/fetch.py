@@ -4,11 +4,9 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-
 from ...core.errors import BackboneError, MissingDependencyError, ProofError, WeightsError
 from ..gluon.efficientnet_lite import VARIANTS
-from ..gluon.library import NetworkGraph, network_graph
+from ..gluon.library import network_graph
 from ..gluon.params_file import params_sha1, write_params
 from ..gluon.zoo import ZOOS, published_sha1, require_known, weights_stem
 from ..records.spec import BackboneSpec
@@ -151,20 +149,16 @@ def convert_and_keep(
         tensors = read_safetensors(file)
         arrays = from_torch(tensors, origin.naming, target, origin.mean, origin.std, str(file))
     stem, sha1 = weights_stem(spec.name, spec.source), published_sha1(spec.name, spec.source)
-    for names in (arrays, _old_names(arrays, target)):
-        if sha1 and params_sha1(names) == sha1:
-            write_params(folder / f"{stem}.params", names)
+    # The second are the names under which Gluon saved parameters until 2018.
+    for named in (arrays, {one.internal: arrays[one.name] for one in target.parameters}):
+        if sha1 and params_sha1(named) == sha1:
+            write_params(folder / f"{stem}.params", named)
             return WeightsFile(folder / f"{stem}.params", "published", about["origin"])
     path = folder / f"{stem}.converted.params"
     write_params(path, arrays)
     about = {"converter": CONVERTER_VERSION, "relative_error": error, **about}
     write_note(path, _sharing(spec), about)
     return WeightsFile(path, "converted", f"converted from {about['origin']}")
-
-
-def _old_names(arrays: dict[str, np.ndarray], target: NetworkGraph) -> dict[str, np.ndarray]:
-    """Give parameters the names under which Gluon saved them until 2018."""
-    return {one.internal: arrays[one.name] for one in target.parameters}
 
 
 def _sharing(spec: BackboneSpec) -> list[str]:

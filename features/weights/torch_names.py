@@ -44,24 +44,12 @@ _INCEPTION_BLOCKS = {
 }
 
 
-def _resnet(names: list[str]) -> list[str]:
-    return [_with_kind(name, name) for name in names]
-
-
-def _resnext(names: list[str]) -> list[str]:
-    return [_with_kind(name, _resnext_name(name)) for name in names]
-
-
 def _resnext_name(name: str) -> str:
     name = re.sub(r"^output\.", "fc.", name)
     name = re.sub(r"^features\.0\.", "conv1.", re.sub(r"^features\.1\.", "bn1.", name))
     name = re.sub(r"^features\.(\d+)\.", lambda m: f"layer{int(m[1]) - 3}.", name)
     name = re.sub(r"\.body\.(\d)\.", lambda m: f".{_BODY[m[1]]}.", name)
     return re.sub(r"\.se\.([02])\.", lambda m: f".se.fc{'1' if m[1] == '0' else '2'}.", name)
-
-
-def _densenet(names: list[str]) -> list[str]:
-    return [_with_kind(name, _densenet_name(name)) for name in names]
 
 
 def _densenet_name(name: str) -> str:
@@ -118,10 +106,14 @@ def _with_kind(gluon: str, theirs: str) -> str:
     return f"{stem}.{_KINDS.get(kind, kind)}"
 
 
+def _each(rename: Callable[[str], str]) -> Callable[[list[str]], list[str]]:
+    return lambda names: [_with_kind(name, rename(name)) for name in names]
+
+
 # Each takes Gluon's structural names in order, and gives timm's in the same order.
 FAMILIES: dict[str, Callable[[list[str]], list[str]]] = {
-    "densenet": _densenet,
+    "densenet": _each(_densenet_name),
     "inception": _inception,
-    "resnet": _resnet,
-    "resnext": _resnext,
+    "resnet": _each(str),
+    "resnext": _each(_resnext_name),
 }

@@ -114,6 +114,8 @@ def _proved_graph(spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
     backbone = load_timm_backbone(spec, request)
     content = export_timm(backbone).SerializeToString()
     hint = "use another network, and report it"
+    if request.random_seed is not None:
+        hint = "random weights may swell every rounding in a deep network: give trained ones"
 
     def prove(graph: Path) -> float:
         return prove_graph(backbone.record, graph, backbone.run, "torch", hint)

@@ -1,7 +1,7 @@
 """Make rows of the mission's three networks with MXNet, for the tests where there is none.
 
-``python tools/mission_rows.py`` writes ``tests/fixtures/mission-rows.npz``: the features of two
-drawn images from each network with the weights ``random:0``, and the digests of these weights.
+``python tests/helpers/mission_rows.py`` writes ``tests/fixtures/mission-rows.npz``: the features of
+two drawn images from each network with the weights ``random:0``, and the digests of these weights.
 It needs MXNet and GluonCV, so Python 3.11.
 """
 
@@ -20,7 +20,7 @@ from icecore.features.weights.request import WeightsRequest
 
 __all__ = ["NETWORKS", "PLACE", "RANDOM", "drawn_images", "mxnet_rows"]
 
-PLACE = Path(__file__).parents[1] / "tests" / "fixtures" / "mission-rows.npz"
+PLACE = Path(__file__).parents[1] / "fixtures" / "mission-rows.npz"
 NETWORKS = ("resnet152_v2", "inceptionv3", "densenet201")
 RANDOM = WeightsRequest(random_seed=0)
 

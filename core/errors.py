@@ -176,5 +176,17 @@ def shortened(text: str, most: int = 400) -> str:
     return text if len(text) <= most else f"{text[:half]}...{text[-half:]}"
 
 
+def first_line(error: BaseException) -> str:
+    """Return what a library says of its failure, as part of one line.
+
+    >>> first_line(ValueError("no\\nthat is all")), first_line(ValueError())
+    ('no', 'ValueError')
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # OpenVINO first lists the places in its own source that the failure came through.
+    telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
+    return (telling or lines or [type(error).__name__])[0][:200]
+
+
 def _is_invisible(character: str) -> bool:
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")

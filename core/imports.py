@@ -8,7 +8,7 @@ import warnings
 from importlib import metadata
 from typing import Any
 
-from .errors import MissingDependencyError
+from .errors import MissingDependencyError, first_line
 
 _EXTRAS = {
     "mxnet": "use another engine; MXNet, the reference, needs Python 3.11: "
@@ -106,7 +106,7 @@ def missing_dependency(package: str, error: BaseException) -> MissingDependencyE
     if "torchvision::" in text:
         return _torchvision_does_not_fit(package)
     return MissingDependencyError(
-        f"{package} cannot be loaded: {text.splitlines()[0] if text else type(error).__name__}",
+        f"{package} cannot be loaded: {first_line(error)}",
         _EXTRAS.get(package, f"reinstall {package}"),
     )
 

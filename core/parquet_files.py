@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from .errors import FileFormatError, IcecoreError
+from .errors import FileFormatError, IcecoreError, first_line
 from .imports import load
 from .json_files import parse_json
 from .once_cache import OnceCache
@@ -282,8 +282,7 @@ def _saying(arrow, place: str) -> Iterator[None]:
     except (arrow.ArrowException, ValueError, OverflowError, KeyError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        said = str(error).strip().splitlines()[:1] or [type(error).__name__]
         raise FileFormatError(
-            f"{place} is no readable Parquet table: {said[0][:300]}",
+            f"{place} is no readable Parquet table: {first_line(error)}",
             "copy it again; it may be cut short",
         ) from error

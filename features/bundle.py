@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import BackboneError
+from ..core.errors import BackboneError, first_line
 from .backbones import Backbone
-from .engines.base import first_line
 from .engines.onnxruntime import OnnxRuntimeEngine
 from .engines.proof import prove_graph
 from .graphs.naming import add_prefix_graph

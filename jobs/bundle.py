@@ -11,7 +11,7 @@ import numpy as np
 from .. import __version__, features, heads
 from ..cache import differences
 from ..core.csv_files import csv_lines
-from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some
+from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some, first_line
 from ..core.files import publish_bytes, publish_text
 from ..ensemble import TaskWeights
 from ..features import FeatureSetRecord
@@ -124,7 +124,7 @@ def _content(model) -> bytes:
         return model.SerializeToString()
     except Exception as error:  # protobuf's own kind
         raise RunError(
-            f"the bundle cannot be one ONNX file: {str(error).splitlines()[0]}",
+            f"the bundle cannot be one ONNX file: {first_line(error)}",
             "protobuf holds 2 GiB at most: bundle a run of fewer or smaller backbones",
         ) from error
 

@@ -18,9 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from ...core.child import ChildError, Limits, answer_parent, ask_child
-from ...core.errors import BackboneError, IcecoreError, enumerate_some
+from ...core.errors import BackboneError, IcecoreError, enumerate_some, first_line
 from ...core.json_files import read_json
-from ..engines.base import first_line
 from ..engines.onnxruntime import providers_for
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
 from ..graphs.pixel_input import compute_in_float32

@@ -140,14 +140,6 @@ def require_one_row_each(shape: object, count: int, record: BackboneRecord) -> N
         )
 
 
-def first_line(error: BaseException) -> str:
-    """Return what a library says of its failure, as part of one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # OpenVINO first lists the places in its own source that the failure came through.
-    telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
-    return (telling or lines or [type(error).__name__])[0][:200]
-
-
 def remedy(error: BaseException, otherwise: str) -> str:
     """Say what to do about a library's failure: give it memory, if that is what it lacks."""
     if is_lack_of_memory(error):

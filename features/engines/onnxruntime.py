@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import BackboneError, IcecoreError, MissingDependencyError
+from ...core.errors import BackboneError, IcecoreError, MissingDependencyError, first_line
 from ...core.hardware import available_cpus, gpu_index
 from ..graphs.half import half_precision_graph
 from ..graphs.network import GraphNetwork
@@ -16,7 +16,6 @@ from .base import (
     AS_USUAL,
     Engine,
     Setup,
-    first_line,
     remedy,
     require_images,
     require_one_row_each,

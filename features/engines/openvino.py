@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import BackboneError
+from ...core.errors import BackboneError, first_line
 from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ...core.imports import load
 from ..graphs.network import GraphNetwork
@@ -17,7 +17,6 @@ from .base import (
     AS_USUAL,
     Engine,
     Setup,
-    first_line,
     remedy,
     require_images,
     require_one_row_each,

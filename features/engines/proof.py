@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import IcecoreError, ProofError
+from ...core.errors import IcecoreError, ProofError, first_line
 from ...core.files import publish_json
 from ...core.json_files import read_json
 from ..graphs.determined import operator_text
@@ -23,7 +23,7 @@ from ..graphs.parameters import FilledGraph
 from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.store import graph_folder, graph_key
 from ..records.record import BackboneRecord
-from .base import Engine, Setup, first_line
+from .base import Engine, Setup
 from .onnxruntime import OnnxRuntimeEngine
 
 TOLERANCE = 1e-4

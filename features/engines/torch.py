@@ -6,11 +6,11 @@ import warnings
 
 import numpy as np
 
-from ...core.errors import BackboneError
+from ...core.errors import BackboneError, first_line
 from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ...core.imports import load
 from ..graphs.network import GraphNetwork
-from .base import AS_USUAL, Engine, Setup, first_line, require_images, require_one_row_each
+from .base import AS_USUAL, Engine, Setup, require_images, require_one_row_each
 from .slots import Slots
 from .torch_devices import Exactly, Place, require_device
 from .torch_lanes import CudaLane, Lane, ThreadLane

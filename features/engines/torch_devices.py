@@ -6,9 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any, Self
 
-from ...core.errors import MissingDependencyError
+from ...core.errors import MissingDependencyError, first_line
 from ...core.hardware import gpu_index
-from .base import first_line
 from .gpus import find_gpus, gpu_files
 
 _OR_CPU = "or use --device cpu"

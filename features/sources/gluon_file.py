@@ -17,6 +17,7 @@ from ...core.errors import (
     MissingFileError,
     WeightsError,
     enumerate_some,
+    first_line,
 )
 from ..gluon.graph_writer import Parameter
 from ..gluon.loader import load_mxnet
@@ -165,9 +166,8 @@ def _model(network: _Network, side: int):
     except IcecoreError:
         raise
     except Exception as error:  # a graph that contradicts itself can fail in any way
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise BackboneError(
-            f"{network.files.symbol} contradicts itself: {lines[0][:200]}",
+            f"{network.files.symbol} contradicts itself: {first_line(error)}",
             "export the network again with HybridBlock.export",
         ) from error
     if large:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import BackboneError, WeightsError
+from ...core.errors import BackboneError, WeightsError, first_line
 from ...core.files import sha256_file
 from ...core.imports import load
 from ..engines.proof import prove_graph
@@ -189,7 +189,7 @@ def export_timm(backbone: TimmBackbone):
             )
     except Exception as error:  # the exporter's exceptions share no base of their own
         raise BackboneError(
-            f"{record.spec} cannot be exported to ONNX: {_first_line(error)}",
+            f"{record.spec} cannot be exported to ONNX: {first_line(error)}",
             "choose another network",
         ) from error
     model = onnx.load_from_string(file.getvalue())
@@ -270,7 +270,7 @@ def _create(timm, spec: BackboneSpec, overlay: dict | None):
             failure = error
         except Exception as error:  # files of weights can be wrong in any way
             raise WeightsError(
-                f"{spec.canonical} cannot be built from its weights: {_first_line(error)}",
+                f"{spec.canonical} cannot be built from its weights: {first_line(error)}",
                 "get the safetensors file of this very network again",
             ) from error
     raise BackboneError(f"{spec.canonical} cannot be built: {failure}", "choose another network")
@@ -316,7 +316,7 @@ def _width(torch, network, side: int, spec: BackboneSpec) -> int:
         raise
     except Exception as error:  # each layer has its own way to say that a size does not fit
         raise BackboneError(
-            f"{spec.canonical} cannot take images of {side} x {side} pixels: {_first_line(error)}",
+            f"{spec.canonical} cannot take images of {side} x {side} pixels: {first_line(error)}",
             "leave @RESOLUTION away, or give a multiple of the network's stride",
         ) from error
     if len(shape) != 2:
@@ -342,7 +342,3 @@ def _digest(model) -> str:
             digest.update(f"{values.dtype.str}{values.shape};".encode())
             digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import BackboneError, ProofError, WeightsError, enumerate_some
+from ...core.errors import BackboneError, ProofError, WeightsError, enumerate_some, first_line
 from ...core.imports import load
 from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_params
@@ -146,7 +146,7 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError
     ) as error:  # fmt: skip
         raise WeightsError(
-            f"{path} is not a whole safetensors file: {str(error).splitlines()[0][:200]}",
+            f"{path} is not a whole safetensors file: {first_line(error)}",
             "get the file again",
         ) from error
 

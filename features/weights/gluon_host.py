@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-from ...core.errors import DiskFullError, WeightsError
+from ...core.errors import DiskFullError, WeightsError, first_line
 from ...core.files import disk_full_named, publish
 from ...core.imports import load
 from ...core.regular_files import open_regular
@@ -78,8 +78,7 @@ def _receive(url: str, part: Path, on_bytes: Callable | None) -> None:
         time.sleep(PAUSE * 2 ** (fruitless - 1))
     if not _size(part):
         part.unlink(missing_ok=True)
-    reason = str(failure).splitlines()[0][:200] if str(failure) else type(failure).__name__
-    raise WeightsError(f"{url}: {reason}") from failure
+    raise WeightsError(f"{url}: {first_line(failure)}") from failure
 
 
 def _may_pass(failure) -> bool:

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ...core.errors import WeightsError
+from ...core.errors import WeightsError, first_line
 from ...core.files import sha256_file
 from ...core.imports import load
 
@@ -97,8 +97,7 @@ def hub_file(
         if not local_only:
             with contextlib.suppress(WeightsError):
                 return hub_file(repository, file, local_only=True)
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else ""
-        raise WeightsError(f"{where}: {type(error).__name__}: {reason}") from error
+        raise WeightsError(f"{where}: {type(error).__name__}: {first_line(error)}") from error
     return _checked(Path(path), repository, file, where)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ....core.errors import BackboneError, enumerate_some
+from ....core.errors import BackboneError, enumerate_some, first_line
 from ...graphs.determined import operator_text
 from ...graphs.onnx_graph import load_onnx
 from . import arithmetic, layers, shapes
@@ -64,8 +64,7 @@ def translate(torch, content: bytes, shape: tuple[int, ...], narrow=None, name: 
     except RefusedError as error:
         raise _refusal(name, f"{operator_text(walk.node)} {error}") from error
     except Exception as error:  # PyTorch has many kinds, and a graph may be wrong in any way
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise _refusal(name, f"{operator_text(walk.node)}: {lines[0][:200]}") from error
+        raise _refusal(name, f"{operator_text(walk.node)}: {first_line(error)}") from error
 
 
 def _refusal(name: str, what: str) -> BackboneError:

@@ -22,7 +22,8 @@ def saying(what: str, url: str) -> Iterator[None]:
     except (StoreError, MissingFileError):
         raise
     except Exception as error:
-        raise _in_words(error, what, url) from error
+        # Without a name and password that stand in it.
+        raise _in_words(error, what, re.sub("//[^/@]*@", "//", url)) from error
 
 
 def _in_words(error: Exception, what: str, url: str) -> StoreError | MissingFileError:

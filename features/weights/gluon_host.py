@@ -7,6 +7,7 @@ import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from ...core.errors import DiskFullError, WeightsError, first_line
 from ...core.files import disk_full_named, publish
@@ -24,9 +25,20 @@ PAUSE = 1.0  # seconds before the second attempt; twice as long before each late
 
 
 def gluon_url(stem: str) -> str:
-    """Return the address of an archive: ``NAME-SHA1.zip`` in ``$MXNET_GLUON_REPO``."""
-    repository = os.environ.get("MXNET_GLUON_REPO", DEFAULT_REPOSITORY).rstrip("/")
-    return f"{repository}/gluon/models/{stem}.zip"
+    """Return the address of an archive: ``NAME-SHA1.zip`` in ``$MXNET_GLUON_REPO``.
+
+    A name and password in it are left out: messages and records of weights have the address.
+    """
+    return f"{_repository()[0]}/gluon/models/{stem}.zip"
+
+
+def _repository() -> tuple[str, tuple[str, str] | None]:
+    """Return where the archives lie, and the name and password with which they are asked for."""
+    parts = urlsplit(os.environ.get("MXNET_GLUON_REPO", DEFAULT_REPOSITORY).rstrip("/"))
+    login, _, host = parts.netloc.rpartition("@")
+    name, _, password = login.partition(":")
+    known = (unquote(name), unquote(password)) if login else None
+    return parts._replace(netloc=host).geturl(), known
 
 
 def download_gluon(
@@ -92,7 +104,9 @@ def _may_pass(failure) -> bool:
 def _receive_once(requests, url: str, part: Path, on_bytes: Callable | None) -> None:
     start = _size(part)
     headers = {"Range": f"bytes={start}-"} if start else {}
-    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as answer:
+    with requests.get(
+        url, headers=headers, auth=_repository()[1], stream=True, timeout=TIMEOUT
+    ) as answer:
         if answer.status_code == 416:  # what is there is no beginning of that file
             part.unlink()
         answer.raise_for_status()

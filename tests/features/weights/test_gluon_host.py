@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
+import os
 import re
 import threading
 import zipfile
@@ -12,7 +14,7 @@ import pytest
 
 from icecore.core.errors import WeightsError
 from icecore.features.weights import gluon_host as gluon_download
-from icecore.features.weights.gluon_host import BLOCK, download_gluon
+from icecore.features.weights.gluon_host import BLOCK, download_gluon, gluon_url
 
 PARAMETERS = np.random.default_rng(0).bytes(3_000_000)  # does not compress
 SHA1 = hashlib.sha1(PARAMETERS).hexdigest()
@@ -31,6 +33,7 @@ class Host:
     def __init__(self):
         self.content, self.cuts, self.statuses = archive(), [], []
         self.ranges: list[str] = []
+        self.logins: list[str | None] = []
         self.honours_ranges = True
 
 
@@ -42,6 +45,7 @@ def host(monkeypatch):
         def do_GET(self):
             wanted = self.headers.get("Range", "")
             host.ranges.append(wanted)
+            host.logins.append(self.headers.get("Authorization"))
             if host.statuses:
                 self.send_error(host.statuses.pop(0))
                 return
@@ -104,6 +108,18 @@ def test_a_part_that_does_not_fit_is_thrown_away(host, tmp_path):
     download_gluon("net-1234", SHA1, tmp_path / "net.params")
     assert host.ranges == [f"bytes={len(host.content) + 5}-", ""]
     assert (tmp_path / "net.params").read_bytes() == PARAMETERS
+
+
+def test_a_name_and_password_are_sent_and_shown_nowhere(host, tmp_path, monkeypatch):
+    plain = os.environ["MXNET_GLUON_REPO"]
+    monkeypatch.setenv("MXNET_GLUON_REPO", plain.replace("//", "//me:s%40cret@"))
+    download_gluon("net-1234", SHA1, tmp_path / "net.params")
+    assert host.logins == ["Basic " + base64.b64encode(b"me:s@cret").decode()]
+    assert gluon_url("net-1234") == f"{plain}/gluon/models/net-1234.zip"
+    host.statuses = [404]
+    with pytest.raises(WeightsError) as caught:
+        download_gluon("net-1234", SHA1, tmp_path / "other.params")
+    assert "cret" not in str(caught.value)
 
 
 def test_a_passing_failure_is_tried_again_and_a_lasting_one_is_not(host, tmp_path):

@@ -101,6 +101,11 @@ class Run:
         """Return where the probabilities of a model are."""
         return self.tasks[task].folder / "probabilities" / f"{model}.npz"
 
+    def head_files(self, task: str, model: str) -> list[Path]:
+        """Return the files of a model's saved head; none where only its probabilities are kept."""
+        folder = self.tasks[task].folder / "heads" / model
+        return sorted(path for path in folder.glob("*") if path.is_file())
+
     def probabilities(self, task: str, model: str) -> ProbabilityTable:
         """Read the held-out and test probabilities of a model.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ...core.csv_files import LARGEST_CSV
 from ...core.errors import MissingFileError, ProbabilityError, RunError, counted, enumerate_some
 from ...core.files import sha256_file
+from ...core.npz_files import LARGEST_NPZ
 from ...manifest import Sample
 from ...runs import ProbabilityTable, Run, open_run
 from .foreign import read_tables, unique_models
@@ -63,8 +64,10 @@ def read_sources(
     tables, inputs = [], {}
     for name, run in runs.items():
         for table in run.tables():
-            inputs_of = run.probability_file(table.task, table.model)
-            inputs[str(inputs_of)] = sha256_file(inputs_of)
+            # The head too: weights tuned on its answers are none for another's.
+            own_files = run.head_files(table.task, table.model)
+            for path in (run.probability_file(table.task, table.model), *own_files):
+                inputs[str(path)] = sha256_file(path, LARGEST_NPZ)
             own = model_of_run(name, table.model)
             tables.append(dataclasses.replace(table, model=own))
         inputs[str(run.path / "samples.csv")] = sha256_file(run.path / "samples.csv", LARGEST_CSV)

@@ -86,6 +86,17 @@ def test_groups_must_hold_every_class_once():
         TaskWeights({"a": 1.0}, classes=("x",), groups=((("x",), {"b": 1.0}),))
 
 
+def test_a_blend_of_other_heads_is_refused(run):
+    path = run / "label/heads/noise/head.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+    blend_run(run, QUICK)
+    load_blend(run)
+    path.write_text("[]")
+    with pytest.raises(RunError, match=r"files have changed since: label/heads/noise/head.json"):
+        load_blend(run)
+
+
 def test_a_blend_of_other_probabilities_is_refused(blended):
     path = blended / "label/probabilities/noise.npz"
     path.write_bytes((blended / "label/probabilities/mlp-one.npz").read_bytes())

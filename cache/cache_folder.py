@@ -147,12 +147,21 @@ def write_record(folder: Path, header: SetHeader) -> None:
 
 
 def load_set(folder: Path) -> FeatureSet:
-    """Open the feature set in `folder`.
+    """Open the feature set in `folder`; raises as `load_header` does."""
+    header = load_header(folder)
+    if header.folder_name != folder.name:
+        # A copied set would count twice, and a record put here would set all shards aside.
+        raise damaged(folder / RECORD_NAME, f"it is that of a folder called {header.folder_name}")
+    return FeatureSet(folder, header)
+
+
+def load_header(folder: Path) -> SetHeader:
+    """Read the record of a feature set, whatever the folder that it lies in is called.
 
     Raises
     ------
     DamagedCacheError
-        Its ``record.json`` is not what was written.
+        It is not what was written.
     CacheError
         It is a link, or of a newer format.
     """
@@ -167,4 +176,4 @@ def load_set(folder: Path) -> FeatureSet:
         raise damaged(path, error.message) from error
     if header.checksum != content["checksum"]:
         raise damaged(path, "it does not match its checksum")
-    return FeatureSet(folder, header)
+    return header

@@ -19,8 +19,8 @@ def restore_record(folder: Path, dry_run: bool = False) -> tuple[FeatureSet | No
     """Open a set; a damaged record is taken from the shards, which all carry it."""
     try:
         return load_set(folder), []
-    except DamagedCacheError:
-        pass
+    except DamagedCacheError as error:
+        fault = error.message.removeprefix(f"{folder / RECORD_NAME} is damaged: ")
     for path in sorted((folder / "shards").glob("*.h5")):
         try:
             header = read_header(path)
@@ -31,9 +31,12 @@ def restore_record(folder: Path, dry_run: bool = False) -> tuple[FeatureSet | No
         if not dry_run:
             write_record(folder, header)
         return FeatureSet(folder, header), [
-            f"{folder.name}/{RECORD_NAME} was not readable; restored from shard {path.name}"
+            f"{folder.name}/{RECORD_NAME}: {fault}; restored from shard {path.name}"
         ]
-    return None, [f"{folder.name}: its record is lost and no shard tells it; left as it is"]
+    return None, [
+        f"{folder.name}/{RECORD_NAME}: {fault}, and no shard tells that of this folder; "
+        "left as it is: remove the folder, or give it its name back"
+    ]
 
 
 def repair_json(path: Path, parts: Mapping[str, object], dry_run: bool = False) -> list[str]:

@@ -21,7 +21,7 @@ from ...core.errors import CacheError, DamagedCacheError, counted, enumerate_som
 from ...core.files import flush_folder, publish_bytes, sha256_bytes
 from ...core.regular_files import read_regular
 from ...core.stores import Entry, Store, is_url, store_of
-from ..cache_folder import MARKER_NAME, RECORD_NAME, load_set
+from ..cache_folder import MARKER_NAME, RECORD_NAME, load_header
 from ..check import check_shard
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
@@ -244,7 +244,7 @@ def pulled_set(place: Place, name: str, target: FeatureCache) -> FeatureSet:
     """Open the set in `target` that a record in the store describes; it is made if need be."""
     with scratch_folder(target.path) as folder:
         (folder / RECORD_NAME).write_bytes(place.read(name, _LARGEST_RECORD))
-        return target.open_as(load_set(folder).header)
+        return target.open_as(load_header(folder))
 
 
 def _pull_shard(

@@ -319,6 +319,28 @@ def test_record_of_a_set_is_restored_from_its_shards(sick, make, tally, content,
     assert verify(path)["ok"]
 
 
+def test_the_record_of_another_set_costs_no_row(sick, make):
+    path = sick()
+    target = folder_of(path) / "record.json"
+    before = target.read_bytes()
+    other = FeatureCache.create(path.parent / "other").open_set(**make.asked(DIM, "gluon:other"))
+    shutil.copy(other.folder / "record.json", target)
+    with pytest.raises(DamagedCacheError, match=f"that of a folder called {other.folder.name}"):
+        FeatureCache(path).sets()
+    assert not any(repair(path)["to_recompute"].values())
+    assert target.read_bytes() == before
+    assert verify(path)["ok"]
+
+
+def test_a_copied_set_does_not_count_twice(sick):
+    path = sick()
+    shutil.copytree(folder_of(path), path / "copy")
+    with pytest.raises(DamagedCacheError, match="copy/record.json is damaged: it is that of a"):
+        FeatureCache(path).sets()
+    assert not verify(path)["ok"]
+    assert "remove the folder, or give it its name back" in repair(path)["done"][0]
+
+
 @pytest.mark.parametrize("name", ["icecore-cache.json", "failures.json"])
 @pytest.mark.parametrize("by", ["repair", "writing"])
 def test_damaged_marker_and_failures_are_repaired(sick, make, tally, name, by):

@@ -24,6 +24,9 @@ exclude_patterns = ["_build"]
 highlight_language = "none"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
+# Excerpts are fetched, which a browser forbids a site that is opened from a disk.
+html_show_search_summary = False
 html_theme = "furo"
 html_title = f"icecore {version}"
 html_theme_options = {"navigation_with_keys": True}

@@ -1,6 +1,7 @@
 """A comparison as text, CSV, Markdown and LaTeX."""
 
 from ...core.csv_files import csv_line
+from ...core.errors import counted
 from ...core.text import aligned, markdown_table
 from ..metrics import METRICS
 from .compare import Comparison, Line, TaskComparison
@@ -48,7 +49,10 @@ def rows_words(task: TaskComparison, comparison: Comparison) -> str:
     """Say which rows were used, and how differences were tested."""
     title = METRICS[comparison.metric].title
     count = len(task.pairs)
-    tests = f"{count} comparisons" if count != 1 else "1 comparison"
+    tested = (
+        f"; differences of {title} are paired on the same rows, p-values corrected for "
+        f"{counted(count, 'comparison')} (Holm, {LEVEL:.0%})"
+    )
     front = (
         f"* marks the Pareto-best of {title} and {COST_TITLES[comparison.cost]}"
         if comparison.cost
@@ -56,9 +60,7 @@ def rows_words(task: TaskComparison, comparison: Comparison) -> str:
     )
     return (
         f"scores on {task.rows} {task.rows_of} rows, in brackets 95% bootstrap "
-        f"intervals; differences of {title} are paired on the same rows, p-values corrected for "
-        f"{tests} "
-        f"(Holm, {LEVEL:.0%}); {front}"
+        f"intervals{tested if count else ''}; {front}"
     )
 
 

@@ -93,7 +93,9 @@ function markScrolling() {
     if (!scrolls && wide.scrollHeight <= wide.clientHeight + 1) continue;
     wide.tabIndex = 0;
     wide.role = "region";
-    wide.ariaLabel = wide.dataset.title || wide.closest("section, main").querySelector("h1, h2").textContent;
+    const above = [...document.querySelectorAll("h1, h2, h3")].filter((h) => h.compareDocumentPosition(wide) & 4);
+    const part = above.filter((h) => h.tagName !== "H3").at(-1);
+    wide.ariaLabel = [...new Set([part, above.at(-1)])].map((h) => h.textContent).join(": ");
   }
 }
 addEventListener("resize", markScrolling);

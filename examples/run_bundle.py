@@ -4,6 +4,7 @@ usage: python run_bundle.py BUNDLE IMAGE...
 """
 
 import json
+import math
 import sys
 
 import cv2
@@ -42,8 +43,9 @@ def needed(how):
     """Return the least sides of an image from which the square is cut: twice its pixels."""
     side = how["input_size"][1]
     if how["fit"] == "pad":
-        return 0, 2 * side
-    return 2 * (side if how["fit"] == "squash" else int(side / how["crop_pct"])), 0
+        return 0, math.ceil(math.sqrt(2) * side)
+    short = side if how["fit"] == "squash" else int(side / how["crop_pct"])
+    return math.ceil(math.sqrt(2) * short), 0
 
 
 def resize(image, height, width, interpolation):

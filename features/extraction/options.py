@@ -77,7 +77,7 @@ class ExtractOptions:
         Seed of random views.
     decode : {"fast", "full"}
         ``fast`` decodes a JPEG at a half, a quarter or an eighth of its sides where that leaves
-        twice the pixels a side that the network is given; ``full`` decodes all of it.
+        twice the pixels that the network is given; ``full`` decodes all of it.
     layer : str, optional
         Name of the layer whose output is the feature row; the input of the classifier if
         None. A `BackboneSpec` among the backbones has its own layer and pool.

@@ -14,9 +14,8 @@ from .views import Views
 # full: every pixel of the file. fast: a JPEG by the rule of `Need.reduction`.
 DECODINGS = ("full", "fast")
 REDUCTIONS = (8, 4, 2)
-# What is left has at least this many times the pixels a side that the network is given: the
-# averaging that follows then still sees two pixels for one.
-MARGIN = 2
+# What is left has at least twice the pixels that the network is given, this many a side.
+MARGIN = math.sqrt(2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +49,9 @@ def need_of(how: Preprocessing, fit: str, views: Views) -> Need:
     """
     side = how.resolution
     if fit == "pad":
-        return Need(long=MARGIN * side)
+        return Need(long=math.ceil(MARGIN * side))
     if fit == "squash":
-        return Need(short=MARGIN * side)
+        return Need(short=math.ceil(MARGIN * side))
     short = int(side / how.crop_pct)
     if views.resize_margin is not None:
         short = int(side * (1 + views.resize_margin))
@@ -61,4 +60,4 @@ def need_of(how: Preprocessing, fit: str, views: Views) -> Need:
         # The narrowest part that is drawn of a square image; of others it is wider.
         narrowest = math.sqrt(drawn.scale[0] * min(drawn.ratio[0], 1 / drawn.ratio[1]))
         short = max(short, math.ceil(side / narrowest))
-    return Need(short=MARGIN * short)
+    return Need(short=math.ceil(MARGIN * short))

@@ -1,8 +1,10 @@
 """The multilayer perceptron: NumPy alone, and fast enough to be tried fifty times a day."""
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+from sklearn.base import clone
 
 from ...core.softmax import softmax
 from ..base import Head
@@ -139,12 +141,28 @@ class MLPClassifier(Head):
 
     def predict_path(self, rows, fitted, judged, choices) -> np.ndarray:
         """See `Head.predict_path`: settings are judged by one network each."""
-        one = type(self)(**{**self.get_params(), "members": 1})
-        return super(MLPClassifier, one).predict_path(rows, fitted, judged, choices)
+
+        def table(choice):
+            one = clone(self).set_params(**{**choice, "members": 1})
+            inputs, _ = one._inputs(rows, fitted)
+            networks, _ = one._train(rows, fitted, inputs)
+            return _average(networks, inputs[judged])
+
+        return np.array(each(table, choices))
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
-        features, directions = self._inputs(rows, index)
-        weights = rows.weights[index]
+        inputs, directions = self._inputs(rows, index)
+        self.networks_, self.losses_ = self._train(rows, index, inputs)
+        if directions is not None:
+            for network in self.networks_:
+                network.W1 = directions.weights(rows, network.W1)
+        self.sets_ = rows.sets
+
+    def _train(
+        self, rows: Rows, index: np.ndarray, inputs: np.ndarray
+    ) -> tuple[list[Network], list[list[float]]]:
+        """Return networks for `inputs` (those of all rows), and their training losses."""
+        features, weights = inputs[index], rows.weights[index]
         scaling = measure_scaling(features, self.scaling, weights)
         if self.scaling != "none":
             wanted = min(rows.features.shape[1], _SQUARED_LENGTH)
@@ -158,12 +176,9 @@ class MLPClassifier(Head):
             return train_network(recipe, features, targets, weights, scaling, seed + number)
 
         trained = each(member, range(self.members))
-        self.networks_, self.losses_ = map(list, zip(*trained, strict=True))
-        for network in self.networks_:
+        for network, _ in trained:
             network.W1, network.b1 = scaling.fold(network.W1, network.b1)
-            if directions is not None:
-                network.W1 = directions.weights(rows, network.W1)
-        self.sets_ = rows.sets
+        return [network for network, _ in trained], [losses for _, losses in trained]
 
     def _recipe(self, count: int) -> Recipe:
         """Return how networks are trained for so many rows, of all folds."""
@@ -179,27 +194,23 @@ class MLPClassifier(Head):
         )
 
     def _inputs(self, rows: Rows, index: np.ndarray) -> tuple[np.ndarray, Directions | None]:
-        """Return what the networks learn from, and the directions if those are coordinates."""
+        """Return what networks of the rows at `index` see of all rows, and along which directions.
+
+        There are none where the features are not changed, or power-scaled and no more.
+        """
         if self.scaling != "power":
-            return rows.features[index], None
+            return rows.features, None
         narrow, few = rows.features.shape[1] <= DIRECTIONS, len(rows) <= 2 * DIRECTIONS
         # Few rows gain by what starts at random in other directions: see benchmarks/notes/heads.md.
         if narrow or few or not power_gram(rows).exact:
-            return power_rows(rows)[index], None
+            return power_rows(rows), None
         directions = directions_of(rows, index)
-        return directions.coordinates[index], directions
+        return directions.coordinates, directions
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
         if self.scaling == "power":
             X = power_scaled(X, self.sets_)
-        total = np.zeros((len(X), len(self.classes_)))
-        for network in self.networks_:
-            hidden = wide_product(X, network.W1)
-            hidden += network.b1
-            np.maximum(hidden, 0, out=hidden)
-            logits = multiply(hidden, network.W2).astype(np.float64) + network.b2
-            total += softmax(logits) / len(self.networks_)
-        return total
+        return _average(self.networks_, X)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays = {
@@ -225,3 +236,15 @@ class MLPClassifier(Head):
         for one in self.networks_:
             if not one.W1.shape[1] == len(one.b1) == len(one.W2) > 0:
                 raise files.refuse("the layers of a network do not fit together")
+
+
+def _average(networks: Sequence[Network], X: np.ndarray) -> np.ndarray:
+    """Return the mean of the networks' probabilities, shape (N, C)."""
+    total = np.zeros((len(X), len(networks[0].b2)))
+    for network in networks:
+        hidden = wide_product(X, network.W1)
+        hidden += network.b1
+        np.maximum(hidden, 0, out=hidden)
+        logits = multiply(hidden, network.W2).astype(np.float64) + network.b2
+        total += softmax(logits) / len(networks)
+    return total

@@ -25,7 +25,8 @@ from icecore.heads import make_head
 from icecore.heads.folds import deal_folds
 from icecore.heads.training.task_data import load_features
 
-ONE_MLP = {"width": 128, "dropout": 0.5, "epochs": 14, "members": 1}
+# The quickest of the default settings that is as good as the rival: the assertion sees to it.
+ONE_MLP = {"width": 128, "dropout": 0.5, "epochs": 8, "members": 1}
 
 
 def main() -> None:

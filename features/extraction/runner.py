@@ -239,10 +239,14 @@ class BackboneRunner:
     def _require_storable(self, keys: list[str], rows: np.ndarray) -> None:
         precision, compute = self._record.precision, self._record.compute
         kind = np.float16 if precision == "float16" else np.float32
-        largest = float(np.finfo(kind).max)
-        bad = ~(np.abs(rows) <= largest).all(axis=1)
+        about = np.finfo(kind)
+        peaks = np.abs(rows).max(axis=1)
+        bad = ~(peaks <= float(about.max))
+        # Below its normal numbers float16 rounds to a few steps, and then to zero.
+        if (peaks < float(about.smallest_normal)).all():
+            bad = peaks > 0
         if bad.any():
-            worst = np.abs(rows[bad]).max()
+            worst = peaks[bad].max()
             if np.isfinite(worst):
                 hint = "use --precision float32"
             elif compute != "f32":

@@ -285,6 +285,13 @@ def test_features_that_float16_cannot_hold_are_refused(image_folder, tmp_path, w
     assert run(image_folder, tmp_path / "cache", path, precision="float32").rows == 6
 
 
+def test_features_that_vanish_in_float16_are_refused(image_folder, tmp_path, write_tiny_onnx):
+    path = write_huge_onnx(write_tiny_onnx, tmp_path / "tiny.onnx", 1e-6)
+    with pytest.raises(BackboneError, match=r"float16 cannot hold \(up to .*e-0"):
+        run(image_folder, tmp_path / "cache", path)
+    assert run(image_folder, tmp_path / "cache", path, precision="float32").rows == 6
+
+
 def test_features_that_overflow_in_half_precision_are_refused(
     image_folder, tmp_path, write_tiny_onnx
 ):

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import logging
+import os
 import re
 import warnings
 from importlib import metadata
@@ -63,6 +64,9 @@ def load(package: str, *modules: str) -> Any:
     ------
     MissingDependencyError
     """
+    if package == "onnxruntime":
+        # From 1.31 on it gives the machine a number when it is imported, and reports to its makers.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         found = importlib.import_module(package)
         for name in modules:

@@ -564,6 +564,22 @@ def test_weights_that_float16_cannot_hold_are_refused(tmp_path, write_tiny_onnx)
         half_precision_graph(graph, "onnx:huge.onnx")
 
 
+@pytest.mark.parametrize("door", ["graphs.session", "graphs.half"])
+def test_onnx_runtime_reports_nothing_home(tmp_path, door):
+    code = (
+        "import os\n"
+        "import numpy as np\n"
+        f"from icecore.features.{door} import load\n"
+        "runtime = load('onnxruntime')\n"
+        "runtime.OrtValue.ortvalue_from_numpy(np.zeros(1))\n"
+    )
+    homes = {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    told = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code], env=told | homes, check=True)
+    # Its number of the machine, and the events to be sent, lie in a folder "Microsoft".
+    assert not list(tmp_path.iterdir())
+
+
 def test_openvino_reports_nothing_home():
     pytest.importorskip("openvino_telemetry", reason="OpenVINO's usage statistics are absent")
     code = (

@@ -29,23 +29,10 @@ def audit_images(
     source: str = "",
     progress: Callable[[int, int], None] | None = None,
 ) -> Audit:
-    """Find out what is wrong with images and labels.
+    """Find out what is wrong with images and labels, see `icecore.audit`.
 
-    Parameters
-    ----------
-    images : Images
-        Those of the split ``new`` are compared with the others and nothing more.
-    tasks : sequence of TaskRows
-        Where no row has probabilities, a logistic regression on the features gives some.
-    options : AuditOptions
-    source : str
-        What is audited, for messages.
-    progress : callable, optional
-        Called with the number of picture files that were opened, and in all.
-
-    Returns
-    -------
-    Audit
+    Images of the split ``new`` are compared with the others and nothing more. Where no row of a
+    task has probabilities, a logistic regression on the features gives some.
     """
     copies, distance = find_copies(images, options)
     groups = [group.rows for group in copies.groups]

@@ -213,11 +213,15 @@ def merge_command(target, sources, as_json) -> None:
 
     opened = [FeatureCache(source) for source in sources]
     found = merge(FeatureCache.create(target), opened)
+    _print_sets(found, as_json, "source", "name", "rows_added", "rows_already_there")
+
+
+def _print_sets(found: dict, as_json: bool, *columns: str) -> None:
+    """Print what was done to each feature set."""
     if as_json:
         console.print_json(found)
-        return
-    columns = ("source", "name", "rows_added", "rows_already_there")
-    console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
+    else:
+        console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
 
 
 @cache.command("push")
@@ -335,12 +339,8 @@ def prune_command(path, keep, drop, yes, as_json) -> None:
     if keep is None and not drop:
         raise click.UsageError("give --keep DATA or --drop SPEC")
     found = jobs.prune(path, keep, drop, dry_run=not yes)
-    if as_json:
-        console.print_json(found)
-        return
-    columns = ("name", "rows_removed", "rows_kept", "bytes_freed")
-    console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
-    if not yes:
+    _print_sets(found, as_json, "name", "rows_removed", "rows_kept", "bytes_freed")
+    if not (yes or as_json):
         console.echo("nothing was removed; add --yes to do it")
 
 
@@ -360,8 +360,4 @@ def compact_command(path, specs, as_json) -> None:
     from ..cache import FeatureCache, compact
 
     found = compact(FeatureCache(path), list(specs))
-    if as_json:
-        console.print_json(found)
-        return
-    columns = ("name", "rows", "shards_before", "shards_after")
-    console.print_table(columns, [[one[name] for name in columns] for one in found["sets"]])
+    _print_sets(found, as_json, "name", "rows", "shards_before", "shards_after")

@@ -109,9 +109,12 @@ class FeatureSet:
         if out is None:
             out = np.empty((len(wanted), self.dim), np.float32)
         if len(wanted):
-            if not self.rows.holds(wanted):
+            try:
+                self.rows.gather(wanted, out)
+            except CacheError:
+                # Others may have added or repaired them since the folder was looked at.
                 self.rows.refresh()
-            self.rows.gather(wanted, out)
+                self.rows.gather(wanted, out)
         return out
 
     def append(

@@ -216,15 +216,6 @@ class Rows:
             self._scratch.buffer = buffer
         return buffer[:rows]
 
-    def holds(self, keys: np.ndarray) -> bool:
-        """Tell whether all of `keys` were there at the last refresh."""
-        sorted_keys = self.table()[0]
-        if not len(sorted_keys):
-            return False
-        at = np.searchsorted(sorted_keys, keys)
-        at[at == len(sorted_keys)] = 0
-        return bool((sorted_keys[at] == keys).all())
-
     def find(self, keys: np.ndarray) -> np.ndarray:
         """Return where in the table each key is.
 

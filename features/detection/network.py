@@ -11,18 +11,18 @@ import difflib
 import math
 import re
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ...core.child import ChildError, Limits, answer_parent, ask_child
+from ...core.child import ChildError, Limits, answer_parent
 from ...core.errors import BackboneError, IcecoreError, enumerate_some, first_line
 from ...core.json_files import read_json
 from ..engines.onnxruntime import providers_for
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
 from ..graphs.pixel_input import compute_in_float32
+from ..graphs.questions import ask_once
 from ..graphs.reading import read_graph
 from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.walk import find_all
@@ -153,16 +153,13 @@ class Detector:
     def _try(self, content: bytes) -> list[tuple[str, str, tuple[int, ...]]]:
         """Run it once in a child process; return name, type and shape of each output."""
         shape = [1, 3, *self.side][-self._ranks :]
-        with tempfile.TemporaryDirectory(prefix="icecore-detector-") as folder:
-            path = Path(folder) / "graph.onnx"
-            path.write_bytes(content)
-            words = [str(path), np.dtype(self._dtype).name, *map(str, shape)]
-            try:
-                answer = ask_child(__spec__.name, words, LIMITS)
-            except ChildError as error:
-                raise BackboneError(
-                    f"{self.name}: one image {error}", "take another detector, or export it again"
-                ) from error
+        words = [np.dtype(self._dtype).name, *map(str, shape)]
+        try:
+            answer = ask_once(__spec__.name, content, words, LIMITS)
+        except ChildError as error:
+            raise BackboneError(
+                f"{self.name}: one image {error}", "take another detector, or export it again"
+            ) from error
         return [(name, kind, tuple(shape)) for name, kind, shape in answer["outputs"]]
 
 

@@ -7,16 +7,12 @@ known to be harmless; for all others inference happens in a child first.
 
 import math
 import sys
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 
-from ... import __version__
-from ...core.child import ChildError, Limits, answer_parent, ask_child
+from ...core.child import ChildError, Limits, answer_parent
 from ...core.errors import BackboneError
-from ...core.files import publish_json, sha256_bytes
 from .onnx_graph import constant_tensors, load_onnx
-from .store import graph_folder, graph_key
+from .questions import ask_once
 from .values import study
 from .walk import find_all
 
@@ -47,22 +43,14 @@ def require_inferable(model, side: int, name: str) -> None:
     if _is_harmless(model.graph):
         return
     slim = _without_numbers(model).SerializeToString()
-    parts = {"shapes of": sha256_bytes(slim), "side": side, "icecore": __version__}
-    note = graph_folder() / f"inferred-{graph_key(parts)[:32]}.json"
-    if note.exists():
-        return
-    with tempfile.TemporaryDirectory(prefix="icecore-shapes-") as folder:
-        path = Path(folder) / "graph.onnx"
-        path.write_bytes(slim)
-        try:
-            ask_child(__spec__.name, [str(path), str(side)], LIMITS)
-        except ChildError as error:
-            raise BackboneError(
-                f"{name}: finding out the shapes of its values {error}",
-                "such a graph is not run; take another network, or export this one without "
-                "computed shapes",
-            ) from error
-    publish_json(note, parts)
+    try:
+        ask_once(__spec__.name, slim, [str(side)], LIMITS)
+    except ChildError as error:
+        raise BackboneError(
+            f"{name}: finding out the shapes of its values {error}",
+            "such a graph is not run; take another network, or export this one without "
+            "computed shapes",
+        ) from error
 
 
 def _is_harmless(graph) -> bool:

@@ -5,27 +5,21 @@ process that may take no more than so much time and memory.
 """
 
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ... import __version__
-from ...core.child import ChildError, Limits, answer_parent, ask_child
+from ...core.child import ChildError, Limits, answer_parent
 from ...core.errors import BackboneError, IcecoreError
-from ...core.files import publish_json, sha256_bytes
-from ...core.json_fields import JsonFields
-from ...core.json_files import read_json
 from ..engines.base import Setup
 from ..engines.choose import ENGINES
 from ..engines.torch import TorchEngine
 from ..graphs.budget import is_of_known_cost
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import load_onnx
+from ..graphs.questions import ask_once
 from ..graphs.session import open_session
 from ..graphs.steering import require_cost_of_no_image
-from ..graphs.store import graph_folder, graph_key
 from ..graphs.values import study
 from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
@@ -60,25 +54,15 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
     # PyTorch takes no loops, so it costs what the others do; its start alone takes seconds.
     kinds = [kind for kind in ENGINES.values() if kind.runs_graphs and kind is not TorchEngine]
     engines = [kind for kind in kinds if kind.able("cpu")] or [TorchEngine]
-    parts: dict[str, Any] = {"graph": sha256_bytes(content), "icecore": __version__}
-    parts |= {"engines": [kind.name for kind in engines]}
-    note = graph_folder() / f"tried-{graph_key(parts)[:32]}.json"
-    if note.exists():
-        return
-    limits = _limits(content)
-    with tempfile.TemporaryDirectory(prefix="icecore-trial-") as folder:
-        path = Path(folder) / "graph.onnx"
-        path.write_bytes(content)
-        for kind in engines:
-            try:
-                ask_child(__spec__.name, [str(path), str(side), kind.name], limits)
-            except ChildError as error:
-                raise BackboneError(
-                    f"{network.record.spec}: one image {error} on {kind.name}",
-                    "such a graph is not run; take another network, or export this one without "
-                    "loops and without values that are made while it runs",
-                ) from error
-    publish_json(note, parts)
+    for kind in engines:
+        try:
+            ask_once(__spec__.name, content, [str(side), kind.name], _limits(content))
+        except ChildError as error:
+            raise BackboneError(
+                f"{network.record.spec}: one image {error} on {kind.name}",
+                "such a graph is not run; take another network, or export this one without "
+                "loops and without values that are made while it runs",
+            ) from error
 
 
 def _limits(content: bytes) -> Limits:
@@ -95,25 +79,13 @@ def measure_width(model, side: int, name: str) -> int:
         The run takes too long or too much memory, or fails.
     """
     content = model.SerializeToString()
-    parts: dict[str, Any] = {"graph": sha256_bytes(content), "icecore": __version__}
-    note = graph_folder() / f"width-{graph_key(parts)[:32]}.json"
-    if note.exists():
-        return JsonFields(read_json(note), str(note), BackboneError, "remove it").integer(
-            "width", 1
-        )
-    limits = _limits(content)
-    with tempfile.TemporaryDirectory(prefix="icecore-trial-") as folder:
-        path = Path(folder) / "graph.onnx"
-        path.write_bytes(content)
-        try:
-            width = ask_child(__spec__.name, [str(path), str(side), ""], limits)["width"]
-        except ChildError as error:
-            raise BackboneError(
-                f"{name}: one image {error} on onnxruntime",
-                "name another layer with --layer, or take another network",
-            ) from error
-    publish_json(note, parts | {"width": width})
-    return width
+    try:
+        return int(ask_once(__spec__.name, content, [str(side), ""], _limits(content))["width"])
+    except ChildError as error:
+        raise BackboneError(
+            f"{name}: one image {error} on onnxruntime",
+            "name another layer with --layer, or take another network",
+        ) from error
 
 
 def _measure(path: str, resolution: int) -> dict:

@@ -15,7 +15,7 @@ from onnx_files import body, classifier, expected, make, plain, save, some_image
 from icecore.core.errors import BackboneError
 from icecore.features.backbones import load_backbone
 from icecore.features.catalogue import list_layers
-from icecore.features.graphs import inference
+from icecore.features.graphs import inference, questions
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.sources import trial
 from icecore.features.weights.request import WeightsRequest
@@ -331,7 +331,7 @@ def test_a_short_loop_runs_and_is_tried_once(tmp_path, monkeypatch):
     images = some_images()
     found = load(spec, "onnxruntime").start("cpu").run(images)
     np.testing.assert_allclose(found, expected(images) + 3, rtol=2e-4, atol=1e-5)
-    monkeypatch.setattr(trial, "ask_child", None)
+    monkeypatch.setattr(questions, "ask_child", None)
     load(spec)
 
 
@@ -357,7 +357,7 @@ def made_of_nothing(sides: list[int], known: bool):
 
 
 def test_gigabytes_made_of_nothing_are_refused_before_they_are_made(tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "ask_child", None)
+    monkeypatch.setattr(trial, "ask_once", None)
     spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**28], known=True))
     with pytest.raises(BackboneError, match="numbers from constants before it sees an image"):
         load(spec)
@@ -376,7 +376,7 @@ def enlarged(scale: int, times: int):
 
 
 def test_a_value_of_an_image_that_is_too_large_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(trial, "ask_child", None)
+    monkeypatch.setattr(trial, "ask_once", None)
     spec = save(tmp_path / "net.onnx", enlarged(400, 1))
     with pytest.raises(BackboneError, match=r"e0, .*e1 of one image would have more than 67108864"):
         load(spec)
@@ -384,7 +384,7 @@ def test_a_value_of_an_image_that_is_too_large_is_refused(tmp_path, monkeypatch)
 
 def test_many_cheap_operators_on_large_values_are_tried_in_a_child(tmp_path, monkeypatch):
     asked = []
-    monkeypatch.setattr(trial, "ask_child", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(trial, "ask_once", lambda *arguments: asked.append(arguments))
     load(save(tmp_path / "few.onnx", enlarged(100, 3)))
     assert not asked
     load(save(tmp_path / "many.onnx", enlarged(100, 1000)))
@@ -437,7 +437,7 @@ def steered(kind: str):
 
 @pytest.mark.parametrize("kind", ["shape", "tile", "range", "loop", "loop goes on", "if"])
 def test_a_cost_that_hangs_on_what_the_image_shows_is_refused(tmp_path, monkeypatch, kind):
-    monkeypatch.setattr(trial, "ask_child", None)
+    monkeypatch.setattr(trial, "ask_once", None)
     spec = save(tmp_path / "net.onnx", steered(kind))
     with pytest.raises(BackboneError, match=r"how much \w+ '\w+' computes depends on what the"):
         load(spec)
@@ -493,7 +493,7 @@ def test_shapes_that_end_the_process_that_infers_them_are_refused(tmp_path, name
 
 
 def test_shapes_of_few_numbers_need_no_child(tmp_path, monkeypatch):
-    monkeypatch.setattr(inference, "ask_child", None)
+    monkeypatch.setattr(inference, "ask_once", None)
     load(save(tmp_path / "net.onnx", plain()))
     load(save(tmp_path / "few.onnx", of_shapes(*doubled(3))))
 
@@ -501,7 +501,7 @@ def test_shapes_of_few_numbers_need_no_child(tmp_path, monkeypatch):
 def test_what_can_be_inferred_in_a_child_is_remembered(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setenv("ICECORE_GRAPHS", str(tmp_path / "graphs"))
-    monkeypatch.setattr(inference, "ask_child", lambda *arguments: asked.append(arguments))
+    monkeypatch.setattr(questions, "ask_child", lambda *asks: asked.append(asks) or {})
     spec = save(tmp_path / "net.onnx", of_shapes(*doubled(11)))
     load(spec)
     load(spec)

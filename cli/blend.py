@@ -3,13 +3,22 @@
 import click
 
 from . import console
+from .help_groups import grouped
 from .options import A_PATH, SEED, as_json, written_options
 
 _OUTPUTS = ("out", "answer", "save", "report", "markdown")
 _OUTPUTS += ("form", "sample", "incomplete", "excel")
 
+_GROUPS = {
+    "The answer": "--answer --format --sample --incomplete --excel --save",
+    "Files from elsewhere": "--labels --mend --align",
+    "Weights": "--metric --mean --l2 --upper --calibrate --groups --share --stacking --seed",
+    "Budget": "--backbones-max --max-size --max-latency --costs",
+    "Reports": "--report --markdown --details",
+}
 
-@click.command()
+
+@click.command(cls=grouped(_GROUPS))
 @click.argument("sources", nargs=-1, required=True, type=A_PATH)
 @click.option(
     "-o",

@@ -8,6 +8,7 @@ import click
 from ..core.errors import counted
 from ..core.stores import is_url
 from . import console, progress
+from .help_groups import grouped
 from .options import (
     DATA,
     SEED,
@@ -20,8 +21,18 @@ from .options import (
     take_detector,
 )
 
+_GROUPS = {
+    "Features": "--layer --pool --precision --weights --weights-dir",
+    "Squares of an image": "--fit --decode --views --resize-margin --seed",
+    "Boxes": "--boxes --detector --detect-class --detect-box --detect-threshold",
+    "Tables": "--path-column --label-column --skip-bad-rows",
+    "How it is computed": "--engine --device --precision-compute --accept-error --batch-size "
+    "--workers",
+    "Several machines": "--ray --ray-workers --ray-cpus --only-writer",
+}
 
-@click.command()
+
+@click.command(cls=grouped(_GROUPS))
 @click.argument("data", type=DATA)
 @click.option(
     "-o",

@@ -6,6 +6,7 @@ import click
 
 from ..core.errors import counted
 from . import console, progress
+from .help_groups import grouped
 from .options import (
     A_PATH,
     DATA,
@@ -20,8 +21,16 @@ from .options import (
     written_options,
 )
 
+_GROUPS = {
+    "The answer": "--answer --format --sample --incomplete --excel",
+    "Boxes": "--boxes --whole --detector --detect-class --detect-box --detect-threshold",
+    "Tables": "--path-column --label-column --skip-bad-rows",
+    "How it is computed": "--engine --device --precision-compute --accept-error --batch-size "
+    "--workers --weights-dir --cache",
+}
 
-@click.command()
+
+@click.command(cls=grouped(_GROUPS))
 @click.argument("run", type=A_PATH)
 @click.argument("images", type=DATA)
 @click.option("-o", "--out", required=True, type=A_PATH, help="Write the answers to this file.")

@@ -9,12 +9,20 @@ import click
 
 from ..core.errors import counted
 from . import console
+from .help_groups import grouped
 from .interrupts import interrupted_status
 from .options import A_PATH, DATA, SEED, as_json, quiet, table_options, take_data
 from .progress import train_bar
 
+_GROUPS = {
+    "Models": "--features --head --set --search --search-seconds --class-weight",
+    "Rows that are scored": "--validation --folds --repeats --refit --seed",
+    "Classes and groups": "--maybe --min-class-count --drop-class --groups --group-labels",
+    "Data": "--path-column --label-column --skip-bad-rows --allow-missing",
+}
 
-@click.command()
+
+@click.command(cls=grouped(_GROUPS))
 @click.argument("cache", type=DATA)
 @click.option(
     "--data",

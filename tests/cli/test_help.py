@@ -9,6 +9,7 @@ import pytest
 
 from icecore import ensemble
 from icecore.cli import cli
+from icecore.cli.help_groups import GroupedCommand
 from icecore.ensemble.answers import INCOMPLETE
 from icecore.ensemble.options import MEANS, STACKERS
 from icecore.features.detection.detect import RULES
@@ -49,6 +50,23 @@ def test_the_help_of_an_option_is_a_sentence(name):
 def test_every_command_has_an_example(name):
     text = COMMANDS[name].help or ""
     assert re.search(rf"Examples?:\n\s+{name}\b", text), name
+
+
+GROUPED = [command for command in COMMANDS.values() if isinstance(command, GroupedCommand)]
+
+
+@pytest.mark.parametrize("command", GROUPED, ids=lambda command: command.name)
+def test_every_option_stands_once_under_a_title(command):
+    context = click.Context(command, info_name=command.name)
+    parameters = command.get_params(context)
+    known = {name for one in parameters for name in one.opts}
+    assert {name for names in command.groups.values() for name in names.split()} <= known
+    text = command.get_help(context)
+    starts = [text.index(f"\n{title}:\n") for title in ("Options", *command.groups)]
+    assert starts == sorted(starts)
+    for option in parameters:
+        if isinstance(option, click.Option):
+            assert len(re.findall(rf"^  (?:-\w, )?{option.opts[-1]}\b(?!-)", text, re.M)) == 1
 
 
 # What the options of the jobs accept; a command names it without loading them.

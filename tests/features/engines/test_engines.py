@@ -485,6 +485,19 @@ def test_a_build_without_gpus_says_what_to_install(tmp_path):
         providers_for("cuda:0", GPU_BUILD[1:], tmp_path)
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_session_that_falls_back_to_the_cpu_is_an_error(tiny_onnx, monkeypatch):
+    """ONNX Runtime only warns where a GPU's libraries do not load, and computes on the CPU."""
+    needs("onnxruntime")
+    import onnxruntime
+
+    backbone = load(f"onnx:{tiny_onnx}", "onnxruntime")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: GPU_BUILD)
+    with pytest.raises(MissingDependencyError, match="could not start its CUDA") as error:
+        backbone.start("cuda:0")
+    assert "icecore doctor" in error.value.hint
+
+
 def test_tensorrt_does_not_start_on_a_cpu(tiny_onnx):
     with pytest.raises(BackboneError, match=r"(?s)TensorRT runs on NVIDIA's GPUs.*cuda:0"):
         load(f"onnx:{tiny_onnx}", "tensorrt").start("cpu")

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import DiskFullError
+from .errors import DiskFullError, IrregularFileError
 from .regular_files import open_regular, require_at_most, require_regular
 
 _TEMPORARY_PREFIX = ".tmp-"
@@ -66,6 +66,10 @@ def _require_replaceable(path: Path) -> None:
     """Refuse a place where there is something else than a file, or a link to a file."""
     if path.is_dir() or not path.name:
         raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file to write", str(path))
+    folder = os.path.realpath(path.parent)
+    if folder == "/dev" or folder.startswith("/proc/"):
+        # /dev/stdout is a link, which root would replace for all programs where it leads to a file.
+        raise IrregularFileError(path, "a device")
     # A link that leads nowhere is replaced as one to a file is; other faults show in writing.
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import subprocess
+import sys
 
 import pytest
 
@@ -76,6 +78,20 @@ def test_a_link_is_replaced_and_not_followed(tmp_path, target):
     assert not (tmp_path / "link").is_symlink()
     assert (tmp_path / "link").read_text() == "new"
     assert sorted(os.listdir(tmp_path)) == ["file", "link"]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+@pytest.mark.parametrize("place", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_the_systems_names_of_open_files_are_not_replaced(tmp_path, place):
+    # Nothing is written here: if this is broken, root would replace the system's link.
+    code = (
+        "from pathlib import Path\n"
+        "from icecore.core.files import _require_replaceable\n"
+        f"_require_replaceable(Path({place!r}))"
+    )
+    with open(tmp_path / "output", "wb") as file:
+        done = subprocess.run([sys.executable, "-c", code], stdout=file, stderr=subprocess.PIPE)
+    assert b"IrregularFileError: " in done.stderr
 
 
 def test_an_error_has_the_name_that_was_given(tmp_path):

@@ -115,7 +115,8 @@ class OnnxRuntimeEngine(Engine):
 
     def _compute(self, images: np.ndarray) -> np.ndarray:
         binding, batch = self._bound(images.shape)
-        batch.update_inplace(images)
+        # Before 1.31 it copied the bytes of any array as if they lay in order.
+        batch.update_inplace(np.ascontiguousarray(images))
         self._session.run_with_iobinding(binding)
         # On a CPU it is a look at the buffer, which the next batch overwrites.
         return binding.get_outputs()[0].numpy().copy()

@@ -80,6 +80,14 @@ def gluon_reference():
     return batch, backbone.start("cpu").run(batch)
 
 
+def test_images_may_lie_in_memory_in_any_order(backbone):
+    batch = images(3, backbone.record.resolution)
+    turned = np.asfortranarray(batch)
+    assert not turned.flags.c_contiguous
+    engine = backbone.start("cpu")
+    np.testing.assert_array_equal(engine.run(turned), engine.run(batch))
+
+
 @pytest.mark.parametrize("name", GRAPH_ENGINES)
 def test_a_gluon_network_gives_the_features_of_mxnet(name, gluon_reference):
     needs(name)

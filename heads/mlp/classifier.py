@@ -30,8 +30,7 @@ from .training import Recipe, train_network
 # it and not on the number of columns, so one learning rate suits them all.
 _SQUARED_LENGTH = 128.0
 LENGTHS = (8, 14)
-# Chosen on draws of 100 to 2,600 rows: see benchmarks/notes/heads.md.
-_FEW_ROWS, _NARROW, _WIDE = 896, 128, 256
+_NARROW, _WIDE = 128, 256
 
 
 class MLPClassifier(Head):
@@ -43,15 +42,15 @@ class MLPClassifier(Head):
     Parameters
     ----------
     width : int or "auto", default "auto"
-        Hidden units (ReLU) of each network. "auto" goes by the number of rows: 128 up to 896,
+        Hidden units (ReLU) of each network. "auto" goes by the number of rows: 128 up to 1,792,
         256 above.
     members : int, default 2
         Networks of different seeds, whose probabilities are averaged.
     dropout : float or "auto", default "auto"
         Share of hidden units left out at each training step. From a half on, one half of a
         batch's rows trains one half of the units, which takes half of the time (see
-        `icecore.heads.mlp.network`). "auto" is 0.75 where more than 896 rows train 256 units or
-        more for longer than 8 epochs, else 0.5.
+        `icecore.heads.mlp.network`). "auto" is 0.75 where more than 1,792 rows train 256 units
+        or more for longer than 8 epochs, else 0.5.
     learning_rate : float, default 8e-3
         At the start of the cosine schedule.
     weight_decay : float, default 2
@@ -182,7 +181,7 @@ class MLPClassifier(Head):
 
     def _recipe(self, count: int) -> Recipe:
         """Return how networks are trained for so many rows, of all folds."""
-        few, long = count <= _FEW_ROWS, self.epochs > LENGTHS[0]
+        few, long = _few(count), self.epochs > LENGTHS[0]
         width, dropout = self.width, self.dropout
         if width == "auto":
             width = _NARROW if few else _WIDE
@@ -200,8 +199,7 @@ class MLPClassifier(Head):
         """
         if self.scaling != "power":
             return rows.features, None
-        narrow, few = rows.features.shape[1] <= DIRECTIONS, len(rows) <= 2 * DIRECTIONS
-        # Few rows gain by what starts at random in other directions: see benchmarks/notes/heads.md.
+        narrow, few = rows.features.shape[1] <= DIRECTIONS, _few(len(rows))
         if narrow or few or not power_gram(rows).exact:
             return power_rows(rows), None
         directions = directions_of(rows, index)
@@ -236,6 +234,14 @@ class MLPClassifier(Head):
         for one in self.networks_:
             if not one.W1.shape[1] == len(one.b1) == len(one.W2) > 0:
                 raise files.refuse("the layers of a network do not fit together")
+
+
+def _few(rows: int) -> bool:
+    """Return whether so many rows gain by fewer units, and by all features as they are.
+
+    Chosen on draws of 60 to 2,600 rows: see benchmarks/notes/heads.md.
+    """
+    return rows <= 2 * DIRECTIONS
 
 
 def _average(networks: Sequence[Network], X: np.ndarray) -> np.ndarray:

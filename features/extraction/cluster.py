@@ -65,11 +65,7 @@ def run_on_cluster(
         for row in receipts.iter_rows():
             yield _receipt(row["receipt"])
     except ray.exceptions.RayError as error:
-        said = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise BackboneError(
-            f"the Ray job ended early: {said[-1] if said else type(error).__name__}",
-            "what was finished is kept; mend the cause, and the same command continues",
-        ) from error
+        raise _ended_early(error) from error
     finally:
         if joined:
             ray.shutdown()
@@ -121,7 +117,22 @@ def _join(ray, cluster: ClusterOptions) -> bool:
 def _be_quiet(ray) -> None:
     """Leave the display of progress, and the terminal, to icecore."""
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # What a worker fails with is said once, by us.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+
+
+def _ended_early(error: Exception) -> BackboneError:
+    """Return what is said of a worker's end: icecore's own words, if they are in Ray's many."""
+    said = [line.strip() for line in str(error).splitlines() if line.strip()]
+    reason, hint = said[-1] if said else type(error).__name__, "mend the cause"
+    ours = [number for number, line in enumerate(said) if line.startswith("icecore.")]
+    if ours:
+        reason = said[ours[-1]].partition(": ")[2]
+        hint = "; ".join(said[ours[-1] + 1 : ours[-1] + 2]) or hint
+    return BackboneError(
+        f"the Ray job ended early: {reason}",
+        f"{hint}; what was finished is kept, and the same command continues",
+    )
 
 
 def _require_room(ray, cluster: ClusterOptions, gpus: int) -> None:

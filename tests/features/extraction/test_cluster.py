@@ -20,7 +20,7 @@ from icecore.cache.sharing.claims import Claims
 from icecore.cli.main import main
 from icecore.core.errors import BackboneError, FingerprintError, MissingDependencyError
 from icecore.features import ClusterOptions
-from icecore.features.extraction.cluster import _images_at_a_time, _join
+from icecore.features.extraction.cluster import _ended_early, _images_at_a_time, _join
 from icecore.features.extraction.options import ExtractOptions
 from icecore.features.extraction.starting import load_parts
 from icecore.features.extraction.worker import ExtractWorker, WorkerPlan
@@ -136,6 +136,16 @@ def test_a_cluster_of_another_version_is_named():
     with pytest.raises(BackboneError, match=r"auto: Version .* with: Ray: 2\.49") as error:
         _join(ray, ClusterOptions("auto"))
     assert "of this version" in error.value.hint
+
+
+def test_a_workers_own_words_are_found_in_a_traceback_of_ray():
+    error = FingerprintError("this machine makes other rows", "leave this one out")
+    trace = f"The actor died because of an error\n  File x, in init\n{type(error).__module__}"
+    found = _ended_early(RuntimeError(f"{trace}.FingerprintError: {error}\n\n"))
+    assert found.message == "the Ray job ended early: this machine makes other rows"
+    assert found.hint.startswith("leave this one out; what was finished is kept")
+    assert _ended_early(RuntimeError("lost\nnode 3")).message.endswith("early: node 3")
+    assert _ended_early(RuntimeError()).message.endswith("early: RuntimeError")
 
 
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed")

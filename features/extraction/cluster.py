@@ -9,9 +9,10 @@ import dataclasses
 import json
 import logging
 import os
+import platform
 from collections.abc import Iterator, Sequence
 
-from ...core.errors import BackboneError
+from ...core.errors import BackboneError, IcecoreError
 from ...core.imports import load
 from ...manifest import Sample
 from .options import ClusterOptions
@@ -22,6 +23,7 @@ from .worker import ExtractWorker, Receipt, WorkerPlan
 # seconds of it for a processor or a GPU, by what networks cost, so that receipts come soon.
 FEWEST_AT_A_TIME, MOST_AT_A_TIME = 256, 4096
 MULTIPLY_ADDS_OF_CPU, MULTIPLY_ADDS_OF_GPU = 4 * 10**11, 2 * 10**13
+_KEPT = "what was finished is kept, and the same command continues"
 
 
 def load_ray():
@@ -65,7 +67,11 @@ def run_on_cluster(
         for row in receipts.iter_rows():
             yield _receipt(row["receipt"])
     except ray.exceptions.RayError as error:
-        raise _ended_early(error) from error
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise BackboneError(
+            f"the Ray job ended early: {said[-1] if said else type(error).__name__}",
+            f"mend the cause; {_KEPT}",
+        ) from error
     finally:
         if joined:
             ray.shutdown()
@@ -82,15 +88,29 @@ def _images_at_a_time(cluster: ClusterOptions, plan: WorkerPlan, images: int) ->
 
 
 class _Computing:
-    """What each process of the cluster runs."""
+    """What each process of the cluster runs.
+
+    What icecore refuses is a receipt, too: Ray would print a traceback, and start such a process
+    again and again.
+    """
 
     def __init__(self, plan: WorkerPlan) -> None:
-        self._worker = ExtractWorker(plan)
+        self._worker: ExtractWorker | IcecoreError
+        try:
+            self._worker = ExtractWorker(plan)
+        except IcecoreError as error:
+            self._worker = error
 
     def __call__(self, batch: dict) -> dict:
         texts = [str(text) for text in batch["samples"]]
         samples = [Sample(**fields) for text in texts for fields in json.loads(text)]
-        return {"receipt": [json.dumps(dataclasses.asdict(self._worker.run(samples)))]}
+        try:
+            if isinstance(self._worker, IcecoreError):
+                raise self._worker
+            fields = dataclasses.asdict(self._worker.run(samples))
+        except IcecoreError as error:
+            fields = {"ended": f"on {platform.node()}: {error.message}", "hint": error.hint}
+        return {"receipt": [json.dumps(fields)]}
 
 
 def _join(ray, cluster: ClusterOptions) -> bool:
@@ -117,22 +137,7 @@ def _join(ray, cluster: ClusterOptions) -> bool:
 def _be_quiet(ray) -> None:
     """Leave the display of progress, and the terminal, to icecore."""
     ray.data.DataContext.get_current().enable_progress_bars = False
-    # What a worker fails with is said once, by us.
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-
-
-def _ended_early(error: Exception) -> BackboneError:
-    """Return what is said of a worker's end: icecore's own words, if they are in Ray's many."""
-    said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason, hint = said[-1] if said else type(error).__name__, "mend the cause"
-    ours = [number for number, line in enumerate(said) if line.startswith("icecore.")]
-    if ours:
-        reason = said[ours[-1]].partition(": ")[2]
-        hint = "; ".join(said[ours[-1] + 1 : ours[-1] + 2]) or hint
-    return BackboneError(
-        f"the Ray job ended early: {reason}",
-        f"{hint}; what was finished is kept, and the same command continues",
-    )
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 
 def _require_room(ray, cluster: ClusterOptions, gpus: int) -> None:
@@ -157,5 +162,8 @@ def _as_text(samples: Sequence[Sample]) -> str:
 
 def _receipt(text: str) -> Receipt:
     fields = json.loads(text)
+    if "ended" in fields:
+        hint = fields["hint"] or "mend the cause"
+        raise BackboneError(f"the Ray job ended early {fields['ended']}", f"{hint}; {_KEPT}")
     fields["failures"] = [Failure(**one) for one in fields["failures"]]
     return Receipt(**fields)

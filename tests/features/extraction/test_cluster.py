@@ -15,12 +15,18 @@ from PIL import Image
 from repository import ROOT
 
 from icecore import jobs
-from icecore.cache import FeatureCache
+from icecore.cache import FeatureCache, FeatureSet
 from icecore.cache.sharing.claims import Claims
 from icecore.cli.main import main
-from icecore.core.errors import BackboneError, FingerprintError, MissingDependencyError
+from icecore.core.errors import BackboneError, CacheError, FingerprintError, MissingDependencyError
 from icecore.features import ClusterOptions
-from icecore.features.extraction.cluster import _ended_early, _images_at_a_time, _join
+from icecore.features.extraction.cluster import (
+    _as_text,
+    _Computing,
+    _images_at_a_time,
+    _join,
+    _receipt,
+)
 from icecore.features.extraction.options import ExtractOptions
 from icecore.features.extraction.starting import load_parts
 from icecore.features.extraction.worker import ExtractWorker, WorkerPlan
@@ -138,14 +144,33 @@ def test_a_cluster_of_another_version_is_named():
     assert "of this version" in error.value.hint
 
 
-def test_a_workers_own_words_are_found_in_a_traceback_of_ray():
-    error = FingerprintError("this machine makes other rows", "leave this one out")
-    trace = f"The actor died because of an error\n  File x, in init\n{type(error).__module__}"
-    found = _ended_early(RuntimeError(f"{trace}.FingerprintError: {error}\n\n"))
-    assert found.message == "the Ray job ended early: this machine makes other rows"
-    assert found.hint.startswith("leave this one out; what was finished is kept")
-    assert _ended_early(RuntimeError("lost\nnode 3")).message.endswith("early: node 3")
-    assert _ended_early(RuntimeError()).message.endswith("early: RuntimeError")
+def test_what_a_worker_refuses_is_said_in_its_own_words(tmp_path, tiny_onnx):
+    FeatureCache.create(tmp_path / "cache")
+    worker = _Computing(plan(tmp_path, f"onnx:{tiny_onnx}", ["0" * 64]))
+    (text,) = worker({"samples": []})["receipt"]
+    with pytest.raises(BackboneError, match="ended early on .*: this machine makes other") as error:
+        _receipt(text)
+    assert "leave this one out; what was finished is kept" in error.value.hint
+
+
+def test_a_disk_that_is_full_on_one_machine_ends_the_job_with_one_line(
+    tmp_path, photos, tiny_onnx, monkeypatch
+):
+    """Its rows are not there, and it would fail again and again."""
+    whole = jobs.extract(photos, tmp_path / "whole", [f"onnx:{tiny_onnx}"])
+    FeatureCache.create(tmp_path / "cache")
+    prints = [one["fingerprint"] for one in whole.sets]
+    worker = _Computing(plan(tmp_path, f"onnx:{tiny_onnx}", prints))
+
+    def full(*_):
+        raise CacheError("the disk is full", "make room")
+
+    monkeypatch.setattr(FeatureSet, "append", full)
+    samples = list(digest_manifest(read(photos)).manifest.images.values())
+    (text,) = worker({"samples": [_as_text(samples)]})["receipt"]
+    with pytest.raises(BackboneError, match="ended early on .*: the disk is full") as error:
+        _receipt(text)
+    assert error.value.hint.startswith("make room; ")
 
 
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed")

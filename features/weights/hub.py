@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ...core.errors import WeightsError, first_line
 from ...core.files import sha256_file
@@ -46,9 +47,17 @@ class HubFile:
 
 
 def hub_url(repository: str, file: str) -> str:
-    """Return the address where a browser gets the file."""
-    endpoint = os.environ.get("HF_ENDPOINT", _DEFAULT_ENDPOINT).rstrip("/")
-    return f"{endpoint}/{repository}/resolve/main/{file}"
+    """Return the address where a browser gets the file, without a name and password."""
+    return _shown(f"{_endpoint()}/{repository}/resolve/main/{file}")
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", _DEFAULT_ENDPOINT).rstrip("/")
+
+
+def _shown(text: str) -> str:
+    login = urlsplit(_endpoint()).netloc.rpartition("@")[0]
+    return text.replace(f"{login}@", "") if login else text
 
 
 def hub_file(
@@ -77,13 +86,14 @@ def hub_file(
         It cannot be had, or its bytes are not those that the hub names. Then it is not kept.
     """
     hub = load("huggingface_hub")
-    where, endpoint = hub_url(repository, file), os.environ.get("HF_ENDPOINT")
+    where, endpoint = hub_url(repository, file), _endpoint()
     local_only = local_only or _offline()
     try:
         with _quiet_log():
             if not local_only:
                 # The download itself would try for half a minute if there is no way to the hub.
-                hub.get_hf_file_metadata(where, timeout=TIMEOUT, endpoint=endpoint)
+                asked = f"{endpoint}/{repository}/resolve/main/{file}"
+                hub.get_hf_file_metadata(asked, timeout=TIMEOUT, endpoint=endpoint)
             path = hub.hf_hub_download(
                 repository,
                 file,
@@ -97,7 +107,8 @@ def hub_file(
         if not local_only:
             with contextlib.suppress(WeightsError):
                 return hub_file(repository, file, local_only=True)
-        raise WeightsError(f"{where}: {type(error).__name__}: {first_line(error)}") from error
+        reason = _shown(first_line(error))
+        raise WeightsError(f"{where}: {type(error).__name__}: {reason}") from error
     return _checked(Path(path), repository, file, where)
 
 

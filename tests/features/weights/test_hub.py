@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 
 import pytest
 from hub_server import Hub, serve
@@ -40,6 +41,17 @@ def test_a_file_is_downloaded_once_with_commit_and_digest(hub):
     hub.asked.clear()
     assert hub_file(*PLACE) == found
     assert "GET" not in [method for method, path, _ in hub.asked if "resolve" in path]
+
+
+def test_a_name_and_password_of_a_mirror_are_shown_nowhere(hub, monkeypatch):
+    address = hub_url(*PLACE)
+    monkeypatch.setenv("HF_ENDPOINT", os.environ["HF_ENDPOINT"].replace("//", "//me:s%40cret@"))
+    assert hub_url(*PLACE) == address
+    assert hub_file(*PLACE).path.read_bytes() == CONTENT
+    with pytest.raises(WeightsError) as caught:
+        hub_file("owner/name", "none.safetensors")
+    assert "none.safetensors" in str(caught.value)
+    assert "cret" not in str(caught.value)
 
 
 def test_a_cut_connection_is_resumed(hub, monkeypatch):

@@ -75,6 +75,13 @@ class ProbabilityTable:
                 raise ProbabilityError(
                     f"{where} has an empty name among its {kind}", f"name each of the {kind}"
                 )
+        try:
+            "".join((self.model, self.task, *self.ids, *self.classes)).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise ProbabilityError(
+                f"{where} has a name that is no text in UTF-8",
+                "rename it",
+            ) from error
         strange = sorted(set(self.splits) - SPLITS)
         if strange:
             raise ProbabilityError(
@@ -186,7 +193,14 @@ def mended(table_fields: dict, numbers: np.ndarray, mend: str) -> ProbabilityTab
         classes = tuple(map(class_name, table_fields["classes"]))
     except ValueError as error:
         raise ProbabilityError(str(error), "shorten it") from error
-    return ProbabilityTable(probabilities=numbers, **{**table_fields, "classes": classes})
+    # A file's name, of which a model gets its own, may be bytes of any kind.
+    names = {
+        name: table_fields[name].encode("utf-8", "backslashreplace").decode()
+        for name in ("model", "task")
+        if table_fields.get(name)
+    }
+    fields = {**table_fields, **names, "classes": classes}
+    return ProbabilityTable(probabilities=numbers, **fields)
 
 
 def _outside(table: np.ndarray) -> np.ndarray:

@@ -125,6 +125,14 @@ def test_a_softmax_is_taken_of_logits_alone(tmp_path):
     np.testing.assert_array_equal(shares, [[0.25, 0.75], [0.5, 0.5]])
 
 
+@pytest.mark.parametrize("name", ["ids", "classes", "model", "task"])
+def test_names_are_text_that_can_be_written(name):
+    half = "\udcff" if name in ("model", "task") else ("\udcff", "b")
+    fields = {"ids": ("a", "b"), "classes": ("a", "b"), name: half}
+    with pytest.raises(ProbabilityError, match="a name that is no text in UTF-8"):
+        ProbabilityTable(probabilities=np.full((2, 2), 0.5), **fields)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(MissingFileError, match="is not there"):
         read_probabilities(tmp_path / "a.csv")
@@ -249,4 +257,5 @@ def test_names_of_any_bytes_are_written(tmp_path, suffix):
         pytest.importorskip("pyarrow", reason="Parquet needs pyarrow", exc_type=ImportError)
     path = tmp_path / f"\udcff{suffix}"
     write_probabilities(path, table())
-    assert read_probabilities(path).ids == table().ids
+    found = read_probabilities(path)
+    assert (found.ids, found.model) == (table().ids, "\\udcff")

@@ -175,7 +175,7 @@ class Manifest:
         if any(s.split != "test" for s in absent) or len(absent) == len(self.images):
             raise MissingFileError(
                 f"{len(absent)} of {len(self.images)} image files of {self.source} "
-                f"are not there: {enumerate_some(s.path for s in absent)}",
+                f"are not there, or are no files: {enumerate_some(s.path for s in absent)}",
                 "restore the files or take their rows out of the table",
             )
 

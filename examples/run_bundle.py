@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.31 on it numbers the machine
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 METHODS = {
     "nearest": cv2.INTER_NEAREST,

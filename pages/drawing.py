@@ -50,6 +50,7 @@ def front_plot(points: Sequence[dict], label: str) -> Markup:
     """
     costs, losses = [p["cost"] for p in points], [p["loss"] for p in points]
     frame = _Frame(_padded(costs), _padded(losses), label, "log-loss")
+    frame.whole = all(float(cost).is_integer() for cost in costs)
     stairs: list[tuple[float, float]] = []
     for one, following in zip(points, [*points[1:], None]):
         stairs.append((one["cost"], one["loss"]))
@@ -154,6 +155,8 @@ def _label_place(
 class _Frame:
     """Maps data to the picture and draws axes with round numbers."""
 
+    whole = False  # what is counted across has no halves
+
     def __init__(
         self, x_range: tuple[float, float], y_range: tuple[float, float], x: str, y: str
     ) -> None:
@@ -168,7 +171,7 @@ class _Frame:
 
     def axes(self) -> Markup:
         parts = []
-        for value in _ticks(*self.x_range):
+        for value in _ticks(*self.x_range, 1.0 if self.whole else 0.0):
             x, y = self.at(value, self.y_range[0])
             parts.append(Markup('<path class="grid" d="M{:.1f} {:.1f}V{}"/>').format(x, y, TOP))
             parts.append(_text(x, y + 17, f"{value:g}", "middle"))
@@ -193,13 +196,14 @@ class _Frame:
         return Markup(shape).format(kind, *place, radius, escaped(tip))
 
 
-def _ticks(low: float, high: float) -> list[float]:
-    """Return about five round numbers between `low` and `high`."""
+def _ticks(low: float, high: float, least: float = 0.0) -> list[float]:
+    """Return about five round numbers between `low` and `high`, `least` or more apart."""
     step = 10.0 ** np.floor(np.log10((high - low) / 4))
     for factor in (1, 2, 5, 10):
         if (high - low) / (step * factor) <= 6:
             step *= factor
             break
+    step = max(step, least)
     first = np.ceil(low / step - 1e-9)
     count = int((high - first * step) / step + 1e-9) + 1
     return [float(f"{(first + index) * step:.10g}") for index in range(count)]

@@ -118,6 +118,7 @@ def _task_view(gallery: Gallery, number: int) -> dict:
         "splits": [(title, len(task.data.rows(SPLITS[name]))) for name, title in splits],
         "lines": _score_lines(task, [name for name, _ in splits], metrics),
         "weights": sorted(task.weights.items(), key=lambda entry: -entry[1]),
+        "weighs_groups": bool(task.group_weights),
         "calibration": task.calibration,
         "wrong_labels": task.wrong_labels,
         "groups": task.to_json()["answers"]["recommended"].get("groups", []),

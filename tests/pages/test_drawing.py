@@ -41,6 +41,15 @@ def test_plots_are_well_formed_and_escape_names():
         assert "\u202e" not in str(plot)
 
 
+@pytest.mark.parametrize("most", [2, 3, 12])
+def test_networks_are_counted_in_whole_numbers(most):
+    points = [{"cost": n, "loss": 1 / n, "tip": str(n)} for n in range(1, most + 1)]
+    plot = str(drawing.front_plot(points, "number of networks"))
+    across = re.findall(r'text-anchor="middle"[^>]*>([\d.]+)<', plot)
+    assert len(across) >= 2
+    assert set(across) <= {str(n) for n in range(most + 1)}
+
+
 NAME = re.compile(r'<text[^>]* x="([\d.-]+)" y="([\d.-]+)"[^>]*text-anchor="(\w+)"[^>]*>(m\d+)<')
 
 

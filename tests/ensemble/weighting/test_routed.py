@@ -133,6 +133,8 @@ def test_the_weights_of_groups_are_saved_read_and_told(routed_run):
     text = result_text(result, details=True)
     assert "each group has weights of its own, which gain +" in text
     assert "weights for worn: " in text
+    page = (routed_run / "report.html").read_text(encoding="utf-8")
+    assert "These weights are common to all images; those of each group, which count" in page
     # What fresh rows bring is told with these weights.
     assert task.scores["recommended"]["test"]["log_loss"] < task.scores["tuned"]["test"]["log_loss"]
 

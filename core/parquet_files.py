@@ -9,11 +9,12 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from .errors import FileFormatError, IcecoreError, first_line
+from .errors import FileFormatError, IcecoreError, enumerate_some, first_line
 from .imports import load
 from .json_files import parse_json
 from .once_cache import OnceCache
 from .regular_files import size_text
+from .text import repeated
 
 # Of one column; pictures fill it fast, and all of it is in memory.
 _LARGEST_GROUP = 2**30
@@ -84,6 +85,11 @@ def read_table(place: str, opened: Opener) -> ImageTable:
             # Equal texts are read once.
             table = arrow.parquet.ParquetFile(file, read_dictionary=[label])
         names = _class_names(arrow, schema, label)
+        if twice := repeated(names):
+            raise FileFormatError(
+                f"{place} has several classes of one name: {enumerate_some(twice)}",
+                "mend the names in its schema, or write the labels as text",
+            )
         rows: list[tuple[str, str | None]] = []
         size = 0
         for number in groups:

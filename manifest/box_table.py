@@ -173,6 +173,8 @@ def _box_of(given: list[str]) -> Box | None:
         numbers = [csv_number(text) for text in given]
     except ValueError:
         raise ValueError(f"{','.join(given)} are not four numbers") from None
+    if max(numbers) <= 1 and any(number % 1 for number in numbers):
+        raise ValueError(f"{','.join(given)} are shares of the image, not pixels")
     x0, y0, x1, y1 = (math.floor(number + 0.5) for number in numbers)
     box = (x0, y0, x1, y1)
     if min(box) < 0:

@@ -129,7 +129,7 @@ def _lines(root: Path, table: str, faults: list[str]) -> Iterator[tuple[int, str
         fields = line.fields
         if line.number == 1 and fields and fields[0].lower() in _FIRST_COLUMN:
             continue
-        if line.fault or not 2 <= len(fields) <= 3 or not fields[0]:
+        if line.fault or not 2 <= len(fields) <= 3 or not all(fields[:2]):
             faults.append(f"{table} line {line.number} {line.fault or _count(fields)}")
         else:
             yield line.number, fields[0], fields[1], fields[2] if len(fields) > 2 else ""
@@ -139,7 +139,9 @@ _FIRST_COLUMN = ("imagename", "image", "image_name")
 
 
 def _count(fields: list[str]) -> str:
-    return f"has {len(fields)} fields" if fields[0] else "has no image"
+    if not 2 <= len(fields) <= 3:
+        return f"has {len(fields)} fields"
+    return "has no attribute" if fields[0] else "has no image"
 
 
 def _uneven_letters(rows: list[_Row]) -> list[str]:

@@ -42,7 +42,7 @@ def apply_groups(manifest: Manifest, path: str | os.PathLike) -> Manifest:
     faults = list(table.faults)
     for line in table.rows:
         name = line.fields[image_at]
-        identity = identities.get(name) or identities.get(str(path.parent / name))
+        identity = identities.get(name) or identities.get(os.path.abspath(path.parent / name))
         if identity is None:
             faults.append((line.number, f"{name or 'no image'} is not in the data"))
         elif identity in groups:

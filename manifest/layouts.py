@@ -65,7 +65,7 @@ def read(
     if listing is None and is_url(data):
         listing = list_objects(os.fspath(data))
     if listing is not None:
-        manifest = _read_listing(listing, labels_required)
+        manifest = _no_table(_read_listing(listing, labels_required), table)
         return _checked(dataclasses.replace(manifest, source=absolute(data)), labels_required)
     data = Path(data)
     if not data.exists():
@@ -74,7 +74,7 @@ def read(
         )
     data = Path(os.path.abspath(data))
     if data.is_dir():
-        manifest = _read_listing(list_files(data), labels_required)
+        manifest = _no_table(_read_listing(list_files(data), labels_required), table)
     elif is_image_name(data.name) and not labels_required:
         manifest = Manifest((Sample(data.name, str(data), "test"),), str(data))
     else:
@@ -103,6 +103,14 @@ def _read_listing(listing: Listing, labels_required: bool) -> Manifest:
         samples = tuple(Sample(name, f"{root}/{name}", "test") for name in listing.images)
         warning = f"the images are taken without labels: {error.message}"
         return Manifest(samples, str(root), listing.others, (warning,))
+
+
+def _no_table(manifest: Manifest, table: TableOptions | None) -> Manifest:
+    """Say that options for tables have no effect on data that are none."""
+    if table in (None, TableOptions()):
+        return manifest
+    text = f"{manifest.source} is no CSV: what was said of columns and lines has no effect"
+    return dataclasses.replace(manifest, warnings=(*manifest.warnings, text))
 
 
 def _refuse_images(data: Path) -> None:

@@ -328,6 +328,16 @@ def test_a_numbered_label_without_a_name_is_no_class_of_its_own(number, tmp_path
         read(tmp_path)
 
 
+def test_classes_of_one_name_in_a_schema_are_refused(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    names = {b"huggingface": b'{"info":{"features":{"label":{"names":["a","b","a"]}}}}'}
+    table = pyarrow.table({"image": [b"x", b"y"], "label": [0, 2]}).replace_schema_metadata(names)
+    parquet.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises((FileFormatError, ManifestError), match="several classes of one name: a"):
+        read(tmp_path)
+
+
 def test_halves_of_characters_and_line_breaks_are_no_labels(tmp_path):
     texts = {"a.cls": b"cat", "b.cls": b"two\nlines", "c.cls": b"\xff", "d.cls": b"no\0ne"}
     images = [(f"{name}.png", b"x") for name in "abcd"]

@@ -57,3 +57,11 @@ def test_a_group_of_a_long_name_is_a_fault_of_its_line(tmp_path):
     (tmp_path / "groups.csv").write_text(f"id,group\na.jpg,{'x' * 5000}\n", encoding="utf-8")
     with pytest.raises(ManifestError, match="line 2 has a class name of 5000 characters"):
         apply_groups(MANIFEST, tmp_path / "groups.csv")
+
+
+def test_paths_are_taken_from_the_folder_of_a_table_in_this_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "g.csv").write_text("path,group\nphotos/a.jpg,flat\n", encoding="utf-8")
+    sample = Sample("a.jpg", str(tmp_path / "photos/a.jpg"), label="hat")
+    (found,) = apply_groups(Manifest((sample,), "the data"), "g.csv")
+    assert found.group == "flat"

@@ -191,6 +191,11 @@ def test_fashionai_archives_side_by_side(tmp_path):
     assert not found.passed_over
 
 
+def test_a_line_of_fashionai_without_an_attribute_is_no_task_of_no_name(tmp_path):
+    with pytest.raises(ManifestError, match="label.csv line 1 has no attribute"):
+        read(fashionai(tmp_path, "Images/x/a.jpg,,ynn\n" + LABELS))
+
+
 def test_fashionai_faults_are_named_all_at_once(tmp_path):
     labels = "a.jpg,t,nny\nb.jpg,t,nyy\nc.jpg,t,nnx\nd.jpg,t,nnny\ne.jpg\nf.jpg,t,\n"
     with pytest.raises(ManifestError) as caught:

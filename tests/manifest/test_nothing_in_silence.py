@@ -236,6 +236,16 @@ def test_columns_of_other_names_and_further_ones(tmp_path):
         read(path, table=TableOptions("file", "race"))
 
 
+def test_options_of_tables_without_a_table_are_said(tmp_path):
+    for name in ("hat/a.jpg", "coat/b.jpg"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"x")
+    found = read(tmp_path, table=TableOptions(path_column="image"))
+    (warning,) = found.warnings
+    assert "is no CSV: what was said of columns and lines has no effect" in warning
+    assert read(tmp_path, table=TableOptions()).warnings == ()
+
+
 def test_bad_rows_are_left_out_by_name(tmp_path):
     path = table(tmp_path, 'path,label,split\na.jpg,x\nb.jpg,"y,\nc.jpg,z,\nd.jpg,x,monday\n')
     make(tmp_path, "c.jpg")

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 from ...core.errors import ProbabilityError, enumerate_some
 from ...core.text import repeated
+from ...manifest import class_name
 from ..metrics import EPSILON
 
 
@@ -20,7 +21,7 @@ def parse_groups(text: str, classes: tuple[str, ...]) -> np.ndarray:
     """
     if text.strip() == "each":
         return np.arange(len(classes))
-    parts = [[name.strip() for name in part.split(",")] for part in text.split(";")]
+    parts = [[class_name(name) for name in part.split(",")] for part in text.split(";")]
     named = [name for part in parts for name in part]
     unknown = [name for name in named if name not in classes]
     twice = repeated(named)

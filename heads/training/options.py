@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 from ...core.errors import HeadError, enumerate_some
+from ...manifest import class_name
 from ..folds import FEWEST_FOLDS
 
 # What no model by itself depends on.
@@ -127,7 +128,7 @@ class TrainOptions:
     def dropped(self, task: str) -> frozenset[str]:
         """Return the names of the classes of a task that are to be dropped."""
         named = (text.partition("=") for text in self.drop_classes)
-        return frozenset(name for of_task, _, name in named if of_task == task)
+        return frozenset(class_name(name) for of_task, _, name in named if of_task == task)
 
     def with_settings(self, kind: str, settings: Mapping[str, Any]) -> Self:
         """Return the options with more settings of one kind of head."""

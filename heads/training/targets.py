@@ -75,7 +75,9 @@ def dropped_notes(data: TaskData, part: slice, options: TrainOptions) -> list[st
 def require_known_classes(manifest: Manifest, options: TrainOptions) -> None:
     """Raise `HeadError` if classes are to be dropped that the data does not have."""
     known = {f"{task}={name}" for task in manifest.tasks for name in manifest.classes(task)}
-    strange = [text for text in options.drop_classes if text not in known]
+    dropped = {f"{task}={name}" for task in manifest.tasks for name in options.dropped(task)}
+    strange = sorted(dropped - known)
+    strange += [t for t in options.drop_classes if t.partition("=")[0] not in manifest.tasks]
     if strange:
         raise HeadError(
             f"there is nothing to drop: {enumerate_some(strange)}; there are "

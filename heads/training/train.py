@@ -183,6 +183,10 @@ class _Job:
         holdout = _holds_out(data, self.options)
         part = data.train if holdout else data.labelled
         warnings = [*data.warnings, *dropped_notes(data, part, self.options)]
+        if self.options.validation == "holdout" and not holdout:
+            warnings.append(
+                "there is no validation split to hold out: all rows are scored out of fold"
+            )
         warnings += fold_warnings(data, part, self.options.min_class_count)
         origin = "split" if holdout else f"out-of-fold, {self.options.folds} folds"
         if not holdout and self.options.repeats > 1:

@@ -23,6 +23,7 @@ from icecore.runs import read_probabilities
 def test_groups_by_name():
     classes = ("a", "b", "c", "d")
     assert parse_groups("a, c;d", classes).tolist() == [0, 2, 0, 1]
+    assert parse_groups("cafe\u0301;b", ("b", "caf\u00e9")).tolist() == [1, 0]
     assert parse_groups("each", classes).tolist() == [0, 1, 2, 3]
     assert parse_groups("a,b,c,d", classes).tolist() == [0] * 4
     with pytest.raises(ProbabilityError, match=r"unknown classes \(x\) or one twice \(a\)"):

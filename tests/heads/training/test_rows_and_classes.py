@@ -60,6 +60,21 @@ def test_dropped_classes_are_named_and_get_probability_0(cache, rows, tmp_path):
         go(cache, rows, tmp_path / "no", drop_classes=["label=hat", "label=dress"])
 
 
+def test_a_class_is_dropped_in_whatever_spelling(tmp_path):
+    rows = samples(30, classes=("caf\u00e9", "hat", "skirt"))
+    cache = make_cache(tmp_path / "cache", rows, names=("one",))
+    options = {"heads": ["ridge"], "drop_classes": ["label= cafe\u0301 "]}
+    (warning,) = go(cache, rows, tmp_path / "run", **options).tasks[0].warnings
+    assert "classes that are dropped: caf\u00e9 (10 training images)" in warning
+
+
+def test_that_there_is_nothing_to_hold_out_is_said(some, tmp_path):
+    cache, rows = some
+    result = go(cache, rows[:26], tmp_path / "run", heads=["ridge"], validation="holdout")
+    (warning,) = result.tasks[0].warnings
+    assert "no validation split to hold out: all rows are scored out of fold" in warning
+
+
 def test_one_kind_of_head_with_several_settings(cache, rows, tmp_path):
     heads = ["ridge", "mlp,width=4,epochs=1", "mlp,width=6"]
     result = go(cache, rows, tmp_path / "run", heads=heads)

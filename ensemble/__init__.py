@@ -26,6 +26,7 @@ from .joining.join import TaskData, join_task, join_tasks
 from .joining.labels import read_labels
 from .metrics import METRICS
 from .options import ANSWERS, BlendOptions, parse_size
+from .report.groups import groups_view
 from .report.markdown import render_markdown, write_markdown
 from .report.page import write_report
 from .report.text import result_text
@@ -76,6 +77,7 @@ __all__ = [
     "estimate",
     "final_answers",
     "find_weights",
+    "groups_view",
     "join_task",
     "join_tasks",
     "load_blend",

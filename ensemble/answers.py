@@ -16,6 +16,8 @@ from .options import ANSWERS
 from .result import BlendResult, TaskBlend
 from .submission import FORMATS, SUBMISSIONS, AnswerRow, TaskAnswers, write_rows
 
+# Files that are read by their endings.
+_BINARY = ("npz", "h5", "parquet")
 INCOMPLETE = ("prior", "empty", "refuse")
 
 
@@ -72,12 +74,16 @@ class Answers:
         Where the images are, and where a contest's sheet may lie.
     note : str
         What a reader should know of the rows.
+    tests : frozenset of str
+        Ids of the test split, if that is known: a sheet means these, unless it has the whole id
+        of another one; training images often have the same names in another folder.
     """
 
     tasks: Mapping[str, TaskAnswers]
     wanted: tuple[tuple[str, str], ...]
     folders: tuple[Path, ...] = ()
     note: str = ""
+    tests: frozenset[str] = frozenset()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +165,8 @@ def final_answers(result: BlendResult, answer: str = "recommended") -> Answers:
     if not wanted:
         wanted = [(i, name) for name, one in found.items() for i in one.rows]
         note = "there are no test rows: these are the rows that tuned the weights"
-    return Answers(found, tuple(wanted), data_folders(samples), note)
+    tests = frozenset(sample.id for sample in samples if sample.split == TEST)
+    return Answers(found, tuple(wanted), data_folders(samples), note, tests)
 
 
 def wanted_rows(samples: Iterable[Sample], tasks: Iterable[str]) -> list[tuple[str, str]]:
@@ -206,11 +213,7 @@ def write_answers(
     path, options = Path(path), options or AnswerOptions()
     ending = path.suffix.lower().removeprefix(".") or "csv"
     sheet = _sheet(answers, options, ending)
-    form = options.form or (sheet.form if sheet else {"hdf5": "h5"}.get(ending, ending))
-    if form not in FORMATS:
-        raise ProbabilityError(
-            f"{path.name} has the ending '.{form}'", f"give --format {', '.join(FORMATS)}"
-        )
+    form = _form(path, answers, options, sheet)
     rows, unasked = _asked(answers, sheet)
     without = tuple(row.text for row in rows if row.probabilities is None)
     how = options.incomplete or ("prior" if form in SUBMISSIONS else "empty")
@@ -261,8 +264,33 @@ def require_sheet_fits(
     MissingFileError, ProbabilityError
         As of `write_answers`.
     """
-    ending = Path(path).suffix.lower().removeprefix(".") or "csv"
-    _asked(answers, _sheet(answers, options or AnswerOptions(), ending))
+    options = options or AnswerOptions()
+    sheet = _sheet(answers, options, Path(path).suffix.lower().removeprefix(".") or "csv")
+    _form(Path(path), answers, options, sheet)
+    _asked(answers, sheet)
+
+
+def _form(path: Path, answers: Answers, options: AnswerOptions, sheet: AnswerSheet | None) -> str:
+    """Return the form of the file; refuse one that cannot hold the answers."""
+    ending = path.suffix.lower().removeprefix(".") or "csv"
+    own = {"hdf5": "h5"}.get(ending, ending)
+    form = options.form or (sheet.form if sheet else own)
+    if form not in FORMATS:
+        raise ProbabilityError(
+            f"{path.name} has the ending '.{form}'", f"give --format {', '.join(FORMATS)}"
+        )
+    if form in _BINARY and own != form:
+        raise ProbabilityError(
+            f"{path.name} has the ending '.{ending}', and is to be written as {form}",
+            f"give a name that ends in .{form}",
+        )
+    if form in (*_BINARY, "kaggle") and len(answers.tasks) != 1:
+        raise ProbabilityError(
+            f"the format {form} holds one task, there are {len(answers.tasks)}: "
+            f"{enumerate_some(answers.tasks)}",
+            "choose csv or fashionai",
+        )
+    return form
 
 
 def _sheet(answers: Answers, options: AnswerOptions, ending: str) -> AnswerSheet | None:
@@ -306,7 +334,9 @@ def _asked(answers: Answers, sheet: AnswerSheet | None) -> tuple[list[AnswerRow]
     strange, ambiguous = [], []
     for name in known:
         ids = [i for i, task in asked if task == name]
-        found, several = match_ids(ids, known[name])
+        tests = [i for i in known[name] if i in answers.tests]
+        found, several = match_ids(ids, tests or known[name])
+        found |= {i: i for i in ids if i in known[name] and i not in found}
         meant |= {(i, name): own for i, own in found.items()}
         ambiguous += several
         strange += [i for i in ids if i not in found]

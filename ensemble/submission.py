@@ -73,11 +73,6 @@ def write_rows(
         write_csv(path, _fashionai_lines(tasks, rows), excel=excel)
     elif form == "csv":
         write_csv(path, _plain_lines(tasks, rows), excel=excel)
-    elif len(tasks) != 1:
-        raise ProbabilityError(
-            f"the format {form} holds one task, there are {len(tasks)}: {enumerate_some(tasks)}",
-            "choose csv or fashionai",
-        )
     elif form == "kaggle":
         (task,) = tasks.values()
         write_csv(path, _kaggle_lines(task, rows, sheet), excel=excel)

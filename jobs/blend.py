@@ -11,6 +11,7 @@ from ..core.files import publish_json
 from ..core.hardware import require_working_memory
 from ..core.summary import summary
 from ..ensemble import AnswerOptions, BlendOptions, BlendResult, WrittenAnswers
+from .trained import require_writable
 
 DEFAULTS = BlendOptions()
 
@@ -118,7 +119,13 @@ def blend(
         Nothing is written then.
     """
     require_working_memory()
+    for out in (outputs.out, outputs.report, outputs.markdown):
+        if out is not None:
+            require_writable(out, [*sources, labels, outputs.sample, options.costs])
     result = ensemble.blend_sources([Path(source) for source in sources], labels, options)
+    for task in result.tasks:
+        # What a page would refuse is to be found before anything is written.
+        ensemble.groups_view(result.run, task)
     # The answers first: what they do not fit is to leave nothing behind.
     files, written = _write_out(result, outputs)
     if outputs.save and result.runs:

@@ -9,6 +9,7 @@ from ..core.errors import RunError
 from ..core.files import publish_json, publish_text
 from ..ensemble import CompareOptions, Comparison
 from ..features import feature_set_cost
+from .trained import require_writable
 
 DEFAULTS = CompareOptions()
 _TEXTS = {
@@ -51,6 +52,8 @@ def compare(
         raise RunError(
             f"{strange[0]} has an ending that names no format", f"give {', '.join(_TEXTS)} or .json"
         )
+    for out in outs:
+        require_writable(out, [*sources, labels])
     found = ensemble.compare_runs(sources, labels, _counted(sources), options)
     for out in outs:
         ending = Path(out).suffix.lower()

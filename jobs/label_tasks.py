@@ -18,6 +18,7 @@ from ..core.errors import RunError
 from ..core.files import publish_json, publish_text
 from ..manifest import Sample
 from .held_out import held_out_rows
+from .trained import require_writable
 
 LABEL_PROGRAMS = ("fiftyone", "label-studio")
 
@@ -46,6 +47,13 @@ def export_labels(run: str | os.PathLike, to: str, out: str | os.PathLike) -> di
     """
     if to not in LABEL_PROGRAMS:
         raise RunError(f"there is no export to '{to}'", f"choose {', '.join(LABEL_PROGRAMS)}")
+    if to == "label-studio":
+        if Path(out).suffix.lower() == ".xml":
+            raise RunError(
+                f"{out} is the name that the labelling configuration gets, not the tasks",
+                "name a file that ends in .json",
+            )
+        require_writable(out, [run])
     opened = runs.open_run(run)
     samples = opened.samples()
     images = list(samples.images.values())

@@ -185,9 +185,11 @@ def predict(
     """
     require_working_memory()
     trained = open_trained(run, options.answer)
-    manifest = _to_predict(images)
-    require_writable(out)
-    empty = _no_answers(trained, manifest, options)
+    given = read_data(images)
+    manifest = _to_predict(given)
+    require_writable(out, (run, images, options.sample, options.boxes))
+    tests = frozenset(sample.id for sample in given if sample.split == "test")
+    empty = dataclasses.replace(_no_answers(trained, manifest, options), tests=tests)
     ensemble.require_sheet_fits(out, empty, options.written)
     jobs = _prepared(trained, manifest, options)
     with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
@@ -230,8 +232,7 @@ def _no_answers(trained: Trained, manifest: Manifest, options: PredictOptions) -
     return Answers(tasks, _wanted(manifest, tasks, options), _folders(manifest))
 
 
-def _to_predict(images: str | os.PathLike | Manifest) -> Manifest:
-    manifest = read_data(images)
+def _to_predict(manifest: Manifest) -> Manifest:
     # Whatever they are elsewhere, here they are asked about.
     rows = tuple(dataclasses.replace(sample, split="test") for sample in manifest)
     return dataclasses.replace(manifest, samples=rows)

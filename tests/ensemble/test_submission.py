@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from icecore.ensemble import (
     blend_run,
     final_answers,
     read_tables,
+    require_sheet_fits,
     write_answers,
 )
 
@@ -224,6 +226,39 @@ def test_ids_that_may_be_several_images_are_refused(tmp_path):
     answers = answered(rows={"u/1.jpg": [1, 0], "v/1.jpg": [0, 1]})
     with pytest.raises(ProbabilityError, match=r"1 id may be several images: 1 \(u/1.jpg, v/1.jpg"):
         write_answers(tmp_path / "o.csv", answers, AnswerOptions(sample=tmp_path / "s.csv"))
+
+
+def test_a_sheet_means_the_test_images_where_training_ones_have_their_names(tmp_path):
+    (tmp_path / "s.csv").write_text("id,x,y\n1,0,0\n2,0,0\n3,0,0\n")
+    names = ("train/1.jpg", "train/2.jpg", "train/3.jpg", "test/1.jpg", "test/2.jpg")
+    rows = {name: [name.startswith("test"), name.startswith("train")] for name in names}
+    tests = frozenset(name for name in rows if name.startswith("test"))
+    answers = dataclasses.replace(answered(rows=rows), tests=tests)
+    options = AnswerOptions(sample=tmp_path / "s.csv")
+    require_sheet_fits(tmp_path / "o.csv", answers, options)
+    written = write_answers(tmp_path / "o.csv", answers, options)
+    # The third has no image; a training image of its name is another one.
+    assert written.without == ("3",)
+    assert rows_of(tmp_path / "o.csv")[1:3] == [["1", "1", "0"], ["2", "1", "0"]]
+    (tmp_path / "s.csv").write_text("id,x,y\ntrain/3.jpg,0,0\n2,0,0\n")
+    write_answers(tmp_path / "o.csv", answers, options)
+    assert rows_of(tmp_path / "o.csv")[1:] == [["train/3.jpg", "0", "1"], ["2", "1", "0"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "words"),
+    [
+        ("o.txt", None, "has the ending '.txt'"),
+        ("o.csv", "npz", "ending '.csv', and is to be written as npz"),
+        ("o.h5", "parquet", "ending '.h5', and is to be written as parquet"),
+        ("o.npz", None, "holds one task, there are 2"),
+    ],
+)
+def test_a_form_that_cannot_be_is_found_before_the_work(tmp_path, name, form, words):
+    answers = answered(other=(("u", "v"), {"a.jpg": [1, 0]}))
+    with pytest.raises(ProbabilityError, match=words):
+        require_sheet_fits(tmp_path / name, answers, AnswerOptions(form))
+    require_sheet_fits(tmp_path / "o.hdf5", answered(), AnswerOptions("h5"))
 
 
 def test_rows_without_an_answer_get_the_prior_or_nothing_or_are_refused(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import shutil
 import xml.etree.ElementTree
 
 import numpy as np
@@ -92,3 +93,41 @@ def test_the_model_card_has_data_metrics_networks_and_escapes_names(run):
         assert "Not blended" in jobs.model_card(run)
     finally:
         (run / "kept").rename(run / "blend.json")
+
+
+def test_tasks_are_not_replaced_by_their_configuration_nor_a_run_by_them(run, tmp_path):
+    with pytest.raises(RunError, match=r"t.xml is the name that the labelling configuration gets"):
+        jobs.export_labels(run, "label-studio", tmp_path / "t.xml")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(RunError, match=r"run.json is read by this command: the answer would rep"):
+        jobs.export_labels(run, "label-studio", run / "run.json")
+
+
+@pytest.mark.parametrize("name", ["run.json", "samples.csv", "blend.json"])
+def test_answers_replace_nothing_that_they_come_from(run, name):
+    before = (run / name).read_bytes()
+    outputs = [{"out": run / name}, {"report": run / name}, {"markdown": run / name}]
+    for output in outputs:
+        with pytest.raises(RunError, match="is read by this command"):
+            icecore.blend([run], outputs=jobs.BlendOutputs(**output))
+    with pytest.raises(RunError, match="is read by this command"):
+        jobs.predict(run, run.parent / "data.csv", run / name)
+    with pytest.raises(RunError, match="is read by this command"):
+        jobs.predict(run, run.parent / "data.csv", run.parent / "data.csv")
+    assert (run / name).read_bytes() == before
+    if name.endswith("json"):
+        with pytest.raises(RunError, match="is read by this command"):
+            jobs.compare([run], outs=[run / name])
+
+
+def test_a_report_that_cannot_be_made_leaves_no_answers(run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run, folder)
+    content = json.loads((folder / "run.json").read_text())
+    content["tasks"]["sleeve"]["groups"] = {"gain": 1}
+    (folder / "run.json").write_text(json.dumps(content))
+    before = (folder / "blend.json").read_bytes()
+    with pytest.raises(RunError, match="groups of sleeve"):
+        icecore.blend([folder], outputs=jobs.BlendOutputs(out=tmp_path / "o.csv"))
+    assert not (tmp_path / "o.csv").exists()
+    assert (folder / "blend.json").read_bytes() == before

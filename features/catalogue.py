@@ -61,7 +61,7 @@ def find_networks(names: Sequence[str] = ()) -> list[ZooNetwork]:
         source, _, name = nothing[0].rpartition(":")
         try:
             require_known(name, source if source in ZOOS else "gluon")
-            hint = "'icecore backbones' lists all"
+            hint = "'icecore backbones' lists all; timm's are found where timm is installed"
         except BackboneError as error:
             hint = error.hint
         raise BackboneError(f"no network of the zoos is named by {enumerate_some(nothing)}", hint)

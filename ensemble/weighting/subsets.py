@@ -18,7 +18,7 @@ from typing import Self
 
 import numpy as np
 
-from ...core.errors import ProbabilityError, enumerate_some
+from ...core.errors import ProbabilityError, counted, enumerate_some
 from .simplex import Solution, minimise_log_loss
 
 MOST_EXACT = 20
@@ -80,9 +80,10 @@ class Costs:
         parts = dict.fromkeys(part for m in models for part in self.needs.get(m, (m,)))
         unknown = [part for part in parts if part not in prices]
         if unknown:
+            parts_text = counted(len(unknown), "part")
             raise ProbabilityError(
-                f"the {kind} of {len(unknown)} parts is not known: {enumerate_some(unknown)}",
-                f"give a cost table, or leave out the limit on {kind}",
+                f"the {kind} of {parts_text} is not known: {enumerate_some(unknown)}",
+                f"give a cost table (--costs), or leave out the limit on {kind}",
             )
 
 

@@ -31,7 +31,7 @@ def test_a_table_of_prices(tmp_path):
     assert costs.of(["both"], "size") == 110
     assert costs.of(["both", "big-head"], "size") == 110
     assert costs.of(["big-head", "small"], "size") == 110
-    with pytest.raises(ProbabilityError, match="latency of 1 parts is not known: small"):
+    with pytest.raises(ProbabilityError, match="latency of 1 part is not known: small"):
         costs.require(["both"], "latency")
     path.write_text("{}")
     with pytest.raises(ProbabilityError, match="costs.json has no field 'backbones'"):
@@ -51,5 +51,5 @@ def test_prices_of_a_run_come_from_its_records():
     }
     costs = run_costs(about, "label")
     assert costs.of(["mlp-all", "mlp-a"], "size") == 12
-    with pytest.raises(ProbabilityError, match="latency of 1 parts is not known: f1"):
+    with pytest.raises(ProbabilityError, match="latency of 1 part is not known: f1"):
         costs.require(["mlp-all"], "latency")

@@ -25,7 +25,7 @@ def bundle(run, out, weights_dir, card, answer, as_json) -> None:
     \b
     Examples:
       icecore bundle run -o model.onnx
-      icecore bundle run -o model.onnx --card README.md
+      icecore bundle run -o model.onnx --card model.md
     """
     from .. import jobs
 

@@ -23,7 +23,7 @@ from icecore.cli.main import cli, main
 
 # What a command has in it, and why it is not run.
 NOT_RUN = {
-    "s3://": "a store: tests/jobs/test_places.py runs these commands on moto's",
+    "s3://": "a store: tests/jobs/test_places.py has moto's",
     "hf://": "the internet: the hub's data sets",
     "--ray ": "a Ray cluster: tests/features/extraction has tests of it",
     "cuda:": "a GPU",

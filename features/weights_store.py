@@ -8,6 +8,7 @@ published, they get that file's own name, and need no note.
 """
 
 import dataclasses
+import os
 import shutil
 import zipfile
 from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ def import_weights(file: Path, text: str | None = None, folder: Path | None = No
     MissingFileError, BackboneError, WeightsError, ProofError
         Nothing is kept then.
     """
-    if not file.is_file():
+    if not os.path.lexists(file):
         raise MissingFileError(f"{file} is not there", "check the path")
     folder = folder or gluon_cache()
     kind = file.suffix.lower()

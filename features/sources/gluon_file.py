@@ -33,6 +33,7 @@ from ..gluon.to_onnx import (
     symbol_to_onnx,
 )
 from ..graphs.cutting import cut_classifier, layers_of
+from ..graphs.inference import require_inferable
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation
 from ..graphs.parameters import FilledGraph, parameters_of
@@ -158,6 +159,7 @@ def _model(network: _Network, side: int):
     """Turn the graph into ONNX, for images of this side."""
     try:
         model = symbol_to_onnx(network.graph, network.parameters)
+        require_inferable(model, side, str(network.files.symbol))
         _require_fitting(network, model)
         make_last_pool_global(model, network.native)
         for extent in model.graph.input[0].type.tensor_type.shape.dim[2:]:

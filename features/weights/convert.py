@@ -142,9 +142,13 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         # The library checks the header against the file's length; it runs no code.
         return safetensors.numpy.load_file(path)
-    except (
-        safetensors.SafetensorError, OSError, KeyError, ValueError, TypeError, AttributeError
-    ) as error:  # fmt: skip
+    except (TypeError, AttributeError) as error:  # NumPy has no such numbers
+        raise WeightsError(
+            f"{path} holds numbers of a type that Gluon's networks do not have: "
+            f"{first_line(error)}",
+            "save it with float32 weights: safetensors.torch.save_file({name: tensor.float() ...})",
+        ) from error
+    except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
         raise WeightsError(
             f"{path} is not a whole safetensors file: {first_line(error)}",
             "get the file again",

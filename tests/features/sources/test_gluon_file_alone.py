@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -145,3 +146,21 @@ def test_weights_of_another_network_are_refused_with_all_that_differ(small):
         r"dense0_weight \(7, 1\) for \(7, 12\)",
     ):
         load(small)
+
+
+def test_a_step_of_zero_does_not_end_the_process(small):
+    path = small.with_name("small-symbol.json")
+    graph = json.loads(path.read_text())
+    node = next(one for one in graph["nodes"] if one["op"] == "Convolution")
+    node["attrs"]["stride"] = "(0, 0)"
+    path.write_text(json.dumps(graph))
+    code = "import sys; from test_gluon_file_alone import load; load(sys.argv[1])"
+    found = subprocess.run(
+        [sys.executable, "-c", code, str(small)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert found.returncode == 1
+    assert "finding out the shapes of its values ends the process" in found.stderr

@@ -283,3 +283,12 @@ def _imported(path):
         return import_weights(path, "gluon:resnet18_v2")
     except (BackboneError, WeightsError, ProofError):
         return None
+
+
+def test_numbers_that_numpy_lacks_are_called_so(tmp_path, home):
+    header = b'{"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}}'
+    content = len(header).to_bytes(8, "little") + header + b"1234"
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match="numbers of a type that Gluon's networks do not have"):
+        import_weights(tmp_path / "model.safetensors", "gluon:resnet18_v1b")
+    assert nothing_kept(home)

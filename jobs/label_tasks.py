@@ -5,6 +5,7 @@ FiftyOne's ``FiftyOneImageClassificationDataset``, a table of files beside a tab
 """
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -14,13 +15,14 @@ import numpy as np
 
 from .. import auditing, runs
 from ..auditing import TaskRows
-from ..core.errors import RunError
+from ..core.errors import RunError, enumerate_some
 from ..core.files import publish_json, publish_text
 from ..manifest import Sample
 from .held_out import held_out_rows
 from .trained import require_writable
 
 LABEL_PROGRAMS = ("fiftyone", "label-studio")
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def export_labels(run: str | os.PathLike, to: str, out: str | os.PathLike) -> dict:
@@ -99,6 +101,13 @@ def _write_label_studio(
     order: np.ndarray,
     doubtful: np.ndarray,
 ) -> tuple[list[Path], str]:
+    names = [name for one in tasks for name in (one.task, *one.classes)]
+    if strange := [name for name in names if _NOT_IN_XML.search(name)]:
+        raise RunError(
+            f"names with characters that Label Studio's configuration, XML, cannot hold: "
+            f"{enumerate_some(strange)}",
+            "rename these classes and train again, or export them --to fiftyone",
+        )
     local = [os.path.abspath(one.path) for one in images if "://" not in one.path]
     root = os.path.commonpath([os.path.dirname(path) for path in local]) if local else ""
     entries = []

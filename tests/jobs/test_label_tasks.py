@@ -1,9 +1,11 @@
+import dataclasses
 import json
 import shutil
 import xml.etree.ElementTree
 
 import numpy as np
 import pytest
+from heads_support import go, make_cache, samples
 
 import icecore
 from icecore import jobs
@@ -131,3 +133,13 @@ def test_a_report_that_cannot_be_made_leaves_no_answers(run, tmp_path):
         icecore.blend([folder], outputs=jobs.BlendOutputs(out=tmp_path / "o.csv"))
     assert not (tmp_path / "o.csv").exists()
     assert (folder / "blend.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a\x01b", "a\ufffe"])
+def test_names_that_xml_cannot_hold_are_refused(tmp_path, name):
+    rows = [dataclasses.replace(one, label=one.label.replace("hat", name)) for one in samples(30)]
+    cache = make_cache(tmp_path / "cache", rows, names=("one",))
+    go(cache, rows, tmp_path / "run", heads=["ridge"])
+    with pytest.raises(RunError, match="names with characters that Label Studio's config"):
+        jobs.export_labels(tmp_path / "run", "label-studio", tmp_path / "t.json")
+    assert not (tmp_path / "t.json").exists()

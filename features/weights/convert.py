@@ -15,6 +15,7 @@ from ...core.imports import load
 from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_params
 from ..gluon.zoo import native_preprocessing
+from ..graphs.inference import require_inferable
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
 from ..graphs.parameters import FilledGraph
 from ..graphs.reading import read_graph
@@ -125,6 +126,7 @@ def from_onnx(path: Path, target: NetworkGraph) -> tuple[dict[str, np.ndarray], 
     for name in [n for n in extra if by_name[n].dtype != np.float32 or by_name[n].ndim == 0]:
         del by_name[name]
     arrays = _fitted(by_name, target, str(path))
+    _require_no_loops(model, target, path)
     return arrays, _prove(model, arrays, target, path)
 
 
@@ -236,6 +238,23 @@ def _fold_normalisation(arrays: dict, target: NetworkGraph, mean, std) -> None:
     constant = np.einsum("oihw,i->o", old, shift)
     arrays[weight] = (old * scale[None, :, None, None]).astype(np.float32)
     arrays[running_mean] = (arrays[running_mean] - constant).astype(np.float32)
+
+
+def _require_no_loops(model, target: NetworkGraph, path: Path) -> None:
+    """Refuse a stranger's graph that holds the weights and more than a network's plain steps."""
+    found = {
+        node.op_type
+        for node in model.graph.node
+        if any(one.HasField("g") or one.graphs for one in node.attribute)
+    }
+    if found:
+        raise BackboneError(
+            f"{path} has the weights of {target.spec}, and operators that may take any time: "
+            f"{enumerate_some(sorted(found))}",
+            "get the file of this very network",
+        )
+    side = native_preprocessing(*reversed(target.spec.split(":"))).resolution
+    require_inferable(model, side, str(path))
 
 
 def _prove(model, arrays: dict, target: NetworkGraph, path: Path) -> float:

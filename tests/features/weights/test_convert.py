@@ -184,6 +184,30 @@ def test_weights_that_fit_but_compute_something_else_are_refused(gluon_onnx, tmp
     assert nothing_kept(home)
 
 
+def test_a_graph_of_fitting_weights_and_a_loop_is_not_run(gluon_onnx, tmp_path, home):
+    model = onnx.load(str(gluon_onnx))
+    helper, kinds = onnx.helper, onnx.TensorProto
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", [n], [f"{n}_out"]) for n in ("on", "x")],
+        "body",
+        [value("i", kinds.INT64, []), value("on", kinds.BOOL, []), value("x", kinds.FLOAT, [])],
+        [value("on_out", kinds.BOOL, []), value("x_out", kinds.FLOAT, [])],
+    )
+    for name, number in (("turns", np.int64(2**60)), ("true", np.bool_(True))):
+        constant = onnx.numpy_helper.from_array(np.array(number), name)
+        model.graph.node.insert(0, helper.make_node("Constant", [], [name], value=constant))
+    number = onnx.numpy_helper.from_array(np.array(np.float32(1)), "number")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["number"], value=number))
+    loop = helper.make_node("Loop", ["turns", "true", "number"], ["turned"], body=body)
+    model.graph.node.insert(3, loop)
+    model.ir_version = 8
+    onnx.save(model, str(tmp_path / "other.onnx"))
+    with pytest.raises(BackboneError, match="operators that may take any time: Loop"):
+        import_weights(tmp_path / "other.onnx", "gluon:resnet18_v2")
+    assert nothing_kept(home)
+
+
 def _missing(tensors):
     del tensors["fc.bias"]
 

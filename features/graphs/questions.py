@@ -27,9 +27,9 @@ def ask_once(module: str, content: bytes, arguments: Sequence[str], limits: Limi
         if isinstance(known := read_json(note).get("answer"), dict):
             return known
     with tempfile.TemporaryDirectory(prefix="icecore-graph-") as folder:
-        path = Path(folder) / "graph.onnx"
-        path.write_bytes(content)
-        answer = ask_child(module, [str(path), *arguments], limits)
+        temporary = Path(folder) / "graph.onnx"
+        temporary.write_bytes(content)
+        answer = ask_child(module, [str(temporary), *arguments], limits)
     with contextlib.suppress(OSError):  # Where nothing can be kept it is asked each time.
         publish_json(note, parts | {"answer": answer})
     return answer

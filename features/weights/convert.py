@@ -15,11 +15,13 @@ from ...core.imports import load
 from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_params
 from ..gluon.zoo import native_preprocessing
+from ..graphs.budget import require_small_values
 from ..graphs.inference import require_inferable
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
 from ..graphs.parameters import FilledGraph
 from ..graphs.reading import read_graph
 from ..graphs.session import open_session
+from ..graphs.values import study
 from .torch_legacy import read_legacy_torch
 from .torch_names import FAMILIES, IGNORED
 
@@ -126,7 +128,7 @@ def from_onnx(path: Path, target: NetworkGraph) -> tuple[dict[str, np.ndarray], 
     for name in [n for n in extra if by_name[n].dtype != np.float32 or by_name[n].ndim == 0]:
         del by_name[name]
     arrays = _fitted(by_name, target, str(path))
-    _require_no_loops(model, target, path)
+    _require_small_run(model, target, path)
     return arrays, _prove(model, arrays, target, path)
 
 
@@ -240,8 +242,8 @@ def _fold_normalisation(arrays: dict, target: NetworkGraph, mean, std) -> None:
     arrays[running_mean] = (arrays[running_mean] - constant).astype(np.float32)
 
 
-def _require_no_loops(model, target: NetworkGraph, path: Path) -> None:
-    """Refuse a stranger's graph that holds the weights and more than a network's plain steps."""
+def _require_small_run(model, target: NetworkGraph, path: Path) -> None:
+    """Refuse a stranger's graph that holds the weights, and steps of any length or size."""
     found = {
         node.op_type
         for node in model.graph.node
@@ -255,6 +257,9 @@ def _require_no_loops(model, target: NetworkGraph, path: Path) -> None:
         )
     side = native_preprocessing(*reversed(target.spec.split(":"))).resolution
     require_inferable(model, side, str(path))
+    drop_weights_from_inputs(model)
+    values = study(load_onnx(), model, side)
+    require_small_values(model.graph, values.shapes, values.constants, str(path))
 
 
 def _prove(model, arrays: dict, target: NetworkGraph, path: Path) -> float:
@@ -264,7 +269,6 @@ def _prove(model, arrays: dict, target: NetworkGraph, path: Path) -> float:
     coarse = rng.normal(size=(2, 3, 8, 8)).repeat(-(-side // 8), 2).repeat(-(-side // 8), 3)
     batch = coarse[:, :, :side, :side].astype(np.float32)
     own = FilledGraph.of(target.sized(side), arrays, "").content()
-    drop_weights_from_inputs(model)
     _fix_gammas(model, target)
     try:
         found, expected = _run(model.SerializeToString(), batch), _run(own, batch)

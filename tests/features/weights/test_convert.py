@@ -208,6 +208,18 @@ def test_a_graph_of_fitting_weights_and_a_loop_is_not_run(gluon_onnx, tmp_path, 
     assert nothing_kept(home)
 
 
+def test_a_graph_of_fitting_weights_and_a_huge_value_is_not_run(gluon_onnx, tmp_path, home):
+    model = onnx.load(str(gluon_onnx))
+    (first,) = [one.name for one in model.graph.input if "data" in one.name]
+    often = onnx.numpy_helper.from_array(np.array([1, 1, 4096, 4096]), "often")
+    model.graph.node.insert(0, onnx.helper.make_node("Constant", [], ["often"], value=often))
+    model.graph.node.insert(1, onnx.helper.make_node("Tile", [first, "often"], ["vast"]))
+    onnx.save(model, str(tmp_path / "other.onnx"))
+    with pytest.raises(BackboneError, match="'?vast'? of one image would have more than"):
+        import_weights(tmp_path / "other.onnx", "gluon:resnet18_v2")
+    assert nothing_kept(home)
+
+
 def _missing(tensors):
     del tensors["fc.bias"]
 

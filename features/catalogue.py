@@ -11,7 +11,7 @@ from .engines.proof import prove_graph
 from .gluon.zoo import ZOOS, ZooNetwork, require_known, zoo
 from .records.spec import BackboneSpec
 from .sources.registry import source_of
-from .sources.timm_names import HUB, TimmNetwork, find_timm_networks
+from .sources.timm_names import HUB, TimmNetwork, find_timm_networks, why_no_timm
 from .weights.origins import ORIGINS
 from .weights.request import WeightsRequest
 
@@ -61,7 +61,7 @@ def find_networks(names: Sequence[str] = ()) -> list[ZooNetwork]:
         source, _, name = nothing[0].rpartition(":")
         try:
             require_known(name, source if source in ZOOS else "gluon")
-            hint = "'icecore backbones' lists all; timm's are found where timm is installed"
+            hint = "'icecore backbones' lists all"
         except BackboneError as error:
             hint = error.hint
         raise BackboneError(f"no network of the zoos is named by {enumerate_some(nothing)}", hint)
@@ -76,7 +76,7 @@ def search_networks(wanted: Sequence[str]) -> tuple[list[ZooNetwork], list[TimmN
     ----------
     wanted : sequence of str
         As for `find_networks`; ``timm:NAME`` too. If it is empty, all of the zoos and none of
-        timm. Where timm is not installed, nothing is found there.
+        timm. Where timm cannot be used, nothing is found there.
 
     Raises
     ------
@@ -88,7 +88,12 @@ def search_networks(wanted: Sequence[str]) -> tuple[list[ZooNetwork], list[TimmN
     known = [text for text in ours if any(_matches(text, one) for one in zoo().values())]
     lost = [text for text in wanted if text not in known and not theirs[text]]
     if lost:
-        find_networks(lost)
+        try:
+            find_networks(lost)
+        except BackboneError as error:
+            reason = why_no_timm()
+            more = f"; timm's networks are not looked at: {reason}" if reason else ""
+            raise BackboneError(error.message, f"{error.hint}{more}") from error
     zoos = find_networks(known) if known or not wanted else []
     every = {one.spec: one for found in theirs.values() for one in found}
     return zoos, list(every.values())

@@ -27,13 +27,19 @@ class TimmNetwork:
 
 
 def load_timm():
-    """Import timm; None where it is not installed or cannot be used."""
+    """Import timm without its warnings."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return load("timm")
+
+
+def why_no_timm() -> str:
+    """Say why timm's networks are not found; nothing where they are."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return load("timm")
-    except MissingDependencyError:
-        return None
+        load_timm()
+        return ""
+    except MissingDependencyError as error:
+        return error.message
 
 
 def find_timm_networks(text: str) -> list[TimmNetwork]:
@@ -44,10 +50,10 @@ def find_timm_networks(text: str) -> list[TimmNetwork]:
     text : str
         A part of a name, a pattern with ``*`` and ``?``, either after ``timm:`` or not.
     """
-    timm = load_timm()
     name = text.removeprefix("timm:")
-    if timm is None or ":" in name:
+    if ":" in name or why_no_timm():
         return []
+    timm = load_timm()
     pattern = name if any(one in name for one in "*?[") else f"*{name}*"
     found = [one for one in timm.list_pretrained() if fnmatch.fnmatchcase(one, pattern)]
     return [TimmNetwork(f"timm:{one}", _from(timm, one)) for one in found]

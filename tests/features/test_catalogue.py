@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from packages import needs
 
 from icecore.cli import cli
-from icecore.core.errors import BackboneError
+from icecore.core.errors import BackboneError, MissingDependencyError
 from icecore.features import find_networks, search_networks, weights_from
 from icecore.features.sources import timm_names
 
@@ -28,11 +28,15 @@ def test_where_weights_can_be_had_is_said():
 
 
 def test_without_timm_its_names_are_not_found(monkeypatch):
-    monkeypatch.setattr(timm_names, "load_timm", lambda: None)
+    def load_timm():
+        raise MissingDependencyError("the Python package timm is not installed", "pip install timm")
+
+    monkeypatch.setattr(timm_names, "load_timm", load_timm)
     networks, theirs = search_networks(["resnet18_v1b"])
     assert [one.spec for one in networks] == ["gluon:resnet18_v1b"]
     assert theirs == []
-    with pytest.raises(BackboneError, match="named by dpn131"):
+    words = "named by dpn131(?s:.*) not looked at: the Python package timm is not installed"
+    with pytest.raises(BackboneError, match=words):
         search_networks(["dpn131"])
 
 

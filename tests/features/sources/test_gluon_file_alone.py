@@ -163,4 +163,6 @@ def test_a_step_of_zero_does_not_end_the_process(small):
         timeout=120,
     )
     assert found.returncode == 1
-    assert "finding out the shapes of its values ends the process" in found.stderr
+    # Newer versions of onnx give such a step no shape instead of dividing by it.
+    words = ("finding out the shapes of its values ends the process", "than what reaches them")
+    assert any(text in found.stderr for text in words), found.stderr

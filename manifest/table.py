@@ -231,9 +231,7 @@ class Manifest:
         rows = []
         for task in self.tasks:
             of_task = [sample for sample in self.samples if sample.task == task]
-            for split in sorted(
-                {s.split for s in of_task}, key=["", "train", "validation", "test"].index
-            ):
+            for split in ("", "train", "validation", "test"):
                 part = [sample for sample in of_task if sample.split == split]
                 if not part:
                     continue

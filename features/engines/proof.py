@@ -37,7 +37,7 @@ ROWS_APART = {"f32": 1e-5, "tf32": 1e-3, "bf16": 1e-2, "fp16": 1e-3}
 LEAST_SPREAD = 1e-3
 DIFFERENT_IMAGES = 4
 # Raise it when a proof of before would no longer do.
-_PROOF_FORMAT = 3
+_PROOF_FORMAT = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +50,13 @@ class Proof:
         L2, over the features of random images.
     judge : str
         What it was compared with.
+    largest : float
+        Of the absolute values of these features, as far as they are finite.
     """
 
     relative_error: float
     judge: str
+    largest: float
 
 
 def prove_in_engine(
@@ -117,7 +120,9 @@ def _proof_key(engine: Engine, network: GraphNetwork, setup: Setup) -> str:
 def _kept_proof(path: Path) -> Proof | None:
     try:
         fields = read_json(path)
-        return Proof(float(fields["relative_error"]), str(fields["judge"]))
+        return Proof(
+            float(fields["relative_error"]), str(fields["judge"]), float(fields["largest"])
+        )
     except (OSError, IcecoreError, ValueError, KeyError, TypeError):
         return None  # There is none, or it is damaged: it is proved anew.
 
@@ -152,7 +157,8 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
             f"{engine.name} others",
             "check the weights: some are NaN or infinite, or make it of an image",
         )
-    return Proof(_relative(rows, expected[places]), judge)
+    largest = np.abs(expected).max(where=np.isfinite(expected), initial=0)
+    return Proof(_relative(rows, expected[places]), judge, float(largest))
 
 
 def _judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:

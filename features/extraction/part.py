@@ -11,6 +11,7 @@ import numpy as np
 
 from ... import __version__
 from ...cache import FeatureCache, FeatureSet
+from ...core.errors import BackboneError
 from ..backbones import Backbone
 from ..costs import network_cost
 from ..engines.base import Engine, Setup
@@ -61,6 +62,8 @@ class Part:
         ------
         ProofError
             It does not, in this precision.
+        BackboneError
+            It cannot be run, or its features are too small to be stored as is asked.
         """
         network, side = self.backbone.network, self.backbone.record.resolution
         engines = []
@@ -75,7 +78,19 @@ class Part:
                 setup = Setup(device, self.record.compute, options.squares_at_once)
                 self.proof = prove_in_engine(engine, graph, setup, options.accept_error)
             engines.append(engine)
+        self._require_room_in_float16()
         self.engines = engines
+
+    def _require_room_in_float16(self) -> None:
+        """Refuse features below its normal numbers, which it rounds to a few steps or to zero."""
+        least = float(np.finfo(np.float16).smallest_normal)
+        largest = least if self.proof is None else self.proof.largest
+        if self.record.precision == "float16" and 0 < largest < least:
+            raise BackboneError(
+                f"{self.record.backbone.spec} gives features that float16 cannot hold (up to "
+                f"{largest:.3g} for random images)",
+                "use --precision float32",
+            )
 
     @property
     def rows(self) -> FeatureSet:
@@ -102,7 +117,7 @@ class Part:
             "engine_version": self.engines[0].version,
             **({"hardware": self.engines[0].hardware} if self.engines[0].hardware else {}),
             "compute_precision": self.record.compute,
-            **({} if self.proof is None else dataclasses.asdict(self.proof)),
+            **self._proved(),
             "weights_origin": network.origin,
             **({"license": network.license} if network.license else {}),
             "source": network.source,
@@ -113,6 +128,11 @@ class Part:
             "command": shlex.join(sys.argv)[:MOST_OF_COMMAND],
             "started": utc_now(),
         }
+
+    def _proved(self) -> dict:
+        if self.proof is None:
+            return {}
+        return {"relative_error": self.proof.relative_error, "judge": self.proof.judge}
 
     @functools.cached_property
     def cost(self) -> dict[str, int]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import itertools
+import json
 import os
 import platform
 import re
@@ -290,6 +291,21 @@ def test_features_that_vanish_in_float16_are_refused(image_folder, tmp_path, wri
     with pytest.raises(BackboneError, match=r"float16 cannot hold \(up to .*e-0"):
         run(image_folder, tmp_path / "cache", path)
     assert run(image_folder, tmp_path / "cache", path, precision="float32").rows == 6
+
+
+def test_a_batch_of_dark_pictures_alone_ends_no_job(tmp_path, write_tiny_onnx):
+    path = write_huge_onnx(write_tiny_onnx, tmp_path / "net.onnx", 1e-3)
+    record = path.with_suffix(".json")
+    fields = json.loads(record.read_text())
+    record.write_text(json.dumps({**fields, "mean": [0, 0, 0], "std": [1, 1, 1]}))
+    folder = tmp_path / "dark" / "night"
+    folder.mkdir(parents=True)
+    for value in (1, 2):
+        Image.new("RGB", (40, 40), (value,) * 3).save(folder / f"{value}.png")
+    assert run(tmp_path / "dark", tmp_path / "cache", path).rows == 2
+    one = FeatureCache(tmp_path / "cache").sets()[0]
+    rows = np.abs(one.matrix(sorted(one.keys())))
+    assert 0 < rows.max() < np.finfo(np.float16).smallest_normal
 
 
 def test_features_that_overflow_in_half_precision_are_refused(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 
 import numpy as np
 import pytest
+from heads_support import fingerprint
 
 from icecore.heads import HEAD_KINDS, Rows, crossfit, make_head
 from icecore.heads.crossfit import (
@@ -23,7 +23,6 @@ from icecore.heads.crossfit import (
 from icecore.heads.folds import deal_folds
 from icecore.heads.mlp import classifier
 from icecore.heads.numerics import directions
-from icecore.heads.saved import plain_settings
 
 # Each with something open, and few and small fits.
 SETTINGS = {
@@ -50,15 +49,6 @@ def make_rows(seed=0, count=64, noise=1.0):
 
 def keys_of(rows):
     return [hashlib.sha256(row.tobytes()).hexdigest() for row in rows.features]
-
-
-def fingerprint(head) -> str:
-    fields, arrays = head._state()
-    text = json.dumps([fields, plain_settings(head.get_params())], sort_keys=True, default=str)
-    content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
-    if hasattr(head, "booster_"):
-        content += head.booster_.model_to_string().encode()
-    return hashlib.sha256(text.encode() + content).hexdigest()
 
 
 def fold_heads(head, rows, dealt, monkeypatch, extra=()):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
 from icecore.cache import FeatureCache
 from icecore.core.files import sha256_bytes
 from icecore.heads import TrainOptions, train
+from icecore.heads.saved import plain_settings
 from icecore.manifest.table import Manifest, Sample
 
 QUICK = {
@@ -77,3 +81,13 @@ def go(cache, rows, out, **options):
     progress = options.pop("progress", None)
     manifest = Manifest(tuple(rows), "the data")
     return train(cache, manifest, out, TrainOptions(**options), progress)
+
+
+def fingerprint(head) -> str:
+    """Return a digest of everything that a fitted head is."""
+    fields, arrays = head._state()
+    text = json.dumps([fields, plain_settings(head.get_params())], sort_keys=True, default=str)
+    content = b"".join(np.ascontiguousarray(array).tobytes() for array in arrays.values())
+    if hasattr(head, "booster_"):
+        content += head.booster_.model_to_string().encode()
+    return hashlib.sha256(text.encode() + content).hexdigest()

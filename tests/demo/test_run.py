@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import pytest
 
@@ -27,10 +28,33 @@ def test_the_same_cut_is_another_class_from_behind(tmp_path):
     assert draw_kinds(24, 10, 3, tmp_path / "kinds") == table
 
 
-@pytest.mark.slow
-def test_groups_and_regions_gain_beyond_noise_on_the_drawings(tmp_path):
+@pytest.fixture(scope="module")
+def demonstrated(tmp_path_factory):
     pytest.importorskip("onnxruntime", reason="backbones need an engine")
-    found = demo.run_demo(tmp_path / "demo")
+    out = tmp_path_factory.mktemp("demo") / "demo"
+    return out, demo.run_demo(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("answer", ["tuned", "recommended", "average"])
+def test_what_is_said_of_an_answer_holds_on_the_test_split(demonstrated, answer):
+    """What out-of-fold rows say of it lies in the 95% interval of the test rows."""
+    out, _ = demonstrated
+    tasks = json.loads((out / "run/blend.json").read_text())["tasks"]
+    assert len(tasks) == 3
+    for task in tasks:
+        assert task["rows"]["tuning_rows_are"].startswith("out-of-fold")
+        assert task["estimate"]["source"] == "test split"
+        said, found = task["scores"][answer]["tuning"], task["estimate"]["scores"][answer]
+        for metric in ("log_loss", "accuracy"):
+            assert found[metric]["low"] <= said[metric] <= found[metric]["high"], task["task"]
+        # Few rows have mAPs near 1, which intervals are narrow at: it does not flatter.
+        assert said["map"] <= found["map"]["high"]
+
+
+@pytest.mark.slow
+def test_groups_and_regions_gain_beyond_noise_on_the_drawings(demonstrated):
+    _, found = demonstrated
     low, high = found.groups["gain"]["interval"]
     assert 0 < low < found.groups["gain"]["log_loss"] < high
     gain, low, high = found.regions.gain

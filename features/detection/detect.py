@@ -132,7 +132,7 @@ def choose_box(
     for number, score, corners in zip(objects.ids, objects.scores, objects.boxes):
         if (
             number != class_index
-            or not score >= options.threshold
+            or not options.threshold <= score < math.inf
             or not np.isfinite(corners).all()
         ):
             continue

@@ -28,7 +28,7 @@ from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.walk import find_all
 from ..images.fit import resize
 from ..weights.request import WeightsRequest
-from .outputs import Objects, family_of, read_objects
+from .outputs import Objects, family_of, form_of, read_objects
 
 SIDE, LARGEST_SIDE, GREY = 640, 4096, 114
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -72,7 +72,9 @@ class Detector:
             )
         self.classes = tuple(record.get("classes") or _names(file.metadata))
         content = model.SerializeToString()
-        self.family = family_of(self._try(content), len(self.classes))
+        outputs = self._try(content)
+        self.family = family_of(outputs, len(self.classes))
+        self._form = form_of(self.family, outputs)
         usual = IMAGENET if self.family.startswith("detr") else ((0.0,) * 3, (1.0,) * 3)
         self._mean = np.array(record.get("mean", usual[0]), np.float32)
         self._std = np.array(record.get("std", usual[1]), np.float32)
@@ -98,6 +100,11 @@ class Detector:
             raise BackboneError(
                 f"{self.name} fails: {first_line(error)}", "export it again"
             ) from error
+        if form_of(self.family, _described(self._session, outputs)) != self._form:
+            raise BackboneError(
+                f"{self.name} answers one image in another form than the next",
+                "export it again, or take another detector",
+            )
         found = read_objects(self.family, outputs, (columns, rows))
         back = np.tile([width / inner[1], height / inner[0]], 2)
         return Objects(found.ids, found.scores, found.boxes * back)
@@ -232,9 +239,13 @@ def _answer(path: str, dtype: str, *shape: str) -> dict:
         raise
     except Exception as error:  # as above
         return {"failure": f"cannot be run by ONNX Runtime ({first_line(error)})"}
-    names = [one.name for one in session.get_outputs()]
-    found = [(n, np.asarray(o).dtype.name, np.shape(o)) for n, o in zip(names, outputs)]
-    return {"outputs": [(name[:100], kind, shape[:8]) for name, kind, shape in found[:8]]}
+    return {"outputs": _described(session, outputs)}
+
+
+def _described(session, outputs) -> list[tuple[str, str, tuple[int, ...]]]:
+    """Return name, type and shape of each output, of many the first."""
+    named = zip(session.get_outputs()[:8], outputs)
+    return [(one.name[:100], np.asarray(o).dtype.name, np.shape(o)[:8]) for one, o in named]
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ OVERLAP = 0.45
 MOST_CANDIDATES = 1000
 # A list of six numbers that has more rows is one of raw boxes of a single class.
 _LONGEST_LIST = 1000
+# Along which axis of its outputs a family lists the objects.
+_OBJECTS_AT = {"torchvision": 0, "yolo": 2, "yolo5": 1, "yolo-list": 1, "yolo-batch": 0}
+_OBJECTS_AT |= {"detr": 1, "detr-sigmoid": 1}
 _HINT = (
     "known are: boxes (N, 4), labels (N), scores (N) as of torchvision; (1, 4 + C, N), "
     "(1, N, 5 + C), or a finished list (1, N, 6) or (N, 7) as of YOLO; logits (1, N, C + 1) and "
@@ -85,6 +88,26 @@ def family_of(outputs: Sequence[tuple[str, str, tuple[int, ...]]], classes: int)
     raise BackboneError(f"these outputs are of no detector that is known: {text}", _HINT)
 
 
+def form_of(family: str, outputs: Sequence[tuple[str, str, tuple[int, ...]]]) -> tuple:
+    """Return what stays the same of a detector's outputs, however many objects it finds.
+
+    Raises
+    ------
+    BackboneError
+        The outputs are of different numbers of objects.
+    """
+    axis = _OBJECTS_AT[family]
+    counts = sorted({shape[axis] for _, _, shape in outputs if axis < len(shape)})
+    if len(counts) > 1:
+        raise BackboneError(
+            f"the detector's outputs are of {enumerate_some(counts)} objects, in one image",
+            "export it again, or take another detector",
+        )
+    return tuple(
+        (type_[0], len(shape), shape[:axis], shape[axis + 1 :]) for _, type_, shape in outputs
+    )
+
+
 def _boxes_last(outputs: Sequence, shape_of: Callable) -> Sequence:
     """Return DETR's two outputs, logits first; where both have four columns they come so."""
     return outputs if shape_of(outputs[1])[2] == 4 else outputs[::-1]
@@ -142,10 +165,11 @@ def read_objects(family: str, outputs: Sequence[np.ndarray], side: tuple[int, in
     table = table.T if family == "yolo" else table
     chances = table[:, 4:] if family == "yolo" else table[:, 5:] * table[:, 4:5]
     centres = table[:, :2]
+    centres = centres[np.isfinite(centres).all(axis=1)]
     # Their grid covers the image: else they are parts of a cell (YOLOX) or shares of the image.
-    if len(table) and np.nanmax(centres, initial=0) < max(side) / 4:
+    if len(centres) and centres.max() < max(side) / 4:
         raise BackboneError(
-            f"the centres of {len(table)} boxes reach {np.nanmax(centres, initial=0):.3g} of "
+            f"the centres of {len(centres)} boxes reach {centres.max():.3g} of "
             f"{max(side)} pixels: they are not in pixels of the image",
             "export the detector with its boxes decoded (YOLOX: --decode_in_inference)",
         )

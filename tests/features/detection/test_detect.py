@@ -341,6 +341,51 @@ def test_boxes_that_are_not_in_pixels_are_refused():
         read_objects("yolo5", [table[None]], (640, 640))
 
 
+@pytest.mark.parametrize("white", [0, 1, 2, 7])
+def test_lists_that_hang_on_the_image_are_of_one_length(tmp_path, white):
+    """The labels are as many as the picture's white pixels, the boxes and scores three."""
+    from onnx import helper, numpy_helper
+
+    def constant(name, value):
+        held = numpy_helper.from_array(np.array(value), name)
+        return helper.make_node("Constant", [], [name], value=held)
+
+    nodes = [
+        constant("full", np.float32(2.9)),
+        constant("axis", np.array([1])),
+        constant("first", np.array([0])),
+        helper.make_node("ReduceSum", ["images", "axis"], ["sums"], keepdims=0),
+        helper.make_node("Greater", ["sums", "full"], ["there"]),
+        helper.make_node("NonZero", ["there"], ["places"]),
+        helper.make_node("Gather", ["places", "first"], ["rows"], axis=0),
+        helper.make_node("Squeeze", ["rows", "first"], ["labels"]),
+    ]
+    outputs = {"boxes": BOXES, "labels": "i", "scores": SCORES}
+    path = save(tmp_path / "net.onnx", outputs, nodes, shape=(1, 3, 8, 8))
+    image = np.zeros((8, 8, 3), np.uint8)
+    image.reshape(-1, 3)[:white] = 255
+    with pytest.raises(BackboneError, match=r"outputs are of 0, 3 objects, in one image"):
+        load_detector(f"onnx:{path}", HERE)
+    # The first picture, of noise, has none: then there are no boxes either.
+    nodes[-1:] = [
+        helper.make_node("Squeeze", ["rows", "first"], ["labels"]),
+        helper.make_node("Cast", ["labels"], ["scores"], to=1),
+        constant("four", np.array([1, 4])),
+        constant("last", np.array([1])),
+        helper.make_node("Unsqueeze", ["scores", "last"], ["column"]),
+        helper.make_node("Expand", ["column", "four"], ["all"]),
+        constant("most", np.array([2])),
+        helper.make_node("Slice", ["all", "first", "most"], ["boxes"]),
+    ]
+    path = save(tmp_path / "net.onnx", dict(boxes="f", labels="i", scores="f"), nodes, (1, 3, 8, 8))
+    detector = load_detector(f"onnx:{path}", HERE)
+    if white <= 2:
+        assert len(detector.run(image).ids) == white
+    else:
+        with pytest.raises(BackboneError, match=r"outputs are of 2, 7 objects, in one image"):
+            detector.run(image)
+
+
 def test_unusable_options_are_named_at_once():
     with pytest.raises(BackboneError, match=r"rule 'first' .*; threshold 2 \(0 to 1\)"):
         DetectorOptions("onnx:x", "person", "first", 2)

@@ -146,30 +146,35 @@ def box_options(command):
         ),
         click.option(
             "--detect-class",
-            default="person",
-            help="Look for objects of this class, by its name or its number.",
+            help="Look for objects of this class, by its name or its number [default: person].",
         ),
         click.option(
             "--detect-box",
             type=click.Choice(["largest", "confident"]),
-            default="largest",
-            help="Take the largest or the most confident of several boxes.",
+            help="Take the largest or the most confident of several boxes [default: largest].",
         ),
-        click.option("--detect-threshold", default=0.5, help="Ignore boxes with a lower score."),
+        click.option(
+            "--detect-threshold",
+            type=float,
+            help="Ignore boxes with a lower score [default: 0.5].",
+        ),
     ]
     return _with_options(command, options)
 
 
 def take_detector(options: dict):
     """Take the detector's options out of a command's."""
-    names = ("detect_class", "detect_box", "detect_threshold")
-    class_name, rule, threshold = (options.pop(name) for name in names)
+    names = {"class": "class_name", "box": "rule", "threshold": "threshold"}
+    given = {name: options.pop(f"detect_{name}") for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
     detector = options.pop("detector")
     if detector is None:
+        if given:
+            raise click.UsageError(f"--detect-{next(iter(given))} needs --detector")
         return None
     from ..jobs import DetectorOptions
 
-    return DetectorOptions(detector, class_name, rule, threshold)
+    return DetectorOptions(detector, **{names[name]: value for name, value in given.items()})
 
 
 def engine_options(command):

@@ -597,3 +597,12 @@ def _tree(root):
         for path in root.rglob("*")
         if path.is_file() and path.parent.name != "digests"
     }
+
+
+def test_options_of_a_detector_need_one(work, tmp_path):
+    for command in (("extract", work, "-b", "onnx:x.onnx"), ("predict", work, work)):
+        for option in (("class", "dog"), ("box", "largest"), ("threshold", "0.5")):
+            given = (*command, "-o", tmp_path / "new", f"--detect-{option[0]}", option[1])
+            status, _, err = icecore(*given)
+            assert status == 2
+            assert f"--detect-{option[0]} needs --detector" in err

@@ -14,7 +14,7 @@ from .joining.ids import match_ids
 from .joining.join import TEST, TUNING
 from .options import ANSWERS
 from .result import BlendResult, TaskBlend
-from .submission import FORMATS, SUBMISSIONS, AnswerRow, TaskAnswers, write_rows
+from .submission import FORMATS, SUBMISSIONS, AnswerRow, TaskAnswers, kaggle_ids, write_rows
 
 # Files that are read by their endings.
 _BINARY = ("npz", "h5", "parquet")
@@ -266,8 +266,10 @@ def require_sheet_fits(
     """
     options = options or AnswerOptions()
     sheet = _sheet(answers, options, Path(path).suffix.lower().removeprefix(".") or "csv")
-    _form(Path(path), answers, options, sheet)
-    _asked(answers, sheet)
+    form = _form(Path(path), answers, options, sheet)
+    rows, _ = _asked(answers, sheet)
+    if form == "kaggle":
+        kaggle_ids(next(iter(answers.tasks.values())), rows, sheet)
 
 
 def _form(path: Path, answers: Answers, options: AnswerOptions, sheet: AnswerSheet | None) -> str:

@@ -134,17 +134,12 @@ def _kaggle_lines(
     task: TaskAnswers, rows: Sequence[AnswerRow], sheet: AnswerSheet | None
 ) -> Iterator[list[str]]:
     if sheet is None or not sheet.header:
-        names, header, texts = task.classes, ("id", *task.classes), _bare_ids(rows)
-        if any(name.lower() == "id" for name in task.classes):
-            raise ProbabilityError(
-                "the format kaggle has a column 'id', and so is a class called",
-                "write the format csv, which marks such a class, or rename the class",
-            )
+        names, header = task.classes, ("id", *task.classes)
     else:
-        names, header, texts = sheet.columns, sheet.header, [row.text for row in rows]
+        names, header = sheet.columns, sheet.header
     yield list(header)
     column = {name: index for index, name in enumerate(task.classes)}
-    for text, row in zip(texts, rows):
+    for text, row in zip(kaggle_ids(task, rows, sheet), rows):
         if row.probabilities is None:
             yield [text, *[""] * len(names)]
         elif len(names) == 1 and names[0] not in column:
@@ -153,7 +148,23 @@ def _kaggle_lines(
             yield [text, *(_number(row.probabilities[column[name]]) for name in names)]
 
 
-def _bare_ids(rows: Sequence[AnswerRow]) -> list[str]:
+def kaggle_ids(
+    task: TaskAnswers, rows: Sequence[AnswerRow], sheet: AnswerSheet | None
+) -> list[str]:
+    """Return the ids of the form ``kaggle``: those of its sheet, else without folder and ending.
+
+    Raises
+    ------
+    ProbabilityError
+        They are not unique, or a class has the name of their column.
+    """
+    if sheet is not None and sheet.header:
+        return [row.text for row in rows]
+    if any(name.lower() == "id" for name in task.classes):
+        raise ProbabilityError(
+            "the format kaggle has a column 'id', and so is a class called",
+            "write the format csv, which marks such a class, or rename the class",
+        )
     ids = [os.path.splitext(row.text.rsplit("/", 1)[-1])[0] for row in rows]
     if len(set(ids)) < len(ids):
         counts = collections.Counter(ids)

@@ -123,8 +123,9 @@ def test_a_kaggle_submission_without_a_sample(run, tmp_path):
 
 def test_kaggle_ids_must_stay_unique(tmp_path):
     answers = answered(rows={"a/1.jpg": [0.5, 0.5], "b/1.jpg": [0.5, 0.5]})
-    with pytest.raises(ProbabilityError, match=r"1 id is no longer unique .*: 1"):
-        write_answers(tmp_path / "out.csv", answers, AnswerOptions("kaggle"))
+    for step in (require_sheet_fits, write_answers):
+        with pytest.raises(ProbabilityError, match=r"1 id is no longer unique .*: 1"):
+            step(tmp_path / "out.csv", answers, AnswerOptions("kaggle"))
     assert not list(tmp_path.iterdir())
 
 

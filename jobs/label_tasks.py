@@ -22,6 +22,7 @@ from .held_out import held_out_rows
 from .trained import require_writable
 
 LABEL_PROGRAMS = ("fiftyone", "label-studio")
+_OF_FIFTYONE = re.compile(r"(labels|predictions)(-\d+)?\.json")
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
@@ -194,6 +195,12 @@ def _write_fiftyone(
         suffix = "" if len(tasks) == 1 else f"-{number}"
         contents[f"labels{suffix}.json"] = {"classes": classes, "labels": truth}
         contents[f"predictions{suffix}.json"] = {"classes": classes, "labels": said}
+    older = {one.name for one in out.iterdir() if _OF_FIFTYONE.fullmatch(one.name)}
+    if other := sorted(older - set(contents)):
+        raise RunError(
+            f"{out} holds the export of other tasks: {enumerate_some(other)}",
+            "remove that export, or name a folder of its own",
+        )
     for name, content in contents.items():
         publish_json(out / name, content)
     return [out / name for name in contents], ""

@@ -72,6 +72,16 @@ def test_fiftyone_gets_files_labels_and_predictions(run, tmp_path):
     assert list(where) == list(labels["labels"]) == list(said["labels"])
 
 
+def test_an_export_of_other_tasks_is_not_written_into(run, tmp_path):
+    jobs.export_labels(run, "fiftyone", tmp_path)
+    jobs.export_labels(run, "fiftyone", tmp_path)
+    (tmp_path / "labels-2.json").write_text("{}")
+    before = {one: one.stat().st_mtime_ns for one in tmp_path.iterdir()}
+    with pytest.raises(RunError, match=r"holds the export of other tasks: labels-2.json"):
+        jobs.export_labels(run, "fiftyone", tmp_path)
+    assert {one: one.stat().st_mtime_ns for one in tmp_path.iterdir()} == before
+
+
 def test_another_program_is_refused(run, tmp_path):
     with pytest.raises(RunError, match="no export to 'cvat'\n  choose fiftyone, label-studio"):
         jobs.export_labels(run, "cvat", tmp_path / "x")

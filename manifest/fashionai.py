@@ -84,12 +84,15 @@ def _read_table(
     answered = f"{archive}Tests/answer.csv"
     answers = {}
     if questions and answered in present:
-        lines = _lines(root, answered, faults)
-        answers = {(image, task): letters for _, image, task, letters in lines}
+        answers = _answers(root, answered, faults)
     # The contest packed the questions' images below Tests/, others merged them.
     apart = questions and f"{archive}Tests/Images" in listing.folders
     base = f"{root}/{archive}" + ("Tests/" if apart else "")
-    for number, image, task, letters in _lines(root, table, faults):
+    asked = list(_lines(root, table, faults))
+    if strange := sorted(set(answers) - {(image, task) for _, image, task, _ in asked}):
+        named = enumerate_some([f"{image},{task}" for image, task in strange])
+        faults.append(f"{answered} answers what {table} does not ask: {named}")
+    for number, image, task, letters in asked:
         letters = answers.get((image, task), letters)
         letters = "" if letters.strip("?") == "" else letters
         if fault := _fault(letters, questions):
@@ -97,6 +100,15 @@ def _read_table(
         else:
             split = "test" if questions else ""
             yield _Row(image, task, letters, archive, f"{base}{image}", split)
+
+
+def _answers(root: Path, table: str, faults: list[str]) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], str] = {}
+    for number, image, task, letters in _lines(root, table, faults):
+        if (image, task) in found:
+            faults.append(f"{table} line {number} answers {image},{task} again")
+        found[image, task] = letters
+    return found
 
 
 def _samples(rows: list[_Row]) -> list[Sample]:

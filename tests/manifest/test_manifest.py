@@ -163,6 +163,16 @@ def test_fashionai_answers_label_the_questions(tmp_path):
     assert [(s.split, s.label, s.letters) for s in found][-1] == ("test", "Long", "nnmynnnn")
 
 
+def test_fashionai_answers_to_other_questions_and_second_answers_are_refused(tmp_path):
+    row = "Images/coat_length_labels/q.jpg,coat_length_labels,"
+    answers = row + "nnmynnnn\n" + row.replace("q.jpg", "other.jpg") + "y\n" + row + "ynnnnnnn\n"
+    with pytest.raises(ManifestError) as error:
+        read(fashionai(tmp_path, LABELS, row + "?\n", answers))
+    assert f"answer.csv line 3 answers {row[:-1]} again" in error.value.message
+    other = "answers what Tests/question.csv does not ask: Images/coat_length_labels/other.jpg"
+    assert other in error.value.message
+
+
 def test_fashionai_archives_side_by_side(tmp_path):
     """The warm-up has a CSV for each attribute; an image of two archives keeps both apart."""
     row = "Images/coat_length_labels/{},coat_length_labels,{}\n".format

@@ -9,7 +9,7 @@ from .digests import Digesting, DigestReport, digest_manifest
 from .group_table import apply_groups
 from .layouts import read
 from .listing import passed_over_text
-from .names import class_name, look_alike_text, look_alikes
+from .names import class_name, look_alike_notes
 from .table import (
     DEFAULT_TASK,
     IMAGE_SUFFIXES,
@@ -36,8 +36,7 @@ __all__ = [
     "class_name",
     "digest_manifest",
     "fashionai_classes",
-    "look_alike_text",
-    "look_alikes",
+    "look_alike_notes",
     "outside",
     "parse_box",
     "passed_over_text",

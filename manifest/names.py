@@ -70,9 +70,15 @@ def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
     return [tuple(sorted(group, key=class_order)) for group in groups.values() if len(group) > 1]
 
 
-def look_alike_text(groups: Iterable[tuple[str, ...]]) -> str:
-    """Write groups of names, with everything invisible in them shown."""
-    return "; ".join(" and ".join(f"'{escaped(name)}'" for name in group) for group in groups)
+def look_alike_notes(what: str, names: Iterable[str]) -> list[str]:
+    """Say which of the names look alike, with everything invisible in them shown.
+
+    >>> look_alike_notes("groups", ["worn", "Worn", "flat"])
+    ["groups have names that look alike: 'Worn' and 'worn'"]
+    """
+    groups = look_alikes(names)
+    text = "; ".join(" and ".join(f"'{escaped(name)}'" for name in group) for group in groups)
+    return [f"{what} have names that look alike: {text}"] if groups else []
 
 
 def _appearance(name: str) -> str:

@@ -19,7 +19,7 @@ from ..core.errors import ManifestError, MissingFileError, counted, enumerate_so
 from ..core.places import is_there, look_ahead
 from ..core.summary import summary
 from .classes import fashionai_classes
-from .names import class_order, look_alike_text, look_alikes
+from .names import class_order, look_alike_notes
 
 DEFAULT_TASK = "label"
 IMAGE_SUFFIXES = frozenset(
@@ -195,14 +195,15 @@ class Manifest:
         Returns
         -------
         list of str
-            The warnings, class names that look like one another, and images that stand in
+            The warnings, names that look like one another, and images that stand in
             several splits, as far as digests are known.
         """
         found = list(self.warnings)
-        for task in self.tasks:
-            if alike := look_alikes(self.classes(task)):
-                text = look_alike_text(alike)
-                found.append(f"classes of '{escaped(task)}' have names that look alike: {text}")
+        groups = [sample.group for sample in self.samples if sample.group]
+        names = {"tasks": self.tasks, "groups of images": groups}
+        names |= {f"classes of '{escaped(task)}'": self.classes(task) for task in self.tasks}
+        for what, used in names.items():
+            found += look_alike_notes(what, used)
         if repeated := list(self.repeated_across_splits().values()):
             named = [" = ".join(sample.id for sample in group) for group in repeated]
             found.append(

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.bootstrap import mean_interval
 from ...core.errors import HeadError, counted, enumerate_some
-from ...manifest import Manifest
+from ...manifest import Manifest, look_alike_notes
 from ...runs import read_probabilities, write_probabilities
 from ..crossfit import cross_fit
 from ..folds import deal_folds
@@ -77,6 +77,7 @@ def group_notes(data: TaskData) -> list[str]:
             0,
             f"groups of few images follow what all groups have in common: {enumerate_some(small)}",
         )
+    notes += look_alike_notes("groups", group_names(data))
     unknown = sum(not sample.group for sample in rows)
     if 2 * unknown > len(rows):
         notes.append(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...core.errors import HeadError, counted, enumerate_some
-from ...manifest import Manifest, Sample, look_alike_text, look_alikes
+from ...manifest import Manifest, Sample, look_alike_notes
 
 _ROWS_AT_ONCE = 4096
 
@@ -138,9 +138,7 @@ def _require_classes(task: str, learnt: list[Sample], total: int, absent: int) -
 
 
 def _warn_of_classes(known: set[str], unseen: list[tuple[str, int, list[str]]]) -> list[str]:
-    alike = look_alikes(known)
-    warnings = [f"classes have names that look alike: {look_alike_text(alike)}"] if alike else []
-    return warnings + [
+    return look_alike_notes("classes", known) + [
         f"{count} {name} images have classes without training images "
         f"({enumerate_some(strange)}): they are kept and count as wrong"
         for name, count, strange in unseen

@@ -349,6 +349,15 @@ def test_names_that_look_alike_are_named(tmp_path, other):
     assert "dress" not in note
 
 
+def test_groups_and_tasks_that_look_alike_are_named(tmp_path):
+    text = "path,colour,co-lour,group\n1.jpg,a,b,Worn\n2.jpg,a,b,worn\n3.jpg,b,a,flat\n"
+    options = TableOptions(label_columns=("colour", "co-lour"))
+    assert read(table(tmp_path, text), table=options).notes() == [
+        "tasks have names that look alike: 'co-lour' and 'colour'",
+        "groups of images have names that look alike: 'Worn' and 'worn'",
+    ]
+
+
 def test_names_that_do_not_look_alike():
     assert look_alikes(["hat", "hats", "cat", "b1", "b2", "t-shirt", "shirt"]) == []
     assert look_alikes(["1", "01", "001", "10"]) == [("001", "01", "1")]

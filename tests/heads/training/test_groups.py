@@ -111,11 +111,13 @@ def test_small_and_odd_groups_train_all_the_same(tmp_path, rows, cache):
     kinds = {
         "five rows": lambda i, row: "rare" if i < 5 else "usual",
         "one class": lambda i, row: "pure" if row.label == first else "mixed",
+        "alike": lambda i, row: ("A", "a")[i % 2],
         "a tenth": lambda i, row: ("a", "b")[i % 20 == 0] if i % 10 == 0 else "",
     }
     said = (
         "follow what all groups have in common: rare (5 images)",
         "the group pure has no image of",
+        "groups have names that look alike: 'A' and 'a'",
         "have no group: the features tell theirs",
     )
     for number, kind in enumerate(kinds.values()):

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import IrregularFileError, MissingFileError, WeightsError
+from ...core.errors import IrregularFileError, MissingFileError, WeightsError, enumerate_some
 from ...core.files import publish
 from ...core.regular_files import open_regular
 
@@ -80,6 +80,28 @@ def read_params(path: str | os.PathLike) -> dict[str, np.ndarray]:
             values = np.fromfile(file, entry.dtype, math.prod(entry.shape))
             arrays[name] = values.reshape(entry.shape)
     return arrays
+
+
+def read_parameters(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Read all arrays under the names of parameters, without ``arg:`` and ``aux:`` in front.
+
+    Raises
+    ------
+    MissingFileError, WeightsError
+        As `read_params`; or two arrays are of one parameter.
+    """
+    found: dict[str, np.ndarray] = {}
+    twice = []
+    for name, array in read_params(path).items():
+        plain = name.removeprefix("arg:").removeprefix("aux:")
+        if plain in found:
+            twice.append(plain)
+        found[plain] = array
+    if twice:
+        raise WeightsError(
+            f"{path} holds two arrays for {enumerate_some(twice)}", "export the network again"
+        )
+    return found
 
 
 def check_params(path: str | os.PathLike) -> dict[str, tuple[int, ...]]:

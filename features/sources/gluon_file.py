@@ -23,7 +23,7 @@ from ..gluon.graph_writer import Parameter
 from ..gluon.loader import load_mxnet
 from ..gluon.network import GluonBackbone, values_of
 from ..gluon.parameters import parameters_digest
-from ..gluon.params_file import read_params
+from ..gluon.params_file import read_parameters
 from ..gluon.symbol_file import read_symbol
 from ..gluon.symbols import cut_symbol
 from ..gluon.to_onnx import (
@@ -252,7 +252,7 @@ def _of_one_output(network: _Network, spec: BackboneSpec) -> _Network:
 
 
 def _values(files: _Files, variables: dict[str, dict]) -> dict[str, np.ndarray]:
-    stored = {n.split(":", 1)[-1]: array for n, array in read_params(files.params).items()}
+    stored = read_parameters(files.params)
     # In the graph's order.
     names = [name for name in variables if name in stored]
     for name in names:

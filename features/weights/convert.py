@@ -13,7 +13,7 @@ import numpy as np
 from ...core.errors import BackboneError, ProofError, WeightsError, enumerate_some, first_line
 from ...core.imports import load
 from ..gluon.library import NetworkGraph
-from ..gluon.params_file import read_params
+from ..gluon.params_file import read_parameters
 from ..gluon.zoo import native_preprocessing
 from ..graphs.budget import require_small_values
 from ..graphs.inference import require_inferable
@@ -38,9 +38,7 @@ def from_params(path: Path, target: NetworkGraph) -> dict[str, np.ndarray]:
     WeightsError
         The file is damaged or belongs to another network.
     """
-    arrays = {
-        name.removeprefix("arg:").removeprefix("aux:"): v for name, v in read_params(path).items()
-    }
+    arrays = read_parameters(path)
     if not set(arrays) & set(target.shapes):
         arrays = _by_structure(arrays, target)
     for one in target.parameters:

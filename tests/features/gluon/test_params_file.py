@@ -9,7 +9,12 @@ from hypothesis import strategies as st
 from packages import needs
 
 from icecore.core.errors import MissingFileError, WeightsError
-from icecore.features.gluon.params_file import check_params, read_params, write_params
+from icecore.features.gluon.params_file import (
+    check_params,
+    read_parameters,
+    read_params,
+    write_params,
+)
 
 needs_mxnet = needs("mxnet")
 ARRAYS = {
@@ -99,6 +104,14 @@ def dense(*, mark=0xF993FAC9, storage=0, shape=(3,), device=(1, 0), flag=0, valu
     return (
         struct.pack("<Ii", mark, storage) + dimensions + struct.pack("<iii", *device, flag) + values
     )
+
+
+@pytest.mark.parametrize("names", [(b"w", b"arg:w"), (b"aux:w", b"arg:w")])
+def test_two_arrays_for_one_parameter_are_refused(tmp_path, names):
+    path = tmp_path / "two.params"
+    path.write_bytes(old_file(dense() * 2, 2, names))
+    with pytest.raises(WeightsError, match=r"two.params holds two arrays for w"):
+        read_parameters(path)
 
 
 @pytest.mark.parametrize(

@@ -78,14 +78,19 @@ class Part:
                 setup = Setup(device, self.record.compute, options.squares_at_once)
                 self.proof = prove_in_engine(engine, graph, setup, options.accept_error)
             engines.append(engine)
-        self._require_room_in_float16()
+        self._require_features()
         self.engines = engines
 
-    def _require_room_in_float16(self) -> None:
-        """Refuse features below its normal numbers, which it rounds to a few steps or to zero."""
+    def _require_features(self) -> None:
+        """Refuse features that are all 0, or that float16 rounds to a few steps or to zero."""
         least = float(np.finfo(np.float16).smallest_normal)
         largest = least if self.proof is None else self.proof.largest
-        if self.record.precision == "float16" and 0 < largest < least:
+        if largest == 0:
+            raise BackboneError(
+                f"{self.record.backbone.spec} gives nothing but zeros for random images",
+                "check its weights: it has learnt nothing, or its layers switch each other off",
+            )
+        if self.record.precision == "float16" and largest < least:
             raise BackboneError(
                 f"{self.record.backbone.spec} gives features that float16 cannot hold (up to "
                 f"{largest:.3g} for random images)",

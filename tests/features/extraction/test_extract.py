@@ -308,6 +308,12 @@ def test_a_batch_of_dark_pictures_alone_ends_no_job(tmp_path, write_tiny_onnx):
     assert 0 < rows.max() < np.finfo(np.float16).smallest_normal
 
 
+def test_a_network_of_nothing_but_zeros_is_refused(image_folder, tmp_path, write_tiny_onnx):
+    path = write_huge_onnx(write_tiny_onnx, tmp_path / "dead.onnx", 0)
+    with pytest.raises(BackboneError, match=r"gives nothing but zeros for random images"):
+        run(image_folder, tmp_path / "cache", path, precision="float32")
+
+
 def test_features_that_overflow_in_half_precision_are_refused(
     image_folder, tmp_path, write_tiny_onnx
 ):

@@ -1,5 +1,6 @@
 """Defaults of options from ``icecore.toml`` in the folder where a command is run."""
 
+import os
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
         The file is not valid TOML, or names commands or options that do not exist; all are named.
     """
     path = folder / FILE
-    if not path.exists():
+    if not os.path.lexists(path):
         return {}
     try:
         text = read_regular(path, _LARGEST).decode("utf-8")

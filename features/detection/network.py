@@ -9,6 +9,7 @@ own are those of ImageNet.
 import ast
 import difflib
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -188,7 +189,7 @@ def load_detector(text: str, request: WeightsRequest, device: str = "cpu") -> De
 
 def _read_record(path: Path) -> dict:
     """Read what a JSON file beside a detector says of it; nothing where there is none."""
-    if not path.is_file():
+    if not os.path.lexists(path):
         return {}
     hint = 'it may say {"input_size": [3, 640, 640], "mean": [...], "std": [...], "classes": [...]}'
     found = read_json(path, BackboneError, hint, most=_LARGEST_TEXT)

@@ -7,6 +7,7 @@ what the network sees, and that is not understood, is refused by its name.
 
 import difflib
 import math
+import os
 from pathlib import Path
 
 from ...core.errors import BackboneError, MissingFileError, enumerate_some
@@ -43,7 +44,7 @@ def find_record(graph: Path) -> Path:
     hub = [graph.parent / HUB_NAME]
     if graph.parent.name == "onnx":
         hub.append(graph.parent.parent / HUB_NAME)
-    return own if own.exists() else next((path for path in hub if path.is_file()), own)
+    return next((path for path in (own, *hub) if os.path.lexists(path)), own)
 
 
 def read_record(path: Path) -> dict:

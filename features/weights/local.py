@@ -25,6 +25,8 @@ from .request import WeightsFile
 
 # Of the notes beside converted files.
 _NOTE_FORMAT = 1
+# It is kept with every shard of rows.
+_LONGEST_ORIGIN = 4096
 
 
 def find_local_weights(
@@ -60,7 +62,8 @@ def find_params(
     """Find a network's ``.params`` on this machine, whatever kind of network it is."""
     for path, kind, expected in _places(name, folder, source):
         if not path.is_file():
-            tried.append(f"{path}: not there")
+            there = os.path.lexists(path)
+            tried.append(f"{path}: {'no file, or a link to none' if there else 'not there'}")
         elif kind == "published" and (sha1 := _digest("SHA-1", sha1_file, path)) != expected:
             tried.append(f"{path}: its SHA-1 is {sha1}, not {expected}")
         elif kind == "converted":
@@ -100,7 +103,9 @@ def _read_note(path: Path, spec: str) -> tuple[dict | None, str]:
     beside = path.with_suffix(".json")
     try:
         note = read_json(beside)
-        if note["format"] != _NOTE_FORMAT or not isinstance(note["origin"], str):
+        origin = note["origin"]
+        readable = isinstance(origin, str) and len(origin) <= _LONGEST_ORIGIN
+        if note["format"] != _NOTE_FORMAT or not readable:
             return None, f"{beside.name} is of another version of icecore"
         if spec not in note["networks"]:
             return None, f"{beside.name} says that it is of {', '.join(note['networks'])}"

@@ -79,3 +79,11 @@ def test_options_are_completed(tmp_path):
     }
     done = run(tmp_path, env={**os.environ, **variables})
     assert "plain,extract" in done.stdout
+
+
+def test_a_link_to_no_file_is_no_lack_of_options(tmp_path, image_folder):
+    (tmp_path / "icecore.toml").symlink_to("nowhere.toml")
+    done = run(tmp_path, "manifest", image_folder)
+    assert done.returncode == 1
+    assert "icecore.toml" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -286,6 +286,9 @@ def test_what_is_no_detector_at_all_is_refused(tmp_path):
 def test_a_detector_lies_in_the_folder_of_weights(tmp_path):
     save(tmp_path / "net.onnx", FAMILIES["torchvision"])
     assert load_detector("onnx:net.onnx", WeightsRequest(None, tmp_path)).family == "torchvision"
+    (tmp_path / "net.json").symlink_to("nowhere.json")
+    with pytest.raises(MissingFileError, match=r"net.json"):
+        load_detector(f"onnx:{tmp_path}/net.onnx", HERE)
 
 
 @given(st.integers(0, 2**32 - 1))

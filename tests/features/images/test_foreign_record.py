@@ -122,6 +122,11 @@ def test_the_record_of_the_hub_is_found_and_read(tmp_path):
     assert found == PLAIN | {"input_space": "RGB", "crop_mode": "center"}
     (folder / "model.json").write_text(json.dumps(PLAIN | {"crop_pct": 1.0}))
     assert read_record(find_record(folder / "model.onnx"))["crop_pct"] == 1.0
+    # A link to nothing is no lack of a record, beside which another one would be taken.
+    (folder / "model.json").unlink()
+    (folder / "model.json").symlink_to("nowhere.json")
+    with pytest.raises(MissingFileError, match=r"model.json is not there"):
+        read_record(find_record(folder / "model.onnx"))
 
 
 @pytest.mark.parametrize(

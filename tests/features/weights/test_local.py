@@ -3,6 +3,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
+import json
 import sys
 import threading
 import zipfile
@@ -103,10 +104,16 @@ def test_every_place_tried_is_named(published, repository, tmp_path):
     folder.mkdir()
     cache.mkdir(parents=True)
     (cache / f"{stem}.params").write_bytes(b"damaged")
+    (folder / f"{NAME}.params").symlink_to("nowhere")
+    (folder / f"{stem}.converted.params").write_bytes(b"")
+    note = {"format": 1, "origin": "x" * 5000}
+    (folder / f"{stem}.converted.json").write_text(json.dumps(note))
     with pytest.raises(WeightsError) as caught:
         find_weights(NAME, folder)
     text = str(caught.value)
     assert f"no weights for gluon:{NAME}" in text
+    assert f"{folder / NAME}.params: no file, or a link to none" in text
+    assert f"{stem}.converted.json is of another version" in text
     assert f"{folder / stem}.params: not there" in text
     assert f"{cache / stem}.params: its SHA-1 is" in text
     assert f"gluon/models/{stem}.zip: 404" in text

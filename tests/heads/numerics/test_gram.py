@@ -1,0 +1,31 @@
+import numpy as np
+import pytest
+
+from icecore.core.errors import HeadError
+from icecore.heads.numerics.gram import Basis, centred
+
+
+@pytest.mark.parametrize("rounding", [0.0, 3e-4, 3e-3])
+def test_a_singular_kernel_that_is_rounded_below_zero_has_features(rounding):
+    rng = np.random.default_rng(3)
+    rows = (rng.standard_normal((300, 40)) + 5).astype(np.float32)
+    rows[200:] = rows[:100]  # Equal rows, and a mean that is taken away: 40 of 300 dimensions.
+    inner, _, _ = centred(rows @ rows.T, np.zeros((1, 300), np.float32), np.full(300, 1 / 300))
+    kernel = inner - np.float32(rounding) * np.eye(300, dtype=np.float32)
+    features = Basis(kernel).features(kernel)
+    assert np.isfinite(features).all()
+    np.testing.assert_allclose(features @ features.T, inner, atol=20 * rounding + 1e-3)
+
+
+def test_what_is_no_kernel_is_refused():
+    with pytest.raises(HeadError, match="make no kernel"):
+        Basis(np.float32([[1, 4], [4, 1]]))
+
+
+def test_coefficients_of_landmarks_answer_as_weights_of_features_do():
+    rng = np.random.default_rng(4)
+    rows = rng.standard_normal((50, 80)).astype(np.float32)
+    basis, weights = Basis(rows @ rows.T / 80), rng.standard_normal((50, 3)).astype(np.float32)
+    across = rng.standard_normal((7, 80)).astype(np.float32) @ rows.T / 80
+    found = across @ basis.coefficients(weights)
+    np.testing.assert_allclose(found, basis.features(across) @ weights, rtol=1e-3, atol=1e-3)

@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import uniform_filter
 
 from ..manifest import parse_box
-from ..pages import opened_safely
+from ..pages import load_pillow, opened_safely
 
 _COARSE, _FINE = 32, 64
 _SHARES = (1, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65)
@@ -53,28 +53,24 @@ def agreement(one: tuple[str, str], other: tuple[str, str]) -> float | None:
 def _grey(path: str, box: str):
     """Return a picture in grey, at most 256 pixels each way, or None."""
     try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        return None
-    try:
+        pillow = load_pillow()
         with opened_safely(path, 10**6 if box else 128) as image:
-            upright = ImageOps.exif_transpose(image)
+            upright = pillow.ImageOps.exif_transpose(image)
             if box:
                 upright = upright.crop(parse_box(box))
             small = upright.convert("L")
-    except Exception:  # decoders raise all kinds of errors; such a picture is not compared
+    except Exception:  # no Pillow, or any error of a decoder: such a picture is not compared
         return None
     scale = 256 / max(small.size)
     if scale < 1:
         sides = [max(1, round(side * scale)) for side in small.size]
-        small = small.resize(sides, Image.Resampling.BOX)
+        small = small.resize(sides, pillow.Image.Resampling.BOX)
     return small
 
 
 def _pixels(image, width: int, height: int, box=None) -> np.ndarray:
-    from PIL import Image
-
-    return np.asarray(image.resize((width, height), Image.Resampling.BOX, box=box), np.float32)
+    smooth = load_pillow().Image.Resampling.BOX
+    return np.asarray(image.resize((width, height), smooth, box=box), np.float32)
 
 
 def _coarse(whole, part) -> tuple[float, tuple | None]:

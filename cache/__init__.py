@@ -6,7 +6,7 @@ It knows nothing about images, networks or labels: a row is numbers under a key.
 from .featurecache import FeatureCache
 from .featureset import FeatureSet
 from .format.shard import FORMAT
-from .record import canonical_json, differences, fingerprint
+from .record import canonical_json, differences, fingerprint, has_random_weights
 from .sharing.share import Lists
 from .upkeep.describe import diff_sets, list_sets, show_set
 from .upkeep.export import export
@@ -29,6 +29,7 @@ __all__ = [
     "export",
     "fingerprint",
     "folder_of_cache",
+    "has_random_weights",
     "list_sets",
     "merge",
     "prune",

@@ -30,6 +30,12 @@ def fingerprint(record: Mapping) -> str:
     return hashlib.sha256(canonical_json(record).encode()).hexdigest()
 
 
+def has_random_weights(record: Mapping) -> bool:
+    """Tell whether a record says that its network's weights are random numbers."""
+    backbone = record.get("backbone")
+    return isinstance(backbone, Mapping) and backbone.get("random_seed") is not None
+
+
 def flatten(record: object, prefix: str = "") -> dict[str, object]:
     """Return nested mappings as one with dotted names; lists stay whole."""
     if not isinstance(record, Mapping):

@@ -37,7 +37,7 @@ def list_command(path, as_json) -> None:
     Example:
       icecore cache ls cache
     """
-    from ..cache import FeatureCache, list_sets, pulled
+    from ..cache import FeatureCache, has_random_weights, list_sets, pulled
 
     found = list_sets(FeatureCache(pulled(path)))
     if as_json:
@@ -50,7 +50,7 @@ def list_command(path, as_json) -> None:
         console.echo(
             f"{counted(found['failures'], 'image')} could not be read: icecore cache show {path}"
         )
-    if any(_has_random_weights(one["record"]) for one in found["sets"]):
+    if any(has_random_weights(one["record"]) for one in found["sets"]):
         console.random_weights_warning("some of these features")
 
 
@@ -64,11 +64,6 @@ def _listed(one: dict) -> dict:
         "fit": escaped(str(one["record"].get("fit", ""))),
         "fingerprint": one["fingerprint"][:12],
     }
-
-
-def _has_random_weights(record: dict) -> bool:
-    backbone = record.get("backbone")
-    return isinstance(backbone, dict) and backbone.get("random_seed") is not None
 
 
 @cache.command("show")

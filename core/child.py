@@ -11,6 +11,11 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+try:
+    import resource
+except ImportError:  # Windows: the clock alone limits a child.
+    resource = None  # type: ignore[assignment]
+
 _MARK = "icecore-answer:"
 
 
@@ -92,10 +97,8 @@ def answer_parent(arguments: Sequence[str], answer: Callable[..., dict]) -> None
 
 
 def _limit(processor_seconds: int, memory_bytes: int) -> None:
-    try:
-        import resource
-    except ImportError:
-        return  # Windows: the clock alone limits it.
+    if resource is None:
+        return
     # The first signal ends the process, without an image of its memory.
     for name, bound in (
         ("RLIMIT_CORE", 0),

@@ -3,6 +3,7 @@
 import html
 from collections.abc import Iterable
 
+from .imports import load
 from .text import aligned
 
 _MOST_SHOWN = 20
@@ -41,9 +42,7 @@ class Columns(dict):
 
     def __arrow_c_stream__(self, requested_schema=None):
         """Hand the columns over through Arrow's C stream interface."""
-        import pyarrow
-
-        return pyarrow.table(dict(self)).__arrow_c_stream__(requested_schema)
+        return load("pyarrow").table(dict(self)).__arrow_c_stream__(requested_schema)
 
 
 def _text(value: object) -> str:

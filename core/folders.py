@@ -8,6 +8,8 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .imports import load
+
 try:
     import fcntl
 except ImportError:  # Windows has no such locks: nothing is known of who is at work.
@@ -20,9 +22,7 @@ def user_folder(name: str, variable: str) -> Path:
     """Return a folder of icecore's in the user's cache, or what an environment variable names."""
     if variable in os.environ:
         return Path(os.environ[variable])
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("icecore", appauthor=False)) / name
+    return Path(load("platformdirs").user_cache_dir("icecore", appauthor=False)) / name
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ _EXTRAS = {
     "fsspec": "pip install 'icecore[remote]'",
     "obstore": "pip install 'icecore[remote]'",
     "boto3": "AWS_PROFILE is set, and profiles are read by boto3: pip install boto3",
+    "platformdirs": "pip install 'icecore[onnx]'",
     "pyarrow": "pip install 'icecore[parquet]'",
     "ray": "pip install 'icecore[ray]'",
 }

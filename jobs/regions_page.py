@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import __version__
 from ..features import Fitted, image_size
-from ..pages import missing_reason, render_page, thumbnail
+from ..pages import load_pillow, missing_reason, render_page, thumbnail
 
 MOST_SHOWN = 12
 _EDGE = 260
@@ -66,12 +66,10 @@ def _picture(fitted: Fitted, index: int, paths: Mapping[str, str]) -> dict:
 
 def _draw(small, path: str, boxes: tuple[np.ndarray, np.ndarray]) -> None:
     """Draw the true box and the one that was found."""
-    from PIL import ImageDraw
-
     # Boxes are in pixels of the upright image, which is decoded at a smaller scale here.
     size = image_size(path) or small.size
     scale = np.tile([small.width / size[0], small.height / size[1]], 2)
-    pen = ImageDraw.Draw(small)
+    pen = load_pillow().ImageDraw.Draw(small)
     for box, colour in zip(boxes, ("#1f9d55", "#e8590c")):
         x0, y0, x1, y1 = box * scale
         pen.rectangle((x0, y0, max(x1 - 1, x0), max(y1 - 1, y0)), outline=colour, width=2)

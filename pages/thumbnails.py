@@ -9,8 +9,8 @@ import contextlib
 import io
 from collections.abc import Callable, Iterator
 
-from ..core.errors import IrregularFileError
-from ..core.imports import quieten_pillow
+from ..core.errors import IrregularFileError, MissingDependencyError
+from ..core.imports import load, quieten_pillow
 from ..core.places import container_of, open_image
 from ..core.stores import is_url
 
@@ -25,11 +25,16 @@ class UnusableError(ValueError):
     """A file that must not be decoded; the message says why."""
 
 
+def load_pillow():
+    """Import Pillow, or say what to install."""
+    return load("PIL", "PIL.Image", "PIL.ImageDraw", "PIL.ImageOps")
+
+
 def missing_reason() -> str:
     """Say why there can be no thumbnails at all; empty if there can."""
     try:
-        import PIL.Image  # noqa: F401
-    except ImportError:
+        load_pillow()
+    except MissingDependencyError:
         return "thumbnails need Pillow: pip install 'icecore[report]'"
     return ""
 
@@ -41,13 +46,10 @@ def opened_safely(path: str, edge: int = EDGE) -> Iterator:
     Its ``info`` has the size in pixels before it is scaled and that of the file in bytes, under
     `FULL_SIZE` and `FILE_SIZE`.
     """
-    from PIL import Image
-
+    Image = load_pillow().Image
     quieten_pillow()
-    with contextlib.suppress(ImportError):
-        from pi_heif import register_heif_opener
-
-        register_heif_opener()
+    with contextlib.suppress(MissingDependencyError):
+        load("pi_heif").register_heif_opener()
     Image.init()
     known = [name for name in _FORMATS if name in Image.OPEN]
     try:
@@ -90,11 +92,9 @@ def thumbnail(
     if is_url(container_of(path)):
         # The table may be a stranger's, and nobody who looks at a page asked to be connected.
         return "", "image lies in a store"
-    from PIL import ImageOps
-
     try:
         with opened_safely(path, edge) as image:
-            small = ImageOps.exif_transpose(image).convert("RGB")
+            small = load_pillow().ImageOps.exif_transpose(image).convert("RGB")
             small.thumbnail((edge, edge))
     except FileNotFoundError:
         return "", "image is missing"

@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from ...core.files import publish_json
 from ...core.json_files import read_json
 from ..graphs.determined import operator_text
 from ..graphs.network import GraphNetwork
-from ..graphs.onnx_graph import FEATURES, IMAGES, load_onnx
+from ..graphs.onnx_graph import FEATURES, IMAGES, load_evaluator, load_onnx
 from ..graphs.parameters import FilledGraph
 from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.store import graph_folder, graph_key
@@ -196,9 +195,7 @@ def _onnxruntime_judge(content: bytes, batches: list[np.ndarray]) -> tuple[str, 
 
 def _reference_judge(content: bytes, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
     onnx = load_onnx()
-    from onnx.reference import ReferenceEvaluator
-
-    evaluator: Any = ReferenceEvaluator(onnx.load_from_string(content))
+    evaluator = load_evaluator()(onnx.load_from_string(content))
     rows = [
         [evaluator.run([FEATURES], {IMAGES: image[np.newaxis]})[0] for image in batch]
         for batch in batches

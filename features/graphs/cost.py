@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 
 from .inference import is_whole, require_inferable
-from .onnx_graph import constant_tensors, load_onnx
+from .onnx_graph import constant_tensors, load_evaluator, load_onnx
 from .values import study
 
 # Mean and std of pixels, and what else has a number for each colour, are not trained.
@@ -93,13 +93,6 @@ def _multiply_adds(onnx, model, side: int) -> int | None:
     return total
 
 
-def load_reference():
-    """Import the part of onnx that computes a graph slowly and anywhere."""
-    import onnx.reference
-
-    return onnx.reference
-
-
 def _is_small(node, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Tell whether a constant is a setting, made by an operator that makes nothing large.
 
@@ -139,7 +132,7 @@ def _with_settings_known(onnx, model):
     part = onnx.helper.make_graph(fixed, "settings", [], outputs, weights)
     alone = onnx.helper.make_model(part, opset_imports=model.opset_import)
     try:
-        values = load_reference().ReferenceEvaluator(alone).run(None, {})
+        values = load_evaluator()(alone).run(None, {})
     except Exception:  # what it does not know; then less is known
         return model
     settled = onnx.ModelProto()

@@ -15,6 +15,11 @@ def load_onnx():
     return load("onnx", "onnx.inliner")
 
 
+def load_evaluator():
+    """Import onnx's own evaluator of graphs, which is slow and runs anywhere."""
+    return load("onnx.reference").ReferenceEvaluator
+
+
 def plain_name(name: str) -> str:
     """Return a name as the file has it."""
     return name.removeprefix(THEIRS)

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ...core.imports import load
+
 
 class Found(NamedTuple):
     """A message inside a model, and where it stands.
@@ -54,10 +56,10 @@ def _search(message, kind: str, place: str, way: tuple[str, ...]) -> Iterator[Fo
 
 def has_unknown_fields(model) -> bool:
     """Tell whether a model holds what this version of onnx has no name for."""
-    from google.protobuf.unknown_fields import UnknownFieldSet
+    unknown = load("google.protobuf.unknown_fields").UnknownFieldSet
 
     def search(message) -> bool:
-        if len(UnknownFieldSet(message)):
+        if len(unknown(message)):
             return True
         for field, value in message.ListFields():
             if field.message_type is not None:

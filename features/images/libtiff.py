@@ -43,14 +43,12 @@ def heeding_libtiff() -> Iterator[None]:
 @functools.cache
 def _listen() -> object:
     """Have libtiff call us; its handlers are two for the process."""
-    load_pillow()
-    from PIL import _imaging
-
+    library = load_pillow().core.__file__
     handlers = _HANDLER(_hear), _HANDLER(_hear_warning)
     # Where libtiff is built into Pillow (on Windows), it cannot be reached.
     with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(handlers[0])
-        ctypes.CDLL(_imaging.__file__).TIFFSetWarningHandler(handlers[1])
+        ctypes.CDLL(library).TIFFSetErrorHandler(handlers[0])
+        ctypes.CDLL(library).TIFFSetWarningHandler(handlers[1])
     return handlers  # kept: libtiff holds their addresses
 
 

@@ -154,11 +154,10 @@ def _quiet_log():
         log.setLevel(level)
 
 
-def _bar_class(on_bytes: Callable | None):
+def _bar_class(on_bytes):
     """Make a progress bar of the kind that the library drives, which only counts."""
-    from tqdm.auto import tqdm
 
-    class _Counter(tqdm):
+    class _Counter(load("tqdm", "tqdm.auto").auto.tqdm):
         def __init__(self, *args, **kwargs) -> None:
             kwargs.pop("name", None)
             kwargs["disable"] = True

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ... import __version__
+from ...cache import has_random_weights
 from ...core.errors import IcecoreError, RunError, enumerate_some
 from ...core.folders import replacing_folder
 from ...manifest import Manifest
@@ -86,7 +87,7 @@ def describe_inputs(
     return {
         "format": RUN_FORMAT,
         "icecore": __version__,
-        "random_weights": any(_is_random(one.record) for one in sets),
+        "random_weights": any(has_random_weights(one.record) for one in sets),
         "backbones": [
             {
                 "spec": one.name,
@@ -119,8 +120,3 @@ def _provenance(feature_set: Any) -> dict[str, Any]:
     found = {"source": latest.get("source", feature_set.name)}
     kept = ("size_bytes", "latency_ms", "relative_error", "parameters", "multiply_adds", "license")
     return found | {name: latest[name] for name in kept if name in latest}
-
-
-def _is_random(record: Any) -> bool:
-    backbone = record.get("backbone") if isinstance(record, Mapping) else None
-    return isinstance(backbone, Mapping) and backbone.get("random_seed") is not None

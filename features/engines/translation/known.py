@@ -4,14 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...graphs.onnx_graph import load_onnx
+from ...graphs.onnx_graph import load_evaluator, load_onnx
 
 
 def evaluate(node, inputs: Sequence[np.ndarray | None], opset: int) -> list:
     """Return the outputs of a node whose inputs are all known."""
     onnx = load_onnx()
-    from onnx.reference import ReferenceEvaluator
-
     plain = onnx.NodeProto()
     plain.CopyFrom(node)
     names = [f"i{number}" if one is not None else "" for number, one in enumerate(inputs)]
@@ -27,7 +25,7 @@ def evaluate(node, inputs: Sequence[np.ndarray | None], opset: int) -> list:
     )
     model = onnx.helper.make_model(graph, opset_imports=kinds)
     given = {name: one for name, one in zip(names, inputs) if name}
-    found = iter(ReferenceEvaluator(model).run(wanted, given))
+    found = iter(load_evaluator()(model).run(wanted, given))
     return [next(found) if name else None for name in plain.output]
 
 

@@ -89,7 +89,7 @@ class FeatureSet:
         """Return those of `keys` that have no row, each once, in the order given."""
         self.rows.refresh()
         known = self.rows.known()
-        return [key for key in dict.fromkeys(keys) if key not in known]
+        return list(dict.fromkeys(itertools.filterfalse(known.__contains__, keys)))
 
     def matrix(self, keys: Sequence[str], out: np.ndarray | None = None) -> np.ndarray:
         """Return the rows of `keys` as float32 (N, dim).

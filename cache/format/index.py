@@ -65,7 +65,7 @@ class Index:
         if count and not (self.order.min() >= 0 and self.order.max() < count):
             raise ValueError("its order leads to rows that it does not have")
         in_order = self.keys[self.order]
-        if len(np.unique(self.order)) < count or (in_order[1:] < in_order[:-1]).any():
+        if np.bincount(self.order).max(initial=0) > 1 or (in_order[1:] < in_order[:-1]).any():
             raise ValueError("its order repeats rows or is not that of the keys")
 
 

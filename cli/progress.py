@@ -27,11 +27,14 @@ def extract_bar(quiet: bool = False) -> Iterator:
 def train_bar(quiet: bool = False, console: Any = None) -> Iterator[Callable[[Any], None]]:
     """Show training on standard error; yields the ``progress`` of `train`.
 
-    Nothing is shown where nobody watches (a log file, a pipe).
+    Where nobody watches (a log file, a pipe), a line now and then takes the bar's place.
     """
-    shown = console.is_terminal if console else is_watched()
-    if quiet or not shown:
+    if quiet:
         yield lambda event: None
+        return
+    if not (console.is_terminal if console else is_watched()):
+        log = _Log()
+        yield lambda event: log.print(f"{event.done}/{event.total} heads, {_train_note(event)}")
         return
     with _counting_bar(console) as bar:
         task = bar.add_task("train", total=None, note="")
@@ -108,27 +111,34 @@ def spinner(text: str, quiet: bool = False) -> Iterator:
         yield lambda what: status.update(text.format(what))
 
 
-class _LogLines:
-    """Prints a line with the time about an extraction, every half minute: a `ProgressListener`."""
+class _Log:
+    """Prints a line with the time, every half minute at most."""
 
     SECONDS_BETWEEN = 30.0
 
     def __init__(self) -> None:
         self._printed = time.monotonic()
 
+    def print(self, text: str) -> None:
+        if time.monotonic() - self._printed > self.SECONDS_BETWEEN:
+            self._printed = time.monotonic()
+            echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}", err=True)
+
+
+class _LogLines:
+    """Prints a line about an extraction now and then: a `ProgressListener`."""
+
+    def __init__(self) -> None:
+        self._log = _Log()
+
     def on_images(self, now) -> None:
-        self._print(lambda: f"{now.done}/{now.total} images, {_note(now)}")
+        self._log.print(f"{now.done}/{now.total} images, {_note(now)}")
 
     def on_digest(self, done: int, total: int) -> None:
         pass  # it takes seconds
 
     def on_detect(self, done: int, total: int) -> None:
-        self._print(lambda: f"boxes: {done}/{total} images")
-
-    def _print(self, text) -> None:
-        if time.monotonic() - self._printed > self.SECONDS_BETWEEN:
-            self._printed = time.monotonic()
-            echo(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text()}", err=True)
+        self._log.print(f"boxes: {done}/{total} images")
 
 
 def _note(now) -> str:

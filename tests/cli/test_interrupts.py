@@ -68,9 +68,7 @@ def test_an_array_of_jobs_of_which_one_is_taken_away(tmp_path, photos, tiny_onnx
     backbone, cache = f"onnx:{tiny_onnx}", tmp_path / "cache"
     options = ["extract", photos, "-o", cache, "-b", backbone, "--batch-size", "4"]
     options = [*map(str, options), "--workers", "1"]
-    plain = (
-        "from icecore.cli import main, progress; progress._LogLines.SECONDS_BETWEEN = 0.0; main()"
-    )
+    plain = "from icecore.cli import main, progress; progress._Log.SECONDS_BETWEEN = 0.0; main()"
     commands = [["-c", COMMAND, str(int(signal.SIGTERM))], ["-c", plain], ["-c", plain]]
     array = [
         subprocess.Popen(

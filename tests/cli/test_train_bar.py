@@ -7,6 +7,7 @@ import re
 
 from rich.console import Console
 
+from icecore.cli import progress
 from icecore.cli.progress import train_bar
 from icecore.heads import TrainEvent
 
@@ -32,8 +33,20 @@ def test_it_says_what_is_tried_and_the_best_so_far():
     assert all(len(line) <= 80 for line in re.split(r"[\r\n]", plain))
 
 
-def test_nothing_is_shown_in_a_pipe():
-    pipe = Console(file=io.StringIO(), width=80)
+def test_a_pipe_gets_a_line_with_the_time_now_and_then(monkeypatch, capsys):
+    pipe, event = Console(file=io.StringIO(), width=80), TrainEvent("label", "mlp-all", 1, 3, "fit")
     with train_bar(console=pipe) as update:
-        update(TrainEvent("label", "mlp-all", 0, 1, "folds"))
+        update(event)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(progress._Log, "SECONDS_BETWEEN", 0.0)
+        update(event)
+    shown = capsys.readouterr().err
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d [\d:]{8} 1/3 heads, label mlp-all: fit\n", shown)
     assert pipe.file.getvalue() == ""
+
+
+def test_a_quiet_training_says_nothing(monkeypatch, capsys):
+    monkeypatch.setattr(progress._Log, "SECONDS_BETWEEN", 0.0)
+    with train_bar(quiet=True) as update:
+        update(TrainEvent("label", "mlp-all", 1, 3, "fit"))
+    assert capsys.readouterr().err == ""

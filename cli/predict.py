@@ -69,13 +69,16 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
     options["detector"] = take_detector(options)
     with progress.extract_bar(quiet or as_json) as listener:
         report = jobs.predict(run, images, out, jobs.PredictOptions(**options), listener)
+    console.print_notes(report.manifest)
     if report.random_weights:
         console.random_weights_warning("these answers")
     if report.written.warning:
         console.warn(report.written.warning)
     if as_json:
-        fields = dataclasses.asdict(report)
-        fields["written"] |= {
+        fields = {f.name: getattr(report, f.name) for f in dataclasses.fields(report)}
+        fields["failures"] = [dataclasses.asdict(failure) for failure in report.failures]
+        del fields["manifest"]
+        fields["written"] = dataclasses.asdict(report.written) | {
             "path": str(out),
             "sheet": report.written.sheet and str(report.written.sheet),
         }

@@ -286,6 +286,10 @@ def _form(path: Path, answers: Answers, options: AnswerOptions, sheet: AnswerShe
             f"{path.name} has the ending '.{ending}', and is to be written as {form}",
             f"give a name that ends in .{form}",
         )
+    if form in _BINARY and options.excel:
+        raise ProbabilityError(
+            f"{path.name} is to be written as {form}, and --excel is for CSVs", "write the form csv"
+        )
     if form in (*_BINARY, "kaggle") and len(answers.tasks) != 1:
         raise ProbabilityError(
             f"the format {form} holds one task, there are {len(answers.tasks)}: "

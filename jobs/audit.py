@@ -12,7 +12,7 @@ from .. import manifest as manifests
 from ..auditing import Audit, AuditOptions, Images
 from ..cache import FeatureCache
 from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
-from ..manifest import Manifest, digest_manifest
+from ..manifest import Manifest, digest_manifest, passed_over_text
 from .held_out import held_out_rows
 from .samples import as_extracted, kept_tables
 
@@ -85,7 +85,11 @@ def audit(
         for task in manifest.tasks
     ]
     found = auditing.audit_images(images, tasks, options, str(source), progress)
-    left_out = len(manifest.images) - sum(split != auditing.NEW for split in images.splits)
+    for given, _ in parts:
+        if passed := passed_over_text(given.passed_over):
+            found.notes.append(f"{given.source}: {passed}")
+        found.notes.extend(given.warnings)
+    left_out = sum(len(one.images) for one, _ in parts) - len(images.ids)
     if left_out:
         found.notes.append(
             f"{counted(left_out, 'image has', 'images have')} no features in {store.path} and "

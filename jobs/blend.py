@@ -56,7 +56,7 @@ class BlendOutputs:
                 f"there is no answer '{self.answer}'", f"choose {', '.join(ensemble.ANSWERS)}"
             )
         _ = self.written
-        if self.out is None and (self.form or self.sample or self.incomplete):
+        if self.out is None and (self.form or self.sample or self.incomplete or self.excel):
             raise RunError(
                 "how the final probabilities are written was said, but not where",
                 "name the file: -o FILE",

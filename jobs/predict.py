@@ -18,7 +18,7 @@ from ..features import (
     FeatureSetRecord,
     ProgressListener,
 )
-from ..manifest import Manifest, apply_boxes
+from ..manifest import UNLABELLED, Manifest, apply_boxes
 from ..runs import Run
 from .run_answers import RunAnswers, aligned, answers_of_run, group_notes, routes_of
 from .samples import REGIONS_OF_A_RUN, read_data
@@ -33,6 +33,8 @@ class PredictReport:
     ----------
     images : int
         Images in the answers.
+    manifest : Manifest
+        What was predicted; its `passed_over` and `notes` say what was not.
     failures : list
         Images that could not be read.
     tasks : dict of str to tuple of str
@@ -50,6 +52,7 @@ class PredictReport:
     """
 
     images: int
+    manifest: Manifest
     failures: list
     tasks: dict[str, tuple[str, ...]]
     answers: dict[str, str]
@@ -202,6 +205,7 @@ def predict(
     written = ensemble.write_answers(out, answers, options.written)
     return PredictReport(
         images=len(ids),
+        manifest=dataclasses.replace(given, warnings=_of_images(given.warnings)),
         failures=list(failures.values()),
         tasks=trained.classes,
         answers={name: one.answer for name, one in trained.weights.items()},
@@ -210,6 +214,11 @@ def predict(
         boxed=max((part.boxed for part in parts), default=0),
         notes=tuple(group_notes(parts, manifest, ids)),
     )
+
+
+def _of_images(warnings: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the warnings that matter where no labels are asked for."""
+    return tuple(one for one in warnings if not one.startswith(UNLABELLED))
 
 
 def _combined(trained: Trained, empty: Answers, parts: list[RunAnswers], ids: list[str]) -> Answers:

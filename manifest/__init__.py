@@ -7,7 +7,7 @@ from .csv_table import TableOptions
 from .digest_memory import DigestMemory
 from .digests import Digesting, DigestReport, digest_manifest
 from .group_table import apply_groups
-from .layouts import read
+from .layouts import UNLABELLED, read
 from .listing import passed_over_text
 from .names import class_name, look_alike_notes
 from .table import (
@@ -30,6 +30,7 @@ __all__ = [
     "Manifest",
     "Sample",
     "TableOptions",
+    "UNLABELLED",
     "append_boxes",
     "apply_boxes",
     "apply_groups",

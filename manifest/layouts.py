@@ -22,6 +22,7 @@ from .listing import Listing, is_image_name, list_files, list_objects
 from .table import IMAGE_SUFFIXES, Manifest, Sample
 
 LAYOUTS: tuple[Layout, ...] = (FashionAI(), Kaggle(), *CONTAINERS, ClassFolders())
+UNLABELLED = "the images are taken without labels"
 # Those whose tables are read as files are not looked for in stores.
 LAYOUTS_OF_STORES: tuple[Layout, ...] = (*CONTAINERS, ClassFolders())
 
@@ -101,7 +102,7 @@ def _read_listing(listing: Listing, labels_required: bool) -> Manifest:
         # A folder of images needs no labels; what hindered them is said.
         root = listing.root
         samples = tuple(Sample(name, f"{root}/{name}", "test") for name in listing.images)
-        warning = f"the images are taken without labels: {error.message}"
+        warning = f"{UNLABELLED}: {error.message}"
         return Manifest(samples, str(root), listing.others, (warning,))
 
 

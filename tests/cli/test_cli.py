@@ -145,6 +145,29 @@ def test_predict_answers_for_new_images(work, tmp_path):
     assert right >= 7, "colours are easy"
 
 
+def test_predict_and_audit_pass_nothing_over_in_silence(work, photos, tmp_path):
+    new = tmp_path / "new"
+    new.mkdir()
+    shutil.copy(next(photos.rglob("0.png")), new / "1.png")
+    (new / "2.jpg_large").write_bytes(b"")
+    Image.new("RGB", (40, 40), (1, 2, 3)).save(new / "unknown.png")
+    status, _, err = icecore("predict", work / "run", new, "-o", tmp_path / "o.csv", "-q")
+    assert (status, err) == (0, "note: 1 file was passed over: .jpg_large 1\n")
+    status, out, _ = icecore("predict", work / "run", new, "-o", tmp_path / "o.csv", "-q", "--json")
+    assert json.loads(out)["images"] == 2
+    assert "manifest" not in json.loads(out)
+    table = tmp_path / "table.csv"
+    table.write_text("path\nnew/1.png\nnew/1.png,x\n")
+    given = ("predict", work / "run", table, "-o", tmp_path / "o.csv", "-q", "--skip-bad-rows")
+    status, _, err = icecore(*given)
+    assert status == 0
+    assert "left out: " in err
+    status, out, _ = icecore("audit", work / "cache", "--data", photos, "--new", new, "-q")
+    assert status == 0
+    assert "1 file was passed over: .jpg_large 1" in out
+    assert "1 image has no features" in out
+
+
 def test_predict_agrees_with_what_training_stored(work, photos, tmp_path):
     """The same test images, through files on the one hand and `predict` on the other."""
     from icecore.ensemble import load_blend

@@ -260,6 +260,8 @@ def test_a_form_that_cannot_be_is_found_before_the_work(tmp_path, name, form, wo
     with pytest.raises(ProbabilityError, match=words):
         require_sheet_fits(tmp_path / name, answers, AnswerOptions(form))
     require_sheet_fits(tmp_path / "o.hdf5", answered(), AnswerOptions("h5"))
+    with pytest.raises(ProbabilityError, match=r"o.npz is .* npz, and --excel is for CSVs"):
+        require_sheet_fits(tmp_path / "o.npz", answered(), AnswerOptions(excel=True))
 
 
 def test_rows_without_an_answer_get_the_prior_or_nothing_or_are_refused(tmp_path):

@@ -101,6 +101,10 @@ class MissingRowsError(CacheError, KeyError):
     """Rows were asked for that the cache does not hold."""
 
 
+class ClusterError(IcecoreError, RuntimeError):
+    """A Ray cluster cannot be joined, is too small, or did not do what it was given."""
+
+
 class HeadError(IcecoreError, ValueError):
     """Features and labels cannot be made into a head."""
 

@@ -8,12 +8,11 @@ dies, Ray gives its images to another one, which computes what has no row yet.
 import dataclasses
 import json
 import logging
-import os
 import platform
 from collections.abc import Iterator, Sequence
 
-from ...core.errors import BackboneError, IcecoreError
-from ...core.imports import load
+from ...core.errors import ClusterError, IcecoreError
+from ...core.ray_cluster import joined
 from ...manifest import Sample
 from .options import ClusterOptions
 from .report import Failure
@@ -26,14 +25,6 @@ MULTIPLY_ADDS_OF_CPU, MULTIPLY_ADDS_OF_GPU = 4 * 10**11, 2 * 10**13
 _KEPT = "what was finished is kept, and the same command continues"
 
 
-def load_ray():
-    """Import Ray, or say what to install."""
-    # Heeded when it is imported: it reports home otherwise, and its daemons talk a lot.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    return load("ray", "ray.data")
-
-
 def run_on_cluster(
     cluster: ClusterOptions, plan: WorkerPlan, unique: dict[str, list[Sample]], todo: Sequence[str]
 ) -> Iterator[Receipt]:
@@ -43,12 +34,10 @@ def run_on_cluster(
     ------
     MissingDependencyError
         Ray is not installed.
-    BackboneError
-        The cluster is not there or has too few processors or GPUs.
+    ClusterError
+        The cluster is not there, has too few processors or GPUs, or did not do its work.
     """
-    ray = load_ray()
-    joined = _join(ray, cluster)
-    try:
+    with joined(cluster.address, "ray.data") as ray:
         gpus = len([device for device in plan.options.devices if device.startswith("cuda")])
         _require_room(ray, cluster, gpus)
         _be_quiet(ray)
@@ -66,15 +55,6 @@ def run_on_cluster(
         )
         for row in receipts.iter_rows():
             yield _receipt(row["receipt"])
-    except ray.exceptions.RayError as error:
-        said = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise BackboneError(
-            f"the Ray job ended early: {said[-1] if said else type(error).__name__}",
-            f"mend the cause; {_KEPT}",
-        ) from error
-    finally:
-        if joined:
-            ray.shutdown()
 
 
 def _images_at_a_time(cluster: ClusterOptions, plan: WorkerPlan, images: int) -> int:
@@ -113,27 +93,6 @@ class _Computing:
         return {"receipt": [json.dumps(fields)]}
 
 
-def _join(ray, cluster: ClusterOptions) -> bool:
-    """Connect to the cluster; return whether this process did."""
-    if ray.is_initialized():
-        return False
-    address = None if cluster.address == "local" else cluster.address
-    # Workers import this icecore, wherever it lies.
-    try:
-        ray.init(
-            address=address,
-            log_to_driver=False,
-            include_dashboard=None if address else False,
-            logging_level="ERROR",
-        )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise BackboneError(
-            f"no Ray cluster can be joined at {cluster.address}: {' '.join(str(error).split())}",
-            "start one with 'ray start --head' of this version, or say --ray local",
-        ) from error
-    return True
-
-
 def _be_quiet(ray) -> None:
     """Leave the display of progress, and the terminal, to icecore."""
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -149,7 +108,7 @@ def _require_room(ray, cluster: ClusterOptions, gpus: int) -> None:
         if wanted > there.get(name, 0)
     ]
     if lacking:
-        raise BackboneError(
+        raise ClusterError(
             f"the Ray cluster is too small: {'; '.join(lacking)}",
             "ask for fewer --ray-workers, or add nodes",
         )
@@ -164,6 +123,6 @@ def _receipt(text: str) -> Receipt:
     fields = json.loads(text)
     if "ended" in fields:
         hint = fields["hint"] or "mend the cause"
-        raise BackboneError(f"the Ray job ended early {fields['ended']}", f"{hint}; {_KEPT}")
+        raise ClusterError(f"the Ray job ended early {fields['ended']}", f"{hint}; {_KEPT}")
     fields["failures"] = [Failure(**one) for one in fields["failures"]]
     return Receipt(**fields)

@@ -7,7 +7,6 @@ import shlex
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,13 +17,18 @@ from icecore import jobs
 from icecore.cache import FeatureCache, FeatureSet
 from icecore.cache.sharing.claims import Claims
 from icecore.cli.main import main
-from icecore.core.errors import BackboneError, CacheError, FingerprintError, MissingDependencyError
+from icecore.core.errors import (
+    BackboneError,
+    CacheError,
+    ClusterError,
+    FingerprintError,
+    MissingDependencyError,
+)
 from icecore.features import ClusterOptions
 from icecore.features.extraction.cluster import (
     _as_text,
     _Computing,
     _images_at_a_time,
-    _join,
     _receipt,
 )
 from icecore.features.extraction.options import ExtractOptions
@@ -134,21 +138,11 @@ def test_numbers_that_do_not_fit_together_are_refused(least, most, cpus):
         ClusterOptions("local", least, most, cpus)
 
 
-def test_a_cluster_of_another_version_is_named():
-    def init(**options):
-        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.49.0\n")
-
-    ray = SimpleNamespace(is_initialized=lambda: False, init=init)
-    with pytest.raises(BackboneError, match=r"auto: Version .* with: Ray: 2\.49") as error:
-        _join(ray, ClusterOptions("auto"))
-    assert "of this version" in error.value.hint
-
-
 def test_what_a_worker_refuses_is_said_in_its_own_words(tmp_path, tiny_onnx):
     FeatureCache.create(tmp_path / "cache")
     worker = _Computing(plan(tmp_path, f"onnx:{tiny_onnx}", ["0" * 64]))
     (text,) = worker({"samples": []})["receipt"]
-    with pytest.raises(BackboneError, match="ended early on .*: this machine makes other") as error:
+    with pytest.raises(ClusterError, match="ended early on .*: this machine makes other") as error:
         _receipt(text)
     assert "leave this one out; what was finished is kept" in error.value.hint
 
@@ -168,7 +162,7 @@ def test_a_disk_that_is_full_on_one_machine_ends_the_job_with_one_line(
     monkeypatch.setattr(FeatureSet, "append", full)
     samples = list(digest_manifest(read(photos)).manifest.images.values())
     (text,) = worker({"samples": [_as_text(samples)]})["receipt"]
-    with pytest.raises(BackboneError, match="ended early on .*: the disk is full") as error:
+    with pytest.raises(ClusterError, match="ended early on .*: the disk is full") as error:
         _receipt(text)
     assert error.value.hint.startswith("make room; ")
 
@@ -195,7 +189,7 @@ def test_processes_on_one_machine_give_the_same_bytes(tmp_path, photos, tiny_onn
     assert matrix("many")[0] == matrix("one")[0]
     assert matrix("many")[1].tobytes() == matrix("one")[1].tobytes()
     assert jobs.extract(photos, "many", [spec], options).computed == 0
-    with pytest.raises(BackboneError, match="cluster is too small: 900 CPU"):
+    with pytest.raises(ClusterError, match="cluster is too small: 900 CPU"):
         few = ExtractOptions(cluster=ClusterOptions("local", 900, 900))
         jobs.extract(draw(tmp_path / "more", 41), "other", [spec], few)
 

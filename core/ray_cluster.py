@@ -1,0 +1,63 @@
+"""A Ray cluster is joined, and left."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from .errors import ClusterError
+from .imports import load
+
+
+@contextlib.contextmanager
+def joined(address: str, *modules: str) -> Iterator[Any]:
+    """Join a cluster; yield Ray, with those of its modules that are named.
+
+    Parameters
+    ----------
+    address : str
+        ``local`` for processes on this machine, ``auto`` for the cluster that this machine is in,
+        or what ``ray start`` printed. It means nothing where this process is in one already,
+        which it then stays in.
+
+    Raises
+    ------
+    MissingDependencyError
+        Ray is not installed.
+    ClusterError
+        The cluster is not there, or the job failed there.
+    """
+    # Heeded when it is imported: it reports home otherwise, and its daemons talk a lot.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    ray = load("ray", *modules)
+    ours = not ray.is_initialized()
+    if ours:
+        _join(ray, address)
+    try:
+        yield ray
+    except ray.exceptions.RayError as error:
+        said = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ClusterError(
+            f"the Ray job ended early: {said[-1] if said else type(error).__name__}",
+            "mend the cause, and give the same command again",
+        ) from error
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _join(ray, address: str) -> None:
+    # Workers import this icecore, wherever it lies.
+    try:
+        ray.init(
+            address=None if address == "local" else address,
+            log_to_driver=False,
+            include_dashboard=False if address == "local" else None,
+            logging_level="ERROR",
+        )
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise ClusterError(
+            f"no Ray cluster can be joined at {address}: {' '.join(str(error).split())}",
+            "start one with 'ray start --head' of this version, or say --ray local",
+        ) from error

@@ -1,0 +1,56 @@
+"""Joining a Ray cluster, and what is said where that fails."""
+
+from __future__ import annotations
+
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from icecore.core.errors import ClusterError
+from icecore.core.ray_cluster import joined
+
+
+class FakeRayError(Exception):
+    pass
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    """Stand in for Ray: a version of its own cannot be had beside the one that is installed."""
+    module = ModuleType("ray")
+    module.exceptions = SimpleNamespace(RayError=FakeRayError)
+    module.calls = []
+    module.is_initialized = lambda: False
+    module.init = lambda **options: module.calls.append(options)
+    module.shutdown = lambda: module.calls.append("left")
+    monkeypatch.setitem(sys.modules, "ray", module)
+    return module
+
+
+def test_a_cluster_of_another_version_is_named(ray):
+    def init(**options):
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.49.0\n")
+
+    ray.init = init
+    match = r"auto: Version .* with: Ray: 2\.49"
+    with pytest.raises(ClusterError, match=match) as error, joined("auto"):
+        pass
+    assert "of this version" in error.value.hint
+
+
+def test_a_cluster_that_was_joined_is_left_and_another_one_is_not(ray):
+    with joined("local") as given:
+        assert given is ray
+    assert ray.calls[0]["address"] is None
+    assert ray.calls[1:] == ["left"]
+    ray.is_initialized = lambda: True
+    with joined("10.0.0.1:6379"):
+        pass
+    assert len(ray.calls) == 2
+
+
+def test_what_ray_fails_with_is_one_line(ray):
+    with pytest.raises(ClusterError, match="ended early: the node is gone\n"), joined("local"):
+        raise FakeRayError("a traceback\n  the node is gone\n")
+    assert ray.calls[-1] == "left"

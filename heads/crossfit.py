@@ -18,10 +18,12 @@ from typing import Any, Self
 import numpy as np
 from sklearn.base import clone
 
-from .parallel import each
+from .parallel import each_of
 from .rows import Rows
 
 Choice = dict[str, Any]
+# In the place of a fold.
+_ALL = -1
 Progress = Callable[[str, int, int, float | None], None]
 
 
@@ -107,24 +109,30 @@ def judge(head, rows: Rows, dealt: np.ndarray, choices: Sequence[Choice]) -> Jud
     """Fit `head` without each two neighbouring folds and measure every choice on them."""
     folds = int(dealt.max()) + 1
     losses = np.zeros((len(choices), len(rows), 2))
-
-    def pair(first: int) -> None:
-        second = (first + 1) % folds
-        fitted = np.flatnonzero((dealt != first) & (dealt != second) & (rows.weights > 0))
-        present = rows.present(fitted)
-        known = rows.targets[:, present].sum(axis=1) > 0.5
-        judged = np.flatnonzero(((dealt == first) | (dealt == second)) & known)
-        if len(present) < 2 or not len(judged):
-            return
-        tables = clone(head).predict_path(rows, fitted, judged, choices)
-        tables = np.log(spread(np.asarray(tables), present, rows, len(fitted)))
-        found = -(rows.weights[judged] * (tables * rows.targets[judged]).sum(axis=2))
-        own = dealt[judged]
-        losses[:, judged[own == first], 0] = found[:, own == first]
-        losses[:, judged[own == second], 1] = found[:, own == second]
-
-    each(pair, range(folds))
+    pair = functools.partial(_judge_pair, head, dealt, choices)
+    for judged, side, found in each_of(pair, [(rows, first) for first in range(folds)]):
+        losses[:, judged, side] = found
     return Judged(list(choices), losses, dealt, head.penalty)
+
+
+def _judge_pair(
+    head, dealt: np.ndarray, choices: Sequence[Choice], rows: Rows, first: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the losses of two neighbouring folds, shape (len(choices), n), and where they go.
+
+    That is the rows that were judged, and the last index in `Judged.losses`.
+    """
+    second = (first + 1) % (int(dealt.max()) + 1)
+    fitted = np.flatnonzero((dealt != first) & (dealt != second) & (rows.weights > 0))
+    present = rows.present(fitted)
+    known = rows.targets[:, present].sum(axis=1) > 0.5
+    judged = np.flatnonzero(((dealt == first) | (dealt == second)) & known)
+    side = (dealt[judged] == second).astype(int)
+    if len(present) < 2 or not len(judged):
+        return judged, side, np.zeros((len(choices), len(judged)))
+    tables = clone(head).predict_path(rows, fitted, judged, choices)
+    tables = np.log(spread(np.asarray(tables), present, rows, len(fitted)))
+    return judged, side, -(rows.weights[judged] * (tables * rows.targets[judged]).sum(axis=2))
 
 
 def choose(judged: Sequence[Judged], fold: int | None = None) -> Choice:
@@ -260,18 +268,26 @@ def cross_fit(
         used += choices
         tell("folds", 0, folds, None)
 
-        def fold_table(fold: int, dealt=dealt, choices=choices) -> None:
-            held = np.flatnonzero(dealt == fold)
-            fitted = np.flatnonzero((dealt != fold) & (rows.weights > 0))
-            table[held] += _predict(head, rows, fitted, held, choices[fold]) / len(deals)
-
         # The head of all rows is fitted beside those of the last folds: no thread waits for it.
-        tasks = [functools.partial(fold_table, fold) for fold in range(folds)]
+        items: list[tuple[int, Choice]] = list(enumerate(choices))
         if dealt is deals[-1]:
-            choice = choose(found) if found else own[0]
-            tasks.insert(0, functools.partial(fit_on, head, rows, np.arange(len(rows)), choice))
-        final = each(lambda task: task(), tasks)[0]
+            items.insert(0, (_ALL, choose(found) if found else own[0]))
+        made = each_of(functools.partial(_fold, head, dealt), [(rows, item) for item in items])
+        if items[0][0] == _ALL:
+            final = made.pop(0)
+        for fold, own_table in enumerate(made):
+            table[dealt == fold] += own_table / len(deals)
     return CrossFit(table, used, found, final)
+
+
+def _fold(head, dealt: np.ndarray, rows: Rows, item: tuple[int, Choice]) -> Any:
+    """Return the rows of a fold as they are predicted without it; for all rows, the fitted head."""
+    fold, choice = item
+    if fold == _ALL:
+        return fit_on(head, rows, np.arange(len(rows)), choice)
+    held = np.flatnonzero(dealt == fold)
+    fitted = np.flatnonzero((dealt != fold) & (rows.weights > 0))
+    return _predict(head, rows, fitted, held, choice)
 
 
 def _judge_all(head, rows: Rows, dealt, search: Search, tell) -> Judged:

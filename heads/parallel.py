@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
@@ -37,6 +37,35 @@ def each(work: Callable, items: Iterable) -> list:
         finally:
             _here.team = None
             team.end()
+
+
+def each_of(work: Callable, calls: Iterable[tuple[Any, Any]]) -> list:
+    """Return ``[work(rows, item) for rows, item in calls]``, wherever this thread's fits are made.
+
+    On other machines, `work` is a function of a module, or a `functools.partial` of one; rows
+    should be few values that many calls share.
+    """
+    return getattr(_here, "workers", _HERE).each_of(work, list(calls))
+
+
+def work_by(workers: "Workers") -> None:
+    """Have the fits of this thread made by `workers`; what it does itself, it does alone."""
+    _here.workers, _here.team = workers, _Team(1)
+
+
+class Workers:
+    """Where models are fitted: here, one after the other, and their folds side by side."""
+
+    def submit(self, fit: Callable[[], Any]) -> Callable[[], Any]:
+        """Have a model fitted; return what waits for it."""
+        return fit
+
+    def each_of(self, work: Callable, calls: Sequence[tuple[Any, Any]]) -> list:
+        """See `each_of`."""
+        return each(lambda call: work(*call), calls)
+
+
+_HERE = Workers()
 
 
 def usable_threads(controller: ThreadpoolController | None = None) -> int:

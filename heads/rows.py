@@ -41,6 +41,17 @@ class Rows:
     _memory: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     _lock: Any = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
 
+    def __reduce__(self) -> tuple:
+        """Travel without what was derived."""
+        return type(self), (
+            self.features,
+            self.targets,
+            self.weights,
+            self.classes,
+            self.sets,
+            self.groups,
+        )
+
     def __len__(self) -> int:
         return len(self.features)
 

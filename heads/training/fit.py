@@ -1,6 +1,7 @@
 """Fit one model of one task: choose its settings, predict the tuning rows, fit it on all rows."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +11,12 @@ import numpy as np
 from ..base import Head
 from ..crossfit import CrossFit, Search, choose, cross_fit, fit_on, learning_of
 from ..folds import deal_folds
+from ..parallel import each, each_of
 from ..registry import make_head
 from ..rows import Rows
 from .options import TrainOptions
 from .scores import score
-from .task_data import TaskData
+from .task_data import TaskData, is_constant
 
 # Called with (step, done, total, least log-loss so far or None).
 Report = Callable[[str, int, int, float | None], None]
@@ -73,6 +75,8 @@ class FittedModel:
         ``log_loss`` of these settings and of the best ``default`` ones on rows that the judged
         heads did not see. Where it is known, what more rows bring is in ``learning``: see
         `Learning`. Empty if nothing was open.
+    constant : bool
+        Whether all rows have the same features.
     """
 
     head: Head
@@ -81,6 +85,7 @@ class FittedModel:
     scores: dict[str, Any]
     seconds: float
     chosen: dict[str, Any]
+    constant: bool
 
 
 def fit_model(
@@ -103,32 +108,29 @@ def fit_model(
     found = _out_of_fold(head, data, labelled, options, watch)
     judged = [] if found is None else found.judged
     choice = choose(judged) if judged else head.choices()[0]
-    everything = np.arange(len(learnt))
     chosen = _chosen(head, judged, choice, learnt)
     if found is not None and labelled.train is None:
         known = learning_of(head, learnt, found)
         chosen |= {} if known is None else {"learning": dataclasses.asdict(known)}
         tuning = data.spread(found.probabilities, learnt.classes)
-        truth = data.labels(data.labelled)
+        truth, final = data.labels(data.labelled), found.final
     else:
-        own = fit_on(head, learnt, everything, choice)
-        held = own.predict_proba(labelled.all.features[data.validation])
+        fit = functools.partial(_fit_all, head, choice)
+        parts = [learnt] if options.refit == "train" else [learnt, labelled.all]
+        # Side by side, and with a BLAS of one thread: the processors have no part in the result.
+        own, *others = each_of(fit, [(part, None) for part in parts])
+        final = others[0] if others else own
+        (held,) = each(own.predict_proba, [labelled.all.features[data.validation]])
         tuning = data.spread(held, own.classes_)
         truth = data.labels(data.validation)
     if watch.report:
         watch.report("all rows", 0, 1, None)
-    if found is not None and labelled.train is None:
-        final = found.final
-    elif options.refit == "train":
-        final = own
-    else:
-        final = fit_on(head, labelled.all, np.arange(len(labelled.all)), choice)
     scored = np.ones(len(truth), bool)
     if labelled.train is not None:
         scored = data.fresh(data.validation)
     predicted = np.empty((0, len(final.classes_)))
     if len(labelled.test):
-        predicted = final.predict_proba(labelled.test)
+        (predicted,) = each(final.predict_proba, [labelled.test])
     return FittedModel(
         final,
         tuning,
@@ -136,7 +138,12 @@ def fit_model(
         score(tuning[scored], truth[scored], data.classes, options.seed),
         time.perf_counter() - start,
         chosen,
+        is_constant(labelled.all.features),
     )
+
+
+def _fit_all(head: Head, choice: dict[str, Any], rows: Rows, _: None) -> Head:
+    return fit_on(head, rows, np.arange(len(rows)), choice)
 
 
 def _out_of_fold(

@@ -1,6 +1,7 @@
 """Train: cached features and a manifest in, a run folder out."""
 
 import dataclasses
+import functools
 import os
 import shutil
 import time
@@ -14,10 +15,10 @@ from ...core.errors import HeadError, enumerate_some
 from ...core.files import sha256_file
 from ...manifest import Manifest, apply_groups
 from ...runs import ProbabilityTable, write_probabilities, write_run
-from ..base import require_finite
 from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
-from .fit import FittedModel, TaskRows, Watch, fit_model
+from ..parallel import Workers
+from .fit import FittedModel, Watch, fit_model
 from .groups import group_notes, group_report, route_out_of_fold, tasks_with_groups, write_routes
 from .missing import absent_keys
 from .options import TrainOptions
@@ -25,8 +26,9 @@ from .plan import ModelPlan, plan_models
 from .results import ModelResult, TaskResult, TrainEvent, TrainResult
 from .reuse import EarlierRun, model_key, remember_head
 from .run_folder import check_target, describe_inputs, replacing, task_folders
-from .targets import dropped_notes, labelled_rows, require_known_classes
-from .task_data import TaskData, fold_warnings, is_constant, load_features, task_data
+from .targets import dropped_notes, require_known_classes
+from .task_data import TaskData, fold_warnings, task_data
+from .task_features import TaskFeatures, holds_out
 
 # How blending knows the rows that weights are tuned on.
 TUNING = "validation"
@@ -120,6 +122,7 @@ class _Job:
         self.earlier: EarlierRun | None = None
         self.started = time.monotonic()
         self.interrupted = False
+        self.workers = Workers()
 
     def about(self, done: list[tuple[TaskResult, dict]], failed: dict[str, str]) -> dict:
         """Return what run.json says of the training, beside its inputs."""
@@ -135,43 +138,55 @@ class _Job:
 
     def run(self) -> tuple[list[tuple[TaskResult, dict]], dict[str, str]]:
         """Train every task; return the trained ones with their run.json entry, and the failed."""
-        done, failed = [], {}
+        done, failed, begun = [], {}, {}
         folders = task_folders(self.manifest.tasks)
-        for task in self.manifest.tasks:
-            if self.interrupted:
-                failed[task] = "training was interrupted"
-                continue
+        for task, folder in folders.items():
             try:
-                holdout = self.options.validation == "holdout"
-                accept = self.options.min_class_count > 0
-                data = task_data(self.manifest, task, self.absent, holdout, accept)
-                trained = self._train_task(data, folders[task])
-                if trained[0].models:
+                begun[task] = self._begin(task, folder)
+            except HeadError as error:
+                failed[task] = _reason(error)
+        for task in list(begun):
+            try:
+                trained = None if self.interrupted else self._train_task(begun.pop(task))
+                if trained and trained[0].models:
                     done.append(trained)
                 else:
                     failed[task] = "training was interrupted"
             except HeadError as error:
-                failed[task] = error.message + (f" ({error.hint})" if error.hint else "")
+                failed[task] = _reason(error)
                 shutil.rmtree(self.folder / folders[task], ignore_errors=True)
-        return done, failed
+        return done, {task: failed[task] for task in folders if task in failed}
 
-    def _train_task(self, data: TaskData, name: str) -> tuple[TaskResult, dict]:
+    def _begin(self, task: str, folder: str) -> "_Begun":
+        """Sort a task's rows out, take over what an earlier run has, and have the rest fitted."""
+        holdout, accept = self.options.validation == "holdout", self.options.min_class_count > 0
+        data = task_data(self.manifest, task, self.absent, holdout, accept)
         options, plans = self.options, self.plans
-        if self.grouped and data.task not in self.grouped:
+        if self.grouped and task not in self.grouped:
             options = dataclasses.replace(options, groups=False, group_labels=None)
             plans = [plan for plan in plans if plan.kind != GroupedHead.kind]
             data.warnings.append("its images have no two groups: no head was fitted that knows any")
             self.finished += len(self.plans) - len(plans)
-        features = _TaskFeatures(data, self.sets, options)
+        features = TaskFeatures(data, self.sets, options)
+        begun = _Begun(data, folder, features)
+        for plan in plans:
+            prints = [self.sets[index].fingerprint for index in plan.sets]
+            key = model_key(data, plan, prints, plan.options(self.options))
+            known = self._take_over(data, plan, key, self.folder / folder)
+            fitting = functools.partial(self._fit, data, plan, features)
+            begun.models.append((plan, key, known or self.workers.submit(fitting)))
+        return begun
+
+    def _train_task(self, begun: "_Begun") -> tuple[TaskResult, dict]:
+        data, name = begun.data, begun.folder
         results: list[ModelResult] = []
         keys = {}
         try:
-            for plan in plans:
-                prints = [self.sets[index].fingerprint for index in plan.sets]
-                key = model_key(data, plan, prints, plan.options(self.options))
-                result = self._take_over(data, plan, key, self.folder / name)
-                if result is None:
-                    result = self._fit(data, plan, features, self.folder / name)
+            for plan, key, found in begun.models:
+                if isinstance(found, ModelResult):
+                    result = found
+                else:
+                    result = self._fitted(data, plan, found(), self.folder / name)
                 keys[plan.name] = key
                 known = {"scores": result.scores, "chosen": result.chosen}
                 remember_head(self.folder / name, plan.name, key, known)
@@ -180,7 +195,7 @@ class _Job:
                 self._tell(TrainEvent(data.task, plan.name, self.finished, self.total, "done"))
         except KeyboardInterrupt:
             self.interrupted = True
-        holdout = _holds_out(data, self.options)
+        holdout = holds_out(data, self.options)
         part = data.train if holdout else data.labelled
         warnings = [*data.warnings, *dropped_notes(data, part, self.options)]
         if self.options.validation == "holdout" and not holdout:
@@ -191,7 +206,7 @@ class _Job:
         origin = "split" if holdout else f"out-of-fold, {self.options.folds} folds"
         if not holdout and self.options.repeats > 1:
             origin += f", {self.options.repeats} times"
-        groups = self._groups(data, features, results, self.folder / name)
+        groups = self._groups(data, begun.features, results, self.folder / name)
         warnings += group_notes(data) if groups else []
         result = TaskResult(
             data.task, data.classes, origin, tuple(results), tuple(warnings), groups
@@ -199,7 +214,7 @@ class _Job:
         return result, {**self._entry(result, data, name), "keys": keys}
 
     def _groups(
-        self, data: TaskData, features: "_TaskFeatures", results: list[ModelResult], folder: Path
+        self, data: TaskData, features: TaskFeatures, results: list[ModelResult], folder: Path
     ) -> dict | None:
         """Compare a head that knows groups, on the most features, with another one on the same."""
         done = {result.name for result in results}
@@ -210,7 +225,7 @@ class _Job:
         if not self.options.groups or own is None or not others:
             return None
         other = next((plan for plan in others if plan.kind == KernelHead.kind), others[0])
-        part = data.validation if _holds_out(data, self.options) else data.labelled
+        part = data.validation if holds_out(data, self.options) else data.labelled
         files = {one.name: folder / "probabilities" / f"{one.name}.npz" for one in (own, other)}
         labelled, seed = features.of(own.sets), self.options.seed
         told = route_out_of_fold(data, labelled.all, seed)
@@ -223,17 +238,20 @@ class _Job:
         known = self.earlier and self.earlier.take(data.task, plan.name, key, folder)
         return ModelResult(plan.name, self._specs(plan), **known, reused=True) if known else None
 
-    def _fit(
-        self, data: TaskData, plan: ModelPlan, features: "_TaskFeatures", folder: Path
-    ) -> ModelResult:
+    def _fit(self, data: TaskData, plan: ModelPlan, features: TaskFeatures) -> FittedModel:
+        watch = Watch(self._reporter(data.task, plan), self._deadline())
         labelled = features.of(plan.sets)
-        if is_constant(labelled.all.features):
+        return fit_model(plan.kind, data, labelled, plan.options(self.options), watch)
+
+    def _fitted(
+        self, data: TaskData, plan: ModelPlan, fitted: FittedModel, folder: Path
+    ) -> ModelResult:
+        """Write a model to the run's folder, and say what became of it."""
+        if fitted.constant:
             data.warnings.append(
                 f"all training images have the same features for {plan.name}: "
                 "it can only learn how frequent the classes are"
             )
-        watch = Watch(self._reporter(data.task, plan), self._deadline())
-        fitted = fit_model(plan.kind, data, labelled, plan.options(self.options), watch)
         self._write(data, plan, fitted, folder)
         return ModelResult(
             plan.name, self._specs(plan), fitted.scores, fitted.seconds, fitted.chosen
@@ -273,7 +291,7 @@ class _Job:
 
     def _write(self, data: TaskData, plan: ModelPlan, fitted: FittedModel, folder: Path) -> None:
         fitted.head.save(folder / "heads" / plan.name)
-        part = data.validation if _holds_out(data, self.options) else data.labelled
+        part = data.validation if holds_out(data, self.options) else data.labelled
         splits = _splits(data, part, TUNING) + _splits(data, data.test, "test")
         table = ProbabilityTable(
             ids=tuple(sample.id for sample in [*data.samples[part], *data.samples[data.test]]),
@@ -301,36 +319,26 @@ class _Job:
             self.progress(event)
 
 
-class _TaskFeatures:
-    """The features of a task's rows, and what fits share of them; one combination at a time."""
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+    """A task that is being trained: each model with its key, and its result or what waits for it.
 
-    def __init__(self, data: TaskData, sets: Sequence[Any], options: TrainOptions) -> None:
-        self._data, self._sets, self._options = data, sets, options
-        self._at: tuple[int, ...] | None = None
-        self._found: Any = None
+    Attributes
+    ----------
+    folder : str
+        Name of its folder in the run.
+    """
 
-    def of(self, positions: tuple[int, ...]) -> TaskRows:
-        """Return the rows on some sets side by side."""
-        if self._at != positions:
-            self._at, self._found = None, None
-            self._found = self._load([self._sets[place] for place in positions])
-            self._at = positions
-        return self._found
-
-    def _load(self, sets: Sequence[Any]) -> TaskRows:
-        data, options = self._data, self._options
-        widths = tuple(int(one.width) for one in sets)
-        known = load_features(sets, data.keys(data.labelled))
-        require_finite(known)
-        own = None
-        if _holds_out(data, options):
-            own = labelled_rows(data, data.train, known[data.train], widths, options)
-        rows = labelled_rows(data, data.labelled, known, widths, options)
-        return TaskRows(rows, load_features(sets, data.keys(data.test)), own)
+    data: TaskData
+    folder: str
+    features: TaskFeatures
+    models: list[tuple[ModelPlan, str, ModelResult | Callable[[], FittedModel]]] = (
+        dataclasses.field(default_factory=list)
+    )
 
 
-def _holds_out(data: TaskData, options: TrainOptions) -> bool:
-    return options.validation == "holdout" and data.validation.stop > data.validation.start
+def _reason(error: HeadError) -> str:
+    return error.message + (f" ({error.hint})" if error.hint else "")
 
 
 def _splits(data: TaskData, part: slice, name: str) -> list[str]:

@@ -18,6 +18,7 @@ _GROUPS = {
     "Models": "--features --head --set --search --search-seconds --class-weight",
     "Rows that are scored": "--validation --folds --repeats --refit --seed",
     "Classes and groups": "--maybe --min-class-count --drop-class --groups --group-labels",
+    "Several machines": "--ray",
     "Data": "--path-column --label-column --skip-bad-rows --allow-missing",
 }
 
@@ -124,6 +125,12 @@ _GROUPS = {
     help="Change a setting of a kind of head, for instance mlp.width=512.",
 )
 @click.option("--seed", default=0, type=SEED, help="Seed for everything random.")
+@click.option(
+    "--ray",
+    metavar="local|auto|ADDRESS",
+    help="Fit with Ray, each fold of each model by itself: in processes on this machine, in the "
+    "cluster that it is in, or in the one at ADDRESS.",
+)
 @click.option(
     "--overwrite",
     is_flag=True,

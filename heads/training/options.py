@@ -12,7 +12,7 @@ from ..folds import FEWEST_FOLDS
 # What no model by itself depends on.
 # Each of them fits every head again.
 _MOST_REPEATS = 1000
-_OF_THE_WHOLE = ("features", "heads", "overwrite", "group_labels", "allow_missing")
+_OF_THE_WHOLE = ("features", "heads", "overwrite", "group_labels", "allow_missing", "ray")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +66,9 @@ class TrainOptions:
     search_seconds : float, optional
         Time in which further settings are tried, for all models together (a busy machine
         makes another result of it).
+    ray : str, optional
+        Fit on a Ray cluster: ``local`` for processes on this machine, ``auto`` for the cluster that
+        this machine is in, or what ``ray start`` printed. None: in threads of this process.
     """
 
     features: Sequence[str] | None = None
@@ -86,6 +89,7 @@ class TrainOptions:
     group_labels: str | os.PathLike | None = None
     search: int = 0
     search_seconds: float | None = None
+    ray: str | None = None
 
     def __post_init__(self) -> None:
         wrong = [
@@ -106,6 +110,8 @@ class TrainOptions:
         ]
         if self.search_seconds and not self.search:
             wrong.append("search_seconds without search (say how many settings to try)")
+        if self.search_seconds and self.ray is not None:
+            wrong.append("search_seconds with ray (machines share no clock: say how many to try)")
         if self.group_labels is not None and not self.groups:
             wrong.append("group_labels without groups (say that heads shall know them)")
         wrong += [

@@ -21,6 +21,7 @@ from ..parallel import Workers
 from .fit import FittedModel, Watch, fit_model
 from .groups import group_notes, group_report, route_out_of_fold, tasks_with_groups, write_routes
 from .missing import absent_keys
+from .on_ray import workers_of
 from .options import TrainOptions
 from .plan import ModelPlan, plan_models
 from .results import ModelResult, TaskResult, TrainEvent, TrainResult
@@ -81,7 +82,8 @@ def train(
     with replacing(out, options.overwrite) as folder:
         job = _Job(manifest, planned, options, folder, progress)
         job.earlier = EarlierRun(out) if options.overwrite else None
-        done, failed = job.run()
+        with workers_of(options) as job.workers:
+            done, failed = job.run()
         if job.interrupted and (not done or (out / "run.json").exists()):
             raise KeyboardInterrupt
         if not done:
@@ -304,7 +306,8 @@ class _Job:
         write_probabilities(folder / "probabilities" / f"{plan.name}.npz", table)
 
     def _reporter(self, task: str, plan: ModelPlan):
-        if self.progress is None:
+        # Of models that are fitted at a time, only the ends are told.
+        if self.progress is None or self.options.ray is not None:
             return None
 
         def report(step: str, part: int, parts: int, loss: float | None) -> None:

@@ -103,7 +103,8 @@ _GROUPS = {
 @click.option(
     "--class-weight",
     type=click.Choice(["balanced"]),
-    help="Give every class the same total weight.",
+    help="Give every class the same total weight in fits; probabilities stay those of classes as "
+    "they occur.",
 )
 @click.option(
     "--groups",

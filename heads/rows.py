@@ -30,6 +30,9 @@ class Rows:
         Widths of the feature sets that lie side by side; they sum to D.
     groups : ndarray of shape (N, G), float32, or None
         Group of each row, one-hot; a row of zeros where it is not known.
+    class_weights : ndarray of shape (C,) or None
+        What fits multiply the weight of each class's rows by. Intercepts are then corrected, so
+        that probabilities are those of classes as they occur.
     """
 
     features: np.ndarray
@@ -38,6 +41,7 @@ class Rows:
     classes: np.ndarray
     sets: tuple[int, ...]
     groups: np.ndarray | None = None
+    class_weights: np.ndarray | None = None
     _memory: dict[str, Any] = dataclasses.field(default_factory=dict, repr=False, compare=False)
     _lock: Any = dataclasses.field(default_factory=threading.RLock, repr=False, compare=False)
 
@@ -68,6 +72,17 @@ class Rows:
         """Return the targets of the rows at `index` for `present` classes; rows sum to 1."""
         targets = self.targets[index][:, self.present(index)]
         return targets / targets.sum(axis=1, keepdims=True)
+
+    def fit_weights(self, index: np.ndarray) -> np.ndarray:
+        """Return the weights of the rows at `index` in a fit: their own times their class's."""
+        weights = self.weights[index]
+        if self.class_weights is None:
+            return weights
+        return weights * self.class_weights[self.codes[index]]
+
+    def own_weights(self, index: np.ndarray) -> np.ndarray | None:
+        """Return the weights that intercepts are corrected by; None where those of fits are."""
+        return None if self.class_weights is None else self.weights[index]
 
     def of_fit(self, name: str, index: np.ndarray, make: Callable[[Self, np.ndarray], Any]) -> Any:
         """Return ``make(self, index)``, made once for all fits on the rows at `index`.

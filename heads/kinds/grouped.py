@@ -52,7 +52,7 @@ class GroupedHead(Head):
     """
 
     kind: ClassVar[str] = "grouped"
-    recipe: ClassVar[int] = 3
+    recipe: ClassVar[int] = 4
     penalty: ClassVar[str] = "alpha"
     allowed: ClassVar = {
         "alpha": ABOVE_0 | "auto",
@@ -213,12 +213,13 @@ class _Fit:
     def __init__(self, rows: Rows, index: np.ndarray, width: float, route_alpha: float) -> None:
         self.kernels = FitKernels(rows, index, width)
         self._fitted = self.kernels.fitted()
-        self._targets, self._weights = rows.shares(index), rows.weights[index]
+        self._targets, self._weights = rows.shares(index), rows.fit_weights(index)
+        self._own = rows.own_weights(index)
         groups = np.ones((len(index), 1), np.float32) if rows.groups is None else rows.groups[index]
         groups = groups[:, groups.any(axis=0)]
         if groups.shape[1] < 2:
             groups = np.ones((len(index), 1), np.float32)
-        self.router = self._learn_router(groups, route_alpha)
+        self.router = self._learn_router(groups, rows.weights[index], route_alpha)
         self._groups = groups.copy()
         unknown = ~groups.any(axis=1)
         if unknown.any():
@@ -234,12 +235,12 @@ class _Fit:
         fitted = self._fitted
         if fitted is not None:
             fitted = fitted * self._common(self._groups, share)
-        return Machine.of(inner, fitted, self._targets, self._weights)
+        return Machine.of(inner, fitted, self._targets, self._weights, self._own)
 
     def _common(self, groups: np.ndarray, share: float) -> np.ndarray:
         return _factors(groups @ self.members.T, np.float32(share))
 
-    def _learn_router(self, groups: np.ndarray, alpha: float) -> "_Router":
+    def _learn_router(self, groups: np.ndarray, weights: np.ndarray, alpha: float) -> "_Router":
         count = groups.shape[1]
         coef = np.zeros((len(self.kernels.support), count), np.float32)
         if count < 2:
@@ -250,7 +251,7 @@ class _Fit:
             inner, own = inner[np.ix_(known, known)], known
         else:
             fitted = fitted[known]
-        machine = Machine.of(inner, fitted, groups[known], self._weights[known])
+        machine = Machine.of(inner, fitted, groups[known], weights[known])
         for step in (1000, 100, 10, 1):
             machine.solver.solve(step * alpha, gap=1e-2 if step > 1 else 1e-3)
         coef[own] = machine.coef

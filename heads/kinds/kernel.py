@@ -56,7 +56,7 @@ class KernelHead(Head):
     """
 
     kind: ClassVar[str] = "kernel"
-    recipe: ClassVar[int] = 3
+    recipe: ClassVar[int] = 4
     penalty: ClassVar[str] = "alpha"
     allowed: ClassVar = {"alpha": ABOVE_0 | "auto", "width": ABOVE_0 | "auto"}
 
@@ -138,4 +138,5 @@ def _wide(width: float | str, rows: Rows) -> float:
 
 def _machine(rows: Rows, index: np.ndarray, kernels: FitKernels) -> Machine:
     inner, fitted = kernels.inner, kernels.fitted()
-    return Machine.of(inner, fitted, rows.shares(index), rows.weights[index])
+    own = rows.own_weights(index)
+    return Machine.of(inner, fitted, rows.shares(index), rows.fit_weights(index), own)

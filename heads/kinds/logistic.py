@@ -76,7 +76,7 @@ class LogisticHead(Head):
     """
 
     kind: ClassVar[str] = "logistic"
-    recipe: ClassVar[int] = 3
+    recipe: ClassVar[int] = 4
     penalty: ClassVar[str] = "alpha"
     allowed: ClassVar = {
         "alpha": ABOVE_0 | "auto",
@@ -152,7 +152,7 @@ def _penalty(settings: dict[str, Any], rows: Rows, index: np.ndarray) -> float:
         return float(settings["alpha"])
     # scikit-learn has one column of weights for two classes: half of the penalty of two.
     factor = 2 if len(rows.present(index)) == 2 else 1
-    return float(factor / (settings["C"] * rows.weights[index].sum()))
+    return float(factor / (settings["C"] * rows.fit_weights(index).sum()))
 
 
 class _Space:
@@ -186,7 +186,8 @@ class _Space:
         kernel = self._kernel
         space = Features(self._features) if kernel is None else Kernel(kernel)
         targets = self._rows.shares(self._index)
-        return SoftmaxRegression(space, targets, self._rows.weights[self._index])
+        rows, index = self._rows, self._index
+        return SoftmaxRegression(space, targets, rows.fit_weights(index), rows.own_weights(index))
 
     def logits(self, solver: SoftmaxRegression) -> np.ndarray:
         """Return the logits of the rows at `judged`."""
@@ -218,7 +219,7 @@ class _Space:
     def _from_gram(self, gram) -> None:
         own = self._index if gram.exact else gram.columns[gram.landmarks(self._index)]
         places = own if gram.exact else gram.landmarks(self._index)
-        weights = self._rows.weights[own]
+        weights = self._rows.fit_weights(own)
         self._shares = (weights / weights.sum()).astype(np.float32)
         inner = gram.part(own, places)
         if gram.exact:
@@ -232,7 +233,7 @@ class _Space:
         self._features, self._across = found[: len(self._index)], found[len(self._index) :]
 
     def _measure(self) -> Scaling:
-        source, weights = self._source(), self._rows.weights[self._index]
+        source, weights = self._source(), self._rows.fit_weights(self._index)
         scaling = measure_scaling(source[self._index], self._scaling, weights)
         if self._scaling == "none":
             return scaling

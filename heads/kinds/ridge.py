@@ -11,7 +11,7 @@ from ...core.softmax import softmax
 from ..base import Head
 from ..numerics.products import multiply
 from ..numerics.scaling import measure_scaling, wide_product
-from ..numerics.softmax_regression import log_loss
+from ..numerics.softmax_regression import log_loss, prior_shift
 from ..rows import Rows
 from ..saved import HeadFiles
 from ..settings import ABOVE_0, among
@@ -48,7 +48,7 @@ class RidgeHead(Head):
     """
 
     kind: ClassVar[str] = "ridge"
-    recipe: ClassVar[int] = 2
+    recipe: ClassVar[int] = 3
     allowed: ClassVar = {"alpha": ABOVE_0 | "auto", "scaling": among(_SCALINGS)}
 
     def __init__(self, alpha="auto", scaling="standard", random_state=None):
@@ -61,7 +61,7 @@ class RidgeHead(Head):
         return self.grid(alpha=ALPHAS)
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
-        weights = rows.weights[index]
+        weights = rows.fit_weights(index)
         scaling = measure_scaling(rows.features[index], self.scaling, weights)
         scaled = np.empty((len(index), rows.features.shape[1]), np.float32)
         widen(rows.features[index], scaled)
@@ -73,7 +73,12 @@ class RidgeHead(Head):
         coef, left_out = _solve(scaled, targets - prior, share, penalty)
         self.temperature_ = _temperature(left_out + prior, targets, share)
         coef = (coef * self.temperature_).astype(np.float32)
-        self.coef_, self.intercept_ = scaling.fold(coef, prior * self.temperature_)
+        intercept = prior * self.temperature_
+        own = rows.own_weights(index)
+        if own is not None:
+            logits = self.temperature_ * (left_out + prior)
+            intercept = intercept + prior_shift(logits, targets, own)
+        self.coef_, self.intercept_ = scaling.fold(coef, intercept)
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
         return softmax((wide_product(X, self.coef_) + self.intercept_).astype(np.float64))

@@ -19,6 +19,7 @@ from ..numerics.scaling import (
     power_scaled,
     wide_product,
 )
+from ..numerics.softmax_regression import prior_shift
 from ..parallel import each
 from ..rows import Rows
 from ..saved import HeadFiles
@@ -81,7 +82,7 @@ class MLPClassifier(Head):
     """
 
     kind: ClassVar[str] = "mlp"
-    recipe: ClassVar[int] = 4
+    recipe: ClassVar[int] = 5
     judged_whole: ClassVar[bool] = False
     allowed: ClassVar = {
         "width": COUNT | "auto",
@@ -161,13 +162,13 @@ class MLPClassifier(Head):
         self, rows: Rows, index: np.ndarray, inputs: np.ndarray
     ) -> tuple[list[Network], list[list[float]]]:
         """Return networks for `inputs` (those of all rows), and their training losses."""
-        features, weights = inputs[index], rows.weights[index]
+        features, weights = inputs[index], rows.fit_weights(index)
         scaling = measure_scaling(features, self.scaling, weights)
         if self.scaling != "none":
             wanted = min(rows.features.shape[1], _SQUARED_LENGTH)
             length = np.sqrt(wanted / features.shape[1])
             scaling = Scaling(scaling.shift, scaling.factor * np.float32(length))
-        targets = rows.shares(index)
+        targets, own = rows.shares(index), rows.own_weights(index)
         recipe = self._recipe(int((rows.weights > 0).sum()))
         seed = self.seed_of_fit
 
@@ -177,6 +178,9 @@ class MLPClassifier(Head):
         trained = each(member, range(self.members))
         for network, _ in trained:
             network.W1, network.b1 = scaling.fold(network.W1, network.b1)
+            if own is not None:
+                shift = prior_shift(_logits(network, inputs[index]), targets, own)
+                network.b2 += shift.astype(np.float32)
         return [network for network, _ in trained], [losses for _, losses in trained]
 
     def _recipe(self, count: int) -> Recipe:
@@ -248,9 +252,12 @@ def _average(networks: Sequence[Network], X: np.ndarray) -> np.ndarray:
     """Return the mean of the networks' probabilities, shape (N, C)."""
     total = np.zeros((len(X), len(networks[0].b2)))
     for network in networks:
-        hidden = wide_product(X, network.W1)
-        hidden += network.b1
-        np.maximum(hidden, 0, out=hidden)
-        logits = multiply(hidden, network.W2).astype(np.float64) + network.b2
-        total += softmax(logits) / len(networks)
+        total += softmax(_logits(network, X)) / len(networks)
     return total
+
+
+def _logits(network: Network, X: np.ndarray) -> np.ndarray:
+    hidden = wide_product(X, network.W1)
+    hidden += network.b1
+    np.maximum(hidden, 0, out=hidden)
+    return multiply(hidden, network.W2).astype(np.float64) + network.b2

@@ -157,6 +157,7 @@ class Machine:
         fitted: np.ndarray | None,
         targets: np.ndarray,
         weights: np.ndarray,
+        own: np.ndarray | None = None,
     ) -> Self:
         """Return a machine that has not been solved.
 
@@ -166,12 +167,14 @@ class Machine:
             Kernel of the rows in the solution with each other.
         fitted : ndarray of shape (n, M) or None
             Of the rows of the fit with them; None where they are the same.
-        targets, weights : ndarray of shape (n, C) and (n,)
+        targets, weights, own : ndarray of shape (n, C), (n,) and (n,)
+            See `SoftmaxRegression`.
         """
         if fitted is None:
-            return cls(SoftmaxRegression(Kernel(inner), targets, weights), None)
+            return cls(SoftmaxRegression(Kernel(inner), targets, weights, own), None)
         basis = Basis(inner)
-        return cls(SoftmaxRegression(Features(basis.features(fitted)), targets, weights), basis)
+        features = Features(basis.features(fitted))
+        return cls(SoftmaxRegression(features, targets, weights, own), basis)
 
     def solve(self, alpha: float, tol: float) -> None:
         """Minimise the penalised log-loss to within `tol`, by way of larger penalties."""

@@ -15,6 +15,7 @@ the objective itself, which is above 0: that is what `gap` asks for.
 import dataclasses
 
 import numpy as np
+from scipy.optimize import minimize
 
 from ...core.softmax import softmax
 from .products import multiply
@@ -36,6 +37,29 @@ def log_loss(logits: np.ndarray, targets: np.ndarray, shares: np.ndarray) -> flo
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     rows = np.log(np.exp(shifted).sum(axis=1)) - (shifted * targets).sum(axis=1)
     return float(shares @ rows)
+
+
+def prior_shift(logits: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return what to add to logits so that classes are as frequent as in the targets, shape (C,).
+
+    That of the least log-loss: a fit of the intercepts alone. Where weights of classes changed a
+    fit it takes them out of the odds, as far as they are in there: of rows that are nearly told
+    apart, little is, and the logarithms of the weights (King and Zeng 2001) would be too much.
+
+    Parameters
+    ----------
+    logits, targets : ndarray of shape (N, C)
+        Rows of `targets` sum to 1.
+    weights : ndarray of shape (N,)
+    """
+    shares = weights / weights.sum()
+    wanted = shares @ targets
+
+    def loss(shift: np.ndarray) -> tuple[float, np.ndarray]:
+        return log_loss(logits + shift, targets, shares), shares @ softmax(logits + shift) - wanted
+
+    shift = minimize(loss, np.zeros(len(wanted)), jac=True, method="L-BFGS-B").x
+    return shift - shift.mean()
 
 
 class Kernel:
@@ -130,6 +154,8 @@ class SoftmaxRegression:
     targets : ndarray of shape (N, C)
         Rows that sum to 1.
     weights : ndarray of shape (N,), above 0
+    own : ndarray of shape (N,), optional
+        Weights by which the intercept is corrected after each solution; see `prior_shift`.
 
     Attributes
     ----------
@@ -142,8 +168,9 @@ class SoftmaxRegression:
         space: Kernel | Features,
         targets: np.ndarray,
         weights: np.ndarray,
+        own: np.ndarray | None = None,
     ) -> None:
-        self._space = space
+        self._space, self._own, self._shift = space, own, 0.0
         self._targets = np.asarray(targets, np.float64)
         self._shares = np.asarray(weights / weights.sum(), np.float64)
         count, classes = self._targets.shape
@@ -161,8 +188,8 @@ class SoftmaxRegression:
 
     @property
     def intercept(self) -> np.ndarray:
-        """B, shape (C,)."""
-        return self._at.b
+        """B, shape (C,); corrected."""
+        return self._at.b + self._shift
 
     def solve(self, alpha: float, gap: float = 1e-3) -> "SoftmaxRegression":
         """Go to the minimum for the penalty `alpha`.
@@ -207,6 +234,8 @@ class SoftmaxRegression:
                 steps = [*steps[1 - _MEMORY :], (step, difference, 1 / curvature)]
             else:
                 steps = []
+        if self._own is not None:
+            self._shift = prior_shift(logits, self._targets, self._own)
         return self
 
     def _objective(self, chances: np.ndarray) -> float:

@@ -52,7 +52,8 @@ class TrainOptions:
     allow_missing : bool
         Train also where more than a tenth of the images have no features.
     class_weight : {None, "balanced"}
-        "balanced" gives every class the same total weight.
+        "balanced" gives every class the same total weight in the fits of heads that learn
+        by log-loss or least squares; intercepts are fitted to the classes as they occur.
     refit : {"all", "train"}
         The final heads learn from all labelled rows, or with "holdout" from the training
         split alone.

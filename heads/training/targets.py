@@ -53,10 +53,11 @@ def labelled_rows(
         _add_maybe(data, part, kept, classes, targets, options.maybe)
     weights = np.zeros(len(labels))
     weights[kept] = 1.0
+    balance = None
     if options.class_weight == "balanced":
-        weights[kept] = len(kept) / (len(classes) * np.bincount(codes))[codes]
+        balance = len(kept) / (len(classes) * np.bincount(codes))
     groups = group_columns(data, part) if options.groups else None
-    return Rows(features, targets, weights, classes, sets, groups)
+    return Rows(features, targets, weights, classes, sets, groups, balance)
 
 
 def dropped_notes(data: TaskData, part: slice, options: TrainOptions) -> list[str]:

@@ -15,6 +15,7 @@ import functools
 import io
 import os
 import re
+import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
@@ -34,6 +35,8 @@ STRETCH, ROWS_OF_STRETCH = 2**25, 256
 # Of large objects, from which images are read one after the other by several threads.
 _BLOCKS = OnceCache(32)
 _ASKED_AT_ONCE = 32
+# Of images that were read and are on their way; more than wait for an engine, as a rule.
+_MOST_AT_HAND = 2**29
 # Of objects that came past while they were listed.
 _DIGESTS: dict[str, tuple[list[int], str]] = {}
 
@@ -214,11 +217,45 @@ def known_digest(place: str, facts: list[int]) -> str:
     return digest if then == facts else ""
 
 
-def digest_of(place: str, most: int) -> str | OSError:
-    """Return the SHA-256 of an image's bytes, or why there is none."""
+class AtHand:
+    """Bytes of objects and fields that were read once and will be wanted once more.
+
+    Of more than half a GiB the oldest are forgotten. Files are not kept: the system does that.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, bytes] = {}
+        self._size, self._lock = 0, threading.Lock()
+
+    def keep(self, place: str, content: bytes) -> None:
+        """Keep the bytes of a place that is no file."""
+        with self._lock:
+            self._size += len(content) - len(self._kept.pop(place, b""))
+            self._kept[place] = content
+            while self._size > _MOST_AT_HAND:
+                self._size -= len(self._kept.pop(next(iter(self._kept))))
+
+    def take(self, place: str) -> bytes | None:
+        """Return the bytes of a place, and forget them; None if they are not there."""
+        with self._lock:
+            content = self._kept.pop(place, None)
+            self._size -= len(content or b"")
+            return content
+
+
+def digest_of(place: str, most: int, at_hand: AtHand | None = None) -> str | OSError:
+    """Return the SHA-256 of an image's bytes, or why there is none.
+
+    Bytes that had to be asked for are kept in `at_hand`.
+    """
     try:
-        return sha256_bytes(read_place(place, most)) if is_place(place) else sha256_file(place)
+        if not is_place(place):
+            return sha256_file(place)
+        content = read_place(place, most)
     except OSError as error:
         return error
     except IcecoreError as error:
         return StoreError(error.message, error.hint)
+    if at_hand is not None:
+        at_hand.keep(place, content)
+    return sha256_bytes(content)

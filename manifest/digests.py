@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from ..core.places import absolute, digest_of, facts_of, known_digest, look_ahead
+from ..core.places import AtHand, absolute, digest_of, facts_of, known_digest, look_ahead
 from ..core.regular_files import size_text
 from .box import row_key
 from .digest_memory import DigestMemory
@@ -77,7 +77,8 @@ class Digesting:
     """The digests of a manifest's images as they come; see `digest_manifest`.
 
     Iterating reads the files that must be read, in so many threads (all of them, if it is
-    paranoid), and yields some new row keys at a time, by id.
+    paranoid), and yields some new row keys at a time, by id. Bytes that had to be asked for are
+    kept in `at_hand`.
 
     Attributes
     ----------
@@ -93,10 +94,11 @@ class Digesting:
         paranoid: bool = False,
         workers: int = 4,
         progress: Callable[[int, int], None] | None = None,
+        at_hand: AtHand | None = None,
     ) -> None:
         self._manifest, self._images = manifest, manifest.images
         self._folder, self._paranoid, self._workers = memory, paranoid, workers
-        self._progress = progress
+        self._progress, self._at_hand = progress, at_hand
         self._memory = DigestMemory(memory)
         self._files = _sort_out(self._images, self._memory, paranoid)
         self.known = self._keys(self._files.digests) | self._files.kept
@@ -114,7 +116,7 @@ class Digesting:
             if self._folder is not None and not self._paranoid:
                 self._memory.refresh()
                 new = self._files.take_known(identities, self._memory)
-            for identity, digest in _read_all(self._files, identities, self._workers):
+            for identity, digest in self._read_all(identities):
                 self._read += 1
                 self._files.take(identity, digest, self._memory)
                 if isinstance(digest, str):
@@ -142,6 +144,19 @@ class Digesting:
 
     def _keys(self, digests: Mapping[str, str]) -> dict[str, str]:
         return {i: row_key(digest, self._images[i].box) for i, digest in digests.items()}
+
+    def _read_all(self, identities: list[str]) -> Iterator[tuple[str, str | OSError]]:
+        """Yield for each id that is still to be read its file's digest, or why there is none."""
+        identities = [identity for identity in identities if identity in self._files.to_read]
+        paths = [self._files.to_read[identity][0] for identity in identities]
+        # A thread takes several at a time: handing one over costs as much as reading it.
+        lots = [paths[start : start + _TOGETHER] for start in range(0, len(paths), _TOGETHER)]
+        with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:
+            read = pool.map(self._digest_all, lots)
+            yield from zip(identities, itertools.chain.from_iterable(read))
+
+    def _digest_all(self, paths: list[str]) -> list[str | OSError]:
+        return [digest_of(path, LARGEST_IMAGE_FILE, self._at_hand) for path in paths]
 
     def _keep_some(self) -> None:
         if self._folder is not None and time.monotonic() - self._saved > self._patience:
@@ -211,19 +226,3 @@ def _stretches(identities: list[str]) -> Iterator[list[str]]:
     secrets.SystemRandom().shuffle(starts)
     for start in starts:
         yield identities[start : start + _STRETCH]
-
-
-def _read_all(
-    files: _Files, identities: list[str], workers: int
-) -> Iterator[tuple[str, str | OSError]]:
-    """Yield for each id that is still to be read the digest of its file, or why there is none."""
-    identities = [identity for identity in identities if identity in files.to_read]
-    paths = [files.to_read[identity][0] for identity in identities]
-    # A thread takes several at a time: handing one over costs as much as reading it.
-    lots = [paths[start : start + _TOGETHER] for start in range(0, len(paths), _TOGETHER)]
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        yield from zip(identities, itertools.chain.from_iterable(pool.map(_digest_all, lots)))
-
-
-def _digest_all(paths: list[str]) -> list[str | OSError]:
-    return [digest_of(path, LARGEST_IMAGE_FILE) for path in paths]

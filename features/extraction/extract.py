@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ...cache import FeatureCache, folder_of_cache, writable_cache
 from ...core.errors import CacheError
+from ...core.places import AtHand
 from ...core.stores import is_url
 from ...manifest import (
     Digesting,
@@ -84,7 +85,16 @@ def extract(
     table = None
     if options.boxes is not None:
         manifest, table = boxed(manifest, folder, options, progress)
-    arrivals, digesting = _arrivals(manifest, folder, options, progress)
+    at_hand = AtHand()
+    digesting = Digesting(
+        manifest,
+        folder / "digests" if _may_be_cache(folder) else None,
+        paranoid=options.paranoid,
+        workers=options.threads,
+        progress=progress.on_digest,
+        at_hand=at_hand,
+    )
+    arrivals = Arrivals(digesting, manifest.images)
     with watch.phase("digesting"):
         arrivals.digest(DIGESTED_FIRST_S if options.cluster is None else math.inf)
     # Engines that do not start are to leave nothing behind.
@@ -94,25 +104,11 @@ def extract(
     store = store or FeatureCache.create(cache)
     for part in parts:
         part.open(store)
-    job = Pipeline(parts, options, watch)
+    job = Pipeline(parts, options, watch, at_hand=at_hand)
     with contextlib.closing(arrivals):
         _run(job, store, arrivals)
     report = _ended(job, store, digesting.report(), len(arrivals.unique))
     return dataclasses.replace(report, boxes="" if table is None else str(table))
-
-
-def _arrivals(
-    manifest: Manifest, folder: Path, options: ExtractOptions, progress: ProgressListener
-) -> tuple[Arrivals, Digesting]:
-    memory = folder / "digests" if _may_be_cache(folder) else None
-    digesting = Digesting(
-        manifest,
-        memory,
-        paranoid=options.paranoid,
-        workers=options.threads,
-        progress=progress.on_digest,
-    )
-    return Arrivals(digesting, manifest.images), digesting
 
 
 def _may_be_cache(folder: Path) -> bool:

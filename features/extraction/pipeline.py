@@ -16,7 +16,7 @@ import numpy as np
 from ...cache import FeatureCache, Lists
 from ...core.errors import FileFormatError, ImageError
 from ...core.files import sha256_bytes
-from ...core.places import read_place, stretch_of
+from ...core.places import AtHand, absolute, read_place, stretch_of
 from ...manifest import LARGEST_IMAGE_FILE, Sample, outside, parse_box, row_key
 from ..engines.base import Engine
 from ..images.decode import ImageFile
@@ -50,6 +50,8 @@ class Pipeline:
         One for each backbone, its feature set open.
     dealt : bool, default False
         Whether its images are nobody else's, unless whoever dealt them out does so again.
+    at_hand : AtHand, optional
+        Bytes that were read for their digest.
 
     Attributes
     ----------
@@ -66,10 +68,15 @@ class Pipeline:
     """
 
     def __init__(
-        self, parts: list[Part], options: ExtractOptions, watch: Stopwatch, dealt: bool = False
+        self,
+        parts: list[Part],
+        options: ExtractOptions,
+        watch: Stopwatch,
+        dealt: bool = False,
+        at_hand: AtHand | None = None,
     ) -> None:
         self.parts, self.options, self.watch, self._dealt = parts, options, watch, dealt
-        self._views = options.made_views
+        self._views, self._at_hand = options.made_views, at_hand or AtHand()
         self._squares = [
             part.backbone.record.preprocessing.of_squares(options.fit) for part in parts
         ]
@@ -272,7 +279,7 @@ class Pipeline:
     def _prepare(self, key: str, wanted: list[int]) -> dict[int, np.ndarray] | ImageError:
         """Read, check, decode and fit one image."""
         try:
-            file = ImageFile(_read_same(self._samples[key], key))
+            file = ImageFile(_read_same(self._samples[key], key, self._at_hand))
             with contextlib.ExitStack() as held:
                 squares = self._squares_of(file, key, wanted, held)
             if file.more_pages:
@@ -325,12 +332,14 @@ def _batches_at_once(device: str, engines: Sequence[Engine]) -> int:
     return min(engine.batches_at_once for engine in engines)
 
 
-def _read_same(samples: list[Sample], key: str) -> bytes:
+def _read_same(samples: list[Sample], key: str, at_hand: AtHand) -> bytes:
     """Return the bytes whose digest is `key`, from the first file that still has them."""
     reason = "the file changed while the job was running"
     for sample in samples:
         try:
-            content = read_place(sample.path, LARGEST_IMAGE_FILE)
+            content = at_hand.take(absolute(sample.path))
+            if content is None:
+                content = read_place(sample.path, LARGEST_IMAGE_FILE)
         except FileFormatError as error:
             reason = error.message
             continue

@@ -99,8 +99,10 @@ def test_rows_are_those_of_the_files(kind, store, photos, tmp_path, tiny_onnx, r
     assert extract(table, tmp_path / "other", tiny_onnx).rows == 12
 
 
-@pytest.mark.parametrize("kind", ["tars", "table"])
-def test_every_block_and_row_group_is_read_once(kind, tmp_path, tiny_onnx, prefix, monkeypatch):
+@pytest.mark.parametrize("kind", ["tars", "objects", "table"])
+def test_objects_blocks_and_row_groups_are_read_once(
+    kind, tmp_path, tiny_onnx, prefix, monkeypatch
+):
     photos = draw_photos(tmp_path / "photos", 60)
     monkeypatch.setattr("icecore.cache.sharing.share._LOT_DIGITS", 1)
     monkeypatch.setattr(places, "BLOCK", 2048)
@@ -113,8 +115,9 @@ def test_every_block_and_row_group_is_read_once(kind, tmp_path, tiny_onnx, prefi
     def counted(whole, first):
         return lambda *given: calls.append(given[first:]) or whole(*given)
 
-    if kind == "tars":
-        data = upload(write_tars(photos, tmp_path / "made"), f"{prefix}/tars")
+    if kind != "table":
+        made = photos if kind == "objects" else write_tars(photos, tmp_path / "made")
+        data = upload(made, f"{prefix}/{kind}")
         manifest = read(data)
         store, _ = store_of(data)
         monkeypatch.setattr(store, "_read", counted(store._read, 0))
@@ -123,8 +126,19 @@ def test_every_block_and_row_group_is_read_once(kind, tmp_path, tiny_onnx, prefi
         group = counted(parquet_files._read_group, 3)
         monkeypatch.setattr(parquet_files, "_read_group", group)
     assert extract(manifest, tmp_path / "cache", tiny_onnx, workers=1).rows == 60
-    # A tar's bytes came past before, for their digests; a table's groups are read for them.
-    assert len(calls) == len(set(calls)) * (1 if kind == "tars" else 2) > 12
+    # A tar's bytes came past before, for their digests; those of others are at hand for a while.
+    assert len(calls) == len(set(calls)) >= 12
+
+
+def test_few_bytes_are_kept_at_hand(tmp_path, tiny_onnx, prefix, monkeypatch):
+    data = upload(draw_photos(tmp_path / "photos", 60), f"{prefix}/objects")
+    manifest, (store, _) = read(data), store_of(data)
+    whole, calls = store._read, []
+    monkeypatch.setattr(places, "_MOST_AT_HAND", 20_000)
+    monkeypatch.setattr(store, "_read", lambda *given: calls.append(given) or whole(*given))
+    report = extract(manifest, tmp_path / "cache", tiny_onnx)
+    assert (report.rows, report.failures) == (60, [])
+    assert 60 < len(calls) < 120
 
 
 @pytest.mark.parametrize("store", ["disk", "memory", "s3"])

@@ -80,11 +80,11 @@ def test_rows_are_there_before_the_last_file_is_read(
 ):
     computed, plain, read = threading.Event(), digests.digest_of, []
 
-    def wait_at_the_last(path, most):
+    def wait_at_the_last(path, *given):
         read.append(path)
         if len(read) == 80:
             assert computed.wait(120), "nothing is computed before everything is digested"
-        return plain(path, most)
+        return plain(path, *given)
 
     class Listener(ProgressListener):
         def on_images(self, now):
@@ -105,8 +105,8 @@ def test_a_file_that_changed_is_replaced_by_its_copy(
 ):
     plain = digests.digest_of
 
-    def digest_and_change(path, most):
-        digest = plain(path, most)
+    def digest_and_change(path, *given):
+        digest = plain(path, *given)
         if path.endswith("/00.png"):
             shutil.copy(photos / "59.png", path)
         return digest

@@ -46,7 +46,8 @@ def test_no_other_search_finds_better_numbers():
     best = min(
         minimize(loss, start, method="Nelder-Mead").fun for start in ([0, -3], [-1, -1], [1, 0])
     )
-    assert log_loss(y, fit_calibration(table, y).apply(table)) <= best + 1e-5
+    # One imagined mistake among 800 rows moves it a little.
+    assert log_loss(y, fit_calibration(table, y).apply(table)) <= best + 1e-4
 
 
 def test_rows_of_a_dropped_class_are_not_taken_for_wrong_labels():
@@ -74,6 +75,25 @@ def test_where_nothing_is_wrong_nothing_is_calibrated():
         table, y, _ = drawn(200, seed=seed)
         kept.append(find_calibration(table, y, np.arange(200)) is not None)
     assert np.mean(kept) <= 0.1
+
+
+@pytest.mark.parametrize("rows", [50, 100, 300])
+def test_rows_without_a_mistake_are_no_reason_to_be_surer(rows):
+    """Probabilities that are right, and so high that 50 rows may hold no mistake."""
+
+    def easy(count, seed):
+        rng = np.random.default_rng(seed)
+        top = 1 - rng.beta(0.1, 10, size=count)
+        table = np.stack([top, (1 - top) * 0.7, (1 - top) * 0.3], axis=1)
+        return table, (table.cumsum(axis=1) < rng.random(count)[:, None]).sum(axis=1).clip(0, 2)
+
+    fresh, truth = easy(20_000, 99)
+    losses = []
+    for seed in range(10):
+        table, y = easy(rows, seed)
+        found = find_calibration(table, y, np.arange(rows)) or Calibration()
+        losses.append(log_loss(truth, found.recommended.apply(fresh)))
+    assert max(losses) < log_loss(truth, fresh) + 0.005
 
 
 def test_copies_of_an_image_are_no_evidence():

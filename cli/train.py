@@ -46,7 +46,7 @@ _GROUPS = {
     "--head",
     "heads",
     multiple=True,
-    metavar="KIND[,NAME=VALUE...]",
+    metavar="KIND[,NAME=VALUE]...",
     help="Fit this kind of head: kernel, logistic, mlp, lightgbm, ridge, neighbours, grouped or "
     "module:Class, with settings if need be, as in mlp,width=512. The option may be repeated, "
     "also for one kind with several settings.",

@@ -43,17 +43,38 @@ shown, _ = render(DOCS.parent / "examples" / "notebook.py")
 (DOCS / "howto" / "notebook-run.rst").write_text(shown, encoding="utf-8")
 
 
-def show_defaults(command):
-    """Defaults are shown by a setting of the whole command line, which sphinx-click passes over."""
-    for parameter in command.params:
-        if isinstance(parameter, click.Option) and parameter.show_default is None:
+def complete(command):
+    """Give options what sphinx-click passes over: their defaults, and what they take."""
+    for option in command.params:
+        if not isinstance(option, click.Option):
+            continue
+        if option.show_default is None and not option.is_flag:
             # Options without a default have a mark of click's there, which says nothing.
-            parameter.show_default = isinstance(parameter.default, bool | int | float | str)
+            option.show_default = isinstance(option.default, int | float | str)
+        if option.metavar is None:
+            # The names would else be those of variables.
+            takes = option.make_metavar(click.Context(command))
+            option.metavar = takes.replace(" RANGE", "")
     for part in getattr(command, "commands", {}).values():
-        show_defaults(part)
+        complete(part)
 
 
-show_defaults(cli)
+def show_examples(_, context, lines):
+    """Examples are code that can be copied, and keep the backslashes at the ends of lines."""
+    for start, line in enumerate(lines):
+        if line.startswith("| "):
+            code = [further.removeprefix("|") for further in lines[start + 1 :]]
+            lines[start:] = [line.removeprefix("| ") + ":", "", *code]
+            return
+
+
+def shorten_options(_, context, lines):
+    """Say once what an option takes, and write defaults without quotes."""
+    short = [line.replace("``'", "``").replace("'``", "``") for line in lines]
+    lines[:] = [line for line in short if ":options:" not in line]
+
+
+complete(cli)
 
 
 def link_measurements(app, docname, source):
@@ -64,3 +85,5 @@ def link_measurements(app, docname, source):
 def setup(app):
     """Tell Sphinx of it."""
     app.connect("source-read", link_measurements)
+    app.connect("sphinx-click-process-description", show_examples)
+    app.connect("sphinx-click-process-options", shorten_options)

@@ -1,10 +1,12 @@
 """`icecore manifest`."""
 
+import os
 from collections import defaultdict
 
 import click
 
-from ..core.errors import escaped
+from ..core.errors import counted, enumerate_some, escaped
+from ..core.places import is_place
 from . import console
 from .options import A_PATH, DATA, as_json, table_options
 
@@ -32,14 +34,23 @@ def manifest(data, out, as_json, **options) -> None:
     table = read(data, table=TableOptions(**options))
     if out is not None:
         table.write(out)
-    summary = table.summary()
+    summary, notes = table.summary(), table.notes()
+    # What a table names may be elsewhere; with a digest, rows are found without the file.
+    images = table.images.values()
+    looked = (one.path for one in images if not one.digest and not is_place(one.path))
+    if absent := [path for path in looked if not os.path.isfile(path)]:
+        what = counted(len(absent), "image file is", "image files are")
+        notes.append(
+            f"{what} not there: {enumerate_some(absent)}; "
+            "a table's relative paths are taken from its own folder"
+        )
     classes = {task: list(table.classes(task)) for task in table.tasks}
     if as_json:
         reasons = defaultdict(list)
         for name, why in table.passed_over:
             reasons[why].append(name)
         content = {"summary": summary, "classes": classes, "passed_over": reasons}
-        console.print_json(content | {"warnings": table.notes()})
+        console.print_json(content | {"warnings": notes})
         return
     columns = ("task", "split", "images", "labelled", "classes")
     console.print_table(columns, [[row[name] for name in columns] for row in summary])
@@ -49,5 +60,5 @@ def manifest(data, out, as_json, **options) -> None:
         console.echo(passed)
     if out is not None:
         console.echo(f"table: {out}")
-    for note in table.notes():
+    for note in notes:
         console.echo(f"warning: {escaped(note)}", err=True)

@@ -1,4 +1,4 @@
-"""The layout of Kaggle's classification contests: ``labels.csv`` beside ``train/``."""
+"""The layout of Kaggle's classification contests: a table of labels beside ``train/``."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -10,7 +10,9 @@ from .listing import Listing
 from .names import class_name
 from .table import DEFAULT_TASK, Sample
 
-_TABLE = "labels.csv"
+_TABLES = ("labels.csv", "train.csv")
+# Folders of training and of test images.
+_FOLDERS = (("train", "test"), ("train_images", "test_images"))
 # What `icecore blend -o` answers, row by row.
 _SHEETS = ("sample_submission.csv", "samplesubmission.csv")
 _LABEL_COLUMNS = ("label", "class", "breed", "category", "target")
@@ -19,21 +21,23 @@ _LABEL_COLUMNS = ("label", "class", "breed", "category", "target")
 class Kaggle(Layout):
     """``labels.csv`` (``id,<label>``), the images in ``train/`` and, if there, ``test/``.
 
-    An id is a file's path below ``train/``, its name, or either without the ending.
+    Or ``train.csv``, ``train_images/`` and ``test_images/``. An id is a file's path below
+    ``train/``, its name, or either without the ending.
     """
 
     name = "Kaggle"
 
     def fits(self, listing: Listing) -> bool:
         """Look for the table and the folder."""
-        return any(name == _TABLE for name, _ in listing.others) and "train" in listing.folders
+        return _parts(listing) is not None
 
     def read(self, listing: Listing) -> LabelledFiles:
         """Read the samples; see `Layout.read`."""
         root = Path(listing.root)
-        table = read_csv(root / _TABLE, ManifestError)
-        training = [name for name in listing.images if name.startswith("train/")]
-        known = _by_id(training)
+        table_name, train, test = _parts(listing) or (_TABLES[0], *_FOLDERS[0])
+        table = read_csv(root / table_name, ManifestError)
+        training = [name for name in listing.images if name.startswith(f"{train}/")]
+        known = _by_id(training, train)
         labels, faults = _labels(table), list(table.faults)
         samples, absent = [], []
         used: dict[str, int] = {}
@@ -58,22 +62,36 @@ class Kaggle(Layout):
         if faults:
             hint = "name each image once, with its ending (and folder) where names repeat"
             raise line_faults(table.path, faults, ManifestError, hint)
-        _refuse_unlike(root, absent, [name for name in training if name not in used])
-        tests = [name for name in listing.images if name.startswith("test/")]
+        _refuse_unlike(table.path, train, absent, [name for name in training if name not in used])
+        tests = [name for name in listing.images if name.startswith(f"{test}/")]
         samples += [_sample(root, name, "test", "") for name in tests]
         sheets = [name for name, _ in listing.others if name.lower() in _SHEETS]
-        return LabelledFiles(samples, frozenset({_TABLE, *sheets}))
+        return LabelledFiles(samples, frozenset({table_name, *sheets}))
+
+
+def _parts(listing: Listing) -> tuple[str, str, str] | None:
+    """Return the table of labels, and the folders of training and test images."""
+    tables = {name for name, _ in listing.others}
+    for table in _TABLES:
+        for train, test in _FOLDERS:
+            if table not in tables or train not in listing.folders:
+                continue
+            # Beside class folders in train/, train.csv is a table of something else.
+            flat = any(image.rpartition("/")[0] == train for image in listing.images)
+            if flat or table == "labels.csv" or train != "train":
+                return table, train, test
+    return None
 
 
 def _sample(root: Path, name: str, split: str, label: str) -> Sample:
     return Sample(name, f"{root}/{name}", split, DEFAULT_TASK, label)
 
 
-def _by_id(images: list[str]) -> list[dict[str, list[str]]]:
+def _by_id(images: list[str], folder: str) -> list[dict[str, list[str]]]:
     """Return the files by each name that an id may use, the most exact ones first."""
     by: list[dict[str, list[str]]] = [defaultdict(list) for _ in range(4)]
     for image in images:
-        below = image.removeprefix("train/")
+        below = image.removeprefix(f"{folder}/")
         name = below.rsplit("/", 1)[-1]
         for names, key in zip(by, (below, below.rpartition(".")[0], name, name.rpartition(".")[0])):
             names[key].append(image)
@@ -95,17 +113,17 @@ def _labels(table: CsvTable) -> list[tuple[int, str, str]]:
     return [(line.number, line.fields[id_at], line.fields[label_at]) for line in table.rows]
 
 
-def _refuse_unlike(root: Path, absent: list[str], bare: list[str]) -> None:
+def _refuse_unlike(table: Path, folder: str, absent: list[str], bare: list[str]) -> None:
     if not absent and not bare:
         return
-    short = [name.removeprefix("train/") for name in bare]
+    short = [name.removeprefix(f"{folder}/") for name in bare]
     parts = [
         f"{counted(len(names), what)} without {lacking} ({enumerate_some(names)})"
         for what, lacking, names in (("label", "an image", absent), ("image", "a label", short))
         if names
     ]
     raise ManifestError(
-        f"{root}/{_TABLE} and {root}/train do not fit: {', '.join(parts)}",
-        f"restore the images, or take the lines out of {_TABLE}; an id is a file's name, with its "
-        "ending or without",
+        f"{table} and {table.parent}/{folder} do not fit: {', '.join(parts)}",
+        f"restore the images, or take the lines out of {table.name}; an id is a file's name, with "
+        "its ending or without",
     )

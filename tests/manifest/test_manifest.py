@@ -230,6 +230,24 @@ def test_kaggle(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("below", ["", "pug/"])
+def test_contests_that_call_their_folders_otherwise(below, tmp_path):
+    make(tmp_path, f"train_images/{below}x1.jpg", f"train_images/{below}x2.jpg")
+    make(tmp_path, "test_images/t.jpg")
+    (tmp_path / "train.csv").write_text("image_id,label,age\nx2.jpg,1,4\nx1.jpg,0,5\n")
+    assert [(row[1], row[3]) for row in rows(read(tmp_path))] == [
+        ("", "1"),
+        ("", "0"),
+        ("test", ""),
+    ]
+
+
+def test_a_train_csv_beside_class_folders_is_no_table_of_labels(tmp_path):
+    make(tmp_path, "train/pug/x1.jpg", "train/beagle/x2.jpg", "test/t.jpg")
+    (tmp_path / "train.csv").write_text("id,weight\nx2,1\n")
+    assert {row[3] for row in rows(read(tmp_path))} == {"pug", "beagle", ""}
+
+
 def test_kaggle_labels_and_images_that_do_not_fit(tmp_path):
     make(tmp_path, "train/x1.jpg", "train/bare.jpg")
     (tmp_path / "labels.csv").write_text("id,breed\nx1,pug\ngone,beagle\n")

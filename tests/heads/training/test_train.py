@@ -6,6 +6,7 @@ import dataclasses
 import inspect
 import json
 import os
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -371,6 +372,18 @@ def test_another_folder_is_never_replaced_and_a_run_only_when_told(cache, rows, 
     go(cache, rows, out, features=["one"], heads=["ridge"], overwrite=True)
     assert open_run(out).tasks["label"].models == ("ridge-one",)
     assert sorted(os.listdir(tmp_path)) == ["cache", "run"]
+
+
+def test_what_an_audit_found_goes_with_the_run_but_decisions_do_not(cache, rows, tmp_path):
+    out = tmp_path / "run"
+    options = {"features": ["one"], "heads": ["ridge"]}
+    go(cache, rows, out, **options)
+    for action, refused in (("", False), ("drop", True)):
+        (out / "audit.html").write_text("<html>")
+        (out / "audit.csv").write_text(f"id,action\na,{action}\n")
+        with pytest.raises(RunError, match="audit.csv, audit.html") if refused else nullcontext():
+            go(cache, rows, out, overwrite=True, **options)
+        assert (out / "audit.csv").exists() == refused
 
 
 def interrupt_after(models):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cache import FeatureCache
+from ..core.columns import Columns
 from ..core.errors import CacheError, ManifestError, enumerate_some
 from ..manifest import Manifest, digest_manifest
 from .samples import as_extracted
@@ -26,6 +27,15 @@ class FeatureTable(NamedTuple):
     X: np.ndarray
     y: np.ndarray
     ids: np.ndarray
+
+    def columns(self) -> Columns:
+        """Return a table for pandas, polars and Arrow: ``id``, ``label``, ``f0``, ``f1``, ..."""
+        features = {f"f{number}": column for number, column in enumerate(self.X.T)}
+        return Columns(id=self.ids, label=self.y, **features)
+
+    def __repr__(self) -> str:
+        rows, width = self.X.shape
+        return f"FeatureTable of {rows} rows: X ({rows}, {width}) {self.X.dtype}, y, ids"
 
 
 def load_features(

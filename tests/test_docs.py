@@ -56,8 +56,9 @@ def test_the_notebook_page_runs_from_top_to_bottom(tmp_path, tiny_onnx, monkeypa
         grey = 40 + 100 * (number % 2) + number
         image.new("RGB", (40, 30), (grey, grey, 2 * number)).save(folder / f"{number}.png")
     monkeypatch.chdir(tmp_path)
-    names: dict = {"network": f"onnx:{tiny_onnx}"}
+    names: dict = {}
     for block in blocks(ROOT / "docs" / "howto" / "notebook.md", "python"):
+        block = block.replace("gluon:efficientnet_lite0", f"onnx:{tiny_onnx}")
         exec(compile(block, "notebook.md", "exec"), names)
     assert names["probabilities"].shape == (24, 2)
     assert names["X"].shape[0] == len(names["y"]) == len(names["ids"]) == 24

@@ -92,3 +92,13 @@ def test_columns_show_themselves_and_speak_arrow():
     assert repr(Columns()) == ""
     pyarrow = pytest.importorskip("pyarrow", reason="needs pyarrow")
     assert pyarrow.table(columns).to_pydict() == columns
+
+
+def test_features_and_labels_are_one_table_for_pandas_and_polars(work):
+    table = icecore.load_features(work / "cache", work / "data.csv", "skirt", "train")
+    assert repr(table).startswith("FeatureTable of 45 rows: X (45, 10) float32")
+    pandas = pytest.importorskip("pandas", reason="makes tables of columns")
+    frame = pandas.DataFrame(table.columns())
+    assert frame.columns[:3].tolist() == ["id", "label", "f0"]
+    assert (frame.loc[:, "f0":].to_numpy() == table.X).all()
+    assert (frame["label"] == table.y).all()

@@ -17,7 +17,7 @@ console.random_weights_warning("the answers")
 import click
 click.echo(console.wrap("ok  " + {LONG!r}, "    "))
 """
-COMMAND = [sys.executable, "-c", "from icecore.cli import main; main()"]
+COMMAND = [sys.executable, "-m", "icecore"]
 
 
 def piped(command, **environment):

@@ -89,6 +89,8 @@ class FeatureCache:
             write_part(path / MARKER_NAME, MARKER)
             flush_folder(path.parent)
         require_own(path)
+        for folder in (path.resolve(), *path.glob("*/"), *path.glob("*/shards/")):
+            remove_leftovers(folder)
         mended = repair_json(path / MARKER_NAME, MARKER) if set_folders(path) else []
         cache = cls(path)
         cache._mended = mended
@@ -256,8 +258,6 @@ class FeatureCache:
 
     def _mend(self, one: FeatureSet) -> list[str]:
         """Put damage right before writing, so that only what is lost is computed again."""
-        for folder in (one.folder, one.folder / "shards"):
-            remove_leftovers(folder)
         _, problems = check_set(one)
         if all(problem.harmless for problem in problems):
             if any(problem.kind == "index" for problem in problems):

@@ -197,3 +197,17 @@ def test_a_damaged_set_is_told_by_what_is_damaged_and_not_by_a_traceback(filled,
     assert sorted(again.missing(make.keys(20))) == sorted(lost)
     make.fill(again, lost, 5)
     assert np.array_equal(again.matrix(make.keys(20)), make.rows(make.keys(20), DIM))
+
+
+def test_what_a_killed_writer_left_anywhere_goes_when_the_cache_is_written_to(filled):
+    folder = filled.find(SPEC).folder
+    for name in ("manifests", "digests"):
+        (filled.path / name).mkdir(exist_ok=True)
+    folders = {filled.path, folder, folder / "shards"}
+    folders |= {filled.path / "manifests", filled.path / "digests"}
+    for one in folders:
+        for name, age in (("old", 3600), ("new", 0)):
+            (one / f".tmp-{name}").write_text("")
+            os.utime(one / f".tmp-{name}", (time.time() - age,) * 2)
+    FeatureCache.create(filled.path)
+    assert set(filled.path.rglob(".tmp-*")) == {one / ".tmp-new" for one in folders}

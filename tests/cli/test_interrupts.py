@@ -63,6 +63,26 @@ def test_an_interruption_saves_what_is_computed(tmp_path, photos, tiny_onnx):
     assert f"{120 - saved} computed" in again.stdout
 
 
+EARLY = """
+import builtins, os, signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+load = builtins.__import__
+def stop(name, *rest):
+    if name.endswith("manifest"):
+        os.kill(os.getpid(), signal.SIGINT)
+    return load(name, *rest)
+builtins.__import__ = stop
+from icecore.cli import main
+"""
+
+
+def test_an_interruption_while_it_loads_shows_no_code():
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
 def test_an_array_of_jobs_of_which_one_is_taken_away(tmp_path, photos, tiny_onnx):
     """As Slurm starts them; spot machines send SIGTERM, too."""
     backbone, cache = f"onnx:{tiny_onnx}", tmp_path / "cache"

@@ -1,7 +1,7 @@
 """Run folders and probability files: one reader and one writer each."""
 
 from .probabilities import ID_COLUMNS, LARGEST_FILE, read_probabilities, write_probabilities
-from .run import RUN_FORMAT, Run, RunTask, open_run, write_run
+from .run import RUN_FORMAT, Run, RunTask, open_run, require_backbones, write_run
 from .table import MENDINGS, ProbabilityTable, class_column, column_class, mended
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "mended",
     "open_run",
     "read_probabilities",
+    "require_backbones",
     "write_probabilities",
     "write_run",
 ]

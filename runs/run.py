@@ -7,14 +7,14 @@ of all fields, names that become paths, and whether the files belong together.
 import dataclasses
 import html
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..core.columns import Columns
-from ..core.errors import MissingFileError, RunError, counted, enumerate_some
+from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
 from ..core.files import publish_json, sha256_file
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
@@ -281,6 +281,20 @@ def open_run(path: str | os.PathLike) -> Run:
 def write_run(path: str | os.PathLike, about: dict[str, Any]) -> None:
     """Write ``run.json`` into the folder `path`, atomically."""
     publish_json(Path(path) / "run.json", {**about, "format": RUN_FORMAT})
+
+
+def require_backbones(entries: Sequence[dict], source: str) -> None:
+    """Refuse what a run cannot say of its backbones, before anything is trained for it.
+
+    Raises
+    ------
+    CacheError
+        What the cache says of them is of types that no extraction writes.
+    """
+    hint = "extract into a new cache"
+    about = JsonFields({"backbones": list(entries)}, source, CacheError, hint)
+    for entry in about.items("backbones"):
+        _backbone(entry)
 
 
 def _backbone(entry: JsonFields) -> dict[str, Any]:

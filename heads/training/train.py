@@ -14,7 +14,7 @@ import numpy as np
 from ...core.errors import HeadError, enumerate_some
 from ...core.files import sha256_file
 from ...manifest import Manifest, apply_groups
-from ...runs import ProbabilityTable, write_probabilities, write_run
+from ...runs import ProbabilityTable, require_backbones, write_probabilities, write_run
 from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
 from ..parallel import Workers
@@ -79,6 +79,9 @@ def train(
     if options.group_labels is not None:
         manifest = apply_groups(manifest, options.group_labels)
     planned = _planned(cache, manifest, options)
+    left_out = tuple(dict.fromkeys(s.id for s in manifest if s.digest in planned.absent))
+    inputs = describe_inputs(cache, planned.sets, manifest, left_out)
+    require_backbones(inputs["backbones"], inputs["cache"])
     with replacing(out, options.overwrite) as folder:
         job = _Job(manifest, planned, options, folder, progress)
         job.earlier = EarlierRun(out) if options.overwrite else None
@@ -88,9 +91,7 @@ def train(
             raise KeyboardInterrupt
         if not done:
             raise _nothing_trained(failed)
-        left_out = tuple(dict.fromkeys(s.id for s in manifest if s.digest in planned.absent))
         manifest.write(folder / "samples.csv")
-        inputs = describe_inputs(cache, planned.sets, manifest, left_out)
         write_run(folder, inputs | job.about(done, failed))
     results = tuple(result for result, _ in done)
     return TrainResult(out, results, failed, left_out, job.interrupted)

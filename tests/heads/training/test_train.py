@@ -348,6 +348,16 @@ def test_a_set_without_rows_is_passed_over(cache, rows, tmp_path):
     assert not any("empty" in model.name for model in result.tasks[0].models)
 
 
+def test_a_record_that_no_run_could_name_is_refused_before_training(cache, rows, tmp_path):
+    record = cache.sets()[0].record | {"backbone": "gluon:mine"}
+    one = cache.open_set(record, "gluon:mine", 4)
+    one.append([s.digest for s in rows], features(rows, 4, 0).astype(np.float16))
+    with pytest.raises(CacheError, match="backbone = 'gluon:mine', not an object") as caught:
+        go(cache, rows, tmp_path / "run")
+    assert caught.value.hint == "extract into a new cache"
+    assert not (tmp_path / "run").exists()
+
+
 def test_nan_features_are_refused(rows, tmp_path):
     values = features(rows, 4, 0)
     values[7, 1] = np.nan

@@ -109,6 +109,32 @@ class Digesting:
         """How many files are still to be read."""
         return len(self._files.to_read)
 
+    @property
+    def unread(self) -> list[str]:
+        """The ids of the images whose files are still to be read."""
+        return list(self._files.to_read)
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each file that is known by now, by id."""
+        return self._files.digests
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Why files could not be read, by id."""
+        return self._files.unreadable
+
+    def learn(self, digests: Mapping[str, str], unreadable: Mapping[str, str]) -> dict[str, str]:
+        """Take what another process has read of the unread files; return the new row keys."""
+        for identity, digest in digests.items():
+            self._files.take(identity, digest, self._memory)
+        for identity, reason in unreadable.items():
+            del self._files.to_read[identity]
+            self._files.unreadable[identity] = reason
+        self._read += len(digests) + len(unreadable)
+        self._keep_some()
+        return self._keys(digests)
+
     def __iter__(self) -> Iterator[dict[str, str]]:
         """Read the files."""
         for identities in _stretches(list(self._files.to_read)):

@@ -42,6 +42,17 @@ class Arrivals:
         """How many images are not known yet."""
         return 0 if self.ended else self._digesting.left
 
+    @property
+    def unread(self) -> list[Sample]:
+        """The images that are not known yet; what a table says of their digests may be old."""
+        unread = (self._images[identity] for identity in self._digesting.unread)
+        return [dataclasses.replace(sample, digest="") for sample in unread]
+
+    def learn(self, digests: Mapping[str, str], unreadable: Mapping[str, str]) -> None:
+        """Take in what another process has read: digests of files, or why there are none, by id."""
+        self._take_in(self._digesting.learn(digests, unreadable))
+        self.ended = not self._digesting.left
+
     def take(self, wait: bool) -> list[str] | None:
         """Return the keys that became known since the last time; None if there are no more.
 

@@ -26,9 +26,14 @@ _KEPT = "what was finished is kept, and the same command continues"
 
 
 def run_on_cluster(
-    cluster: ClusterOptions, plan: WorkerPlan, unique: dict[str, list[Sample]], todo: Sequence[str]
+    cluster: ClusterOptions, plan: WorkerPlan, images: Sequence[Sequence[Sample]]
 ) -> Iterator[Receipt]:
-    """Compute the keys in `todo`; yield a receipt for each lot of them as they come.
+    """Compute images; yield a receipt for each lot of them as they come.
+
+    Parameters
+    ----------
+    images : sequence of sequence of Sample
+        The samples of each image, which have its digest; or one without, where it is not known.
 
     Raises
     ------
@@ -41,10 +46,10 @@ def run_on_cluster(
         gpus = len([device for device in plan.options.devices if device.startswith("cuda")])
         _require_room(ray, cluster, gpus)
         _be_quiet(ray)
-        rows = [{"samples": _as_text(unique[key])} for key in todo]
+        rows = [{"samples": _as_text(samples)} for samples in images]
         lot = _images_at_a_time(cluster, plan, len(rows))
-        images = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // lot))
-        receipts = images.map_batches(
+        dealt = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // lot))
+        receipts = dealt.map_batches(
             _Computing,
             fn_constructor_args=(plan,),
             batch_size=lot,

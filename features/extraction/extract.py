@@ -5,7 +5,6 @@ What is asked for is checked, loaded and started here; `pipeline` does the work.
 
 import contextlib
 import dataclasses
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from ...manifest import (
     Digesting,
     DigestReport,
     Manifest,
-    Sample,
 )
 from ..engines.gpus import gpu_files
 from ..images.libraries import load_decoders
@@ -96,7 +94,7 @@ def extract(
     )
     arrivals = Arrivals(digesting, manifest.images)
     with watch.phase("digesting"):
-        arrivals.digest(DIGESTED_FIRST_S if options.cluster is None else math.inf)
+        arrivals.digest(DIGESTED_FIRST_S)
     # Engines that do not start are to leave nothing behind.
     if lacking := _lacking_rows(folder, store, parts, arrivals):
         with watch.phase("starting"):
@@ -157,7 +155,7 @@ def _run(job: Pipeline, store: FeatureCache, arrivals: Arrivals) -> None:
         return
     try:
         if options.cluster is not None:
-            _run_on_cluster(job, options.cluster, store, unique, todo)
+            _run_on_cluster(job, options.cluster, store, arrivals, todo)
             return
         for part in job.parts:
             if not part.engines:  # All rows were there, and a damaged shard was found since.
@@ -172,15 +170,21 @@ def _run_on_cluster(
     job: Pipeline,
     cluster: ClusterOptions,
     store: FeatureCache,
-    unique: dict[str, list[Sample]],
+    arrivals: Arrivals,
     todo: list[str],
 ) -> None:
-    """Let the processes of a cluster compute what is missing, and write the index at the end."""
+    """Let the processes of a cluster compute what is missing, and write the index at the end.
+
+    They also read the files whose digests are not known.
+    """
     plan = WorkerPlan.of(job.parts, store.address, job.options)
     for part in job.parts:
         part.engines = []  # they have proved what they had to, and need memory
+    images = [arrivals.unique[key] for key in todo] + [[one] for one in arrivals.unread]
     try:
-        for receipt in run_on_cluster(cluster, plan, unique, todo):
+        for receipt in run_on_cluster(cluster, plan, images):
+            arrivals.learn(receipt.digests, receipt.unreadable)
+            job.watch.find(len(arrivals.unique) + arrivals.left, 0)
             job.computed += receipt.computed
             job.rows += receipt.rows
             job.failures += receipt.failures

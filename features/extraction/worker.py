@@ -7,7 +7,8 @@ from typing import Self
 
 from ...cache import writable_cache
 from ...core.errors import FingerprintError, enumerate_some
-from ...manifest import Sample
+from ...core.places import AtHand
+from ...manifest import Digesting, Manifest, Sample
 from ..images.libraries import load_decoders
 from ..records.spec import OF_FILES, BackboneSpec
 from .options import ExtractOptions
@@ -32,6 +33,8 @@ class Receipt:
         Images whose rows were there already.
     failures, several_pages : list
         As in `ExtractReport`.
+    digests, unreadable : dict of str to str
+        Of images that came without a digest: that of their files, or why there is none, by id.
     """
 
     computed: int
@@ -39,6 +42,8 @@ class Receipt:
     had: int
     failures: list[Failure]
     several_pages: list[str]
+    digests: dict[str, str]
+    unreadable: dict[str, str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,12 +117,22 @@ class ExtractWorker:
         Parameters
         ----------
         samples : sequence of Sample
-            With digests.
+            The files of those without a digest are read for it.
         """
+        at_hand, digests, unreadable = AtHand(), {}, {}
+        keys = {sample.id: sample.digest for sample in samples}
+        if unknown := tuple(sample for sample in samples if not sample.digest):
+            digesting = Digesting(Manifest(unknown), workers=self._options.threads, at_hand=at_hand)
+            keys |= digesting.known
+            for some in digesting:
+                keys |= some
+            digests, unreadable = digesting.digests, digesting.unreadable
         unique: dict[str, list[Sample]] = {}
         for sample in samples:
-            unique.setdefault(sample.digest, []).append(sample)
-        job = Pipeline(self._parts, self._options, Stopwatch(ProgressListener()), dealt=True)
+            if key := keys[sample.id]:
+                unique.setdefault(key, []).append(dataclasses.replace(sample, digest=key))
+        watch = Stopwatch(ProgressListener())
+        job = Pipeline(self._parts, self._options, watch, dealt=True, at_hand=at_hand)
         todo = job.lacking(list(unique))
         if todo:
             job.run(self._store, unique, todo)
@@ -127,6 +142,8 @@ class ExtractWorker:
             len(unique) - len(todo),
             job.failures,
             job.several_pages,
+            digests,
+            unreadable,
         )
 
 

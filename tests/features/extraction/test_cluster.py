@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
+import shutil
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -86,6 +90,52 @@ def test_a_worker_computes_what_it_is_given_and_says_what_became_of_it(tmp_path,
     assert ours[1].tobytes() == theirs[1].tobytes()
     with pytest.raises(FingerprintError, match="makes other rows than the others"):
         ExtractWorker(plan(tmp_path, spec, ["0" * 64]))
+
+
+def test_a_worker_reads_the_files_whose_digests_nobody_knows(
+    tmp_path, photos, tiny_onnx, monkeypatch
+):
+    """On the driver nothing is read then: a receipt has what it needs."""
+    spec, asked = f"onnx:{tiny_onnx}", []
+    (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
+    shutil.copy(photos / "b" / "1.png", photos / "a" / "copy.png")
+    for path in photos.rglob("*.png"):
+        os.utime(path, (time.time() - 60,) * 2)  # Those of just now are not remembered.
+    whole = jobs.extract(photos, tmp_path / "whole", [spec])
+
+    def run_here(cluster, given, images):
+        asked.extend(images)
+        worker = ExtractWorker(given)
+        (photos / "a" / "2.png").unlink()
+        (text,) = _Computing.__call__(SimpleNamespace(_worker=worker), as_batch(images))["receipt"]
+        yield _receipt(text)
+
+    def as_batch(images):
+        return {"samples": [_as_text(samples) for samples in images]}
+
+    extraction = sys.modules["icecore.features.extraction.extract"]
+    monkeypatch.setattr(extraction, "run_on_cluster", run_here)
+    monkeypatch.setattr(extraction, "DIGESTED_FIRST_S", 0.0)
+    options = ExtractOptions(cluster=ClusterOptions())
+    report = jobs.extract(photos, tmp_path / "many", [spec], options)
+    assert [len(samples) for samples in asked] == [1] * 42
+    assert not any(sample.digest for (sample,) in asked)
+    assert (whole.images, whole.unique, whole.computed) == (42, 41, 40)
+    assert (report.images, report.unique, report.computed) == (42, 40, 39)
+    assert {one.id: one.reason.partition(":")[0] for one in report.failures} == {
+        "a/2.png": "the file cannot be read",
+        "a/cut.png": whole.failures[0].reason.partition(":")[0],
+    }
+    digests = {one.id: one.digest for one in whole.manifest if one.id != "a/2.png"}
+    assert {one.id: one.digest for one in report.manifest if one.digest} == digests
+    keys = matrix(tmp_path / "many")[0]
+    rows = [FeatureCache(tmp_path / name).matrix(SET, keys) for name in ("many", "whole")]
+    assert rows[0].tobytes() == rows[1].tobytes()
+    # The next job knows the digests without reading.
+    (photos / "a" / "cut.png").unlink()
+    asked.clear()
+    assert jobs.extract(photos, tmp_path / "many", [spec], options).computed == 0
+    assert asked == []
 
 
 def test_what_workers_are_dealt_is_one_claim(tmp_path, photos, tiny_onnx, monkeypatch):
@@ -178,6 +228,8 @@ def test_without_ray_it_is_said_what_to_install(tmp_path, photos, tiny_onnx):
 @needs_ray
 @pytest.mark.timeout(300)
 def test_processes_on_one_machine_give_the_same_bytes(tmp_path, photos, tiny_onnx, monkeypatch):
+    # The processes read the files for their digests.
+    monkeypatch.setattr(sys.modules["icecore.features.extraction.extract"], "DIGESTED_FIRST_S", 0.0)
     spec = f"onnx:{tiny_onnx}"
     (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
     jobs.extract(photos, tmp_path / "one", [spec])
@@ -211,10 +263,11 @@ def test_what_the_readme_says_of_ray(tmp_path, photos, tiny_onnx, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("nodes", [2, 4])
-def test_a_node_that_dies_costs_no_row(tmp_path, tiny_onnx, nodes):
+def test_a_node_that_dies_costs_no_row(tmp_path, tiny_onnx, nodes, monkeypatch):
     import ray
     from ray.cluster_utils import Cluster
 
+    monkeypatch.setattr(sys.modules["icecore.features.extraction.extract"], "DIGESTED_FIRST_S", 0.0)
     spec, photos = f"onnx:{tiny_onnx}", draw(tmp_path / "photos", 3000)
     jobs.extract(photos, tmp_path / "one", [spec])
     # The head has no processors: work lies on the nodes.

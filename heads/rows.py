@@ -47,14 +47,8 @@ class Rows:
 
     def __reduce__(self) -> tuple:
         """Travel without what was derived."""
-        return type(self), (
-            self.features,
-            self.targets,
-            self.weights,
-            self.classes,
-            self.sets,
-            self.groups,
-        )
+        fields = [one.name for one in dataclasses.fields(self) if not one.name.startswith("_")]
+        return type(self), tuple(getattr(self, name) for name in fields)
 
     def __len__(self) -> int:
         return len(self.features)

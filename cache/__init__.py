@@ -14,7 +14,7 @@ from .upkeep.merge import merge
 from .upkeep.mirror import pull, push
 from .upkeep.repair import repair
 from .upkeep.rewrite import compact, prune
-from .upkeep.stored import folder_of_cache, pulled, writable_cache
+from .upkeep.stored import existing_cache, folder_of_cache, pulled, writable_cache
 from .upkeep.verify import verify
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "compact",
     "diff_sets",
     "differences",
+    "existing_cache",
     "export",
     "fingerprint",
     "folder_of_cache",

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import features
-from ..cache import FeatureCache
-from ..core.errors import BackboneError, CacheError, ManifestError
-from ..core.stores import is_url
+from ..cache import existing_cache
+from ..core.errors import BackboneError, ManifestError
 from ..features import BackboneSpec, ExtractOptions, ProgressListener
 from ..manifest import Manifest, digest_manifest
 from .samples import read_data
@@ -25,8 +24,11 @@ class ExtractCost:
 
     Attributes
     ----------
-    images, unique, missing : int
-        Images, different ones, and those that lack a row.
+    images, missing : int
+        Images, and those that lack a row.
+    unique : int or None
+        Different ones. None where the cache has nothing of what is asked for: no file is read then
+        but those that are measured, and copies count as images.
     measured : int
         Images that were computed for this estimate; 0 if nothing is missing.
     images_per_second : float
@@ -35,7 +37,7 @@ class ExtractCost:
     """
 
     images: int
-    unique: int
+    unique: int | None
     missing: int
     measured: int
     images_per_second: float
@@ -52,7 +54,8 @@ def dry_run(
 ) -> ExtractCost:
     """Measure a few images in a cache of their own, and count what `cache` lacks.
 
-    No row is written to `cache`. The parameters and errors are those of `extract`.
+    No row is written to `cache`, and nothing to a store. The parameters and errors are those of
+    `extract`.
 
     Raises
     ------
@@ -66,35 +69,32 @@ def dry_run(
         raise BackboneError(
             "a dry run counts whole images and knows no boxes", "leave --boxes out of it"
         )
-    if is_url(cache):
-        raise CacheError(
-            f"{os.fspath(cache)} is a URL, and a dry run counts what a folder lacks",
-            "pull it to a folder, or name one that is not there to count all",
-        )
-    # Nothing is to be left in a folder that is no cache.
-    there = (Path(cache) / "icecore-cache.json").exists()
-    memory = Path(cache) / "digests" if there else None
-    digested = digest_manifest(read_data(data), memory, progress.on_digest).manifest
+    store = existing_cache(cache)
+    manifest = read_data(data)
     with tempfile.TemporaryDirectory(prefix="icecore-dry-run-") as scratch:
         alone = dataclasses.replace(options, cluster=None)
-        report = features.extract(_few(digested), Path(scratch) / "cache", backbones, alone)
+        report = features.extract(_few(manifest), Path(scratch) / "cache", backbones, alone)
     if not report.computed:
         raise ManifestError(
             f"none of {report.images} images that were tried can be read",
             "look at the data",
         )
-    unique = {sample.digest for sample in digested.images.values() if sample.digest}
-    sets = {one.fingerprint: one for one in FeatureCache(cache).sets()} if there else {}
-    missing = [
-        set(sets[one["fingerprint"]].missing(unique)) if one["fingerprint"] in sets else unique
-        for one in report.sets
-    ]
-    count = len(set().union(*missing))
-    numbers = sum(len(keys) * one["dim"] for keys, one in zip(missing, report.sets))
+    sets = {one.fingerprint: one for one in store.sets()} if store else {}
+    counts, unique, count = [len(manifest.images)] * len(report.sets), None, len(manifest.images)
+    if store and any(one["fingerprint"] in sets for one in report.sets):
+        memory = store.path / "digests"
+        digested = digest_manifest(manifest, memory, progress.on_digest).manifest
+        keys = {sample.digest for sample in digested.images.values() if sample.digest}
+        missing = [
+            set(sets[one["fingerprint"]].missing(keys)) if one["fingerprint"] in sets else keys
+            for one in report.sets
+        ]
+        counts, unique, count = list(map(len, missing)), len(keys), len(set().union(*missing))
+    numbers = sum(rows * one["dim"] for rows, one in zip(counts, report.sets))
     rate = report.computed / max(report.seconds, 1e-9)
     return ExtractCost(
-        images=len(digested.images),
-        unique=len(unique),
+        images=len(manifest.images),
+        unique=unique,
         missing=count,
         measured=report.computed,
         images_per_second=rate,

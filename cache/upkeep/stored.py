@@ -96,12 +96,32 @@ def writable_cache(cache: str | os.PathLike, only_writer: bool = False) -> Featu
             f"{place.url} is not empty and not a feature cache: it holds {min(others)}",
             "name another prefix",
         )
-    plain = FeatureCache.create(folder)
+    _bring(place, there, folder)
     put(place, there, MARKER_NAME, folder / MARKER_NAME)
+    return _StoredCache(folder, place, only_writer)
+
+
+def existing_cache(cache: str | os.PathLike) -> FeatureCache | None:
+    """Open a cache in a folder or in a store to see what it lacks; None if there is none.
+
+    Nothing is written to a store. A feature set of one is no good for reading rows.
+    """
+    if not is_url(cache):
+        return FeatureCache(cache) if (Path(cache) / MARKER_NAME).exists() else None
+    place, folder = Place.of(os.fspath(cache)), folder_of_cache(cache)
+    there = place.listed()
+    if MARKER_NAME not in there:
+        return None
+    _bring(place, there, folder)
+    return _StoredCache(folder, place, only_writer=False)
+
+
+def _bring(place: Place, there: dict[str, Entry], folder: Path) -> None:
+    """Have the records and digests of a store in the folder of this machine."""
+    plain = FeatureCache.create(folder)
     for name in filter(RECORD.fullmatch, there):
         pulled_set(place, name, plain)
     pull_digests(place, there, folder)
-    return _StoredCache(folder, place, only_writer)
 
 
 def _require_conditions(place: Place) -> None:

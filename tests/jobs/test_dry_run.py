@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
+from places import draw_photos, s3_server, upload
 
 from icecore import jobs, manifest
-from icecore.core.errors import BackboneError, CacheError
+from icecore.core.errors import BackboneError
+from icecore.core.stores import store_of
 
 
 def test_the_missing_rows_are_counted_and_no_row_is_written(tmp_path, image_folder, tiny_onnx):
     cache, specs = tmp_path / "cache", [f"onnx:{tiny_onnx}"]
     cost = jobs.dry_run(image_folder, cache, specs)
     assert not cache.exists()
-    assert (cost.images, cost.unique, cost.missing) == (6, 6, 6)
+    assert (cost.images, cost.unique, cost.missing) == (6, None, 6)
     assert cost.gigabytes == pytest.approx(6 * 6 * 2 / 1e9)
     assert cost.hours == pytest.approx(6 / cost.images_per_second / 3600)
     jobs.extract(image_folder, cache, specs)
     shards = sorted(cache.rglob("shards/*.h5"))
     again = jobs.dry_run(image_folder, cache, specs)
-    assert (again.missing, again.hours, again.gigabytes) == (0, 0, 0)
+    assert (again.unique, again.missing, again.hours, again.gigabytes) == (6, 0, 0, 0)
     assert jobs.dry_run(manifest.read(image_folder), cache, specs).images == 6
     other = jobs.dry_run(image_folder, cache, specs, jobs.ExtractOptions(views="flip"))
     assert (other.missing, other.gigabytes) == (6, pytest.approx(6 * 12 * 2 / 1e9))
@@ -31,6 +35,26 @@ def test_boxes_are_refused(tmp_path, image_folder, tiny_onnx):
         jobs.dry_run(image_folder, tmp_path / "cache", [f"onnx:{tiny_onnx}"], options)
 
 
-def test_a_cache_in_a_store_is_refused(image_folder, tiny_onnx):
-    with pytest.raises(CacheError, match="is a URL, and a dry run counts what a folder lacks"):
-        jobs.dry_run(image_folder, "s3://bucket/cache", [f"onnx:{tiny_onnx}"])
+def test_a_cache_in_a_store_is_not_written_to(tmp_path, tiny_onnx, monkeypatch):
+    monkeypatch.setenv("ICECORE_CACHES", str(tmp_path / "caches"))
+    photos, specs = draw_photos(tmp_path / "photos", 60), [f"onnx:{tiny_onnx}"]
+    with s3_server() as (bucket, client):
+
+        def there():
+            found = client.list_objects_v2(Bucket=bucket.removeprefix("s3://"))
+            return {one["Key"]: one["ETag"] for one in found.get("Contents", [])}
+
+        cache, data = f"{bucket}/cache", upload(photos, f"{bucket}/photos")
+        before, (store, _) = there(), store_of(data)
+        whole, read = store._read, []
+        monkeypatch.setattr(store, "_read", lambda *given: read.append(given) or whole(*given))
+        cost = jobs.dry_run(data, cache, specs)
+        # Nothing is read but what is measured.
+        assert (cost.missing, cost.measured, len(read)) == (60, 30, 30)
+        assert there() == before
+        jobs.extract(f"{data}/train/hat", cache, specs)
+        before = there()
+        shutil.rmtree(tmp_path / "caches")
+        cost = jobs.dry_run(data, cache, specs)
+        assert (cost.images, cost.unique, cost.missing) == (60, 60, 30)
+        assert there() == before

@@ -64,6 +64,8 @@ def cli(context, log) -> None:
     """
     if log is not None:
         context.with_resource(keep_log(log, sys.argv))
+    if (name := context.invoked_subcommand) in (context.default_map or {}):
+        click.echo(f"note: {FILE} in this folder sets options of {name}", err=True)
 
 
 for _command in (
@@ -135,8 +137,6 @@ def _run(arguments: list[str]) -> int:
     try:
         # Not by click's own main, which takes a closed pipe and an EOFError for other things.
         defaults = read_defaults(cli, Path.cwd())
-        if set(defaults) & set(arguments[:1]):
-            click.echo(f"note: {FILE} in this folder sets options of {arguments[0]}", err=True)
         with cli.make_context(
             "icecore", list(arguments), default_map=defaults, **_help_width()
         ) as context:

@@ -120,7 +120,9 @@ def pins(python: str) -> dict[str, Version]:
     for line in (ROOT / "requirements.txt").read_text().splitlines():
         if line and not line.startswith("#"):
             one = Requirement(line)
-            if one.marker is None or one.marker.evaluate({"python_version": python}):
+            if one.marker is None or one.marker.evaluate(
+                {"python_version": python, "sys_platform": "linux"}
+            ):
                 name = canonicalize_name(one.name)
                 assert name not in found, f"{name} is there twice for Python {python}"
                 (pin,) = one.specifier
@@ -135,7 +137,12 @@ def unfit(lines: list[str], python: str) -> list[str]:
     for line in lines:
         one = Requirement(line)
         if one.marker is not None and not one.marker.evaluate(
-            {"python_version": python, "python_full_version": f"{python}.0", "extra": ""}
+            {
+                "python_version": python,
+                "python_full_version": f"{python}.0",
+                "sys_platform": "linux",
+                "extra": "",
+            }
         ):
             continue
         version = there.get(canonicalize_name(one.name))

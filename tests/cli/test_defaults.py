@@ -25,9 +25,10 @@ def test_options_come_from_the_file_and_the_command_line_is_stronger(
         f'[extract]\nout = "kept"\nbackbone = "onnx:{tiny_onnx}"\nbatch-size = 4\nviews = "flip"\n',
         encoding="utf-8",
     )
-    done = run(tmp_path, "extract", image_folder)
+    done = run(tmp_path, "--log", "log.txt", "extract", image_folder)
     assert done.returncode == 0, done.stderr
-    assert "note: icecore.toml in this folder sets options of extract" in done.stderr
+    for said in (done.stderr, (tmp_path / "log.txt").read_text(encoding="utf-8")):
+        assert "note: icecore.toml in this folder sets options of extract" in said
     shown = run(tmp_path, "cache", "ls", "kept").stdout
     assert "12" in shown  # six features of two views
     done = run(tmp_path, "extract", image_folder, "-o", "other", "--views", "center")

@@ -187,8 +187,9 @@ def first_line(error: BaseException) -> str:
     ('no', 'ValueError')
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # OpenVINO first lists the places in its own source that the failure came through.
-    telling = [line for line in lines if not line.startswith(("Exception from ", "Check '"))]
+    # OpenVINO and MXNet first list the places in their own source that the failure came through.
+    places = ("Exception from ", "Check '", "Traceback (most recent call last)", 'File "')
+    telling = [line for line in lines if not line.startswith(places)]
     return (telling or lines or [type(error).__name__])[0][:200]
 
 

@@ -11,7 +11,7 @@ from .answers import (
     wanted_rows,
     write_answers,
 )
-from .blend import blend_files, blend_run, blend_sources, save_blend
+from .blend import blend_sources, save_blend
 from .comparison.compare import CompareOptions, Comparison, compare_runs
 from .comparison.page import render_comparison
 from .comparison.text import (
@@ -25,13 +25,13 @@ from .joining.foreign import read_tables
 from .joining.join import TaskData, join_task, join_tasks
 from .joining.labels import read_labels
 from .metrics import METRICS
-from .options import ANSWERS, BlendOptions, parse_size
+from .options import ANSWERS, BlendOptions, parse_size, require_answer
 from .report.groups import groups_view
 from .report.markdown import render_markdown, write_markdown
 from .report.page import write_report
 from .report.text import result_text
 from .result import BlendResult
-from .saved import TaskWeights, load_blend, load_saved
+from .saved import TaskWeights, load_saved
 from .submission import FORMATS, TaskAnswers
 from .weighting.averaging import combine
 from .weighting.blender import Blender, find_weights
@@ -62,8 +62,6 @@ __all__ = [
     "TaskData",
     "TaskWeights",
     "WrittenAnswers",
-    "blend_files",
-    "blend_run",
     "blend_sources",
     "certificate",
     "class_shares",
@@ -80,7 +78,6 @@ __all__ = [
     "groups_view",
     "join_task",
     "join_tasks",
-    "load_blend",
     "load_saved",
     "pareto_front",
     "parse_groups",
@@ -90,6 +87,7 @@ __all__ = [
     "read_tables",
     "render_comparison",
     "render_markdown",
+    "require_answer",
     "require_sheet_fits",
     "result_text",
     "save_blend",

@@ -12,7 +12,7 @@ from ..manifest import Sample
 from .answer_sheet import AnswerSheet, data_folders, find_sheet, read_sheet
 from .joining.ids import match_ids
 from .joining.join import TEST, TUNING
-from .options import ANSWERS
+from .options import require_answer
 from .result import BlendResult, TaskBlend
 from .submission import FORMATS, SUBMISSIONS, AnswerRow, TaskAnswers, kaggle_ids, write_rows
 
@@ -148,8 +148,7 @@ def final_answers(result: BlendResult, answer: str = "recommended") -> Answers:
     answer : {"recommended", "clean", "given", "tuned", "average"}
         Which average.
     """
-    if answer not in ANSWERS:
-        raise ProbabilityError(f"unknown answer '{answer}'", f"answers are {', '.join(ANSWERS)}")
+    require_answer(answer)
     samples = result.samples
     named = {task.task for task in result.tasks}
     if len(named) == 1:

@@ -8,7 +8,6 @@ import numpy as np
 
 from ..core.errors import ProbabilityError, RunError
 from ..core.files import publish_json
-from ..runs import open_run
 from .estimate import Estimate, Learning, estimate
 from .joining.join import TEST, TUNING, TaskData, join_tasks
 from .joining.routes import with_routes
@@ -70,50 +69,6 @@ def blend_sources(
         sources.samples,
         {name: run.path for name, run in sources.runs.items()},
     )
-
-
-def blend_run(
-    run: str | os.PathLike, options: BlendOptions = DEFAULTS, write: bool = True
-) -> BlendResult:
-    """Tune the weights of every task of a run; write ``blend.json`` and ``report.html`` there.
-
-    Parameters
-    ----------
-    run : path-like
-        Folder that training wrote.
-    options : BlendOptions
-    write : bool
-        False leaves the folder as it is.
-
-    Raises
-    ------
-    MissingFileError, RunError, ProbabilityError
-        The folder is no run or lacks files, or its files do not belong together.
-    """
-    open_run(run)
-    result = blend_sources([run], None, options)
-    if write:
-        save_blend(result)
-    return result
-
-
-def blend_files(
-    paths: Sequence[str | os.PathLike],
-    labels: str | os.PathLike,
-    options: BlendOptions = DEFAULTS,
-    report: str | os.PathLike | None = None,
-) -> BlendResult:
-    """Tune weights for probability files from anywhere; see `blend_sources`.
-
-    Parameters
-    ----------
-    report : path-like, optional
-        Where to write the HTML page.
-    """
-    result = blend_sources(paths, labels, options)
-    if report is not None:
-        write_report(result, report)
-    return result
 
 
 def save_blend(result: BlendResult, answer: str = "recommended") -> list[Path]:

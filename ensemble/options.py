@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
-from ..core.errors import ProbabilityError
+from ..core.errors import ProbabilityError, RunError
 from ..runs import MENDINGS
 from .metrics import METRICS, Metric, get_metric
 
@@ -14,6 +14,13 @@ MEANS = ("arithmetic", "geometric")
 STACKERS = ("logistic", "lightgbm")
 # The weights are equal to a millionth long before.
 LARGEST_L2 = 1e6
+
+
+def require_answer(answer: str | None) -> None:
+    """Refuse what is no answer of a blend; None stands for the one that was saved."""
+    if answer is not None and answer not in ANSWERS:
+        raise RunError(f"there is no answer '{answer}'", f"choose {', '.join(ANSWERS)}")
+
 
 _UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 _UNITS |= {"kib": 2**10, "mib": 2**20, "gib": 2**30}

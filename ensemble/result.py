@@ -218,7 +218,7 @@ class TaskBlend:
 
 @dataclasses.dataclass(frozen=True)
 class BlendResult:
-    """The answer of `blend_run` and `blend_files`.
+    """The answer of `blend_sources`.
 
     Attributes
     ----------

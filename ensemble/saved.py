@@ -14,7 +14,7 @@ from ..core.json_files import read_json
 from ..core.npz_files import LARGEST_NPZ
 from ..runs import Run, open_run
 from .joining.sources import expected_models, model_in_run
-from .options import ANSWERS, MEANS
+from .options import ANSWERS, MEANS, require_answer
 from .weighting.averaging import Recipe
 from .weighting.calibration import Calibration
 
@@ -160,11 +160,6 @@ class SavedBlend:
         return model_in_run(self.runs, model)
 
 
-def load_blend(run: str | os.PathLike, answer: str | None = None) -> dict[str, TaskWeights]:
-    """Read the weights of each task from ``RUN/blend.json``; see `load_saved`."""
-    return load_saved(run, answer).tasks
-
-
 def load_saved(run: str | os.PathLike, answer: str | None = None) -> SavedBlend:
     """Read ``RUN/blend.json``.
 
@@ -186,8 +181,7 @@ def load_saved(run: str | os.PathLike, answer: str | None = None) -> SavedBlend:
     path = Path(run) / "blend.json"
     if not os.path.lexists(path):
         raise MissingFileError(f"{path} is not there", "run 'icecore blend' on this folder first")
-    if answer is not None and answer not in ANSWERS:
-        raise RunError(f"there is no answer '{answer}'", f"choose {', '.join(ANSWERS)}")
+    require_answer(answer)
     content = JsonFields(read_json(path, RunError, _AGAIN), str(path), RunError, _AGAIN)
     if content.integer("format") != BLEND_FORMAT:
         raise RunError(

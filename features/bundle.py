@@ -18,7 +18,7 @@ from .engines.onnxruntime import OnnxRuntimeEngine
 from .engines.proof import prove_graph
 from .graphs.naming import add_prefix_graph
 from .graphs.network import GraphNetwork
-from .graphs.onnx_graph import FEATURES, IMAGES, load_onnx
+from .graphs.onnx_graph import FEATURES, IMAGES, NodeWriter, load_onnx
 from .graphs.session import open_session
 from .images.fit import fit_image
 from .images.libraries import load_pillow
@@ -254,44 +254,17 @@ def _add_backbone(onnx, merged, model, record, index, name, precision) -> None:
         side = record.resolution
         shape = ["N", side, side, 3]
         merged.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape))
-    features, helper = prefix + FEATURES, onnx.helper
+    write, features = NodeWriter(merged, prefix), prefix + FEATURES
     if precision != "float32":
-        half = getattr(onnx.TensorProto, precision.upper())
-        full = onnx.TensorProto.FLOAT
-        merged.node.append(helper.make_node("Cast", [features], [features + "_half"], to=half))
-        merged.node.append(
-            helper.make_node("Cast", [features + "_half"], [f"features_{index}"], to=full)
-        )
-    else:
-        merged.node.append(helper.make_node("Identity", [features], [f"features_{index}"]))
+        features = write.node("Cast", features, to=getattr(onnx.TensorProto, precision.upper()))
+    write.node("Cast", features, output=f"features_{index}", to=onnx.TensorProto.FLOAT)
 
 
-class _Writer:
-    """Adds nodes and constants to a graph, with names that begin alike."""
-
-    def __init__(self, onnx, merged, prefix: str) -> None:
-        self._onnx, self._merged, self._prefix = onnx, merged, prefix
-        self._count = 0
-
-    def constant(self, values) -> str:
-        self._count += 1
-        name = f"{self._prefix}c{self._count}"
-        array = np.ascontiguousarray(values, np.float32)
-        self._merged.initializer.append(self._onnx.numpy_helper.from_array(array, name))
-        return name
-
-    def node(self, operator: str, *inputs: str, **attributes) -> str:
-        self._count += 1
-        name = f"{self._prefix}{operator.lower()}{self._count}"
-        made = self._onnx.helper.make_node(operator, list(inputs), [name], **attributes)
-        self._merged.node.append(made)
-        return name
-
-    def dense(self, value: str, matrix: np.ndarray, bias: np.ndarray) -> str:
-        return self.node("Gemm", value, self.constant(matrix), self.constant(bias))
+def _dense(write: NodeWriter, value: str, layer: tuple[np.ndarray, np.ndarray]) -> str:
+    return write.node("Gemm", value, *map(write.constant, layer))
 
 
-def _power_scaled(write: _Writer, tensor_proto, features: str, width: int) -> str:
+def _power_scaled(write: NodeWriter, tensor_proto, features: str, width: int) -> str:
     size = write.node("Abs", features)
     # A product sums rows in every operator set; ReduceSum has changed.
     total = write.node("MatMul", size, write.constant(np.ones((width, 1))))
@@ -302,7 +275,7 @@ def _power_scaled(write: _Writer, tensor_proto, features: str, width: int) -> st
 
 
 def _kernel(
-    write: _Writer, value: str, kernel: tuple[np.ndarray, np.ndarray, np.ndarray, float]
+    write: NodeWriter, value: str, kernel: tuple[np.ndarray, np.ndarray, np.ndarray, float]
 ) -> str:
     directions, rows, squares, gamma = kernel
     inner = write.node(
@@ -318,7 +291,9 @@ def _kernel(
     return write.node("Exp", write.node("Sub", inner, left))
 
 
-def _calibrated(write: _Writer, value: str, classes: int, temperature: float, share: float) -> str:
+def _calibrated(
+    write: NodeWriter, value: str, classes: int, temperature: float, share: float
+) -> str:
     logs = write.node("Log", write.node("Max", value, write.constant([1e-15])))
     scaled = write.node("Mul", logs, write.constant([1 / temperature]))
     sharper = write.node("Softmax", scaled, axis=1)
@@ -326,21 +301,21 @@ def _calibrated(write: _Writer, value: str, classes: int, temperature: float, sh
     return write.node("Add", kept, write.constant([share / classes]))
 
 
-def _chained(write: _Writer, value: str, head: BundledHead) -> str:
+def _chained(write: NodeWriter, value: str, head: BundledHead) -> str:
     for depth, layer in enumerate(head.layers):
         if depth:
             value = write.node("Relu", value)
-        value = write.dense(value, *layer)
+        value = _dense(write, value, layer)
     return write.node("Softmax", value, axis=1)
 
 
-def _routed(write: _Writer, value: str, routes: str, head: BundledHead) -> str:
+def _routed(write: NodeWriter, value: str, routes: str, head: BundledHead) -> str:
     """Write the sum over groups of ``p(g | x) p(y | x, g)``."""
     parts = []
     for group, layer in enumerate(head.layers):
         column = np.eye(len(head.layers))[:, group : group + 1]
         route = write.node("MatMul", routes, write.constant(column))
-        answer = write.node("Softmax", write.dense(value, *layer), axis=1)
+        answer = write.node("Softmax", _dense(write, value, layer), axis=1)
         parts.append(write.node("Mul", answer, route))
     return write.node("Sum", *parts)
 
@@ -350,7 +325,7 @@ def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None
     # The router first: what it says of an image weighs all heads.
     for position in sorted(range(len(task.heads)), key=lambda one: one != task.router):
         head = task.heads[position]
-        write = _Writer(onnx, merged, f"t{number}_h{position}_")
+        write = NodeWriter(merged, f"t{number}_h{position}_")
         inputs = [f"features_{index}" for index in head.backbones]
         if head.widths:
             inputs = [
@@ -363,7 +338,7 @@ def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None
         if head.route is None:
             value = _chained(write, value, head)
         else:
-            routes = write.node("Softmax", write.dense(value, *head.route), axis=1)
+            routes = write.node("Softmax", _dense(write, value, head.route), axis=1)
             shares = routes if position == task.router else shares
             value = _routed(write, value, routes, head)
         # Puts the head's classes into the task's columns, and weighs them.
@@ -376,11 +351,11 @@ def _add_task(onnx, merged, task: BundledTask, number: int, output: str) -> None
             value = write.node("Mul", value, write.node("MatMul", shares, column))
         weighted.append(value)
     average = output if task.calibration is None else f"{output}_average"
-    merged.node.append(onnx.helper.make_node("Sum", weighted, [average]))
+    write = NodeWriter(merged, f"t{number}_")
+    write.node("Sum", *weighted, output=average)
     if task.calibration is not None:
-        write = _Writer(onnx, merged, f"t{number}_")
         calibrated = _calibrated(write, average, len(task.classes), *task.calibration)
-        merged.node.append(onnx.helper.make_node("Identity", [calibrated], [output]))
+        write.node("Identity", calibrated, output=output)
     merged.output.append(
         onnx.helper.make_tensor_value_info(output, onnx.TensorProto.FLOAT, ["N", len(task.classes)])
     )

@@ -12,9 +12,9 @@ from .. import manifest as manifests
 from ..auditing import Audit, AuditOptions, Images
 from ..cache import FeatureCache
 from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
-from ..manifest import Manifest, digest_manifest, passed_over_text
+from ..manifest import Manifest, passed_over_text
 from .held_out import held_out_rows
-from .samples import as_extracted, kept_tables
+from .samples import as_extracted, digested, kept_tables, keys_in_all
 
 DEFAULTS = AuditOptions()
 
@@ -78,7 +78,7 @@ def audit(
     manifest = _samples(run, store, source, data)
     parts: list[tuple[Manifest, str | None]] = [(manifest, None)]
     if new is not None:
-        parts.append((_digested(store, as_extracted(store, new, labels_required=False)), "new"))
+        parts.append((digested(store, as_extracted(store, new, labels_required=False)), "new"))
     images, rows = _images(store, names, parts, options.seed)
     tasks = [
         held_out_rows(run, manifest.select(task), task, rows, len(images))
@@ -158,7 +158,7 @@ def _feature_sets(run, store: FeatureCache) -> tuple[str, ...]:
 
 def _samples(run, store: FeatureCache, source: Path, data) -> Manifest:
     if data is not None:
-        return _digested(store, as_extracted(store, data, labels_required=False))
+        return digested(store, as_extracted(store, data, labels_required=False))
     if run is not None:
         return run.samples()
     tables = kept_tables(store)
@@ -168,11 +168,7 @@ def _samples(run, store: FeatureCache, source: Path, data) -> Manifest:
             f"{source} keeps the tables of {len(tables)} data sets ({there})",
             "name the images and labels with --data",
         )
-    return _digested(store, manifests.read(tables[0], labels_required=False))
-
-
-def _digested(store: FeatureCache, manifest: Manifest) -> Manifest:
-    return digest_manifest(manifest, store.path / "digests").manifest
+    return digested(store, manifests.read(tables[0], labels_required=False))
 
 
 def _images(
@@ -180,7 +176,7 @@ def _images(
 ) -> tuple[Images, dict[str, int]]:
     """Return the images that have features in every set, and the row of each id of the data."""
     sets = [store.find(name) for name in names]
-    have = set(sets[0].keys()).intersection(*(one.keys() for one in sets[1:]))
+    have = keys_in_all(sets)
     samples, splits = [], []
     for manifest, split in parts:
         known = [one for one in manifest.images.values() if one.digest in have]

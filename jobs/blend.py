@@ -51,10 +51,7 @@ class BlendOutputs:
     excel: bool = False
 
     def __post_init__(self) -> None:
-        if self.answer not in ensemble.ANSWERS:
-            raise RunError(
-                f"there is no answer '{self.answer}'", f"choose {', '.join(ensemble.ANSWERS)}"
-            )
+        ensemble.require_answer(self.answer)
         _ = self.written
         if self.out is None and (self.form or self.sample or self.incomplete or self.excel):
             raise RunError(

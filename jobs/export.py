@@ -2,14 +2,12 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from .. import manifest as manifests
 from ..cache import FeatureCache
 from ..cache import export as export_rows
-from ..core.errors import CacheError
-from ..manifest import DEFAULT_TASK, Sample, digest_manifest
-from .samples import as_extracted, kept_tables
+from ..manifest import DEFAULT_TASK, Sample
+from .samples import as_extracted, digested, kept_tables, keys_in_all, no_features
 
 
 def export(
@@ -48,28 +46,21 @@ def export(
     store = FeatureCache(cache)
     sets = [store.find(name) for name in names]
     if data is None:
-        samples = [one for path in kept_tables(store) for one in _read(path)]
+        tables = kept_tables(store)
+        samples = [one for path in tables for one in manifests.read(path, labels_required=False)]
         keys = None
     else:
-        given = as_extracted(store, data, labels_required=False)
-        samples = list(digest_manifest(given, store.path / "digests").manifest)
+        samples = list(digested(store, as_extracted(store, data, labels_required=False)))
         keys = {sample.digest for sample in samples if sample.digest}
-    have = set(sets[0].keys()).intersection(*(one.keys() for one in sets[1:])) if sets else set()
+    have = keys_in_all(sets)
     images = _images(sample for sample in samples if sample.digest in have)
     without = 0 if keys is None else len({s.id for s in samples}) - len(images)
     if keys is not None and not images:
-        raise CacheError(
-            f"no image of {data} has features in {cache}",
-            "run `icecore extract` on them into this cache",
-        )
+        raise no_features(data, store)
     known = {rows[0].digest for rows in images}
     rest = [] if keys is not None else sorted(have - known)
     found = export_rows(store, list(names), out, _table(images, rest), compress)
     return found | {"without_rows": without}
-
-
-def _read(path: Path) -> Iterable[Sample]:
-    return manifests.read(path, labels_required=False)
 
 
 def _images(samples: Iterable[Sample]) -> list[list[Sample]]:

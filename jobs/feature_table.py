@@ -8,9 +8,9 @@ import numpy as np
 
 from ..cache import FeatureCache
 from ..core.columns import Columns
-from ..core.errors import CacheError, ManifestError, enumerate_some
-from ..manifest import Manifest, digest_manifest
-from .samples import as_extracted
+from ..core.errors import ManifestError, enumerate_some
+from ..manifest import Manifest
+from .samples import as_extracted, digested, keys_in_all, no_features
 
 
 class FeatureTable(NamedTuple):
@@ -73,26 +73,24 @@ def load_features(
     store = FeatureCache(cache)
     names = [features] if isinstance(features, str) else features
     sets = store.sets() if names is None else [store.find(name) for name in names]
-    given = as_extracted(store, data, labels_required=False)
-    samples = digest_manifest(given, store.path / "digests").manifest
+    samples = digested(store, as_extracted(store, data, labels_required=False))
     if task is None and len(samples.tasks) == 1:
         (task,) = samples.tasks
     if task not in samples.tasks:
         there = enumerate_some(samples.tasks, 10)
         found = f"no task '{task}'" if task else f"{len(samples.tasks)} tasks"
-        raise ManifestError(f"{given.source} has {found}", f"name one of: {there}")
+        raise ManifestError(f"{samples.source} has {found}", f"name one of: {there}")
     rows = [one for one in samples if one.task == task]
     splits = {one.split for one in rows}
     if split is not None and split not in splits:
         there = enumerate_some(sorted(one or "none" for one in splits))
-        raise ManifestError(f"no image of {given.source} is of the split '{split}'", f"has {there}")
-    have = set(sets[0].keys()).intersection(*(one.keys() for one in sets[1:])) if sets else set()
+        raise ManifestError(
+            f"no image of {samples.source} is of the split '{split}'", f"has {there}"
+        )
+    have = keys_in_all(sets)
     rows = [one for one in rows if one.digest in have and split in (None, one.split)]
     if not rows:
-        raise CacheError(
-            f"no image of {given.source} has features in {cache}",
-            "run `icecore extract` on them into this cache",
-        )
+        raise no_features(samples.source, store)
     keys = [one.digest for one in rows]
     X = np.concatenate([one.matrix(keys) for one in sets], axis=1)
     return FeatureTable(X, np.array([one.label for one in rows]), np.array([s.id for s in rows]))

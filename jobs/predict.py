@@ -10,7 +10,7 @@ from .. import ensemble, features
 from ..core.errors import RunError, counted
 from ..core.hardware import require_working_memory
 from ..core.summary import summary
-from ..ensemble import ANSWERS, AnswerOptions, Answers, TaskAnswers, WrittenAnswers
+from ..ensemble import AnswerOptions, Answers, TaskAnswers, WrittenAnswers
 from ..features import (
     ERROR_ALLOWED,
     DetectorOptions,
@@ -22,7 +22,13 @@ from ..manifest import UNLABELLED, Manifest, apply_boxes
 from ..runs import Run
 from .run_answers import RunAnswers, aligned, answers_of_run, group_notes, routes_of
 from .samples import REGIONS_OF_A_RUN, read_data
-from .trained import Trained, made_how, open_trained, require_writable, spec_text
+from .trained import (
+    Trained,
+    made_how,
+    open_trained,
+    require_writable,
+    spec_text,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,8 +121,7 @@ class PredictOptions:
     whole: bool = False
 
     def __post_init__(self) -> None:
-        if self.answer is not None and self.answer not in ANSWERS:
-            raise RunError(f"there is no answer '{self.answer}'", f"choose {', '.join(ANSWERS)}")
+        ensemble.require_answer(self.answer)
         _ = self.written
         self.extraction("f32" if self.precision_compute == "trained" else self.precision_compute)
 

@@ -5,18 +5,19 @@ import itertools
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import manifest as manifests
-from ..cache import FeatureCache
-from ..core.errors import IcecoreError
+from ..cache import FeatureCache, FeatureSet
+from ..core.errors import CacheError, IcecoreError
 from ..core.files import publish_bytes, publish_json
 from ..core.folders import replacing_folder
 from ..core.json_files import read_json
 from ..core.places import absolute
 from ..core.regular_files import read_regular
 from ..core.stores import is_url
-from ..manifest import Manifest, apply_boxes, parse_box
+from ..manifest import Manifest, apply_boxes, digest_manifest, parse_box
 
 # A folder of this name beside a table has the learnt region that found its boxes.
 _REGIONS = ".regions"
@@ -124,3 +125,21 @@ def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> 
     kept = manifests.read(folder / f"{name}.csv", labels_required=False).images
     boxes = {i: parse_box(kept[i].box) for i in manifest.images if i in kept and kept[i].box}
     return apply_boxes(manifest, boxes)
+
+
+def digested(store: FeatureCache, manifest: Manifest) -> Manifest:
+    """Return a table with the digests of its images, which the cache remembers."""
+    return digest_manifest(manifest, store.path / "digests").manifest
+
+
+def keys_in_all(sets: Sequence[FeatureSet]) -> set[str]:
+    """Return the keys that have a row in every one of some feature sets."""
+    return set.intersection(*(set(one.keys()) for one in sets)) if sets else set()
+
+
+def no_features(data: object, store: FeatureCache) -> CacheError:
+    """Say that images were not extracted into a cache."""
+    return CacheError(
+        f"no image of {data} has features in {store.path}",
+        "run `icecore extract` on them into this cache",
+    )

@@ -8,8 +8,8 @@ from .. import heads
 from ..cache import FeatureCache, pulled
 from ..core.hardware import require_working_memory
 from ..heads import TrainEvent, TrainOptions, TrainResult
-from ..manifest import Manifest, digest_manifest
-from .samples import REGIONS_OF_A_RUN, as_extracted, copy_regions, kept_regions
+from ..manifest import Manifest
+from .samples import REGIONS_OF_A_RUN, as_extracted, copy_regions, digested, kept_regions
 
 DEFAULTS = TrainOptions()
 
@@ -48,7 +48,7 @@ def train(
     """
     require_working_memory()
     store = FeatureCache(pulled(cache))
-    samples = digest_manifest(as_extracted(store, data), store.path / "digests").manifest
+    samples = digested(store, as_extracted(store, data))
     result = heads.train(store, samples, out, options, progress)
     regions = kept_regions(store, data)
     if regions is not None:

@@ -64,8 +64,7 @@ def open_trained(run: str | os.PathLike, answer: str | None = None) -> Trained:
     RunError
         There is no such answer, or a model with weight is of no run.
     """
-    if answer is not None and answer not in ensemble.ANSWERS:
-        raise RunError(f"there is no answer '{answer}'", f"choose {', '.join(ensemble.ANSWERS)}")
+    ensemble.require_answer(answer)
     first = open_run(run)
     if not os.path.lexists(Path(run) / "blend.json"):
         weights = {name: _plain_average(task.models) for name, task in first.tasks.items()}

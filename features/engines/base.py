@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from ...core.errors import BackboneError, MissingDependencyError
+from ...core.errors import BackboneError, MissingDependencyError, first_line
 from ...core.imports import is_lack_of_memory
 from ..records.record import BackboneRecord
 
@@ -50,8 +50,10 @@ class Engine(abc.ABC):
 
     Attributes
     ----------
-    name : str
-        What ``--engine`` calls it.
+    record : BackboneRecord
+        Of the network.
+    name, title : str
+        What ``--engine`` calls it, and what it is called in messages.
     package : str
         The import it needs.
     runs_graphs : bool
@@ -73,7 +75,9 @@ class Engine(abc.ABC):
         that some would wait for the others at the end of every batch.
     """
 
+    record: BackboneRecord
     name: ClassVar[str]
+    title: ClassVar[str]
     package: ClassVar[str]
     runs_graphs: ClassVar[bool] = True
     by_name: ClassVar[bool] = False
@@ -86,12 +90,35 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def __init__(self, network, setup: Setup) -> None: ...
 
-    @abc.abstractmethod
     def run(self, images: np.ndarray) -> np.ndarray:
         """Turn uint8 images (N, R, R, 3) into float32 features (N, D).
 
         It may be called by several threads at once.
+
+        Raises
+        ------
+        BackboneError
+            The images are not of that shape, or its package fails.
         """
+        _require_images(images, self.record)
+        try:
+            features = self.compute(images)
+        except Exception as error:  # the exceptions of most packages share no base
+            raise self.failure(images, error) from error
+        require_one_row_each(features.shape, len(images), self.record)
+        return features
+
+    @abc.abstractmethod
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        """Do the work of `run`; whatever it raises becomes a `BackboneError`."""
+
+    def failure(self, images: np.ndarray, error: Exception) -> BackboneError:
+        """Describe what its package raised while it computed."""
+        return BackboneError(
+            f"{self.record.spec}: {self.title} fails on images of shape {images.shape}: "
+            f"{first_line(error)}",
+            remedy(error, "try a smaller --batch-size, or another --engine"),
+        )
 
     @classmethod
     @abc.abstractmethod
@@ -120,7 +147,7 @@ class Engine(abc.ABC):
             return ()
 
 
-def require_images(images: np.ndarray, record: BackboneRecord) -> None:
+def _require_images(images: np.ndarray, record: BackboneRecord) -> None:
     """Raise `BackboneError` unless `images` are uint8 (N, R, R, 3), with N at least 1."""
     square = (record.resolution, record.resolution, 3)
     if images.dtype != np.uint8 or images.shape[1:] != square or not len(images):

@@ -5,23 +5,23 @@ import warnings
 
 import numpy as np
 
-from ...core.errors import BackboneError
 from ..gluon.loader import load_mxnet, mxnet_context
 from ..gluon.network import GluonBackbone
-from .base import AS_USUAL, Engine, Setup, require_images, require_one_row_each
+from .base import AS_USUAL, Engine, Setup
 
 
 class MXNetEngine(Engine):
     """Runs the cut Gluon network in MXNet."""
 
     name = package = "mxnet"
+    title = "MXNet"
     runs_graphs = False
 
     def __init__(self, network: GluonBackbone, setup: Setup = AS_USUAL) -> None:
         self._mx = mx = load_mxnet()
         self.version = mx.__version__
         self._context = mxnet_context(setup.device)
-        self._record = record = network.record
+        self.record = record = network.record
         with warnings.catch_warnings():
             # MXNet asks for the type of the input, and then takes float32 as it should.
             warnings.simplefilter("ignore")
@@ -47,20 +47,10 @@ class MXNetEngine(Engine):
             mxnet_context(device)
         return ("f32",)
 
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """See `Engine.run`."""
-        require_images(images, self._record)
-        try:
-            # A block with static memory has one set of buffers.
-            with self._lock:
-                batch = self._mx.nd.array(images, self._context, dtype=np.uint8)
-                batch = batch.transpose((0, 3, 1, 2)).astype(np.float32)
-                features = self._block((batch - self._shift) * self._scale).asnumpy()
-        except self._mx.MXNetError as error:
-            raise BackboneError(
-                f"{self._record.spec}: MXNet fails on images of shape {images.shape}: "
-                f"{str(error).strip().splitlines()[-1][:200]}",
-                "if memory is short, try a smaller --batch-size",
-            ) from error
-        require_one_row_each(features.shape, len(images), self._record)
-        return features
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        """See `Engine.compute`."""
+        # A block with static memory has one set of buffers.
+        with self._lock:
+            batch = self._mx.nd.array(images, self._context, dtype=np.uint8)
+            batch = batch.transpose((0, 3, 1, 2)).astype(np.float32)
+            return self._block((batch - self._shift) * self._scale).asnumpy()

@@ -12,14 +12,7 @@ from ..graphs.half import half_precision_graph
 from ..graphs.network import GraphNetwork
 from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.store import graph_folder
-from .base import (
-    AS_USUAL,
-    Engine,
-    Setup,
-    remedy,
-    require_images,
-    require_one_row_each,
-)
+from .base import AS_USUAL, Engine, Setup, remedy
 
 
 class OnnxRuntimeEngine(Engine):
@@ -42,12 +35,13 @@ class OnnxRuntimeEngine(Engine):
     """
 
     name = package = "onnxruntime"
+    title = "ONNX Runtime"
     _provider = "CUDAExecutionProvider"
 
     def __init__(self, network: GraphNetwork, setup: Setup = AS_USUAL) -> None:
         ort = load_onnxruntime()
         self.version = ort.__version__
-        self._ort, self._record = ort, network.record
+        self._ort, self.record = ort, network.record
         device, precision = setup.device, setup.precision
         index = gpu_index(device)
         self._place = ("cpu", 0) if index is None else ("cuda", index)
@@ -73,13 +67,13 @@ class OnnxRuntimeEngine(Engine):
     def _open(self, graph: Path | bytes, precision: str, providers: list, threads: int):
         try:
             if precision == "fp16":
-                graph = half_precision_graph(graph, self._record.spec)
+                graph = half_precision_graph(graph, self.record.spec)
             return open_session(graph, providers, intra_op_num_threads=threads)
         except IcecoreError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
             raise BackboneError(
-                f"{self._record.spec}: ONNX Runtime refuses the graph: {first_line(error)}",
+                f"{self.record.spec}: ONNX Runtime refuses the graph: {first_line(error)}",
                 remedy(error, "export the network again, or use another engine"),
             ) from error
 
@@ -94,26 +88,15 @@ class OnnxRuntimeEngine(Engine):
         providers_for(device, load_onnxruntime().get_available_providers())
         return ("f32",) if device == "cpu" else ("fp16", "f32")
 
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """See `Engine.run`."""
-        require_images(images, self._record)
-        try:
-            if self._pool is None:
-                features = self._compute(images)
-            else:
-                starts = range(0, len(images), self._together)
-                parts = [images[start : start + self._together] for start in starts]
-                features = np.concatenate(list(self._pool.map(self._compute, parts)))
-        except Exception as error:  # as above
-            raise BackboneError(
-                f"{self._record.spec}: ONNX Runtime fails on images of shape {images.shape}: "
-                f"{first_line(error)}",
-                remedy(error, "export the network again, or use another engine"),
-            ) from error
-        require_one_row_each(features.shape, len(images), self._record)
-        return features
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        """See `Engine.compute`."""
+        if self._pool is None:
+            return self._compute_together(images)
+        starts = range(0, len(images), self._together)
+        parts = [images[start : start + self._together] for start in starts]
+        return np.concatenate(list(self._pool.map(self._compute_together, parts)))
 
-    def _compute(self, images: np.ndarray) -> np.ndarray:
+    def _compute_together(self, images: np.ndarray) -> np.ndarray:
         binding, batch = self._bound(images.shape)
         # Before 1.31 it copied the bytes of any array as if they lay in order.
         batch.update_inplace(np.ascontiguousarray(images))

@@ -13,14 +13,7 @@ from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ...core.imports import load
 from ..graphs.network import GraphNetwork
 from ..graphs.parameters import FilledGraph
-from .base import (
-    AS_USUAL,
-    Engine,
-    Setup,
-    remedy,
-    require_images,
-    require_one_row_each,
-)
+from .base import AS_USUAL, Engine, Setup, remedy, require_one_row_each
 from .slots import Slot, Slots
 
 _TYPES = {"f32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -65,6 +58,7 @@ class OpenVinoEngine(Engine):
     """
 
     name = package = "openvino"
+    title = "OpenVINO"
     image_by_image = True
     batches_at_once = 2
 
@@ -77,14 +71,14 @@ class OpenVinoEngine(Engine):
         network.require_batches_of(1)
         openvino = load_openvino()
         self.version = openvino.__version__.split("-")[0]
-        self._record = network.record
+        self.record = network.record
         streams = min(available_cpus(), setup.batch_size)
         compiled = self._compile(network.graph, setup.precision, streams)
         # Twice as many as are computed at once: a processor that is done early (others decode)
         # finds the next image waiting.
         count = 2 * int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
         requests = [_Request(compiled.create_infer_request()) for _ in range(count)]
-        self._slots = Slots(requests, 1, self._record.num_features)
+        self._slots = Slots(requests, 1, self.record.num_features)
 
     @classmethod
     def precisions(cls, device: str) -> tuple[str, ...]:
@@ -95,13 +89,13 @@ class OpenVinoEngine(Engine):
         return order_precisions(capabilities, bfloat16_pays(cpu_facts()))
 
     def _compile(self, graph: Path | bytes | FilledGraph, precision: str, streams: int):
-        side = self._record.resolution
+        side = self.record.resolution
         try:
             model = _read(graph)
             model.reshape([1, side, side, 3])
             shape = model.output(0).partial_shape
             rows = tuple(shape.to_shape()) if shape.is_static else str(shape)
-            require_one_row_each(rows, 1, self._record)
+            require_one_row_each(rows, 1, self.record)
             compiled = _core().compile_model(
                 model,
                 "CPU",
@@ -115,7 +109,7 @@ class OpenVinoEngine(Engine):
             )
         except RuntimeError as error:
             raise BackboneError(
-                f"{self._record.spec}: OpenVINO refuses the graph: {first_line(error)}",
+                f"{self.record.spec}: OpenVINO refuses the graph: {first_line(error)}",
                 remedy(error, "export the network again, or try --engine onnxruntime"),
             ) from error
         found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
@@ -126,17 +120,9 @@ class OpenVinoEngine(Engine):
             )
         return compiled
 
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """See `Engine.run`."""
-        require_images(images, self._record)
-        try:
-            return self._slots.run(images)
-        except RuntimeError as error:
-            raise BackboneError(
-                f"{self._record.spec}: OpenVINO fails on images of shape {images.shape}: "
-                f"{first_line(error)}",
-                "if memory is short, try a smaller --batch-size",
-            ) from error
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        """See `Engine.compute`."""
+        return self._slots.run(images)
 
 
 def _read(graph: Path | bytes | FilledGraph):

@@ -10,7 +10,7 @@ from ...core.errors import BackboneError, first_line
 from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ...core.imports import load
 from ..graphs.network import GraphNetwork
-from .base import AS_USUAL, Engine, Setup, require_images, require_one_row_each
+from .base import AS_USUAL, Engine, Setup, require_one_row_each
 from .slots import Slots
 from .torch_devices import Exactly, Place, require_device
 from .torch_lanes import CudaLane, Lane, ThreadLane
@@ -38,12 +38,13 @@ class TorchEngine(Engine):
     """
 
     name = package = "torch"
+    title = "PyTorch"
     batches_at_once = 2
 
     def __init__(self, network: GraphNetwork, setup: Setup = AS_USUAL) -> None:
         torch = load_torch()
         require_device(torch, setup.device)
-        self._torch, self._record, self._setup = torch, network.record, setup
+        self._torch, self.record, self._setup = torch, network.record, setup
         self.version = torch.__version__.split("+")[0]
         self.notes: list[str] = []
         on_cpu = setup.device == "cpu"
@@ -55,7 +56,7 @@ class TorchEngine(Engine):
         self._exactly = Exactly(torch, setup.precision)
         content = network.content()
         self._lanes = self._open(network, content, count)
-        self._slots = Slots(self._lanes, self.images_at_once, self._record.num_features)
+        self._slots = Slots(self._lanes, self.images_at_once, self.record.num_features)
 
     def _open(self, network: GraphNetwork, content: bytes, count: int) -> list[Lane]:
         """Make the lanes, for fewer images each if the device's memory does not hold them."""
@@ -66,28 +67,28 @@ class TorchEngine(Engine):
                 return self._lanes_of(module, count)
             except self._torch.OutOfMemoryError as error:
                 if self.images_at_once == 1:
-                    raise _out_of_memory(self._record.spec, self._setup.device, error) from error
+                    raise _out_of_memory(self.record.spec, self._setup.device, error) from error
             del module
             self._place.forget()
             self.images_at_once = -(-self.images_at_once // 2)
             note = (
                 f"{self._setup.device} has too little memory for {self._setup.batch_size} images "
-                f"of {self._record.spec} at once; it computes {self.images_at_once} at a time"
+                f"of {self.record.spec} at once; it computes {self.images_at_once} at a time"
             )
             self.notes = [note]
 
     def _module(self, content: bytes):
-        side, narrow = self._record.resolution, _HALVES.get(self._setup.precision)
+        side, narrow = self.record.resolution, _HALVES.get(self._setup.precision)
         shape = (self.images_at_once, side, side, 3)
         narrow = narrow and getattr(self._torch, narrow)
-        module = translate(self._torch, content, shape, narrow, self._record.spec)
-        require_one_row_each(module.features_shape, self.images_at_once, self._record)
+        module = translate(self._torch, content, shape, narrow, self.record.spec)
+        require_one_row_each(module.features_shape, self.images_at_once, self.record)
         return module
 
     def _lanes_of(self, module, count: int) -> list[Lane]:
         module = module.to(self._setup.device)
         module = self._compiled(module)
-        side = self._record.resolution
+        side = self.record.resolution
         shape = (self.images_at_once, side, side, 3)
         kind = CudaLane if self._place.is_cuda else ThreadLane
         lanes: list[Lane] = []
@@ -103,7 +104,7 @@ class TorchEngine(Engine):
             compiled = self._place.is_cuda and self._setup.images >= COMPILED_FROM
         if not compiled:
             return module
-        side, torch = self._record.resolution, self._torch
+        side, torch = self.record.resolution, self._torch
         example = torch.zeros(
             (self.images_at_once, side, side, 3), dtype=torch.uint8, device=self._setup.device
         )
@@ -117,7 +118,7 @@ class TorchEngine(Engine):
         except Exception as error:  # a compiler, its driver or its cache: each has its own kinds
             self.notes.append(
                 f"torch.compile does not work on this machine ({first_line(error)}); "
-                f"{self._record.spec} runs on {self._setup.device} without it, more slowly"
+                f"{self.record.spec} runs on {self._setup.device} without it, more slowly"
             )
             return module
         self.hardware += ", compiled"
@@ -149,19 +150,15 @@ class TorchEngine(Engine):
         """Seconds that the device has computed, without copies and waiting."""
         return sum(lane.busy_seconds for lane in self._lanes)
 
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """See `Engine.run`."""
-        require_images(images, self._record)
-        try:
-            return self._slots.run(images)
-        except RuntimeError as error:  # also torch.OutOfMemoryError
-            if isinstance(error, self._torch.OutOfMemoryError):
-                raise _out_of_memory(self._record.spec, self._setup.device, error) from error
-            raise BackboneError(
-                f"{self._record.spec}: PyTorch fails on images of shape {images.shape}: "
-                f"{first_line(error)}",
-                "try a smaller --batch-size, or another --engine",
-            ) from error
+    def compute(self, images: np.ndarray) -> np.ndarray:
+        """See `Engine.compute`."""
+        return self._slots.run(images)
+
+    def failure(self, images: np.ndarray, error: Exception) -> BackboneError:
+        """See `Engine.failure`."""
+        if isinstance(error, self._torch.OutOfMemoryError):
+            return _out_of_memory(self.record.spec, self._setup.device, error)
+        return super().failure(images, error)
 
 
 _loading = threading.Lock()

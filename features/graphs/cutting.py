@@ -3,9 +3,7 @@
 import dataclasses
 import math
 
-import numpy as np
-
-from ...core.errors import BackboneError, counted
+from ...core.errors import counted
 from ..records.layer import (
     BEFORE_CLASSIFIER,
     GEM_EPSILON,
@@ -20,12 +18,15 @@ from .naming import add_prefix
 from .onnx_graph import (
     FEATURES,
     THEIRS,
+    NodeWriter,
     constant_tensors,
     drop_weights_from_inputs,
     load_onnx,
     plain_name,
+    require_one_input,
 )
 from .values import LAST, Values, study
+from .walk import bodies_of
 
 _PASSED_BEFORE_THE_POOL = frozenset("Flatten Squeeze Reshape Dropout Identity Cast".split())
 
@@ -93,15 +94,10 @@ def cut_classifier(
         pool, a value would be too large, or the graph has not exactly one image input.
     """
     onnx = load_onnx()
-    drop_weights_from_inputs(model)
+    require_one_input(model, name)
     # Our own names go into the graph: what is there gets others first.
     add_prefix(model, THEIRS)
     graph = model.graph
-    if len(graph.input) != 1:
-        raise BackboneError(
-            f"{name} has {len(graph.input)} inputs: {', '.join(i.name for i in graph.input)}",
-            "a backbone takes images and nothing else",
-        )
     values = study(onnx, model, resolution)
     require_small_values(graph, values.shapes, values.constants, name)
     if layer.name is None:
@@ -118,13 +114,16 @@ def cut_classifier(
 
 def _end_at(onnx, graph, place: _Place, values: Values, pool: str) -> None:
     """Make the place, pooled, the graph's only output, and remove what it does not need."""
-    features = _as_float(onnx, graph, place.value, values)
-    if place.layout is None:
-        graph.node.append(onnx.helper.make_node("Flatten", [features], [FEATURES], axis=1))
-    else:
-        if place.layout == LAST:
-            features = _channels_first(onnx, graph, features, values.shapes[place.value])
-        _add_pool(onnx, graph, features, pool)
+    write, features = NodeWriter(graph, "icecore_pool_"), place.value
+    # Also where the type is not known: it costs nothing where it is float32 after all.
+    if values.types.get(features) != onnx.TensorProto.FLOAT:
+        features = write.node("Cast", features, to=onnx.TensorProto.FLOAT)
+    if place.layout == LAST:
+        axes = len(values.shapes[place.value])
+        features = write.node("Transpose", features, perm=[0, axes - 1, *range(1, axes - 1)])
+    if place.layout is not None:
+        features = _pooled(write, features, pool)
+    write.node("Flatten", features, output=FEATURES, axis=1)
     del graph.output[:]
     graph.output.append(
         onnx.helper.make_tensor_value_info(FEATURES, onnx.TensorProto.FLOAT, ["N", place.width])
@@ -200,51 +199,18 @@ def _numbers(graph, name: str) -> list[int] | None:
     return None if tensor is None else load_onnx().numpy_helper.to_array(tensor).ravel().tolist()
 
 
-def _as_float(onnx, graph, features: str, values: Values) -> str:
-    if values.types.get(features) == onnx.TensorProto.FLOAT:
-        return features
-    # Also where the type is not known: it costs nothing where it is float32 after all.
-    node = onnx.helper.make_node("Cast", [features], ["icecore_float32"], to=onnx.TensorProto.FLOAT)
-    graph.node.append(node)
-    return "icecore_float32"
-
-
-def _channels_first(onnx, graph, features: str, shape: tuple[int, ...]) -> str:
-    order = [0, len(shape) - 1, *range(1, len(shape) - 1)]
-    graph.node.append(
-        onnx.helper.make_node("Transpose", [features], ["icecore_channels_first"], perm=order)
-    )
-    return "icecore_channels_first"
-
-
-def _add_pool(onnx, graph, features: str, pool: str) -> None:
-    """Append what pools `features` (N, D, H, W) to the output (N, D), or (N, D * H * W)."""
-    pooled = "icecore_pooled"
-
-    def node(kind: str, inputs: list[str], name: str, **settings) -> str:
-        graph.node.append(onnx.helper.make_node(kind, inputs, [name], **settings))
-        return name
-
-    def number(label: str, value: float) -> str:
-        name = f"{pooled}_{label}"
-        graph.initializer.append(onnx.numpy_helper.from_array(np.array(value, np.float32), name))
-        return name
-
+def _pooled(write: NodeWriter, features: str, pool: str) -> str:
+    """Write what pools features (N, D, H, W) over height and width."""
     if pool == "none":
-        pooled = features
-    elif pool == "avgmax":
-        kinds = ("Average", "Max")
-        both = [node(f"Global{kind}Pool", [features], f"{pooled}_{kind.lower()}") for kind in kinds]
-        node("Mean", both, pooled)
-    elif pool == "gem":
-        power = number("power", GEM_POWER)
-        cut = node("Max", [features, number("epsilon", GEM_EPSILON)], f"{pooled}_cut")
-        raised = node("Pow", [cut, power], f"{pooled}_raised")
-        mean = node("GlobalAveragePool", [raised], f"{pooled}_mean")
-        node("Pow", [mean, number("root", 1 / GEM_POWER)], pooled)
-    else:
-        node({"avg": "GlobalAveragePool", "max": "GlobalMaxPool"}[pool], [features], pooled)
-    node("Flatten", [pooled], FEATURES, axis=1)
+        return features
+    if pool == "gem":
+        cut = write.node("Max", features, write.constant(GEM_EPSILON))
+        raised = write.node("Pow", cut, write.constant(GEM_POWER))
+        mean = write.node("GlobalAveragePool", raised)
+        return write.node("Pow", mean, write.constant(1 / GEM_POWER))
+    kinds = {"avg": ["Average"], "max": ["Max"], "avgmax": ["Average", "Max"]}[pool]
+    pooled = [write.node(f"Global{kind}Pool", features) for kind in kinds]
+    return pooled[0] if len(pooled) == 1 else write.node("Mean", *pooled)
 
 
 def _prune(graph) -> None:
@@ -268,12 +234,11 @@ def _prune(graph) -> None:
 def _read_inside(node) -> set[str]:
     """Return what the bodies of If, Loop and Scan read, of their own or from outside."""
     names: set[str] = set()
-    for attribute in node.attribute:
-        for inner in [attribute.g, *attribute.graphs]:
-            for one in inner.node:
-                names.update(one.input)
-                names |= _read_inside(one)
-            names.update(value.name for value in inner.output)
+    for inner in bodies_of(node):
+        for one in inner.node:
+            names.update(one.input)
+            names |= _read_inside(one)
+        names.update(value.name for value in inner.output)
     return names
 
 

@@ -14,7 +14,7 @@ from ...core.errors import BackboneError
 from .onnx_graph import constant_tensors, load_onnx
 from .questions import ask_once
 from .values import study
-from .walk import find_all
+from .walk import bodies_of, find_all
 
 LIMITS = Limits(processor_seconds=10, seconds=60.0, memory_bytes=2**30)
 # Numbers that shapes are computed from, put together in one value.
@@ -65,11 +65,9 @@ def _is_harmless(graph) -> bool:
         if len(tensor.dims) < 2 and name not in constants
     }
     for node in graph.node:
-        if not _stays_small(node, lists):
+        if not _stays_small(node, lists) or bodies_of(node):
             return False
         for attribute in node.attribute:
-            if attribute.HasField("g") or attribute.graphs:
-                return False
             sides = [*attribute.ints, *([attribute.i] if attribute.HasField("i") else [])]
             if attribute.name in _SIDES and not all(0 < side < _LARGEST_SIDE for side in sides):
                 return False

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ...core.errors import BackboneError
 from ...core.imports import load
 from ..images.preprocessing import Preprocessing
 
@@ -32,6 +33,48 @@ def constant_tensors(graph) -> dict:
         if node.op_type == "Constant":
             found.update((node.output[0], a.t) for a in node.attribute if a.name == "value")
     return found
+
+
+class NodeWriter:
+    """Adds nodes and constants to a graph, under names that begin alike."""
+
+    def __init__(self, graph, prefix: str) -> None:
+        self._onnx, self._graph, self._prefix = load_onnx(), graph, prefix
+        self._count = 0
+
+    def constant(self, values, dtype: type = np.float32) -> str:
+        """Add a constant and return its name."""
+        name, array = self._name("c"), np.ascontiguousarray(values, dtype)
+        self._graph.initializer.append(self._onnx.numpy_helper.from_array(array, name))
+        return name
+
+    def node(self, operator: str, *inputs: str, output: str = "", **settings) -> str:
+        """Add a node and return the name of its output, which is made up if none is given."""
+        name = output or self._name(operator.lower())
+        self._graph.node.append(
+            self._onnx.helper.make_node(operator, list(inputs), [name], **settings)
+        )
+        return name
+
+    def _name(self, what: str) -> str:
+        self._count += 1
+        return f"{self._prefix}{what}{self._count}"
+
+
+def require_one_input(model, name: str) -> None:
+    """Remove initializers from the graph's inputs, in place; refuse a graph that has several then.
+
+    Raises
+    ------
+    BackboneError
+    """
+    drop_weights_from_inputs(model)
+    if len(model.graph.input) != 1:
+        raise BackboneError(
+            f"{name} has {len(model.graph.input)} inputs: "
+            f"{', '.join(i.name for i in model.graph.input)}",
+            "a backbone takes images and nothing else",
+        )
 
 
 def drop_weights_from_inputs(model) -> None:
@@ -65,49 +108,33 @@ def add_normalisation(model, preprocessing: Preprocessing, channels_last: bool =
     Afterwards the input is ``images``, uint8 of shape (N, R, R, 3), RGB.
     """
     onnx = load_onnx()
-    graph, helper, nodes = model.graph, onnx.helper, []
-    old = graph.input[0].name
+    graph, front = model.graph, onnx.GraphProto()
+    write = NodeWriter(front, "icecore_pixels_")
     kind = graph.input[0].type.tensor_type.elem_type
     real = kind in (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
-    def constant(name: str, values: np.ndarray) -> str:
-        graph.initializer.append(onnx.numpy_helper.from_array(values, name=name))
-        return name
-
-    def step(operator: str, inputs: list[str], **attributes) -> str:
-        name = f"icecore_{operator.lower()}"
-        nodes.append(helper.make_node(operator, inputs, [name], **attributes))
-        return name
-
     value, mean, std = IMAGES, preprocessing.mean, preprocessing.std
     if preprocessing.input_space == "BGR":
-        order = constant("icecore_order", np.array([2, 1, 0], np.int64))
-        value = step("Gather", [value, order], axis=3)
+        value = write.node("Gather", value, write.constant([2, 1, 0], np.int64), axis=3)
         mean, std = mean[::-1], std[::-1]
     if not channels_last:
-        value = step("Transpose", [value], perm=[0, 3, 1, 2])
+        value = write.node("Transpose", value, perm=[0, 3, 1, 2])
     if real:
-        value = step("Cast", [value], to=onnx.TensorProto.FLOAT)
+        value = write.node("Cast", value, to=onnx.TensorProto.FLOAT)
         sides = (1, 1, 1, 3) if channels_last else (1, 3, 1, 1)
         shift = np.asarray(mean, np.float64) * 255
         scale = 1 / (np.asarray(std, np.float64) * 255)
-        shift, scale = (v.astype(np.float32).reshape(sides) for v in (shift, scale))
-        value = step("Sub", [value, constant("icecore_shift", shift)])
-        value = step("Mul", [value, constant("icecore_scale", scale)])
+        value = write.node("Sub", value, write.constant(shift.reshape(sides)))
+        value = write.node("Mul", value, write.constant(scale.reshape(sides)))
     if kind not in (onnx.TensorProto.FLOAT, onnx.TensorProto.UINT8):
-        nodes.append(helper.make_node("Cast", [value], ["icecore_typed"], to=kind))
+        write.node("Cast", value, to=kind)
     elif value == IMAGES:
-        nodes.append(helper.make_node("Identity", [value], ["icecore_input"]))
-    nodes[-1].output[0] = old
-    _take_images(graph, nodes, preprocessing.resolution)
-
-
-def _take_images(graph, nodes: list, side: int) -> None:
-    """Put `nodes` in front of all others, and images in the place of the graph's input."""
-    onnx = load_onnx()
-    kept = list(graph.node)
-    del graph.node[:]
-    graph.node.extend(nodes + kept)
-    del graph.input[:]
+        write.node("Identity", value)
+    front.node[-1].output[0] = graph.input[0].name
+    graph.initializer.extend(front.initializer)
+    nodes = [*front.node, *graph.node]
+    del graph.node[:], graph.input[:]
+    graph.node.extend(nodes)
+    side = preprocessing.resolution
     shape, pixels = ["N", side, side, 3], onnx.TensorProto.UINT8
     graph.input.append(onnx.helper.make_tensor_value_info(IMAGES, pixels, shape))

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from ...core.errors import BackboneError
-from .onnx_graph import constant_tensors, drop_weights_from_inputs
+from .onnx_graph import constant_tensors, require_one_input
 from .values import infer_shapes
 from .walk import find_all
 
@@ -40,13 +40,7 @@ def read_input(onnx, model, side: int, name: str) -> PixelInput:
     BackboneError
         It takes something else than square images of three channels.
     """
-    drop_weights_from_inputs(model)
-    if len(model.graph.input) != 1:
-        raise BackboneError(
-            f"{name} has {len(model.graph.input)} inputs: "
-            f"{', '.join(i.name for i in model.graph.input)}",
-            "a backbone takes images and nothing else",
-        )
+    require_one_input(model, name)
     kind = model.graph.input[0].type.tensor_type
     numbers = onnx.TensorProto.DataType.Name(kind.elem_type)
     if numbers not in (*_INTEGERS, "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16"):

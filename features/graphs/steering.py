@@ -2,6 +2,7 @@
 
 from ...core.errors import BackboneError
 from .determined import operator_text
+from .walk import bodies_of
 
 # Which inputs of an operator say how large its output is, how often it runs, or which part of it.
 _SAY_HOW_MUCH = {
@@ -31,7 +32,7 @@ def _first_steered(graph, content: set[str]):
         if any(node.input[at] in content for at in steers if at < len(node.input)):
             return node
         touched = any(name in content for name in node.input)
-        for body in _bodies(node):
+        for body in bodies_of(node):
             # A loop's first two are the number of the round and whether it goes on.
             carried = body.input[2:] if node.op_type == "Loop" else body.input
             held = content | ({value.name for value in carried} if touched else set())
@@ -44,9 +45,3 @@ def _first_steered(graph, content: set[str]):
         if touched:
             content.update(filter(None, node.output))
     return None
-
-
-def _bodies(node):
-    return [a.g for a in node.attribute if a.HasField("g")] + [
-        graph for a in node.attribute for graph in a.graphs
-    ]

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from .onnx_graph import constant_tensors
+from .walk import bodies_of
 
 # They give another number each time, or hold state.
 _NOT_CONSTANT = frozenset(
@@ -106,9 +107,8 @@ def _constants(graph) -> frozenset[str]:
     known = {tensor.name for tensor in graph.initializer}
     known |= {sparse.values.name for sparse in graph.sparse_initializer}
     for node in graph.node:
-        bodies = any(a.HasField("g") or a.graphs for a in node.attribute)
         fixed = all(name in known or not name for name in node.input)
-        if fixed and not bodies and node.op_type not in _NOT_CONSTANT:
+        if fixed and not bodies_of(node) and node.op_type not in _NOT_CONSTANT:
             known.update(node.output)
     return frozenset(known)
 

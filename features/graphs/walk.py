@@ -54,6 +54,12 @@ def _search(message, kind: str, place: str, way: tuple[str, ...]) -> Iterator[Fo
             yield from _search(part, kind, place, (*way, field.name))
 
 
+def bodies_of(node) -> list:
+    """Return the graphs inside a node, as those of If, Loop and Scan."""
+    single = [one.g for one in node.attribute if one.HasField("g")]
+    return single + [graph for one in node.attribute for graph in one.graphs]
+
+
 def has_unknown_fields(model) -> bool:
     """Tell whether a model holds what this version of onnx has no name for."""
     unknown = load("google.protobuf.unknown_fields").UnknownFieldSet

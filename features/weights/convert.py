@@ -22,6 +22,7 @@ from ..graphs.parameters import FilledGraph
 from ..graphs.reading import read_graph
 from ..graphs.session import open_session
 from ..graphs.values import study
+from ..graphs.walk import bodies_of
 from .torch_legacy import read_legacy_torch
 from .torch_names import FAMILIES, IGNORED
 
@@ -242,11 +243,7 @@ def _fold_normalisation(arrays: dict, target: NetworkGraph, mean, std) -> None:
 
 def _require_small_run(model, target: NetworkGraph, path: Path) -> None:
     """Refuse a stranger's graph that holds the weights, and steps of any length or size."""
-    found = {
-        node.op_type
-        for node in model.graph.node
-        if any(one.HasField("g") or one.graphs for one in node.attribute)
-    }
+    found = {node.op_type for node in model.graph.node if bodies_of(node)}
     if found:
         raise BackboneError(
             f"{path} has the weights of {target.spec}, and operators that may take any time: "

@@ -170,12 +170,12 @@ def test_predict_and_audit_pass_nothing_over_in_silence(work, photos, tmp_path):
 
 def test_predict_agrees_with_what_training_stored(work, photos, tmp_path):
     """The same test images, through files on the one hand and `predict` on the other."""
-    from icecore.ensemble import load_blend
+    from icecore.ensemble import load_saved
     from icecore.runs import read_probabilities
 
     icecore("predict", work / "run", photos / "test", "-o", tmp_path / "a.csv")
     answers = {"test/" + row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}
-    blend = load_blend(work / "run")["label"]
+    blend = load_saved(work / "run").tasks["label"]
     tables = {
         name: read_probabilities(work / "run" / "label" / "probabilities" / f"{name}.npz")
         for name in blend.needed

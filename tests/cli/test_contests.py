@@ -122,12 +122,12 @@ def test_a_contestant_goes_from_the_archives_to_an_accepted_file(archives, monke
     assert out.strip().splitlines()[-1] == "written: submission-b.csv"
     # Two networks at most, over both tasks together.
     from icecore import open_run
-    from icecore.ensemble import load_blend
+    from icecore.ensemble import load_saved
 
     tasks = open_run("run").tasks
     used = {
         print_
-        for task, weights in load_blend("run").items()
+        for task, weights in load_saved("run").tasks.items()
         for model in weights.needed
         for print_ in tasks[task].features[model]
     }

@@ -3,9 +3,10 @@ import json
 import numpy as np
 import pytest
 import sklearn.metrics as reference
+from blending import blend_run
 
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
-from icecore.ensemble import BlendOptions, blend_files, blend_run, load_blend, result_text
+from icecore.ensemble import BlendOptions, blend_sources, load_saved, result_text
 from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
 
 SCORES = {"log_loss", "accuracy", "map"}
@@ -53,7 +54,7 @@ def test_what_is_written_can_be_read_back(run):
     assert content["seed"] == 5
     assert len(content["inputs"]["samples.csv"]) == 64
     assert "label/probabilities/noise.npz" in content["inputs"]
-    weights = load_blend(run)["label"]
+    weights = load_saved(run).tasks["label"]
     assert weights.weights == content["tasks"][0]["answers"]["recommended"]["weights"]
     tables = {
         m: read_probabilities(run / f"label/probabilities/{m}.npz").probabilities
@@ -124,23 +125,20 @@ def copies(run, folder, suffix):
 @pytest.mark.parametrize("suffix", [".csv", ".npz", ".h5"])
 def test_files_from_elsewhere_give_the_same_answer(run, tmp_path, suffix):
     expected = blend_run(run, BlendOptions(honest=False), write=False).tasks[0]
-    report = tmp_path / "page.html"
-    found = blend_files(
-        copies(run, tmp_path, suffix), run / "samples.csv", BlendOptions(honest=False), report
-    )
+    paths, options = copies(run, tmp_path, suffix), BlendOptions(honest=False)
+    found = blend_sources(paths, run / "samples.csv", options)
     assert found.tasks[0].weights == pytest.approx(expected.weights, abs=1e-6)
     assert found.tasks[0].scores["tuned"]["test"] == pytest.approx(expected.scores["tuned"]["test"])
-    assert report.is_file()
 
 
 def test_files_need_labels_and_no_run(run, tmp_path):
     paths = copies(run, tmp_path, ".csv")
     with pytest.raises(ProbabilityError, match="no probability files were given"):
-        blend_files([], run / "samples.csv")
+        blend_sources([], run / "samples.csv")
     with pytest.raises(MissingFileError, match=r"none.csv is not there"):
-        blend_files([*paths, tmp_path / "none.csv"], run / "samples.csv")
+        blend_sources([*paths, tmp_path / "none.csv"], run / "samples.csv")
     with pytest.raises(MissingFileError, match=r"labels.csv is not there"):
-        blend_files(paths, tmp_path / "labels.csv")
+        blend_sources(paths, tmp_path / "labels.csv")
 
 
 def test_an_impossible_row_is_named_in_the_result(run, tmp_path):

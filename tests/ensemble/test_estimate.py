@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from blending import blend_run
 from sklearn.base import BaseEstimator
 
 from icecore.core.errors import ProbabilityError
@@ -12,7 +13,6 @@ from icecore.ensemble import (
     BlendOptions,
     Stacker,
     TaskData,
-    blend_run,
     blend_sources,
     estimate,
     result_text,

@@ -4,17 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from blending import blend_run
 
 from icecore.core.errors import ProbabilityError, RunError
-from icecore.ensemble import (
-    Blender,
-    BlendOptions,
-    Stacker,
-    blend_run,
-    load_blend,
-    parse_groups,
-    result_text,
-)
+from icecore.ensemble import Blender, BlendOptions, Stacker, load_saved, parse_groups, result_text
 from icecore.ensemble.metrics import log_loss
 from icecore.ensemble.weighting.groups import combine_groups, group_weights
 from icecore.runs import read_probabilities
@@ -118,7 +111,7 @@ def test_an_unknown_stacker(builders):
 @pytest.mark.parametrize("answer", ["recommended", "clean", "given", "tuned", "average"])
 def test_what_is_saved_predicts_the_same(run, options, answer):
     result = blend_run(run, BlendOptions(honest=False, **options))
-    saved = load_blend(run, answer)["label"]
+    saved = load_saved(run, answer).tasks["label"]
     tables = {
         model: read_probabilities(run / f"label/probabilities/{model}.npz").probabilities
         for model in saved.needed
@@ -187,7 +180,7 @@ def test_shared_weights_minimise_the_mean_of_the_tasks(tmp_path, builders):
         options={"ftol": 1e-12},
     )
     assert loss(np.array(list(weights.values()))) <= found.fun + 1e-8
-    assert load_blend(run, "tuned")["skirt"].weights == pytest.approx(weights, abs=1e-6)
+    assert load_saved(run, "tuned").tasks["skirt"].weights == pytest.approx(weights, abs=1e-6)
 
 
 def test_shared_weights_refuse_what_does_not_go_with_them(tmp_path, builders):
@@ -211,7 +204,7 @@ def test_a_metric_of_ones_own_goes_all_the_way(run):
     result = blend_run(run, BlendOptions(share_of_hats))
     assert result.metric == "share_of_hats"
     assert "share_of_hats" in result.tasks[0].estimate.scores["tuned"]
-    assert load_blend(run)["label"].weights == result.tasks[0].weights
+    assert load_saved(run).tasks["label"].weights == result.tasks[0].weights
 
 
 def test_the_text_says_what_the_certificate_is_about(run):

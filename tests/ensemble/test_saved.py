@@ -2,9 +2,10 @@ import json
 
 import numpy as np
 import pytest
+from blending import blend_run
 
 from icecore.core.errors import MissingFileError, RunError
-from icecore.ensemble import BlendOptions, TaskWeights, blend_run, load_blend
+from icecore.ensemble import BlendOptions, TaskWeights, load_saved
 
 QUICK = BlendOptions(honest=False)
 
@@ -54,7 +55,7 @@ def set_weight(answer, value):
 def test_what_cannot_be_the_blend_of_this_run_is_refused(blended, edit, words):
     change(blended, edit)
     with pytest.raises(RunError, match=words):
-        load_blend(blended)
+        load_saved(blended)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_a_calibration_that_is_none_is_refused(blended, field, value, words):
 
     change(blended, edit)
     with pytest.raises(RunError, match=words):
-        load_blend(blended)
+        load_saved(blended)
 
 
 def test_groups_must_hold_every_class_once():
@@ -91,20 +92,20 @@ def test_a_blend_of_other_heads_is_refused(run):
     path.parent.mkdir(parents=True)
     path.write_text("{}")
     blend_run(run, QUICK)
-    load_blend(run)
+    load_saved(run)
     path.write_text("[]")
     with pytest.raises(RunError, match=r"files have changed since: label/heads/noise/head.json"):
-        load_blend(run)
+        load_saved(run)
 
 
 def test_a_blend_of_other_probabilities_is_refused(blended):
     path = blended / "label/probabilities/noise.npz"
     path.write_bytes((blended / "label/probabilities/mlp-one.npz").read_bytes())
     with pytest.raises(RunError, match=r"files have changed since: label/probabilities/noise.npz"):
-        load_blend(blended)
+        load_saved(blended)
     # A run that travels without its probability files keeps its weights.
     path.unlink()
-    assert load_blend(blended)
+    assert load_saved(blended).tasks
 
 
 @pytest.mark.parametrize(
@@ -122,21 +123,21 @@ def test_a_blend_of_other_probabilities_is_refused(blended):
 def test_damaged_files_are_refused(tmp_path, content, words):
     (tmp_path / "blend.json").write_text(content)
     with pytest.raises(RunError, match=words):
-        load_blend(tmp_path)
+        load_saved(tmp_path)
 
 
 def test_weights_of_a_run_that_was_not_blended(tmp_path):
     with pytest.raises(MissingFileError, match="run 'icecore blend' on this folder first"):
-        load_blend(tmp_path)
+        load_saved(tmp_path)
 
 
 def test_every_answer_can_be_read(blended):
-    found = {answer: load_blend(blended, answer)["label"] for answer in ("tuned", "average")}
+    found = {answer: load_saved(blended, answer).tasks["label"] for answer in ("tuned", "average")}
     assert set(found["average"].weights.values()) == {0.25}
     assert found["average"].answer == "the plain average"
     assert found["tuned"].weights != found["average"].weights
     with pytest.raises(RunError, match="no answer 'best'"):
-        load_blend(blended, "best")
+        load_saved(blended, "best")
 
 
 def test_models_of_no_weight_are_not_needed():

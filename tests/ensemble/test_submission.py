@@ -3,14 +3,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from blending import blend_run
 
-from icecore.core.errors import MissingDependencyError, ProbabilityError
+from icecore.core.errors import MissingDependencyError, ProbabilityError, RunError
 from icecore.ensemble import (
     AnswerOptions,
     Answers,
     BlendOptions,
     TaskAnswers,
-    blend_run,
     final_answers,
     read_tables,
     require_sheet_fits,
@@ -57,7 +57,7 @@ def test_the_average_and_the_recommended_answer(run):
     assert average == pytest.approx(result.tasks[0].data.probabilities[:, 80].mean(axis=0))
     recommended = final_answers(result).tasks["label"].rows["images/080.jpg"]
     assert recommended == pytest.approx(result.tasks[0].table()[80])
-    with pytest.raises(ProbabilityError, match="unknown answer 'best'"):
+    with pytest.raises(RunError, match="there is no answer 'best'"):
         final_answers(result, "best")
 
 

@@ -25,7 +25,7 @@ from hostile_tables import damaged, hostile_csv, hostile_json, hostile_npz
 from icecore.cli import main
 from icecore.core.errors import IcecoreError
 from icecore.core.json_files import read_json
-from icecore.ensemble import load_blend, read_costs, read_labels, read_tables
+from icecore.ensemble import load_saved, read_costs, read_labels, read_tables
 from icecore.heads import load_head, make_head
 from icecore.manifest import Manifest, Sample, digest_manifest, read, read_boxes
 from icecore.runs import (
@@ -116,7 +116,7 @@ def run(tmp_path_factory):
 
 def use_blend(path: Path):
     for answer in ("tuned", "recommended"):
-        for weights in load_blend(path.parent, answer).values():
+        for weights in load_saved(path.parent, answer).tasks.values():
             found = weights.combine(
                 {m: np.full((3, len(weights.classes)), 0.5) for m in weights.needed}
             )

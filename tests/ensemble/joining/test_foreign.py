@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from icecore.core.errors import MissingDependencyError, MissingFileError, ProbabilityError
-from icecore.ensemble import BlendOptions, blend_files, read_tables
+from icecore.ensemble import BlendOptions, blend_sources, read_tables
 from icecore.runs import ProbabilityTable, write_probabilities
 
 FASHIONAI = (
@@ -121,10 +121,10 @@ def test_heads_of_one_name_from_two_runs_are_told_apart(tmp_path, builders):
         write_probabilities(paths[-1], ProbabilityTable(ids, builders.classes, table))
     labels = "".join(f"{i},{builders.classes[c]}\n" for i, c in zip(ids, y))
     (tmp_path / "labels.csv").write_text("id,label\n" + labels)
-    (task,) = blend_files(paths, tmp_path / "labels.csv", BlendOptions(honest=False)).tasks
+    (task,) = blend_sources(paths, tmp_path / "labels.csv", BlendOptions(honest=False)).tasks
     assert list(task.weights) == ["run0/mlp-all", "run1/mlp-all"]
     with pytest.raises(ProbabilityError, match="are of a model of one name, or given twice"):
-        blend_files([paths[0], paths[0]], tmp_path / "labels.csv")
+        blend_sources([paths[0], paths[0]], tmp_path / "labels.csv")
 
 
 def test_submissions_of_several_teams_are_blended(tmp_path, builders):
@@ -143,7 +143,9 @@ def test_submissions_of_several_teams_are_blended(tmp_path, builders):
         (tmp_path / f"{team}.csv").write_text("\n".join(rows))
     (tmp_path / "label.csv").write_text("\n".join(letters))
     paths = [tmp_path / f"{team}.csv" for team in lines]
-    result = blend_files(paths, tmp_path / "label.csv", BlendOptions("fashionai_ap", honest=False))
+    result = blend_sources(
+        paths, tmp_path / "label.csv", BlendOptions("fashionai_ap", honest=False)
+    )
     assert [task.task for task in result.tasks] == ["pant_length_labels", "collar_design_labels"]
     for task in result.tasks:
         assert list(task.weights) == ["one", "two"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
-from icecore.ensemble import BlendOptions, blend_sources, load_blend, load_saved, save_blend
+from icecore.ensemble import BlendOptions, blend_sources, load_saved, save_blend
 from icecore.manifest import read
 from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
 
@@ -73,7 +73,7 @@ def test_a_blend_of_runs_lies_in_the_first_and_knows_the_others(two_runs):
     }
     assert set(saved.tasks["label"].weights.values()) == {0.125}
     assert saved.origin("label", "cut/noise") == ("cut", "noise")
-    assert load_blend(whole, "tuned")["label"].weights != saved.tasks["label"].weights
+    assert load_saved(whole, "tuned").tasks["label"].weights != saved.tasks["label"].weights
     # Runs that travel together find one another.
     moved = shutil.copytree(whole.parent, whole.parent.parent / f"{whole.parent.name}-moved")
     assert load_saved(moved / "whole").runs["cut"].path.resolve() == moved / "cut"

@@ -7,7 +7,7 @@ import browser
 import numpy as np
 import pytest
 
-from icecore.ensemble import BlendOptions, blend_files
+from icecore.ensemble import BlendOptions, blend_sources, write_report
 from icecore.manifest import Manifest, Sample
 from icecore.runs import ProbabilityTable, write_probabilities
 
@@ -40,9 +40,8 @@ def page(tmp_path_factory):
         for number, (i, k) in enumerate(zip(ids, y))
     )
     Manifest(tuple(samples)).write(folder / "labels.csv")
-    blend_files(
-        paths, folder / "labels.csv", BlendOptions(honest=False), report=folder / "report.html"
-    )
+    result = blend_sources(paths, folder / "labels.csv", BlendOptions(honest=False))
+    write_report(result, folder / "report.html")
     return folder / "report.html"
 
 

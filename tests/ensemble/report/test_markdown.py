@@ -1,4 +1,6 @@
-from icecore.ensemble import BlendOptions, blend_run, render_markdown, write_markdown
+from blending import blend_run
+
+from icecore.ensemble import BlendOptions, render_markdown, write_markdown
 
 
 def test_it_says_what_the_page_says(run, builders, tmp_path):

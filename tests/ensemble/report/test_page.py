@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
+from blending import blend_run
 
 from icecore.core.errors import RunError
-from icecore.ensemble import BlendOptions, blend_run
+from icecore.ensemble import BlendOptions
 from icecore.ensemble.report import page as report_module
 from icecore.ensemble.report.confusions import Gallery
 from icecore.ensemble.report.markdown import write_markdown

@@ -4,17 +4,10 @@ import csv
 
 import numpy as np
 import pytest
+from blending import blend_run
 from scipy.optimize import minimize
 
-from icecore.ensemble import (
-    Blender,
-    BlendOptions,
-    Calibration,
-    Chooser,
-    blend_run,
-    load_blend,
-    result_text,
-)
+from icecore.ensemble import Blender, BlendOptions, Calibration, Chooser, load_saved, result_text
 from icecore.ensemble.metrics import log_loss
 from icecore.ensemble.weighting.calibration import find_calibration, fit_calibration
 
@@ -159,9 +152,11 @@ def test_a_run_with_wrong_labels_says_so_and_keeps_all_answers(builders, tmp_pat
     assert 0.15 < wrong < 0.45
     assert f"wrong labels: about {wrong:.0%} of the labels look as if drawn" in result_text(result)
     assert "Take --answer clean if" in result_text(result)
-    shares = [load_blend(run, name)["label"].calibration.wrong for name in (None, "clean", "given")]
+    shares = [
+        load_saved(run, name).tasks["label"].calibration.wrong for name in (None, "clean", "given")
+    ]
     assert shares == [task.reason.calibration.recommended.wrong, 0, wrong]
-    assert load_blend(run, "tuned")["label"].calibration is None
+    assert load_saved(run, "tuned").tasks["label"].calibration is None
 
 
 def test_half_of_the_share_is_taken_unless_held_out_rows_are_worse_off_by_it():

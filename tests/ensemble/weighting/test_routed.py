@@ -7,10 +7,11 @@ import json
 
 import numpy as np
 import pytest
+from blending import blend_run
 from scipy.optimize import minimize
 
 from icecore.core.errors import RunError
-from icecore.ensemble import Blender, BlendOptions, Chooser, blend_run, load_blend
+from icecore.ensemble import Blender, BlendOptions, Chooser, load_saved
 from icecore.ensemble.metrics import log_loss
 from icecore.ensemble.report.text import result_text
 from icecore.ensemble.weighting.routed import routed_weights, true_probability
@@ -123,7 +124,7 @@ def test_the_weights_of_groups_are_saved_read_and_told(routed_run):
     assert task.group_weights["laid"]["mlp-one"] > task.weights["mlp-one"] + 0.1
     assert task.group_weights["worn"]["noise"] > task.weights["noise"] + 0.1
     assert "weights of their own for groups of images" in task.recommendation
-    saved = load_blend(routed_run)["label"]
+    saved = load_saved(routed_run).tasks["label"]
     assert saved.router == "mlp-two"
     assert "mlp-two" in saved.needed
     tables = dict(zip(task.data.models, task.data.probabilities))
@@ -168,12 +169,12 @@ def test_weights_of_groups_that_no_blend_writes_are_refused(routed_run, change, 
     content["tasks"][0]["answers"]["recommended"]["routed"] |= change
     (routed_run / "blend.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match=words):
-        load_blend(routed_run)
+        load_saved(routed_run)
 
 
 def test_the_router_must_tell_all_groups(routed_run):
     (task,) = blend_run(routed_run).tasks
-    saved = load_blend(routed_run)["label"]
+    saved = load_saved(routed_run).tasks["label"]
     tables = dict(zip(task.data.models, task.data.probabilities))
     for routes in (None, np.ones((len(task.data.ids), 3)) / 3):
         with pytest.raises(RunError, match="does not tell the 2 groups"):

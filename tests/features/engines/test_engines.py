@@ -299,10 +299,12 @@ def test_onnxruntime_deals_a_batch_out_if_no_processor_has_to_wait(
     batch_size, cpus, together, tiny_onnx, monkeypatch
 ):
     needs("onnxruntime")
-    sizes, plain = [], OnnxRuntimeEngine._compute
+    sizes, plain = [], OnnxRuntimeEngine._compute_together
     monkeypatch.setattr(onnxruntime_engine, "available_cpus", lambda: cpus)
     monkeypatch.setattr(
-        OnnxRuntimeEngine, "_compute", lambda self, x: sizes.append(len(x)) or plain(self, x)
+        OnnxRuntimeEngine,
+        "_compute_together",
+        lambda self, x: sizes.append(len(x)) or plain(self, x),
     )
     backbone = load(f"onnx:{tiny_onnx}", "onnxruntime")
     backbone.start("cpu", batch_size).run(images(batch_size, 32))

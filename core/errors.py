@@ -65,6 +65,10 @@ class StoreError(IcecoreError, OSError):
         self.errno, self.strerror = errno.EIO, message
 
 
+class RefusedError(StoreError):
+    """A store refuses the credentials that it was given."""
+
+
 class ImageError(IcecoreError, ValueError):
     """One image cannot be decoded, or is too large to be decoded safely."""
 

@@ -4,7 +4,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 
-from .errors import MissingFileError, StoreError
+from .errors import MissingFileError, RefusedError, StoreError
 
 _RIGHTS = {"listed": "list", "read": "read", "created": "write", "removed": "delete"}
 
@@ -35,9 +35,14 @@ def _in_words(error: Exception, what: str, url: str) -> StoreError | MissingFile
         return MissingFileError(
             f"{url} is not there", "check the URL; names are told apart by their case"
         )
+    if "RequestTimeTooSkewed" in str(error):
+        return StoreError(
+            f"{url} cannot be {what}: the clocks of the store and of this machine differ",
+            "set the clock of this machine",
+        )
     refused = name in ("PermissionDeniedError", "UnauthenticatedError")
     if refused or isinstance(error, PermissionError) or status in ("401", "403"):
-        return StoreError(
+        return RefusedError(
             f"{url} may not be {what}: the store refuses these credentials",
             f"ask for the right to {_RIGHTS[what]} there, or set the credentials that have it "
             "(as the store's own tools take them)",

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+from ..core.errors import RefusedError
 from ..core.places import AtHand, absolute, digest_of, facts_of, known_digest, look_ahead
 from ..core.regular_files import size_text
 from .box import row_key
@@ -23,6 +24,8 @@ _UNSETTLED_SECONDS = 2.0
 _TOGETHER = 32
 # Images between two looks at what other processes have read meanwhile.
 _STRETCH = 2048
+# Objects that a store refuses, one after the other, until it is not asked for more.
+_REFUSED = 16
 # New keys that are told of at a time.
 _AT_A_TIME = 256
 _FIRST_KEPT_SECONDS, _KEPT_SECONDS = 10.0, 300.0
@@ -144,6 +147,7 @@ class Digesting:
                 new = self._files.take_known(identities, self._memory)
             for identity, digest in self._read_all(identities):
                 self._read += 1
+                self._require_right(digest)
                 self._files.take(identity, digest, self._memory)
                 if isinstance(digest, str):
                     new[identity] = digest
@@ -154,6 +158,12 @@ class Digesting:
                     new = {}
             yield self._keys(new)
             self._keep_some()
+
+    def _require_right(self, digest: str | OSError) -> None:
+        """End where a store refuses all that was asked for, which may be millions of objects."""
+        first = self._read == min(_REFUSED, len(self._images)) and not self._files.digests
+        if first and isinstance(digest, RefusedError):
+            raise digest
 
     def report(self) -> DigestReport:
         """Return all that is known by now, and keep it for the next time."""

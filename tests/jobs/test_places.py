@@ -27,7 +27,13 @@ from icecore import jobs
 from icecore.cache import FeatureCache, pulled
 from icecore.cli.main import main
 from icecore.core import parquet_files, places, stores
-from icecore.core.errors import CacheError, MissingDependencyError, MissingFileError, StoreError
+from icecore.core.errors import (
+    CacheError,
+    MissingDependencyError,
+    MissingFileError,
+    RefusedError,
+    StoreError,
+)
 from icecore.core.files import sha256_file
 from icecore.core.once_cache import OnceCache
 from icecore.core.stores import _store, store_of
@@ -334,21 +340,44 @@ def test_what_a_plain_web_server_can_and_cannot(photos, tmp_path, tiny_onnx, mon
 
 
 class _Forbidding(BaseHTTPRequestHandler):
-    def _forbid(self):
-        self.send_response(403)
-        self.end_headers()
+    """A store that refuses everything, or everything but to list five objects."""
 
-    do_GET = do_HEAD = do_PUT = do_POST = _forbid  # noqa: N815
+    code, lists = "AccessDenied", False
+
+    def _answer(self):
+        entry = "<Contents><Key>photos/{}.jpg</Key><Size>9</Size><ETag>1</ETag><LastModified>{}"
+        when = "2026-01-01T00:00:00.000Z</LastModified></Contents>"
+        body = f"<Error><Code>{self.code}</Code></Error>"
+        may = self.lists and "list-type" in self.path
+        if may:
+            entries = "".join(entry.format(number, when) for number in range(5))
+            body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>"
+        self.send_response(200 if may else 403)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body.encode())
+
+    do_GET = do_HEAD = do_PUT = do_POST = _answer  # noqa: N815
 
     def log_message(self, *args):
         pass
 
 
-def test_rights_that_lack_are_told_apart(tmp_path, monkeypatch):
+@pytest.fixture
+def forbidding(monkeypatch):
+    """Return a function that starts such a store, and returns its URL."""
     pytest.importorskip("obstore", reason="obstore is not installed")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Forbidding)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    servers = []
+
+    def start(**how):
+        handler = type("Handler", (_Forbidding,), how)
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        port = servers[-1].server_port
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        return f"s3://forbidden-{port}"
+
     for name, value in (
         ("AWS_ALLOW_HTTP", "true"),
         ("AWS_ACCESS_KEY_ID", "a"),
@@ -356,21 +385,39 @@ def test_rights_that_lack_are_told_apart(tmp_path, monkeypatch):
     ):
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    store, _ = store_of(f"s3://forbidden-{server.server_port}/")
-    try:
-        with pytest.raises(StoreError, match="may not be listed") as listed:
-            read(f"s3://forbidden-{server.server_port}/photos")
-        assert "the right to list" in listed.value.hint
-        with pytest.raises(StoreError, match="a.jpg may not be read"):
-            store.look("a.jpg")
-        (tmp_path / "file").touch()
-        with pytest.raises(StoreError, match="k may not be created") as created:
-            store.create("k", tmp_path / "file")
-        assert "the right to write" in created.value.hint
-        assert "sesame" not in str(listed.value) + str(created.value)
-    finally:
+    yield start
+    for server in servers:
         server.shutdown()
         server.server_close()
+
+
+def test_rights_that_lack_are_told_apart(tmp_path, forbidding):
+    url = forbidding()
+    store, _ = store_of(f"{url}/")
+    with pytest.raises(StoreError, match="may not be listed") as listed:
+        read(f"{url}/photos")
+    assert "the right to list" in listed.value.hint
+    with pytest.raises(StoreError, match="a.jpg may not be read"):
+        store.look("a.jpg")
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="k may not be created") as created:
+        store.create("k", tmp_path / "file")
+    assert "the right to write" in created.value.hint
+    assert "sesame" not in str(listed.value) + str(created.value)
+
+
+def test_the_right_to_read_lacks_once_and_not_for_each_object(tmp_path, forbidding, tiny_onnx):
+    url = forbidding(lists=True)
+    with pytest.raises(RefusedError, match=r"photos/\d.jpg may not be read") as error:
+        extract(f"{url}/photos", tmp_path / "cache", tiny_onnx)
+    assert "the right to read" in error.value.hint
+    assert not (tmp_path / "cache").exists()
+
+
+def test_clocks_that_differ_by_hours_are_named(forbidding):
+    url = forbidding(code="RequestTimeTooSkewed")
+    with pytest.raises(StoreError, match="the clocks of the store and of this machine differ"):
+        read(f"{url}/photos")
 
 
 def test_a_scheme_without_its_extra_says_what_to_install(monkeypatch):

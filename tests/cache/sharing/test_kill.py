@@ -152,6 +152,10 @@ def test_claim_of_another_machine_expires_only_without_heartbeat(tmp_path):
         with Claims(tmp_path, heartbeat_s=0.05, expiry_s=0.4) as ours:
             deadline = time.monotonic() + 1.5
             while time.monotonic() < deadline:
+                # Its clock is hours ahead, or behind.
+                hours = 6 if int(20 * time.monotonic()) % 2 else -6
+                for path in tmp_path.iterdir():
+                    os.utime(path, (time.time() + 3600 * hours,) * 2)
                 assert not ours.acquire(["lot"])
                 time.sleep(0.05)
             # The other machine stops: no heartbeat moves any more.

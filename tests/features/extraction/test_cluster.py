@@ -197,6 +197,17 @@ def test_what_a_worker_refuses_is_said_in_its_own_words(tmp_path, tiny_onnx):
     assert "leave this one out; what was finished is kept" in error.value.hint
 
 
+def test_a_machine_without_the_engine_says_what_to_install(tmp_path, tiny_onnx, monkeypatch):
+    FeatureCache.create(tmp_path / "cache")
+    options = ExtractOptions(engine="onnxruntime")
+    given = WorkerPlan(str(tmp_path / "cache"), (f"onnx:{tiny_onnx}",), options, ("0" * 64,))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    (text,) = _Computing(given)({"samples": []})["receipt"]
+    with pytest.raises(ClusterError, match="ended early on .*: .*onnxruntime") as error:
+        _receipt(text)
+    assert "pip install 'icecore[onnx]'" in error.value.hint
+
+
 def test_a_disk_that_is_full_on_one_machine_ends_the_job_with_one_line(
     tmp_path, photos, tiny_onnx, monkeypatch
 ):

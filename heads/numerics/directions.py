@@ -79,7 +79,8 @@ def _directions(rows: Rows, index: np.ndarray) -> Directions:
         return Directions(_image(gram, columns, mix), own, mix)
     order = np.random.default_rng(9).permutation(len(rows))[own]
     some = np.sort(np.argsort(order)[:DIRECTIONS])
-    start = Basis(inner[np.ix_(some, some)]).features(inner[:, some])
+    across = np.ascontiguousarray(inner[:, some])
+    start = Basis(inner[np.ix_(some, some)]).features(across)
     start = Basis(multiply(start.T, start)).features(start)
     image = _image(gram, columns, start)
     basis = Basis(multiply(start.T, image[own]))

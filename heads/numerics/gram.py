@@ -201,11 +201,14 @@ class Basis:
 
         Parameters
         ----------
-        kernel : ndarray of shape (n, m)
-            Of the rows with the landmarks.
+        kernel : ndarray of shape (n, m), float32
+            Of the rows with the landmarks; overwritten by the features: of many rows it is what
+            takes most of the memory.
         """
-        solved = solve_triangular(self.root, kernel.T, lower=True, check_finite=False)
-        return np.ascontiguousarray(solved.T)
+        for top in range(0, len(kernel), _BLOCK):
+            part = kernel[top : top + _BLOCK]
+            part[:] = solve_triangular(self.root, part.T, lower=True, check_finite=False).T
+        return kernel
 
     def coefficients(self, weights: np.ndarray) -> np.ndarray:
         """Return the weights (m, C) of the landmarks' kernels for weights of the features."""

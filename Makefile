@@ -30,6 +30,7 @@ test-torch: $(VENV)/.torch
 STORES := $(VENV)-stores
 test-stores: $(STORES)/.stores
 	$(subst $(BIN)/,$(STORES)/bin/,$(PYTEST)) -r fEs tests/cache/test_mirror.py tests/cache/test_stored.py tests/jobs/test_places.py tests/test_docs.py
+	$(subst $(BIN)/,$(STORES)/bin/,$(PYTEST)) -r fEs -m slow tests/test_docs_commands.py -k 'README or places'
 
 # Types, by mypy; what it looks at stands in pyproject.toml. It takes the package by its name,
 # whatever the checkout is called.

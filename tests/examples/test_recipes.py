@@ -19,6 +19,7 @@ from render_notebook import render
 from repository import ROOT
 
 import icecore
+from icecore.core.stores import _store
 from icecore.demo import draw
 
 pytest.importorskip("PIL.Image", reason="draws pictures with Pillow")
@@ -135,6 +136,20 @@ def test_slurm_jobs_fill_one_cache(garments, networks, tmp_path):
 def test_ray_computes_the_rows(garments, networks, monkeypatch, tmp_path):
     pytest.importorskip("ray", reason="needs Ray")
     assert recipe("ray_cluster", monkeypatch, tmp_path).main(str(garments), networks[0]) > 50
+
+
+def test_a_bucket_has_the_rows_of_a_folder(garments, networks, monkeypatch, tmp_path):
+    for package in ("obstore", "boto3", "moto.server"):
+        pytest.importorskip(package, reason="needs a store to try against")
+    for name in ("ENDPOINT_URL", "ALLOW_HTTP", "REGION", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(f"AWS_{name}", "")  # What the recipe sets is taken back.
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setenv("ICECORE_CACHES", str(tmp_path / "caches"))
+    _store.cache_clear()
+    try:
+        assert recipe("bucket", monkeypatch, tmp_path).main(str(garments), networks[0]) > 50
+    finally:
+        _store.cache_clear()
 
 
 @pytest.fixture

@@ -83,11 +83,18 @@ def _require_replaceable(path: Path) -> None:
 
 @contextlib.contextmanager
 def disk_full_named(path: str | os.PathLike) -> Iterator[None]:
-    """Turn the system's error for a full disk (or quota) into `DiskFullError` about `path`."""
+    """Turn the system's errors for a full disk, quota or file into `DiskFullError` about `path`."""
     try:
         yield
     except OSError as error:
-        if isinstance(error, DiskFullError) or not _is_disk_full(error):
+        if isinstance(error, DiskFullError):
+            raise
+        if _is(error, errno.EFBIG):
+            raise DiskFullError(
+                f"{path} becomes larger than the disk's format, or ulimit -f, lets a file be",
+                "write to another disk; FAT32 ends at 4 GB",
+            ) from error
+        if not (_is(error, errno.ENOSPC) or _is(error, errno.EDQUOT)):
             raise
         raise DiskFullError(
             f"no room left on the disk while writing {path}",
@@ -151,11 +158,9 @@ def sha256_file(path: str | os.PathLike, most: int | None = None) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _is_disk_full(error: OSError) -> bool:
+def _is(error: OSError, number: int) -> bool:
     # HDF5 wraps the system's error: h5py then gives only its text.
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return True
-    return "No space left" in str(error) or "errno = 28" in str(error)
+    return error.errno == number or f"errno = {number}" in str(error)
 
 
 def _flush_to_disk(path: Path) -> None:

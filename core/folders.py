@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from .errors import DiskFullError
 from .imports import load
 
 try:
@@ -56,8 +57,12 @@ def replacing_folder(out: Path, check: Callable[[], None]) -> Iterator[Path]:
                     os.rename(retired, out)
                 raise
             shutil.rmtree(retired, ignore_errors=True)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, DiskFullError):
+            texts = (error.message, error.hint)
+            texts = tuple(text.replace(str(temporary), str(out)) for text in texts)
+            raise DiskFullError(*texts) from error
         raise
 
 

@@ -328,9 +328,45 @@ def _data_set(file: h5py.File, name: str, ndim: int) -> h5py.Dataset:
 # Writing ----------------------------------------------------------------------------------
 
 
-def new_hdf5(target: io.BytesIO | str | os.PathLike) -> h5py.File:
+@contextlib.contextmanager
+def new_hdf5(target: io.BytesIO | str | os.PathLike) -> Iterator[h5py.File]:
     """Make an HDF5 file that HDF5 1.10 and later read, in memory or under a temporary name.
 
     What does not fit into memory (or on the disk) is an ordinary error of Python.
     """
-    return h5py.File(target, "w", libver=_VERSIONS, locking=False)
+    plain = target if isinstance(target, io.BytesIO) else _Forgiving(target, "w+b")
+    try:
+        with h5py.File(plain, "w", libver=_VERSIONS) as file:
+            yield file
+    finally:
+        if isinstance(plain, _Forgiving):
+            plain.close()
+            if plain.fault is not None:
+                raise plain.fault
+
+
+class _Forgiving(io.FileIO):
+    """A file that keeps the first fault of writing to itself, until HDF5 has closed it.
+
+    The library ends the process where a disk is full while it closes a file.
+    """
+
+    fault: OSError | None = None
+
+    def write(self, content: Any) -> int:
+        """Write all of it, unless something failed before."""
+        rest = memoryview(content).cast("B")
+        try:
+            while self.fault is None and len(rest):
+                rest = rest[super().write(rest) :]
+        except OSError as error:
+            self.fault = error
+        return len(content)
+
+    def truncate(self, size: int | None = None) -> int:
+        """Give it this size, unless something failed."""
+        try:
+            return super().truncate(size) if self.fault is None else self.tell()
+        except OSError as error:
+            self.fault = error
+            return self.tell()

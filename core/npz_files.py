@@ -102,7 +102,9 @@ def read_npz(
         raise error(f"{path} is not a readable NPZ: {reason}", hint) from cause
 
 
-def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+def write_npz(
+    path: str | os.PathLike, arrays: Mapping[str, np.ndarray], compress: bool = False
+) -> None:
     """Write arrays as NPZ, atomically; equal arrays make equal files.
 
     `numpy.savez` would pickle objects, and has no way to forbid it before NumPy 2.1.
@@ -110,6 +112,7 @@ def write_npz(path: str | os.PathLike, arrays: Mapping[str, np.ndarray]) -> None
     with publish(path) as temporary, zipfile.ZipFile(temporary, "w") as archive:
         for name, array in arrays.items():
             entry = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+            entry.compress_type = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
             with archive.open(entry, "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, np.asanyarray(array), allow_pickle=False)
 

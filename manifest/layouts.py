@@ -5,6 +5,7 @@ A file is a table or an image; a folder is of the first layout that fits it.
 
 import dataclasses
 import os
+import sys
 from pathlib import Path
 
 from ..core.content import describe_content
@@ -142,7 +143,9 @@ def _require_usable_names(manifest: Manifest) -> None:
         raise ManifestError(
             f"{counted(len(bad), 'name')} in {manifest.source} cannot be read as UTF-8: "
             f"{enumerate_some(map(ascii, bad))}",
-            "rename them, for instance with convmv",
+            "rename them, for instance with convmv"
+            if sys.getfilesystemencoding() == "utf-8"
+            else "this locale is not of UTF-8: set PYTHONUTF8=1",
         )
     broken = [name for name in names if "\n" in name or "\r" in name or "\0" in name]
     if broken:

@@ -12,6 +12,7 @@ from ...core.errors import CacheError
 from ...core.files import publish
 from ...core.hdf5_files import new_hdf5
 from ...core.imports import load
+from ...core.npz_files import write_npz
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..record import canonical_json
@@ -124,9 +125,8 @@ class _Content:
 def _write_npz(content: _Content, path: Path, compress: bool) -> None:
     arrays = {name: np.array(column, str) for name, column in content.columns.items()}
     arrays["specs"] = np.array(content.about["specs"], str)
-    with publish(path) as temporary, open(temporary, "wb") as file:
-        save = np.savez_compressed if compress else np.savez
-        save(file, X=content.cache.matrix(content.names, content.keys), **arrays)
+    rows = content.cache.matrix(content.names, content.keys)
+    write_npz(path, {"X": rows, **arrays}, compress)
 
 
 def _write_hdf5(content: _Content, path: Path, compress: bool) -> None:

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from icecore.core.errors import DiskFullError
 from icecore.core.folders import replacing_folder
 
 KILLED = """
@@ -72,3 +73,11 @@ def test_another_process_at_work_is_left_alone(tmp_path):
         (mine / "a").touch()
         fill(tmp_path / "run", "theirs")
         assert (mine / "a").exists()
+
+
+def test_a_full_disk_names_the_folder_that_was_asked_for(tmp_path):
+    with pytest.raises(DiskFullError) as error, replacing_folder(tmp_path / "run", print) as folder:
+        raise DiskFullError(f"no room for {folder / 'x'}", f"free some in {folder}")
+    assert error.value.message == f"no room for {tmp_path / 'run' / 'x'}"
+    assert error.value.hint == f"free some in {tmp_path / 'run'}"
+    assert not os.listdir(tmp_path)

@@ -1,5 +1,6 @@
 """Reading the rows of one feature set: which shards there are, and gathering rows."""
 
+import collections
 import contextlib
 import errno
 import itertools
@@ -285,12 +286,8 @@ def _for_each(read: Callable[[int], None], starts: Sequence[int]) -> None:
             read(start)
         return
     with ThreadPoolExecutor(threads, thread_name_prefix="read") as pool:
-        for done in [pool.submit(read, start) for start in starts]:
-            try:
-                done.result()
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        # Where one fails, those that have not begun are cancelled.
+        collections.deque(pool.map(read, starts), maxlen=0)
 
 
 def list_shards(folder: Path) -> dict[str, int]:

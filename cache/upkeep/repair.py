@@ -29,9 +29,7 @@ def repair(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> di
     require_cache(path)
     done: list[str] = []
     lost: dict[str, list[str]] = {}
-    with contextlib.ExitStack() as stack:
-        if not dry_run:
-            stack.enter_context(lock(path / CLAIMS_NAME, "maintenance"))
+    with contextlib.nullcontext() if dry_run else lock(path / CLAIMS_NAME, "maintenance"):
         done += repair_json(path / MARKER_NAME, MARKER, dry_run)
         if (path / FAILURES_NAME).exists():
             done += repair_json(path / FAILURES_NAME, FAILURES, dry_run)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def prune(
             "give a manifest whose images have digests; use --drop to remove whole sets",
         )
     done = []
-    with _maintenance(cache, dry_run):
+    with contextlib.nullcontext() if dry_run else lock(cache.path / CLAIMS_NAME, "maintenance"):
         for one in cache.sets():
             whole = one.fingerprint in dropped
             if not whole and kept is None:
@@ -116,7 +116,7 @@ def compact(cache: FeatureCache, names: Sequence[str] = (), shard_bytes: int = S
     """
     chosen = [cache.find(name) for name in names] or cache.sets()
     done = []
-    with _maintenance(cache, False):
+    with lock(cache.path / CLAIMS_NAME, "maintenance"):
         for one in chosen:
             good = sound_shards(one)
             for group in _groups(one, good, shard_bytes):
@@ -130,15 +130,6 @@ def compact(cache: FeatureCache, names: Sequence[str] = (), shard_bytes: int = S
                 }
             )  # fmt: skip
     return {"sets": done}
-
-
-@contextlib.contextmanager
-def _maintenance(cache: FeatureCache, dry_run: bool) -> Iterator[None]:
-    if dry_run:
-        yield
-    else:
-        with lock(cache.path / CLAIMS_NAME, "maintenance"):
-            yield
 
 
 def _groups(

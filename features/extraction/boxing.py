@@ -15,25 +15,26 @@ from .progress import ProgressListener
 
 def boxed(
     manifest: Manifest, cache: Path, options: ExtractOptions, progress: ProgressListener
-) -> tuple[Manifest, Path]:
+) -> tuple[Manifest, str]:
     """Give the images their boxes: those of a table, or what is found where it has none.
 
     Returns
     -------
     manifest : Manifest
-    table : Path
-        Where the boxes are.
+    table : str
+        Where the boxes are; empty if none are asked for.
     """
-    assert options.boxes is not None
+    if options.boxes is None:
+        return manifest, ""
     if are_regions(options.boxes):
         regions = read_regions(options.boxes)
         boxes, table = _found_by_regions(manifest, cache, regions, options, progress)
-        return apply_boxes(manifest, boxes), table
+        return apply_boxes(manifest, boxes), str(table)
     table = Path(options.boxes)
     if options.detector is not None:
         request, device = options.request, options.devices[0]
         detect_boxes(manifest, table, options.detector, request, device, progress.on_detect)
-    return apply_boxes(manifest, read_boxes(table, manifest, image_size)), table
+    return apply_boxes(manifest, read_boxes(table, manifest, image_size)), str(table)
 
 
 def _found_by_regions(

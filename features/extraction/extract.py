@@ -80,18 +80,9 @@ def extract(
         parts = load_parts(backbones, options)
     # A store is tried before hours are spent, and has digests that others took.
     store = writable_cache(cache, options.only_writer) if is_url(cache) else None
-    table = None
-    if options.boxes is not None:
-        manifest, table = boxed(manifest, folder, options, progress)
+    manifest, table = boxed(manifest, folder, options, progress)
     at_hand = AtHand()
-    digesting = Digesting(
-        manifest,
-        folder / "digests" if _may_be_cache(folder) else None,
-        paranoid=options.paranoid,
-        workers=options.threads,
-        progress=progress.on_digest,
-        at_hand=at_hand,
-    )
+    digesting = _digesting(manifest, folder, options, progress, at_hand)
     arrivals = Arrivals(digesting, manifest.images)
     with watch.phase("digesting"):
         arrivals.digest(DIGESTED_FIRST_S)
@@ -100,13 +91,28 @@ def extract(
         with watch.phase("starting"):
             parts = [started(part, options, lacking) for part in parts]
     store = store or FeatureCache.create(cache)
-    for part in parts:
-        part.open(store)
     job = Pipeline(parts, options, watch, at_hand=at_hand)
     with contextlib.closing(arrivals):
         _run(job, store, arrivals)
     report = _ended(job, store, digesting.report(), len(arrivals.unique))
-    return dataclasses.replace(report, boxes="" if table is None else str(table))
+    return dataclasses.replace(report, boxes=table)
+
+
+def _digesting(
+    manifest: Manifest,
+    folder: Path,
+    options: ExtractOptions,
+    progress: ProgressListener,
+    at_hand: AtHand,
+) -> Digesting:
+    return Digesting(
+        manifest,
+        folder / "digests" if _may_be_cache(folder) else None,
+        paranoid=options.paranoid,
+        workers=options.threads,
+        progress=progress.on_digest,
+        at_hand=at_hand,
+    )
 
 
 def _may_be_cache(folder: Path) -> bool:
@@ -148,6 +154,8 @@ def _lacking_rows(
 def _run(job: Pipeline, store: FeatureCache, arrivals: Arrivals) -> None:
     """Compute every row that is missing, and count what other processes did meanwhile."""
     unique, options = arrivals.unique, job.options
+    for part in job.parts:
+        part.open(store)
     todo = job.lacking(list(unique))
     total, done = len(unique) + arrivals.left, len(unique) - len(todo)
     job.watch.start(total, done, options.threads, len(options.devices))

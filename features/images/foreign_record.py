@@ -94,6 +94,16 @@ def read_record(path: Path) -> dict:
     return {name: value for name, value in fields.items() if name in _UNDERSTOOD}
 
 
+def require_width(fields: dict, path: Path, width: int, layer: str = "") -> None:
+    """Refuse a graph that has not as many features before its classifier as its record says."""
+    if fields.get("num_features", width) != width:
+        raise BackboneError(
+            f"{path} says {fields['num_features']} features, the graph has {width} before its "
+            f"classifier{layer}",
+            "correct num_features, or check that the record belongs to this graph",
+        )
+
+
 def _require_understood(fields: dict, path: Path) -> None:
     strange = [
         name

@@ -37,7 +37,7 @@ from ..graphs.inference import require_inferable
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation
 from ..graphs.parameters import FilledGraph, parameters_of
-from ..images.foreign_record import read_record
+from ..images.foreign_record import read_record, require_width
 from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
@@ -139,12 +139,8 @@ class _Network:
 
 def _record(spec: BackboneSpec, network: _Network, width: int, digest: str) -> BackboneRecord:
     files, fields = network.files, network.fields
-    if spec.layer.is_default and fields.get("num_features", width) != width:
-        raise BackboneError(
-            f"{files.record} says {fields['num_features']} features, the graph has {width} before "
-            "its classifier",
-            "correct num_features, or check that the record belongs to this graph",
-        )
+    if spec.layer.is_default:
+        require_width(fields, files.record, width)
     return BackboneRecord(
         spec=spec.canonical,
         architecture=str(fields.get("architecture", files.prefix.name)),
@@ -215,11 +211,7 @@ def _symbol_of(prefix: Path) -> Path:
 
 def _read(spec: BackboneSpec, request: WeightsRequest) -> tuple[_Network, int]:
     """Return what the files hold, and the side of the images that are asked for."""
-    if request.random_seed is not None:
-        raise BackboneError(
-            f"{spec.canonical} carries its own weights; {request.text} cannot apply",
-            "leave --weights away, or extract this backbone in a run of its own",
-        )
+    request.require_none_for(spec.canonical)
     files = _locate(Path(spec.name), request.folder)
     fields = read_record(files.record)
     nodes = read_symbol(files.symbol)

@@ -3,7 +3,6 @@
 import dataclasses
 from pathlib import Path
 
-from ...core.errors import BackboneError
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.determined import require_inference_mode
 from ..graphs.inference import require_inferable
@@ -11,7 +10,7 @@ from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
 from ..graphs.pixel_input import compute_in_float32, free_batch, read_input
 from ..graphs.reading import read_graph
-from ..images.foreign_record import find_record, read_record
+from ..images.foreign_record import find_record, read_record, require_width
 from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
@@ -30,11 +29,7 @@ class OnnxFileSource(Source):
 
     def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         """See `Source.load_graph`: the classifier is cut off, and uint8 made the input."""
-        if request.random_seed is not None:
-            raise BackboneError(
-                f"{spec.canonical} carries its own weights; {request.text} cannot apply",
-                "leave --weights away, or extract this backbone in a run of its own",
-            )
+        request.require_none_for(spec.canonical)
         return _load(spec, _locate(Path(spec.name), request.folder))
 
     def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
@@ -59,13 +54,8 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
     freed = free_batch(onnx, model, side)
     taken = cut_classifier(model, name, spec.layer, side, fields.get("num_classes"))
     require_inference_mode(model, name)
-    pooled = spec.layer.name is None and spec.layer.pool != "none"
-    if pooled and fields.get("num_features", taken.width) != taken.width:
-        raise BackboneError(
-            f"{where} says {fields['num_features']} features, the graph has "
-            f"{taken.width} before its classifier ({taken.text})",
-            "correct num_features, or check that the record belongs to this graph",
-        )
+    if spec.layer.name is None and spec.layer.pool != "none":
+        require_width(fields, where, taken.width, f" ({taken.text})")
     how = Preprocessing.from_dict(fields, side)
     add_normalisation(model, how, takes.channels_last)
     width = taken.width

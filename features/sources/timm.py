@@ -31,6 +31,7 @@ from ..weights.hub import hub_file
 from ..weights.request import WeightsFile, WeightsRequest
 from .base import LayerShape, Source
 from .timm_layers import features_of, layer_shapes, usual_pool
+from .timm_names import load_timm
 
 OPSET = 17
 # Part of the key: raise it when the exported bytes change their meaning.
@@ -199,10 +200,7 @@ def export_timm(backbone: TimmBackbone):
 
 
 def _load_timm():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        timm = load("timm", "torch")
-    return load("torch"), timm
+    return load("torch"), load_timm()
 
 
 def _require_known(timm, spec: BackboneSpec) -> None:

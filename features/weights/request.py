@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from ...core.errors import WeightsError
+from ...core.errors import BackboneError, WeightsError
 from ...core.files import sha256_file
 from .file_memory import FileMemory
 
@@ -34,6 +34,14 @@ class WeightsRequest:
         if folder is not None and not Path(folder).is_dir():
             raise WeightsError(f"{folder} is not a folder", "check --weights-dir")
         return cls(int(match[1]) if match else None, None if folder is None else Path(folder))
+
+    def require_none_for(self, name: str) -> None:
+        """Refuse random weights for a network whose files hold its own."""
+        if self.random_seed is not None:
+            raise BackboneError(
+                f"{name} carries its own weights; {self.text} cannot apply",
+                "leave --weights away, or extract this backbone in a run of its own",
+            )
 
     @property
     def text(self) -> str:

@@ -1,6 +1,5 @@
 """Processors and GPUs that a job may use."""
 
-import importlib.metadata
 import mmap
 import os
 import platform
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import BackboneError
+from .imports import installed_version
 
 # What OpenBLAS takes before its first product.
 _WORKING_MEMORY = 160 * 2**20
@@ -70,10 +70,8 @@ def describe_machine(*packages: str) -> str:
              if name in cpu.flags]  # fmt: skip
     versions = [f"Python {platform.python_version()}"]
     for name in packages:
-        try:
-            versions.append(f"{name} {importlib.metadata.version(name)}")
-        except importlib.metadata.PackageNotFoundError:
-            versions.append(f"no {name}")
+        version = installed_version(name)
+        versions.append(f"{name} {version}" if version else f"no {name}")
     model = cpu.model or platform.processor() or platform.machine()
     named = f"{available_cpus()} processors of {model}"
     return f"{named} ({', '.join(units) or 'no vector unit known'}); {', '.join(versions)}"

@@ -1,11 +1,13 @@
 """Turn a failed import into one line that says what to install."""
 
+import contextlib
 import functools
 import importlib
 import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any
 
@@ -59,12 +61,7 @@ def is_lack_of_memory(error: BaseException) -> bool:
 
 
 def load(package: str, *modules: str) -> Any:
-    """Import a package, and modules of it by their whole names; or say what to install.
-
-    Raises
-    ------
-    MissingDependencyError
-    """
+    """Import a package, and modules of it by their whole names; or say what to install."""
     if package == "onnxruntime":
         # From 1.31 on it gives the machine a number when it is imported, and reports to its makers.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -140,18 +137,31 @@ def warn_if_newer(package: str, version: str, newest: int) -> None:
 
 def _torchvision_does_not_fit(package: str) -> MissingDependencyError:
     """Describe what torch says as "operator torchvision::nms does not exist"."""
-    torch, torchvision = (_version(name) for name in ("torch", "torchvision"))
+    torch, torchvision = (installed_version(name) or "?" for name in ("torch", "torchvision"))
     return MissingDependencyError(
         f"{package} cannot be loaded: torchvision {torchvision} is not built for torch {torch}",
         "pip install --force-reinstall torch torchvision, both from one index",
     )
 
 
-def _version(package: str) -> str:
+def installed_version(package: str) -> str:
+    """Return the version of a package by its name on the index; empty if it is not installed."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "(unknown)"
+        return ""
+
+
+@contextlib.contextmanager
+def quiet_log(name: str) -> Iterator[None]:
+    """Keep a library's notes to itself; what fails comes as an exception."""
+    log = logging.getLogger(name)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 @functools.cache

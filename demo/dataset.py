@@ -106,10 +106,6 @@ def draw(n: int = 300, seed: int = 0, out: str | os.PathLike = "demo-data") -> D
         A new or empty folder, or one that this function made with the same `n`
         and `seed`: that one is left as it is. Nothing half-drawn stays behind.
 
-    Returns
-    -------
-    DemoData
-
     Raises
     ------
     ManifestError

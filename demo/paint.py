@@ -7,7 +7,6 @@ down); the canvas turns them into pixels. Only Pillow and NumPy are needed.
 import colorsys
 import dataclasses
 import functools
-import importlib
 import io
 import math
 from collections.abc import Callable, Sequence
@@ -15,7 +14,7 @@ from typing import Self, TypeAlias
 
 import numpy as np
 
-from ..core.errors import MissingDependencyError
+from ..core.imports import load
 
 Colour: TypeAlias = np.ndarray
 
@@ -25,22 +24,9 @@ _FABRICS = ("plain", "heather", "stripes", "pinstripes", "checks", "dots", "flor
 
 
 @functools.cache
-def pillow(*names: str) -> list:
-    """Return modules of Pillow: those named, else ``Image, ImageDraw, ImageFilter``.
-
-    Raises
-    ------
-    MissingDependencyError
-        Pillow is not installed.
-    """
-    names = names or ("Image", "ImageDraw", "ImageFilter")
-    try:
-        return [importlib.import_module(f"PIL.{name}") for name in names]
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"drawing the demo's pictures needs Pillow, which cannot be loaded: {error}",
-            "install it with: pip install 'icecore[demo]'",
-        ) from error
+def load_pillow():
+    """Import Pillow, or say what to install."""
+    return load("PIL", "PIL.Image", "PIL.ImageChops", "PIL.ImageDraw", "PIL.ImageFilter")
 
 
 def colour(hue: float, saturation: float, value: float) -> Colour:
@@ -196,7 +182,7 @@ class Canvas:
         folds : callable, optional
             Brightness, about 1, as a function of body coordinates.
         """
-        Image, _, _ = pillow()
+        Image = load_pillow().Image
         blur = max(radius * self.unit, 0.5)
         outlines = [self._pixels(shape) for shape in (polygon, *holes)]
         box = self._box(outlines[0], 2 * blur if relief or shadow else 1)
@@ -265,7 +251,7 @@ class Canvas:
 
 def _mask(outlines: list[np.ndarray], box: tuple[int, int, int, int]):
     """Draw the first outline less the others within `box`, with smooth edges."""
-    Image, ImageDraw, _ = pillow()
+    Image, ImageDraw = load_pillow().Image, load_pillow().ImageDraw
     left, top, right, bottom = box
     mask = Image.new("L", ((right - left) * _OVERSAMPLING, (bottom - top) * _OVERSAMPLING))
     pen = ImageDraw.Draw(mask)
@@ -281,7 +267,7 @@ def _bytes(values: np.ndarray) -> np.ndarray:
 
 def _soft(mask, blur: float) -> np.ndarray:
     """Return the mask blurred, at a quarter of its size: blurring it whole would be slow."""
-    _, _, ImageFilter = pillow()
+    ImageFilter = load_pillow().ImageFilter
     small = mask.reduce(_COARSE)
     return np.asarray(small.filter(ImageFilter.BoxBlur(1.5 * blur / _COARSE)), np.float32) / 255
 
@@ -293,7 +279,7 @@ def _lowered(soft: np.ndarray, blur: float) -> np.ndarray:
 
 def _enlarge(coarse: np.ndarray, mask):
     """Bring a coarse map, (H, W) or (H, W, 3), to the size of `mask` as a Pillow image."""
-    Image, _, _ = pillow()
+    Image = load_pillow().Image
     size = (coarse.shape[1] * _COARSE, coarse.shape[0] * _COARSE)
     whole = Image.fromarray(_bytes(coarse)).resize(size, Image.Resampling.BILINEAR)
     return whole.crop((0, 0, *mask.size))
@@ -301,7 +287,7 @@ def _enlarge(coarse: np.ndarray, mask):
 
 def background(rng: np.random.Generator, width: int, height: int):
     """Return a backdrop, a Pillow image: studio, room, wallpaper, street or bricks."""
-    Image, _, _ = pillow()
+    Image = load_pillow().Image
     kinds = ("studio", "room", "wallpaper", "street", "bricks")
     kind = rng.choice(kinds, p=(0.3, 0.2, 0.15, 0.25, 0.1))
     tone = colour(rng.uniform(), rng.uniform(0, 0.35), rng.uniform(0.5, 1.0))
@@ -329,7 +315,7 @@ def background(rng: np.random.Generator, width: int, height: int):
 
 
 def _blurred_street(rng: np.random.Generator, width: int, height: int):
-    Image, _, _ = pillow()
+    Image = load_pillow().Image
     across, down = int(rng.integers(3, 9)), int(rng.integers(3, 9))
     level = rng.uniform(110, 210)
     blocks = rng.normal(level, 35, (down, across, 1)) + rng.normal(0, 14, (down, across, 3))
@@ -340,14 +326,15 @@ def _blurred_street(rng: np.random.Generator, width: int, height: int):
 
 def develop(rng: np.random.Generator, image) -> bytes:
     """Take the photograph: light, lens blur, sensor noise; return JPEG bytes."""
-    Image, ImageChops, ImageFilter = pillow("Image", "ImageChops", "ImageFilter")
+    pillow = load_pillow()
+    Image, ImageFilter = pillow.Image, pillow.ImageFilter
     x = np.linspace(-1, 1, 24, dtype=np.float32)[None, :]
     y = np.linspace(-1, 1, 24, dtype=np.float32)[:, None]
     slope = rng.uniform(-0.15, 0.15, 2)
     lamp = slope[0] * x + slope[1] * y - rng.uniform(0, 0.12) * (x * x + y * y)
     cast = rng.uniform(0.85, 1.1) * rng.uniform(0.93, 1.0, 3)
     lamp = Image.fromarray(_bytes((1 + lamp - lamp.max())[..., None] * cast * 255))
-    image = ImageChops.multiply(image, lamp.resize(image.size, Image.Resampling.BILINEAR))
+    image = pillow.ImageChops.multiply(image, lamp.resize(image.size, Image.Resampling.BILINEAR))
     softness = rng.uniform(-0.8, 1.1)
     if softness > 0.2:
         image = image.filter(ImageFilter.GaussianBlur(softness))
@@ -356,7 +343,7 @@ def develop(rng: np.random.Generator, image) -> bytes:
     turned = (grain, grain[::-1], grain[:, ::-1])  # coloured grain from one draw
     bands = turned if rng.uniform() < 0.4 else (grain,) * 3
     grains = Image.merge("RGB", [Image.fromarray(np.ascontiguousarray(b)) for b in bands])
-    image = ImageChops.add(image, grains, 1, -128)
+    image = pillow.ImageChops.add(image, grains, 1, -128)
     content = io.BytesIO()
     image.save(content, "JPEG", quality=int(rng.integers(62, 94)))
     return content.getvalue()

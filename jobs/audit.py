@@ -62,10 +62,6 @@ def audit(
     progress : callable, optional
         Called with the number of picture files that were opened, and in all.
 
-    Returns
-    -------
-    Audit
-
     Raises
     ------
     MissingFileError, CacheError, RunError, ManifestError

@@ -105,10 +105,6 @@ def blend(
     options : BlendOptions
     outputs : BlendOutputs
 
-    Returns
-    -------
-    BlendReport
-
     Raises
     ------
     MissingFileError, RunError, ProbabilityError

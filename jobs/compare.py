@@ -38,10 +38,6 @@ def compare(
     outs : sequence of path-like
         Files to write; the ending says as what: ``.html``, ``.csv``, ``.md``, ``.tex``, ``.json``.
 
-    Returns
-    -------
-    Comparison
-
     Raises
     ------
     MissingFileError, RunError, ProbabilityError

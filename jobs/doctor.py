@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts, describe_machine
+from ..core.imports import installed_version
 from ..features import ENGINES, ask, engines_for, find_gpus, gpu_files
 from . import doctor_checks
 from .doctor_checks import TO_INSTALL, Finding
@@ -68,7 +69,7 @@ def _packages() -> list[Finding]:
             continue
         name = re.split(r"[^\w.-]", requirement)[0]
         names[name] = names.get(name, False) or "extra ==" not in requirement
-    versions = {name: version for name in names if (version := _version(name))}
+    versions = {name: version for name in names if (version := installed_version(name))}
     listed = [f"Python {sys.version.split()[0]}", *(" ".join(one) for one in versions.items())]
     found = [Finding("ok", "packages", ", ".join(listed))]
     missing = [name for name, always in names.items() if always and name not in versions]
@@ -76,13 +77,6 @@ def _packages() -> list[Finding]:
         text = f"not installed: {', '.join(missing)}"
         found.append(Finding("problem", "packages", text, "pip install icecore"))
     return found + overwritten(importlib.metadata.packages_distributions())
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
 
 
 def overwritten(distributions: Mapping[str, Sequence[str]]) -> list[Finding]:

@@ -32,10 +32,6 @@ def extract(
     options : ExtractOptions, optional
     progress : ProgressListener, optional
 
-    Returns
-    -------
-    ExtractReport
-
     Notes
     -----
     The table of samples with its digests is kept as ``CACHE/manifests/NAME.csv``, so

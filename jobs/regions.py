@@ -91,10 +91,6 @@ def fit_regions(
     on_step : callable
         Told what is being done.
 
-    Returns
-    -------
-    icecore.features.Fitted
-
     Raises
     ------
     BackboneError

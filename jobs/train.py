@@ -37,10 +37,6 @@ def train(
     progress : callable, optional
         Called with a `TrainEvent` after each step.
 
-    Returns
-    -------
-    TrainResult
-
     Raises
     ------
     RunError, CacheError, ManifestError, HeadError

@@ -151,19 +151,11 @@ def _record(fitted, number: int) -> FeatureSetRecord:
 
 def spec_text(feature_set: dict, weights_dir):
     """Return the spec of a feature set's backbone, with the layer its features come from."""
-    spec = BackboneSpec.parse(_located(feature_set, weights_dir))
-    return dataclasses.replace(spec, layer=FeatureSetRecord.from_dict(feature_set["record"]).layer)
-
-
-def _located(feature_set: dict, weights_dir) -> str:
-    """Return a spec that finds the backbone: ONNX files are where they were, or in weights_dir."""
-    spec = feature_set["record"]["backbone"]["spec"]
-    source = feature_set.get("source") or spec
-    if spec.startswith("onnx:") and weights_dir is not None:
-        name, _, resolution = spec.removeprefix("onnx:").partition("@")
-        if (Path(weights_dir) / name).is_file():
-            return f"onnx:{Path(weights_dir) / name}" + (f"@{resolution}" if resolution else "")
-    return source
+    record = FeatureSetRecord.from_dict(feature_set["record"])
+    canonical = record.backbone.spec
+    source = feature_set.get("source") or canonical
+    spec = BackboneSpec.located(source, canonical, weights_dir)
+    return dataclasses.replace(spec, layer=record.layer)
 
 
 # The files of a run that jobs read; reports beside them may be written again.

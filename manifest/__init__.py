@@ -1,7 +1,7 @@
 """What users bring, as one table of samples."""
 
 from .box import Box, outside, parse_box, row_key
-from .box_table import append_boxes, apply_boxes, read_boxes
+from .box_table import append_as_found, apply_boxes, read_boxes
 from .classes import fashionai_classes
 from .csv_table import TableOptions
 from .digest_memory import DigestMemory
@@ -31,7 +31,7 @@ __all__ = [
     "Sample",
     "TableOptions",
     "UNLABELLED",
-    "append_boxes",
+    "append_as_found",
     "apply_boxes",
     "apply_groups",
     "class_name",

@@ -12,6 +12,7 @@ is a digest of both (`row_key`): correct one box, and one row is computed again.
 import dataclasses
 import math
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +25,7 @@ from .table import Manifest
 COLUMNS = ("path", "x0", "y0", "x1", "y1")
 _FAULTS_SHOWN = 50
 _LARGEST_TABLE = 2**29
+_SAVE_EVERY_S = 30.0
 
 
 def read_boxes(
@@ -139,6 +141,25 @@ def append_boxes(path: str | os.PathLike, rows: Iterable[Mapping]) -> None:
         fields["class"] = row.get("class") or ""
         kept.append([fields.get(name, "") for name in header])
     write_csv(path, kept)
+
+
+def append_as_found(path: str | os.PathLike, rows: Iterable[Mapping]) -> int:
+    """Add lines to a table of boxes as they come, every half minute; return how many.
+
+    What has come is kept where the rest does not: on Ctrl-C, or where looking fails.
+    """
+    waiting: list[Mapping] = []
+    count, saved_at = 0, time.monotonic()
+    try:
+        for row in rows:
+            waiting.append(row)
+            count += 1
+            if time.monotonic() - saved_at > _SAVE_EVERY_S:
+                append_boxes(path, waiting)
+                waiting, saved_at = [], time.monotonic()
+    finally:
+        append_boxes(path, waiting)
+    return count
 
 
 def _identities(manifest: Manifest, folder: Path) -> dict[str, str]:

@@ -82,10 +82,6 @@ def minimise_log_loss(
     enough : float
         Stop as soon as loss less certificate is as high as this: what only asks whether some
         loss can be reached needs no optimum.
-
-    Returns
-    -------
-    Solution
     """
     # One row for each model, in memory too: that is how sums over rows are fast.
     by_model = np.array(np.asarray(true).T, dtype=np.float64, order="C")

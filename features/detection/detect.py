@@ -7,8 +7,7 @@ other (`icecore.manifest.box_table`). Images that the table has already are not 
 import dataclasses
 import math
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,14 +16,13 @@ import numpy as np
 
 from ...core.errors import BackboneError, FileFormatError, ImageError
 from ...core.places import read_place
-from ...manifest import LARGEST_IMAGE_FILE, Box, Manifest, Sample, append_boxes, read_boxes
+from ...manifest import LARGEST_IMAGE_FILE, Box, Manifest, Sample, append_as_found, read_boxes
 from ..images.decode import decode, image_size
 from ..weights.request import WeightsRequest
 from .network import Detector, load_detector
 from .outputs import Objects
 
 RULES = ("largest", "confident")
-_SAVE_EVERY_S = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,29 +78,25 @@ def detect_boxes(
     if not todo:
         return 0
     detector = load_detector(options.detector, request, device)
+    return append_as_found(table, _looks(detector, todo, options, on_detect))
+
+
+def _looks(
+    detector: Detector, todo: list[Sample], options: DetectorOptions, on_detect: Callable | None
+) -> Iterator[dict]:
+    """Yield a line of the table for each image that can be read."""
     index = detector.index_of(options.class_name)
-    lines: list[dict] = []
-    saved_at, looked_at = time.monotonic(), 0
     with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
-        try:
-            # One image is read ahead while the network looks at another.
-            ahead = pool.submit(_read, todo[0])
-            for number, sample in enumerate(todo, start=1):
-                image = ahead.result()
-                if number < len(todo):
-                    ahead = pool.submit(_read, todo[number])
-                if image is not None:
-                    lines.append(_look(detector, index, image, sample, options))
-                    looked_at += 1
-                if on_detect is not None:
-                    on_detect(number, len(todo))
-                if time.monotonic() - saved_at > _SAVE_EVERY_S:
-                    append_boxes(table, lines)
-                    lines, saved_at = [], time.monotonic()
-        finally:
-            # Also on Ctrl-C: what was found is kept.
-            append_boxes(table, lines)
-    return looked_at
+        # One image is read ahead while the network looks at another.
+        ahead = pool.submit(_read, todo[0])
+        for number, sample in enumerate(todo, start=1):
+            image = ahead.result()
+            if number < len(todo):
+                ahead = pool.submit(_read, todo[number])
+            if image is not None:
+                yield _look(detector, index, image, sample, options)
+            if on_detect is not None:
+                on_detect(number, len(todo))
 
 
 def choose_box(

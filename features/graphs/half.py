@@ -5,8 +5,6 @@ must not be converted. Normalisation stays in float32: the pixels' mean has no
 exact float16.
 """
 
-import contextlib
-import logging
 import tempfile
 import warnings
 from pathlib import Path
@@ -14,10 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError
-from ...core.imports import load
+from ...core.imports import load, quiet_log
 from .onnx_graph import IMAGES, load_onnx
 from .session import load_onnxruntime, open_session
 
+_PREPARING = frozenset("Gather Transpose Cast Sub Mul".split())
 LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -46,7 +45,7 @@ def half_precision_graph(graph: Path | bytes, name: str) -> bytes:
     model = onnx.load_from_string(_folded(graph))
     _require_small_weights(onnx, model, name)
     kept = _name_normalisation(model)
-    with warnings.catch_warnings(), _quiet(logging.getLogger("onnxruntime.transformers")):
+    with warnings.catch_warnings(), quiet_log("onnxruntime.transformers"):
         # About weights too small for float16, which become zero or its smallest number.
         warnings.simplefilter("ignore")
         half = tools.float16.convert_float_to_float16(
@@ -84,24 +83,8 @@ def _name_normalisation(model) -> list[str]:
     names: list[str] = []
     reached = {IMAGES}
     for node in model.graph.node:
-        if reached.intersection(node.input) and node.op_type in (
-            "Gather",
-            "Transpose",
-            "Cast",
-            "Sub",
-            "Mul",
-        ):
+        if reached.intersection(node.input) and node.op_type in _PREPARING:
             node.name = f"icecore_normalise_{len(names)}"
             names.append(node.name)
             reached.update(node.output)
     return names
-
-
-@contextlib.contextmanager
-def _quiet(logger: logging.Logger):
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)

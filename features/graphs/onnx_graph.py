@@ -62,12 +62,7 @@ class NodeWriter:
 
 
 def require_one_input(model, name: str) -> None:
-    """Remove initializers from the graph's inputs, in place; refuse a graph that has several then.
-
-    Raises
-    ------
-    BackboneError
-    """
+    """Take initializers from the inputs, in place; refuse a graph that has several inputs then."""
     drop_weights_from_inputs(model)
     if len(model.graph.input) != 1:
         raise BackboneError(

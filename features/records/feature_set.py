@@ -71,10 +71,6 @@ class FeatureSetRecord:
         where : str
             What to call it in messages, such as the file that it stands in.
 
-        Returns
-        -------
-        FeatureSetRecord
-
         Raises
         ------
         BackboneError

@@ -1,6 +1,7 @@
 """What a user writes to name a backbone: ``source:name[@resolution]``."""
 
 import dataclasses
+import os
 import re
 from pathlib import Path
 from typing import Self
@@ -66,6 +67,23 @@ class BackboneSpec:
                 f"give one between 16 and {LARGEST_RESOLUTION}",
             )
         return cls(match[1], match[2], resolution, layer)
+
+    @classmethod
+    def located(cls, source: str, canonical: str, folder: str | os.PathLike | None) -> Self:
+        """Return the spec that finds a backbone again: its file may be in `folder` now.
+
+        Parameters
+        ----------
+        source : str
+            The spec by which it was found.
+        canonical : str
+            Its name in the cache.
+        """
+        if folder is not None and canonical.startswith("onnx:"):
+            name, _, resolution = canonical.removeprefix("onnx:").partition("@")
+            if (Path(folder) / name).is_file():
+                source = f"onnx:{Path(folder) / name}" + (f"@{resolution}" if resolution else "")
+        return cls.parse(source)
 
     @property
     def text(self) -> str:

@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,14 +10,14 @@ import numpy as np
 
 from ...cache import differences
 from ...core.errors import FingerprintError, enumerate_some
-from ...manifest import Box, Manifest, append_boxes, read_boxes
+from ...manifest import Box, Manifest, append_as_found, read_boxes
 from ..images.decode import image_size
 from ..records.feature_set import FeatureSetRecord
+from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
-from .looks import Looker, LookOptions, Picture, located, read_pictures, start_looker
+from .looks import Looker, LookOptions, Picture, read_pictures, start_looker
 from .saved import Regions
 
-_SAVE_EVERY_S = 30.0
 _AT_ONCE = 32
 
 
@@ -45,24 +44,21 @@ def find_regions(
     if not todo:
         return known
     looker = _looker(regions, options)
-    lines: list[dict] = []
-    saved_at, looked_at = time.monotonic(), 0
-    try:
+
+    def looks() -> Iterator[dict]:
+        looked_at = 0
         for pictures in _batches(read_pictures(todo, options.workers)):
             boxes, scores = regions.models.find(looker, pictures)
             for picture, box, score in zip(pictures, boxes, scores):
-                lines.append(_line(picture, box, float(score), regions))
+                line = _line(picture, box, float(score), regions)
                 # Not read back: another process may write to the table meanwhile.
-                known[picture.id] = lines[-1]["box"]
+                known[picture.id] = line["box"]
+                yield line
             looked_at += len(pictures)
             if on_found is not None:
                 on_found(looked_at, len(todo))
-            if time.monotonic() - saved_at > _SAVE_EVERY_S:
-                append_boxes(table, lines)
-                lines, saved_at = [], time.monotonic()
-    finally:
-        # Also on Ctrl-C: what was found is kept.
-        append_boxes(table, lines)
+
+    append_as_found(table, looks())
     return known
 
 
@@ -83,7 +79,7 @@ def _line(picture: Picture, box: np.ndarray, score: float, regions: Regions) -> 
 def _looker(regions: Regions, options: LookOptions) -> Looker:
     folder, made = options.request.folder, regions.record
     request = WeightsRequest.parse(made.backbone.weights, folder)
-    spec = located(regions.source, made.backbone.spec, folder)
+    spec = BackboneSpec.located(regions.source, made.backbone.spec, folder)
     spec = dataclasses.replace(spec, layer=made.layer)
     looker = start_looker(spec, dataclasses.replace(options, request=request))
     fields = differences(made.as_dict(), look_record(looker).as_dict())

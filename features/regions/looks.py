@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import numpy as np
 
@@ -221,12 +220,3 @@ def _read(sample: Sample) -> Picture | str:
 def _roots(features: np.ndarray) -> np.ndarray:
     """Take square roots, with their signs: a few large values would else outweigh a map."""
     return (np.sign(features) * np.sqrt(np.abs(features))).astype(np.float16)
-
-
-def located(source: str, canonical: str, folder: Path | None) -> BackboneSpec:
-    """Return the spec that finds a backbone again: its file may be in `folder` now."""
-    if folder is not None and canonical.startswith("onnx:"):
-        name, _, resolution = canonical.removeprefix("onnx:").partition("@")
-        if (folder / name).is_file():
-            source = f"onnx:{folder / name}" + (f"@{resolution}" if resolution else "")
-    return BackboneSpec.parse(source)

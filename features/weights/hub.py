@@ -8,7 +8,6 @@ the files in its own cache; it does not look at their digests, so that is done h
 import contextlib
 import dataclasses
 import hashlib
-import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ...core.errors import WeightsError, first_line
 from ...core.files import sha256_file
-from ...core.imports import load
+from ...core.imports import load, quiet_log
 
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 TIMEOUT = 10  # seconds until the hub answers
@@ -89,7 +88,7 @@ def hub_file(
     where, endpoint = hub_url(repository, file), _endpoint()
     local_only = local_only or _offline()
     try:
-        with _quiet_log():
+        with quiet_log("huggingface_hub"):
             if not local_only:
                 # The download itself would try for half a minute if there is no way to the hub.
                 asked = f"{endpoint}/{repository}/resolve/main/{file}"
@@ -140,18 +139,6 @@ def _cache() -> str | None:
 
 def _offline() -> bool:
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-
-
-@contextlib.contextmanager
-def _quiet_log():
-    """Keep the library's notes on each attempt to itself; its errors come as exceptions."""
-    log = logging.getLogger("huggingface_hub")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _bar_class(on_bytes):

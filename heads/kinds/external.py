@@ -25,12 +25,7 @@ TRUSTED = "ICECORE_TRUSTED_DIGESTS"
 
 
 def load_skops():
-    """Import ``skops.io``, which writes and reads fitted classifiers without pickle.
-
-    Raises
-    ------
-    MissingDependencyError
-    """
+    """Import ``skops.io``, which writes and reads fitted classifiers without pickle."""
     return load("skops", "skops.io").io
 
 

@@ -25,12 +25,7 @@ ROUNDS = (25, 50, 100, 200)
 
 
 def load_lightgbm():
-    """Import ``lightgbm``; it is installed with the core, but needs the system's OpenMP.
-
-    Raises
-    ------
-    MissingDependencyError
-    """
+    """Import ``lightgbm``; it is installed with the core, but needs the system's OpenMP."""
     return load("lightgbm")
 
 

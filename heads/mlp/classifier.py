@@ -43,14 +43,14 @@ class MLPClassifier(Head):
     Parameters
     ----------
     width : int or "auto", default "auto"
-        Hidden units (ReLU) of each network. "auto" goes by the number of rows: 128 up to 1,792,
-        256 above.
+        Hidden units (ReLU) of each network. "auto" goes by the number of rows: 128 up to 896
+        (1,792 where there are more columns than that), 256 above.
     members : int, default 2
         Networks of different seeds, whose probabilities are averaged.
     dropout : float or "auto", default "auto"
         Share of hidden units left out at each training step. From a half on, one half of a
         batch's rows trains one half of the units, which takes half of the time (see
-        `icecore.heads.mlp.network`). "auto" is 0.75 where more than 1,792 rows train 256 units
+        `icecore.heads.mlp.network`). "auto" is 0.75 where more rows than that train 256 units
         or more for longer than 8 epochs, else 0.5.
     learning_rate : float, default 8e-3
         At the start of the cosine schedule.
@@ -82,7 +82,7 @@ class MLPClassifier(Head):
     """
 
     kind: ClassVar[str] = "mlp"
-    recipe: ClassVar[int] = 5
+    recipe: ClassVar[int] = 6
     judged_whole: ClassVar[bool] = False
     allowed: ClassVar = {
         "width": COUNT | "auto",
@@ -169,7 +169,7 @@ class MLPClassifier(Head):
             length = np.sqrt(wanted / features.shape[1])
             scaling = Scaling(scaling.shift, scaling.factor * np.float32(length))
         targets, own = rows.shares(index), rows.own_weights(index)
-        recipe = self._recipe(int((rows.weights > 0).sum()))
+        recipe = self._recipe(int((rows.weights > 0).sum()), rows.features.shape[1])
         seed = self.seed_of_fit
 
         def member(number: int):
@@ -183,9 +183,9 @@ class MLPClassifier(Head):
                 network.b2 += shift.astype(np.float32)
         return [network for network, _ in trained], [losses for _, losses in trained]
 
-    def _recipe(self, count: int) -> Recipe:
-        """Return how networks are trained for so many rows, of all folds."""
-        few, long = _few(count), self.epochs > LENGTHS[0]
+    def _recipe(self, count: int, columns: int) -> Recipe:
+        """Return how networks are trained for so many rows, of all folds, and columns."""
+        few, long = _few(count, columns), self.epochs > LENGTHS[0]
         width, dropout = self.width, self.dropout
         if width == "auto":
             width = _NARROW if few else _WIDE
@@ -203,8 +203,8 @@ class MLPClassifier(Head):
         """
         if self.scaling != "power":
             return rows.features, None
-        narrow, few = rows.features.shape[1] <= DIRECTIONS, _few(len(rows))
-        if narrow or few or not power_gram(rows).exact:
+        count, columns = rows.features.shape
+        if columns <= DIRECTIONS or _few(count, columns) or not power_gram(rows).exact:
             return power_rows(rows), None
         directions = directions_of(rows, index)
         return directions.coordinates, directions
@@ -240,12 +240,12 @@ class MLPClassifier(Head):
                 raise files.refuse("the layers of a network do not fit together")
 
 
-def _few(rows: int) -> bool:
+def _few(rows: int, columns: int) -> bool:
     """Return whether so many rows gain by fewer units, and by all features as they are.
 
     Chosen on draws of 60 to 2,600 rows: see benchmarks/notes/heads.md.
     """
-    return rows <= 2 * DIRECTIONS
+    return rows <= (2 if columns > 2 * DIRECTIONS else 1) * DIRECTIONS
 
 
 def _average(networks: Sequence[Network], X: np.ndarray) -> np.ndarray:

@@ -473,12 +473,14 @@ def test_nothing_is_unpickled(tmp_path):
 
 
 def test_many_rows_train_a_wide_network_and_a_long_one_drops_more_of_it():
-    def shape(rows, **settings):
-        recipe = MLPClassifier(**settings)._recipe(rows)
+    def shape(rows, columns=1280, **settings):
+        recipe = MLPClassifier(**settings)._recipe(rows, columns)
         return recipe.width, recipe.dropout
 
-    assert [shape(rows, epochs=8) for rows in (1792, 1793)] == [(128, 0.5), (256, 0.5)]
-    assert [shape(rows, epochs=14) for rows in (1792, 1793)] == [(128, 0.5), (256, 0.75)]
+    assert [shape(rows, epochs=8) for rows in (896, 897)] == [(128, 0.5), (256, 0.5)]
+    assert [shape(rows, epochs=14) for rows in (896, 897)] == [(128, 0.5), (256, 0.75)]
+    # Of several networks side by side.
+    assert [shape(rows, 3840, epochs=14) for rows in (1792, 1793)] == [(128, 0.5), (256, 0.75)]
     assert shape(5000, epochs=14, width=64) == (64, 0.5)
     assert shape(5000, epochs=14, dropout=0.1) == (256, 0.1)
 

@@ -77,6 +77,11 @@ def shorten_options(_, context, lines):
 complete(cli)
 
 
+def commands_page(app, env, added, changed, removed):
+    """Commands change without their page: it is read anew for every site."""
+    return ["reference/commands"]
+
+
 def link_measurements(app, docname, source):
     """Measurements lie beside the code, not among the pages: the site hands them out as files."""
     source[0] = MEASUREMENTS.sub(r"{download}`\1 <\2>`", source[0])
@@ -85,5 +90,6 @@ def link_measurements(app, docname, source):
 def setup(app):
     """Tell Sphinx of it."""
     app.connect("source-read", link_measurements)
+    app.connect("env-get-outdated", commands_page)
     app.connect("sphinx-click-process-description", show_examples)
     app.connect("sphinx-click-process-options", shorten_options)

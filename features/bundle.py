@@ -117,9 +117,12 @@ def build_bundle(
     used = sorted({index for task in tasks for head in task.heads for index in head.backbones})
     models = [onnx.load_from_string(backbones[index].graph()) for index in used]
     versions = _newest_versions(models)
+    for name, side in {inputs[i]: backbones[i].record.resolution for i in used}.items():
+        shape = ["N", side, side, 3]
+        merged.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape))
     for index, model in zip(used, models):
         model = _renewed(onnx, model, versions, backbones[index].record)
-        _add_backbone(onnx, merged, model, backbones[index].record, index, inputs[index], precision)
+        _add_backbone(onnx, merged, model, index, inputs[index], precision)
     outputs = {}
     for number, task in enumerate(tasks):
         output = re.sub(r"\W", "_", task.name) or f"task_{number}"
@@ -240,7 +243,7 @@ def _renewed(onnx, model, versions: dict[str, int], record):
     return renewed
 
 
-def _add_backbone(onnx, merged, model, record, index, name, precision) -> None:
+def _add_backbone(onnx, merged, model, index: int, name: str, precision: str) -> None:
     prefix = f"b{index}_"
     graph = onnx.GraphProto()
     graph.CopyFrom(model.graph)
@@ -250,10 +253,6 @@ def _add_backbone(onnx, merged, model, record, index, name, precision) -> None:
     merged.node.extend(graph.node)
     merged.initializer.extend(graph.initializer)
     merged.sparse_initializer.extend(graph.sparse_initializer)
-    if name not in [value.name for value in merged.input]:
-        side = record.resolution
-        shape = ["N", side, side, 3]
-        merged.input.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.UINT8, shape))
     write, features = NodeWriter(merged, prefix), prefix + FEATURES
     if precision != "float32":
         features = write.node("Cast", features, to=getattr(onnx.TensorProto, precision.upper()))

@@ -1,13 +1,15 @@
 """``icecore --log FILE``: what a command says is kept, each line with the time."""
 
 import contextlib
+import re
 import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..core.regular_files import append_regular
+from ..core.errors import IcecoreError
+from ..core.regular_files import append_regular, open_regular
 
 
 class _Copied:
@@ -33,6 +35,7 @@ class _Copied:
 @contextlib.contextmanager
 def keep_log(path: Path, command: Sequence[str]) -> Iterator[None]:
     """Add the command, all it says and how it ended to the file `path`."""
+    _require_log(path)
     with append_regular(path) as file:
 
         def log(line: str) -> None:
@@ -53,3 +56,13 @@ def keep_log(path: Path, command: Sequence[str]) -> Iterator[None]:
         finally:
             sys.stdout, sys.stderr = streams
             log(end)
+
+
+def _require_log(path: Path) -> None:
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError), open_regular(path) as file:
+        begin = file.read(len("2026-01-01 00:00:00 "))
+        if begin and not re.fullmatch(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ", begin):
+            raise IcecoreError(
+                f"{path} is there, and is no log of icecore: nothing is added to it",
+                "name a file of its own: icecore --log FILE COMMAND",
+            )

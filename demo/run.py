@@ -11,6 +11,7 @@ from typing import Any
 
 from .. import jobs
 from .. import manifest as manifests
+from ..core.errors import ManifestError, enumerate_some
 from ..jobs import BlendResult, ExtractReport, ProgressListener, TrainResult
 from .dataset import DemoData, draw, draw_kinds
 
@@ -81,6 +82,11 @@ def run_demo(
         Of `icecore.jobs.extract`.
     """
     out = Path(out)
+    there = [one.name for one in out.iterdir()] if out.is_dir() else []
+    if there and "data" not in there and any(not name.startswith(".") for name in there):
+        raise ManifestError(
+            f"{out} holds {enumerate_some(sorted(there))}, and no demo", "name a new folder"
+        )
     data = draw(images, seed, out / "data")
     extracted = jobs.extract(out / "data", out / "cache", DEMO_BACKBONES, progress=progress)
     run = out / "run"

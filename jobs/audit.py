@@ -12,6 +12,7 @@ from .. import manifest as manifests
 from ..auditing import Audit, AuditOptions, Images
 from ..cache import FeatureCache
 from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
+from ..core.outputs import require_writable
 from ..manifest import Manifest, passed_over_text
 from .held_out import held_out_rows
 from .samples import as_extracted, digested, kept_tables, keys_in_all
@@ -75,6 +76,9 @@ def audit(
     parts: list[tuple[Manifest, str | None]] = [(manifest, None)]
     if new is not None:
         parts.append((digested(store, as_extracted(store, new, labels_required=False)), "new"))
+    pictures = (one.path for given, _ in parts for one in given)
+    outs = (outputs.report, outputs.decisions)
+    require_writable(outs, (source, data, new, *pictures))
     images, rows = _images(store, names, parts, options.seed)
     tasks = [
         held_out_rows(run, manifest.select(task), task, rows, len(images))

@@ -9,9 +9,9 @@ from .. import ensemble
 from ..core.errors import RunError
 from ..core.files import publish_json
 from ..core.hardware import require_working_memory
+from ..core.outputs import require_writable
 from ..core.summary import summary
 from ..ensemble import AnswerOptions, BlendOptions, BlendResult, WrittenAnswers
-from .trained import require_writable
 
 DEFAULTS = BlendOptions()
 
@@ -112,9 +112,8 @@ def blend(
         Nothing is written then.
     """
     require_working_memory()
-    for out in (outputs.out, outputs.report, outputs.markdown):
-        if out is not None:
-            require_writable(out, [*sources, labels, outputs.sample, options.costs])
+    outs = (outputs.out, outputs.report, outputs.markdown)
+    require_writable(outs, [*sources, labels, outputs.sample, options.costs])
     result = ensemble.blend_sources([Path(source) for source in sources], labels, options)
     for task in result.tasks:
         # What a page would refuse is to be found before anything is written.

@@ -13,12 +13,13 @@ from ..cache import differences
 from ..core.csv_files import csv_lines
 from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some, first_line
 from ..core.files import publish_bytes, publish_text
+from ..core.outputs import require_writable
 from ..ensemble import TaskWeights
 from ..features import FeatureSetRecord
 from ..heads import GroupedHead, Head, KernelHead, LogisticHead, MLPClassifier, RidgeHead
 from .card import model_card
 from .predict import PredictOptions, predict
-from .trained import Trained, made_how, open_trained, require_writable, spec_text
+from .trained import Trained, made_how, open_trained, spec_text
 
 # Features are rounded to half precision, and a last bit may fall on the other side.
 TOLERANCE = 1e-3
@@ -63,8 +64,9 @@ def bundle(
     ProofError
         On a few pictures it does not answer what `predict` does; nothing is written then.
     """
-    require_writable(out)
     trained = open_trained(run, answer)
+    specs = (spec_text(one, weights_dir) for part in trained.runs for one in part.run.backbones)
+    require_writable((out, card), (run, *(spec.name for spec in specs)))
     text = "" if card is None else model_card(run, answer)
     backbones_of = _backbones(trained)
     made = made_how(*(part.run for part in trained.runs))

@@ -7,9 +7,9 @@ from pathlib import Path
 from .. import ensemble, runs
 from ..core.errors import RunError
 from ..core.files import publish_json, publish_text
+from ..core.outputs import require_writable
 from ..ensemble import CompareOptions, Comparison
 from ..features import feature_set_cost
-from .trained import require_writable
 
 DEFAULTS = CompareOptions()
 _TEXTS = {
@@ -48,8 +48,7 @@ def compare(
         raise RunError(
             f"{strange[0]} has an ending that names no format", f"give {', '.join(_TEXTS)} or .json"
         )
-    for out in outs:
-        require_writable(out, [*sources, labels])
+    require_writable(outs, [*sources, labels])
     found = ensemble.compare_runs(sources, labels, _counted(sources), options)
     for out in outs:
         ending = Path(out).suffix.lower()

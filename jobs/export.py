@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from .. import manifest as manifests
 from ..cache import FeatureCache
 from ..cache import export as export_rows
+from ..core.outputs import require_writable
 from ..manifest import DEFAULT_TASK, Sample
 from .samples import as_extracted, digested, kept_tables, keys_in_all, no_features
 
@@ -43,6 +44,7 @@ def export(
     CacheError
         No image of `data` has features.
     """
+    require_writable([out], (cache, data))
     store = FeatureCache(cache)
     sets = [store.find(name) for name in names]
     if data is None:

@@ -17,9 +17,9 @@ from .. import auditing, runs
 from ..auditing import TaskRows
 from ..core.errors import RunError, enumerate_some
 from ..core.files import publish_json, publish_text
+from ..core.outputs import require_writable
 from ..manifest import Sample
 from .held_out import held_out_rows
-from .trained import require_writable
 
 LABEL_PROGRAMS = ("fiftyone", "label-studio")
 _OF_FIFTYONE = re.compile(r"(labels|predictions)(-\d+)?\.json")
@@ -50,16 +50,17 @@ def export_labels(run: str | os.PathLike, to: str, out: str | os.PathLike) -> di
     """
     if to not in LABEL_PROGRAMS:
         raise RunError(f"there is no export to '{to}'", f"choose {', '.join(LABEL_PROGRAMS)}")
-    if to == "label-studio":
-        if Path(out).suffix.lower() == ".xml":
-            raise RunError(
-                f"{out} is the name that the labelling configuration gets, not the tasks",
-                "name a file that ends in .json",
-            )
-        require_writable(out, [run])
+    if to == "label-studio" and Path(out).suffix.lower() == ".xml":
+        raise RunError(
+            f"{out} is the name that the labelling configuration gets, not the tasks",
+            "name a file that ends in .json",
+        )
     opened = runs.open_run(run)
     samples = opened.samples()
     images = list(samples.images.values())
+    if to == "label-studio":
+        outs = (out, Path(out).with_suffix(".xml"))
+        require_writable(outs, [run, *(one.path for one in images)])
     place = {one.id: row for row, one in enumerate(images)}
     tasks = [
         held_out_rows(opened, samples.select(name), name, place, len(images))

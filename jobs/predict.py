@@ -9,6 +9,7 @@ from typing import Any
 from .. import ensemble, features
 from ..core.errors import RunError, counted
 from ..core.hardware import require_working_memory
+from ..core.outputs import require_writable
 from ..core.summary import summary
 from ..ensemble import AnswerOptions, Answers, TaskAnswers, WrittenAnswers
 from ..features import (
@@ -26,7 +27,6 @@ from .trained import (
     Trained,
     made_how,
     open_trained,
-    require_writable,
     spec_text,
 )
 
@@ -195,7 +195,8 @@ def predict(
     trained = open_trained(run, options.answer)
     given = read_data(images)
     manifest = _to_predict(given)
-    require_writable(out, (run, images, options.sample, options.boxes))
+    pictures = (sample.path for sample in given)
+    require_writable([out], (run, images, options.sample, options.boxes, *pictures))
     tests = frozenset(sample.id for sample in given if sample.split == "test")
     empty = dataclasses.replace(_no_answers(trained, manifest, options), tests=tests)
     ensemble.require_sheet_fits(out, empty, options.written)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from .. import ensemble
@@ -156,38 +156,3 @@ def spec_text(feature_set: dict, weights_dir):
     source = feature_set.get("source") or canonical
     spec = BackboneSpec.located(source, canonical, weights_dir)
     return dataclasses.replace(spec, layer=record.layer)
-
-
-# The files of a run that jobs read; reports beside them may be written again.
-_OF_A_RUN = ("run.json", "samples.csv", "blend.json")
-
-
-def require_writable(out: str | os.PathLike, read: Iterable[object] = ()) -> None:
-    """Find out before the work, not after it, that the answer has no place to go.
-
-    Parameters
-    ----------
-    out : path-like
-    read : iterable of path-like or None
-        Files and runs that the answer must not replace; what is no path is passed over.
-    """
-    out = Path(os.path.abspath(out))
-    if out.is_dir():
-        raise RunError(f"{out} is a folder", "name a file for the answer")
-    paths = [Path(one) for one in read if isinstance(one, str | os.PathLike)]
-    if out.exists() and any(
-        path.exists() and os.path.samefile(path, out)
-        for one in paths
-        for path in (one, *(one / name for name in _OF_A_RUN))
-    ):
-        raise RunError(
-            f"{out} is read by this command: the answer would replace it",
-            "name another file for the answer",
-        )
-    parent = out.parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        raise RunError(
-            f"{out} cannot be written: {parent} does not allow it", "choose another place"
-        )

@@ -1,0 +1,59 @@
+"""Where the answers of a command go: found out before the work, not after it."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from .errors import RunError
+
+# The files of a run or a cache that jobs read; reports beside them may be written again.
+_READ = ("run.json", "samples.csv", "blend.json", "icecore-cache.json")
+
+
+def require_writable(outs: Iterable[str | os.PathLike | None], read: Iterable[object] = ()) -> None:
+    """Refuse files that have no place to go, or would replace one another or what is read.
+
+    Parameters
+    ----------
+    outs : iterable of path-like or None
+        The files that a command writes.
+    read : iterable of path-like or None
+        Files, runs and caches that they must not replace; what is no path is passed over.
+
+    Raises
+    ------
+    RunError
+    """
+    paths = [Path(os.path.abspath(out)) for out in outs if out is not None]
+    kept = [Path(one) for one in read if isinstance(one, str | os.PathLike)]
+    real = [os.path.realpath(out) for out in paths]
+    for out in paths:
+        if out.is_dir():
+            raise RunError(f"{out} is a folder", "name a file for the answer")
+        if real.count(os.path.realpath(out)) > 1:
+            raise RunError(f"{out} is to hold two answers", "name a file for each")
+        _require_kept(out, kept)
+        parent = out.parent
+        while not parent.exists():
+            parent = parent.parent
+        if not parent.is_dir() or not os.access(parent, os.W_OK):
+            raise RunError(
+                f"{out} cannot be written: {parent} does not allow it", "choose another place"
+            )
+
+
+def _require_kept(out: Path, read: Iterable[Path]) -> None:
+    if out.exists() and any(_is_of(one, out) for one in read):
+        raise RunError(
+            f"{out} is read by this command: the answer would replace it",
+            "name another file for the answer",
+        )
+
+
+def _is_of(read: Path, out: Path) -> bool:
+    """Tell whether a file is what is read, or a part of the run or cache that is."""
+    own = [read / name for name in _READ if (read / name).exists()]
+    if any(path.exists() and os.path.samefile(path, out) for path in (read, *own)):
+        return True
+    below = out.resolve()
+    return bool(own) and read.resolve() in below.parent.parents

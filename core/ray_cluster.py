@@ -2,11 +2,14 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 from .errors import ClusterError
 from .imports import load
+
+_PATIENCE_S = 10.0
 
 
 @contextlib.contextmanager
@@ -50,14 +53,23 @@ def joined(address: str, *modules: str) -> Iterator[Any]:
 def _join(ray, address: str) -> None:
     # Workers import this icecore, wherever it lies.
     try:
+        _require_answer(address)
         ray.init(
-            address=None if address == "local" else address,
+            # "local" starts processes even where a cluster of this machine could be joined.
+            address=address,
             log_to_driver=False,
             include_dashboard=False if address == "local" else None,
             logging_level="ERROR",
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise ClusterError(
             f"no Ray cluster can be joined at {address}: {' '.join(str(error).split())}",
             "start one with 'ray start --head' of this version, or say --ray local",
         ) from error
+
+
+def _require_answer(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray would wait for minutes."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), _PATIENCE_S).close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -42,12 +43,26 @@ def test_a_cluster_of_another_version_is_named(ray):
 def test_a_cluster_that_was_joined_is_left_and_another_one_is_not(ray):
     with joined("local") as given:
         assert given is ray
-    assert ray.calls[0]["address"] is None
+    # With no address Ray joins the cluster that was started last, alive or dead.
+    assert ray.calls[0]["address"] == "local"
     assert ray.calls[1:] == ["left"]
     ray.is_initialized = lambda: True
     with joined("10.0.0.1:6379"):
         pass
     assert len(ray.calls) == 2
+
+
+def test_where_nobody_listens_is_said_at_once(ray):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+        for there in (address, f"ray://{address}"):
+            with pytest.raises(ClusterError, match=f"at {there}: .*refused"), joined(there):
+                pass
+        assert ray.calls == []
+        free.listen()
+        with joined(address):
+            assert ray.calls[0]["address"] == address
 
 
 def test_what_ray_fails_with_is_one_line(ray):

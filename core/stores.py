@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
 
-from .errors import StoreError
-from .imports import load, missing_dependency
+from .errors import MissingDependencyError, StoreError
+from .imports import load
 from .regular_files import open_regular
 from .store_base import Entry, Store
 from .store_errors import first_line
@@ -23,9 +23,8 @@ _OBJECT_STORES = frozenset("s3 s3a gs az azure abfs abfss http https file".split
 # Of what fsspec knows: other machines alone. It also has systems that run, unpack, keep or look
 # into what a URL names, and a URL may stand in a stranger's table.
 _FILE_SYSTEMS = frozenset(
-    "memory hf sftp ssh ftp smb webdav webhdfs hdfs adl oss oci box dropbox gdrive".split()
+    "memory hf sftp ssh smb webdav webhdfs hdfs oss oci box dropbox gdrive".split()
 )
-_PACKAGES = {"hf": "huggingface_hub"}
 # Read at once of a long object that is read from its beginning to its end.
 BLOCK = 2**23
 _RETRIES = 4
@@ -114,9 +113,14 @@ class _FileSystem(Store):
         if scheme not in _FILE_SYSTEMS:
             raise _unknown(root, scheme)
         try:
-            self._files = load("fsspec").filesystem(scheme)
+            kind = load("fsspec").get_filesystem_class(scheme)
+            # A machine's name is a part of the URL.
+            self._files = kind(**kind._get_kwargs_from_urls(root))
         except ImportError as error:
-            raise missing_dependency(_PACKAGES.get(scheme, "fsspec"), error) from error
+            # Each has a package of its own, which fsspec names.
+            raise MissingDependencyError(
+                f"{scheme}:// cannot be used: {first_line(error)}", "install that package with pip"
+            ) from error
         except ValueError as error:
             raise _unknown(root, scheme) from error
         self._base = self._files._strip_protocol(root)

@@ -8,9 +8,15 @@ import numpy as np
 import pytest
 
 from icecore.core import places
-from icecore.core.errors import FileFormatError, IrregularFileError, StoreError
+from icecore.core.errors import (
+    FileFormatError,
+    IrregularFileError,
+    MissingDependencyError,
+    StoreError,
+)
 from icecore.core.once_cache import OnceCache
 from icecore.core.places import absolute, bytes_place, facts_of, is_place, is_there, read_place
+from icecore.core.stores import store_of
 
 
 def test_a_file_that_is_called_like_a_row_is_a_file(tmp_path):
@@ -88,3 +94,35 @@ def test_objects_are_read_in_blocks_that_neighbours_share(monkeypatch):
         assert read_place(place, 1000) == content[start : start + size]
     with pytest.raises(StoreError, match="ends before byte 1001"):
         read_place(bytes_place("memory://places-test/a.tar", 999, 2), 1000)
+
+
+def test_another_machine_is_the_one_that_a_url_names(monkeypatch):
+    import fsspec
+    from fsspec.implementations.memory import MemoryFileSystem
+
+    class Far(MemoryFileSystem):
+        cachable = False
+
+        def __init__(self, host, username="", **rest):
+            super().__init__(**rest)
+            self.far = (username, host)
+
+        @staticmethod
+        def _get_kwargs_from_urls(path):
+            user, _, rest = path.removeprefix("sftp://").partition("@")
+            return {"host": rest.partition("/")[0], "username": user}
+
+    monkeypatch.setattr(fsspec, "get_filesystem_class", lambda scheme: Far)
+    store, key = store_of("sftp://me@far/folder/a.jpg")
+    assert store._files.far == ("me", "far")
+
+
+def test_a_package_that_a_store_asks_for_is_named(monkeypatch):
+    import fsspec
+
+    def lacking(scheme):
+        raise ImportError('SFTPFileSystem requires "paramiko" to be installed')
+
+    monkeypatch.setattr(fsspec, "get_filesystem_class", lacking)
+    with pytest.raises(MissingDependencyError, match=r'(?s)sftp://.*"paramiko".*that package'):
+        store_of("sftp://far/a.jpg")

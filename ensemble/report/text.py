@@ -1,5 +1,7 @@
 """The result of a blend as plain text, for terminals, and as Markdown."""
 
+import math
+
 from ...core.errors import counted
 from ...core.text import aligned
 from ..estimate import Estimate
@@ -169,6 +171,8 @@ def _all_answers(found: Estimate) -> list[str]:
 
 def _scores_text(scores: dict) -> str:
     return ", ".join(
-        f"{METRIC_TITLES.get(name, name)} {value:.4f} [{low:.4f}, {high:.4f}]"
+        f"{METRIC_TITLES.get(name, name)} {value:.4f}"
+        # There is none where the rows are too many to be drawn often.
+        + (f" [{low:.4f}, {high:.4f}]" if math.isfinite(low) else "")
         for name, (value, low, high) in scores.items()
     )

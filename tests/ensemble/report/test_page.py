@@ -7,7 +7,7 @@ import pytest
 from blending import blend_run
 
 from icecore.core.errors import RunError
-from icecore.ensemble import BlendOptions
+from icecore.ensemble import BlendOptions, result_text
 from icecore.ensemble.report import page as report_module
 from icecore.ensemble.report.confusions import Gallery
 from icecore.ensemble.report.markdown import write_markdown
@@ -238,9 +238,17 @@ def test_the_page_can_be_made_of_an_estimate_without_intervals(run):
     (task,) = result.tasks
     nan = float("nan")
     gap = dataclasses.replace(task.estimate.difference, low=nan, high=nan, p=nan)
-    estimate = dataclasses.replace(task.estimate, difference=gap)
+    scores = {
+        answer: {**of, "map": (0.9876, nan, nan)} for answer, of in task.estimate.scores.items()
+    }
+    estimate = dataclasses.replace(task.estimate, difference=gap, scores=scores)
     changed = dataclasses.replace(result, tasks=[dataclasses.replace(task, estimate=estimate)])
-    assert "too many rows for an interval" in Page(report_module.render_report(changed)).text
+    page, text = Page(report_module.render_report(changed)).text, result_text(changed)
+    assert "too many rows for an interval" in page
+    assert "mAP 0.9876" in text
+    assert "nan" not in text
+    assert "0.9876" in page
+    assert "[nan" not in page
 
 
 GROUPS = {

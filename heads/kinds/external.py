@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -109,7 +110,8 @@ class ExternalHead(Head):
         except (HeadError, MissingFileError) as error:
             raise files.refuse(error.message) from error
         digest = sha256_bytes(content)
-        if not is_own(content) and digest not in os.environ.get(TRUSTED, "").split(","):
+        trusted = re.split(r"[\s,]+", os.environ.get(TRUSTED, "").lower())
+        if not is_own(content) and digest not in trusted:
             raise files.refuse(
                 "estimator.skops was written elsewhere, and a file of its kind can run code; train "
                 "the head here or, if you trust whoever wrote it, set the environment variable "

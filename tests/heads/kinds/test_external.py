@@ -161,7 +161,7 @@ def test_a_damaged_or_other_file_is_refused(tmp_path, monkeypatch):
 
     def write(content):
         path.write_bytes(content)
-        monkeypatch.setenv("ICECORE_TRUSTED_DIGESTS", sha256_bytes(content))
+        monkeypatch.setenv("ICECORE_TRUSTED_DIGESTS", f"0, {sha256_bytes(content).upper()}")
 
     write(path.read_bytes()[:100])
     with pytest.raises(HeadError, match=r"estimator.skops is not readable"):

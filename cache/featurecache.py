@@ -160,6 +160,24 @@ class FeatureCache:
         """Return the keys of all rows of a feature set, sorted."""
         return self.find(name).keys()
 
+    def find_all(self, names: Sequence[str]) -> list[FeatureSet]:
+        """Return the feature sets that stand side by side under these names.
+
+        Raises
+        ------
+        CacheError
+            None is named, one is named twice, or a name is none, see `find`.
+        """
+        sets = [self.find(name) for name in names]
+        if not sets:
+            raise CacheError("no feature set was named", "give the name of at least one")
+        if len({one.fingerprint for one in sets}) < len(sets):
+            raise CacheError(
+                f"a feature set is named twice: {enumerate_some(names)}",
+                "its columns would count twice; name each once",
+            )
+        return sets
+
     def matrix(self, names: str | Sequence[str], keys: Sequence[str]) -> np.ndarray:
         """Return the features of `keys`, of several sets side by side.
 
@@ -182,9 +200,7 @@ class FeatureCache:
         DamagedCacheError
             A row does not match its checksum.
         """
-        sets = [self.find(name) for name in ([names] if isinstance(names, str) else names)]
-        if not sets:
-            raise CacheError("no feature set was named", "give the name of at least one")
+        sets = self.find_all([names] if isinstance(names, str) else names)
         ends = np.cumsum([one.dim for one in sets]).tolist()
         out = np.empty((len(keys), ends[-1]), np.float32)
         for one, end in zip(sets, ends, strict=True):

@@ -175,7 +175,7 @@ def _images(
     store: FeatureCache, names: Sequence[str], parts: list[tuple[Manifest, str | None]], seed: int
 ) -> tuple[Images, dict[str, int]]:
     """Return the images that have features in every set, and the row of each id of the data."""
-    sets = [store.find(name) for name in names]
+    sets = store.find_all(names)
     have = keys_in_all(sets)
     samples, splits = [], []
     for manifest, split in parts:

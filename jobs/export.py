@@ -46,7 +46,7 @@ def export(
     """
     require_writable([out], (cache, data))
     store = FeatureCache(cache)
-    sets = [store.find(name) for name in names]
+    sets = store.find_all(names)
     if data is None:
         tables = kept_tables(store)
         samples = [one for path in tables for one in manifests.read(path, labels_required=False)]

@@ -72,7 +72,7 @@ def load_features(
     """
     store = FeatureCache(cache)
     names = [features] if isinstance(features, str) else features
-    sets = store.sets() if names is None else [store.find(name) for name in names]
+    sets = store.sets() if names is None else store.find_all(names)
     samples = digested(store, as_extracted(store, data, labels_required=False))
     if task is None and len(samples.tasks) == 1:
         (task,) = samples.tasks

@@ -62,7 +62,7 @@ def export(
         )
     names = [names] if isinstance(names, str) else list(names)
     columns = {"key": _common(cache, names)} if table is None else _checked(table)
-    content = _Content(cache, [cache.find(name) for name in names], names, columns)
+    content = _Content(cache, cache.find_all(names), names, columns)
     write(content, path, compress)
     return {
         "path": str(path), "rows": len(content.keys), "dim": content.dim,

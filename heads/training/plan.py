@@ -158,7 +158,7 @@ def _named_sets(cache: Any, text: str) -> list[Any]:
     except CacheError:
         if "+" not in text:
             raise
-    return [cache.find(part.strip()) for part in text.split("+")]
+    return cache.find_all([part.strip() for part in text.split("+")])
 
 
 def _require_equal_views(joined: list[list[Any]]) -> None:

@@ -387,3 +387,12 @@ def test_summaries(cache):
     assert json.dumps(listed)
     a, b = (s.fingerprint[:12] for s in cache.sets())
     assert [d["field"] for d in diff_sets(cache, f"#{a}", f"#{b}")] == ["fit"]
+
+
+def test_a_set_stands_once_beside_others(cache, make):
+    make.fill(cache.open_set(**make.asked(5)), make.keys(4), 2)
+    (one,) = cache.sets()
+    for twice in ([one.name, one.name], [one.name, f"{one.name}#{one.fingerprint[:8]}"]):
+        with pytest.raises(CacheError, match=r"a feature set is named twice: "):
+            cache.matrix(twice, make.keys(4))
+    assert cache.find_all([one.name]) == [one]

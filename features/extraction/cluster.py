@@ -100,7 +100,10 @@ class _Computing:
 
 def _be_quiet(ray) -> None:
     """Leave the display of progress, and the terminal, to icecore."""
-    ray.data.DataContext.get_current().enable_progress_bars = False
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    # On a busy machine a process may end before it begins. What icecore refuses is a receipt.
+    context.max_consecutive_actor_init_deaths = 3
     logging.getLogger("ray.data").setLevel(logging.ERROR)
 
 

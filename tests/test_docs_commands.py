@@ -28,6 +28,7 @@ NOT_RUN = {
     "s3://": "a store, where none is played: `make test-stores`",
     "hf://": "the internet: the hub's data sets",
     "--ray ": "a Ray cluster; --ray local runs where Ray is installed",
+    "--ray-cpus ": "eight processors",
     "cuda:": "a GPU",
     "weights fetch ": "the internet: downloads",
     "weights import ": "the internet: real weights, of 50 MB and more",

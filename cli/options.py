@@ -164,13 +164,17 @@ def box_options(command):
 
 def take_detector(options: dict):
     """Take the detector's options out of a command's."""
-    names = {"class": "class_name", "box": "rule", "threshold": "threshold"}
-    given = {name: options.pop(f"detect_{name}") for name in names}
+    names = {
+        "--detect-class": "class_name",
+        "--detect-box": "rule",
+        "--detect-threshold": "threshold",
+    }
+    given = {name: options.pop(name.strip("-").replace("-", "_")) for name in names}
     given = {name: value for name, value in given.items() if value is not None}
     detector = options.pop("detector")
     if detector is None:
         if given:
-            raise click.UsageError(f"--detect-{next(iter(given))} needs --detector")
+            raise click.UsageError(f"{next(iter(given))} needs --detector")
         return None
     from ..jobs import DetectorOptions
 

@@ -178,7 +178,7 @@ def _root(kernel: np.ndarray) -> np.ndarray:
             continue
     raise HeadError(
         "the inner products of the features make no kernel",
-        "look for features that are huge beside the others (icecore cache verify)",
+        "look for features that are huge beside the others: `icecore cache verify CACHE`",
     )
 
 

@@ -200,7 +200,8 @@ def export_timm(backbone: TimmBackbone):
 
 
 def _load_timm():
-    return load("torch"), load_timm()
+    timm = load_timm()  # Where both are missing, its extra brings both.
+    return load("torch"), timm
 
 
 def _require_known(timm, spec: BackboneSpec) -> None:

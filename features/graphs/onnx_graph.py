@@ -44,7 +44,8 @@ class NodeWriter:
 
     def constant(self, values, dtype: type = np.float32) -> str:
         """Add a constant and return its name."""
-        name, array = self._name("c"), np.ascontiguousarray(values, dtype)
+        name = self._name("c")
+        array: np.ndarray = np.ascontiguousarray(values, dtype)
         self._graph.initializer.append(self._onnx.numpy_helper.from_array(array, name))
         return name
 

@@ -170,7 +170,8 @@ class SoftmaxRegression:
         weights: np.ndarray,
         own: np.ndarray | None = None,
     ) -> None:
-        self._space, self._own, self._shift = space, own, 0.0
+        self._space, self._own = space, own
+        self._shift: np.ndarray | float = 0.0
         self._targets = np.asarray(targets, np.float64)
         self._shares = np.asarray(weights / weights.sum(), np.float64)
         count, classes = self._targets.shape

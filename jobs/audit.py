@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,21 +85,26 @@ def audit(
         for task in manifest.tasks
     ]
     found = auditing.audit_images(images, tasks, options, str(source), progress)
-    for given, _ in parts:
-        if passed := passed_over_text(given.passed_over):
-            found.notes.append(f"{given.source}: {passed}")
-        found.notes.extend(given.warnings)
-    left_out = sum(len(one.images) for one, _ in parts) - len(images.ids)
-    if left_out:
-        found.notes.append(
-            f"{counted(left_out, 'image has', 'images have')} no features in {store.path} and "
-            "are left out"
-        )
+    found.notes.extend(_notes(parts, images, store))
     if outputs.report is not None:
         auditing.write_audit(found, outputs.report)
     if outputs.decisions is not None:
         auditing.write_decisions(found, outputs.decisions)
     return found
+
+
+def _notes(
+    parts: Sequence[tuple[Manifest, str | None]], images: Images, store: FeatureCache
+) -> Iterator[str]:
+    """Say what of the data was passed over or has no features."""
+    for given, _ in parts:
+        if passed := passed_over_text(given.passed_over):
+            yield f"{given.source}: {passed}"
+        yield from given.warnings
+    left_out = sum(len(one.images) for one, _ in parts) - len(images.ids)
+    if left_out:
+        what = counted(left_out, "image has", "images have")
+        yield f"{what} no features in {store.path} and are left out"
 
 
 def apply_audit(

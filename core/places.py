@@ -64,6 +64,17 @@ def row_place(container: str, row: int, column: str) -> str:
     return f"{container}#row={row}&column={column}"
 
 
+def part_of(place: str) -> tuple[int, int]:
+    """Return where the bytes of a place begin in a container, and how many they are.
+
+    >>> part_of("a.tar#bytes=512-611")
+    (512, 100)
+    """
+    found = _BYTES.fullmatch(place)
+    assert found is not None
+    return int(found[2]), int(found[3]) - int(found[2]) + 1
+
+
 def container_of(place: str) -> str:
     """Return the file or object that has the image."""
     found = "#" in place and (_BYTES.fullmatch(place) or _ROW.fullmatch(place))
@@ -90,15 +101,20 @@ def absolute(place: str | os.PathLike) -> str:
     return os.fspath(place) if is_url(place) else os.path.abspath(place)
 
 
-def open_container(place: str) -> BinaryIO:
+def open_container(place: str, in_order: bool = False) -> BinaryIO:
     """Open a file or object in which images are, to be read in large blocks.
+
+    Parameters
+    ----------
+    in_order : bool, default False
+        Whether it will be read from its beginning to its end: then an object is read ahead.
 
     Raises
     ------
     OSError
         It is not there, cannot be read, or is no regular file.
     """
-    return store_open(place) if is_url(place) else open_regular(place)
+    return store_open(place, ahead=in_order) if is_url(place) else open_regular(place)
 
 
 def open_image(place: str, most: int) -> BinaryIO:
@@ -157,8 +173,13 @@ def _read_of_object(container: str, start: int, stop: int) -> bytes:
     return b"".join(parts)
 
 
-def facts_of(place: str) -> list[int]:
+def facts_of(place: str, again: bool = False) -> list[int]:
     """Return what changes when the bytes at a place do: size, time of change, and inode or tag.
+
+    Parameters
+    ----------
+    again : bool, default False
+        Whether a store is asked, even if it said before what it has.
 
     Raises
     ------
@@ -168,7 +189,7 @@ def facts_of(place: str) -> list[int]:
     container = container_of(place)
     if is_url(container):
         store, key = store_of(container)
-        entry = store.look(key)
+        entry = store.look(key, again)
         size, *when = [entry.size, 0, entry.tag]
     else:
         status = os.stat(container)
@@ -179,6 +200,12 @@ def facts_of(place: str) -> list[int]:
     elif container != place:
         size = 0  # A field's is known when it is read.
     return [size, *when]
+
+
+def is_changed(before: list[int], now: list[int]) -> bool:
+    """Tell whether facts say that something changed, which of some servers is its size alone."""
+    told = min(before[-1], now[-1]) >= 0
+    return before != now if told else before[0] != now[0]
 
 
 def look_ahead(places: Iterable[str]) -> None:
@@ -226,6 +253,11 @@ class AtHand:
     def __init__(self) -> None:
         self._kept: dict[str, bytes] = {}
         self._size, self._lock = 0, threading.Lock()
+
+    @property
+    def full(self) -> bool:
+        """Whether they are so many that more had better wait: others are on their way."""
+        return self._size > _MOST_AT_HAND // 2
 
     def keep(self, place: str, content: bytes) -> None:
         """Keep the bytes of a place that is no file."""

@@ -7,6 +7,7 @@ one), that label, and two ids (MXNet, ``python/mxnet/recordio.py``).
 
 import dataclasses
 import struct
+from collections.abc import Iterator
 from typing import BinaryIO
 
 _MAGIC, _WORDS, _HEADER = 0xCED7230A, struct.Struct("<II"), struct.Struct("<IfQQ")
@@ -23,40 +24,56 @@ class Record:
     size: int
 
 
-def list_records(file: BinaryIO, size: int) -> tuple[list[Record], int, str]:
-    """List the images of a record file of `size` bytes.
+class Records:
+    """The images of a record file of `size` bytes, in their order.
 
-    Returns
-    -------
-    records : list of Record
+    While one is looked at, `file` is where its bytes begin.
+
+    Attributes
+    ----------
     split : int
         How many records lie in several parts, which happens where an image's bytes hold the
         magic number; they are left out.
     fault : str
-        Why the file ends before its end; empty if it does not.
+        Why the file ends before its end, when it has ended; empty if it does not.
     """
-    records: list[Record] = []
-    at = split = 0
-    while at < size:
-        file.seek(at)
-        head = file.read(_WORDS.size)
-        magic, word = _WORDS.unpack(head) if len(head) == _WORDS.size else (0, 0)
-        if magic != _MAGIC:
-            return records, split, f"is damaged at byte {at}"
-        kind, length = word >> 29, word & (2**29 - 1)
-        start = at + _WORDS.size
-        if start + length > size or (kind == 0 and length < _HEADER.size):
-            return records, split, f"is cut short at byte {at}"
-        if kind == 0:
-            count, label, number, _ = _HEADER.unpack(file.read(_HEADER.size))
-            labels = (label,)
-            if count:
-                if 4 * count > length - _HEADER.size or count > _MOST_LABELS:
-                    return records, split, f"is damaged at byte {at}"
-                labels = struct.unpack(f"<{count}f", file.read(4 * count))
-            begin = _HEADER.size + 4 * count
-            records.append(Record(number, labels, start + begin, length - begin))
-        elif kind == 1:
-            split += 1
-        at = start + -(-length // 4) * 4
-    return records, split, ""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+        self.split, self.fault = 0, ""
+
+    def __iter__(self) -> Iterator[Record]:
+        """Read the headers."""
+        file, at = self._file, 0
+        while at < self._size:
+            file.seek(at)
+            head = file.read(_WORDS.size)
+            magic, word = _WORDS.unpack(head) if len(head) == _WORDS.size else (0, 0)
+            if magic != _MAGIC:
+                self.fault = f"is damaged at byte {at}"
+                return
+            kind, length = word >> 29, word & (2**29 - 1)
+            start = at + _WORDS.size
+            if start + length > self._size or (kind == 0 and length < _HEADER.size):
+                self.fault = f"is cut short at byte {at}"
+                return
+            if kind == 0:
+                record = self._record(start, length)
+                if record is None:
+                    self.fault = f"is damaged at byte {at}"
+                    return
+                yield record
+            elif kind == 1:
+                self.split += 1
+            at = start + -(-length // 4) * 4
+
+    def _record(self, start: int, length: int) -> Record | None:
+        """Read the header of a record; None if it is damaged."""
+        count, label, number, _ = _HEADER.unpack(self._file.read(_HEADER.size))
+        labels = (label,)
+        if count:
+            if 4 * count > length - _HEADER.size or count > _MOST_LABELS:
+                return None
+            labels = struct.unpack(f"<{count}f", self._file.read(4 * count))
+        begin = _HEADER.size + 4 * count
+        return Record(number, labels, start + begin, length - begin)

@@ -26,6 +26,7 @@ class Entry:
         Bytes.
     tag : int
         Differs when the object was replaced: made of its ETag, or of the time of its change.
+        Negative where the store tells neither.
     """
 
     key: str
@@ -35,7 +36,10 @@ class Entry:
     @classmethod
     def of(cls, key: str, size: int | None, *tags: object) -> Self:
         """Make one of the first tag that there is; without any it is never taken for the same."""
-        tag = next((str(tag) for tag in tags if tag), f"unknown {time.time_ns()}")
+        # Listings may leave out the quotes.
+        tag = next((str(tag).removeprefix("W/").strip('"') for tag in tags if tag), "")
+        if not tag:
+            return cls(key, int(size or 0), -time.time_ns())
         return cls(key, int(size or 0), int.from_bytes(hashlib.sha256(tag.encode()).digest()[:7]))
 
 
@@ -71,9 +75,9 @@ class Store(abc.ABC):
                     self._seen[entry.key] = entry
                     yield entry
 
-    def look(self, key: str) -> Entry:
-        """Return what is known of an object."""
-        if key not in self._seen:
+    def look(self, key: str, again: bool = False) -> Entry:
+        """Return what is known of an object, or what the store says of it now."""
+        if again or key not in self._seen:
             with self._saying("read", key):
                 self._seen[key] = self._look(key)
         return self._seen[key]

@@ -9,7 +9,9 @@ import functools
 import io
 import os
 import re
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 from .errors import MissingDependencyError, StoreError
@@ -27,7 +29,11 @@ _FILE_SYSTEMS = frozenset(
 )
 # Read at once of a long object that is read from its beginning to its end.
 BLOCK = 2**23
+# Blocks of it that are asked for at a time.
+_AHEAD = 4
 _RETRIES = 4
+# One store of a name, for all threads: it remembers what it was told.
+_OPENING = threading.Lock()
 
 
 def is_url(text: str | os.PathLike) -> bool:
@@ -200,11 +206,12 @@ def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:
     if scheme == "file" and not local:
         raise StoreError(f"{url} is a file of this machine", "give its path")
     if scheme in ("file", "memory", "hf"):
-        return _store(f"{scheme}:///" if scheme == "file" else f"{scheme}://", scheme), rest.lstrip(
-            "/"
-        )
-    bucket, _, key = rest.partition("/")
-    return _store(f"{scheme}://{bucket}/", scheme), key
+        root, key = f"{scheme}:///" if scheme == "file" else f"{scheme}://", rest.lstrip("/")
+    else:
+        bucket, _, key = rest.partition("/")
+        root = f"{scheme}://{bucket}/"
+    with _OPENING:
+        return _store(root, scheme), key
 
 
 @functools.lru_cache(64)
@@ -220,10 +227,17 @@ def _store(root: str, scheme: str) -> Store:
         ) from error
 
 
-def store_open(url: str) -> BinaryIO:
-    """Open an object to be read in large blocks; its size is known before anything is read."""
+def store_open(url: str, ahead: bool = False) -> BinaryIO:
+    """Open an object to be read in large blocks; its size is known before anything is read.
+
+    Parameters
+    ----------
+    ahead : bool, default False
+        Whether blocks that follow one another are asked for before they are needed.
+    """
     store, key = store_of(url)
-    return io.BufferedReader(_Ranges(store, key, store.look(key).size), BLOCK)
+    kind = _Ahead if ahead else _Ranges
+    return io.BufferedReader(kind(store, key, store.look(key).size), BLOCK)
 
 
 def read_object(url: str, most: int) -> bytes:
@@ -257,3 +271,31 @@ class _Ranges(io.RawIOBase):
         buffer[: len(content)] = content
         self._at += len(content)
         return len(content)
+
+
+class _Ahead(_Ranges):
+    """An object of which the next blocks are asked for while one is used."""
+
+    def __init__(self, store: Store, key: str, size: int) -> None:
+        super().__init__(store, key, size)
+        self._coming: dict[int, Future[bytes]] = {}
+        self._pool = ThreadPoolExecutor(_AHEAD, thread_name_prefix="ahead")
+
+    def readinto(self, buffer) -> int:
+        first = self._at // BLOCK
+        self._coming = {number: one for number, one in self._coming.items() if number >= first}
+        for number in range(first, min(first + _AHEAD, -(-self._size // BLOCK))):
+            if number not in self._coming:
+                start, stop = number * BLOCK, min((number + 1) * BLOCK, self._size)
+                self._coming[number] = self._pool.submit(self._store.read, self._key, start, stop)
+        if self._at >= self._size:
+            return 0
+        block = self._coming[first].result()
+        content = memoryview(block)[self._at - first * BLOCK :][: len(buffer)]
+        buffer[: len(content)] = content
+        self._at += len(content)
+        return len(content)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        super().close()

@@ -7,7 +7,7 @@ more than a header may have; links, devices and files with holes are named and n
 import dataclasses
 import io
 import tarfile
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import BinaryIO
 
 # Long names and other extensions of a header; nothing else is read.
@@ -25,85 +25,74 @@ class Member:
     size: int
 
 
-@dataclasses.dataclass(frozen=True)
-class Members:
-    """What a tar holds.
+class TarFiles:
+    """The files in a tar of `size` bytes, in their order; what lies before damage comes.
+
+    While one is looked at, `file` is where its bytes begin.
 
     Attributes
     ----------
-    files : list of Member
-        In their order.
     others : list of (str, str)
-        What is neither file nor folder, each with what it is.
+        What is neither file nor folder, each with what it is, as far as the tar was read.
     fault : str
-        Why the archive ends before its end; empty if it does not.
+        Why the archive ends before its end, when it has ended; empty if it does not.
     """
 
-    files: list[Member]
-    others: list[tuple[str, str]]
-    fault: str
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size = file, size
+        self.others: list[tuple[str, str]] = []
+        self.fault = self._last = ""
 
+    def __iter__(self) -> Iterator[Member]:
+        """Read the headers."""
+        start = self._file.read(2)
+        self._file.seek(0)
+        if start in _COMPRESSED:
+            self.fault = f"is compressed with {_COMPRESSED[start]}: unpack it to a plain tar"
+            return
+        try:
+            yield from self._members(_Bounded(self._file))
+        except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
+            # What a store says has its own words.
+            if isinstance(error, OSError) and not isinstance(error, tarfile.TarError):
+                raise
+            self.fault = f"is damaged or cut short{self._last} ({error})"
 
-def list_members(
-    file: BinaryIO, size: int, visit: Callable[[Member], None] = lambda member: None
-) -> Members:
-    """List the files in a tar of `size` bytes; what lies before damage is listed.
-
-    Parameters
-    ----------
-    visit : callable, optional
-        Is shown every file, while `file` is where its bytes begin.
-    """
-    files: list[Member] = []
-    others: list[tuple[str, str]] = []
-    start = file.read(2)
-    file.seek(0)
-    if start in _COMPRESSED:
-        return Members([], [], f"is compressed with {_COMPRESSED[start]}: unpack it to a plain tar")
-    bounded = _Bounded(file)
-    try:
+    def _members(self, bounded: "_Bounded") -> Iterator[Member]:
         with tarfile.open(fileobj=bounded, mode="r:") as archive:
             for info in archive:
                 bounded.allow()
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep them all
                 at, length = info.offset_data, info.size
-                if length < 0 or at + length > size:
-                    return Members(files, others, f"is cut short in {info.name}")
+                if length < 0 or at + length > self._size:
+                    self.fault = f"is cut short in {info.name}"
+                    return
                 if info.isreg() and not info.issparse():
-                    member = Member(info.name, at, length)
-                    file.seek(at)
-                    visit(member)
-                    files.append(member)
+                    self._file.seek(at)
+                    yield Member(info.name, at, length)
+                    self._last = f" after {info.name}"
                 elif not info.isdir():
-                    others.append((info.name, _kind(info)))
+                    self.others.append((info.name, _kind(info)))
             end = archive.offset
-    except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
-        # What a store says has its own words.
-        if isinstance(error, OSError) and not isinstance(error, tarfile.TarError):
-            raise
-        after = f" after {files[-1].name}" if files else ""
-        return Members(files, others, f"is damaged or cut short{after} ({error})")
-    return Members(files, others, _fault_at_end(file, end, size, files))
+        self.fault = self._fault_at_end(end)
+
+    def _fault_at_end(self, end: int) -> str:
+        """Tell whether the archive ends as it should: tarfile stops at damage in silence."""
+        self._file.seek(end)
+        block = self._file.read(_BLOCK)
+        if len(block) < _BLOCK:
+            return f"is cut short{self._last}: it has no end mark"
+        if any(block):
+            return f"is damaged{self._last}, at byte {end}"
+        # Writers fill up with zeros; another tar stands here where two were put into one file.
+        more = self._file.read(_LARGEST_HEADER).strip(b"\0")
+        return f"goes on behind its end mark{self._last}, as joined tars do" if more else ""
 
 
 def _kind(info: tarfile.TarInfo) -> str:
     if info.issym() or info.islnk():
         return "a link in a tar"
     return "a file with holes in a tar" if info.issparse() else "a device or pipe in a tar"
-
-
-def _fault_at_end(file: BinaryIO, end: int, size: int, files: list[Member]) -> str:
-    """Tell whether the archive ends as it should: tarfile stops at damage in silence."""
-    file.seek(end)
-    block = file.read(_BLOCK)
-    after = f" after {files[-1].name}" if files else ""
-    if len(block) < _BLOCK:
-        return f"is cut short{after}: it has no end mark"
-    if any(block):
-        return f"is damaged{after}, at byte {end}"
-    # Writers fill up with zeros; another tar stands here where two were put into one file.
-    more = file.read(_LARGEST_HEADER).strip(b"\0")
-    return f"goes on behind its end mark{after}, as joined tars do" if more else ""
 
 
 class _Bounded(io.RawIOBase):

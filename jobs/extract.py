@@ -8,8 +8,8 @@ from .. import features
 from ..cache import FeatureCache, folder_of_cache, push
 from ..core.stores import is_url
 from ..features import BackboneSpec, ExtractOptions, ExtractReport, ProgressListener
-from ..manifest import Manifest
-from .samples import keep_manifest, read_data, source_of
+from ..manifest import Manifest, open_data
+from .samples import keep_manifest, source_of
 
 
 def extract(
@@ -37,8 +37,8 @@ def extract(
     The table of samples with its digests is kept as ``CACHE/manifests/NAME.csv``, so
     that heads can be trained where the images are not.
     """
-    manifest = read_data(data)
-    report = features.extract(manifest, cache, backbones, options, progress)
+    images = data if isinstance(data, Manifest) else open_data(data)
+    report = features.extract(images, cache, backbones, options, progress)
     boxes = options.boxes if options else None
     regions = Path(boxes) if boxes is not None and features.are_regions(boxes) else None
     folder = folder_of_cache(cache)

@@ -3,13 +3,15 @@
 from .box import Box, outside, parse_box, row_key
 from .box_table import append_as_found, apply_boxes, read_boxes
 from .classes import fashionai_classes
+from .containers import Unread
 from .csv_table import TableOptions
 from .digest_memory import DigestMemory
 from .digests import Digesting, DigestReport, digest_manifest
 from .group_table import apply_groups
-from .layouts import UNLABELLED, read
+from .layouts import UNLABELLED, open_data, read
 from .listing import passed_over_text
 from .names import class_name, look_alike_notes
+from .streams import StreamDigesting
 from .table import (
     DEFAULT_TASK,
     IMAGE_SUFFIXES,
@@ -29,8 +31,10 @@ __all__ = [
     "Digesting",
     "Manifest",
     "Sample",
+    "StreamDigesting",
     "TableOptions",
     "UNLABELLED",
+    "Unread",
     "append_as_found",
     "apply_boxes",
     "apply_groups",
@@ -38,6 +42,7 @@ __all__ = [
     "digest_manifest",
     "fashionai_classes",
     "look_alike_notes",
+    "open_data",
     "outside",
     "parse_box",
     "passed_over_text",

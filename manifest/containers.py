@@ -9,8 +9,9 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 from ..core.errors import (
     FileFormatError,
@@ -26,17 +27,19 @@ from ..core.places import (
     bytes_place,
     facts_of,
     is_there,
+    look_ahead,
     note_digest,
     open_container,
     row_place,
 )
-from ..core.record_files import list_records
+from ..core.record_files import Records
 from ..core.stores import is_url
-from ..core.tar_files import Member, list_members
+from ..core.tar_files import Member, TarFiles
 from .layout import LabelledFiles, Layout
 from .listing import Listing, ending_of, is_image_name
 from .names import class_name
-from .table import DEFAULT_TASK, LARGEST_IMAGE_FILE, Sample, split_name
+from .table import DEFAULT_TASK, LARGEST_IMAGE_FILE, Manifest, Sample, split_name
+from .usable_names import require_usable_names
 
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _MOST_NAMED, _MOST_AT_ONCE = 10**5, 4
@@ -55,22 +58,34 @@ class _Container(Layout):
 
     def fits(self, listing: Listing) -> bool:
         """Look for containers where there are no image files."""
-        return not listing.images and bool(self._names(listing))
+        return not listing.images and bool(self.names(listing))
 
     def read(self, listing: Listing) -> LabelledFiles:
         """Read the samples; see `Layout.read`."""
-        names = self._names(listing)
+        names = self.names(listing)
+        with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
+            parts = pool.map(lambda one: self._part(listing, one), names)
+            return self.join(listing, dict(zip(names, parts)))
+
+    def join(self, listing: Listing, parts: Mapping[str, LabelledFiles]) -> LabelledFiles:
+        """Put together what lies in each container, by its name.
+
+        Raises
+        ------
+        ManifestError
+            There are no images.
+        """
+        names = self.names(listing)
         found = LabelledFiles([], frozenset(names))
-        samples = found.samples
         warnings: list = []
         others: list = []
-        with ThreadPoolExecutor(_MOST_AT_ONCE) as pool:
-            for name, part in zip(names, pool.map(lambda one: self._part(listing, one), names)):
+        for name in names:
+            if part := parts.get(name):
                 split = _split_of(name)
-                samples += [dataclasses.replace(one, split=split) for one in part.samples]
+                found.samples.extend(dataclasses.replace(one, split=split) for one in part.samples)
                 warnings += part.warnings
                 others += part.passed_over
-        if not samples:
+        if not found.samples:
             raise ManifestError(
                 f"no images in the {len(names)} {self.suffix} files of {listing.root}"
                 + (f": {enumerate_some(warnings)}" if warnings else ""),
@@ -78,7 +93,8 @@ class _Container(Layout):
             )
         return dataclasses.replace(found, warnings=tuple(warnings), passed_over=tuple(others))
 
-    def _names(self, listing: Listing) -> list[str]:
+    def names(self, listing: Listing) -> list[str]:
+        """Return the names of the containers in a listing."""
         return [name for name, kind in listing.others if kind == self.suffix]
 
     def _part(self, listing: Listing, name: str) -> LabelledFiles:
@@ -97,45 +113,64 @@ class _Container(Layout):
         """Read the samples of one container."""
 
 
-class WebDataset(_Container):
+# The images of a container as they come, each while the file stands where its bytes begin; and
+# then what lies in it, with the labels, which may come last.
+Scan = Generator[tuple[Sample, int], None, LabelledFiles]
+
+
+class StreamedContainer(_Container):
+    """A container that is read from its beginning to its end to know what lies in it."""
+
+    def _read(self, container: str, name: str) -> LabelledFiles:
+        with open_container(container, in_order=True) as file:
+            scan = self.scan(container, name, file)
+            while True:
+                try:
+                    sample, size = next(scan)
+                except StopIteration as end:
+                    return end.value
+                if is_url(container):  # The bytes come past anyway.
+                    note_digest(sample.path, hashlib.sha256(file.read(size)).hexdigest())
+
+    @abc.abstractmethod
+    def scan(self, container: str, name: str, file: BinaryIO) -> Scan:
+        """Yield each image, and how many bytes it has."""
+
+
+class WebDataset(StreamedContainer):
     """Tars whose files of one key (the name up to its first dot) are a sample."""
 
     name, suffix = "WebDataset", ".tar"
 
-    def _read(self, container: str, name: str) -> LabelledFiles:
+    def scan(self, container: str, name: str, file: BinaryIO) -> Scan:
+        """Yield the images; see `StreamedContainer.scan`."""
         texts: dict[str, dict[str, bytes]] = {}
-        with open_container(container) as file:
-
-            def visit(member: Member) -> None:
-                key, ending = _key(member.name)
-                if ending in _TEXTS:
-                    texts.setdefault(key, {})[ending] = file.read(min(member.size, _LARGEST_LABEL))
-                elif is_url(container) and _is_image(member):
-                    # The bytes come past anyway.
-                    digest = hashlib.sha256(file.read(member.size)).hexdigest()
-                    note_digest(bytes_place(container, member.start, member.size), digest)
-
-            found = list_members(file, facts_of(container)[0], visit)
-        images = [member for member in found.files if _is_image(member)]
-        labels = _labels(texts)
-        samples = [
-            Sample(
-                f"{name}/{member.name}",
-                bytes_place(container, member.start, member.size),
-                task=DEFAULT_TASK,
-                label=labels.get(_key(member.name)[0], ""),
-            )
-            for member in images
-        ]
+        samples: list[Sample] = []
+        others: list[tuple[str, str]] = []
+        found = TarFiles(file, facts_of(container)[0])
+        for member in found:
+            key, ending = _key(member.name)
+            if ending in _TEXTS:
+                texts.setdefault(key, {})[ending] = file.read(min(member.size, _LARGEST_LABEL))
+            elif why := _no_use(member):
+                others.append((f"{name}/{member.name}", why))
+            else:
+                place = bytes_place(container, member.start, member.size)
+                samples.append(Sample(f"{name}/{member.name}", place, task=DEFAULT_TASK))
+                yield samples[-1], member.size
         warnings = []
         if found.fault:
             warnings.append(f"{container} {found.fault}; what lies before that is used")
-        if labels and len(images) > _FEW_IMAGES and len(set(labels.values())) > len(images) // 2:
-            samples = [dataclasses.replace(sample, label="") for sample in samples]
+        labels = _labels(texts)
+        if labels and len(samples) > _FEW_IMAGES and len(set(labels.values())) > len(samples) // 2:
+            labels = {}
             warnings.append(f"the texts in {container} differ from image to image: not labels")
-        others = [*found.others, *((one.name, why) for one in found.files if (why := _no_use(one)))]
-        passed_over = tuple((f"{name}/{member}", why) for member, why in others)
-        return LabelledFiles(samples, warnings=tuple(warnings), passed_over=passed_over)
+        keys = (_key(one.id.removeprefix(f"{name}/"))[0] for one in samples)
+        labelled = [
+            dataclasses.replace(one, label=labels.get(key, "")) for one, key in zip(samples, keys)
+        ]
+        others = [*((f"{name}/{one}", why) for one, why in found.others), *others]
+        return LabelledFiles(labelled, warnings=tuple(warnings), passed_over=tuple(others))
 
 
 class ParquetTables(_Container):
@@ -148,36 +183,75 @@ class ParquetTables(_Container):
         return LabelledFiles(list(_rows(container, name, table)))
 
 
-class Records(_Container):
+class RecordFiles(StreamedContainer):
     """MXNet's record files, with the names of a ``.lst`` beside them where there is one."""
 
     name, suffix = "RecordIO", ".rec"
 
-    def _read(self, container: str, name: str) -> LabelledFiles:
-        with open_container(container) as file:
-            records, split, fault = list_records(file, facts_of(container)[0])
+    def scan(self, container: str, name: str, file: BinaryIO) -> Scan:
+        """Yield the images; see `StreamedContainer.scan`."""
         names = _lst_names(container.removesuffix(".rec") + ".lst")
-        samples = [
-            Sample(
-                f"{name}/{names.get(record.number, str(record.number))}",
-                bytes_place(container, record.start, record.size),
-                label=_record_label(record.labels[0]),
-            )
-            for record in records
-            if record.size > 0
-        ]
-        warnings = [f"{container} {fault}; what lies before that is used"] if fault else []
-        if several := sum(len(record.labels) > 1 for record in records):
+        samples: list[Sample] = []
+        others: list[tuple[str, str]] = []
+        several, found = 0, Records(file, facts_of(container)[0])
+        for record in found:
+            several += len(record.labels) > 1
+            if record.size <= 0:
+                others.append((f"{name}/{record.number}", _EMPTY))
+                continue
+            identity = f"{name}/{names.get(record.number, str(record.number))}"
+            place = bytes_place(container, record.start, record.size)
+            samples.append(Sample(identity, place, label=_record_label(record.labels[0])))
+            yield samples[-1], record.size
+        warnings = []
+        if found.fault:
+            warnings.append(f"{container} {found.fault}; what lies before that is used")
+        if several:
             warnings.append(
                 f"{several} records of {container} have several labels: the first of each is "
                 "taken, which in those for detection is no class"
             )
-        others = [(f"{name}/{one.number}", _EMPTY) for one in records if not one.size]
-        others += [(f"{name}: {split} records", "split records")] if split else []
+        others += [(f"{name}: {found.split} records", "split records")] if found.split else []
         return LabelledFiles(samples, warnings=tuple(warnings), passed_over=tuple(others))
 
 
-CONTAINERS: tuple[_Container, ...] = (WebDataset(), ParquetTables(), Records())
+@dataclasses.dataclass(frozen=True)
+class Unread:
+    """Containers of which only the names are known: what lies in them is found as they are read.
+
+    Parameters
+    ----------
+    layout : StreamedContainer
+    listing : Listing
+    source : str
+        As of a `Manifest`.
+    """
+
+    layout: StreamedContainer
+    listing: Listing
+    source: str
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the containers, seen from where they lie."""
+        return self.layout.names(self.listing)
+
+    def place(self, name: str) -> str:
+        """Return where a container is."""
+        return f"{self.listing.root}/{name}"
+
+    def manifest(self, parts: Mapping[str, LabelledFiles] | None = None) -> Manifest:
+        """Make the table of samples of what lies in each container, or read them all for it."""
+        if parts is None:
+            found = self.layout.read(self.listing)
+        else:
+            found = self.layout.join(self.listing, parts)
+        manifest = dataclasses.replace(found.manifest(self.listing), source=self.source)
+        require_usable_names(manifest)
+        return manifest
+
+
+CONTAINERS: tuple[_Container, ...] = (WebDataset(), ParquetTables(), RecordFiles())
 _SUFFIXES = tuple(one.suffix for one in CONTAINERS)
 
 
@@ -197,6 +271,7 @@ def named_containers(data: str) -> Listing | None:
     if not data.lower().endswith(_SUFFIXES) or (not is_url(data) and os.path.isdir(data)):
         return None
     places = [absolute(name) for name in _expanded(data)]
+    look_ahead(places)
     absent = [place for place in places if not is_there(place)]
     if absent:
         raise MissingFileError(
@@ -245,17 +320,13 @@ def _key(name: str) -> tuple[str, str]:
     return folder + slash + key, ending.lower()
 
 
-def _is_image(member: Member) -> bool:
-    return is_image_name(member.name) and 0 < member.size <= LARGEST_IMAGE_FILE
-
-
 def _no_use(member: Member) -> str:
-    """Say why a member of a tar is neither an image nor a text of one; empty if it is."""
-    if _is_image(member) or _key(member.name)[1] in _TEXTS:
-        return ""
+    """Say why a member of a tar is no image; empty if it is one."""
     if not is_image_name(member.name):
         return ending_of(member.name)
-    return "a larger image than can be" if member.size else _EMPTY
+    if member.size > LARGEST_IMAGE_FILE:
+        return "a larger image than can be"
+    return "" if member.size else _EMPTY
 
 
 def _record_label(label: float) -> str:

@@ -1,24 +1,28 @@
 """Digests that were taken before, so that unchanged files are not read again.
 
 The memory is a folder of text files that several processes add to: each publishes what it has
-read as a file of its own, named by its content. A line is ``size time inode digest place``. When
-there are many files, one takes the place of all. It only saves time: a file that is damaged or
-gone costs that some images are read again.
+read as a file of its own, named by its content. A line is ``size time inode digest place``; of a
+tar or record file there is one, too, with what lies in it (`listing_text`) in place of a digest.
+When there are many files, one takes the place of all. It only saves time: a file that is damaged
+or gone costs that some images are read again.
 """
 
 import contextlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import DiskFullError, IcecoreError
 from ..core.files import publish_bytes, sha256_bytes
 from ..core.regular_files import read_regular
+from .listing_text import is_listing
 
 _HEAD = "icecore digests 1"
 # Of some ten million images.
 _LARGEST_FILE = 2 * 2**30
 _MOST_FILES = 32
+_FIRST_KEPT_SECONDS, _KEPT_SECONDS = 10.0, 300.0
 
 
 class DigestMemory:
@@ -36,6 +40,7 @@ class DigestMemory:
         # Texts take a third of the memory of lists of numbers.
         self._known: dict[str, str] = {}
         self._new: dict[str, str] = {}
+        self._saved, self._patience = time.monotonic(), _FIRST_KEPT_SECONDS
         self.refresh()
 
     def refresh(self) -> None:
@@ -56,6 +61,18 @@ class DigestMemory:
     def add(self, place: str, facts: Sequence[int], digest: str) -> None:
         """Take note of a digest; `publish` makes it last."""
         self._new[place] = _facts_text(facts) + digest
+
+    def keep(self) -> None:
+        """Publish, if the folder is there that this one lies in."""
+        if self._folder is not None and self._folder.parent.is_dir():
+            self.publish()
+
+    def keep_some(self) -> None:
+        """Publish now and then, for processes that read the same."""
+        if self._folder is not None and time.monotonic() - self._saved > self._patience:
+            self.publish()
+            self._saved = time.monotonic()
+            self._patience = min(2 * self._patience, _KEPT_SECONDS)
 
     def publish(self, folder: str | os.PathLike | None = None) -> None:
         """Write what is new to the folder, if it can be written.
@@ -104,7 +121,7 @@ class DigestMemory:
             return
         for line in lines[1:]:
             fields = line.split(" ", 4)
-            if len(fields) == 5 and len(fields[3]) in (40, 64):
+            if len(fields) == 5 and (len(fields[3]) in (40, 64) or is_listing(fields[3])):
                 self._known[fields[4]] = line[: -len(fields[4]) - 1]
 
 

@@ -6,12 +6,11 @@ change once more without its time showing it.
 
 import concurrent.futures
 import dataclasses
-import itertools
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 from ..core.errors import RefusedError
 from ..core.places import AtHand, absolute, digest_of, facts_of, known_digest, look_ahead
@@ -21,14 +20,13 @@ from .digest_memory import DigestMemory
 from .table import LARGEST_IMAGE_FILE, Manifest, Sample
 
 _UNSETTLED_SECONDS = 2.0
-_TOGETHER = 32
+_TOGETHER, _BYTES_TOGETHER = 32, 2**21
 # Images between two looks at what other processes have read meanwhile.
 _STRETCH = 2048
 # Objects that a store refuses, one after the other, until it is not asked for more.
 _REFUSED = 16
-# New keys that are told of at a time.
-_AT_A_TIME = 256
-_FIRST_KEPT_SECONDS, _KEPT_SECONDS = 10.0, 300.0
+# New keys that are told of at a time, and bytes of their images.
+AT_A_TIME, BYTES_AT_A_TIME = 256, 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +42,15 @@ class DigestReport:
         Reason for each sample id whose file could not be read.
     read : int
         How many files were read; the others were remembered.
+    unread : dict of str to str
+        Reason for each container that could not be read to its end, by its place; nothing of it
+        is in the manifest.
     """
 
     manifest: Manifest
     unreadable: dict[str, str]
     read: int
+    unread: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 def digest_manifest(
@@ -85,6 +87,7 @@ class Digesting:
 
     Attributes
     ----------
+    images : dict of str to Sample
     known : dict of str to str
         The row keys that were known without reading, by id.
     """
@@ -99,13 +102,13 @@ class Digesting:
         progress: Callable[[int, int], None] | None = None,
         at_hand: AtHand | None = None,
     ) -> None:
-        self._manifest, self._images = manifest, manifest.images
+        self._manifest, self.images = manifest, manifest.images
         self._folder, self._paranoid, self._workers = memory, paranoid, workers
         self._progress, self._at_hand = progress, at_hand
         self._memory = DigestMemory(memory)
-        self._files = _sort_out(self._images, self._memory, paranoid)
+        self._files = _sort_out(self.images, self._memory, paranoid)
         self.known = self._keys(self._files.digests) | self._files.kept
-        self._read, self._saved, self._patience = 0, time.monotonic(), _FIRST_KEPT_SECONDS
+        self._read = 0
 
     @property
     def left(self) -> int:
@@ -135,39 +138,40 @@ class Digesting:
             del self._files.to_read[identity]
             self._files.unreadable[identity] = reason
         self._read += len(digests) + len(unreadable)
-        self._keep_some()
+        self._memory.keep_some()
         return self._keys(digests)
 
-    def __iter__(self) -> Iterator[dict[str, str]]:
+    def __iter__(self) -> Generator[dict[str, str]]:
         """Read the files."""
         for identities in _stretches(list(self._files.to_read)):
-            new = {}
+            new, size = {}, 0
             if self._folder is not None and not self._paranoid:
                 self._memory.refresh()
                 new = self._files.take_known(identities, self._memory)
             for identity, digest in self._read_all(identities):
                 self._read += 1
                 self._require_right(digest)
+                size += self._files.size(identity)
                 self._files.take(identity, digest, self._memory)
                 if isinstance(digest, str):
                     new[identity] = digest
                 if self._progress is not None:
-                    self._progress(len(self._images) - self.left, len(self._images))
-                if len(new) >= _AT_A_TIME:
+                    self._progress(len(self.images) - self.left, len(self.images))
+                if len(new) >= AT_A_TIME or size >= BYTES_AT_A_TIME:
                     yield self._keys(new)
-                    new = {}
+                    new, size = {}, 0
             yield self._keys(new)
-            self._keep_some()
+            self._memory.keep_some()
 
     def _require_right(self, digest: str | OSError) -> None:
         """End where a store refuses all that was asked for, which may be millions of objects."""
-        first = self._read == min(_REFUSED, len(self._images)) and not self._files.digests
+        first = self._read == min(_REFUSED, len(self.images)) and not self._files.digests
         if first and isinstance(digest, RefusedError):
             raise digest
 
     def report(self) -> DigestReport:
         """Return all that is known by now, and keep it for the next time."""
-        none = {i: self._files.unreadable[i] for i in self._images if i in self._files.unreadable}
+        none = {i: self._files.unreadable[i] for i in self.images if i in self._files.unreadable}
         keys = self._keys(self._files.digests) | self._files.kept
         self.keep()
         manifest = self._manifest.with_digests(keys | dict.fromkeys(none, ""))
@@ -175,30 +179,46 @@ class Digesting:
 
     def keep(self) -> None:
         """Add what was read to the memory, if the folder is there that it lies in."""
-        if self._folder is not None and Path(self._folder).parent.is_dir():
-            self._memory.publish()
+        self._memory.keep()
 
     def _keys(self, digests: Mapping[str, str]) -> dict[str, str]:
-        return {i: row_key(digest, self._images[i].box) for i, digest in digests.items()}
+        return {i: row_key(digest, self.images[i].box) for i, digest in digests.items()}
 
     def _read_all(self, identities: list[str]) -> Iterator[tuple[str, str | OSError]]:
-        """Yield for each id that is still to be read its file's digest, or why there is none."""
-        identities = [identity for identity in identities if identity in self._files.to_read]
-        paths = [self._files.to_read[identity][0] for identity in identities]
-        # A thread takes several at a time: handing one over costs as much as reading it.
-        lots = [paths[start : start + _TOGETHER] for start in range(0, len(paths), _TOGETHER)]
+        """Yield for each id that is still to be read its file's digest, or why there is none.
+
+        No more is read ahead than threads can be at: the bytes are on their way to a network.
+        """
+        coming: deque[tuple[list[str], concurrent.futures.Future]] = deque()
         with concurrent.futures.ThreadPoolExecutor(self._workers) as pool:
-            read = pool.map(self._digest_all, lots)
-            yield from zip(identities, itertools.chain.from_iterable(read))
+            for lot in self._lots(identities):
+                paths = [self._files.to_read[identity][0] for identity in lot]
+                coming.append((lot, pool.submit(self._digest_all, paths)))
+                if len(coming) > self._workers:
+                    done, digests = coming.popleft()
+                    yield from zip(done, digests.result())
+            for done, digests in coming:
+                yield from zip(done, digests.result())
+
+    def _lots(self, identities: list[str]) -> Iterator[list[str]]:
+        """Yield ids that are still to be read, as many together as a thread is to take.
+
+        Handing one over costs as much as reading a small one.
+        """
+        lot: list[str] = []
+        size = 0
+        for identity in identities:
+            if identity in self._files.to_read:
+                lot.append(identity)
+                size += self._files.size(identity)
+                if len(lot) == _TOGETHER or size >= _BYTES_TOGETHER:
+                    yield lot
+                    lot, size = [], 0
+        if lot:
+            yield lot
 
     def _digest_all(self, paths: list[str]) -> list[str | OSError]:
         return [digest_of(path, LARGEST_IMAGE_FILE, self._at_hand) for path in paths]
-
-    def _keep_some(self) -> None:
-        if self._folder is not None and time.monotonic() - self._saved > self._patience:
-            self._memory.publish()
-            self._saved = time.monotonic()
-            self._patience = min(2 * self._patience, _KEPT_SECONDS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,6 +230,10 @@ class _Files:
     unreadable: dict[str, str] = dataclasses.field(default_factory=dict)
     to_read: dict[str, tuple[str, list]] = dataclasses.field(default_factory=dict)
 
+    def size(self, identity: str) -> int:
+        """Return the size of a file that is to be read, if it is known before."""
+        return self.to_read[identity][1][0]
+
     def take(self, identity: str, digest: str | OSError, known: DigestMemory) -> None:
         """Note what became of a file that was to be read."""
         path, facts = self.to_read.pop(identity)
@@ -217,7 +241,7 @@ class _Files:
             self.unreadable[identity] = f"the file cannot be read: {digest.strerror}"
             return
         self.digests[identity] = digest
-        if time.time() - facts[1] / 1e9 > _UNSETTLED_SECONDS:
+        if is_settled(facts):
             known.add(path, facts, digest)
 
     def take_known(self, identities: list[str], known: DigestMemory) -> dict[str, str]:
@@ -227,6 +251,11 @@ class _Files:
         for identity in found:
             del self.to_read[identity]
         return found
+
+
+def is_settled(facts: Sequence[int]) -> bool:
+    """Tell whether a file could not have changed once more without its time showing it."""
+    return time.time() - facts[1] / 1e9 > _UNSETTLED_SECONDS
 
 
 def _sort_out(images: Mapping[str, Sample], known: DigestMemory, paranoid: bool) -> _Files:

@@ -5,7 +5,6 @@ A file is a table or an image; a folder is of the first layout that fits it.
 
 import dataclasses
 import os
-import sys
 from pathlib import Path
 
 from ..core.content import describe_content
@@ -14,13 +13,14 @@ from ..core.places import absolute
 from ..core.regular_files import open_regular
 from ..core.stores import is_url
 from .class_folders import ClassFolders
-from .containers import CONTAINERS, named_containers
+from .containers import CONTAINERS, StreamedContainer, Unread, named_containers
 from .csv_table import TableOptions, read_table
 from .fashionai import FashionAI
 from .kaggle import Kaggle
 from .layout import Layout
 from .listing import Listing, is_image_name, list_files, list_objects
 from .table import IMAGE_SUFFIXES, Manifest, Sample
+from .usable_names import require_usable_names
 
 LAYOUTS: tuple[Layout, ...] = (FashionAI(), Kaggle(), *CONTAINERS, ClassFolders())
 UNLABELLED = "the images are taken without labels"
@@ -63,21 +63,11 @@ def read(
         It holds no images, or labels and images do not fit together. Everything
         of one kind that is wrong is named at once.
     """
-    listing = named_containers(os.fspath(data))
-    if listing is None and is_url(data):
-        listing = list_objects(os.fspath(data))
+    listing = _listing_of(data)
     if listing is not None:
-        manifest = _no_table(_read_listing(listing, labels_required), table)
-        return _checked(dataclasses.replace(manifest, source=absolute(data)), labels_required)
-    data = Path(data)
-    if not data.exists():
-        raise MissingFileError(
-            f"{data} is not there", "check the path; it is taken from the folder you are in"
-        )
+        return _checked(_of_listing(listing, data, labels_required, table), labels_required)
     data = Path(os.path.abspath(data))
-    if data.is_dir():
-        manifest = _no_table(_read_listing(list_files(data), labels_required), table)
-    elif is_image_name(data.name) and not labels_required:
+    if is_image_name(data.name) and not labels_required:
         manifest = Manifest((Sample(data.name, str(data), "test"),), str(data))
     else:
         _refuse_images(data)
@@ -85,16 +75,58 @@ def read(
     return _checked(manifest, labels_required)
 
 
+def open_data(data: str | os.PathLike) -> Manifest | Unread:
+    """Read whatever the user brought, labelled or not; of tars and record files only the names.
+
+    Raises
+    ------
+    MissingFileError, ManifestError
+        See `read`.
+    """
+    listing = _listing_of(data)
+    if listing is not None:
+        layout = _layout_of(listing)
+        if isinstance(layout, StreamedContainer):
+            return Unread(layout, listing, absolute(data))
+        return _checked(_of_listing(listing, data, False, None), False)
+    return read(data, labels_required=False)
+
+
+def _listing_of(data: str | os.PathLike) -> Listing | None:
+    """List a folder, a prefix of a store, or what a pattern names; None for one file."""
+    named = named_containers(os.fspath(data))
+    if named is not None or is_url(data):
+        return named or list_objects(os.fspath(data))
+    if not os.path.exists(data):
+        raise MissingFileError(
+            f"{data} is not there", "check the path; it is taken from the folder you are in"
+        )
+    return list_files(Path(os.path.abspath(data))) if os.path.isdir(data) else None
+
+
+def _of_listing(
+    listing: Listing, data: str | os.PathLike, labels_required: bool, table: TableOptions | None
+) -> Manifest:
+    manifest = _no_table(_read_listing(listing, labels_required), table)
+    if is_url(data) or not os.path.isdir(data):
+        manifest = dataclasses.replace(manifest, source=absolute(data))
+    return manifest
+
+
 def _checked(manifest: Manifest, labels_required: bool) -> Manifest:
-    _require_usable_names(manifest)
+    require_usable_names(manifest)
     if labels_required:
         _require_labels(manifest)
     return manifest
 
 
-def _read_listing(listing: Listing, labels_required: bool) -> Manifest:
+def _layout_of(listing: Listing) -> Layout:
     layouts = LAYOUTS_OF_STORES if is_url(listing.root) else LAYOUTS
-    layout = next(layout for layout in layouts if layout.fits(listing))
+    return next(layout for layout in layouts if layout.fits(listing))
+
+
+def _read_listing(listing: Listing, labels_required: bool) -> Manifest:
+    layout = _layout_of(listing)
     try:
         return layout.read(listing).manifest(listing)
     except ManifestError as error:
@@ -129,39 +161,6 @@ def _refuse_images(data: Path) -> None:
         else:
             hint = f"convert or rename it: images have the endings {endings}"
         raise ManifestError(f"{data} is {kind}, not a table of samples", hint)
-
-
-def _require_usable_names(manifest: Manifest) -> None:
-    # Such names come from old archives; no table could hold them.
-    # Those of members of an archive and of classes are ids and labels alone.
-    names = {one.path: None for one in manifest}
-    for one in manifest:
-        own = (one.id, one.label, one.group)
-        names |= {name: None for name in own if name not in one.path}
-    bad = [name for name in names if not _is_utf8(name)]
-    if bad:
-        raise ManifestError(
-            f"{counted(len(bad), 'name')} in {manifest.source} cannot be read as UTF-8: "
-            f"{enumerate_some(map(ascii, bad))}",
-            "rename them, for instance with convmv"
-            if sys.getfilesystemencoding() == "utf-8"
-            else "this locale is not of UTF-8: set PYTHONUTF8=1",
-        )
-    broken = [name for name in names if "\n" in name or "\r" in name or "\0" in name]
-    if broken:
-        raise ManifestError(
-            f"{counted(len(broken), 'name')} in {manifest.source} with line breaks or NUL: "
-            f"{enumerate_some(broken)}",
-            "rename them: no table can hold such names",
-        )
-
-
-def _is_utf8(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _require_labels(manifest: Manifest) -> None:

@@ -58,20 +58,21 @@ def share(
 
     Keys are claimed in lots: those of one first digits, or of what `lot_of` says of them, which
     is part of a file's name. Processes that make other lots may compute some rows twice. Where
-    keys become known meanwhile, `keys` is asked for more and told whether to wait for some; it
-    gives each key once, and None at the end.
+    keys become known meanwhile, `keys` is asked for more and told whether to wait for some, there
+    being nothing else to do; it gives each key once, and None at the end.
     """
     prefixes = sorted(one.fingerprint[:12] for one in sets)
     lot_of = {} if lot_of is None else lot_of
     more = keys if callable(keys) else None
     lots = {} if callable(keys) else _lots(sets, keys, lot_of)
     held: deque[list[str]] = deque()
+    got: list[str] = []
     with contextlib.closing(claims):
         while True:
             while len(held) > lists.ahead:
                 claims.release(held.popleft())
             if more is not None and sum(map(len, lots.values())) < _KNOWN_AHEAD * lists.most:
-                new = more(not lots)
+                new = more(not lots or not got)
                 more = more if new is not None else None
                 for lot, some in _lots(sets, new or (), lot_of).items():
                     lots.setdefault(lot, []).extend(some)

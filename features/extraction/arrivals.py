@@ -4,9 +4,10 @@ import concurrent.futures
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
-from ...manifest import Digesting, Sample
+from ...core.places import AtHand, absolute
+from ...manifest import Digesting, Sample, StreamDigesting
 
 # Pieces of some hundred images that are digested ahead.
 _AHEAD = 4
@@ -16,15 +17,23 @@ _WAIT_S = 1.0
 class Arrivals:
     """The samples of each different image, of which more are found as files are digested.
 
+    Parameters
+    ----------
+    digesting : Digesting or StreamDigesting
+    at_hand : AtHand, optional
+        Where it keeps bytes that it read: no more is read ahead while they are many.
+
     Attributes
     ----------
     unique : dict of str to list of Sample
         The samples of each row key that is known by now.
     """
 
-    def __init__(self, digesting: Digesting, images: Mapping[str, Sample]) -> None:
-        self._digesting, self._images = digesting, images
-        self._pieces: Iterator[dict[str, str]] = iter(digesting)
+    def __init__(
+        self, digesting: Digesting | StreamDigesting, at_hand: AtHand | None = None
+    ) -> None:
+        self._digesting, self._at_hand = digesting, at_hand or AtHand()
+        self._pieces = iter(digesting)
         self.unique: dict[str, list[Sample]] = {}
         self._take_in(digesting.known)
         self._pool = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="digest")
@@ -32,9 +41,14 @@ class Arrivals:
         self.ended = not digesting.left
 
     def digest(self, seconds: float) -> None:
-        """Digest for so long before anything is computed."""
+        """Digest for so long before anything is computed, or until enough is at hand.
+
+        One image is known then, if there is any.
+        """
         end = time.monotonic() + seconds
-        while not self.ended and time.monotonic() < end:
+        while not self.ended and (
+            not self.unique or (time.monotonic() < end and not self._at_hand.full)
+        ):
             self._take_in(next(self._pieces, None))
 
     @property
@@ -45,12 +59,13 @@ class Arrivals:
     @property
     def unread(self) -> list[Sample]:
         """The images that are not known yet; what a table says of their digests may be old."""
-        unread = (self._images[identity] for identity in self._digesting.unread)
+        files = self._files
+        unread = (files.images[identity] for identity in files.unread)
         return [dataclasses.replace(sample, digest="") for sample in unread]
 
     def learn(self, digests: Mapping[str, str], unreadable: Mapping[str, str]) -> None:
         """Take in what another process has read: digests of files, or why there are none, by id."""
-        self._take_in(self._digesting.learn(digests, unreadable))
+        self._take_in(self._files.learn(digests, unreadable))
         self.ended = not self._digesting.left
 
     def take(self, wait: bool) -> list[str] | None:
@@ -63,7 +78,8 @@ class Arrivals:
         """
         if self.ended:
             return None
-        while len(self._coming) < _AHEAD:
+        most = _AHEAD if not self._at_hand.full else int(wait)
+        while len(self._coming) < most:
             self._coming.append(self._pool.submit(next, self._pieces, None))
         if wait:
             concurrent.futures.wait([self._coming[0]], timeout=_WAIT_S)
@@ -75,7 +91,14 @@ class Arrivals:
     def close(self) -> None:
         """Stop digesting, and keep what was read for the next time."""
         self._pool.shutdown(cancel_futures=True)
+        self._pieces.close()
         self._digesting.keep()
+
+    @property
+    def _files(self) -> Digesting:
+        # Other processes are given images, and no containers.
+        assert isinstance(self._digesting, Digesting)
+        return self._digesting
 
     def _take_in(self, keys: Mapping[str, str] | None) -> list[str]:
         """Add samples by their row keys; return the keys that are new. None is the end."""
@@ -84,8 +107,11 @@ class Arrivals:
             return []
         new = []
         for identity, key in keys.items():
+            sample = dataclasses.replace(self._digesting.images[identity], digest=key)
             if key not in self.unique:
                 self.unique[key] = []
                 new.append(key)
-            self.unique[key].append(dataclasses.replace(self._images[identity], digest=key))
+            else:
+                self._at_hand.take(absolute(sample.path))  # A copy is not read.
+            self.unique[key].append(sample)
         return new

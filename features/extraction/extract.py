@@ -17,6 +17,8 @@ from ...manifest import (
     Digesting,
     DigestReport,
     Manifest,
+    StreamDigesting,
+    Unread,
 )
 from ..engines.gpus import gpu_files
 from ..images.libraries import load_decoders
@@ -38,7 +40,7 @@ DIGESTED_FIRST_S = 2.0
 
 
 def extract(
-    manifest: Manifest,
+    manifest: Manifest | Unread,
     cache: str | os.PathLike,
     backbones: Sequence[str | BackboneSpec],
     options: ExtractOptions | None = None,
@@ -48,8 +50,8 @@ def extract(
 
     Parameters
     ----------
-    manifest : Manifest
-        The images.
+    manifest : Manifest or Unread
+        The images, or containers that are read for them while they are computed.
     cache : path-like
         Folder of the cache, or its URL in a store; made if it is not there.
     backbones : sequence of str or BackboneSpec
@@ -72,7 +74,10 @@ def extract(
         The cache has features of this backbone that were made differently.
     """
     options, progress = options or ExtractOptions(), progress or ProgressListener()
-    manifest.require_files()
+    if isinstance(manifest, Unread) and (options.cluster or options.boxes is not None):
+        manifest = manifest.manifest()  # All images are to be known before any is computed.
+    if isinstance(manifest, Manifest):
+        manifest.require_files()
     load_decoders()  # Say at once what is missing, not once for each image.
     folder = folder_of_cache(cache)
     watch = Stopwatch(progress)
@@ -80,12 +85,16 @@ def extract(
         parts = load_parts(backbones, options)
     # A store is tried before hours are spent, and has digests that others took.
     store = writable_cache(cache, options.only_writer) if is_url(cache) else None
-    manifest, table = boxed(manifest, folder, options, progress)
+    table = ""
+    if isinstance(manifest, Manifest):
+        manifest, table = boxed(manifest, folder, options, progress)
     at_hand = AtHand()
     digesting = _digesting(manifest, folder, options, progress, at_hand)
-    arrivals = Arrivals(digesting, manifest.images)
+    arrivals = Arrivals(digesting, at_hand)
     with watch.phase("digesting"):
         arrivals.digest(DIGESTED_FIRST_S)
+    if arrivals.ended and not arrivals.unique:
+        digesting.report()  # It raises where there is no image at all.
     # Engines that do not start are to leave nothing behind.
     if lacking := _lacking_rows(folder, store, parts, arrivals):
         with watch.phase("starting"):
@@ -99,18 +108,22 @@ def extract(
 
 
 def _digesting(
-    manifest: Manifest,
+    manifest: Manifest | Unread,
     folder: Path,
     options: ExtractOptions,
     progress: ProgressListener,
     at_hand: AtHand,
-) -> Digesting:
+) -> Digesting | StreamDigesting:
+    memory = folder / "digests" if _may_be_cache(folder) else None
+    paranoid, told = options.paranoid, progress.on_digest
+    if isinstance(manifest, Unread):
+        return StreamDigesting(manifest, memory, paranoid=paranoid, progress=told, at_hand=at_hand)
     return Digesting(
         manifest,
-        folder / "digests" if _may_be_cache(folder) else None,
-        paranoid=options.paranoid,
+        memory,
+        paranoid=paranoid,
         workers=options.threads,
-        progress=progress.on_digest,
+        progress=told,
         at_hand=at_hand,
     )
 
@@ -127,7 +140,7 @@ def _unreadable(digested: DigestReport) -> list[Failure]:
     return [
         Failure(identity, images[identity].path, "", reason)
         for identity, reason in digested.unreadable.items()
-    ]
+    ] + [Failure(place, place, "", reason) for place, reason in digested.unread.items()]
 
 
 def _lacking_rows(

@@ -212,6 +212,8 @@ class Pipeline:
                 if new is None:
                     return None
                 lacking = self.lacking(new)
+                for key in set(new).difference(lacking):
+                    self._at_hand.take(absolute(arrivals.unique[key][0].path))
                 self.watch.find(len(arrivals.unique) + arrivals.left, len(new) - len(lacking))
                 todo.extend(lacking)
                 lots.update(self._lots(lacking))

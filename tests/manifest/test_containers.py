@@ -13,7 +13,7 @@ from places import add, draw_photos, files_of, write_parquet, write_records, wri
 from icecore.core.errors import FileFormatError, ManifestError
 from icecore.core.parquet_files import read_field, read_table
 from icecore.core.places import open_container, read_place
-from icecore.core.record_files import list_records
+from icecore.core.record_files import Records
 from icecore.manifest import read
 
 
@@ -161,7 +161,8 @@ def test_records_of_several_labels_and_names(photos, tmp_path):
     ]
     head = struct.pack("<IfQQ", 2, 0.0, 5, 0) + struct.pack("<2f", 3.0, 4.0) + b"xyz"
     content = struct.pack("<II", 0xCED7230A, len(head)) + head + b"\0"
-    ((record,), _, fault) = list_records(io.BytesIO(content), len(content))
+    found = Records(io.BytesIO(content), len(content))
+    (record,), fault = found, found.fault
     assert (record.number, record.labels, record.size, fault) == (5, (3.0, 4.0), 3, "")
     assert content[record.start : record.start + record.size] == b"xyz"
 
@@ -176,7 +177,8 @@ def test_cut_or_damaged_records_end_in_a_listing(data):
     damaged = bytearray(content[:length])
     if damaged and data.draw(st.booleans()):
         damaged[data.draw(st.integers(0, length - 1))] ^= data.draw(st.integers(1, 255))
-    records, _, fault = list_records(io.BytesIO(bytes(damaged)), length)
+    found = Records(io.BytesIO(bytes(damaged)), length)
+    records, fault = list(found), found.fault
     assert all(0 <= r.start <= r.start + r.size <= length for r in records)
     if 0 < length % 40 < 37 and bytes(damaged) == content[:length]:
         assert fault

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from icecore import manifest as manifests
-from icecore.manifest import digests
+from icecore.manifest import digest_memory, digests
 from icecore.manifest.digest_memory import DigestMemory
 from icecore.manifest.digests import digest_manifest
 
@@ -131,8 +131,8 @@ def test_many_files_become_one(tmp_path):
 
 def test_processes_share_the_reading_out(tmp_path, monkeypatch):
     monkeypatch.setattr(digests, "_STRETCH", 8)
-    monkeypatch.setattr(digests, "_FIRST_KEPT_SECONDS", 0.0)
-    monkeypatch.setattr(digests, "_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(digest_memory, "_FIRST_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(digest_memory, "_KEPT_SECONDS", 0.0)
     for number in range(400):
         path = tmp_path / "data" / f"{number}.jpg"
         path.parent.mkdir(exist_ok=True)

@@ -38,7 +38,7 @@ def photos(tmp_path):
 def at_once(monkeypatch):
     """Begin to compute as soon as four digests are known."""
     monkeypatch.setattr(sys.modules["icecore.features.extraction.extract"], "DIGESTED_FIRST_S", 0.0)
-    monkeypatch.setattr(digests, "_AT_A_TIME", 4)
+    monkeypatch.setattr(digests, "AT_A_TIME", 4)
     monkeypatch.setattr(digests, "_STRETCH", 8)
 
 
@@ -173,8 +173,8 @@ def test_claims_are_given_back_after_the_rows_are_saved(photos, tmp_path, tiny_o
 
 
 def test_samples_have_their_digests(photos, at_once):
-    digesting = Digesting(manifest := read(photos, labels_required=False))
-    arrivals = Arrivals(digesting, manifest.images)
+    digesting = Digesting(read(photos, labels_required=False))
+    arrivals = Arrivals(digesting)
     arrivals.digest(math.inf)
     assert arrivals.ended
     assert arrivals.take(wait=True) is None

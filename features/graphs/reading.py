@@ -33,7 +33,7 @@ class OnnxFile:
     digest : str
         SHA-256 of the file, and of the weights beside it if there are any.
     metadata : dict of str to str
-        What its exporter noted; nothing of it is about the graph.
+        What its exporter noted; of it, only what it says of images is about the graph.
     """
 
     path: Path
@@ -65,7 +65,6 @@ def read_graph(path: Path) -> OnnxFile:
     if beside:
         digest = sha256_bytes(f"{digest} {beside}".encode())
     metadata = {one.key: one.value for one in model.metadata_props}
-    # Nothing in there is about the graph.
     del model.metadata_props[:], model.training_info[:]
     try:
         onnx.checker.check_model(model)

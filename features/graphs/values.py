@@ -70,7 +70,7 @@ def study(onnx, model, resolution: int | None) -> Values:
         types[value.name] = kind.elem_type
         if kind.HasField("shape"):
             shapes[value.name] = tuple(d.dim_value for d in kind.shape.dim)
-    return Values(shapes, types, _constants(model.graph), _layouts(model.graph))
+    return Values(shapes, types, constants_of(model.graph), _layouts(model.graph))
 
 
 def infer_shapes(onnx, model, strict: bool = False):
@@ -103,7 +103,8 @@ def _fix_input(kind, resolution: int | None) -> None:
                 extent.dim_value = 3 if number == (3 if last else 1) else resolution
 
 
-def _constants(graph) -> frozenset[str]:
+def constants_of(graph) -> frozenset[str]:
+    """Return the names of values that depend on no image, and are the same in every run."""
     known = {tensor.name for tensor in graph.initializer}
     known |= {sparse.values.name for sparse in graph.sparse_initializer}
     for node in graph.node:

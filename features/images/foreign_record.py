@@ -74,9 +74,7 @@ def read_record(path: Path) -> dict:
     if is_hub_record(fields):
         fields = translate_hub_record(fields, path)
     elif isinstance(fields.get("pretrained_cfg"), dict):
-        # timm's config.json: what concerns the images lies one level deeper.
-        fields = {**fields, **fields["pretrained_cfg"]}
-        del fields["pretrained_cfg"]
+        fields = _unfold(fields, path)
     _require_understood(fields, path)
     fields = {"crop_mode": "center", "input_space": "RGB", **fields}
     faults = _faults(fields)
@@ -92,6 +90,23 @@ def read_record(path: Path) -> dict:
     for name in ("mean", "std"):
         fields[name] = [float(value) / scale for value in fields[name]][::order]
     return {name: value for name, value in fields.items() if name in _UNDERSTOOD}
+
+
+def _unfold(fields: dict, path: Path) -> dict:
+    """Take in what timm's config.json has one level deeper: what concerns the images."""
+    outer = {name: value for name, value in fields.items() if name != "pretrained_cfg"}
+    inner = fields["pretrained_cfg"]
+    twice = [
+        f"{name} is {outer[name]!r} and {inner[name]!r}"
+        for name in sorted(_UNDERSTOOD & set(outer) & set(inner))
+        if outer[name] != inner[name]
+    ]
+    if twice:
+        raise BackboneError(
+            f"{path} contradicts its own pretrained_cfg: {enumerate_some(twice, 8)}",
+            "correct one of them",
+        )
+    return {**outer, **inner}
 
 
 def require_width(fields: dict, path: Path, width: int, layer: str = "") -> None:
@@ -152,8 +167,9 @@ def _contradictions(fields: dict) -> list[str]:
     """Find numbers that are for pixels of another range than the one that is stated."""
     faults, mean, std = [], fields["mean"], fields["std"]
     if fields.get("input_range") == [0, 255]:
-        if 0 < max(mean) <= 1:
-            faults.append(f"mean is {mean}, for pixels of 0 to 1, and input_range [0, 255]")
+        for name, values in (("mean", mean), ("std", std)):
+            if 0 < max(values) < 1 or (name == "mean" and max(values) == 1):
+                faults.append(f"{name} is {values}, for pixels of 0 to 1, and input_range [0, 255]")
     elif max(mean) > 1 or min(mean) < 0 or max(std) > 1:
         name = "mean" if max(mean) > 1 or min(mean) < 0 else "std"
         faults.append(

@@ -4,13 +4,14 @@ The image processors of ``transformers`` resize, cut the centre out, multiply by
 ``rescale_factor``, subtract ``image_mean`` and divide by ``image_std``; each step has a switch.
 """
 
+import re
 from pathlib import Path
-from typing import Any
 
 from ...core.errors import BackboneError, enumerate_some
 
 # Pillow's numbers for its filters.
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "area"}
+_END_OF_KIND = re.compile(r"(ImageProcessor|FeatureExtractor)(Fast|Pil)?$")
 _MARKS = ("image_processor_type", "feature_extractor_type", "do_normalize", "do_resize")
 _UNDERSTOOD = frozenset(
     "do_resize size crop_size do_center_crop crop_pct resample do_rescale rescale_factor "
@@ -23,7 +24,16 @@ _ABOUT = frozenset(
     "device disable_grouping _name_or_path transformers_version feature_extractor_class "
     "image_processor_class num_labels".split()
 )
-_BY_SHORTEST = "convnext"
+_FLAGS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_flip_channel_order")
+# Whose steps are these, in this order. Others (Perceiver's, ImageGPT's) do otherwise under the
+# same names.
+_PROCESSORS = frozenset(
+    "vit vithybrid deit beit clip chineseclip blip siglip flava convnext efficientnet "
+    "efficientformer mobilenetv1 mobilenetv2 mobilevit bit levit poolformer segformer pvt "
+    "dinov3vit".split()
+)
+# Two that enlarge the short side before they cut, and by how much where the file does not say.
+_DEFAULT_CROP_PCT = {"convnext": 224 / 256, "poolformer": 0.9}
 # From this side on, ConvNeXt's processor squashes the image and cuts nothing off.
 _SQUASHED_FROM = 384
 
@@ -41,20 +51,26 @@ def translate_hub_record(fields: dict, path: Path) -> dict:
     BackboneError
         A field is not understood, or asks for what icecore does not do.
     """
+    kind = str(fields.get("image_processor_type") or fields.get("feature_extractor_type") or "")
+    kind = _END_OF_KIND.sub("", kind).lower()
     faults = [
         f"{name} is {value!r}"
         for name, value in fields.items()
-        if name not in _UNDERSTOOD | _ABOUT
-        and value not in (None, False)
-        and (name, value) != ("data_format", "channels_first")
-    ]
+        if (name not in _UNDERSTOOD | _ABOUT and value not in (None, False)
+            and (name, value) != ("data_format", "channels_first"))
+        or (name in _FLAGS and not isinstance(value, bool)
+            and (name, value) != ("do_center_crop", None))
+    ]  # fmt: skip
+    if kind and kind not in _PROCESSORS:
+        faults.append(f"its processor is of the kind {kind!r}, whose steps are not known")
     if fields.get("do_resize", True) is False:
         faults.append("do_resize is false")
-    resample = fields.get("resample", 2)
-    if resample not in _RESAMPLE:
+    resample = fields.get("resample")
+    if isinstance(resample, bool) or resample not in tuple(_RESAMPLE):
         faults.append(f"resample is {resample!r} (0 to 4 are known)")
-    side, crop_pct, mode = _geometry(fields, faults)
-    mean, std = _normalisation(fields, faults)
+        resample = 2
+    side, crop_pct, mode = _geometry(fields, kind, faults)
+    mean, std = _normalisation(fields, kind != "mobilevit", faults)
     if faults:
         raise BackboneError(
             f"{path} is not understood: {enumerate_some(faults, 8)}",
@@ -72,10 +88,9 @@ def translate_hub_record(fields: dict, path: Path) -> dict:
     }
 
 
-def _geometry(fields: dict, faults: list[str]) -> tuple[int, float, str]:
+def _geometry(fields: dict, kind: str, faults: list[str]) -> tuple[int, float, str]:
     """Return the side of the square, the share of the resized side, and how it is filled."""
-    size, crop = fields.get("size"), fields.get("crop_size")
-    kind = str(fields.get("image_processor_type") or fields.get("feature_extractor_type") or "")
+    size, crop, crops = fields.get("size"), fields.get("crop_size"), fields.get("do_center_crop")
     short = _side(size, "shortest_edge")
     both = _side(size, "height", "width")
     if short is None and both is None:
@@ -83,50 +98,78 @@ def _geometry(fields: dict, faults: list[str]) -> tuple[int, float, str]:
         return 0, 1.0, "center"
     if isinstance(size, int):
         # Written before sizes had names: what it means hangs on the processor.
-        by_shortest = fields.get("do_center_crop") or _BY_SHORTEST in kind.lower()
-        short, both = (size, None) if by_shortest else (None, size)
-    if _BY_SHORTEST in kind.lower() and short is not None:
-        if short >= _SQUASHED_FROM:
-            return short, 1.0, "squash"
-        return short, float(fields.get("crop_pct") or 224 / 256), "center"
-    resized = short or both or 0
-    if fields.get("do_center_crop"):
-        side = _side(crop, "height", "width")
-        if side is None or side > resized:
-            faults.append(f"crop_size is {crop!r}")
-            return 0, 1.0, "center"
-        return side, side / resized, "center" if short else "squash"
-    if short is not None:
-        faults.append(f"size is {size!r} without do_center_crop, which leaves images oblong")
-    return resized, 1.0, "squash"
+        short, both = (size, None) if crops or kind == "convnext" else (None, size)
+    share = _crop_pct(fields, kind, faults)
+    if kind == "convnext" and short is not None:
+        return (short, 1.0, "squash") if short >= _SQUASHED_FROM else (short, share, "center")
+    if crops is None and crop is not None:
+        faults.append(f"crop_size is {crop!r}, and do_center_crop is not stated")
+    if not crops:
+        if short is not None:
+            faults.append(f"size is {size!r} without do_center_crop, which leaves images oblong")
+        return short or both or 0, 1.0, "squash"
+    side = _side(crop, "height", "width")
+    resized = int((short or 0) / share) if short else both or 0
+    if side is None or side > resized:
+        faults.append(f"crop_size is {crop!r}")
+        return 0, 1.0, "center"
+    if both and side < both:
+        faults.append(f"size is {size!r} with crop_size {crop!r}: it squashes and cuts")
+    return side, side / resized, "center" if short else "squash"
+
+
+def _crop_pct(fields: dict, kind: str, faults: list[str]) -> float:
+    """Return by what the short side is divided before the centre is cut out."""
+    stated = fields.get("crop_pct")
+    if kind == "levit":
+        return 224 / 256
+    if kind == "poolformer" and "crop_pct" in fields and stated is None:
+        return 1.0
+    if stated is None:
+        return _DEFAULT_CROP_PCT.get(kind, 1.0)
+    number = isinstance(stated, int | float) and not isinstance(stated, bool)
+    if kind not in _DEFAULT_CROP_PCT or not number or not 0 < stated <= 1:
+        faults.append(f"crop_pct is {stated!r}")
+        return 1.0
+    return float(stated)
 
 
 def _side(size: object, *names: str) -> int | None:
     if isinstance(size, dict):
-        found = {size.get(name) for name in names}
-        size = found.pop() if len(found) == 1 else None
+        stated = {name: value for name, value in size.items() if value is not None}
+        values = list(stated.values())
+        alike = set(stated) == set(names) and all(value == values[0] for value in values)
+        size = values[0] if alike else None
     return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else None
 
 
-def _normalisation(fields: dict, faults: list[str]) -> tuple[list[float], list[float]]:
+def _normalisation(
+    fields: dict, by_default: bool, faults: list[str]
+) -> tuple[list[float], list[float]]:
     """Return mean and std for pixels scaled to [0, 1], in the order that the network takes."""
     factor = fields.get("rescale_factor", 1 / 255)
-    if not isinstance(factor, int | float) or isinstance(factor, bool) or not factor > 0:
+    if not _is_number(factor) or not factor > 0:
         faults.append(f"rescale_factor is {factor!r}")
         factor = 1 / 255
-    mean: Any = [0.0] * 3
-    std: Any = [1.0] * 3
-    if fields.get("do_normalize", True):
-        mean, std = fields.get("image_mean"), fields.get("image_std")
-        for name, values in (("image_mean", mean), ("image_std", std)):
-            three = values if isinstance(values, list) and len(values) == 3 else [None]
-            if not all(isinstance(v, int | float) for v in three):
-                faults.append(f"{name} is {values!r}")
-                return [0.0] * 3, [1.0] * 3
-        if fields.get("include_top"):
-            std = [v * v for v in std]  # EfficientNet's processor divides twice
     # 1 where pixels are scaled to [0, 1] before they are normalised.
     scale = 255 * factor if fields.get("do_rescale", True) else 255.0
     if abs(scale - 1) < 1e-3:
         scale = 1.0  # 0.00392156862745098 and 0.003921 mean the same
+    if not fields.get("do_normalize", by_default):
+        return [0.0] * 3, [1 / scale] * 3
+    mean, std = fields.get("image_mean"), fields.get("image_std")
+    for name, values, least in (("image_mean", mean, 0.0), ("image_std", std, 1e-6)):
+        three = isinstance(values, list) and len(values) == 3 and all(map(_is_number, values))
+        if not three:
+            faults.append(f"{name} is {values!r}")
+        elif not least <= min(values) <= max(values) <= scale:
+            faults.append(f"{name} is {values!r}, but pixels are scaled to [0, {scale:.6g}]")
+    if faults or not isinstance(mean, list) or not isinstance(std, list):
+        return [0.0] * 3, [1.0] * 3
+    if fields.get("include_top"):
+        std = [v * v for v in std]  # EfficientNet's processor divides twice
     return [v / scale for v in mean], [v / scale for v in std]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.determined import require_inference_mode
+from ..graphs.first_steps import require_record_of_metadata, require_unprepared
 from ..graphs.inference import require_inferable
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
@@ -57,6 +58,8 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
     if spec.layer.name is None and spec.layer.pool != "none":
         require_width(fields, where, taken.width, f" ({taken.text})")
     how = Preprocessing.from_dict(fields, side)
+    require_record_of_metadata(file.metadata, how, name)
+    pixels = model.graph.input[0].name
     add_normalisation(model, how, takes.channels_last)
     width = taken.width
     if spec.layer.pool == "none" and not width:
@@ -84,6 +87,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
         batch=None if freed else takes.batch,
     )
     require_bounded_run(network, model)
+    require_unprepared(model, pixels, how, name)
     return network
 
 

@@ -37,6 +37,11 @@ def read(tmp_path, fields) -> dict:
     return read_record(tmp_path / "net.json")
 
 
+def stated(fields: dict) -> dict:
+    """Leave out what is ``...``."""
+    return {name: value for name, value in fields.items() if value is not ...}
+
+
 def test_a_plain_record_is_what_it_says(tmp_path):
     assert read(tmp_path, PLAIN) == PLAIN | {"input_space": "RGB", "crop_mode": "center"}
 
@@ -58,7 +63,7 @@ def test_numbers_for_pixels_of_0_to_255_are_refused_and_the_remedy_works(tmp_pat
     fields = PLAIN | {"mean": mean, "std": std}
     with pytest.raises(BackboneError, match=r"divide mean and std by 255, or add \"input_range\""):
         read(tmp_path, fields)
-    if max(mean) > 1 and min(mean) > 0:
+    if max(mean) > 1 and min(mean) > 0 and min(std) >= 1:
         found = read(tmp_path, fields | {"input_range": [0, 255]})
         np.testing.assert_allclose(found["mean"], np.array(mean) / 255)
         np.testing.assert_allclose(found["std"], np.array(std) / 255)
@@ -82,6 +87,7 @@ def test_a_network_of_bgr_and_0_to_255_is_read_as_rgb_and_0_to_1(tmp_path):
     [
         ({"input_space": "GBR"}, "input_space is 'GBR'"),
         ({"input_range": [-1, 1]}, r"input_range is \[-1, 1\]"),
+        ({"input_range": [0, 255], "mean": [0, 0, 0]}, r"std is .*for pixels of 0 to 1, and input"),
         ({"input_range": [0, 255]}, r"for pixels of 0 to 1, and input_range \[0, 255\]"),
         ({"crop_mode": "corners"}, "crop_mode is 'corners'"),
         ({"crop_mode": "squash"}, "crop_mode is 'squash' with crop_pct 0.875"),
@@ -112,6 +118,15 @@ def test_timms_own_file_is_read_through(tmp_path):
     found = read(tmp_path, whole)
     assert found["crop_mode"] == "squash"
     assert found["num_features"] == 64
+
+
+@pytest.mark.parametrize("name", ["num_classes", "mean", "crop_pct"])
+def test_what_stands_twice_must_say_the_same(tmp_path, name):
+    whole = {"num_classes": 10, **PLAIN, "pretrained_cfg": {**PLAIN, "num_classes": 10}}
+    assert read(tmp_path, whole)["num_classes"] == 10
+    whole[name] = {"num_classes": 1000, "mean": [0.5] * 3, "crop_pct": 1.0}[name]
+    with pytest.raises(BackboneError, match=f"contradicts its own pretrained_cfg: {name} is "):
+        read(tmp_path, whole)
 
 
 def test_the_record_of_the_hub_is_found_and_read(tmp_path):
@@ -149,10 +164,21 @@ def test_the_record_of_the_hub_is_found_and_read(tmp_path):
         ({"rescale_factor": 1 / 127.5, "image_mean": [1.0] * 3, "image_std": [1.0] * 3},
          {"mean": [0.5] * 3, "std": [0.5] * 3}),
         ({"include_top": True, "image_std": [0.5] * 3}, {"std": [0.25] * 3}),
+        # Two processors that enlarge the short side first, whatever size says.
+        ({"image_processor_type": "LevitImageProcessor", "size": {"shortest_edge": 224}},
+         {"crop_pct": 0.875, "crop_mode": "center"}),
+        ({"image_processor_type": "PoolFormerImageProcessor", "size": {"shortest_edge": 224},
+          "crop_pct": 0.95}, {"crop_pct": 224 / 235}),
+        ({"image_processor_type": "PoolFormerImageProcessor", "size": {"shortest_edge": 224}},
+         {"crop_pct": 224 / 248}),
+        # One that does not normalise.
+        ({"image_processor_type": "MobileViTImageProcessor", "do_normalize": ...,
+          "image_mean": ..., "image_std": ..., "do_flip_channel_order": True},
+         {"mean": [0, 0, 0], "std": [1, 1, 1], "input_space": "BGR"}),
     ],
 )  # fmt: skip
 def test_the_words_of_the_hub_are_translated(tmp_path, fields, expected):
-    found = read(tmp_path, HUB | fields)
+    found = read(tmp_path, stated(HUB | fields))
     for name, value in expected.items():
         if isinstance(value, list):
             np.testing.assert_allclose(found[name], value, err_msg=name)
@@ -171,11 +197,29 @@ def test_the_words_of_the_hub_are_translated(tmp_path, fields, expected):
         ({"size": {"height": 224, "width": 320}}, "size is"),
         ({"image_mean": 0.5}, "image_mean is 0.5"),
         ({"data_format": "channels_last"}, "data_format is 'channels_last'"),
+        ({"size": {"shortest_edge": 256, "longest_edge": 300}}, "size is .*longest_edge"),
+        ({"size": {"height": 224, "width": 224, "max_height": 9}, "do_center_crop": False}, "size"),
+        ({"size": {"height": 256, "width": 256}}, "it squashes and cuts"),
+        ({"size": {"height": 256, "width": 256}, "do_center_crop": ...}, "is not stated"),
+        ({"crop_pct": 0.9}, "crop_pct is 0.9"),
+        ({"image_processor_type": "ConvNextImageProcessor", "crop_pct": [0.9]}, "crop_pct is"),
+        ({"image_processor_type": "PerceiverImageProcessor"}, "kind 'perceiver', whose steps"),
+        (
+            {"feature_extractor_type": "ImageGPTFeatureExtractor", "image_processor_type": ...},
+            "kind 'imagegpt', whose steps",
+        ),
+        ({"resample": ...}, "resample is None"),
+        ({"resample": [2]}, r"resample is \[2\]"),
+        ({"resample": True}, "resample is True"),
+        ({"do_center_crop": "false"}, "do_center_crop is 'false'"),
+        ({"do_normalize": None}, "do_normalize is None"),
+        ({"image_mean": [True] * 3}, "image_mean is"),
+        ({"image_mean": [127.5] * 3}, r"image_mean is .*but pixels are scaled to \[0, 1\]"),
     ],
 )
 def test_what_the_hub_says_and_is_not_done_is_refused_by_name(tmp_path, fields, said):
     with pytest.raises(BackboneError, match=said):
-        read(tmp_path, HUB | fields)
+        read(tmp_path, stated(HUB | fields))
 
 
 def test_a_missing_record_says_how_it_looks(tmp_path):

@@ -1,0 +1,147 @@
+"""A graph that prepares its pixels itself, or says what it takes, must agree with its record."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx_files import body, classifier, features_of, make, plain, save, some_images, weights
+
+from icecore.core.errors import BackboneError
+from icecore.features.backbones import load_backbone
+from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.request import WeightsRequest
+
+RAW = {"mean": [0, 0, 0], "std": [1, 1, 1], "input_range": [0, 255]}
+UNIT = {"mean": [0, 0, 0], "std": [1, 1, 1]}
+HALF = {"mean": [0.5] * 3, "std": [0.5] * 3}
+MEAN, STD = np.array([0.485, 0.456, 0.406], "f4"), np.array([0.229, 0.224, 0.225], "f4")
+NUMBERS = {
+    "255": np.float32(255), "1/255": np.float32(1 / 255), "1": np.float32(1), "2": np.float32(2),
+    "127.5": np.float32(127.5), "mean": MEAN, "std": STD, "axes": np.array([1, 2], "i8"),
+    "caffe": np.array([103.9, 116.8, 123.7], "f4").reshape(1, 3, 1, 1),
+    "ones": np.ones(3, "f4"), "zeros": np.zeros(3, "f4"), "120": np.full(3, 120, "f4"),
+    "3600": np.full(3, 3600, "f4"), "back": np.array([2, 1, 0], "i8"),
+    "scale": (STD / 0.5).reshape(1, 3, 1, 1), "shift": ((MEAN - 0.5) / 0.5).reshape(1, 3, 1, 1),
+}  # fmt: skip
+
+
+def node(kind: str, *inputs: str, **settings):
+    *inputs, output = inputs
+    return helper.make_node(kind, inputs, [output], **settings)
+
+
+def in_front(steps: list, shape: list | None = None, kind: int = TensorProto.FLOAT):
+    """Put steps from ``data`` to ``d`` in front of a network."""
+    first, *rest = body()
+    first.input[0] = "d"
+    read = {name for step in steps for name in step.input}
+    arrays = weights() | {name: array for name, array in NUMBERS.items() if name in read}
+    return make([*steps, first, *rest, *classifier()], arrays, shape=shape, kind=kind)
+
+
+# The steps, the record that leaves pixels as they take them, and what they make of 0 to 255.
+STEPS = {
+    "Rescaling": ([node("Mul", "data", "1/255", "d")], RAW, lambda p: p / 255),
+    "a division": ([node("Div", "data", "255", "d")], RAW, lambda p: p / 255),
+    "a constant node": (
+        [node("Constant", "number", value=numpy_helper.from_array(NUMBERS["1/255"])),
+         node("Mul", "data", "number", "d")], RAW, lambda p: p / 255),
+    "a cast": (
+        [node("Cast", "data", "x", to=TensorProto.FLOAT), node("Mul", "x", "1/255", "d")],
+        RAW, lambda p: p / 255),
+    "tf": (
+        [node("Div", "data", "127.5", "x"), node("Sub", "x", "1", "d")],
+        RAW, lambda p: p / 127.5 - 1),
+    "caffe": ([node("Sub", "data", "caffe", "d")], RAW, lambda p: p - [103.9, 116.8, 123.7]),
+    "a batch norm": (
+        [node("BatchNormalization", "data", "ones", "zeros", "120", "3600", "d", epsilon=0.0)],
+        RAW, lambda p: (p - 120) / 60),
+    "BGR": (
+        [node("Gather", "data", "back", "x", axis=1), node("Div", "x", "255", "d")],
+        RAW, lambda p: p[..., ::-1] / 255),
+    "PyTorch": (
+        [node("Div", "data", "255", "x0"), node("Unsqueeze", "mean", "axes", "m"),
+         node("Unsqueeze", "std", "axes", "s"), node("Sub", "x0", "m", "x1"),
+         node("Div", "x1", "s", "d")], RAW, lambda p: (p / 255 - MEAN) / STD),
+    "mean and std": (
+        [node("Unsqueeze", "mean", "axes", "m"), node("Unsqueeze", "std", "axes", "s"),
+         node("Sub", "data", "m", "x1"), node("Div", "x1", "s", "d")],
+        UNIT, lambda p: (p / 255 - MEAN) / STD),
+    "twice less one": (
+        [node("Mul", "data", "2", "x"), node("Sub", "x", "1", "d")], UNIT, lambda p: p / 127.5 - 1),
+}  # fmt: skip
+
+
+def rows(spec: str) -> np.ndarray:
+    backbone = load_backbone(BackboneSpec.parse(spec), "onnxruntime", WeightsRequest())
+    return backbone.start("cpu", 3).run(some_images())
+
+
+@pytest.mark.parametrize("how", STEPS)
+def test_pixels_are_never_normalised_twice(tmp_path, how):
+    steps, right, prepare = STEPS[how]
+    for wrong in ({}, HALF, UNIT if right is RAW else RAW):
+        spec = save(tmp_path / "net.onnx", in_front(steps), **wrong)
+        with pytest.raises(BackboneError, match="prepares pixels of .* itself") as refused:
+            rows(spec)
+        for name, value in right.items():
+            assert f'"{name}": {value}' in str(refused.value)
+    spec = save(tmp_path / "net.onnx", in_front(steps), **right)
+    expected = features_of(prepare(some_images().astype(np.float64)), weights()["w"])
+    np.testing.assert_allclose(rows(spec), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_channels_last_and_numbers_that_keras_divides_by(tmp_path):
+    steps = [
+        node("Div", "data", "255", "x0"),
+        node("Sub", "x0", "mean", "x1"),
+        node("Div", "x1", "std", "x2"),
+        node("Transpose", "x2", "d", perm=[0, 3, 1, 2]),
+    ]
+    model = in_front(steps, ["N", 16, 16, 3])
+    with pytest.raises(BackboneError, match=r"it subtracts 104 to 124 and divides by 57.1 to 58.4"):
+        rows(save(tmp_path / "net.onnx", model))
+    assert np.isfinite(rows(save(tmp_path / "net.onnx", model, **RAW))).all()
+
+
+def test_steps_that_follow_a_normalisation_are_no_second_one(tmp_path):
+    """torchvision's Inception takes ImageNet's numbers, and turns them into others."""
+    steps = [node("Mul", "data", "scale", "x"), node("Add", "x", "shift", "d")]
+    numbers = {"mean": MEAN.tolist(), "std": STD.tolist()}
+    spec = save(tmp_path / "net.onnx", in_front(steps), **numbers)
+    expected = features_of(some_images() / 127.5 - 1, weights()["w"])
+    np.testing.assert_allclose(rows(spec), expected, rtol=1e-3, atol=1e-4)
+    # A batch norm of numbers that were normalised before, as Gluon's ResNets begin.
+    usual = node("BatchNormalization", "data", "ones", "zeros", "zeros", "ones", "d")
+    assert np.isfinite(rows(save(tmp_path / "net.onnx", in_front([usual])))).all()
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "right"),
+    [
+        ("Image.BitmapPixelFormat", "Bgr8", {"input_space": "BGR"}),
+        ("Image.NominalPixelRange", "NominalRange_0_255", RAW),
+        ("Image.NominalPixelRange", "Normalized_0_1", UNIT),
+        ("Image.NominalPixelRange", "Normalized_1_1", HALF),
+        ("Image.BitmapPixelFormat", "Gray8", None),
+        ("Image.NominalPixelRange", "NominalRange_16_235", None),
+        ("Image.ColorSpaceGamma", "Linear", None),
+    ],
+)
+def test_metadata_of_images_must_agree_with_the_record(tmp_path, key, value, right):
+    model = plain()
+    model.metadata_props.add(key=key, value=value)
+    with pytest.raises(BackboneError, match=f"contradict the record.*{key} is '{value}'") as said:
+        rows(save(tmp_path / "net.onnx", model))
+    if right is not None:
+        assert all(f'"{name}": ' in str(said.value) for name in right)
+        assert np.isfinite(rows(save(tmp_path / "net.onnx", model, **right))).all()
+
+
+def test_metadata_that_agree_or_are_of_other_things_pass(tmp_path):
+    model = plain()
+    model.metadata_props.add(key="Image.BitmapPixelFormat", value="Rgb8")
+    model.metadata_props.add(key="Image.ColorSpaceGamma", value="SRGB")
+    model.metadata_props.add(key="author", value="nobody")
+    assert np.isfinite(rows(save(tmp_path / "net.onnx", model))).all()

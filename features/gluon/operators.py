@@ -65,7 +65,7 @@ _same(
         **dict.fromkeys(("elemwise_sub", "_sub", "_minus", "broadcast_sub"), "Sub"),
         **dict.fromkeys(("elemwise_mul", "_mul", "broadcast_mul"), "Mul"),
         **dict.fromkeys(("elemwise_div", "_div", "broadcast_div"), "Div"),
-        **dict.fromkeys(("_copy", "identity", "Dropout", "BlockGrad"), "Identity"),
+        **dict.fromkeys(("_copy", "identity", "BlockGrad"), "Identity"),
         "add_n": "Sum",
         "relu": "Relu",
         "sigmoid": "Sigmoid",
@@ -128,6 +128,13 @@ def _fully_connected(writer: GraphWriter, node: SymbolNode) -> None:
     writer.node("Gemm", inputs, node.name, transB=1)
 
 
+@_operator("Dropout")
+def _dropout(writer: GraphWriter, node: SymbolNode) -> None:
+    mode = node.text("mode", "training")
+    _require(mode == "training", f"mode={mode}, which drops at random in use, too")
+    writer.node("Identity", node.inputs[:1], node.name)
+
+
 @_operator("BatchNorm")
 def _batch_norm(writer: GraphWriter, node: SymbolNode) -> None:
     _require(node.number("axis", 1) == 1, "another axis than 1")
@@ -168,6 +175,7 @@ def _clip(writer: GraphWriter, node: SymbolNode) -> None:
 def _pooling(writer: GraphWriter, node: SymbolNode) -> None:
     kind, data = node.text("pool_type", "max"), node.inputs[:1]
     _require(kind in ("max", "avg"), f"pool_type={kind}")
+    _require(node.text("layout", "NCHW") in ("NCHW", "None"), "a layout other than NCHW")
     if node.flag("global_pool"):
         writer.node({"max": "GlobalMaxPool", "avg": "GlobalAveragePool"}[kind], data, node.name)
         return

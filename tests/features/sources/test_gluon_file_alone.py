@@ -166,3 +166,21 @@ def test_a_step_of_zero_does_not_end_the_process(small):
     # Newer versions of onnx give such a step no shape instead of dividing by it.
     words = ("finding out the shapes of its values ends the process", "than what reaches them")
     assert any(text in found.stderr for text in words), found.stderr
+
+
+@pytest.mark.parametrize(
+    ("op", "setting", "said"),
+    [
+        ("Dropout", {"mode": "always"}, "mode=always, which drops at random"),
+        ("Pooling", {"layout": "NHWC"}, "a layout other than NCHW"),
+    ],
+)
+def test_settings_that_change_the_rows_are_refused(small, op, setting, said):
+    path = small.with_name("small-symbol.json")
+    graph = json.loads(path.read_text())
+    for node in graph["nodes"]:
+        if node["op"] == op:
+            node["attrs"].update(setting)
+    path.write_text(json.dumps(graph))
+    with pytest.raises(BackboneError, match=said):
+        load(small)

@@ -18,14 +18,19 @@ from ...core.places import open_image
 from ...manifest import LARGEST_IMAGE_FILE
 from .deep import require_upper_bits
 from .heif import HeifFile, is_heif
-from .jpeg import has_an_end, read_plain_head
+from .jpeg import has_an_end, is_arithmetic, read_plain_head
 from .jpeg_decoder import decode_jpeg
 from .kinds import READABLE, describe_other_kind
 from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
 from .libtiff import heeding_libtiff
 from .scale import Need
 from .tiff import describe_raw, has_more_pages
-from .whole import require_all_png_rows, require_sound_chunks, require_sound_strips
+from .whole import (
+    require_all_bmp_bytes,
+    require_all_png_rows,
+    require_sound_chunks,
+    require_sound_strips,
+)
 
 LARGEST_TILE = 2**26
 # Larger ones are decoded one at a time, or a machine of many processors has no memory left.
@@ -77,6 +82,11 @@ class ImageFile:
             self.width, self.height = self._plain[:2]
         _require_size(self.width, self.height)
         self._is_jpeg = content[:2] == _JPEG
+        if self._is_jpeg and not self._plain and is_arithmetic(content):
+            raise ImageError(
+                "the JPEG is coded arithmetically, so nobody can tell whether it is whole: convert "
+                "it (jpegtran -copy all)"
+            )
         self.more_pages = not self._is_jpeg and has_more_pages(content)
 
     def reduction(self, need: Need) -> int:
@@ -117,7 +127,11 @@ class ImageFile:
             image = _decode_with_opencv(header, content)
         if image is None:
             header = header or _read_header(content)
-            raise ImageError(f"cannot be decoded as {header.format} of mode {header.mode}")
+            packed = header.info.get("compression")
+            raise ImageError(
+                f"cannot be decoded as {header.format} of mode {header.mode}"
+                + (f", compressed by {packed}" if packed and packed != "raw" else "")
+            )
         if self._plain:
             return image
         if self._is_jpeg:
@@ -239,6 +253,8 @@ def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
     cv2 = load_opencv()
     if header.format == "TIFF":
         require_sound_strips(content, header)
+    elif header.format == "BMP":
+        require_all_bmp_bytes(content)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:

@@ -11,6 +11,8 @@ _PROGRESSIVE = 0xC2
 _FRAMES = frozenset({0xC0, _PROGRESSIVE})
 _HARMLESS = frozenset({0xC4, 0xDB, 0xDD, 0xE0, 0xFE})
 _SCAN = 0xDA
+# Frames of arithmetic coding: sequential, progressive, lossless, and the hierarchical ones.
+_ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 
 
 class JpegHead(NamedTuple):
@@ -54,6 +56,20 @@ def _plain_size(frame: bytes) -> tuple[int, int] | None:
         return None
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
     return (width, height) if width and height else None
+
+
+def is_arithmetic(content: bytes) -> bool:
+    """Tell whether a JPEG is coded arithmetically.
+
+    Its encoder leaves zeros at the end of a scan away, so a decoder takes whatever is missing for
+    zeros, and warns of nothing.
+    """
+    at = 2
+    while (mark := MARK.search(content, at)) and mark[1][0] != _SCAN:
+        if mark[1][0] in _ARITHMETIC:
+            return True
+        at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")
+    return False
 
 
 def has_an_end(content: bytes) -> bool:

@@ -19,6 +19,13 @@ _PICTURES = (
     (b"#?RADIANCE", "a Radiance HDR image"),
     (b"\xd7\xcd\xc6\x9a", "a Windows metafile"),
     (b"%!PS", "a PostScript file"),
+    *((b"\n" + version + b"\1", "a PCX image") for version in (b"\0", b"\2", b"\3", b"\5")),
+    (b"\x01\xda\0", "an SGI image"),
+    (b"\x01\xda\1", "an SGI image"),
+    (b"PF\n", "a PFM image"),
+    (b"Pf\n", "a PFM image"),
+    (b"SIMPLE  =", "a FITS image"),
+    (b"icns", "an icon image (ICNS)"),
 )
 _HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _SVG = re.compile(rb"\s*(?:<\?xml\b.*?)?<(?:!DOCTYPE\s+svg|svg)\b", re.I | re.S)
@@ -45,7 +52,7 @@ def describe_other_kind(content: bytes) -> str:
     Parameters
     ----------
     content : bytes
-        The beginning of the file will do.
+        The beginning of the file will do, but for a TGA image, which says so at its end.
     """
     head = content[:_LOOKED_AT]
     text = head.removeprefix(b"\xef\xbb\xbf")
@@ -62,6 +69,10 @@ def describe_other_kind(content: bytes) -> str:
     picture = next((name for mark, name in _PICTURES if head.startswith(mark)), "")
     if picture or _PORTABLE.match(head):
         return f"{picture or 'a PPM image'}: {_CONVERT}"
+    if head[128:132] == b"DICM":
+        return f"a DICOM image: {_CONVERT}"
+    if content[-18:-2] == b"TRUEVISION-XFILE":
+        return f"a TGA image: {_CONVERT}"
     name = describe_content(head)
     if name and not _READABLE_KINDS.search(name):
         return f"{name}: {next(remedy for word, remedy in _REMEDIES if word in name)}"

@@ -1,4 +1,4 @@
-"""Whether a PNG or TIFF file holds all pixels, where its decoder does not say."""
+"""Whether a PNG, TIFF or BMP file holds all pixels, where its decoder does not say."""
 
 import io
 import zlib
@@ -21,6 +21,7 @@ _AT_ONCE = 2**20
 _COMPRESSION, _TABLES = 0x0103, 0x015B
 _NONE, _JPEG_IN_TIFF, _DEFLATE = 1, 7, (8, 32946)
 _FAXES, _GROUP_4 = (2, 3, 4), 4
+_RUN_LENGTHS = (1, 2)
 # Zeros that fill up the last bytes of a fax.
 _PADDING = 16
 # Places and sizes of strips, and of tiles.
@@ -110,6 +111,13 @@ def _pixel_chunks(content: bytes):
         elif kind == b"IEND":
             return
         at += 12 + size
+
+
+def require_all_bmp_bytes(content: bytes) -> None:
+    """Refuse a run-length coded BMP of fewer bytes than it says: the rest would be black."""
+    start, kind, size = (int.from_bytes(content[at : at + 4], "little") for at in (10, 30, 34))
+    if kind in _RUN_LENGTHS and start + size > len(content):
+        raise ImageError("the BMP file is cut short")
 
 
 def require_sound_strips(content: bytes, header) -> None:

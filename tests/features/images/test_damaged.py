@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -45,6 +46,35 @@ JPEGS = {
 
 def jpeg(name: str) -> bytes:
     return encode("JPEG", quality=90, **JPEGS[name])
+
+
+ARITHMETIC = sorted((Path(__file__).parents[2] / "fixtures" / "jpeg").glob("arithmetic*.jpg"))
+
+
+@pytest.mark.parametrize("path", ARITHMETIC, ids=lambda path: path.stem)
+@pytest.mark.parametrize("share", [0.6, 0.9, 1.0])
+def test_a_jpeg_of_arithmetic_coding_is_refused_for_its_decoder_sees_no_end(path, share):
+    content = path.read_bytes()
+    with pytest.raises(ImageError, match="coded arithmetically, .*: convert it"):
+        decode(content[: int(len(content) * share)] + END)
+
+
+def run_length_bmp() -> bytes:
+    """Write a BMP of 8 bits, run-length coded, of two runs a row."""
+    rows = b"".join(bytes([100, n % 200, 60, 7, 0, 0]) for n in range(HEIGHT)) + b"\0\1"
+    palette = bytes(range(256)) * 4
+    numbers = [(40, 4), (WIDTH, 4), (HEIGHT, 4), (1, 2), (8, 2), (1, 4), (len(rows), 4), (0, 8)]
+    head = b"".join(n.to_bytes(size, "little") for n, size in [*numbers, (256, 4), (0, 4)])
+    data = head + palette + rows
+    sizes = (14 + len(data)).to_bytes(4, "little") + bytes(4) + (1078).to_bytes(4, "little")
+    return b"BM" + sizes + data
+
+
+def test_a_run_length_coded_bmp_that_lost_a_part_is_refused():
+    content = run_length_bmp()
+    assert decode(content).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ImageError, match="the BMP file is cut short"):
+        decode(content[:1200] + content[1260:])
 
 
 def with_hole(content: bytes, filling: bytes, at: float = 0.5, size: int = 500) -> bytes:
@@ -354,6 +384,11 @@ def test_a_png_with_megabytes_of_text_is_decoded(what):
         (bytes(4096), "begins with zeros alone"),
         (b"Too many requests, try again later\n", "a text: download"),
         (b"P6 4 4 255\n" + bytes(48), "a PPM image"),
+        (b"Pf\n4 4\n-1.0\n" + bytes(64), "a PFM image: convert"),
+        (b"\n\5\1\x08" + bytes(128), "a PCX image: convert"),
+        (b"\x01\xda\0\1\0\2" + bytes(506), "an SGI image: convert"),
+        (bytes(128) + b"DICM\2\0", "a DICOM image: convert"),
+        (b"\0\0\2" + bytes(60) + b"TRUEVISION-XFILE.\0", "a TGA image: convert"),
     ],
 )
 def test_what_is_no_image_is_named(content, said):

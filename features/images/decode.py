@@ -16,7 +16,7 @@ import numpy as np
 from ...core.errors import ImageError
 from ...core.places import open_image
 from ...manifest import LARGEST_IMAGE_FILE
-from .deep import require_upper_bits
+from .deep import require_unsigned, require_upper_bits
 from .heif import HeifFile, is_heif
 from .jpeg import has_an_end, is_arithmetic, read_plain_head
 from .jpeg_decoder import decode_jpeg
@@ -192,6 +192,7 @@ def _read_header(content: bytes):
     except Exception as error:  # Pillow's parsers raise many kinds; all mean the same here.
         raise ImageError(_not_an_image(content, error)) from error
     _require_size(*header.size)
+    require_unsigned(header)
     if tile > LARGEST_TILE:
         raise ImageError(f"the TIFF file has tiles of {tile} pixels, more than {LARGEST_TILE}")
     return header

@@ -11,7 +11,22 @@ from .libraries import load_opencv, load_pillow
 LARGEST_OF_TWELVE_BITS = 4095
 # After the reduction to 8 bits, which OpenCV rounds for TIFF.
 _NEARLY_BLACK = 16
-_BITS_PER_SAMPLE = 0x0102
+_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 0x0102, 0x0153
+# What the numbers of a TIFF are, where they are not unsigned.
+_FORMATS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
+
+
+def require_unsigned(header) -> None:
+    """Refuse a TIFF of signed or floating-point numbers: how bright they are nobody says."""
+    if header.format != "TIFF":
+        return
+    stated = header.tag_v2.get(_SAMPLE_FORMAT, 1)
+    for kind in stated if isinstance(stated, tuple) else (stated,):
+        if kind in _FORMATS:
+            raise ImageError(
+                f"a TIFF of {_FORMATS[kind]} numbers, whose brightness nobody knows: save it with "
+                "unsigned numbers of 8 or 16 bits"
+            )
 
 
 def require_upper_bits(content: bytes, header, brightest: int) -> None:

@@ -330,6 +330,16 @@ def test_sixteen_bits_that_hold_fewer_are_said(suffix, channels, largest, bits):
     assert decode(cv2.imencode(suffix, scaled)[1].tobytes()).shape == (40, 50, 3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("i1", "signed"), ("i2", "signed"), ("i4", "signed"), ("f4", "floating-point")],
+)
+def test_a_tiff_of_numbers_that_are_no_brightness_is_refused(kind, said):
+    content = cv2.imencode(".tiff", (picture()[..., 0] // 2).astype(kind))[1].tobytes()
+    with pytest.raises(ImageError, match=f"a TIFF of {said} numbers, .* save it with unsigned"):
+        decode(content)
+
+
 @pytest.mark.parametrize(("largest", "bits"), [(200, 8), (900, 10), (4000, 12)])
 def test_grey_with_alpha_of_sixteen_bits_that_holds_fewer_is_said(largest, bits):
     content = grey_with_alpha_of_sixteen_bits(largest)

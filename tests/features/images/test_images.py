@@ -132,9 +132,9 @@ def test_one_pixel_fills_what_it_can(form, fit):
     assert np.abs(square.astype(int) - (200, 10, 30)).max() <= 3
 
 
-def test_pixels_that_are_no_colours_are_refused_with_their_mode():
-    content = encode(Image.fromarray(np.ones((8, 8), np.float32)), "TIFF")
-    with pytest.raises(ImageError, match="cannot be decoded as TIFF of mode F"):
+def test_what_no_decoder_unpacks_is_refused_with_its_mode_and_compression():
+    content = encode(Image.fromarray(smooth(16, 16)), "TIFF", compression="lzma")
+    with pytest.raises(ImageError, match="cannot be decoded as TIFF of mode RGB, compressed by lz"):
         decode(content)
 
 

@@ -31,6 +31,7 @@ from .format.header import SetHeader
 from .mend import repair_json, repair_set, restore_record
 from .names import match_rank
 from .record import differences
+from .sharing.claim_files import remove_dead
 from .sharing.claims import Claims, ClaimsOfProcess, lock
 from .sharing.share import USUAL_LISTS, Lists, MoreKeys, share
 
@@ -91,6 +92,7 @@ class FeatureCache:
         require_own(path)
         for folder in (path.resolve(), *path.glob("*/"), *path.glob("*/shards/")):
             remove_leftovers(folder)
+        remove_dead(path / CLAIMS_NAME)
         mended = repair_json(path / MARKER_NAME, MARKER) if set_folders(path) else []
         cache = cls(path)
         cache._mended = mended

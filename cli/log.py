@@ -32,30 +32,60 @@ class _Copied:
         return getattr(self._stream, name)
 
 
+class _Log:
+    """Lines with the time in a file.
+
+    A job is worth more than its log: where the log cannot be written, the job goes on.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._file = path, append_regular(path)
+        self._fault: OSError | None = None
+
+    def add(self, line: str) -> None:
+        if self._fault is None:
+            try:
+                self._file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+            except OSError as error:
+                self._fault = error
+
+    def close(self) -> None:
+        # What could not be written is tried again, and fails again.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def require_whole(self) -> None:
+        """Raise the error of the system, if there was one, about the log."""
+        if self._fault is not None:
+            reason = self._fault.strerror or self._fault
+            raise IcecoreError(
+                f"the command is done, but its log {self._path} is not whole: {reason}",
+                "free some space there, or name a log on another disk",
+            ) from self._fault
+
+
 @contextlib.contextmanager
 def keep_log(path: Path, command: Sequence[str]) -> Iterator[None]:
     """Add the command, all it says and how it ended to the file `path`."""
     _require_log(path)
-    with append_regular(path) as file:
-
-        def log(line: str) -> None:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-
-        log(f"started: {shlex.join(['icecore', *command[1:]])}")
-        streams = sys.stdout, sys.stderr
-        sys.stdout, sys.stderr = _Copied(sys.stdout, log), _Copied(sys.stderr, log)
-        end = "done"
-        try:
-            yield
-        except SystemExit as stopped:
-            end = f"ended with status {stopped.code}"
-            raise
-        except BaseException as error:
-            end = f"stopped: {error or type(error).__name__}"
-            raise
-        finally:
-            sys.stdout, sys.stderr = streams
-            log(end)
+    log = _Log(path)
+    log.add(f"started: {shlex.join(['icecore', *command[1:]])}")
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Copied(sys.stdout, log.add), _Copied(sys.stderr, log.add)
+    end = "done"
+    try:
+        yield
+    except SystemExit as stopped:
+        end = f"ended with status {stopped.code}"
+        raise
+    except BaseException as error:
+        end = f"stopped: {error or type(error).__name__}"
+        raise
+    finally:
+        sys.stdout, sys.stderr = streams
+        log.add(end)
+        log.close()
+    log.require_whole()
 
 
 def _require_log(path: Path) -> None:

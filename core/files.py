@@ -2,22 +2,32 @@
 
 A reader sees the old file or the whole new one, never a part: everything is
 written under a temporary name beside the target, flushed to the disk, and
-renamed. Whatever interrupts the writing, the temporary file goes away.
+renamed. Whatever interrupts the writing, the temporary file goes away: that of a process which
+was killed, with the next file that is published in the folder.
 """
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import DiskFullError, IrregularFileError
+from .processes import start_of, this_machine
 from .regular_files import open_regular, require_at_most, require_regular
 
 _TEMPORARY_PREFIX = ".tmp-"
+# With the machine and the process that writes it.
+_TEMPORARY = re.compile(
+    rf"{re.escape(_TEMPORARY_PREFIX)}.*-([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{6}}", re.DOTALL
+)
+# Folders that were looked through for what killed processes have left.
+_TIDIED: set[str] = set()
 _SHOWN_OF_A_NAME = 40
 _SMALL_FILE = 2**20
 _SPAN = 4 * 2**20
@@ -46,11 +56,11 @@ def publish(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     _require_replaceable(path)
-    shown = path.name[:_SHOWN_OF_A_NAME]
-    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{shown}-{secrets.token_hex(6)}")
+    temporary = path.with_name(_temporary_name(path.name))
     try:
         with disk_full_named(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _tidy(path.parent)
             yield temporary
             _flush_to_disk(temporary)
             os.replace(temporary, path)
@@ -60,6 +70,33 @@ def publish(path: str | os.PathLike) -> Iterator[Path]:
         if isinstance(error, OSError) and error.filename == str(temporary):
             error.filename, error.filename2 = str(path), None  # The name that was given.
         raise
+
+
+def is_abandoned(name: str) -> bool:
+    """Tell whether a name is that of a temporary file whose writer, of this machine, is gone."""
+    found = _TEMPORARY.fullmatch(name)
+    return bool(found) and found[1] == _machine() and start_of(int(found[2])) is None
+
+
+def _temporary_name(name: str) -> str:
+    shown = name[:_SHOWN_OF_A_NAME]
+    return f"{_TEMPORARY_PREFIX}{shown}-{_machine()}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+@functools.cache
+def _machine() -> str:
+    return sha256_bytes(this_machine().encode())[:8]
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes have left in a folder; once, for it may hold a million files."""
+    if (place := os.path.abspath(folder)) in _TIDIED:
+        return
+    _TIDIED.add(place)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if is_abandoned(entry.name) and entry.is_file(follow_symlinks=False):
+                _remove(Path(entry.path))
 
 
 def _require_replaceable(path: Path) -> None:

@@ -1,10 +1,15 @@
-"""Folders: put in their place in one step when they are filled, and those of the user."""
+"""Folders: put in their place in one step when they are filled, temporary, and of the user.
+
+Whoever fills a folder holds a lock on it, which goes with the process whatever ends it: so the
+next one knows what was left by one that was killed, and removes it.
+"""
 
 import contextlib
 import os
 import re
 import secrets
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +22,8 @@ except ImportError:  # Windows has no such locks: nothing is known of who is at 
     fcntl = None  # type: ignore[assignment]
 
 _RETIRED = "-old"
+# Nobody calls a folder of results so; `mkdtemp` adds eight characters.
+_SCRATCH = "icecore-scratch-"
 
 
 def user_folder(name: str, variable: str) -> Path:
@@ -24,6 +31,46 @@ def user_folder(name: str, variable: str) -> Path:
     if variable in os.environ:
         return Path(os.environ[variable])
     return Path(load("platformdirs").user_cache_dir("icecore", appauthor=False)) / name
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path | None = None, prefix: str = _SCRATCH) -> Iterator[Path]:
+    """Make a folder for what is wanted for a while only, and remove it at the end.
+
+    Those that killed processes of this user have left in the same place are removed first.
+
+    Parameters
+    ----------
+    parent : path, optional
+        Where; where the system has its temporary files if None.
+    prefix : str
+        What its name begins with.
+    """
+    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    remove_abandoned(parent, prefix)
+    with _held(lambda: Path(tempfile.mkdtemp(prefix=prefix, dir=parent))) as folder:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_abandoned(parent: Path, prefix: str) -> list[Path]:
+    """Remove the folders of `scratch_folder` that killed processes of this user have left."""
+    removed = []
+    pattern = re.compile(rf"{re.escape(prefix)}[a-z0-9_]{{8}}")
+    # Windows has neither such locks nor these numbers.
+    user = os.getuid() if fcntl is not None else None
+    with contextlib.suppress(OSError), os.scandir(parent) as entries:
+        for entry in entries:
+            if not pattern.fullmatch(entry.name) or not entry.is_dir(follow_symlinks=False):
+                continue
+            if entry.stat(follow_symlinks=False).st_uid == user:
+                with _abandoned(Path(entry.path)) as nobody:
+                    if nobody:
+                        shutil.rmtree(entry.path, ignore_errors=True)
+                        removed.append(Path(entry.path))
+    return removed
 
 
 @contextlib.contextmanager
@@ -41,11 +88,10 @@ def replacing_folder(out: Path, check: Callable[[], None]) -> Iterator[Path]:
     out = Path(os.path.abspath(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     _tidy(out)
-    temporary = out.with_name(f".tmp-{out.name}-{secrets.token_hex(6)}")
-    retired = temporary.with_name(temporary.name + _RETIRED)
-    temporary.mkdir()
+    temporary = out
     try:
-        with _held(temporary):
+        with _held(lambda: _new_beside(out)) as temporary:
+            retired = temporary.with_name(temporary.name + _RETIRED)
             yield temporary
             check()
             if out.exists():
@@ -58,12 +104,19 @@ def replacing_folder(out: Path, check: Callable[[], None]) -> Iterator[Path]:
                 raise
             shutil.rmtree(retired, ignore_errors=True)
     except BaseException as error:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary != out:
+            shutil.rmtree(temporary, ignore_errors=True)
         if isinstance(error, DiskFullError):
             texts = (error.message, error.hint)
             texts = tuple(text.replace(str(temporary), str(out)) for text in texts)
             raise DiskFullError(*texts) from error
         raise
+
+
+def _new_beside(out: Path) -> Path:
+    folder = out.with_name(f".tmp-{out.name}-{secrets.token_hex(6)}")
+    folder.mkdir()
+    return folder
 
 
 def _tidy(out: Path) -> None:
@@ -74,42 +127,57 @@ def _tidy(out: Path) -> None:
             continue
         # Who retires a folder holds the temporary one that is to take its place.
         holder = entry.with_name(entry.name.removesuffix(_RETIRED))
-        if _is_held(holder if holder.is_dir() else out):
-            continue
-        if found[1] and not out.exists():
-            os.rename(entry, out)
-        else:
-            shutil.rmtree(entry, ignore_errors=True)
+        with _abandoned(holder if holder.is_dir() else out) as nobody:
+            if not nobody:
+                continue
+            if found[1] and not out.exists():
+                os.rename(entry, out)
+            else:
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    """Hold a lock on a folder, which goes with the process whatever ends it."""
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+def _held(make: Callable[[], Path]) -> Iterator[Path]:
+    """Make a folder, and hold a lock on it."""
+    while True:
+        folder = make()
+        descriptor = None
         # Some network file systems have no locks.
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+            descriptor = _locked(folder) if fcntl is not None else None
+        # Somebody may have taken it for abandoned before it was locked.
+        if folder.is_dir():
+            break
+        if descriptor is not None:
+            os.close(descriptor)
+    try:
+        yield folder
     finally:
-        os.close(descriptor)
+        if descriptor is not None:
+            os.close(descriptor)
 
 
-def _is_held(folder: Path) -> bool:
-    """Tell whether somebody is at work there, as far as that can be known."""
-    if fcntl is None:
-        return True
+@contextlib.contextmanager
+def _abandoned(folder: Path) -> Iterator[bool]:
+    """Tell whether nobody is at work in a folder, as far as that can be known, and keep it so."""
+    descriptor = None
     try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
+        descriptor = _locked(folder, wait=False) if fcntl is not None else None
+        nobody = descriptor is not None
+    except OSError as error:
+        nobody = isinstance(error, FileNotFoundError)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
+        yield nobody
     finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _locked(folder: Path, wait: bool = True) -> int:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BaseException:
         os.close(descriptor)
-    return False
+        raise
+    return descriptor

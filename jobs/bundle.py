@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import os
-import tempfile
-from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +11,7 @@ from ..cache import differences
 from ..core.csv_files import csv_lines
 from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some, first_line
 from ..core.files import publish_bytes, publish_text
+from ..core.folders import scratch_folder
 from ..core.outputs import require_writable
 from ..ensemble import TaskWeights
 from ..features import FeatureSetRecord
@@ -149,12 +148,12 @@ def _prove(
     ProofError
         Its answers are others.
     """
-    with tempfile.TemporaryDirectory(prefix="icecore-bundle-") as folder:
-        images = features.write_trial_images(Path(folder) / "images")
+    with scratch_folder() as folder:
+        images = features.write_trial_images(folder / "images")
         found = features.run_bundle(content, images)
-        answers = Path(folder) / "answers.csv"
+        answers = folder / "answers.csv"
         options = dataclasses.replace(options, engine="onnxruntime", form="csv")
-        predict(run, Path(folder) / "images", answers, options)
+        predict(run, folder / "images", answers, options)
         _, *lines = [line.fields for line in csv_lines(answers, RunError)]
     at = 1
     for name in classes:

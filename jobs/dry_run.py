@@ -2,13 +2,12 @@
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from .. import features
 from ..cache import existing_cache
 from ..core.errors import BackboneError, ManifestError
+from ..core.folders import scratch_folder
 from ..features import BackboneSpec, ExtractOptions, ProgressListener
 from ..manifest import Manifest, digest_manifest
 from .samples import read_data
@@ -71,9 +70,9 @@ def dry_run(
         )
     store = existing_cache(cache)
     manifest = read_data(data)
-    with tempfile.TemporaryDirectory(prefix="icecore-dry-run-") as scratch:
+    with scratch_folder() as scratch:
         alone = dataclasses.replace(options, cluster=None)
-        report = features.extract(_few(manifest), Path(scratch) / "cache", backbones, alone)
+        report = features.extract(_few(manifest), scratch / "cache", backbones, alone)
     if not report.computed:
         raise ManifestError(
             f"none of {report.images} images that were tried can be read",

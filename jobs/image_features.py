@@ -1,7 +1,6 @@
 """Frozen features as a step of a scikit-learn pipeline."""
 
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from .. import features
 from ..cache import FeatureCache
 from ..core.errors import ManifestError, enumerate_some
+from ..core.folders import scratch_folder
 from ..manifest import Manifest, Sample
 
 
@@ -88,8 +88,8 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
             raise ManifestError(
                 "ImageFeatures needs a sequence of images", "give a list of paths or of pictures"
             )
-        with tempfile.TemporaryDirectory(prefix="icecore-images-") as scratch:
-            paths = [_path_of(image, place, Path(scratch)) for place, image in enumerate(X)]
+        with scratch_folder() as scratch:
+            paths = [_path_of(image, place, scratch) for place, image in enumerate(X)]
             strange = [
                 f"item {place} is a {type(X[place]).__name__}"
                 for place, path in enumerate(paths)

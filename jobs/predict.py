@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from .. import ensemble, features
 from ..core.errors import RunError, counted
+from ..core.folders import scratch_folder
 from ..core.hardware import require_working_memory
 from ..core.outputs import require_writable
 from ..core.summary import summary
@@ -200,8 +200,8 @@ def predict(
     empty = dataclasses.replace(_no_answers(trained, manifest, options), tests=tests)
     ensemble.require_sheet_fits(out, empty, options.written)
     jobs = _prepared(trained, manifest, options)
-    with tempfile.TemporaryDirectory(prefix="icecore-predict-") as scratch:
-        folder = Path(scratch) / "cache" if options.cache is None else Path(options.cache)
+    with scratch_folder() as scratch:
+        folder = scratch / "cache" if options.cache is None else Path(options.cache)
         routers = {name: weights.router for name, weights in trained.weights.items()}
         parts = [answers_of_run(job, routers, folder, progress) for job in jobs]
     failures = {one.id: one for part in parts for one in part.failures}

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...core.errors import CacheError, enumerate_some
+from ...core.files import is_abandoned
+from ...core.folders import remove_abandoned
 from ...core.regular_files import RegularFile, kind_of, open_regular
 
 LEFTOVER_PREFIX = ".tmp-"
@@ -88,9 +90,12 @@ def _not_own(paths: list[Path]) -> CacheError:
 
 
 def remove_leftovers(folder: Path) -> list[Path]:
-    """Delete temporary files that a killed writer left in `folder` long enough ago."""
+    """Delete temporary files and folders that killed writers have left in `folder`.
+
+    Files of writers that may live, on another machine, are left for long enough.
+    """
     require_own_folder(folder)
-    removed = []
+    removed = remove_abandoned(folder, LEFTOVER_PREFIX)
     with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
             if not entry.name.startswith(LEFTOVER_PREFIX):
@@ -99,7 +104,8 @@ def remove_leftovers(folder: Path) -> list[Path]:
                 continue
             # Another process may clear up at the same time.
             with contextlib.suppress(FileNotFoundError):
-                if time.time() - entry.stat(follow_symlinks=False).st_mtime >= LEFTOVER_AGE_S:
+                age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                if age >= LEFTOVER_AGE_S or is_abandoned(entry.name):
                     os.unlink(entry.path)
                     removed.append(Path(entry.path))
     return removed

@@ -12,28 +12,34 @@ import abc
 import contextlib
 import json
 import os
-import re
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
-from ...core.errors import CacheError, IcecoreError
+from ...core.errors import IcecoreError
 from ...core.files import disk_full_named
-from ...core.json_files import parse_json
-from ..format.disk import open_own, require_own_folder
+from ..format.disk import require_own_folder
+from .claim_files import (
+    BEAT,
+    LIVE,
+    OWNER,
+    claim_path,
+    clean_up_after,
+    is_dead_here,
+    read_claim,
+    read_small,
+    remove_dead,
+    take_away,
+    whereabouts,
+)
 
 HEARTBEAT_S = 5.0
 EXPIRY_S = 60.0
-_ENDING = ".claim"
-_LARGEST_CLAIM = 4096
 _PERMISSION_ATTEMPTS, _PAUSE_S = 3, 0.05
 _PATIENCE_S = 600.0
-# Tokens in use in this process: a claim of ours that could not be removed is no claim.
-_LIVE: set[str] = set()
 
 
 class ClaimsOfProcess(abc.ABC):
@@ -135,8 +141,8 @@ class Claims(ClaimsOfProcess):
         super().__init__(expiry_s)
         self._folder = Path(folder)
         # The same in every claim; finding it out takes longer than writing it.
-        self._content = json.dumps({"token": self._token, **_whereabouts()}).encode()
-        _LIVE.add(self._token)
+        self._content = json.dumps({"token": self._token, **whereabouts()}).encode()
+        LIVE.add(self._token)
         self._seen: dict[str, tuple[bytes, float]] = {}
         require_own_folder(self._folder)
         with disk_full_named(self._beat_path(self._token)):
@@ -149,6 +155,7 @@ class Claims(ClaimsOfProcess):
             # Claims are links to it: where hundreds of files came and went a moment ago, ext4
             # takes most of a millisecond to make a new one.
             self._template = self._write_template()
+        remove_dead(self._folder)
         self._start_beating(heartbeat_s)
 
     def release(self, names: Iterable[str]) -> None:
@@ -161,9 +168,9 @@ class Claims(ClaimsOfProcess):
                     os.unlink(self._path(name))
 
     def _end(self) -> None:
-        _LIVE.discard(self._token)
+        LIVE.discard(self._token)
         os.close(self._beat_file)
-        self._clean_up_after(self._token)
+        clean_up_after(self._folder, self._token)
 
     def _write_template(self) -> Path | None:
         path = self._template_path(self._token)
@@ -175,11 +182,6 @@ class Claims(ClaimsOfProcess):
                 os.unlink(path)
             return None
         return path
-
-    def _clean_up_after(self, token: str) -> None:
-        for path in (self._beat_path(token), self._template_path(token)):
-            with contextlib.suppress(OSError):
-                os.unlink(path)
 
     def _claim(self, name: str) -> bool:
         with disk_full_named(self._path(name)):
@@ -244,30 +246,13 @@ class Claims(ClaimsOfProcess):
         owner = self._owner(name)
         if not self._is_dead(name, owner):
             return False
-        # Renaming first makes one taker the winner. If a new claim was made between the
-        # judgement and the renaming, it goes back.
-        aside = self._folder / f".stale-{secrets.token_hex(8)}"
-        try:
-            os.rename(self._path(name), aside)
-        except FileNotFoundError:
-            return True
-        if _read_claim(aside).get("token") != owner.get("token"):
-            with contextlib.suppress(OSError):
-                os.link(aside, self._path(name))
-            os.unlink(aside)
-            return False
-        os.unlink(aside)
-        self._clean_up_after(owner.get("token", ""))
-        return True
+        return take_away(self._folder, name, owner)
 
     def _is_dead(self, name: str, owner: dict) -> bool:
-        here = _whereabouts()
-        if owner and owner.get("host") == here["host"]:
-            if owner.get("pid") == here["pid"]:
-                return owner.get("token") not in _LIVE
-            return _start_of(owner.get("pid", 0)) != owner.get("start")
+        if (dead := is_dead_here(owner)) is not None:
+            return dead
         # Elsewhere (or a claim still being written): watch its heartbeat with our clock.
-        beat = b"" if not owner else _read(self._beat_path(owner.get("token", "")))
+        beat = b"" if not owner else read_small(self._beat_path(owner.get("token", "")))
         before, since = self._seen.get(name, (None, 0.0))
         now = time.monotonic()
         if before != (sign := json.dumps(owner).encode() + beat):
@@ -276,17 +261,16 @@ class Claims(ClaimsOfProcess):
         return now - since > self._expiry_s
 
     def _owner(self, name: str) -> dict:
-        return _read_claim(self._path(name))
+        return read_claim(self._path(name))
 
     def _path(self, name: str) -> str:
-        # As text: there are hundreds of claims, and making a Path takes as long as the file.
-        return os.path.join(self._folder, name + _ENDING)
+        return claim_path(self._folder, name)
 
     def _beat_path(self, token: str) -> Path:
-        return self._folder / f"beat-{token}"
+        return self._folder / f"{BEAT}{token}"
 
     def _template_path(self, token: str) -> Path:
-        return self._folder / f"owner-{token}"
+        return self._folder / f"{OWNER}{token}"
 
     def _beat(self, number: int) -> None:
         os.pwrite(self._beat_file, b"%020d" % number, 0)
@@ -309,58 +293,3 @@ def lock(folder: Path, name: str) -> Iterator[None]:
                 raise TimeoutError(f"another process has held {folder / name} for too long")
             time.sleep(0.02)
         yield
-
-
-def _whereabouts() -> dict:
-    pid = os.getpid()
-    return {"host": _host(), "pid": pid, "start": _start_of(pid)}
-
-
-def _host() -> str:
-    # Process numbers mean something only within one boot and one container.
-    boot = _read(Path("/proc/sys/kernel/random/boot_id")).decode().strip()
-    try:
-        space = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        space = ""
-    return f"{socket.gethostname()} {boot} {space}".strip()
-
-
-def _start_of(pid: int) -> str | None:
-    """Return when a process of this machine began; None if there is none."""
-    stat = _read(Path(f"/proc/{pid}/stat"))
-    if stat:
-        # The second field, a name in parentheses, may hold spaces itself.
-        fields = stat.rpartition(b")")[2].split()
-        # A zombie is as dead as one gone.
-        return None if fields[0] in (b"Z", b"X") else fields[19].decode()
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except (OSError, OverflowError, TypeError):
-        return "unknown"
-    return "unknown"
-
-
-def _read(path: str | Path) -> bytes:
-    try:
-        with open_own(path) as file:
-            return file.read(_LARGEST_CLAIM)
-    except (OSError, CacheError):
-        return b""
-
-
-def _read_claim(path: str | Path) -> dict:
-    """Return who holds a claim; nothing if it does not say so as we do."""
-    try:
-        owner = parse_json(_read(path), path)
-    except IcecoreError:
-        return {}
-    # The token becomes part of a file's name, and the process number of another's.
-    sound = (
-        isinstance(owner.get("token"), str)
-        and re.fullmatch("[0-9a-f]{16}", owner["token"])
-        and isinstance(owner.get("pid"), int)
-    )
-    return owner if sound else {}

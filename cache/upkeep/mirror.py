@@ -10,15 +10,14 @@ import dataclasses
 import hashlib
 import os
 import re
-import shutil
-import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Self
 
 from ...core.errors import CacheError, DamagedCacheError, counted, enumerate_some
 from ...core.files import flush_folder, publish_bytes, sha256_bytes
+from ...core.folders import scratch_folder
 from ...core.regular_files import read_regular
 from ...core.stores import Entry, Store, is_url, store_of
 from ..cache_folder import MARKER_NAME, RECORD_NAME, load_header
@@ -242,7 +241,7 @@ def push_shard(place: Place, one: FeatureSet, name: str) -> int | None:
 
 def pulled_set(place: Place, name: str, target: FeatureCache) -> FeatureSet:
     """Open the set in `target` that a record in the store describes; it is made if need be."""
-    with scratch_folder(target.path) as folder:
+    with scratch_folder(target.path, LEFTOVER_PREFIX) as folder:
         (folder / RECORD_NAME).write_bytes(place.read(name, _LARGEST_RECORD))
         return target.open_as(load_header(folder))
 
@@ -256,7 +255,7 @@ def _pull_shard(
     if there[key].size > LARGEST_SHARD:
         return None
     require_own_folder(one.folder, one.folder / "shards")
-    with scratch_folder(one.folder) as scratch:
+    with scratch_folder(one.folder, LEFTOVER_PREFIX) as scratch:
         publish_bytes(scratch / name, place.read(key, LARGEST_SHARD))
         shard, _ = check_shard(scratch / name, one)
         if shard is None:
@@ -281,13 +280,3 @@ def _pull_table(place: Place, found: re.Match, target: FeatureCache) -> bool:
         publish_bytes(path, content)
         return True
     return False
-
-
-@contextlib.contextmanager
-def scratch_folder(folder: Path) -> Iterator[Path]:
-    """Make a folder inside `folder` for what is not to count yet; it is removed."""
-    path = Path(tempfile.mkdtemp(prefix=LEFTOVER_PREFIX, dir=folder))
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)

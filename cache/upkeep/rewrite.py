@@ -8,10 +8,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...core.errors import CacheError
+from ...core.folders import scratch_folder
 from ..check import sound_shards, stored_rows
 from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..featureset import FeatureSet
-from ..format.disk import require_own_folder
+from ..format.disk import LEFTOVER_PREFIX, remove_leftovers, require_own_folder
 from ..format.index import INDEX_NAME
 from ..format.shard import SHARD_BYTES, Shard, publish_shard, read_provenance, shard_rows
 from ..sharing.claims import lock
@@ -41,6 +42,8 @@ def prune(
         ``{"dry_run", "sets": [{"name", "fingerprint", "rows_removed", "rows_kept",
         "whole", "bytes_freed"}]}``
     """
+    if not dry_run:
+        remove_leftovers(cache.path)
     # All names are resolved before anything is touched.
     dropped = {cache.find(name).fingerprint for name in drop}
     kept = None if keep is None else {key.encode() for key in keep}
@@ -80,16 +83,16 @@ def _prune_set(
     require_own_folder(one.folder, one.folder / "shards")
     if whole:
         # Renamed first: a set half deleted must not look like a damaged one.
-        gone = one.folder.with_name(f".pruned-{one.folder.name}-{os.getpid()}")
-        os.rename(one.folder, gone)
-        shutil.rmtree(gone)
+        with scratch_folder(one.folder.parent, LEFTOVER_PREFIX) as scratch:
+            os.rename(one.folder, scratch / "set")
+            shutil.rmtree(scratch / "set")
         return entry
     if touched:
         # After a crash half-way nothing is to say that the rows removed were lost.
         (one.folder / INDEX_NAME).unlink(missing_ok=True)
     for name in touched:
         _rewrite(one, [(good[name], masks[name])], [name])
-    if touched:
+    if touched or not (one.folder / INDEX_NAME).exists():
         one.rows.reset()
         one.write_index()
     return entry

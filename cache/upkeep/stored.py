@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import CacheError, DamagedCacheError, StoreError
-from ...core.folders import user_folder
+from ...core.folders import scratch_folder, user_folder
 from ...core.stores import Entry, is_url
 from ..cache_folder import MARKER_NAME, RECORD_NAME
 from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..featureset import FeatureSet
+from ..format.disk import LEFTOVER_PREFIX
 from ..format.header import SetHeader
 from ..format.shard import BESIDE_ROW, read_shard
 from ..rows import list_shards
@@ -38,7 +39,6 @@ from .mirror import (
     push_digests,
     push_shard,
     put,
-    scratch_folder,
 )
 
 _AT_ONCE = 8
@@ -252,7 +252,7 @@ class _StoredSet(FeatureSet):
         for size in (entry.size - rows * self.header.row_bytes, entry.size):
             if size > LARGEST_SHARD or not SHARD.fullmatch(self._shards + name):
                 break
-            with scratch_folder(self.folder) as scratch:
+            with scratch_folder(self.folder, LEFTOVER_PREFIX) as scratch:
                 with open(scratch / name, "wb") as file:
                     file.write(self._place.store.read(entry.key, 0, size))
                     # Rows are the end of a shard: a hole in the place of most of them.

@@ -5,13 +5,13 @@ must not be converted. Normalisation stays in float32: the pixels' mean has no
 exact float16.
 """
 
-import tempfile
 import warnings
 from pathlib import Path
 
 import numpy as np
 
 from ...core.errors import BackboneError
+from ...core.folders import scratch_folder
 from ...core.imports import load, quiet_log
 from .onnx_graph import IMAGES, load_onnx
 from .session import load_onnxruntime, open_session
@@ -59,8 +59,8 @@ def half_precision_graph(graph: Path | bytes, name: str) -> bytes:
 
 def _folded(graph: Path | bytes) -> bytes:
     level = load_onnxruntime().GraphOptimizationLevel.ORT_ENABLE_BASIC
-    with tempfile.TemporaryDirectory(prefix="icecore-half-") as folder:
-        out = Path(folder) / "folded.onnx"
+    with scratch_folder() as folder:
+        out = folder / "folded.onnx"
         open_session(graph, graph_optimization_level=level, optimized_model_filepath=str(out))
         return out.read_bytes()
 

@@ -1,14 +1,13 @@
 """Questions about a graph that a process of its own has to answer; what it said is remembered."""
 
 import contextlib
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 from ... import __version__
 from ...core.child import Limits, ask_child
 from ...core.errors import IcecoreError
 from ...core.files import publish_json, sha256_bytes
+from ...core.folders import scratch_folder
 from ...core.json_files import read_json
 from .store import graph_folder, graph_key
 
@@ -26,8 +25,8 @@ def ask_once(module: str, content: bytes, arguments: Sequence[str], limits: Limi
     with contextlib.suppress(IcecoreError):
         if isinstance(known := read_json(note).get("answer"), dict):
             return known
-    with tempfile.TemporaryDirectory(prefix="icecore-graph-") as folder:
-        temporary = Path(folder) / "graph.onnx"
+    with scratch_folder() as folder:
+        temporary = folder / "graph.onnx"
         temporary.write_bytes(content)
         answer = ask_child(module, [str(temporary), *arguments], limits)
     with contextlib.suppress(OSError):  # Where nothing can be kept it is asked each time.

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from icecore.cache import FeatureCache, compact, export, merge, prune, repair, verify
-from icecore.cache.sharing import claims as claims_module
+from icecore.cache.sharing import claim_files
 from icecore.cache.sharing.claims import Claims
 from icecore.core.errors import CacheError, IcecoreError
 
@@ -151,7 +151,7 @@ def test_what_comes_in_the_middle_of_a_job_is_refused_too(filled, make, victim):
 
 def test_claims_lead_nowhere(tmp_path, victim, monkeypatch):
     """A token is part of a file's name, and a process number of another's."""
-    monkeypatch.setattr(claims_module, "_host", lambda: "here")
+    monkeypatch.setattr(claim_files, "this_machine", lambda: "here")
     folder = tmp_path / "claims"
     (folder / "beat-x").mkdir(parents=True)
     (folder / "owner-x").mkdir()

@@ -2,6 +2,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 
 def icecore(*arguments, cwd):
     code = "from icecore.cli import main; main()"
@@ -35,3 +37,23 @@ def test_nothing_is_added_to_what_is_no_log(tmp_path):
     assert done.returncode == 1
     assert "t.csv is there, and is no log of icecore" in done.stderr
     assert (tmp_path / "t.csv").read_bytes() == before
+
+
+def test_a_log_that_cannot_grow_is_named_and_stops_nothing(tmp_path):
+    """The limit strikes the log alone, before the command has said a word."""
+    resource = pytest.importorskip("resource")
+    (tmp_path / "t.csv").write_text("path,label\n1.jpg,hat\n2.jpg,shoe\n")
+    line = "2026-01-01 00:00:00 done\n"
+    (tmp_path / "log.txt").write_text(line * 400)
+    most = len(line) * 400 + 10
+    done = subprocess.run(
+        [sys.executable, "-c", "from icecore.cli import main; main()", "--log", "log.txt",
+         "manifest", "t.csv", "-o", "out.csv"],
+        cwd=tmp_path, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)),
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "error: the command is done, but its log log.txt is not whole: " in done.stderr
+    assert "label: hat, shoe" in done.stdout
+    assert (tmp_path / "out.csv").exists()
+    assert "Traceback" not in done.stderr

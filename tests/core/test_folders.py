@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from repository import ROOT
 
 from icecore.core.errors import DiskFullError
-from icecore.core.folders import replacing_folder
+from icecore.core.folders import replacing_folder, scratch_folder
 
 KILLED = """
 import os, signal, sys
@@ -81,3 +85,52 @@ def test_a_full_disk_names_the_folder_that_was_asked_for(tmp_path):
     assert error.value.message == f"no room for {tmp_path / 'run' / 'x'}"
     assert error.value.hint == f"free some in {tmp_path / 'run'}"
     assert not os.listdir(tmp_path)
+
+
+SCRATCH = """
+import os, signal
+from icecore.core.folders import scratch_folder
+with scratch_folder() as folder:
+    (folder / "part").touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills and locks are POSIX")
+def test_temporary_folders_of_killed_processes_go_with_the_next(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    theirs = ["icecore-results1", "icecore-scratch-of-mine", "icecore-scratch-abcdefgh.txt"]
+    for name in theirs:
+        (tmp_path / name).mkdir()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "icecore-scratch-aaaaaaaa").symlink_to(tmp_path / "kept")
+    theirs += ["icecore-scratch-aaaaaaaa", "kept"]
+    for count in (1, 1):
+        done = subprocess.run([sys.executable, "-c", SCRATCH], check=False)
+        assert done.returncode == -signal.SIGKILL
+        assert len(os.listdir(tmp_path)) == len(theirs) + count
+    with scratch_folder() as mine, scratch_folder() as other:
+        assert sorted(os.listdir(tmp_path)) == sorted([*theirs, mine.name, other.name])
+    assert sorted(os.listdir(tmp_path)) == sorted(theirs)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="locks are POSIX")
+def test_temporary_folders_of_many_at_once_stay(tmp_path):
+    def work(number):
+        with scratch_folder(tmp_path, ".tmp-") as folder:
+            (folder / "a").touch()
+            return [(folder / "a").exists() for _ in range(3)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(map(all, pool.map(work, range(200))))
+    assert os.listdir(tmp_path) == []
+
+
+def test_temporary_folders_are_made_in_one_place():
+    made = re.compile(r"mkdtemp|TemporaryDirectory")
+    rooms = (
+        "core manifest cache runs features heads ensemble auditing pages jobs cli demo"
+    ).split()
+    modules = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
+    assert [path.name for path in modules if made.search(path.read_text())] == ["folders.py"]

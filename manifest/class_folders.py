@@ -94,6 +94,8 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
             f"labels ({enumerate_some(bare)})",
             f"{_ARRANGE}; or give a CSV with path,label",
         )
+    if not splits:
+        _refuse_lone_folder(listing, classes)
     found = []
     if empty:
         named = [folder + _why_empty(listing, folder) for folder in empty]
@@ -109,6 +111,18 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
         raise ManifestError(
             f"labels and images of {root} do not fit: {'; '.join(found)}",
             f"{_ARRANGE}; remove empty class folders",
+        )
+
+
+def _refuse_lone_folder(listing: Listing, classes) -> None:
+    """Refuse one folder of images with a table beside it, which holds their labels."""
+    tables = [name for name, why in listing.others if why == ".csv" and "/" not in name]
+    if len(classes) == 1 and tables:
+        raise ManifestError(
+            f"{listing.root} has one class folder ({enumerate_some(classes)}) and "
+            f"{enumerate_some(tables)} beside it, so the labels seem to be in there",
+            f"give the table itself ({listing.root}/{tables[0]}), with path,label; or call the "
+            "folder train and the table labels.csv, with id,label",
         )
 
 

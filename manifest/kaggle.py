@@ -1,5 +1,6 @@
 """The layout of Kaggle's classification contests: a table of labels beside ``train/``."""
 
+import unicodedata
 from collections import defaultdict
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class Kaggle(Layout):
             except ValueError as error:
                 faults.append((number, str(error)))
                 continue
-            found = next((files for names in known if (files := names.get(identity))), [])
+            found = next((files for names in known if (files := names.get(_form(identity)))), [])
             if not identity:
                 faults.append((number, "has no id"))
             elif len(found) > 1:
@@ -94,9 +95,14 @@ def _by_id(images: list[str], folder: str) -> list[dict[str, list[str]]]:
         below = image.removeprefix(f"{folder}/")
         name = below.rsplit("/", 1)[-1]
         for names, key in zip(by, (below, below.rpartition(".")[0], name, name.rpartition(".")[0])):
-            names[key].append(image)
-        by[0][image].append(image)
+            names[_form(key)].append(image)
+        by[0][_form(image)].append(image)
     return [dict(names) for names in by]
+
+
+def _form(name: str) -> str:
+    """Return the one Unicode form of a name: a Mac writes file names in another one than tables."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _labels(table: CsvTable) -> list[tuple[int, str, str]]:

@@ -11,7 +11,14 @@ from ..core.json_files import read_json
 from ..core.stores import store_of
 from .table import IMAGE_SUFFIXES
 
-HIDDEN, AGAIN, FORKS = "hidden", "a folder that was seen already", "__MACOSX"
+HIDDEN, AGAIN = "hidden", "a folder that was seen already"
+# Folders that systems put beside a user's own: forks, thumbnails, bins.
+_OF_SYSTEMS = frozenset(
+    {
+        "__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "RECYCLER", "lost+found",
+        "System Volume Information",
+    }
+)  # fmt: skip
 CACHE, RUN = "a feature cache", "a run"
 NOT_NAMED = "images that no table names"
 
@@ -95,13 +102,16 @@ def list_objects(url: str) -> Listing:
     for entry in store.list(prefix):
         name = entry.key[start:]
         parts = name.split("/")
-        folders |= {"/".join(parts[:depth]) for depth in range(1, len(parts))}
         if any(part.startswith(".") for part in parts):
             others.append((name, HIDDEN))
-        elif is_image_name(name):
-            images.append(name)
+        elif system := _OF_SYSTEMS.intersection(parts[:-1]):
+            others.append((name, min(system)))
         else:
-            others.append((name, ending_of(name)))
+            folders |= {"/".join(parts[:depth]) for depth in range(1, len(parts))}
+            if is_image_name(name):
+                images.append(name)
+            else:
+                others.append((name, ending_of(name)))
     images.sort(key=lambda path: path.split("/"))
     return Listing(root, tuple(images), tuple(sorted(others)), tuple(sorted(folders)))
 
@@ -138,8 +148,8 @@ def _no_data(base: str, name: str) -> str:
     """Say why a folder is no data: hidden, or a cache or run that was put beside the images."""
     if name.startswith("."):
         return HIDDEN
-    if name == "__MACOSX":
-        return FORKS
+    if name in _OF_SYSTEMS:
+        return name
     if _holds(os.path.join(base, name, "icecore-cache.json"), "what"):
         return CACHE
     return RUN if _holds(os.path.join(base, name, "run.json"), "icecore", "tasks") else ""

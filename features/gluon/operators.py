@@ -105,8 +105,7 @@ def _scalar(writer: GraphWriter, node: SymbolNode) -> None:
 
 @_operator("Convolution")
 def _convolution(writer: GraphWriter, node: SymbolNode) -> None:
-    kernel = node.numbers("kernel")
-    rank = len(kernel)
+    rank = len(kernel := node.numbers("kernel"))
     _require(rank == 2 and node.text("layout", "NCHW") in ("NCHW", "None"), "a layout or rank")
     writer.node(
         "Conv",
@@ -130,8 +129,7 @@ def _fully_connected(writer: GraphWriter, node: SymbolNode) -> None:
 
 @_operator("Dropout")
 def _dropout(writer: GraphWriter, node: SymbolNode) -> None:
-    mode = node.text("mode", "training")
-    _require(mode == "training", f"mode={mode}, which drops at random in use, too")
+    _require(node.text("mode", "training") == "training", "a mode that drops at random in use")
     writer.node("Identity", node.inputs[:1], node.name)
 
 
@@ -155,9 +153,8 @@ def _activation(writer: GraphWriter, node: SymbolNode) -> None:
 def _leaky_relu(writer: GraphWriter, node: SymbolNode) -> None:
     kind = node.text("act_type", "leaky")
     if kind == "prelu":
-        slope = writer.node(
-            "Unsqueeze", [node.inputs[1], writer.constant(np.array([1, 2], np.int64))]
-        )
+        axes = writer.constant(np.array([1, 2], np.int64))
+        slope = writer.node("Unsqueeze", [node.inputs[1], axes])
         writer.node("PRelu", [node.inputs[0], slope], node.name)
         return
     kinds = {"leaky": "LeakyRelu", "elu": "Elu"}
@@ -174,8 +171,8 @@ def _clip(writer: GraphWriter, node: SymbolNode) -> None:
 @_operator("Pooling")
 def _pooling(writer: GraphWriter, node: SymbolNode) -> None:
     kind, data = node.text("pool_type", "max"), node.inputs[:1]
-    _require(kind in ("max", "avg"), f"pool_type={kind}")
-    _require(node.text("layout", "NCHW") in ("NCHW", "None"), "a layout other than NCHW")
+    known = kind in ("max", "avg") and node.text("layout", "NCHW") in ("NCHW", "None")
+    _require(known, f"pool_type={kind}, or a layout other than NCHW")
     if node.flag("global_pool"):
         writer.node({"max": "GlobalMaxPool", "avg": "GlobalAveragePool"}[kind], data, node.name)
         return

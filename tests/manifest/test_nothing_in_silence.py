@@ -418,3 +418,37 @@ def test_passed_over_survives_what_is_made_of_a_manifest(tmp_path):
 def test_json_of_all_of_it_can_be_written(tmp_path):
     found = read(make(tmp_path, "a/1.jpg", "b/1.jpg", "a/2.cr2"))
     assert json.dumps([found.passed_over, found.notes()])
+
+
+def test_folders_of_systems_are_neither_classes_nor_pictures(tmp_path):
+    make(tmp_path, "hat/1.jpg", "dress/1.jpg", "$RECYCLE.BIN/2.jpg", "lost+found/3.jpg")
+    make(tmp_path, "hat/@eaDir/1.jpg", "@eaDir/dress/4.jpg", "#recycle/5.jpg")
+    found = read(tmp_path)
+    assert labels(found) == {"dress/1.jpg": "dress", "hat/1.jpg": "hat"}
+    assert reasons(found) == {
+        f"{name}/": name.rpartition("/")[2]
+        for name in ("$RECYCLE.BIN", "lost+found", "hat/@eaDir", "@eaDir", "#recycle")
+    }
+
+
+def test_a_table_beside_one_folder_of_images_is_not_passed_over(tmp_path):
+    make(tmp_path, "images/a.jpg", "images/b.jpg")
+    (tmp_path / "labels.csv").write_text("path,label\nimages/a.jpg,hat\nimages/b.jpg,dress\n")
+    with pytest.raises(
+        ManifestError, match=r"(?s)one class folder \(images\) and labels.csv .*give the table"
+    ):
+        read(tmp_path)
+    by_table = read(tmp_path / "labels.csv")
+    assert [sample.label for sample in by_table] == ["hat", "dress"]
+    assert len(read(tmp_path, labels_required=False)) == 2
+    (tmp_path / "images").rename(tmp_path / "train")
+    (tmp_path / "labels.csv").write_text("id,label\na,hat\nb,dress\n")
+    assert labels(read(tmp_path)) == {"train/a.jpg": "hat", "train/b.jpg": "dress"}
+
+
+@pytest.mark.parametrize(("in_table", "in_folder"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_ids_in_another_unicode_form_are_found(tmp_path, in_table, in_folder):
+    names = [unicodedata.normalize(form, "caf\u00e9") for form in (in_table, in_folder)]
+    make(tmp_path, f"train/{names[1]}.jpg", "train/b.jpg")
+    (tmp_path / "labels.csv").write_text(f"id,label\n{names[0]},hat\nb,dress\n", encoding="utf-8")
+    assert sorted(labels(read(tmp_path)).values()) == ["dress", "hat"]

@@ -171,7 +171,7 @@ def test_a_step_of_zero_does_not_end_the_process(small):
 @pytest.mark.parametrize(
     ("op", "setting", "said"),
     [
-        ("Dropout", {"mode": "always"}, "mode=always, which drops at random"),
+        ("Dropout", {"mode": "always"}, "a mode that drops at random"),
         ("Pooling", {"layout": "NHWC"}, "a layout other than NCHW"),
     ],
 )

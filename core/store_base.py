@@ -9,9 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Self
 
-from .errors import FileFormatError, StoreError
+from .errors import FileFormatError, StoreError, shortened
 from .regular_files import size_text
 from .store_errors import saying
+
+# Objects of one listing, which lie in memory; stores take names of 1,024 bytes, disks of 4,096.
+_MOST_LISTED, LONGEST_KEY = 2**25, 4096
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,11 +72,32 @@ class Store(abc.ABC):
     def list(self, prefix: str) -> Iterator[Entry]:
         """Yield what lies below a prefix, which is taken for a folder, in the order of keys."""
         folder = prefix.rstrip("/") + "/" if prefix.strip("/") else ""
+        names: set[str] = set()
         with self._saying("listed", prefix):
             for entry in self._list(folder):
+                self._require_sound(entry.key, names)
                 if entry.key.startswith(folder) and not entry.key.endswith("/"):
                     self._seen[entry.key] = entry
                     yield entry
+
+    def _require_sound(self, key: str, names: set[str]) -> None:
+        """Refuse a listing that would never end, or has what no store takes for a name."""
+        if key in names:
+            raise StoreError(
+                f"{self.root} lists {shortened(key, 80)} twice",
+                "its listing leads back to its beginning: it is no sound store",
+            )
+        if len(key) > LONGEST_KEY:
+            raise StoreError(
+                f"{self.root} lists a name of {len(key)} characters: {shortened(key, 80)}",
+                "rename that object, or name a prefix that it does not lie below",
+            )
+        names.add(key)
+        if len(names) > _MOST_LISTED:
+            raise StoreError(
+                f"{self.root} lists more than {_MOST_LISTED:,} objects",
+                "name a longer prefix, and extract part by part",
+            )
 
     def look(self, key: str, again: bool = False) -> Entry:
         """Return what is known of an object, or what the store says of it now."""

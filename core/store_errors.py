@@ -21,7 +21,10 @@ def saying(what: str, url: str) -> Iterator[None]:
         yield
     except (StoreError, MissingFileError):
         raise
-    except Exception as error:
+    except BaseException as error:
+        # What obstore did not foresee is no Exception.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         # Without a name and password that stand in it.
         raise _in_words(error, what, re.sub("//[^/@]*@", "//", url)) from error
 

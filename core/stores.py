@@ -14,10 +14,11 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO
 
-from .errors import MissingDependencyError, StoreError
+from .errors import MissingDependencyError, StoreError, shortened
 from .imports import load
+from .patience import patiently
 from .regular_files import open_regular
-from .store_base import Entry, Store
+from .store_base import LONGEST_KEY, Entry, Store
 from .store_errors import first_line
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
@@ -31,7 +32,13 @@ _FILE_SYSTEMS = frozenset(
 BLOCK = 2**23
 # Blocks of it that are asked for at a time.
 _AHEAD = 4
-_RETRIES = 4
+_RETRIES, _PATIENCE_S = 4, 300.0
+# Of one request: blocks are to come through slow lines, too.
+_TIMEOUT = "180s"
+_CONNECTION = (
+    "allow_http allow_invalid_certificates connect_timeout http1_only http2_only "
+    "pool_idle_timeout pool_max_idle_per_host proxy_url timeout user_agent"
+).split()
 # One store of a name, for all threads: it remembers what it was told.
 _OPENING = threading.Lock()
 
@@ -54,8 +61,8 @@ class _ObjectStore(Store):
         super().__init__(root)
         obstore = load("obstore", "obstore.exceptions", "obstore.store")
         options: dict[str, Any] = {}
-        if scheme == "http":
-            options["client_options"] = {"allow_http": True}
+        if scheme != "file":
+            options["client_options"] = _connection(scheme)
         if scheme in ("s3", "s3a") and (provider := _profile()):
             options["credential_provider"] = provider
         if scheme != "file":
@@ -64,7 +71,9 @@ class _ObjectStore(Store):
         self._store = obstore.store.from_url(root, **options)
 
     def _list(self, folder: str) -> Iterator[Entry]:
-        for chunk in self._obstore.list(self._store, folder.rstrip("/") or None):
+        found = self._obstore.list(self._store, folder.rstrip("/") or None)
+        # A store may send pages without end that list nothing.
+        for chunk in patiently(found, _PATIENCE_S):
             yield from map(self._entry, chunk)
 
     def _look(self, key: str) -> Entry:
@@ -74,7 +83,13 @@ class _ObjectStore(Store):
         if start == 0 and key in self._seen and stop == self._seen[key].size:
             # All of it is had from servers, too, that know no ranges.
             found = self._obstore.get(self._store, key)
-            return bytes(found.bytes()) if found.meta["size"] == stop else b""
+            size = found.meta["size"]
+            if size != stop:
+                raise StoreError(
+                    f"{self.root}{key} has {size} bytes, where {stop} were said before",
+                    "it changed, or its server sends something else in its place: look at it",
+                )
+            return bytes(found.bytes())
         return self._obstore.get_range(self._store, key, start=start, end=stop).to_bytes()
 
     def _create(self, key: str, content: bytes | os.PathLike) -> bool:
@@ -175,6 +190,15 @@ def _unknown(root: str, scheme: str) -> StoreError:
     )
 
 
+def _connection(scheme: str) -> dict[str, Any]:
+    """Return how a store is connected to: what is said here takes the place of the environment."""
+    if scheme in ("http", "https"):
+        return {"timeout": _TIMEOUT, "allow_http": scheme == "http"}
+    maker = {"s": "AWS", "g": "GOOGLE", "a": "AZURE"}[scheme[0]]
+    told = {name: os.environ.get(f"{maker}_{name.upper()}") for name in _CONNECTION}
+    return {"timeout": _TIMEOUT} | {name: value for name, value in told.items() if value}
+
+
 def _profile():
     """Return the credentials of boto3's session (profiles, single sign-on), where that is asked."""
     if "AWS_PROFILE" not in os.environ:
@@ -203,6 +227,11 @@ def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:
     if parts is None:
         raise StoreError(f"{url} is no URL of a store", "write it as s3://bucket/key")
     scheme, rest = parts.groups()
+    if len(rest) > LONGEST_KEY:
+        raise StoreError(
+            f"{shortened(os.fspath(url), 80)} has {len(rest)} characters",
+            f"stores take names of up to {LONGEST_KEY}",
+        )
     if scheme == "file" and not local:
         raise StoreError(f"{url} is a file of this machine", "give its path")
     if scheme in ("file", "memory", "hf"):

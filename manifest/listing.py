@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..core.errors import IcecoreError, ManifestError, escaped
+from ..core.errors import IcecoreError, ManifestError, MissingFileError, escaped
 from ..core.json_files import read_json
 from ..core.stores import store_of
 from .table import IMAGE_SUFFIXES
@@ -94,6 +94,8 @@ def list_objects(url: str) -> Listing:
     ------
     StoreError
         It cannot be listed.
+    MissingFileError
+        There is nothing.
     """
     store, prefix = store_of(url)
     root = url.rstrip("/")
@@ -112,6 +114,11 @@ def list_objects(url: str) -> Listing:
                 images.append(name)
             else:
                 others.append((name, ending_of(name)))
+    if not images and not others:
+        raise MissingFileError(
+            f"nothing lies below {url}",
+            "check the bucket, the prefix, and whether the endpoint is that of a store",
+        )
     images.sort(key=lambda path: path.split("/"))
     return Listing(root, tuple(images), tuple(sorted(others)), tuple(sorted(folders)))
 

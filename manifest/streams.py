@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Generator, Iterator
 from typing import BinaryIO
 
-from ..core.errors import StoreError
+from ..core.errors import StoreError, enumerate_some
 from ..core.files import sha256_bytes
 from ..core.places import AtHand, absolute, facts_of, is_changed, open_container, part_of
 from .containers import Scan, Unread
@@ -95,8 +95,16 @@ class StreamDigesting:
         ------
         ManifestError
             There is no image, or what is there can be no table.
+        StoreError
+            No container could be read to its end.
         """
         self.keep()
+        if self._faults and not self._parts:
+            raise StoreError(
+                f"none of {self._unread.source} could be read to its end: "
+                f"{enumerate_some(self._faults.values())}",
+                "rows that were computed are kept; mend the cause and run the command again",
+            )
         manifest = self._unread.manifest(self._parts)
         faults = {self._unread.place(name): reason for name, reason in self._faults.items()}
         return DigestReport(manifest.with_digests(self._digests), {}, self._read, faults)
@@ -118,7 +126,7 @@ class StreamDigesting:
         except OSError as error:
             if not self.images:
                 raise
-            self._faults[name] = f"it cannot be read: {error.strerror}"
+            self._faults[name] = str(error.strerror)
             return
         self._parts[name] = part
         self._digests |= taken

@@ -450,5 +450,5 @@ def test_files_are_named_by_paths_alone(tmp_path):
 
 
 def test_an_absent_prefix_has_no_images(prefix):
-    with pytest.raises(Exception, match="no images in memory://"):
+    with pytest.raises(Exception, match="nothing lies below memory://"):
         read(f"{prefix}/nothing")

@@ -188,6 +188,22 @@ def test_a_store_that_fails_at_once_ends_the_job_and_leaves_nothing(
     assert not (tmp_path / "cache").exists()
 
 
+def test_why_no_tar_could_be_read_to_its_end_is_said(
+    photos, tmp_path, tiny_onnx, prefix, blocks, monkeypatch
+):
+    data = upload(write_tars(photos, tmp_path / "made", count=1), f"{prefix}/tars")
+    reads = Reads(store_of(data)[0], monkeypatch)
+
+    def fail(key, start):
+        if start > 8192:
+            raise OSError("no network")
+
+    reads.before = fail
+    monkeypatch.setattr(stores, "_AHEAD", 1)
+    with pytest.raises(StoreError, match="none of .* could be read to its end: .*no network"):
+        extract(data, tmp_path / "cache", tiny_onnx)
+
+
 @pytest.mark.parametrize("where", ["disk", "store"])
 def test_tars_without_images_leave_nothing(where, tmp_path, tiny_onnx, request):
     (tmp_path / "made").mkdir()

@@ -177,6 +177,8 @@ def read_csv(
             faults.append((line.number, line.fault))
         elif len(line.fields) != len(header):
             faults.append((line.number, f"has {len(line.fields)} fields, not {len(header)}"))
+        elif len(header) > 1 and tuple(line.fields) == header:
+            faults.append((line.number, "repeats the header line, as tables joined to one do"))
         else:
             rows.append(line)
     return CsvTable(path, header, rows, faults)
@@ -318,7 +320,8 @@ def _text_lines(
 
 def _require_text(path: str | os.PathLike, head: bytes, error: type[IcecoreError]) -> None:
     hint = "save the table as CSV with UTF-8 text"
-    if kind := describe_content(head):
+    json = "JSON" if head.lstrip()[:1] in (b"{", b"[") and b'"' in head else ""
+    if kind := describe_content(head) or json:
         raise error(f"{path} is not a CSV in UTF-8: it is {kind}", hint)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head[:2]:
         raise error(f"{path} is not a CSV in UTF-8: it is text in UTF-16", hint)

@@ -1,6 +1,7 @@
 """A table of samples: CSV with ``path,label[,split]``, or one that icecore wrote."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 from ..core.csv_files import CsvTable, line_faults, read_csv
@@ -68,12 +69,15 @@ def read_table(
         given = {task: line.fields[at] for task, at in labels.items()}
         try:
             rows = _samples(fields, given, path.parent)
-            for row in rows:
-                _require_usable(row, seen, labels_required, options.skip_bad_rows)
+            places = [(row.id if "id" in columns else _place(row), row.task) for row in rows]
+            for row, place in zip(rows, places):
+                if place in seen:
+                    raise ValueError(f"names {row.id} again, as line {seen[place]} does")
+                _require_usable(row, labels_required, options.skip_bad_rows)
         except ValueError as error:
             faults.append((line.number, str(error)))
         else:
-            seen |= {(row.id, row.task): line.number for row in rows}
+            seen |= dict.fromkeys(places, line.number)
             samples += rows
             raw_labels |= set(given.values())
     hint = (
@@ -130,12 +134,13 @@ def _samples(fields: dict[str, str], labels: dict[str, str], folder: Path) -> li
     return [_sample({**fields, "task": task, "label": rows[task]}, folder) for task in rows]
 
 
-def _require_usable(
-    row: Sample, seen: dict[tuple[str, str], int], labels_required: bool, files: bool
-) -> None:
-    """Raise a `ValueError` that says why a row cannot be used among the others."""
-    if (row.id, row.task) in seen:
-        raise ValueError(f"names {row.id} again, as line {seen[row.id, row.task]} does")
+def _place(row: Sample) -> str:
+    """Return the path of an image in the one spelling of it."""
+    return row.path if is_url(row.path) else os.path.normpath(row.path)
+
+
+def _require_usable(row: Sample, labels_required: bool, files: bool) -> None:
+    """Raise a `ValueError` that says why a row cannot be used."""
     # Whole tables without labels or files have words of their own; lines are to be skipped.
     if files and row.split != "test":
         if labels_required and not row.label:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from ..core.errors import escaped
 
 _LONGEST_NAME = 1000
+_MISSING = frozenset({"nan", "<na>", "n/a", "#n/a", "nat", "null"})
 # Letters of other scripts that are drawn as Latin ones.
 _DRAWN_ALIKE = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u04bb\u0455\u03bf\u03b1\u03bd\u0131"
@@ -58,8 +59,8 @@ def _size_of(digits: str) -> tuple[int, str]:
 def look_alikes(names: Iterable[str]) -> list[tuple[str, ...]]:
     """Return the groups of names that a reader would take for one.
 
-    They differ in capitals, spaces, hyphens, leading zeros, invisible characters, the
-    Unicode form, or letters that other scripts draw alike.
+    They differ in capitals, spaces, hyphens, leading zeros, zeros behind a point, invisible
+    characters, the Unicode form, or letters that other scripts draw alike.
 
     >>> look_alikes(["hat", "Hat", "dress", "hat\\u200b"])
     [('Hat', 'hat', 'hat\\u200b')]
@@ -76,14 +77,22 @@ def look_alike_notes(what: str, names: Iterable[str]) -> list[str]:
     >>> look_alike_notes("groups", ["worn", "Worn", "flat"])
     ["groups have names that look alike: 'Worn' and 'worn'"]
     """
+    names = list(names)
     groups = look_alikes(names)
     text = "; ".join(" and ".join(f"'{escaped(name)}'" for name in group) for group in groups)
-    return [f"{what} have names that look alike: {text}"] if groups else []
+    notes = [f"{what} have names that look alike: {text}"] if groups else []
+    if missing := sorted(name for name in names if name.casefold() in _MISSING):
+        notes.append(
+            f"{what} have names that programs write where a value is missing: "
+            f"{', '.join(missing)}; leave the field empty where there is none"
+        )
+    return notes
 
 
 def _appearance(name: str) -> str:
     text = unicodedata.normalize("NFKC", name).casefold().translate(_DRAWN_ALIKE)
     # Accents that are left belong to no letter.
     text = "".join(one for one in text if unicodedata.category(one) not in ("Cf", "Cc", "Mn"))
+    text = re.sub(r"(\d)\.0+(?!\d)", r"\1", text)
     text = re.sub(r"[\s_\-\u2010-\u2015\u2212.'\u2018\u2019]+", "", text)
     return re.sub(r"\d+", lambda digits: _size_of(digits[0])[1] or "0", text)

@@ -12,7 +12,7 @@ import pytest
 from icecore.core.errors import ManifestError
 from icecore.manifest import passed_over_text, read
 from icecore.manifest.csv_table import TableOptions
-from icecore.manifest.names import class_order, look_alikes
+from icecore.manifest.names import class_order, look_alike_notes, look_alikes
 from icecore.manifest.table import Manifest, Sample
 
 
@@ -361,6 +361,37 @@ def test_groups_and_tasks_that_look_alike_are_named(tmp_path):
 def test_names_that_do_not_look_alike():
     assert look_alikes(["hat", "hats", "cat", "b1", "b2", "t-shirt", "shirt"]) == []
     assert look_alikes(["1", "01", "001", "10"]) == [("001", "01", "1")]
+    assert look_alikes(["1", "1.0", "10"]) == [("1", "1.0")]
+
+
+def test_a_class_called_as_programs_call_nothing_is_said():
+    (note,) = look_alike_notes("classes of 'label'", ["hat", "NaN", "none"])
+    assert "names that programs write where a value is missing: NaN; leave the field" in note
+    assert look_alike_notes("classes", iter(["hat", "null", "Hat"]))[0].endswith("'Hat' and 'hat'")
+
+
+def test_a_header_in_the_middle_is_no_image(tmp_path):
+    make(tmp_path, "a.jpg", "b.jpg")
+    (tmp_path / "t.csv").write_text("path,label\na.jpg,x\npath,label\nb.jpg,y\n")
+    with pytest.raises(ManifestError, match="line 3 repeats the header line"):
+        read(tmp_path / "t.csv")
+    assert len(read(tmp_path / "t.csv", table=TableOptions(skip_bad_rows=True))) == 2
+
+
+@pytest.mark.parametrize("again", ["./a.jpg", "sub/../a.jpg", "{}/a.jpg", "{}/./a.jpg"])
+def test_a_file_named_again_in_other_words_is_refused(tmp_path, again):
+    name = again.format(tmp_path)
+    (tmp_path / "t.csv").write_text(f"path,label\na.jpg,x\nb.jpg,y\n{name},y\n")
+    with pytest.raises(ManifestError, match=r"line 4 names .*a.jpg again, as line 2 does"):
+        read(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text(f"id,path,label\n1,a.jpg,x\n2,b.jpg,y\n3,{name},y\n")
+    assert len(read(tmp_path / "t.csv")) == 3  # Its ids tell them apart.
+
+
+def test_json_is_named(tmp_path):
+    (tmp_path / "t.csv").write_text('[{"path": "a.jpg", "label": "x"}]')
+    with pytest.raises(ManifestError, match="is not a CSV in UTF-8: it is JSON"):
+        read(tmp_path / "t.csv")
 
 
 def test_one_order_of_equal_names():

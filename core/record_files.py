@@ -49,7 +49,8 @@ class Records:
             file.seek(at)
             head = file.read(_WORDS.size)
             magic, word = _WORDS.unpack(head) if len(head) == _WORDS.size else (0, 0)
-            if magic != _MAGIC:
+            # Whole, or the first, one in the middle or the last of several parts.
+            if magic != _MAGIC or word >> 29 > 3:
                 self.fault = f"is damaged at byte {at}"
                 return
             kind, length = word >> 29, word & (2**29 - 1)

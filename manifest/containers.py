@@ -144,14 +144,16 @@ class WebDataset(StreamedContainer):
 
     def scan(self, container: str, name: str, file: BinaryIO) -> Scan:
         """Yield the images; see `StreamedContainer.scan`."""
-        texts: dict[str, dict[str, bytes]] = {}
+        # By ending and key: texts are up to 64 KiB, of which a label is little.
+        texts: dict[str, dict[str, str]] = {ending: {} for ending in _TEXTS}
         samples: list[Sample] = []
         others: list[tuple[str, str]] = []
         found = TarFiles(file, facts_of(container)[0])
         for member in found:
             key, ending = _key(member.name)
             if ending in _TEXTS:
-                texts.setdefault(key, {})[ending] = file.read(min(member.size, _LARGEST_LABEL))
+                content = file.read(min(member.size, _LARGEST_LABEL))
+                texts[ending][key] = _of_json(content) if ending == "json" else _plain(content)
             elif why := _no_use(member):
                 others.append((f"{name}/{member.name}", why))
             else:
@@ -161,7 +163,8 @@ class WebDataset(StreamedContainer):
         warnings = []
         if found.fault:
             warnings.append(f"{container} {found.fault}; what lies before that is used")
-        labels = _labels(texts)
+        # Plain texts count where nothing else names classes.
+        labels = next((found for found in texts.values() if any(found.values())), {})
         if labels and len(samples) > _FEW_IMAGES and len(set(labels.values())) > len(samples) // 2:
             labels = {}
             warnings.append(f"the texts in {container} differ from image to image: not labels")
@@ -334,16 +337,6 @@ def _record_label(label: float) -> str:
     if not math.isfinite(label):
         return ""
     return f"{label:.0f}" if label.is_integer() else f"{label:g}"
-
-
-def _labels(texts: dict[str, dict[str, bytes]]) -> dict[str, str]:
-    """Return the label of each key; plain texts count where nothing else names classes."""
-    readers = (("cls", _plain), ("json", _of_json), ("txt", _plain))
-    for ending, read in readers:
-        found = {key: read(kinds[ending]) for key, kinds in texts.items() if ending in kinds}
-        if any(found.values()):
-            return found
-    return {}
 
 
 def _plain(content: bytes) -> str:

@@ -132,6 +132,9 @@ class Digesting:
 
     def learn(self, digests: Mapping[str, str], unreadable: Mapping[str, str]) -> dict[str, str]:
         """Take what another process has read of the unread files; return the new row keys."""
+        left = self._files.to_read.keys()
+        digests = {i: digest for i, digest in digests.items() if i in left}
+        unreadable = {i: why for i, why in unreadable.items() if i in left and i not in digests}
         for identity, digest in digests.items():
             self._files.take(identity, digest, self._memory)
         for identity, reason in unreadable.items():

@@ -54,11 +54,17 @@ def take_away(folder: Path, name: str, owner: dict) -> bool:
     if read_claim(aside).get("token") != owner.get("token"):
         with contextlib.suppress(OSError):
             os.link(aside, claim_path(folder, name))
-        os.unlink(aside)
+        _remove(aside)
         return False
-    os.unlink(aside)
+    _remove(aside)
     clean_up_after(folder, owner.get("token", ""))
     return True
+
+
+def _remove(path: Path) -> None:
+    # A folder, which is nobody's claim, stays there, out of the way.
+    with contextlib.suppress(OSError):
+        os.unlink(path)
 
 
 def claim_path(folder: Path, name: str) -> str:

@@ -43,11 +43,11 @@ class Arrivals:
     def digest(self, seconds: float) -> None:
         """Digest for so long before anything is computed, or until enough is at hand.
 
-        One image is known then, if there is any.
+        Of containers one image is found, if there is any.
         """
         end = time.monotonic() + seconds
         while not self.ended and (
-            not self.unique or (time.monotonic() < end and not self._at_hand.full)
+            not self._digesting.images or (time.monotonic() < end and not self._at_hand.full)
         ):
             self._take_in(next(self._pieces, None))
 

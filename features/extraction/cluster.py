@@ -128,9 +128,15 @@ def _as_text(samples: Sequence[Sample]) -> str:
 
 
 def _receipt(text: str) -> Receipt:
-    fields = json.loads(text)
-    if "ended" in fields:
-        hint = fields["hint"] or "mend the cause"
-        raise ClusterError(f"the Ray job ended early {fields['ended']}", f"{hint}; {_KEPT}")
-    fields["failures"] = [Failure(**one) for one in fields["failures"]]
-    return Receipt(**fields)
+    try:
+        fields = json.loads(text)
+        if "ended" not in fields:
+            fields["failures"] = [Failure(**one) for one in fields["failures"]]
+            return Receipt(**fields)
+        ended, hint = fields["ended"], fields["hint"] or "mend the cause"
+    except (ValueError, TypeError, KeyError) as error:
+        raise ClusterError(
+            f"a process of the Ray job sent a receipt that cannot be read ({error})",
+            f"give all nodes the same version of icecore; {_KEPT}",
+        ) from error
+    raise ClusterError(f"the Ray job ended early {ended}", f"{hint}; {_KEPT}")

@@ -216,6 +216,19 @@ def _run_on_cluster(
         for part in job.parts:
             part.open(store)
             part.rows.write_index()
+    _require_all(job, arrivals)
+
+
+def _require_all(job: Pipeline, arrivals: Arrivals) -> None:
+    """List the images that no process accounted for, and those whose rows did not come."""
+    failed = {failure.digest for failure in job.failures}
+    reason = "a process computed it, and the cache has no row: all nodes must see the same folder"
+    for key in job.lacking(list(arrivals.unique)):
+        if key not in failed:
+            job.failures += [Failure(s.id, s.path, key, reason) for s in arrivals.unique[key]]
+    job.failures += [
+        Failure(s.id, s.path, "", "no process said what became of it") for s in arrivals.unread
+    ]
 
 
 def _ended(

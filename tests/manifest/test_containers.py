@@ -197,6 +197,16 @@ def records(path, *entries):
     return path
 
 
+def test_a_record_of_no_known_kind_is_damage(tmp_path):
+    path = records(tmp_path / "a.rec", ((1.0,), 0, b"x"), ((1.0,), 1, b"y"))
+    content = bytearray(path.read_bytes())
+    content[36 + 7] = 7 << 5  # The second record's kind.
+    path.write_bytes(content)
+    found = read(path)
+    assert [one.id for one in found] == ["a.rec/0"]
+    assert found.warnings == (f"{path} is damaged at byte 36; what lies before that is used",)
+
+
 def test_labels_of_records_are_whole_numbers_or_none(tmp_path):
     labels = [1234567.0, 1234568.0, 0.5, float("nan"), float("inf"), -1.0]
     entries = [((label,), number, b"x") for number, label in enumerate(labels)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -191,3 +192,26 @@ def test_processes_that_learn_of_images_meanwhile_work_side_by_side(tmp_path, ma
     assert all(len(one) >= lists.least for one in first), "nobody waits for another"
     for one in shares:
         one.close()
+
+
+@pytest.mark.parametrize("kind", ["folder", "full folder", "pipe", "link", "text", "other tokens"])
+def test_what_a_stranger_puts_in_a_claims_place_is_taken_away(tmp_path, kind):
+    path = tmp_path / "claims/aa-01.claim"
+    path.parent.mkdir()
+    if "folder" in kind:
+        path.mkdir()
+        if kind == "full folder":
+            (path / "x").write_text("y")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "link":
+        path.symlink_to("/dev/zero")
+    else:
+        token = {"token": "../../x", "pid": 5} if kind == "other tokens" else ["x"]
+        path.write_text(json.dumps(token))
+    with Claims(tmp_path / "claims", 0.1, 0.2) as claims:
+        end = time.monotonic() + 30
+        while not claims.acquire(["aa-01"]):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert json.loads(path.read_text())["pid"] == os.getpid()

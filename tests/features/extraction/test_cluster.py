@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import shlex
 import shutil
@@ -29,6 +30,7 @@ from icecore.core.errors import (
     MissingDependencyError,
 )
 from icecore.features import ClusterOptions
+from icecore.features.extraction.arrivals import Arrivals
 from icecore.features.extraction.cluster import (
     _as_text,
     _Computing,
@@ -136,6 +138,34 @@ def test_a_worker_reads_the_files_whose_digests_nobody_knows(
     asked.clear()
     assert jobs.extract(photos, tmp_path / "many", [spec], options).computed == 0
     assert asked == []
+
+
+def test_rows_that_no_node_put_into_the_cache_are_listed(tmp_path, photos, tiny_onnx, monkeypatch):
+    """A node may have a folder of its own under the same path, and say that all is done."""
+    unknown = {"digests": {"none": "0" * 64}, "unreadable": {"none too": "why"}}
+    first = {"computed": 40, "rows": 40, "had": 0, "failures": [], "several_pages": []}
+    extraction = sys.modules["icecore.features.extraction.extract"]
+    monkeypatch.setattr(
+        extraction, "run_on_cluster", lambda *_: iter([_receipt(json.dumps(first | unknown))])
+    )
+    options = ExtractOptions(cluster=ClusterOptions())
+    report = jobs.extract(photos, tmp_path / "cache", [f"onnx:{tiny_onnx}"], options)
+    assert len(report.failures) == report.images == 40
+    assert {one.reason for one in report.failures} == {
+        "a process computed it, and the cache has no row: all nodes must see the same folder"
+    }
+    monkeypatch.setattr(extraction, "DIGESTED_FIRST_S", -1.0)
+    monkeypatch.setattr(Arrivals, "digest", lambda *_: None)
+    report = jobs.extract(photos, tmp_path / "other", [f"onnx:{tiny_onnx}"], options)
+    assert {one.reason for one in report.failures} == {"no process said what became of it"}
+    assert len(report.failures) == 40
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"failures": [{"id": 1}]}', '{"ended": "on a"}'])
+def test_a_receipt_of_another_version_is_refused(text):
+    with pytest.raises(ClusterError, match="a receipt that cannot be read") as error:
+        _receipt(text)
+    assert "same version of icecore" in error.value.hint
 
 
 def test_what_workers_are_dealt_is_one_claim(tmp_path, photos, tiny_onnx, monkeypatch):

@@ -230,6 +230,12 @@ def _require_of_runs(
         )
         if not same:
             faults.append(f"the classes of the task '{name}' are others in the run")
+        if not faults and not _are_what_they_are_called(found[name]):
+            weights = ", ".join(f"{m} {w:.3g}" for m, w in found[name].weights.items())
+            faults.append(
+                f"the answer of the task '{name}' is called '{found[name].answer}', and its "
+                f"weights are {weights}"
+            )
     changed = [
         name
         for name, digest in inputs.items()
@@ -269,6 +275,17 @@ def _task_weights(task: JsonFields, answer: str) -> TaskWeights:
         if isinstance(error, RunError):
             raise
         raise entry.refuse(f"cannot be a blend: {error}") from error
+
+
+def _are_what_they_are_called(found: TaskWeights) -> bool:
+    """Tell whether weights are those that the words for them name."""
+    used = {name: one for name, one in found.weights.items() if one}
+    if found.answer.startswith("the plain average"):
+        # A budget may leave models out of it.
+        return max(used.values()) - min(used.values()) < 1e-6
+    if found.answer.startswith("the best single model, "):
+        return len(used) == 1 and found.answer.startswith(f"the best single model, {min(used)}")
+    return found.answer.startswith("the tuned weights")
 
 
 def _calibration(entry: JsonFields) -> Calibration | None:

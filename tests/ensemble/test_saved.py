@@ -147,3 +147,30 @@ def test_models_of_no_weight_are_not_needed():
     assert np.array_equal(weights.combine({"a": table}), table)
     with pytest.raises(RunError, match="the blend needs probabilities of a"):
         weights.combine({"b": table})
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_", "weights", "held"),
+    [
+        ("recommended", "the best single model, noise", {"noise": 1.0}, True),
+        ("recommended", "the best single model, noise", {"mlp-one": 1.0}, False),
+        ("recommended", "the best single model, noise", {"noise": 0.5, "mlp-one": 0.5}, False),
+        ("recommended", "the plain average", {"noise": 0.5, "mlp-one": 0.5}, True),
+        ("recommended", "the plain average", {"noise": 0.6, "mlp-one": 0.4}, False),
+        ("recommended", "the tuned weights, calibrated", {"noise": 0.5, "mlp-one": 0.5}, True),
+        ("recommended", "whatever you like", {"noise": 1.0}, False),
+        ("average", "the tuned weights", {"noise": 0.9, "mlp-one": 0.1}, False),
+    ],
+)
+def test_the_answer_is_what_its_weights_are(blended, answer, is_, weights, held):
+    content = json.loads((blended / "blend.json").read_text())
+    (task,) = content["tasks"]
+    task["recommended"]["is"] = is_
+    found = task["answers"][answer]["weights"]
+    task["answers"][answer]["weights"] = dict.fromkeys(found, 0.0) | weights
+    (blended / "blend.json").write_text(json.dumps(content))
+    if held:
+        assert load_saved(blended, answer).tasks["label"].answer == is_
+    else:
+        with pytest.raises(RunError, match=r"is called 'the |is called 'whatever"):
+            load_saved(blended, answer)

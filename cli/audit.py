@@ -4,7 +4,12 @@ import click
 
 from ..core.errors import counted
 from . import console
+from .idle import beside, refuse_idle
 from .options import A_PATH, DATA, SEED, as_json, quiet
+
+_NOT_WITH_APPLY = (
+    "SOURCE --new --features --report --decisions --similarity --agreement --pictures --seed"
+).split()
 
 
 @click.command()
@@ -76,6 +81,7 @@ def audit(source, data, new, report, decisions, applied, out, quiet, as_json, **
     from ..cache import pulled
 
     if applied is not None:
+        refuse_idle(beside("--apply", _NOT_WITH_APPLY))
         _apply(data, applied, out, as_json)
         return
     if source is None:

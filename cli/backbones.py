@@ -6,6 +6,7 @@ import sys
 import click
 
 from . import console
+from .idle import refuse_idle
 from .options import A_PATH, as_json
 
 
@@ -44,6 +45,10 @@ def backbones(names, verify, layers, weights, weights_dir, as_json) -> None:
         raise click.UsageError("name the backbones; 'icecore backbones' lists them")
     if verify and layers:
         raise click.UsageError("--verify and --layers cannot be used together")
+    refuse_idle(
+        ({} if verify else {"--weights": "needs --verify"})
+        | ({} if verify or layers else {"--weights-dir": "needs --verify or --layers"})
+    )
     if verify:
         request = features.WeightsRequest.parse(weights, weights_dir)
         _verify(names, request, as_json)

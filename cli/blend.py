@@ -4,6 +4,7 @@ import click
 
 from . import console
 from .help_groups import grouped
+from .idle import beside, refuse_idle
 from .options import A_PATH, SEED, as_json, written_options
 
 _OUTPUTS = ("out", "answer", "save", "report", "markdown")
@@ -136,6 +137,11 @@ def blend(sources, labels, as_json, details, **given) -> None:
     """
     from .. import jobs
 
+    refuse_idle(
+        ({} if len(sources) > 1 else {"--align": "needs several SOURCES"})
+        | ({"--mend": "needs a probability file"} if all(p.is_dir() for p in sources) else {})
+        | (beside("--json", ["--details"]) if as_json else {})
+    )
     outputs = {name: given.pop(name) for name in _OUTPUTS}
     if outputs["save"] is None:
         outputs["save"] = not as_json or outputs["out"] is not None

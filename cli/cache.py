@@ -7,6 +7,7 @@ import click
 
 from ..core.errors import counted, enumerate_some, escaped
 from . import console
+from .idle import beside, refuse_idle
 from .options import A_PATH, DATA, as_json
 
 cache_argument = click.argument("path", metavar="CACHE", type=A_PATH)
@@ -85,6 +86,7 @@ def show_command(path, spec, diff, other, as_json) -> None:
     """
     from ..cache import FeatureCache, diff_sets, pulled, show_set
 
+    refuse_idle(beside("--diff", ["SPEC"]) if diff else {"--other": "needs --diff"})
     opened = FeatureCache(pulled(path))
     if diff:
         first, second = diff

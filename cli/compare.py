@@ -3,6 +3,7 @@
 import click
 
 from . import console
+from .idle import refuse_idle
 from .options import A_PATH, SEED, as_json
 
 
@@ -47,6 +48,8 @@ def compare(sources, outs, labels, as_json, **given) -> None:
     """
     from .. import jobs
 
+    if len(sources) == 1:
+        refuse_idle({"--align": "needs several SOURCES"})
     given["cost"] = given["cost"] or ""
     found = jobs.compare(sources, labels, jobs.CompareOptions(**given), outs)
     if as_json:

@@ -9,6 +9,7 @@ from ..core.errors import counted
 from ..core.stores import is_url
 from . import console, progress
 from .help_groups import grouped
+from .idle import beside, refuse_idle
 from .options import (
     DATA,
     SEED,
@@ -177,6 +178,7 @@ def extract(data, cache, backbones, dry_run, as_json, quiet, **options) -> None:
     from .. import jobs
     from ..cache import folder_of_cache
 
+    _refuse_idle(cache, dry_run, options["views"])
     data = take_data(data, options)
     options["detector"] = take_detector(options)
     options["cluster"] = _cluster(jobs, options)
@@ -194,6 +196,14 @@ def extract(data, cache, backbones, dry_run, as_json, quiet, **options) -> None:
     else:
         _print_extracted(report, cache, folder_of_cache(cache))
     console.finish(report.failures, quiet_list=as_json)
+
+
+def _refuse_idle(cache: Path | str, dry_run: bool, views: str) -> None:
+    refuse_idle(
+        ({} if "random" in views else {"--seed": "needs --views random:K"})
+        | ({} if is_url(cache) else {"--only-writer": "needs a cache in a store (-o URL)"})
+        | (beside("--dry-run", ("--ray", "--only-writer", "--paranoid")) if dry_run else {})
+    )
 
 
 def _print_cost(jobs, arguments: tuple, as_json: bool, quiet: bool) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from ..core.stores import is_url
+from .idle import refuse_idle
 
 
 class _Local(click.Path):
@@ -173,8 +174,7 @@ def take_detector(options: dict):
     given = {name: value for name, value in given.items() if value is not None}
     detector = options.pop("detector")
     if detector is None:
-        if given:
-            raise click.UsageError(f"{next(iter(given))} needs --detector")
+        refuse_idle(dict.fromkeys(names, "needs --detector"))
         return None
     from ..jobs import DetectorOptions
 

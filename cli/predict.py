@@ -7,6 +7,7 @@ import click
 from ..core.errors import counted
 from . import console, progress
 from .help_groups import grouped
+from .idle import beside, refuse_idle
 from .options import (
     A_PATH,
     DATA,
@@ -65,6 +66,8 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
     """
     from .. import jobs
 
+    if options["boxes"] is not None:
+        refuse_idle(beside("--boxes", ["--whole"]))
     images = take_data(images, options)
     options["detector"] = take_detector(options)
     with progress.extract_bar(quiet or as_json) as listener:

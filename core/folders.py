@@ -51,6 +51,13 @@ def scratch_folder(parent: Path | None = None, prefix: str = _SCRATCH) -> Iterat
     with _held(lambda: Path(tempfile.mkdtemp(prefix=prefix, dir=parent))) as folder:
         try:
             yield folder
+        except DiskFullError as error:
+            if str(folder) not in error.message:
+                raise
+            raise DiskFullError(
+                f"no room left for temporary files in {parent}",
+                "free some space there, or name another folder: TMPDIR=/folder icecore ...",
+            ) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

@@ -111,6 +111,12 @@ def _planned(cache: Any, manifest: Manifest, options: TrainOptions) -> _Planned:
         cache, options.features, options.heads, options.search > 0, options.groups
     )
     require_known_classes(manifest, options)
+    kinds = sorted({plan.kind for plan in plans})
+    if idle := sorted(options.settings.keys() - kinds):
+        raise HeadError(
+            f"settings for {enumerate_some(idle)}, and this training has {enumerate_some(kinds)}",
+            "name that kind of head too (--head KIND), or leave its settings out",
+        )
     return _Planned(sets, plans, absent_keys(sets, manifest, options.allow_missing))
 
 

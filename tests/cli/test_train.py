@@ -84,7 +84,7 @@ def test_what_was_chosen_is_said(capsys, place):
 
 
 def test_a_validation_split_can_be_held_out(capsys, place):
-    status, out, err = run(capsys, place, "--head", "ridge", "--validation", "holdout")
+    status, out, err = run(capsys, place, "--head", "mlp", "--validation", "holdout")
     assert status == 0, err
     assert "scores are of the validation split, which no head has seen\n" in out
 

@@ -127,6 +127,15 @@ def test_temporary_folders_of_many_at_once_stay(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_a_full_disk_names_the_place_of_temporary_files(tmp_path):
+    with pytest.raises(DiskFullError) as error, scratch_folder(tmp_path) as folder:
+        raise DiskFullError(f"no room for {folder / 'x'}", f"free some in {folder}")
+    assert error.value.message == f"no room left for temporary files in {tmp_path}"
+    assert "TMPDIR" in error.value.hint
+    with pytest.raises(DiskFullError, match="no room for y"), scratch_folder(tmp_path):
+        raise DiskFullError("no room for y", "free some")
+
+
 def test_temporary_folders_are_made_in_one_place():
     made = re.compile(r"mkdtemp|TemporaryDirectory")
     rooms = (

@@ -77,7 +77,8 @@ def cache(tmp_path, rows):
 
 
 def go(cache, rows, out, **options):
-    options.setdefault("settings", QUICK)
+    heads = {text.partition(",")[0] for text in options.get("heads") or ["mlp"]}
+    options.setdefault("settings", {kind: QUICK[kind] for kind in QUICK if kind in heads})
     progress = options.pop("progress", None)
     manifest = Manifest(tuple(rows), "the data")
     return train(cache, manifest, out, TrainOptions(**options), progress)

@@ -31,7 +31,7 @@ def test_all_labelled_rows_are_predicted_and_everything_is_stored(cache, rows, t
     assert result.failed == {}
     about = json.loads((tmp_path / "run/run.json").read_text())
     assert (about["format"], about["seed"], about["random_weights"]) == (1, 3, False)
-    assert about["options"]["settings"] == QUICK
+    assert about["options"]["settings"] == {"mlp": QUICK["mlp"]}
     assert [entry["spec"] for entry in about["backbones"]] == ["gluon:one", "gluon:two"]
     assert about["backbones"][0]["record"] == cache.find("gluon:one").record
     entry = about["tasks"]["label"]
@@ -149,6 +149,13 @@ def test_several_views_are_their_mean(rows, tmp_path):
             for run in ("views", "mean")
         )
         np.testing.assert_allclose(one, two, atol=0.05)
+
+
+def test_settings_of_a_head_that_is_not_trained_are_refused(cache, rows, tmp_path):
+    idle = {"mlp": {"width": 8}, "svm": {"C": 1}}
+    with pytest.raises(HeadError, match="settings for mlp, svm, and this training has logistic"):
+        go(cache, rows, tmp_path / "run", heads=["logistic"], settings=idle)
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_a_split_every_training_row_is_predicted_out_of_fold(tmp_path):
@@ -441,7 +448,7 @@ def test_finished_heads_are_taken_over_unless_something_changed(cache, rows, tmp
     assert reused(rows, heads=heads) == [True, True, False]
     assert (tmp_path / "run/label/probabilities/mlp-all.npz").read_bytes() == before
     # Settings of the logistic head are none of the MLP's business.
-    changed = {**QUICK, "logistic": {"alpha": 0.5}}
+    changed = {"mlp": QUICK["mlp"], "logistic": {"alpha": 0.5}}
     assert reused(rows, heads=heads, settings=changed) == [True, True, False]
     assert not any(reused(rows, heads=heads, folds=4))
     # Ridge regression has nothing to search for.

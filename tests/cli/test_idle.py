@@ -1,0 +1,51 @@
+"""No option is taken and passed over: one that would do nothing is refused, with what it needs."""
+
+from __future__ import annotations
+
+import pytest
+
+from icecore.cli.main import main
+
+EXTRACT = "extract photos -o cache -b onnx:x.onnx "
+IDLE = {
+    EXTRACT + "--seed 3": "--seed needs --views random:K",
+    EXTRACT + "--views ten --seed 3": "--seed needs --views random:K",
+    EXTRACT + "--only-writer": "--only-writer needs a cache in a store (-o URL)",
+    EXTRACT + "--dry-run --ray local": "--ray does nothing with --dry-run",
+    EXTRACT + "--dry-run --paranoid": "--paranoid does nothing with --dry-run",
+    EXTRACT + "--seed 3 --only-writer": "--views random:K; --only-writer needs",
+    EXTRACT + "--detect-class 1 --detect-box largest": "--detector; --detect-box needs --detector",
+    EXTRACT + "--ray-cpus 2": "--ray-cpus need --ray",
+    "predict run photos -o a.csv --boxes b.csv --whole": "--whole does nothing with --boxes",
+    "blend run --mend softmax": "--mend needs a probability file",
+    "blend run --align": "--align needs several SOURCES",
+    "blend run --json --details": "--details does nothing with --json",
+    "compare run --align": "--align needs several SOURCES",
+    "audit run --apply a.csv": "SOURCE does nothing with --apply",
+    "audit --data d --apply a -o t --new e --seed 9": "--apply; --seed does nothing with --apply",
+    "cache show run --other run": "--other needs --diff",
+    "cache show run net --diff a b": "SPEC does nothing with --diff",
+    "backbones resnet18_v1 --weights random:0": "--weights needs --verify",
+    "backbones --weights-dir .": "--weights-dir needs --verify or --layers",
+    "backbones --layers onnx:x.onnx --weights random:0": "--weights needs --verify",
+}
+
+
+@pytest.mark.parametrize("command", IDLE)
+def test_what_would_do_nothing_is_refused(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("run", "photos"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(SystemExit) as end:
+        main(command.split())
+    assert end.value.code == 2
+    assert IDLE[command] in capsys.readouterr().err
+
+
+def test_what_a_folder_sets_for_other_commands_may_be_idle(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "icecore.toml").write_text("[extract]\nseed = 3\ndetect-class = 'dog'\n")
+    with pytest.raises(SystemExit) as end:
+        main([*EXTRACT.split()])
+    assert end.value.code == 1
+    assert "photos is not there" in capsys.readouterr().err

@@ -35,7 +35,10 @@ def read(path, short=None, long=None):
             enough = (-(-sides[0] // n) >= short and -(-sides[1] // n) >= long for n in (8, 4, 2))
             divisor = next((n for n, good in zip((8, 4, 2), enough) if good), 1)
             file.draft(file.mode, [n // divisor for n in file.size])
-        image = ImageOps.exif_transpose(file).convert("RGBA")
+        image = ImageOps.exif_transpose(file)
+    if image.mode.startswith("I;16"):  # Pillow would cut everything above 255 off
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGBA")
     if image.getextrema()[3] == (0, 0):  # alpha that is 0 everywhere is no alpha
         return np.asarray(image.convert("RGB"))
     white = Image.new("RGBA", image.size, "white")

@@ -193,7 +193,7 @@ def test_the_example_runs_it_with_onnx_runtime_alone(world, tmp_path):
 def test_the_example_answers_what_predict_does(
     fit, interpolation, world, write_tiny_onnx, tmp_path
 ):
-    """On pictures as telephones write them: lying on their side, large, transparent, grey."""
+    """On pictures as telephones write them: lying on their side, large, transparent, grey, deep."""
     folder, _ = world
     net = write_tiny_onnx(tmp_path / "net.onnx", seed=5)
     record = json.loads(net.with_suffix(".json").read_text())
@@ -215,6 +215,8 @@ def test_the_example_answers_what_predict_does(
     picture = Image.fromarray(coarse.repeat(30, axis=0).repeat(41, axis=1))
     picture.save(new / "lying.jpg", exif=exif, quality=95)
     picture.convert("L").save(new / "grey.png")
+    sixteen = np.asarray(picture.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(sixteen).save(new / "sixteen.png")
     alpha = Image.fromarray(rng.integers(0, 256, (270, 287), dtype=np.uint8))
     picture.putalpha(alpha)
     picture.save(new / "clear.png")
@@ -227,7 +229,7 @@ def test_the_example_answers_what_predict_does(
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert len(lines) == len(rows) == 5
+    assert len(lines) == len(rows) == 6
     for path, _, label, probability in lines:
         row = rows[path.rsplit("/", 1)[-1]]
         assert abs(float(row[label]) - float(probability)) < 2e-3

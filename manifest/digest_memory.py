@@ -67,9 +67,12 @@ class DigestMemory:
         if self._folder is not None and self._folder.parent.is_dir():
             self.publish()
 
-    def keep_some(self) -> None:
-        """Publish now and then, for processes that read the same."""
-        if self._folder is not None and time.monotonic() - self._saved > self._patience:
+    def keep_some(self, hurry: bool = False) -> None:
+        """Publish now and then, for processes that read the same; at once if it is much."""
+        if self._folder is None:
+            return
+        waited = time.monotonic() - self._saved
+        if waited > self._patience or (hurry and self._folder.parent.is_dir()):
             self.publish()
             self._saved = time.monotonic()
             self._patience = min(2 * self._patience, _KEPT_SECONDS)

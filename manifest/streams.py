@@ -21,6 +21,8 @@ from .layout import LabelledFiles
 from .listing_text import packed, unpacked
 from .table import Sample
 
+# A container that other processes had better not read as well.
+_LARGE = 2**26
 # Of an image, until some were seen.
 _USUAL_SIZE = 2**17
 
@@ -86,7 +88,7 @@ class StreamDigesting:
                 yield from self._take_all(name)
             self._left.pop()
             self._to_come = sum(self._facts[name][0] for name in self._left)
-            self._memory.keep_some()
+            self._memory.keep_some(hurry=self._facts[name][0] > _LARGE)
 
     def report(self) -> DigestReport:
         """Return all that is known by now, and keep it for the next time.

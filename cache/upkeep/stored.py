@@ -190,7 +190,8 @@ class _StoredSet(FeatureSet):
         # Shards in the store whose keys are known, and those keys.
         self._there: set[str] = set()
         self._of_others: set[str] = set()
-        self._digests: set[str] | None = None
+        # Files of digests that came or went.
+        self._digests: set[str] = set()
 
     def __getstate__(self) -> dict:
         return {**super().__getstate__(), "place": self._place}
@@ -225,9 +226,16 @@ class _StoredSet(FeatureSet):
                 raise DamagedCacheError(
                     f"{self.folder / 'shards' / name} is damaged", "run the same command again"
                 )
-        if self._digests is None:
-            self._digests = {f"digests/{name}" for name in self._list("digests/")}
-        self._digests.update(push_digests(self._place, self._digests, self.folder.parent))
+        self._exchange_digests()
+
+    def _exchange_digests(self) -> None:
+        """Send what was read since, and have what others have read: they need not read it all."""
+        there = {f"digests/{name}": entry for name, entry in self._list("digests/").items()}
+        sent = push_digests(self._place, there, self.folder.parent)
+        # One that was joined with others here is not to come again.
+        new = {name: entry for name, entry in there.items() if name not in self._digests}
+        pull_digests(self._place, new, self.folder.parent)
+        self._digests.update(there, sent)
 
     @property
     def _shards(self) -> str:

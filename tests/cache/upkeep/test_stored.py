@@ -25,6 +25,7 @@ from icecore.cli.main import main
 from icecore.core.errors import CacheError, StoreError
 from icecore.core.stores import _store, store_of
 from icecore.features import ExtractOptions
+from icecore.manifest import DigestMemory
 
 RECORD = {"backbone": "a"}
 KEYS = sorted(hashlib.sha256(b"%d" % number).hexdigest() for number in range(60))
@@ -75,6 +76,31 @@ def test_writers_on_two_machines_share_the_rows(url, machine, monkeypatch):
     folder = pulled(url)
     assert FeatureCache(folder).matrix(["net"], KEYS).tolist() == rows_of(KEYS).tolist()
     assert verify(folder)["ok"]
+
+
+def test_machines_tell_each_other_what_they_have_read(url, machine):
+    """Else each of them would read all images for their digests."""
+    machine("first")
+    first = open_set(writable_cache(url))
+    ours = folder_of_cache(url)
+    machine("second")
+    second = open_set(writable_cache(url))
+    theirs = DigestMemory(folder_of_cache(url) / "digests")
+    memory = DigestMemory(ours / "digests")
+    for number in range(3):
+        memory.add(f"s3://b/{number}.jpg", [1, 0, number], f"{number:064}")
+        memory.publish()
+        first.append(KEYS[number : number + 1], rows_of(KEYS[number : number + 1]))
+    second.append(KEYS[40:41], rows_of(KEYS[40:41]))
+    theirs.refresh()
+    assert [theirs.get(f"s3://b/{n}.jpg", [1, 0, n]) for n in range(3)] == [
+        f"{n:064}" for n in range(3)
+    ]
+    # What was joined with others here does not come again.
+    for path in theirs._folder.iterdir():
+        path.unlink()
+    second.append(KEYS[41:42], rows_of(KEYS[41:42]))
+    assert not list(theirs._folder.iterdir())
 
 
 def test_many_at_once_compute_nothing_twice(url, tmp_path, machine, monkeypatch):

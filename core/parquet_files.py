@@ -22,7 +22,9 @@ _MOST_LABELS = 10**6
 # Rows without content take no bytes at all, and one text may stand in all of them.
 _MOST_ROWS, _LONGEST_TEXT = 10**7, 2**12
 # All labels and paths of a table; equal ones are mostly written once.
-_LARGEST_TEXTS, _ROWS_AT_ONCE = 2**28, 2**16
+_LARGEST_TEXTS, _ROWS_AT_ONCE = 2**28, 2**13
+# Bytes of a row, on average, below which there may be no images.
+_LEAST_OF_IMAGE = 2**12
 _LABELS = ("label", "labels", "class", "category", "target")
 _TABLES, _GROUPS = OnceCache(64), OnceCache(32)
 Opener = Callable[[str], BinaryIO]
@@ -95,12 +97,12 @@ def read_table(place: str, opened: Opener) -> ImageTable:
         for number in groups:
             columns = [label] if label else []
             # Where all rows have a path and no bytes, the images are files beside the table.
-            about = table.metadata.row_group(number)
-            if _has_no_bytes(about, column):
+            if _has_no_bytes(arrow, table, number, column):
                 columns.append(f"{column}.path")
-            size += _unpacked(about, columns)
+            some = list(_rows(place, table, number, columns, label, names))
+            size += sum(map(len, {one for one, _ in some})) + sum(len(one or "") for _, one in some)
             _require_few_bytes(size, place)
-            rows += _rows(place, table, number, columns, label, names)
+            rows += some
     return ImageTable(column, rows, label is not None)
 
 
@@ -131,16 +133,6 @@ def _class_names(arrow, schema, label: str | None) -> list[str]:
     except (FileFormatError, KeyError, TypeError):
         return []
     return [str(name) for name in names[:_MOST_LABELS]] if isinstance(names, list) else []
-
-
-def _unpacked(group, columns: list[str]) -> int:
-    """Return how many bytes columns of a row group take, by what the file says."""
-    chunks = [group.column(i) for i in range(group.num_columns)]
-    return sum(
-        one.total_uncompressed_size
-        for one in chunks
-        if any(f"{one.path_in_schema}.".startswith(f"{name}.") for name in columns)
-    )
 
 
 def _require_few_bytes(size: int, place: str) -> None:
@@ -210,12 +202,18 @@ def _value(value: object) -> int | str | None:
     return value if isinstance(value, int) else str(value)
 
 
-def _has_no_bytes(group, column: str) -> bool:
-    chunks = [group.column(i) for i in range(group.num_columns)]
-    found = next((one for one in chunks if one.path_in_schema == f"{column}.bytes"), None)
-    if found is None or found.statistics is None or not found.statistics.has_null_count:
+def _has_no_bytes(arrow, table, number: int, column: str) -> bool:
+    """Tell whether no row of a group has the bytes of its image.
+
+    What the file says of a column is not asked for: pyarrow ends the process where that is damaged.
+    """
+    about = table.metadata.row_group(number)
+    if not arrow.types.is_struct(table.schema_arrow.field(column).type):
         return False
-    return found.statistics.null_count == group.num_rows > 0
+    if not 0 <= about.total_byte_size <= _LEAST_OF_IMAGE * about.num_rows:
+        return False
+    groups = table.iter_batches(_ROWS_AT_ONCE, row_groups=[number], columns=[f"{column}.bytes"])
+    return all(one.column(0).field("bytes").null_count == one.num_rows for one in groups)
 
 
 def read_field(place: str, row: int, column: str, opened: Opener, most: int) -> bytes:
@@ -257,8 +255,7 @@ def _read_group(arrow, place: str, opened: Opener, number: int, column: str):
     """Return the images of a row group, as an Arrow array of bytes."""
     with _saying(arrow, place), opened(place) as file:
         table = arrow.parquet.ParquetFile(file)
-        size = _unpacked(table.metadata.row_group(number), [column])
-        _require_small_group(size, place)
+        _require_small_group(table.metadata.row_group(number).total_byte_size, place)
         # Equal images are written once, and what the file says of its sizes need not be so:
         # row by row no more is unpacked than one image above the bound.
         rows, size = [], 0

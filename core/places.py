@@ -27,7 +27,7 @@ from .once_cache import OnceCache
 from .regular_files import open_regular, read_regular, require_regular, size_text
 from .stores import BLOCK, is_url, read_object, store_of, store_open
 
-_BYTES = re.compile(r"(.+)#bytes=(\d{1,18})-(\d{1,18})", re.DOTALL)
+_BYTES = re.compile(r"(.+)#bytes=(\d{1,19})-(\d{1,19})", re.DOTALL)
 # The ending tells it from a file that is called so.
 _ROW = re.compile(r"(.+\.parquet)#row=(\d{1,18})&column=(.+)", re.DOTALL | re.IGNORECASE)
 # Bytes or rows of a container that are dealt out together.

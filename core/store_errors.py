@@ -29,7 +29,7 @@ def saying(what: str, url: str) -> Iterator[None]:
         raise _in_words(error, what, re.sub("//[^/@]*@", "//", url)) from error
 
 
-def _in_words(error: Exception, what: str, url: str) -> StoreError | MissingFileError:
+def _in_words(error: BaseException, what: str, url: str) -> StoreError | MissingFileError:
     name, said = type(error).__name__, first_line(error)
     # What object_store says of a listing is of no kind.
     found = re.search(r"status code: (\d+)", said)
@@ -72,7 +72,7 @@ def _in_words(error: Exception, what: str, url: str) -> StoreError | MissingFile
     )
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """Return the first line of what an error says, without the queries of URLs."""
     lines = str(error).strip().splitlines()
     # What was sent is no matter for messages.

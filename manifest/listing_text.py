@@ -12,7 +12,7 @@ from .layout import LabelledFiles
 from .table import Sample
 
 # Of some million images, unpacked.
-_LARGEST = 2**28
+_LARGEST, _LARGEST_FILE = 2**28, 2**63
 _START = "listing:"
 
 
@@ -38,7 +38,7 @@ def unpacked(text: str, container: str) -> LabelledFiles | None:
             return None
         fields = parse_json(content, container)
         samples = [
-            Sample(str(identity), bytes_place(container, int(start), int(size)), label=str(label))
+            Sample(str(identity), _place(container, start, size), label=str(label))
             for identity, start, size, label in fields["samples"]
         ]
         warnings = tuple(map(str, fields["warnings"]))
@@ -46,3 +46,9 @@ def unpacked(text: str, container: str) -> LabelledFiles | None:
     except (FileFormatError, binascii.Error, zlib.error, KeyError, TypeError, ValueError):
         return None
     return LabelledFiles(samples, warnings=warnings, passed_over=passed_over)
+
+
+def _place(container: str, start: int, size: int) -> str:
+    if not (0 <= start <= start + size < _LARGEST_FILE and size > 0):
+        raise ValueError(f"no bytes of a file: {start}, {size}")
+    return bytes_place(container, int(start), int(size))

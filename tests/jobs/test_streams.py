@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import sys
 import threading
 import time
 import uuid
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -318,6 +321,18 @@ def test_a_damaged_text_is_of_no_use(data):
     found = unpacked(damaged, "x")
     assert found is None or found.samples == [Sample("a", "x#bytes=0-9")]
     assert unpacked(text[:at], "x") is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [[], {}, {"samples": 1}, *([["a", *place, ""]] for place in
+     ([-1, 5], [0, 0], [5, -2], [2**63, 1], ["0", "5"], [None, 1], [1e400, 1], [[], 1]))],
+)  # fmt: skip
+def test_a_text_that_names_no_bytes_is_of_no_use(fields):
+    if isinstance(fields, list) and fields:
+        fields = {"samples": fields, "warnings": [], "passed_over": []}
+    content = base64.b64encode(zlib.compress(json.dumps(fields).encode())).decode()
+    assert unpacked(f"listing:{content}", "a.tar") is None
 
 
 @given(st.binary(min_size=1, max_size=900), st.lists(st.tuples(st.booleans(), st.integers(0, 999))))

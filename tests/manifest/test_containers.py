@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from places import add, draw_photos, files_of, write_parquet, write_records, write_tars
 
+from icecore.core import parquet_files
 from icecore.core.errors import FileFormatError, ManifestError
 from icecore.core.parquet_files import read_field, read_table
 from icecore.core.places import open_container, read_place
@@ -279,8 +283,50 @@ def test_labels_of_more_bytes_than_memory_should_take_are_refused(tmp_path):
         table, tmp_path / "t.parquet", compression="zstd", use_dictionary=False
     )
     assert (tmp_path / "t.parquet").stat().st_size < 2**20
-    with pytest.raises(FileFormatError, match="t.parquet has .* MiB of labels and paths, more"):
+    with pytest.raises(FileFormatError, match="a label has 1,048,57. characters, more than 4,096"):
         read_table(str(tmp_path / "t.parquet"), open_container)
+
+
+def test_labels_and_paths_of_all_row_groups_count_together(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow", exc_type=ImportError)
+    pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(parquet_files, "_LARGEST_TEXTS", 1000)
+    table = pyarrow.table({"image": [b"x"] * 20, "label": [f"{n:0100}" for n in range(20)]})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet", row_group_size=5)
+    with pytest.raises(FileFormatError, match="t.parquet has .* of labels and paths, more than"):
+        read_table(str(tmp_path / "t.parquet"), open_container)
+
+
+_READ_EACH = """
+import os, struct, sys
+from icecore.core.parquet_files import read_table, load_parquet
+from icecore.core.places import open_container, read_place
+load_parquet()
+path = sys.argv[1]
+content = open(path, "rb").read()
+(length,) = struct.unpack("<I", content[-8:-4])
+for at in range(len(content) - 8 - length, min(len(content) - 8, len(content) - 8 - length + 200)):
+    damaged = bytearray(content)
+    damaged[at] = 101
+    open(path, "wb").write(damaged)
+    if not (child := os.fork()):
+        try:
+            read_table(path, open_container)
+            read_place(f"{path}#row=0&column=image", 2**20)
+        finally:
+            os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        print(at, os.WTERMSIG(status))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_damage_in_what_a_table_says_of_itself_does_not_end_the_process(photos, tmp_path):
+    """Asked for its sizes of a column, pyarrow ends the process where they do not fit together."""
+    (path,) = write_parquet(photos, tmp_path / "made").iterdir()
+    done = subprocess.run([sys.executable, "-c", _READ_EACH, path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_one_large_image_in_very_many_rows_is_refused_before_it_is_unpacked(tmp_path):

@@ -46,18 +46,18 @@ def scratch_folder(parent: Path | None = None, prefix: str = _SCRATCH) -> Iterat
     prefix : str
         What its name begins with.
     """
+    usual = parent is None
     parent = Path(tempfile.gettempdir()) if parent is None else parent
     remove_abandoned(parent, prefix)
     with _held(lambda: Path(tempfile.mkdtemp(prefix=prefix, dir=parent))) as folder:
         try:
             yield folder
         except DiskFullError as error:
-            if str(folder) not in error.message:
-                raise
-            raise DiskFullError(
-                f"no room left for temporary files in {parent}",
-                "free some space there, or name another folder: TMPDIR=/folder icecore ...",
-            ) from error
+            texts = [text.replace(str(folder), str(parent)) for text in (error.message, error.hint)]
+            if usual and str(folder) in error.message:
+                texts[0] = f"no room left for temporary files in {parent}"
+                texts[1] = "free some space there, or name another folder: TMPDIR=/tmp2 icecore ..."
+            raise DiskFullError(*texts) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

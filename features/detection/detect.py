@@ -5,7 +5,6 @@ other (`icecore.manifest.box_table`). Images that the table has already are not 
 """
 
 import dataclasses
-import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -122,25 +121,20 @@ def choose_box(
     score : float
         None if there is no such object.
     """
-    (width, height), candidates = size, []
-    for number, score, corners in zip(objects.ids, objects.scores, objects.boxes):
-        if (
-            number != class_index
-            or not options.threshold <= score < math.inf
-            or not np.isfinite(corners).all()
-        ):
-            continue
-        x0, y0 = max(0, math.floor(corners[0])), max(0, math.floor(corners[1]))
-        x1, y1 = min(width, math.ceil(corners[2])), min(height, math.ceil(corners[3]))
-        if x1 > x0 and y1 > y0:
-            candidates.append(((x0, y0, x1, y1), float(score), (x1 - x0) * (y1 - y0)))
-    if not candidates:
+    # A stranger's detector may answer a million boxes.
+    counts = (objects.ids == class_index) & np.isfinite(objects.boxes).all(axis=1)
+    counts &= (objects.scores >= options.threshold) & np.isfinite(objects.scores)
+    boxes, scores = objects.boxes[counts], objects.scores[counts]
+    low, high = np.maximum(np.floor(boxes[:, :2]), 0), np.minimum(np.ceil(boxes[:, 2:]), size)
+    there = (high > low).all(axis=1)
+    low, high, scores = low[there], high[there], scores[there]
+    if not len(scores):
         return None
-    if options.rule == "largest":
-        box, score, _ = max(candidates, key=lambda one: (one[2], one[1]))
-    else:
-        box, score, _ = max(candidates, key=lambda one: (one[1], one[2]))
-    return box, score
+    areas = (high - low).prod(axis=1)
+    ranks = (areas, scores) if options.rule == "largest" else (scores, areas)
+    best = np.lexsort((-ranks[1], -ranks[0]))[0]
+    x0, y0, x1, y1 = (int(one) for one in (*low[best], *high[best]))
+    return (x0, y0, x1, y1), float(scores[best])
 
 
 def _read(sample: Sample) -> np.ndarray | None:

@@ -106,7 +106,10 @@ class Detector:
                 f"{self.name} answers one image in another form than the next",
                 "export it again, or take another detector",
             )
-        found = read_objects(self.family, outputs, (columns, rows))
+        try:
+            found = read_objects(self.family, outputs, (columns, rows))
+        except BackboneError as error:
+            raise BackboneError(f"{self.name}: {error.message}", error.hint) from error
         back = np.tile([width / inner[1], height / inner[0]], 2)
         return Objects(found.ids, found.scores, found.boxes * back)
 

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ...core.errors import BackboneError, enumerate_some
+from ...core.errors import BackboneError, counted, enumerate_some
 from ...core.softmax import softmax
 
 # Two boxes of a class that share more are one object (YOLO's own default).
 OVERLAP = 0.45
 MOST_CANDIDATES = 1000
+# 1, and what float16 makes of it.
+_HIGHEST_SCORE = 1.01
 # A list of six numbers that has more rows is one of raw boxes of a single class.
 _LONGEST_LIST = 1000
 # Along which axis of its outputs a family lists the objects.
@@ -142,7 +144,18 @@ def read_objects(family: str, outputs: Sequence[np.ndarray], side: tuple[int, in
     -------
     Objects
         Boxes in pixels of that image; of YOLO's, which overlap, the most confident.
+
+    Raises
+    ------
+    BackboneError
+        What it answers cannot be scores, or boxes in pixels.
     """
+    found = _listed(family, outputs, side)
+    _require_scores(found)
+    return _apart(found) if family in ("yolo", "yolo5") else found
+
+
+def _listed(family: str, outputs: Sequence[np.ndarray], side: tuple[int, int]) -> Objects:
     if family == "torchvision":
         boxes = next(one for one in outputs if one.ndim == 2)
         ids = next(one for one in outputs if one.ndim == 1 and one.dtype.kind == "i")
@@ -152,7 +165,8 @@ def read_objects(family: str, outputs: Sequence[np.ndarray], side: tuple[int, in
         found = _boxes_last(outputs, np.shape)
         logits, boxes = (np.asarray(one[0], float) for one in found)
         if family == "detr":
-            chances = softmax(logits)[:, :-1]
+            with np.errstate(invalid="ignore"):  # They may be anything; see `_require_scores`.
+                chances = softmax(logits)[:, :-1]
         else:
             chances = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
         return _best(_corners(boxes * np.tile(side, 2)), chances)
@@ -173,13 +187,31 @@ def read_objects(family: str, outputs: Sequence[np.ndarray], side: tuple[int, in
             f"{max(side)} pixels: they are not in pixels of the image",
             "export the detector with its boxes decoded (YOLOX: --decode_in_inference)",
         )
-    return _apart(_best(_corners(table[:, :4]), chances))
+    return _best(_corners(table[:, :4]), chances)
+
+
+def _require_scores(found: Objects) -> None:
+    """Refuse what would look like images with nothing in them, or scores that are none."""
+    sound = np.isfinite(found.scores) & np.isfinite(found.boxes).all(axis=1)
+    if len(sound) and not sound.any():
+        raise BackboneError(
+            f"of {counted(len(sound), 'box', 'boxes')} that it answers, none has numbers and a "
+            "score: they are NaN or infinite",
+            "its numbers grow too large, in float16 perhaps: export it in float32",
+        )
+    highest = found.scores[sound].max(initial=0)
+    if highest > _HIGHEST_SCORE:
+        raise BackboneError(
+            f"it answers scores of up to {highest:.3g}, and a score is from 0 to 1",
+            "export it with scores that are probabilities (behind its sigmoid or softmax)",
+        )
 
 
 def _whole(numbers: np.ndarray) -> np.ndarray:
     """Return classes that are given as decimal numbers; -1 for what is none."""
     sound = np.isfinite(numbers) & (np.abs(numbers) < 1e6)
-    return np.where(sound, np.rint(np.where(sound, numbers, -1)), -1).astype(int)
+    whole = np.rint(np.where(sound, numbers, -1))
+    return np.where(sound & (np.abs(numbers - whole) < 0.01), whole, -1).astype(int)
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

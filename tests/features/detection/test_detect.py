@@ -295,7 +295,9 @@ def test_a_detector_lies_in_the_folder_of_weights(tmp_path):
 def test_numbers_of_any_kind_become_no_box_or_a_sound_one(seed):
     rng = np.random.default_rng(seed)
     table = rng.normal(0, 200, (1, 30, 8)).astype(np.float32)
-    table[rng.uniform(size=table.shape) < 0.1] = rng.choice([np.nan, np.inf, -np.inf, 3e38])
+    table[..., :4][rng.uniform(size=(1, 30, 4)) < 0.1] = rng.choice([np.nan, np.inf, -np.inf, 3e38])
+    table[..., 4:] = rng.uniform(size=(1, 30, 4))
+    table[..., 4:][rng.uniform(size=(1, 30, 4)) < 0.1] = rng.choice([np.nan, np.inf])
     with np.errstate(all="ignore"):
         found = read_objects("yolo5", [table], (96, 64))
     box = choose_box(found, 1, DetectorOptions("onnx:x", "cat"), (100, 80))
@@ -303,6 +305,31 @@ def test_numbers_of_any_kind_become_no_box_or_a_sound_one(seed):
         x0, y0, x1, y1 = box[0]
         assert 0 <= x0 < x1 <= 100
         assert 0 <= y0 < y1 <= 80
+
+
+ONES = np.ones((3, 4), np.float32)
+STRANGE = {
+    "NaN in place of scores": ("torchvision", [ONES, np.array([1] * 3), ONES[0, :3] * np.nan]),
+    "NaN in place of boxes": ("torchvision", [ONES * np.nan, np.array([1] * 3), ONES[0, :3]]),
+    "boxes without an end": ("torchvision", [ONES * np.inf, np.array([1] * 3), ONES[0, :3]]),
+    "NaN alone": ("yolo", [np.full((1, 6, 50), np.nan)]),
+    "NaN as of a list": ("yolo-list", [np.full((1, 5, 6), np.nan)]),
+    "logits that are NaN": ("detr", [np.full((1, 5, 3), np.nan), np.ones((1, 5, 4))]),
+    "scores of a hundred": ("torchvision", [ONES, np.array([1] * 3), ONES[0, :3] * 100]),
+    "logits for scores": ("yolo-batch", [np.array([[0, 1, 1, 9, 9, 1, 7.5]])]),
+}
+
+
+@pytest.mark.parametrize("case", STRANGE)
+def test_what_is_no_score_is_refused_and_not_taken_for_an_empty_image(case):
+    family, outputs = STRANGE[case]
+    with pytest.raises(BackboneError, match=r"(none has numbers and a score|from 0 to 1)"):
+        read_objects(family, outputs, (64, 64))
+
+
+def test_classes_that_are_no_whole_numbers_are_none():
+    rows = np.array([[[1, 1, 9, 9, 0.9, 1.4], [1, 1, 8, 8, 0.9, 0.9999], [1, 1, 7, 7, 0.9, 1e30]]])
+    assert read_objects("yolo-list", [rows], (64, 64)).ids.tolist() == [-1, 1, -1]
 
 
 # The layouts that are published, at 640 pixels.

@@ -22,3 +22,18 @@ def fashionai_classes(task: str, count: int) -> tuple[str, ...]:
     """
     names = tuple(_FASHIONAI_CLASSES.get(task.removesuffix("_labels"), "").split(";"))
     return names if len(names) == count else tuple(str(index) for index in range(count))
+
+
+def letters_fault(task: str, label: str, letters: str, count: int) -> str:
+    """Say what is wrong with the letters of a label in a task of `count` letters; empty if nothing.
+
+    Letters name no classes, so labels beside them must be the names that their places have.
+    """
+    classes = fashionai_classes(task, count)
+    if letters and (set(letters) - set("ymn") or letters.count("y") != 1 or len(letters) != count):
+        return f"has the letters '{letters}'"
+    if label not in classes:
+        return f"has the label '{label}'"
+    if letters and classes[letters.index("y")] != label:
+        return f"has the label '{label}' and the letters '{letters}'"
+    return ""

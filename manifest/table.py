@@ -18,7 +18,7 @@ from ..core.csv_files import write_csv
 from ..core.errors import ManifestError, MissingFileError, counted, enumerate_some, escaped
 from ..core.places import is_there, look_ahead
 from ..core.summary import summary
-from .classes import fashionai_classes
+from .classes import fashionai_classes, letters_fault
 from .names import class_order, look_alike_notes
 
 DEFAULT_TASK = "label"
@@ -123,6 +123,30 @@ class Manifest:
                 f"task: {enumerate_some(repeated)}",
                 "keep one row for each image and task",
             )
+        self._require_letters()
+
+    def _require_letters(self) -> None:
+        """Raise `ManifestError` if labels are none of the classes that letters stand for."""
+        longest: dict[str, int] = {}
+        for sample in self.samples:
+            if sample.letters:
+                longest[sample.task] = max(longest.get(sample.task, 0), len(sample.letters))
+        faults = [
+            (sample, fault)
+            for sample in self.samples
+            if sample.label and sample.task in longest
+            if (fault := letters_fault(*_labelled(sample), longest[sample.task]))
+        ]
+        if not faults:
+            return
+        names = fashionai_classes(faults[0][0].task, longest[faults[0][0].task])
+        raise ManifestError(
+            f"letters and labels of {counted(len(faults), 'row')} of {self.source or 'the data'} "
+            f"do not agree: {enumerate_some(f'{s.id} ({s.task}) {fault}' for s, fault in faults)}",
+            f"all rows of a task have as many letters, one of them y and the others m or n; its "
+            f"classes are then called {enumerate_some(names)}, in the order of the letters; or "
+            "leave the column letters out",
+        )
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -246,6 +270,10 @@ class Manifest:
                     }
                 )
         return rows
+
+
+def _labelled(sample: Sample) -> tuple[str, str, str]:
+    return sample.task, sample.label, sample.letters
 
 
 def split_name(name: str) -> str | None:

@@ -367,3 +367,30 @@ def test_a_column_of_paths_is_enough_for_prediction(tmp_path):
 
 def test_odd_digits_in_class_names():
     assert sorted(["1²", "10", "2", "Ⅳ"], key=class_order)[-1] == "Ⅳ"
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("a.jpg,hat,yn\nb.jpg,cap,ny\n", "2 rows"),
+        ("a.jpg,0,yn\nb.jpg,0,ny\n", "b.jpg (label) has the label '0' and the letters 'ny'"),
+        ("a.jpg,0,yn\nb.jpg,1,nyn\n", "a.jpg (label) has the letters 'yn'"),
+        ("a.jpg,0,yn\nb.jpg,1,yy\n", "b.jpg (label) has the letters 'yy'"),
+        ("a.jpg,0,yn\nb.jpg,2,\n", "b.jpg (label) has the label '2'"),
+    ],
+)
+def test_letters_and_labels_that_do_not_agree_are_refused(lines, words, tmp_path):
+    make(tmp_path, "a.jpg", "b.jpg")
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,letters\n" + lines)
+    with pytest.raises(ManifestError) as caught:
+        read(table)
+    assert words in str(caught.value)
+    assert "called 0, 1" in str(caught.value)
+
+
+def test_letters_whose_labels_are_their_places_are_read(tmp_path):
+    make(tmp_path, "a.jpg", "b.jpg", "c.jpg")
+    table = tmp_path / "t.csv"
+    table.write_text("path,label,letters\na.jpg,0,ym\nb.jpg,1,\nc.jpg,,\n")
+    assert read(table, labels_required=False).classes() == ("0", "1")

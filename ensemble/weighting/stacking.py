@@ -4,6 +4,7 @@ Wolpert, "Stacked generalization", Neural Networks 1992. A weighted average has 
 a stacker has hundreds and can overfit; it is here to show whether they would pay.
 """
 
+import warnings
 from typing import Self
 
 import numpy as np
@@ -47,7 +48,10 @@ class Stacker(BaseEstimator):
         self.width_ = probabilities.shape[2]
         self.model_ = None
         if len(self.classes_) > 1:
-            self.model_ = self._model().fit(self._features(probabilities), known)
+            with warnings.catch_warnings():
+                # Few rows may have nearly as many classes; they are classes still.
+                warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+                self.model_ = self._model().fit(self._features(probabilities), known)
         return self
 
     def predict_proba(self, probabilities: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Class groups, budgets and stacking, alone and through a run."""
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -137,6 +138,14 @@ def test_a_run_shows_the_front_and_keeps_to_budgets(run, tmp_path):
     assert all(sum(sizes[m] for m in point["models"]) == point["cost"] for point in front)
     with pytest.raises(ProbabilityError, match="the latency of 4 parts is not known"):
         blend_run(run, BlendOptions(costs=costs, max_latency=5))
+
+
+@pytest.mark.parametrize("kind", ["logistic", "lightgbm"])
+def test_stacking_says_nothing_of_few_rows_of_many_classes(kind):
+    many = np.random.default_rng(0).dirichlet(np.ones(20), (2, 30))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        Stacker(kind).fit(many, np.arange(30) % 20)
 
 
 def test_stacking_is_compared_on_request(run):

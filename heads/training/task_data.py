@@ -174,7 +174,7 @@ def _bare(classes, known: set[str], held) -> list[str]:
         return []
     return [
         f"{counted(len(bare), 'class has', 'classes have')} no images ({enumerate_some(bare)}): "
-        "their probability is always 0"
+        f"{'its' if len(bare) == 1 else 'their'} probability is always 0"
     ]
 
 
@@ -236,7 +236,8 @@ def fold_warnings(data: TaskData, part: slice, smallest: int) -> list[str]:
     return [
         f"{counted(len(single), 'class has', 'classes have')} one training image "
         f"({enumerate_some(single)}): "
-        "out of fold it is predicted by heads that never saw its class"
+        f"out of fold {'it is' if len(single) == 1 else 'they are'} predicted by heads that never "
+        f"saw {'its class' if len(single) == 1 else 'their classes'}"
     ]
 
 

@@ -302,7 +302,7 @@ def test_a_label_without_images_is_reported(cache, rows, tmp_path):
     ]
     result = go(cache, lettered, tmp_path / "run")
     assert result.tasks[0].classes == ("0", "1", "2", "3")
-    assert result.tasks[0].warnings == ("1 class has no images (3): their probability is always 0",)
+    assert result.tasks[0].warnings == ("1 class has no images (3): its probability is always 0",)
 
 
 def test_no_rows_at_all(cache, rows, tmp_path):

@@ -155,7 +155,8 @@ class Head(ClassifierMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (len(choices), len(judged), C)
-            For each choice of settings; columns are the classes of the rows at `fitted`.
+            For each choice of settings; columns are the classes of the rows at `fitted`. NaN for a
+            choice that was not tried, since these rows say that it does not pay.
         """
 
         def table(choice: dict) -> np.ndarray:
@@ -205,7 +206,7 @@ class Head(ClassifierMixin, BaseEstimator):
     @property
     def power_sets(self) -> tuple[int, ...]:
         """Widths of the feature sets that the fitted head power-scales; empty if it does not."""
-        scaled = getattr(self, "scaling", None) == "power"
+        scaled = getattr(self, "scaling_", None) == "power"
         return self.sets_ if scaled else ()
 
     @property

@@ -35,7 +35,8 @@ class Judged:
     ----------
     losses : ndarray of shape (len(choices), N, 2)
         Weighted log-loss of each row; 0: by the fit without its own and the next fold,
-        1: without its own and the fold before. 0 where the fit did not know the row's class.
+        1: without its own and the fold before. 0 where the fit did not know the row's class,
+        infinite where a choice was not tried.
     dealt : ndarray of int, shape (N,)
         Fold of each row.
     penalty : str
@@ -132,7 +133,9 @@ def _judge_pair(
         return judged, side, np.zeros((len(choices), len(judged)))
     tables = clone(head).predict_path(rows, fitted, judged, choices)
     tables = np.log(spread(np.asarray(tables), present, rows, len(fitted)))
-    return judged, side, -(rows.weights[judged] * (tables * rows.targets[judged]).sum(axis=2))
+    losses = -(rows.weights[judged] * (tables * rows.targets[judged]).sum(axis=2))
+    losses[np.isnan(tables).any(axis=(1, 2))] = np.inf
+    return judged, side, losses
 
 
 def choose(judged: Sequence[Judged], fold: int | None = None) -> Choice:
@@ -152,12 +155,14 @@ def choose(judged: Sequence[Judged], fold: int | None = None) -> Choice:
 
 def _between(choices: Sequence[Choice], totals: np.ndarray, best: Choice, name: str) -> float:
     """Return where a parabola through the best value of a setting and its neighbours is least."""
-    alike = [
-        (choice[name], total)
-        for choice, total in zip(choices, totals.tolist(), strict=True)
-        if {**choice, name: best[name]} == best
-    ]
-    alike.sort()
+    # A search may try a value again.
+    alike = sorted(
+        {
+            choice[name]: total
+            for choice, total in zip(choices, totals.tolist(), strict=True)
+            if {**choice, name: best[name]} == best
+        }.items()
+    )
     place = [value for value, _ in alike].index(best[name])
     if not 0 < place < len(alike) - 1:
         return best[name]

@@ -64,6 +64,13 @@ class HeadFiles:
             raise self.refuse(f"head.json has {name} = {value!r:.60}, not {kind.__name__}")
         return value
 
+    def one_of(self, content: Mapping[str, Any], name: str, values: Sequence[str]) -> str:
+        """Return ``content[name]`` if it is one of `values`."""
+        value = self.field(content, name, str)
+        if value not in values:
+            raise self.refuse(f"head.json has {name} = {value!r:.60}, not {', '.join(values)}")
+        return value
+
     def sets(self, content: Mapping[str, Any]) -> tuple[int, ...]:
         """Return the widths of the feature sets, which sum to the number of features."""
         widths = self.field(content, "sets", list)

@@ -11,12 +11,15 @@ from ..base import Head
 from ..numerics.gram import EXACT_ROWS, LANDMARKS, Basis, centred, power_gram
 from ..numerics.products import multiply
 from ..numerics.scaling import (
+    OPEN_SCALINGS,
     SCALINGS,
     Scaling,
     combined,
     measure_scaling,
+    plainest,
     power_rows,
     power_scaled,
+    untried,
     wide_product,
 )
 from ..numerics.softmax_regression import Features, Kernel, SoftmaxRegression
@@ -53,12 +56,14 @@ class LogisticHead(Head):
     C : float, optional
         scikit-learn's setting, in place of `alpha`: ``1 / (alpha * sum of weights)``, for two
         classes twice that.
-    scaling : {"power", "standard", "rms", "none"}, default "power"
+    scaling : {"power", "standard", "rms", "none"} or "auto", default "auto"
         "power" takes signed square roots and gives each feature set of each row unit length.
         Then the columns are centred, and divided by one number so that rows have the mean
         squared length 1. The others divide each column by its deviation ("standard"), all
         by one number ("rms") or nothing, and then by the root of the number of columns
-        (not so "none").
+        (not so "none"). "auto" chooses between "power" and "standard" out of fold where there are
+        few columns, of scales that are far apart, or hardly differing beside their mean.
+        Elsewhere, and where a penalty is given, it is "power".
     sets : tuple of int, optional
         Widths of the feature sets that lie side by side; one set by default.
     tol : float, default 3e-4
@@ -73,19 +78,21 @@ class LogisticHead(Head):
         With centring and factors folded in; of the power-scaled features for "power".
     intercept_ : ndarray of shape (C,), float32
     n_iter_ : int
+    scaling_ : str
+        That of the fit.
     """
 
     kind: ClassVar[str] = "logistic"
-    recipe: ClassVar[int] = 4
+    recipe: ClassVar[int] = 5
     penalty: ClassVar[str] = "alpha"
     allowed: ClassVar = {
         "alpha": ABOVE_0 | "auto",
         "C": ABOVE_0 | None,
-        "scaling": among(SCALINGS),
+        "scaling": among(SCALINGS) | "auto",
     }
 
     def __init__(
-        self, alpha="auto", C=None, scaling="power", sets=None, tol=3e-4, random_state=None
+        self, alpha="auto", C=None, scaling="auto", sets=None, tol=3e-4, random_state=None
     ):
         self.alpha = alpha
         self.C = C
@@ -95,12 +102,14 @@ class LogisticHead(Head):
         self.random_state = random_state
 
     def choices(self) -> list[dict[str, Any]]:
-        """Return the penalties of the path, unless one is given."""
-        return [{}] if self.C is not None else self.grid(alpha=penalties())
+        """Return the penalties of a path for each open scaling, unless one is given."""
+        if self.C is not None or self.alpha != "auto":
+            return [{}]
+        return self.grid(scaling=OPEN_SCALINGS, alpha=penalties())
 
     def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
         """Return the other scaling that may be better."""
-        if self.scaling != "power" or len(self.choices()) < 2:
+        if self.scaling != "auto" or len(self.choices()) < 2:
             return []
         others = [{"alpha": alpha, "scaling": "standard"} for alpha in penalties()]
         return [others][:count]
@@ -111,8 +120,14 @@ class LogisticHead(Head):
         """See `Head.predict_path`: one path of warm starts for each scaling."""
         own = [{**self.get_params(), **choice} for choice in choices]
         tables: list[Any] = [None] * len(own)
-        for scaling in dict.fromkeys(one["scaling"] for one in own):
-            places = [place for place, one in enumerate(own) if one["scaling"] == scaling]
+        scalings = list(dict.fromkeys(plainest(one["scaling"]) for one in own))
+        left_out = untried(rows, fitted, scalings)
+        for scaling in scalings:
+            places = [place for place, one in enumerate(own) if plainest(one["scaling"]) == scaling]
+            if left_out and scaling == "standard":
+                for place in places:
+                    tables[place] = np.full((len(judged), len(rows.present(fitted))), np.nan)
+                continue
             space = _Space(rows, fitted, scaling, judged)
             solver = space.solver()
             alphas = [_penalty(own[place], rows, fitted) for place in places]
@@ -121,7 +136,8 @@ class LogisticHead(Head):
         return np.array(tables)
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
-        space = _Space(rows, index, self.scaling)
+        self.scaling_ = plainest(self.scaling)
+        space = _Space(rows, index, self.scaling_)
         solver = space.solver()
         alpha = _penalty(self.get_params(), rows, index)
         solver.solve(10 * alpha, gap=0.01).solve(alpha, self.tol)
@@ -130,18 +146,18 @@ class LogisticHead(Head):
         self.sets_ = rows.sets
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
-        if self.scaling == "power":
+        if self.scaling_ == "power":
             X = power_scaled(X, self.sets_)
         logits = wide_product(X, self.coef_) + self.intercept_
         return softmax(logits.astype(np.float64))
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        fields = {"iterations": self.n_iter_, "sets": list(self.sets_)}
+        fields = {"iterations": self.n_iter_, "sets": list(self.sets_), "scaling": self.scaling_}
         return fields, {"W": self.coef_, "b": self.intercept_}
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         self.n_iter_ = files.field(fields, "iterations", int)
-        self.sets_ = files.sets(fields)
+        self.sets_, self.scaling_ = files.sets(fields), files.one_of(fields, "scaling", SCALINGS)
         classes = len(files.classes)
         arrays = files.arrays({"W": (files.features, classes), "b": (classes,)})
         self.coef_, self.intercept_ = arrays["W"], arrays["b"]

@@ -12,11 +12,14 @@ from ..numerics.directions import DIRECTIONS, Directions, directions_of
 from ..numerics.gram import power_gram
 from ..numerics.products import multiply
 from ..numerics.scaling import (
+    OPEN_SCALINGS,
     SCALINGS,
     Scaling,
     measure_scaling,
+    plainest,
     power_rows,
     power_scaled,
+    untried,
     wide_product,
 )
 from ..numerics.softmax_regression import prior_shift
@@ -61,8 +64,8 @@ class MLPClassifier(Head):
         "auto" chooses between 8 and 14, out of fold.
     batch_size : int or None, default None
         None takes a 20th of the rows, at least 16 and at most 1024.
-    scaling : {"power", "standard", "rms", "none"}, default "power"
-        As of `LogisticHead`.
+    scaling : {"power", "standard", "rms", "none"} or "auto", default "auto"
+        As of `LogisticHead`; "power" where a length is given.
     sets : tuple of int, optional
         Widths of the feature sets that lie side by side; one set by default.
     random_state : int, RandomState or None, default None
@@ -73,6 +76,8 @@ class MLPClassifier(Head):
     classes_ : ndarray of shape (C,)
     networks_ : list of Network
         For rows that are power-scaled, or as they are.
+    scaling_ : str
+        That of the fit.
     losses_ : list of list of float
         Training log-loss of each epoch, for each network.
 
@@ -82,7 +87,7 @@ class MLPClassifier(Head):
     """
 
     kind: ClassVar[str] = "mlp"
-    recipe: ClassVar[int] = 6
+    recipe: ClassVar[int] = 7
     judged_whole: ClassVar[bool] = False
     allowed: ClassVar = {
         "width": COUNT | "auto",
@@ -92,7 +97,7 @@ class MLPClassifier(Head):
         "weight_decay": number("0 or more", lambda value: value >= 0),
         "epochs": COUNT | "auto",
         "batch_size": COUNT | None,
-        "scaling": among(SCALINGS),
+        "scaling": among(SCALINGS) | "auto",
     }
 
     def __init__(
@@ -104,7 +109,7 @@ class MLPClassifier(Head):
         weight_decay=2.0,
         epochs="auto",
         batch_size=None,
-        scaling="power",
+        scaling="auto",
         sets=None,
         random_state=None,
     ):
@@ -120,8 +125,10 @@ class MLPClassifier(Head):
         self.random_state = random_state
 
     def choices(self) -> list[dict[str, Any]]:
-        """Return the lengths of the schedule, unless one is given."""
-        return self.grid(epochs=LENGTHS)
+        """Return the lengths of the schedule for each open scaling, unless one is given."""
+        if self.epochs != "auto":
+            return [{}]
+        return self.grid(scaling=OPEN_SCALINGS, epochs=LENGTHS)
 
     def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
         """Return settings around the default ones, drawn with a seed."""
@@ -134,6 +141,7 @@ class MLPClassifier(Head):
                     "weight_decay": round(float(2 * 4 ** rng.uniform(-1, 1)), 3),
                     "learning_rate": round(float(8e-3 * 2 ** rng.uniform(-1, 1)), 5),
                     "dropout": float(rng.choice((0.5, 0.6, 0.75))),
+                    "scaling": str(rng.choice(("power", "power", "standard"))),
                 }
             ]
             for _ in range(count)
@@ -141,8 +149,11 @@ class MLPClassifier(Head):
 
     def predict_path(self, rows, fitted, judged, choices) -> np.ndarray:
         """See `Head.predict_path`: settings are judged by one network each."""
+        left_out = untried(rows, fitted, [choice.get("scaling", "") for choice in choices])
 
         def table(choice):
+            if left_out and choice["scaling"] == "standard":
+                return np.full((len(judged), len(rows.present(fitted))), np.nan)
             one = clone(self).set_params(**{**choice, "members": 1})
             inputs, _ = one._inputs(rows, fitted)
             networks, _ = one._train(rows, fitted, inputs)
@@ -156,15 +167,16 @@ class MLPClassifier(Head):
         if directions is not None:
             for network in self.networks_:
                 network.W1 = directions.weights(rows, network.W1)
-        self.sets_ = rows.sets
+        self.scaling_, self.sets_ = plainest(self.scaling), rows.sets
 
     def _train(
         self, rows: Rows, index: np.ndarray, inputs: np.ndarray
     ) -> tuple[list[Network], list[list[float]]]:
         """Return networks for `inputs` (those of all rows), and their training losses."""
         features, weights = inputs[index], rows.fit_weights(index)
-        scaling = measure_scaling(features, self.scaling, weights)
-        if self.scaling != "none":
+        name = plainest(self.scaling)
+        scaling = measure_scaling(features, name, weights)
+        if name != "none":
             wanted = min(rows.features.shape[1], _SQUARED_LENGTH)
             length = np.sqrt(wanted / features.shape[1])
             scaling = Scaling(scaling.shift, scaling.factor * np.float32(length))
@@ -201,7 +213,7 @@ class MLPClassifier(Head):
 
         There are none where the features are not changed, or power-scaled and no more.
         """
-        if self.scaling != "power":
+        if plainest(self.scaling) != "power":
             return rows.features, None
         count, columns = rows.features.shape
         if columns <= DIRECTIONS or _few(count, columns) or not power_gram(rows).exact:
@@ -210,7 +222,7 @@ class MLPClassifier(Head):
         return directions.coordinates, directions
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
-        if self.scaling == "power":
+        if self.scaling_ == "power":
             X = power_scaled(X, self.sets_)
         return _average(self.networks_, X)
 
@@ -220,10 +232,11 @@ class MLPClassifier(Head):
             for number, network in enumerate(self.networks_, 1)
             for name, array in zip(("W1", "b1", "W2", "b2"), network.arrays, strict=True)
         }
-        return {"losses": self.losses_, "sets": list(self.sets_)}, arrays
+        fields = {"losses": self.losses_, "sets": list(self.sets_), "scaling": self.scaling_}
+        return fields, arrays
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
-        self.sets_ = files.sets(fields)
+        self.sets_, self.scaling_ = files.sets(fields), files.one_of(fields, "scaling", SCALINGS)
         self.losses_ = files.field(fields, "losses", list)
         classes, width = len(files.classes), None if self.width == "auto" else self.width
         shapes = {

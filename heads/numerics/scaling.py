@@ -1,6 +1,7 @@
 """What heads do to features first: power scaling of feature sets, or one scale for columns."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +11,14 @@ from ..rows import Rows
 from .products import multiply
 
 SCALINGS = ("power", "standard", "rms", "none")
+# What "auto" chooses between, out of fold.
+OPEN_SCALINGS = ("power", "standard")
 _ROWS_AT_ONCE = 256
+# To so many columns standardising is always tried: unit length takes one of D dimensions away.
+_FEW_COLUMNS = 256
+# Deviation of the logarithms of columns' deviations, and the part of the squared length that is
+# not the mean's. Networks' features have 0.7 and 0.5.
+_UNEVEN, _ALIKE, _MEASURED = 1.5, 0.01, 1000
 
 
 def power_scaled(X: np.ndarray, sets: tuple[int, ...]) -> np.ndarray:
@@ -124,6 +132,44 @@ def measure_scaling(X: np.ndarray, name: str, weights: np.ndarray) -> Scaling:
         return Scaling(shift, factor.astype(np.float32))
     spread = float(np.sqrt(variance.mean()))
     return Scaling(shift, np.array([1 / spread if spread > 0 else 1.0], np.float32))
+
+
+def may_standardise(rows: Rows, index: np.ndarray) -> bool:
+    """Tell from the rows at `index` whether standardised columns may beat power scaling.
+
+    They do where few columns, a few large ones, or what all rows have in common make up the
+    length of a row. Features of networks are many, of one scale, and differ from row to row: there
+    the second path would cost time and bring nothing.
+    """
+    if rows.features.shape[1] <= _FEW_COLUMNS:
+        return True
+    return rows.of_fit("uneven", index, _uneven)
+
+
+def _uneven(rows: Rows, index: np.ndarray) -> bool:
+    some = rows.features[index[:: max(1, len(index) // _MEASURED)]]
+    variances, means = some.var(axis=0, dtype=np.float64), some.mean(axis=0, dtype=np.float64)
+    edges = np.cumsum((0, *rows.sets)).tolist()
+    for start, end in zip(edges[:-1], edges[1:], strict=True):
+        part = variances[start:end]
+        apart, common = part.sum(), (means[start:end] ** 2).sum()
+        part = part[part > 0]
+        if len(part) and (np.log(part).std() / 2 > _UNEVEN or apart < _ALIKE * (apart + common)):
+            return True
+    return False
+
+
+def plainest(scaling: str) -> str:
+    """Return the scaling of a fit for which none was chosen."""
+    return OPEN_SCALINGS[0] if scaling == "auto" else scaling
+
+
+def untried(rows: Rows, index: np.ndarray, scalings: Sequence[str]) -> bool:
+    """Tell whether standardising is left out of a choice between `OPEN_SCALINGS`.
+
+    A search that names it alone tries it anyway.
+    """
+    return set(OPEN_SCALINGS) <= set(scalings) and not may_standardise(rows, index)
 
 
 def combined(X: np.ndarray, index: np.ndarray, weights: np.ndarray) -> np.ndarray:

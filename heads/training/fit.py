@@ -172,9 +172,15 @@ def _chosen(head: Head, judged, choice: dict[str, Any], rows: Rows) -> dict[str,
     # Each row was judged twice in each deal.
     totals = totals / (2 * len(judged) * max(rows.weights.sum(), 1e-12))
     own = len(head.choices())
+    # A search may try some again, and fits leave out what does not pay.
+    tried = {
+        repr(sorted(one.items()))
+        for one, total in zip(judged[0].choices, totals.tolist(), strict=True)
+        if np.isfinite(total)
+    }
     return {
         "settings": choice,
-        "tried": len(totals),
+        "tried": len(tried),
         "log_loss": float(totals.min()),
         "default": float(totals[:own].min()),
     }

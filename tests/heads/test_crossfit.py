@@ -104,6 +104,7 @@ def test_nor_in_the_directions_that_it_learns_along(kind, monkeypatch):
     for module in (directions, classifier):
         monkeypatch.setattr(module, "DIRECTIONS", 4)
     settings = {"kernel": {"width": 1.0}, "mlp": {"width": 6, "members": 1, "batch_size": 64}}
+    settings["mlp"]["scaling"] = "power"
     head = make_head(kind, 3, **settings[kind])
     rows = make_rows()
     dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
@@ -204,6 +205,12 @@ def test_a_penalty_is_taken_from_between_those_that_were_tried():
     losses = np.concatenate([losses, losses[1:2] + 1])
     judged = Judged(choices, losses, np.arange(4), "alpha")
     assert choose([judged]) == {"alpha": pytest.approx(10**-1.8), "width": 1}
+    # A search that tries the same ones again changes nothing.
+    assert choose([judged.joined(judged)]) == choose([judged])
+    # Nor do those that were not tried.
+    others = [{**choice, "width": 3} for choice in choices]
+    untried = Judged(others, np.full_like(losses, np.inf), np.arange(4), "alpha")
+    assert choose([judged.joined(untried)]) == choose([judged])
     # At an end there is nothing to lie between.
     ends = Judged(choices[2:5], losses[2:5], np.arange(4), "alpha")
     assert choose([ends]) == choices[2]

@@ -227,7 +227,7 @@ def test_a_search_tries_more_kinds_and_settings_and_says_what_it_chose(cache, ro
     for model in result.tasks[0].models:
         assert model.chosen["log_loss"] <= model.chosen["default"]
     tried = {model.name: model.chosen["tried"] for model in result.tasks[0].models}
-    assert (tried["kernel-all"], tried["logistic-all"], tried["mlp-all"]) == (33, 22, 4)
+    assert (tried["kernel-all"], tried["logistic-all"], tried["mlp-all"]) == (33, 22, 6)
     assert any(event.loss is not None for event in events)
 
 

@@ -214,9 +214,10 @@ def _print_cost(jobs, arguments: tuple, as_json: bool, quiet: bool) -> None:
         return
     hours = cost.hours
     different = "" if cost.unique is None else f", {cost.unique} different"
+    about = "about " if cost.estimated else ""
     time = f"{60 * hours:.1f} minutes" if hours < 1 else f"{hours:.1f} hours"
     console.echo(
-        f"{counted(cost.images, 'image')}{different}, {cost.missing} without rows\n"
+        f"{about}{counted(cost.images, 'image')}{different}, {cost.missing} without rows\n"
         f"{cost.images_per_second:.1f} images/s, measured on {cost.measured} of them\n"
         f"about {time} and {cost.gigabytes:.3f} GB; nothing was written"
     )

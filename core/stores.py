@@ -5,6 +5,7 @@ fsspec knows (``hf://``, ``memory://``) through fsspec. Credentials are the stor
 environment or the machine; nothing of them is printed or written.
 """
 
+import datetime
 import functools
 import io
 import os
@@ -33,8 +34,8 @@ BLOCK = 2**23
 # Blocks of it that are asked for at a time.
 _AHEAD = 4
 _RETRIES, _PATIENCE_S = 4, 300.0
-# Of one request: blocks are to come through slow lines, too.
-_TIMEOUT = "180s"
+# Of one request, and of asking again: blocks are to come through slow lines, too.
+_TIMEOUT_S = 90
 _CONNECTION = (
     "allow_http allow_invalid_certificates connect_timeout http1_only http2_only "
     "pool_idle_timeout pool_max_idle_per_host proxy_url timeout user_agent"
@@ -66,7 +67,9 @@ class _ObjectStore(Store):
         if scheme in ("s3", "s3a") and (provider := _profile()):
             options["credential_provider"] = provider
         if scheme != "file":
-            options["retry_config"] = {"max_retries": _RETRIES}
+            # What hung so long is not asked for again.
+            patience = datetime.timedelta(seconds=_TIMEOUT_S)
+            options["retry_config"] = {"max_retries": _RETRIES, "retry_timeout": patience}
         self._obstore = obstore
         self._store = obstore.store.from_url(root, **options)
 
@@ -193,10 +196,10 @@ def _unknown(root: str, scheme: str) -> StoreError:
 def _connection(scheme: str) -> dict[str, Any]:
     """Return how a store is connected to: what is said here takes the place of the environment."""
     if scheme in ("http", "https"):
-        return {"timeout": _TIMEOUT, "allow_http": scheme == "http"}
+        return {"timeout": f"{_TIMEOUT_S}s", "allow_http": scheme == "http"}
     maker = {"s": "AWS", "g": "GOOGLE", "a": "AZURE"}[scheme[0]]
     told = {name: os.environ.get(f"{maker}_{name.upper()}") for name in _CONNECTION}
-    return {"timeout": _TIMEOUT} | {name: value for name, value in told.items() if value}
+    return {"timeout": f"{_TIMEOUT_S}s"} | {name: value for name, value in told.items() if value}
 
 
 def _profile():

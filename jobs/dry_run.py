@@ -1,16 +1,16 @@
 """What an extraction would cost: the missing rows, and the time and room for them."""
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Sequence
 
 from .. import features
-from ..cache import existing_cache
+from ..cache import FeatureCache, existing_cache
 from ..core.errors import BackboneError, ManifestError
 from ..core.folders import scratch_folder
 from ..features import BackboneSpec, ExtractOptions, ProgressListener
-from ..manifest import Manifest, digest_manifest
-from .samples import read_data
+from ..manifest import Manifest, StreamDigesting, digest_manifest, open_data
 
 # Enough for a few batches after the start, which is slower.
 SAMPLE = 48
@@ -25,6 +25,8 @@ class ExtractCost:
     ----------
     images, missing : int
         Images, and those that lack a row.
+    estimated : int
+        Those of them that are told by the sizes of tars or record files that were not read.
     unique : int or None
         Different ones. None where the cache has nothing of what is asked for: no file is read then
         but those that are measured, and copies count as images.
@@ -36,6 +38,7 @@ class ExtractCost:
     """
 
     images: int
+    estimated: int
     unique: int | None
     missing: int
     measured: int
@@ -69,7 +72,7 @@ def dry_run(
             "a dry run counts whole images and knows no boxes", "leave --boxes out of it"
         )
     store = existing_cache(cache)
-    manifest = read_data(data)
+    manifest, estimated = _looked_into(data, store)
     with scratch_folder() as scratch:
         alone = dataclasses.replace(options, cluster=None)
         report = features.extract(_few(manifest), scratch / "cache", backbones, alone)
@@ -79,7 +82,8 @@ def dry_run(
             "look at the data",
         )
     sets = {one.fingerprint: one for one in store.sets()} if store else {}
-    counts, unique, count = [len(manifest.images)] * len(report.sets), None, len(manifest.images)
+    images = len(manifest.images) + estimated
+    counts, unique, count = [images] * len(report.sets), None, images
     if store and any(one["fingerprint"] in sets for one in report.sets):
         memory = store.path / "digests"
         digested = digest_manifest(manifest, memory, progress.on_digest).manifest
@@ -88,11 +92,14 @@ def dry_run(
             set(sets[one["fingerprint"]].missing(keys)) if one["fingerprint"] in sets else keys
             for one in report.sets
         ]
-        counts, unique, count = list(map(len, missing)), len(keys), len(set().union(*missing))
+        counts = [len(some) + estimated for some in missing]
+        unique = None if estimated else len(keys)
+        count = len(set().union(*missing)) + estimated
     numbers = sum(rows * one["dim"] for rows, one in zip(counts, report.sets))
     rate = report.computed / max(report.seconds, 1e-9)
     return ExtractCost(
-        images=len(manifest.images),
+        images=images,
+        estimated=estimated,
         unique=unique,
         missing=count,
         measured=report.computed,
@@ -100,6 +107,23 @@ def dry_run(
         hours=count / rate / 3600,
         gigabytes=numbers * _BYTES[options.precision] / 1e9,
     )
+
+
+def _looked_into(data, store: FeatureCache | None) -> tuple[Manifest, int]:
+    """Return the images that are known, and how many more there may be.
+
+    Of tars and record files no more is read than a sample needs, and nothing that is remembered.
+    """
+    images = data if isinstance(data, Manifest) else open_data(data)
+    if isinstance(images, Manifest):
+        return images, 0
+    found = StreamDigesting(images, store.path / "digests" if store else None)
+    with contextlib.closing(iter(found)) as pieces:
+        while found.left and len(found.images) < SAMPLE:
+            next(pieces, None)
+    if not found.left:
+        return found.report().manifest, 0
+    return Manifest(tuple(found.images.values()), images.source), found.left
 
 
 def _few(manifest: Manifest) -> Manifest:

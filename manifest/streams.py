@@ -138,7 +138,7 @@ class StreamDigesting:
         self, scan: Scan, taken: dict[str, str], file: BinaryIO
     ) -> Generator[dict[str, str], None, LabelledFiles]:
         """Read the images of a container; yield the keys of some at a time."""
-        told = size = 0
+        told = size = at = 0
         while True:
             try:
                 sample, length = next(scan)
@@ -150,8 +150,10 @@ class StreamDigesting:
                 raise StoreError(f"{sample.path} ends early", "it changed, or was cut short")
             self._at_hand.keep(absolute(sample.path), content)
             self.images[sample.id], taken[sample.id] = sample, sha256_bytes(content)
-            self._read, self._bytes, size = self._read + 1, self._bytes + length, size + length
-            self._to_come -= length
+            # With headers and labels, for the estimate of how many images are left.
+            end = sum(part_of(sample.path))
+            self._bytes, self._to_come = self._bytes + end - at, self._to_come - (end - at)
+            self._read, size, at = self._read + 1, size + length, end
             if self._progress is not None:
                 self._progress(self._read, self._read + self.left)
             if len(taken) - told >= AT_A_TIME or size >= BYTES_AT_A_TIME:

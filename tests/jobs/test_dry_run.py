@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 import shutil
+import uuid
 
 import pytest
-from places import draw_photos, s3_server, upload
+from places import draw_photos, s3_server, upload, write_tars
 
 from icecore import jobs, manifest
+from icecore.cli.main import main
+from icecore.core import stores
 from icecore.core.errors import BackboneError
 from icecore.core.stores import store_of
+from icecore.manifest import streams
 
 
 def test_the_missing_rows_are_counted_and_no_row_is_written(tmp_path, image_folder, tiny_onnx):
@@ -27,6 +33,34 @@ def test_the_missing_rows_are_counted_and_no_row_is_written(tmp_path, image_fold
     other = jobs.dry_run(image_folder, cache, specs, jobs.ExtractOptions(views="flip"))
     assert (other.missing, other.gigabytes) == (6, pytest.approx(6 * 12 * 2 / 1e9))
     assert sorted(cache.rglob("shards/*.h5")) == shards
+
+
+def test_tars_are_looked_into_no_further_than_a_sample_needs(
+    tmp_path, tiny_onnx, monkeypatch, capsys
+):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    monkeypatch.setattr(stores, "BLOCK", 4096)
+    monkeypatch.setattr(streams, "AT_A_TIME", 8)
+    monkeypatch.setattr(importlib.import_module("icecore.jobs.dry_run"), "SAMPLE", 12)
+    made = write_tars(draw_photos(tmp_path / "photos", 240), tmp_path / "made", count=12)
+    data, specs = upload(made, f"memory://{uuid.uuid4().hex}/tars"), [f"onnx:{tiny_onnx}"]
+    store, _ = store_of(data)
+    whole, read = store._read, []
+    monkeypatch.setattr(store, "_read", lambda *given: read.append(given) or whole(*given))
+    cost = jobs.dry_run(data, tmp_path / "cache", specs)
+    assert not (tmp_path / "cache").exists()
+    assert len({key for key, *_ in read}) <= 2
+    assert 180 <= cost.images == cost.missing <= 320
+    assert (cost.unique, cost.measured) == (None, 8) or cost.measured == 12
+    assert cost.estimated > 0
+    main(["extract", data, "-o", str(tmp_path / "cache"), "-b", specs[0], "--dry-run"])
+    assert re.match(r"about \d{3} images, \d{3} without rows", capsys.readouterr().out)
+    # What an extraction has found is known to the image, and nothing is read for it.
+    jobs.extract(data, tmp_path / "cache", specs)
+    read.clear()
+    cost = jobs.dry_run(data, tmp_path / "cache", specs)
+    assert (cost.images, cost.estimated, cost.unique, cost.missing) == (240, 0, 240, 0)
+    assert len({key for key, *_ in read}) <= 12
 
 
 def test_boxes_are_refused(tmp_path, image_folder, tiny_onnx):

@@ -5,6 +5,7 @@ usage; 3 done, but some images could not be read; 130 interrupted, 143 by SIGTER
 """
 
 import contextlib
+import errno
 import gc
 import io
 import os
@@ -152,6 +153,8 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         place = error.filename2 or error.filename or "the output"
         hint = "check that the place exists, is of that kind, and may be written"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "free some space there, and run the same command again"
         return _fail(f"{place}: {error.strerror or error}", hint)
     except click.ClickException as error:
         error.message = _shown(error.message)  # type: ignore[misc]

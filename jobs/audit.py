@@ -13,6 +13,8 @@ from ..auditing import Audit, AuditOptions, Images
 from ..cache import FeatureCache
 from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
 from ..core.outputs import require_writable
+from ..core.places import container_of
+from ..core.stores import is_url
 from ..manifest import Manifest, passed_over_text
 from .held_out import held_out_rows
 from .samples import as_extracted, digested, kept_tables, keys_in_all
@@ -165,7 +167,7 @@ def _samples(run, store: FeatureCache, source: Path, data) -> Manifest:
     if data is not None:
         return digested(store, as_extracted(store, data, labels_required=False))
     if run is not None:
-        return run.samples()
+        return _without_addresses(run.samples(), source)
     tables = kept_tables(store)
     if len(tables) != 1:
         there = enumerate_some(path.stem for path in tables) or "none"
@@ -173,7 +175,25 @@ def _samples(run, store: FeatureCache, source: Path, data) -> Manifest:
             f"{source} keeps the tables of {len(tables)} data sets ({there})",
             "name the images and labels with --data",
         )
-    return digested(store, manifests.read(tables[0], labels_required=False))
+    own = manifests.read(tables[0], labels_required=False)
+    return digested(store, _without_addresses(own, source))
+
+
+def _without_addresses(manifest: Manifest, source: Path) -> Manifest:
+    """Forget the URLs that a run or a cache names itself: a stranger may have made it."""
+    rows = [
+        dataclasses.replace(one, path="") if is_url(container_of(one.path)) else one
+        for one in manifest
+    ]
+    count = len({row.id for row, one in zip(rows, manifest) if row.path != one.path})
+    if not count:
+        return manifest
+    warning = (
+        f"{counted(count, 'image lies', 'images lie')} at addresses that {source} names, and "
+        "nothing is fetched from there: name the data yourself (--data) to have them looked at"
+    )
+    warnings = (*manifest.warnings, warning)
+    return dataclasses.replace(manifest, samples=tuple(rows), warnings=warnings)
 
 
 def _images(

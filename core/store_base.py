@@ -115,7 +115,8 @@ class Store(abc.ABC):
         if len(content) != stop - start:
             # A server that knows no ranges sends everything.
             raise StoreError(
-                f"{self.root}{key}: {stop - start} bytes were asked for, {len(content)} came",
+                f"{self.root}{key}: {stop - start} bytes were asked for, "
+                f"{len(content) if len(content) < stop - start else 'more'} came",
                 "the object changed, or its server does not know ranges of bytes: copy it to a "
                 "store that does, or to a disk",
             )

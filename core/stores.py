@@ -33,6 +33,8 @@ _FILE_SYSTEMS = frozenset(
 BLOCK = 2**23
 # Blocks of it that are asked for at a time.
 _AHEAD = 4
+# Of a claim or a heartbeat.
+_LARGEST_SMALL = 2**16
 _RETRIES, _PATIENCE_S = 4, 300.0
 # Of one request, and of asking again: blocks are to come through slow lines, too.
 _TIMEOUT_S = 90
@@ -92,8 +94,12 @@ class _ObjectStore(Store):
                     f"{self.root}{key} has {size} bytes, where {stop} were said before",
                     "it changed, or its server sends something else in its place: look at it",
                 )
+            # It may be another one than was listed.
+            self._seen[key] = self._entry({**found.meta, "path": key})
             return bytes(found.bytes())
-        return self._obstore.get_range(self._store, key, start=start, end=stop).to_bytes()
+        # A server may send more than it was asked for, and without end.
+        found = self._obstore.get(self._store, key, options={"range": (start, stop)})
+        return _beginning(found, stop - start + 1)
 
     def _create(self, key: str, content: bytes | os.PathLike) -> bool:
         try:
@@ -111,7 +117,7 @@ class _ObjectStore(Store):
             found = self._obstore.get(self._store, key)
         except FileNotFoundError:
             return b"", ""
-        return bytes(found.bytes()), found.meta["e_tag"] or ""
+        return _beginning(found, _LARGEST_SMALL), found.meta["e_tag"] or ""
 
     def _replace(self, key: str, content: bytes, tag: str) -> bool:
         mode = {"e_tag": tag} if tag else "overwrite"
@@ -127,6 +133,17 @@ class _ObjectStore(Store):
     @staticmethod
     def _entry(about: dict) -> Entry:
         return Entry.of(about["path"], about["size"], about["e_tag"], about["last_modified"])
+
+
+def _beginning(found, most: int) -> bytes:
+    """Return as much of an object as there is, but no more than so many bytes."""
+    parts, size = [], 0
+    for chunk in found.stream(min_chunk_size=BLOCK):
+        parts.append(bytes(chunk)[: most - size])
+        size += len(parts[-1])
+        if size == most:
+            break
+    return b"".join(parts)
 
 
 class _FileSystem(Store):

@@ -52,6 +52,10 @@ class DigestMemory:
                 self._files.add(name)
                 self._read(self._folder / name)
 
+    def knows(self, place: str) -> bool:
+        """Tell whether anything was ever known of a place."""
+        return place in self._new or place in self._known
+
     def get(self, place: str, facts: Sequence[int]) -> str:
         """Return the digest of a place that looks as it did then; nothing if none is known."""
         about = self._new.get(place) or self._known.get(place, "")

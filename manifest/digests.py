@@ -13,7 +13,15 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 from ..core.errors import RefusedError
-from ..core.places import AtHand, absolute, digest_of, facts_of, known_digest, look_ahead
+from ..core.places import (
+    AtHand,
+    absolute,
+    digest_of,
+    facts_of,
+    is_place,
+    known_digest,
+    look_ahead,
+)
 from ..core.regular_files import size_text
 from .box import row_key
 from .digest_memory import DigestMemory
@@ -244,7 +252,8 @@ class _Files:
             self.unreadable[identity] = f"the file cannot be read: {digest.strerror}"
             return
         self.digests[identity] = digest
-        if is_settled(facts):
+        # What was replaced meanwhile may come back, and is then not what was read.
+        if is_settled(facts) and (not is_place(path) or facts_of(path) == facts):
             known.add(path, facts, digest)
 
     def take_known(self, identities: list[str], known: DigestMemory) -> dict[str, str]:

@@ -130,7 +130,7 @@ class StreamDigesting:
                 raise
             self._faults[name] = str(error.strerror)
             return
-        self._parts[name] = part
+        self._parts[name], self._facts[name] = part, before
         self._digests |= taken
         self._note(name, part)
 
@@ -163,7 +163,6 @@ class StreamDigesting:
     def _note(self, name: str, part: LabelledFiles) -> None:
         """Add what lies in a container to the memory."""
         facts = self._facts[name]
-        # What changed before it was read will not be taken for this.
         if is_settled(facts):
             self._memory.add(self._key(name), facts, packed(part))
             for sample in part.samples:
@@ -172,8 +171,17 @@ class StreamDigesting:
 
     def _recall(self, name: str) -> dict[str, str] | None:
         """Take in what is remembered of a container; None if that is not all of it."""
+        key = self._key(name)
+        if self._paranoid or not self._memory.knows(key):
+            return None
+        if not self._memory.get(key, self._facts[name]):
+            # Listings of some stores say it in another way than they do of one object.
+            try:
+                self._facts[name] = facts_of(self._unread.place(name), again=True)
+            except OSError:
+                return None  # Whoever reads it is told.
         facts = self._facts[name]
-        if self._paranoid or not (text := self._memory.get(self._key(name), facts)):
+        if not (text := self._memory.get(key, facts)):
             return None
         part = unpacked(text, self._unread.place(name))
         if part is None:

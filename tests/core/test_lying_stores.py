@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -54,8 +55,9 @@ def lying(monkeypatch):
     pytest.importorskip("obstore", reason="obstore is not installed")
     servers = []
 
-    def start(**fields):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Lying", (_Lying,), fields))
+    def start(kind=_Lying, **fields):
+        kind = type("Lying", (kind,), fields) if fields else kind
+        server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
         servers.append(server)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         stores._store.cache_clear()
@@ -122,6 +124,35 @@ def test_an_object_of_another_size_than_was_said(lying):
     store, key = store_of(f"{lying(size=7)}/a.jpg")
     with pytest.raises(StoreError, match="has 7 bytes, where 9 were said before"):
         store.read_all(key, 100)
+
+
+class _Flooding(_Lying):
+    """Sends a gigabyte where a few bytes of an object were asked for."""
+
+    sent = 0
+
+    def do_GET(self):
+        self.send_response(206)
+        self.send_header("Content-Length", str(2**30))
+        self.send_header("Content-Range", "bytes 2-4/9")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(2**10):
+                self.wfile.write(bytes(2**20))
+                type(self).sent += 2**20
+
+
+def test_no_more_is_taken_than_was_asked_for(lying):
+    store, key = store_of(f"{lying(kind=_Flooding)}/a.jpg")
+    with pytest.raises(StoreError, match="3 bytes were asked for, more came"):
+        store.read(key, 2, 5)
+    assert _Flooding.sent < 2**28
+
+
+def test_a_claim_of_megabytes_is_not_read_whole(lying):
+    store, key = store_of(f"{lying(size=2**24)}/claims/a")
+    content, _ = store.current(key)
+    assert content == b"x" * 2**16
 
 
 def test_settings_of_the_environment_hold(lying, monkeypatch):

@@ -16,16 +16,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from places import draw_photos, files_of, upload, write_records, write_tars
+from places import draw_photos, files_of, s3_server, upload, write_records, write_tars
 
-from icecore import jobs
+from icecore import features, jobs
 from icecore.cache import FeatureCache
 from icecore.core import places, stores
 from icecore.core.errors import ManifestError, StoreError
 from icecore.core.files import sha256_file
 from icecore.core.stores import store_of, store_open
 from icecore.features import ExtractOptions, ProgressListener
-from icecore.manifest import digest_manifest, digests, read, streams
+from icecore.manifest import digest_manifest, digests, open_data, read, streams
 from icecore.manifest.layout import LabelledFiles
 from icecore.manifest.listing_text import packed, unpacked
 from icecore.manifest.table import Sample
@@ -174,6 +174,33 @@ def test_a_tar_that_changes_while_it_is_read_is_a_listed_failure(
     report = extract(data, tmp_path / "cache", tiny_onnx)
     assert (report.images, report.failures) == (60, [])
     assert len(matrix(tmp_path / "cache", photos)) == 60
+
+
+@pytest.mark.parametrize("kind", ["tar", "object"])
+def test_what_comes_back_is_not_taken_for_what_was_there_meanwhile(
+    kind, photos, tmp_path, tiny_onnx
+):
+    """Of equal bytes a store says the same ETag again."""
+    with s3_server() as (bucket, _):
+        if kind == "tar":
+            made, name = write_tars(photos, tmp_path / "made", count=1), "train-00000.tar"
+        else:
+            made, name = tmp_path / "made", "train/hat/0.jpg"
+            (made / name).parent.mkdir(parents=True)
+            (made / name).write_bytes(files_of(photos)[1].read_bytes())
+        data, before = upload(made, f"{bucket}/{kind}"), (made / name).read_bytes()
+        store, key = store_of(f"{data}/{name}")
+        other = bytearray(before)
+        other[600 if kind == "tar" else -30] ^= 255
+        images = open_data(data)  # The listing says what there is, and then it is replaced.
+        store.replace(key, bytes(other))
+        meanwhile = features.extract(images, tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+        store.replace(key, before)
+        list(store.list(key.rpartition("/")[0]))
+        report = extract(data, tmp_path / "cache", tiny_onnx)
+        manifest = digest_manifest(read(data, labels_required=False)).manifest
+        assert report.manifest == manifest
+        assert meanwhile.manifest != manifest
 
 
 def test_a_store_that_fails_at_once_ends_the_job_and_leaves_nothing(

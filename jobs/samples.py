@@ -117,7 +117,10 @@ def source_of(data: str | os.PathLike | Manifest) -> str:
 
 def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> Manifest:
     """Read `data`, with the boxes that its last extraction into the cache was given."""
-    manifest = read_data(data, labels_required=labels_required)
+    manifest = data
+    if not isinstance(data, Manifest):
+        memory = store.path / "digests"
+        manifest = manifests.read_remembered(data, memory, labels_required=labels_required)
     folder = store.path / "manifests"
     name = _name_of(store, source_of(data))
     if name is None or not (folder / f"{name}.csv").is_file():

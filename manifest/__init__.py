@@ -11,7 +11,7 @@ from .group_table import apply_groups
 from .layouts import UNLABELLED, open_data, read
 from .listing import passed_over_text
 from .names import class_name, look_alike_notes
-from .streams import StreamDigesting
+from .streams import StreamDigesting, read_remembered
 from .table import (
     DEFAULT_TASK,
     IMAGE_SUFFIXES,
@@ -48,6 +48,7 @@ __all__ = [
     "passed_over_text",
     "read",
     "read_boxes",
+    "read_remembered",
     "row_key",
     "split_name",
 ]

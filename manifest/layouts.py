@@ -65,18 +65,18 @@ def read(
     """
     listing = _listing_of(data)
     if listing is not None:
-        return _checked(_of_listing(listing, data, labels_required, table), labels_required)
+        return checked(_of_listing(listing, data, labels_required, table), labels_required)
     data = Path(os.path.abspath(data))
     if is_image_name(data.name) and not labels_required:
         manifest = Manifest((Sample(data.name, str(data), "test"),), str(data))
     else:
         _refuse_images(data)
         manifest = read_table(data, labels_required, table)
-    return _checked(manifest, labels_required)
+    return checked(manifest, labels_required)
 
 
-def open_data(data: str | os.PathLike) -> Manifest | Unread:
-    """Read whatever the user brought, labelled or not; of tars and record files only the names.
+def open_data(data: str | os.PathLike, *, labels_required: bool = False) -> Manifest | Unread:
+    """Read whatever the user brought; of tars and record files only the names.
 
     Raises
     ------
@@ -88,8 +88,8 @@ def open_data(data: str | os.PathLike) -> Manifest | Unread:
         layout = _layout_of(listing)
         if isinstance(layout, StreamedContainer):
             return Unread(layout, listing, absolute(data))
-        return _checked(_of_listing(listing, data, False, None), False)
-    return read(data, labels_required=False)
+        return checked(_of_listing(listing, data, labels_required, None), labels_required)
+    return read(data, labels_required=labels_required)
 
 
 def _listing_of(data: str | os.PathLike) -> Listing | None:
@@ -113,7 +113,8 @@ def _of_listing(
     return manifest
 
 
-def _checked(manifest: Manifest, labels_required: bool) -> Manifest:
+def checked(manifest: Manifest, labels_required: bool) -> Manifest:
+    """Refuse names that no table could hold, and images without labels where they are needed."""
     require_usable_names(manifest)
     if labels_required:
         _require_labels(manifest)

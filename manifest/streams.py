@@ -18,13 +18,33 @@ from .containers import Scan, Unread
 from .digest_memory import DigestMemory
 from .digests import AT_A_TIME, BYTES_AT_A_TIME, DigestReport, is_settled
 from .layout import LabelledFiles
+from .layouts import checked, open_data
 from .listing_text import packed, unpacked
-from .table import Sample
+from .table import Manifest, Sample
 
 # A container that other processes had better not read as well.
 _LARGE = 2**26
 # Of an image, until some were seen.
 _USUAL_SIZE = 2**17
+
+
+def read_remembered(
+    data: str | os.PathLike, memory: str | os.PathLike, *, labels_required: bool = True
+) -> Manifest:
+    """Read data as `icecore.manifest.read` does, but no container of which all is remembered.
+
+    Parameters
+    ----------
+    memory : path-like
+        See `DigestMemory`.
+    """
+    images = open_data(data, labels_required=labels_required)
+    if isinstance(images, Manifest):
+        return images
+    found = StreamDigesting(images, memory)
+    manifest = images.manifest() if found.left else found.report().manifest
+    bare = dict.fromkeys(manifest.images, "")  # As `read` gives it.
+    return checked(manifest.with_digests(bare), labels_required)
 
 
 class StreamDigesting:

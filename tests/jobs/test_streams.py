@@ -20,12 +20,13 @@ from places import draw_photos, files_of, s3_server, upload, write_records, writ
 
 from icecore import features, jobs
 from icecore.cache import FeatureCache
+from icecore.cli.main import main
 from icecore.core import places, stores
 from icecore.core.errors import ManifestError, StoreError
 from icecore.core.files import sha256_file
 from icecore.core.stores import store_of, store_open
 from icecore.features import ExtractOptions, ProgressListener
-from icecore.manifest import digest_manifest, digests, open_data, read, streams
+from icecore.manifest import digest_manifest, digests, open_data, read, read_remembered, streams
 from icecore.manifest.layout import LabelledFiles
 from icecore.manifest.listing_text import packed, unpacked
 from icecore.manifest.table import Sample
@@ -106,6 +107,13 @@ def test_each_byte_is_read_once_and_never_again(
     again = extract(data, tmp_path / "cache", tiny_onnx)
     assert (again.computed, again.images, reads.bytes) == (0, 60, 0)
     assert again.manifest == report.manifest
+    memory = tmp_path / "cache/digests"
+    assert read_remembered(data, memory) == read(data)
+    assert read_remembered(data, tmp_path / "none") == read(data)
+    reads.ranges.clear()
+    options = ["--head", "logistic", "--folds", "3"]
+    main(["train", str(tmp_path / "cache"), "--data", data, "-o", str(tmp_path / "run"), *options])
+    assert reads.bytes == 0
     # Another network needs the images, and nothing of it is read for its name alone.
     other = write_tiny_onnx(tmp_path / "other.onnx", seed=1)
     assert extract(data, tmp_path / "cache", other).rows == 60

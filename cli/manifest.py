@@ -43,7 +43,7 @@ def manifest(data, out, as_json, **options) -> None:
     if absent := [path for path in looked if not os.path.isfile(path)]:
         what = counted(len(absent), "image file is", "image files are")
         notes.append(
-            f"{what} not there: {enumerate_some(absent)}; "
+            f"{what} not there, or no file: {enumerate_some(absent)}; "
             "a table's relative paths are taken from its own folder"
         )
     classes = {task: list(table.classes(task)) for task in table.tasks}

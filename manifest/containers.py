@@ -278,7 +278,7 @@ def named_containers(data: str) -> Listing | None:
     absent = [place for place in places if not is_there(place)]
     if absent:
         raise MissingFileError(
-            f"{len(absent)} of {len(places)} files of {data} are not there: "
+            f"{len(absent)} of {len(places)} files of {data} are not there, or are no files: "
             f"{enumerate_some(absent)}",
             "check the numbers in the pattern: {00000..00099} counts both ends",
         )

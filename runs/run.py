@@ -155,7 +155,7 @@ class Run:
         """
         names = [(task.name, model) for task in self.tasks.values() for model in task.models]
         files = [self.probability_file(*name) for name in names]
-        absent = [str(file.relative_to(self.path)) for file in files if not file.is_file()]
+        absent = [str(file.relative_to(self.path)) for file in files if not os.path.lexists(file)]
         if absent:
             raise RunError(
                 f"{self.path} lacks {len(absent)} probability files: {enumerate_some(absent)}",

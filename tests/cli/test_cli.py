@@ -242,7 +242,7 @@ def test_manifest_names_the_classes_and_what_was_passed_over(tmp_path):
     assert content["passed_over"] == {".cr2": ["red/x.cr2"]}
     assert len(content["classes"]["label"]) == 4
     (tmp_path / "t.csv").write_text("path,label\np/red/0.png,red\nq/red/0.png,red\n")
-    note = "1 image file is not there: "
+    note = "1 image file is not there, or no file: "
     assert note + str(tmp_path / "q/red/0.png") in icecore("manifest", tmp_path / "t.csv")[2]
     status, _, err = icecore("manifest", root / "red" / "0.png")
     assert (status, "is a PNG image, not a table" in err) == (1, True)

@@ -195,3 +195,12 @@ def test_files_belong_together(run):
         file.write("2.jpg,/x/2.jpg,test,label,,,\n")
     with pytest.raises(RunError, match="was changed since it was trained on"):
         found.samples()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
+def test_a_pipe_in_place_of_probabilities_is_said_to_be_one(run):
+    path = run / "label/probabilities/one.npz"
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ProbabilityError, match="one.npz is a named pipe, not a file"):
+        open_run(run).tables()

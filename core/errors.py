@@ -192,8 +192,15 @@ def first_line(error: BaseException) -> str:
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # OpenVINO and MXNet first list the places in their own source that the failure came through.
-    places = ("Exception from ", "Check '", "Traceback (most recent call last)", 'File "')
-    telling = [line for line in lines if not line.startswith(places)]
+    places = (
+        "Exception from ", "Check '", "Traceback (most recent call last)", 'File "',
+        "FrontEnd API failed", "Model wasn't fully converted", "While validating", "Summary:",
+    )  # fmt: skip
+    telling = [
+        line.removeprefix("-- ")
+        for line in lines
+        if not line.startswith(places) and not line.endswith("with a message:")
+    ]
     return (telling or lines or [type(error).__name__])[0][:200]
 
 

@@ -13,6 +13,10 @@ from ...core.imports import is_lack_of_memory
 from ..records.record import BackboneRecord
 
 
+class GraphRefusedError(BackboneError):
+    """An engine does not run a graph; whether another one does has not been tried."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Setup:
     """How a backbone is to be run.
@@ -114,7 +118,7 @@ class Engine(abc.ABC):
 
     def failure(self, images: np.ndarray, error: Exception) -> BackboneError:
         """Describe what its package raised while it computed."""
-        return BackboneError(
+        return GraphRefusedError(
             f"{self.record.spec}: {self.title} fails on images of shape {images.shape}: "
             f"{first_line(error)}",
             remedy(error, "try a smaller --batch-size, or another --engine"),

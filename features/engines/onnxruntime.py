@@ -12,7 +12,7 @@ from ..graphs.half import half_precision_graph
 from ..graphs.network import GraphNetwork
 from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.store import graph_folder
-from .base import AS_USUAL, Engine, Setup, remedy
+from .base import AS_USUAL, Engine, GraphRefusedError, Setup, remedy
 
 
 class OnnxRuntimeEngine(Engine):
@@ -72,7 +72,7 @@ class OnnxRuntimeEngine(Engine):
         except IcecoreError:
             raise
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
-            raise BackboneError(
+            raise GraphRefusedError(
                 f"{self.record.spec}: ONNX Runtime refuses the graph: {first_line(error)}",
                 remedy(error, "export the network again, or use another engine"),
             ) from error

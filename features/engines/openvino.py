@@ -13,7 +13,7 @@ from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
 from ...core.imports import load
 from ..graphs.network import GraphNetwork
 from ..graphs.parameters import FilledGraph
-from .base import AS_USUAL, Engine, Setup, remedy, require_one_row_each
+from .base import AS_USUAL, Engine, GraphRefusedError, Setup, remedy, require_one_row_each
 from .slots import Slot, Slots
 
 _TYPES = {"f32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -108,7 +108,7 @@ class OpenVinoEngine(Engine):
                 },
             )
         except RuntimeError as error:
-            raise BackboneError(
+            raise GraphRefusedError(
                 f"{self.record.spec}: OpenVINO refuses the graph: {first_line(error)}",
                 remedy(error, "export the network again, or try --engine onnxruntime"),
             ) from error

@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from ...core.errors import BackboneError, ProofError, enumerate_some
+from ...core.imports import is_lack_of_memory
 from ..backbones import Backbone, load_backbones
+from ..engines.base import GraphRefusedError
 from ..engines.choose import engines_for
 from ..images.preprocessing import FIT_OF_MODE
 from ..records.feature_set import FeatureSetRecord
@@ -69,6 +71,10 @@ def started(part: Part, options: ExtractOptions, images: int = 0) -> Part:
     try:
         part.start(options, images)
         return part
+    except GraphRefusedError as error:
+        if options.devices[0] == "cpu" and not is_lack_of_memory(error.__cause__ or error):
+            raise BackboneError(error.message, _who_runs_it(part, options)) from error
+        raise
     except tolerated as error:
         for other in _alternatives(part, options):
             with contextlib.suppress(ProofError, BackboneError):
@@ -76,6 +82,20 @@ def started(part: Part, options: ExtractOptions, images: int = 0) -> Part:
                 other.instead_of = error.message
                 return other
         raise
+
+
+def _who_runs_it(part: Part, options: ExtractOptions) -> str:
+    """Say which engine runs a graph that one of them refused, after trying them."""
+    for kind in engines_for("cpu"):
+        if kind.runs_graphs and kind is not part.backbone.kind and "f32" in kind.able("cpu"):
+            other = dataclasses.replace(part.backbone, kind=kind, compute="f32")
+            with contextlib.suppress(BackboneError, ProofError):
+                Part(other, dataclasses.replace(part.record, compute="f32")).start(options)
+                return f"use --engine {kind.name}, which runs it"
+    return (
+        "no engine here runs it: export the network again (onnx.checker.check_model(model, "
+        "full_check=True) says what does not fit), or take another one"
+    )
 
 
 def _alternatives(part: Part, options: ExtractOptions) -> Iterator[Part]:

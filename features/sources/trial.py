@@ -60,7 +60,7 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
         except ChildError as error:
             raise BackboneError(
                 f"{network.record.spec}: one image {error} on {kind.name}",
-                "such a graph is not run; take another network, or export this one without "
+                "such a graph is not run; take another network, or export this one again, without "
                 "loops and without values that are made while it runs",
             ) from error
 
@@ -111,7 +111,7 @@ def _try(path: str, side: str, engine: str) -> dict:
     try:
         running.run(np.zeros((1, resolution, resolution, 3), np.uint8))
     except IcecoreError as error:
-        return {"failure": f"cannot be computed in {MEMORY >> 30} GiB ({error.message})"}
+        return {"failure": f"cannot be computed ({error.message})"}
     return {}
 
 

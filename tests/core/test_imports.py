@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from icecore.core.errors import first_line
 from icecore.core.imports import missing_dependency
 
 LIBRARIES = {
@@ -66,6 +67,20 @@ def test_a_package_of_a_package_is_named_itself():
 def test_other_failures_keep_their_first_line():
     error = missing_dependency("onnx", ImportError("bad magic\nand much more"))
     assert error.message == "onnx cannot be loaded: bad magic"
+
+
+def test_the_reason_is_found_among_the_places_that_openvino_lists():
+    said = (
+        "Exception from src/core.cpp:105:\nCheck 'false' failed at report.cpp:151:\n"
+        "FrontEnd API failed with OpConversionFailure:\nModel wasn't fully converted.{}\nSummary:\n"
+    )
+    log = " Failed operations detailed log:\n-- Pad-19 with a message:\n"
+    log += "While validating ONNX node '<Node(Pad): cc>': Exception from pad.cpp:32:\nUnsupported"
+    assert first_line(RuntimeError(said.format(log) + "-- Conversion is failed for: Pad-19")) == (
+        "Unsupported"
+    )
+    unknown = said.format("") + "-- No conversion rule found for operations: com.me.Mystery"
+    assert first_line(RuntimeError(unknown)).startswith("No conversion rule found for operations")
 
 
 def test_a_library_that_finds_no_memory_needs_no_installation():

@@ -167,7 +167,9 @@ def test_a_pattern_names_tars(photos, tmp_path, tiny_onnx):
     folder = write_tars(photos, tmp_path / "tars")
     few = extract(f"{folder}/train-{{00001..00002}}.tar", tmp_path / "cache", tiny_onnx)
     assert (few.images, few.rows) == (8, 8)
-    with pytest.raises(MissingFileError, match=r"2 of 4 files of .* are not there, or are no files: .*00003.tar"):
+    with pytest.raises(
+        MissingFileError, match=r"2 of 4 files of .* are not there, or are no files: .*00003.tar"
+    ):
         read(f"{folder}/train-{{00001..00004}}.tar")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ....core.errors import BackboneError, enumerate_some, first_line
 from ...graphs.determined import operator_text
 from ...graphs.onnx_graph import load_onnx
+from ..base import GraphRefusedError
 from . import arithmetic, layers, shapes
 from .known import evaluate
 from .recorder import Live, Operation, Recorder, RefusedError
@@ -68,7 +69,7 @@ def translate(torch, content: bytes, shape: tuple[int, ...], narrow=None, name: 
 
 
 def _refusal(name: str, what: str) -> BackboneError:
-    return BackboneError(
+    return GraphRefusedError(
         f"{name}: the engine torch refuses the graph: it does not know {what}",
         "use --engine onnxruntime",
     )

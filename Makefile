@@ -29,7 +29,7 @@ test-torch: $(VENV)/.torch
 # (boto's wants an older python-dateutil than is pinned), so it has an environment of its own.
 STORES := $(VENV)-stores
 test-stores: $(STORES)/.stores
-	$(subst $(BIN)/,$(STORES)/bin/,$(PYTEST)) -r fEs tests/cache/upkeep tests/jobs/test_places.py tests/jobs/test_dry_run.py tests/test_docs.py \
+	$(subst $(BIN)/,$(STORES)/bin/,$(PYTEST)) -r fEs tests/cache/upkeep tests/core/test_lying_stores.py tests/jobs/test_places.py tests/jobs/test_streams.py tests/jobs/test_dry_run.py tests/test_docs.py \
 	  tests/examples/test_recipes.py::test_a_bucket_has_the_rows_of_a_folder
 	$(subst $(BIN)/,$(STORES)/bin/,$(PYTEST)) -r fEs -m slow tests/test_docs_commands.py -k 'README or places'
 

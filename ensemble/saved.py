@@ -199,11 +199,21 @@ def load_saved(run: str | os.PathLike, answer: str | None = None) -> SavedBlend:
         # All answers are read, so that a damaged one is noticed whichever is asked for.
         found[name] = {each: _task_weights(task, each) for each in ANSWERS}[answer]
     inputs, places = content.part("inputs"), content.part("runs")
-    runs = {name: open_run(path.parent / places.text(name)) for name in places.content}
+    runs = {name: _run(path, places.text(name)) for name in places.content}
     if not runs or not os.path.samefile(next(iter(runs.values())).path, path.parent):
         raise content.refuse("does not name the run that it lies in first")
     _require_of_runs(path, found, runs, {file: inputs.text(file) for file in inputs.content})
     return SavedBlend(found, runs, answer)
+
+
+def _run(path: Path, place: str) -> Run:
+    """Open a run that a blend names, seen from its own folder."""
+    try:
+        return open_run(path.parent / place)
+    except (MissingFileError, RunError) as error:
+        raise type(error)(
+            f"{path} names a run that cannot be opened: {error.message}", error.hint
+        ) from error
 
 
 def _require_of_runs(

@@ -251,7 +251,8 @@ def open_run(path: str | os.PathLike) -> Run:
     """
     path = Path(path)
     if not path.is_dir():
-        raise MissingFileError(f"{path} is not there", "give the folder that 'icecore train' wrote")
+        what = "is no folder" if os.path.lexists(path) else "is not there"
+        raise MissingFileError(f"{path} {what}", "give the folder that 'icecore train' wrote")
     file = path / "run.json"
     if not os.path.lexists(file):
         raise RunError(

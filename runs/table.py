@@ -126,6 +126,11 @@ class ProbabilityTable:
         others = table[:, ~columns]
         if others.shape[1] > 1 and np.allclose(others.sum(axis=1), 1, atol=SUM_TOLERANCE):
             hint = "the other columns hold probabilities: take out the columns that are no classes"
+        elif table.min() >= 0 and np.ptp(table.sum(axis=1)) <= 0.02 * table.sum(axis=1).mean():
+            hint = (
+                f"its rows sum to {table.sum(axis=1).mean():.4g}, as percentages and scaled "
+                "probabilities do: divide by that, or use --mend renormalise"
+            )
         else:
             hint = "these look like logits: apply a softmax first, or use --mend softmax"
         return ProbabilityError(message, hint)

@@ -126,6 +126,15 @@ def test_damaged_files_are_refused(tmp_path, content, words):
         load_saved(tmp_path)
 
 
+@pytest.mark.parametrize(("place", "why"), [("../x", "is not there"), ("run.json", "is no folder")])
+def test_a_run_that_a_blend_names_is_said_to_be_named_by_it(blended, place, why):
+    content = json.loads((blended / "blend.json").read_text())
+    content["runs"]["other"] = place
+    (blended / "blend.json").write_text(json.dumps(content))
+    with pytest.raises(MissingFileError, match=f"blend.json names a run that cannot .* {why}"):
+        load_saved(blended)
+
+
 def test_weights_of_a_run_that_was_not_blended(tmp_path):
     with pytest.raises(MissingFileError, match="run 'icecore blend' on this folder first"):
         load_saved(tmp_path)

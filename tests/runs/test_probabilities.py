@@ -55,6 +55,8 @@ def test_what_is_written_comes_back(tmp_path_factory, suffix, ids, classes, with
     ("values", "message"),
     [
         ([[0.5, np.nan], [0.5, 0.5]], "1 row with NaN or infinite values, ids i0"),
+        ([[30.0, 70.0], [45.5, 54.4]], r"(?s)outside.*sum to 99.95, as percentages.*renormalise"),
+        ([[1.5, 0.5], [0.6, 1.4]], r"(?s)outside.*sum to 2, as percentages and scaled"),
         ([[3.0, -2.0], [0.5, 0.5]], r"1 row outside \[0, 1\] .*logits: apply a softmax"),
         ([[0.5, 0.5], [0.5, 0.2]], r"1 row does not sum to 1 \(id i1: 0.7\)"),
     ],

@@ -6,6 +6,7 @@ or made to fit if the caller asks for it.
 """
 
 import dataclasses
+import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from ...core.errors import ProbabilityError, counted, enumerate_some
 from ...core.summary import summary
 from ...core.text import repeated
-from ...manifest import Sample
+from ...manifest import Sample, look_alike_notes
 from ...runs import ProbabilityTable
 from .images import equal_image_notes, equal_images
 
@@ -187,9 +188,12 @@ def _common_classes(
     }
     faults = [f"{model} lacks {enumerate_some(names)}" for model, names in lacking.items() if names]
     if faults and not align:
+        alike = look_alike_notes("they", every)
         raise ProbabilityError(
-            f"the files have different classes: {'; '.join(faults)}",
-            "give files of the same classes, or use --align: a class that a file lacks "
+            f"the files have different classes: {'; '.join([*faults, *alike])}",
+            "spell each class alike in all files"
+            if alike
+            else "give files of the same classes, or use --align: a class that a file lacks "
             "then gets probability 0 there",
         )
     if faults:
@@ -217,9 +221,12 @@ def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str
                 f"{table.model} lacks {counted(len(missing), 'id')} ({enumerate_some(missing, 3)})"
             )
     if not common:
+        stems = [{_stem(identity) for identity in own} for own in sets]
         raise ProbabilityError(
             f"the files have no id in common: {'; '.join(faults)}",
-            "give files of the same rows",
+            "they differ in folders and endings alone: write the ids alike in all files"
+            if set.intersection(*stems)
+            else "give files of the same rows",
         )
     if not align:
         raise ProbabilityError(
@@ -231,6 +238,11 @@ def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str
         f"only the {counted(len(common), 'id')} that all files have are used: {'; '.join(faults)}"
     )
     return order
+
+
+def _stem(identity: str) -> str:
+    """Return the name of an image without its folders and its ending."""
+    return os.path.splitext(identity.replace("\\", "/").rpartition("/")[2])[0]
 
 
 def _all_ids(tables: Sequence[ProbabilityTable]) -> list[str]:

@@ -135,3 +135,19 @@ def test_tasks_are_joined_each_with_its_labels():
 def test_the_name_of_an_only_task_need_not_agree():
     samples = [dataclasses.replace(s, task="breed") for s in labels().values()]
     assert join_tasks([make()], samples)[0].y.tolist() == [0, 1, 2, 0]
+
+
+def test_the_remedy_for_other_names_is_to_write_them_alike():
+    """With --align, classes written in capitals would be other classes, of probability 0."""
+    half = np.full((2, 2), 0.5)
+    one = ProbabilityTable(("a", "b"), ("cat", "dog"), half, model="one")
+    capitals = ProbabilityTable(("a", "b"), ("Cat", "Dog"), half, model="two")
+    with pytest.raises(
+        ProbabilityError, match=r"(?s)look alike: 'Cat' and 'cat'.*spell each"
+    ) as at:
+        join_task([one, capitals], labels("ab", "ab"))
+    assert "--align" not in at.value.hint
+    for ids in (("a.jpg", "b.jpg"), ("train/a", "train/b"), ("x\\a.png", "y\\b.png")):
+        other = ProbabilityTable(ids, ("cat", "dog"), half, model="two")
+        with pytest.raises(ProbabilityError, match=r"(?s)no id in common.*folders and endings"):
+            join_task([one, other], labels("ab", "ab"))

@@ -142,7 +142,11 @@ class StreamDigesting:
             before = facts_of(place, again=True)
             with open_container(place, in_order=True) as file:
                 scan = self._unread.layout.scan(place, name, file)
-                part = yield from self._take_some(scan, taken, file)
+                part = yield from self._take_some(name, scan, taken, file)
+            if part is None:
+                keys = self._recall(name) or {}
+                yield {identity: key for identity, key in keys.items() if identity not in taken}
+                return
             if is_changed(before, facts_of(place, again=True)):
                 raise StoreError(f"{place} changed while it was read", "run the command again")
         except OSError as error:
@@ -155,9 +159,12 @@ class StreamDigesting:
         self._note(name, part)
 
     def _take_some(
-        self, scan: Scan, taken: dict[str, str], file: BinaryIO
-    ) -> Generator[dict[str, str], None, LabelledFiles]:
-        """Read the images of a container; yield the keys of some at a time."""
+        self, name: str, scan: Scan, taken: dict[str, str], file: BinaryIO
+    ) -> Generator[dict[str, str], None, LabelledFiles | None]:
+        """Read the images of a container; yield the keys of some at a time.
+
+        None is returned where another process has read it to its end meanwhile.
+        """
         told = size = at = 0
         while True:
             try:
@@ -179,6 +186,9 @@ class StreamDigesting:
             if len(taken) - told >= AT_A_TIME or size >= BYTES_AT_A_TIME:
                 yield dict(itertools.islice(taken.items(), told, None))
                 told, size = len(taken), 0
+                self._memory.refresh()
+                if self._recall(name) is not None:
+                    return None
 
     def _note(self, name: str, part: LabelledFiles) -> None:
         """Add what lies in a container to the memory."""

@@ -277,6 +277,28 @@ def test_several_processes_share_the_tars_out(
     assert reads.bytes < 2.5 * size_of(made)
 
 
+def test_a_tar_that_another_process_has_read_is_read_no_further(
+    photos, tmp_path, prefix, blocks, monkeypatch
+):
+    made = write_tars(photos, tmp_path / "made", count=1)
+    data = upload(made, f"{prefix}/tars")
+    reads, memory = Reads(store_of(data)[0], monkeypatch), tmp_path / "cache/digests"
+    memory.parent.mkdir()
+    slow = streams.StreamDigesting(open_data(data), memory)
+    pieces = iter(slow)
+    told = next(pieces)
+    assert len(told) == 8
+    fast = streams.StreamDigesting(open_data(data), memory)
+    whole = {identity: key for some in fast for identity, key in some.items()}
+    manifest = fast.report().manifest
+    reads.ranges.clear()
+    rest = [pair for some in pieces for pair in some.items()]
+    assert len(reads.ranges) <= 4
+    assert whole == told | dict(rest)
+    assert len(told) + len(rest) == 60
+    assert slow.report().manifest == manifest
+
+
 def test_what_was_read_is_kept_when_a_job_is_interrupted(
     photos, tmp_path, tiny_onnx, prefix, blocks, monkeypatch
 ):

@@ -121,7 +121,7 @@ class Manifest:
             raise ManifestError(
                 f"{counted(len(repeated), 'row')} of {self.source} name an image twice for one "
                 f"task: {enumerate_some(repeated)}",
-                "keep one row for each image and task",
+                "keep one row for each image and task, and one file of a name in a tar",
             )
         self._require_letters()
 

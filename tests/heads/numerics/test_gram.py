@@ -2,6 +2,9 @@ import numpy as np
 import pytest
 
 from icecore.core.errors import HeadError
+from icecore.heads import LogisticHead
+from icecore.heads.kinds import logistic
+from icecore.heads.numerics import gram
 from icecore.heads.numerics.gram import Basis, centred
 
 
@@ -29,3 +32,12 @@ def test_coefficients_of_landmarks_answer_as_weights_of_features_do():
     across = rng.standard_normal((7, 80)).astype(np.float32) @ rows.T / 80
     found = across @ basis.coefficients(weights)
     np.testing.assert_allclose(found, basis.features(across) @ weights, rtol=1e-3, atol=1e-3)
+
+
+def test_many_wide_rows_that_are_all_equal_teach_the_class_shares(monkeypatch):
+    for module in (gram, logistic):
+        monkeypatch.setattr(module, "EXACT_ROWS", 60)
+        monkeypatch.setattr(module, "LANDMARKS", 30)
+    X, y = np.full((120, 400), 1.5, np.float32), np.arange(120) % 4 % 3
+    head = LogisticHead().fit(X, y)
+    np.testing.assert_allclose(head.predict_proba(X[:1])[0], [0.5, 0.25, 0.25], atol=0.01)

@@ -19,6 +19,7 @@ from ..core.errors import (
     MissingDependencyError,
     ProbabilityError,
     enumerate_some,
+    escaped,
 )
 from ..core.files import publish
 from ..core.hdf5_files import new_hdf5, open_hdf5, read_array, read_attribute, read_texts
@@ -41,6 +42,8 @@ ID_COLUMNS: tuple[str, ...] = (
 )
 ID_COLUMNS += ("filename", "file_name", "name")
 # What pandas writes where the index was left in.
+# Of a table without ids, as many lines tell.
+_LOOKED_AT = 1000
 _INDEX_NAMES = ("", "unnamed: 0", "index")
 _AGAIN = "write the file again"
 
@@ -150,6 +153,12 @@ def _read_csv(path: Path) -> tuple[Fields, np.ndarray]:
 def _id_column(table: CsvTable) -> int:
     """Return which column has the ids: the one of that name, else the first."""
     found, first = table.column(*ID_COLUMNS), table.header[0].lower()
+    if found is None and _is_one_of_the_classes(table):
+        raise ProbabilityError(
+            f"{table.path} has no column of ids: the first one, {escaped(table.header[0])}, holds "
+            "probabilities as the others do",
+            "put a column id in front of it, with the names of the images",
+        )
     if first in ID_COLUMNS or found is None:
         return 0
     if first in _INDEX_NAMES:
@@ -160,6 +169,16 @@ def _id_column(table: CsvTable) -> int:
             "write the table without its index: to_csv(..., index=False)",
         )
     return found
+
+
+def _is_one_of_the_classes(table: CsvTable) -> bool:
+    """Tell whether the numbers of a row sum to 1 with those of the first column."""
+    try:
+        rows = [list(map(csv_number, line.fields)) for line in table.rows[:_LOOKED_AT]]
+    except ValueError:
+        return False
+    shares = any(not row[0].is_integer() for row in rows)
+    return shares and all(min(row) >= 0 and abs(sum(row) - 1) < 1e-3 for row in rows)
 
 
 def _answer_column(table: CsvTable) -> int | None:

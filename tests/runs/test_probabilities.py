@@ -261,3 +261,14 @@ def test_names_of_any_bytes_are_written(tmp_path, suffix):
     write_probabilities(path, table())
     found = read_probabilities(path)
     assert (found.ids, found.model) == (table().ids, "\\udcff")
+
+
+def test_a_table_without_ids_is_said_to_have_none(tmp_path):
+    """Its first class was taken for the ids, and the rest was to be divided by its sum."""
+    path = tmp_path / "m.csv"
+    path.write_text("cat,dog,hen\n0.2,0.3,0.5\n1,0,0\n0.25,0.25,0.5\n")
+    with pytest.raises(ProbabilityError, match=r"(?s)no column of ids: the first one, cat.*put a"):
+        read_probabilities(path)
+    # Numbers may be ids.
+    path.write_text("image,cat,dog\n0,0.5,0.5\n1,0.25,0.75\n")
+    assert read_probabilities(path).ids == ("0", "1")

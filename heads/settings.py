@@ -57,6 +57,6 @@ def check_settings(kind: str, settings: Mapping[str, Any], allowed: Mapping[str,
     ]
     if wrong:
         raise HeadError(
-            f"{len(wrong)} settings of the head '{kind}' are out of range: {'; '.join(wrong)}",
+            f"settings of the head '{kind}' are out of range: {'; '.join(wrong)}",
             "the allowed values are in brackets",
         )

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from .. import __version__
-from ..core.errors import RunError
+from ..core.errors import RunError, counted
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
 from ..core.text import markdown, markdown_table
@@ -87,7 +87,7 @@ def _data(trained: Trained) -> list[str]:
         failures, left_out = about.get("failures") or [], about.get("left_out") or []
         lines += [
             f"- Table of samples: SHA-256 `{markdown(str(about.get('samples_sha256')))}`, "
-            f"seed {part.run.seed}. {len(failures)} images could not be read, "
+            f"seed {part.run.seed}. {counted(len(failures), 'image')} could not be read, "
             f"{len(left_out)} had no features."
         ]
         for name, task in part.run.tasks.items():

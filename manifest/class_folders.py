@@ -99,14 +99,15 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
     found = []
     if empty:
         named = [folder + _why_empty(listing, folder) for folder in empty]
-        found.append(f"{len(empty)} class folders without images ({enumerate_some(named)})")
+        what = counted(len(empty), "class folder")
+        found.append(f"{what} without images ({enumerate_some(named)})")
     if bare:
         found.append(
             f"{counted(len(bare), 'image')} outside any class folder ({enumerate_some(bare)})"
         )
     nameless = [folder for folder in classes if not class_name(folder.rsplit("/", 1)[-1])]
     if nameless:
-        found.append(f"{len(nameless)} class folders without a name")
+        found.append(f"{counted(len(nameless), 'class folder')} without a name")
     if found:
         raise ManifestError(
             f"labels and images of {root} do not fit: {'; '.join(found)}",
@@ -159,10 +160,8 @@ def _refuse_deep(listing: Listing, classes: dict[str, list[str]], warnings: list
             )
     if below:
         named = [f"{name} ({enumerate_some(inside, 3)})" for name, inside in below.items()]
-        warnings.append(
-            f"{len(below)} class folders hold no image themselves, only folders of images: "
-            f"{enumerate_some(named)}"
-        )
+        what = counted(len(below), "class folder holds no image", "class folders hold no images")
+        warnings.append(f"{what} directly, only folders of images: {enumerate_some(named)}")
 
 
 def _seem_no_classes(names: list[str], below: dict[str, list[str]]) -> bool:

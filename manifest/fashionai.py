@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.csv_files import csv_lines
-from ..core.errors import ManifestError, enumerate_some
+from ..core.errors import ManifestError, counted, enumerate_some
 from .classes import fashionai_classes
 from .layout import LabelledFiles, Layout
 from .listing import Listing
@@ -60,7 +60,8 @@ class FashionAI(Layout):
         faults += _uneven_letters(rows)
         if faults:
             raise ManifestError(
-                f"{len(faults)} faults in the tables of {listing.root}: {enumerate_some(faults)}",
+                f"{counted(len(faults), 'fault')} in the tables of {listing.root}: "
+                f"{enumerate_some(faults)}",
                 "a line is image,attribute,letters with exactly one y and else m or n",
             )
         return LabelledFiles(_samples(rows), present)

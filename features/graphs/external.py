@@ -13,7 +13,7 @@ import re
 import stat
 from pathlib import Path
 
-from ...core.errors import BackboneError, enumerate_some
+from ...core.errors import BackboneError, enumerate_some, shortened
 from .walk import find_all
 
 _KNOWN = frozenset({"location", "offset", "length", "checksum", "basepath"})
@@ -82,6 +82,8 @@ def _size_of(onnx, tensor, path: Path) -> int:
     count = math.prod(tensor.dims)
     if tensor.data_type == onnx.TensorProto.STRING or any(n < 0 for n in tensor.dims):
         raise BackboneError(f"{path}: '{tensor.name}' cannot lie beside the graph", _ONE_FILE)
+    if tensor.data_type not in onnx.helper.get_all_tensor_dtypes():
+        raise _refuse(path, tensor, f"is of a type that is not known ({tensor.data_type})")
     name = onnx.TensorProto.DataType.Name(tensor.data_type)
     if name.endswith("INT4") or name.startswith("FLOAT4"):
         return -(-count // 2)
@@ -97,7 +99,8 @@ def _read(tensor, path: Path, size: int) -> bytes:
     try:
         offset, length = int(fields.get("offset", 0)), int(fields.get("length", size))
     except ValueError as error:
-        raise _refuse(path, tensor, f"begins or ends nowhere ({error})") from error
+        where = {n: shortened(fields[n], 40) for n in ("offset", "length") if n in fields}
+        raise _refuse(path, tensor, f"begins or ends where no number is: {where}") from error
     if offset < 0 or length != size:
         raise _refuse(path, tensor, f"has {size} bytes by its shape, not {length} from {offset}")
     try:

@@ -16,6 +16,7 @@ from ...core.errors import (
     IcecoreError,
     MissingFileError,
     WeightsError,
+    counted,
     enumerate_some,
     first_line,
 )
@@ -299,12 +300,14 @@ def _name_input(files: _Files, variables: dict[str, dict], values: dict) -> None
     elif "data" in free:
         missing = [name for name in free if name != "data"]
         raise WeightsError(
-            f"{files.params} lacks {len(missing)} arrays of the graph: {enumerate_some(missing)}",
+            f"{files.params} lacks {counted(len(missing), 'array')} of the graph: "
+            f"{enumerate_some(missing)}",
             "get the .params file of this very network",
         )
     else:
         raise BackboneError(
-            f"{files.symbol} has {len(free)} inputs without weights: {enumerate_some(free)}",
+            f"{files.symbol} has {counted(len(free), 'input')} without weights: "
+            f"{enumerate_some(free)}",
             "a backbone takes images, as 'data', and nothing else",
         )
 

@@ -10,7 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import BackboneError, ProofError, WeightsError, enumerate_some, first_line
+from ...core.errors import (
+    BackboneError,
+    ProofError,
+    WeightsError,
+    counted,
+    enumerate_some,
+    first_line,
+)
 from ...core.imports import load
 from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_parameters
@@ -176,8 +183,9 @@ def _fitted(arrays: dict, target: NetworkGraph, where: str, names=None) -> dict[
     ]
     if faults:
         raise WeightsError(
-            f"{where} does not hold the weights of {target.spec}: {len(faults)} tensors do not "
-            f"fit: {enumerate_some(faults, 8)}",
+            f"{where} does not hold the weights of {target.spec}: "
+            f"{counted(len(faults), 'tensor does', 'tensors do')} not fit: "
+            f"{enumerate_some(faults, 8)}",
             "get the file of this very network, or name the right one: icecore weights import "
             "FILE --as NETWORK",
         )

@@ -17,10 +17,11 @@ from pathlib import Path
 from ...core.errors import IcecoreError
 from ...core.files import publish_json, sha256_file
 from ...core.json_files import read_json
+from ...core.regular_files import size_text
 from ..gluon.efficientnet_lite import VARIANTS
 from ..gluon.zoo import published_sha1, require_known, weights_stem
 from .file_memory import FileMemory
-from .gluon_host import sha1_file
+from .gluon_host import LARGEST_PARAMETERS, sha1_file
 from .request import WeightsFile
 
 # Of the notes beside converted files.
@@ -64,6 +65,9 @@ def find_params(
         if not path.is_file():
             there = os.path.lexists(path)
             tried.append(f"{path}: {'no file, or a link to none' if there else 'not there'}")
+        elif (size := path.stat().st_size) > LARGEST_PARAMETERS:
+            most = size_text(LARGEST_PARAMETERS)
+            tried.append(f"{path}: it has {size_text(size)}, and weights have {most} at most")
         elif kind == "published" and (sha1 := _digest("SHA-1", sha1_file, path)) != expected:
             tried.append(f"{path}: its SHA-1 is {sha1}, not {expected}")
         elif kind == "converted":

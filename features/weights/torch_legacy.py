@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import WeightsError
+from ...core.errors import WeightsError, counted
 from ...core.regular_files import RegularFile, open_regular
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -171,7 +171,8 @@ def _read_object(file) -> tuple[object, list[_Storage]]:
     keys = _plain(file)
     missing = set(unpickler.storages) ^ set(keys)
     if missing:
-        raise WeightsError(f"{len(missing)} storages do not fit the tensors", "get the file again")
+        what = counted(len(missing), "storage does", "storages do")
+        raise WeightsError(f"{what} not fit the tensors", "get the file again")
     return content, [unpickler.storages[key] for key in keys]
 
 

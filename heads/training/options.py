@@ -124,8 +124,8 @@ class TrainOptions:
             wrong.append("refit='train' with validation='folds' (the folds know all rows)")
         if wrong:
             raise HeadError(
-                f"{len(wrong)} options of the training are out of range: {enumerate_some(wrong)}",
-                "the allowed values are in brackets",
+                f"these options of the training cannot be used: {enumerate_some(wrong, 20)}",
+                "the brackets say what can be",
             )
 
     def for_head(self, kind: str) -> dict[str, Any]:

@@ -354,7 +354,7 @@ def test_a_label_without_images_and_an_image_without_a_label(tmp_path, nets):
     assert status == 0
     assert "warning: the images are taken without labels: " in err
     for text in (err, refused("train", tmp_path / "c", "--data", root, "-o", tmp_path / "run")):
-        assert "1 class folders without images (yellow)" in text
+        assert "1 class folder without images (yellow)" in text
         assert "1 image outside any class folder (loose.png)" in text
 
 

@@ -56,7 +56,7 @@ def test_folder_faults_are_named_all_at_once(tmp_path):
     with pytest.raises(ManifestError) as caught:
         read(tmp_path)
     text = str(caught.value)
-    assert "1 class folders without images (empty)" in text
+    assert "1 class folder without images (empty)" in text
     assert "2 images outside any class folder (loose.jpg, other.png)" in text
     assert "remove empty class folders" in text
 

@@ -98,7 +98,7 @@ def test_class_folders_with_folders_inside_are_named(tmp_path):
     found = read(tmp_path)
     assert set(labels(found).values()) == {"hat", "dress"}
     assert any(
-        "hold no image themselves" in n and "hat (summer, winter)" in n for n in found.notes()
+        "holds no image directly" in n and "hat (summer, winter)" in n for n in found.notes()
     )
     make(tmp_path / "b", "hat/summer/1.jpg", "dress/long/3.jpg")
     assert len(read(tmp_path / "b").notes()) == 1

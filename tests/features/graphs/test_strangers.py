@@ -279,7 +279,8 @@ def test_pipes_and_folders_are_not_weights(tmp_path):
         ({"length": 2**60}, "has 540 bytes by its shape"),
         ({"offset": 2**62}, "ends beyond the end"),
         ({"offset": 1}, "ends beyond the end"),
-        ({"offset": "one"}, "begins or ends nowhere"),
+        ({"offset": "one"}, "begins or ends where no number is: {'offset': 'one'}"),
+        ({"offset": "9" * 5000}, "begins or ends where no number is"),
         ({"archive": "x"}, "unknown fields archive"),
     ],
 )
@@ -287,6 +288,15 @@ def test_places_in_a_file_are_bounded(fields, said, tmp_path):
     np.zeros(135, np.float32).tofile(tmp_path / "w.bin")
     spec = save(tmp_path / "net.onnx", with_weight_at("w.bin", **fields))
     with pytest.raises(BackboneError, match=said):
+        load(spec)
+
+
+@pytest.mark.parametrize("number", [0, 99, 2**31 - 1])
+def test_a_weight_of_an_unknown_type_is_refused(number, tmp_path):
+    model = with_weight_at("w.bin")
+    next(t for t in model.graph.initializer if t.name == "w").data_type = number
+    spec = save(tmp_path / "net.onnx", model)
+    with pytest.raises(BackboneError, match=rf"of a type that is not known \({number}\)"):
         load(spec)
 
 

@@ -186,7 +186,7 @@ def test_weights_of_another_network_are_refused_with_all_that_differ(copied):
         load(copied)
     del wrong[dense]
     mx.nd.save(str(path), wrong)
-    with pytest.raises(WeightsError, match=r"(?s)lacks 1 arrays of the graph: .*dense0_weight"):
+    with pytest.raises(WeightsError, match=r"(?s)lacks 1 array of the graph: .*dense0_weight"):
         load(copied)
     mx.nd.save(str(path), {k: v.astype("int8") for k, v in values.items()})
     with pytest.raises(WeightsError, match="not a float"):

@@ -245,8 +245,8 @@ def _integers(tensors):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (_missing, "1 tensors do not fit: fc.bias is missing"),
-        (_extra, "1 tensors do not fit: head.weight has no place"),
+        (_missing, "1 tensor does not fit: fc.bias is missing"),
+        (_extra, "1 tensor does not fit: head.weight has no place"),
         (
             _shape,
             r"2 tensors do not fit: bn1.bias is \(3,\), not \(64,\), "

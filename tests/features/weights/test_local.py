@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import json
+import os
 import sys
 import threading
 import zipfile
@@ -14,6 +15,7 @@ from icecore.core.errors import BackboneError, WeightsError
 from icecore.features.gluon.zoo import published_files
 from icecore.features.weights import gluon_host as gluon_download
 from icecore.features.weights.fetch import find_weights
+from icecore.features.weights.local import find_local_weights
 from icecore.features.weights.request import WeightsRequest
 
 NAME = "resnet18_v1"
@@ -96,6 +98,16 @@ def test_a_file_without_gluons_hash_in_its_name_is_the_users_own(published, tmp_
     folder.mkdir()
     (folder / f"{NAME}.params").write_bytes(b"my own training")
     assert find_weights(NAME, folder).path.name == f"{NAME}.params"
+
+
+@pytest.mark.parametrize("name", ["squeezenet1.1.params", "squeezenet1.1-33ba0f93.params"])
+def test_a_file_of_any_size_is_not_read(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path / "none"))
+    (tmp_path / name).touch()
+    os.truncate(tmp_path / name, 2**42)
+    tried = []
+    assert find_local_weights("squeezenet1.1", tmp_path, tried=tried) is None
+    assert f"{tmp_path / name}: it has 4 TiB, and weights have 2 GiB at most" in tried
 
 
 def test_every_place_tried_is_named(published, repository, tmp_path):

@@ -141,8 +141,9 @@ def _subtracted_and_divided(model, pixels: str, side: int) -> tuple[np.ndarray, 
 
 def _first_steps(graph, pixels: str) -> tuple[str, list]:
     """Return the value that the first layer reads, and the nodes that make it of the pixels."""
-    constants, reached, ends = constants_of(graph), {pixels}, set()
-    steps = []
+    constants, reached = constants_of(graph), {pixels}
+    steps: list = []
+    ends: set[str] = set()
     for node in graph.node:
         data = reached.intersection(node.input)
         others = set(node.input) - reached - constants - {""}

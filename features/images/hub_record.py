@@ -159,8 +159,7 @@ def _normalisation(
         return [0.0] * 3, [1 / scale] * 3
     mean, std = fields.get("image_mean"), fields.get("image_std")
     for name, values, least in (("image_mean", mean, 0.0), ("image_std", std, 1e-6)):
-        three = isinstance(values, list) and len(values) == 3 and all(map(_is_number, values))
-        if not three:
+        if not (isinstance(values, list) and len(values) == 3 and all(map(_is_number, values))):
             faults.append(f"{name} is {values!r}")
         elif not least <= min(values) <= max(values) <= scale:
             faults.append(f"{name} is {values!r}, but pixels are scaled to [0, {scale:.6g}]")

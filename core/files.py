@@ -75,7 +75,7 @@ def publish(path: str | os.PathLike) -> Iterator[Path]:
 def is_abandoned(name: str) -> bool:
     """Tell whether a name is that of a temporary file whose writer, of this machine, is gone."""
     found = _TEMPORARY.fullmatch(name)
-    return bool(found) and found[1] == _machine() and start_of(int(found[2])) is None
+    return found is not None and found[1] == _machine() and start_of(int(found[2])) is None
 
 
 def _temporary_name(name: str) -> str:

@@ -187,7 +187,7 @@ def _digest(text: str) -> str:
 def _respelt(labels: set[str]) -> list[str]:
     """Name the labels that are spelt in two ways and are one class."""
     spelt: dict[str, set[str]] = {}
-    for label in labels:
+    for label in sorted(labels):
         spelt.setdefault(class_name(label), set()).add(label)
     return [
         "labels that differ in the Unicode form or in spaces alone are one class: "

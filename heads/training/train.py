@@ -79,7 +79,9 @@ def train(
     if options.group_labels is not None:
         manifest = apply_groups(manifest, options.group_labels)
     planned = _planned(cache, manifest, options)
-    left_out = tuple(dict.fromkeys(s.id for s in manifest if s.digest in planned.absent))
+    left_out = tuple(
+        dict.fromkeys(s.id for s in manifest if not s.digest or s.digest in planned.absent)
+    )
     inputs = describe_inputs(cache, planned.sets, manifest, left_out)
     require_backbones(inputs["backbones"], inputs["cache"])
     with replacing(out, options.overwrite) as folder:

@@ -10,9 +10,9 @@ from icecore.manifest import Manifest, Sample
 TABLE = Manifest(
     (
         Sample("a.jpg", "/d/a.jpg", "train", "kind", "hat"),
-        Sample("a.jpg", "/d/a.jpg", "train", "length", "short", "yn"),
+        Sample("a.jpg", "/d/a.jpg", "train", "length", "0", "yn"),
         Sample("b.jpg", "/d/b.jpg", "train", "kind", "dress"),
-        Sample("b.jpg", "/d/b.jpg", "test", "length", "long", "ny"),
+        Sample("b.jpg", "/d/b.jpg", "test", "length", "1", "ny"),
         Sample("c.jpg", "/d/c.jpg", "train", "kind", "dress"),
     ),
     "table.csv",
@@ -37,7 +37,7 @@ def test_rows_are_dropped_relabelled_and_moved_and_the_rest_is_as_it_was(tmp_pat
     assert counts == {"dropped": 2, "relabelled": 1, "moved": 1}
     assert [(s.id, s.task, s.label, s.split) for s in table] == [
         ("b.jpg", "kind", "hat", "validation"),
-        ("b.jpg", "length", "long", "test"),
+        ("b.jpg", "length", "1", "test"),
         ("c.jpg", "kind", "dress", "train"),
     ]
     assert TABLE.samples[2].label == "dress"

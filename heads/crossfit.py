@@ -41,12 +41,15 @@ class Judged:
         Fold of each row.
     penalty : str
         See `Head`.
+    mistakes : ndarray of the shape of `losses`, or 0
+        What one imagined mistake among the rows would cost; see `_mistake`.
     """
 
     choices: list[Choice]
     losses: np.ndarray
     dealt: np.ndarray
     penalty: str = ""
+    mistakes: np.ndarray | float = 0.0
 
     @property
     def folds(self) -> int:
@@ -54,18 +57,29 @@ class Judged:
         return int(self.dealt.max()) + 1
 
     def totals(self, fold: int | None = None) -> np.ndarray:
-        """Return the loss of each choice, as seen from `fold` or over all rows."""
+        """Return the loss of each choice, as seen from `fold` or over all rows.
+
+        A mistake is imagined among the rows: where there is none, nothing would speak against the
+        least penalty, whose probabilities are 0 and 1.
+        """
+        losses = self.losses + self.mistakes
         if fold is None:
-            return self.losses.sum(axis=(1, 2))
+            return losses.sum(axis=(1, 2))
         after, before = (fold + 1) % self.folds, (fold - 1) % self.folds
-        return self.losses[:, self.dealt == after, 1].sum(axis=1) + self.losses[
+        return losses[:, self.dealt == after, 1].sum(axis=1) + losses[
             :, self.dealt == before, 0
         ].sum(axis=1)
 
     def joined(self, other: Self) -> Self:
         """Return both lists of choices as one."""
-        losses = np.concatenate([self.losses, other.losses])
-        return dataclasses.replace(self, choices=self.choices + other.choices, losses=losses)
+        return dataclasses.replace(
+            self,
+            choices=self.choices + other.choices,
+            losses=np.concatenate([self.losses, other.losses]),
+            mistakes=np.concatenate(
+                [np.broadcast_to(one.mistakes, one.losses.shape) for one in (self, other)]
+            ),
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,19 +123,21 @@ class CrossFit:
 def judge(head, rows: Rows, dealt: np.ndarray, choices: Sequence[Choice]) -> Judged:
     """Fit `head` without each two neighbouring folds and measure every choice on them."""
     folds = int(dealt.max()) + 1
-    losses = np.zeros((len(choices), len(rows), 2))
+    losses = np.zeros((2, len(choices), len(rows), 2))
     pair = functools.partial(_judge_pair, head, dealt, choices)
     for judged, side, found in each_of(pair, [(rows, first) for first in range(folds)]):
-        losses[:, judged, side] = found
-    return Judged(list(choices), losses, dealt, head.penalty)
+        losses[:, :, judged, side] = found
+    # Each row is judged twice; there is to be a mistake for each time.
+    return Judged(list(choices), losses[0], dealt, head.penalty, losses[1] / folds)
 
 
 def _judge_pair(
     head, dealt: np.ndarray, choices: Sequence[Choice], rows: Rows, first: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the losses of two neighbouring folds, shape (len(choices), n), and where they go.
+    """Return the losses of two neighbouring folds, shape (2, len(choices), n), and where they go.
 
-    That is the rows that were judged, and the last index in `Judged.losses`.
+    These are those of the rows, and of a mistake in each of the folds. They go to the rows that
+    were judged, and to the last index in `Judged.losses`.
     """
     second = (first + 1) % (int(dealt.max()) + 1)
     fitted = np.flatnonzero((dealt != first) & (dealt != second) & (rows.weights > 0))
@@ -130,12 +146,40 @@ def _judge_pair(
     judged = np.flatnonzero(((dealt == first) | (dealt == second)) & known)
     side = (dealt[judged] == second).astype(int)
     if len(present) < 2 or not len(judged):
-        return judged, side, np.zeros((len(choices), len(judged)))
+        return judged, side, np.zeros((2, len(choices), len(judged)))
     tables = clone(head).predict_path(rows, fitted, judged, choices)
     tables = np.log(spread(np.asarray(tables), present, rows, len(fitted)))
-    losses = -(rows.weights[judged] * (tables * rows.targets[judged]).sum(axis=2))
-    losses[np.isnan(tables).any(axis=(1, 2))] = np.inf
+    weights, targets = rows.weights[judged], rows.targets[judged]
+    losses = np.zeros((2, len(choices), len(judged)))
+    losses[0] = -(weights * (tables * targets).sum(axis=2))
+    # Each fold by itself: what is seen from one has nothing of the other.
+    for own in (side == 0, side == 1):
+        losses[1, :, own] = _mistake(tables[:, own], targets[own], weights[own]).T
+    losses[:, np.isnan(tables).any(axis=(1, 2))] = np.inf
     return judged, side, losses
+
+
+def _mistake(logs: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return what a mistake of the mean weight costs, as in Laplace's rule of succession.
+
+    Parameters
+    ----------
+    logs : ndarray of shape (len(choices), n, C)
+        Logarithms of probabilities.
+    targets : ndarray of shape (n, C)
+    weights : ndarray of shape (n,)
+
+    Returns
+    -------
+    ndarray of shape (len(choices), n)
+        The rows' parts of it, as their likeliest other classes leave room for it.
+    """
+    if not len(targets):
+        return np.zeros(logs.shape[:2])
+    other = np.where(targets == targets.max(axis=1, keepdims=True), -np.inf, logs).max(axis=2)
+    other = np.maximum(other, np.log(1e-15))
+    room = np.exp(other) * weights
+    return -weights.mean() * other * room / np.maximum(room.sum(axis=1, keepdims=True), 1e-300)
 
 
 def choose(judged: Sequence[Judged], fold: int | None = None) -> Choice:

@@ -52,7 +52,7 @@ class GroupedHead(Head):
     """
 
     kind: ClassVar[str] = "grouped"
-    recipe: ClassVar[int] = 4
+    recipe: ClassVar[int] = 5
     penalty: ClassVar[str] = "alpha"
     allowed: ClassVar = {
         "alpha": ABOVE_0 | "auto",

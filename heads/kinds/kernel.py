@@ -56,7 +56,7 @@ class KernelHead(Head):
     """
 
     kind: ClassVar[str] = "kernel"
-    recipe: ClassVar[int] = 4
+    recipe: ClassVar[int] = 5
     penalty: ClassVar[str] = "alpha"
     allowed: ClassVar = {"alpha": ABOVE_0 | "auto", "width": ABOVE_0 | "auto"}
 

@@ -53,7 +53,7 @@ class LightGBMHead(Head):
     """
 
     kind: ClassVar[str] = "lightgbm"
-    recipe: ClassVar[int] = 2
+    recipe: ClassVar[int] = 3
     allowed: ClassVar = {
         "components": COUNT | None,
         "rounds": COUNT | "auto",

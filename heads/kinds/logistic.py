@@ -83,7 +83,7 @@ class LogisticHead(Head):
     """
 
     kind: ClassVar[str] = "logistic"
-    recipe: ClassVar[int] = 5
+    recipe: ClassVar[int] = 6
     penalty: ClassVar[str] = "alpha"
     allowed: ClassVar = {
         "alpha": ABOVE_0 | "auto",

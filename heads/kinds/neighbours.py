@@ -47,7 +47,7 @@ class NeighboursHead(Head):
     """
 
     kind: ClassVar[str] = "neighbours"
-    recipe: ClassVar[int] = 2
+    recipe: ClassVar[int] = 3
     allowed: ClassVar = {
         "neighbours": COUNT | "auto",
         "temperature": ABOVE_0 | "auto",

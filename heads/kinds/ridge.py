@@ -48,7 +48,7 @@ class RidgeHead(Head):
     """
 
     kind: ClassVar[str] = "ridge"
-    recipe: ClassVar[int] = 3
+    recipe: ClassVar[int] = 4
     allowed: ClassVar = {"alpha": ABOVE_0 | "auto", "scaling": among(_SCALINGS)}
 
     def __init__(self, alpha="auto", scaling="standard", random_state=None):

@@ -87,7 +87,7 @@ class MLPClassifier(Head):
     """
 
     kind: ClassVar[str] = "mlp"
-    recipe: ClassVar[int] = 7
+    recipe: ClassVar[int] = 8
     judged_whole: ClassVar[bool] = False
     allowed: ClassVar = {
         "width": COUNT | "auto",

@@ -216,6 +216,39 @@ def test_a_penalty_is_taken_from_between_those_that_were_tried():
     assert choose([ends]) == choices[2]
 
 
+def test_one_mistake_is_imagined_among_the_rows():
+    class Certain(type(make_head("logistic"))):
+        """Gives its own class 0.9 and the others 0.06 and 0.04."""
+
+        def predict_path(self, rows, fitted, judged, choices):
+            table = 0.9 * rows.targets[judged]
+            first = np.argmax(table == 0, axis=1)
+            table[table == 0] = 0.04
+            table[np.arange(len(table)), first] = 0.06
+            return np.stack([table] * len(choices))
+
+    rows = make_rows(count=60)
+    judged = judge(Certain(), rows, np.arange(60) % FOLDS, [{}, {}])
+    np.testing.assert_allclose(judged.losses.sum(axis=(1, 2)), 2 * 60 * -np.log(0.9))
+    np.testing.assert_allclose(judged.mistakes.sum(axis=(1, 2)), 2 * -np.log(0.06))
+    np.testing.assert_allclose(judged.totals(), 2 * (60 * -np.log(0.9) - np.log(0.06)))
+
+
+@pytest.mark.parametrize("kind", ["logistic", "kernel"])
+def test_the_least_penalty_is_not_chosen_because_no_row_speaks_against_it(kind):
+    rng = np.random.default_rng(0)
+    codes = np.arange(60) % 3
+    features = (np.eye(3)[codes] * 4 + rng.normal(size=(60, 3))).astype(np.float32)
+    rows = dataclasses.replace(make_rows(count=60), features=features, sets=(3,), _memory={})
+    head = make_head(kind)
+    choices = [one for one in head.choices() if one.get("scaling", "standard") == "standard"]
+    judged = judge(head, rows, np.arange(60) // 3 % FOLDS, choices)
+    least = min(choice["alpha"] for choice in choices)
+    without = dataclasses.replace(judged, mistakes=0.0)
+    assert choose([without])["alpha"] == least
+    assert choose([judged])["alpha"] > 5 * least
+
+
 def test_rows_of_classes_that_a_fit_does_not_know_judge_nothing():
     rows = make_rows(count=45)
     # The last class is in one fold alone.

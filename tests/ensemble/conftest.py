@@ -46,6 +46,8 @@ def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **a
     """Write a run of four models for each task; the last third of the rows is the test split."""
     ids = [f"images/{index:03d}.jpg" for index in range(rows)]
     splits = ["validation" if index < 2 * rows // 3 else "test" for index in range(rows)]
+    # Letters name no classes.
+    classes = ("0", "1", "2", "3") if letters else CLASSES
     samples, described = [], {}
     for number, task in enumerate(tasks):
         probabilities, y = make_probabilities(
@@ -54,7 +56,7 @@ def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **a
         for model, table in zip(QUALITY, probabilities):
             write_probabilities(
                 folder / task / "probabilities" / f"{model}.npz",
-                ProbabilityTable(tuple(ids), CLASSES, table, tuple(splits), model, task),
+                ProbabilityTable(tuple(ids), classes, table, tuple(splits), model, task),
             )
         for identity, split, true in zip(ids, splits, y):
             given = "".join(
@@ -66,12 +68,12 @@ def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **a
                     str(image or folder / identity),
                     split,
                     task,
-                    CLASSES[true],
+                    classes[true],
                     given if letters else "",
                 )
             )
         described[task] = {
-            "classes": CLASSES,
+            "classes": classes,
             "models": list(QUALITY),
             "validation": "split",
             "folder": task,

@@ -73,9 +73,7 @@ def bundle(
     backbones = _load(backbones_of, made, weights_dir)
     place = {one["fingerprint"]: index for index, one in enumerate(backbones_of)}
     tasks = [_bundled_task(trained, name, place) for name in trained.weights]
-    answers = {name: one.answer for name, one in trained.weights.items()}
-    about = _about(made, answers, any(part.run.boxed for part in trained.runs))
-    about["licenses"] = {one["spec"]: one.get("license", "not known") for one in backbones_of}
+    about = _about(trained, made, backbones_of)
     model = features.build_bundle(backbones, tasks, made.fit, made.precision, about)
     content = _content(model)
     options = PredictOptions(answer, None, weights_dir, "f32", whole=True)
@@ -106,17 +104,18 @@ def _require_one_view(made: FeatureSetRecord) -> None:
         )
 
 
-def _about(made: FeatureSetRecord, answers: dict[str, str], boxed: bool) -> dict:
+def _about(trained: Trained, made: FeatureSetRecord, known: list[dict]) -> dict:
     return {
         "icecore": __version__,
         "random_weights": made.backbone.is_random,
-        "answers": answers,
+        "answers": {name: one.answer for name, one in trained.weights.items()},
         # The graph itself computes in float32, whatever the features were computed in.
         "trained_on": {"compute_precision": made.compute, "precision": made.precision},
         # fast: JPEGs are decoded at a half, a quarter or an eighth, see examples/run_bundle.py.
         "decoding": made.decoding,
         # If so, it is to be given squares of the part that counts, not of whole images.
-        "trained_on_boxes": boxed,
+        "trained_on_boxes": any(part.run.boxed for part in trained.runs),
+        "licenses": {one["spec"]: one.get("license", "not known") for one in known},
     }
 
 

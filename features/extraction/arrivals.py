@@ -50,6 +50,8 @@ class Arrivals:
             not self._digesting.images or (time.monotonic() < end and not self._at_hand.full)
         ):
             self._take_in(next(self._pieces, None))
+        if self.ended and not self.unique:
+            self._digesting.report()  # It raises where there is no image at all.
 
     @property
     def left(self) -> int:

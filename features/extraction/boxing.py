@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ...cache import FeatureCache
 from ...core.errors import BackboneError
-from ...manifest import Box, Manifest, apply_boxes, read_boxes
+from ...manifest import Box, Manifest, Unread, apply_boxes, read_boxes
 from ..detection.detect import detect_boxes
 from ..images.decode import image_size
 from ..regions.find import find_regions
@@ -14,17 +14,21 @@ from .progress import ProgressListener
 
 
 def boxed(
-    manifest: Manifest, cache: Path, options: ExtractOptions, progress: ProgressListener
-) -> tuple[Manifest, str]:
+    manifest: Manifest | Unread,
+    cache: Path,
+    options: ExtractOptions,
+    progress: ProgressListener,
+) -> tuple[Manifest | Unread, str]:
     """Give the images their boxes: those of a table, or what is found where it has none.
 
     Returns
     -------
-    manifest : Manifest
+    manifest : Manifest or Unread
+        Containers are read beforehand where there are boxes.
     table : str
         Where the boxes are; empty if none are asked for.
     """
-    if options.boxes is None:
+    if options.boxes is None or isinstance(manifest, Unread):
         return manifest, ""
     if are_regions(options.boxes):
         regions = read_regions(options.boxes)

@@ -74,10 +74,7 @@ def extract(
         The cache has features of this backbone that were made differently.
     """
     options, progress = options or ExtractOptions(), progress or ProgressListener()
-    if isinstance(manifest, Unread) and (options.cluster or options.boxes is not None):
-        manifest = manifest.manifest()  # All images are to be known before any is computed.
-    if isinstance(manifest, Manifest):
-        manifest.require_files()
+    manifest = _begun(manifest, options)
     load_decoders()  # Say at once what is missing, not once for each image.
     folder = folder_of_cache(cache)
     watch = Stopwatch(progress)
@@ -85,16 +82,12 @@ def extract(
         parts = load_parts(backbones, options)
     # A store is tried before hours are spent, and has digests that others took.
     store = writable_cache(cache, options.only_writer) if is_url(cache) else None
-    table = ""
-    if isinstance(manifest, Manifest):
-        manifest, table = boxed(manifest, folder, options, progress)
+    manifest, table = boxed(manifest, folder, options, progress)
     at_hand = AtHand()
     digesting = _digesting(manifest, folder, options, progress, at_hand)
     arrivals = Arrivals(digesting, at_hand)
     with watch.phase("digesting"):
         arrivals.digest(DIGESTED_FIRST_S)
-    if arrivals.ended and not arrivals.unique:
-        digesting.report()  # It raises where there is no image at all.
     # Engines that do not start are to leave nothing behind.
     if lacking := _lacking_rows(folder, store, parts, arrivals):
         with watch.phase("starting"):
@@ -105,6 +98,15 @@ def extract(
         _run(job, store, arrivals)
     report = _ended(job, store, digesting.report(), len(arrivals.unique))
     return dataclasses.replace(report, boxes=table)
+
+
+def _begun(manifest: Manifest | Unread, options: ExtractOptions) -> Manifest | Unread:
+    """Read containers first where all images are to be known before any is computed."""
+    if isinstance(manifest, Unread) and (options.cluster or options.boxes is not None):
+        manifest = manifest.manifest()
+    if isinstance(manifest, Manifest):
+        manifest.require_files()
+    return manifest
 
 
 def _digesting(

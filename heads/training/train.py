@@ -79,10 +79,7 @@ def train(
     if options.group_labels is not None:
         manifest = apply_groups(manifest, options.group_labels)
     planned = _planned(cache, manifest, options)
-    left_out = tuple(
-        dict.fromkeys(s.id for s in manifest if not s.digest or s.digest in planned.absent)
-    )
-    inputs = describe_inputs(cache, planned.sets, manifest, left_out)
+    inputs = describe_inputs(cache, planned.sets, manifest, planned.left_out)
     require_backbones(inputs["backbones"], inputs["cache"])
     with replacing(out, options.overwrite) as folder:
         job = _Job(manifest, planned, options, folder, progress)
@@ -96,16 +93,17 @@ def train(
         manifest.write(folder / "samples.csv")
         write_run(folder, inputs | job.about(done, failed))
     results = tuple(result for result, _ in done)
-    return TrainResult(out, results, failed, left_out, job.interrupted)
+    return TrainResult(out, results, failed, planned.left_out, job.interrupted)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Planned:
-    """Feature sets, the models to train on them, and the keys that they lack."""
+    """Feature sets, the models to train on them, the keys that they lack, and of which images."""
 
     sets: Sequence[Any]
     plans: Sequence[ModelPlan]
     absent: set[str]
+    left_out: tuple[str, ...]
 
 
 def _planned(cache: Any, manifest: Manifest, options: TrainOptions) -> _Planned:
@@ -119,7 +117,9 @@ def _planned(cache: Any, manifest: Manifest, options: TrainOptions) -> _Planned:
             f"settings for {enumerate_some(idle)}, and this training has {enumerate_some(kinds)}",
             "name that kind of head too (--head KIND), or leave its settings out",
         )
-    return _Planned(sets, plans, absent_keys(sets, manifest, options.allow_missing))
+    absent = absent_keys(sets, manifest, options.allow_missing)
+    left_out = dict.fromkeys(s.id for s in manifest if not s.digest or s.digest in absent)
+    return _Planned(sets, plans, absent, tuple(left_out))
 
 
 class _Job:

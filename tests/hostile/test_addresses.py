@@ -7,9 +7,8 @@ import json
 import shutil
 import threading
 
-import numpy as np
 import pytest
-from PIL import Image
+from two_colours import draw_two_colours
 
 from icecore.cli import main
 from icecore.core.files import sha256_file
@@ -18,14 +17,7 @@ from icecore.core.files import sha256_file
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, tiny_onnx):
     folder = tmp_path_factory.mktemp("addresses")
-    rng = np.random.default_rng(0)
-    for name, colour in (("cat", 0), ("dog", 1)):
-        (folder / "photos" / name).mkdir(parents=True)
-        for number in range(8):
-            pixels = rng.integers(0, 120, (20, 20, 3), dtype=np.uint8)
-            pixels[..., colour] += 100
-            Image.fromarray(pixels).save(folder / "photos" / name / f"{number}.png")
-    photos, cache = str(folder / "photos"), str(folder / "cache")
+    photos, cache = str(draw_two_colours(folder / "photos")), str(folder / "cache")
     main(["extract", photos, "-o", cache, "-b", f"onnx:{tiny_onnx}", "-q"])
     main(["train", cache, "--data", photos, "-o", str(folder / "run"), "--head", "ridge", "-q"])
     return folder

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hostile_tables import damaged, hostile_json, hostile_npz
 from onnx_files import plain, save
-from PIL import Image
+from two_colours import draw_two_colours
 
 from icecore.cli import main
 
@@ -38,13 +38,7 @@ def status_of(*arguments) -> tuple[int, str, str]:
 def made(tmp_path_factory):
     """A network, photographs, and a run of two heads that was blended."""
     folder = tmp_path_factory.mktemp("runs")
-    rng = np.random.default_rng(0)
-    for name, colour in (("cat", 0), ("dog", 1)):
-        (folder / "photos" / name).mkdir(parents=True)
-        for number in range(8):
-            pixels = rng.integers(0, 120, (20, 20, 3), dtype=np.uint8)
-            pixels[..., colour] += 100
-            Image.fromarray(pixels).save(folder / "photos" / name / f"{number}.png")
+    draw_two_colours(folder / "photos")
     spec = save(folder / "net.onnx", plain())
     steps = [
         ("extract", folder / "photos", "-o", folder / "cache", "-b", spec, "-q"),

@@ -6,8 +6,8 @@ import dataclasses
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Sequence
-from typing import Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
 from .errors import FileFormatError, StoreError, shortened
 from .regular_files import size_text
@@ -44,6 +44,24 @@ class Entry:
         if not tag:
             return cls(key, int(size or 0), -time.time_ns())
         return cls(key, int(size or 0), int.from_bytes(hashlib.sha256(tag.encode()).digest()[:7]))
+
+
+class Tag(str):
+    """The ETag of an object as it is now, with the version by which some stores replace it."""
+
+    version: str | None = None
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> Self:
+        """Make one of what a store says of an object."""
+        tag = cls(about["e_tag"] or "")
+        tag.version = about["version"]
+        return tag
+
+    @property
+    def condition(self) -> dict[str, str]:
+        """What a request names that is to replace this very object."""
+        return {"e_tag": str(self)} | ({"version": self.version} if self.version else {})
 
 
 class Store(abc.ABC):
@@ -142,12 +160,12 @@ class Store(abc.ABC):
         with self._saying("created", key):
             return self._create(key, content)
 
-    def current(self, key: str) -> tuple[bytes, str]:
-        """Return a small object as it is now, and the tag that `replace` takes; b"" if none is."""
+    def current(self, key: str) -> tuple[bytes, Tag]:
+        """Return a small object as it is now, and the tag that `replace` takes, if there is one."""
         with self._saying("read", key):
             return self._current(key)
 
-    def replace(self, key: str, content: bytes, tag: str = "") -> bool:
+    def replace(self, key: str, content: bytes, tag: Tag | None = None) -> bool:
         """Store bytes whatever is there; with a tag only if that is still there, else False."""
         with self._saying("created", key):
             return self._replace(key, content, tag)
@@ -170,10 +188,10 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def _create(self, key: str, content: bytes | os.PathLike) -> bool: ...
 
-    def _current(self, key: str) -> tuple[bytes, str]:
+    def _current(self, key: str) -> tuple[bytes, Tag]:
         raise NotImplementedError("it has no conditional requests")
 
-    def _replace(self, key: str, content: bytes, tag: str) -> bool:
+    def _replace(self, key: str, content: bytes, tag: Tag | None) -> bool:
         raise NotImplementedError("it has no conditional requests")
 
     def _remove(self, keys: Sequence[str]) -> None:

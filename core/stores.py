@@ -5,6 +5,7 @@ fsspec knows (``hf://``, ``memory://``) through fsspec. Credentials are the stor
 environment or the machine; nothing of them is printed or written.
 """
 
+import contextlib
 import datetime
 import functools
 import io
@@ -19,7 +20,7 @@ from .errors import MissingDependencyError, StoreError, shortened
 from .imports import load
 from .patience import patiently
 from .regular_files import open_regular
-from .store_base import LONGEST_KEY, Entry, Store
+from .store_base import LONGEST_KEY, Entry, Store, Tag
 from .store_errors import first_line
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
@@ -112,15 +113,15 @@ class _ObjectStore(Store):
             return False
         return True
 
-    def _current(self, key: str) -> tuple[bytes, str]:
+    def _current(self, key: str) -> tuple[bytes, Tag]:
         try:
             found = self._obstore.get(self._store, key)
         except FileNotFoundError:
-            return b"", ""
-        return _beginning(found, _LARGEST_SMALL), found.meta["e_tag"] or ""
+            return b"", Tag()
+        return _beginning(found, _LARGEST_SMALL), Tag.of(found.meta)
 
-    def _replace(self, key: str, content: bytes, tag: str) -> bool:
-        mode = {"e_tag": tag} if tag else "overwrite"
+    def _replace(self, key: str, content: bytes, tag: Tag | None) -> bool:
+        mode = tag.condition if tag else "overwrite"
         try:
             self._obstore.put(self._store, key, content, mode=mode, use_multipart=False)
         except (self._obstore.exceptions.PreconditionError, FileNotFoundError):
@@ -128,7 +129,13 @@ class _ObjectStore(Store):
         return True
 
     def _remove(self, keys: Sequence[str]) -> None:
-        self._obstore.delete(self._store, list(keys))
+        try:
+            self._obstore.delete(self._store, list(keys))
+        except FileNotFoundError:
+            # Of what is not there some stores say so, and may have left others where they are.
+            for key in keys:
+                with contextlib.suppress(FileNotFoundError):
+                    self._obstore.delete(self._store, [key])
 
     @staticmethod
     def _entry(about: dict) -> Entry:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from ...core.stores import Entry, Store
+from ...core.store_base import Entry, Store, Tag
 from .claims import ClaimsOfProcess
 
 HEARTBEAT_S = 15.0
@@ -119,7 +119,7 @@ class StoreClaims(ClaimsOfProcess):
             tag, since = before.get(name, (entry.tag, now))
             self._listed[name] = (entry.tag, since if tag == entry.tag else now)
 
-    def _owner(self, name: str) -> tuple[str, str]:
+    def _owner(self, name: str) -> tuple[str, Tag]:
         """Return the token in a claim, and the tag of the claim; nothing if there is none."""
         content, tag = self._store.current(self._key(name))
         return content.decode("ascii", "replace"), tag

@@ -6,6 +6,7 @@ It knows nothing about images, networks or labels: a row is numbers under a key.
 from .featurecache import FeatureCache
 from .featureset import FeatureSet
 from .format.shard import FORMAT
+from .reading import Readers, readers
 from .record import canonical_json, differences, fingerprint, has_random_weights
 from .sharing.share import Lists
 from .upkeep.describe import diff_sets, list_sets, show_set
@@ -22,6 +23,7 @@ __all__ = [
     "FeatureCache",
     "FeatureSet",
     "Lists",
+    "Readers",
     "canonical_json",
     "compact",
     "diff_sets",
@@ -37,6 +39,7 @@ __all__ = [
     "pull",
     "pulled",
     "push",
+    "readers",
     "repair",
     "show_set",
     "verify",

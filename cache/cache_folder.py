@@ -19,7 +19,7 @@ MARKER = {"what": "icecore feature cache"}
 FAILURES: dict[str, list] = {"failures": []}
 _LARGEST_JSON = 256 << 20
 # What an extraction that ended early may leave in a folder that is no cache yet.
-_BEFORE = frozenset({"digests"})
+_BEFORE = frozenset({"claims", "digests"})
 
 
 def set_folders(path: Path) -> list[Path]:

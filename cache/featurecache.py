@@ -316,13 +316,17 @@ class FeatureCache:
         `lot_of` has the same word are dealt out together. `keys` may be a function that gives
         more of them, told whether to wait for some, and None at the end.
         """
-        yield from share(self._claims(), sets, keys, lists, lot_of)
+        yield from share(self.claims(), sets, keys, lists, lot_of)
 
     def _load(self, folder: Path) -> FeatureSet:
         return load_set(folder)
 
-    def _claims(self) -> ClaimsOfProcess:
+    def claims(self) -> ClaimsOfProcess:
+        """Begin to hold claims that all processes at this cache heed."""
         return Claims(self.path / CLAIMS_NAME)
+
+    def exchange_digests(self) -> None:
+        """Share with other machines what was read; in a folder they see it anyway."""
 
     def failures(self) -> list[dict]:
         """Return the images that could not be read: id, path, digest, reason."""

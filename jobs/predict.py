@@ -19,10 +19,10 @@ from ..features import (
     FeatureSetRecord,
     ProgressListener,
 )
-from ..manifest import UNLABELLED, Manifest, apply_boxes
+from ..manifest import UNLABELLED, Manifest, Unread, apply_boxes, open_data, read_unread
 from ..runs import Run
 from .run_answers import RunAnswers, aligned, answers_of_run, group_notes, routes_of
-from .samples import REGIONS_OF_A_RUN, read_data
+from .samples import REGIONS_OF_A_RUN
 from .trained import (
     Trained,
     made_how,
@@ -193,18 +193,21 @@ def predict(
     """
     require_working_memory()
     trained = open_trained(run, options.answer)
-    given = read_data(images)
-    manifest = _to_predict(given)
-    require_writable([out], (run, images, options.sample, options.boxes, *(s.path for s in given)))
-    tests = frozenset(sample.id for sample in given if sample.split == "test")
-    empty = dataclasses.replace(_no_answers(trained, manifest, options), tests=tests)
-    ensemble.require_sheet_fits(out, empty, options.written)
-    jobs = _prepared(trained, manifest, options)
+    found = images if isinstance(images, Manifest) else open_data(images)
+    known = found if isinstance(found, Manifest) else found.containers
+    require_writable([out], (run, images, options.sample, options.boxes, *(s.path for s in known)))
     with scratch_folder() as scratch:
         folder = scratch / "cache" if options.cache is None else Path(options.cache)
+        given, lost = _read_once(found, trained, out, options, folder, progress)
+        manifest = _to_predict(given)
+        tests = frozenset(sample.id for sample in given if sample.split == "test")
+        empty = dataclasses.replace(_no_answers(trained, manifest, options), tests=tests)
+        ensemble.require_sheet_fits(out, empty, options.written)
+        jobs = _prepared(trained, manifest, options)
         routers = {name: weights.router for name, weights in trained.weights.items()}
         parts = [answers_of_run(job, routers, folder, progress) for job in jobs]
     failures = {one.id: one for part in parts for one in part.failures}
+    failures |= {one.id: one for one in lost if one.id not in manifest.images}
     ids = [identity for identity in manifest.images if identity not in failures]
     answers = _combined(trained, empty, parts, ids)
     written = ensemble.write_answers(out, answers, options.written)
@@ -219,6 +222,30 @@ def predict(
         boxed=max((part.boxed for part in parts), default=0),
         notes=tuple(group_notes(parts, manifest, ids)),
     )
+
+
+def _read_once(
+    images: Manifest | Unread,
+    trained: Trained,
+    out: str | os.PathLike,
+    options: PredictOptions,
+    folder: Path,
+    progress: ProgressListener | None,
+) -> tuple[Manifest, list]:
+    """Read containers while their images are computed for the first run; return what failed, too.
+
+    Where a sheet or boxes say which images are meant, all are to be known before that.
+    """
+    if isinstance(images, Manifest):
+        return images, []
+    whole = images.containers
+    (_, specs, how, _), *_ = _prepared(trained, whole, options)
+    if options.sample is not None or options.form or how.boxes is not None:
+        return read_unread(images, folder / "digests"), []
+    ensemble.require_sheet_fits(out, _no_answers(trained, whole, options), options.written)
+    report = features.extract(images, folder, specs, how, progress)
+    bare = dict.fromkeys(report.manifest.images, "")
+    return report.manifest.with_digests(bare), report.failures
 
 
 def _of_images(warnings: tuple[str, ...]) -> tuple[str, ...]:

@@ -103,13 +103,6 @@ def kept_tables(store: FeatureCache) -> list[Path]:
     return sorted((store.path / "manifests").glob("*.csv"))
 
 
-def read_data(data: str | os.PathLike | Manifest, *, labels_required: bool = False) -> Manifest:
-    """Read what a user named, unless it was read already."""
-    if isinstance(data, Manifest):
-        return data
-    return manifests.read(data, labels_required=labels_required)
-
-
 def source_of(data: str | os.PathLike | Manifest) -> str:
     """Return the folder, file or URL that data came from, absolute."""
     return absolute(data.source if isinstance(data, Manifest) else data)

@@ -11,7 +11,7 @@ from .group_table import apply_groups
 from .layouts import UNLABELLED, open_data, read
 from .listing import passed_over_text
 from .names import class_name, look_alike_notes
-from .streams import StreamDigesting, read_remembered
+from .streams import USUAL_SIZE, StreamDigesting, read_remembered, read_unread
 from .table import (
     DEFAULT_TASK,
     IMAGE_SUFFIXES,
@@ -34,6 +34,7 @@ __all__ = [
     "StreamDigesting",
     "TableOptions",
     "UNLABELLED",
+    "USUAL_SIZE",
     "Unread",
     "append_as_found",
     "apply_boxes",
@@ -49,6 +50,7 @@ __all__ = [
     "read",
     "read_boxes",
     "read_remembered",
+    "read_unread",
     "row_key",
     "split_name",
 ]

@@ -9,9 +9,9 @@ import hashlib
 import math
 import os
 import re
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from ..core.errors import (
     FileFormatError,
@@ -239,16 +239,24 @@ class Unread:
         """The names of the containers, seen from where they lie."""
         return self.layout.names(self.listing)
 
+    @property
+    def containers(self) -> Manifest:
+        """A table of the containers themselves, where the images are not known yet."""
+        samples = tuple(Sample(name, self.place(name)) for name in self.names)
+        return Manifest(samples, self.source)
+
+    def only(self, names: Iterable[str]) -> Self:
+        """Return the same of these containers alone."""
+        others = tuple((name, self.layout.suffix) for name in names)
+        return dataclasses.replace(self, listing=Listing(self.listing.root, (), others, ()))
+
     def place(self, name: str) -> str:
         """Return where a container is."""
         return f"{self.listing.root}/{name}"
 
-    def manifest(self, parts: Mapping[str, LabelledFiles] | None = None) -> Manifest:
-        """Make the table of samples of what lies in each container, or read them all for it."""
-        if parts is None:
-            found = self.layout.read(self.listing)
-        else:
-            found = self.layout.join(self.listing, parts)
+    def manifest(self, parts: Mapping[str, LabelledFiles]) -> Manifest:
+        """Make the table of samples of what lies in each container."""
+        found = self.layout.join(self.listing, parts)
         manifest = dataclasses.replace(found.manifest(self.listing), source=self.source)
         require_usable_names(manifest)
         return manifest

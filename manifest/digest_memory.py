@@ -43,6 +43,11 @@ class DigestMemory:
         self._saved, self._patience = time.monotonic(), _FIRST_KEPT_SECONDS
         self.refresh()
 
+    @classmethod
+    def of(cls, memory: "DigestMemory | str | os.PathLike | None") -> "DigestMemory":
+        """Return the memory in a folder; one that is given is taken as it is."""
+        return memory if isinstance(memory, DigestMemory) else cls(memory)
+
     def refresh(self) -> None:
         """Read what other processes have added."""
         if self._folder is None:
@@ -71,15 +76,23 @@ class DigestMemory:
         if self._folder is not None and self._folder.parent.is_dir():
             self.publish()
 
-    def keep_some(self, hurry: bool = False) -> None:
-        """Publish now and then, for processes that read the same; at once if it is much."""
+    def keep_some(self, hurry: bool = False) -> bool:
+        """Publish now and then, for processes that read the same; tell whether it was now.
+
+        Parameters
+        ----------
+        hurry : bool, default False
+            Whether others may wait for it.
+        """
         if self._folder is None:
-            return
+            return False
         waited = time.monotonic() - self._saved
         if waited > self._patience or (hurry and self._folder.parent.is_dir()):
             self.publish()
             self._saved = time.monotonic()
             self._patience = min(2 * self._patience, _KEPT_SECONDS)
+            return True
+        return False
 
     def publish(self, folder: str | os.PathLike | None = None) -> None:
         """Write what is new to the folder, if it can be written.

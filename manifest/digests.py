@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import Protocol
 
 from ..core.errors import RefusedError
 from ..core.places import (
@@ -86,6 +87,19 @@ def digest_manifest(
     return digesting.report()
 
 
+class SharedReading(Protocol):
+    """Who reads which container, where several processes find out what lies in the same ones."""
+
+    def claim(self, place: str) -> bool:
+        """Tell whether this process is to read it, and no other."""
+
+    def tell(self) -> None:
+        """Let others know what was read; it is in the memory."""
+
+    def wait(self) -> None:
+        """Wait a little for what others read."""
+
+
 class Digesting:
     """The digests of a manifest's images as they come; see `digest_manifest`.
 
@@ -100,10 +114,14 @@ class Digesting:
         The row keys that were known without reading, by id.
     """
 
+    # As of containers, which processes share out.
+    shared: SharedReading | None = None
+    waiting = False
+
     def __init__(
         self,
         manifest: Manifest,
-        memory: str | os.PathLike | None = None,
+        memory: DigestMemory | str | os.PathLike | None = None,
         *,
         paranoid: bool = False,
         workers: int = 4,
@@ -111,9 +129,9 @@ class Digesting:
         at_hand: AtHand | None = None,
     ) -> None:
         self._manifest, self.images = manifest, manifest.images
-        self._folder, self._paranoid, self._workers = memory, paranoid, workers
+        self._paranoid, self._workers = paranoid, workers
         self._progress, self._at_hand = progress, at_hand
-        self._memory = DigestMemory(memory)
+        self._memory = DigestMemory.of(memory)
         self._files = _sort_out(self.images, self._memory, paranoid)
         self.known = self._keys(self._files.digests) | self._files.kept
         self._read = 0
@@ -124,9 +142,10 @@ class Digesting:
         return len(self._files.to_read)
 
     @property
-    def unread(self) -> list[str]:
-        """The ids of the images whose files are still to be read."""
-        return list(self._files.to_read)
+    def unread(self) -> list[Sample]:
+        """The images whose files are still to be read; what a table says of them may be old."""
+        unread = (self.images[identity] for identity in self._files.to_read)
+        return [dataclasses.replace(sample, digest="") for sample in unread]
 
     @property
     def digests(self) -> dict[str, str]:
@@ -156,7 +175,7 @@ class Digesting:
         """Read the files."""
         for identities in _stretches(list(self._files.to_read)):
             new, size = {}, 0
-            if self._folder is not None and not self._paranoid:
+            if not self._paranoid:
                 self._memory.refresh()
                 new = self._files.take_known(identities, self._memory)
             for identity, digest in self._read_all(identities):

@@ -165,10 +165,10 @@ class Place:
         store, key = store_of(url, local=True)
         return cls(store, key.rstrip("/") + "/" if key.strip("/") else "", url.rstrip("/"))
 
-    def listed(self) -> dict[str, Entry]:
-        """Return what is there, by names seen from the prefix."""
-        start = len(self.prefix)
-        return {entry.key[start:]: entry for entry in self.store.list(self.prefix)}
+    def listed(self, folder: str = "") -> dict[str, Entry]:
+        """Return what is there or in a folder there, by names seen from it."""
+        prefix = self.prefix + folder
+        return {entry.key[len(prefix) :]: entry for entry in self.store.list(prefix)}
 
     def read(self, name: str, most: int) -> bytes:
         """Return an object of at most `most` bytes."""
@@ -213,6 +213,21 @@ def pull_digests(place: Place, there: dict[str, Entry], folder: Path) -> None:
     for name in filter(_DIGESTS.fullmatch, sorted(there)):
         if there[name].size <= _LARGEST_TABLE and not os.path.lexists(folder / name):
             publish_bytes(folder / name, place.read(name, _LARGEST_TABLE))
+
+
+def exchange_digests(place: Place, folder: Path, had: set[str]) -> None:
+    """Send what was read since, and have what others have read: they need not read it all.
+
+    Parameters
+    ----------
+    had : set of str
+        Files that came or went before, to which those of now are added: one that was joined with
+        others here is not to come again.
+    """
+    there = {f"digests/{name}": entry for name, entry in place.listed("digests/").items()}
+    sent = push_digests(place, there, folder)
+    pull_digests(place, {name: one for name, one in there.items() if name not in had}, folder)
+    had.update(there, sent)
 
 
 def push_shard(place: Place, one: FeatureSet, name: str) -> int | None:

@@ -33,10 +33,10 @@ from .mirror import (
     RECORD,
     SHARD,
     Place,
+    exchange_digests,
     pull,
     pull_digests,
     pulled_set,
-    push_digests,
     push_shard,
     put,
 )
@@ -151,6 +151,8 @@ class _StoredCache(FeatureCache):
     def __init__(self, path: Path, place: Place, only_writer: bool) -> None:
         super().__init__(path)
         self._place, self._only_writer = place, only_writer
+        # Files of digests that came or went.
+        self._digests: set[str] = set()
 
     def __getstate__(self) -> dict:
         return {"path": self.path, "place": self._place, "only_writer": self._only_writer}
@@ -173,25 +175,31 @@ class _StoredCache(FeatureCache):
 
     def _load(self, folder: Path) -> FeatureSet:
         one = super()._load(folder)
-        return _StoredSet(one.folder, one.header, self._place)
+        return _StoredSet(one.folder, one.header, self._place, self._digests)
 
-    def _claims(self) -> ClaimsOfProcess:
+    def claims(self) -> ClaimsOfProcess:
+        """See `FeatureCache.claims`."""
         if self._only_writer:
-            return super()._claims()
+            return super().claims()
         return StoreClaims(self._place.store, f"{self._place.prefix}{CLAIMS_NAME}/")
+
+    def exchange_digests(self) -> None:
+        """Send what was read since, and have what others have read: they need not read it all."""
+        exchange_digests(self._place, self.path, self._digests)
 
 
 class _StoredSet(FeatureSet):
     """A feature set in a store."""
 
-    def __init__(self, folder: Path, header: SetHeader, place: Place) -> None:
+    def __init__(
+        self, folder: Path, header: SetHeader, place: Place, digests: set[str] | None = None
+    ) -> None:
         super().__init__(folder, header)
         self._place = place
         # Shards in the store whose keys are known, and those keys.
         self._there: set[str] = set()
         self._of_others: set[str] = set()
-        # Files of digests that came or went.
-        self._digests: set[str] = set()
+        self._digests = set() if digests is None else digests
 
     def __getstate__(self) -> dict:
         return {**super().__getstate__(), "place": self._place}
@@ -211,7 +219,7 @@ class _StoredSet(FeatureSet):
 
     def send(self) -> None:
         """Send the shards of the folder that the store lacks."""
-        there = self._list(self._shards)
+        there = self._place.listed(self._shards)
         for name in list_shards(self.folder / "shards"):
             if name not in there:
                 push_shard(self._place, self, name)
@@ -226,29 +234,16 @@ class _StoredSet(FeatureSet):
                 raise DamagedCacheError(
                     f"{self.folder / 'shards' / name} is damaged", "run the same command again"
                 )
-        self._exchange_digests()
-
-    def _exchange_digests(self) -> None:
-        """Send what was read since, and have what others have read: they need not read it all."""
-        there = {f"digests/{name}": entry for name, entry in self._list("digests/").items()}
-        sent = push_digests(self._place, there, self.folder.parent)
-        # One that was joined with others here is not to come again.
-        new = {name: entry for name, entry in there.items() if name not in self._digests}
-        pull_digests(self._place, new, self.folder.parent)
-        self._digests.update(there, sent)
+        exchange_digests(self._place, self.folder.parent, self._digests)
 
     @property
     def _shards(self) -> str:
         return f"{self.folder.name}/shards/"
 
-    def _list(self, folder: str) -> dict[str, Entry]:
-        folder = self._place.prefix + folder
-        return {entry.key[len(folder) :]: entry for entry in self._place.store.list(folder)}
-
     def _look(self) -> None:
         """Read the tables of the shards that others have added."""
         known = self._there | list_shards(self.folder / "shards").keys()
-        new = {n: entry for n, entry in self._list(self._shards).items() if n not in known}
+        new = {n: entry for n, entry in self._place.listed(self._shards).items() if n not in known}
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             for keys in pool.map(self._keys_of, new, new.values()):
                 self._of_others.update(keys)

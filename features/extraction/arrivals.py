@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from ...core.places import AtHand, absolute
-from ...manifest import Digesting, Sample, StreamDigesting
+from ...manifest import Digesting, Sample, StreamDigesting, Unread
 
 # Pieces of some hundred images that are digested ahead.
 _AHEAD = 4
@@ -50,6 +50,8 @@ class Arrivals:
             not self._digesting.images or (time.monotonic() < end and not self._at_hand.full)
         ):
             self._take_in(next(self._pieces, None))
+            if self._digesting.waiting:
+                return
         if self.ended and not self.unique:
             self._digesting.report()  # It raises where there is no image at all.
 
@@ -60,14 +62,18 @@ class Arrivals:
 
     @property
     def unread(self) -> list[Sample]:
-        """The images that are not known yet; what a table says of their digests may be old."""
-        files = self._files
-        unread = (files.images[identity] for identity in files.unread)
-        return [dataclasses.replace(sample, digest="") for sample in unread]
+        """The images that are not known yet, or the containers that have them, without digests."""
+        return self._digesting.unread
+
+    @property
+    def containers(self) -> Unread | None:
+        """What `unread` stands for, if it stands for containers."""
+        digesting = self._digesting
+        return digesting.containers if isinstance(digesting, StreamDigesting) else None
 
     def learn(self, digests: Mapping[str, str], unreadable: Mapping[str, str]) -> None:
-        """Take in what another process has read: digests of files, or why there are none, by id."""
-        self._take_in(self._files.learn(digests, unreadable))
+        """Take in what another process has read, see `learn` of what digests."""
+        self._take_in(self._digesting.learn(digests, unreadable))
         self.ended = not self._digesting.left
 
     def take(self, wait: bool) -> list[str] | None:
@@ -96,12 +102,6 @@ class Arrivals:
         self._pieces.close()
         self._digesting.keep()
 
-    @property
-    def _files(self) -> Digesting:
-        # Other processes are given images, and no containers.
-        assert isinstance(self._digesting, Digesting)
-        return self._digesting
-
     def _take_in(self, keys: Mapping[str, str] | None) -> list[str]:
         """Add samples by their row keys; return the keys that are new. None is the end."""
         if keys is None:
@@ -117,3 +117,39 @@ class Arrivals:
                 self._at_hand.take(absolute(sample.path))  # A copy is not read.
             self.unique[key].append(sample)
         return new
+
+
+class NextArrivals:
+    """So many arrivals at a time: each time the next, in the order in which they are read.
+
+    Attributes
+    ----------
+    unique : dict of str to list of Sample
+        The samples of each row key of this time.
+    """
+
+    def __init__(self, arrivals: Arrivals, most: int) -> None:
+        self._arrivals, self._most = arrivals, most
+        self._new = deque(arrivals.unique)
+        self.unique: dict[str, list[Sample]] = {}
+
+    @property
+    def left(self) -> int:
+        """How many more there may be this time."""
+        return min(self._most - len(self.unique), len(self._new) + self._arrivals.left)
+
+    def begin(self) -> bool:
+        """Go on to the next; False if there are none."""
+        self.unique = {}
+        while not self._new and not self._arrivals.ended:
+            self._new.extend(self._arrivals.take(wait=True) or ())
+        return bool(self._new)
+
+    def take(self, wait: bool) -> list[str] | None:
+        """Return some more keys; None where those of this time are complete."""
+        if len(self.unique) < self._most and not self._new:
+            self._new.extend(self._arrivals.take(wait) or ())
+        taken = [self._new.popleft() for _ in range(min(self.left, len(self._new)))]
+        self.unique |= {key: self._arrivals.unique[key] for key in taken}
+        ended = len(self.unique) == self._most or (self._arrivals.ended and not self._new)
+        return None if ended and not taken else taken

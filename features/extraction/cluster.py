@@ -1,10 +1,12 @@
 """An extraction on a Ray cluster: its processes compute, this one shares out and counts.
 
 Paths and keys travel, pixels do not: every node sees the images and the cache under the same
-paths. What is finished is in immutable shards, and nothing else is a checkpoint: when a node
-dies, Ray gives its images to another one, which computes what has no row yet.
+paths. A tar or record file is given whole to one process, which reads it once. What is finished
+is in immutable shards, and nothing else is a checkpoint: when a node dies, Ray gives its images
+to another one, which computes what has no row yet.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -12,8 +14,9 @@ import platform
 from collections.abc import Iterator, Sequence
 
 from ...core.errors import ClusterError, IcecoreError
+from ...core.places import facts_of
 from ...core.ray_cluster import joined
-from ...manifest import Sample
+from ...manifest import USUAL_SIZE, Sample
 from .options import ClusterOptions
 from .report import Failure
 from .worker import ExtractWorker, Receipt, WorkerPlan
@@ -33,7 +36,8 @@ def run_on_cluster(
     Parameters
     ----------
     images : sequence of sequence of Sample
-        The samples of each image, which have its digest; or one without, where it is not known.
+        The samples of each image, which have its digest; or one without, where it is not known, or
+        is a container (`WorkerPlan.unread`).
 
     Raises
     ------
@@ -45,21 +49,45 @@ def run_on_cluster(
     with joined(cluster.address, "ray.data") as ray:
         gpus = len([device for device in plan.options.devices if device.startswith("cuda")])
         _require_room(ray, cluster, gpus)
-        _be_quiet(ray)
-        rows = [{"samples": _as_text(samples)} for samples in images]
-        lot = _images_at_a_time(cluster, plan, len(rows))
-        dealt = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // lot))
-        receipts = dealt.map_batches(
-            _Computing,
-            fn_constructor_args=(plan,),
-            batch_size=lot,
-            compute=ray.data.ActorPoolStrategy(min_size=cluster.least, max_size=cluster.most),
-            num_cpus=cluster.cpus,
-            num_gpus=gpus or None,
-            batch_format="numpy",
-        )
-        for row in receipts.iter_rows():
-            yield _receipt(row["receipt"])
+        sizes = [_images_in(plan, samples[0]) for samples in images]
+        most = _images_at_a_time(cluster, plan, sum(sizes))
+        rows = [{"samples": _as_text(lot)} for lot in _lots(images, sizes, most)]
+        with _quiet(ray):
+            dealt = ray.data.from_items(rows, override_num_blocks=len(rows))
+            receipts = dealt.map_batches(
+                _Computing,
+                fn_constructor_args=(plan, most),
+                batch_size=1,
+                compute=ray.data.ActorPoolStrategy(min_size=cluster.least, max_size=cluster.most),
+                num_cpus=cluster.cpus,
+                num_gpus=gpus or None,
+                batch_format="numpy",
+            )
+            for row in receipts.iter_rows():
+                yield _receipt(row["receipt"])
+
+
+def _lots(
+    images: Sequence[Sequence[Sample]], sizes: Sequence[int], most: int
+) -> Iterator[list[Sample]]:
+    """Yield what is given to a process at a time: so many images, or containers of as many."""
+    lot: list[Sample] = []
+    held = 0
+    for samples, size in zip(images, sizes):
+        if held and held + size > most:
+            yield lot
+            lot, held = [], 0
+        lot += samples
+        held += size
+    if lot:
+        yield lot
+
+
+def _images_in(plan: WorkerPlan, sample: Sample) -> int:
+    """Return how many images a container has, as far as its size tells; of an image it is 1."""
+    if plan.unread is None or sample.digest:
+        return 1
+    return max(1, facts_of(sample.path)[0] // USUAL_SIZE)
 
 
 def _images_at_a_time(cluster: ClusterOptions, plan: WorkerPlan, images: int) -> int:
@@ -79,32 +107,59 @@ class _Computing:
     again and again.
     """
 
-    def __init__(self, plan: WorkerPlan) -> None:
+    def __init__(self, plan: WorkerPlan, most: int = FEWEST_AT_A_TIME) -> None:
+        self._unread, self._most = plan.unread, most
         self._worker: ExtractWorker | IcecoreError
         try:
             self._worker = ExtractWorker(plan)
         except IcecoreError as error:
             self._worker = error
 
-    def __call__(self, batch: dict) -> dict:
-        texts = [str(text) for text in batch["samples"]]
-        samples = [Sample(**fields) for text in texts for fields in json.loads(text)]
-        try:
-            if isinstance(self._worker, IcecoreError):
-                raise self._worker
-            fields = dataclasses.asdict(self._worker.run(samples))
-        except IcecoreError as error:
-            fields = {"ended": f"on {platform.node()}: {error.message}", "hint": error.hint}
-        return {"receipt": [json.dumps(fields)]}
+    def __call__(self, batch: dict) -> Iterator[dict]:
+        for text in batch["samples"]:
+            samples = [Sample(**fields) for fields in json.loads(str(text))]
+            try:
+                for receipt in self._receipts(samples):
+                    yield {"receipt": [json.dumps(dataclasses.asdict(receipt))]}
+            except IcecoreError as error:
+                fields = {"ended": f"on {platform.node()}: {error.message}", "hint": error.hint}
+                yield {"receipt": [json.dumps(fields)]}
+
+    def _receipts(self, samples: list[Sample]) -> Iterator[Receipt]:
+        if isinstance(self._worker, IcecoreError):
+            raise self._worker
+        if self._unread is None:
+            yield self._worker.run(samples)
+            return
+        if images := [one for one in samples if one.digest]:
+            yield self._worker.run(images)
+        if containers := [one.id for one in samples if not one.digest]:
+            yield from self._worker.stream(self._unread.only(containers), self._most)
 
 
-def _be_quiet(ray) -> None:
+@contextlib.contextmanager
+def _quiet(ray) -> Iterator[None]:
     """Leave the display of progress, and the terminal, to icecore."""
     context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    # On a busy machine a process may end before it begins. What icecore refuses is a receipt.
-    context.max_consecutive_actor_init_deaths = 3
+    settings = {
+        "enable_progress_bars": False,
+        # On a busy machine a process may end before it begins. What icecore refuses is a receipt.
+        "max_consecutive_actor_init_deaths": 3,
+        # A receipt is to come when it is written, not when there are many.
+        "target_max_block_size": 1,
+    }
+    before = {name: getattr(context, name) for name in settings}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
+    _set_all(context, settings)
+    try:
+        yield
+    finally:
+        _set_all(context, before)
+
+
+def _set_all(context, settings: dict) -> None:
+    for name, value in settings.items():
+        setattr(context, name, value)
 
 
 def _require_room(ray, cluster: ClusterOptions, gpus: int) -> None:

@@ -6,19 +6,21 @@ What is asked for is checked, loaded and started here; `pipeline` does the work.
 import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ...cache import FeatureCache, folder_of_cache, writable_cache
+from ...cache import FeatureCache, folder_of_cache, readers, writable_cache
 from ...core.errors import CacheError
 from ...core.places import AtHand
 from ...core.stores import is_url
 from ...manifest import (
     Digesting,
+    DigestMemory,
     DigestReport,
     Manifest,
     StreamDigesting,
     Unread,
+    read_unread,
 )
 from ..engines.gpus import gpu_files
 from ..images.libraries import load_decoders
@@ -74,7 +76,8 @@ def extract(
         The cache has features of this backbone that were made differently.
     """
     options, progress = options or ExtractOptions(), progress or ProgressListener()
-    manifest = _begun(manifest, options)
+    if isinstance(manifest, Manifest):
+        manifest.require_files()
     load_decoders()  # Say at once what is missing, not once for each image.
     folder = folder_of_cache(cache)
     watch = Stopwatch(progress)
@@ -82,41 +85,74 @@ def extract(
         parts = load_parts(backbones, options)
     # A store is tried before hours are spent, and has digests that others took.
     store = writable_cache(cache, options.only_writer) if is_url(cache) else None
-    manifest, table = boxed(manifest, folder, options, progress)
     at_hand = AtHand()
-    digesting = _digesting(manifest, folder, options, progress, at_hand)
+    memory = DigestMemory(folder / "digests" if _may_be_cache(folder) else None)
+    manifest = _begun(manifest, memory, options, progress, at_hand)
+    manifest, table = boxed(manifest, folder, options, progress)
+    digesting = _digesting(manifest, memory, options, progress, at_hand)
     arrivals = Arrivals(digesting, at_hand)
-    with watch.phase("digesting"):
-        arrivals.digest(DIGESTED_FIRST_S)
-    # Engines that do not start are to leave nothing behind.
-    if lacking := _lacking_rows(folder, store, parts, arrivals):
-        with watch.phase("starting"):
-            parts = [started(part, options, lacking) for part in parts]
-    store = store or FeatureCache.create(cache)
-    job = Pipeline(parts, options, watch, at_hand=at_hand)
-    with contextlib.closing(arrivals):
-        _run(job, store, arrivals)
+    with _sharing(digesting, folder, store, options):
+        if options.cluster is None or arrivals.ended or not _asks_stores(manifest):
+            with watch.phase("digesting"):
+                arrivals.digest(DIGESTED_FIRST_S)
+        # Engines that do not start are to leave nothing behind.
+        if lacking := _lacking_rows(folder, store, parts, arrivals):
+            with watch.phase("starting"):
+                parts = [started(part, options, lacking) for part in parts]
+        store = store or FeatureCache.create(cache)
+        job = Pipeline(parts, options, watch, at_hand=at_hand)
+        with contextlib.closing(arrivals):
+            _run(job, store, arrivals)
     report = _ended(job, store, digesting.report(), len(arrivals.unique))
     return dataclasses.replace(report, boxes=table)
 
 
-def _begun(manifest: Manifest | Unread, options: ExtractOptions) -> Manifest | Unread:
-    """Read containers first where all images are to be known before any is computed."""
-    if isinstance(manifest, Unread) and (options.cluster or options.boxes is not None):
-        manifest = manifest.manifest()
-    if isinstance(manifest, Manifest):
-        manifest.require_files()
+@contextlib.contextmanager
+def _sharing(
+    digesting: Digesting | StreamDigesting,
+    folder: Path,
+    store: FeatureCache | None,
+    options: ExtractOptions,
+) -> Iterator[None]:
+    """Share containers out among the processes that extract into a cache, to be read once."""
+    streams = isinstance(digesting, StreamDigesting) and digesting.left and _may_be_cache(folder)
+    with contextlib.ExitStack() as held:
+        if streams and options.cluster is None:
+            digesting.shared = held.enter_context(readers(folder, store))
+        yield
+
+
+def _begun(
+    manifest: Manifest | Unread,
+    memory: DigestMemory,
+    options: ExtractOptions,
+    progress: ProgressListener,
+    at_hand: AtHand,
+) -> Manifest | Unread:
+    """Read containers first where all images are to be known before any is computed.
+
+    They are, too, where processes of a cluster outnumber them, and would have nothing to do.
+    """
+    if isinstance(manifest, Unread):
+        most = options.cluster.most if options.cluster else 1
+        if options.boxes is not None or len(manifest.names) < most:
+            kept = None if options.cluster else at_hand
+            return read_unread(manifest, memory, progress=progress.on_digest, at_hand=kept)
     return manifest
+
+
+def _asks_stores(manifest: Manifest | Unread) -> bool:
+    """Tell whether it is better left to others to read what they will need."""
+    return isinstance(manifest, Unread) or is_url(next(iter(manifest)).path)
 
 
 def _digesting(
     manifest: Manifest | Unread,
-    folder: Path,
+    memory: DigestMemory,
     options: ExtractOptions,
     progress: ProgressListener,
     at_hand: AtHand,
 ) -> Digesting | StreamDigesting:
-    memory = folder / "digests" if _may_be_cache(folder) else None
     paranoid, told = options.paranoid, progress.on_digest
     if isinstance(manifest, Unread):
         return StreamDigesting(manifest, memory, paranoid=paranoid, progress=told, at_hand=at_hand)
@@ -134,7 +170,7 @@ def _may_be_cache(folder: Path) -> bool:
     """Tell whether a folder is a cache, or may become one; others are left as they are."""
     if (folder / "icecore-cache.json").exists() or not folder.exists():
         return True
-    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {"digests"}
+    return folder.is_dir() and {path.name for path in folder.iterdir()} <= {"claims", "digests"}
 
 
 def _unreadable(digested: DigestReport) -> list[Failure]:
@@ -200,7 +236,7 @@ def _run_on_cluster(
 
     They also read the files whose digests are not known.
     """
-    plan = WorkerPlan.of(job.parts, store.address, job.options)
+    plan = WorkerPlan.of(job.parts, store.address, job.options, arrivals.containers)
     for part in job.parts:
         part.engines = []  # they have proved what they had to, and need memory
     images = [arrivals.unique[key] for key in todo] + [[one] for one in arrivals.unread]
@@ -223,7 +259,15 @@ def _run_on_cluster(
 
 def _require_all(job: Pipeline, arrivals: Arrivals) -> None:
     """List the images that no process accounted for, and those whose rows did not come."""
-    failed = {failure.digest for failure in job.failures}
+    failed = {failure.digest: failure.reason for failure in job.failures}
+    # A process may have seen a copy first, or not at all.
+    listed = {failure.id for failure in job.failures}
+    for key in failed.keys() & arrivals.unique.keys():
+        job.failures += [
+            Failure(s.id, s.path, key, failed[key])
+            for s in arrivals.unique[key]
+            if s.id not in listed
+        ]
     reason = "a process computed it, and the cache has no row: all nodes must see the same folder"
     for key in job.lacking(list(arrivals.unique)):
         if key not in failed:

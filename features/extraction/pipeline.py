@@ -25,7 +25,7 @@ from ..images.preprocessing import Preprocessing
 from ..images.scale import Need, need_of
 from ..images.views import make_squares
 from ..records.feature_set import FeatureSetRecord
-from .arrivals import Arrivals
+from .arrivals import Arrivals, NextArrivals
 from .options import ExtractOptions
 from .part import Part
 from .progress import Stopwatch
@@ -104,7 +104,7 @@ class Pipeline:
         store: FeatureCache,
         unique: dict[str, list[Sample]],
         todo: list[str],
-        arrivals: Arrivals | None = None,
+        arrivals: Arrivals | NextArrivals | None = None,
     ) -> None:
         """Compute every missing row; keep what is done if interrupted.
 
@@ -114,7 +114,7 @@ class Pipeline:
             The samples of each key.
         todo : list of str
             Keys that lack a row; those of `arrivals` are added.
-        arrivals : Arrivals, optional
+        arrivals : Arrivals or NextArrivals, optional
             Adds to `unique` meanwhile.
         """
         self._samples = unique
@@ -173,7 +173,7 @@ class Pipeline:
         todo: list[str],
         pool: ThreadPoolExecutor,
         devices: list[Device],
-        arrivals: Arrivals | None = None,
+        arrivals: Arrivals | NextArrivals | None = None,
     ) -> None:
         # Other processes may be at work on the same cache: each takes its share. The next
         # list is taken while rows of the last two are still to come, and a list holds more than
@@ -200,7 +200,7 @@ class Pipeline:
             self._look_around(todo)
 
     def _arriving(
-        self, todo: list[str], lots: dict[str, str], arrivals: Arrivals
+        self, todo: list[str], lots: dict[str, str], arrivals: Arrivals | NextArrivals
     ) -> Callable[[bool], list[str] | None]:
         """Return what gives `todo`, and then what is found to be missing meanwhile."""
         told = 0

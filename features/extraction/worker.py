@@ -1,16 +1,18 @@
 """A process that computes the images it is given, again and again, into a shared cache."""
 
+import contextlib
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Self
 
 from ...cache import writable_cache
 from ...core.errors import FingerprintError, enumerate_some
 from ...core.places import AtHand
-from ...manifest import Digesting, Manifest, Sample
+from ...manifest import Digesting, Manifest, Sample, StreamDigesting, Unread
 from ..images.libraries import load_decoders
 from ..records.spec import OF_FILES, BackboneSpec
+from .arrivals import Arrivals, NextArrivals
 from .options import ExtractOptions
 from .part import Part
 from .pipeline import Pipeline
@@ -35,6 +37,7 @@ class Receipt:
         As in `ExtractReport`.
     digests, unreadable : dict of str to str
         Of images that came without a digest: that of their files, or why there is none, by id.
+        Of containers what `StreamDigesting` says of them, by name.
     """
 
     computed: int
@@ -58,6 +61,8 @@ class WorkerPlan:
         Of the feature sets that rows shall go to.
     multiply_adds : int
         Of all networks, for all views of an image; 0 if that is not known.
+    unread : Unread or None
+        Where images without a digest are containers instead: what they are, and where.
     """
 
     cache: str
@@ -65,9 +70,16 @@ class WorkerPlan:
     options: ExtractOptions
     fingerprints: tuple[str, ...]
     multiply_adds: int = 0
+    unread: Unread | None = None
 
     @classmethod
-    def of(cls, parts: Sequence[Part], cache: str, options: ExtractOptions) -> Self:
+    def of(
+        cls,
+        parts: Sequence[Part],
+        cache: str,
+        options: ExtractOptions,
+        unread: Unread | None = None,
+    ) -> Self:
         """Describe what this process has loaded so that another one loads the same."""
         assert options.cluster is not None
         weights = None if options.weights_dir is None else os.path.abspath(options.weights_dir)
@@ -79,6 +91,7 @@ class WorkerPlan:
             ),
             tuple(part.record.fingerprint for part in parts),
             len(options.made_views) * sum(part.cost.get("multiply_adds", 0) for part in parts),
+            unread and unread.only([]),
         )
 
 
@@ -131,20 +144,39 @@ class ExtractWorker:
         for sample in samples:
             if key := keys[sample.id]:
                 unique.setdefault(key, []).append(dataclasses.replace(sample, digest=key))
-        watch = Stopwatch(ProgressListener())
-        job = Pipeline(self._parts, self._options, watch, dealt=True, at_hand=at_hand)
+        job = self._pipeline(at_hand, dealt=True)
         todo = job.lacking(list(unique))
         if todo:
             job.run(self._store, unique, todo)
-        return Receipt(
-            job.computed,
-            job.rows,
-            len(unique) - len(todo),
-            job.failures,
-            job.several_pages,
-            digests,
-            unreadable,
-        )
+        return _receipt(job, len(unique) - len(todo), digests, unreadable)
+
+    def stream(self, unread: Unread, most: int) -> Iterator[Receipt]:
+        """Read containers once, and compute the rows of their images that the cache lacks.
+
+        There is a receipt for each `most` images, which are the same if the containers are read
+        again, and one at the end that says what lies in them.
+        """
+        at_hand = AtHand()
+        digesting = StreamDigesting(unread, at_hand=at_hand, dealt=True)
+        with contextlib.closing(Arrivals(digesting, at_hand)) as arrivals:
+            some = NextArrivals(arrivals, most)
+            while some.begin():
+                job = self._pipeline(at_hand)
+                job.run(self._store, some.unique, [], some)
+                yield _receipt(job, len(some.unique) - job.computed - job.unreadable, {}, {})
+        yield _receipt(self._pipeline(at_hand), 0, digesting.digests, digesting.unreadable)
+
+    def _pipeline(self, at_hand: AtHand, dealt: bool = False) -> Pipeline:
+        watch = Stopwatch(ProgressListener())
+        return Pipeline(self._parts, self._options, watch, dealt=dealt, at_hand=at_hand)
+
+
+def _receipt(
+    job: Pipeline, had: int, digests: dict[str, str], unreadable: dict[str, str]
+) -> Receipt:
+    return Receipt(
+        job.computed, job.rows, had, job.failures, job.several_pages, digests, unreadable
+    )
 
 
 def _spec_anywhere(part: Part) -> BackboneSpec:

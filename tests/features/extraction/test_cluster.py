@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +67,12 @@ def matrix(cache):
     return keys, store.matrix(SET, keys)
 
 
+def receipts_of(worker, samples):
+    """What the driver makes of what a process says."""
+    told = worker({"samples": [_as_text(samples)]})
+    return [_receipt(text) for one in told for text in one["receipt"]]
+
+
 def plan(folder, spec, prints):
     return WorkerPlan(str(folder / "cache"), (spec,), ExtractOptions(), tuple(prints))
 
@@ -107,13 +112,10 @@ def test_a_worker_reads_the_files_whose_digests_nobody_knows(
 
     def run_here(cluster, given, images):
         asked.extend(images)
-        worker = ExtractWorker(given)
+        worker = _Computing(given)
         (photos / "a" / "2.png").unlink()
-        (text,) = _Computing.__call__(SimpleNamespace(_worker=worker), as_batch(images))["receipt"]
-        yield _receipt(text)
-
-    def as_batch(images):
-        return {"samples": [_as_text(samples) for samples in images]}
+        (receipt,) = receipts_of(worker, [one for samples in images for one in samples])
+        yield receipt
 
     extraction = sys.modules["icecore.features.extraction.extract"]
     monkeypatch.setattr(extraction, "run_on_cluster", run_here)
@@ -221,9 +223,8 @@ def test_numbers_that_do_not_fit_together_are_refused(least, most, cpus):
 def test_what_a_worker_refuses_is_said_in_its_own_words(tmp_path, tiny_onnx):
     FeatureCache.create(tmp_path / "cache")
     worker = _Computing(plan(tmp_path, f"onnx:{tiny_onnx}", ["0" * 64]))
-    (text,) = worker({"samples": []})["receipt"]
     with pytest.raises(ClusterError, match="ended early on .*: this machine makes other") as error:
-        _receipt(text)
+        receipts_of(worker, [])
     assert "leave this one out; what was finished is kept" in error.value.hint
 
 
@@ -232,9 +233,8 @@ def test_a_machine_without_the_engine_says_what_to_install(tmp_path, tiny_onnx, 
     options = ExtractOptions(engine="onnxruntime")
     given = WorkerPlan(str(tmp_path / "cache"), (f"onnx:{tiny_onnx}",), options, ("0" * 64,))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    (text,) = _Computing(given)({"samples": []})["receipt"]
     with pytest.raises(ClusterError, match="ended early on .*: .*onnxruntime") as error:
-        _receipt(text)
+        receipts_of(_Computing(given), [])
     assert "pip install 'icecore[onnx]'" in error.value.hint
 
 
@@ -252,9 +252,8 @@ def test_a_disk_that_is_full_on_one_machine_ends_the_job_with_one_line(
 
     monkeypatch.setattr(FeatureSet, "append", full)
     samples = list(digest_manifest(read(photos)).manifest.images.values())
-    (text,) = worker({"samples": [_as_text(samples)]})["receipt"]
     with pytest.raises(ClusterError, match="ended early on .*: the disk is full") as error:
-        _receipt(text)
+        receipts_of(worker, samples)
     assert error.value.hint.startswith("make room; ")
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.tree import DecisionTreeClassifier
 
-from ..core.bootstrap import mean_interval
+from ..core.bootstrap import imagine, mean_interval
 from .auc import Area, area
 from .facts import FACTS
 from .out_of_fold import deal_rows, out_of_fold
@@ -93,8 +93,10 @@ def find_shortcuts(
     y, facts = np.searchsorted(enough, y[rows]), facts[rows]
     fold = deal_rows(y, [], seed)
     forest = RandomForestClassifier(60, min_samples_leaf=5, random_state=seed)
-    right = (out_of_fold(forest, facts, y, fold).argmax(axis=1) == y).astype(float)
-    low, high = mean_interval(right, seed)
+    table = out_of_fold(forest, facts, y, fold)
+    others, room = imagine(table, y)
+    right, other = ((table.argmax(axis=1) == labels).astype(float) for labels in (y, others))
+    low, high = mean_interval(right, seed, (other, room))
     level = 1 - 0.05 / (len(enough) * facts.shape[1])
     found = []
     for number, label in enumerate(enough):

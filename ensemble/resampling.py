@@ -1,28 +1,35 @@
 """How far chance alone moves a score: intervals, standard errors and a paired test.
 
-The bootstrap draws images with replacement (Efron 1979): rows of equal images are drawn
-together. Intervals are percentiles of the draws, a little farther out than 2.5 and 97.5 where
-there are few images. The paired test swaps the two answers of images at random: if they were
+The bootstrap draws images with replacement (Efron 1979), from those at hand and from these and an
+imagined one (see `core.bootstrap`): rows of equal images are drawn together. Intervals are
+percentiles of the draws, a little farther out than 2.5 and 97.5 where there are few images.
+The paired test swaps the two answers of images at random: if they were
 worth the same, the swapped differences would look like the observed one. Standard errors of
 differences come from the jackknife over blocks of images (Efron and Tibshirani 1993,
 chapter 11), which takes any metric.
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from ..core.bootstrap import bootstrap_percents
+from ..core.bootstrap import (
+    DRAWS,
+    NORMAL,
+    Images,
+    Imagined,
+    draw_images,
+    draw_means,
+    imagine,
+    interval_ends,
+)
 from ..core.folds import deal_folds
 from .metrics import EPSILON, Metric, macro_map, macro_map_of_counts
 
-DRAWS = 1000
 BLOCKS = 20
 # Metrics that need a sort for each draw are allowed this many cells in all.
 _CELLS = 5e7
-# So many images make a mean normal; drawing them would only take time.
-_NORMAL = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,36 +111,44 @@ def bootstrap_interval(scored: Scored, table: np.ndarray) -> tuple[float, float]
     NaN, NaN where the rows are too many to draw them often enough.
     """
     sign = 1 if scored.metric.higher_is_better else -1
+    imagined = imagine(table, scored.y)
     own = row_scores(scored.metric, scored.y, table)
     if own is not None:
-        return _percentiles(sign * _mean_draws(own, scored), scored)
-    draws = _draws(table, scored)
-    if scored.metric.function is macro_map:
-        counts = [np.bincount(rows, minlength=len(table)).astype(np.int32) for rows in draws]
-        if not counts:
-            return _percentiles(np.empty(0), scored)
-        return _percentiles(macro_map_of_counts(scored.y, table, np.array(counts).T), scored)
-    return _percentiles(sign * np.array([scored.score(table, rows) for rows in draws]), scored)
+        others = row_scores(scored.metric, imagined.labels, table)
+        samples = _mean_draws(own, others, imagined.room, scored)
+    else:
+        both, twice = _with_imagined(scored, imagined), np.concatenate([table, table])
+        samples = [_drawn_scores(both, twice, rows) for rows in _draws(table, imagined, scored)]
+    return _ends([sign * one for one in samples], scored)
 
 
 def paired_difference(scored: Scored, first: np.ndarray, second: np.ndarray) -> Difference:
     """Compare two tables (N, C) of the same rows: `first` less `second`."""
     value = scored.score(first) - scored.score(second)
+    imagined = imagine((first + second) / 2, scored.y)
     ours = row_scores(scored.metric, scored.y, first)
     if ours is not None:
         gain = ours - row_scores(scored.metric, scored.y, second)
-        low, high = _percentiles(_mean_draws(gain, scored), scored)
-        return Difference(value, low, high, _sign_test(gain, scored))
-    drawn, swapped = [], []
+        others = row_scores(scored.metric, imagined.labels, first)
+        others -= row_scores(scored.metric, imagined.labels, second)
+        ends = _ends(_mean_draws(gain, others, imagined.room, scored), scored)
+        return Difference(value, *ends, _sign_test(gain, scored))
+    both = _with_imagined(scored, imagined)
+    samples = []
+    for draws in _draws(first, imagined, scored):
+        rows = list(draws)
+        one, other = (
+            _drawn_scores(both, np.concatenate([table, table]), rows) for table in (first, second)
+        )
+        samples.append(one - other)
+    swapped = []
     rng = np.random.default_rng(scored.seed + 1)
     images = scored.images
-    for rows in _draws(first, scored):
-        drawn.append(scored.score(first, rows) - scored.score(second, rows))
+    for _ in samples[0]:
         swap = (rng.random(images.max() + 1) < 0.5)[images][:, None]
         one, other = np.where(swap, second, first), np.where(swap, first, second)
         swapped.append(scored.score(one) - scored.score(other))
-    low, high = _percentiles(np.array(drawn), scored)
-    return Difference(value, low, high, _p_value(np.array(swapped), value))
+    return Difference(value, *_ends(samples, scored), _p_value(np.array(swapped), value))
 
 
 def jackknife(scored: Scored, tables: Sequence[np.ndarray]) -> np.ndarray:
@@ -147,17 +162,24 @@ def jackknife(scored: Scored, tables: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([[scored.score(table, part) for table in tables] for part in rows if len(part)])
 
 
-def _mean_draws(scores: np.ndarray, scored: Scored) -> np.ndarray:
-    """Return the means of `DRAWS` samples of images with replacement."""
-    rng = np.random.default_rng(scored.seed)
+def _mean_draws(
+    own: np.ndarray, others: np.ndarray, room: np.ndarray, scored: Scored
+) -> list[np.ndarray]:
+    """Return the means of samples of images with replacement, without and with an imagined one.
+
+    Parameters
+    ----------
+    own, others : ndarray of shape (N,)
+        What each row adds with its label, and with the imagined one.
+    """
     images = scored.images
-    count = np.bincount(images)
-    total = np.bincount(images, weights=scores)
-    if len(count) > _NORMAL:
-        spread = np.sqrt(((total - count * scores.mean()) ** 2).sum()) / len(scores)
-        return rng.normal(scores.mean(), spread, DRAWS)
-    picks = rng.integers(len(count), size=(DRAWS, len(count)), dtype=np.int32)
-    return total[picks].sum(axis=1) / count[picks].sum(axis=1)
+    total, changed, rows, room = (
+        np.bincount(images, weights) for weights in (own, others, None, room)
+    )
+    return [
+        draw_means(Images(total, changed, rows, one), np.random.default_rng(scored.seed))
+        for one in (0 * room, room)
+    ]
 
 
 def _sign_test(gain: np.ndarray, scored: Scored) -> float:
@@ -165,7 +187,7 @@ def _sign_test(gain: np.ndarray, scored: Scored) -> float:
         return 1.0
     rng = np.random.default_rng(scored.seed + 1)
     total = np.bincount(scored.images, weights=gain)
-    if len(total) > _NORMAL:
+    if len(total) > NORMAL:
         swapped = rng.normal(0, np.sqrt((total**2).sum()) / len(gain), DRAWS)
     else:
         signs = rng.integers(2, size=(DRAWS, len(total)), dtype=np.int8) * 2 - 1
@@ -180,22 +202,65 @@ def _p_value(swapped: np.ndarray, value: float) -> float:
     return float((1 + (np.abs(swapped) >= abs(value) - 1e-15).sum()) / (1 + len(swapped)))
 
 
-def _draws(table: np.ndarray, scored: Scored) -> Iterator[np.ndarray]:
+def _with_imagined(scored: Scored, imagined: Imagined) -> Scored:
+    """Return the rows, and after them the same rows labelled otherwise."""
+    letters = scored.letters
+    if letters is not None:
+        pairs = zip(letters, scored.y, imagined.labels)
+        letters = [*letters, *(_swapped(row, *places) for row, *places in pairs)]
+    y = np.concatenate([scored.y, imagined.labels])
+    return dataclasses.replace(scored, y=y, letters=letters, groups=None)
+
+
+def _swapped(letters: str, one: int, other: int) -> str:
+    cells = list(letters)
+    cells[one], cells[other] = cells[other], cells[one]
+    return "".join(cells)
+
+
+def _drawn_scores(scored: Scored, table: np.ndarray, draws: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the metric of each draw of rows, more is better."""
+    if scored.metric.function is not macro_map:
+        return np.array([scored.score(table, rows) for rows in draws])
+    counts = [np.bincount(rows, minlength=len(table)).astype(np.int32) for rows in draws]
+    if not counts:
+        return np.empty(0)
+    drawn = np.any(counts, axis=0)
+    return macro_map_of_counts(scored.y[drawn], table[drawn], np.array(counts)[:, drawn].T)
+
+
+def _draws(table: np.ndarray, imagined: Imagined, scored: Scored) -> Iterator[Iterator[np.ndarray]]:
+    """Give the rows of samples of images without an imagined one, then those of samples with it.
+
+    N more is the same row with the imagined label.
+    """
+    # Fewer than fifty draws say nothing about the ends of an interval.
     count = int(min(DRAWS, 200, _CELLS / table.size))
-    rng = np.random.default_rng(scored.seed)
     images = scored.images
     order = np.argsort(images, kind="stable")
     members = np.split(order, np.cumsum(np.bincount(images))[:-1])
-    single = len(members) == len(images)
-    # Fewer than fifty draws say nothing about the ends of an interval.
-    for _ in range(count if count >= 50 else 0):
-        picks = rng.integers(len(members), size=len(members))
-        yield order[picks] if single else np.concatenate([members[pick] for pick in picks])
+    room = np.bincount(images, imagined.room)
+    for own_room in (0 * room, room):
+        yield _rows_drawn(members, own_room, count if count >= 50 else 0, scored.seed)
 
 
-def _percentiles(values: np.ndarray, scored: Scored) -> tuple[float, float]:
-    values = values[np.isfinite(values)]
-    if len(values) < 50:
+def _rows_drawn(
+    members: Sequence[np.ndarray], room: np.ndarray, count: int, seed: int
+) -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(seed)
+    every = np.concatenate(members)
+    single = len(every) == len(members)
+    for _ in range(count):
+        others, picks = np.divmod(draw_images(room, 1, rng)[0], len(members))
+        if single:
+            yield every[picks] + len(every) * others
+        else:
+            pairs = zip(picks, others, strict=True)
+            yield np.concatenate([members[pick] + len(every) * other for pick, other in pairs])
+
+
+def _ends(samples: Sequence[np.ndarray], scored: Scored) -> tuple[float, float]:
+    known = [values[np.isfinite(values)] for values in samples]
+    if min(map(len, known)) < 50:
         return float("nan"), float("nan")
-    low, high = np.percentile(values, bootstrap_percents(int(scored.images.max()) + 1))
-    return float(low), float(high)
+    return interval_ends(known, int(scored.images.max()) + 1)

@@ -24,6 +24,7 @@ from typing import NamedTuple, Self
 import numpy as np
 from scipy.optimize import minimize
 
+from ...core.bootstrap import imagine
 from ...core.folds import deal_folds, fold_rows
 from ...core.softmax import softmax
 from ..metrics import EPSILON
@@ -172,12 +173,9 @@ def _with_a_mistake(table: np.ndarray, y: np.ndarray, weight: float) -> _Observe
     It is shared by the rows, as their likeliest other classes leave room for it.
     """
     rows = np.arange(len(y))
-    others = np.maximum(table, EPSILON, dtype=np.float64)
-    others[rows, y] = 0
-    label = others.argmax(axis=1)
-    room = others[rows, label]
+    labels, room = imagine(table, y)
     return _Observed(
         np.concatenate([rows, rows]),
-        np.concatenate([y, label]),
+        np.concatenate([y, labels]),
         np.concatenate([np.ones(len(y)), weight * room / room.sum()]),
     )

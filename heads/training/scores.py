@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...core.bootstrap import mean_interval
+from ...core.bootstrap import imagine, mean_interval
 
 
 def score(
@@ -29,11 +29,18 @@ def score(
     """
     position = {name: index for index, name in enumerate(classes)}
     codes = np.array([position[str(label)] for label in labels])
-    losses = -np.log(np.clip(probabilities[np.arange(len(codes)), codes], 1e-15, None))
-    hits = (probabilities.argmax(axis=1) == codes).astype(np.float64)
+    others, room = imagine(probabilities, codes)
+    losses, other_losses = (_losses(probabilities, labels) for labels in (codes, others))
+    hits, other_hits = (
+        (probabilities.argmax(axis=1) == labels).astype(np.float64) for labels in (codes, others)
+    )
     return {
         "log_loss": float(losses.mean()),
         "accuracy": float(hits.mean()),
-        "log_loss_interval": mean_interval(losses, seed),
-        "accuracy_interval": mean_interval(hits, seed),
+        "log_loss_interval": mean_interval(losses, seed, (other_losses, room)),
+        "accuracy_interval": mean_interval(hits, seed, (other_hits, room)),
     }
+
+
+def _losses(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    return -np.log(np.clip(probabilities[np.arange(len(codes)), codes], 1e-15, None))

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from icecore.core.softmax import softmax
 from icecore.ensemble.metrics import (
     METRICS,
     accuracy,
@@ -68,6 +69,52 @@ def test_samples_sorted_once_give_the_map_of_each(builders):
     counts = np.array([np.bincount(rows, minlength=60) for rows in draws]).T
     expected = [macro_map(y[rows], table[rows]) for rows in draws]
     assert macro_map_of_counts(y, table, counts) == pytest.approx(expected, abs=1e-12)
+
+
+# Of five classes nobody's label is beyond the first five: no mistake in top-5 can be imagined.
+@pytest.mark.parametrize("name", sorted(METRICS.keys() - {"top_5"}))
+@pytest.mark.parametrize("sure", [True, False])
+@pytest.mark.parametrize("rows", [12, 50])
+def test_an_answer_without_mistakes_is_not_told_as_certain(name, sure, rows):
+    metric, y = METRICS[name], np.arange(rows) % 5
+    others = np.random.default_rng(rows).dirichlet(np.ones(5), rows)
+    table = np.eye(5)[y] if sure else 0.6 * np.eye(5)[y] + 0.4 * others
+    letters = ["".join("y" if place == own else "n" for place in range(5)) for own in y]
+    scored = Scored(metric, y, letters)
+    low, high = bootstrap_interval(scored, table)
+    value = abs(scored.score(table))
+    worse, best = (value - low, high) if metric.higher_is_better else (high - value, -low)
+    assert worse > 0
+    if sure:
+        # Of the best value that there is, nothing is better.
+        assert best == pytest.approx(1 if metric.higher_is_better else 0, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["log_loss", "map"])
+def test_images_that_are_there_twice_are_one_imagined_mistake(name):
+    y = np.arange(40) % 4
+    table = 0.2 / 3 + (0.8 - 0.2 / 3) * np.eye(4)[y]
+    twice = Scored(METRICS[name], np.repeat(y, 2), groups=np.repeat(np.arange(40), 2))
+    together = bootstrap_interval(twice, np.repeat(table, 2, axis=0))
+    assert together == pytest.approx(bootstrap_interval(Scored(METRICS[name], y), table), abs=0.02)
+
+
+@pytest.mark.parametrize("rows", [40, 120])
+@pytest.mark.parametrize("name", ["log_loss", "brier", "accuracy"])
+def test_intervals_of_easy_rows_hold_what_other_rows_say(name, rows):
+    # Heads that are right nine times of ten, and surer than that.
+    def drawn(count, seed):
+        rng = np.random.default_rng(seed)
+        y = rng.integers(4, size=count)
+        return softmax(2.5 * (2.5 * np.eye(4)[y] + rng.normal(size=(count, 4)))), y
+
+    table, y = drawn(200_000, 0)
+    true, inside = METRICS[name].function(y, table), 0
+    for seed in range(1, 201):
+        table, y = drawn(rows, seed)
+        low, high = bootstrap_interval(Scored(METRICS[name], y, seed=seed), table)
+        inside += low <= true <= high
+    assert inside / 200 > 0.92
 
 
 def test_many_rows_agree_with_the_central_limit(builders):

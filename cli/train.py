@@ -195,10 +195,11 @@ def _settings(given: tuple[str, ...]) -> dict[str, dict]:
         kind, dot, setting = name.rpartition(".")
         if not (equals and dot and kind and setting):
             raise click.UsageError(f"--set {text}: write KIND.NAME=VALUE, as in mlp.width=512")
+        of_kind = settings.setdefault(kind, {})
         try:
-            settings.setdefault(kind, {})[setting] = json.loads(value)
+            of_kind[setting] = json.loads(value)
         except json.JSONDecodeError:
-            settings[kind][setting] = value
+            of_kind[setting] = value  # a name, as in mlp.scaling=power
     return settings
 
 

@@ -103,3 +103,12 @@ def test_every_kind_that_the_help_names_exists(capsys, place):
 
     text = " ".join(CliRunner().invoke(train, ["--help"]).output.split())
     assert all(kind in text for kind in HEAD_KINDS)
+
+
+def test_a_setting_may_be_a_word(capsys, place):
+    status, out, err = run(capsys, place, "--head", "mlp", "--set", "mlp.scaling=power")
+    assert status == 0, err
+    assert "scaling=power" not in out, "a setting that is given is not chosen"
+    status, _, err = run(capsys, place, "--overwrite", "--set", "logistic.scaling=loud")
+    assert status == 1
+    assert "scaling is 'loud' (choose one of" in err

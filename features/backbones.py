@@ -1,9 +1,11 @@
 """From a spec to a backbone that runs: record, origin of its weights, engines."""
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+import textwrap
+from collections.abc import Callable, Sequence
 
-from ..core.errors import BackboneError, counted, enumerate_some
+from ..core.errors import BackboneError, IcecoreError, WeightsError, counted, enumerate_some
 from ..core.text import repeated
 from .engines.base import Engine, Setup
 from .engines.choose import choose_engine
@@ -107,34 +109,46 @@ def load_backbones(
             "name each once; ONNX files need different file names",
         )
     request = request or WeightsRequest()
-    return [
-        load_backbone(spec, engine, request, device=device, precision=precision) for spec in parsed
-    ]
+    load = functools.partial(
+        load_backbone, engine=engine, request=request, device=device, precision=precision
+    )
+    return _of_each(load, parsed, WeightsError)
 
 
 def _parse_all(specs: Sequence[str | BackboneSpec], layer: Layer) -> list[BackboneSpec]:
     """Parse specs and look their networks up; name all that are unknown before one is loaded."""
-    parsed, errors = [], []
+
+    def parse(spec: str | BackboneSpec) -> BackboneSpec:
+        if isinstance(spec, str):
+            spec = BackboneSpec.parse(spec)
+            if spec.layer.is_default:  # it has none of its own
+                spec = dataclasses.replace(spec, layer=layer)
+        spec = source_of(spec).settled(spec)
+        source_of(spec).check(spec)
+        return spec
+
+    return _of_each(parse, specs, BackboneError)
+
+
+def _of_each(load: Callable, specs: Sequence, kind: type[IcecoreError]) -> list:
+    """Return what `load` makes of each spec, or raise all errors of a kind as one."""
+    loaded, errors = [], []
     for spec in specs:
         try:
-            if isinstance(spec, str):
-                spec = BackboneSpec.parse(spec)
-                if spec.layer.is_default:  # it has none of its own
-                    spec = dataclasses.replace(spec, layer=layer)
-            spec = source_of(spec).settled(spec)
-            source_of(spec).check(spec)
-            parsed.append(spec)
-        except BackboneError as error:
+            loaded.append(load(spec))
+        except kind as error:
             errors.append(error)
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        lines = [f"\n    {error.message}\n      {error.hint}" for error in errors]
-        raise BackboneError(
+        lines = [
+            "\n" + textwrap.indent(f"{error.message}\n  {error.hint}", "    ") for error in errors
+        ]
+        raise kind(
             f"{counted(len(errors), 'backbone')} cannot be had:{''.join(lines)}",
             "correct them and run the command again",
         )
-    return parsed
+    return loaded
 
 
 def load_backbone(

@@ -12,6 +12,7 @@ import zipfile
 import pytest
 
 from icecore.core.errors import BackboneError, WeightsError
+from icecore.features.backbones import load_backbones
 from icecore.features.gluon.zoo import published_files
 from icecore.features.weights import gluon_host as gluon_download
 from icecore.features.weights.fetch import find_weights
@@ -197,3 +198,11 @@ def test_a_package_that_is_not_installed_is_one_of_the_places(tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(WeightsError, match=r"(?s)127.0.0.1:9.*huggingface_hub is not installed"):
         find_weights("densenet121")
+
+
+def test_all_networks_without_weights_are_named_at_once(tmp_path, monkeypatch):
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path))
+    with pytest.raises(WeightsError, match="2 backbones cannot be had") as caught:
+        load_backbones(["gluon:se_resnet18_v1", "gluon:se_resnet34_v1"])
+    for name in ("se_resnet18_v1", "se_resnet34_v1"):
+        assert f"\n    no weights for gluon:{name}. Places tried:" in str(caught.value)

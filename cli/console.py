@@ -53,7 +53,10 @@ def print_json(content: object) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table on standard output; columns of numbers are set to the right."""
+    """Print a table on standard output; columns of numbers are set to the right.
+
+    Where a terminal is too narrow for its words, each row becomes a paragraph.
+    """
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [
         bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))
@@ -63,12 +66,21 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         right = {index for index, is_numeric in enumerate(numeric) if is_numeric}
         echo("\n".join(aligned([columns, *cells], right)))
         return
+    least = [
+        max((len(word) for cell in column for word in cell.split()), default=0)
+        for column in zip(columns, *cells)
+    ]
+    if sum(least) + 2 * (len(least) - 1) > shutil.get_terminal_size().columns:
+        for row in cells:
+            pairs = zip(columns, row)
+            echo("\n".join(wrap(f"{name}: {cell}", "  ") for name, cell in pairs) + "\n")
+        return
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for column, right in zip(columns, numeric):
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for column, right, width in zip(columns, numeric, least):
+        table.add_column(column, justify="right" if right else "left", min_width=width)
     for row in cells:
         table.add_row(*row)
     Console(highlight=False, markup=False).print(table)
@@ -106,7 +118,7 @@ def wrap(text: str, indent: str = "") -> str:
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     return textwrap.fill(
         text,
-        max(width, len(indent) + 20),
+        max(width, len(indent) + 10),
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,

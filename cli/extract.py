@@ -249,17 +249,19 @@ def _print_extracted(report, cache: Path | str, folder: Path) -> None:
         for s in report.sets
     ]
     console.print_table(columns, rows)
-    rate = report.computed / report.seconds if report.seconds and report.computed else 0.0
     # A cluster's workers keep their clocks to themselves: no share is better than a wrong one.
     shares = (
         f"; decoding {report.decoding_share:.0%}, computing {report.computing_share:.0%}"
         if report.computing_share
         else ""
     )
-    console.echo(
-        f"{counted(report.images, 'image')}, {report.unique} different; {report.computed} "
-        f"computed in {report.seconds:.1f} s ({rate:.1f} images/s{shares})"
+    done = (
+        f"{counted(report.images, 'image')}, {report.unique} different; {report.computed} computed"
     )
+    if report.computed and report.seconds:
+        rate = report.computed / report.seconds
+        done += f" in {report.seconds:.1f} s ({rate:.1f} images/s{shares})"
+    console.echo(done)
     if report.boxed:
         console.echo(
             f"{counted(report.boxed, 'image')} cut to their boxes, "

@@ -1,7 +1,7 @@
 """`icecore manifest`."""
 
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import click
 
@@ -57,7 +57,9 @@ def manifest(data, out, as_json, **options) -> None:
     columns = ("task", "split", "images", "labelled", "classes")
     console.print_table(columns, [[row[name] for name in columns] for row in summary])
     for task, names in classes.items():
-        console.echo(console.wrap(f"{escaped(task)}: {', '.join(map(escaped, names))}"))
+        images = Counter(sample.label for sample in table.select(task))
+        counts = ", ".join(f"{escaped(name)} ({images[name]})" for name in names)
+        console.echo(console.wrap(f"{escaped(task)}: {counts}"))
     if passed := passed_over_text(table.passed_over):
         console.echo(passed)
     if out is not None:

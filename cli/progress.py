@@ -60,8 +60,10 @@ def _counting_bar(console: Any = None):
     from rich.progress import MofNCompleteColumn, TextColumn
     from rich.table import Column
 
-    note = TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True))
-    return _bar(console, MofNCompleteColumn(), note)
+    # The note, shortened, makes room for the count where a terminal is narrow.
+    count = MofNCompleteColumn(table_column=Column(no_wrap=True, min_width=15))
+    note = TextColumn("{task.fields[note]}", table_column=Column(no_wrap=True, ratio=1))
+    return _bar(console, count, note)
 
 
 def _bar(console: Any, *columns):

@@ -116,11 +116,14 @@ def _columns(
             lacking.append(name)
     if lacking:
         names = f"column '{lacking[0]}'" if len(lacking) == 1 else f"columns {', '.join(lacking)}"
-        raise ManifestError(
-            f"{table.path} has no {names}; its first line is: {table.header_text}",
+        hint = (
             "give the columns a header line, path,label or path,label,split; or name them with "
-            "--path-column and --label-column; images have the endings "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))}",
+            "--path-column and --label-column"
+        )
+        if table.path.suffix.lower() != ".csv":  # it may have been meant as an image
+            hint += f"; images have the endings {', '.join(sorted(IMAGE_SUFFIXES))}"
+        raise ManifestError(
+            f"{table.path} has no {names}; its first line is: {table.header_text}", hint
         )
     return found, labels
 

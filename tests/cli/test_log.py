@@ -54,6 +54,6 @@ def test_a_log_that_cannot_grow_is_named_and_stops_nothing(tmp_path):
     )  # fmt: skip
     assert done.returncode == 1
     assert "error: the command is done, but its log log.txt is not whole: " in done.stderr
-    assert "label: hat, shoe" in done.stdout
+    assert "label: hat (1), shoe (1)" in done.stdout
     assert (tmp_path / "out.csv").exists()
     assert "Traceback" not in done.stderr

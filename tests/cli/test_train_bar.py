@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from icecore.cli import progress
@@ -31,6 +32,17 @@ def test_it_says_what_is_tried_and_the_best_so_far():
     assert "sleeve mlp-all: folds, 5" in shown(TrainEvent("sleeve", "mlp-all", 1, 4, "folds", 0, 5))
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
     assert all(len(line) <= 80 for line in re.split(r"[\r\n]", plain))
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80])
+def test_the_count_stays_where_the_terminal_is_narrow(width):
+    ordinary = {"TERM": "xterm"}
+    terminal = Console(
+        file=io.StringIO(), width=width, force_terminal=True, color_system=None, _environ=ordinary
+    )
+    with train_bar(console=terminal) as update:
+        update(TrainEvent("label", "logistic-efficientnet_lite0", 12736, 100000, "folds", 0, 5))
+    assert "12736/100000" in terminal.file.getvalue()
 
 
 def test_a_pipe_gets_a_line_with_the_time_now_and_then(monkeypatch, capsys):

@@ -230,8 +230,9 @@ def test_columns_of_other_names_and_further_ones(tmp_path):
     found = read(path, table=TableOptions("file", "Breed"))
     assert labels(found) == {"a.jpg": "pug"}
     assert found.notes() == ["columns of t.csv that are not used: n, weight"]
-    with pytest.raises(ManifestError, match="has no columns path, label"):
+    with pytest.raises(ManifestError, match="has no columns path, label") as caught:
         read(path)
+    assert caught.value.hint.endswith("--path-column and --label-column")
     with pytest.raises(ManifestError, match="has no column 'race'"):
         read(path, table=TableOptions("file", "race"))
 

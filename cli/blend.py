@@ -50,7 +50,8 @@ _GROUPS = {
 @click.option(
     "--metric",
     default="log_loss",
-    help="Tune for this metric: log_loss, accuracy, map, mrr, basic_precision and others.",
+    help="Tune for this metric: log_loss, accuracy, map, micro_map, mrr, balanced_accuracy, "
+    "macro_f1, brier, ece, top_5, fashionai_ap or basic_precision.",
 )
 @click.option(
     "--mean",

@@ -181,11 +181,13 @@ def _blend_task(data: TaskData, options: BlendOptions, shared: _Shared) -> TaskB
         certificate=fitted.certificate_,
         method=fitted.method_,
         models={
-            model: score_splits(data, table)
+            model: score_splits(data, table, options.metric)
             for model, table in zip(data.models, data.probabilities)
         },
         scores={
-            answer: score_splits(data, recipe.apply(data.probabilities, data.routes_of()))
+            answer: score_splits(
+                data, recipe.apply(data.probabilities, data.routes_of()), options.metric
+            )
             for answer, recipe in recipes.items()
         },
         notes=notes,

@@ -17,7 +17,7 @@ from sklearn.base import clone
 from ..core.errors import ProbabilityError
 from ..core.folds import deal_folds, fold_rows
 from .joining.join import TEST, TUNING, TaskData
-from .metrics import METRICS, get_metric
+from .metrics import METRICS, get_metric, title_of
 from .resampling import Difference, Scored, bootstrap_interval, paired_difference
 from .weighting.recommendation import Chooser
 
@@ -119,6 +119,10 @@ class Estimate:
     @property
     def sentence(self) -> str:
         """What follows from the estimate, in one line."""
+        return self.sentence_on(self.rows_text)
+
+    def sentence_on(self, rows: str) -> str:
+        """Say what follows from the estimate, where its rows are called `rows`."""
         # Held-out rows judge answers that were made without them, not the very one that is saved.
         subject = (
             "the recommended answer"
@@ -127,15 +131,15 @@ class Estimate:
         )
         if not self.learnt:
             gaps = " and ".join(
-                f"{_title(name)} {_interval(gap)}" for name, gap in self.over_shares.items()
+                f"{title_of(name)} {_interval(gap)}" for name, gap in self.over_shares.items()
             )
             return (
-                f"nothing was learnt that shows on {self.rows_text}: {subject} is not "
+                f"nothing was learnt that shows on {rows}: {subject} is not "
                 f"better beyond noise than giving every image the class shares of the tuning rows "
                 f"({gaps})"
             )
         ours, theirs = (self.scores[answer][self.metric][0] for answer in (RECOMMENDED, AVERAGE))
-        what = f"{_title(self.metric)} {ours:.4f} against {theirs:.4f} on {self.rows_text}"
+        what = f"{title_of(self.metric)} {ours:.4f} against {theirs:.4f} on {rows}"
         what += f" ({_interval(self.difference)})"
         verdict = {
             1: "beats the plain average beyond noise",
@@ -145,7 +149,7 @@ class Estimate:
         if self.difference.value == 0 and self.difference.low == 0 == self.difference.high:
             return (
                 f"{subject} gives what the plain average gives: "
-                f"{_title(self.metric)} {ours:.4f} on {self.rows_text}"
+                f"{title_of(self.metric)} {ours:.4f} on {rows}"
             )
         return f"{subject} {verdict}: {what}"
 
@@ -302,7 +306,7 @@ def _scores(scored: Scored, table: np.ndarray) -> dict[str, tuple[float, float, 
 
 
 def _with_interval(scored: Scored, table: np.ndarray) -> tuple[float, float, float]:
-    value = scored.score(table) * (1 if scored.metric.higher_is_better else -1)
+    value = scored.metric.value(scored.y, table, scored.letters)
     return (value, *bootstrap_interval(scored, table))
 
 
@@ -320,10 +324,6 @@ def _interval(gap: Difference) -> str:
         f"gain {gap.value:+.4f}, 95% interval {gap.low:+.4f} to {gap.high:+.4f}, paired test "
         f"p = {gap.p:.2g}"
     )
-
-
-def _title(metric: str) -> str:
-    return METRICS[metric].title if metric in METRICS else metric
 
 
 def _difference_json(gap: Difference) -> dict:

@@ -289,13 +289,17 @@ class Metric:
 
     def score(self, y, probabilities, letters=None) -> float:
         """Return the metric's value, turned so that more is better."""
+        value = self.value(y, probabilities, letters)
+        return value if self.higher_is_better else -value
+
+    def value(self, y, probabilities, letters=None) -> float:
+        """Return the metric as it counts."""
         if self.uses_letters and letters is None:
             raise ProbabilityError(
                 f"the metric {self.name} needs FashionAI letters, but the labels have none",
                 "give a table with letters, or choose accuracy, map or log_loss",
             )
-        value = self.function(letters if self.uses_letters else y, probabilities)
-        return value if self.higher_is_better else -value
+        return self.function(letters if self.uses_letters else y, probabilities)
 
 
 METRICS: dict[str, Metric] = {
@@ -335,6 +339,11 @@ def get_metric(metric: str | Metric | Callable[..., float]) -> Metric:
     if metric not in METRICS:
         raise ProbabilityError(f"unknown metric '{metric}'", f"known are {', '.join(METRICS)}")
     return METRICS[metric]
+
+
+def title_of(name: str) -> str:
+    """Return what people call a metric; a function of the caller's own has its name alone."""
+    return METRICS[name].title if name in METRICS else name
 
 
 def _checked(y: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,9 @@ import numpy as np
 from .. import __version__
 from ..core.summary import summary
 from ..manifest import Sample
-from . import metrics
 from .estimate import Estimate
 from .joining.join import TEST, TUNING, TaskData
+from .metrics import get_metric
 from .options import ANSWERS
 from .saved import BLEND_FORMAT
 from .weighting.averaging import Recipe
@@ -291,26 +292,20 @@ def _seen_from(folder: Path | None, path: str | os.PathLike) -> str:
         return os.path.abspath(path)
 
 
-def score_splits(data: TaskData, table: np.ndarray) -> dict[str, dict]:
-    """Score `table` (N, C) on the labelled rows of each split that has any."""
+def score_splits(data: TaskData, table: np.ndarray, metric: str | Callable) -> dict[str, dict]:
+    """Score `table` (N, C) on the labelled rows of each split that has any, by `metric`, too."""
     scores: dict[str, dict] = {}
     for name, split in SPLITS.items():
         rows = data.rows(split)
         if not len(rows):
             continue
         y, part, letters = data.y[rows], table[rows], data.letters_of(rows)
-        scores[name] = {
-            "log_loss": metrics.log_loss(y, part),
-            "accuracy": metrics.accuracy(y, part),
-            "map": metrics.macro_map(y, part),
-        }
+        names = ["log_loss", "accuracy", "map", metric]
         if letters:
-            extra = {
-                "fashionai_ap": metrics.fashionai_ap(letters, part),
-                "basic_precision": metrics.fashionai_basic_precision(letters, part),
-            }
-            # JSON has no NaN: a value that is not defined is null.
-            scores[name] |= {k: None if np.isnan(v) else v for k, v in extra.items()}
+            names += ["fashionai_ap", "basic_precision"]
+        values = {one.name: one.value(y, part, letters) for one in map(get_metric, names)}
+        # JSON has no NaN: a value that is not defined is null.
+        scores[name] = {key: None if np.isnan(value) else value for key, value in values.items()}
     return scores
 
 

@@ -291,8 +291,8 @@ def _scores(table: np.ndarray, scored, metric: str) -> dict[str, tuple[float, fl
     found = {}
     for name in dict.fromkeys((*SHOWN, metric)):
         one = scored(name)
-        sign = 1 if one.metric.higher_is_better else -1
-        found[name] = (sign * one.score(table), *bootstrap_interval(one, table))
+        value = one.metric.value(one.y, table, one.letters)
+        found[name] = (value, *bootstrap_interval(one, table))
     return found
 
 

@@ -5,11 +5,11 @@ import os
 from ... import __version__
 from ...core.files import publish_text
 from ...core.text import markdown, markdown_table
+from ..metrics import title_of
 from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis
 from .groups import groups_view
 from .text import (
-    METRIC_TITLES,
     certificate_text,
     cost_text,
     recommended_text,
@@ -65,7 +65,7 @@ def _task_lines(task: TaskBlend) -> list[str]:
             "model",
             "recommended",
             "tuned",
-            *(f"{title} {METRIC_TITLES.get(m, m)}" for _, title in splits for m in metrics),
+            *(f"{title} {title_of(m)}" for _, title in splits for m in metrics),
         ],
         [
             [name, *weights, *(_number(scores[s].get(m)) for s, _ in splits for m in metrics)]

@@ -20,13 +20,12 @@ from ...pages import (
     render_page,
     ternary_plot,
 )
-from ..metrics import METRICS
+from ..metrics import METRICS, title_of
 from ..result import SPLITS, BlendResult, TaskBlend
 from . import analysis
 from .confusions import Gallery, confusion_view
 from .groups import groups_view
 from .text import (
-    METRIC_TITLES,
     certificate_text,
     cost_text,
     recommended_text,
@@ -114,7 +113,7 @@ def _task_view(gallery: Gallery, number: int) -> dict:
     return {
         "anchor": anchor,
         "task": task.task,
-        "metrics": [METRIC_TITLES.get(name, name) for name in metrics],
+        "metrics": [title_of(name) for name in metrics],
         "splits": [(title, len(task.data.rows(SPLITS[name]))) for name, title in splits],
         "lines": _score_lines(task, [name for name, _ in splits], metrics),
         "weights": sorted(task.weights.items(), key=lambda entry: -entry[1]),
@@ -122,7 +121,7 @@ def _task_view(gallery: Gallery, number: int) -> dict:
         "calibration": task.calibration,
         "wrong_labels": task.wrong_labels,
         "groups": task.to_json()["answers"]["recommended"].get("groups", []),
-        "metric": METRIC_TITLES.get(task.metric, task.metric),
+        "metric": title_of(task.metric),
         "certificate": certificate_text(task),
         "notes": task.notes,
         "judged": judged,
@@ -166,7 +165,7 @@ def _estimate(task: TaskBlend) -> dict | None:
         "sentence": found.sentence,
         "gain": found.gain_text,
         "good": found.learnt and not found.difference.high < 0,
-        "metrics": [METRIC_TITLES.get(name, name) for name in metrics],
+        "metrics": [title_of(name) for name in metrics],
         "lines": [
             (answer, [scores[metric] for metric in metrics], found.seen[answer])
             for answer, scores in found.scores.items()
@@ -187,7 +186,8 @@ def _score_lines(task: TaskBlend, splits: list[str], metrics: list[str]) -> list
     for split, metric in columns:
         values = [scores[split].get(metric) for _, scores, _ in entries]
         known = [value for value in values if value is not None]
-        best[split, metric] = (min if metric == "log_loss" else max)(known, default=None)
+        less = metric in METRICS and not METRICS[metric].higher_is_better
+        best[split, metric] = (min if less else max)(known, default=None)
     return [
         {
             "name": name,

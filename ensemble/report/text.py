@@ -4,18 +4,12 @@ import math
 
 from ...core.errors import counted
 from ...core.text import aligned
-from ..estimate import Estimate
+from ..estimate import AVERAGE, PRIOR, RECOMMENDED, SINGLE, TUNED, Estimate
+from ..metrics import title_of
 from ..result import SPLITS, BlendResult, TaskBlend
 from .groups import routing_lines
 
 _SCORES = ("log_loss", "accuracy", "map")
-METRIC_TITLES = {
-    "log_loss": "log-loss",
-    "accuracy": "accuracy",
-    "map": "mAP",
-    "fashionai_ap": "FashionAI AP",
-    "basic_precision": "basic precision",
-}
 
 
 def result_text(result: BlendResult, details: bool = False) -> str:
@@ -60,13 +54,15 @@ def _table_lines(task: TaskBlend) -> list[str]:
         f"{counted(len(task.data.classes), 'class', 'classes')}, "
         + ", ".join(f"{len(task.data.rows(SPLITS[name]))} {title} rows" for name, title in names),
     ]
+    metrics = list(dict.fromkeys((*_SCORES, task.metric)))
     head = ["", "recommended", "tuned"]
     for _, title in names:
-        head += [f"{title} log-loss", "accuracy", "mAP"]
+        first, *others = map(title_of, metrics)
+        head += [f"{title} {first}", *others]
     table = [head]
     for name, weights, scores in table_entries(task):
-        numbers = (scores[key][score] for key, _ in names for score in _SCORES)
-        table.append([name, *weights, *(f"{number:.4f}" for number in numbers)])
+        numbers = (scores[key].get(metric) for key, _ in names for metric in metrics)
+        table.append([name, *weights, *("" if n is None else f"{n:.4f}" for n in numbers)])
     return lines + aligned(table, right=range(1, len(head)))
 
 
@@ -104,7 +100,7 @@ def recommended_text(task: TaskBlend) -> str:
     text = f"recommended: {task.recommendation}"
     if not reason.rows:
         return text + (" (there are too few images for folds)" if len(task.models) > 1 else "")
-    title = METRIC_TITLES.get(task.metric, task.metric)
+    title = title_of(task.metric)
     kinds = sorted(reason.scores, key=lambda kind: kind != reason.kind)
     cells = [
         f"{kind} {reason.scores[kind]:.4f}"
@@ -119,7 +115,7 @@ def recommended_text(task: TaskBlend) -> str:
 
 def certificate_text(task: TaskBlend) -> str:
     """Say in one line how good the tuned weights provably are; others may be recommended."""
-    metric = METRIC_TITLES.get(task.metric, task.metric)
+    metric = title_of(task.metric)
     tuned = f"tuned weights, for {metric}, {task.mean} mean"
     if task.certificate is None:
         return (
@@ -150,12 +146,14 @@ def cost_text(kind: str, cost: float) -> str:
 
 def _recommended_answer(found: Estimate) -> list[str]:
     lines = [f"on {found.rows_text}: {_scores_text(found.scores['recommended'])}"]
+    asked = found.scores.keys() - {RECOMMENDED, TUNED, AVERAGE, SINGLE, PRIOR}
+    lines += [f"{answer}: {_scores_text(found.scores[answer])}" for answer in sorted(asked)]
     lines += [found.gain_text] if found.gain_text else []
     gap = found.difference
     # That the plain average is no better than itself need not be said.
     if found.learnt and gap.value == gap.low == gap.high == 0:
         return lines
-    return [*lines, found.sentence]
+    return [*lines, found.sentence_on("these rows")]
 
 
 def _all_answers(found: Estimate) -> list[str]:
@@ -166,12 +164,12 @@ def _all_answers(found: Estimate) -> list[str]:
     for seen in dict.fromkeys(found.seen.values()):
         answers = [answer for answer, text in found.seen.items() if text == seen]
         lines.append(f"  ({', '.join(answers)}: {seen})")
-    return [*lines, found.sentence]
+    return [*lines, found.sentence_on("these rows")]
 
 
 def _scores_text(scores: dict) -> str:
     return ", ".join(
-        f"{METRIC_TITLES.get(name, name)} {value:.4f}"
+        f"{title_of(name)} {value:.4f}"
         # There is none where the rows are too many to be drawn often.
         + (f" [{low:.4f}, {high:.4f}]" if math.isfinite(low) else "")
         for name, (value, low, high) in scores.items()

@@ -86,6 +86,11 @@ ACCEPTED = {
 }
 
 
+def test_blend_names_every_metric():
+    text = next(one.help for name, one in OPTIONS.items() if "blend --metric" in name)
+    assert set(ensemble.METRICS) == set(re.split(r",? or |, ", text.split(": ")[1].rstrip(".")))
+
+
 @pytest.mark.parametrize("name", sorted(OPTIONS))
 def test_a_command_offers_what_its_job_accepts(name):
     option = OPTIONS[name]

@@ -106,7 +106,7 @@ def test_a_run_says_it_everywhere(run):
     assert found["source"] == "test split"
     assert found["rows"] == 40
     assert set(found["scores"]) == set(found["seen"]) == ANSWERS
-    assert found["sentence"] in result_text(result)
+    assert result.tasks[0].estimate.sentence_on("these rows") in result_text(result)
     assert blend_run(run, BlendOptions(honest=False), write=False).tasks[0].estimate is None
 
 

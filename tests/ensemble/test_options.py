@@ -9,7 +9,8 @@ from blending import blend_run
 
 from icecore.core.errors import ProbabilityError, RunError
 from icecore.ensemble import Blender, BlendOptions, Stacker, load_saved, parse_groups, result_text
-from icecore.ensemble.metrics import log_loss
+from icecore.ensemble.metrics import METRICS, log_loss
+from icecore.ensemble.report.page import render_report
 from icecore.ensemble.weighting.groups import combine_groups, group_weights
 from icecore.runs import read_probabilities
 
@@ -149,8 +150,22 @@ def test_stacking_says_nothing_of_few_rows_of_many_classes(kind):
 
 
 def test_stacking_is_compared_on_request(run):
-    (task,) = blend_run(run, BlendOptions(stacking=["logistic"]), write=False).to_json()["tasks"]
+    result = blend_run(run, BlendOptions(stacking=["logistic"]), write=False)
+    (task,) = result.to_json()["tasks"]
     assert "stacking, logistic" in task["estimate"]["scores"]
+    assert "\nstacking, logistic: log-loss " in result_text(result)
+
+
+@pytest.mark.parametrize("metric", ["macro_f1", "brier"])
+def test_what_is_tuned_for_is_shown(run, metric):
+    result = blend_run(run, BlendOptions(metric=metric), write=False)
+    value = result.tasks[0].scores["tuned"]["tuning"][metric]
+    (tuned,) = [line for line in result_text(result).splitlines() if line.startswith("tuned av")]
+    assert tuned.split()[5] == f"{value:.4f}"
+    assert METRICS[metric].title in result_text(result).splitlines()[1]
+    shown = (*result.tasks[0].models.values(), *result.tasks[0].scores.values())
+    best = (min if metric == "brier" else max)(one["tuning"][metric] for one in shown)
+    assert f'<td class="best">{best:.4f}</td>' in render_report(result)
 
 
 def test_names_that_lead_elsewhere_are_refused(run):

@@ -37,6 +37,8 @@ def _require_path(kind, value, param, ctx) -> None:
     # From icecore.toml anything may come.
     if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value):
         kind.fail(f"{value!r} is not a path.", param, ctx)
+    if value == "-":
+        kind.fail("- is no stream here: name a file (./- if that is its name).", param, ctx)
 
 
 A_PATH, DATA = _Local(path_type=Path), _Data(path_type=Path)

@@ -174,7 +174,7 @@ def _common_labels(runs: dict[str, Run]) -> tuple[Sample, ...]:
     if torn:
         raise ProbabilityError(
             f"the runs have other labels for {counted(len(torn), 'row')}: {enumerate_some(torn)}",
-            "blend runs of the same data",
+            "train them all on the same labels",
         )
     return tuple(found.values())
 

@@ -49,3 +49,12 @@ def test_what_a_folder_sets_for_other_commands_may_be_idle(tmp_path, monkeypatch
         main([*EXTRACT.split()])
     assert end.value.code == 1
     assert "photos is not there" in capsys.readouterr().err
+
+
+def test_a_dash_is_no_file(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["predict", "run", "photos", "-o", "-"])
+    assert end.value.code == 2
+    assert "- is no stream here: name a file (./- if that is its name)." in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

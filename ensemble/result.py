@@ -108,7 +108,7 @@ class TaskBlend:
             what = "the plain average"
         else:
             what = "the tuned weights"
-            if reason.shrinkage >= 0.005:
+            if reason.shrinkage:
                 what += f", moved {reason.shrinkage:.0%} of the way to equal ones"
         if self.group_weights:
             what += ", with weights of their own for groups of images"

@@ -27,6 +27,8 @@ from .shrinkage import AMOUNTS, averaged_amount, evidence_shares, standard_error
 
 AVERAGE, SHRUNK, SINGLE = "plain average", "tuned weights", "best single model"
 FOLDS = 5
+# Less would make every model needed, and its network, for nothing.
+_LEAST_AMOUNT = 0.005
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +144,8 @@ class Chooser(BaseEstimator):
             return Reason(AVERAGE, 1.0), None
         held = _HeldOut(self.blender, probabilities, scored, fold)
         amount = averaged_amount(scored, [held.table(Reason(SHRUNK, each)) for each in AMOUNTS])
+        if amount < _LEAST_AMOUNT:
+            amount = 0.0
         kinds = (AVERAGE, SHRUNK, SINGLE)
         tables = {kind: held.table(Reason(kind, amount)) for kind in kinds}
         reason, strengths = self._preferred(scored, tables, amount), None

@@ -35,6 +35,18 @@ def test_a_real_gain_is_taken(builders):
     assert chooser.reason_.scores[chooser.reason_.kind] < chooser.reason_.scores[AVERAGE]
 
 
+def test_a_model_that_brings_nothing_is_not_needed():
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=400)
+    probabilities = np.full((3, 400, 3), 1 / 3)
+    for table in probabilities[:2]:  # two that err on different rows, and one that knows nothing
+        table[:] = 0.1
+        table[np.arange(400), np.where(rng.random(400) < 0.8, y, (y + 1) % 3)] = 0.8
+    chooser = choose(probabilities, y)
+    assert chooser.reason_.kind == SHRUNK
+    assert chooser.reason_.shrinkage == chooser.recipes_["recommended"].weights[2] == 0
+
+
 def test_a_model_alone_must_be_better_beyond_noise(builders):
     probabilities, y = builders.probabilities(2, 40, quality=[3, 0.05])
     # Weights of two models that are right and wrong together cannot do better than one alone.

@@ -158,6 +158,7 @@ def load_backbone(
     *,
     device: str = "cpu",
     precision: str = "f32",
+    network: GraphNetwork | None = None,
 ) -> Backbone:
     """Load one backbone for an engine.
 
@@ -167,6 +168,8 @@ def load_backbone(
     engine, device, precision : str
         As in `icecore.features.engines.choose_engine`.
     request : WeightsRequest
+    network : GraphNetwork, optional
+        What was loaded by this spec elsewhere: no file of it is looked for here.
 
     Raises
     ------
@@ -176,9 +179,12 @@ def load_backbone(
     """
     source = source_of(spec)
     spec = source.settled(spec)
-    source.check(spec)
+    if network is None:
+        source.check(spec)
     kind, compute = choose_engine(
         engine, graphs_only=not source.is_gluon, device=device, precision=precision
     )
+    if network is not None and kind.runs_graphs:
+        return Backbone(network, kind, compute, spec.layer)
     load = source.load_graph if kind.runs_graphs else source.load_gluon
     return Backbone(load(spec, request), kind, compute, spec.layer)

@@ -12,8 +12,10 @@ import json
 import logging
 import platform
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ...core.errors import ClusterError, IcecoreError
+from ...core.imports import load
 from ...core.places import facts_of
 from ...core.ray_cluster import joined
 from ...manifest import USUAL_SIZE, Sample
@@ -56,7 +58,8 @@ def run_on_cluster(
             dealt = ray.data.from_items(rows, override_num_blocks=len(rows))
             receipts = dealt.map_batches(
                 _Computing,
-                fn_constructor_args=(plan, most),
+                # A node has one copy of the networks.
+                fn_constructor_args=(ray.put(plan), most),
                 batch_size=1,
                 compute=ray.data.ActorPoolStrategy(min_size=cluster.least, max_size=cluster.most),
                 num_cpus=cluster.cpus,
@@ -107,7 +110,9 @@ class _Computing:
     again and again.
     """
 
-    def __init__(self, plan: WorkerPlan, most: int = FEWEST_AT_A_TIME) -> None:
+    def __init__(self, plan: Any, most: int = FEWEST_AT_A_TIME) -> None:
+        if not isinstance(plan, WorkerPlan):
+            plan = load("ray").get(plan)
         self._unread, self._most = plan.unread, most
         self._worker: ExtractWorker | IcecoreError
         try:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from ...core.errors import BackboneError, ProofError, enumerate_some
 from ...core.imports import is_lack_of_memory
-from ..backbones import Backbone, load_backbones
+from ..backbones import Backbone, load_backbone, load_backbones
 from ..engines.base import GraphRefusedError
 from ..engines.choose import engines_for
+from ..graphs.network import GraphNetwork
 from ..images.preprocessing import FIT_OF_MODE
 from ..records.feature_set import FeatureSetRecord
 from ..records.spec import BackboneSpec
@@ -27,6 +28,27 @@ def load_parts(backbones: Sequence[str | BackboneSpec], options: ExtractOptions)
         precision=options.precision_compute,
         layer=options.features_from,
     )
+    return _parts_of(loaded, options)
+
+
+def take_parts(
+    networks: Sequence[tuple[BackboneSpec, GraphNetwork | None]], options: ExtractOptions
+) -> list[Part]:
+    """Give networks that were loaded elsewhere to engines of this machine, without starting them.
+
+    Those that are none, being no graphs, are loaded here.
+    """
+    device, precision = options.devices[0], options.precision_compute
+    loaded = [
+        load_backbone(
+            spec, options.engine, options.request, device=device, precision=precision, network=one
+        )
+        for spec, one in networks
+    ]
+    return _parts_of(loaded, options)
+
+
+def _parts_of(loaded: list[Backbone], options: ExtractOptions) -> list[Part]:
     _require_fits(loaded, options.fit)
     return [
         Part(

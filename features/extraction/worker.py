@@ -4,12 +4,15 @@ import contextlib
 import dataclasses
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Self
 
 from ...cache import writable_cache
 from ...core.errors import FingerprintError, enumerate_some
 from ...core.places import AtHand
 from ...manifest import Digesting, Manifest, Sample, StreamDigesting, Unread
+from ..gluon.network import GluonBackbone
+from ..graphs.network import GraphNetwork
 from ..images.libraries import load_decoders
 from ..records.spec import OF_FILES, BackboneSpec
 from .arrivals import Arrivals, NextArrivals
@@ -18,7 +21,7 @@ from .part import Part
 from .pipeline import Pipeline
 from .progress import ProgressListener, Stopwatch
 from .report import Failure
-from .starting import load_parts, started
+from .starting import started, take_parts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +60,9 @@ class WorkerPlan:
     ----------
     cache : str
         Absolute path or URL, in a store or on a disk that all share.
+    networks : tuple of (BackboneSpec, GraphNetwork or None)
+        With their weights, so that no other machine needs the files, or asks a hub for them. Those
+        that MXNet itself runs are loaded where they run.
     fingerprints : tuple of str
         Of the feature sets that rows shall go to.
     multiply_adds : int
@@ -66,7 +72,7 @@ class WorkerPlan:
     """
 
     cache: str
-    backbones: tuple[str | BackboneSpec, ...]
+    networks: tuple[tuple[BackboneSpec, GraphNetwork | None], ...]
     options: ExtractOptions
     fingerprints: tuple[str, ...]
     multiply_adds: int = 0
@@ -85,7 +91,7 @@ class WorkerPlan:
         weights = None if options.weights_dir is None else os.path.abspath(options.weights_dir)
         return cls(
             cache,
-            tuple(_spec_anywhere(part) for part in parts),
+            tuple((_spec_anywhere(part), _whole(part.backbone.network)) for part in parts),
             dataclasses.replace(
                 options, cluster=None, weights_dir=weights, workers=options.cluster.cpus
             ),
@@ -108,7 +114,7 @@ class ExtractWorker:
         load_decoders()
         self._options = options = plan.options
         self._store = writable_cache(plan.cache, options.only_writer)
-        self._parts = [started(part, options) for part in load_parts(plan.backbones, options)]
+        self._parts = [started(part, options) for part in take_parts(plan.networks, options)]
         found = [part.record.fingerprint for part in self._parts]
         if found != list(plan.fingerprints):
             others = [
@@ -177,6 +183,15 @@ def _receipt(
     return Receipt(
         job.computed, job.rows, had, job.failures, job.several_pages, digests, unreadable
     )
+
+
+def _whole(network: GraphNetwork | GluonBackbone) -> GraphNetwork | None:
+    """Return a network with all of its content, to be sent; None if it is no graph."""
+    if not isinstance(network, GraphNetwork):
+        return None
+    if isinstance(network.graph, Path):
+        return dataclasses.replace(network, graph=network.content())
+    return network
 
 
 def _spec_anywhere(part: Part) -> BackboneSpec:

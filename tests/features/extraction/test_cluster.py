@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pickle
 import shlex
 import shutil
 import sys
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import numpy as np
 import pytest
 from PIL import Image
+from places import write_tars
 from repository import ROOT
 
 from icecore import jobs
@@ -28,7 +30,7 @@ from icecore.core.errors import (
     FingerprintError,
     MissingDependencyError,
 )
-from icecore.features import ClusterOptions
+from icecore.features import BackboneSpec, ClusterOptions
 from icecore.features.extraction.arrivals import Arrivals
 from icecore.features.extraction.cluster import (
     _as_text,
@@ -39,6 +41,7 @@ from icecore.features.extraction.cluster import (
 from icecore.features.extraction.options import ExtractOptions
 from icecore.features.extraction.starting import load_parts
 from icecore.features.extraction.worker import ExtractWorker, WorkerPlan
+from icecore.features.sources.registry import SOURCES
 from icecore.manifest import digest_manifest, read
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
@@ -74,7 +77,8 @@ def receipts_of(worker, samples):
 
 
 def plan(folder, spec, prints):
-    return WorkerPlan(str(folder / "cache"), (spec,), ExtractOptions(), tuple(prints))
+    networks = ((BackboneSpec.parse(spec), None),)
+    return WorkerPlan(str(folder / "cache"), networks, ExtractOptions(), tuple(prints))
 
 
 def test_a_worker_computes_what_it_is_given_and_says_what_became_of_it(tmp_path, photos, tiny_onnx):
@@ -203,7 +207,7 @@ def test_what_workers_are_dealt_is_one_claim(tmp_path, photos, tiny_onnx, monkey
 )
 def test_lots_are_seconds_of_work(multiply_adds, device, images, workers, lot):
     options = ExtractOptions(device=device, batch_size=16)
-    given = WorkerPlan("cache", (SET,), options, (), multiply_adds)
+    given = WorkerPlan("cache", (), options, (), multiply_adds)
     assert _images_at_a_time(ClusterOptions("local", 1, workers), given, images) == lot
 
 
@@ -212,6 +216,32 @@ def test_a_plan_knows_what_an_image_costs(tiny_onnx):
     (part,) = load_parts([f"onnx:{tiny_onnx}"], options)
     assert part.cost["multiply_adds"] > 0
     assert WorkerPlan.of([part], "cache", options).multiply_adds == 2 * part.cost["multiply_adds"]
+
+
+def test_networks_travel_whole(tmp_path, photos, tiny_onnx, monkeypatch):
+    """A worker needs no file of them, and asks no hub."""
+    spec = str(shutil.copy(tiny_onnx, tmp_path / "tiny.onnx"))
+    shutil.copy(tiny_onnx.with_suffix(".json"), tmp_path)
+    whole = jobs.extract(photos, tmp_path / "whole", [f"onnx:{spec}"])
+    specs = [f"onnx:{spec}", "gluon:mobilenet0.25@64"]
+    options = ExtractOptions(weights="random:0", cluster=ClusterOptions())
+    parts = [*load_parts(specs[:1], ExtractOptions()), *load_parts(specs[1:], options)]
+    FeatureCache.create(tmp_path / "cache")
+    given = WorkerPlan.of(parts, str(tmp_path / "cache"), options)
+    sent = pickle.loads(pickle.dumps(given, 5))
+    digests = [part.backbone.network.digest for part in parts]
+    os.unlink(spec)
+    for name in ("load_graph", "load_gluon", "check"):
+        for source in SOURCES.values():
+            monkeypatch.setattr(type(source), name, None)
+    worker = ExtractWorker(sent)
+    assert [network.digest for _, network in sent.networks] == digests
+    samples = list(digest_manifest(read(photos)).manifest.images.values())
+    assert worker.run(samples).computed == whole.computed == 40
+    store = FeatureCache(tmp_path / "cache")
+    assert store.matrix(SET, matrix(tmp_path / "whole")[0]).tobytes() == (
+        matrix(tmp_path / "whole")[1].tobytes()
+    )
 
 
 @pytest.mark.parametrize(("least", "most", "cpus"), [(0, 1, 1), (3, 2, 1), (1, 1, 0)])
@@ -231,7 +261,8 @@ def test_what_a_worker_refuses_is_said_in_its_own_words(tmp_path, tiny_onnx):
 def test_a_machine_without_the_engine_says_what_to_install(tmp_path, tiny_onnx, monkeypatch):
     FeatureCache.create(tmp_path / "cache")
     options = ExtractOptions(engine="onnxruntime")
-    given = WorkerPlan(str(tmp_path / "cache"), (f"onnx:{tiny_onnx}",), options, ("0" * 64,))
+    networks = ((BackboneSpec.parse(f"onnx:{tiny_onnx}"), None),)
+    given = WorkerPlan(str(tmp_path / "cache"), networks, options, ("0" * 64,))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ClusterError, match="ended early on .*: .*onnxruntime") as error:
         receipts_of(_Computing(given), [])
@@ -337,13 +368,15 @@ def test_a_node_that_dies_costs_no_row(tmp_path, tiny_onnx, nodes, monkeypatch):
 @needs_ray
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_twenty_nodes_that_die_cost_no_row(tmp_path, tiny_onnx):
+@pytest.mark.parametrize("kind", ["files", "tars"])
+def test_twenty_nodes_that_die_cost_no_row(kind, tmp_path, tiny_onnx):
     import ray
     from ray.cluster_utils import Cluster
 
     spec, photos = f"onnx:{tiny_onnx}", draw(tmp_path / "photos", 8000)
     (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
     jobs.extract(photos, tmp_path / "one", [spec])
+    data = photos if kind == "files" else write_tars(photos, tmp_path / "tars", count=8)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
     ray.init(address=cluster.address, log_to_driver=False)
@@ -354,7 +387,7 @@ def test_twenty_nodes_that_die_cost_no_row(tmp_path, tiny_onnx):
         while kills < 20:
             cache, shards, before = tmp_path / f"many-{rounds}", 0, kills
             with ThreadPoolExecutor(1) as pool:
-                job = pool.submit(jobs.extract, photos, cache, [spec], options)
+                job = pool.submit(jobs.extract, data, cache, [spec], options)
                 # Nobody tells when a shard comes.
                 while not wait([job], timeout=0.02).done:
                     found = len(list(cache.rglob("shards/*.h5")))
@@ -373,7 +406,8 @@ def test_twenty_nodes_that_die_cost_no_row(tmp_path, tiny_onnx):
 
 
 def require_as_one(report, cache, one):
-    assert [failure.id for failure in report.failures] == ["a/cut.png"]
+    assert [failure.id.rpartition("/")[2] for failure in report.failures] == ["cut.png"]
+    assert report.images == 8001
     assert matrix(cache)[0] == matrix(one)[0]
     assert matrix(cache)[1].tobytes() == matrix(one)[1].tobytes()
     # What a node had saved before it died was not computed again by another.

@@ -31,9 +31,10 @@ def saying(what: str, url: str) -> Iterator[None]:
 
 def _in_words(error: BaseException, what: str, url: str) -> StoreError | MissingFileError:
     name, said = type(error).__name__, first_line(error)
-    # What object_store says of a listing is of no kind.
+    # What object_store says of a listing is of no kind, nor what the hub's library says.
     found = re.search(r"status code: (\d+)", said)
-    status = found[1] if found else ""
+    answer = getattr(error, "response", None)
+    status = found[1] if found else str(getattr(answer, "status_code", ""))
     if isinstance(error, FileNotFoundError) or status == "404":
         return MissingFileError(
             f"{url} is not there", "check the URL; names are told apart by their case"

@@ -23,6 +23,8 @@ from .regular_files import open_regular
 from .store_base import LONGEST_KEY, Entry, Store, Tag
 from .store_errors import first_line
 
+# A name and a password before a host.
+_SECRET = re.compile(r"[^/@]*:[^/@]*@")
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
 _OBJECT_STORES = frozenset("s3 s3a gs az azure abfs abfss http https file".split())
 # Of what fsspec knows: other machines alone. It also has systems that run, unpack, keep or look
@@ -199,7 +201,8 @@ class _FileSystem(Store):
         return True
 
     def _path(self, key: str) -> str:
-        return f"{self._base.rstrip('/')}/{key}".rstrip("/")
+        # The hub takes a path that begins with a slash for a model's.
+        return (f"{self._base.rstrip('/')}/{key}" if self._base else key).rstrip("/")
 
     def _entry(self, about: dict) -> Entry:
         key = about["name"].removeprefix(self._base).lstrip("/")
@@ -254,6 +257,12 @@ def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:
     if parts is None:
         raise StoreError(f"{url} is no URL of a store", "write it as s3://bucket/key")
     scheme, rest = parts.groups()
+    if secret := _SECRET.match(rest):
+        bare = shortened(f"{scheme}://{rest[secret.end() :]}", 80)
+        raise StoreError(
+            f"{bare} is given with a password, which would be written into tables and rows",
+            "leave it out: give it as the store's own tools take it, or use a key",
+        )
     if len(rest) > LONGEST_KEY:
         raise StoreError(
             f"{shortened(os.fspath(url), 80)} has {len(rest)} characters",

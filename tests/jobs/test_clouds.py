@@ -17,6 +17,7 @@ from email.utils import formatdate
 
 import numpy as np
 import pytest
+from data_hub import REPOSITORY, data_hub
 from google_store import google_store
 from places import draw_photos, files_of, upload, write_tars
 
@@ -160,3 +161,49 @@ def test_a_copy_is_pushed_and_pulled(at, photos, tmp_path, tiny_onnx):
     np.testing.assert_array_equal(
         matrix(tmp_path / "two", photos), matrix(tmp_path / "one", photos)
     )
+
+
+@pytest.fixture
+def hub(photos, tmp_path):
+    """What runs a command in a process that asks a local server in the place of the hub."""
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
+    write_tars(photos, tmp_path / "tars")
+    with data_hub(tmp_path) as server:
+        settings = {"HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "home")}
+
+        def run(*words):
+            return subprocess.run(
+                [sys.executable, "-m", "icecore", *map(str, words)],
+                env={**os.environ, **settings},
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+
+        run.reads = server.reads
+        yield run
+
+
+@pytest.mark.parametrize("kind", ["photos", "tars"])
+def test_data_sets_of_the_hub_are_read_once(kind, hub, photos, tmp_path, tiny_onnx):
+    extract(photos, tmp_path / "one", tiny_onnx)
+    words = ("extract", f"hf://datasets/{REPOSITORY}/{kind}", "-o", "cache")
+    told = hub(*words, "-b", f"onnx:{tiny_onnx}")
+    assert told.returncode == 0, told.stderr
+    np.testing.assert_array_equal(
+        matrix(tmp_path / "cache", photos), matrix(tmp_path / "one", photos)
+    )
+    names = [path.name for path in files_of(tmp_path / kind)]
+    assert sorted(name for name, _, _ in hub.reads) == sorted(names)
+    hub.reads.clear()
+    assert hub(*words, "-b", f"onnx:{tiny_onnx}").returncode == 0
+    assert hub.reads == []
+
+
+@pytest.mark.parametrize("data", ["me/none/photos", f"{REPOSITORY}/none"])
+def test_what_is_not_on_the_hub_is_named(data, hub):
+    told = hub("manifest", f"hf://datasets/{data}")
+    assert told.returncode == 1
+    assert f"error: hf://datasets/{data} is not there" in told.stderr

@@ -438,6 +438,21 @@ def test_a_store_that_is_not_known(scheme):
         read(f"{scheme}://bucket/photos")
 
 
+@pytest.mark.parametrize("scheme", ["sftp", "https", "s3"])
+def test_a_password_in_a_url_is_refused_and_not_repeated(scheme, tmp_path, tiny_onnx, capsys):
+    words = ["-o", str(tmp_path / "cache"), "-b", f"onnx:{tiny_onnx}"]
+    with pytest.raises(SystemExit):
+        main(["extract", f"{scheme}://me:sesame@host/photos", *words])
+    told = capsys.readouterr().err
+    assert f"{scheme}://host/photos is given with a password" in told
+    assert "sesame" not in told
+    assert not (tmp_path / "cache").exists()
+    # Azure's way of naming an account is none.
+    with pytest.raises((StoreError, MissingDependencyError)) as error:
+        store_of("sftq://container@account/photos")
+    assert "password" not in str(error.value)
+
+
 def test_files_are_named_by_paths_alone(tmp_path):
     # Past the checks of files, a pipe would be waited for.
     os.mkfifo(tmp_path / "pipe.jpg")

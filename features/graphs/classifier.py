@@ -18,6 +18,8 @@ _PASSED = frozenset(
 )
 _POOLS = frozenset("GlobalAveragePool ReduceMean AveragePool".split())
 _LAYERS = ("Gemm", "MatMul", "Conv")
+# Extents of tokens, which have no height and width; as a named layer they are refused.
+_SEQUENCE = 3
 # Their other inputs say how, not what.
 _FIRST_INPUT = frozenset("Reshape Squeeze Unsqueeze Clip QuantizeLinear DequantizeLinear".split())
 
@@ -34,9 +36,10 @@ class Classifier:
         Numbers that it reads and gives; 0 where the graph does not say.
     layout : str or None
         `FIRST` or `LAST` where the features still have a height and width (or tokens).
-    certain : bool
-        Whether nothing speaks against it: a layer that an activation follows, or a convolution
-        that a pool follows, but no softmax, may as well be the last layer of the features.
+    doubt : str
+        What speaks against it: what an activation follows, or a pool over places, but no softmax,
+        may as well be the last layer of the features; and what answers for each place tells
+        no images apart. Empty if nothing does.
     """
 
     node: Any
@@ -44,7 +47,7 @@ class Classifier:
     width: int
     classes: int
     layout: str | None
-    certain: bool
+    doubt: str
 
     @property
     def features(self) -> str:
@@ -87,8 +90,12 @@ def find_classifier(
         for output in graph.output
         if (one := _follow(output.name, producers, values, classes)) is not None
     ]
-    certain = [one for one in found if one.certain] or found
-    different = {one.node.output[0]: one for one in certain}
+    certain = [one for one in found if not one.doubt] or found
+    # Whatever they tell apart, classifiers that read the same need the same features.
+    different: dict[str, Classifier] = {}
+    for one in certain:
+        if one.features not in different or one.classes == classes:
+            different[one.features] = one
     if not different:
         raise _none(
             graph,
@@ -104,8 +111,8 @@ def find_classifier(
             f"{classifier.classes} numbers",
             "correct num_classes, or name the layer to use with --layer",
         )
-    if not (classifier.certain or known):
-        raise _uncertain(classifier, name)
+    if classifier.doubt and not known:
+        raise _uncertain(classifier, name, values)
     return classifier
 
 
@@ -140,10 +147,15 @@ def _follow(output: str, producers: dict, values: Values, classes: int | None):
         width, count = weights[::-1] if turned else weights
         # The last axis is the one that a product sums over.
         layout = LAST if len(values.shapes.get(node.input[0], ())) in (3, 4) else None
-    # A convolution before the pool looks like the last one of the features.
-    doubtful = activated or (pooled and node.op_type == "Conv")
-    certain = probable or not doubtful or (classes is not None and classes == count)
-    return Classifier(node, output, int(width), int(count), layout, certain)
+    doubt = ""
+    if sum(extent != 1 for extent in values.shapes.get(output, ())[1:]) > 1:
+        doubt = "whose answer is no row of classes but a map, or a sequence"
+    elif not probable and (activated or (pooled and node.op_type == "Conv")):
+        # A convolution before the pool looks like the last one of the features.
+        doubt = "and an activation or a pool"
+    if classes is not None and classes == count:
+        doubt = ""
+    return Classifier(node, output, int(width), int(count), layout, doubt)
 
 
 def _none(graph, name: str, why: str) -> BackboneError:
@@ -166,11 +178,18 @@ def _several(found: list[Classifier], name: str) -> BackboneError:
     )
 
 
-def _uncertain(one: Classifier, name: str) -> BackboneError:
+def _uncertain(one: Classifier, name: str, values: Values) -> BackboneError:
+    offered = [
+        f"--layer {plain_name(value)} takes the {count} numbers {where} it"
+        for value, count, where in (
+            (one.output, one.classes, "after"),
+            (one.features, one.width, "before"),
+        )
+        if len(values.shapes.get(value, ())) != _SEQUENCE
+    ]
+    named = f"name the layer: {', '.join(offered)}; or " if offered else ""
     return BackboneError(
-        f"{name} ends in {one.text}, which makes {one.classes} numbers of {one.width}, and an "
-        "activation or a pool: it may be the classifier, or the last layer of the features",
-        f"name the layer: --layer {plain_name(one.output)} takes the {one.classes} numbers after "
-        f"it, --layer {plain_name(one.features)} the {one.width} before it; or say in the JSON "
-        f'record that it is the classifier: "num_classes": {one.classes}',
+        f"{name} ends in {one.text}, which makes {one.classes} numbers of {one.width}, "
+        f"{one.doubt}: it may be the classifier, or the last layer of the features",
+        f'{named}say in the JSON record that it is the classifier: "num_classes": {one.classes}',
     )

@@ -6,6 +6,7 @@ normalised before, they would be normalised twice, which nothing shows but a bad
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -13,21 +14,30 @@ from ...core.errors import BackboneError, enumerate_some
 from ..images.preprocessing import Preprocessing
 from .onnx_graph import load_evaluator, load_onnx
 from .values import constants_of
+from .walk import bodies_of
 
 # What may stand between pixels and the first layer, and changes each number by itself or its place.
 _STEPS = frozenset(
-    "Add BatchNormalization Cast Concat Div Gather Identity Mul Neg Pad Reciprocal Reshape Slice "
-    "Split Squeeze Sub Transpose Unsqueeze".split()
+    "Abs Add BatchNormalization BitShift Cast Ceil Clip Concat Cos DepthToSpace DequantizeLinear "
+    "Div Dropout Exp Expand Flatten Floor Gather Greater GreaterOrEqual Identity If Less "
+    "LessOrEqual Log Max Min Mul Neg Pad Pow QuantizeLinear Reciprocal Reshape Resize Round Slice "
+    "SpaceToDepth Split Sqrt Squeeze Sub Sum Tile Transpose Unsqueeze Upsample Where".split()
 )
 _MOST_STEPS = 64
+_QUANTISED = 21
+# onnx's evaluator takes minutes for them.
+_RESIZES = frozenset({"Resize", "Upsample"})
+# Of what the record makes of pixels: so many numbers are tried, and so many tell others apart.
+_TRIED, _TOLD_APART = 17, 0.75
 # Of pixels of 0 to 255, and of 0 to 1: what is subtracted, and what it is divided by.
-_LEAST_MEAN_OF_255, _LEAST_STD_OF_255 = 60, 40
-_MEANS_OF_1, _STDS_OF_1 = (0.3, 0.6), (0.15, 0.6)
+_LEAST_MEAN_OF_255, _LEAST_STD_OF_255, _LEAST_STD_OF_65535 = 60, 40, 1000
+_MEANS_OF_1, _STDS_OF_1, _LARGEST_STD_TO_255 = (0.3, 0.6), (0.15, 0.6), 0.01
 _AS_RANGE = {
     "[0, 255]": '"mean": [0, 0, 0], "std": [1, 1, 1], "input_range": [0, 255]',
     "[0, 1]": '"mean": [0, 0, 0], "std": [1, 1, 1]',
     "[-1, 1]": '"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]',
 }
+_BOUNDS = {"[0, 255]": (0.0, 255.0), "[0, 1]": (0.0, 1.0), "[-1, 1]": (-1.0, 1.0)}
 # ONNX's own names for what a graph takes, and what the record says then.
 _SPACES = {"Rgb8": "RGB", "Rgba8": "RGB", "Bgr8": "BGR", "Bgra8": "BGR"}
 _RANGES = {
@@ -76,22 +86,57 @@ def require_unprepared(model, pixels: str, how: Preprocessing, name: str) -> Non
     pixels : str
         Name of the value that was the graph's input before it took them.
     """
-    found = _subtracted_and_divided(model, pixels, how.resolution)
-    if found is None:
+    steps = _FirstSteps(model, pixels, how.resolution)
+    means, stds = np.asarray(how.mean), np.asarray(how.std)
+    bounds = (float((-means / stds).min()), float(((1 - means) / stds).max()))
+    fault = _fault(steps, bounds, _range_of(how))
+    if not fault:
         return
-    mean, std = found
+    right = next((text for text, ends in _BOUNDS.items() if not _fault(steps, ends, text)), "")
+    raise BackboneError(
+        f"{name} {fault}",
+        f"write {_AS_RANGE[right]} in the JSON record beside it"
+        if right
+        else "export it without these steps, and write in the JSON record what they did",
+    )
+
+
+def _fault(steps: "_FirstSteps", bounds: tuple[float, float], stated: str) -> str:
+    """Say what is wrong with giving numbers between these bounds to the first steps."""
+    tried = np.linspace(*bounds, _TRIED)
+    for values in steps.of(tried):
+        changes = np.sign(np.diff(values, axis=0))
+        moved = changes.any(axis=0)  # The border of a Pad is no pixel.
+        alike = np.abs(changes[:, moved].mean(axis=0))
+        if not moved.any() or np.median(alike) < _TOLD_APART:
+            return (
+                f"prepares pixels of another range itself: its first steps cut off or round what "
+                f"its record makes of pixels (numbers from {bounds[0]:.3g} to {bounds[1]:.3g})"
+            )
+        mean, std = _subtracted_and_divided(tried, values[:, moved])
+        takes = _taken(mean, std) if len(mean) else ""
+        if takes not in ("", stated):
+            return (
+                f"prepares pixels of {takes} itself (it subtracts {_text(mean)} and divides by "
+                f"{_text(std)}), and its record makes other numbers of them before"
+            )
+    return ""
+
+
+def _taken(mean: np.ndarray, std: np.ndarray) -> str:
+    """Return the range of the pixels that are so prepared; empty where it is not certain."""
+    if min(std) >= _LEAST_STD_OF_65535:
+        return "[0, 65535]"
     if min(std) >= _LEAST_STD_OF_255 or min(abs(mean)) >= _LEAST_MEAN_OF_255:
-        takes = "[0, 255]"
-    elif _within(mean, _MEANS_OF_1) and _within(std, _STDS_OF_1):
-        takes = "[0, 1]"
-    else:
-        return
-    if _range_of(how) != takes:
-        raise BackboneError(
-            f"{name} prepares pixels of {takes} itself (it subtracts {_text(mean)} and divides by "
-            f"{_text(std)}), and its record normalises them before",
-            f"write {_AS_RANGE[takes]} in the JSON record beside it",
-        )
+        return "[0, 255]"
+    kept = np.allclose(std, 1, rtol=1e-3)
+    if _within(mean, _MEANS_OF_1) and (kept or _within(std, _STDS_OF_1)):
+        return "[0, 1]"
+    if max(std) <= _LARGEST_STD_TO_255:
+        for text, shift in (("[0, 1]", 0), ("[-1, 1]", -1)):
+            if np.allclose(mean, shift, atol=0.02):
+                return text
+    return ""
 
 
 def _range_of(how: Preprocessing) -> str:
@@ -107,60 +152,134 @@ def _range_of(how: Preprocessing) -> str:
     )
 
 
-def _subtracted_and_divided(model, pixels: str, side: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return what the first steps subtract from the pixels, and what they divide them by."""
-    end, nodes = _first_steps(model.graph, pixels)
-    if not end:
-        return None
-    onnx = load_onnx()
-    read = {name for node in nodes for name in node.input}
-    graph = onnx.helper.make_graph(
-        nodes,
-        "first steps",
-        [onnx.ValueInfoProto(name=pixels)],
-        [onnx.ValueInfoProto(name=end)],
-        [tensor for tensor in model.graph.initializer if tensor.name in read],
-    )
-    steps = onnx.helper.make_model(graph, opset_imports=model.opset_import)
-    layouts = [(1, 3, side, side), (1, side, side, 3)]
-    for shape in layouts:
+def _subtracted_and_divided(tried: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what steps subtract, and what they divide by; nothing where they do otherwise."""
+    low, middle, high = (len(tried) * part // 4 for part in (1, 2, 3))
+    factor = (values[high] - values[low]) / (tried[high] - tried[low])
+    half = (values[middle] - values[low]) / (tried[middle] - tried[low])
+    sound = (factor != 0) & np.isclose(half, factor, rtol=0.05)
+    if not sound.any():
+        return np.empty(0), np.empty(0)
+    factor, at = factor[sound], values[low][sound]
+    return np.unique(tried[low] - at / factor), np.unique(1 / abs(factor))
+
+
+class _FirstSteps:
+    """What a graph does to each pixel in front of its first layers."""
+
+    def __init__(self, model, pixels: str, side: int) -> None:
+        self._pixels, self._side = pixels, side
+        self._session: Any = None
+        ends, nodes = _first_steps(model.graph, pixels)
+        if not ends:
+            return
+        onnx = load_onnx()
+        read = {name for node in nodes for name in _read_by(node)}
+        graph = onnx.helper.make_graph(
+            [_without_sizes(onnx, node) for node in nodes],
+            "first steps",
+            [onnx.ValueInfoProto(name=pixels)],
+            [onnx.ValueInfoProto(name=end) for end in ends],
+            [tensor for tensor in model.graph.initializer if tensor.name in read],
+        )
+        self._session = _evaluator_of(onnx, graph, model.opset_import)
+        self._type = _type_of(model.graph, pixels)
+
+    def of(self, tried: np.ndarray) -> list[np.ndarray]:
+        """Return what each layer gets of images that are full of one number each.
+
+        Returns
+        -------
+        list of ndarray, shape (len(tried), P)
+            Nothing where there are no steps, or where they cannot be run alone.
+        """
+        for shape in ((1, 3, self._side, self._side), (1, self._side, self._side, 3)):
+            try:
+                found = [self._run(np.full(shape, number)) for number in tried]
+            except Exception:  # onnx's exceptions share no base; it may take the other layout
+                continue
+            return [np.stack(values) for values in zip(*found)]
+        return []
+
+    def _run(self, image: np.ndarray) -> list[np.ndarray]:
+        if self._session is None:
+            return []
+        found = self._session.run(None, {self._pixels: image.astype(self._type)})
+        return [np.asarray(values, np.float64).ravel() for values in found]
+
+
+def _evaluator_of(onnx, graph, opsets):
+    """Return what runs a graph; None where onnx cannot run one of its operators."""
+    # Of quantisation it has the newer operators alone, which do the same.
+    for imports in (opsets, [onnx.helper.make_opsetid("", _QUANTISED)]):
         try:
-            run = load_evaluator()(steps).run
-            zero, one, two = (
-                np.asarray(run(None, {pixels: np.full(shape, value, np.float32)})[0], np.float64)
-                for value in (0, 1, 2)
-            )
-        except Exception:  # onnx's exceptions share no base; it may take the other layout
+            return load_evaluator()(onnx.helper.make_model(graph, opset_imports=imports))
+        except Exception:  # Its exceptions share no base.
             continue
-        factor = one - zero
-        kept = factor != 0  # The border of a Pad is no pixel.
-        if kept.any() and np.allclose(two - one, factor, rtol=1e-3, atol=1e-5):
-            return np.unique(0 - zero[kept] / factor[kept]), np.unique(1 / abs(factor[kept]))
     return None
 
 
-def _first_steps(graph, pixels: str) -> tuple[str, list]:
-    """Return the value that the first layer reads, and the nodes that make it of the pixels."""
+def _without_sizes(onnx, node):
+    """Return a node that does the same to an image of one number, whatever its size."""
+    if node.op_type not in _RESIZES:
+        return node
+    return onnx.helper.make_node("Identity", [node.input[0]], [node.output[0]])
+
+
+def _type_of(graph, pixels: str) -> type | np.dtype:
+    """Return the type of the numbers that `add_normalisation` makes."""
+    made = next((node for node in graph.node if pixels in node.output), None)
+    if made is None or made.op_type in ("Mul", "Div"):
+        return np.float32
+    kind = next((one.i for one in made.attribute if one.name == "to"), None)
+    return np.uint8 if kind is None else load_onnx().helper.tensor_dtype_to_np_dtype(kind)
+
+
+def _first_steps(graph, pixels: str) -> tuple[list[str], list]:
+    """Return the values that the first layers read, and the nodes that make them of the pixels."""
     constants, reached = constants_of(graph), {pixels}
+    arrays = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     steps: list = []
     ends: set[str] = set()
     for node in graph.node:
-        data = reached.intersection(node.input)
-        others = set(node.input) - reached - constants - {""}
-        if data and node.op_type in _STEPS and not others and len(steps) < _MOST_STEPS:
+        data = reached & _read_by(node)
+        if not data:
+            continue
+        others = _read_by(node) - reached - constants - {""}
+        if _is_step(node, arrays) and not others and len(steps) < _MOST_STEPS:
             reached.update(node.output)
             steps.append(node)
         else:
             ends |= data
-    if not steps or len(ends) != 1:
-        return "", []
-    needed = {name for node in steps for name in node.input}
+    ends.discard(pixels)
+    needed = {name for node in steps for name in _read_by(node)}
     made = []
     for node in reversed(graph.node):
         if constants.issuperset(node.output) and needed.intersection(node.output):
-            needed.update(node.input)
+            needed |= _read_by(node)
             made.append(node)
-    return ends.pop(), [*reversed(made), *steps]
+    return sorted(ends), [*reversed(made), *steps]
+
+
+def _is_step(node, arrays: Mapping[str, tuple[int, ...]]) -> bool:
+    """Tell whether a node looks at one pixel at a time; a layer looks at several, or makes more."""
+    weights = arrays.get(node.input[1], ()) if len(node.input) > 1 else ()
+    if node.op_type == "Conv":
+        return len(weights) == 4 and weights[0] == 3 and weights[2:] == (1, 1)
+    if node.op_type == "MatMul":
+        return weights == (3, 3)
+    return node.op_type in _STEPS
+
+
+def _read_by(node) -> set[str]:
+    """Return the names of the values that a node reads, with those that its bodies read."""
+    read = set(node.input)
+    for body in bodies_of(node):
+        own = {tensor.name for tensor in body.initializer}
+        for inner in body.node:
+            read |= _read_by(inner) - own
+            own.update(inner.output)
+    return read
 
 
 def _within(values: np.ndarray, bounds: tuple[float, float]) -> bool:

@@ -32,8 +32,15 @@ _PROCESSORS = frozenset(
     "efficientformer mobilenetv1 mobilenetv2 mobilevit bit levit poolformer segformer pvt "
     "dinov3vit".split()
 )
+# What pixels may be scaled to by a rescale_factor; above, they are as they were.
+_LARGEST_SCALED = 2.5
 # Two that enlarge the short side before they cut, and by how much where the file does not say.
 _DEFAULT_CROP_PCT = {"convnext": 224 / 256, "poolformer": 0.9}
+# To whom a size of one number is the short side; to the others it is both sides.
+_SHORT_BY_NUMBER = frozenset(
+    "bit chineseclip clip convnext levit mobilenetv1 mobilenetv2 mobilevit poolformer "
+    "vithybrid".split()
+)
 # From this side on, ConvNeXt's processor squashes the image and cuts nothing off.
 _SQUASHED_FROM = 384
 
@@ -51,9 +58,10 @@ def translate_hub_record(fields: dict, path: Path) -> dict:
     BackboneError
         A field is not understood, or asks for what icecore does not do.
     """
-    kind = str(fields.get("image_processor_type") or fields.get("feature_extractor_type") or "")
-    kind = _END_OF_KIND.sub("", kind).lower()
-    faults = [
+    kinds = {_END_OF_KIND.sub("", str(fields[m])).lower() for m in _MARKS[:2] if fields.get(m)}
+    kind = min(kinds, default="")
+    faults = [f"{m} is {fields[m]!r}" for m in _MARKS[:2] if len(kinds) > 1]
+    faults += [
         f"{name} is {value!r}"
         for name, value in fields.items()
         if (name not in _UNDERSTOOD | _ABOUT and value not in (None, False)
@@ -98,7 +106,9 @@ def _geometry(fields: dict, kind: str, faults: list[str]) -> tuple[int, float, s
         return 0, 1.0, "center"
     if isinstance(size, int):
         # Written before sizes had names: what it means hangs on the processor.
-        short, both = (size, None) if crops or kind == "convnext" else (None, size)
+        short, both = (size, None) if kind in _SHORT_BY_NUMBER else (None, size)
+        if not kind and crops:
+            faults.append(f"size is {size}, and no image_processor_type says of which side")
     share = _crop_pct(fields, kind, faults)
     if kind == "convnext" and short is not None:
         return (short, 1.0, "squash") if short >= _SQUASHED_FROM else (short, share, "center")
@@ -163,6 +173,16 @@ def _normalisation(
             faults.append(f"{name} is {values!r}")
         elif not least <= min(values) <= max(values) <= scale:
             faults.append(f"{name} is {values!r}, but pixels are scaled to [0, {scale:.6g}]")
+    if (
+        scale > _LARGEST_SCALED
+        and not faults
+        and max(mean) <= 1
+        and (max(mean) > 0 or max(std) < 1)
+    ):
+        faults.append(
+            f"image_mean is {mean!r} and image_std {std!r}, for pixels of 0 to 1, but they are "
+            f"scaled to [0, {scale:.6g}]"
+        )
     if faults or not isinstance(mean, list) or not isinstance(std, list):
         return [0.0] * 3, [1.0] * 3
     if fields.get("include_top"):

@@ -87,8 +87,9 @@ def nothing_to_pool(backbone: str, layer: Layer, shape: Sequence[int]) -> Backbo
     """Return the error for a pool where features have no height and width."""
     place = f"layer '{layer.name}'" if layer.name else "the layer before its classifier"
     sides = " x ".join(map(str, shape[1:]))
+    away = "" if layer.pool == BEFORE_CLASSIFIER.pool else f"leave --pool {layer.pool} away, or "
     return BackboneError(
         f"{backbone}: {place} gives {sides} numbers without a height and width to pool",
-        f"leave --pool {layer.pool} away, or name a layer of rank 4 with --layer "
-        f"('icecore backbones --layers {backbone}' lists them)",
+        f"{away}name a layer of rank 4 with --layer ('icecore backbones --layers {backbone}' lists "
+        "them)",
     )

@@ -22,6 +22,10 @@ NUMBERS = {
     "caffe": np.array([103.9, 116.8, 123.7], "f4").reshape(1, 3, 1, 1),
     "ones": np.ones(3, "f4"), "zeros": np.zeros(3, "f4"), "120": np.full(3, 120, "f4"),
     "3600": np.full(3, 3600, "f4"), "back": np.array([2, 1, 0], "i8"),
+    "0": np.float32(0), "65535": np.float32(65535), "no zero point": np.array(0, "u1"),
+    "sizes": np.array([1, 1, 1, 1], "f4"), "yes": np.array(True),
+    "kernel": (np.eye(3, dtype="f4") / 60).reshape(3, 3, 1, 1), "bias": np.full(3, -2, "f4"),
+    "each": np.full((3, 1, 1, 1), 1 / 60, "f4"), "means": MEAN.reshape(1, 3, 1, 1),
     "scale": (STD / 0.5).reshape(1, 3, 1, 1), "shift": ((MEAN - 0.5) / 0.5).reshape(1, 3, 1, 1),
 }  # fmt: skip
 
@@ -35,7 +39,7 @@ def in_front(steps: list, shape: list | None = None, kind: int = TensorProto.FLO
     """Put steps from ``data`` to ``d`` in front of a network."""
     first, *rest = body()
     first.input[0] = "d"
-    read = {name for step in steps for name in step.input}
+    read = {name for step in steps for name in [*step.input, "255"]}
     arrays = weights() | {name: array for name, array in NUMBERS.items() if name in read}
     return make([*steps, first, *rest, *classifier()], arrays, shape=shape, kind=kind)
 
@@ -68,6 +72,43 @@ STEPS = {
         [node("Unsqueeze", "mean", "axes", "m"), node("Unsqueeze", "std", "axes", "s"),
          node("Sub", "data", "m", "x1"), node("Div", "x1", "s", "d")],
         UNIT, lambda p: (p / 255 - MEAN) / STD),
+    "clipped at 255": (
+        [node("Clip", "data", "0", "255", "x"), node("Div", "x", "255", "d")],
+        RAW, lambda p: p / 255),
+    "clipped at 1": (
+        [node("Clip", "data", "0", "1", "x"), node("Mul", "x", "2", "y"),
+         node("Sub", "y", "1", "d")], UNIT, lambda p: p / 127.5 - 1),
+    "bounded": (
+        [node("Max", "data", "0", "x"), node("Min", "x", "255", "y"), node("Div", "y", "255", "d")],
+        RAW, lambda p: p / 255),
+    "rounded": (
+        [node("Round", "data", "x"), node("Div", "x", "255", "d")], RAW, lambda p: p / 255),
+    "bytes": (
+        [node("Cast", "data", "x", to=TensorProto.UINT8),
+         node("Cast", "x", "y", to=TensorProto.FLOAT), node("Div", "y", "255", "d")],
+        RAW, lambda p: p / 255),
+    "quantised": (
+        [node("QuantizeLinear", "data", "1", "no zero point", "x"),
+         node("DequantizeLinear", "x", "1", "no zero point", "y"), node("Div", "y", "255", "d")],
+        RAW, lambda p: p / 255),
+    "resized": (
+        [node("Resize", "data", "", "sizes", "x", mode="linear"), node("Div", "x", "255", "d")],
+        RAW, lambda p: p / 255),
+    "a convolution of each colour": (
+        [node("Conv", "data", "each", "bias", "d", group=3)], RAW, lambda p: p / 60 - 2),
+    "a convolution of colours": (
+        [node("Conv", "data", "kernel", "bias", "d")], RAW, lambda p: p / 60 - 2),
+    "a branch that is always taken": (
+        [node("If", "yes", "d",
+              then_branch=helper.make_graph(
+                  [node("Div", "data", "255", "then")], "yes", [],
+                  [helper.make_tensor_value_info("then", TensorProto.FLOAT, None)]),
+              else_branch=helper.make_graph(
+                  [node("Identity", "data", "else")], "no", [],
+                  [helper.make_tensor_value_info("else", TensorProto.FLOAT, None)]))],
+        RAW, lambda p: p / 255),
+    "the mean alone": ([node("Sub", "data", "means", "d")], UNIT, lambda p: p / 255 - MEAN),
+    "to 255": ([node("Mul", "data", "255", "d")], UNIT, lambda p: p),
     "twice less one": (
         [node("Mul", "data", "2", "x"), node("Sub", "x", "1", "d")], UNIT, lambda p: p / 127.5 - 1),
 }  # fmt: skip
@@ -90,6 +131,26 @@ def test_pixels_are_never_normalised_twice(tmp_path, how):
     spec = save(tmp_path / "net.onnx", in_front(steps), **right)
     expected = features_of(prepare(some_images().astype(np.float64)), weights()["w"])
     np.testing.assert_allclose(rows(spec), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_each_of_several_branches_is_looked_at(tmp_path):
+    steps = [node("Div", "data", "255", "d"), node("Mul", "data", "2", "e")]
+    other = [node("Conv", "e", "w", "c2", pads=[1, 1, 1, 1]), node("GlobalAveragePool", "c2", "g")]
+    model = in_front(steps)
+    at = next(i for i, one in enumerate(model.graph.node) if one.op_type == "GlobalAveragePool")
+    model.graph.node[at].output[0] = "p1"
+    for number, one in enumerate([*other, node("Add", "p1", "g", "p")]):
+        model.graph.node.insert(at + 1 + number, one)
+    with pytest.raises(BackboneError, match=r"prepares pixels of \[0, 255\] itself"):
+        rows(save(tmp_path / "net.onnx", model))
+    assert np.isfinite(rows(save(tmp_path / "net.onnx", model, **RAW))).all()
+
+
+@pytest.mark.parametrize("kind", [TensorProto.UINT16, TensorProto.INT32, TensorProto.FLOAT])
+def test_images_of_16_bits_are_not_what_it_gets(tmp_path, kind):
+    steps = [node("Cast", "data", "x", to=TensorProto.FLOAT), node("Div", "x", "65535", "d")]
+    with pytest.raises(BackboneError, match=r"prepares pixels of \[0, 65535\] itself"):
+        rows(save(tmp_path / "net.onnx", in_front(steps, kind=kind), **RAW))
 
 
 def test_channels_last_and_numbers_that_keras_divides_by(tmp_path):

@@ -134,6 +134,49 @@ def test_outputs_of_different_classifiers_are_asked_about(tmp_path):
     np.testing.assert_allclose(rows(spec, layer="f"), expected(some_images()), **CLOSE)
 
 
+def test_classifiers_that_read_the_same_need_the_same_features(tmp_path):
+    arrays = weights() | {"box": np.ones((WIDTH, 4), np.float32)}
+    nodes = [*body(), node("Gemm", ["f", "box"], ["where"]), *classifier()]
+    model = make(nodes, arrays, outputs={"where": ["N", 4], "out": ["N", CLASSES]})
+    for record in ({}, {"num_classes": CLASSES}, {"num_classes": 4}):
+        spec = save(tmp_path / "net.onnx", model, **record)
+        np.testing.assert_allclose(rows(spec), expected(some_images()), **CLOSE)
+
+
+DENSE = {
+    "segmentation": [node("Conv", ["r", "o"], ["m"]), node("Softmax", ["m"], ["out"], axis=1)],
+    "one mask": [node("Conv", ["r", "o"], ["m"]), node("Sigmoid", ["m"], ["out"])],
+    "logits of places": [node("Conv", ["r", "o"], ["out"])],
+    "a picture": [
+        node("Gemm", ["f", "k"], ["m"]), node("Sigmoid", ["m"], ["s"]),
+        node("Reshape", ["s", "sides"], ["out"]),
+    ],
+    "a sequence": [
+        node("Reshape", ["r", "flat"], ["t"]), node("Transpose", ["t"], ["u"], perm=[0, 2, 1]),
+        node("MatMul", ["u", "k"], ["l"]), node("Softmax", ["l"], ["out"], axis=-1),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", DENSE)
+def test_what_answers_for_places_is_no_classifier_without_a_word(kind, tmp_path):
+    arrays = weights() | {"flat": np.array([0, WIDTH, -1])}
+    arrays["o"] = arrays["k"].T.reshape(CLASSES, WIDTH, 1, 1).copy()
+    arrays["k"] = np.ones((WIDTH, 12 if kind == "a picture" else CLASSES), np.float32)
+    arrays["sides"] = np.array([0, 3, 2, 2])
+    shapes = {"a picture": ["N", 3, 2, 2], "a sequence": ["N", SIDE**2, CLASSES]}
+    outputs = {"out": shapes.get(kind, ["N", CLASSES, SIDE, SIDE])}
+    model = make([*body(), *DENSE[kind]], arrays, outputs=outputs)
+    spec = save(tmp_path / "net.onnx", model)
+    with pytest.raises(BackboneError, match="no row of classes but a map, or a sequence") as told:
+        load(spec)
+    # What is advised works.
+    for layer in re.findall(r"--layer (\S+)", told.value.hint):
+        assert np.isfinite(rows(spec, layer=layer)).all()
+    count = int(re.search(r'"num_classes": (\d+)', told.value.hint)[1])
+    assert np.isfinite(rows(save(tmp_path / "net.onnx", model, num_classes=count))).all()
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_outputs_that_lead_to_one_classifier_are_no_question(first, tmp_path):
     nodes = [*body(), *classifier(), node("Softmax", ["out"], ["prob"], axis=1)]

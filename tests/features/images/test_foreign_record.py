@@ -149,8 +149,12 @@ def test_the_record_of_the_hub_is_found_and_read(tmp_path):
     [
         ({"size": {"height": 224, "width": 224}, "do_center_crop": False},
          {"crop_pct": 1.0, "crop_mode": "squash"}),
-        ({"size": 224, "do_center_crop": False}, {"crop_pct": 1.0, "crop_mode": "squash"}),
-        ({"size": 256, "crop_size": 224}, {"crop_pct": 0.875, "crop_mode": "center"}),
+        ({"image_processor_type": "ViTImageProcessor", "size": 224, "do_center_crop": False},
+         {"crop_pct": 1.0, "crop_mode": "squash"}),
+        ({"image_processor_type": "FlavaImageProcessor", "size": 224},
+         {"crop_pct": 1.0, "crop_mode": "squash"}),
+        ({"image_processor_type": "CLIPImageProcessor", "size": 256, "crop_size": 224},
+         {"crop_pct": 0.875, "crop_mode": "center"}),
         ({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 224},
           "crop_pct": 0.875, "do_center_crop": None}, {"crop_pct": 0.875, "crop_mode": "center"}),
         ({"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384},
@@ -208,6 +212,18 @@ def test_the_words_of_the_hub_are_translated(tmp_path, fields, expected):
             {"feature_extractor_type": "ImageGPTFeatureExtractor", "image_processor_type": ...},
             "kind 'imagegpt', whose steps",
         ),
+        # To some processors a number is both sides.
+        ({"image_processor_type": "DeiTImageProcessor", "size": 256}, "it squashes and cuts"),
+        (
+            {"feature_extractor_type": "BeitFeatureExtractor", "image_processor_type": ...,
+             "size": 256}, "it squashes and cuts",
+        ),
+        ({"image_processor_type": "CLIPImageProcessor", "size": 224, "do_center_crop": False},
+         "which leaves images oblong"),
+        ({"image_processor_type": ..., "size": 256}, "no image_processor_type says"),
+        ({"feature_extractor_type": "CLIPFeatureExtractor"}, "feature_extractor_type is"),
+        ({"do_rescale": False}, r"for pixels of 0 to 1, but they are scaled to \[0, 255\]"),
+        ({"rescale_factor": 1}, r"for pixels of 0 to 1, but they are scaled to \[0, 255\]"),
         ({"resample": ...}, "resample is None"),
         ({"resample": [2]}, r"resample is \[2\]"),
         ({"resample": True}, "resample is True"),
@@ -216,7 +232,7 @@ def test_the_words_of_the_hub_are_translated(tmp_path, fields, expected):
         ({"image_mean": [True] * 3}, "image_mean is"),
         ({"image_mean": [127.5] * 3}, r"image_mean is .*but pixels are scaled to \[0, 1\]"),
     ],
-)
+)  # fmt: skip
 def test_what_the_hub_says_and_is_not_done_is_refused_by_name(tmp_path, fields, said):
     with pytest.raises(BackboneError, match=said):
         read(tmp_path, stated(HUB | fields))

@@ -162,6 +162,23 @@ def test_requirements_pin_every_dependency(python):
     assert unfit(needed, python) == []
 
 
+@pytest.mark.parametrize("extra", ["ray", "parquet", "report"])
+def test_an_extra_brings_no_pyarrow_that_the_pinned_numpy_is_too_old_for(extra):
+    """Since 26 it wants NumPy 2, and says so when it is imported."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = map(Requirement, project["optional-dependencies"][extra])
+    brought = [one for one in lines if one.name in ("pyarrow", "ray")]
+    for python in PYTHONS:
+        if pins(python)["numpy"].major < 2:
+            applying = [
+                one.specifier
+                for one in brought
+                if one.name == "pyarrow"
+                and (one.marker is None or one.marker.evaluate({"python_version": python}))
+            ]
+            assert not all(specifier.contains("26.0.1") for specifier in applying)
+
+
 def test_requirements_are_complete_so_nothing_needs_to_be_resolved():
     python = "{}.{}".format(*sys.version_info)
     for name in pins(python):

@@ -102,7 +102,7 @@ class Blender(BaseEstimator):
             by_group = self._fit_groups(probabilities, y, groups)
         self.recipe_ = Recipe(self.weights_, options.mean, groups, by_group)
         table = self.predict_proba(probabilities)
-        self.score_ = metric.score(y, table, letters) * (1 if metric.higher_is_better else -1)
+        self.score_ = metric.value(y, table, letters)
         return self
 
     def predict_proba(self, probabilities: np.ndarray) -> np.ndarray:

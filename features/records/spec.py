@@ -23,7 +23,7 @@ class BackboneSpec:
     Attributes
     ----------
     source : str
-        ``gluon`` (GluonCV's zoo), ``mxnet`` (MXNet's own), ``gluon-file`` or ``onnx``.
+        One of `SOURCES`: ``gluon`` is GluonCV's zoo, ``mxnet`` MXNet's own.
     name : str
         Name in the model zoo, or path of the file or the prefix of the files.
     resolution : int or None

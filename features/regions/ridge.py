@@ -94,7 +94,7 @@ class Ridge:
         targets: np.ndarray,
         used: np.ndarray | None = None,
     ) -> None:
-        self._rows, self._products = rows, products
+        self._rows = rows
         used = np.ones(len(rows), bool) if used is None else used
         spans = [np.flatnonzero(used & (folds != fold)) for fold in range(FOLDS)]
         spectra = [_spectrum(products, span) for span in spans]

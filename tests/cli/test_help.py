@@ -17,6 +17,7 @@ from icecore.features.engines.choose import COMPUTE_PRECISIONS, ENGINE_CHOICES
 from icecore.features.images.fit import FITS
 from icecore.features.records.feature_set import PRECISIONS
 from icecore.features.records.layer import POOLS
+from icecore.heads import HEAD_KINDS
 from icecore.runs.table import MENDINGS
 
 
@@ -84,6 +85,15 @@ ACCEPTED = {
     "--precision-compute": COMPUTE_PRECISIONS,
     "--stacking": STACKERS,
 }
+
+
+def test_train_names_every_kind_of_head():
+    text = (
+        next(one.help for name, one in OPTIONS.items() if "train --head" in name)
+        .split(": ")[1]
+        .split(" or ")[0]
+    )
+    assert set(HEAD_KINDS) == set(text.split(", "))
 
 
 def test_blend_names_every_metric():

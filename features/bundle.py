@@ -27,6 +27,9 @@ from .images.preprocessing import Preprocessing
 _TRIAL_IMAGES = 4
 
 
+_Kernel = tuple[np.ndarray, np.ndarray, np.ndarray, float, tuple[np.ndarray, np.ndarray] | None]
+
+
 @dataclasses.dataclass(frozen=True)
 class BundledHead:
     """A head as matrices: ReLU between them, softmax at the end.
@@ -43,8 +46,9 @@ class BundledHead:
     widths : tuple of int
         How many features each backbone has, where they are to be power-scaled: divided by the
         sum of their absolute values, and the signed square roots taken, in float16. Else empty.
-    kernel : (ndarray (inputs, r), ndarray (M, r), ndarray (M,), float) or None
-        Directions, rows, squares and gamma: of inputs x the layers take
+    kernel : tuple or None
+        Directions (inputs, r), rows (M, r), squares (M,), gamma, and shift and factor of the inputs
+        or None: of inputs x, less the shift and times the factor, the layers take
         ``exp(-gamma * (|x|^2 + squares - 2 x @ directions @ rows.T))``.
     route : (ndarray (inputs, G), ndarray (G,)) or None
         A layer with softmax after it that gives probabilities of groups. Then `layers` has one
@@ -56,7 +60,7 @@ class BundledHead:
     layers: Sequence[tuple[np.ndarray, np.ndarray]]
     columns: tuple[int, ...]
     widths: tuple[int, ...] = ()
-    kernel: tuple[np.ndarray, np.ndarray, np.ndarray, float] | None = None
+    kernel: _Kernel | None = None
     route: tuple[np.ndarray, np.ndarray] | None = None
 
 
@@ -273,10 +277,11 @@ def _power_scaled(write: NodeWriter, tensor_proto, features: str, width: int) ->
     return write.node("Cast", half, to=tensor_proto.FLOAT)
 
 
-def _kernel(
-    write: NodeWriter, value: str, kernel: tuple[np.ndarray, np.ndarray, np.ndarray, float]
-) -> str:
-    directions, rows, squares, gamma = kernel
+def _kernel(write: NodeWriter, value: str, kernel: _Kernel) -> str:
+    directions, rows, squares, gamma, scaling = kernel
+    if scaling:
+        shift, factor = map(write.constant, scaling)
+        value = write.node("Mul", write.node("Sub", value, shift), factor)
     inner = write.node(
         "Gemm",
         write.node("MatMul", value, write.constant(directions)),

@@ -236,7 +236,8 @@ def _chains(head: Head) -> list[tuple] | None:
 
 def _kernel(head: KernelHead | GroupedHead) -> tuple:
     own = head.support_
-    return own.directions, own.rows, own.squares, own.gamma
+    scaling = own.scaling and (own.scaling.shift, own.scaling.factor)
+    return own.directions, own.rows, own.squares, own.gamma, scaling
 
 
 def _require_same(known: list[dict], backbones, made: FeatureSetRecord) -> None:

@@ -7,11 +7,13 @@ import numpy as np
 
 from ...core.softmax import softmax
 from ..base import Head
+from ..numerics.directions import DIRECTIONS
 from ..numerics.kernel_machine import FitKernels, Machine, Support
 from ..numerics.products import multiply
+from ..numerics.scaling import OPEN_SCALINGS, plainest, untried
 from ..rows import Rows
 from ..saved import HeadFiles
-from ..settings import ABOVE_0
+from ..settings import ABOVE_0, among
 from .logistic import along_path, penalties
 
 # Few rows take a wide kernel: widths as many rows and as few ones want them.
@@ -19,12 +21,13 @@ _NARROW, _WIDE, _ROOT_ROWS = 0.8, 1.4, 28.0
 
 
 class KernelHead(Head):
-    """Kernel logistic regression: a Gaussian kernel on power-scaled feature sets.
+    """Kernel logistic regression: a Gaussian kernel on scaled feature sets.
 
     Zhu and Hastie 2005, "Kernel logistic regression and the import vector machine". The
     kernel is ``exp(-d**2 / (2 * s**2))``, where d is the distance of two rows whose sets are
-    power-scaled, and s is `width` times the median distance of the training rows. Inner products
-    are taken along 896 directions, near the principal ones of the training rows.
+    power-scaled, or their columns standardised, and s is `width` times the median distance of the
+    training rows. Inner products of power-scaled rows are taken along 896 directions, near the
+    principal ones of the training rows.
 
     All training rows are in the solution where there are up to 10,000. Of more rows some
     4,000 are, drawn without a look at them (Nyström's approximation): the cost is linear in
@@ -38,6 +41,8 @@ class KernelHead(Head):
     width : float or "auto", default "auto"
         "auto" goes by the number of rows: 1.4 up to 400, ``28 / sqrt(rows)`` from there, 0.8
         from 1,225 on. A search tries others.
+    scaling : {"power", "standard"} or "auto", default "auto"
+        As of `LogisticHead`; of more than 896 columns "auto" is "power".
     sets : tuple of int, optional
         Widths of the feature sets that lie side by side; one set by default.
     tol : float, default 3e-4
@@ -53,23 +58,34 @@ class KernelHead(Head):
     coef_ : ndarray of shape (M, C), float32
     intercept_ : ndarray of shape (C,), float32
     n_iter_ : int
+    scaling_ : str
+        That of the fit.
     """
 
     kind: ClassVar[str] = "kernel"
-    recipe: ClassVar[int] = 5
+    recipe: ClassVar[int] = 6
     penalty: ClassVar[str] = "alpha"
-    allowed: ClassVar = {"alpha": ABOVE_0 | "auto", "width": ABOVE_0 | "auto"}
+    allowed: ClassVar = {
+        "alpha": ABOVE_0 | "auto",
+        "width": ABOVE_0 | "auto",
+        "scaling": among(OPEN_SCALINGS) | "auto",
+    }
 
-    def __init__(self, alpha="auto", width="auto", sets=None, tol=3e-4, random_state=None):
+    def __init__(
+        self, alpha="auto", width="auto", scaling="auto", sets=None, tol=3e-4, random_state=None
+    ):
         self.alpha = alpha
         self.width = width
+        self.scaling = scaling
         self.sets = sets
         self.tol = tol
         self.random_state = random_state
 
     def choices(self) -> list[dict[str, Any]]:
-        """Return the penalties of the path, unless one is given."""
-        return self.grid(alpha=penalties())
+        """Return the penalties of a path for each open scaling, unless one is given."""
+        if self.alpha != "auto":
+            return [{}]
+        return self.grid(scaling=OPEN_SCALINGS, alpha=penalties())
 
     def further_choices(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
         """Return other widths."""
@@ -78,20 +94,21 @@ class KernelHead(Head):
         widths = (_WIDE, _NARROW, 0.5, 2.5)[:count]
         return [self.grid(width=(width,), alpha=penalties()) for width in widths]
 
-    @property
-    def power_sets(self) -> tuple[int, ...]:
-        """Widths of the feature sets: the kernel is always one of power-scaled rows."""
-        return self.sets_
-
     def predict_path(
         self, rows: Rows, fitted: np.ndarray, judged: np.ndarray, choices: Sequence[dict]
     ) -> np.ndarray:
-        """See `Head.predict_path`: one path of warm starts for each width."""
+        """See `Head.predict_path`: one path of warm starts for each width and scaling."""
         own = [{**self.get_params(), **choice} for choice in choices]
         tables: list[Any] = [None] * len(own)
-        for width in dict.fromkeys(one["width"] for one in own):
-            places = [place for place, one in enumerate(own) if one["width"] == width]
-            kernels = FitKernels(rows, fitted, _wide(width, rows))
+        kinds = [(one["width"], plainest(one["scaling"])) for one in own]
+        left_out = self._left_out(rows, fitted, [scaling for _, scaling in kinds])
+        for width, scaling in dict.fromkeys(kinds):
+            places = [place for place, kind in enumerate(kinds) if kind == (width, scaling)]
+            if left_out and scaling == "standard":
+                for place in places:
+                    tables[place] = np.full((len(judged), len(rows.present(fitted))), np.nan)
+                continue
+            kernels = FitKernels(rows, fitted, _wide(width, rows), scaling)
             machine, across = _machine(rows, fitted, kernels), kernels.across(judged)
             for number in along_path(machine.solver, [own[place]["alpha"] for place in places]):
                 logits = multiply(across, machine.coef).astype(np.float64)
@@ -99,8 +116,13 @@ class KernelHead(Head):
                 tables[places[number]] = softmax(logits)
         return np.array(tables)
 
+    def _left_out(self, rows: Rows, fitted: np.ndarray, scalings: Sequence[str]) -> bool:
+        wide = rows.features.shape[1] > DIRECTIONS
+        return (wide and set(OPEN_SCALINGS) <= set(scalings)) or untried(rows, fitted, scalings)
+
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
-        kernels = FitKernels(rows, index, _wide(self.width, rows))
+        self.scaling_ = plainest(self.scaling)
+        kernels = FitKernels(rows, index, _wide(self.width, rows), self.scaling_)
         machine = _machine(rows, index, kernels)
         machine.solve(self.alpha, self.tol)
         self.coef_, self.intercept_ = machine.coef, machine.solver.intercept.astype(np.float32)
@@ -114,17 +136,21 @@ class KernelHead(Head):
         return softmax(self.support_.map(logits, X, self.sets_).astype(np.float64))
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        fields = {"iterations": self.n_iter_, "sets": list(self.sets_)}
+        fields = {"iterations": self.n_iter_, "sets": list(self.sets_), "scaling": self.scaling_}
         arrays = {**self.support_.arrays, "coef": self.coef_, "intercept": self.intercept_}
         return {**fields, "gamma": self.support_.gamma}, arrays
 
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         self.n_iter_ = files.field(fields, "iterations", int)
-        self.sets_ = files.sets(fields)
-        classes = len(files.classes)
-        self.support_, arrays = Support.restored(
-            fields, files, coef=(None, classes), intercept=(classes,)
+        self.sets_, self.scaling_ = (
+            files.sets(fields),
+            files.one_of(fields, "scaling", OPEN_SCALINGS),
         )
+        classes = len(files.classes)
+        shapes: dict[str, tuple] = {"coef": (None, classes), "intercept": (classes,)}
+        if self.scaling_ == "standard":
+            shapes |= {"shift": (files.features,), "factor": (files.features,)}
+        self.support_, arrays = Support.restored(fields, files, **shapes)
         self.coef_, self.intercept_ = arrays["coef"], arrays["intercept"]
 
 

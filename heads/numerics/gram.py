@@ -54,6 +54,13 @@ class Gram:
         return self.products[index[:, None], places]
 
 
+def solution_rows(count: int) -> np.ndarray:
+    """Return which of `count` rows may be in a solution: all, or a part drawn by position alone."""
+    if count <= EXACT_ROWS:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(9).permutation(count)[:LANDMARKS])
+
+
 def power_gram(rows: Rows) -> Gram:
     """Return the inner products of the power-scaled rows, made once.
 
@@ -71,8 +78,8 @@ def _power_gram(rows: Rows) -> Gram:
         part = scaled[top : top + _BLOCK].astype(np.float32)
         squares[top : top + _BLOCK] = np.einsum("ij,ij->i", part, part)
     if count <= EXACT_ROWS:
-        return Gram(_all_products(scaled), np.arange(count), squares)
-    columns = np.sort(np.random.default_rng(9).permutation(count)[:LANDMARKS])
+        return Gram(_all_products(scaled), solution_rows(count), squares)
+    columns = solution_rows(count)
     right = np.empty((len(columns), scaled.shape[1]), np.float32)
     widen(scaled[columns], right)
     products = np.empty((count, len(columns)), np.float32)

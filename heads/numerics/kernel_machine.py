@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -11,12 +11,13 @@ from ..parallel import each
 from ..rows import Rows
 from ..saved import HeadFiles
 from .directions import directions_of
-from .gram import Basis, gaussian, median_gamma, power_gram
+from .gram import Basis, gaussian, median_gamma, power_gram, solution_rows
 from .products import multiply
-from .scaling import power_scaled
+from .scaling import Scaling, measure_scaling, power_scaled
 from .softmax_regression import Features, Kernel, SoftmaxRegression
 
 _BLOCK = 512
+_FARTHEST = 1e15
 
 
 class FitKernels:
@@ -33,6 +34,7 @@ class FitKernels:
         the landmarks among them.
     width : float
         Of the kernel, in median distances of the rows in the solution.
+    scaling : {"power", "standard", "rms", "none"}
 
     Attributes
     ----------
@@ -43,13 +45,12 @@ class FitKernels:
         Kernel of the rows in the solution with each other.
     """
 
-    def __init__(self, rows: Rows, index: np.ndarray, width: float) -> None:
-        gram = power_gram(rows)
-        self._rows, self._index, self._squares = rows, index, gram.squares
-        self._exact = gram.exact
-        self._directions = directions_of(rows, index)
-        self.support = self._directions.own
-        own, squares = self._directions.coordinates[self.support], gram.squares[self.support]
+    def __init__(self, rows: Rows, index: np.ndarray, width: float, scaling: str = "power") -> None:
+        self._index = index
+        places = _powered(rows, index) if scaling == "power" else _scaled(rows, index, scaling)
+        self._places, self.support = places, places.own
+        self._exact = np.array_equal(places.own, index)
+        own, squares = places.coordinates[self.support], places.squares[self.support]
         inner = multiply(own, own.T)
         self.gamma = median_gamma(inner, squares, width)
         self.inner = gaussian(inner, squares, squares, self.gamma)
@@ -60,15 +61,49 @@ class FitKernels:
 
     def across(self, index: np.ndarray) -> np.ndarray:
         """Return the kernel (m, M) of the rows at `index` with those in the solution."""
-        coordinates, squares = self._directions.coordinates, self._squares
+        coordinates, squares = self._places.coordinates, self._places.squares
         part = multiply(coordinates[index], coordinates[self.support].T)
         return gaussian(part, squares[index], squares[self.support], self.gamma)
 
     def kept(self) -> "Support":
         """Return what the kernel of new rows is computed from."""
-        rows = self._directions.coordinates[self.support]
-        directions = self._directions.weights(self._rows)
-        return Support(directions, rows, self._squares[self.support], self.gamma)
+        places, own = self._places, self.support
+        rows, squares = places.coordinates[own], places.squares[own]
+        return Support(places.directions(), rows, squares, self.gamma, places.scaling)
+
+
+class _Places(NamedTuple):
+    """Where all rows are along directions, and which of them are in the solution."""
+
+    coordinates: np.ndarray
+    squares: np.ndarray
+    own: np.ndarray
+    directions: Callable[[], np.ndarray]
+    scaling: Scaling | None = None
+
+
+def _powered(rows: Rows, index: np.ndarray) -> _Places:
+    found = directions_of(rows, index)
+    squares = power_gram(rows).squares
+    return _Places(found.coordinates, squares, found.own, lambda: found.weights(rows))
+
+
+def _scaled(rows: Rows, index: np.ndarray, name: str) -> _Places:
+    """Scale columns as the rows at `index` say; the columns are the directions."""
+    scaling = measure_scaling(rows.features[index], name, rows.fit_weights(index))
+    values = np.empty(rows.features.shape, np.float32)
+    widen(rows.features, values)
+    _columns_scaled(values, scaling)
+    own = index[np.isin(index, solution_rows(len(rows)))]
+    squares = np.einsum("ij,ij->i", values, values)
+    return _Places(values, squares, own, lambda: np.eye(values.shape[1], dtype=np.float32), scaling)
+
+
+def _columns_scaled(values: np.ndarray, scaling: Scaling) -> None:
+    """Scale in place; what is farther out than a square can say stays a number."""
+    with np.errstate(over="ignore"):
+        scaling.apply(values)
+    np.clip(values, -_FARTHEST, _FARTHEST, out=values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +113,20 @@ class Support:
     Attributes
     ----------
     directions : ndarray of shape (D, r), float32
-        Of power-scaled features.
+        Of scaled features.
     rows : ndarray of shape (M, r), float32
         Coordinates of the rows along them.
     squares : ndarray of shape (M,), float32
-        Squared length of each power-scaled row.
+        Squared length of each scaled row.
+    scaling : Scaling or None
+        Of columns; None where rows are power-scaled.
     """
 
     directions: np.ndarray
     rows: np.ndarray
     squares: np.ndarray
     gamma: float
+    scaling: Scaling | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -96,17 +134,25 @@ class Support:
     @property
     def arrays(self) -> dict[str, np.ndarray]:
         """What is saved of it, beside gamma."""
-        return {"directions": self.directions, "support": self.rows, "squares": self.squares}
+        arrays = {"directions": self.directions, "support": self.rows, "squares": self.squares}
+        return arrays | ({} if self.scaling is None else dataclasses.asdict(self.scaling))
 
     @classmethod
     def restored(cls, fields: Mapping[str, Any], files: HeadFiles, **shapes):
-        """Return the support and the other arrays of a saved head, of the given `shapes`."""
+        """Return the support and the other arrays of a saved head, of the given `shapes`.
+
+        With shapes of "shift" and "factor" its columns are scaled.
+        """
         gamma = files.field(fields, "gamma", float)
         if not 0 < gamma < float("inf"):
             raise files.refuse(f"head.json has gamma = {gamma}")
         own = {"directions": (files.features, None), "support": (None, None), "squares": (None,)}
         arrays = files.arrays({**own, **shapes})
-        support = cls(arrays.pop("directions"), arrays.pop("support"), arrays.pop("squares"), gamma)
+        scaling = None
+        if "shift" in shapes:
+            scaling = Scaling(arrays.pop("shift"), arrays.pop("factor"))
+        parts = (arrays.pop(name) for name in own)
+        support = cls(*parts, gamma, scaling)
         lengths = {len(support), len(support.squares), len(arrays["coef"])}
         if support.directions.shape[1] != support.rows.shape[1] or len(lengths) > 1 or 0 in lengths:
             raise files.refuse("its directions, rows and coefficients do not fit together")
@@ -125,9 +171,13 @@ class Support:
         """
 
         def part(top: int) -> np.ndarray:
-            scaled = power_scaled(X[top : top + _BLOCK], sets)
+            scaled = X[top : top + _BLOCK]
+            if self.scaling is None:
+                scaled = power_scaled(scaled, sets)
             values = np.empty(scaled.shape, np.float32)
             widen(scaled, values)
+            if self.scaling is not None:
+                _columns_scaled(values, self.scaling)
             left = np.einsum("ij,ij->i", values, values)
             inner = multiply(multiply(values, self.directions), self.rows.T)
             return work(gaussian(inner, left, self.squares, self.gamma))

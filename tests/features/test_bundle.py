@@ -98,6 +98,21 @@ def test_the_bundle_rounds_features_as_the_cache_does(world, tmp_path):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_the_bundle_standardises_columns_for_a_kernel(world, tmp_path):
+    folder, nets = world
+    options = jobs.TrainOptions(heads=["kernel"], settings={"kernel": {"scaling": "standard"}})
+    jobs.train(folder / "cache", folder / "photos", tmp_path / "run", options)
+    jobs.blend([tmp_path / "run"])
+    jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
+    jobs.predict(tmp_path / "run", folder / "photos" / "test", tmp_path / "a.csv")
+    rows = {row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}
+    ids, squares = squares_of(world)
+    (found,) = onnxruntime.InferenceSession(str(tmp_path / "model.onnx")).run(["label"], squares)
+    expected = [[float(rows[identity][name]) for name in "abc"] for identity in ids]
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert np.ptp(found, axis=0).min() > 0.1
+
+
 def test_the_bundle_routes_between_groups_as_predict_does(world, tmp_path):
     folder, _ = world
     photos = folder / "photos"

@@ -103,7 +103,8 @@ def test_a_fold_has_no_part_in_the_head_that_predicts_it(kind, how, monkeypatch)
 def test_nor_in_the_directions_that_it_learns_along(kind, monkeypatch):
     for module in (directions, classifier):
         monkeypatch.setattr(module, "DIRECTIONS", 4)
-    settings = {"kernel": {"width": 1.0}, "mlp": {"width": 6, "members": 1, "batch_size": 64}}
+    settings = {"kernel": {"width": 1.0, "scaling": "power"}}
+    settings["mlp"] = {"width": 6, "members": 1, "batch_size": 64}
     settings["mlp"]["scaling"] = "power"
     head = make_head(kind, 3, **settings[kind])
     rows = make_rows()

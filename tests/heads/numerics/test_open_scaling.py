@@ -2,16 +2,19 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import pdist
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import rbf_kernel
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from icecore.heads import load_head, make_head
-from icecore.heads.numerics import scaling
+from icecore.heads.numerics import gram, scaling
 from icecore.heads.numerics.scaling import may_standardise
 from icecore.heads.rows import Rows
 
-QUICK = {"logistic": {}, "mlp": {"members": 1, "width": 32}}
+QUICK = {"kernel": {}, "logistic": {}, "mlp": {"members": 1, "width": 32}}
 
 
 def drawn(columns, rows=240, seed=0):
@@ -70,6 +73,43 @@ def test_networks_features_are_not_standardised_in_vain(kind):
     # A search that names nothing else tries it.
     only = [choice for choice in choices if choice["scaling"] == "standard"]
     assert np.isfinite(head.predict_path(rows, fitted, judged, only)).all()
+
+
+def test_a_kernel_of_many_columns_is_not_standardised():
+    # Its rows would be as wide; others are taken along 896 directions.
+    X, codes = drawn(900)
+    rows = rows_of(uneven(X), codes)
+    head, fitted, judged = make_head("kernel", 0), np.arange(160), np.arange(160, 240)
+    assert may_standardise(rows, fitted)
+    choices = head.choices()
+    left_out = np.isnan(head.predict_path(rows, fitted, judged, choices)).all(axis=(1, 2))
+    assert left_out.tolist() == [choice["scaling"] == "standard" for choice in choices]
+
+
+def test_a_kernel_of_standardised_columns_is_that_of_scikit_learn(monkeypatch):
+    X, codes = drawn(30, 300)
+    X = uneven(X) + 1
+    scaled = StandardScaler().fit(X[:200]).transform(X)
+    apart = pdist(scaled[:200], "sqeuclidean")
+    kernel = rbf_kernel(scaled, scaled[:200], gamma=1 / (2 * np.median(apart)))
+    head = make_head("kernel", 0, scaling="standard", alpha=1e-2, width=1.0)
+    exact = head.fit(X[:200], codes[:200]).predict_proba(X)
+    expected = softmax(kernel @ head.coef_ + head.intercept_, axis=1)
+    assert exact == pytest.approx(expected, abs=1e-3)
+    # Of more rows than may be in the solution, landmarks are.
+    monkeypatch.setattr(gram, "EXACT_ROWS", 199)
+    monkeypatch.setattr(gram, "LANDMARKS", 180)
+    some = head.fit(X[:200], codes[:200]).predict_proba(X)
+    assert len(head.coef_) == 180
+    assert some == pytest.approx(exact, abs=0.05)
+
+
+def test_a_row_beyond_all_numbers_gets_probabilities():
+    X, codes = drawn(30, 100)
+    head = make_head("kernel", 0, scaling="standard", alpha=1e-2).fit(X, codes)
+    far = head.predict_proba(np.full((1, 30), 3e38, np.float32))
+    assert np.isfinite(far).all()
+    assert far.sum() == pytest.approx(1)
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_all_labelled_rows_are_predicted_and_everything_is_stored(cache, rows, t
     entry = about["tasks"]["label"]
     assert entry["models"] == NAMES
     assert entry["rows"] == {"train": 60, "validation": 15, "test": 9}
-    assert set(entry["chosen"]["kernel-all"]["settings"]) == {"alpha"}
+    assert set(entry["chosen"]["kernel-all"]["settings"]) == {"alpha", "scaling"}
     table = read_probabilities(tmp_path / "run/label/probabilities/mlp-all.npz")
     assert table.ids == tuple(s.id for s in rows)
     assert table.splits == ("validation",) * 75 + ("test",) * 9
@@ -210,7 +210,7 @@ def test_progress_tells_steps_and_ends(cache, rows, tmp_path):
     go(cache, rows, tmp_path / "run", progress=events.append)
     steps = [(e.model, e.step, e.parts) for e in events if e.step != "done"]
     assert steps[:3] == [
-        ("kernel-all", "settings", 11),
+        ("kernel-all", "settings", 22),
         ("kernel-all", "folds", 5),
         ("kernel-all", "all rows", 1),
     ]
@@ -227,7 +227,7 @@ def test_a_search_tries_more_kinds_and_settings_and_says_what_it_chose(cache, ro
     for model in result.tasks[0].models:
         assert model.chosen["log_loss"] <= model.chosen["default"]
     tried = {model.name: model.chosen["tried"] for model in result.tasks[0].models}
-    assert (tried["kernel-all"], tried["logistic-all"], tried["mlp-all"]) == (33, 22, 6)
+    assert (tried["kernel-all"], tried["logistic-all"], tried["mlp-all"]) == (44, 22, 6)
     assert any(event.loss is not None for event in events)
 
 

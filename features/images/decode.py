@@ -38,6 +38,11 @@ LARGE_IMAGE = 2**25
 # Pillow knows many more, some of which start other programs (EPS).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "AVIF")
 _JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
+# Kinds whose reader says why it cannot read a file.
+_MARKS = (
+    (b"\xff\xd8\xff", "JPEG"), (_PNG, "PNG"), (b"GIF8", "GIF"), (b"BM", "BMP"),
+    (b"II*\0", "TIFF"), (b"MM\0*", "TIFF"), (b"II+\0", "TIFF"), (b"MM\0+", "TIFF"),
+)  # fmt: skip
 _ORIENTATION = 0x0112
 _TILE_SIDES = (0x0142, 0x0143)
 # One thread may take it twice: networks of several sizes have an image decoded twice.
@@ -204,9 +209,24 @@ def _not_an_image(content: bytes, error: Exception) -> str:
     other = describe_other_kind(content)
     if other:
         return f"not an image file ({READABLE}) but {other}"
+    kind = next((name for mark, name in _MARKS if content.startswith(mark)), "")
+    if kind:
+        return (
+            f"a {kind} file that is damaged or of a rare kind ({_why_unread(content, kind)}): save "
+            "it again with 8 bits a value"
+        )
     # Pillow says the same of every kind that it does not know.
     known = type(error).__name__ != "UnidentifiedImageError"
     return f"not an image file ({READABLE})" + (f": {error}" if known and str(error) else "")
+
+
+def _why_unread(content: bytes, kind: str) -> str:
+    """Return what Pillow's reader of a kind says; of all of them it says only that none fits."""
+    try:
+        load_pillow().OPEN[kind][0](io.BytesIO(content), "")
+    except Exception as error:  # Pillow's parsers raise many kinds.
+        return str(error)
+    return "it cannot be read"
 
 
 def _require_size(width: int, height: int) -> None:

@@ -18,7 +18,7 @@ _ADAM7 = (
 _OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 _OF_PALETTE = b"\3"
 _AT_ONCE = 2**20
-_COMPRESSION, _TABLES = 0x0103, 0x015B
+_COMPRESSION, _TABLES, _BITS_PER_SAMPLE, _TILES = 0x0103, 0x015B, 0x0102, 0x0144
 _NONE, _JPEG_IN_TIFF, _DEFLATE = 1, 7, (8, 32946)
 _FAXES, _GROUP_4 = (2, 3, 4), 4
 _RUN_LENGTHS = (1, 2)
@@ -121,13 +121,13 @@ def require_all_bmp_bytes(content: bytes) -> None:
 
 
 def require_sound_strips(content: bytes, header) -> None:
-    """Refuse a compressed TIFF of which a strip or tile cannot be unpacked.
+    """Refuse a TIFF of which a strip or tile is cut off, or cannot be unpacked.
 
     OpenCV goes on with what it has; Pillow stops.
     """
     compression = header.tag_v2.get(_COMPRESSION, 1)
     if compression == _NONE:
-        return
+        return _require_strips_inside(content, header)
     for number, strip in enumerate(_strips(content, header.tag_v2)):
         try:
             if compression == _JPEG_IN_TIFF:
@@ -153,6 +153,23 @@ def require_sound_strips(content: bytes, header) -> None:
         raise
     except Exception as error:  # Pillow's parsers raise many kinds.
         raise ImageError(f"the TIFF file is damaged ({error})") from error
+
+
+def _require_strips_inside(content: bytes, header) -> None:
+    """Refuse a TIFF that ends before its strips do: those of its last colours may be missing."""
+    tags = header.tag_v2
+    places = [
+        place + size
+        for at, sizes in _STRIPS
+        for place, size in zip(_numbers(tags, at), _numbers(tags, sizes))
+    ]
+    if max(places, default=0) <= len(content):
+        return
+    # Some programs state more bytes than there are pixels.
+    bits = sum(_numbers(tags, _BITS_PER_SAMPLE)) or 8
+    wanted = -(-header.width * bits // 8) * header.height
+    if sum(len(strip) for strip in _strips(content, tags)) < wanted or _TILES in tags:
+        raise ImageError("the TIFF file is cut short")
 
 
 def _strips(content: bytes, tags):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import struct
 import zlib
 from pathlib import Path
 
@@ -271,6 +272,53 @@ def test_a_compressed_tiff_with_a_hole_is_refused(compression, mode, filling):
     assert decode(content).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(ImageError, match="TIFF file is damaged"):
         decode(with_hole(content, filling))
+
+
+def planar_tiff(pixels: np.ndarray) -> bytes:
+    """Return a TIFF without compression that holds one colour after the other."""
+    height, width, colours = pixels.shape
+    bits = 8 * pixels.itemsize
+    planes = [pixels[..., colour].tobytes() for colour in range(colours)]
+    lists = 10 + 10 * 12 + 4
+    start = lists + 6 + 12 + 12
+    begins = [start + len(planes[0]) * number for number in range(colours)]
+    entries = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, lists), (259, 3, 1, 1),
+        (262, 3, 1, 2), (273, 4, 3, lists + 6), (277, 3, 1, 3), (278, 4, 1, height),
+        (279, 4, 3, lists + 18), (284, 3, 1, 2),
+    ]  # fmt: skip
+    return b"".join(
+        [
+            struct.pack("<2sHIH", b"II", 42, 8, len(entries)),
+            *(struct.pack("<HHII", *entry) for entry in entries),
+            struct.pack("<I3H3I3I", 0, *[bits] * 3, *begins, *map(len, planes)),
+            *planes,
+        ]
+    )
+
+
+@pytest.mark.parametrize("numbers", [np.uint8, np.uint16])
+def test_a_tiff_whose_last_colours_are_cut_off_is_refused(numbers):
+    pixels = picture().astype(numbers) * (257 if numbers is np.uint16 else 1)
+    content = planar_tiff(pixels)
+    np.testing.assert_array_equal(decode(content), picture())
+    for share in (0.4, 0.6, 0.8, 0.99):
+        with pytest.raises(ImageError, match="cut short"):
+            decode(content[: int(len(content) * share)])
+
+
+def test_an_image_that_its_reader_refuses_is_called_by_its_kind():
+    jpeg = bytearray(encode("JPEG", "RGB"))
+    jpeg[jpeg.index(b"\xff\xc0") + 4] = 12
+    png = encode("PNG", "RGB")
+    text = struct.pack(">I", 4) + b"tEXta\0bb" + b"\0\0\0\0"
+    for content, said in (
+        (bytes(jpeg), "a JPEG file that is damaged or of a rare kind .*12-bit.*8 bits"),
+        (png[:33] + text + png[33:], "a PNG file that is damaged or of a rare kind .*tEXt"),
+        (b"II*\0" + b"\0" * 40, "a TIFF file that is damaged or of a rare kind"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            decode(content)
 
 
 @pytest.mark.parametrize("form", ["PNG", "WEBP", "TIFF", "GIF", "BMP"])

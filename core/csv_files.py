@@ -76,7 +76,7 @@ class CsvTable:
     @property
     def header_text(self) -> str:
         """The header for a message, with what is invisible in it shown."""
-        return escaped(",".join(self.header))[:200]
+        return escaped(csv_line(self.header).rstrip("\n"))[:200]
 
     def column(self, *names: str) -> int | None:
         """Return the position of the first of `names` that the header has, in any case."""

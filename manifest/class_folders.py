@@ -9,6 +9,20 @@ from .listing import Listing
 from .names import class_name
 from .table import DEFAULT_TASK, IMAGE_SUFFIXES, Sample, split_name
 
+# A folder of a split in words that are not followed: train2017, test1, seg_pred, train_images.
+_SPLIT = re.compile(
+    r"(?:[0-9]+|seg|images?|imgs?|my)?[ _.-]*"
+    r"(?:train(?:ing)?|test(?:s|ing)?|val(?:id(?:ation|ate)?)?|dev|pred(?:ict(?:ion)?s?)?|holdout"
+    r"|eval(?:uation)?)[ _.-]*(?:set|data|split|full|images?|imgs?|photos?|pictures?)?[ _.-]*"
+    r"[0-9]*",
+    re.IGNORECASE,
+)
+# What people and programs call the folders that hold one kind of files.
+_PARTS = frozenset(
+    "annotations crops data dataset image images img imgs jpeg jpegimages jpg label labels mask "
+    "masks photo photos picture pictures png segmentationclass segmentationobject segmentations "
+    "thumb thumbnails thumbs".split()
+)
 _ARRANGE = (
     "each image lies in the folder of its class, below train/, validation/ and test/ if there "
     "are splits; images without a label go to test/"
@@ -46,6 +60,8 @@ class ClassFolders(Layout):
             samples.append(Sample(image, path, split, DEFAULT_TASK, class_name(label)))
         _refuse_faults(listing, splits, classes, bare)
         _refuse_deep(listing, classes, warnings)
+        _refuse_names_of_splits(listing, splits, classes)
+        warnings += _named_as_parts(classes)
         return LabelledFiles(samples, warnings=(*warnings, *_merged(classes)))
 
 
@@ -89,10 +105,13 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
             f"images have the endings {', '.join(sorted(IMAGE_SUFFIXES))}",
         )
     if bare and not classes:
+        tables = [name for name, why in listing.others if why == ".csv"]
+        beside = f" (for labels in {enumerate_some(tables, 3)}, that table)" if tables else ""
         raise ManifestError(
             f"{root} holds {counted(len(bare), 'image')} and no class folders, so there are no "
             f"labels ({enumerate_some(bare)})",
-            f"{_ARRANGE}; or give a CSV with path,label",
+            f"{_ARRANGE}; or give a CSV with path,label{beside}, or call it labels.csv, with "
+            "id,label, beside train/",
         )
     if not splits:
         _refuse_lone_folder(listing, classes)
@@ -113,6 +132,45 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
             f"labels and images of {root} do not fit: {'; '.join(found)}",
             f"{_ARRANGE}; remove empty class folders",
         )
+
+
+def _refuse_names_of_splits(listing: Listing, splits, classes) -> None:
+    """Refuse class folders that are called as splits, and splits inside class folders."""
+    beside = [name for name in classes if not splits and _SPLIT.fullmatch(name)]
+    inside = {
+        f"{name}/{one.split('/')[0]}"
+        for name, images in classes.items()
+        for one in images
+        if "/" in one and _SPLIT.fullmatch(one.split("/")[0])
+    }
+    # Photographs of trains are a class, and of one kind of them.
+    found = [n for n in [*beside, *sorted(inside)] if len(beside) > 1 or _word(n) != "train"]
+    if found:
+        raise ManifestError(
+            f"{listing.root} has folders in the place of classes that are called as splits: "
+            f"{enumerate_some(found)}",
+            f"{_ARRANGE}; if one is a class, give it another name",
+        )
+
+
+def _word(folder: str) -> str:
+    return _last(folder).lower()
+
+
+def _named_as_parts(classes) -> list[str]:
+    """Name the class folders that are called as the folders of a data set's files often are."""
+    found = sorted({_last(name) for name in classes if _word(name) in _PARTS})
+    if not found:
+        return []
+    what = "a class folder has a name" if len(found) == 1 else "class folders have names"
+    return [
+        f"{what} that folders of files often have: {enumerate_some(found)}; the labels may be "
+        "somewhere else (a table: give it, with path,label)"
+    ]
+
+
+def _last(folder: str) -> str:
+    return folder.rpartition("/")[2]
 
 
 def _refuse_lone_folder(listing: Listing, classes) -> None:
@@ -158,6 +216,18 @@ def _refuse_deep(listing: Listing, classes: dict[str, list[str]], warnings: list
                 "name the folders of splits train, validation and test with the class folders "
                 "right in them, or give the folder that holds the class folders",
             )
+    mixed = {
+        name: sorted({one.split("/")[0] for one in inside if "/" in one})
+        for name, inside in classes.items()
+        if name not in below and any("/" in one for one in inside)
+    }
+    if mixed:
+        named = [f"{name} ({enumerate_some(inside, 3)})" for name, inside in mixed.items()]
+        what = counted(len(mixed), "class folder holds", "class folders hold")
+        warnings.append(
+            f"{what} further folders beside images, and all are of its class: "
+            f"{enumerate_some(named)}"
+        )
     if below:
         named = [f"{name} ({enumerate_some(inside, 3)})" for name, inside in below.items()]
         what = counted(len(below), "class folder holds no image", "class folders hold no images")

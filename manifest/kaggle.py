@@ -106,7 +106,8 @@ def _form(name: str) -> str:
 
 
 def _labels(table: CsvTable) -> list[tuple[int, str, str]]:
-    id_at = table.column("id", "image_id", "image", "filename", "file") or 0
+    # A column called id beside one of images may be anything, such as whose picture it is.
+    id_at = table.column("image_id", "image", "filename", "file_name", "file", "id") or 0
     others = [index for index in range(len(table.header)) if index != id_at]
     label_at = table.column(*_LABEL_COLUMNS)
     if label_at in (None, id_at):

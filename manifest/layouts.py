@@ -167,7 +167,7 @@ def _refuse_images(data: Path) -> None:
 def _require_labels(manifest: Manifest) -> None:
     bare = [s.id for s in manifest if not s.label and s.split != "test"]
     if bare or not any(sample.label for sample in manifest):
-        named = bare or [sample.id for sample in manifest]
+        named = list(dict.fromkeys(bare or [sample.id for sample in manifest]))
         raise ManifestError(
             f"{counted(len(named), 'image has', 'images have')} no label in {manifest.source}: "
             f"{enumerate_some(named)}",

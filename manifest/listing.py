@@ -74,7 +74,9 @@ def list_files(root: Path) -> Listing:
         seen.add(real)
         reasons = {name: _no_data(base, name) for name in inside}
         others += [(f"{prefix}{name}/", why) for name, why in reasons.items() if why]
-        inside[:] = sorted(name for name in inside if not reasons[name])
+        # Links last: what they lead to is seen under its own name first, and not as a link.
+        kept = [name for name in inside if not reasons[name]]
+        inside[:] = sorted(kept, key=lambda name: (os.path.islink(os.path.join(base, name)), name))
         folders += [f"{prefix}{name}" for name in inside]
         for name in names:
             if name.startswith("."):

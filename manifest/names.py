@@ -1,13 +1,22 @@
 """Names of classes: one spelling, one order, and those that look like one another."""
 
+import html
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 
-from ..core.errors import escaped
+from ..core.errors import enumerate_some, escaped
 
 _LONGEST_NAME = 1000
-_MISSING = frozenset({"nan", "<na>", "n/a", "#n/a", "nat", "null"})
+_MISSING = frozenset(
+    "nan <na> n/a na #n/a #na nat null undefined ? - -- #ref! #name? #value! #div/0! #num! "
+    "#null!".split()
+)
+# Lists of labels in one cell, as Python, JSON, Label Studio and contests write them.
+_BRACKETS = re.compile(r"\[.*\]|\{.*\}|\(.*\)", re.DOTALL)
+_NUMBERS = re.compile(r"\d+(?: +\d+)+")
+_BETWEEN = re.compile(r"[,;|]")
 # Letters of other scripts that are drawn as Latin ones.
 _DRAWN_ALIKE = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u04bb\u0455\u03bf\u03b1\u03bd\u0131"
@@ -86,13 +95,56 @@ def look_alike_notes(what: str, names: Iterable[str]) -> list[str]:
             f"{what} have names that programs write where a value is missing: "
             f"{', '.join(missing)}; leave the field empty where there is none"
         )
+    if listed := _lists(names):
+        notes.append(
+            f"{what} look like lists of several labels: "
+            f"{enumerate_some(chr(39) + escaped(name) + chr(39) for name in listed)}; an image has "
+            "one label, and several in columns of their own (--label-column, repeated)"
+        )
     return notes
 
 
+def _lists(names: list[str]) -> list[str]:
+    """Return the names that join several others: each by itself, or shared by two of them."""
+    parts = {name: _parts(name) for name in names}
+    counts = Counter(part for several in parts.values() for part in set(several))
+    return sorted(
+        (
+            name
+            for name, several in parts.items()
+            if _BRACKETS.fullmatch(name)
+            or _NUMBERS.fullmatch(name)
+            or (several and all(part in parts for part in several))
+            or any(counts[part] > 1 for part in several)
+        ),
+        key=class_order,
+    )
+
+
+def _parts(name: str) -> list[str]:
+    """Split a name at what lists have between their items; nothing if it has none of it."""
+    found = [part.strip() for part in _BETWEEN.split(name)]
+    return found if len(found) > 1 and all(found) else []
+
+
+def _as_it_was(name: str) -> str:
+    """Undo that UTF-8 was read as Windows-1252, where it was."""
+    try:
+        return name.encode("cp1252").decode()
+    except UnicodeError:
+        return name
+
+
 def _appearance(name: str) -> str:
-    text = unicodedata.normalize("NFKC", name).casefold().translate(_DRAWN_ALIKE)
+    text = (
+        unicodedata.normalize("NFKC", html.unescape(_as_it_was(name)))
+        .casefold()
+        .translate(_DRAWN_ALIKE)
+    )
     # Accents that are left belong to no letter.
     text = "".join(one for one in text if unicodedata.category(one) not in ("Cf", "Cc", "Mn"))
     text = re.sub(r"(\d)\.0+(?!\d)", r"\1", text)
-    text = re.sub(r"[\s_\-\u2010-\u2015\u2212.'\u2018\u2019]+", "", text)
+    # Between numbers they count: 1.5 is not 15, and -1 not 1.
+    text = re.sub(r"(?<=\d)[\s_\-,.]+(?=\d)|^[\-\u2212](?=\d)", "\0", text)
+    text = re.sub(r"^\+(?=\d)|[\s_\-\u2010-\u2015\u2212.'\u2018-\u201f\"\xab\xbb]+", "", text)
     return re.sub(r"\d+", lambda digits: _size_of(digits[0])[1] or "0", text)

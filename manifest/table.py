@@ -228,6 +228,7 @@ class Manifest:
         names |= {f"classes of '{escaped(task)}'": self.classes(task) for task in self.tasks}
         for what, used in names.items():
             found += look_alike_notes(what, used)
+        found += [note for task in self.tasks for note in self._unlearnt(task)]
         if repeated := list(self.repeated_across_splits().values()):
             named = [" = ".join(sample.id for sample in group) for group in repeated]
             found.append(
@@ -235,6 +236,26 @@ class Manifest:
                 f"equal to the byte: {enumerate_some(named)}"
             )
         return found
+
+    def _unlearnt(self, task: str) -> list[str]:
+        """Name the classes of other splits that no training image has."""
+        by: dict[str, set[str]] = collections.defaultdict(set)
+        for sample in self.samples:
+            if sample.task == task and sample.label:
+                by[sample.split].add(sample.label)
+        trained = by["train"] | by[""]
+        lacking = {split: by[split] - trained for split in ("validation", "test")}
+        if not trained or not any(lacking.values()):
+            return []
+        named = [
+            f"{escaped(name)} ({split})"
+            for split, names in lacking.items()
+            for name in sorted(names, key=class_order)
+        ]
+        return [
+            f"{counted(len(named), 'class', 'classes')} of '{escaped(task)}' that no training "
+            f"image has: {enumerate_some(named)}"
+        ]
 
     def repeated_across_splits(self) -> dict[str, list[Sample]]:
         """Return the images that stand in more than one split, by digest.

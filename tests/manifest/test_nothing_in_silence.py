@@ -294,7 +294,7 @@ def test_a_column_for_each_attribute(tmp_path):
         ("z.jpg", "shape", "", ""),
     ]
     assert found.tasks == ("Colour", "shape")
-    with pytest.raises(ManifestError, match=r"2 images have no label in .*: z.jpg, z.jpg"):
+    with pytest.raises(ManifestError, match=r"1 image has no label in .*: z.jpg\n"):
         read(path, table=wide)
     with pytest.raises(ManifestError, match="has no columns size, weight"):
         read(path, table=TableOptions("file", ("size", "shape", "weight")))
@@ -484,3 +484,87 @@ def test_ids_in_another_unicode_form_are_found(tmp_path, in_table, in_folder):
     make(tmp_path, f"train/{names[1]}.jpg", "train/b.jpg")
     (tmp_path / "labels.csv").write_text(f"id,label\n{names[0]},hat\nb,dress\n", encoding="utf-8")
     assert sorted(labels(read(tmp_path)).values()) == ["dress", "hat"]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("train2017", "val2017"), ("train", "test1"), ("trainset", "testset"),
+        ("train_images", "test_images"), ("seg_train/hat", "seg_train/dress", "seg_pred"),
+        ("hat", "dress", "test"), ("hat", "dress", "Val"), ("hat", "dress", "val/hat"),
+        ("hat", "hat/test", "dress"), ("hat/train", "dress/test"),
+    ],
+)  # fmt: skip
+def test_folders_that_are_called_as_splits_are_no_classes(tmp_path, folders):
+    for number, folder in enumerate(folders):
+        make(tmp_path, f"{folder}/{number}.jpg", f"{folder}/{number}b.jpg")
+    with pytest.raises(ManifestError, match="called as splits: .*") as told:
+        read(tmp_path)
+    assert "give it another name" in told.value.hint
+
+
+def test_words_of_splits_in_longer_names_are_classes(tmp_path):
+    names = ["test tube", "train station", "steam train", "valley", "training shoes", "latest"]
+    make(tmp_path, *(f"{name}/1.jpg" for name in names))
+    assert sorted(read(tmp_path).classes()) == sorted(names)
+
+
+def test_folders_of_parts_of_a_data_set_are_said(tmp_path):
+    make(tmp_path, "JPEGImages/1.jpg", "SegmentationClass/1.png")
+    (note,) = read(tmp_path).notes()
+    assert "names that folders of files often have: JPEGImages, SegmentationClass" in note
+    make(tmp_path / "b", "train/images/1.jpg", "val/images/2.jpg")
+    assert "a name that folders of files often have: images;" in read(tmp_path / "b").notes()[0]
+
+
+def test_folders_beside_the_images_of_a_class_are_said(tmp_path):
+    make(tmp_path, "hat/1.jpg", "hat/rejected/2.jpg", "dress/3.jpg")
+    (note,) = read(tmp_path).notes()
+    assert "holds further folders beside images, and all are of its class: hat (rejected)" in note
+
+
+def test_classes_that_no_training_image_has_are_said(tmp_path):
+    make(tmp_path, "train/hat/1.jpg", "train/dress/2.jpg", "val/hats/3.jpg", "test/all/4.jpg")
+    notes = read(tmp_path).notes()
+    assert "2 classes of 'label' that no training image has: hats (validation), all (test)" in notes
+
+
+def test_a_link_to_a_folder_leaves_its_images_where_they_are(tmp_path):
+    make(tmp_path, "train/hat/1.jpg", "train/dress/2.jpg")
+    (tmp_path / "test").symlink_to("train")
+    found = read(tmp_path)
+    assert {sample.split for sample in found} == {"train"}
+    assert reasons(found) == {"test/": "a folder that was seen already"}
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("hat|red", "hat", "red"), ("hat;red", "hat;blue"), ('"hat, red"', '"hat, blue"'),
+        ('"[""hat"", ""red""]"', "dress"), ('"{""choices"":[""hat""]}"', "dress"),
+        ("1 2", "3"), ("['hat']", "dress"),
+    ],
+)  # fmt: skip
+def test_lists_of_labels_are_said(tmp_path, labels):
+    lines = "".join(f"{number}.jpg,{label}\n" for number, label in enumerate(labels))
+    notes = read(table(tmp_path, f"path,label\n{lines}")).notes()
+    assert any("look like lists of several labels" in note for note in notes)
+    assert look_alike_notes("classes", ["salt, pepper", "tench, Tinca tinca", "24-7", "a; b"]) == []
+
+
+def test_numbers_that_differ_do_not_look_alike():
+    assert look_alikes(["1.5", "15", "-1", "1", "1-2", "12"]) == []
+    assert look_alikes(["1,5", "1.5"]) == [("1,5", "1.5")]
+    assert look_alikes(["+1", "1", "caf\u00e9", "caf\u00c3\u00a9", "a & b", "a &amp; b"]) != []
+    assert len(look_alikes(["+1", "1", "\u201chat\u201d", "hat", "a & b", "a &amp; b"])) == 3
+
+
+def test_the_column_of_images_is_the_id(tmp_path):
+    make(tmp_path, "train/w1.jpg", "train/w2.jpg")
+    (tmp_path / "train.csv").write_text("Image,Id\nw1.jpg,w_a\nw2.jpg,w_b\n")
+    assert labels(read(tmp_path)) == {"train/w1.jpg": "w_a", "train/w2.jpg": "w_b"}
+
+
+def test_a_header_that_is_one_quoted_field_is_shown_so(tmp_path):
+    with pytest.raises(ManifestError, match='its first line is: "path,label"'):
+        read(table(tmp_path, '"path,label"\n"1.jpg,hat"\n'))

@@ -36,7 +36,17 @@ def is_watched() -> bool:
 
 def echo(text: object = "", err: bool = False) -> None:
     """Print a line or several; what a terminal would obey, in a stranger's name, is escaped."""
-    click.echo(escaped(str(text), keep="\n\t"), err=err)
+    click.echo(fitted(escaped(str(text), keep="\n\t"), err), err=err)
+
+
+def fitted(text: str, err: bool = False) -> str:
+    """Break long sentences for a terminal; leave tables, and what goes to a pipe, as they are."""
+    if not (sys.stderr if err else sys.stdout).isatty():
+        return text
+    return "\n".join(
+        line if "  " in line.strip() else _filled(line, _margin(line) + "  ")
+        for line in text.split("\n")
+    )
 
 
 def json_text(content: object) -> str:
@@ -108,13 +118,19 @@ def random_weights_warning(source: str) -> None:
 
 def warn(text: str) -> None:
     """Say loudly, on standard error, what must not be overlooked."""
-    click.secho(f"warning: {escaped(text)}", err=True, fg="red", bold=True)
+    click.secho(fitted(f"warning: {escaped(text)}", err=True), err=True, fg="red", bold=True)
 
 
 def wrap(text: str, indent: str = "") -> str:
     """Fit `text` to a terminal, lines after the first indented; leave it whole in a pipe."""
-    if not sys.stdout.isatty():
-        return text
+    return _filled(text, indent) if sys.stdout.isatty() else text
+
+
+def _margin(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _filled(text: str, indent: str) -> str:
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     return textwrap.fill(
         text,

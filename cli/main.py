@@ -161,7 +161,7 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo(
+        console.echo(
             "interrupted; what was finished is kept, and the same command continues from there",
             err=True,
         )
@@ -176,7 +176,7 @@ def _run(arguments: list[str]) -> int:
 def _fail(message: str, hint: str = "") -> int:
     for text in (f"error: {message}", f"  {hint}" if hint else ""):
         if text:
-            click.echo(_shown(text), err=True)
+            click.echo(console.fitted(_shown(text), err=True), err=True)
     return 1
 
 

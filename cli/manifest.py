@@ -59,7 +59,7 @@ def manifest(data, out, as_json, **options) -> None:
     for task, names in classes.items():
         images = Counter(sample.label for sample in table.select(task))
         counts = ", ".join(f"{escaped(name)} ({images[name]})" for name in names)
-        console.echo(console.wrap(f"{escaped(task)}: {counts}"))
+        console.echo(f"{escaped(task)}: {counts}")
     if passed := passed_over_text(table.passed_over):
         console.echo(passed)
     if out is not None:

@@ -87,10 +87,9 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
         }
         console.print_json(fields)
     else:
-        how = "; ".join(
-            answer if len(report.answers) == 1 else f"{task}: {answer}"
-            for task, answer in report.answers.items()
-        )
+        how = "; ".join(f"{task}: {answer}" for task, answer in report.answers.items())
+        if len(report.answers) == 1:
+            how = f"answered by {next(iter(report.answers.values()))}"
         boxed = f" ({report.boxed} cut to their boxes)" if report.boxed else ""
         console.echo(f"{counted(report.images, 'image')}{boxed}, {how}; {report.written.text}")
         for note in report.notes:

@@ -6,7 +6,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -17,6 +17,8 @@ from ..manifest import passed_over_text
 EXIT_UNREADABLE = 3
 # Longer lines are hard to read, however wide the terminal.
 _WIDEST = 100
+# Longer words in a table may be folded, but not into shorter pieces.
+_LEAST_FOLDED = 10
 
 
 @functools.cache
@@ -77,8 +79,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         echo("\n".join(aligned([columns, *cells], right)))
         return
     least = [
-        max((len(word) for cell in column for word in cell.split()), default=0)
-        for column in zip(columns, *cells)
+        max(_longest_word([name]), min(_longest_word(column), _LEAST_FOLDED))
+        for name, column in zip(columns, zip(*cells) if cells else [()] * len(columns))
     ]
     if sum(least) + 2 * (len(least) - 1) > shutil.get_terminal_size().columns:
         for row in cells:
@@ -90,7 +92,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
     table = Table(box=None, pad_edge=False)
     for column, right, width in zip(columns, numeric, least):
-        table.add_column(column, justify="right" if right else "left", min_width=width)
+        side = "right" if right else "left"
+        table.add_column(column, justify=side, min_width=width, overflow="fold")
     for row in cells:
         table.add_row(*row)
     Console(highlight=False, markup=False).print(table)
@@ -147,6 +150,10 @@ def finish(failures: Sequence, quiet_list: bool) -> None:
         if not quiet_list:
             echo(failures_text(failures), err=True)
         sys.exit(EXIT_UNREADABLE)
+
+
+def _longest_word(texts: Iterable[str]) -> int:
+    return max((len(word) for text in texts for word in text.split()), default=0)
 
 
 def _is_number(value: object) -> bool:

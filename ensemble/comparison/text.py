@@ -69,7 +69,7 @@ def comparison_text(comparison: Comparison) -> str:
     parts = []
     for task in comparison.tasks:
         head, rows = _table(task, comparison, _interval)
-        parts += aligned([head, *rows], right=range(3, len(head) - 1))
+        parts += aligned([head, *rows], right=range(2, len(head) - 2))
         parts.append(rows_words(task, comparison))
         parts += [f"note: {note}" for note in task.notes]
         parts.append("")
@@ -123,7 +123,7 @@ def comparison_latex(comparison: Comparison) -> str:
     parts = []
     for task in comparison.tasks:
         head, rows = _table(task, comparison, _half_width)
-        shape = "lll" + "r" * (len(head) - 4) + "l"
+        shape = "ll" + "r" * (len(head) - 4) + "ll"
         parts += [r"\begin{tabular}{" + shape + "}", r"\toprule"]
         parts.append(" & ".join(map(_latex, head)) + r" \\")
         parts.append(r"\midrule")
@@ -156,16 +156,16 @@ def _table(
     metrics = _metrics(comparison)
     known = [kind for kind in _COLUMNS if any(kind in line.costs for line in task.lines)]
     title = METRICS[comparison.metric].title
-    head = ["task", "model", "network", *(COST_TITLES[kind] for kind in known)]
-    head += [METRICS[name].title for name in metrics] + [f"to the best {title}"]
+    head = ["task", "model", *(METRICS[name].title for name in metrics)]
+    head += [*(COST_TITLES[kind] for kind in known), f"to the best {title}", "network"]
     rows = [
         [
             task.task,
             line.model + (" *" if line.pareto else ""),
-            " + ".join(line.networks),
-            *(cost_words(kind, line.costs.get(kind)) for kind in known),
             *(number(*line.scores[name]) for name in metrics),
+            *(cost_words(kind, line.costs.get(kind)) for kind in known),
             noise_words(line),
+            " + ".join(line.networks),
         ]
         for line in task.lines
     ]

@@ -2,7 +2,7 @@
 
 import click
 
-from . import console
+from . import console, progress
 from .help_groups import grouped
 from .idle import beside, refuse_idle
 from .options import A_PATH, SEED, as_json, written_options
@@ -147,7 +147,8 @@ def blend(sources, labels, as_json, details, **given) -> None:
     if outputs["save"] is None:
         outputs["save"] = not as_json or outputs["out"] is not None
     options = jobs.BlendOptions(**given)
-    report = jobs.blend(sources, labels, options, jobs.BlendOutputs(**outputs))
+    with progress.spinner("tuning weights, and estimating what they are worth", as_json):
+        report = jobs.blend(sources, labels, options, jobs.BlendOutputs(**outputs))
     if report.written is not None and report.written.warning:
         console.warn(report.written.warning)
     if as_json:

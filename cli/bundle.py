@@ -2,7 +2,7 @@
 
 import click
 
-from . import console
+from . import console, progress
 from .options import A_PATH, answer_option, as_json
 
 
@@ -29,7 +29,8 @@ def bundle(run, out, weights_dir, card, answer, as_json) -> None:
     """
     from .. import jobs
 
-    found = jobs.bundle(run, out, weights_dir=weights_dir, answer=answer, card=card)
+    with progress.spinner("writing the graph, and comparing it with predict", as_json):
+        found = jobs.bundle(run, out, weights_dir=weights_dir, answer=answer, card=card)
     if as_json:
         console.print_json(found)
         return

@@ -2,7 +2,7 @@
 
 import click
 
-from . import console
+from . import console, progress
 from .idle import refuse_idle
 from .options import A_PATH, SEED, as_json
 
@@ -51,7 +51,8 @@ def compare(sources, outs, labels, as_json, **given) -> None:
     if len(sources) == 1:
         refuse_idle({"--align": "needs several SOURCES"})
     given["cost"] = given["cost"] or ""
-    found = jobs.compare(sources, labels, jobs.CompareOptions(**given), outs)
+    with progress.spinner("comparing", as_json):
+        found = jobs.compare(sources, labels, jobs.CompareOptions(**given), outs)
     if as_json:
         console.print_json(found.to_json())
         return

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..core.errors import escaped
+from ..core.errors import counted, escaped
 from .console import echo, is_watched, terminal
 
 
@@ -20,7 +20,14 @@ def extract_bar(quiet: bool = False) -> Iterator:
         yield None if quiet else _LogLines()
         return
     with _counting_bar() as bar:
-        yield _Bars(bar)
+        bars = _Bars(bar)
+        try:
+            yield bars
+        except KeyboardInterrupt:
+            bar.stop()
+            if bars.done:
+                echo(f"{bars.done} are done", err=True)
+            raise
 
 
 @contextlib.contextmanager
@@ -79,6 +86,7 @@ class _Bars:
 
     def __init__(self, bar) -> None:
         self._bar = bar
+        self.done = ""
         self._tasks = {
             name: bar.add_task(name, total=None, visible=False, note="")
             for name in ("detect", "read", "extract")
@@ -91,6 +99,7 @@ class _Bars:
         self._update("read", done, total)
 
     def on_images(self, now) -> None:
+        self.done = f"{now.done} of {counted(now.total, 'image')}"
         self._bar.update(
             self._tasks["extract"],
             completed=now.done,
@@ -105,11 +114,11 @@ class _Bars:
 
 @contextlib.contextmanager
 def spinner(text: str, quiet: bool = False) -> Iterator:
-    """Show that something goes on; yields a callback that takes what `text` is filled with."""
+    """Show what goes on; yields a callback for what fills the braces of `text`."""
     if quiet or not is_watched():
         yield lambda what: None
         return
-    with terminal().status("") as status:
+    with terminal().status("" if "{" in text else text) as status:
         yield lambda what: status.update(text.format(what))
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from icecore.cli import progress
 from icecore.cli.progress import train_bar
+from icecore.features.extraction.progress import Progress
 from icecore.heads import TrainEvent
 
 
@@ -32,6 +33,24 @@ def test_it_says_what_is_tried_and_the_best_so_far():
     assert "sleeve mlp-all: folds, 5" in shown(TrainEvent("sleeve", "mlp-all", 1, 4, "folds", 0, 5))
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text)
     assert all(len(line) <= 80 for line in re.split(r"[\r\n]", plain))
+
+
+def test_an_interrupted_bar_says_how_far_it_came(monkeypatch, capsys):
+    ordinary = {"TERM": "xterm"}
+    terminal = Console(file=io.StringIO(), force_terminal=True, _environ=ordinary)
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
+    monkeypatch.setattr(progress, "terminal", lambda: terminal)
+
+    def interrupt(*looks):
+        with pytest.raises(KeyboardInterrupt), progress.extract_bar() as bars:
+            for look in looks:
+                bars.on_images(look)
+            raise KeyboardInterrupt
+        return capsys.readouterr().err
+
+    assert interrupt() == ""
+    look = Progress(736, 740, 900, 0, 20.0, 8.0, 0.1, 0.9)
+    assert interrupt(look) == "736 of 900 images are done\n"
 
 
 @pytest.mark.parametrize("width", [20, 40, 60, 80])

@@ -112,9 +112,8 @@ def bootstrap_interval(scored: Scored, table: np.ndarray) -> tuple[float, float]
     """
     sign = 1 if scored.metric.higher_is_better else -1
     imagined = imagine(table, scored.y)
-    own = row_scores(scored.metric, scored.y, table)
-    if own is not None:
-        others = row_scores(scored.metric, imagined.labels, table)
+    own, others = (row_scores(scored.metric, y, table) for y in (scored.y, imagined.labels))
+    if own is not None and others is not None:
         samples = _mean_draws(own, others, imagined.room, scored)
     else:
         both, twice = _with_imagined(scored, imagined), np.concatenate([table, table])
@@ -126,12 +125,11 @@ def paired_difference(scored: Scored, first: np.ndarray, second: np.ndarray) -> 
     """Compare two tables (N, C) of the same rows: `first` less `second`."""
     value = scored.score(first) - scored.score(second)
     imagined = imagine((first + second) / 2, scored.y)
-    ours = row_scores(scored.metric, scored.y, first)
-    if ours is not None:
-        gain = ours - row_scores(scored.metric, scored.y, second)
-        others = row_scores(scored.metric, imagined.labels, first)
-        others -= row_scores(scored.metric, imagined.labels, second)
-        ends = _ends(_mean_draws(gain, others, imagined.room, scored), scored)
+    gain, other_gain = (
+        _row_gains(scored.metric, y, first, second) for y in (scored.y, imagined.labels)
+    )
+    if gain is not None and other_gain is not None:
+        ends = _ends(_mean_draws(gain, other_gain, imagined.room, scored), scored)
         return Difference(value, *ends, _sign_test(gain, scored))
     both = _with_imagined(scored, imagined)
     samples = []
@@ -149,6 +147,13 @@ def paired_difference(scored: Scored, first: np.ndarray, second: np.ndarray) -> 
         one, other = np.where(swap, second, first), np.where(swap, first, second)
         swapped.append(scored.score(one) - scored.score(other))
     return Difference(value, *_ends(samples, scored), _p_value(np.array(swapped), value))
+
+
+def _row_gains(
+    metric: Metric, y: np.ndarray, first: np.ndarray, second: np.ndarray
+) -> np.ndarray | None:
+    ours, theirs = (row_scores(metric, y, table) for table in (first, second))
+    return None if ours is None or theirs is None else ours - theirs
 
 
 def jackknife(scored: Scored, tables: Sequence[np.ndarray]) -> np.ndarray:

@@ -151,8 +151,8 @@ class Support:
         scaling = None
         if "shift" in shapes:
             scaling = Scaling(arrays.pop("shift"), arrays.pop("factor"))
-        parts = (arrays.pop(name) for name in own)
-        support = cls(*parts, gamma, scaling)
+        directions, kept, squares = (arrays.pop(name) for name in own)
+        support = cls(directions, kept, squares, gamma, scaling)
         lengths = {len(support), len(support.squares), len(arrays["coef"])}
         if support.directions.shape[1] != support.rows.shape[1] or len(lengths) > 1 or 0 in lengths:
             raise files.refuse("its directions, rows and coefficients do not fit together")

@@ -136,8 +136,9 @@ def _margin(line: str) -> str:
 def _filled(text: str, indent: str) -> str:
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     return textwrap.fill(
-        text,
+        text.lstrip(),
         max(width, len(indent) + 10),
+        initial_indent=_margin(text),
         subsequent_indent=indent,
         break_long_words=False,
         break_on_hyphens=False,

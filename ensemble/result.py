@@ -101,9 +101,9 @@ class TaskBlend:
     def recommendation(self) -> str:
         """What is recommended, in words."""
         reason = self.reason
-        if reason.kind == SINGLE:
+        if reason.kind == SINGLE or len(self.models) == 1:
             (name,) = (name for name, weight in self.weights.items() if weight)
-            what = f"the best single model, {name}"
+            what = f"the {'only' if len(self.models) == 1 else 'best single'} model, {name}"
         elif reason.kind == AVERAGE:
             what = "the plain average"
         else:

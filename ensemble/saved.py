@@ -293,8 +293,9 @@ def _are_what_they_are_called(found: TaskWeights) -> bool:
     if found.answer.startswith("the plain average"):
         # A budget may leave models out of it.
         return max(used.values()) - min(used.values()) < 1e-6
-    if found.answer.startswith("the best single model, "):
-        return len(used) == 1 and found.answer.startswith(f"the best single model, {min(used)}")
+    for alone in ("the best single model, ", "the only model, "):
+        if found.answer.startswith(alone):
+            return len(used) == 1 and found.answer.startswith(f"{alone}{min(used)}")
     return found.answer.startswith("the tuned weights")
 
 

@@ -80,6 +80,8 @@ def table_entries(task: TaskBlend) -> list[tuple[str, tuple[str, str], dict]]:
         for name, scores in task.models.items()
     ]
     titles = {"average": "plain average", "tuned": "tuned average", "recommended": "recommended"}
+    if len(task.models) == 1:  # all are that model, but for a calibration
+        del titles["average"], titles["tuned"]
     return entries + [(title, ("", ""), task.scores[name]) for name, title in titles.items()]
 
 

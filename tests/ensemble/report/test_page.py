@@ -7,7 +7,7 @@ import pytest
 from blending import blend_run
 
 from icecore.core.errors import RunError
-from icecore.ensemble import BlendOptions, result_text
+from icecore.ensemble import BlendOptions, load_saved, result_text
 from icecore.ensemble.report import page as report_module
 from icecore.ensemble.report.confusions import Gallery
 from icecore.ensemble.report.markdown import write_markdown
@@ -231,6 +231,11 @@ def test_a_run_with_one_model_has_a_page(run):
     del about["tasks"]["label"]["models"][1:]
     (run / "run.json").write_text(json.dumps(about))
     assert "There is one model only, mlp-one: its weight is 1" in page_of(run).text
+    assert "Recommended: the only model, mlp-one" in page_of(run).text
+    text = result_text(blend_run(run, write=False))
+    assert "\nrecommended: the only model, mlp-one" in text
+    assert "plain average" not in text.split("recommended: ")[0]
+    assert load_saved(run).tasks["label"].answer == "the only model, mlp-one"
 
 
 def test_the_page_can_be_made_of_an_estimate_without_intervals(run):

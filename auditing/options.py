@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from ..core.arguments import require_types
 from ..core.errors import RunError
 
 
@@ -32,6 +33,7 @@ class AuditOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_types(self)
         object.__setattr__(self, "features", tuple(self.features))
         faults = [
             f"{name} is {value}, not between 0 and 1"

@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 
+from ..core.arguments import typed
 from ..core.errors import CacheError, DamagedCacheError, FingerprintError, counted, enumerate_some
 from ..core.files import flush_folder
 from ..core.stores import is_url
@@ -63,6 +64,7 @@ class FeatureCache:
     ...                                                           # doctest: +SKIP
     """
 
+    @typed
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
         self._sets: dict[str, FeatureSet] = {}
@@ -70,6 +72,7 @@ class FeatureCache:
         check_marker(self.path)
 
     @classmethod
+    @typed
     def create(cls, path: str | os.PathLike) -> Self:
         """Open the cache at `path`; make it if there is none, mend its marker if need be.
 
@@ -124,6 +127,7 @@ class FeatureCache:
         self._sets = {f.name: self._sets.get(f.name) or self._load(f) for f in folders}
         return sorted(self._sets.values(), key=lambda one: (one.name, one.fingerprint))
 
+    @typed
     def find(self, name: str) -> FeatureSet:
         """Return the one feature set that `name` names.
 
@@ -158,10 +162,12 @@ class FeatureCache:
             else "name one it has",
         )
 
+    @typed
     def ids(self, name: str) -> list[str]:
         """Return the keys of all rows of a feature set, sorted."""
         return self.find(name).keys()
 
+    @typed
     def find_all(self, names: Sequence[str]) -> list[FeatureSet]:
         """Return the feature sets that stand side by side under these names.
 
@@ -180,6 +186,7 @@ class FeatureCache:
             )
         return sets
 
+    @typed
     def matrix(self, names: str | Sequence[str], keys: Sequence[str]) -> np.ndarray:
         """Return the features of `keys`, of several sets side by side.
 

@@ -147,6 +147,8 @@ class FeatureSet:
                 f"the feature set {self.name} has rows of {self.dim} numbers",
                 "give one key for each row",
             )
+        if rows.dtype.kind not in "fiu":
+            raise CacheError(f"rows are of the type {rows.dtype}", "give finite real numbers")
         self.rows.refresh()
         take = _new_rows(keys, self.rows.known())
         step = shard_rows(self.header)

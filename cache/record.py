@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from ..core.errors import CacheError
 
@@ -14,15 +15,40 @@ def canonical_json(record: Mapping) -> str:
 
     Keys sorted, no spaces, UTF-8, no NaN; numbers as Python's `json` writes them.
     """
+    return plain_json(
+        "the record of a feature set",
+        record,
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+    )
+
+
+def plain_json(what: str, content: object, **how: Any) -> str:
+    """Write as JSON what a caller gave, or say what of it is none.
+
+    Parameters
+    ----------
+    what : str
+        What it is, for the message.
+    content : object
+    **how
+        As of `json.dumps`.
+
+    Raises
+    ------
+    CacheError
+        It holds what JSON or UTF-8 has no form for.
+    """
     try:
-        return json.dumps(
-            record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        )
+        text = json.dumps(content, allow_nan=False, **how)
+        text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise CacheError(
-            f"the record of a feature set is not plain JSON: {error}",
+            f"{what} is not plain JSON: {error}",
             "use only text, finite numbers, true/false, null, lists and mappings",
         ) from error
+    return text
 
 
 def fingerprint(record: Mapping) -> str:

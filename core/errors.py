@@ -35,6 +35,10 @@ class FileFormatError(IcecoreError, ValueError):
     """A file does not hold what its reader expects."""
 
 
+class ArgumentError(IcecoreError, TypeError):
+    """A function was given arguments of other types than it declares."""
+
+
 class IrregularFileError(IcecoreError, OSError):
     """A name leads to a pipe, a socket, a device or a folder where a file is needed."""
 

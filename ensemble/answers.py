@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.arguments import require_types
 from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..manifest import Sample
 from .answer_sheet import AnswerSheet, data_folders, find_sheet, read_sheet
@@ -52,6 +53,7 @@ class AnswerOptions:
     excel: bool = False
 
     def __post_init__(self) -> None:
+        require_types(self)
         faults = []
         if self.form is not None and self.form not in FORMATS:
             faults.append(f"unknown format '{self.form}': known are {', '.join(FORMATS)}")

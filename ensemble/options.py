@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
+from ..core.arguments import require_types
 from ..core.errors import ProbabilityError, RunError
 from ..runs import MENDINGS
 from .metrics import METRICS, Metric, get_metric
@@ -89,6 +90,7 @@ class BlendOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_types(self)
         if isinstance(self.max_size, str):
             object.__setattr__(self, "max_size", parse_size(self.max_size))
         object.__setattr__(self, "stacking", tuple(self.stacking))

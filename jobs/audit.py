@@ -11,6 +11,7 @@ from .. import auditing, runs
 from .. import manifest as manifests
 from ..auditing import Audit, AuditOptions, Images
 from ..cache import FeatureCache
+from ..core.arguments import require_types, typed
 from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
 from ..core.outputs import require_writable
 from ..core.places import container_of
@@ -37,10 +38,14 @@ class AuditOutputs:
     report: str | os.PathLike | None = None
     decisions: str | os.PathLike | None = None
 
+    def __post_init__(self) -> None:
+        require_types(self)
+
 
 NO_OUTPUTS = AuditOutputs()
 
 
+@typed
 def audit(
     source: str | os.PathLike,
     data: str | os.PathLike | None = None,
@@ -109,6 +114,7 @@ def _notes(
         yield f"{what} no features in {store.path} and are left out"
 
 
+@typed
 def apply_audit(
     data: str | os.PathLike, decisions: str | os.PathLike, out: str | os.PathLike
 ) -> dict:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import ensemble
+from ..core.arguments import require_types, typed
 from ..core.errors import RunError
 from ..core.files import publish_json
 from ..core.hardware import require_working_memory
@@ -51,6 +52,7 @@ class BlendOutputs:
     excel: bool = False
 
     def __post_init__(self) -> None:
+        require_types(self)
         ensemble.require_answer(self.answer)
         _ = self.written
         if self.out is None and (self.form or self.sample or self.incomplete or self.excel):
@@ -88,6 +90,7 @@ class BlendReport:
     __repr__ = summary
 
 
+@typed
 def blend(
     sources: Sequence[str | os.PathLike],
     labels: str | os.PathLike | None = None,

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import __version__, features, heads
 from ..cache import differences
+from ..core.arguments import typed
 from ..core.csv_files import csv_lines
 from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some, first_line
 from ..core.files import publish_bytes, publish_text
@@ -24,6 +25,7 @@ from .trained import Trained, made_how, open_trained, spec_text
 TOLERANCE = 1e-3
 
 
+@typed
 def bundle(
     run: str | os.PathLike,
     out: str | os.PathLike,

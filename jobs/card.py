@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from .. import __version__
+from ..core.arguments import typed
 from ..core.errors import RunError, counted
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
@@ -15,6 +16,7 @@ from .trained import Trained, open_trained
 _AGAIN = "run 'icecore blend' on this folder again"
 
 
+@typed
 def model_card(run: str | os.PathLike, answer: str | None = None) -> str:
     """Return the model card of a run as Markdown.
 

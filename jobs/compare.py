@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import ensemble, runs
+from ..core.arguments import typed
 from ..core.errors import RunError
 from ..core.files import publish_json, publish_text
 from ..core.outputs import require_writable
@@ -20,6 +21,7 @@ _TEXTS = {
 }
 
 
+@typed
 def compare(
     sources: Sequence[str | os.PathLike],
     labels: str | os.PathLike | None = None,

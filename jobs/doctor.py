@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..core.arguments import typed
 from ..core.hardware import available_cpus, bfloat16_pays, cpu_facts, describe_machine
 from ..core.imports import installed_version
 from ..features import ENGINES, ask, engines_for, find_gpus, gpu_files
@@ -24,6 +25,7 @@ from .doctor_checks import TO_INSTALL, Finding
 LOADED = ("lightgbm", "h5py", "cv2", "PIL", "pi_heif", "timm")
 
 
+@typed
 def examine(
     cache: str | os.PathLike | None = None, on_progress: Callable[[str], None] | None = None
 ) -> list[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from .. import features
 from ..cache import FeatureCache, existing_cache
+from ..core.arguments import typed
 from ..core.errors import BackboneError, ManifestError
 from ..core.folders import scratch_folder
 from ..features import BackboneSpec, ExtractOptions, ProgressListener
@@ -47,6 +48,7 @@ class ExtractCost:
     gigabytes: float
 
 
+@typed
 def dry_run(
     data: str | os.PathLike,
     cache: str | os.PathLike,

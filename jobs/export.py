@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from .. import manifest as manifests
 from ..cache import FeatureCache
 from ..cache import export as export_rows
+from ..core.arguments import typed
 from ..core.outputs import require_writable
 from ..manifest import DEFAULT_TASK, Sample
 from .samples import as_extracted, digested, kept_tables, keys_in_all, no_features
 
 
+@typed
 def export(
     cache: str | os.PathLike,
     names: Sequence[str],

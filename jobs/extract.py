@@ -6,12 +6,14 @@ from pathlib import Path
 
 from .. import features
 from ..cache import FeatureCache, folder_of_cache, push
+from ..core.arguments import typed
 from ..core.stores import is_url
 from ..features import BackboneSpec, ExtractOptions, ExtractReport, ProgressListener
 from ..manifest import Manifest, open_data
 from .samples import keep_manifest, source_of
 
 
+@typed
 def extract(
     data: str | os.PathLike | Manifest,
     cache: str | os.PathLike,

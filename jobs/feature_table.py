@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..cache import FeatureCache
+from ..core.arguments import typed
 from ..core.columns import Columns
 from ..core.errors import ManifestError, enumerate_some
 from ..manifest import Manifest
@@ -38,6 +39,7 @@ class FeatureTable(NamedTuple):
         return f"FeatureTable of {rows} rows: X ({rows}, {width}) {self.X.dtype}, y, ids"
 
 
+@typed
 def load_features(
     cache: str | os.PathLike,
     data: str | os.PathLike | Manifest,

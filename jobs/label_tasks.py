@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import auditing, runs
 from ..auditing import TaskRows
+from ..core.arguments import typed
 from ..core.errors import RunError, enumerate_some
 from ..core.files import publish_json, publish_text
 from ..core.outputs import require_writable
@@ -26,6 +27,7 @@ _OF_FIFTYONE = re.compile(r"(labels|predictions)(-\d+)?\.json")
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
+@typed
 def export_labels(run: str | os.PathLike, to: str, out: str | os.PathLike) -> dict:
     """Write the images of a run with labels and held-out predictions, doubtful labels first.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import ensemble, features
+from ..core.arguments import require_types, typed
 from ..core.errors import RunError, counted
 from ..core.folders import scratch_folder
 from ..core.hardware import require_working_memory
@@ -121,6 +122,7 @@ class PredictOptions:
     whole: bool = False
 
     def __post_init__(self) -> None:
+        require_types(self)
         ensemble.require_answer(self.answer)
         _ = self.written
         self.extraction("f32" if self.precision_compute == "trained" else self.precision_compute)
@@ -159,6 +161,7 @@ class PredictOptions:
 DEFAULTS = PredictOptions()
 
 
+@typed
 def predict(
     run: str | os.PathLike,
     images: str | os.PathLike | Manifest,

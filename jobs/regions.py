@@ -7,6 +7,7 @@ from pathlib import Path
 
 from .. import features
 from .. import manifest as manifests
+from ..core.arguments import require_types, typed
 from ..core.errors import RunError, enumerate_some
 from ..core.files import publish_text
 from ..core.folders import replacing_folder
@@ -48,6 +49,9 @@ class FitRegionsOptions:
     accept_error: float | None = None
     weights_dir: str | os.PathLike | None = None
 
+    def __post_init__(self) -> None:
+        require_types(self)
+
     @property
     def looks(self) -> LookOptions:
         """How the network runs; the same checks as for an extraction."""
@@ -65,6 +69,7 @@ class FitRegionsOptions:
 DEFAULTS = FitRegionsOptions()
 
 
+@typed
 def fit_regions(
     data: str | os.PathLike,
     boxes: str | os.PathLike,

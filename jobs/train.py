@@ -6,6 +6,7 @@ from pathlib import Path
 
 from .. import heads
 from ..cache import FeatureCache, pulled
+from ..core.arguments import typed
 from ..core.hardware import require_working_memory
 from ..heads import TrainEvent, TrainOptions, TrainResult
 from ..manifest import Manifest
@@ -14,6 +15,7 @@ from .samples import REGIONS_OF_A_RUN, as_extracted, copy_regions, digested, kep
 DEFAULTS = TrainOptions()
 
 
+@typed
 def train(
     cache: str | os.PathLike,
     data: str | os.PathLike | Manifest,

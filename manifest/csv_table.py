@@ -4,6 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from ..core.arguments import require_types
 from ..core.csv_files import CsvTable, line_faults, read_csv
 from ..core.errors import ManifestError, enumerate_some
 from ..core.places import is_there
@@ -38,6 +39,7 @@ class TableOptions:
         given = self.label_columns
         names = (given,) if isinstance(given, str) else tuple(given) or ("label",)
         object.__setattr__(self, "label_columns", names)
+        require_types(self)
 
 
 # No system opens a longer one.

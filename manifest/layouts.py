@@ -7,6 +7,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from ..core.arguments import typed
 from ..core.content import describe_content
 from ..core.errors import IcecoreError, ManifestError, MissingFileError, counted, enumerate_some
 from ..core.places import absolute
@@ -28,6 +29,7 @@ UNLABELLED = "the images are taken without labels"
 LAYOUTS_OF_STORES: tuple[Layout, ...] = (*CONTAINERS, ClassFolders())
 
 
+@typed
 def read(
     data: str | os.PathLike, *, labels_required: bool = True, table: TableOptions | None = None
 ) -> Manifest:

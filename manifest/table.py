@@ -18,6 +18,7 @@ from ..core.csv_files import write_csv
 from ..core.errors import ManifestError, MissingFileError, counted, enumerate_some, escaped
 from ..core.places import is_there, look_ahead
 from ..core.summary import summary
+from .box import parse_box
 from .classes import fashionai_classes, letters_fault
 from .names import class_order, look_alike_notes
 
@@ -28,6 +29,7 @@ IMAGE_SUFFIXES = frozenset(
 # A larger image file is a mistake or an attack; nothing of it is read.
 LARGEST_IMAGE_FILE = 2**29
 COLUMNS = ("id", "path", "split", "task", "label", "letters", "digest", "box", "group")
+_SPLITS = frozenset(("", "train", "validation", "test"))
 # Left out of a written table where no sample has them.
 _OPTIONAL = ("box", "group")
 
@@ -110,20 +112,60 @@ class Manifest:
                 "give a folder of class folders, a CSV with path,label[,split], "
                 "or a FashionAI root with Annotations/label.csv",
             )
-        seen: set[tuple[str, str]] = set()
-        repeated = []
-        for sample in self.samples:
-            key = (sample.id, sample.task)
-            if key in seen:
-                repeated.append(sample.id)
-            seen.add(key)
-        if repeated:
+        object.__setattr__(self, "samples", tuple(self.samples))
+        self._require_plain_fields()
+        rows = collections.Counter((sample.id, sample.task) for sample in self.samples)
+        if repeated := [identity for (identity, _), count in rows.items() if count > 1]:
             raise ManifestError(
                 f"{counted(len(repeated), 'row')} of {self.source} name an image twice for one "
                 f"task: {enumerate_some(repeated)}",
                 "keep one row for each image and task, and one file of a name in a tar",
             )
+        self._require_one_image_of_an_id()
         self._require_letters()
+
+    def _require_plain_fields(self) -> None:
+        """Raise `ManifestError` if a sample is none, or has a field of another kind than text."""
+        faults = [
+            f"row {row} is of type {type(one).__name__}"
+            for row, one in enumerate(self.samples)
+            if not isinstance(one, Sample)
+        ]
+        for name in () if faults else COLUMNS:
+            values = [getattr(one, name) for one in self.samples]
+            if not all(issubclass(kind, str) for kind in set(map(type, values))):
+                faults += [f"{name}={value!r}" for value in values if not isinstance(value, str)]
+        for split in sorted({one.split for one in self.samples} - _SPLITS) if not faults else ():
+            faults.append(f"split={split!r}")
+        for box in {one.box for one in self.samples} if not faults else ():
+            try:
+                parse_box(box)
+            except ValueError as error:
+                faults.append(str(error))
+        if faults:
+            raise ManifestError(
+                f"{self.source or 'the data'} has rows that are no samples: "
+                f"{enumerate_some(faults)}",
+                "give instances of Sample whose fields are text, empty where nothing is known; "
+                f"splits are {', '.join(sorted(_SPLITS - {''}))}, and a box is 'x0 y0 x1 y1'",
+            )
+
+    def _require_one_image_of_an_id(self) -> None:
+        """Raise `ManifestError` if rows of one id name different files, or parts of a file."""
+        images: dict[str, tuple[str, str]] = {}
+        faults = {
+            one.id: f"{one.id} ({_image_text(image)}; {_image_text((one.path, one.box))})"
+            for one in self.samples
+            if (image := images.setdefault(one.id, (one.path, one.box))) != (one.path, one.box)
+        }
+        if faults:
+            raise ManifestError(
+                f"{counted(len(faults), 'id')} of {self.source or 'the data'} "
+                f"{'stands' if len(faults) == 1 else 'stand'} for several images: "
+                f"{enumerate_some(faults.values())}",
+                "an image has one file and one box in all tasks; give each image an id of its own, "
+                "or leave the column id out",
+            )
 
     def _require_letters(self) -> None:
         """Raise `ManifestError` if labels are none of the classes that letters stand for."""
@@ -295,6 +337,10 @@ class Manifest:
 
 def _labelled(sample: Sample) -> tuple[str, str, str]:
     return sample.task, sample.label, sample.letters
+
+
+def _image_text(image: tuple[str, str]) -> str:
+    return " box ".join(filter(None, image))
 
 
 def split_name(name: str) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..core.arguments import typed
 from ..core.columns import Columns
 from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
 from ..core.files import publish_json, sha256_file
@@ -239,6 +240,7 @@ class Run:
         return f"<p>{html.escape(str(self.path))}</p>{self.leaderboard()._repr_html_()}"
 
 
+@typed
 def open_run(path: str | os.PathLike) -> Run:
     """Open the run in `path`.
 

@@ -8,10 +8,9 @@ import contextlib
 import dataclasses
 import hashlib
 import io
-import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from ...core.files import publish_bytes
 from ...core.hdf5_files import UNUSABLE, Hdf5Rules, hdf5_in, new_hdf5, read_array, read_attribute
 from ...core.json_files import parse_json
 from ...core.regular_files import RegularFile
+from ..record import plain_json
 from .checksum import row_checksums
 from .disk import open_own, require_own_folder
 from .header import LARGEST_ROW, SetHeader
@@ -125,7 +125,7 @@ def header_attributes(what: str, header: SetHeader) -> dict[str, object]:
 
 
 def _provenance_text(provenance: Mapping) -> str:
-    text = json.dumps(provenance, sort_keys=True, allow_nan=False)
+    text = plain_json("the provenance of rows", provenance, sort_keys=True)
     if len(text) > _LONGEST_PROVENANCE:
         raise CacheError(
             f"{len(text)} characters of provenance do not fit into a shard",
@@ -301,13 +301,15 @@ def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
     CacheError
         A key is not 64 lower-case hexadecimal digits.
     """
-    if set(map(len, keys)) <= {64}:
+    if isinstance(keys, str) or not isinstance(keys, Collection):
+        raise CacheError(f"row keys are a {type(keys).__name__}", "give a list of digests")
+    if all(isinstance(key, str) for key in keys) and set(map(len, keys)) <= {64}:
         # Several times as fast as letting NumPy take them one by one.
         raw = bytearray("".join(keys).encode("ascii", "replace"))
         array = np.frombuffer(raw, "S64") if raw else np.zeros(0, "S64")
         if _are_keys(array):
             return array
-    bad = next(key for key in keys if not re.fullmatch("[0-9a-f]{64}", key))
+    bad = next(k for k in keys if not (isinstance(k, str) and re.fullmatch("[0-9a-f]{64}", k)))
     raise CacheError(
         f"{bad!r} is not a row key",
         "keys are SHA-256 digests: 64 hexadecimal digits in lower case",

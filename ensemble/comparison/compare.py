@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.arguments import require_types
 from ...core.errors import ProbabilityError, RunError, counted, enumerate_some
 from ...core.summary import summary
 from ...runs import Run, open_run
@@ -44,6 +45,7 @@ class CompareOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        require_types(self)
         get_metric(self.metric)
         if self.cost and self.cost not in COSTS:
             raise RunError(f"unknown cost '{self.cost}'", f"choose {', '.join(COSTS)}")

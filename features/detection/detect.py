@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.arguments import require_types
 from ...core.errors import BackboneError, FileFormatError, ImageError
 from ...core.places import read_place
 from ...manifest import LARGEST_IMAGE_FILE, Box, Manifest, Sample, append_as_found, read_boxes
@@ -46,6 +47,7 @@ class DetectorOptions:
     threshold: float = 0.5
 
     def __post_init__(self) -> None:
+        require_types(self)
         faults = []
         if self.rule not in RULES:
             faults.append(f"rule '{self.rule}' (choose {', '.join(RULES)})")

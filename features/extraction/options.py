@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 
+from ...core.arguments import require_types
 from ...core.errors import BackboneError, IcecoreError
 from ...core.hardware import available_cpus, parse_devices
 from ..detection.detect import DetectorOptions
@@ -47,6 +48,7 @@ class ClusterOptions:
     cpus: int = 1
 
     def __post_init__(self) -> None:
+        require_types(self)
         if not 1 <= self.least <= self.most or self.cpus < 1:
             raise BackboneError(
                 f"{self.least} to {self.most} Ray workers with {self.cpus} processors each",
@@ -148,6 +150,7 @@ class ExtractOptions:
     cluster: ClusterOptions | None = None
 
     def __post_init__(self) -> None:
+        require_types(self)
         hints: list[str] = []
         choices = {
             "engine": ENGINE_CHOICES,

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
+from ...core.arguments import require_types
 from ...core.errors import HeadError, enumerate_some
 from ...manifest import class_name
 from ..folds import FEWEST_FOLDS
@@ -93,6 +94,7 @@ class TrainOptions:
     ray: str | None = None
 
     def __post_init__(self) -> None:
+        require_types(self)
         wrong = [
             f"{name}={getattr(self, name)!r} ({what})"
             for name, fits, what in (

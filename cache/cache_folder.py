@@ -108,6 +108,12 @@ def read_part(path: Path, parts: Mapping[str, object]) -> dict[str, Any]:
     return content
 
 
+def named_folder(path: str | os.PathLike) -> Path:
+    """Return a cache's folder, which the user may name by a link; below it none is followed."""
+    path = Path(path)
+    return path.resolve() if path.is_symlink() else path
+
+
 def write_part(path: Path, content: Mapping[str, object]) -> None:
     """Publish a small file of a cache."""
     require_own_folder(path.parent)

@@ -21,6 +21,7 @@ from .cache_folder import (
     check_marker,
     create_set,
     load_set,
+    named_folder,
     read_part,
     set_folders,
     write_part,
@@ -66,7 +67,7 @@ class FeatureCache:
 
     @typed
     def __init__(self, path: str | os.PathLike) -> None:
-        self.path = Path(path)
+        self.path = named_folder(path)
         self._sets: dict[str, FeatureSet] = {}
         self._mended: list[str] = []
         check_marker(self.path)
@@ -86,7 +87,7 @@ class FeatureCache:
                 f"{os.fspath(path)} is a URL, and a cache is a folder",
                 "name its folder, or copy it to one with `icecore cache pull`",
             )
-        path = Path(path)
+        path = named_folder(path)
         if not os.path.lexists(path / MARKER_NAME):
             check_free(path)
             path.mkdir(parents=True, exist_ok=True)

@@ -67,8 +67,9 @@ def fetch(networks, folder, as_json, quiet) -> None:
     Example:
       icecore weights fetch gluon:resnet152_v2 gluon:inceptionv3 gluon:densenet201
     """
-    from ..features import fetch_weights
+    from ..features import fetch_weights, require_networks
 
+    require_networks(networks)
     found = []
     for network in networks:
         with progress.download_bar(network, quiet or as_json) as on_bytes:

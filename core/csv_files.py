@@ -311,6 +311,9 @@ def _text_lines(
                     f"{size_text(_LONGEST_LINE)} or {_MOST_FIELDS} fields",
                     "check that it is the file that was meant",
                 )
+            # A file may be of empty lines alone.
+            if not part:
+                continue
             try:
                 text = part.decode("utf-8")
             except UnicodeDecodeError as cause:

@@ -52,6 +52,8 @@ class TarFiles:
             return
         try:
             yield from self._members(_Bounded(self._file))
+        except RecursionError:
+            self.fault = f"is damaged{self._last} (headers of headers, and no file behind them)"
         except (tarfile.TarError, OSError, ValueError, OverflowError) as error:
             # What a store says has its own words.
             if isinstance(error, OSError) and not isinstance(error, tarfile.TarError):

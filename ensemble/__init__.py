@@ -32,7 +32,7 @@ from .report.page import write_report
 from .report.text import result_text
 from .result import BlendResult
 from .saved import TaskWeights, load_saved
-from .submission import FORMATS, TaskAnswers
+from .submission import FORMATS, TaskAnswers, require_form_fits
 from .weighting.averaging import combine
 from .weighting.blender import Blender, find_weights
 from .weighting.calibration import Calibration
@@ -88,6 +88,7 @@ __all__ = [
     "render_comparison",
     "render_markdown",
     "require_answer",
+    "require_form_fits",
     "require_sheet_fits",
     "result_text",
     "save_blend",

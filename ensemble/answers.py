@@ -15,10 +15,16 @@ from .joining.ids import match_ids
 from .joining.join import TEST, TUNING
 from .options import require_answer
 from .result import BlendResult, TaskBlend
-from .submission import FORMATS, SUBMISSIONS, AnswerRow, TaskAnswers, kaggle_ids, write_rows
+from .submission import (
+    FORMATS,
+    SUBMISSIONS,
+    AnswerRow,
+    TaskAnswers,
+    form_of,
+    kaggle_ids,
+    write_rows,
+)
 
-# Files that are read by their endings.
-_BINARY = ("npz", "h5", "parquet")
 INCOMPLETE = ("prior", "empty", "refuse")
 
 
@@ -214,7 +220,7 @@ def write_answers(
     path, options = Path(path), options or AnswerOptions()
     ending = path.suffix.lower().removeprefix(".") or "csv"
     sheet = _sheet(answers, options, ending)
-    form = _form(path, answers, options, sheet)
+    form = form_of(path, answers.tasks, options.form, options.excel, sheet)
     rows, unasked = _asked(answers, sheet)
     without = tuple(row.text for row in rows if row.probabilities is None)
     how = options.incomplete or ("prior" if form in SUBMISSIONS else "empty")
@@ -267,37 +273,10 @@ def require_sheet_fits(
     """
     options = options or AnswerOptions()
     sheet = _sheet(answers, options, Path(path).suffix.lower().removeprefix(".") or "csv")
-    form = _form(Path(path), answers, options, sheet)
+    form = form_of(Path(path), answers.tasks, options.form, options.excel, sheet)
     rows, _ = _asked(answers, sheet)
     if form == "kaggle":
         kaggle_ids(next(iter(answers.tasks.values())), rows, sheet)
-
-
-def _form(path: Path, answers: Answers, options: AnswerOptions, sheet: AnswerSheet | None) -> str:
-    """Return the form of the file; refuse one that cannot hold the answers."""
-    ending = path.suffix.lower().removeprefix(".") or "csv"
-    own = {"hdf5": "h5"}.get(ending, ending)
-    form = options.form or (sheet.form if sheet else own)
-    if form not in FORMATS:
-        raise ProbabilityError(
-            f"{path.name} has the ending '.{form}'", f"give --format {', '.join(FORMATS)}"
-        )
-    if form in _BINARY and own != form:
-        raise ProbabilityError(
-            f"{path.name} has the ending '.{ending}', and is to be written as {form}",
-            f"give a name that ends in .{form}",
-        )
-    if form in _BINARY and options.excel:
-        raise ProbabilityError(
-            f"{path.name} is to be written as {form}, and --excel is for CSVs", "write the form csv"
-        )
-    if form in (*_BINARY, "kaggle") and len(answers.tasks) != 1:
-        raise ProbabilityError(
-            f"the format {form} holds one task, there are {len(answers.tasks)}: "
-            f"{enumerate_some(answers.tasks)}",
-            "choose csv or fashionai",
-        )
-    return form
 
 
 def _sheet(answers: Answers, options: AnswerOptions, ending: str) -> AnswerSheet | None:

@@ -1,7 +1,7 @@
 """Tune the weights of a run, or of probability files from anywhere, and compare."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,7 @@ def blend_sources(
     paths: Sequence[str | os.PathLike],
     labels: str | os.PathLike | None = None,
     options: BlendOptions = DEFAULTS,
+    check: Callable[[Sequence[str]], None] | None = None,
 ) -> BlendResult:
     """Tune weights for everything that runs and probability files hold; write nothing.
 
@@ -46,6 +47,8 @@ def blend_sources(
     labels : path-like, optional
         What `read_labels` reads: a table of ids and labels. Only without a run.
     options : BlendOptions
+    check : callable, optional
+        Is shown the names of the tasks before any weight is tuned, and may raise.
 
     Raises
     ------
@@ -54,6 +57,13 @@ def blend_sources(
     """
     sources = read_sources(paths, labels, options.mend)
     tasks = join_tasks(sources.tables, sources.samples, options.align)
+    if check is not None:
+        check([data.task for data in tasks])
+    if options.share and len(tasks) == 1:
+        raise ProbabilityError(
+            f"there is one task, {tasks[0].task}, which has nobody to share weights with",
+            "leave --share out",
+        )
     tasks = [with_routes(data, sources.runs) for data in tasks]
     metric = get_metric(options.metric).name
     shared = _Shared(tasks, options, sources.about)

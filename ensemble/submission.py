@@ -3,7 +3,8 @@
 import collections
 import dataclasses
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from ..runs import ProbabilityTable, class_column, write_probabilities
 from .answer_sheet import AnswerSheet
 
 SUBMISSIONS = ("kaggle", "fashionai")
+# Files that are read by their endings.
+_BINARY = ("npz", "h5", "parquet")
 FORMATS = ("csv", "npz", "h5", "parquet", *SUBMISSIONS)
 
 
@@ -44,6 +47,55 @@ class AnswerRow:
     text: str
     task: str
     probabilities: np.ndarray | None
+
+
+def form_of(
+    path: Path, tasks: Collection[str], asked: str | None, excel: bool, sheet: AnswerSheet | None
+) -> str:
+    """Return the form of a file of answers; refuse one that cannot hold those of `tasks`.
+
+    Parameters
+    ----------
+    asked : str, optional
+        The form that was asked for.
+    """
+    ending = path.suffix.lower().removeprefix(".") or "csv"
+    own = {"hdf5": "h5"}.get(ending, ending)
+    form = asked or (sheet.form if sheet else own)
+    if form not in FORMATS:
+        raise ProbabilityError(
+            f"{path.name} has the ending '.{form}'", f"give --format {', '.join(FORMATS)}"
+        )
+    if form in _BINARY and own != form:
+        raise ProbabilityError(
+            f"{path.name} has the ending '.{ending}', and is to be written as {form}",
+            f"give a name that ends in .{form}",
+        )
+    if form in _BINARY and excel:
+        raise ProbabilityError(
+            f"{path.name} is to be written as {form}, and --excel is for CSVs", "write the form csv"
+        )
+    if form in (*_BINARY, "kaggle") and len(tasks) != 1:
+        raise ProbabilityError(
+            f"the format {form} holds one task, there are {len(tasks)}: {enumerate_some(tasks)}",
+            "choose csv or fashionai",
+        )
+    return form
+
+
+def require_form_fits(
+    path: str | os.PathLike, tasks: Collection[str], asked: str | None, excel: bool
+) -> None:
+    """Find out before the work whether a file can hold the answers of these tasks.
+
+    Raises
+    ------
+    ProbabilityError
+        As of `form_of`. What only a contest's sheet can tell shows later.
+    """
+    ending = Path(path).suffix.lower().removeprefix(".")
+    if asked is not None or {"hdf5": "h5"}.get(ending, ending) in _BINARY:
+        form_of(Path(path), tasks, asked, excel, None)
 
 
 def write_rows(
@@ -95,7 +147,8 @@ def _letter_order(task: TaskAnswers) -> list[int]:
     """Return the columns of an attribute the contest has in its letter order, others as is."""
     wanted = fashionai_classes(task.task, len(task.classes))
     if set(wanted) == set(task.classes):
-        return [task.classes.index(name) for name in wanted]
+        places = {name: place for place, name in enumerate(task.classes)}
+        return [places[name] for name in wanted]
     return list(range(len(task.classes)))
 
 

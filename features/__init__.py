@@ -37,7 +37,13 @@ from .regions.looks import LookOptions
 from .regions.saved import FILES as REGION_FILES
 from .regions.saved import are_regions, read_regions, write_regions
 from .weights.request import WeightsRequest
-from .weights_store import fetch_weights, import_weights, list_weights, where_to_put_weights
+from .weights_store import (
+    fetch_weights,
+    import_weights,
+    list_weights,
+    require_networks,
+    where_to_put_weights,
+)
 
 __all__ = [
     "BackboneSpec",
@@ -79,6 +85,7 @@ __all__ = [
     "load_backbones",
     "read_regions",
     "region_name",
+    "require_networks",
     "run_bundle",
     "search_networks",
     "verify_backbones",

@@ -14,20 +14,37 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..core.errors import MissingFileError, WeightsError
+from ..core.errors import IcecoreError, MissingFileError, WeightsError
 from ..core.files import publish, sha256_file
 from ..core.regular_files import open_regular
 from .gluon.efficientnet_lite import VARIANTS
 from .gluon.params_file import check_params
 from .gluon.zoo import ZOOS, published_files, published_sha1, weights_stem
 from .records.spec import BackboneSpec
-from .sources.timm import fetch_timm_weights
+from .sources.timm import fetch_timm_weights, require_timm_network
 from .weights.fetch import convert_and_keep, find_weights, parse_network
 from .weights.gluon_host import LARGEST_PARAMETERS, gluon_url, sha1_file
 from .weights.hub import hub_url
 from .weights.local import find_local_weights, gluon_cache
 from .weights.origins import ORIGINS
 from .weights.request import WeightsFile
+
+
+def require_networks(names: Sequence[str]) -> None:
+    """Refuse names of which no weights can be fetched, all at once, before any is.
+
+    Raises
+    ------
+    WeightsError
+    """
+    faults = {}
+    for text in names:
+        try:
+            require_timm_network(text) if text.startswith("timm:") else parse_network(text)
+        except IcecoreError as error:
+            faults[error.message] = error.hint
+    if faults:
+        raise WeightsError("; ".join(faults), "; ".join(dict.fromkeys(faults.values())))
 
 
 def fetch_weights(

@@ -56,13 +56,14 @@ def predict_proba(
     of_task = run.tasks[task]
     shares = _shares(of_task, weights)
     table = np.zeros((len(keys), len(of_task.classes)))
+    places = {name: place for place, name in enumerate(of_task.classes)}
     loaded: dict[tuple[str, ...], np.ndarray] = {}
     for model, share in shares.items():
         prints = of_task.features[model]
         if prints not in loaded:
             loaded[prints] = load_features(_matching_sets(run, cache, prints), keys)
         head = load_task_head(of_task, model)
-        columns = [of_task.classes.index(str(name)) for name in head.classes_]
+        columns = [places[str(name)] for name in head.classes_]
         if len(keys):
             table[:, columns] += share * _finite_probabilities(head, of_task, model, loaded[prints])
     return table

@@ -66,6 +66,11 @@ class BlendOutputs:
         """How the final probabilities are written."""
         return AnswerOptions(self.form, self.sample, self.incomplete, self.excel)
 
+    def require_room_for(self, tasks: Sequence[str]) -> None:
+        """Raise `ProbabilityError` if the file of answers cannot hold those of these tasks."""
+        if self.out is not None:
+            ensemble.require_form_fits(self.out, tasks, self.form, self.excel)
+
 
 NO_OUTPUTS = BlendOutputs()
 
@@ -117,7 +122,8 @@ def blend(
     require_working_memory()
     outs = (outputs.out, outputs.report, outputs.markdown)
     require_writable(outs, [*sources, labels, outputs.sample, options.costs])
-    result = ensemble.blend_sources([Path(source) for source in sources], labels, options)
+    paths = [Path(source) for source in sources]
+    result = ensemble.blend_sources(paths, labels, options, outputs.require_room_for)
     for task in result.tasks:
         # What a page would refuse is to be found before anything is written.
         ensemble.groups_view(result.run, task)

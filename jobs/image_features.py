@@ -84,22 +84,23 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
 
     def _rows(self, X: Sequence[Any]) -> list[str]:
         """Extract what is missing and return the row key of each image."""
-        if isinstance(X, str | os.PathLike) or not len(X):
+        if isinstance(X, str | os.PathLike) or not hasattr(X, "__len__") or not len(X):
             raise ManifestError(
                 "ImageFeatures needs a sequence of images", "give a list of paths or of pictures"
             )
         with scratch_folder() as scratch:
             paths = [_path_of(image, place, scratch) for place, image in enumerate(X)]
             strange = [
-                f"item {place} is a {type(X[place]).__name__}"
-                for place, path in enumerate(paths)
+                f"item {place} is {_described(image)}"
+                for place, (image, path) in enumerate(zip(X, paths))
                 if not path
             ]
             if strange:
                 raise ManifestError(
                     f"{len(strange)} of {len(paths)} items are no images: "
                     f"{enumerate_some(strange)}",
-                    "give paths, PIL images or uint8 arrays of shape (height, width, 3)",
+                    "give paths, uint8 arrays of shape (height, width, 3), or PIL images of whole "
+                    "numbers up to 255 (or 65535 in mode I;16)",
                 )
             samples = tuple(Sample(id=path, path=path) for path in dict.fromkeys(paths))
             specs = [self.backbones] if isinstance(self.backbones, str) else self.backbones
@@ -121,6 +122,13 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
             f"{one['spec']}_{column}" for one in report.sets for column in range(one["dim"])
         ]
         self.n_features_out_ = len(self._names)
+
+
+def _described(image: Any) -> str:
+    if isinstance(image, np.ndarray):
+        return f"an array of {image.dtype} of shape {image.shape}"
+    mode = getattr(image, "mode", None)
+    return f"of type {type(image).__name__}{f' in mode {mode}' if mode else ''}"
 
 
 def _path_of(image: Any, place: int, scratch: Path) -> str:

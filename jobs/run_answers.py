@@ -95,11 +95,12 @@ def aligned(
 ) -> dict[str, np.ndarray]:
     """Return each model's probabilities of `ids`, columns in the order of `classes`."""
     found = {}
+    places = {name: place for place, name in enumerate(classes)}
     for part in parts:
         rows = [part.place[part.digests[identity]] for identity in ids]
         for model, table in part.tables.get(task, {}).items():
             whole = np.zeros((len(ids), len(classes)))
-            whole[:, [classes.index(name) for name in part.classes[task]]] = table[rows]
+            whole[:, [places[name] for name in part.classes[task]]] = table[rows]
             found[model] = whole
     return found
 

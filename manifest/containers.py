@@ -18,6 +18,7 @@ from ..core.errors import (
     IcecoreError,
     ManifestError,
     MissingFileError,
+    counted,
     enumerate_some,
 )
 from ..core.json_files import parse_json
@@ -87,7 +88,7 @@ class _Container(Layout):
                 others += part.passed_over
         if not found.samples:
             raise ManifestError(
-                f"no images in the {len(names)} {self.suffix} files of {listing.root}"
+                f"no images in {counted(len(names), f'{self.suffix} file')} of {listing.root}"
                 + (f": {enumerate_some(warnings)}" if warnings else ""),
                 f"look at them: they are read as {self.name}",
             )

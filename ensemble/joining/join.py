@@ -183,9 +183,10 @@ def _common_classes(
     tables: Sequence[ProbabilityTable], align: bool, notes: list[str]
 ) -> tuple[str, ...]:
     every = list(dict.fromkeys(name for table in tables for name in table.classes))
-    lacking = {
-        table.model: [name for name in every if name not in set(table.classes)] for table in tables
-    }
+    lacking = {}
+    for table in tables:
+        there = set(table.classes)
+        lacking[table.model] = [name for name in every if name not in there]
     faults = [f"{model} lacks {enumerate_some(names)}" for model, names in lacking.items() if names]
     if faults and not align:
         alike = look_alike_notes("they", every)

@@ -68,6 +68,10 @@ class TorchEngine(Engine):
             except self._torch.OutOfMemoryError as error:
                 if self.images_at_once == 1:
                     raise _out_of_memory(self.record.spec, self._setup.device, error) from error
+            except Exception as error:  # what is computed first is computed here
+                side = self.record.resolution
+                images = np.empty((self.images_at_once, side, side, 3), np.uint8)
+                raise self.failure(images, error) from error
             del module
             self._place.forget()
             self.images_at_once = -(-self.images_at_once // 2)

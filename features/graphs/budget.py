@@ -10,6 +10,9 @@ from .walk import find_all
 # NASNet-A-Large has 2,500.
 MOST_NODES = 20_000
 _MANY_NODES = 5_000
+# What goes into and out of all nodes together; one may join any number of values.
+_MANY_LINKS = 4 * _MANY_NODES
+_DEEPEST_CALLS = 64
 # Numbers in one value, for one image: 1,024 x 1,024 pixels of 64 channels. A batch has several.
 LARGEST_VALUE = 2**26
 # What depends on no image is computed before the first one, and all of it kept.
@@ -41,22 +44,27 @@ def require_few_nodes(model, path: Path) -> None:
     functions = {(one.domain, one.name): one for one in model.functions}
     counts: dict[tuple[str, str], int | None] = {}
 
-    def count(message) -> int:
+    def count(message, depth: int = 0) -> int:
         # Past the bound the exact number does not matter.
         total = 0
         for found in find_all(message, "NodeProto"):
             node = found.message
             total += 1
             if (node.domain, node.op_type) in functions:
-                total += count_function((node.domain, node.op_type))
+                total += count_function((node.domain, node.op_type), depth + 1)
             if total > MOST_NODES:
                 break
         return min(total, MOST_NODES + 1)
 
-    def count_function(key: tuple[str, str]) -> int:
+    def count_function(key: tuple[str, str], depth: int) -> int:
+        if depth > _DEEPEST_CALLS:
+            raise BackboneError(
+                f"{path}: functions call one another more than {_DEEPEST_CALLS} levels deep",
+                "export it again",
+            )
         if key not in counts:
             counts[key] = None
-            counts[key] = count(functions[key])
+            counts[key] = count(functions[key], depth)
         if (known := counts[key]) is None:
             raise BackboneError(f"{path}: the function '{key[1]}' calls itself", "export it again")
         return known
@@ -102,7 +110,8 @@ def require_small_values(
 def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Tell whether shapes and operators show that one image takes seconds and no more."""
     cost = 0.0
-    if len(graph.node) > _MANY_NODES:
+    links = sum(len(node.input) + len(node.output) for node in graph.node)
+    if len(graph.node) > _MANY_NODES or links > _MANY_LINKS:
         return False  # An engine may take minutes to prepare them.
     for node in graph.node:
         if node.op_type not in _PLAIN or node.domain not in ("", "ai.onnx"):

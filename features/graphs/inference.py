@@ -96,6 +96,8 @@ def _count(node, numbers: Mapping[str, int], constants: Mapping[str, object]) ->
     if node.op_type in ("Shape", "Size"):
         return 16
     known = [numbers.get(name, 0) for name in node.input]
+    if any(known) and node.op_type not in _STEERED and _is_made_of_operators(node):
+        return None
     if node.op_type == "ConstantOfShape" and 0 < known[0] <= _MOST_DIMENSIONS:
         shape = constants.get(node.input[0])
         sides = None if shape is None else load_onnx().numpy_helper.to_array(shape)
@@ -106,6 +108,15 @@ def _count(node, numbers: Mapping[str, int], constants: Mapping[str, object]) ->
         taken = known[1] if node.op_type == "Gather" and len(known) > 1 else 0
         return (taken or None) if known and known[0] else 0
     return known[0] if node.op_type in _STEERED and known else sum(known)
+
+
+def _is_made_of_operators(node) -> bool:
+    """Tell whether onnx knows an operator as others put together, which count by themselves."""
+    defs = load_onnx().defs
+    if not defs.has(node.op_type, node.domain):
+        return False
+    schema = defs.get_schema(node.op_type, domain=node.domain)
+    return schema.has_function or schema.has_context_dependent_function
 
 
 def is_whole(tensor) -> bool:

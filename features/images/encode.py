@@ -18,8 +18,11 @@ def write_png(image: Any, path: Path) -> bool:
     """
     pillow = load_pillow()
     if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,):
-        image = pillow.fromarray(image)
-    if not isinstance(image, pillow.Image):
+        image = pillow.fromarray(image) if image.size else None
+    if not isinstance(image, pillow.Image) or not all(image.size):
+        return False
+    # Of numbers that may be of any size nobody knows which one is white.
+    if image.mode == "F" or (image.mode.startswith("I") and image.mode != "I;16"):
         return False
     # A picture's own mode where PNG has it; what PNG lacks (CMYK, YCbCr) becomes RGB.
     plain = image if image.mode in ("L", "LA", "P", "RGB", "RGBA", "1", "I;16") else None

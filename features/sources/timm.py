@@ -162,10 +162,16 @@ def load_timm_backbone(spec: BackboneSpec, request: WeightsRequest) -> TimmBackb
 def fetch_timm_weights(text: str, on_bytes=None) -> WeightsFile:
     """Download the weights of the network ``timm:NAME`` into the hub's cache."""
     _, timm = _load_timm()
+    path, origin = _from_hub(timm, require_timm_network(text), on_bytes)
+    return WeightsFile(path, "published", origin)
+
+
+def require_timm_network(text: str) -> BackboneSpec:
+    """Parse ``timm:NAME``, or raise `BackboneError` if timm knows no such network."""
+    _, timm = _load_timm()
     spec = BackboneSpec.parse(text)
     _require_known(timm, spec)
-    path, origin = _from_hub(timm, spec, on_bytes)
-    return WeightsFile(path, "published", origin)
+    return spec
 
 
 def export_timm(backbone: TimmBackbone):

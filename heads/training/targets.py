@@ -74,11 +74,16 @@ def dropped_notes(data: TaskData, part: slice, options: TrainOptions) -> list[st
 
 
 def require_known_classes(manifest: Manifest, options: TrainOptions) -> None:
-    """Raise `HeadError` if classes are to be dropped that the data does not have."""
+    """Raise `HeadError` if classes are to be dropped, or letters counted, that are not there."""
     known = {f"{task}={name}" for task in manifest.tasks for name in manifest.classes(task)}
     dropped = {f"{task}={name}" for task in manifest.tasks for name in options.dropped(task)}
     strange = sorted(dropped - known)
     strange += [t for t in options.drop_classes if t.partition("=")[0] not in manifest.tasks]
+    if options.maybe and not any("m" in sample.letters for sample in manifest):
+        raise HeadError(
+            f"no label of {manifest.source} has a letter m that could count",
+            "leave --maybe out; letters come with FashionAI's labels",
+        )
     if strange:
         raise HeadError(
             f"there is nothing to drop: {enumerate_some(strange)}; there are "

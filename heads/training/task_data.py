@@ -64,7 +64,8 @@ class TaskData:
     def spread(self, probabilities: np.ndarray, columns: Iterable[str]) -> np.ndarray:
         """Put a head's columns into this task's; classes the head lacks get 0."""
         table = np.zeros((len(probabilities), len(self.classes)))
-        table[:, [self.classes.index(str(name)) for name in columns]] = probabilities
+        places = {name: place for place, name in enumerate(self.classes)}
+        table[:, [places[str(name)] for name in columns]] = probabilities
         return table
 
 

@@ -16,6 +16,7 @@ from icecore.cache import (
     featurecache,
     featureset,
     list_sets,
+    prune,
     repair,
     show_set,
     verify,
@@ -396,3 +397,15 @@ def test_a_set_stands_once_beside_others(cache, make):
         with pytest.raises(CacheError, match=r"a feature set is named twice: "):
             cache.matrix(twice, make.keys(4))
     assert cache.find_all([one.name]) == [one]
+
+
+def test_a_cache_may_be_named_by_a_link(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    cache = FeatureCache.create(tmp_path / "link")
+    cache.record_failures([{"id": "x", "path": "x.jpg", "digest": "", "reason": "empty"}])
+    one = cache.open_set({"fit": "crop"}, "gluon:net", 3, ("center",))
+    one.append(["0" * 64, "1" * 64], np.ones((2, 3)), {})
+    prune(cache, ["0" * 64], dry_run=False)
+    assert len(FeatureCache(tmp_path / "link").find("gluon:net")) == 1
+    assert (tmp_path / "link").is_symlink()

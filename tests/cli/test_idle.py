@@ -58,3 +58,13 @@ def test_a_dash_is_no_file(capsys, tmp_path, monkeypatch):
     assert end.value.code == 2
     assert "- is no stream here: name a file (./- if that is its name)." in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_names_are_looked_at_before_the_first_download(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MXNET_HOME", str(tmp_path))
+    with pytest.raises(SystemExit):
+        main(["weights", "fetch", "gluon:inceptionv3", "gluon:nonesuch", "xx:y"])
+    said = capsys.readouterr().err
+    assert "nonesuch" in said
+    assert "'xx:y' is not a backbone spec" in said
+    assert "Places tried" not in said

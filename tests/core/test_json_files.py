@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,17 @@ def test_reads_what_json_reads(content, ascii_only):
         == parse_json(text.encode("utf-8", "surrogatepass"), "it")
         == (json.loads(text))
     )
+
+
+def test_escapes_take_little_memory():
+    # They took fifty times as much as the file has.
+    content = b'{"a": "' + b"\\u0000" * 2**19 + b'"}'
+    tracemalloc.start()
+    try:
+        assert len(parse_json(content, "it")["a"]) == 2**19
+        assert tracemalloc.get_traced_memory()[1] < 4 * len(content)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,16 @@ def test_many_long_names_are_read():
     assert len(listed(tar_of(*entries)).files) == 40
 
 
+def test_long_names_of_long_names_are_damage():
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 512
+    files = SOUND.rstrip(b"\0")
+    files += bytes(-len(files) % 512)
+    found = listed(files + (info.tobuf(tarfile.GNU_FORMAT) + b"n" * 512) * 5000)
+    assert len(found.files) == 3
+    assert found.fault == "is damaged after b.cls (headers of headers, and no file behind them)"
+
+
 def test_a_negative_size_does_not_lead_back():
     content = bytearray(tar_of(("a", b"1"), ("b", b"2")))
     content[1024 + 124 : 1024 + 136] = b"\xff" + struct.pack(">q", -1024).rjust(11, b"\xff")

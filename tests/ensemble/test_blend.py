@@ -5,6 +5,7 @@ import pytest
 import sklearn.metrics as reference
 from blending import blend_run
 
+from icecore import jobs
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
 from icecore.ensemble import BlendOptions, blend_sources, load_saved, result_text
 from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
@@ -172,3 +173,18 @@ def test_folders_that_are_no_run(tmp_path, run):
     (run / "run.json").write_text("{")
     with pytest.raises(RunError, match=r"run.json is not usable JSON"):
         blend_run(run)
+
+
+def test_one_task_has_nobody_to_share_weights_with(run):
+    with pytest.raises(ProbabilityError, match="one task, label, which has nobody to share"):
+        blend_sources([run], options=BlendOptions(share=True))
+
+
+def test_a_file_that_cannot_hold_the_answers_is_refused_before_the_work(
+    tmp_path, builders, monkeypatch
+):
+    run = builders.run(tmp_path / "run", tasks=("sleeve", "skirt"))
+    monkeypatch.setattr("icecore.ensemble.blend._blend_task", None)
+    with pytest.raises(ProbabilityError, match="the format npz holds one task, there are 2"):
+        jobs.blend([run], outputs=jobs.BlendOutputs(out=tmp_path / "o.npz"))
+    assert not (tmp_path / "o.npz").exists()

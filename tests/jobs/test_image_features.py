@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -66,10 +68,42 @@ def test_what_cannot_be_used_is_named(tmp_path, paths, tiny_onnx, kind):
     asked = {
         "absent": ([paths[0], tmp_path / "no.png"], FileNotFoundError, "no.png"),
         "broken": ([paths[0], broken], ManifestError, "1 of 2 images cannot be read: .*broken.png"),
-        "strange": ([paths[0], 3, None], ManifestError, "2 of 3 items are no images: item 1 is a"),
+        "strange": (
+            [paths[0], 3, None],
+            ManifestError,
+            "2 of 3 items .* 1 is of type int",
+        ),
         "string": (str(paths[0]), ManifestError, "a sequence of images"),
         "empty": ([], ManifestError, "a sequence of images"),
     }
     images, error, words = asked[kind]
     with pytest.raises(error, match=words):
         step.fit(images)
+
+
+@pytest.mark.parametrize(
+    ("picture", "found"),
+    [
+        (np.zeros((0, 0, 3), np.uint8), "an array of uint8 of shape (0, 0, 3)"),
+        (np.zeros((9, 9), np.uint8), "an array of uint8 of shape (9, 9)"),
+        (np.zeros((9, 9, 3)), "an array of float64 of shape (9, 9, 3)"),
+        (Image.new("RGB", (0, 5)), "of type Image in mode RGB"),
+        # Both became black, or white, without a word.
+        (Image.fromarray(np.full((9, 9), 0.5, np.float32)), "of type Image in mode F"),
+        (Image.fromarray(np.full((9, 9), 70_000, np.int32)), "of type Image in mode I"),
+        (3, "of type int"),
+    ],
+)
+def test_what_is_no_picture_is_said(tmp_path, tiny_onnx, picture, found):
+    step = icecore.ImageFeatures(tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+    said = re.escape(f"1 of 1 items are no images: item 0 is {found}")
+    with pytest.raises(ManifestError, match=said):
+        step.fit([picture])
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("given", [None, 3, [], "p", (one for one in "ab")])
+def test_what_is_no_list_of_pictures_is_said(tmp_path, tiny_onnx, given):
+    step = icecore.ImageFeatures(tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+    with pytest.raises(ManifestError, match="needs a sequence of images"):
+        step.fit(given)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
+from onnx_files import body, make, save, weights
 from packages import needs
 
 from icecore.core.errors import BackboneError, MissingDependencyError
@@ -34,6 +36,15 @@ def network(tiny_onnx):
 def images(count, side=32, seed=0):
     rng = np.random.default_rng(seed)
     return rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+
+
+def test_an_operator_that_fails_is_said_in_one_line(tmp_path):
+    nodes = [*body(), helper.make_node("Gather", ["f", "places"], ["h"], axis=1)]
+    nodes += [helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
+    outside = {"places": np.array([0, 1, 2, 3, 2**40])}
+    spec = BackboneSpec.parse(save(tmp_path / "net.onnx", make(nodes, weights() | outside)))
+    with pytest.raises(BackboneError, match="PyTorch fails on images of shape .* out of"):
+        load_backbone(spec, "torch", WeightsRequest()).start("cpu")
 
 
 class WholeBatches(TorchEngine):

@@ -483,6 +483,7 @@ SHAPES = {
     ),
     "doubled 28 times": of_shapes(*doubled(28)),
     "fractions doubled 34 times": of_shapes(*doubled(34)[1:], s0=np.ones(1, np.float32)),
+    "a window of 2**34": of_shapes(("HannWindow", ["n"], ["huge"]), opset=17, n=np.int64(2**34)),
     "2**31 parts": of_shapes(
         ("Split", ["f"], ["huge"], {"axis": 0, "num_outputs": 2**31 - 1}), opset=18
     ),
@@ -565,6 +566,35 @@ def test_functions_that_multiply_are_counted_where_they_are_called(tmp_path):
     model = make(nodes, weights(), functions=functions)
     with pytest.raises(BackboneError, match="calls itself|more than 20000 nodes"):
         load(save(tmp_path / "net.onnx", model))
+
+
+def test_functions_that_call_one_another_without_end_are_refused(tmp_path):
+    opset = [helper.make_opsetid("", 13), helper.make_opsetid("local", 1)]
+    calls = [(f"F{level + 1}", "local") for level in range(3000)] + [("Relu", "")]
+    functions = [
+        helper.make_function(
+            "local", f"F{level}", ["x"], ["y"],
+            [helper.make_node(name, ["x"], ["y"], domain=domain)], opset,
+        )
+        for level, (name, domain) in enumerate(calls)
+    ]  # fmt: skip
+    nodes = [*body(), helper.make_node("F0", ["f"], ["h"], domain="local")]
+    nodes += [helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
+    model = make(nodes, weights(), functions=functions)
+    with pytest.raises(BackboneError, match="more than 64 levels deep"):
+        load(save(tmp_path / "net.onnx", model))
+
+
+def test_a_node_that_joins_very_many_values_is_tried_in_a_child(tmp_path, monkeypatch):
+    """An engine may take minutes to prepare it, in which nothing can interrupt it."""
+    tried = []
+    monkeypatch.setattr(trial, "ask_once", lambda *asked: tried.append(asked) or {})
+    join = helper.make_node("Concat", ["f"] * 30_000, ["many"], axis=1)
+    nodes = [*body(), join, helper.make_node("ReduceMax", ["many"], ["most"], keepdims=0)]
+    nodes += [helper.make_node("Add", ["f", "most"], ["h"])]
+    end = helper.make_node("Gemm", ["h", "k", "b"], ["out"])
+    load(save(tmp_path / "net.onnx", make([*nodes, end], weights())))
+    assert tried
 
 
 def test_a_graph_for_one_device_is_refused(tmp_path):

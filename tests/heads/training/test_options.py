@@ -10,7 +10,7 @@ from heads_support import CLASSES, go, make_cache, samples
 
 from icecore.core.errors import HeadError
 from icecore.heads import TrainOptions
-from icecore.heads.training.targets import labelled_rows
+from icecore.heads.training.targets import labelled_rows, require_known_classes
 from icecore.heads.training.task_data import task_data
 from icecore.manifest.table import Manifest
 from icecore.runs import read_probabilities
@@ -54,6 +54,12 @@ def test_letters_make_soft_labels():
     np.testing.assert_allclose(rows.targets[0], [2 / 3, 1 / 3, 0], rtol=1e-6)
     np.testing.assert_allclose(rows.targets[1], [0, 1, 0])
     assert rows_of(lettered).targets[0].tolist() == [1, 0, 0]
+
+
+def test_letters_that_nobody_gave_cannot_count():
+    manifest = Manifest(tuple(samples(9)), "mine")
+    with pytest.raises(HeadError, match="no label of mine has a letter m"):
+        require_known_classes(manifest, TrainOptions(maybe=0.5))
 
 
 def test_rare_classes_are_left_out_and_come_back_with_probability_0(tmp_path):

@@ -92,8 +92,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
     table = Table(box=None, pad_edge=False)
     for column, right, width in zip(columns, numeric, least):
-        side = "right" if right else "left"
-        table.add_column(column, justify=side, min_width=width, overflow="fold")
+        table.add_column(
+            column, justify="right" if right else "left", min_width=width, overflow="fold"
+        )
     for row in cells:
         table.add_row(*row)
     Console(highlight=False, markup=False).print(table)

@@ -12,7 +12,7 @@ from ..core.summary import summary
 from ..manifest import Sample
 from .estimate import Estimate
 from .joining.join import TEST, TUNING, TaskData
-from .metrics import get_metric
+from .metrics import Metric, get_metric
 from .options import ANSWERS
 from .saved import BLEND_FORMAT
 from .weighting.averaging import Recipe
@@ -292,7 +292,9 @@ def _seen_from(folder: Path | None, path: str | os.PathLike) -> str:
         return os.path.abspath(path)
 
 
-def score_splits(data: TaskData, table: np.ndarray, metric: str | Callable) -> dict[str, dict]:
+def score_splits(
+    data: TaskData, table: np.ndarray, metric: str | Metric | Callable
+) -> dict[str, dict]:
     """Score `table` (N, C) on the labelled rows of each split that has any, by `metric`, too."""
     scores: dict[str, dict] = {}
     for name, split in SPLITS.items():
@@ -300,7 +302,7 @@ def score_splits(data: TaskData, table: np.ndarray, metric: str | Callable) -> d
         if not len(rows):
             continue
         y, part, letters = data.y[rows], table[rows], data.letters_of(rows)
-        names = ["log_loss", "accuracy", "map", metric]
+        names: list = ["log_loss", "accuracy", "map", metric]
         if letters:
             names += ["fashionai_ap", "basic_precision"]
         values = {one.name: one.value(y, part, letters) for one in map(get_metric, names)}

@@ -153,9 +153,10 @@ def _quiet(ray) -> Iterator[None]:
         # A receipt is to come when it is written, not when there are many.
         "target_max_block_size": 1,
     }
-    before = {name: getattr(context, name) for name in settings}
+    # Older versions do not know all of them.
+    before = {name: getattr(context, name) for name in settings if hasattr(context, name)}
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    _set_all(context, settings)
+    _set_all(context, {name: settings[name] for name in before})
     try:
         yield
     finally:

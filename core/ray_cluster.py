@@ -33,6 +33,8 @@ def joined(address: str, *modules: str) -> Iterator[Any]:
     # Heeded when it is imported: it reports home otherwise, and its daemons talk a lot.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # What it says of processes that die goes to standard output, where answers of icecore are.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     ray = load("ray", *modules)
     ours = not ray.is_initialized()
     if ours:

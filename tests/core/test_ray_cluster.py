@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -69,3 +70,30 @@ def test_what_ray_fails_with_is_one_line(ray):
     with pytest.raises(ClusterError, match="ended early: the node is gone\n"), joined("local"):
         raise FakeRayError("a traceback\n  the node is gone\n")
     assert ray.calls[-1] == "left"
+
+
+def test_what_ray_says_of_its_processes_is_not_printed(tmp_path):
+    """It is said on standard output, where a script reads an answer."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    code = (
+        "from icecore.core.ray_cluster import joined\n"
+        "with joined('local') as ray:\n"
+        "    @ray.remote(max_restarts=0, max_task_retries=-1)\n"
+        "    class One:\n"
+        "        def wait(self):\n"
+        "            import time\n"
+        "            time.sleep(60)\n"
+        "    one = One.remote()\n"
+        "    ray.get(one.__ray_ready__.remote())\n"
+        "    waited = one.wait.remote()\n"
+        "    ray.kill(one)\n"
+        "    ray.wait([waited], timeout=60)\n"
+        "    from ray._private.worker import print_to_stdstream\n"
+        "    told = {'lines': ['a process died'], 'pid': 'raylet', 'is_err': False}\n"
+        "    print_to_stdstream(told, ignore_prefix=False)\n"
+        "print('an answer')\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=200, cwd=tmp_path
+    )
+    assert told.stdout == "an answer\n", told.stderr

@@ -85,7 +85,8 @@ def read_table(place: str, opened: Opener) -> ImageTable:
             )
         if label:
             # Equal texts are read once.
-            table = arrow.parquet.ParquetFile(file, read_dictionary=[label])
+            known = table.metadata
+            table = arrow.parquet.ParquetFile(file, metadata=known, read_dictionary=[label])
         names = _class_names(arrow, schema, label)
         if twice := repeated(names):
             raise FileFormatError(
@@ -233,7 +234,8 @@ def read_field(place: str, row: int, column: str, opened: Opener, most: int) -> 
     if number == metadata.num_row_groups:
         raise FileFormatError(f"{place} has no row {row}", "it changed while the job was running")
     values = _GROUPS.get(
-        (place, number, column), lambda: _read_group(arrow, place, opened, number, column)
+        (place, number, column),
+        lambda: _read_group(arrow, place, opened, metadata, (number, column)),
     )
     value = values[row - first]
     if not value.is_valid:
@@ -251,10 +253,11 @@ def _metadata(arrow, place: str, opened: Opener):
         return arrow.parquet.ParquetFile(file).metadata
 
 
-def _read_group(arrow, place: str, opened: Opener, number: int, column: str):
-    """Return the images of a row group, as an Arrow array of bytes."""
+def _read_group(arrow, place: str, opened: Opener, metadata, group: tuple[int, str]):
+    """Return the images of a column in a row group, as an Arrow array of bytes."""
+    number, column = group
     with _saying(arrow, place), opened(place) as file:
-        table = arrow.parquet.ParquetFile(file)
+        table = arrow.parquet.ParquetFile(file, metadata=metadata)
         _require_small_group(table.metadata.row_group(number).total_byte_size, place)
         # Equal images are written once, and what the file says of its sizes need not be so:
         # row by row no more is unpacked than one image above the bound.

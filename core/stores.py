@@ -14,7 +14,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from .errors import MissingDependencyError, StoreError, shortened
 from .imports import load
@@ -293,16 +293,19 @@ def _store(root: str, scheme: str) -> Store:
 
 
 def store_open(url: str, ahead: bool = False) -> BinaryIO:
-    """Open an object to be read in large blocks; its size is known before anything is read.
+    """Open an object; its size is known before anything is read.
 
     Parameters
     ----------
     ahead : bool, default False
-        Whether blocks that follow one another are asked for before they are needed.
+        Whether it is read in large blocks, and those that follow are asked for before they are
+        needed. Else no more is read than is asked for.
     """
     store, key = store_of(url)
-    kind = _Ahead if ahead else _Ranges
-    return io.BufferedReader(kind(store, key, store.look(key).size), BLOCK)
+    size = store.look(key).size
+    if ahead:
+        return io.BufferedReader(_Ahead(store, key, size), BLOCK)
+    return cast(BinaryIO, _Ranges(store, key, size))
 
 
 def read_object(url: str, most: int) -> bytes:
@@ -331,11 +334,12 @@ class _Ranges(io.RawIOBase):
         return self._at
 
     def readinto(self, buffer) -> int:
-        stop = min(self._at + len(buffer), self._size)
-        content = self._store.read(self._key, self._at, stop)
-        buffer[: len(content)] = content
-        self._at += len(content)
-        return len(content)
+        start, stop = self._at, min(self._at + len(buffer), self._size)
+        for at in range(start, stop, BLOCK):
+            content = self._store.read(self._key, at, min(at + BLOCK, stop))
+            buffer[at - start : at - start + len(content)] = content
+        self._at = max(start, stop)
+        return self._at - start
 
 
 class _Ahead(_Ranges):

@@ -129,7 +129,7 @@ def test_objects_blocks_and_row_groups_are_read_once(
         monkeypatch.setattr(store, "_read", counted(store._read, 0))
     else:
         manifest = read(write_parquet(photos, tmp_path / "made"))
-        group = counted(parquet_files._read_group, 3)
+        group = counted(parquet_files._read_group, 4)
         monkeypatch.setattr(parquet_files, "_read_group", group)
     assert extract(manifest, tmp_path / "cache", tiny_onnx, workers=1).rows == 60
     # A tar's bytes came past before, for their digests; those of others are at hand for a while.

@@ -10,7 +10,16 @@ from contextlib import ExitStack
 
 import numpy as np
 import pytest
-from places import draw_photos, files_of, s3_server, upload, write_records, write_tars
+from PIL import Image
+from places import (
+    draw_photos,
+    files_of,
+    s3_server,
+    upload,
+    write_parquet,
+    write_records,
+    write_tars,
+)
 from web import web_server
 
 from icecore import jobs
@@ -386,6 +395,24 @@ def test_a_tar_that_cannot_be_read_is_no_answer(run, made, data, tmp_path, monke
     assert report.images == 50
     (failure,) = report.failures
     assert failure.id == f"{data}/train-00002.tar"
+
+
+def test_of_a_table_labels_are_read_and_then_each_image_once(tmp_path, tiny_onnx, monkeypatch):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    rng = np.random.default_rng(0)
+    for number in range(60):
+        path = tmp_path / "photos" / "train" / ("hat", "coat")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (100, 100, 3), dtype=np.uint8)).save(path)
+    made = write_parquet(tmp_path / "photos", tmp_path / "made")
+    data = upload(made, f"memory://{uuid.uuid4().hex}/table")
+    reads = Reads(data, monkeypatch)
+    assert extract(data, tmp_path / "cache", tiny_onnx).rows == 60
+    # The footer is asked for by listing and reading: 64 KiB each.
+    assert reads.bytes < size_of(made) + 3 * 2**16
+    reads.clear()
+    assert extract(data, tmp_path / "cache", tiny_onnx).computed == 0
+    assert reads.bytes < 2 * 2**16
 
 
 def test_a_listing_for_boxes_is_remembered(made, data, reads, tmp_path, tiny_onnx, monkeypatch):

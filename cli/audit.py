@@ -121,6 +121,11 @@ def _apply(data, applied, out, as_json: bool) -> None:
         f"relabelled, {counts['moved']} moved to another split"
     )
     console.echo(f"table: {out}")
+    if counts["relabelled"]:
+        console.warn(
+            "where models said which labels to change, scores on the new ones flatter: compare "
+            "runs on test rows whose labels were left as they were"
+        )
 
 
 def _progress():

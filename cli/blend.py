@@ -25,7 +25,8 @@ _GROUPS = {
     "-o",
     "--out",
     type=A_PATH,
-    help="Write the final probabilities of the test rows to this file; FILE.json gets the answers.",
+    help="Write the final probabilities of the test rows to this file; FILE.json gets weights and "
+    "scores instead.",
 )
 @click.option(
     "--answer",

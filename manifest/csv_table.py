@@ -42,6 +42,8 @@ class TableOptions:
         require_types(self)
 
 
+# What the column of paths is called in a metadata.csv of Hugging Face's image folders.
+_OF_IMAGE_FOLDERS = "file_name"
 # No system opens a longer one.
 _LONGEST_PATH = 4096
 
@@ -107,6 +109,8 @@ def _columns(
         if name == "label" or (wide and name in ("task", "letters")):
             continue
         at = table.column(options.path_column if name == "path" else name)
+        if at is None and name == options.path_column:
+            at = table.column(_OF_IMAGE_FOLDERS)
         if at is not None:
             found[name] = at
     lacking = [options.path_column] if "path" not in found else []

@@ -225,6 +225,20 @@ def table(root, text):
     return root / "t.csv"
 
 
+def test_the_table_of_an_image_folder_of_hugging_face(tmp_path):
+    (tmp_path / "0001.png").write_bytes(b"x")
+    table = tmp_path / "metadata.csv"
+    table.write_text("file_name,label\n0001.png,hat\n")
+    (sample,) = read(table)
+    assert (sample.id, sample.path, sample.label) == ("0001.png", f"{tmp_path}/0001.png", "hat")
+    # Its own column of paths comes first, and one that was named is the only one.
+    table.write_text("file_name,path,label\nnone.png,0001.png,hat\n")
+    assert [sample.id for sample in read(table)] == ["0001.png"]
+    table.write_text("file_name,label\n0001.png,hat\n")
+    with pytest.raises(ManifestError, match="has no column 'where'"):
+        read(table, table=TableOptions(path_column="where"))
+
+
 def test_columns_of_other_names_and_further_ones(tmp_path):
     path = table(tmp_path, "n,File,breed,weight\n1,a.jpg,pug,2\n")
     found = read(path, table=TableOptions("file", "Breed"))

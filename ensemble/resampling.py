@@ -209,7 +209,7 @@ def _p_value(swapped: np.ndarray, value: float) -> float:
 
 def _with_imagined(scored: Scored, imagined: Imagined) -> Scored:
     """Return the rows, and after them the same rows labelled otherwise."""
-    letters = scored.letters
+    letters = scored.letters if scored.metric.uses_letters else None
     if letters is not None:
         pairs = zip(letters, scored.y, imagined.labels)
         letters = [*letters, *(_swapped(row, *places) for row, *places in pairs)]

@@ -90,6 +90,12 @@ def test_an_answer_without_mistakes_is_not_told_as_certain(name, sure, rows):
         assert best == pytest.approx(1 if metric.higher_is_better else 0, abs=1e-9)
 
 
+def test_letters_that_a_metric_does_not_use_may_be_any(builders):
+    (table,), y = builders.probabilities(1, 60)
+    scored = Scored(METRICS["map"], y, ["y"] * 60)
+    assert bootstrap_interval(scored, table) == bootstrap_interval(Scored(METRICS["map"], y), table)
+
+
 @pytest.mark.parametrize("name", ["log_loss", "map"])
 def test_images_that_are_there_twice_are_one_imagined_mistake(name):
     y = np.arange(40) % 4

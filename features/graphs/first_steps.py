@@ -12,17 +12,20 @@ import numpy as np
 
 from ...core.errors import BackboneError, enumerate_some
 from ..images.preprocessing import Preprocessing
-from .onnx_graph import load_evaluator, load_onnx
+from .onnx_graph import constant_tensors, load_evaluator, load_onnx
 from .values import constants_of
 from .walk import bodies_of
 
 # What may stand between pixels and the first layer, and changes each number by itself or its place.
 _STEPS = frozenset(
-    "Abs Add BatchNormalization BitShift Cast Ceil Clip Concat Cos DepthToSpace DequantizeLinear "
-    "Div Dropout Exp Expand Flatten Floor Gather Greater GreaterOrEqual Identity If Less "
-    "LessOrEqual Log Max Min Mul Neg Pad Pow QuantizeLinear Reciprocal Reshape Resize Round Slice "
-    "SpaceToDepth Split Sqrt Squeeze Sub Sum Tile Transpose Unsqueeze Upsample Where".split()
+    "Abs Add AveragePool BatchNormalization BitShift Cast Ceil Clip Concat ConstantOfShape Cos "
+    "DepthToSpace DequantizeLinear Div Dropout Equal Exp Expand Flatten Floor Gather Greater "
+    "GreaterOrEqual Identity If Less LessOrEqual Log Max Min Mul Neg Not Pad Pow QuantizeLinear "
+    "Reciprocal Reshape Resize Round Shape Slice SpaceToDepth Split Sqrt Squeeze Sub Sum Tile "
+    "Transpose Unsqueeze Upsample Where".split()
 )
+# These may sum over the colours, and nothing else.
+_SUMS, _AXES_OF_COLOURS = frozenset({"ReduceMean", "ReduceSum"}), frozenset({1, 3, -1, -3})
 _MOST_STEPS = 64
 _QUANTISED = 21
 # onnx's evaluator takes minutes for them.
@@ -32,6 +35,10 @@ _TRIED, _TOLD_APART = 17, 0.75
 # Of pixels of 0 to 255, and of 0 to 1: what is subtracted, and what it is divided by.
 _LEAST_MEAN_OF_255, _LEAST_STD_OF_255, _LEAST_STD_OF_65535 = 60, 40, 1000
 _MEANS_OF_1, _STDS_OF_1, _LARGEST_STD_TO_255 = (0.3, 0.6), (0.15, 0.6), 0.01
+# Of pixels of -1 to 1.
+_MEANS_OF_HALF, _STDS_OF_HALF, _LEAST_MEAN_OF_HALF = (-0.25, 0.2), (0.4, 0.6), 0.01
+# What is less of the largest change is none: colours that cancel one another.
+_NOTHING = 1e-5
 _AS_RANGE = {
     "[0, 255]": '"mean": [0, 0, 0], "std": [1, 1, 1], "input_range": [0, 255]',
     "[0, 1]": '"mean": [0, 0, 0], "std": [1, 1, 1]',
@@ -105,7 +112,8 @@ def _fault(steps: "_FirstSteps", bounds: tuple[float, float], stated: str) -> st
     """Say what is wrong with giving numbers between these bounds to the first steps."""
     tried = np.linspace(*bounds, _TRIED)
     for values in steps.of(tried):
-        changes = np.sign(np.diff(values, axis=0))
+        changes = np.diff(values, axis=0)
+        changes = np.sign(np.where(abs(changes) < _NOTHING * abs(changes).max(), 0, changes))
         moved = changes.any(axis=0)  # The border of a Pad is no pixel.
         alike = np.abs(changes[:, moved].mean(axis=0))
         if not moved.any() or np.median(alike) < _TOLD_APART:
@@ -114,7 +122,14 @@ def _fault(steps: "_FirstSteps", bounds: tuple[float, float], stated: str) -> st
                 f"its record makes of pixels (numbers from {bounds[0]:.3g} to {bounds[1]:.3g})"
             )
         mean, std = _subtracted_and_divided(tried, values[:, moved])
-        takes = _taken(mean, std) if len(mean) else ""
+        if not len(mean):
+            if stated in _BOUNDS:
+                continue
+            return (
+                "changes pixels in its first steps, and not by a sum and a product, but its record "
+                "makes numbers of another range of them before"
+            )
+        takes = _taken(mean, std)
         if takes not in ("", stated):
             return (
                 f"prepares pixels of {takes} itself (it subtracts {_text(mean)} and divides by "
@@ -132,6 +147,9 @@ def _taken(mean: np.ndarray, std: np.ndarray) -> str:
     kept = np.allclose(std, 1, rtol=1e-3)
     if _within(mean, _MEANS_OF_1) and (kept or _within(std, _STDS_OF_1)):
         return "[0, 1]"
+    shifted = max(abs(mean)) > _LEAST_MEAN_OF_HALF
+    if shifted and _within(mean, _MEANS_OF_HALF) and _within(std, _STDS_OF_HALF):
+        return "[-1, 1]"
     if max(std) <= _LARGEST_STD_TO_255:
         for text, shift in (("[0, 1]", 0), ("[-1, 1]", -1)):
             if np.allclose(mean, shift, atol=0.02):
@@ -198,14 +216,18 @@ class _FirstSteps:
                 found = [self._run(np.full(shape, number)) for number in tried]
             except Exception:  # onnx's exceptions share no base; it may take the other layout
                 continue
-            return [np.stack(values) for values in zip(*found)]
+            return [np.stack(values) for values in zip(*found) if len(values[0])]
         return []
 
     def _run(self, image: np.ndarray) -> list[np.ndarray]:
         if self._session is None:
             return []
         found = self._session.run(None, {self._pixels: image.astype(self._type)})
-        return [np.asarray(values, np.float64).ravel() for values in found]
+        return [
+            # Shapes and masks are no pixels.
+            np.empty(0) if values.ndim < 2 or values.dtype == bool else np.float64(values).ravel()
+            for values in map(np.asarray, found)
+        ]
 
 
 def _evaluator_of(onnx, graph, opsets):
@@ -238,7 +260,7 @@ def _type_of(graph, pixels: str) -> type | np.dtype:
 def _first_steps(graph, pixels: str) -> tuple[list[str], list]:
     """Return the values that the first layers read, and the nodes that make them of the pixels."""
     constants, reached = constants_of(graph), {pixels}
-    arrays = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    arrays = constant_tensors(graph)
     steps: list = []
     ends: set[str] = set()
     for node in graph.node:
@@ -261,13 +283,19 @@ def _first_steps(graph, pixels: str) -> tuple[list[str], list]:
     return sorted(ends), [*reversed(made), *steps]
 
 
-def _is_step(node, arrays: Mapping[str, tuple[int, ...]]) -> bool:
+def _is_step(node, arrays: Mapping[str, Any]) -> bool:
     """Tell whether a node looks at one pixel at a time; a layer looks at several, or makes more."""
-    weights = arrays.get(node.input[1], ()) if len(node.input) > 1 else ()
+    weights = [tuple(arrays[name].dims) for name in node.input if name in arrays]
     if node.op_type == "Conv":
-        return len(weights) == 4 and weights[0] == 3 and weights[2:] == (1, 1)
-    if node.op_type == "MatMul":
-        return weights == (3, 3)
+        sides = weights[0] if weights else ()
+        return len(sides) == 4 and sides[0] in (1, 3) and sides[2:] == (1, 1)
+    if node.op_type in ("MatMul", "Einsum"):
+        return weights == [(3, 3)]
+    if node.op_type in _SUMS:
+        axes = next((list(a.ints) for a in node.attribute if a.name == "axes"), [])
+        if len(node.input) > 1 and node.input[1] in arrays:
+            axes = load_onnx().numpy_helper.to_array(arrays[node.input[1]]).ravel().tolist()
+        return len(axes) == 1 and axes[0] in _AXES_OF_COLOURS
     return node.op_type in _STEPS
 
 

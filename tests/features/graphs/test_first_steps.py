@@ -24,6 +24,7 @@ NUMBERS = {
     "3600": np.full(3, 3600, "f4"), "back": np.array([2, 1, 0], "i8"),
     "0": np.float32(0), "65535": np.float32(65535), "no zero point": np.array(0, "u1"),
     "sizes": np.array([1, 1, 1, 1], "f4"), "yes": np.array(True),
+    "eye": np.eye(3, dtype="f4"),
     "kernel": (np.eye(3, dtype="f4") / 60).reshape(3, 3, 1, 1), "bias": np.full(3, -2, "f4"),
     "each": np.full((3, 1, 1, 1), 1 / 60, "f4"), "means": MEAN.reshape(1, 3, 1, 1),
     "scale": (STD / 0.5).reshape(1, 3, 1, 1), "shift": ((MEAN - 0.5) / 0.5).reshape(1, 3, 1, 1),
@@ -107,6 +108,22 @@ STEPS = {
                   [node("Identity", "data", "else")], "no", [],
                   [helper.make_tensor_value_info("else", TensorProto.FLOAT, None)]))],
         RAW, lambda p: p / 255),
+    "averages of places": (
+        [node("AveragePool", "data", "x", kernel_shape=[1, 1]), node("Div", "x", "255", "d")],
+        RAW, lambda p: p / 255),
+    "greys": (
+        [node("ReduceMean", "data", "x", axes=[1], keepdims=1),
+         node("Concat", "x", "x", "x", "y", axis=1), node("Div", "y", "255", "d")],
+        RAW, lambda p: p.mean(-1, keepdims=True).repeat(3, -1) / 255),
+    "a sum of products": (
+        [node("Einsum", "data", "eye", "x", equation="nchw,cd->ndhw"),
+         node("Div", "x", "255", "d")], RAW, lambda p: p / 255),
+    "a shape that it has": (
+        [node("Shape", "data", "s"), node("Flatten", "data", "x", axis=2),
+         node("Div", "x", "255", "y"), node("Reshape", "y", "s", "d")], RAW, lambda p: p / 255),
+    "where it is too large": (
+        [node("Greater", "data", "255", "q"), node("Where", "q", "255", "data", "x"),
+         node("Div", "x", "255", "d")], RAW, lambda p: p / 255),
     "the mean alone": ([node("Sub", "data", "means", "d")], UNIT, lambda p: p / 255 - MEAN),
     "to 255": ([node("Mul", "data", "255", "d")], UNIT, lambda p: p),
     "twice less one": (
@@ -131,6 +148,28 @@ def test_pixels_are_never_normalised_twice(tmp_path, how):
     spec = save(tmp_path / "net.onnx", in_front(steps), **right)
     expected = features_of(prepare(some_images().astype(np.float64)), weights()["w"])
     np.testing.assert_allclose(rows(spec), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_numbers_of_minus_one_to_one_that_become_others(tmp_path):
+    halves = (STD / 0.5).reshape(1, 3, 1, 1), ((0.5 - MEAN) / STD).reshape(1, 3, 1, 1)
+    model = in_front([node("Div", "data", "scale", "x"), node("Add", "x", "back to", "d")])
+    model.graph.initializer.append(numpy_helper.from_array(halves[1], "back to"))
+    # What subtracts the mean and divides by the deviation of numbers of -1 to 1.
+    next(t for t in model.graph.initializer if t.name == "scale").CopyFrom(
+        numpy_helper.from_array(halves[0], "scale")
+    )
+    with pytest.raises(BackboneError, match=r"prepares pixels of \[-1, 1\] itself"):
+        rows(save(tmp_path / "net.onnx", model, **UNIT))
+    assert np.isfinite(rows(save(tmp_path / "net.onnx", model, **HALF))).all()
+
+
+def test_steps_that_are_no_sum_and_no_product_take_pixels_as_they_are(tmp_path):
+    model = in_front([node("Max", "data", "0", "x"), node("Sqrt", "x", "d")])
+    for wrong in ({}, {"mean": MEAN.tolist(), "std": STD.tolist()}):
+        with pytest.raises(BackboneError, match="first steps") as told:
+            rows(save(tmp_path / "net.onnx", model, **wrong))
+        assert '"input_range": [0, 255]' in told.value.hint
+    assert np.isfinite(rows(save(tmp_path / "net.onnx", model, **RAW))).all()
 
 
 def test_each_of_several_branches_is_looked_at(tmp_path):

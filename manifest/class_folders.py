@@ -11,17 +11,17 @@ from .table import DEFAULT_TASK, IMAGE_SUFFIXES, Sample, split_name
 
 # A folder of a split in words that are not followed: train2017, test1, seg_pred, train_images.
 _SPLIT = re.compile(
-    r"(?:[0-9]+|seg|images?|imgs?|my)?[ _.-]*"
-    r"(?:train(?:ing)?|test(?:s|ing)?|val(?:id(?:ation|ate)?)?|dev|pred(?:ict(?:ion)?s?)?|holdout"
-    r"|eval(?:uation)?)[ _.-]*(?:set|data|split|full|images?|imgs?|photos?|pictures?)?[ _.-]*"
-    r"[0-9]*",
+    r"(?:(?:[0-9]+|[a-z]|my)[ _.-]+|(?:seg|images?|imgs?)[ _.-]*)?"
+    r"(?:tr|te|trn|tst|train(?:ing)?|test(?:s|ing)?|val(?:id(?:ation|ate)?)?|dev|holdout"
+    r"|pred(?:ict(?:ion)?s?)?|eval(?:uation)?)"
+    r"[ _.-]*(?:set|data|split|full|images?|imgs?|photos?|pictures?)?[ _.-]*[0-9]*",
     re.IGNORECASE,
 )
 # What people and programs call the folders that hold one kind of files.
 _PARTS = frozenset(
     "annotations crops data dataset image images img imgs jpeg jpegimages jpg label labels mask "
     "masks photo photos picture pictures png segmentationclass segmentationobject segmentations "
-    "thumb thumbnails thumbs".split()
+    "thumb thumbnails thumbs unclassified unknown unlabeled unlabelled unsorted".split()
 )
 _ARRANGE = (
     "each image lies in the folder of its class, below train/, validation/ and test/ if there "

@@ -39,7 +39,9 @@ class Kaggle(Layout):
         table = read_csv(root / table_name, ManifestError)
         training = [name for name in listing.images if name.startswith(f"{train}/")]
         known = _by_id(training, train)
-        labels, faults = _labels(table), list(table.faults)
+        id_at, label_at = _columns(table)
+        labels = [(line.number, line.fields[id_at], line.fields[label_at]) for line in table.rows]
+        faults = list(table.faults)
         samples, absent = [], []
         used: dict[str, int] = {}
         for number, identity, raw in labels:
@@ -67,7 +69,8 @@ class Kaggle(Layout):
         tests = [name for name in listing.images if name.startswith(f"{test}/")]
         samples += [_sample(root, name, "test", "") for name in tests]
         sheets = [name for name, _ in listing.others if name.lower() in _SHEETS]
-        return LabelledFiles(samples, frozenset({table_name, *sheets}))
+        warnings = _unused(table, (id_at, label_at))
+        return LabelledFiles(samples, frozenset({table_name, *sheets}), warnings)
 
 
 def _parts(listing: Listing) -> tuple[str, str, str] | None:
@@ -105,7 +108,8 @@ def _form(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _labels(table: CsvTable) -> list[tuple[int, str, str]]:
+def _columns(table: CsvTable) -> tuple[int, int]:
+    """Return the columns of ids and of labels."""
     # A column called id beside one of images may be anything, such as whose picture it is.
     id_at = table.column("image_id", "image", "filename", "file_name", "file", "id") or 0
     others = [index for index in range(len(table.header)) if index != id_at]
@@ -117,7 +121,13 @@ def _labels(table: CsvTable) -> list[tuple[int, str, str]]:
                 f"give an id and a label; call the label {', '.join(_LABEL_COLUMNS)}",
             )
         label_at = others[0]
-    return [(line.number, line.fields[id_at], line.fields[label_at]) for line in table.rows]
+    return id_at, label_at
+
+
+def _unused(table: CsvTable, used: tuple[int, int]) -> tuple[str, ...]:
+    extra = [name for at, name in enumerate(table.header) if at not in used and name]
+    name = table.path.name
+    return (f"columns of {name} that are not used: {enumerate_some(extra)}",) if extra else ()
 
 
 def _refuse_unlike(table: Path, folder: str, absent: list[str], bare: list[str]) -> None:

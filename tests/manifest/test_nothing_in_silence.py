@@ -505,6 +505,7 @@ def test_ids_in_another_unicode_form_are_found(tmp_path, in_table, in_folder):
     [
         ("train2017", "val2017"), ("train", "test1"), ("trainset", "testset"),
         ("train_images", "test_images"), ("seg_train/hat", "seg_train/dress", "seg_pred"),
+        ("X_train", "X_test"), ("imgs_tr", "imgs_te"), ("trn", "tst"), ("1_train", "2_test"),
         ("hat", "dress", "test"), ("hat", "dress", "Val"), ("hat", "dress", "val/hat"),
         ("hat", "hat/test", "dress"), ("hat/train", "dress/test"),
     ],
@@ -518,7 +519,15 @@ def test_folders_that_are_called_as_splits_are_no_classes(tmp_path, folders):
 
 
 def test_words_of_splits_in_longer_names_are_classes(tmp_path):
-    names = ["test tube", "train station", "steam train", "valley", "training shoes", "latest"]
+    names = [
+        "test tube",
+        "train station",
+        "steam train",
+        "valley",
+        "training shoes",
+        "latest",
+        "atest",
+    ]
     make(tmp_path, *(f"{name}/1.jpg" for name in names))
     assert sorted(read(tmp_path).classes()) == sorted(names)
 
@@ -577,6 +586,12 @@ def test_the_column_of_images_is_the_id(tmp_path):
     make(tmp_path, "train/w1.jpg", "train/w2.jpg")
     (tmp_path / "train.csv").write_text("Image,Id\nw1.jpg,w_a\nw2.jpg,w_b\n")
     assert labels(read(tmp_path)) == {"train/w1.jpg": "w_a", "train/w2.jpg": "w_b"}
+
+
+def test_columns_of_a_contest_that_are_not_used_are_named(tmp_path):
+    make(tmp_path, "train/1.jpg", "train/2.jpg")
+    (tmp_path / "train.csv").write_text("id,label,variety,age\n1,a,x,9\n2,b,y,8\n")
+    assert "columns of train.csv that are not used: variety, age" in read(tmp_path).notes()
 
 
 def test_a_header_that_is_one_quoted_field_is_shown_so(tmp_path):

@@ -173,18 +173,14 @@ def _normalisation(
             faults.append(f"{name} is {values!r}")
         elif not least <= min(values) <= max(values) <= scale:
             faults.append(f"{name} is {values!r}, but pixels are scaled to [0, {scale:.6g}]")
-    if (
-        scale > _LARGEST_SCALED
-        and not faults
-        and max(mean) <= 1
-        and (max(mean) > 0 or max(std) < 1)
-    ):
+    if faults or not isinstance(mean, list) or not isinstance(std, list):
+        return [0.0] * 3, [1.0] * 3
+    of_1 = max(mean) <= 1 and (max(mean) > 0 or max(std) < 1)
+    if scale > _LARGEST_SCALED and of_1:
         faults.append(
             f"image_mean is {mean!r} and image_std {std!r}, for pixels of 0 to 1, but they are "
             f"scaled to [0, {scale:.6g}]"
         )
-    if faults or not isinstance(mean, list) or not isinstance(std, list):
-        return [0.0] * 3, [1.0] * 3
     if fields.get("include_top"):
         std = [v * v for v in std]  # EfficientNet's processor divides twice
     return [v / scale for v in mean], [v / scale for v in std]

@@ -320,10 +320,14 @@ def _beyond(gap: Difference) -> int:
 def _interval(gap: Difference) -> str:
     if not np.isfinite(gap.low):
         return f"gain {gap.value:+.4f}, too many rows for an interval"
-    return (
+    text = (
         f"gain {gap.value:+.4f}, 95% interval {gap.low:+.4f} to {gap.high:+.4f}, paired test "
         f"p = {gap.p:.2g}"
     )
+    if _beyond(gap) == 0 and gap.p < 0.05:
+        # The interval imagines a mistake more, the test does not.
+        text += " of these rows alone: one mistake more could undo it"
+    return text
 
 
 def _difference_json(gap: Difference) -> dict:

@@ -122,8 +122,8 @@ def test_every_number_says_which_rows_it_saw(builders):
     assert "validation" not in str(nested.to_json()).replace("cross-validation", "")
 
 
-def gap(value, low, high):
-    return Difference(value, low, high, 0.5)
+def gap(value, low, high, p=0.5):
+    return Difference(value, low, high, p)
 
 
 @pytest.mark.parametrize(
@@ -132,6 +132,8 @@ def gap(value, low, high):
         (gap(0.02, 0.01, 0.03), "beats the plain average beyond noise"),
         (gap(0.01, -0.01, 0.03), "does not differ from the plain average beyond noise"),
         (gap(-0.01, -0.03, 0.01), "does not differ from the plain average beyond noise"),
+        (gap(0.01, -0.01, 0.03, 0.001), "p = 0.001 of these rows alone: one mistake more could"),
+        (gap(0.02, 0.01, 0.03, 0.001), "p = 0.001)"),
         (gap(-0.02, -0.03, -0.01), "is worse than the plain average beyond noise"),
         (gap(0.0, 0.0, 0.0), "gives what the plain average gives"),
     ],

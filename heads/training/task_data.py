@@ -184,10 +184,12 @@ def _across_splits(learnt: list[Sample]) -> list[str]:
     again = [s.id for s in learnt if s.split == "validation" and s.digest in training]
     if not again:
         return []
-    return [
-        f"{len(again)} validation images are training images too, equal to the byte "
-        f"({enumerate_some(again)}): equal images share a fold"
-    ]
+    return [f"{_known(again, 'validation')} ({enumerate_some(again)}): equal images share a fold"]
+
+
+def _known(again: list[str], split: str) -> str:
+    one, more = f"{split} image is a training image", f"{split} images are training images"
+    return f"{counted(len(again), one, more)} too, equal to the byte"
 
 
 def _repeated(learnt: list[Sample], images: frozenset[str], held) -> list[str]:
@@ -198,10 +200,7 @@ def _repeated(learnt: list[Sample], images: frozenset[str], held) -> list[str]:
     for name, part in held:
         again = [s.id for s in part if s.label and s.digest in images]
         if again:
-            found.append(
-                f"{len(again)} {name} images are training images too, "
-                f"equal to the byte ({enumerate_some(again)}): they are left out of scores"
-            )
+            found.append(f"{_known(again, name)} ({enumerate_some(again)}): left out of scores")
     labels: dict[str, set[str]] = {}
     for sample in learnt:
         labels.setdefault(sample.digest, set()).add(sample.label)

@@ -91,15 +91,14 @@ def test_images_that_heads_know_are_named_and_in_no_score(cache, rows, tmp_path)
     ]
     result = go(cache, again, tmp_path / "run", heads=["logistic"])
     assert result.tasks[0].warnings == (
-        "1 validation images are training images too, equal to the byte (v3.jpg): equal images "
+        "1 validation image is a training image too, equal to the byte (v3.jpg): equal images "
         "share a fold",
-        "1 test images are training images too, equal to the byte (t0.jpg): they are left out of "
-        "scores",
+        "1 test image is a training image too, equal to the byte (t0.jpg): left out of scores",
     )
     table = read_probabilities(tmp_path / "run/label/probabilities/logistic-all.npz")
     assert table.splits == ("validation",) * 75 + ("train",) + ("test",) * 8
     held = go(cache, again, tmp_path / "held", heads=["logistic"], validation="holdout")
-    assert "1 validation images are training images too" in held.tasks[0].warnings[0]
+    assert "1 validation image is a training image too" in held.tasks[0].warnings[0]
     table = read_probabilities(tmp_path / "held/label/probabilities/logistic-all.npz")
     assert table.splits[:4] == ("validation",) * 3 + ("train",)
     # Those without a label are in no score anyway.

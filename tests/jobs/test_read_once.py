@@ -207,7 +207,7 @@ def test_copies_in_other_tars_fail_alike(photos, tmp_path, tiny_onnx, blocks, ra
 def test_what_no_process_read_is_listed(data, tmp_path, tiny_onnx, monkeypatch):
     job = sys.modules["icecore.features.extraction.extract"]
     monkeypatch.setattr(job, "run_on_cluster", lambda *_: iter(()))
-    with pytest.raises(Exception, match="no images in the 6 .tar files"):
+    with pytest.raises(Exception, match="no images in"):
         extract(data, tmp_path / "cache", tiny_onnx, cluster=ClusterOptions())
 
 
@@ -373,7 +373,7 @@ def test_a_prediction_reads_each_tar_once(run, made, data, reads, tmp_path):
 
 def test_a_sheet_is_looked_at_before_anything_is_computed(run, data, tmp_path, monkeypatch):
     (tmp_path / "sample.csv").write_text("id,none\n1,0.5\n")
-    monkeypatch.setattr(jobs.predict.__globals__["features"], "extract", None)
+    monkeypatch.setattr(sys.modules["icecore.jobs.predict"].features, "extract", None)
     with pytest.raises(Exception, match="none"):
         jobs.predict(
             run, data, tmp_path / "a.csv", jobs.PredictOptions(sample=tmp_path / "sample.csv")

@@ -327,7 +327,8 @@ def _require_text(path: str | os.PathLike, head: bytes, error: type[IcecoreError
     if kind := describe_content(head) or json:
         raise error(f"{path} is not a CSV in UTF-8: it is {kind}", hint)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head[:2]:
-        raise error(f"{path} is not a CSV in UTF-8: it is text in UTF-16", hint)
+        wide = head.startswith((b"\xff\xfe\0\0", b"\0\0"))
+        raise error(f"{path} is not a CSV in UTF-8: it is text in UTF-{32 if wide else 16}", hint)
 
 
 def _not_utf8(path, number, part, cause, error) -> IcecoreError:

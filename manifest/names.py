@@ -146,5 +146,6 @@ def _appearance(name: str) -> str:
     text = re.sub(r"(\d)\.0+(?!\d)", r"\1", text)
     # Between numbers they count: 1.5 is not 15, and -1 not 1.
     text = re.sub(r"(?<=\d)[\s_\-,.]+(?=\d)|^[\-\u2212](?=\d)", "\0", text)
-    text = re.sub(r"^\+(?=\d)|[\s_\-\u2010-\u2015\u2212.'\u2018-\u201f\"\xab\xbb]+", "", text)
+    text = re.sub(r"^\+(?=\d)|^=(?=\")", "", text)
+    text = re.sub(r"[\s_\-\u2010-\u2015\u2212.'\u2018-\u201f\"\xab\xbb]+", "", text)
     return re.sub(r"\d+", lambda digits: _size_of(digits[0])[1] or "0", text)

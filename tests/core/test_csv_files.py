@@ -70,6 +70,8 @@ def test_a_fault_stays_in_its_line(tmp_path, line, fault):
         (b'"a,b\n', "line 1 opens a quote"),
         (b"\xff\xfea\0", "text in UTF-16"),
         (b"a\0b\0", "text in UTF-16"),
+        ("a,b".encode("utf-32"), "text in UTF-32"),
+        ("a,b".encode("utf-32-be"), "text in UTF-32"),
         (b"a,b\ncaf\xe9,1\n", "line 2 has the byte 0xe9; in Windows-1252 it would read 'café,1'"),
         (b"PK\x03\x04rest", "it is a ZIP archive"),
         (b"\0\0\0\x18ftypheic", "it is a HEIC image"),

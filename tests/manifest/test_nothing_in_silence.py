@@ -577,6 +577,7 @@ def test_lists_of_labels_are_said(tmp_path, labels):
 
 def test_numbers_that_differ_do_not_look_alike():
     assert look_alikes(["1.5", "15", "-1", "1", "1-2", "12"]) == []
+    assert look_alikes(['="hat"', "hat", "=a", "a"]) == [('="hat"', "hat")]
     assert look_alikes(["1,5", "1.5"]) == [("1,5", "1.5")]
     assert look_alikes(["+1", "1", "caf\u00e9", "caf\u00c3\u00a9", "a & b", "a &amp; b"]) != []
     assert len(look_alikes(["+1", "1", "\u201chat\u201d", "hat", "a & b", "a &amp; b"])) == 3

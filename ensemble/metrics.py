@@ -14,6 +14,9 @@ is NaN, never an error; no rows at all is an error.
 """
 
 import dataclasses
+import functools
+import math
+import numbers
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -335,10 +338,20 @@ def get_metric(metric: str | Metric | Callable[..., float]) -> Metric:
         return metric
     if callable(metric):
         name = getattr(metric, "__name__", "custom")
-        return Metric(name, name, metric)
+        return Metric(name, name, functools.partial(_own_value, metric, name))
     if metric not in METRICS:
         raise ProbabilityError(f"unknown metric '{metric}'", f"known are {', '.join(METRICS)}")
     return METRICS[metric]
+
+
+def _own_value(metric: Callable[..., float], name: str, y, probabilities) -> float:
+    found = metric(y, probabilities)
+    if not (isinstance(found, numbers.Real) and math.isfinite(found)):
+        raise ProbabilityError(
+            f"the metric {name} gives {found!r:.40} for {counted(len(probabilities), 'row')}",
+            "a metric takes the classes and the probabilities of rows, and gives one number",
+        )
+    return float(found)
 
 
 def title_of(name: str) -> str:

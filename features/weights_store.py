@@ -14,9 +14,9 @@ import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..core.errors import IcecoreError, MissingFileError, WeightsError
+from ..core.errors import IcecoreError, MissingFileError, WeightsError, counted
 from ..core.files import publish, sha256_file
-from ..core.regular_files import open_regular
+from ..core.regular_files import open_regular, size_text
 from .gluon.efficientnet_lite import VARIANTS
 from .gluon.params_file import check_params
 from .gluon.zoo import ZOOS, published_files, published_sha1, weights_stem
@@ -206,7 +206,11 @@ def _import_archive(file: Path, folder: Path) -> WeightsFile:
         with open_regular(file) as packed, zipfile.ZipFile(packed) as bundle:
             members = [m for m in bundle.infolist() if m.filename.endswith(".params")]
             if len(members) != 1 or members[0].file_size > LARGEST_PARAMETERS:
-                raise WeightsError(f"{file} holds {len(members)} .params files of fitting size")
+                raise WeightsError(
+                    f"{file} holds {counted(len(members), '.params file')}, and is to hold one of "
+                    f"{size_text(LARGEST_PARAMETERS)} at most",
+                    "get it again, or unpack it and import the .params file of the network",
+                )
             partial = folder / f".import-{Path(members[0].filename).name}"
             try:
                 with (

@@ -29,6 +29,8 @@ from .saved import FORMAT, HeadFiles, plain_settings
 from .settings import Allowed, check_settings
 
 _ROWS_AT_ONCE = 4096
+# Sums of squares of larger ones leave float32.
+_LARGEST_FEATURE, _LARGEST_WEIGHT = 1e15, 1e15
 _FOLDS = 5
 
 
@@ -222,10 +224,10 @@ class Head(ClassifierMixin, BaseEstimator):
         require_finite(X)
         check_classification_targets(y)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if weights.min() < 0 or not weights.sum() > 0:
+        if weights.min() < 0 or not weights.sum() > 0 or weights.max() > _LARGEST_WEIGHT:
             raise HeadError(
                 f"sample_weight goes from {weights.min():g} to {weights.max():g}",
-                "weights must not be negative, and not all zero",
+                f"weights are from 0 to {_LARGEST_WEIGHT:.0e}, and not all zero",
             )
         used = weights > 0
         classes, codes = np.unique(y[used], return_inverse=True)
@@ -258,19 +260,23 @@ def _is_state(name: str) -> bool:
 
 
 def require_finite(X: np.ndarray) -> None:
-    """Raise `HeadError`, naming the rows, if `X` holds NaN or infinity."""
+    """Raise `HeadError`, naming the rows, if `X` holds NaN, infinity or what comes near it."""
     bad: list[int] = []
     for top in range(0, len(X), _ROWS_AT_ONCE):
         part = X[top : top + _ROWS_AT_ONCE]
         if _surely_finite(part):
             continue
-        chunk = np.isfinite(part).all(axis=1)
+        # No comparison with NaN is true.
+        chunk = (np.abs(part) <= _LARGEST_FEATURE).all(axis=1)
         if not chunk.all():
             bad += (np.flatnonzero(~chunk) + top).tolist()
     if bad:
+        found = X[bad]
+        kind = "NaN or infinity"
+        if np.isfinite(found).all():
+            kind = f"numbers up to {np.abs(found).max():.2g}, beyond {_LARGEST_FEATURE:.0e},"
         raise HeadError(
-            f"Input X contains NaN or infinity in {len(bad)} of {len(X)} rows: "
-            f"{enumerate_some(bad)}",
+            f"Input X contains {kind} in {len(bad)} of {len(X)} rows: {enumerate_some(bad)}",
             "leave those rows out, or extract their features again",
         )
 

@@ -309,7 +309,8 @@ def _expanded(pattern: str) -> list[str]:
     first, last = int(found[1]), int(found[2])
     if not 0 <= last - first < _MOST_NAMED:
         raise ManifestError(
-            f"{pattern} stands for {last - first + 1} files", f"name 1 to {_MOST_NAMED}"
+            f"{pattern} stands for {counted(max(0, last - first + 1), 'file')}",
+            f"name 1 to {_MOST_NAMED}, and the smaller number first",
         )
     digits = len(found[1]) if found[1].startswith("0") else 1
     names = [f"{number:0{digits}}" for number in range(first, last + 1)]

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Self
 
-from ...core.errors import MissingDependencyError, first_line
+from ...core.errors import MissingDependencyError, counted, first_line
 from ...core.hardware import gpu_index
 from .gpus import find_gpus, gpu_files
 
@@ -40,7 +40,7 @@ def require_device(torch, device: str) -> None:
     count = torch.cuda.device_count()
     if index >= count:
         raise MissingDependencyError(
-            f"device {device}: this machine has {count} GPUs that PyTorch sees, from cuda:0 on",
+            f"device {device}: PyTorch sees {counted(count, 'GPU')} here, from cuda:0 on",
             f"name one of them (CUDA_VISIBLE_DEVICES may hide others), {_OR_CPU}",
         )
     capability = torch.cuda.get_device_capability(index)

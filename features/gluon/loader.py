@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...core.errors import MissingDependencyError
+from ...core.errors import MissingDependencyError, counted
 from ...core.hardware import gpu_index
 from ...core.imports import load
 
@@ -97,7 +97,7 @@ def mxnet_context(device: str):
         count = 0
     if index >= count:
         raise MissingDependencyError(
-            f"device {device}: this MXNet build sees {count} GPUs",
+            f"device {device}: this MXNet build sees {counted(count, 'GPU')}",
             "install mxnet-cu117 (GPUs up to sm_89), use --engine onnxruntime with "
             "onnxruntime-gpu, or use --device cpu",
         )

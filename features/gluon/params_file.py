@@ -22,9 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import IrregularFileError, MissingFileError, WeightsError, enumerate_some
+from ...core.errors import (
+    IrregularFileError,
+    MissingFileError,
+    WeightsError,
+    counted,
+    enumerate_some,
+)
 from ...core.files import publish
-from ...core.regular_files import open_regular
+from ...core.regular_files import open_regular, size_text
 
 # The largest published classifier has 0.6 GB of parameters.
 LARGEST_FILE = 4 * 2**30
@@ -202,10 +208,10 @@ class _Reader:
         arrays = [self._array(number) for number in range(count)]
         (named,) = self._unpack("Q")
         if named != count:
-            raise WeightsError(f"it has {count} arrays and {named} names")
+            raise WeightsError(f"it has {counted(count, 'array')} and {counted(named, 'name')}")
         names = [self._name() for _ in range(count)]
         if self._file.tell() != self._size:
-            raise WeightsError(f"{self._size - self._file.tell()} bytes follow its end")
+            raise WeightsError(f"{size_text(self._size - self._file.tell())} follow its end")
         if len(set(names)) != count:
             raise WeightsError("two of its arrays have the same name")
         return dict(zip(names, arrays))

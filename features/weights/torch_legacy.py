@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import WeightsError, counted
-from ...core.regular_files import RegularFile, open_regular
+from ...core.regular_files import RegularFile, open_regular, size_text
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -58,7 +58,10 @@ def read_legacy_torch(path: str | Path) -> dict[str, np.ndarray]:
     path = Path(path)
     size = path.stat().st_size
     if size > _LARGEST_FILE:
-        raise WeightsError(f"{path} has {size} bytes", "this is no file of network weights")
+        raise WeightsError(
+            f"{path} has {size_text(size)}, and weights have {size_text(_LARGEST_FILE)} at most",
+            "check that it is the file that was meant",
+        )
     try:
         with open_regular(path) as file:
             tensors, storages = _read_object(file)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ...core.errors import HeadError, enumerate_some
+from ...core.errors import HeadError, counted, enumerate_some
 from ...manifest import Manifest
 from ..rows import Rows
 from .groups import group_columns
@@ -64,7 +64,10 @@ def dropped_notes(data: TaskData, part: slice, options: TrainOptions) -> list[st
     """Name the classes of a part of the rows that are not trained, with their images."""
     names, counts = np.unique(data.labels(part), return_counts=True)
     learnt = _learnt(data, names, counts, options)
-    dropped = [f"{n} ({c} training images)" for n, c in zip(names[~learnt], counts[~learnt])]
+    dropped = [
+        f"{n} ({counted(int(c), 'training image')})"
+        for n, c in zip(names[~learnt], counts[~learnt])
+    ]
     if not dropped:
         return []
     return [

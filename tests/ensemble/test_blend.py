@@ -188,3 +188,17 @@ def test_a_file_that_cannot_hold_the_answers_is_refused_before_the_work(
     with pytest.raises(ProbabilityError, match="the format npz holds one task, there are 2"):
         jobs.blend([run], outputs=jobs.BlendOutputs(out=tmp_path / "o.npz"))
     assert not (tmp_path / "o.npz").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None, "0.5", np.ones(3)])
+def test_a_metric_of_the_callers_own_gives_a_number(run, value):
+    def mine(y, probabilities):
+        return value
+
+    with pytest.raises(ProbabilityError, match="the metric mine gives .* for [0-9]+ rows"):
+        blend_sources([run], options=BlendOptions(mine))
+    blend_sources([run], options=BlendOptions(sklearn_accuracy, honest=False))
+
+
+def sklearn_accuracy(y, probabilities):
+    return reference.accuracy_score(y, probabilities.argmax(axis=1))

@@ -9,7 +9,8 @@ import pytest
 from heads_support import CLASSES, features, go, make_cache, record, samples
 
 from icecore.cache import FeatureCache
-from icecore.heads import HEAD_KINDS, MLPClassifier
+from icecore.core.errors import HeadError
+from icecore.heads import HEAD_KINDS, MLPClassifier, make_head
 
 
 def renamed(rows, names):
@@ -32,7 +33,7 @@ def test_a_class_with_one_row_and_folds(tmp_path):
     )
     dropped = go(cache, rows, tmp_path / "dropped", heads=["mlp"], folds=3, min_class_count=2)
     (warning,) = dropped.tasks[0].warnings
-    assert warning.startswith("classes that are dropped: rare (1 training images)")
+    assert warning.startswith("classes that are dropped: rare (1 training image)")
 
 
 def test_constant_features(tmp_path):
@@ -128,3 +129,17 @@ def test_images_may_lack_a_task(tmp_path):
     result = go(cache, rows, tmp_path / "run", heads=["mlp"], folds=3)
     assert [task.task for task in result.tasks] == ["label", "other"]
     assert result.failed == {}
+
+
+@pytest.mark.parametrize("kind", HEAD_KINDS)
+def test_numbers_whose_squares_leave_float32_are_refused(kind):
+    # Answers were no numbers, or a decomposition that failed, after warnings of NumPy's.
+    X = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    y = np.array(["a", "b", "c"] * 10)
+    with pytest.raises(HeadError, match=r"numbers up to .*e\+3., beyond 1e\+15, in 30 of 30 rows"):
+        make_head(kind).fit(X * np.float32(1e36) + np.float32(1e30), y)
+    with pytest.raises(HeadError, match="sample_weight goes from .* to 1e"):
+        make_head(kind).fit(X, y, sample_weight=np.full(30, 1e300))
+    head = make_head(kind).fit(X, y)
+    with pytest.raises(HeadError, match="beyond 1e.15"):
+        head.predict_proba(X + np.float32(1e20))

@@ -47,7 +47,7 @@ def make_head(kind: str, seed: int | None = None, **settings) -> Head:
     Raises
     ------
     HeadError
-        No such kind or no such settings; all unknown settings are named.
+        No such kind, no such settings (all unknown ones are named), or settings out of range.
     """
     if ":" in kind:
         return ExternalHead(kind, json.dumps(settings), random_state=seed)
@@ -59,7 +59,8 @@ def make_head(kind: str, seed: int | None = None, **settings) -> Head:
             f"the head '{kind}' has no setting {', '.join(unknown)}",
             f"it has {', '.join(sorted(head.get_params()))}",
         )
-    return head.set_params(**settings)
+    head.set_params(**settings).check_settings()
+    return head
 
 
 def load_head(folder: str | os.PathLike) -> Head:

@@ -1,6 +1,7 @@
 """What the settings of a head may be, and the one sentence about those that are not."""
 
 import dataclasses
+import math
 import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -34,7 +35,9 @@ def number(words: str, inside: Callable[[Any], bool], kind: type = numbers.Real)
     """Return that numbers are allowed, those for which `inside` is true."""
 
     def fits(value: Any) -> bool:
-        return isinstance(value, kind) and not isinstance(value, bool) and bool(inside(value))
+        if not isinstance(value, kind) or isinstance(value, bool):
+            return False
+        return math.isfinite(value) and bool(inside(value))
 
     return Allowed(words, fits)
 

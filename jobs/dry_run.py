@@ -50,7 +50,7 @@ class ExtractCost:
 
 @typed
 def dry_run(
-    data: str | os.PathLike,
+    data: str | os.PathLike | Manifest,
     cache: str | os.PathLike,
     backbones: Sequence[str | BackboneSpec],
     options: ExtractOptions | None = None,

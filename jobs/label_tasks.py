@@ -61,7 +61,7 @@ def export_labels(run: str | os.PathLike, to: str, out: str | os.PathLike) -> di
     samples = opened.samples()
     images = list(samples.images.values())
     if to == "label-studio":
-        outs = (out, Path(out).with_suffix(".xml"))
+        outs = (out, Path(out).with_suffix(".xml") if Path(out).name else out)
         require_writable(outs, [run, *(one.path for one in images)])
     place = {one.id: row for row, one in enumerate(images)}
     tasks = [

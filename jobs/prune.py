@@ -6,14 +6,14 @@ from ..cache import FeatureCache
 from ..cache import prune as prune_cache
 from ..core.arguments import typed
 from ..core.errors import ManifestError, counted, enumerate_some
-from ..manifest import digest_manifest
+from ..manifest import Manifest, digest_manifest
 from .samples import as_extracted
 
 
 @typed
 def prune(
     cache: str | os.PathLike,
-    keep: str | os.PathLike | None = None,
+    keep: str | os.PathLike | Manifest | None = None,
     drop=(),
     *,
     dry_run: bool = True,

@@ -4,8 +4,14 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ...core.errors import BackboneError, enumerate_some
+from .onnx_graph import constant_tensors, load_onnx
 from .walk import find_all
+
+# INT32 and INT64 of onnx, of which graphs compute shapes.
+_WHOLE = (6, 7)
 
 # NASNet-A-Large has 2,500.
 MOST_NODES = 20_000
@@ -110,11 +116,14 @@ def require_small_values(
 def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Tell whether shapes and operators show that one image takes seconds and no more."""
     cost = 0.0
+    numbers = {name: t for name, t in constant_tensors(graph).items() if t.data_type in _WHOLE}
     links = sum(len(node.input) + len(node.output) for node in graph.node)
     if len(graph.node) > _MANY_NODES or links > _MANY_LINKS:
         return False  # An engine may take minutes to prepare them.
     for node in graph.node:
         if node.op_type not in _PLAIN or node.domain not in ("", "ai.onnx"):
+            return False
+        if node.op_type == "Div" and _may_end_the_process(numbers.get(node.input[1])):
             return False
         sizes = []
         for output in filter(None, node.output):
@@ -126,6 +135,13 @@ def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         computed = max(sizes, default=0) * _operations_each(node, shapes)
         cost += max(computed, moved * _OPERATIONS_A_NUMBER)
     return cost <= MOST_OPERATIONS
+
+
+def _may_end_the_process(divisor) -> bool:
+    """Tell whether whole numbers are divided by 0, or by -1, which the smallest cannot be."""
+    return divisor is not None and bool(
+        np.isin(load_onnx().numpy_helper.to_array(divisor), (0, -1)).any()
+    )
 
 
 def _operations_each(node, shapes: Mapping[str, tuple[int, ...]]) -> float:

@@ -1,6 +1,7 @@
 """How tasks are trained: folds, uncertain labels, rare classes, weights, search."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
@@ -14,6 +15,13 @@ from ..folds import FEWEST_FOLDS
 # Each of them fits every head again.
 _MOST_REPEATS = 1000
 _OF_THE_WHOLE = ("features", "heads", "overwrite", "group_labels", "allow_missing", "ray")
+
+
+def _are_settings(given: Mapping) -> bool:
+    return all(
+        isinstance(some, Mapping) and all(isinstance(name, str) for name in (kind, *some))
+        for kind, some in given.items()
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +115,8 @@ class TrainOptions:
                 ("class_weight", self.class_weight in (None, "balanced"), "balanced or nothing"),
                 ("refit", self.refit in ("all", "train"), "all or train"),
                 ("search", self.search >= 0, "0 or more"),
-                ("search_seconds", (self.search_seconds or 1) > 0, "above 0"),
+                ("search_seconds", 0 < (self.search_seconds or 1) < math.inf, "above 0"),
+                ("settings", _are_settings(self.settings), "as {'mlp': {'width': 256}}"),
             )
             if not fits
         ]

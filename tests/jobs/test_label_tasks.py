@@ -153,3 +153,11 @@ def test_names_that_xml_cannot_hold_are_refused(tmp_path, name):
     with pytest.raises(RunError, match="names with characters that Label Studio's config"):
         jobs.export_labels(tmp_path / "run", "label-studio", tmp_path / "t.json")
     assert not (tmp_path / "t.json").exists()
+
+
+@pytest.mark.parametrize("name", ["", ".", "folder"])
+def test_tasks_are_not_written_to_a_folder(run, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="it is a folder, not a file to write"):
+        jobs.export_labels(run, "label-studio", name)

@@ -54,7 +54,10 @@ def translate(torch, content: bytes, shape: tuple[int, ...], narrow=None, name: 
             "export the network again, or use another engine",
         ) from error
     _require_known_operators(model, name)
-    walk = _Walk(Recorder(torch, narrow), model)
+    try:
+        walk = _Walk(Recorder(torch, narrow), model)
+    except Exception as error:  # a shape that its numbers do not have, a type that is none
+        raise _refusal(name, f"a weight that cannot be read: {first_line(error)}") from error
     walk.values[given.name] = walk.recorder.images(shape)
     try:
         walk.through(model.graph)

@@ -21,6 +21,7 @@ from icecore.features.engines.gpus import gpu_files
 from icecore.features.engines.proof import prove_in_engine
 from icecore.features.engines.torch import TorchEngine, load_torch
 from icecore.features.engines.torch_devices import Exactly, require_architecture, require_device
+from icecore.features.engines.translation.translate import translate
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.weights.request import WeightsRequest
 
@@ -45,6 +46,15 @@ def test_an_operator_that_fails_is_said_in_one_line(tmp_path):
     spec = BackboneSpec.parse(save(tmp_path / "net.onnx", make(nodes, weights() | outside)))
     with pytest.raises(BackboneError, match="PyTorch fails on images of shape .* out of"):
         load_backbone(spec, "torch", WeightsRequest()).start("cpu")
+
+
+def test_a_weight_that_is_none_is_said(tmp_path):
+    model = make([*body(), helper.make_node("Gemm", ["f", "k", "b"], ["out"])], weights())
+    content = model.SerializeToString()
+    sound = content.index(b"\x08\x05\x08\x07")  # the shape of k, 5 x 7
+    broken = content[:sound] + b"\x08\x05\x08\x09" + content[sound + 4 :]
+    with pytest.raises(BackboneError, match="a weight that cannot be read: cannot reshape"):
+        translate(load_torch(), broken, (1, 16, 16, 3), None, "onnx:net.onnx")
 
 
 class WholeBatches(TorchEngine):

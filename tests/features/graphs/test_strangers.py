@@ -597,6 +597,21 @@ def test_a_node_that_joins_very_many_values_is_tried_in_a_child(tmp_path, monkey
     assert tried
 
 
+@pytest.mark.parametrize("divisor", [0, -1])
+def test_whole_numbers_over_what_may_end_the_process_are_tried_in_a_child(
+    tmp_path, monkeypatch, divisor
+):
+    tried = []
+    monkeypatch.setattr(trial, "ask_once", lambda *asked: tried.append(asked) or {})
+    nodes = [("Div", ["n", "d"], ["huge"])]
+    smallest = {"n": np.array([-(2**63)]), "d": np.array([divisor])}
+    load(save(tmp_path / "net.onnx", of_shapes(*nodes, **smallest)))
+    assert tried
+    tried.clear()
+    load(save(tmp_path / "two.onnx", of_shapes(*nodes, **smallest | {"d": np.array([2])})))
+    assert not tried
+
+
 def test_a_graph_for_one_device_is_refused(tmp_path):
     node = helper.make_node(
         "EPContext", ["f"], ["h"], domain="com.microsoft", ep_cache_context="/etc/passwd"

@@ -88,3 +88,27 @@ def test_repeats_average_folds(tmp_path):
         tables.append(read_probabilities(out / "label/probabilities/ridge-one.npz"))
     assert result.tasks[0].validation == "out-of-fold, 3 folds, 3 times"
     assert np.abs(tables[0].probabilities - tables[1].probabilities).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("mlp,width=1e9", r"width=1000000000.0 \('auto' or a whole number from 1\)"),
+        ("mlp,width=nan", "width='nan'"),
+        ("kernel,alpha=1e400", "alpha=inf"),
+    ],
+)
+def test_settings_out_of_range_are_refused_before_the_work(tmp_path, head, said):
+    # Each of them ended in a traceback, after the run's folder was begun.
+    cache = make_cache(tmp_path / "cache", samples(30), names=("one",))
+    with pytest.raises(HeadError, match=said):
+        go(cache, samples(30), tmp_path / "run", heads=[head])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("settings", [{"ridge": None}, {"ridge": {1: 2}}, {1: {}}])
+def test_settings_are_of_names(settings):
+    with pytest.raises(HeadError, match="settings="):
+        TrainOptions(settings=settings)
+    with pytest.raises(HeadError, match="search_seconds=inf"):
+        TrainOptions(search=1, search_seconds=float("inf"))

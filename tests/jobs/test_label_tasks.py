@@ -159,5 +159,5 @@ def test_names_that_xml_cannot_hold_are_refused(tmp_path, name):
 def test_tasks_are_not_written_to_a_folder(run, tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match="it is a folder, not a file to write"):
+    with pytest.raises(RunError, match="is a folder"):
         jobs.export_labels(run, "label-studio", name)

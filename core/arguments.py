@@ -45,7 +45,7 @@ def typed(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 def require_types(options: Any) -> None:
     """Raise `ArgumentError` if fields of a dataclass are not of the types that it declares."""
-    kind = type(options)
+    kind: type = type(options)
     fields = ((one.name, getattr(options, one.name)) for one in dataclasses.fields(options))
     _require(kind.__name__, fields, _hints(kind))
 

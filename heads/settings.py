@@ -35,9 +35,9 @@ def number(words: str, inside: Callable[[Any], bool], kind: type = numbers.Real)
     """Return that numbers are allowed, those for which `inside` is true."""
 
     def fits(value: Any) -> bool:
-        if not isinstance(value, kind) or isinstance(value, bool):
+        if not isinstance(value, numbers.Real) or not isinstance(value, kind):
             return False
-        return math.isfinite(value) and bool(inside(value))
+        return not isinstance(value, bool) and math.isfinite(value) and bool(inside(value))
 
     return Allowed(words, fits)
 

@@ -6,7 +6,6 @@ Containers lie in a folder, a prefix of a store, or are named by a pattern; noth
 import abc
 import dataclasses
 import hashlib
-import math
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -36,6 +35,7 @@ from ..core.places import (
 from ..core.record_files import Records
 from ..core.stores import is_url
 from ..core.tar_files import Member, TarFiles
+from .image_list import SUFFIX, label_text, several_labels
 from .layout import LabelledFiles, Layout
 from .listing import Listing, ending_of, is_image_name
 from .names import class_name
@@ -194,7 +194,7 @@ class RecordFiles(StreamedContainer):
 
     def scan(self, container: str, name: str, file: BinaryIO) -> Scan:
         """Yield the images; see `StreamedContainer.scan`."""
-        names = _lst_names(container.removesuffix(".rec") + ".lst")
+        names = _lst_names(container.removesuffix(".rec") + SUFFIX)
         samples: list[Sample] = []
         others: list[tuple[str, str]] = []
         several, found = 0, Records(file, facts_of(container)[0])
@@ -205,16 +205,13 @@ class RecordFiles(StreamedContainer):
                 continue
             identity = f"{name}/{names.get(record.number, str(record.number))}"
             place = bytes_place(container, record.start, record.size)
-            samples.append(Sample(identity, place, label=_record_label(record.labels[0])))
+            samples.append(Sample(identity, place, label=label_text(record.labels[0])))
             yield samples[-1], record.size
         warnings = []
         if found.fault:
             warnings.append(f"{container} {found.fault}; what lies before that is used")
         if several:
-            warnings.append(
-                f"{several} records of {container} have several labels: the first of each is "
-                "taken, which in those for detection is no class"
-            )
+            warnings.append(several_labels(f"records of {container}", several))
         others += [(f"{name}: {found.split} records", "split records")] if found.split else []
         return LabelledFiles(samples, warnings=tuple(warnings), passed_over=tuple(others))
 
@@ -340,13 +337,6 @@ def _no_use(member: Member) -> str:
     if member.size > LARGEST_IMAGE_FILE:
         return "a larger image than can be"
     return "" if member.size else _EMPTY
-
-
-def _record_label(label: float) -> str:
-    """Return the label of a record as a text; it is a float32, in which classes are whole."""
-    if not math.isfinite(label):
-        return ""
-    return f"{label:.0f}" if label.is_integer() else f"{label:g}"
 
 
 def _plain(content: bytes) -> str:

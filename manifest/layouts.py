@@ -17,6 +17,7 @@ from .class_folders import ClassFolders
 from .containers import CONTAINERS, StreamedContainer, Unread, named_containers
 from .csv_table import TableOptions, read_table
 from .fashionai import FashionAI
+from .image_list import SUFFIX, read_image_list
 from .kaggle import Kaggle
 from .layout import Layout
 from .listing import Listing, is_image_name, list_files, list_objects
@@ -41,10 +42,10 @@ def read(
         A folder of class folders, with ``train/``, ``validation/`` (also ``val``,
         ``valid``) and ``test/`` above them where they are; a CSV with
         ``path,label[,split]`` or one written by `Manifest.write`; a FashionAI
-        root; a Kaggle folder with ``labels.csv`` and ``train/``; WebDataset tars, Parquet
-        tables or MXNet record files: one, several by a pattern (``{000..099}.tar``), or a
-        folder of them. A URL (``s3://bucket/photos``) may stand for a folder of class folders,
-        and for everything of the last kind.
+        root; a Kaggle folder with ``labels.csv`` and ``train/``; a ``.lst`` of MXNet;
+        WebDataset tars, Parquet tables or MXNet record files: one, several by a pattern
+        (``{000..099}.tar``), or a folder of them. A URL (``s3://bucket/photos``) may stand for
+        a folder of class folders, and for everything of the last kind.
     labels_required : bool, default True
         Refuse images of the training and validation splits that have no label.
         With False any folder of images, or one image file, is accepted too; labels are
@@ -71,6 +72,8 @@ def read(
     data = Path(os.path.abspath(data))
     if is_image_name(data.name) and not labels_required:
         manifest = Manifest((Sample(data.name, str(data), "test"),), str(data))
+    elif data.suffix.lower() == SUFFIX:
+        manifest = _no_table(read_image_list(data), table)
     else:
         _refuse_images(data)
         manifest = read_table(data, labels_required, table)

@@ -223,8 +223,8 @@ def test_that_the_first_of_several_labels_is_taken_is_said(tmp_path):
     found = read(records(tmp_path / "a.rec", detection, ((2.0,), 1, b"y")), labels_required=False)
     assert [s.label for s in found] == ["4", "2"]
     (note,) = found.notes()
-    assert note.startswith("1 records of")
-    assert "have several labels: the first of each is taken" in note
+    assert note.startswith("1 of the records of")
+    assert "has several labels: the first is taken" in note
 
 
 def test_what_is_no_image_in_a_container_is_counted(tmp_path):

@@ -1,0 +1,95 @@
+"""MXNet's lists of images: ``number, label, path``, parted by tabs, as im2rec writes them."""
+
+import math
+import os
+from pathlib import Path
+
+from ..core.csv_files import LARGEST_CSV, line_faults
+from ..core.errors import IcecoreError, ManifestError
+from ..core.regular_files import open_regular, size_text
+from .table import Manifest, Sample
+
+SUFFIX = ".lst"
+_FORM = "each line is a number, a label and a path, parted by tabs, and names an image once"
+
+
+def read_image_list(path: Path) -> Manifest:
+    """Read a ``.lst``; paths are taken from the list's own folder.
+
+    Raises
+    ------
+    ManifestError
+        It is no such list, or lines are faulty: all are named.
+    """
+    samples: list[Sample] = []
+    faults: list[tuple[int, str]] = []
+    seen: dict[str, int] = {}
+    several = 0
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            name, labels = _fields(line)
+            place = os.path.normpath(path.parent / name)
+            if place in seen:
+                raise ValueError(f"names {name} again, as line {seen[place]} does")
+        except ValueError as error:
+            faults.append((number, str(error)))
+        else:
+            seen[place] = number
+            several += len(labels) > 1
+            samples.append(Sample(name, str(path.parent / name), label=label_text(labels[0])))
+    if faults:
+        raise line_faults(path, faults, ManifestError, _FORM)
+    warnings = [several_labels(f"lines of {path}", several)] if several else []
+    return Manifest(tuple(samples), str(path), warnings=tuple(warnings))
+
+
+def label_text(label: float) -> str:
+    """Return a label as a text; it is a float32, in which classes are whole numbers."""
+    if not math.isfinite(label):
+        return ""
+    return f"{label:.0f}" if label.is_integer() else f"{label:g}"
+
+
+def several_labels(what: str, count: int) -> str:
+    """Return what is said of records or lines with several labels."""
+    return (
+        f"{count} of the {what} {'has' if count == 1 else 'have'} several labels: the first is "
+        "taken, which in those for detection is no class"
+    )
+
+
+def _fields(line: str) -> tuple[str, list[float]]:
+    number, *labels = line.split("\t")
+    name = labels.pop().strip() if len(labels) > 1 else ""
+    if not name:
+        raise ValueError("has no number, label and path, parted by tabs")
+    try:
+        int(number)
+        return name, [float(label) for label in labels]
+    except ValueError:
+        raise ValueError(f"has a number or label that is none: {line[:40]!r}") from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > LARGEST_CSV:
+                raise ManifestError(
+                    f"{path} has {size_text(size)}, more than the {size_text(LARGEST_CSV)} that "
+                    "a table may have",
+                    "check that it is the file that was meant, or split it",
+                )
+            return file.read().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path} is no text in UTF-8", "save it as UTF-8") from error
+    except ManifestError:
+        raise
+    except IcecoreError as error:
+        raise ManifestError(error.message, error.hint) from error
+    except OSError as error:
+        raise ManifestError(
+            f"{path} cannot be read: {error.strerror}", "check its permissions"
+        ) from error

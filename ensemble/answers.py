@@ -223,18 +223,18 @@ def write_answers(
     form = form_of(path, answers.tasks, options.form, options.excel, sheet)
     rows, unasked = _asked(answers, sheet)
     without = tuple(row.text for row in rows if row.probabilities is None)
+    has = "has" if len(without) == 1 else "have"
+    bare = f"{len(without)} of {counted(len(rows), 'row')} {has} no image that could be read"
     how = options.incomplete or ("prior" if form in SUBMISSIONS else "empty")
     if how == "prior" and options.incomplete is None and len(without) > len(rows) / 2:
         raise ProbabilityError(
-            f"{len(without)} of {len(rows)} rows have no image that could be read: "
-            f"{enumerate_some(without)}",
+            f"{bare}: {enumerate_some(without)}",
             "extract the test images and train again, or use predict on their folder; "
             "--incomplete prior fills the rows in all the same",
         )
     if without and how == "refuse":
         raise ProbabilityError(
-            f"{len(without)} of {len(rows)} rows have no image that could be read: "
-            f"{enumerate_some(without, 20)}",
+            f"{bare}: {enumerate_some(without, 20)}",
             "restore the images, or fill the rows in with --incomplete prior",
         )
     if how == "prior":

@@ -56,7 +56,8 @@ def log_loss(y: np.ndarray, probabilities: np.ndarray) -> float:
     Probabilities below `EPSILON` (1e-15) count as `EPSILON`.
     """
     y, table = _checked(y, probabilities)
-    return float(-np.mean(np.log(np.maximum(table[np.arange(len(y)), y], EPSILON))))
+    # 0 less, not a minus in front: a loss of nothing is no "-0.0000".
+    return float(0 - np.mean(np.log(np.clip(table[np.arange(len(y)), y], EPSILON, 1))))
 
 
 def brier(y: np.ndarray, probabilities: np.ndarray) -> float:

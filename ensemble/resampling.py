@@ -97,7 +97,7 @@ def row_scores(metric: Metric, y: np.ndarray, table: np.ndarray) -> np.ndarray |
     rows = np.arange(len(y))
     own = table[rows, y]
     if metric.name == "log_loss":
-        return np.log(np.maximum(own, EPSILON))
+        return np.log(np.clip(own, EPSILON, 1))
     if metric.name == "accuracy":
         return (table.argmax(axis=1) == y).astype(float)
     if metric.name == "brier":
@@ -118,7 +118,7 @@ def bootstrap_interval(scored: Scored, table: np.ndarray) -> tuple[float, float]
     else:
         both, twice = _with_imagined(scored, imagined), np.concatenate([table, table])
         samples = [_drawn_scores(both, twice, rows) for rows in _draws(table, imagined, scored)]
-    return _ends([sign * one for one in samples], scored)
+    return _ends([sign * one + 0.0 for one in samples], scored)
 
 
 def paired_difference(scored: Scored, first: np.ndarray, second: np.ndarray) -> Difference:

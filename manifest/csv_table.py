@@ -3,10 +3,11 @@
 import dataclasses
 import os
 from pathlib import Path
+from urllib.parse import unquote
 
 from ..core.arguments import require_types
 from ..core.csv_files import CsvTable, line_faults, read_csv
-from ..core.errors import ManifestError, enumerate_some
+from ..core.errors import ManifestError, counted, enumerate_some
 from ..core.places import is_there
 from ..core.stores import is_url
 from .box import parse_box
@@ -96,7 +97,8 @@ def read_table(
     extra = [name for at, name in enumerate(table.header) if at not in used and name]
     if extra:
         warnings.append(f"columns of {path.name} that are not used: {enumerate_some(extra)}")
-    return Manifest(tuple(samples), str(path), warnings=(*warnings, *_respelt(raw_labels)))
+    warnings += [*_respelt(raw_labels), *_other_paths(samples, path.parent)]
+    return Manifest(tuple(samples), str(path), warnings=tuple(warnings))
 
 
 def _columns(
@@ -204,3 +206,19 @@ def _respelt(labels: set[str]) -> list[str]:
         for raws in spelt.values()
         if len(raws) > 1
     ]
+
+
+def _other_paths(samples: list[Sample], folder: Path) -> list[str]:
+    """Name the files that are there where a path's backslashes, ``%20`` or ``~`` are undone."""
+    found = []
+    for path in dict.fromkeys(sample.path for sample in samples):
+        written = path.removeprefix(f"{folder}{os.sep}")
+        meant = os.path.expanduser(unquote(written.replace("\\", "/")))
+        if meant == written or is_url(path) or os.path.isfile(path):
+            continue
+        if os.path.isfile(folder / meant):
+            found.append(f"'{written}' is '{meant}'")
+    if not found:
+        return []
+    what = counted(len(found), "path is", "paths are")
+    return [f"{what} not there as written, but in other words: {enumerate_some(found)}; write so"]

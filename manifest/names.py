@@ -15,6 +15,7 @@ _MISSING = frozenset(
 )
 # Lists of labels in one cell, as Python, JSON, Label Studio and contests write them.
 _BRACKETS = re.compile(r"\[.*\]|\{.*\}|\(.*\)", re.DOTALL)
+_DECIMAL = re.compile(r"[+-]?\d*\.\d*[1-9]\d*(?:[eE][+-]?\d+)?")
 _NUMBERS = re.compile(r"\d+(?: +\d+)+")
 _BETWEEN = re.compile(r"[,;|]")
 # Letters of other scripts that are drawn as Latin ones.
@@ -94,6 +95,12 @@ def look_alike_notes(what: str, names: Iterable[str]) -> list[str]:
         notes.append(
             f"{what} have names that programs write where a value is missing: "
             f"{', '.join(missing)}; leave the field empty where there is none"
+        )
+    measured = sorted((name for name in names if _DECIMAL.fullmatch(name)), key=float)
+    if len(measured) >= 5 and len(measured) > len(names) / 2:
+        notes.append(
+            f"{what} look like measurements: {enumerate_some(measured)}; each number is a class "
+            "of its own, so divide them into ranges and name these"
         )
     if listed := _lists(names):
         notes.append(

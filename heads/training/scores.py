@@ -43,4 +43,4 @@ def score(
 
 
 def _losses(probabilities: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    return -np.log(np.clip(probabilities[np.arange(len(codes)), codes], 1e-15, None))
+    return 0 - np.log(np.clip(probabilities[np.arange(len(codes)), codes], 1e-15, 1))

@@ -191,3 +191,8 @@ def test_wrong_input_is_refused_with_a_line():
         metrics.get_metric("acuracy")
     with pytest.raises(ProbabilityError, match="needs FashionAI letters"):
         metrics.get_metric("fashionai_ap").score(np.array([0]), table[:1])
+
+
+def test_a_loss_of_nothing_has_no_minus():
+    sure = np.array([[1 + 1e-7, 0.0], [0.0, 1.0]])
+    assert f"{metrics.log_loss(np.array([0, 1]), sure):.4f}" == "0.0000"

@@ -598,3 +598,24 @@ def test_columns_of_a_contest_that_are_not_used_are_named(tmp_path):
 def test_a_header_that_is_one_quoted_field_is_shown_so(tmp_path):
     with pytest.raises(ManifestError, match='its first line is: "path,label"'):
         read(table(tmp_path, '"path,label"\n"1.jpg,hat"\n'))
+
+
+@pytest.mark.parametrize(
+    ("written", "file"),
+    [(r"a\b.png", "a/b.png"), ("a/my%20hat.png", "a/my hat.png"), (r".\a\b%2B1.png", "a/b+1.png")],
+)
+def test_files_that_are_there_in_other_words_are_named(tmp_path, written, file):
+    make(tmp_path, file, "a/100%.png")
+    (tmp_path / "t.csv").write_text(f"path,label\n{written},x\na/100%.png,y\nno\\way.png,y\n")
+    (note,) = [one for one in read(tmp_path / "t.csv").notes() if "other words" in one]
+    assert note.startswith(f"1 path is not there as written, but in other words: '{written}' is ")
+    said = note.partition(" is '")[2].partition("'")[0]
+    (tmp_path / "t.csv").write_text(f"path,label\n{said},x\na/100%.png,y\n")
+    assert not any("other words" in one for one in read(tmp_path / "t.csv").notes())
+
+
+def test_measurements_as_labels_are_said():
+    (note,) = look_alike_notes("labels", ["0.25", "1.5", "-3.125", "7.75", "12.0", "40.1"])
+    assert note.startswith("labels look like measurements: -3.125, 0.25, 1.5, 7.75, 40.1; each")
+    assert look_alike_notes("labels", ["1.0", "2.0", "3.0", "4.0", "5.0", "6.0"]) == []
+    assert look_alike_notes("labels", ["v1.5", "v2.5", "v3.5", "v4.5", "v5.5", "v6.5"]) == []

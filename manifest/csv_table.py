@@ -1,4 +1,4 @@
-"""A table of samples: CSV with ``path,label[,split]``, or one that icecore wrote."""
+"""A table of samples: CSV or JSON lines with ``path,label[,split]``, or one that icecore wrote."""
 
 import dataclasses
 import os
@@ -8,6 +8,7 @@ from urllib.parse import unquote
 from ..core.arguments import require_types
 from ..core.csv_files import CsvTable, line_faults, read_csv
 from ..core.errors import ManifestError, counted, enumerate_some
+from ..core.json_lines import read_json_lines
 from ..core.places import is_there
 from ..core.stores import is_url
 from .box import parse_box
@@ -43,7 +44,7 @@ class TableOptions:
         require_types(self)
 
 
-# What the column of paths is called in a metadata.csv of Hugging Face's image folders.
+# What the column of paths is called in the metadata of Hugging Face's image folders.
 _OF_IMAGE_FOLDERS = "file_name"
 # No system opens a longer one.
 _LONGEST_PATH = 4096
@@ -54,6 +55,7 @@ def read_table(
 ) -> Manifest:
     """Read a CSV with ``path,label[,split]``, or a table that icecore wrote.
 
+    A file of JSON lines (``.jsonl``) is read as a table of the same columns.
     Relative paths are taken from the table's own folder. Without `labels_required` a
     column ``path`` is enough. Further columns are passed over.
 
@@ -65,7 +67,7 @@ def read_table(
         It is no such table, or lines are faulty: all are named.
     """
     options = options or TableOptions()
-    table = read_csv(path, ManifestError)
+    table = (read_json_lines if _of_lines(path) else read_csv)(path, ManifestError)
     columns, labels = _columns(table, options, labels_required)
     samples, faults, raw_labels = [], list(table.faults), set()
     seen: dict[tuple[str, str], int] = {}
@@ -123,17 +125,23 @@ def _columns(
         elif labels_required or name != "label":
             lacking.append(name)
     if lacking:
-        names = f"column '{lacking[0]}'" if len(lacking) == 1 else f"columns {', '.join(lacking)}"
-        hint = (
-            "give the columns a header line, path,label or path,label,split; or name them with "
-            "--path-column and --label-column"
-        )
+        raise _lacking(table, lacking)
+    return found, labels
+
+
+def _lacking(table: CsvTable, columns: list[str]) -> ManifestError:
+    names = f"column '{columns[0]}'" if len(columns) == 1 else f"columns {', '.join(columns)}"
+    hint, has = "name them with --path-column and --label-column", "its fields are"
+    if not _of_lines(table.path):
+        hint = f"give the columns a header line, path,label or path,label,split; or {hint}"
+        has = "its first line is"
         if table.path.suffix.lower() != ".csv":  # it may have been meant as an image
             hint += f"; images have the endings {', '.join(sorted(IMAGE_SUFFIXES))}"
-        raise ManifestError(
-            f"{table.path} has no {names}; its first line is: {table.header_text}", hint
-        )
-    return found, labels
+    return ManifestError(f"{table.path} has no {names}; {has}: {table.header_text}", hint)
+
+
+def _of_lines(path: Path) -> bool:
+    return path.suffix.lower() in (".jsonl", ".ndjson")
 
 
 def _samples(fields: dict[str, str], labels: dict[str, str], folder: Path) -> list[Sample]:

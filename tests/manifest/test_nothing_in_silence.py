@@ -619,3 +619,34 @@ def test_measurements_as_labels_are_said():
     assert note.startswith("labels look like measurements: -3.125, 0.25, 1.5, 7.75, 40.1; each")
     assert look_alike_notes("labels", ["1.0", "2.0", "3.0", "4.0", "5.0", "6.0"]) == []
     assert look_alike_notes("labels", ["v1.5", "v2.5", "v3.5", "v4.5", "v5.5", "v6.5"]) == []
+
+
+def test_json_lines_of_an_image_folder_of_hugging_face(tmp_path):
+    table = tmp_path / "metadata.jsonl"
+    table.write_text(
+        '{"file_name": "0001.png", "label": "hat", "objects": {"bbox": [1, 2]}}\n\n'
+        '{"label": 3, "file_name": "a/ü.png", "split": null}\n'
+    )
+    first, second = found = read(table)
+    assert (first.id, first.path, first.label) == ("0001.png", f"{tmp_path}/0001.png", "hat")
+    assert (second.id, second.label, second.split) == ("a/ü.png", "3", "")
+    assert found.notes() == ["columns of metadata.jsonl that are not used: objects"]
+    table.write_text('{"file_name": "1.png", "label": "hat"}\n{"file_name": \n["2.png"]\n')
+    with pytest.raises(ManifestError) as caught:
+        read(table)
+    assert "2 lines of" in caught.value.message
+    assert "line 2 is not usable JSON" in caught.value.message
+    assert "line 3 holds a JSON array" in caught.value.message
+    make(tmp_path, "1.png")
+    (kept,) = read(table, table=TableOptions(skip_bad_rows=True))
+    assert kept.id == "1.png"
+    table.write_text('{"file": "1.png", "breed": "pug"}\n')
+    with pytest.raises(ManifestError, match="no columns path, label; its fields are: file,breed"):
+        read(table)
+    assert labels(read(table, table=TableOptions("file", "breed"))) == {"1.png": "pug"}
+    table.write_text("\n")
+    with pytest.raises(ManifestError, match="has no line that is a JSON object"):
+        read(table)
+    table.write_text('{"file_name": "a\\u0000b.png", "label": "hat"}\n')
+    with pytest.raises(ManifestError, match="no table could hold|NUL|cannot"):
+        read(table)

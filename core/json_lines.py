@@ -1,0 +1,52 @@
+"""JSON lines: a table with an object in each line, as Hugging Face's image folders have."""
+
+import json
+import os
+from pathlib import Path
+
+from .csv_files import CsvLine, CsvTable
+from .errors import FileFormatError, IcecoreError
+from .json_files import parse_json
+from .regular_files import read_whole
+
+LARGEST_JSON_LINES = 2**28
+_HINT = "give a file with one JSON object in each line, in UTF-8"
+
+
+def read_json_lines(
+    path: str | os.PathLike, error: type[IcecoreError] = FileFormatError
+) -> CsvTable:
+    """Read objects with the fields of a table, and find the lines that are none.
+
+    Null, and what an object lacks, is an empty field; what is no text is one as JSON has it.
+
+    Raises
+    ------
+    MissingFileError
+        There is no such file.
+    IcecoreError
+        Of the type `error`: it is no regular file, too large, or has no lines.
+    """
+    path = Path(path)
+    found: list[tuple[int, dict]] = []
+    faults: list[tuple[int, str]] = []
+    lines = read_whole(path, LARGEST_JSON_LINES, error, _HINT).split(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.strip():
+                found.append((number, parse_json(line, "")))
+        except FileFormatError as fault:
+            faults.append((number, fault.message.strip()))
+    header = tuple(dict.fromkeys(name for _, fields in found for name in fields))
+    if not header:
+        raise error(f"{path} has no line that is a JSON object", _HINT)
+    rows = [
+        CsvLine(number, [_text(fields.get(name)) for name in header]) for number, fields in found
+    ]
+    return CsvTable(path, header, rows, faults)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else json.dumps(value)

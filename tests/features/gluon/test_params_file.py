@@ -129,7 +129,7 @@ def test_two_arrays_for_one_parameter_are_refused(tmp_path, names):
         (old_file(dense(storage=2)), r"array 0 is sparse \(storage type 2\)"),
         (old_file(dense(flag=99)), r"unknown element type \(99\)"),
         (old_file(dense(device=(77, 0))), r"unknown device \(77, 0\)"),
-        (old_file(dense(), names=()), "has 1 arrays and 0 names"),
+        (old_file(dense(), names=()), "has 1 array and 0 names"),
         (old_file(dense() * 2, 2, (b"w", b"w")), "two of its arrays have the same name"),
         (old_file(dense(), names=(b"\xff",)), "a name is not UTF-8"),
         (old_file(dense(), names=(b"w\0b",)), "a name has a zero in it"),

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from .errors import MissingFileError, RefusedError, StoreError
 
 _RIGHTS = {"listed": "list", "read": "read", "created": "write", "removed": "delete"}
+# Some stores answer 507, others 403, as if it were a matter of credentials.
+_FULL = re.compile(r"status code: 507|InsufficientStorage|StorageFull|Quota\w*Exceeded")
 
 
 @contextlib.contextmanager
@@ -38,6 +40,11 @@ def _in_words(error: BaseException, what: str, url: str) -> StoreError | Missing
     if isinstance(error, FileNotFoundError) or status == "404":
         return MissingFileError(
             f"{url} is not there", "check the URL; names are told apart by their case"
+        )
+    if what == "created" and _FULL.search(str(error)):
+        return StoreError(
+            f"{url} cannot be created: the store is full, or its quota is used up",
+            "free some space there or have the quota raised; the same command goes on",
         )
     if "RequestTimeTooSkewed" in str(error):
         return StoreError(

@@ -27,6 +27,7 @@ ATTRIBUTES = {
 LEAST = 24
 _RECORD = "demo.json"
 _GENERATOR = 2
+_MOST = 1_000_000
 # Lengths at which one class ends and the next begins, from class 1 on (0 is Invisible):
 # sleeves as a share of the arm, hems in body units (knee 5.6, floor 7.5).
 _EDGES = {
@@ -115,10 +116,10 @@ def draw(n: int = 300, seed: int = 0, out: str | os.PathLike = "demo-data") -> D
     DiskFullError
         The disk has no room for the pictures.
     """
-    if n < LEAST or seed < 0:
+    if not LEAST <= n <= _MOST or seed < 0:
         raise ManifestError(
             f"cannot draw {n} garments from the seed {seed}",
-            f"at least {LEAST} are needed, and a seed of 0 or more",
+            f"at least {LEAST} are needed, at most {_MOST:,} are drawn, and a seed is 0 or more",
         )
     out = Path(os.path.abspath(out))
     ready = _drawn_before(out, n, seed)

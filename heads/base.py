@@ -31,6 +31,8 @@ from .settings import Allowed, check_settings
 _ROWS_AT_ONCE = 4096
 # Sums of squares of larger ones leave float32.
 _LARGEST_FEATURE, _LARGEST_WEIGHT = 1e15, 1e15
+# Squares of much smaller numbers are none in float32: heads would learn nothing, in silence.
+_SMALLEST_FEATURES = 1e-15
 _FOLDS = 5
 
 
@@ -142,7 +144,7 @@ class Head(ClassifierMixin, BaseEstimator):
         `classes_` are those that these rows have.
         """
         self.check_settings()
-        require_finite(rows.features[index])
+        _require_usable(rows.features[index])
         index = index[rows.weights[index] > 0]
         self.classes_ = rows.classes[rows.present(index)]
         self.n_features_in_ = rows.features.shape[1]
@@ -278,6 +280,21 @@ def require_finite(X: np.ndarray) -> None:
         raise HeadError(
             f"Input X contains {kind} in {len(bad)} of {len(X)} rows: {enumerate_some(bad)}",
             "leave those rows out, or extract their features again",
+        )
+
+
+def _require_usable(X: np.ndarray) -> None:
+    """Raise `HeadError` if `X` is not finite, or all of it is too small to reckon with."""
+    require_finite(X)
+    # The smallest number of float16 is 6e-8.
+    if X.dtype == np.float16 or not X.size:
+        return
+    largest = max(float(X.max()), -float(X.min()))
+    if 0 < largest < _SMALLEST_FEATURES:
+        raise HeadError(
+            f"Input X contains no numbers above {largest:.2g}, and below {_SMALLEST_FEATURES:.0e} "
+            "heads learn nothing",
+            "take features of a usual size, or multiply these by a power of ten",
         )
 
 

@@ -26,6 +26,7 @@ COLUMNS = ("path", "x0", "y0", "x1", "y1")
 _FAULTS_SHOWN = 50
 _LARGEST_TABLE = 2**29
 _SAVE_EVERY_S = 30.0
+_FARTHEST_PIXEL = 2**31
 
 
 def read_boxes(
@@ -196,6 +197,8 @@ def _box_of(given: list[str]) -> Box | None:
         raise ValueError(f"{','.join(given)} are not four numbers") from None
     if max(numbers) <= 1 and any(number % 1 for number in numbers):
         raise ValueError(f"{','.join(given)} are shares of the image, not pixels")
+    if max(map(abs, numbers)) > _FARTHEST_PIXEL:
+        raise ValueError(f"{','.join(given)} are beyond every image")
     x0, y0, x1, y1 = (math.floor(number + 0.5) for number in numbers)
     box = (x0, y0, x1, y1)
     if min(box) < 0:

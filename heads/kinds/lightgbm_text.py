@@ -9,6 +9,8 @@ import re
 import numpy as np
 
 _MOST_FEATURES, _MOST_CLASSES, _MOST_LEAVES = 2**20, 2**16, 2**16
+# The sum over all trees must be finite.
+_LARGEST_LEAF = 1e15
 _NUMBERS = re.compile(r"[-+.0-9eE ]*")
 _OBJECTIVES = re.compile(r"binary sigmoid:1|multiclass num_class:(\d{1,6})")
 _INFO = re.compile(r"none|\[[-+.0-9eE]+:[-+.0-9eE]+\]")
@@ -121,6 +123,8 @@ def _check_tree(text: str, features: int, where: str) -> None:
         if name == "leaf_weight" and leaves == 1 and not fields[name]:
             count = 0
         found[name] = _numbers(fields[name], count, name in _WHOLE, f"{name} of {where}")
+    if np.abs(found["leaf_value"]).max() > _LARGEST_LEAF:
+        raise ValueError(f"leaf_value of {where} goes beyond {_LARGEST_LEAF:.0e}")
     if leaves > 1:
         _check_splits(found, leaves, features, where)
 

@@ -212,8 +212,8 @@ def test_a_folder_with_something_else_is_refused(tmp_path):
     assert (tmp_path / "mine/notes.txt").read_text() == "keep"
 
 
-@pytest.mark.parametrize(("n", "seed"), [(23, 0), (0, 0), (30, -1)])
-def test_too_few_garments_are_refused(tmp_path, n, seed):
+@pytest.mark.parametrize(("n", "seed"), [(23, 0), (0, 0), (30, -1), (10**20, 0)])
+def test_too_few_or_too_many_garments_are_refused(tmp_path, n, seed):
     with pytest.raises(ManifestError, match=f"cannot draw {n} garments from the seed {seed}"):
         demo.draw(n, seed, tmp_path / "set")
     assert not list(tmp_path.iterdir())

@@ -143,3 +143,13 @@ def test_numbers_whose_squares_leave_float32_are_refused(kind):
     head = make_head(kind).fit(X, y)
     with pytest.raises(HeadError, match="beyond 1e.15"):
         head.predict_proba(X + np.float32(1e20))
+
+
+@pytest.mark.parametrize("kind", HEAD_KINDS)
+def test_numbers_whose_squares_vanish_are_refused(kind):
+    # Ridge answered with the shares of the classes, and later the others too, without a word.
+    X = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    y = np.array(["a", "b", "c"] * 10)
+    with pytest.raises(HeadError, match=r"no numbers above .*e-30, and below 1e-15 heads learn"):
+        make_head(kind).fit(X * np.float32(1e-30), y)
+    make_head(kind).fit(X * np.float32(1e-10), y)

@@ -422,6 +422,15 @@ def test_clocks_that_differ_by_hours_are_named(forbidding):
         read(f"{url}/photos")
 
 
+@pytest.mark.parametrize("code", ["QuotaExceeded", "InsufficientStorage", "XMinioStorageFull"])
+def test_a_full_store_is_called_full(tmp_path, forbidding, code):
+    store, _ = store_of(f"{forbidding(code=code)}/")
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="k cannot be created: the store is full") as error:
+        store.create("k", tmp_path / "file")
+    assert error.value.hint.startswith("free some space there")
+
+
 def test_a_scheme_without_its_extra_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "obstore", None)
     _store.cache_clear()

@@ -53,6 +53,12 @@ def test_further_columns_order_and_fractions_are_taken(image_folder, tmp_path):
     assert read_boxes(boxes, manifests.read(image_folder)) == {"red/0.png": (2, 0, 20, 31)}
 
 
+def test_numbers_beyond_every_image_are_shown_as_they_were_written(image_folder, tmp_path):
+    boxes = table(tmp_path / "boxes.csv", "red/0.png,0,0,9,1e308")
+    with pytest.raises(ManifestError, match=r"red/0.png: 0,0,9,1e308 are beyond every image\n"):
+        read_boxes(boxes, manifests.read(image_folder))
+
+
 def test_all_faults_are_listed_at_once(image_folder, tmp_path):
     boxes = table(
         tmp_path / "boxes.csv",

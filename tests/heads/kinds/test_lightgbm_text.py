@@ -160,3 +160,17 @@ def test_whatever_is_changed_the_process_lives(tmp_path):
     held, refused = map(int, done.stdout.split()[-2:])
     print(f"tried {held + refused}, understood {held}, refused {refused}, faults 0")
     assert refused > 300
+
+
+def test_leaves_whose_sum_is_no_number_are_refused():
+    model, _ = booster(3)
+    text = model.model_to_string()
+    (first, *_), (size, *_) = (
+        re.findall(r"leaf_value=.*", text),
+        re.findall(r"tree_sizes=(\d+)", text),
+    )
+    huge = "leaf_value=1e308 1e308 1e308 1e308"
+    text = text.replace(first, huge, 1)
+    text = text.replace(f"tree_sizes={size}", f"tree_sizes={int(size) + len(huge) - len(first)}")
+    with pytest.raises(ValueError, match=r"leaf_value of tree 0 goes beyond 1e\+15"):
+        checked_model(text)

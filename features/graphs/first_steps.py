@@ -29,14 +29,25 @@ _SUMS, _AXES_OF_COLOURS = frozenset({"ReduceMean", "ReduceSum"}), frozenset({1, 
 _MOST_STEPS = 64
 _QUANTISED = 21
 # onnx's evaluator takes minutes for them.
-_RESIZES = frozenset({"Resize", "Upsample"})
+_RESIZES = frozenset({"AveragePool", "Resize", "Upsample"})
+# Two axes, and an end before the first.
+_TURNS = (-1, -2, -(2**31))
+# Their sums are layers as well: what cuts off numbers after them is an activation.
+_PRODUCTS, _CUTS = frozenset({"Conv", "Einsum", "MatMul"}), frozenset({"Clip", "Max", "Min"})
 # Of what the record makes of pixels: so many numbers are tried, and so many tell others apart.
 _TRIED, _TOLD_APART = 17, 0.75
-# Of pixels of 0 to 255, and of 0 to 1: what is subtracted, and what it is divided by.
-_LEAST_MEAN_OF_255, _LEAST_STD_OF_255, _LEAST_STD_OF_65535 = 60, 40, 1000
-_MEANS_OF_1, _STDS_OF_1, _LARGEST_STD_TO_255 = (0.3, 0.6), (0.15, 0.6), 0.01
-# Of pixels of -1 to 1.
-_MEANS_OF_HALF, _STDS_OF_HALF, _LEAST_MEAN_OF_HALF = (-0.25, 0.2), (0.4, 0.6), 0.01
+# So many numbers of what a layer gets are looked at.
+_SAMPLE = 10_007
+# Pixels of 0 to 255, and of 0 to 65535: what is subtracted, and what it is divided by. It is so
+# many times more than the width of the numbers that the record makes.
+_LEAST_MEAN_OF_255, _LEAST_STD_OF_255, _LEAST_STD_OF_65535, _TIMES = 60, 40, 1000, 10
+# What is subtracted of pixels of 0 to 1, and what it is divided by. A learned normalisation of
+# numbers that were normalised before may do nearly the same, with another number for each colour.
+_MEANS_OF_1, _STDS_OF_1, _STD_OF_2X_LESS_1 = (0.3, 0.6), (0.15, 0.3), 0.5
+# What makes the usual numbers of ImageNet and of CLIP of pixels of -1 to 1.
+_MEANS_OF_HALF, _STDS_OF_HALF = (-0.22, -0.01), (0.43, 0.6)
+# Numbers of less width are pixels of 0 to 1, maybe less a mean, and become 255 times that.
+_LARGEST_STD_TO_255, _WIDTH_OF_1 = 0.01, 1.3
 # What is less of the largest change is none: colours that cancel one another.
 _NOTHING = 1e-5
 _AS_RANGE = {
@@ -111,12 +122,16 @@ def require_unprepared(model, pixels: str, how: Preprocessing, name: str) -> Non
 def _fault(steps: "_FirstSteps", bounds: tuple[float, float], stated: str) -> str:
     """Say what is wrong with giving numbers between these bounds to the first steps."""
     tried = np.linspace(*bounds, _TRIED)
-    for values in steps.of(tried):
+    for values, noise in steps.of(tried):
         changes = np.diff(values, axis=0)
-        changes = np.sign(np.where(abs(changes) < _NOTHING * abs(changes).max(), 0, changes))
+        changes = np.sign(np.where(abs(changes) < _NOTHING * np.ptp(noise), 0, changes))
         moved = changes.any(axis=0)  # The border of a Pad is no pixel.
         alike = np.abs(changes[:, moved].mean(axis=0))
         if not moved.any() or np.median(alike) < _TOLD_APART:
+            # Colours or places that are compared with one another say nothing of grey images.
+            # A graph of integers takes pixels as they are, whatever it does to them.
+            if steps.of_integers or len(np.unique(noise)) >= _TOLD_APART * len(noise):
+                continue
             return (
                 f"prepares pixels of another range itself: its first steps cut off or round what "
                 f"its record makes of pixels (numbers from {bounds[0]:.3g} to {bounds[1]:.3g})"
@@ -129,7 +144,7 @@ def _fault(steps: "_FirstSteps", bounds: tuple[float, float], stated: str) -> st
                 "changes pixels in its first steps, and not by a sum and a product, but its record "
                 "makes numbers of another range of them before"
             )
-        takes = _taken(mean, std)
+        takes = _taken(mean, std, bounds)
         if takes not in ("", stated):
             return (
                 f"prepares pixels of {takes} itself (it subtracts {_text(mean)} and divides by "
@@ -138,19 +153,20 @@ def _fault(steps: "_FirstSteps", bounds: tuple[float, float], stated: str) -> st
     return ""
 
 
-def _taken(mean: np.ndarray, std: np.ndarray) -> str:
+def _taken(mean: np.ndarray, std: np.ndarray, bounds: tuple[float, float]) -> str:
     """Return the range of the pixels that are so prepared; empty where it is not certain."""
-    if min(std) >= _LEAST_STD_OF_65535:
-        return "[0, 65535]"
-    if min(std) >= _LEAST_STD_OF_255 or min(abs(mean)) >= _LEAST_MEAN_OF_255:
-        return "[0, 255]"
-    kept = np.allclose(std, 1, rtol=1e-3)
-    if _within(mean, _MEANS_OF_1) and (kept or _within(std, _STDS_OF_1)):
+    width = bounds[1] - bounds[0]
+    away = min(abs(mean - np.mean(bounds)))
+    if min(std) >= max(_LEAST_STD_OF_255, _TIMES * width) or away >= max(
+        _LEAST_MEAN_OF_255, _TIMES * width
+    ):
+        return "[0, 65535]" if min(std) >= _LEAST_STD_OF_65535 else "[0, 255]"
+    usual = np.allclose(std, 1, rtol=1e-3) or np.allclose(std, _STD_OF_2X_LESS_1, rtol=1e-3)
+    if _within(mean, _MEANS_OF_1) and (usual or _within(std, _STDS_OF_1)):
         return "[0, 1]"
-    shifted = max(abs(mean)) > _LEAST_MEAN_OF_HALF
-    if shifted and _within(mean, _MEANS_OF_HALF) and _within(std, _STDS_OF_HALF):
+    if _within(mean, _MEANS_OF_HALF) and _within(std, _STDS_OF_HALF):
         return "[-1, 1]"
-    if max(std) <= _LARGEST_STD_TO_255:
+    if max(std) <= _LARGEST_STD_TO_255 and width > _WIDTH_OF_1:
         for text, shift in (("[0, 1]", 0), ("[-1, 1]", -1)):
             if np.allclose(mean, shift, atol=0.02):
                 return text
@@ -194,40 +210,54 @@ class _FirstSteps:
         onnx = load_onnx()
         read = {name for node in nodes for name in _read_by(node)}
         graph = onnx.helper.make_graph(
-            [_without_sizes(onnx, node) for node in nodes],
+            _without_sizes(onnx, nodes),
             "first steps",
             [onnx.ValueInfoProto(name=pixels)],
             [onnx.ValueInfoProto(name=end) for end in ends],
-            [tensor for tensor in model.graph.initializer if tensor.name in read],
+            [tensor for tensor in model.graph.initializer if tensor.name in read]
+            + [onnx.numpy_helper.from_array(np.array([n]), f"turn{n}") for n in _TURNS],
         )
         self._session = _evaluator_of(onnx, graph, model.opset_import)
         self._type = _type_of(model.graph, pixels)
+        self.of_integers = np.issubdtype(self._type, np.integer)
 
-    def of(self, tried: np.ndarray) -> list[np.ndarray]:
-        """Return what each layer gets of images that are full of one number each.
+    def of(self, tried: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return what each layer gets of images that are full of one number each, and of noise.
 
         Returns
         -------
-        list of ndarray, shape (len(tried), P)
+        list of (ndarray of shape (len(tried), P), ndarray of shape (P,))
             Nothing where there are no steps, or where they cannot be run alone.
         """
+        if self._session is None:
+            return []
+        random = np.random.default_rng(0)
         for shape in ((1, 3, self._side, self._side), (1, self._side, self._side, 3)):
             try:
-                found = [self._run(np.full(shape, number)) for number in tried]
+                found = [self._run(np.full(shape, number, self._type)) for number in tried]
+                noise = self._run(random.uniform(tried[0], tried[-1], shape).astype(self._type))
             except Exception:  # onnx's exceptions share no base; it may take the other layout
                 continue
-            return [np.stack(values) for values in zip(*found) if len(values[0])]
+            return [
+                (np.stack(values), other) for *values, other in zip(*found, noise) if len(other)
+            ]
         return []
 
     def _run(self, image: np.ndarray) -> list[np.ndarray]:
-        if self._session is None:
-            return []
-        found = self._session.run(None, {self._pixels: image.astype(self._type)})
+        found = self._session.run(None, {self._pixels: image})
         return [
             # Shapes and masks are no pixels.
-            np.empty(0) if values.ndim < 2 or values.dtype == bool else np.float64(values).ravel()
+            np.empty(0) if values.ndim < 2 or values.dtype == bool else _sample(values)
             for values in map(np.asarray, found)
         ]
+
+
+def _sample(values: np.ndarray) -> np.ndarray:
+    """Return some of the numbers, of all colours and places."""
+    numbers = values.ravel()
+    if len(numbers) > _SAMPLE:
+        numbers = numbers[np.linspace(0, len(numbers) - 1, _SAMPLE).astype(int)]
+    return numbers.astype(np.float64)
 
 
 def _evaluator_of(onnx, graph, opsets):
@@ -241,11 +271,21 @@ def _evaluator_of(onnx, graph, opsets):
     return None
 
 
-def _without_sizes(onnx, node):
-    """Return a node that does the same to an image of one number, whatever its size."""
-    if node.op_type not in _RESIZES:
-        return node
-    return onnx.helper.make_node("Identity", [node.input[0]], [node.output[0]])
+def _without_sizes(onnx, nodes: list) -> list:
+    """Return nodes that do the same to an image of one number, and keep its size.
+
+    They turn it round instead, so that no image is equal to what a graph makes of it.
+    """
+    kept: list = []
+    turned = 0
+    for node in nodes:
+        if node.op_type in _RESIZES:
+            axis = _TURNS[turned % 2]  # Two turns shall not make it the same again.
+            turned += 1
+            names = [node.input[0], *(f"turn{n}" for n in (-1, _TURNS[2], axis, -1))]
+            node = onnx.helper.make_node("Slice", names, [node.output[0]])
+        kept.append(node)
+    return kept
 
 
 def _type_of(graph, pixels: str) -> type | np.dtype:
@@ -260,6 +300,7 @@ def _type_of(graph, pixels: str) -> type | np.dtype:
 def _first_steps(graph, pixels: str) -> tuple[list[str], list]:
     """Return the values that the first layers read, and the nodes that make them of the pixels."""
     constants, reached = constants_of(graph), {pixels}
+    products: set[str] = set()
     arrays = constant_tensors(graph)
     steps: list = []
     ends: set[str] = set()
@@ -268,8 +309,11 @@ def _first_steps(graph, pixels: str) -> tuple[list[str], list]:
         if not data:
             continue
         others = _read_by(node) - reached - constants - {""}
-        if _is_step(node, arrays) and not others and len(steps) < _MOST_STEPS:
+        activates = node.op_type in _CUTS and not products.isdisjoint(data)
+        if _is_step(node, arrays) and not others and not activates and len(steps) < _MOST_STEPS:
             reached.update(node.output)
+            if node.op_type in _PRODUCTS or products & data:
+                products.update(node.output)
             steps.append(node)
         else:
             ends |= data

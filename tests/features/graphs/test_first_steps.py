@@ -245,3 +245,66 @@ def test_metadata_that_agree_or_are_of_other_things_pass(tmp_path):
     model.metadata_props.add(key="Image.ColorSpaceGamma", value="SRGB")
     model.metadata_props.add(key="author", value="nobody")
     assert np.isfinite(rows(save(tmp_path / "net.onnx", model))).all()
+
+
+# Steps that networks learn or that compare colours and places, and a record that is right.
+CAFFE = {"mean": [0.41, 0.46, 0.485], "std": [1 / 255] * 3, "input_space": "BGR"}
+IMAGENET = {"mean": MEAN.tolist(), "std": STD.tolist()}
+SOUND = {
+    "a batch norm of pixels less their mean": (
+        [node("BatchNormalization", "data", "ones", "zeros", "zeros", "3600", "d")], CAFFE),
+    "a batch norm with factors": (
+        [node("BatchNormalization", "data", "factors", "zeros", "means of 1", "ones", "d")],
+        IMAGENET),
+    "a batch norm of a narrow range": (
+        [node("BatchNormalization", "data", "ones", "zeros", "means of 1", "0.3", "d")], IMAGENET),
+    "a product with pixels less their mean": ([node("Mul", "data", "0.017", "d")], CAFFE),
+    "255 times pixels less their mean": (
+        [node("Mul", "data", "255", "d")], {"mean": MEAN.tolist(), "std": [1, 1, 1]}),
+    "less the mean of the colours": (
+        [node("ReduceMean", "data", "m", axes=[1]), node("Sub", "data", "m", "d")], IMAGENET),
+    "colours of one length": (
+        [node("Mul", "data", "data", "q"), node("ReduceMean", "q", "m", axes=[1]),
+         node("Sqrt", "m", "l"), node("Add", "l", "small", "l1"), node("Div", "data", "l1", "d")],
+        IMAGENET),
+    "less its mirror image": (
+        [node("Slice", "data", "-1", "before", "3", "-1", "m"), node("Sub", "data", "m", "d")],
+        UNIT),
+    "less what is near": (
+        [node("AveragePool", "data", "m", kernel_shape=[3, 3], pads=[1] * 4),
+         node("Sub", "data", "m", "d")], IMAGENET),
+    "less a small copy": (
+        [node("Resize", "data", "", "half", "s", mode="linear"),
+         node("Resize", "s", "", "double", "m", mode="linear"), node("Sub", "data", "m", "d")],
+        IMAGENET),
+    "a sum of colours that is cut off": (
+        [node("Conv", "data", "mixed", "c1"), node("Clip", "c1", "0", "6", "d")], IMAGENET),
+}  # fmt: skip
+LEARNED = {
+    "factors": np.array([2.5, 2.6, 2.4], "f4"), "means of 1": np.array([0.4, 0.45, 0.5], "f4"),
+    "0.3": np.full(3, 0.3, "f4"), "0.017": np.float32(0.017), "small": np.float32(1e-6),
+    "-1": np.array([-1]), "before": np.array([-(2**31)]), "3": np.array([3]), "6": np.float32(6),
+    "half": np.array([1, 1, 0.5, 0.5], "f4"), "double": np.array([1, 1, 2, 2], "f4"),
+    "mixed": np.array([[1, -0.4, 0.3], [-0.8, 0.2, 0.1], [0.5, -1, 0]], "f4").reshape(3, 3, 1, 1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", SOUND)
+def test_steps_that_a_network_learned_are_no_preparation(tmp_path, how):
+    steps, record = SOUND[how]
+    model = in_front(steps)
+    read = {name for step in steps for name in step.input}
+    model.graph.initializer.extend(
+        numpy_helper.from_array(array, name) for name, array in LEARNED.items() if name in read
+    )
+    assert np.isfinite(rows(save(tmp_path / "net.onnx", model, **record))).all()
+
+
+def test_integers_that_are_compared_with_one_another_are_pixels(tmp_path):
+    steps = [
+        node("Cast", "data", "x", to=TensorProto.FLOAT),
+        node("ReduceMean", "x", "m", axes=[1]),
+        node("Sub", "x", "m", "d"),
+    ]
+    for kind in (TensorProto.UINT8, TensorProto.INT32):
+        assert np.isfinite(rows(save(tmp_path / "net.onnx", in_front(steps, kind=kind)))).all()

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import Any, Self
 
-from ...core.errors import MissingDependencyError, counted, first_line
+from ...core.errors import MissingDependencyError, first_line
 from ...core.hardware import gpu_index
 from .gpus import find_gpus, gpu_files
 
@@ -39,9 +39,10 @@ def require_device(torch, device: str) -> None:
     _require_driver(torch, device)
     count = torch.cuda.device_count()
     if index >= count:
+        there = ", ".join(f"cuda:{number}" for number in range(count)) or "no GPU"
         raise MissingDependencyError(
-            f"device {device}: PyTorch sees {counted(count, 'GPU')} here, from cuda:0 on",
-            f"name one of them (CUDA_VISIBLE_DEVICES may hide others), {_OR_CPU}",
+            f"device {device}: PyTorch sees {there} here",
+            f"name one that it sees (CUDA_VISIBLE_DEVICES may hide others), {_OR_CPU}",
         )
     capability = torch.cuda.get_device_capability(index)
     name = torch.cuda.get_device_name(index)

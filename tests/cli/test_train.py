@@ -111,4 +111,4 @@ def test_a_setting_may_be_a_word(capsys, place):
     assert "scaling=power" not in out, "a setting that is given is not chosen"
     status, _, err = run(capsys, place, "--overwrite", "--set", "logistic.scaling=loud")
     assert status == 1
-    assert "scaling is 'loud' (choose one of" in err
+    assert "out of range: scaling='loud' ('auto' or power, standard" in err

@@ -249,7 +249,7 @@ class Cuda:
     [
         (Cuda("Found no NVIDIA driver on your system. Please check"), "Found no NVIDIA driver"),
         (Cuda("The NVIDIA driver on your system is too old (found version 11040)"), "too old"),
-        (Cuda(count=0), "has 0 GPUs"),
+        (Cuda(count=0), "PyTorch sees no GPU here"),
         (Cuda(capability=(12, 0)), "newer than this torch knows"),
     ],
 )

@@ -16,6 +16,8 @@ from .onnx_graph import constant_tensors, load_evaluator, load_onnx
 from .values import constants_of
 from .walk import bodies_of
 
+# False in a record: its graph does not, whatever its first steps look like.
+PREPARES = "prepares_pixels"
 # What may stand between pixels and the first layer, and changes each number by itself or its place.
 _STEPS = frozenset(
     "Abs Add AveragePool BatchNormalization BitShift Cast Ceil Clip Concat ConstantOfShape Cos "
@@ -111,12 +113,13 @@ def require_unprepared(model, pixels: str, how: Preprocessing, name: str) -> Non
     if not fault:
         return
     right = next((text for text, ends in _BOUNDS.items() if not _fault(steps, ends, text)), "")
-    raise BackboneError(
-        f"{name} {fault}",
+    remedy = (
         f"write {_AS_RANGE[right]} in the JSON record beside it"
         if right
-        else "export it without these steps, and write in the JSON record what they did",
+        else "export it without these steps, and write in the JSON record what they did"
     )
+    own = f'if the network learnt these steps, write "{PREPARES}": false there'
+    raise BackboneError(f"{name} {fault}", f"{remedy}; {own}")
 
 
 def _fault(steps: "_FirstSteps", bounds: tuple[float, float], stated: str) -> str:

@@ -19,6 +19,7 @@ HUB_NAME = "preprocessor_config.json"
 _NEEDED = ("input_size", "mean", "std", "crop_pct", "interpolation")
 _OPTIONAL = (
     "input_space", "input_range", "crop_mode", "architecture", "num_features", "num_classes",
+    "prepares_pixels",
 )  # fmt: skip
 _UNDERSTOOD = frozenset((*_NEEDED, *_OPTIONAL))
 # timm's, about where weights come from, other ways to use them, and texts.
@@ -55,8 +56,8 @@ def read_record(path: Path) -> dict:
     dict
         timm's ``input_size``, ``mean`` and ``std`` of RGB values scaled to [0, 1],
         ``crop_pct``, ``interpolation``; ``input_space`` (RGB or BGR: the order that the network
-        takes) and ``crop_mode``; and ``architecture``, ``num_features`` and ``num_classes`` where
-        the file states them.
+        takes) and ``crop_mode``; and ``architecture``, ``num_features``, ``num_classes`` and
+        ``prepares_pixels`` where the file states them.
 
     Raises
     ------
@@ -152,6 +153,8 @@ def _faults(fields: dict) -> list[str]:
         "input_space": lambda v: v in ("RGB", "BGR"),
         "input_range": lambda v: v in ([0, 1], [0, 255]),
         "crop_mode": lambda v: v in FIT_OF_MODE,
+        # Steps that prepare pixels are stated by what is left to do: in mean and std.
+        "prepares_pixels": lambda v: v is False,
         "num_features": lambda v: _is_count(v) and v > 0,
         "num_classes": _is_count,
     }

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.determined import require_inference_mode
-from ..graphs.first_steps import require_record_of_metadata, require_unprepared
+from ..graphs.first_steps import PREPARES, require_record_of_metadata, require_unprepared
 from ..graphs.inference import require_inferable
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
@@ -87,7 +87,8 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
         batch=None if freed else takes.batch,
     )
     require_bounded_run(network, model)
-    require_unprepared(model, pixels, how, name)
+    if fields.get(PREPARES) is not False:
+        require_unprepared(model, pixels, how, name)
     return network
 
 

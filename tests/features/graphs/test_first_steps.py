@@ -5,7 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from onnx_files import body, classifier, features_of, make, plain, save, some_images, weights
+from onnx_files import (
+    RECORD,
+    body,
+    classifier,
+    features_of,
+    make,
+    plain,
+    save,
+    some_images,
+    weights,
+)
 
 from icecore.core.errors import BackboneError
 from icecore.features.backbones import load_backbone
@@ -161,6 +171,24 @@ def test_numbers_of_minus_one_to_one_that_become_others(tmp_path):
     with pytest.raises(BackboneError, match=r"prepares pixels of \[-1, 1\] itself"):
         rows(save(tmp_path / "net.onnx", model, **UNIT))
     assert np.isfinite(rows(save(tmp_path / "net.onnx", model, **HALF))).all()
+
+
+def test_steps_that_a_network_learnt_are_taken_as_the_record_says(tmp_path):
+    spec = save(tmp_path / "net.onnx", in_front([node("Mul", "data", "1/255", "d")]))
+    with pytest.raises(BackboneError) as told:
+        rows(spec)
+    assert told.value.hint.endswith(
+        'if the network learnt these steps, write "prepares_pixels": false there'
+    )
+    spec = save(
+        tmp_path / "net.onnx", in_front([node("Mul", "data", "1/255", "d")]), prepares_pixels=False
+    )
+    normalised = (some_images() / 255 - RECORD["mean"]) / RECORD["std"]
+    expected = features_of(normalised / 255, weights()["w"])
+    np.testing.assert_allclose(rows(spec), expected, rtol=1e-4, atol=1e-6)
+    spec = save(tmp_path / "net.onnx", plain(), prepares_pixels=True)
+    with pytest.raises(BackboneError, match="prepares_pixels is True"):
+        rows(spec)
 
 
 def test_steps_that_are_no_sum_and_no_product_take_pixels_as_they_are(tmp_path):

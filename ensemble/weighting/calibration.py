@@ -32,6 +32,9 @@ from ..metrics import EPSILON
 # T between 1/20 and 20: beyond that a model is broken, not badly scaled.
 _TEMPERATURES = (0.05, 20.0)
 _MOST_WRONG = 0.95
+# Sharpness, as a logarithm, and share: where there is no share, the slope of an imagined mistake
+# that has no probability is so steep that a search may end there, far from the least loss.
+_STARTS = ((0.1, 0.02), (0.0, 0.2), (1.0, 0.05))
 _FOLDS = 5
 # Two numbers need no more rows than make so many cells.
 _CELLS = 500_000
@@ -155,7 +158,12 @@ def fit_calibration(
 
     coldest, hottest = _TEMPERATURES
     bounds = [(-np.log(hottest), -np.log(coldest)), (0.0, _MOST_WRONG)]
-    found = minimize(loss, [0.1, 0.02], jac=True, method="L-BFGS-B", bounds=bounds)
+    ends = []
+    for start in _STARTS:
+        ends.append(minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds))
+        if ends[-1].success:
+            break
+    found = min(ends, key=lambda end: end.fun)
     return Calibration(float(np.exp(-found.x[0])), float(found.x[1]))
 
 

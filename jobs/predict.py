@@ -196,9 +196,7 @@ def predict(
     """
     require_working_memory()
     trained = open_trained(run, options.answer)
-    found = images if isinstance(images, Manifest) else open_data(images)
-    known = found if isinstance(found, Manifest) else found.containers
-    require_writable([out], (run, images, options.sample, options.boxes, *(s.path for s in known)))
+    found = _opened(images, out, run, options)
     with scratch_folder() as scratch:
         folder = scratch / "cache" if options.cache is None else Path(options.cache)
         given, lost = _read_once(found, trained, out, options, folder, progress)
@@ -213,7 +211,6 @@ def predict(
     failures |= {one.id: one for one in lost if one.id not in manifest.images}
     ids = [identity for identity in manifest.images if identity not in failures]
     answers = _combined(trained, empty, parts, ids)
-    written = ensemble.write_answers(out, answers, options.written)
     return PredictReport(
         images=len(ids),
         manifest=dataclasses.replace(given, warnings=_of_images(given.warnings)),
@@ -221,10 +218,23 @@ def predict(
         tasks=trained.classes,
         answers={name: one.answer for name, one in trained.weights.items()},
         random_weights=any(part.random_weights for part in parts),
-        written=written,
+        written=ensemble.write_answers(out, answers, options.written),
         boxed=max((part.boxed for part in parts), default=0),
         notes=tuple(group_notes(parts, manifest, ids)),
     )
+
+
+def _opened(
+    images: str | os.PathLike | Manifest,
+    out: str | os.PathLike,
+    run: str | os.PathLike,
+    options: PredictOptions,
+) -> Manifest | Unread:
+    """Return what there is to predict, none of which the answers may overwrite."""
+    found = images if isinstance(images, Manifest) else open_data(images)
+    known = found if isinstance(found, Manifest) else found.containers
+    require_writable([out], (run, images, options.sample, options.boxes, *(s.path for s in known)))
+    return found
 
 
 def _read_once(

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from ..core.csv_files import LARGEST_CSV, line_faults
-from ..core.errors import IcecoreError, ManifestError
-from ..core.regular_files import open_regular, size_text
+from ..core.errors import ManifestError
+from ..core.regular_files import read_whole
 from .table import Manifest, Sample
 
 SUFFIX = ".lst"
@@ -73,23 +73,9 @@ def _fields(line: str) -> tuple[str, list[float]]:
 
 
 def _lines(path: Path) -> list[str]:
+    content = read_whole(path, LARGEST_CSV, ManifestError, "check the path of the list")
     try:
-        with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > LARGEST_CSV:
-                raise ManifestError(
-                    f"{path} has {size_text(size)}, more than the {size_text(LARGEST_CSV)} that "
-                    "a table may have",
-                    "check that it is the file that was meant, or split it",
-                )
-            return file.read().decode("utf-8-sig").splitlines()
+        # Other separators of lines may be in names.
+        return content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
     except UnicodeDecodeError as error:
         raise ManifestError(f"{path} is no text in UTF-8", "save it as UTF-8") from error
-    except ManifestError:
-        raise
-    except IcecoreError as error:
-        raise ManifestError(error.message, error.hint) from error
-    except OSError as error:
-        raise ManifestError(
-            f"{path} cannot be read: {error.strerror}", "check its permissions"
-        ) from error

@@ -64,7 +64,7 @@ def extract(
     Returns
     -------
     ExtractReport
-        Images that could not be read are listed in ``failures``; all others are done.
+        Images that could not be read are in ``failures``; all others are done.
 
     Raises
     ------
@@ -76,9 +76,7 @@ def extract(
         The cache has features of this backbone that were made differently.
     """
     options, progress = options or ExtractOptions(), progress or ProgressListener()
-    if isinstance(manifest, Manifest):
-        manifest.require_files()
-    load_decoders()  # Say at once what is missing, not once for each image.
+    _require_readable(manifest)
     folder = folder_of_cache(cache)
     watch = Stopwatch(progress)
     with watch.phase("starting"):
@@ -96,9 +94,7 @@ def extract(
             with watch.phase("digesting"):
                 arrivals.digest(DIGESTED_FIRST_S)
         # Engines that do not start are to leave nothing behind.
-        if lacking := _lacking_rows(folder, store, parts, arrivals):
-            with watch.phase("starting"):
-                parts = [started(part, options, lacking) for part in parts]
+        parts = _started(parts, _lacking_rows(folder, store, parts, arrivals), options, watch)
         store = store or FeatureCache.create(cache)
         job = Pipeline(parts, options, watch, at_hand=at_hand)
         with contextlib.closing(arrivals):
@@ -179,6 +175,23 @@ def _unreadable(digested: DigestReport) -> list[Failure]:
         Failure(identity, images[identity].path, "", reason)
         for identity, reason in digested.unreadable.items()
     ] + [Failure(place, place, "", reason) for place, reason in digested.unread.items()]
+
+
+def _require_readable(manifest: Manifest | Unread) -> None:
+    """Say at once which files or decoders are missing, not once for each image."""
+    if isinstance(manifest, Manifest):
+        manifest.require_files()
+    load_decoders()
+
+
+def _started(
+    parts: list[Part], lacking: int, options: ExtractOptions, watch: Stopwatch
+) -> list[Part]:
+    """Start the engines, if there may be something to compute."""
+    if not lacking:
+        return parts
+    with watch.phase("starting"):
+        return [started(part, options, lacking) for part in parts]
 
 
 def _lacking_rows(

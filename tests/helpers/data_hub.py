@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import unquote, urlsplit
+
+from web import serving
 
 REPOSITORY = "me/photos"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -75,12 +76,5 @@ class _Hub(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def data_hub(folder):
     """Serve a folder as a data set; yields a server with its `url` and the `reads` of files."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    server.folder, server.reads = folder, []
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
+    with serving(_Hub, folder) as server:
         yield server
-    finally:
-        server.shutdown()
-        server.server_close()

@@ -45,7 +45,14 @@ class _Ranges(BaseHTTPRequestHandler):
 @contextlib.contextmanager
 def web_server(folder):
     """Serve a folder; yields a server with its `url`, and the `reads` that were asked for."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Ranges)
+    with serving(_Ranges, folder) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serving(handler, folder):
+    """Answer with `handler` what is asked of a folder; yields the server, with its `url`."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.folder, server.reads, server.lock = folder, [], threading.Lock()
     server.url = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -7,7 +7,7 @@ INSTALLED := $(VENV)/.installed
 # (icecore-main): pytest is to look no higher than tests/.
 PYTEST := PYTHONPATH=tests/helpers $(BIN)/python -m pytest --confcutdir=tests
 
-.PHONY: demo test test-slow test-torch test-stores types docs release-check clean
+.PHONY: demo test test-slow test-properties test-torch test-stores types docs release-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/icecore demo --out demo-run
@@ -20,6 +20,10 @@ test: $(VENV)/.testing
 # The tests that take minutes.
 test-slow: $(VENV)/.testing
 	$(PYTEST) -m slow -r fEs
+
+# Every property on a thousand new examples; one that fails becomes an @example.
+test-properties: $(VENV)/.testing
+	$(PYTEST) -m hypothesis --hypothesis-profile=search -r fEs $(TESTS)
 
 # What is compared with torch and timm, which bring gigabytes on some systems.
 test-torch: $(VENV)/.torch

@@ -264,6 +264,8 @@ def _cell(field: object, excel: bool) -> str:
 
 _QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*(,|$)')
 _PLAIN = re.compile(r"([^,]*)(,|$)")
+# A table's first cell may be a bracket, but no quote follows it there.
+_JSON = re.compile(rb'\s*(?=[\[{])[^",]*[\[{ \t]"')
 
 
 def _fields(line: str) -> tuple[list[str], str]:
@@ -323,8 +325,7 @@ def _text_lines(
 
 def _require_text(path: str | os.PathLike, head: bytes, error: type[IcecoreError]) -> None:
     hint = "save the table as CSV with UTF-8 text"
-    json = "JSON" if head.lstrip()[:1] in (b"{", b"[") and b'"' in head else ""
-    if kind := describe_content(head) or json:
+    if kind := describe_content(head) or ("JSON" if _JSON.match(head) else ""):
         raise error(f"{path} is not a CSV in UTF-8: it is {kind}", hint)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head[:2]:
         wide = head.startswith((b"\xff\xfe\0\0", b"\0\0"))

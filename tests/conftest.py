@@ -15,8 +15,11 @@ from icecore.core.errors import MissingDependencyError
 
 SHARED = ROOT.parent / "shared"
 
-# No test tells how busy the machine is.
-settings.register_profile("icecore", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test tells how busy the machine is. The same examples each time, so that a change is what
+# breaks a test; `make test-properties` looks for new ones.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("icecore", derandomize=True, **_COMMON)
+settings.register_profile("search", max_examples=1000, **_COMMON)
 settings.load_profile("icecore")
 
 

@@ -5,7 +5,7 @@ import io
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from icecore.core.csv_files import csv_line, csv_lines, csv_number, line_faults, read_csv, write_csv
@@ -17,12 +17,23 @@ fields = st.lists(
 
 
 @given(st.lists(fields, min_size=1, max_size=5))
+@example([["{", "\x0c"]])
+@example([["["], [' "x": 1']])
 def test_what_is_written_comes_back(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     write_csv(path, rows)
     assert [line.fields for line in csv_lines(path)] == rows
     # The standard library's reader sees the same.
     assert [row for row in csv.reader(io.StringIO(path.read_text("utf-8"))) if any(row)] == rows
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": 1}', '[{"a": 1}]', '[\n  "a"\n]', '\n{\n\t"a": 1}', '[ "a"]']
+)
+def test_json_is_told(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(FileFormatError, match="is not a CSV in UTF-8: it is JSON"):
+        list(csv_lines(tmp_path / "t.csv"))
 
 
 def lines(tmp_path, content):

@@ -20,7 +20,7 @@ from .options import A_PATH, SEED, as_json
 @click.option(
     "--labels",
     type=A_PATH,
-    help="Take the labels of probability files from here, where there is no run.",
+    help="Judge by these labels: of probability files, or corrected ones in place of the runs'.",
 )
 @click.option(
     "--metric",
@@ -45,6 +45,7 @@ def compare(sources, outs, labels, as_json, **given) -> None:
       icecore compare run
       icecore compare run1 run2 -o compare.html -o table.tex
       icecore compare a.csv b.csv --labels labels.csv --metric log_loss
+      icecore compare before after --labels corrected.csv
     """
     from .. import jobs
 

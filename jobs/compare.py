@@ -35,7 +35,8 @@ def compare(
     sources : sequence of path-like
         Folders of runs of the same data; probability files may be among them.
     labels : path-like, optional
-        Labels of probability files, where there is no run.
+        Labels of probability files, where there is no run; or corrected ones, by which runs are
+        judged in place of their own.
     options : CompareOptions
     outs : sequence of path-like
         Files to write; the ending says as what: ``.html``, ``.csv``, ``.md``, ``.tex``, ``.json``.

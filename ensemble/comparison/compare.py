@@ -170,7 +170,7 @@ def compare_runs(
     paths : sequence of path-like
         Folders of runs, and probability files.
     labels : path-like or None
-        Only for files alone: runs have labels.
+        Of files alone, or in place of those that the runs have.
     counted : mapping of str to (int, int or None)
         Parameters and multiply-adds of one view, by the fingerprint of the feature set.
     options : CompareOptions
@@ -181,8 +181,9 @@ def compare_runs(
         Something is not there, or runs are of different data.
     """
     if not options.align:
-        _require_same_data([open_run(path) for path in paths if Path(path).is_dir()])
-    sources = read_sources(paths, labels, "refuse")
+        folders = [open_run(path) for path in paths if Path(path).is_dir()]
+        _require_same_data(folders, any_labels=labels is not None)
+    sources = read_sources(paths, labels, "refuse", relabel=True)
     found = []
     for data in join_tasks(sources.tables, sources.samples, options.align):
         costs = _costs(sources.about, data, counted)
@@ -193,8 +194,8 @@ def compare_runs(
     return Comparison(tasks, options.metric, cost, bool(sources.about.get("random_weights")), names)
 
 
-def _require_same_data(runs: Sequence[Run]) -> None:
-    rows = [{(s.task, s.id): s.label for s in run.samples()} for run in runs]
+def _require_same_data(runs: Sequence[Run], any_labels: bool) -> None:
+    rows = [{(s.task, s.id): "" if any_labels else s.label for s in run.samples()} for run in runs]
     for run, own in zip(runs[1:], rows[1:]):
         differing = sorted(id_ for _, id_ in rows[0].keys() ^ own.keys())
         torn = sorted(key[1] for key in rows[0].keys() & own.keys() if rows[0][key] != own[key])
@@ -204,7 +205,8 @@ def _require_same_data(runs: Sequence[Run]) -> None:
                 f"{runs[0].path} and {run.path} are runs of different data: "
                 f"{counted(len(both), 'image')} "
                 f"are in one of them only, or have other labels there ({enumerate_some(both, 3)})",
-                "compare runs of the same images and labels; --align compares those that all have",
+                "compare runs of the same images; --align compares those that all have, and "
+                "--labels judges all by the same labels",
             )
 
 

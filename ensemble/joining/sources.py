@@ -38,7 +38,10 @@ class Sources:
 
 
 def read_sources(
-    sources: Sequence[str | os.PathLike], labels: str | os.PathLike | None, mend: str
+    sources: Sequence[str | os.PathLike],
+    labels: str | os.PathLike | None,
+    mend: str,
+    relabel: bool = False,
 ) -> Sources:
     """Read runs and probability files.
 
@@ -47,9 +50,11 @@ def read_sources(
     sources : sequence of path-like
         Folders of runs, and files that `read_tables` reads.
     labels : path-like or None
-        What `read_labels` reads; only for files alone: runs have labels.
+        What `read_labels` reads. Runs have labels of their own.
     mend : str
         As for `read_tables`.
+    relabel : bool, default False
+        Whether `labels` may take the place of those of runs.
 
     Raises
     ------
@@ -57,7 +62,7 @@ def read_sources(
         Files are absent or unusable, a source was given twice, or runs disagree about labels.
     """
     paths = [Path(source) for source in sources]
-    _require_usable(paths, labels)
+    _require_usable(paths, labels, relabel)
     folders = [path for path in paths if path.is_dir()]
     files = [path for path in paths if not path.is_dir()]
     runs = {name: open_run(path) for name, path in _run_names(folders).items()}
@@ -74,13 +79,15 @@ def read_sources(
     read = [(path, table) for path in files for table in read_tables(path, mend)]
     inputs |= {str(path): sha256_file(path) for path in files}
     foreign = unique_models(read, {(table.task, table.model) for table in tables})
-    if runs:
-        samples = _common_labels(runs)
-    else:
+    if labels is not None and Path(labels).is_file():
+        inputs[str(labels)] = sha256_file(labels)
+    if not runs:
         assert labels is not None  # files alone need them
         samples = read_labels(labels)
-        if Path(labels).is_file():
-            inputs[str(labels)] = sha256_file(labels)
+    elif labels is None:
+        samples = _common_labels(runs)
+    else:
+        samples = _relabelled(_common_samples(runs), labels)
     tables += [_with_known_ids(table, samples) for table in foreign]
     return Sources(tables, samples, inputs, runs, _about(runs))
 
@@ -116,7 +123,7 @@ def _with_known_ids(table: ProbabilityTable, samples: Iterable[Sample]) -> Proba
     return dataclasses.replace(table, ids=tuple(found.get(name, name) for name in table.ids))
 
 
-def _require_usable(paths: list[Path], labels) -> None:
+def _require_usable(paths: list[Path], labels, relabel: bool) -> None:
     if not paths:
         raise ProbabilityError("no probability files were given", "give one file for each model")
     absent = [str(path) for path in paths if not path.exists()]
@@ -134,7 +141,7 @@ def _require_usable(paths: list[Path], labels) -> None:
             f"several tables are of a model of one name, or given twice: {enumerate_some(twice)}",
             "give each run and each file once",
         )
-    if folders and labels is not None:
+    if folders and labels is not None and not relabel:
         raise RunError(
             f"{enumerate_some(folders)}: a run has its own labels, and there are --labels",
             "leave --labels out; they are for probability files alone",
@@ -157,18 +164,27 @@ def _run_names(folders: Sequence[Path]) -> dict[str, Path]:
     return {"-".join(one[-depth:]): folder for one, folder in zip(parts, folders)}
 
 
-def _common_labels(runs: dict[str, Run]) -> tuple[Sample, ...]:
+def _common_samples(runs: dict[str, Run]) -> tuple[Sample, ...]:
     """Return the samples of all runs, each once: that of the first run with the whole image.
 
     The digest of a whole image tells its copies; that of a part tells the part.
     """
     found: dict[tuple[str, str], Sample] = {}
-    torn = []
-    for name, run in runs.items():
+    for run in runs.values():
         for sample in run.samples():
             known = found.setdefault((sample.task, sample.id), sample)
             if known.box and not sample.box:
                 found[sample.task, sample.id] = sample
+    return tuple(found.values())
+
+
+def _common_labels(runs: dict[str, Run]) -> tuple[Sample, ...]:
+    """Return the samples of all runs; refuse them if their labels differ."""
+    found = {(sample.task, sample.id): sample for sample in _common_samples(runs)}
+    torn = []
+    for name, run in runs.items():
+        for sample in run.samples():
+            known = found[sample.task, sample.id]
             if known.label != sample.label:
                 torn.append(f"{sample.id} ({known.label or 'none'}, {sample.label} in {name})")
     if torn:
@@ -177,6 +193,33 @@ def _common_labels(runs: dict[str, Run]) -> tuple[Sample, ...]:
             "train them all on the same labels",
         )
     return tuple(found.values())
+
+
+def _relabelled(samples: tuple[Sample, ...], labels: str | os.PathLike) -> tuple[Sample, ...]:
+    """Return samples with the labels of a table, which names all that had one."""
+    truth: dict[tuple[str, str], Sample] = {}
+    given = read_labels(labels)
+    for task in {sample.task for sample in samples}:
+        own = {sample.id: sample for sample in given if sample.task == task}
+        found, _ = match_ids(own, (sample.id for sample in samples if sample.task == task))
+        truth |= {(task, image): own[name] for name, image in found.items()}
+    bare = [
+        f"{one.id} ({one.task})"
+        for one in samples
+        if one.label and not ((one.task, one.id) in truth and truth[one.task, one.id].label)
+    ]
+    if bare:
+        raise ProbabilityError(
+            f"{labels} has no label for {counted(len(bare), 'row')} of the runs: "
+            f"{enumerate_some(bare)}",
+            "give labels of every row that the runs have labels of, by the names of their tasks",
+        )
+    return tuple(
+        dataclasses.replace(one, label=new.label, letters=new.letters)
+        if (new := truth.get((one.task, one.id)))
+        else one
+        for one in samples
+    )
 
 
 def _about(runs: dict[str, Run]) -> dict:

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from icecore import jobs
 from icecore.cli import cli
-from icecore.core.errors import RunError
+from icecore.core.errors import ProbabilityError, RunError
 from icecore.ensemble import metrics
 from icecore.ensemble.comparison.compare import is_pareto
 from icecore.ensemble.comparison.significance import compare_pairs, holm
@@ -124,6 +124,32 @@ def test_runs_of_different_data_are_refused_in_one_line(two, builders, tmp_path)
     (again / "samples.csv").write_text(text)
     with pytest.raises(RunError, match="have other labels there"):
         jobs.compare([two, again])
+
+
+def test_runs_of_other_labels_are_judged_by_the_same_corrected_ones(two, builders, tmp_path):
+    again = builders.run(tmp_path / "again", rows=300, tasks=("kind", "length"))
+    text = (again / "samples.csv").read_text()
+    corrected = tmp_path / "corrected.csv"
+    corrected.write_text(
+        text.replace(",hat,", ",swap,").replace(",dress,", ",hat,").replace(",swap,", ",dress,")
+    )
+    before = jobs.compare([two]).tasks[0]
+    (again / "samples.csv").write_text(corrected.read_text())
+    with pytest.raises(RunError, match="--labels judges all by the same labels"):
+        jobs.compare([two, again])
+    found = jobs.compare([two, again], corrected).tasks[0]
+    by = {line.model: line.scores["accuracy"][0] for line in found.lines}
+    alone = jobs.compare([again]).tasks[0]
+    for line in alone.lines:
+        assert by[f"run/{line.model}"] == by[f"again/{line.model}"] == line.scores["accuracy"][0]
+    assert {line.scores["accuracy"][0] for line in before.lines}.isdisjoint(by.values())
+
+
+def test_corrected_labels_name_every_row_of_the_runs(two, tmp_path):
+    rows = (two / "samples.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "some.csv").write_text("".join(rows[:-2]))
+    with pytest.raises(ProbabilityError, match=r"some.csv has no label for 2 rows of the runs"):
+        jobs.compare([two], tmp_path / "some.csv")
 
 
 def test_runs_of_the_same_data_are_compared_row_by_row(two, builders, tmp_path):

@@ -52,6 +52,8 @@ _BAND = 512
 # Of a file, to tell its kind.
 _LOOKED_AT = 256
 _MODES_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
+# Of CIELab, libtiff makes other colours.
+_FOR_PILLOW = _MODES_WITH_ALPHA | {"LAB"}
 
 
 class ImageFile:
@@ -124,6 +126,8 @@ class ImageFile:
         content, header = self._content, self._header
         if isinstance(header, HeifFile):
             return _decode_heif(header)
+        if header and header.format == "TIFF":
+            require_sound_strips(content, header)
         if self._is_jpeg:
             image = decode_jpeg(content, (self.width, self.height), reduction)
         elif _is_for_pillow(header):
@@ -265,16 +269,14 @@ def _is_for_pillow(header) -> bool:
     OpenCV's libpng says to the terminal what it does not like about a file that it does not
     name, and a damaged animation ends the process (OpenCV's issue 27744, since 4.11).
     """
-    if header.format in ("GIF", "AVIF", "PNG") or header.mode in _MODES_WITH_ALPHA:
+    if header.format in ("GIF", "AVIF", "PNG") or header.mode in _FOR_PILLOW:
         return True
     return "transparency" in header.info or (header.format == "WEBP" and _orientation(header) > 1)
 
 
 def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
     cv2 = load_opencv()
-    if header.format == "TIFF":
-        require_sound_strips(content, header)
-    elif header.format == "BMP":
+    if header.format == "BMP":
         require_all_bmp_bytes(content)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)

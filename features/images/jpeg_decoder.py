@@ -21,7 +21,7 @@ _HARMLESS = re.compile(
 )
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker")
 # Of samplings that are none of the usual; OpenCV knows them.
-_UNKNOWN = re.compile("Could not determine subsampling")
+UNKNOWN_SAMPLING = re.compile("Could not determine subsampling")
 # How its warnings and errors begin that OpenCV lets it write to the terminal.
 _SAID_BY_LIBJPEG = re.compile(
     rb"^(Corrupt JPEG|Premature end|Warning: |Invalid |Unsupported |Unknown |Inconsistent |"
@@ -66,7 +66,7 @@ def decode_jpeg(content: bytes, size: tuple[int, int], reduction: int = 1) -> np
         return load_simplejpeg().decode_jpeg(content, "RGB", strict=True, **least)
     except ValueError as error:
         said = str(error)
-    reason = "" if _UNKNOWN.search(said) else _reason_to_refuse(content, said, least)
+    reason = "" if UNKNOWN_SAMPLING.search(said) else _reason_to_refuse(content, said, least)
     if reason:
         raise _damaged(reason)
     if not has_an_end(content):

@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 
 from ...core.errors import ImageError
+from .jpeg_decoder import UNKNOWN_SAMPLING
 from .libraries import load_pillow, load_simplejpeg
 from .libtiff import heeding_libtiff
 
@@ -133,7 +134,7 @@ def require_sound_strips(content: bytes, header) -> None:
             if compression == _JPEG_IN_TIFF:
                 # The tables stand apart, between a start and an end mark of their own.
                 tables = bytes(header.tag_v2.get(_TABLES, b"\xff\xd8\xff\xd9"))[:-2]
-                load_simplejpeg().decode_jpeg(tables + strip[2:], strict=True)
+                _require_whole_jpeg(tables + strip[2:])
             elif compression in _DEFLATE:
                 _unpack(strip)
             elif compression in _FAXES:
@@ -191,6 +192,15 @@ def _unpack(strip: bytes) -> None:
         strip = inflate.unconsumed_tail
     if not inflate.eof:
         raise ValueError("its data end early")
+
+
+def _require_whole_jpeg(content: bytes) -> None:
+    try:
+        load_simplejpeg().decode_jpeg(content, strict=True)
+    except ValueError as error:
+        # Of grey with alpha, say: no damage, and libtiff will look at it.
+        if not UNKNOWN_SAMPLING.search(str(error)):
+            raise
 
 
 def _require_codes(strip: bytes, compression: int) -> None:

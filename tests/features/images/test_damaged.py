@@ -265,7 +265,7 @@ TIFFS = ("tiff_lzw", "tiff_deflate", "tiff_adobe_deflate", "jpeg")
 
 
 @pytest.mark.parametrize("compression", TIFFS)
-@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LAB"])
 @pytest.mark.parametrize("filling", [b"\0", b"\xff", b"hole"])
 def test_a_compressed_tiff_with_a_hole_is_refused(compression, mode, filling):
     content = encode("TIFF", mode, compression=compression)

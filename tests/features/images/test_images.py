@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
 from icecore.core.errors import ImageError
 from icecore.features.images.decode import decode, image_size
@@ -92,6 +92,21 @@ def test_every_colour_mode_becomes_rgb(mode, form):
     assert found.shape == (60, 80, 3)
     # CMYK has no one right conversion without a profile; two libraries come close.
     assert np.abs(found - expected).mean() < (12 if mode == "CMYK" else 3)
+
+
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate"])
+def test_cielab_comes_out_in_the_colours_it_was_made_of(compression):
+    profiles = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    pixels = smooth() // 2 + 64  # 8 bits hold colours at the edge of sRGB less exactly
+    lab = ImageCms.profileToProfile(Image.fromarray(pixels), *profiles, outputMode="LAB")
+    found = decode(encode(lab, "TIFF", compression=compression)).astype(int)
+    assert np.abs(found - pixels).mean() < 1
+
+
+def test_grey_with_alpha_in_a_tiff_of_jpegs_is_no_damage():
+    grey = Image.fromarray(smooth()).convert("LA")
+    found = decode(encode(grey, "TIFF", compression="jpeg", quality=95))
+    assert np.abs(found[..., 0].astype(int) - np.asarray(grey)[..., 0]).mean() < 3
 
 
 def test_inks_that_adobe_inverts_come_out_right():

@@ -17,6 +17,7 @@ from .result import Audit
 
 COLUMNS = ("id", "task", "split", "label", "finding", "other", "suggestion", "action")
 _HINT = "an action is drop, relabel:CLASS, split:train|validation|test, keep, or nothing"
+_DOUBT = "doubtful label"
 Places = dict[tuple[str, str], list[tuple[int, str]]]
 
 
@@ -67,7 +68,7 @@ def _doubts(audit: Audit):
     for found in audit.doubts:
         for row, label, own, name, instead in found.labels():
             yield [
-                images.ids[row], found.rows.task, images.splits[row], label, "doubtful label",
+                images.ids[row], found.rows.task, images.splits[row], label, _DOUBT,
                 f"{name} {instead:.3f}, {label} {own:.3f}", f"relabel:{name}",
             ]  # fmt: skip
 
@@ -91,7 +92,8 @@ def apply_decisions(manifest: Manifest, decisions: str | os.PathLike) -> tuple[M
     -------
     manifest : Manifest
     counts : dict of str to int
-        How many rows of the table were dropped, relabelled and moved.
+        How many rows of the table were dropped, relabelled and moved; ``doubted`` ones were
+        dropped since their labels were doubtful.
 
     Raises
     ------
@@ -101,13 +103,14 @@ def apply_decisions(manifest: Manifest, decisions: str | os.PathLike) -> tuple[M
         It names images or tasks that are not there, actions that are none, or two different
         ones for one image; all such lines are named.
     """
-    wanted = _read(Path(decisions), manifest)
+    wanted, doubted = _read(Path(decisions), manifest)
     counts: Counter[str] = Counter()
     rows = []
     for sample in manifest:
         for action in wanted.get((sample.id, sample.task), []):
             if action == "drop":
                 counts["dropped"] += 1
+                counts["doubted"] += (sample.id, sample.task) in doubted
                 break
             kind, _, value = action.partition(":")
             if kind == "relabel":
@@ -132,10 +135,10 @@ def _relabelled(sample: Sample, label: str) -> Sample:
     return dataclasses.replace(sample, label=label, letters=letters)
 
 
-def _read(path: Path, manifest: Manifest) -> dict[tuple[str, str], list[str]]:
-    """Return the actions for each id and task, a drop first."""
+def _read(path: Path, manifest: Manifest) -> tuple[dict[tuple[str, str], list[str]], set]:
+    """Return the actions for each id and task, a drop first; and where labels were doubtful."""
     table = read_csv(path, ManifestError)
-    columns = {name: table.column(name) for name in ("id", "task", "action")}
+    columns = {name: table.column(name) for name in ("id", "task", "action", "finding")}
     if columns["id"] is None or columns["action"] is None:
         raise ManifestError(
             f"{path} has the columns {table.header_text}", "it needs id, task and action"
@@ -146,7 +149,8 @@ def _read(path: Path, manifest: Manifest) -> dict[tuple[str, str], list[str]]:
     classes = {task: set(manifest.classes(task)) for task in manifest.tasks}
     faults = list(table.faults)
     said: dict = {}
-    for number, identity, task, action in _lines(table, columns):
+    doubted = set()
+    for number, identity, task, action, finding in _lines(table, columns):
         tasks = [one for one in tasks_of.get(identity, []) if task in ("", one)]
         fault = _fault(identity, task, action, tasks, classes)
         if fault:
@@ -154,22 +158,23 @@ def _read(path: Path, manifest: Manifest) -> dict[tuple[str, str], list[str]]:
             continue
         action = _canonical(action)
         kind = action.partition(":")[0]
+        doubted |= {(identity, one) for one in tasks if finding == _DOUBT}
         for one in tasks:
             before = said.setdefault((identity, one), {})
             if before.setdefault(kind, action) != action:
                 faults.append((number, f"says {action} of {identity}, after {before[kind]}"))
     if faults:
         raise line_faults(path, faults, ManifestError, _HINT)
-    return {key: sorted(actions.values()) for key, actions in said.items()}
+    return {key: sorted(actions.values()) for key, actions in said.items()}, doubted
 
 
 def _lines(table: CsvTable, columns: dict[str, int | None]):
     for line in table.rows:
-        identity, task, action = (
+        identity, task, action, finding = (
             line.fields[at] if at is not None else "" for at in columns.values()
         )
         if action and action.lower() != "keep":
-            yield line.number, identity, task, action
+            yield line.number, identity, task, action, finding
 
 
 def _fault(identity: str, task: str, action: str, tasks: list[str], classes: dict) -> str:

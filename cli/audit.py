@@ -121,10 +121,10 @@ def _apply(data, applied, out, as_json: bool) -> None:
         f"relabelled, {counts['moved']} moved to another split"
     )
     console.echo(f"table: {out}")
-    if counts["relabelled"]:
+    if counts["relabelled"] or counts["doubted"]:
         console.warn(
-            "where models said which labels to change, scores on the new ones flatter: compare "
-            "runs on test rows whose labels were left as they were"
+            "where models said which labels to change or to leave out, scores on the others "
+            "flatter: compare runs on test rows that were left as they were"
         )
 
 

@@ -104,9 +104,11 @@ def _require_replaceable(path: Path) -> None:
     if path.is_dir() or not path.name:
         raise IsADirectoryError(errno.EISDIR, "it is a folder, not a file to write", str(path))
     folder = os.path.realpath(path.parent)
-    if folder == "/dev" or folder.startswith("/proc/"):
+    if folder == "/dev":
         # /dev/stdout is a link, which root would replace for all programs where it leads to a file.
         raise IrregularFileError(path, "a device")
+    if f"{folder}/".startswith("/proc/"):
+        raise IrregularFileError(path, "a part of the system in /proc")
     # A link that leads nowhere is replaced as one to a file is; other faults show in writing.
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         try:

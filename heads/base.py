@@ -75,14 +75,14 @@ class Head(ClassifierMixin, BaseEstimator):
     def searched(self, count: int, seed: int) -> list[list[dict[str, Any]]]:
         """Return `further_choices` without the settings that were given, and each list once."""
         found: list[list[dict[str, Any]]] = []
-        given = self._given()
+        given = self.given()
         for choices in self.further_choices(count, seed):
             part = [{n: v for n, v in one.items() if n not in given} for one in choices]
             if part not in [*found, [{}]]:
                 found.append(part)
         return found
 
-    def _given(self) -> set[str]:
+    def given(self) -> set[str]:
         """Return the settings that are not their defaults."""
         defaults = {n: p.default for n, p in inspect.signature(type(self)).parameters.items()}
         return {name for name, value in self.get_params().items() if value != defaults[name]}

@@ -124,14 +124,14 @@ def judge(head, rows: Rows, dealt: np.ndarray, choices: Sequence[Choice]) -> Jud
     """Fit `head` without each two neighbouring folds and measure every choice on them."""
     folds = int(dealt.max()) + 1
     losses = np.zeros((2, len(choices), len(rows), 2))
-    pair = functools.partial(_judge_pair, head, dealt, choices)
+    pair = functools.partial(judge_pair, head, dealt, choices)
     for judged, side, found in each_of(pair, [(rows, first) for first in range(folds)]):
         losses[:, :, judged, side] = found
     # Each row is judged twice; there is to be a mistake for each time.
     return Judged(list(choices), losses[0], dealt, head.penalty, losses[1] / folds)
 
 
-def _judge_pair(
+def judge_pair(
     head, dealt: np.ndarray, choices: Sequence[Choice], rows: Rows, first: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the losses of two neighbouring folds, shape (2, len(choices), n), and where they go.

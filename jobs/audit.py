@@ -132,7 +132,8 @@ def apply_audit(
     Returns
     -------
     dict
-        ``rows`` of the new table, and how many were ``dropped``, ``relabelled`` and ``moved``.
+        ``rows`` of the new table, and how many were ``dropped`` (of these ``doubted``,
+        for doubtful labels), ``relabelled`` and ``moved``.
 
     Raises
     ------
@@ -144,7 +145,7 @@ def apply_audit(
     manifest = manifests.read(data, labels_required=False)
     table, counts = auditing.apply_decisions(manifest, decisions)
     table.write(out)
-    zeros = dict.fromkeys(("dropped", "relabelled", "moved"), 0)
+    zeros = dict.fromkeys(("dropped", "doubted", "relabelled", "moved"), 0)
     return {"rows": len(table)} | zeros | counts
 
 

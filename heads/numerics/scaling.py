@@ -121,6 +121,9 @@ def measure_scaling(X: np.ndarray, name: str, weights: np.ndarray) -> Scaling:
     mean = total / count
     variance = np.maximum(squares / count - mean**2, 0)
     shift = (mean + origin).astype(np.float32)
+    # Squares of very small numbers are none in float32.
+    none = np.flatnonzero(variance == 0)
+    variance[none] = X[:, none].var(axis=0, dtype=np.float64)
     # What a constant column has besides is rounding.
     floor = 1e-6 * np.maximum(np.abs(origin), 1e-30)
     variance[np.sqrt(variance) <= floor] = 0

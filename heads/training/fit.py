@@ -14,6 +14,7 @@ from ..folds import deal_folds
 from ..parallel import each, each_of
 from ..registry import make_head
 from ..rows import Rows
+from .by_hand import advice_on_penalty
 from .options import TrainOptions
 from .scores import score
 from .task_data import TaskData, is_constant
@@ -77,6 +78,8 @@ class FittedModel:
         `Learning`. Empty if nothing was open.
     constant : bool
         Whether all rows have the same features.
+    advice : str
+        On a penalty that was chosen by hand; see `advice_on_penalty`.
     """
 
     head: Head
@@ -86,6 +89,7 @@ class FittedModel:
     seconds: float
     chosen: dict[str, Any]
     constant: bool
+    advice: str
 
 
 def fit_model(
@@ -139,6 +143,7 @@ def fit_model(
         time.perf_counter() - start,
         chosen,
         is_constant(labelled.all.features),
+        advice_on_penalty(head, learnt, _deals(data, labelled, options)[0]),
     )
 
 
@@ -154,14 +159,19 @@ def _out_of_fold(
     extra = head.searched(options.search, options.seed) if options.search else []
     if not everything and len(head.choices()) + len(extra) < 2:
         return None
-    part = data.labelled if everything else data.train
-    deals = [
-        deal_folds(data.keys(part), data.labels(part), options.folds, options.seed + 1000 * repeat)
-        for repeat in range(options.repeats)
-    ]
+    deals = _deals(data, labelled, options)
     learnt = labelled.all if labelled.train is None else labelled.train
     # Where held-out rows are predicted, the folds choose settings and no more.
     return cross_fit(head, learnt, deals, Search(extra, watch.deadline), watch.report, everything)
+
+
+def _deals(data: TaskData, labelled: TaskRows, options: TrainOptions) -> list[np.ndarray]:
+    """Return the fold of each row that is learnt from, for each time they are dealt."""
+    part = data.labelled if labelled.train is None else data.train
+    return [
+        deal_folds(data.keys(part), data.labels(part), options.folds, options.seed + 1000 * repeat)
+        for repeat in range(options.repeats)
+    ]
 
 
 def _chosen(head: Head, judged, choice: dict[str, Any], rows: Rows) -> dict[str, Any]:

@@ -263,6 +263,8 @@ class _Job:
                 f"all training images have the same features for {plan.name}: "
                 "it can only learn how frequent the classes are"
             )
+        if fitted.advice:
+            data.warnings.append(f"{plan.name}: {fitted.advice}")
         self._write(data, plan, fitted, folder)
         return ModelResult(
             plan.name, self._specs(plan), fitted.scores, fitted.seconds, fitted.chosen

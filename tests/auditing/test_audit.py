@@ -81,10 +81,15 @@ def test_decisions_make_a_new_table_and_touch_nothing(planted, tmp_path):
     assert kept == {one.id for one in read(planted.table)} - set(planted.copies.values())
     assert planted.table.read_bytes() == before
     assert "flatter" not in done.output
-    wanted = [line + line.split(",")[-2] if "doubtful" in line else line for line in lines]
-    decisions.write_text("\n".join([header, *wanted]) + "\n")
-    done = CliRunner().invoke(cli, [*arguments[:-1], str(tmp_path / "other.csv")])
-    assert "scores on the new ones flatter" in done.output
+    doubts = sum("doubtful" in line for line in lines)
+    for action, count in (("", f"{doubts} relabelled"), ("drop", f"{doubts} dropped")):
+        wanted = [
+            line + (action or line.split(",")[-2]) if "doubtful" in line else line for line in lines
+        ]
+        decisions.write_text("\n".join([header, *wanted]) + "\n")
+        done = CliRunner().invoke(cli, [*arguments[:-1], str(tmp_path / f"other{action}.csv")])
+        assert count in done.output
+        assert "scores on the others flatter" in done.output
     with pytest.raises(RunError, match="is there already"):
         jobs.apply_audit(planted.table, decisions, out)
 

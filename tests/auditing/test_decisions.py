@@ -34,7 +34,7 @@ def test_rows_are_dropped_relabelled_and_moved_and_the_rest_is_as_it_was(tmp_pat
         ("c.jpg", "kind", "keep"),
         ("c.jpg", "", ""),
     )
-    assert counts == {"dropped": 2, "relabelled": 1, "moved": 1}
+    assert counts == {"dropped": 2, "doubted": 0, "relabelled": 1, "moved": 1}
     assert [(s.id, s.task, s.label, s.split) for s in table] == [
         ("b.jpg", "kind", "hat", "validation"),
         ("b.jpg", "length", "1", "test"),

@@ -48,6 +48,20 @@ def test_constant_features(tmp_path):
     )
 
 
+def test_a_penalty_far_from_what_suits_is_said(tmp_path):
+    rows = samples(60)
+    cache = make_cache(tmp_path / "cache", rows, names=("one",))
+    heads = ["logistic,C=0.001", "kernel,alpha=30", "logistic,C=100", "logistic"]
+    for validation in ("folds", "holdout"):
+        run = go(cache, rows, tmp_path / validation, heads=heads, folds=3, validation=validation)
+        said = [text for text in run.tasks[0].warnings if "suits these features badly" in text]
+        assert [text.partition(":")[0] for text in said] == [
+            "logistic-C=0.001-one",
+            "kernel-alpha=30-one",
+        ]
+        assert "with a penalty that logistic chooses itself" in said[0]
+
+
 def test_more_classes_than_rows(tmp_path):
     rows = renamed(samples(12, "train"), [f"c{i}" for i in range(12)])
     rows += renamed(samples(3, "validation", prefix="v"), ["c1"] * 3)

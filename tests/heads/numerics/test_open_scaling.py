@@ -47,6 +47,17 @@ def test_columns_of_all_scales_are_learnt(kind):
     assert loss(make_head(kind, 0, **QUICK[kind])) < loss(plain)
 
 
+@pytest.mark.parametrize("kind", [*QUICK, "ridge"])
+def test_a_column_of_tiny_numbers_counts_beside_large_ones(kind):
+    codes = np.arange(120) % 2
+    noise = np.random.default_rng(0).normal(size=(2, 120))
+    tiny = (codes + 0.1 * noise[0]) * 1e-25
+    X = np.column_stack([tiny, 1e3 * noise[1]]).astype(np.float32)
+    settings = QUICK.get(kind, {}) | ({"scaling": "standard"} if kind != "mlp" else {})
+    head = make_head(kind, 0, **settings).fit(X, codes)
+    assert (head.predict(X) == codes).mean() > 0.9
+
+
 @pytest.mark.parametrize("kind", sorted(QUICK))
 @pytest.mark.parametrize("chosen", ["power", "standard"])
 def test_a_saved_head_scales_as_it_was_chosen_to(kind, chosen, tmp_path):

@@ -156,7 +156,7 @@ def blend(sources, labels, as_json, details, **given) -> None:
         files = [str(path) for path in report.files]
         console.print_json({**report.result.to_json(), "files": files})
         return
-    console.echo(jobs.result_text(report.result, details))
+    console.echo(jobs.result_text(report.result, details, console.table_width()))
     if len(report.result.runs) > 1:
         first, *others = map(str, report.result.runs.values())
         console.echo(f"\npredict and bundle with {first} go through {', '.join(others)} too")

@@ -59,6 +59,6 @@ def compare(sources, outs, labels, as_json, **given) -> None:
         return
     if found.random_weights:
         console.random_weights_warning("features of these runs")
-    console.echo(jobs.comparison_text(found))
+    console.echo(jobs.comparison_text(found, console.table_width()))
     for out in outs:
         console.echo(f"{out.suffix.lstrip('.')}: {out}")

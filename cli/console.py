@@ -51,6 +51,11 @@ def fitted(text: str, err: bool = False) -> str:
     )
 
 
+def table_width() -> int:
+    """Return how wide tables on standard output may be: as the terminal; 0, any, in a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 0
+
+
 def json_text(content: object) -> str:
     """Write JSON; what a terminal would obey is escaped as JSON does it."""
     text = json.dumps(content, indent=1, ensure_ascii=False)

@@ -39,7 +39,7 @@ def demo(out, images, seed, as_json, quiet) -> None:
         return
     console.echo(console.failures_text(result.extracted.failures))
     console.echo()
-    console.echo(jobs.result_text(result.blend))
+    console.echo(jobs.result_text(result.blend, width=console.table_width()))
     console.echo(_regions_text(result.regions))
     console.echo(_groups_text(result.groups))
     console.echo(f"\nreport: {out / 'report.html'}")

@@ -24,6 +24,38 @@ def aligned(lines: Sequence[Sequence[str]], right: Collection[int] = ()) -> list
     ]
 
 
+def in_blocks(
+    lines: Sequence[Sequence[str]], right: Collection[int] = (), keys: int = 1, width: int = 0
+) -> list[str]:
+    """Align a table; where it is wider than `width`, set its columns below one another.
+
+    Parameters
+    ----------
+    keys : int, default 1
+        So many columns, which name the rows, stand in each block.
+    width : int, default 0
+        Of the terminal; any is wide enough if it is not known.
+
+    >>> in_blocks([["model", "rows", "loss"], ["a", "10", "0.5"]], width=12)
+    ['model  rows', 'a      10', '', 'model  loss', 'a      0.5']
+    """
+    widths = [max(map(len, column)) + 2 for column in zip(*lines)]
+    blocks: list[list[int]] = []
+    for at in range(keys, len(lines[0])):
+        if blocks and (not width or sum(widths[i] for i in [*blocks[-1], at]) - 2 <= width):
+            blocks[-1].append(at)
+        else:
+            blocks.append([*range(keys), at])
+    texts = [
+        aligned(
+            [[line[at] for at in block] for line in lines],
+            [place for place, at in enumerate(block) if at in right],
+        )
+        for block in blocks
+    ]
+    return [line for number, text in enumerate(texts) for line in [""] * bool(number) + text]
+
+
 def repeated(names: Iterable[str]) -> list[str]:
     """Return the names that occur more than once, sorted.
 

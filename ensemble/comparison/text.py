@@ -2,7 +2,7 @@
 
 from ...core.csv_files import csv_line
 from ...core.errors import counted
-from ...core.text import aligned, markdown_table
+from ...core.text import in_blocks, markdown_table
 from ..metrics import METRICS
 from .compare import Comparison, Line, TaskComparison
 from .significance import LEVEL
@@ -64,12 +64,12 @@ def rows_words(task: TaskComparison, comparison: Comparison) -> str:
     )
 
 
-def comparison_text(comparison: Comparison) -> str:
-    """Return the tables as plain text."""
+def comparison_text(comparison: Comparison, width: int = 0) -> str:
+    """Return the tables as plain text, which fit a terminal of so many columns if it is known."""
     parts = []
     for task in comparison.tasks:
         head, rows = _table(task, comparison, _interval)
-        parts += aligned([head, *rows], right=range(2, len(head) - 2))
+        parts += in_blocks([head, *rows], range(2, len(head) - 2), keys=2, width=width)
         parts.append(rows_words(task, comparison))
         parts += [f"note: {note}" for note in task.notes]
         parts.append("")

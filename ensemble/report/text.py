@@ -3,7 +3,7 @@
 import math
 
 from ...core.errors import counted
-from ...core.text import aligned
+from ...core.text import in_blocks
 from ..estimate import AVERAGE, PRIOR, RECOMMENDED, SINGLE, TUNED, Estimate
 from ..metrics import title_of
 from ..result import SPLITS, BlendResult, TaskBlend
@@ -12,7 +12,7 @@ from .groups import routing_lines
 _SCORES = ("log_loss", "accuracy", "map")
 
 
-def result_text(result: BlendResult, details: bool = False) -> str:
+def result_text(result: BlendResult, details: bool = False, width: int = 0) -> str:
     """Return the comparison as plain text, for a terminal.
 
     Parameters
@@ -21,8 +21,10 @@ def result_text(result: BlendResult, details: bool = False) -> str:
     details : bool
         Add the intervals of every answer, which rows each number has seen, and how good the
         weights provably are.
+    width : int, default 0
+        Columns of the terminal that tables are to fit; 0 where that is not known.
     """
-    parts = [task_text(task, details) for task in result.tasks]
+    parts = [task_text(task, details, width) for task in result.tasks]
     if any(task.estimate for task in result.tasks):
         parts.append(
             "in brackets: 95% intervals; ±: the standard error of the difference from the first"
@@ -30,9 +32,9 @@ def result_text(result: BlendResult, details: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def task_text(task: TaskBlend, details: bool = False) -> str:
+def task_text(task: TaskBlend, details: bool = False, width: int = 0) -> str:
     """Return the comparison of one task as a table of plain text; see `result_text`."""
-    lines = _table_lines(task)
+    lines = _table_lines(task, width)
     if details:
         lines.append(seen_text(task))
         lines.append(certificate_text(task))
@@ -47,7 +49,7 @@ def task_text(task: TaskBlend, details: bool = False) -> str:
     return "\n".join([*lines, *(f"note: {note}" for note in task.notes)])
 
 
-def _table_lines(task: TaskBlend) -> list[str]:
+def _table_lines(task: TaskBlend, width: int) -> list[str]:
     names = shown_splits(task)
     lines = [
         f"{task.task}: {counted(len(task.models), 'model')}, "
@@ -63,7 +65,7 @@ def _table_lines(task: TaskBlend) -> list[str]:
     for name, weights, scores in table_entries(task):
         numbers = (scores[key].get(metric) for key, _ in names for metric in metrics)
         table.append([name, *weights, *("" if n is None else f"{n:.4f}" for n in numbers)])
-    return lines + aligned(table, right=range(1, len(head)))
+    return lines + in_blocks(table, range(1, len(head)), width=width)
 
 
 def shown_splits(task: TaskBlend) -> list[tuple[str, str]]:

@@ -164,6 +164,14 @@ def test_runs_of_the_same_data_are_compared_row_by_row(two, builders, tmp_path):
     assert (pair.value, pair.p) == (0, 1)
 
 
+def test_tables_fit_a_terminal_that_wide(two):
+    found = jobs.compare([two])
+    tables = [line for line in jobs.comparison_text(found, 80).split("\n") if "  " in line]
+    assert 40 < max(map(len, tables)) <= 80
+    assert sum("mlp-one" in line for line in tables) > len(found.tasks)
+    assert max(map(len, jobs.comparison_text(found).split("\n"))) > 150
+
+
 def test_the_command_writes_every_form(two, tmp_path):
     names = [f"t.{ending}" for ending in ("html", "csv", "md", "tex", "json")]
     outs = [part for name in names for part in ("-o", str(tmp_path / name))]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..core.blas import with_one_thread
 from ..core.errors import ProbabilityError, RunError
 from ..core.files import publish_json
 from .estimate import Estimate, Learning, estimate
@@ -31,6 +32,7 @@ MOST_CELLS = 4_000_000
 MOST_FRONT_MODELS = 20
 
 
+@with_one_thread
 def blend_sources(
     paths: Sequence[str | os.PathLike],
     labels: str | os.PathLike | None = None,

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from ..core.blas import with_one_thread
 from ..core.errors import ProbabilityError
 from ..core.folds import deal_folds, fold_rows
 from .joining.join import TEST, TUNING, TaskData
@@ -177,6 +178,7 @@ class Estimate:
         }
 
 
+@with_one_thread
 def estimate(
     data: TaskData,
     blender,

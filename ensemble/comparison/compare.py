@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.arguments import require_types
+from ...core.blas import with_one_thread
 from ...core.errors import ProbabilityError, RunError, counted, enumerate_some
 from ...core.summary import summary
 from ...runs import Run, open_run
@@ -157,6 +158,7 @@ class Comparison:
         }
 
 
+@with_one_thread
 def compare_runs(
     paths: Sequence[str | os.PathLike],
     labels: str | os.PathLike | None,

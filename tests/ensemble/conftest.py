@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from icecore.manifest.table import Manifest, Sample
 from icecore.runs import ProbabilityTable, write_probabilities
@@ -92,13 +93,20 @@ def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **a
     return folder
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Give the parts the BLAS that the whole has: see `core/blas`."""
+    with threadpool_limits(1, user_api="blas"):
+        yield
+
+
 @pytest.fixture
 def run(tmp_path):
     """Return the folder of a fresh run with one task."""
     return build_run(tmp_path / "run")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def builders():
     """Return the builders: tests cannot import from this file."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import sklearn.metrics as reference
 from blending import blend_run
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from icecore import jobs
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
@@ -197,8 +198,25 @@ def test_a_metric_of_the_callers_own_gives_a_number(run, value):
 
     with pytest.raises(ProbabilityError, match="the metric mine gives .* for [0-9]+ rows"):
         blend_sources([run], options=BlendOptions(mine))
-    blend_sources([run], options=BlendOptions(sklearn_accuracy, honest=False))
 
 
-def sklearn_accuracy(y, probabilities):
-    return reference.accuracy_score(y, probabilities.argmax(axis=1))
+def test_a_metric_of_the_callers_own_may_be_scikit_learns(run):
+    def sklearn_accuracy(y, probabilities):
+        return reference.accuracy_score(y, probabilities.argmax(axis=1))
+
+    def scores(metric):
+        (task,) = blend_sources([run], options=BlendOptions(metric, honest=False)).tasks
+        return [found["test"][task.metric] for found in task.scores.values()]
+
+    assert scores(sklearn_accuracy) == pytest.approx(scores("accuracy"))
+
+
+def test_a_blend_takes_one_thread_of_the_blas(run):
+    seen = []
+    with threadpool_limits(2, user_api="blas"):
+        blend_sources(
+            [run],
+            options=BlendOptions(honest=False),
+            check=lambda tasks: seen.extend(threadpool_info()),
+        )
+    assert {one["num_threads"] for one in seen if one["user_api"] == "blas"} == {1}

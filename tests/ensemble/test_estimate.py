@@ -126,6 +126,11 @@ def gap(value, low, high, p=0.5):
     return Difference(value, low, high, p)
 
 
+@pytest.fixture(scope="module")
+def estimated(builders):
+    return estimate(data_of(*builders.probabilities(3, 60)), Blender())
+
+
 @pytest.mark.parametrize(
     ("difference", "words"),
     [
@@ -138,14 +143,13 @@ def gap(value, low, high, p=0.5):
         (gap(0.0, 0.0, 0.0), "gives what the plain average gives"),
     ],
 )
-def test_the_sentence_follows_the_sign(builders, difference, words):
-    found = estimate(data_of(*builders.probabilities(3, 60)), Blender())
-    assert words in dataclasses.replace(found, difference=difference).sentence
+def test_the_sentence_follows_the_sign(estimated, difference, words):
+    assert words in dataclasses.replace(estimated, difference=difference).sentence
 
 
 def test_labels_of_noise_teach_nothing():
     said = 0
-    for seed in range(20):
+    for seed in range(12):
         rng = np.random.default_rng(seed)
         y = rng.integers(4, size=150)
         probabilities = rng.dirichlet(np.full(4, 5.0), (3, 150))
@@ -154,7 +158,7 @@ def test_labels_of_noise_teach_nothing():
         if not found.learnt:
             assert found.sentence.startswith("nothing was learnt that shows on 150 tuning rows")
             assert "95% interval" in found.sentence
-    assert said >= 17
+    assert said >= 10
 
 
 def test_ten_rows_are_enough_to_say_something(builders):

@@ -24,7 +24,7 @@ from .kinds import READABLE, describe_other_kind
 from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
 from .libtiff import heeding_libtiff
 from .scale import Need
-from .tiff import describe_raw, has_more_pages
+from .tiff import begins_with_thumbnail, describe_raw, has_more_pages
 from .whole import (
     require_all_bmp_bytes,
     require_all_png_rows,
@@ -134,13 +134,11 @@ class ImageFile:
             return _decode_with_pillow(header, content)
         else:
             image = _decode_with_opencv(header, content)
-        if image is None:
+        if image is None and self._is_jpeg:
             header = header or _read_header(content)
-            packed = header.info.get("compression")
-            raise ImageError(
-                f"cannot be decoded as {header.format} of mode {header.mode}"
-                + (f", compressed by {packed}" if packed and packed != "raw" else "")
-            )
+            raise ImageError(f"cannot be decoded as {header.format} of mode {header.mode}")
+        if image is None:
+            return _decode_with_pillow(header, content)
         if self._plain:
             return image
         if self._is_jpeg:
@@ -192,6 +190,11 @@ def _read_header(content: bytes):
         return HeifFile(content)
     if raw := describe_raw(content):
         raise ImageError(f"not an image file ({READABLE}) but {raw}")
+    if begins_with_thumbnail(content):
+        raise ImageError(
+            "the first page of the TIFF is marked as a smaller copy of another one: save that one "
+            "as a file of its own"
+        )
     Image = load_pillow()
     try:
         header = _open(io.BytesIO(content))

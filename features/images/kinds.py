@@ -26,6 +26,8 @@ _PICTURES = (
     (b"Pf\n", "a PFM image"),
     (b"SIMPLE  =", "a FITS image"),
     (b"icns", "an icon image (ICNS)"),
+    (b"gimp xcf", "an image of GIMP (XCF)"),
+    (b"AT&TFORM", "a DjVu image"),
 )
 _HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
 _SVG = re.compile(rb"\s*(?:<\?xml\b.*?)?<(?:!DOCTYPE\s+svg|svg)\b", re.I | re.S)
@@ -60,7 +62,7 @@ def describe_other_kind(content: bytes) -> str:
         return f"a web page, as servers send it in place of a picture: {_AGAIN}"
     if _SVG.match(text):
         return f"an SVG drawing: {_CONVERT}"
-    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+    if (head[:4] == b"RIFF" and head[8:12] == b"AVI ") or head.startswith(b"\x1aE\xdf\xa3"):
         return "a video: take a frame of it"
     if head.startswith(b"\0\5\x16\7"):
         return "an AppleDouble file (macOS writes such ._ files beside others): delete it"

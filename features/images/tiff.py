@@ -59,6 +59,12 @@ def has_more_pages(content: bytes) -> bool:
     return any(not _is_smaller(page) for page in _chain(content, _first(content))[1:])
 
 
+def begins_with_thumbnail(content: bytes) -> bool:
+    """Tell whether the first page of a TIFF is a smaller copy of a later one."""
+    first, *others = _chain(content, _first(content)) or [_Directory({}, 0)]
+    return _is_smaller(first) and not all(map(_is_smaller, others))
+
+
 def _raw_in_tiff(content: bytes) -> str:
     pages = _chain(content, _first(content))
     if not pages:

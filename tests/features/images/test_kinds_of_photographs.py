@@ -191,6 +191,17 @@ def test_the_small_copy_of_a_page_is_no_page(big):
     assert has_more_pages(content) is expected
 
 
+def test_a_thumbnail_before_its_picture_is_not_taken_for_it():
+    small, whole = picture(6, 8), picture()
+    # Only by these do pages of one file have tags of their own.
+    small.encoderinfo, whole.encoderinfo = {"tiffinfo": {254: 1}}, {}
+    buffer = io.BytesIO()
+    Image.Image.save(small, buffer, "TIFF", save_all=True, append_images=[whole])
+    with pytest.raises(ImageError, match="first page .* smaller copy .* save that one"):
+        decode(buffer.getvalue())
+    assert decode(encode("TIFF", tiffinfo={254: 1})).shape == (60, 80, 3)
+
+
 def tiff(order: str, *directories: dict[int, tuple[int, ...]], inside: dict | None = None) -> bytes:
     """Write a TIFF that has nothing but tags: numbers, and text as bytes."""
     pages = [dict(one) for one in directories]

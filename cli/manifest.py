@@ -30,7 +30,7 @@ def manifest(data, out, as_json, **options) -> None:
       icecore manifest messy.csv --path-column file --label-column breed --skip-bad-rows \\
           -o clean.csv
     """
-    from ..manifest import TableOptions, passed_over_text, read
+    from ..manifest import TableOptions, meant_files, passed_over_text, read
 
     table = read(data, table=TableOptions(**options))
     if out is not None:
@@ -45,6 +45,7 @@ def manifest(data, out, as_json, **options) -> None:
         notes.append(
             f"{what} not there, or no file: {enumerate_some(absent)}; "
             "a table's relative paths are taken from its own folder"
+            + (f"; {enumerate_some(meant)}" if (meant := meant_files(absent, table.source)) else "")
         )
     classes = {task: list(table.classes(task)) for task in table.tasks}
     if as_json:

@@ -320,7 +320,7 @@ def _text_lines(
                 text = part.decode("utf-8")
             except UnicodeDecodeError as cause:
                 raise _not_utf8(path, number, part, cause, error) from cause
-            yield number, text.removeprefix("\ufeff") if number == 1 else text
+            yield number, text.lstrip("\ufeff") if number == 1 else text
 
 
 def _require_text(path: str | os.PathLike, head: bytes, error: type[IcecoreError]) -> None:

@@ -10,6 +10,7 @@ from .digests import Digesting, DigestReport, digest_manifest
 from .group_table import apply_groups
 from .layouts import UNLABELLED, open_data, read
 from .listing import passed_over_text
+from .misspelt import meant_files
 from .names import class_name, look_alike_notes
 from .streams import USUAL_SIZE, StreamDigesting, read_remembered, read_unread
 from .table import (
@@ -43,6 +44,7 @@ __all__ = [
     "digest_manifest",
     "fashionai_classes",
     "look_alike_notes",
+    "meant_files",
     "open_data",
     "outside",
     "parse_box",

@@ -17,11 +17,15 @@ _SPLIT = re.compile(
     r"[ _.-]*(?:set|data|split|full|images?|imgs?|photos?|pictures?)?[ _.-]*[0-9]*",
     re.IGNORECASE,
 )
-# What people and programs call the folders that hold one kind of files.
+# What people and programs call the folders that hold one kind of files, or one part of them.
 _PARTS = frozenset(
     "annotations crops data dataset image images img imgs jpeg jpegimages jpg label labels mask "
     "masks photo photos picture pictures png segmentationclass segmentationobject segmentations "
     "thumb thumbnails thumbs unclassified unknown unlabeled unlabelled unsorted".split()
+)
+_NUMBERED = re.compile(
+    r"(?:.*[ _.-])?(?:batch|chunk|fold|images?|imgs?|part|photos|pictures|shard)[ _.-]*[0-9]+",
+    re.IGNORECASE,
 )
 _ARRANGE = (
     "each image lies in the folder of its class, below train/, validation/ and test/ if there "
@@ -114,7 +118,7 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
             "id,label, beside train/",
         )
     if not splits:
-        _refuse_lone_folder(listing, classes)
+        _refuse_beside_table(listing, classes)
     found = []
     if empty:
         named = [folder + _why_empty(listing, folder) for folder in empty]
@@ -159,7 +163,7 @@ def _word(folder: str) -> str:
 
 def _named_as_parts(classes) -> list[str]:
     """Name the class folders that are called as the folders of a data set's files often are."""
-    found = sorted({_last(name) for name in classes if _word(name) in _PARTS})
+    found = sorted({_last(name) for name in classes if _is_part(name)})
     if not found:
         return []
     what = "a class folder has a name" if len(found) == 1 else "class folders have names"
@@ -169,19 +173,25 @@ def _named_as_parts(classes) -> list[str]:
     ]
 
 
+def _is_part(folder: str) -> bool:
+    return _word(folder) in _PARTS or _NUMBERED.fullmatch(_last(folder)) is not None
+
+
 def _last(folder: str) -> str:
     return folder.rpartition("/")[2]
 
 
-def _refuse_lone_folder(listing: Listing, classes) -> None:
-    """Refuse one folder of images with a table beside it, which holds their labels."""
+def _refuse_beside_table(listing: Listing, classes) -> None:
+    """Refuse one folder of images, or its parts, with a table beside, which holds their labels."""
     tables = [name for name, why in listing.others if why == ".csv" and "/" not in name]
-    if len(classes) == 1 and tables:
+    if tables and (len(classes) == 1 or all(map(_is_part, classes))):
+        has = "one class folder" if len(classes) == 1 else "class folders that seem to be none"
         raise ManifestError(
-            f"{listing.root} has one class folder ({enumerate_some(classes)}) and "
-            f"{enumerate_some(tables)} beside it, so the labels seem to be in there",
-            f"give the table itself ({listing.root}/{tables[0]}), with path,label; or call the "
-            "folder train and the table labels.csv, with id,label",
+            f"{listing.root} has {has} ({enumerate_some(classes)}) and "
+            f"{enumerate_some(tables)} beside {'it' if len(classes) == 1 else 'them'}, so the "
+            "labels seem to be in there",
+            f"give the table itself ({listing.root}/{tables[0]}), with path,label; or put the "
+            "images into one folder train and call the table labels.csv, with id,label",
         )
 
 
@@ -194,7 +204,8 @@ def _what_is_there(listing: Listing, empty: list[str]) -> str:
 
 def _why_empty(listing: Listing, folder: str) -> str:
     inside = [why for name, why in listing.others if name.startswith(f"{folder}/")]
-    return f" with {len(inside)} other files: {', '.join(sorted(set(inside)))}" if inside else ""
+    what = counted(len(inside), "other file")
+    return f" with {what}: {', '.join(sorted(set(inside)))}" if inside else ""
 
 
 def _refuse_deep(listing: Listing, classes: dict[str, list[str]], warnings: list[str]) -> None:

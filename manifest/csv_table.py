@@ -3,14 +3,14 @@
 import dataclasses
 import os
 from pathlib import Path
-from urllib.parse import unquote
 
 from ..core.arguments import require_types
 from ..core.csv_files import CsvTable, line_faults, read_csv
-from ..core.errors import ManifestError, counted, enumerate_some
+from ..core.errors import ManifestError, enumerate_some
 from ..core.json_lines import read_json_lines
 from ..core.places import is_there
 from ..core.stores import is_url
+from ..core.text import repeated
 from .box import parse_box
 from .names import class_name
 from .table import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
@@ -99,7 +99,7 @@ def read_table(
     extra = [name for at, name in enumerate(table.header) if at not in used and name]
     if extra:
         warnings.append(f"columns of {path.name} that are not used: {enumerate_some(extra)}")
-    warnings += [*_respelt(raw_labels), *_other_paths(samples, path.parent)]
+    warnings += _respelt(raw_labels)
     return Manifest(tuple(samples), str(path), warnings=tuple(warnings))
 
 
@@ -126,6 +126,15 @@ def _columns(
             lacking.append(name)
     if lacking:
         raise _lacking(table, lacking)
+    named = [table.header[found["path"]]]
+    for name in dict.fromkeys(options.label_columns):
+        named += [table.header[at]] if (at := table.column(name)) is not None else []
+    if repeated(named):
+        raise ManifestError(
+            f"a column of {table.path} is named twice, by --path-column {options.path_column} and "
+            f"--label-column {', '.join(options.label_columns)}",
+            f"name a column once; its columns are: {table.header_text}",
+        )
     return found, labels
 
 
@@ -214,19 +223,3 @@ def _respelt(labels: set[str]) -> list[str]:
         for raws in spelt.values()
         if len(raws) > 1
     ]
-
-
-def _other_paths(samples: list[Sample], folder: Path) -> list[str]:
-    """Name the files that are there where a path's backslashes, ``%20`` or ``~`` are undone."""
-    found = []
-    for path in dict.fromkeys(sample.path for sample in samples):
-        written = path.removeprefix(f"{folder}{os.sep}")
-        meant = os.path.expanduser(unquote(written.replace("\\", "/")))
-        if meant == written or is_url(path) or os.path.isfile(path):
-            continue
-        if os.path.isfile(folder / meant):
-            found.append(f"'{written}' is '{meant}'")
-    if not found:
-        return []
-    what = counted(len(found), "path is", "paths are")
-    return [f"{what} not there as written, but in other words: {enumerate_some(found)}; write so"]

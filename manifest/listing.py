@@ -80,7 +80,9 @@ def list_files(root: Path) -> Listing:
         folders += [f"{prefix}{name}" for name in inside]
         for name in names:
             if name.startswith("."):
-                others.append((prefix + name, HIDDEN))
+                # What macOS leaves in the place of a file that it moved to its store.
+                there = not name.endswith(".icloud")
+                others.append((prefix + name, HIDDEN if there else "in iCloud alone"))
             elif is_image_name(name):
                 images.append(prefix + name)
             else:

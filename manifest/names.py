@@ -10,8 +10,8 @@ from ..core.errors import enumerate_some, escaped
 
 _LONGEST_NAME = 1000
 _MISSING = frozenset(
-    "nan <na> n/a na #n/a #na nat null undefined ? - -- #ref! #name? #value! #div/0! #num! "
-    "#null!".split()
+    "nan <na> n/a n.a. na #n/a #na nat nil null <null> (null) (blank) undefined ? . - -- \\n "
+    "#ref! #name? #value! #div/0! #num! #null!".split()
 )
 # Lists of labels in one cell, as Python, JSON, Label Studio and contests write them.
 _BRACKETS = re.compile(r"\[.*\]|\{.*\}|\(.*\)", re.DOTALL)
@@ -113,7 +113,7 @@ def look_alike_notes(what: str, names: Iterable[str]) -> list[str]:
 
 def _lists(names: list[str]) -> list[str]:
     """Return the names that join several others: each by itself, or shared by two of them."""
-    parts = {name: _parts(name) for name in names}
+    parts = {name: _parts(name) for name in names if name.casefold() not in _MISSING}
     counts = Counter(part for several in parts.values() for part in set(several))
     return sorted(
         (

@@ -20,6 +20,7 @@ from ..core.places import is_there, look_ahead
 from ..core.summary import summary
 from .box import parse_box
 from .classes import fashionai_classes, letters_fault
+from .misspelt import meant_files
 from .names import class_order, look_alike_notes
 
 DEFAULT_TASK = "label"
@@ -239,10 +240,16 @@ class Manifest:
         look_ahead(sample.path for sample in self.images.values())
         absent = [s for s in self.images.values() if not is_there(s.path)]
         if any(s.split != "test" for s in absent) or len(absent) == len(self.images):
+            hint = "restore the files or take their rows out of the table"
+            if meant := meant_files([s.path for s in absent], self.source):
+                hint = (
+                    f"write the paths as the files are called: {enumerate_some(meant)}; relative "
+                    "paths are taken from the table's own folder"
+                )
             raise MissingFileError(
                 f"{len(absent)} of {len(self.images)} image files of {self.source} "
                 f"are not there, or are no files: {enumerate_some(s.path for s in absent)}",
-                "restore the files or take their rows out of the table",
+                hint,
             )
 
     def write(self, path: str | os.PathLike) -> None:

@@ -9,7 +9,7 @@ import unicodedata
 
 import pytest
 
-from icecore.core.errors import ManifestError
+from icecore.core.errors import ManifestError, MissingFileError
 from icecore.manifest import passed_over_text, read
 from icecore.manifest.csv_table import TableOptions
 from icecore.manifest.names import class_order, look_alike_notes, look_alikes
@@ -52,9 +52,14 @@ def test_files_that_are_no_images_are_counted_by_ending(tmp_path):
     assert ".jpg_large 1" in text
 
 
+def test_what_lies_in_icloud_alone_is_counted_apart(tmp_path):
+    make(tmp_path, "hat/1.jpg", "hat/.2.jpg.icloud", "hat/.x")
+    assert passed_over_text(read(tmp_path).passed_over).endswith(": hidden 1, in iCloud alone 1")
+
+
 def test_a_class_folder_of_such_files_alone_says_what_it_has(tmp_path):
     make(tmp_path, "hat/1.jpg", "dress/1.cr2")
-    with pytest.raises(ManifestError, match=r"images \(dress with 1 other files: .cr2\)"):
+    with pytest.raises(ManifestError, match=r"images \(dress with 1 other file: .cr2\)"):
         read(tmp_path)
     with pytest.raises(ManifestError, match=r"no images in .*, only .cr2"):
         read(make(tmp_path / "other", "a/1.cr2"))
@@ -380,8 +385,11 @@ def test_names_that_do_not_look_alike():
 
 
 def test_a_class_called_as_programs_call_nothing_is_said():
-    (note,) = look_alike_notes("classes of 'label'", ["hat", "NaN", "none"])
-    assert "names that programs write where a value is missing: NaN; leave the field" in note
+    (note,) = look_alike_notes("classes of 'label'", ["hat", "NaN", "none", "(blank)", "\\N"])
+    assert (
+        r"names that programs write where a value is missing: (blank), NaN, \N; leave the field"
+        in note
+    )
     assert look_alike_notes("classes", iter(["hat", "null", "Hat"]))[0].endswith("'Hat' and 'hat'")
 
 
@@ -602,16 +610,65 @@ def test_a_header_that_is_one_quoted_field_is_shown_so(tmp_path):
 
 @pytest.mark.parametrize(
     ("written", "file"),
-    [(r"a\b.png", "a/b.png"), ("a/my%20hat.png", "a/my hat.png"), (r".\a\b%2B1.png", "a/b+1.png")],
-)
+    [
+        (r"a\b.png", "a/b.png"), ("a/my%20hat.png", "a/my hat.png"),
+        (r".\a\b%2B1.png", "a/b+1.png"), ("/b.png", "b.png"),
+        ("data/train/a/b.png", "a/b.png"), (r"C:\Users\me\b.png", "b.png"),
+        ("file:/a/b.png", "a/b.png"), ("a/b", "a/b.png"), ("a/B.JPG", "a/b.png"),
+        ("'b.png'", "b.png"), ("cafe\u0301.png", "caf\xe9.png"), ("~/x/b.png", "b.png"),
+    ],
+)  # fmt: skip
 def test_files_that_are_there_in_other_words_are_named(tmp_path, written, file):
     make(tmp_path, file, "a/100%.png")
     (tmp_path / "t.csv").write_text(f"path,label\n{written},x\na/100%.png,y\nno\\way.png,y\n")
-    (note,) = [one for one in read(tmp_path / "t.csv").notes() if "other words" in one]
-    assert note.startswith(f"1 path is not there as written, but in other words: '{written}' is ")
-    said = note.partition(" is '")[2].partition("'")[0]
-    (tmp_path / "t.csv").write_text(f"path,label\n{said},x\na/100%.png,y\n")
-    assert not any("other words" in one for one in read(tmp_path / "t.csv").notes())
+    with pytest.raises(MissingFileError, match="2 of 3 image files") as caught:
+        read(tmp_path / "t.csv").require_files()
+    said = f"write the paths as the files are called: '{written}' may be '{file}'; relative paths"
+    assert caught.value.hint.startswith(said)
+    (tmp_path / "t.csv").write_text(f"path,label\n{file},x\na/100%.png,y\n")
+    read(tmp_path / "t.csv").require_files()
+
+
+def test_a_path_that_may_mean_several_files_or_none_has_no_such_hint(tmp_path):
+    make(tmp_path, "a.png", "a.jpg", "b.png")
+    (tmp_path / "t.csv").write_text("path,label\na,x\nc.png,x\nb.png,y\n")
+    with pytest.raises(MissingFileError) as caught:
+        read(tmp_path / "t.csv").require_files()
+    assert caught.value.hint == "restore the files or take their rows out of the table"
+    (tmp_path / "t.csv").write_text("path,label\nD:\\c.png,x\nb.png,y\n")
+    with pytest.raises(MissingFileError) as caught:
+        read(tmp_path / "t.csv").require_files()
+    assert r"'D:\c.png' is a path of a Windows computer" in caught.value.hint
+
+
+@pytest.mark.parametrize("columns", [("path",), ("kind", "Kind")])
+def test_a_column_for_two_things_is_refused(tmp_path, columns):
+    (tmp_path / "t.csv").write_text("path,kind\n1.jpg,a\n2.jpg,b\n")
+    with pytest.raises(ManifestError, match=r"(?s)is named twice.*name a column once.*: path,kind"):
+        read(tmp_path / "t.csv", table=TableOptions(label_columns=columns))
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("HAM10000_images_part_1", "HAM10000_images_part_2"),
+        ("fold_0", "fold_1"),
+        ("images_001",) * 2,
+    ],
+)
+def test_parts_of_a_data_set_with_a_table_beside_are_no_classes(tmp_path, folders):
+    make(tmp_path, *(f"{folder}/{number}.jpg" for number, folder in enumerate(folders)))
+    (tmp_path / "metadata.csv").write_text("image_id,dx\n0,a\n1,b\n")
+    with pytest.raises(ManifestError, match=r"(?s)metadata.csv beside .*give the table itself"):
+        read(tmp_path)
+    (tmp_path / "metadata.csv").unlink()
+    assert any("folders of files often have" in one for one in read(tmp_path).notes())
+
+
+def test_numbered_classes_with_a_table_beside_are_classes(tmp_path):
+    make(tmp_path, "c0/1.jpg", "c1/2.jpg", "class 1/3.jpg", "n01440764/4.jpg", "t.csv")
+    assert len(read(tmp_path).classes()) == 4
+    assert not any("folders of files" in one for one in read(tmp_path).notes())
 
 
 def test_measurements_as_labels_are_said():

@@ -6,7 +6,7 @@ and labels as numbers whose names stand in the schema's metadata, or as text.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from .errors import FileFormatError, IcecoreError, enumerate_some, first_line
@@ -217,8 +217,15 @@ def _has_no_bytes(arrow, table, number: int, column: str) -> bool:
     return all(one.column(0).field("bytes").null_count == one.num_rows for one in groups)
 
 
-def read_field(place: str, row: int, column: str, opened: Opener, most: int) -> bytes:
+def read_field(
+    place: str, row: int, column: str, opened: Opener, most: int, facts: Sequence[int] = ()
+) -> bytes:
     """Return the image's bytes in a row of a table; the row group is kept for the next ones.
+
+    Parameters
+    ----------
+    facts : sequence of int
+        What changes when the table does: what was kept of another one is of no use.
 
     Raises
     ------
@@ -226,7 +233,8 @@ def read_field(place: str, row: int, column: str, opened: Opener, most: int) -> 
         The table cannot be read, the image is larger than `most`, or the row has none.
     """
     arrow = load_parquet()
-    metadata = _TABLES.get(place, lambda: _metadata(arrow, place, opened))
+    table = place, *facts
+    metadata = _TABLES.get(table, lambda: _metadata(arrow, place, opened))
     number, first = 0, 0
     while number < metadata.num_row_groups and row >= first + metadata.row_group(number).num_rows:
         first += metadata.row_group(number).num_rows
@@ -234,7 +242,7 @@ def read_field(place: str, row: int, column: str, opened: Opener, most: int) -> 
     if number == metadata.num_row_groups:
         raise FileFormatError(f"{place} has no row {row}", "it changed while the job was running")
     values = _GROUPS.get(
-        (place, number, column),
+        (table, number, column),
         lambda: _read_group(arrow, place, opened, metadata, (number, column)),
     )
     value = values[row - first]

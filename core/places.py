@@ -137,7 +137,8 @@ def read_place(place: str, most: int) -> bytes:
     if part := _BYTES.fullmatch(place):
         return _read_bytes(part[1], int(part[2]), int(part[3]) + 1, most)
     if row := _ROW.fullmatch(place):
-        return parquet_files.read_field(row[1], int(row[2]), row[3], open_container, most)
+        facts = facts_of(row[1])
+        return parquet_files.read_field(row[1], int(row[2]), row[3], open_container, most, facts)
     return read_object(place, most)
 
 
@@ -159,14 +160,15 @@ def _read_bytes(container: str, start: int, stop: int, most: int) -> bytes:
 def _read_of_object(container: str, start: int, stop: int) -> bytes:
     """Read from blocks that images beside each other share."""
     store, key = store_of(container)
-    size = store.look(key).size
+    entry = store.look(key)
+    size = entry.size
     if stop > size:
         raise StoreError(f"{container} ends before byte {stop}", "it changed, or was cut short")
     parts = []
     for number in range(start // BLOCK, (stop - 1) // BLOCK + 1):
         at = number * BLOCK
         block = _BLOCKS.get(
-            (container, number),
+            (container, entry.tag, number),
             functools.partial(store.read, key, at, min(at + BLOCK, size)),
         )
         parts.append(block[max(start - at, 0) : stop - at])

@@ -119,10 +119,15 @@ class Store(abc.ABC):
 
     def look(self, key: str, again: bool = False) -> Entry:
         """Return what is known of an object, or what the store says of it now."""
-        if again or key not in self._seen:
+        entry = None if again else self._seen.get(key)
+        if entry is None:
             with self._saying("read", key):
-                self._seen[key] = self._look(key)
-        return self._seen[key]
+                entry = self._seen[key] = self._look(key)
+        return entry
+
+    def forget(self) -> None:
+        """Ask for everything anew from now on: it may have changed."""
+        self._seen = {}
 
     def read(self, key: str, start: int, stop: int) -> bytes:
         """Return the bytes from `start` to `stop` of an object."""

@@ -12,6 +12,7 @@ import io
 import os
 import re
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, BinaryIO, cast
@@ -47,6 +48,7 @@ _CONNECTION = (
 ).split()
 # One store of a name, for all threads: it remembers what it was told.
 _OPENING = threading.Lock()
+_OPENED: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
 def is_url(text: str | os.PathLike) -> bool:
@@ -88,7 +90,8 @@ class _ObjectStore(Store):
         return self._entry(self._obstore.head(self._store, key))
 
     def _read(self, key: str, start: int, stop: int) -> bytes:
-        if start == 0 and key in self._seen and stop == self._seen[key].size:
+        known = self._seen.get(key)
+        if start == 0 and known and stop == known.size:
             # All of it is had from servers, too, that know no ranges.
             found = self._obstore.get(self._store, key)
             size = found.meta["size"]
@@ -283,13 +286,21 @@ def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:
 def _store(root: str, scheme: str) -> Store:
     kind = _ObjectStore if scheme in _OBJECT_STORES else _FileSystem
     try:
-        return kind(root, scheme)
+        opened = kind(root, scheme)
     except (ImportError, StoreError):
         raise
     except Exception as error:  # Builders of stores raise many kinds.
         raise StoreError(
             f"{root} cannot be opened: {first_line(error)}", "check the URL and its settings"
         ) from error
+    _OPENED.add(opened)
+    return opened
+
+
+def look_anew() -> None:
+    """Let no store answer from what it said before: a job begins, and things may have changed."""
+    for store in list(_OPENED):
+        store.forget()
 
 
 def store_open(url: str, ahead: bool = False) -> BinaryIO:

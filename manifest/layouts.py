@@ -12,7 +12,7 @@ from ..core.content import describe_content
 from ..core.errors import IcecoreError, ManifestError, MissingFileError, counted, enumerate_some
 from ..core.places import absolute
 from ..core.regular_files import open_regular
-from ..core.stores import is_url
+from ..core.stores import is_url, look_anew
 from .class_folders import ClassFolders
 from .containers import CONTAINERS, StreamedContainer, Unread, named_containers
 from .csv_table import TableOptions, read_table
@@ -99,6 +99,7 @@ def open_data(data: str | os.PathLike, *, labels_required: bool = False) -> Mani
 
 def _listing_of(data: str | os.PathLike) -> Listing | None:
     """List a folder, a prefix of a store, or what a pattern names; None for one file."""
+    look_anew()
     named = named_containers(os.fspath(data))
     if named is not None or is_url(data):
         return named or list_objects(os.fspath(data))

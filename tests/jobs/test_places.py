@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import shlex
@@ -12,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, Thread
 
 import numpy as np
 import pytest
+from PIL import Image
 from places import (
     draw_photos,
     files_of,
@@ -478,3 +480,35 @@ def test_files_are_named_by_paths_alone(tmp_path):
 def test_an_absent_prefix_has_no_images(prefix):
     with pytest.raises(Exception, match="nothing lies below memory://"):
         read(f"{prefix}/nothing")
+
+
+@pytest.mark.parametrize("kind", ["table", "tar", "objects"])
+def test_what_was_replaced_is_read_anew_in_the_same_process(kind, tmp_path, tiny_onnx, prefix):
+    """Row groups, blocks and what stores said are kept, and none of it for what came later."""
+    fsspec, data = pytest.importorskip("fsspec"), f"{prefix}/made"
+    rng, photos = np.random.default_rng(1), draw_photos(tmp_path / "photos")
+
+    def publish(number):
+        if kind == "table":
+            (made,) = files_of(write_parquet(photos, tmp_path / "table"))
+            os.utime(made, (1000 * number,) * 2)  # What is of just now is not remembered.
+            return made
+        made = photos if kind == "objects" else write_tars(photos, tmp_path / "tars", count=1)
+        with contextlib.suppress(FileNotFoundError):
+            fsspec.filesystem("memory").rm(data.removeprefix("memory:/"), recursive=True)
+        upload(made, data)
+        table = tmp_path / f"{number}.csv"
+        if kind == "objects":
+            lines = [f"{data}/{path.relative_to(photos)}" for path in files_of(photos)]
+            table.write_text("path\n" + "\n".join(lines) + "\n")
+        else:
+            read(data).write(table)
+        return table
+
+    assert extract(publish(1), tmp_path / "cache", tiny_onnx).computed == 12
+    for path in files_of(photos):
+        Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(path)
+    report = extract(publish(2), tmp_path / "cache", tiny_onnx)
+    assert (report.computed, report.failures) == (12, [])
+    digests = {sha256_file(path) for path in files_of(photos)}
+    assert {sample.digest for sample in report.manifest} == digests

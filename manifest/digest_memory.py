@@ -19,6 +19,8 @@ from ..core.regular_files import read_regular
 from .listing_text import is_listing
 
 _HEAD = "icecore digests 1"
+# A file that took the place of others.
+_ALL = "all-"
 # Of some ten million images.
 _LARGEST_FILE = 2 * 2**30
 _MOST_FILES = 32
@@ -52,7 +54,10 @@ class DigestMemory:
         """Read what other processes have added."""
         if self._folder is None:
             return
-        for name in self._list():
+        listed = self._list()
+        # Those that another process has joined need not be joined once more.
+        self._files.intersection_update(listed)
+        for name in listed:
             if name not in self._files:
                 self._files.add(name)
                 self._read(self._folder / name)
@@ -106,24 +111,34 @@ class DigestMemory:
         # Where a link is, it is not followed: neither to read nor to write.
         if not self._new or self._folder is None or self._folder.is_symlink():
             return
-        merged = self._files if len(self._files) >= _MOST_FILES else set()
-        self._known |= self._new
-        lines = (
-            f"{about} {place}\n" for place, about in (self._known if merged else self._new).items()
-        )
-        content = f"{_HEAD}\n{''.join(lines)}".encode()
-        self._new = {}
-        name = f"{sha256_bytes(content)[:24]}.txt"
+        new, self._new = self._new, {}
+        self._known |= new
         try:
-            publish_bytes(self._folder / name, content)
+            # Other machines are sent what is new, and nothing twice: so that stays as it is.
+            news = self._write(self._folder, new)
+            if len(self._files) >= _MOST_FILES:
+                self._join(self._folder)
+            self._files.add(news)
         except DiskFullError:
             raise
         except OSError:
             return  # A cache on a read-only disk can still be read.
-        for old in merged - {name}:
+
+    def _join(self, folder: Path) -> None:
+        """Let one file take the place of all that were read."""
+        joined, self._files = self._files, {self._write(folder, self._known, _ALL)}
+        for old in joined - self._files:
             with contextlib.suppress(OSError):
-                os.unlink(self._folder / old)
-        self._files = self._files - merged | {name}
+                os.unlink(folder / old)
+
+    @staticmethod
+    def _write(folder: Path, known: dict[str, str], start: str = "") -> str:
+        """Publish a file of these; return its name."""
+        lines = (f"{about} {place}\n" for place, about in known.items())
+        content = f"{_HEAD}\n{''.join(lines)}".encode()
+        name = f"{start}{sha256_bytes(content)[:24]}.txt"
+        publish_bytes(folder / name, content)
+        return name
 
     def _list(self) -> list[str]:
         with contextlib.suppress(OSError):
@@ -137,7 +152,8 @@ class DigestMemory:
             lines = content.decode().split("\n")
         except (OSError, IcecoreError, UnicodeDecodeError):
             return
-        if lines[0] != _HEAD or path.name != f"{sha256_bytes(content)[:24]}.txt":
+        name = f"{sha256_bytes(content)[:24]}.txt"
+        if lines[0] != _HEAD or path.name.removeprefix(_ALL) != name:
             return
         for line in lines[1:]:
             fields = line.split(" ", 4)

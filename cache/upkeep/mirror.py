@@ -31,7 +31,7 @@ _AT_ONCE = 4
 _SET = r"[A-Za-z0-9._@+-]{1,200}"
 RECORD = re.compile(rf"({_SET})/{re.escape(RECORD_NAME)}")
 SHARD = re.compile(rf"({_SET})/shards/([0-9a-f]{{24}}\.h5)")
-_DIGESTS = re.compile(r"digests/[0-9a-f]{24}\.txt")
+_DIGESTS = re.compile(r"digests/(all-)?[0-9a-f]{24}\.txt")
 _TABLE = re.compile(r"manifests/([^/\x00-\x1f]{1,200})\.csv/([0-9a-f]{64})")
 _LARGEST_RECORD, _LARGEST_TABLE = 2**20, 2**29
 # A shard has at most 192 MiB.
@@ -197,10 +197,13 @@ def push_tables(place: Place, there: Collection[str], folder: Path) -> int:
     return count
 
 
-def push_digests(place: Place, there: Collection[str], folder: Path) -> list[str]:
+def push_digests(
+    place: Place, there: Collection[str], folder: Path, joined: bool = True
+) -> list[str]:
     """Copy what is remembered of files' digests; return the names of what is new."""
     names = [f"digests/{path.name}" for path in sorted((folder / "digests").glob("*.txt"))]
     new = [name for name in names if _DIGESTS.fullmatch(name) and name not in there]
+    new = [name for name in new if joined or not _is_joined(name)]
     for name in new:
         with contextlib.suppress(FileNotFoundError):  # Another process has joined some.
             place.store.create(place.prefix + name, folder / name)
@@ -225,9 +228,15 @@ def exchange_digests(place: Place, folder: Path, had: set[str]) -> None:
         others here is not to come again.
     """
     there = {f"digests/{name}": entry for name, entry in place.listed("digests/").items()}
-    sent = push_digests(place, there, folder)
-    pull_digests(place, {name: one for name, one in there.items() if name not in had}, folder)
+    sent = push_digests(place, there, folder, joined=False)
+    new = {name: one for name, one in there.items() if name not in had and not _is_joined(name)}
+    pull_digests(place, new, folder)
     had.update(there, sent)
+
+
+def _is_joined(name: str) -> bool:
+    """Tell whether a file of digests took the place of others, all of which came by themselves."""
+    return name.startswith("digests/all-")
 
 
 def push_shard(place: Place, one: FeatureSet, name: str) -> int | None:

@@ -218,9 +218,10 @@ def test_an_object_that_changes_is_a_listed_failure(photos, tmp_path, tiny_onnx,
     extract(manifest, tmp_path / "one", tiny_onnx)
     kept = read(tmp_path / "one/manifests/p.csv")
     store, key = store_of(first.path)
+    store.look(key)
     store._files.pipe_file(store._path(key), b"another image")
     report = extract(kept, tmp_path / "two", tiny_onnx)
-    # What the listing said of it is out of date.
+    # What the store said of it is out of date.
     (failure,) = report.failures
     assert failure.id == first.id
     assert "bytes were asked for" in failure.reason or "changed" in failure.reason

@@ -124,9 +124,25 @@ def test_many_files_become_one(tmp_path):
     for i in range(40):
         memory.add(f"/{i}", [i, i, i], f"{i:064}")
         memory.publish()
-    assert len(list((tmp_path / "memory").iterdir())) == 40 - 32
+    # One of 32 and that of then, and those that came later.
+    assert len(list((tmp_path / "memory").iterdir())) == 2 + 7
     again = DigestMemory(tmp_path / "memory")
     assert [again.get(f"/{i}", [i, i, i]) for i in range(40)] == [f"{i:064}" for i in range(40)]
+
+
+def test_what_one_process_has_joined_no_other_joins(tmp_path):
+    """Else each of many would write everything, and all would read it of each."""
+    memories = [DigestMemory(tmp_path / "memory") for _ in range(4)]
+    written = set()
+    for i in range(40):
+        for number, memory in enumerate(memories):
+            memory.refresh()
+            memory.add(f"/{i}/{number}", [i, i, i], f"{i:064}")
+            memory.publish()
+            written.update(path.name for path in memory._folder.iterdir())
+    assert sum(name.startswith("all-") for name in written) == 5
+    again = DigestMemory(tmp_path / "memory")
+    assert all(again.get(f"/{i}/{n}", [i, i, i]) == f"{i:064}" for i in range(40) for n in range(4))
 
 
 def test_processes_share_the_reading_out(tmp_path, monkeypatch):

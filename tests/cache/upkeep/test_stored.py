@@ -103,6 +103,25 @@ def test_machines_tell_each_other_what_they_have_read(url, machine):
     assert not list(theirs._folder.iterdir())
 
 
+def test_machines_tell_each_other_everything_once(url, machine):
+    """What one of them has joined to a file for all would come to each of the others again."""
+    machine("first")
+    first = open_set(writable_cache(url))
+    memory = DigestMemory(folder_of_cache(url) / "digests")
+    for number in range(40):
+        memory.add(f"s3://b/{number}.jpg", [1, 0, number], f"{number:064}")
+        memory.publish()
+        first.append(KEYS[number : number + 1], rows_of(KEYS[number : number + 1]))
+    joined = [path for path in memory._folder.iterdir() if path.name.startswith("all-")]
+    assert joined
+    machine("second")
+    writable_cache(url)
+    theirs = DigestMemory(folder_of_cache(url) / "digests")
+    names = [path.name for path in theirs._folder.iterdir()]
+    assert len(names) == 40 and not any(name.startswith("all-") for name in names)
+    assert all(theirs.get(f"s3://b/{n}.jpg", [1, 0, n]) == f"{n:064}" for n in range(40))
+
+
 def test_many_at_once_compute_nothing_twice(url, tmp_path, machine, monkeypatch):
     monkeypatch.setattr(StoreClaims, "poll_s", 0.05)
     monkeypatch.setattr(store_claims, "_LISTED_S", 0.05)

@@ -10,6 +10,8 @@ from .json_files import parse_json
 from .regular_files import read_whole
 
 LARGEST_JSON_LINES = 2**28
+# Lines times fields: few bytes of lines without a field in common would be a huge table.
+_MOST_CELLS = 2**26
 _HINT = "give a file with one JSON object in each line, in UTF-8"
 
 
@@ -40,6 +42,11 @@ def read_json_lines(
     header = tuple(dict.fromkeys(name for _, fields in found for name in fields))
     if not header:
         raise error(f"{path} has no line that is a JSON object", _HINT)
+    if len(found) * len(header) > _MOST_CELLS:
+        raise error(
+            f"{path} has {len(found):,} lines and {len(header):,} different fields",
+            "leave out the fields that say nothing of an image, or write several files",
+        )
     rows = [
         CsvLine(number, [_text(fields.get(name)) for name in header]) for number, fields in found
     ]

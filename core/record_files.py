@@ -70,11 +70,14 @@ class Records:
 
     def _record(self, start: int, length: int) -> Record | None:
         """Read the header of a record; None if it is damaged."""
-        count, label, number, _ = _HEADER.unpack(self._file.read(_HEADER.size))
-        labels = (label,)
-        if count:
-            if 4 * count > length - _HEADER.size or count > _MOST_LABELS:
-                return None
-            labels = struct.unpack(f"<{count}f", self._file.read(4 * count))
+        try:
+            count, label, number, _ = _HEADER.unpack(self._file.read(_HEADER.size))
+            labels = (label,)
+            if count:
+                if 4 * count > length - _HEADER.size or count > _MOST_LABELS:
+                    return None
+                labels = struct.unpack(f"<{count}f", self._file.read(4 * count))
+        except struct.error:  # It became shorter since it was looked at.
+            return None
         begin = _HEADER.size + 4 * count
         return Record(number, labels, start + begin, length - begin)

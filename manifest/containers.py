@@ -50,6 +50,8 @@ _LABEL_FIELDS = ("label", "cls", "class", "class_name", "category")
 # Fewer images may have texts of their own and still be classes.
 _FEW_IMAGES = 20
 _EMPTY = "an empty image"
+# Of a record, in 64 bits.
+_LONGEST_NUMBER = 20
 
 
 class _Container(Layout):
@@ -383,6 +385,6 @@ def _lst_names(path: str) -> dict[int, str]:
     with open_container(path) as file:
         for line in file:
             first, _, rest = line.decode("utf-8", "replace").strip().partition("\t")
-            if first.isdecimal() and rest:
+            if first.isdecimal() and len(first) <= _LONGEST_NUMBER and rest:
                 names[int(first)] = rest.rpartition("\t")[2]
     return names

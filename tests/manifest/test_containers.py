@@ -189,6 +189,22 @@ def test_cut_or_damaged_records_end_in_a_listing(data):
         assert len(records) == length // 40
 
 
+def test_records_that_became_shorter_end_in_a_listing():
+    body = struct.pack("<IfQQ", 2, 0.0, 5, 0) + struct.pack("<2f", 3.0, 4.0) + b"abcd"
+    content = (struct.pack("<II", 0xCED7230A, len(body)) + body) * 2
+    for length in range(len(content) // 2, len(content)):
+        found = Records(io.BytesIO(content[:length]), len(content))
+        assert [record.number for record in found][:1] == [5]
+        assert found.fault or length >= len(content) - 4  # Bytes of images are read by others.
+
+
+def test_a_list_with_a_number_beyond_all_names_nothing(photos, tmp_path):
+    made = write_records(photos, tmp_path / "made")
+    lines = (made / "train.lst").read_text()
+    (made / "train.lst").write_text("9" * 5000 + "\t0\ta.jpg\n" + lines)
+    assert read(made).images.keys() == read(write_records(photos, tmp_path / "plain")).images.keys()
+
+
 def records(path, *entries):
     """Write records of ``(labels, number, content)``."""
     content = b""

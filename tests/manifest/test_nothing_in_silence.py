@@ -707,3 +707,10 @@ def test_json_lines_of_an_image_folder_of_hugging_face(tmp_path):
     table.write_text('{"file_name": "a\\u0000b.png", "label": "hat"}\n')
     with pytest.raises(ManifestError, match="no table could hold|NUL|cannot"):
         read(table)
+
+
+def test_json_lines_without_a_field_in_common_fill_no_memory(tmp_path):
+    table = tmp_path / "metadata.jsonl"
+    table.write_text("".join(f'{{"a{number}": 1}}\n' for number in range(2**14)))
+    with pytest.raises(ManifestError, match="has 16,384 lines and 16,384 different fields"):
+        read(table)

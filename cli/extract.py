@@ -141,8 +141,8 @@ _GROUPS = {
     "--ray-cpus",
     type=int,
     metavar="N",
-    help="Give each Ray process this many processors; one of each node should stay free for Ray "
-    "[default: 1].",
+    help="Let each Ray process decode and compute on this many processors; one of each node should "
+    "stay free for Ray [default: 1].",
 )
 @click.option(
     "--dry-run",

@@ -62,12 +62,14 @@ class Backbone:
             )
         return self.network.content()
 
-    def start(self, device: str, batch_size: int = 16, images: int = 0) -> Engine:
+    def start(
+        self, device: str, batch_size: int = 16, images: int = 0, threads: int | None = None
+    ) -> Engine:
         """Start the engine on a device, for batches of usually `batch_size` images.
 
-        How many `images` are to come is as far as that is known.
+        How many `images` are to come is as far as that is known; `threads` are those of a CPU.
         """
-        return self.kind(self.network, Setup(device, self.compute, batch_size, images))
+        return self.kind(self.network, Setup(device, self.compute, batch_size, images, threads))
 
 
 def load_backbones(

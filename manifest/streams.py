@@ -135,8 +135,13 @@ class StreamDigesting:
         self._digests: dict[str, str] = {}
         self._parts: dict[str, LabelledFiles] = {}
         self._faults: dict[str, str] = {}
-        self._facts = {name: facts_of(unread.place(name)) for name in unread.names}
-        left = [name for name in unread.names if self._recall(name) is None]
+        self._facts: dict[str, list[int]] = {}
+        for name in unread.names:
+            try:
+                self._facts[name] = facts_of(unread.place(name))
+            except OSError as error:  # It is gone since it was listed.
+                self._faults[name] = str(error.strerror)
+        left = [name for name in self._facts if self._recall(name) is None]
         self.known = dict(self._digests)
         if not dealt:
             secrets.SystemRandom().shuffle(left)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from ...core.errors import BackboneError, MissingDependencyError, first_line
+from ...core.hardware import available_cpus
 from ...core.imports import is_lack_of_memory
 from ..records.record import BackboneRecord
 
@@ -31,6 +32,8 @@ class Setup:
         Images in a usual batch.
     images : int
         How many are to come, as far as that is known.
+    threads : int or None
+        Processors that it computes on, if that is a CPU; all that there are if None.
     compiled : bool or None
         Whether an engine that can shall compile the network first, which takes minutes; None
         leaves it to the engine, and that to the number of images.
@@ -40,7 +43,13 @@ class Setup:
     precision: str = "f32"
     batch_size: int = 16
     images: int = 0
+    threads: int | None = None
     compiled: bool | None = None
+
+    @property
+    def cpus(self) -> int:
+        """Processors that it computes on."""
+        return self.threads or available_cpus()
 
 
 AS_USUAL = Setup()

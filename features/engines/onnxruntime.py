@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError, IcecoreError, MissingDependencyError, first_line
-from ...core.hardware import available_cpus, gpu_index
+from ...core.hardware import gpu_index
 from ..graphs.half import half_precision_graph
 from ..graphs.network import GraphNetwork
 from ..graphs.session import load_onnxruntime, open_session
@@ -46,7 +46,7 @@ class OnnxRuntimeEngine(Engine):
         index = gpu_index(device)
         self._place = ("cpu", 0) if index is None else ("cuda", index)
         providers = self._providers(device, ort.get_available_providers())
-        cpus = available_cpus()
+        cpus = setup.cpus
         network.require_batches_of(setup.batch_size)
         # 0: a batch is computed as a whole.
         self._together = 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError, first_line
-from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
+from ...core.hardware import bfloat16_pays, cpu_facts
 from ...core.imports import load
 from ..graphs.network import GraphNetwork
 from ..graphs.parameters import FilledGraph
@@ -72,8 +72,7 @@ class OpenVinoEngine(Engine):
         openvino = load_openvino()
         self.version = openvino.__version__.split("-")[0]
         self.record = network.record
-        streams = min(available_cpus(), setup.batch_size)
-        compiled = self._compile(network.graph, setup.precision, streams)
+        compiled = self._compile(network.graph, setup)
         # Twice as many as are computed at once: a processor that is done early (others decode)
         # finds the next image waiting.
         count = 2 * int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
@@ -88,8 +87,8 @@ class OpenVinoEngine(Engine):
         capabilities = _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return order_precisions(capabilities, bfloat16_pays(cpu_facts()))
 
-    def _compile(self, graph: Path | bytes | FilledGraph, precision: str, streams: int):
-        side = self.record.resolution
+    def _compile(self, graph: Path | bytes | FilledGraph, setup: Setup):
+        side, precision = self.record.resolution, setup.precision
         try:
             model = _read(graph)
             model.reshape([1, side, side, 3])
@@ -101,8 +100,10 @@ class OpenVinoEngine(Engine):
                 "CPU",
                 {
                     "PERFORMANCE_HINT": "THROUGHPUT",
-                    "NUM_STREAMS": str(streams),
-                    "INFERENCE_NUM_THREADS": available_cpus(),
+                    "NUM_STREAMS": str(min(setup.cpus, setup.batch_size)),
+                    "INFERENCE_NUM_THREADS": setup.cpus,
+                    # It ties threads to the first processors, and so would other processes.
+                    "ENABLE_CPU_PINNING": setup.threads is None,
                     # Left to itself it takes bfloat16 wherever the processor has it.
                     "INFERENCE_PRECISION_HINT": _TYPES[precision],
                 },

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 
 from ...core.errors import BackboneError, first_line
-from ...core.hardware import available_cpus, bfloat16_pays, cpu_facts
+from ...core.hardware import bfloat16_pays, cpu_facts
 from ...core.imports import load
 from ..graphs.network import GraphNetwork
 from .base import AS_USUAL, Engine, Setup, require_one_row_each
@@ -49,7 +49,7 @@ class TorchEngine(Engine):
         self.notes: list[str] = []
         on_cpu = setup.device == "cpu"
         self.image_by_image = on_cpu
-        count = min(available_cpus(), setup.batch_size) if on_cpu else 2
+        count = min(setup.cpus, setup.batch_size) if on_cpu else 2
         self.images_at_once = 1 if on_cpu else setup.batch_size
         self._place = Place(torch, setup.device)
         self.hardware = self._place.name

@@ -14,7 +14,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...core.errors import ClusterError, IcecoreError
+from ...core.errors import ClusterError, IcecoreError, counted
 from ...core.imports import load
 from ...core.places import facts_of
 from ...core.ray_cluster import joined
@@ -27,6 +27,7 @@ from .worker import ExtractWorker, Receipt, WorkerPlan
 # seconds of it for a processor or a GPU, by what networks cost, so that receipts come soon.
 FEWEST_AT_A_TIME, MOST_AT_A_TIME = 256, 4096
 MULTIPLY_ADDS_OF_CPU, MULTIPLY_ADDS_OF_GPU = 4 * 10**11, 2 * 10**13
+_LOOK = "check the paths and their permissions there"
 _KEPT = "what was finished is kept, and the same command continues"
 
 
@@ -50,18 +51,19 @@ def run_on_cluster(
     """
     with joined(cluster.address, "ray.data") as ray:
         gpus = len([device for device in plan.options.devices if device.startswith("cuda")])
-        _require_room(ray, cluster, gpus)
+        most, notes = _room(ray, cluster, gpus)
+        yield Receipt(0, 0, 0, [], [], {}, {}, notes)
         sizes = [_images_in(plan, samples[0]) for samples in images]
-        most = _images_at_a_time(cluster, plan, sum(sizes))
-        rows = [{"samples": _as_text(lot)} for lot in _lots(images, sizes, most)]
+        together = _images_at_a_time(cluster, plan, sum(sizes))
+        rows = [{"samples": _as_text(lot)} for lot in _lots(images, sizes, together)]
         with _quiet(ray):
             dealt = ray.data.from_items(rows, override_num_blocks=len(rows))
             receipts = dealt.map_batches(
                 _Computing,
                 # A node has one copy of the networks.
-                fn_constructor_args=(ray.put(plan), most),
+                fn_constructor_args=(ray.put(plan), together),
                 batch_size=1,
-                compute=ray.data.ActorPoolStrategy(min_size=cluster.least, max_size=cluster.most),
+                compute=ray.data.ActorPoolStrategy(min_size=cluster.least, max_size=most),
                 num_cpus=cluster.cpus,
                 num_gpus=gpus or None,
                 batch_format="numpy",
@@ -114,10 +116,10 @@ class _Computing:
         if not isinstance(plan, WorkerPlan):
             plan = load("ray").get(plan)
         self._unread, self._most = plan.unread, most
-        self._worker: ExtractWorker | IcecoreError
+        self._worker: ExtractWorker | IcecoreError | OSError
         try:
             self._worker = ExtractWorker(plan)
-        except IcecoreError as error:
+        except (IcecoreError, OSError) as error:
             self._worker = error
 
     def __call__(self, batch: dict) -> Iterator[dict]:
@@ -126,12 +128,14 @@ class _Computing:
             try:
                 for receipt in self._receipts(samples):
                     yield {"receipt": [json.dumps(dataclasses.asdict(receipt))]}
-            except IcecoreError as error:
-                fields = {"ended": f"on {platform.node()}: {error.message}", "hint": error.hint}
+            except (IcecoreError, OSError) as error:
+                # The system has no hints.
+                said, hint = getattr(error, "message", str(error)), getattr(error, "hint", _LOOK)
+                fields = {"ended": f"on {platform.node()}: {said}", "hint": hint}
                 yield {"receipt": [json.dumps(fields)]}
 
     def _receipts(self, samples: list[Sample]) -> Iterator[Receipt]:
-        if isinstance(self._worker, IcecoreError):
+        if not isinstance(self._worker, ExtractWorker):
             raise self._worker
         if self._unread is None:
             yield self._worker.run(samples)
@@ -168,19 +172,44 @@ def _set_all(context, settings: dict) -> None:
         setattr(context, name, value)
 
 
-def _require_room(ray, cluster: ClusterOptions, gpus: int) -> None:
-    """Refuse what would wait for ever: Ray holds back work that no node can take."""
-    there = ray.cluster_resources()
-    lacking = [
-        f"{wanted} {name} for {cluster.least} workers, it has {int(there.get(name, 0))}"
-        for name, wanted in (("CPU", cluster.least * cluster.cpus), ("GPU", cluster.least * gpus))
-        if wanted > there.get(name, 0)
-    ]
-    if lacking:
-        raise ClusterError(
-            f"the Ray cluster is too small: {'; '.join(lacking)}",
-            "ask for fewer --ray-workers, or add nodes",
+def _room(ray, cluster: ClusterOptions, gpus: int) -> tuple[int, list[str]]:
+    """Return how many workers there may be, and what is to be said of their number.
+
+    Raises
+    ------
+    ClusterError
+        They would be waited for in vain: Ray holds back work that no node can take.
+    """
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    needs = {name: count for name, count in (("CPU", cluster.cpus), ("GPU", gpus)) if count}
+    fit = sum(_workers_on(node, needs) for node in nodes)
+    if fit < cluster.least:
+        wanted = " and ".join(f"{count} {name}" for name, count in needs.items())
+        there = " and ".join(
+            f"{name} {', '.join(str(int(node.get(name, 0))) for node in nodes)}" for name in needs
         )
+        raise ClusterError(
+            f"the Ray cluster is too small: {counted(cluster.least, 'worker')} with {wanted} each "
+            f"do not fit on its nodes, which have {there}; {fit} do",
+            "ask for fewer --ray-workers or --ray-cpus, or add nodes",
+        )
+    # Ray's own processes need some, too.
+    free = sum(_workers_on({**one, "CPU": one.get("CPU", 0) - 1}, needs) for one in nodes)
+    if cluster.address == "local":
+        return min(cluster.most, max(cluster.least, free)), _too_full(cluster, free)
+    return cluster.most, _too_full(cluster, free)
+
+
+def _workers_on(node: dict, needs: dict[str, int]) -> int:
+    return max(0, min(int(node.get(name, 0) // count) for name, count in needs.items()))
+
+
+def _too_full(cluster: ClusterOptions, free: int) -> list[str]:
+    """Say that Ray is left no processor, if it could be."""
+    if cluster.least <= free or cluster.least * cluster.cpus == 1:
+        return []
+    remedy = f"--ray-workers {free}" if free else f"--ray-cpus {max(1, cluster.cpus - 1)}"
+    return [f"the workers take all processors, and Ray needs some itself: {remedy} leaves one free"]
 
 
 def _as_text(samples: Sequence[Sample]) -> str:

@@ -25,12 +25,11 @@ from ...manifest import (
 from ..engines.gpus import gpu_files
 from ..images.libraries import load_decoders
 from ..records.spec import BackboneSpec
-from ..weights.licenses import license_note
 from .arrivals import Arrivals
 from .boxing import boxed
 from .cluster import run_on_cluster
 from .options import ClusterOptions, ExtractOptions
-from .part import Part
+from .part import Part, engine_notes
 from .pipeline import Pipeline
 from .progress import ProgressListener, Stopwatch
 from .report import ExtractReport, Failure
@@ -261,6 +260,7 @@ def _run_on_cluster(
             job.rows += receipt.rows
             job.failures += receipt.failures
             job.several_pages += receipt.several_pages
+            job.notes += receipt.notes
             failed = len({failure.digest for failure in receipt.failures})
             job.watch.count(receipt.computed + receipt.had, receipt.computed, failed)
     finally:
@@ -326,10 +326,8 @@ def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:
 
 
 def _notes(job: Pipeline) -> list[str]:
-    engines = [engine for part in job.parts for engine in part.engines]
-    notes = list(dict.fromkeys(note for engine in engines for note in engine.notes))
-    networks = [part.backbone.network for part in job.parts if part.engines]
-    notes += filter(None, (license_note(one.record.spec, one.license) for one in networks))
+    notes = list(dict.fromkeys([*job.notes, *engine_notes(job.parts)]))
+    engines = any(part.engines for part in job.parts)
     if engines and job.options.device == "cpu" and gpu_files():
         notes.append("this machine has a GPU that was not used: --device cuda:0 computes on it")
     return notes

@@ -108,6 +108,9 @@ class ExtractOptions:
         Squares in a batch of the engine.
     workers : int, optional
         Decoding threads; as many as processors if None.
+    cpus : int, optional
+        Processors that an engine computes on, where that is a CPU; all that there are if None.
+        (MXNet heeds ``OMP_NUM_THREADS`` alone.)
     paranoid : bool
         Digest every file again, even if size and time are unchanged.
     only_writer : bool
@@ -145,6 +148,7 @@ class ExtractOptions:
     accept_error: float | None = None
     batch_size: int | None = None
     workers: int | None = None
+    cpus: int | None = None
     paranoid: bool = False
     only_writer: bool = False
     cluster: ClusterOptions | None = None
@@ -168,8 +172,10 @@ class ExtractOptions:
             faults.append(f"batch_size={self.batch_size} (1 to {LARGEST_BATCH})")
         if self.accept_error is not None and not self.accept_error >= 0:
             faults.append(f"accept_error={self.accept_error} (0 or more)")
-        if self.workers is not None and not 1 <= self.workers <= MOST_WORKERS:
-            faults.append(f"workers={self.workers} (1 to {MOST_WORKERS})")
+        for name in ("workers", "cpus"):
+            number = getattr(self, name)
+            if number is not None and not 1 <= number <= MOST_WORKERS:
+                faults.append(f"{name}={number} (1 to {MOST_WORKERS})")
         if self.detector is not None and self.boxes is None:
             faults.append("detector without boxes, the file for what it finds")
             hints.append("add --boxes FILE; correct the file by hand if need be, and use it again")

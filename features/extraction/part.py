@@ -6,18 +6,21 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from ... import __version__
 from ...cache import FeatureCache, FeatureSet
 from ...core.errors import BackboneError
+from ...core.files import sha256_bytes
 from ..backbones import Backbone
 from ..costs import network_cost
 from ..engines.base import Engine, Setup
 from ..engines.proof import Proof, prove_in_engine
 from ..graphs.network import GraphNetwork
 from ..records.feature_set import FeatureSetRecord
+from ..weights.licenses import license_note
 from .options import ExtractOptions
 
 # Characters of the command line that are kept with the rows.
@@ -68,7 +71,7 @@ class Part:
         network, side = self.backbone.network, self.backbone.record.resolution
         engines = []
         for device in options.devices:
-            engine = self.backbone.start(device, options.squares_at_once, images)
+            engine = self.backbone.start(device, options.squares_at_once, images, options.cpus)
             graph = network if isinstance(network, GraphNetwork) else None
             # What does not run is to end the job here. A proof runs it, or has done so before;
             # but whether a device has the memory for a batch is not known from before.
@@ -80,6 +83,20 @@ class Part:
             engines.append(engine)
         self._require_features()
         self.engines = engines
+
+    def sample(self, options: ExtractOptions) -> str:
+        """Return the digest of features of random images: other processors may give others.
+
+        It is empty where engines are not started, and of GPUs, on which one and the same may
+        choose another way each time.
+        """
+        if not self.engines or options.devices[0] != "cpu":
+            return ""
+        engine, side = self.engines[0], self.backbone.record.resolution
+        count = 2 if engine.image_by_image else options.squares_at_once
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (count, side, side, 3), dtype=np.uint8)
+        return sha256_bytes(np.ascontiguousarray(engine.run(images)).tobytes())
 
     def _require_features(self) -> None:
         """Refuse features that are all 0, or that float16 rounds to a few steps or to zero."""
@@ -161,6 +178,14 @@ class Part:
             "origin": self.backbone.network.origin,
             "layer": self.backbone.network.layer,
         }
+
+
+def engine_notes(parts: Sequence[Part]) -> list[str]:
+    """Return what a user should know of how networks run, and may do with them; each once."""
+    notes = [note for part in parts for engine in part.engines for note in engine.notes]
+    networks = [part.backbone.network for part in parts if part.engines]
+    notes += filter(None, (license_note(one.record.spec, one.license) for one in networks))
+    return list(dict.fromkeys(notes))
 
 
 def utc_now() -> str:

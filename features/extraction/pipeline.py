@@ -65,6 +65,8 @@ class Pipeline:
         Rows written.
     several_pages : list of str
         Ids of the images that are the first page of several.
+    notes : list of str
+        What a user should know of how other processes computed.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Pipeline:
         self._samples: dict[str, list[Sample]] = {}
         self.failures: list[Failure] = []
         self.several_pages: list[str] = []
+        self.notes: list[str] = []
         self.computed = self.rows = 0
         # Reasons by key, with how many files were tried; keys of images with several pages.
         self._failed: dict[str, tuple[ImageError, int]] = {}

@@ -17,7 +17,7 @@ from ..images.libraries import load_decoders
 from ..records.spec import OF_FILES, BackboneSpec
 from .arrivals import Arrivals, NextArrivals
 from .options import ExtractOptions
-from .part import Part
+from .part import Part, engine_notes
 from .pipeline import Pipeline
 from .progress import ProgressListener, Stopwatch
 from .report import Failure
@@ -41,6 +41,8 @@ class Receipt:
     digests, unreadable : dict of str to str
         Of images that came without a digest: that of their files, or why there is none, by id.
         Of containers what `StreamDigesting` says of them, by name.
+    notes : list of str
+        What a user should know of how it was computed.
     """
 
     computed: int
@@ -50,6 +52,7 @@ class Receipt:
     several_pages: list[str]
     digests: dict[str, str]
     unreadable: dict[str, str]
+    notes: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +72,8 @@ class WorkerPlan:
         Of all networks, for all views of an image; 0 if that is not known.
     unread : Unread or None
         Where images without a digest are containers instead: what they are, and where.
+    samples : tuple of str
+        What `Part.sample` says of each network here; nothing if rows need not be the same bytes.
     """
 
     cache: str
@@ -77,6 +82,7 @@ class WorkerPlan:
     fingerprints: tuple[str, ...]
     multiply_adds: int = 0
     unread: Unread | None = None
+    samples: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -93,11 +99,17 @@ class WorkerPlan:
             cache,
             tuple((_spec_anywhere(part), _whole(part.backbone.network)) for part in parts),
             dataclasses.replace(
-                options, cluster=None, weights_dir=weights, workers=options.cluster.cpus
+                options,
+                cluster=None,
+                weights_dir=weights,
+                workers=options.cluster.cpus,
+                cpus=options.cluster.cpus,
             ),
             tuple(part.record.fingerprint for part in parts),
             len(options.made_views) * sum(part.cost.get("multiply_adds", 0) for part in parts),
             unread and unread.only([]),
+            # Whoever accepts an error accepts other last bits, too.
+            tuple(part.sample(options) for part in parts) if options.accept_error is None else (),
         )
 
 
@@ -115,20 +127,35 @@ class ExtractWorker:
         self._options = options = plan.options
         self._store = writable_cache(plan.cache, options.only_writer)
         self._parts = [started(part, options) for part in take_parts(plan.networks, options)]
-        found = [part.record.fingerprint for part in self._parts]
-        if found != list(plan.fingerprints):
-            others = [
-                part.record.backbone.spec
-                for part, wanted in zip(self._parts, plan.fingerprints, strict=True)
-                if part.record.fingerprint != wanted
-            ]
+        self._require_same_rows(plan)
+        for part in self._parts:
+            part.open(self._store)
+            part.indexes = False  # whoever shares out the images does that once, at the end
+
+    def _require_same_rows(self, plan: WorkerPlan) -> None:
+        """See that rows of this machine are those of the one that shares the images out."""
+        others = [
+            part.record.backbone.spec
+            for part, wanted in zip(self._parts, plan.fingerprints, strict=True)
+            if part.record.fingerprint != wanted
+        ]
+        if others:
             raise FingerprintError(
                 f"this machine makes other rows than the others: {enumerate_some(others)}",
                 "give all machines the same versions and processors, or leave this one out",
             )
-        for part in self._parts:
-            part.open(self._store)
-            part.indexes = False  # whoever shares out the images does that once, at the end
+        others = [
+            part.record.backbone.spec
+            for part, wanted in zip(self._parts, plan.samples)
+            if wanted and part.sample(self._options) != wanted
+        ]
+        if others:
+            raise FingerprintError(
+                "the processor of this machine makes rows with other last bits than that of the "
+                f"machine where the command was typed: {enumerate_some(others)}",
+                "take machines of one kind, for the command, too; or take its rows as they are: "
+                "--accept-error 1e-4 (0.02 in half precision)",
+            )
 
     def run(self, samples: Sequence[Sample]) -> Receipt:
         """Compute the rows of some images that the cache lacks.
@@ -180,8 +207,9 @@ class ExtractWorker:
 def _receipt(
     job: Pipeline, had: int, digests: dict[str, str], unreadable: dict[str, str]
 ) -> Receipt:
+    notes = engine_notes(job.parts)
     return Receipt(
-        job.computed, job.rows, had, job.failures, job.several_pages, digests, unreadable
+        job.computed, job.rows, had, job.failures, job.several_pages, digests, unreadable, notes
     )
 
 

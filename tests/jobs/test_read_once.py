@@ -191,6 +191,28 @@ def test_a_container_that_a_process_cannot_read_is_a_listed_failure(
     assert (report.images, report.computed, report.failures) == (60, 10, [])
 
 
+def test_a_container_that_is_gone_before_its_turn_is_a_listed_failure(
+    made, data, tmp_path, tiny_onnx, monkeypatch, ray_here
+):
+    job = sys.modules["icecore.features.extraction.extract"]
+    here = job.run_on_cluster
+
+    def remove_one(*given):
+        store, key = store_of(f"{data}/train-00004.tar")
+        store._files.rm_file(store._path(key))
+        store.forget()
+        return here(*given)
+
+    monkeypatch.setattr(job, "run_on_cluster", remove_one)
+    monkeypatch.setattr(clusters, "_images_in", lambda *_: 10)
+    monkeypatch.setattr(job, "DIGESTED_FIRST_S", 0.0)
+    report = extract(data, tmp_path / "cache", tiny_onnx, cluster=ClusterOptions())
+    (failure,) = report.failures
+    assert failure.id == f"{data}/train-00004.tar"
+    assert "is not there" in failure.reason
+    assert (report.images, report.computed) == (50, 50)
+
+
 def test_copies_in_other_tars_fail_alike(photos, tmp_path, tiny_onnx, blocks, ray_here):
     cut = files_of(photos)[0].read_bytes()[:300]
     for number in range(3):

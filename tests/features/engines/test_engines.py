@@ -16,7 +16,6 @@ from icecore.core.errors import BackboneError, IcecoreError, MissingDependencyEr
 from icecore.core.hardware import CpuFacts, available_cpus, bfloat16_pays, cpu_facts
 from icecore.features.backbones import load_backbone
 from icecore.features.costs import network_cost
-from icecore.features.engines import onnxruntime as onnxruntime_engine
 from icecore.features.engines.base import Engine, Setup
 from icecore.features.engines.choose import ENGINE_CHOICES, ENGINES, choose_engine
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine, providers_for
@@ -300,20 +299,18 @@ def test_onnxruntime_deals_a_batch_out_if_no_processor_has_to_wait(
 ):
     needs("onnxruntime")
     sizes, plain = [], OnnxRuntimeEngine._compute_together
-    monkeypatch.setattr(onnxruntime_engine, "available_cpus", lambda: cpus)
     monkeypatch.setattr(
         OnnxRuntimeEngine,
         "_compute_together",
         lambda self, x: sizes.append(len(x)) or plain(self, x),
     )
     backbone = load(f"onnx:{tiny_onnx}", "onnxruntime")
-    backbone.start("cpu", batch_size).run(images(batch_size, 32))
+    backbone.start("cpu", batch_size, threads=cpus).run(images(batch_size, 32))
     assert sizes == [together or batch_size] * (batch_size // together if together else 1)
 
 
-def test_onnxruntime_gives_the_same_bytes_dealt_out_and_whole(models, photographs, monkeypatch):
+def test_onnxruntime_gives_the_same_bytes_dealt_out_and_whole(models, photographs):
     needs("onnxruntime")
-    monkeypatch.setattr(onnxruntime_engine, "available_cpus", lambda: 2)
     backbone = load(f"onnx:{models}/efficientnet_lite0.onnx", "onnxruntime")
     batch = np.stack(
         [
@@ -321,9 +318,37 @@ def test_onnxruntime_gives_the_same_bytes_dealt_out_and_whole(models, photograph
             for p in photographs[:8]
         ]
     )
-    whole = backbone.start("cpu", 7).run(batch)
+    whole = backbone.start("cpu", 7, threads=2).run(batch)
     for size in (8, 6):
-        np.testing.assert_array_equal(backbone.start("cpu", size).run(batch), whole)
+        found = backbone.start("cpu", size, threads=2).run(batch)
+        np.testing.assert_array_equal(found, whole)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="nothing tells the processors")
+def test_an_engine_with_some_of_the_processors_is_tied_to_none():
+    """Several such processes would all be tied to the first ones."""
+    needs("openvino")
+    before = set(os.listdir("/proc/self/task"))
+    engine = load("gluon:mobilenet0.25@64", "openvino").start("cpu", threads=1)
+    engine.run(images(2, 64))
+    new = set(os.listdir("/proc/self/task")) - before
+    assert new
+    assert all(os.sched_getaffinity(int(task)) == os.sched_getaffinity(0) for task in new)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino", "torch"])
+def test_rows_are_the_same_bytes_on_any_number_of_processors(engine):
+    needs(engine)
+    backbone = load("gluon:mobilenet0.25@64", engine)
+    batch = images(16, 64)
+    alone = backbone.start("cpu", threads=1)
+    rows = alone.run(batch)
+    for threads in (2, 3):
+        assert backbone.start("cpu", threads=threads).run(batch).tobytes() == rows.tobytes()
+    if engine == "openvino":
+        assert alone._slots._idle.qsize() == 2
+    if engine == "torch":
+        assert len(alone._lanes) == 1
 
 
 @pytest.mark.parametrize("size", [1, 4])

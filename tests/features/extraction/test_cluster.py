@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
 import pickle
 import shlex
 import shutil
+import subprocess
 import sys
 import threading
 import time
+import types
 from concurrent.futures import ThreadPoolExecutor, wait
 
 import numpy as np
@@ -37,9 +40,10 @@ from icecore.features.extraction.cluster import (
     _Computing,
     _images_at_a_time,
     _receipt,
+    _room,
 )
 from icecore.features.extraction.options import ExtractOptions
-from icecore.features.extraction.starting import load_parts
+from icecore.features.extraction.starting import load_parts, started
 from icecore.features.extraction.worker import ExtractWorker, WorkerPlan
 from icecore.features.sources.registry import SOURCES
 from icecore.manifest import digest_manifest, read
@@ -288,6 +292,117 @@ def test_a_disk_that_is_full_on_one_machine_ends_the_job_with_one_line(
     assert error.value.hint.startswith("make room; ")
 
 
+def test_a_folder_that_may_not_be_written_ends_the_job_with_one_line(
+    tmp_path, photos, tiny_onnx, monkeypatch
+):
+    whole = jobs.extract(photos, tmp_path / "whole", [f"onnx:{tiny_onnx}"])
+    FeatureCache.create(tmp_path / "cache")
+    worker = _Computing(
+        plan(tmp_path, f"onnx:{tiny_onnx}", [one["fingerprint"] for one in whole.sets])
+    )
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", "/shared/cache")
+
+    monkeypatch.setattr(FeatureSet, "append", refuse)
+    samples = list(digest_manifest(read(photos)).manifest.images.values())
+    with pytest.raises(ClusterError, match="early on .*: .*Permission denied: '/shared/cache'"):
+        receipts_of(worker, samples)
+
+
+def test_a_processor_with_other_last_bits_is_refused(tmp_path):
+    """Its rows would be in the same feature set, and not those of one machine."""
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    options = ExtractOptions(engine="torch", weights="random:0", cluster=ClusterOptions())
+    parts = [started(one, options) for one in load_parts(["gluon:mobilenet0.25@64"], options)]
+    FeatureCache.create(tmp_path / "cache")
+    given = WorkerPlan.of(parts, str(tmp_path / "cache"), options)
+    ExtractWorker(given)
+    (tmp_path / "plan").write_bytes(pickle.dumps(given))
+    accepting = dataclasses.replace(options, accept_error=1e-4)
+    assert WorkerPlan.of(parts, "cache", accepting).samples == ()
+    code = (
+        "import pathlib, pickle, sys\n"
+        "from icecore.features.extraction.worker import ExtractWorker\n"
+        "ExtractWorker(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()))\n"
+    )
+    # As an old processor computes.
+    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "SSE41"}
+    command = [sys.executable, "-c", code, str(tmp_path / "plan")]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if not ended.returncode:
+        pytest.skip("this processor computes like the old one")
+    assert "makes rows with other last bits than that of the machine where" in ended.stderr
+    assert "gluon:mobilenet0.25@64" in ended.stderr
+
+
+def test_an_engine_takes_the_processors_that_ray_deals_out(tiny_onnx):
+    options = ExtractOptions(cluster=ClusterOptions("local", 1, 1, 3))
+    (part,) = load_parts([f"onnx:{tiny_onnx}"], options)
+    given = WorkerPlan.of([part], "cache", options).options
+    assert (given.cpus, given.workers) == (3, 3)
+
+
+def test_what_is_to_be_said_of_networks_is_said_of_a_cluster_too(tmp_path, photos, tiny_onnx):
+    whole = jobs.extract(photos, tmp_path / "whole", [f"onnx:{tiny_onnx}"])
+    FeatureCache.create(tmp_path / "cache")
+    prints = [one["fingerprint"] for one in whole.sets]
+    worker = ExtractWorker(plan(tmp_path, f"onnx:{tiny_onnx}", prints))
+    worker._parts[0].engines[0].notes = ["half of it is computed"]
+    samples = list(digest_manifest(read(photos)).manifest.images.values())
+    assert worker.run(samples).notes == ["half of it is computed"]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "cluster", "gpus", "most", "said"),
+    [
+        ([2], ClusterOptions("local", 1, 1), 0, 1, ""),
+        ([8], ClusterOptions("local", 1, 8), 0, 7, ""),  # one is left to Ray
+        ([8], ClusterOptions("local", 1, 8, 3), 0, 2, ""),
+        ([8], ClusterOptions("auto", 1, 16), 0, 16, ""),  # there may be more nodes later
+        ([2], ClusterOptions("local", 2, 2), 0, 2, "--ray-workers 1 leaves one free"),
+        ([4, 4], ClusterOptions("auto", 2, 2, 4), 0, 2, "--ray-cpus 3 leaves one free"),
+        ([1], ClusterOptions("local", 1, 1), 0, 1, ""),
+        ([4], ClusterOptions("local", 2, 2), 1, 2, ""),
+        ([2], ClusterOptions("local", 3, 3), 0, None, "with 1 CPU each .* have CPU 2; 2 do"),
+        # Together they would do.
+        ([2, 2], ClusterOptions("auto", 1, 1, 4), 0, None, "with 4 CPU each .* have CPU 2, 2; 0"),
+        ([9], ClusterOptions("auto", 3, 3), 1, None, "1 CPU and 1 GPU each .* and GPU 2; 2 do"),
+    ],
+)
+def test_a_processor_is_left_to_ray_and_what_would_wait_for_ever_is_refused(
+    nodes, cluster, gpus, most, said
+):
+    alive = [{"Alive": True, "Resources": {"CPU": float(n), "GPU": 2.0}} for n in nodes]
+    ray = types.SimpleNamespace(nodes=lambda: [*alive, {"Alive": False, "Resources": {"CPU": 99}}])
+    if most is None:
+        with pytest.raises(ClusterError, match=said):
+            _room(ray, cluster, gpus)
+        return
+    found, notes = _room(ray, cluster, gpus)
+    assert found == most
+    assert len(notes) == bool(said)
+    assert said in "".join(notes)
+
+
+@needs_ray
+@pytest.mark.timeout(300)
+def test_a_worker_that_fits_on_no_node_is_refused(tmp_path, photos, tiny_onnx):
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    cluster.add_node(num_cpus=1)
+    ray.init(address=cluster.address, log_to_driver=False)
+    options = ExtractOptions(cluster=ClusterOptions(cluster.address, 1, 1, cpus=2))
+    try:
+        with pytest.raises(ClusterError, match="2 CPU each do not fit .* have CPU 1, 1; 0 do"):
+            jobs.extract(photos, tmp_path / "cache", [f"onnx:{tiny_onnx}"], options)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
 @pytest.mark.skipif(HAS_RAY, reason="Ray is installed")
 def test_without_ray_it_is_said_what_to_install(tmp_path, photos, tiny_onnx):
     options = ExtractOptions(cluster=ClusterOptions())
@@ -312,7 +427,7 @@ def test_processes_on_one_machine_give_the_same_bytes(tmp_path, photos, tiny_onn
     assert matrix("many")[0] == matrix("one")[0]
     assert matrix("many")[1].tobytes() == matrix("one")[1].tobytes()
     assert jobs.extract(photos, "many", [spec], options).computed == 0
-    with pytest.raises(ClusterError, match="cluster is too small: 900 CPU"):
+    with pytest.raises(ClusterError, match="cluster is too small: 900 workers with 1 CPU each"):
         few = ExtractOptions(cluster=ClusterOptions("local", 900, 900))
         jobs.extract(draw(tmp_path / "more", 41), "other", [spec], few)
 

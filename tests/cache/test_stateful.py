@@ -8,7 +8,9 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from hypothesis import HealthCheck, settings
+import pytest
+from drawing import few
+from hypothesis import HealthCheck
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -168,14 +170,12 @@ class CacheMachine(RuleBasedStateMachine):
             assert verify(self.cache)["ok"]
 
 
+@pytest.mark.hypothesis
 def test_random_lives_of_a_cache(make):
     CacheMachine.make = make
     from hypothesis.stateful import run_state_machine_as_test
 
     run_state_machine_as_test(
         CacheMachine,
-        settings=settings(
-            max_examples=25, stateful_step_count=20, derandomize=True,
-            database=None, suppress_health_check=list(HealthCheck),
-        ),
-    )  # fmt: skip
+        settings=few(10, stateful_step_count=20, suppress_health_check=list(HealthCheck)),
+    )

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import sys
 
 import numpy as np
 import pytest
+from command import icecore
 from heads_support import CLASSES
 
 from icecore.cache import FeatureCache, repair, verify
-from icecore.cli.main import main
-
-
-def icecore(*arguments):
-    """Run a command in this process; return its exit status, output and error output."""
-    out, err = io.StringIO(), io.StringIO()
-    status = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            status = end.code or 0
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture

@@ -13,11 +13,12 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from command import icecore
 from packages import skip_without
 from PIL import Image
 
 from icecore.cli.cache import cache as cache_group
-from icecore.cli.main import cli, main
+from icecore.cli.main import cli
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 50)}
 
@@ -60,21 +61,6 @@ def work(tmp_path_factory, photos, nets):
     ):
         assert icecore(*arguments)[0] == 0
     return folder
-
-
-def icecore(*arguments):
-    """Run a command in this process; return its exit status, output and error output."""
-    import contextlib
-    import io
-
-    out, err = io.StringIO(), io.StringIO()
-    status = 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(argument) for argument in arguments])
-        except SystemExit as end:
-            status = end.code or 0
-    return status, out.getvalue(), err.getvalue()
 
 
 def refused(*arguments):

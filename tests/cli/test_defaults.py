@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from command import icecore
 
 COMMAND = [sys.executable, "-c", "from icecore.cli import main; main()"]
 
@@ -56,18 +58,22 @@ def test_options_come_from_the_file_and_the_command_line_is_stronger(
         (b"#" * 2_000_000, ["icecore.toml"]),
     ],
 )
-def test_what_is_not_understood_is_named_and_nothing_is_done(tmp_path, image_folder, text, words):
-    (tmp_path / "icecore.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    done = run(tmp_path, "manifest", image_folder)
-    assert done.returncode == 1
+def test_what_is_not_understood_is_named_and_nothing_is_done(
+    tmp_path, image_folder, monkeypatch, text, words
+):
+    monkeypatch.chdir(tmp_path)
+    Path("icecore.toml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    status, out, said = icecore("manifest", image_folder)
+    assert (status, out) == (1, "")
     for word in words:
-        assert word in done.stderr
-    assert "Traceback" not in done.stderr
+        assert word in said
+    assert "Traceback" not in said
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_is_told_how_to_complete(tmp_path, shell):
-    script = run(tmp_path, "completion", shell).stdout
+def test_a_shell_is_told_how_to_complete(shell):
+    status, script, _ = icecore("completion", shell)
+    assert status == 0
     assert "_ICECORE_COMPLETE" in script
     assert "icecore" in script
 
@@ -82,9 +88,10 @@ def test_options_are_completed(tmp_path):
     assert "plain,extract" in done.stdout
 
 
-def test_a_link_to_no_file_is_no_lack_of_options(tmp_path, image_folder):
-    (tmp_path / "icecore.toml").symlink_to("nowhere.toml")
-    done = run(tmp_path, "manifest", image_folder)
-    assert done.returncode == 1
-    assert "icecore.toml" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_link_to_no_file_is_no_lack_of_options(tmp_path, image_folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("icecore.toml").symlink_to("nowhere.toml")
+    status, _, said = icecore("manifest", image_folder)
+    assert status == 1
+    assert "icecore.toml" in said
+    assert "Traceback" not in said

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -34,7 +35,7 @@ def test_intervals_hold_a_known_accuracy_as_often_as_they_say(rows, sure):
     assert (high - low).sum() < 1.1 * np.ptp(exact, axis=1).sum()
 
 
-@settings(max_examples=20, deadline=None)
+@few(20)
 @given(rows=st.integers(2, 400), sure=st.floats(0.51, 1), right=st.booleans())
 def test_rows_that_are_all_right_or_all_wrong_are_no_certainty(rows, sure, right):
     table, y = np.tile([sure, 1 - sure], (rows, 1)), np.full(rows, int(not right))

@@ -1,5 +1,6 @@
 import numpy as np
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 
 from icecore.core.folds import deal_folds, fold_rows
@@ -7,7 +8,7 @@ from icecore.core.folds import deal_folds, fold_rows
 rows = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), min_size=1, max_size=60)
 
 
-@settings(max_examples=100)
+@few(100)
 @given(rows, st.integers(2, 6), st.integers(0, 5))
 def test_groups_stay_together_whatever_the_order_of_the_rows(pairs, folds, seed):
     y, groups = np.array(pairs).T

@@ -18,6 +18,7 @@ values = st.recursive(
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(codec="utf-8")),
     lambda children: st.lists(children) | st.dictionaries(st.text(), children),
+    max_leaves=20,
 )
 
 

@@ -4,7 +4,8 @@ import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 import sklearn.metrics as reference
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 
 from icecore.core.errors import ProbabilityError
@@ -142,7 +143,7 @@ def test_fashionai_with_nothing_but_m_is_undefined():
     assert math.isnan(metrics.fashionai_basic_precision(["my"], table))
 
 
-@settings(max_examples=60)
+@few(60)
 @given(
     cells=arrays.arrays(
         np.int64, st.tuples(st.integers(1, 12), st.just(3)), elements=st.integers(0, 4)
@@ -162,7 +163,7 @@ def test_fashionai_agrees_with_the_formula(cells, seed):
         assert found == pytest.approx(by_hand(letters, table, ties), nan_ok=True)
 
 
-@settings(max_examples=60)
+@few(60)
 @given(
     cells=arrays.arrays(
         np.int64, st.tuples(st.integers(1, 30), st.just(3)), elements=st.integers(0, 3)

@@ -6,7 +6,6 @@ an error of one line that names the file (of a head, its folder), and no answer.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
@@ -14,24 +13,13 @@ import random
 
 import numpy as np
 import pytest
+from command import icecore
 from hostile_tables import damaged, hostile_json, hostile_npz
 from onnx_files import plain, save
 from two_colours import draw_two_colours
 
-from icecore.cli import main
-
 COUNT = int(os.environ.get("ICECORE_TRIALS", "48"))
 FIRST = int(os.environ.get("ICECORE_FIRST_TRIAL", "0"))
-
-
-def status_of(*arguments) -> tuple[int, str, str]:
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(one) for one in arguments])
-        except SystemExit as end:
-            status = end.code or 0
-    return status, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +35,7 @@ def made(tmp_path_factory):
         ("blend", folder / "run"),
     ]  # fmt: skip
     for step in steps:
-        status, _, said = status_of(*step)
+        status, _, said = icecore(*step)
         assert status == 0, said
     return folder
 
@@ -55,7 +43,7 @@ def made(tmp_path_factory):
 def fault_of(folder, names: set[str], seen: set[str]) -> str:
     answer = folder / "answer.csv"
     answer.unlink(missing_ok=True)
-    status, _, said = status_of(
+    status, _, said = icecore(
         "predict", folder / "run", folder / "photos" / "cat", "-o", answer, "-q"
     )
     if status not in (0, 1):

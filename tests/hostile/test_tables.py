@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command import icecore
 from hostile_tables import damaged, hostile_csv, hostile_json, hostile_npz
 
 from icecore.cli import main
@@ -301,12 +302,7 @@ def test_commands(tmp_path, run, request):
 
 
 def command(*arguments) -> None:
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        try:
-            main([str(one) for one in arguments])
-        except SystemExit as end:
-            status = end.code
-    assert status in (0, 1, 2, None), (status, err.getvalue())
-    assert status == 0 or err.getvalue().startswith("error: "), err.getvalue()
-    assert not set(out.getvalue() + err.getvalue()) & set("\x1b\u202e\u200b\0")
+    status, out, err = icecore(*arguments)
+    assert status in (0, 1, 2), (status, err)
+    assert status == 0 or err.startswith("error: "), err
+    assert not set(out + err) & set("\x1b\u202e\u200b\0")

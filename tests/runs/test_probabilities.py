@@ -5,7 +5,8 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 
 from icecore.core.errors import MissingFileError, ProbabilityError
@@ -24,7 +25,7 @@ def table(n=3, classes=("a", "b"), **fields):
     return ProbabilityTable(tuple(f"i{k}" for k in range(n)), classes, values, **fields)
 
 
-@settings(max_examples=40)
+@few(40)
 @given(
     st.sampled_from([".csv", ".npz", ".h5", ".parquet"]),
     st.lists(names, min_size=1, max_size=5, unique=True),

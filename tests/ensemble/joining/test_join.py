@@ -2,7 +2,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 
 from icecore.core.errors import ProbabilityError
@@ -22,7 +23,7 @@ def labels(ids="pqrs", names="abca", **fields):
     return {i: Sample(i, "", label=name, **fields) for i, name in zip(ids, names)}
 
 
-@settings(max_examples=50)
+@few(50)
 @given(rows=st.permutations(range(4)), columns=st.permutations(range(3)))
 def test_order_of_rows_and_columns_means_nothing(rows, columns):
     one, two = make(), make("two", seed=1)

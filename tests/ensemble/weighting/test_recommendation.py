@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from drawing import few
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from icecore.ensemble import Blender, BlendOptions, Chooser
@@ -83,7 +84,7 @@ def test_budgets_hold_for_every_answer(builders, metric):
         assert costs.of(used, "size") <= 7
 
 
-@settings(max_examples=25)
+@few(25)
 @given(st.integers(0, 10**6), st.integers(2, 5), st.integers(10, 60))
 @example(19816, 5, 49)  # A calibration's fit once ended where it began, in one of the orders.
 def test_order_of_models_and_rows_means_nothing(seed, models, rows):

@@ -1,7 +1,8 @@
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
@@ -70,7 +71,7 @@ def test_a_sample_of_many_rows_does_not_change_the_answer(builders):
     assert certificate(true, found.weights) <= 1e-8
 
 
-@settings(max_examples=150)
+@few(60)
 @given(
     arrays.arrays(
         np.float64,
@@ -137,7 +138,7 @@ def test_many_rows_and_models_are_certified_over_all_models(useless):
     assert found.loss == pytest.approx(-np.log(true @ found.weights).mean(), abs=1e-12)
 
 
-@settings(max_examples=60)
+@few(30)
 @given(
     arrays.arrays(
         np.float64, st.tuples(st.integers(2, 30), st.integers(2, 6)), elements=st.floats(1e-6, 1)

@@ -2,7 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 
 from icecore.core.errors import ProbabilityError
@@ -39,7 +40,7 @@ def random_case(seed, models=5):
     return true, names, Costs(needs, prices, {p: 2 * v for p, v in prices.items()})
 
 
-@settings(max_examples=15)
+@few(15)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["networks", "size", "latency"]))
 def test_subsets_and_fronts_are_those_of_brute_force(seed, kind):
     true, names, costs = random_case(seed)
@@ -64,7 +65,7 @@ def test_subsets_and_fronts_are_those_of_brute_force(seed, kind):
     assert all(a.loss > b.loss for a, b in itertools.pairwise(front))
 
 
-@settings(max_examples=10)
+@few(10)
 @given(seed=st.integers(0, 10_000), kind=st.sampled_from(["networks", "size", "latency"]))
 def test_tasks_share_the_networks_that_are_best_for_all_of_them(seed, kind):
     cases = [random_case(seed + number) for number in range(3)]
@@ -146,7 +147,7 @@ def test_refusals():
         best_subset(true, names, costs, {"money": 10})
 
 
-@settings(max_examples=6)
+@few(6)
 @given(seed=st.integers(0, 10_000))
 def test_networks_much_alike_are_told_apart_for_several_tasks(seed):
     """Where most subsets are nearly as good, most bounds have to be taken to their end."""

@@ -4,7 +4,8 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from drawing import few
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from packages import needs
 
@@ -174,7 +175,7 @@ WHOLE = old_file(
 
 
 @needs_mxnet
-@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@few(100, suppress_health_check=list(HealthCheck))
 @given(
     edits=st.lists(
         st.tuples(st.integers(0, len(WHOLE) - 1), st.binary(min_size=1, max_size=8)), max_size=3

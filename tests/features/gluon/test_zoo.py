@@ -172,9 +172,9 @@ def test_every_family_is_proved():
         assert entry.family == family.removesuffix("_v2") or family == "mobilenetv3"
 
 
-# More than a hundred million numbers: their graphs are made again byte for byte in
+# They take three seconds and more: their graphs are made again byte for byte in
 # test_library.py, and they run beside MXNet in the slow tests.
-LARGE = {"senet", "vgg"}
+LARGE = {"alexnet", "darknet", "nasnet", "residual_attentionnet", "senet", "vgg", "xception"}
 
 
 @of_mxnet

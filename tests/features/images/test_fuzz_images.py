@@ -12,7 +12,8 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from drawing import few
+from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -90,7 +91,7 @@ def test_every_kind_and_mode_is_among_the_files_and_decodes():
     assert len(FILES) > 60
 
 
-@settings(max_examples=1000, suppress_health_check=list(HealthCheck), database=None)
+@few(300, suppress_health_check=list(HealthCheck), database=None)
 @given(damaged())
 @example(b"")
 @example(b"II*\0\x08\0\0\0")
@@ -106,7 +107,7 @@ def test_damaged_files_give_an_image_or_an_image_error(content):
     assert found.shape[0] * found.shape[1] <= images.LARGEST_IMAGE
 
 
-@settings(max_examples=300, database=None)
+@few(100, database=None)
 @given(st.binary(max_size=300), st.sampled_from([b"", *(content[:12] for content in FILES)]))
 def test_any_bytes_after_any_signature(tail, head):
     try:
@@ -116,7 +117,7 @@ def test_any_bytes_after_any_signature(tail, head):
     assert found.shape[2] == 3
 
 
-@settings(max_examples=150, database=None, suppress_health_check=list(HealthCheck))
+@few(100, database=None, suppress_health_check=list(HealthCheck))
 @given(damaged())
 def test_the_size_is_that_of_the_decoded_image_or_unknown(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "fuzzed"

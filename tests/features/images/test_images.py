@@ -10,7 +10,8 @@ import zlib
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
@@ -423,7 +424,7 @@ def test_large_reductions_do_not_alias():
     assert np.abs(found.astype(int) - 127).max() <= 2
 
 
-@settings(max_examples=100)
+@few(100)
 @given(
     st.integers(1, 300),
     st.integers(1, 300),

@@ -7,7 +7,8 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from drawing import few
+from hypothesis import HealthCheck, given
 from PIL import Image
 
 from icecore.core.errors import ImageError
@@ -85,7 +86,7 @@ def outcome(content: bytes) -> bytes | str:
     return repr(image.shape).encode() + image.tobytes()
 
 
-@settings(max_examples=1500, suppress_health_check=list(HealthCheck), database=None)
+@few(300, suppress_health_check=list(HealthCheck), database=None)
 @given(damaged(JPEGS))
 def test_the_short_way_and_pillows_end_alike(content):
     short = outcome(content)
@@ -94,7 +95,7 @@ def test_the_short_way_and_pillows_end_alike(content):
         assert outcome(content) == short
 
 
-@settings(max_examples=500, suppress_health_check=list(HealthCheck), database=None)
+@few(150, suppress_health_check=list(HealthCheck), database=None)
 @given(damaged(JPEGS))
 def test_the_size_that_is_bounded_is_the_size_that_is_decoded(content):
     head = read_plain_head(content)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, features
 
@@ -70,7 +71,7 @@ def test_a_heic_photograph_that_is_cut_short_is_refused(share):
         decode(content[: int(len(content) * share)])
 
 
-@settings(max_examples=60)
+@few(60)
 @given(st.integers(0, 3400), st.binary(min_size=1, max_size=200))
 def test_damage_in_a_heic_file_ends_in_pixels_or_in_an_error(at, filling):
     pytest.importorskip("pi_heif")

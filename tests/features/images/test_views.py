@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from drawing import few
+from hypothesis import given
 from hypothesis import strategies as st
 from listening import hearing
 from packages import skip_without
@@ -156,7 +157,7 @@ def test_a_margin_that_is_given_counts_for_the_centre_too():
     assert views.as_dict() == {"views": ["center"], "resize_margin": 0.5, "augmentation": None}
 
 
-@settings(max_examples=60)
+@few(60)
 @given(
     st.integers(1, 200),
     st.integers(1, 200),

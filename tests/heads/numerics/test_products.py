@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from drawing import few
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from icecore.heads.numerics import products
@@ -30,7 +31,7 @@ def laid_out(values: np.ndarray, layout: str) -> np.ndarray:
     return parts[layout]
 
 
-@settings(max_examples=150)
+@few(60)
 @given(
     sizes,
     sizes,

@@ -10,8 +10,9 @@ from contextlib import nullcontext
 
 import numpy as np
 import pytest
+from drawing import few
 from heads_support import CLASSES, QUICK, features, go, make_cache, record, samples
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from icecore import manifest as manifests
@@ -530,7 +531,7 @@ def test_a_default_that_changed_is_a_change(cache, rows, tmp_path, monkeypatch):
     assert reused() == [False]
 
 
-@settings(max_examples=60)
+@few(60)
 @given(
     st.lists(st.tuples(st.integers(0, 25), st.integers(0, 2)), min_size=1, max_size=80),
     st.integers(3, 6),

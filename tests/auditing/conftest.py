@@ -7,9 +7,12 @@ import dataclasses
 import numpy as np
 import pytest
 from heads_support import digest, record
+from one_thread import one_thread
 
 from icecore.cache import FeatureCache
 from icecore.manifest import Manifest, Sample
+
+__all__ = ["one_thread", "planted"]
 
 CLASSES = ("dress", "hat", "shoes")
 

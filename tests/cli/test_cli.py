@@ -148,7 +148,7 @@ def test_predict_and_audit_pass_nothing_over_in_silence(work, photos, tmp_path):
     status, _, err = icecore(*given)
     assert status == 0
     assert "left out: " in err
-    status, out, _ = icecore("audit", work / "cache", "--data", photos, "--new", new, "-q")
+    status, out, _ = icecore("audit", work / "cache", "--data", photos / "test", "--new", new, "-q")
     assert status == 0
     assert "1 file was passed over: .jpg_large 1" in out
     assert "1 image has no features" in out
@@ -393,7 +393,7 @@ def test_a_cache_made_with_other_weights(tmp_path, photos, write_tiny_onnx):
 def test_a_run_of_other_weights_does_not_predict(tmp_path, photos, write_tiny_onnx):
     net = write_tiny_onnx(tmp_path / "net.onnx", seed=1)
     icecore("extract", photos, "-o", tmp_path / "c", "-b", f"onnx:{net}")
-    icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")
+    icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run", "--head", "ridge")
     write_tiny_onnx(net, seed=2)
     err = refused("predict", tmp_path / "run", photos / "test", "-o", tmp_path / "answers.csv")
     assert "weights_digest" in err
@@ -419,7 +419,12 @@ def test_a_shard_cut_short_is_named_and_computed_again(tmp_path, photos, nets):
     report = json.loads(out)
     assert report["computed"] > 0
     assert shard.name in report["repaired"][0]
-    assert icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")[0] == 0
+    assert (
+        icecore(
+            "train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run", "--head", "ridge"
+        )[0]
+        == 0
+    )
 
 
 def test_an_extraction_says_what_it_mended(tmp_path, photos, nets):
@@ -543,7 +548,7 @@ def test_random_weights_are_never_silent(tmp_path, photos):
     assert "random:0" in out
     assert "RANDOM weights" in err
     assert "RANDOM weights" in icecore("cache", "ls", tmp_path / "c")[2]
-    icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run")
+    icecore("train", tmp_path / "c", "--data", photos, "-o", tmp_path / "run", "--head", "ridge")
     icecore("blend", tmp_path / "run")
     assert "RANDOM WEIGHTS" in (tmp_path / "run" / "report.html").read_text().upper()
 

@@ -6,10 +6,12 @@ import json
 
 import numpy as np
 import pytest
-from threadpoolctl import threadpool_limits
+from one_thread import one_thread
 
 from icecore.manifest.table import Manifest, Sample
 from icecore.runs import ProbabilityTable, write_probabilities
+
+__all__ = ["builders", "one_thread", "run"]
 
 CLASSES = ("dress", "hat", "skirt", "t-shirt")
 FEATURES = {
@@ -91,13 +93,6 @@ def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **a
     }
     (folder / "run.json").write_text(json.dumps(content | about))
     return folder
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Give the parts the BLAS that the whole has: see `core/blas`."""
-    with threadpool_limits(1, user_api="blas"):
-        yield
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ pipeline only passes things on.
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
@@ -215,8 +215,7 @@ class Pipeline:
                 if new is None:
                     return None
                 lacking = self.lacking(new)
-                for key in set(new).difference(lacking):
-                    self._at_hand.take(absolute(arrivals.unique[key][0].path))
+                self._forget_bytes(set(new).difference(lacking))
                 self.watch.find(len(arrivals.unique) + arrivals.left, len(new) - len(lacking))
                 todo.extend(lacking)
                 lots.update(self._lots(lacking))
@@ -225,12 +224,20 @@ class Pipeline:
 
         return more
 
+    def _forget_bytes(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            self._at_hand.take(absolute(self._samples[key][0].path))
+
     def _look_around(self, todo: list[str]) -> None:
         """Count now and then what other processes have finished of this job."""
         started = time.monotonic()
         if started < self._next_look:
             return
-        self.watch.credit(max(0, len(todo) - len(self.lacking(todo)) - self.watch.saved))
+        lacking = self.lacking(todo)
+        self.watch.credit(max(0, len(todo) - len(lacking) - self.watch.saved))
+        if self._at_hand.full:
+            # Nobody will ask for what others have computed, and reading would wait for it for ever.
+            self._forget_bytes(set(todo).difference(lacking))
         took = time.monotonic() - started
         self._next_look = time.monotonic() + max(SECONDS_BETWEEN_LOOKS, 50 * took)
 

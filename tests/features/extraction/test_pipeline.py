@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -10,13 +11,17 @@ from PIL import Image
 
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache, FeatureSet
+from icecore.core import places
 from icecore.core.errors import BackboneError, DiskFullError
 from icecore.core.hardware import available_cpus
-from icecore.features import ExtractOptions, extract
+from icecore.core.places import AtHand, absolute
+from icecore.features import ExtractOptions, ProgressListener, extract
 from icecore.features.backbones import load_backbones
 from icecore.features.engines.onnxruntime import OnnxRuntimeEngine
 from icecore.features.engines.openvino import OpenVinoEngine
 from icecore.features.extraction import pipeline, runner
+from icecore.features.extraction.progress import Stopwatch
+from icecore.features.extraction.starting import load_parts
 from icecore.features.weights.request import WeightsRequest
 
 TINY = "onnx:tiny.onnx"
@@ -213,3 +218,28 @@ def test_batches_of_several_networks_are_not_computed_at_once(tiny_onnx):
     assert pipeline._batches_at_once("cpu", [engine, engine]) == 1
     # A GPU would wait while a batch is copied.
     assert pipeline._batches_at_once("cuda:0", [engine, engine]) == 2
+
+
+def test_bytes_of_images_that_others_have_computed_make_room(
+    photos, tmp_path, tiny_onnx, monkeypatch
+):
+    """They would never be asked for, and reading ahead would wait for it ever after."""
+    digested = manifests.digest_manifest(photos).manifest
+    unique = {sample.digest: [sample] for sample in digested}
+    done, others = list(unique)[:100], list(unique)[100:]
+    options = ExtractOptions(engine="onnxruntime", precision="float32")
+    (part,) = load_parts([f"onnx:{tiny_onnx}"], options)
+    half = dataclasses.replace(digested, samples=digested.samples[:100])
+    run(half, tmp_path / "half", tiny_onnx)
+    part.open(FeatureCache(tmp_path / "half"))
+    at_hand = AtHand()
+    job = pipeline.Pipeline([part], options, Stopwatch(ProgressListener()), at_hand=at_hand)
+    job._samples, job._next_look = unique, 0.0
+    monkeypatch.setattr(places, "_MOST_AT_HAND", 150 * 9)
+    for sample in digested:
+        at_hand.keep(absolute(sample.path), b"some text")
+    assert at_hand.full
+    job._look_around([*done, *others])
+    assert not at_hand.full
+    assert [at_hand.take(absolute(unique[key][0].path)) for key in done] == [None] * 100
+    assert [at_hand.take(absolute(unique[key][0].path)) for key in others] == [b"some text"] * 50

@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,7 +40,8 @@ def joined(address: str, *modules: str) -> Iterator[Any]:
     ray = load("ray", *modules)
     ours = not ray.is_initialized()
     if ours:
-        _join(ray, address)
+        with _signals_kept():
+            _join(ray, address)
     try:
         yield ray
     except ray.exceptions.RayError as error:
@@ -49,7 +52,19 @@ def joined(address: str, *modules: str) -> Iterator[Any]:
         ) from error
     finally:
         if ours:
-            ray.shutdown()
+            with _signals_kept():
+                ray.shutdown()
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Put back what is done at SIGTERM: Ray ends the process, and does so when it is left, too."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _join(ray, address: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import signal
@@ -113,3 +114,18 @@ def test_an_array_of_jobs_of_which_one_is_taken_away(tmp_path, photos, tiny_onnx
     keys = features.keys()
     (other,) = FeatureCache(tmp_path / "alone").sets()
     assert features.matrix(keys).tobytes() == other.matrix(keys).tobytes()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.timeout(300)
+def test_ray_leaves_sigterm_to_icecore(tmp_path, photos, tiny_onnx):
+    """It would end the process with a dump of its own, and another status."""
+    cache, number = tmp_path / "cache", signal.SIGTERM
+    options = ["extract", photos, "-o", cache, "-b", f"onnx:{tiny_onnx}", "--ray", "local"]
+    command = [sys.executable, "-c", COMMAND, str(int(number)), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 128 + number
+    assert "what was finished is kept, and the same command continues" in done.stderr
+    assert "SIGTERM received" not in done.stderr
+    (features,) = FeatureCache(cache).sets()
+    assert len(features) >= 16

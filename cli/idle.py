@@ -1,6 +1,7 @@
 """Options that would do nothing beside others: refused, so that nobody thinks they did."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 
 import click
 from click.core import ParameterSource
@@ -25,6 +26,38 @@ def refuse_idle(reasons: Mapping[str, str]) -> None:
     idle = [f"{name} {reason}" for name, reason in reasons.items() if name in given]
     if idle:
         raise click.UsageError("; ".join(idle))
+
+
+def refuse_repeated(command: click.Command, arguments: Sequence[str]) -> None:
+    """Refuse an option that is given twice where one counts: click takes the last, and no word.
+
+    Parameters
+    ----------
+    command : click.Command
+        The one that all others are below.
+    arguments : sequence of str
+        Of the command line.
+    """
+    context, rest = click.Context(command), list(arguments)
+    while True:
+        try:
+            _, rest, order = context.command.make_parser(context).parse_args(rest)
+        except click.UsageError:
+            return  # It will be said when the command is run.
+        once = [
+            one
+            for one in order
+            if isinstance(one, click.Option) and not one.multiple
+            if not one.is_flag or one.secondary_opts
+        ]
+        if repeated := [one.opts[-1] for one, count in Counter(once).items() if count > 1]:
+            named = ", ".join(repeated)
+            raise click.UsageError(f"{named} given twice, of which one would count", context)
+        inner = isinstance(context.command, click.Group) and rest
+        found = context.command.get_command(context, rest[0]) if inner else None
+        if found is None:
+            return
+        context, rest = click.Context(found, context, rest[0]), rest[1:]
 
 
 def beside(option: str, names: Iterable[str]) -> dict[str, str]:

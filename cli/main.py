@@ -31,6 +31,7 @@ from .demo import demo
 from .doctor import doctor
 from .export import export
 from .extract import extract
+from .idle import refuse_repeated
 from .interrupts import interrupted_status, watch_for_termination
 from .log import keep_log
 from .manifest import manifest
@@ -137,6 +138,7 @@ def _run(arguments: list[str]) -> int:
         cli.main(arguments, prog_name="icecore")
     try:
         # Not by click's own main, which takes a closed pipe and an EOFError for other things.
+        refuse_repeated(cli, arguments)
         defaults = read_defaults(cli, Path.cwd())
         with cli.make_context(
             "icecore", list(arguments), default_map=defaults, **_help_width()

@@ -196,6 +196,8 @@ def _settings(given: tuple[str, ...]) -> dict[str, dict]:
         if not (equals and dot and kind and setting):
             raise click.UsageError(f"--set {text}: write KIND.NAME=VALUE, as in mlp.width=512")
         of_kind = settings.setdefault(kind, {})
+        if setting in of_kind:
+            raise click.UsageError(f"--set says {kind}.{setting} twice: say it once")
         try:
             of_kind[setting] = json.loads(value)
         except json.JSONDecodeError:

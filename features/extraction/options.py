@@ -170,8 +170,8 @@ class ExtractOptions:
         ]
         if self.batch_size is not None and not 1 <= self.batch_size <= LARGEST_BATCH:
             faults.append(f"batch_size={self.batch_size} (1 to {LARGEST_BATCH})")
-        if self.accept_error is not None and not self.accept_error >= 0:
-            faults.append(f"accept_error={self.accept_error} (0 or more)")
+        if self.accept_error is not None and not 0 <= self.accept_error <= 1:
+            faults.append(f"accept_error={self.accept_error} (a share, 0 to 1: 0.05 is 5%)")
         for name in ("workers", "cpus"):
             number = getattr(self, name)
             if number is not None and not 1 <= number <= MOST_WORKERS:

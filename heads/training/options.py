@@ -103,6 +103,7 @@ class TrainOptions:
 
     def __post_init__(self) -> None:
         require_types(self)
+        seconds = self.search_seconds
         wrong = [
             f"{name}={getattr(self, name)!r} ({what})"
             for name, fits, what in (
@@ -115,14 +116,14 @@ class TrainOptions:
                 ("class_weight", self.class_weight in (None, "balanced"), "balanced or nothing"),
                 ("refit", self.refit in ("all", "train"), "all or train"),
                 ("search", self.search >= 0, "0 or more"),
-                ("search_seconds", 0 < (self.search_seconds or 1) < math.inf, "above 0"),
+                ("search_seconds", seconds is None or 0 < seconds < math.inf, "above 0"),
                 ("settings", _are_settings(self.settings), "as {'mlp': {'width': 256}}"),
             )
             if not fits
         ]
-        if self.search_seconds and not self.search:
+        if seconds and not self.search:
             wrong.append("search_seconds without search (say how many settings to try)")
-        if self.search_seconds and self.ray is not None:
+        if seconds and self.ray is not None:
             wrong.append("search_seconds with ray (machines share no clock: say how many to try)")
         if self.group_labels is not None and not self.groups:
             wrong.append("group_labels without groups (say that heads shall know them)")

@@ -113,6 +113,8 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
     settings = {}
     for one in given:
         name, _, value = one.strip().partition("=")
+        if name in settings:
+            raise HeadError(f"the head {text} says {name} twice", "say it once")
         try:
             settings[name] = json.loads(value)
         except json.JSONDecodeError:
@@ -147,7 +149,14 @@ def _named_groups(cache: Any, text: str) -> list[list[Any]]:
         return _all_sets(cache)
     if text in _WORDS:
         alike = _all_sets(cache)
-        return [list(part) for sets in alike for part in combinations(sets, _WORDS[text])]
+        parts = [list(part) for sets in alike for part in combinations(sets, _WORDS[text])]
+        if not parts:
+            named = enumerate_some(one.name for sets in alike for one in sets)
+            raise CacheError(
+                f"the cache holds no two feature sets with the same views, only {named}",
+                "extract with a second network (-b), or take each: --features each",
+            )
+        return parts
     return [_named_sets(cache, text)]
 
 

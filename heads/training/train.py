@@ -214,7 +214,9 @@ class _Job:
                 "there is no validation split to hold out: all rows are scored out of fold"
             )
         warnings += fold_warnings(data, part, self.options.min_class_count)
-        origin = "split" if holdout else f"out-of-fold, {self.options.folds} folds"
+        # Fewer are dealt where there are fewer different images.
+        folds = min(self.options.folds, len(set(data.keys(part))))
+        origin = "split" if holdout else f"out-of-fold, {folds} folds"
         if not holdout and self.options.repeats > 1:
             origin += f", {self.options.repeats} times"
         groups = self._groups(data, begun.features, results, self.folder / name)

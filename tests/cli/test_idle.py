@@ -28,6 +28,11 @@ IDLE = {
     "backbones resnet18_v1 --weights random:0": "--weights needs --verify",
     "backbones --weights-dir .": "--weights-dir needs --verify or --layers",
     "backbones --layers onnx:x.onnx --weights random:0": "--weights needs --verify",
+    EXTRACT + "-o other": "--out given twice, of which one would count",
+    "blend run --save --seed 1 --no-save --seed 1": "--save, --seed given twice",
+    "--log a --log b blend run": "--log given twice",
+    "cache prune cache --keep a --keep b": "--keep given twice",
+    "train cache --data photos -o r --set ridge.alpha=1 --set ridge.alpha=2": "ridge.alpha twice",
 }
 
 
@@ -47,6 +52,14 @@ def test_what_a_folder_sets_for_other_commands_may_be_idle(tmp_path, monkeypatch
     (tmp_path / "icecore.toml").write_text("[extract]\nseed = 3\ndetect-class = 'dog'\n")
     with pytest.raises(SystemExit) as end:
         main([*EXTRACT.split()])
+    assert end.value.code == 1
+    assert "photos is not there" in capsys.readouterr().err
+
+
+def test_options_that_may_be_repeated_are_no_repetition(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main([*EXTRACT.split(), "-b", "onnx:y.onnx", "-q", "-q"])
     assert end.value.code == 1
     assert "photos is not there" in capsys.readouterr().err
 

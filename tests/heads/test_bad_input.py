@@ -62,6 +62,13 @@ def test_a_penalty_far_from_what_suits_is_said(tmp_path):
         assert "with a penalty that logistic chooses itself" in said[0]
 
 
+def test_no_more_folds_are_told_than_were_dealt(tmp_path):
+    rows = samples(6)
+    cache = make_cache(tmp_path / "cache", rows, names=("one",))
+    result = go(cache, rows, tmp_path / "run", heads=["ridge"], folds=1000)
+    assert result.tasks[0].validation == "out-of-fold, 6 folds"
+
+
 def test_more_classes_than_rows(tmp_path):
     rows = renamed(samples(12, "train"), [f"c{i}" for i in range(12)])
     rows += renamed(samples(3, "validation", prefix="v"), ["c1"] * 3)

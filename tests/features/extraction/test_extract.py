@@ -245,9 +245,15 @@ def test_every_unusable_option_is_named_at_once(image_folder, tmp_path, tiny_onn
     with pytest.raises(BackboneError) as caught:
         run(
             image_folder, tmp_path / "c", tiny_onnx,
-            fit="stretch", precision="int8", batch_size=0, workers=0,
+            fit="stretch", precision="int8", batch_size=0, workers=0, accept_error=5,
         )  # fmt: skip
-    for part in ("fit='stretch'", "precision='int8'", "batch_size=0", "workers=0"):
+    for part in (
+        "fit='stretch'",
+        "precision='int8'",
+        "batch_size=0",
+        "workers=0",
+        "accept_error=5",
+    ):
         assert part in str(caught.value)
 
 

@@ -29,6 +29,8 @@ def test_all_faults_are_named_at_once():
         assert fault in str(caught.value)
     with pytest.raises(HeadError, match="search_seconds without search"):
         TrainOptions(search_seconds=5)
+    with pytest.raises(HeadError, match=r"search_seconds=0.* \(above 0\)"):
+        TrainOptions(search=2, search_seconds=0.0)
     with pytest.raises(HeadError, match="the folds know all rows"):
         TrainOptions(refit="train")
 

@@ -201,6 +201,11 @@ def test_features_and_heads_can_be_chosen(cache, rows, tmp_path):
     assert [m.name for m in each.tasks[0].models] == ["ridge-one", "ridge-two", "ridge-all"]
     with pytest.raises(CacheError, match="no feature set 'gluon:three'"):
         go(cache, rows, tmp_path / "no", features=["gluon:three"])
+    with pytest.raises(HeadError, match="ridge,alpha=1,alpha=2 says alpha twice"):
+        go(cache, rows, tmp_path / "no", heads=["ridge,alpha=1,alpha=2"])
+    single = make_cache(tmp_path / "single", rows, names=("one",))
+    with pytest.raises(CacheError, match="no two feature sets with the same views, only gluon:one"):
+        go(single, rows, tmp_path / "no", features=["pairs"])
     with pytest.raises(HeadError, match="there is no head 'forest', 'tree'"):
         go(cache, rows, tmp_path / "no", heads=["tree", "mlp", "forest"])
 

@@ -35,8 +35,8 @@ def draw(folder: Path, count: int) -> Path:
 
 
 def extract(photos: Path, cache: Path, cluster: ClusterOptions | None) -> float:
-    """Return the seconds of a whole extraction with one decoding thread."""
-    options = ExtractOptions(weights="random:0", workers=1, cluster=cluster)
+    """Return the seconds of a whole extraction on one processor."""
+    options = ExtractOptions(weights="random:0", workers=1, cpus=1, cluster=cluster)
     started = time.perf_counter()
     icecore.extract(photos, cache, [NETWORK], options)
     return time.perf_counter() - started

@@ -195,13 +195,26 @@ def _room(ray, cluster: ClusterOptions, gpus: int) -> tuple[int, list[str]]:
         )
     # Ray's own processes need some, too.
     free = sum(_workers_on({**one, "CPU": one.get("CPU", 0) - 1}, needs) for one in nodes)
+    notes = _too_full(cluster, free) + ([] if gpus else _too_empty(cluster, nodes))
     if cluster.address == "local":
-        return min(cluster.most, max(cluster.least, free)), _too_full(cluster, free)
-    return cluster.most, _too_full(cluster, free)
+        return min(cluster.most, max(cluster.least, free)), notes
+    return cluster.most, notes
 
 
 def _workers_on(node: dict, needs: dict[str, int]) -> int:
     return max(0, min(int(node.get(name, 0) // count) for name, count in needs.items()))
+
+
+def _too_empty(cluster: ClusterOptions, nodes: Sequence[dict]) -> list[str]:
+    """Say that most processors have nothing to do."""
+    there = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
+    used = cluster.most * cluster.cpus
+    if 2 * used >= sum(there) - len(there):
+        return []
+    return [
+        f"the workers compute on {used} of {sum(there)} processors: "
+        f"--ray-cpus {max(1, min(there) - 1)} lets each take a node but for one of them"
+    ]
 
 
 def _too_full(cluster: ClusterOptions, free: int) -> list[str]:

@@ -359,11 +359,14 @@ def test_what_is_to_be_said_of_networks_is_said_of_a_cluster_too(tmp_path, photo
         ([2], ClusterOptions("local", 1, 1), 0, 1, ""),
         ([8], ClusterOptions("local", 1, 8), 0, 7, ""),  # one is left to Ray
         ([8], ClusterOptions("local", 1, 8, 3), 0, 2, ""),
+        ([8], ClusterOptions("local", 1, 1, 4), 0, 1, ""),
         ([8], ClusterOptions("auto", 1, 16), 0, 16, ""),  # there may be more nodes later
         ([2], ClusterOptions("local", 2, 2), 0, 2, "--ray-workers 1 leaves one free"),
         ([4, 4], ClusterOptions("auto", 2, 2, 4), 0, 2, "--ray-cpus 3 leaves one free"),
         ([1], ClusterOptions("local", 1, 1), 0, 1, ""),
         ([4], ClusterOptions("local", 2, 2), 1, 2, ""),
+        ([16, 16], ClusterOptions("auto", 2, 2), 0, 2, "on 2 of 32 processors: --ray-cpus 15 lets"),
+        ([16, 16], ClusterOptions("auto", 2, 2), 1, 2, ""),  # GPUs compute
         ([2], ClusterOptions("local", 3, 3), 0, None, "with 1 CPU each .* have CPU 2; 2 do"),
         # Together they would do.
         ([2, 2], ClusterOptions("auto", 1, 1, 4), 0, None, "with 4 CPU each .* have CPU 2, 2; 0"),

@@ -145,16 +145,16 @@ class ExtractWorker:
                 "give all machines the same versions and processors, or leave this one out",
             )
         others = [
-            part.record.backbone.spec
+            f"{part.record.backbone.spec} with {part.engines[0].title} {part.engines[0].version}"
             for part, wanted in zip(self._parts, plan.samples)
             if wanted and part.sample(self._options) != wanted
         ]
         if others:
             raise FingerprintError(
-                "the processor of this machine makes rows with other last bits than that of the "
-                f"machine where the command was typed: {enumerate_some(others)}",
-                "take machines of one kind, for the command, too; or take its rows as they are: "
-                "--accept-error 1e-4 (0.02 in half precision)",
+                "this machine makes rows with other last bits than the one where the command was "
+                f"typed, by its processor or its engine: {enumerate_some(others)}",
+                "give all machines, that one too, processors and packages of one kind; or take the "
+                "rows as they are with --accept-error 1e-4 (0.02 in half precision)",
             )
 
     def run(self, samples: Sequence[Sample]) -> Receipt:

@@ -310,10 +310,19 @@ def test_a_folder_that_may_not_be_written_ends_the_job_with_one_line(
         receipts_of(worker, samples)
 
 
-def test_a_processor_with_other_last_bits_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("engine", "environment", "before"),
+    [
+        # As an old processor computes; as on a machine where a package was not installed.
+        ("torch", {"ONEDNN_MAX_CPU_ISA": "SSE41"}, ""),
+        ("auto", {}, "sys.modules['openvino'] = None; "),
+    ],
+)
+def test_a_machine_with_other_last_bits_is_refused(engine, environment, before, tmp_path):
     """Its rows would be in the same feature set, and not those of one machine."""
-    pytest.importorskip("torch", reason="PyTorch is not installed")
-    options = ExtractOptions(engine="torch", weights="random:0", cluster=ClusterOptions())
+    for name in ("torch",) if engine == "torch" else ("openvino", "onnxruntime"):
+        pytest.importorskip(name, reason=f"{name} is not installed")
+    options = ExtractOptions(engine=engine, weights="random:0", cluster=ClusterOptions())
     parts = [started(one, options) for one in load_parts(["gluon:mobilenet0.25@64"], options)]
     FeatureCache.create(tmp_path / "cache")
     given = WorkerPlan.of(parts, str(tmp_path / "cache"), options)
@@ -322,18 +331,16 @@ def test_a_processor_with_other_last_bits_is_refused(tmp_path):
     accepting = dataclasses.replace(options, accept_error=1e-4)
     assert WorkerPlan.of(parts, "cache", accepting).samples == ()
     code = (
-        "import pathlib, pickle, sys\n"
+        f"import pathlib, pickle, sys; {before}\n"
         "from icecore.features.extraction.worker import ExtractWorker\n"
         "ExtractWorker(pickle.loads(pathlib.Path(sys.argv[1]).read_bytes()))\n"
     )
-    # As an old processor computes.
-    environment = {**os.environ, "ONEDNN_MAX_CPU_ISA": "SSE41"}
     command = [sys.executable, "-c", code, str(tmp_path / "plan")]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    ended = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True)
     if not ended.returncode:
-        pytest.skip("this processor computes like the old one")
-    assert "makes rows with other last bits than that of the machine where" in ended.stderr
-    assert "gluon:mobilenet0.25@64" in ended.stderr
+        pytest.skip("this machine computes like the other one")
+    assert "makes rows with other last bits than the one where the command" in ended.stderr
+    assert "gluon:mobilenet0.25@64 with " in ended.stderr
 
 
 def test_an_engine_takes_the_processors_that_ray_deals_out(tiny_onnx):

@@ -91,6 +91,14 @@ class Head(ClassifierMixin, BaseEstimator):
         """Fit to the rows at `index`, whose classes are `classes_`; nothing is open any more."""
         raise NotImplementedError
 
+    def _fit_and_predict(self, rows: Rows, index: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        """Fit to the rows at `index`, return probabilities of those at `unseen`.
+
+        Overridden where that takes less than a head for any row.
+        """
+        self._fit(rows, index)
+        return self._probabilities(rows.features[unseen])
+
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
         """Return probabilities, shape (N, C), of checked rows."""
         raise NotImplementedError
@@ -143,13 +151,25 @@ class Head(ClassifierMixin, BaseEstimator):
 
         `classes_` are those that these rows have.
         """
+        self._fit(rows, self._begun(rows, index))
+        return self
+
+    def fit_and_predict(self, rows: Rows, index: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        """Return how the head, fitted as by `fit_rows`, predicts the rows at `unseen`.
+
+        That is all it is for: it may be left without what other rows are predicted by.
+        """
+        require_finite(rows.features[unseen])
+        return self._fit_and_predict(rows, self._begun(rows, index), unseen)
+
+    def _begun(self, rows: Rows, index: np.ndarray) -> np.ndarray:
+        """Check and note what a fit is of; return the rows of weight above 0 at `index`."""
         self.check_settings()
         _require_usable(rows.features[index])
         index = index[rows.weights[index] > 0]
         self.classes_ = rows.classes[rows.present(index)]
         self.n_features_in_ = rows.features.shape[1]
-        self._fit(rows, index)
-        return self
+        return index
 
     def predict_path(
         self, rows: Rows, fitted: np.ndarray, judged: np.ndarray, choices: Sequence[dict]

@@ -359,8 +359,8 @@ def _predict(head, rows: Rows, fitted, held, choice: Choice) -> np.ndarray:
     present = rows.present(fitted)
     if len(present) < 2:
         return spread(np.ones((len(held), len(present))), present, rows, len(fitted))
-    fold_head = fit_on(head, rows, fitted, choice)
-    return spread(fold_head.predict_proba(rows.features[held]), present, rows, len(fitted))
+    table = clone(head).set_params(**choice).fit_and_predict(rows, fitted, held)
+    return spread(table, present, rows, len(fitted))
 
 
 def spread(tables: np.ndarray, present: np.ndarray, rows: Rows, seen: int) -> np.ndarray:

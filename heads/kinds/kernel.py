@@ -111,20 +111,26 @@ class KernelHead(Head):
             kernels = FitKernels(rows, fitted, _wide(width, rows), scaling)
             machine, across = _machine(rows, fitted, kernels), kernels.across(judged)
             for number in along_path(machine.solver, [own[place]["alpha"] for place in places]):
-                logits = multiply(across, machine.coef).astype(np.float64)
-                logits += machine.solver.intercept
-                tables[places[number]] = softmax(logits)
+                tables[places[number]] = _predicted(across, machine)
         return np.array(tables)
 
     def _left_out(self, rows: Rows, fitted: np.ndarray, scalings: Sequence[str]) -> bool:
         wide = rows.features.shape[1] > DIRECTIONS
         return (wide and set(OPEN_SCALINGS) <= set(scalings)) or untried(rows, fitted, scalings)
 
-    def _fit(self, rows: Rows, index: np.ndarray) -> None:
-        self.scaling_ = plainest(self.scaling)
-        kernels = FitKernels(rows, index, _wide(self.width, rows), self.scaling_)
+    def _solved(self, rows: Rows, index: np.ndarray) -> tuple[FitKernels, Machine]:
+        kernels = FitKernels(rows, index, _wide(self.width, rows), plainest(self.scaling))
         machine = _machine(rows, index, kernels)
         machine.solve(self.alpha, self.tol)
+        return kernels, machine
+
+    def _fit_and_predict(self, rows: Rows, index: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        kernels, machine = self._solved(rows, index)
+        return _predicted(kernels.across(unseen), machine)
+
+    def _fit(self, rows: Rows, index: np.ndarray) -> None:
+        kernels, machine = self._solved(rows, index)
+        self.scaling_ = plainest(self.scaling)
         self.coef_, self.intercept_ = machine.coef, machine.solver.intercept.astype(np.float32)
         self.support_, self.n_iter_ = kernels.kept(), machine.solver.iterations
         self.sets_ = rows.sets
@@ -160,6 +166,11 @@ def _wide(width: float | str, rows: Rows) -> float:
         count = max(int((rows.weights > 0).sum()), 1)
         return float(np.clip(_ROOT_ROWS / np.sqrt(count), _NARROW, _WIDE))
     return width
+
+
+def _predicted(across: np.ndarray, machine: Machine) -> np.ndarray:
+    logits = multiply(across, machine.coef).astype(np.float64)
+    return softmax(logits + machine.solver.intercept)
 
 
 def _machine(rows: Rows, index: np.ndarray, kernels: FitKernels) -> Machine:

@@ -135,12 +135,18 @@ class LogisticHead(Head):
                 tables[places[number]] = softmax(space.logits(solver))
         return np.array(tables)
 
+    def _solved(self, space: "_Space", rows: Rows, index: np.ndarray) -> SoftmaxRegression:
+        alpha = _penalty(self.get_params(), rows, index)
+        return space.solver().solve(10 * alpha, gap=0.01).solve(alpha, self.tol)
+
+    def _fit_and_predict(self, rows: Rows, index: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        space = _Space(rows, index, plainest(self.scaling), unseen)
+        return softmax(space.logits(self._solved(space, rows, index)))
+
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         self.scaling_ = plainest(self.scaling)
         space = _Space(rows, index, self.scaling_)
-        solver = space.solver()
-        alpha = _penalty(self.get_params(), rows, index)
-        solver.solve(10 * alpha, gap=0.01).solve(alpha, self.tol)
+        solver = self._solved(space, rows, index)
         self.coef_, self.intercept_ = space.weights(solver)
         self.n_iter_ = solver.iterations
         self.sets_ = rows.sets

@@ -155,11 +155,14 @@ class MLPClassifier(Head):
             if left_out and choice["scaling"] == "standard":
                 return np.full((len(judged), len(rows.present(fitted))), np.nan)
             one = clone(self).set_params(**{**choice, "members": 1})
-            inputs, _ = one._inputs(rows, fitted)
-            networks, _ = one._train(rows, fitted, inputs)
-            return _average(networks, inputs[judged])
+            return one._fit_and_predict(rows, fitted, judged)
 
         return np.array(each(table, choices))
+
+    def _fit_and_predict(self, rows: Rows, index: np.ndarray, unseen: np.ndarray) -> np.ndarray:
+        inputs, _ = self._inputs(rows, index)
+        networks, _ = self._train(rows, index, inputs)
+        return _average(networks, inputs[unseen])
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         inputs, directions = self._inputs(rows, index)

@@ -13,7 +13,7 @@ from .scaling import power_rows
 
 # To so many rows all inner products are kept (400 MB); above, those with so many of them.
 EXACT_ROWS, LANDMARKS = 10_000, 4_000
-_BLOCK = 1024
+_BLOCK, _HALVES = 1024, 512
 # On the diagonal of a kernel, of its mean. Log-loss on 3,409 photographs with 900 landmarks moves
 # by less than 0.00005 from the first to the third (benchmarks/notes/heads.md).
 _JITTERS = (1e-4, 1e-3, 1e-2, 1e-1)
@@ -78,7 +78,9 @@ def _power_gram(rows: Rows) -> Gram:
         part = scaled[top : top + _BLOCK].astype(np.float32)
         squares[top : top + _BLOCK] = np.einsum("ij,ij->i", part, part)
     if count <= EXACT_ROWS:
-        return Gram(_all_products(scaled), solution_rows(count), squares)
+        wide = np.empty(scaled.shape, np.float32)
+        widen(scaled, wide)
+        return Gram(all_products(wide), solution_rows(count), squares)
     columns = solution_rows(count)
     right = np.empty((len(columns), scaled.shape[1]), np.float32)
     widen(scaled[columns], right)
@@ -90,15 +92,13 @@ def _power_gram(rows: Rows) -> Gram:
     return Gram(products, columns, squares)
 
 
-def _all_products(scaled: np.ndarray) -> np.ndarray:
-    """Return ``Z @ Z.T``, of which only one half is computed."""
-    count = len(scaled)
-    wide = np.empty(scaled.shape, np.float32)
-    widen(scaled, wide)
+def all_products(Z: np.ndarray) -> np.ndarray:
+    """Return ``Z @ Z.T`` of float32 rows, little more than half of which is computed."""
+    count = len(Z)
     products = np.empty((count, count), np.float32)
-    for top in range(0, count, _BLOCK):
-        block = slice(top, min(top + _BLOCK, count))
-        multiply(wide[block], wide[top:].T, products[block, top:])
+    for top in range(0, count, _HALVES):
+        block = slice(top, min(top + _HALVES, count))
+        multiply(Z[block], Z[top:].T, products[block, top:])
         products[block.stop :, block] = products[block, block.stop :].T
     return products
 

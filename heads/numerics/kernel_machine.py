@@ -11,7 +11,7 @@ from ..parallel import each
 from ..rows import Rows
 from ..saved import HeadFiles
 from .directions import directions_of
-from .gram import Basis, gaussian, median_gamma, power_gram, solution_rows
+from .gram import Basis, all_products, gaussian, median_gamma, power_gram, solution_rows
 from .products import multiply
 from .scaling import Scaling, measure_scaling, power_scaled
 from .softmax_regression import Features, Kernel, SoftmaxRegression
@@ -51,7 +51,7 @@ class FitKernels:
         self._places, self.support = places, places.own
         self._exact = np.array_equal(places.own, index)
         own, squares = places.coordinates[self.support], places.squares[self.support]
-        inner = multiply(own, own.T)
+        inner = all_products(own)
         self.gamma = median_gamma(inner, squares, width)
         self.inner = gaussian(inner, squares, squares, self.gamma)
 

@@ -8,8 +8,10 @@ import hashlib
 import numpy as np
 import pytest
 from heads_support import fingerprint
+from sklearn.base import clone
 
 from icecore.heads import HEAD_KINDS, Rows, crossfit, make_head
+from icecore.heads.base import Head
 from icecore.heads.crossfit import (
     Judged,
     Search,
@@ -52,22 +54,21 @@ def keys_of(rows):
 
 
 def fold_heads(head, rows, dealt, monkeypatch, extra=()):
-    """Return a fingerprint of the head that predicts each fold."""
+    """Return for each fold what predicts it says of all other rows, byte for byte."""
     found = {}
-    fit_on = crossfit.fit_on
+    fit_and_predict = Head.fit_and_predict
 
-    def noted(head, rows, index, choice):
-        fitted = fit_on(head, rows, index, choice)
-        left_out = set(range(FOLDS)) - set(dealt[index].tolist())
-        # The head of all rows leaves none out.
-        for fold in left_out:
-            found[fold] = fingerprint(fitted)
-        assert len(left_out) == (1 if len(index) < len(dealt) else 0)
-        return fitted
+    def noted(head, rows, index, unseen):
+        (fold,) = set(range(FOLDS)) - set(dealt[index].tolist())
+        assert (dealt[unseen] == fold).all()
+        table = fit_and_predict(head, rows, index, np.concatenate([unseen, index]))
+        found[fold] = table[len(unseen) :].tobytes()
+        return table[: len(unseen)]
 
     with monkeypatch.context() as patched:
-        patched.setattr(crossfit, "fit_on", noted)
+        patched.setattr(Head, "fit_and_predict", noted)
         cross_fit(head, rows, [dealt], Search(extra))
+    assert len(found) == FOLDS
     return found
 
 
@@ -150,18 +151,16 @@ def test_that_test_notices_early_stopping_on_the_predicted_rows(monkeypatch):
     """An MLP of which the length is the best one for the rows it predicts."""
     rows = make_rows()
     dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
-    fit_on = crossfit.fit_on
+    fit_and_predict = Head.fit_and_predict
 
-    def stopped(head, rows, index, choice):
-        held = np.setdiff1d(np.arange(len(rows)), index)
-        if not len(held):  # the head of all rows
-            return fit_on(head, rows, index, choice)
-        tried = [fit_on(head, rows, index, {"epochs": n}) for n in (1, 20)]
-        tables = [one.predict_proba(rows.features[held]) for one in tried]
-        losses = [-(np.log(table) * rows.targets[held]).sum() for table in tables]
-        return tried[int(np.argmin(losses))]
+    def stopped(head, rows, index, unseen):
+        held = ~np.isin(unseen, index)
+        tried = [clone(head).set_params(epochs=n) for n in (1, 20)]
+        tables = [fit_and_predict(one, rows, index, unseen) for one in tried]
+        losses = [-(np.log(table) * rows.targets[unseen])[held].sum() for table in tables]
+        return tables[int(np.argmin(losses))]
 
-    monkeypatch.setattr(crossfit, "fit_on", stopped)
+    monkeypatch.setattr(Head, "fit_and_predict", stopped)
     head = make_head("mlp", 3, **SETTINGS["mlp"], weight_decay=0.0)
     before = fold_heads(head, rows, dealt, monkeypatch)
     unchanged = [

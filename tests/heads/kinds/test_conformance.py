@@ -31,7 +31,8 @@ from icecore.heads import (
 )
 from icecore.heads.kinds import logistic
 from icecore.heads.kinds.ridge import _solve
-from icecore.heads.numerics import gram
+from icecore.heads.mlp import classifier
+from icecore.heads.numerics import directions, gram
 
 # Small settings, so that the suite is quick.
 QUICK = {
@@ -307,6 +308,26 @@ def test_a_path_gives_what_fits_give(kind):
 
 # Warm starts end within a gap of the minimum, not at the same point of it.
 PATHS = ("kernel", "grouped", "logistic")
+
+
+@pytest.mark.parametrize("columns", [6, 40])
+def test_rows_are_predicted_beside_a_fit_as_by_the_fitted_head(kind, columns, monkeypatch):
+    # Of 40 columns there are directions.
+    for module in (directions, classifier):
+        monkeypatch.setattr(module, "DIRECTIONS", 20)
+    X, y = blobs(120, columns=columns)
+    sets = (columns - 2, 2)
+    rows = Rows(X, np.eye(3, dtype=np.float32)[exact_codes(y)], np.ones(120), np.unique(y), sets)
+    settings = {**QUICK_FOR_CHECKS[kind], **({"scaling": "power"} if kind == "mlp" else {})}
+    head = make_head(kind, 0, **settings)
+    head.set_params(**head.choices()[0])
+    fitted, unseen = np.arange(80), np.arange(80, 120)
+    table = clone(head).fit_and_predict(rows, fitted, unseen)
+    again = clone(head).fit_rows(rows, fitted).predict_proba(X[unseen])
+    np.testing.assert_allclose(table, again, atol=2e-3)
+    X[100] = np.nan
+    with pytest.raises(HeadError, match="contains NaN"):
+        clone(head).fit_and_predict(rows, fitted, unseen)
 
 
 def test_settings_that_are_given_are_not_chosen(kind):

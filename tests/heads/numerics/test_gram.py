@@ -20,6 +20,15 @@ def test_a_singular_kernel_that_is_rounded_below_zero_has_features(rounding):
     np.testing.assert_allclose(features @ features.T, inner, atol=20 * rounding + 1e-3)
 
 
+@pytest.mark.parametrize("count", [1, 5, 12, 13])
+def test_products_of_rows_with_each_other_are_all_there(count, monkeypatch):
+    monkeypatch.setattr(gram, "_HALVES", 4)
+    rows = np.random.default_rng(0).normal(size=(count, 7)).astype(np.float32)
+    products = gram.all_products(rows)
+    np.testing.assert_allclose(products, rows @ rows.T, atol=1e-5)
+    np.testing.assert_array_equal(products, products.T)
+
+
 def test_what_is_no_kernel_is_refused():
     with pytest.raises(HeadError, match="make no kernel"):
         Basis(np.float32([[1, 4], [4, 1]]))

@@ -36,21 +36,28 @@ class Imagined(NamedTuple):
 
 
 class Images(NamedTuple):
-    """What the rows of each image add to a mean over rows.
+    """What each image adds to a mean over rows: the sum over its rows, and their number."""
+
+    total: np.ndarray
+    rows: np.ndarray
+
+
+class Drawn(NamedTuple):
+    """Samples of images, see `draw_images`.
 
     Attributes
     ----------
-    total, others : ndarray of shape (N,)
-        Sum over the image's rows, with the labels that they have and with those of `Imagined`.
-    rows : ndarray of shape (N,)
-    room : ndarray of shape (N,)
-        How likely the imagined image is each of them.
+    picks : ndarray of int, shape (draws, N)
+        Numbers of images.
+    places : pair of ndarray of int
+        Sample and position of those in whose place the imagined image comes.
+    imagined : ndarray of int
+        What it then is.
     """
 
-    total: np.ndarray
-    others: np.ndarray
-    rows: np.ndarray
-    room: np.ndarray
+    picks: np.ndarray
+    places: tuple[np.ndarray, np.ndarray]
+    imagined: np.ndarray
 
 
 def imagine(table: np.ndarray, y: np.ndarray) -> Imagined:
@@ -70,60 +77,90 @@ def imagine(table: np.ndarray, y: np.ndarray) -> Imagined:
     return Imagined(labels, others[rows, labels])
 
 
-def draw_images(room: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+def draw_images(count: int, room: np.ndarray, draws: int, rng: np.random.Generator) -> Drawn:
     """Draw as many images as there are, with replacement, from them and an imagined one.
+
+    With and without it, the other images are the same: two samples differ by it alone.
 
     Parameters
     ----------
-    room : ndarray of shape (N,)
-        How likely the imagined image is each of them, labelled otherwise. Without any room there
-        is none.
+    count : int
+        Number of images, N.
+    room : ndarray
+        How likely the imagined image is each of what it may be. Without any room there is none.
     draws : int
     rng : numpy.random.Generator
-
-    Returns
-    -------
-    ndarray of int, shape (draws, N)
-        Numbers of images; N more is the same image, labelled otherwise.
     """
-    count, total = len(room), room.sum()
     picks = rng.integers(count, size=(draws, count), dtype=np.int32)
-    if total > 0:
-        # With and without it, the other images are the same: two samples differ by it alone.
-        (own,) = rng.spawn(1)
-        times = own.binomial(count, 1 / (count + 1), draws)
-        imagined = np.arange(count) < times[:, None]
-        picks[imagined] = count + own.choice(count, size=int(times.sum()), p=room / total)
-    return picks
+    times = np.zeros(draws, int)
+    if room.any():
+        (rng,) = rng.spawn(1)
+        times = rng.binomial(count, 1 / (count + 1), draws)
+    sample, imagined = _imagined(times, room, rng)
+    position = np.arange(len(sample)) - np.repeat(np.cumsum(times) - times, times)
+    return Drawn(picks, (sample, position), imagined)
 
 
-def draw_means(images: Images, rng: np.random.Generator) -> np.ndarray:
-    """Return the means over rows of 1,000 samples of images, see `draw_images`."""
-    total, others, rows, room = images
-    if len(total) > NORMAL:
-        return _normal_means(images, rng)
-    sums, sizes = np.concatenate([total, others]), np.concatenate([rows, rows])
-    step = max(1, _CELLS // len(total))
+def draw_means(
+    images: Images, others: Images, room: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Return the means over rows of 1,000 samples of images, and of these and an imagined one.
+
+    Parameters
+    ----------
+    images : Images
+    others : Images
+        What the imagined image may be.
+    room : ndarray
+        How likely it is each of these.
+    rng : numpy.random.Generator
+    """
+    count = len(images.total)
+    if count > NORMAL:
+        return _normal_means(images, others, room, rng)
+    step = max(1, _CELLS // count)
     means = []
     for start in range(0, DRAWS, step):
-        picks = draw_images(room, min(step, DRAWS - start), rng)
-        means.append(sums[picks].sum(axis=1) / sizes[picks].sum(axis=1))
-    return np.concatenate(means)
+        drawn = draw_images(count, room, min(step, DRAWS - start), rng)
+        sums, sizes = (_sums(values, drawn.picks) for values in images)
+        gone, sample = drawn.picks[drawn.places], drawn.places[0]
+        more, larger = (
+            np.bincount(sample, other[drawn.imagined] - own[gone], len(sums))
+            for own, other in zip(images, others)
+        )
+        means.append((sums / sizes, (sums + more) / (sizes + larger)))
+    return [np.concatenate(one) for one in zip(*means)]
 
 
-def _normal_means(images: Images, rng: np.random.Generator) -> np.ndarray:
-    total, others, rows, room = images
+def _sums(values: np.ndarray, picks: np.ndarray) -> np.ndarray:
+    if (values == values[0]).all():
+        return np.full(len(picks), picks.shape[1] * float(values[0]))
+    return values[picks].sum(axis=1)
+
+
+def _normal_means(
+    images: Images, others: Images, room: np.ndarray, rng: np.random.Generator
+) -> list[np.ndarray]:
+    total, rows = images
     size = rows.sum()
     mean = total.sum() / size
     spread = np.sqrt(((total - rows * mean) ** 2).sum()) / size
     means = rng.normal(mean, spread, DRAWS)
-    if room.sum() > 0:
-        # No normal number: it may be there not at all.
-        times = rng.poisson(1, DRAWS)
-        picks = rng.choice(len(total), size=int(times.sum()), p=room / room.sum())
-        change = (others - rows * mean)[picks] / size
-        means += np.bincount(np.repeat(np.arange(DRAWS), times), change, DRAWS)
-    return means
+    # No normal number: it may be there not at all.
+    times = rng.poisson(1, DRAWS) if room.any() else np.zeros(DRAWS, int)
+    sample, imagined = _imagined(times, room, rng)
+    change = (others.total - others.rows * mean)[imagined] / size
+    return [means, means + np.bincount(sample, change, DRAWS)]
+
+
+def _imagined(
+    times: np.ndarray, room: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return in which sample an imagined image is, and what it is, `times` in each."""
+    sample = np.repeat(np.arange(len(times)), times)
+    if not len(sample):
+        return sample, sample
+    return sample, rng.choice(len(room), size=len(sample), p=room / room.sum())
 
 
 def mean_interval(
@@ -148,13 +185,11 @@ def mean_interval(
     Efron and Tibshirani 1993, "An introduction to the bootstrap", chapter 13, with the percents of
     `bootstrap_percents`.
     """
-    count, nowhere = len(values), np.zeros(len(values))
-    others, room = imagined or (values, nowhere)
-    samples = [
-        draw_means(Images(values, others, np.ones(count), one), np.random.default_rng([seed, 8]))
-        for one in (nowhere, room)
-    ]
-    return list(interval_ends(samples, count))
+    rows = np.ones(len(values))
+    others, room = imagined or (values, np.zeros(len(values)))
+    rng = np.random.default_rng([seed, 8])
+    samples = draw_means(Images(values, rows), Images(others, rows), room, rng)
+    return list(interval_ends(samples, len(values)))
 
 
 def interval_ends(samples: Iterable[np.ndarray], count: int) -> tuple[float, float]:

@@ -2,9 +2,8 @@
 
 Where there are labelled test rows, weights, shrinkage, the choice of what to recommend and of
 the best single model come from all tuning rows and are scored on the test rows. Where there are
-none, nested cross-validation takes their place: for each of five folds everything is chosen
-anew on the other four, and the held-out answers of all folds are scored together. Equal images
-are always in one fold, and are drawn together for the intervals.
+none, nested cross-validation takes their place (see `held_out`), and the answers of all folds are
+scored together. Equal images are drawn together for the intervals.
 """
 
 import dataclasses
@@ -12,20 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import clone
 
 from ..core.blas import with_one_thread
-from ..core.errors import ProbabilityError
-from ..core.folds import deal_folds, fold_rows
+from .held_out import AVERAGE, PRIOR, RECOMMENDED, held_out
 from .joining.join import TEST, TUNING, TaskData
-from .metrics import METRICS, get_metric, title_of
+from .metrics import METRICS, Metric, get_metric, title_of
 from .resampling import Difference, Scored, bootstrap_interval, paired_difference
-from .weighting.recommendation import Chooser
 
-_FOLDS = 5
 SHOWN = ("log_loss", "accuracy", "map")
-RECOMMENDED, TUNED, AVERAGE, SINGLE = "recommended", "tuned", "average", "best single"
-PRIOR = "class shares"
+_APART = " that were held out of every choice"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +49,19 @@ class Learning:
         1977, "An asymptotic equivalence of choice of model by cross-validation and Akaike's
         criterion"). So their difference has the variance ``2p / n**2 = 4e / n`` more.
         """
-        error = (high - low) / (2 * 1.96)
-        wider = np.sqrt(1 + 4 * self.excess / rows / error**2) if error > 0 else 1.0
-        ends = value, value - wider * (value - low), value + wider * (high - value)
+        ends = value, *_wider(value, low, high, 4 * self.excess / rows)
         value, low, high = (float(max(end - self.gain, 0)) for end in ends)
         return value, low, high
 
 
 NOTHING_KNOWN = Learning()
+
+
+def _wider(value: float, low: float, high: float, variance: float) -> tuple[float, float]:
+    """Return the ends of a 95% interval of `value` to which a variance is added."""
+    error = (high - low) / (2 * 1.96)
+    factor = float(np.sqrt(1 + variance / error**2)) if error > 0 else 1.0
+    return value - factor * (value - low), value + factor * (high - value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +206,8 @@ def estimate(
     if source == "auto":
         source = "test split" if len(data.rows(TEST)) else "nested cross-validation"
     options = blender.options
-    rows, tables = held_out_tables(data, blender, others, source)
+    held = held_out(data, blender, others, source)
+    rows, tables = held.rows, held.tables
     metric = get_metric(options.metric)
     scored = Scored(metric, data.y[rows], data.letters_of(rows), data.images_of(rows), options.seed)
     scores = {answer: _scores(scored, table) for answer, table in tables.items()}
@@ -215,83 +215,41 @@ def estimate(
     tuning = len(data.rows(TUNING))
     nested = source != "test split"
     learning = learning if nested else NOTHING_KNOWN
+    images = int(scored.images.max()) + 1
     for answer in tables.keys() - {PRIOR}:
         own = scores[answer]
-        own["log_loss"] = learning.of_all_rows(*own["log_loss"], int(scored.images.max()) + 1)
+        excess = learning.excess + held.excess.get(answer, 0.0)
+        both = dataclasses.replace(learning, excess=excess)
+        own["log_loss"] = both.of_all_rows(*own["log_loss"], images)
     where = f"{len(rows)} {kind if nested else 'test'} rows"
+
+    def difference(to: str, metric: Metric) -> Difference:
+        gap = paired_difference(dataclasses.replace(scored, metric=metric), ours, tables[to])
+        if metric.name != "log_loss":
+            return gap
+        variance = 4 * held.excess.get(RECOMMENDED, 0.0) / images
+        low, high = _wider(gap.value, gap.low, gap.high, variance)
+        return dataclasses.replace(gap, low=low, high=high)
+
     return Estimate(
         source,
         len(rows),
         metric.name,
-        {answer: _seen(answer, tuning, kind, where, nested) for answer in tables},
+        {answer: _seen(answer, tuning, kind, where, held.parts) for answer in tables},
         scores,
-        paired_difference(scored, ours, tables[AVERAGE]),
-        {
-            name: paired_difference(
-                dataclasses.replace(scored, metric=METRICS[name]), ours, tables[PRIOR]
-            )
-            for name in ("log_loss", "accuracy")
-        },
-        where + (" that were held out of every choice, a fifth at a time" if nested else ""),
+        difference(AVERAGE, metric),
+        {name: difference(PRIOR, METRICS[name]) for name in ("log_loss", "accuracy")},
+        where + (f"{_APART}, one of {held.parts} parts at a time" if nested else ""),
         learning,
     )
 
 
-def held_out_tables(
-    data: TaskData, blender, others: Mapping[str, Any] | None, source: str
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return rows, and each answer's probabilities of them when it never saw them.
-
-    Returns
-    -------
-    rows : ndarray of int, shape (R,)
-    tables : dict of str to ndarray of shape (R, C)
-    """
-    tuning = data.rows(TUNING)
-    if source == "test split":
-        rows = data.rows(TEST)
-        if not len(rows):
-            raise ProbabilityError(
-                "there are no labelled test rows", "use nested cross-validation instead"
-            )
-        return rows, _answers(data, blender, others, tuning, rows)
-    fold = deal_folds(data.y[tuning], data.images_of(tuning), _FOLDS, [blender.options.seed, 31])
-    if not len(tuning) or fold.max() < 1:
-        raise ProbabilityError(
-            f"nested cross-validation needs at least 2 tuning images; there are {len(tuning)} rows",
-            "give more rows",
+def _seen(answer: str, tuning: int, kind: str, where: str, parts: int) -> str:
+    if parts:
+        chosen = (
+            f"chosen on {parts - 1} of {parts} parts of {tuning} {kind} rows, scored on the part "
+            "left out"
         )
-    tables: dict[str, np.ndarray] = {}
-    for learn, score in fold_rows(fold):
-        held = _answers(data, blender, others, tuning[learn], tuning[score])
-        for name, table in held.items():
-            tables.setdefault(name, np.empty((len(tuning), table.shape[1])))[score] = table
-    return tuning, tables
-
-
-def _answers(
-    data: TaskData, blender, others: Mapping[str, Any] | None, learn: np.ndarray, score: np.ndarray
-) -> dict[str, np.ndarray]:
-    known, unseen = data.probabilities[:, learn], data.probabilities[:, score]
-    y, letters = data.y[learn], data.letters_of(learn)
-    chooser = Chooser(clone(blender))
-    chooser.fit(known, y, letters, data.images_of(learn), data.routes_of(learn))
-    routes = data.routes_of(score)
-    names = {RECOMMENDED: "recommended", TUNED: "tuned", AVERAGE: "average", SINGLE: "single"}
-    tables = {
-        name: chooser.recipes_[recipe].apply(unseen, routes) for name, recipe in names.items()
-    }
-    for name, other in (others or {}).items():
-        tables[name] = clone(other).fit(known, y, letters).predict_proba(unseen)
-    # One row of each class more: a class that happens to be absent keeps a chance.
-    counts = np.bincount(y, minlength=len(data.classes)) + 1.0
-    tables[PRIOR] = np.tile(counts / counts.sum(), (len(score), 1))
-    return tables
-
-
-def _seen(answer: str, tuning: int, kind: str, where: str, nested: bool) -> str:
-    if nested:
-        chosen = f"chosen on four fifths of {tuning} {kind} rows, scored on the fifth left out"
         return chosen if answer != AVERAGE else f"nothing is chosen; scored on {where}"
     if answer == AVERAGE:
         return f"nothing is chosen; scored on {where}"

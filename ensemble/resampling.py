@@ -114,7 +114,7 @@ def bootstrap_interval(scored: Scored, table: np.ndarray) -> tuple[float, float]
     imagined = imagine(table, scored.y)
     own, others = (row_scores(scored.metric, y, table) for y in (scored.y, imagined.labels))
     if own is not None and others is not None:
-        samples = _mean_draws(own, others, imagined.room, scored)
+        samples = _mean_draws(own, _others(others, imagined, scored), scored)
     else:
         both, twice = _with_imagined(scored, imagined), np.concatenate([table, table])
         samples = [_drawn_scores(both, twice, rows) for rows in _draws(table, imagined, scored)]
@@ -129,7 +129,10 @@ def paired_difference(scored: Scored, first: np.ndarray, second: np.ndarray) -> 
         _row_gains(scored.metric, y, first, second) for y in (scored.y, imagined.labels)
     )
     if gain is not None and other_gain is not None:
-        ends = _ends(_mean_draws(gain, other_gain, imagined.room, scored), scored)
+        others = _others(other_gain, imagined, scored)
+        if scored.metric.name == "accuracy" and not np.array_equal(first, second):
+            others = _either_right(scored)
+        ends = _ends(_mean_draws(gain, others, scored), scored)
         return Difference(value, *ends, _sign_test(gain, scored))
     both = _with_imagined(scored, imagined)
     samples = []
@@ -168,23 +171,37 @@ def jackknife(scored: Scored, tables: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _mean_draws(
-    own: np.ndarray, others: np.ndarray, room: np.ndarray, scored: Scored
+    own: np.ndarray, others: tuple[Images, np.ndarray], scored: Scored
 ) -> list[np.ndarray]:
     """Return the means of samples of images with replacement, without and with an imagined one.
 
     Parameters
     ----------
-    own, others : ndarray of shape (N,)
-        What each row adds with its label, and with the imagined one.
+    own : ndarray of shape (N,)
+        What each row adds.
+    others : Images and ndarray
+        What the imagined image may add, and how likely each is.
     """
-    images = scored.images
-    total, changed, rows, room = (
-        np.bincount(images, weights) for weights in (own, others, None, room)
-    )
-    return [
-        draw_means(Images(total, changed, rows, one), np.random.default_rng(scored.seed))
-        for one in (0 * room, room)
-    ]
+    images = _by_image(own, scored)
+    return draw_means(images, *others, np.random.default_rng(scored.seed))
+
+
+def _by_image(values: np.ndarray, scored: Scored) -> Images:
+    return Images(np.bincount(scored.images, values), np.bincount(scored.images))
+
+
+def _others(values: np.ndarray, imagined: Imagined, scored: Scored) -> tuple[Images, np.ndarray]:
+    """Return images whose rows add `values` with their imagined labels, and the room for them."""
+    return _by_image(values, scored), np.bincount(scored.images, imagined.room)
+
+
+def _either_right(scored: Scored) -> tuple[Images, np.ndarray]:
+    """Return an image that one answer has right and the other wrong, either way alike.
+
+    Where two answers agree on every row at hand, no label that a row might have tells them apart.
+    """
+    rows = np.full(2, len(scored.y) / (scored.images.max() + 1))
+    return Images(rows * [1, -1], rows), np.ones(2)
 
 
 def _sign_test(gain: np.ndarray, scored: Scored) -> float:
@@ -256,7 +273,9 @@ def _rows_drawn(
     every = np.concatenate(members)
     single = len(every) == len(members)
     for _ in range(count):
-        others, picks = np.divmod(draw_images(room, 1, rng)[0], len(members))
+        drawn = draw_images(len(members), room, 1, rng)
+        picks, others = drawn.picks[0], np.zeros(len(members), int)
+        others[drawn.places[1]], picks[drawn.places[1]] = 1, drawn.imagined
         if single:
             yield every[picks] + len(every) * others
         else:

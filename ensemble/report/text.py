@@ -4,7 +4,8 @@ import math
 
 from ...core.errors import counted
 from ...core.text import in_blocks
-from ..estimate import AVERAGE, PRIOR, RECOMMENDED, SINGLE, TUNED, Estimate
+from ..estimate import Estimate
+from ..held_out import AVERAGE, PRIOR, RECOMMENDED, SINGLE, TUNED
 from ..metrics import title_of
 from ..result import SPLITS, BlendResult, TaskBlend
 from .groups import routing_lines

@@ -55,7 +55,9 @@ def test_an_image_is_imagined_with_the_likeliest_label_that_it_does_not_have():
 
 def test_the_imagined_image_is_drawn_as_often_as_any_other():
     room = np.array([0.0, 1.0, 3.0, 0.0])
-    drawn = np.bincount(draw_images(room, 50_000, np.random.default_rng(0)).ravel(), minlength=8)
+    picks, places, imagined = draw_images(4, room, 50_000, np.random.default_rng(0))
+    picks[places] = 4 + imagined
+    drawn = np.bincount(picks.ravel(), minlength=8)
     expected = 200_000 / 5 * np.array([1, 1, 1, 1, 0, 0.25, 0.75, 0])
     assert drawn == pytest.approx(expected, rel=0.03)
 
@@ -70,8 +72,8 @@ def test_without_room_nothing_is_imagined():
 def test_draws_of_many_images_and_their_normal_form_agree(rows):
     # Above 20,000 images nothing is drawn but the imagined one.
     values = np.random.default_rng(1).exponential(size=rows)
-    images = Images(values, values + 1000, np.ones(rows), np.ones(rows))
-    means = draw_means(images, np.random.default_rng(0))
+    images, others = (Images(each, np.ones(rows)) for each in (values, values + 1000))
+    _, means = draw_means(images, others, np.ones(rows), np.random.default_rng(0))
     # There are 0 to 3 imagined ones with the chances 0.37, 0.37, 0.18 and 0.06.
     times = stats.poisson.pmf(np.arange(9), 1)
     ends = values.mean() + 1000 * np.arange(9) / rows

@@ -17,9 +17,15 @@ from icecore.ensemble import (
     estimate,
     result_text,
 )
-from icecore.ensemble.estimate import Learning, held_out_tables
-from icecore.ensemble.metrics import log_loss
-from icecore.ensemble.resampling import Difference
+from icecore.ensemble.estimate import Learning
+from icecore.ensemble.held_out import held_out
+from icecore.ensemble.metrics import METRICS, log_loss
+from icecore.ensemble.resampling import (
+    Difference,
+    Scored,
+    bootstrap_interval,
+    paired_difference,
+)
 from icecore.manifest import Manifest
 from icecore.runs import open_run
 
@@ -63,10 +69,62 @@ def test_no_row_is_scored_by_a_choice_that_saw_it(builders, tests):
 
 def test_held_out_answers_stand_in_the_order_of_the_rows(builders):
     data = data_of(*builders.probabilities(3, 60))
-    rows, tables = held_out_tables(data, Blender(), {"spy": Spy()}, "nested cross-validation")
-    assert rows.tolist() == list(range(60))
-    assert np.array_equal(tables["spy"], data.probabilities[0])
-    assert np.allclose(tables["average"], data.probabilities.mean(axis=0))
+    held = held_out(data, Blender(), {"spy": Spy()}, "nested cross-validation")
+    assert held.rows.tolist() == list(range(60))
+    assert np.array_equal(held.tables["spy"], data.probabilities[0])
+    assert np.allclose(held.tables["average"], data.probabilities.mean(axis=0))
+
+
+@pytest.mark.parametrize(
+    ("metric", "rows", "parts"),
+    [
+        ("log_loss", 10, 10),
+        ("log_loss", 100, 20),
+        ("log_loss", 800, 12),
+        ("log_loss", 2500, 5),
+        ("accuracy", 100, 5),
+    ],
+)
+def test_few_rows_are_held_out_in_more_parts(builders, metric, rows, parts):
+    data = data_of(*builders.probabilities(2, rows))
+    blender = Blender(BlendOptions(metric=metric))
+    assert held_out(data, blender, None, "nested cross-validation").parts == parts
+    assert f"one of {parts} parts at a time" in estimate(data, blender).rows_text
+
+
+def test_the_excess_is_what_weights_of_these_rows_cost(builders):
+    every, y = builders.probabilities(4, 60_000, seed=1)
+    best = log_loss(y, Blender().fit(every, y).predict_proba(every))
+    told, true = [], []
+    for start in range(0, 1600, 80):
+        own = slice(start, start + 80)
+        held = held_out(data_of(every[:, own], y[own]), Blender(), None, "nested cross-validation")
+        assert held.excess["average"] == pytest.approx(0, abs=1e-12)
+        told.append(held.excess["tuned"])
+        fitted = Blender().fit(every[:, own], y[own])
+        true.append(log_loss(y, fitted.predict_proba(every)) - best)
+    assert 0.5 < np.mean(told) / np.mean(true) < 2
+
+
+def test_intervals_are_wider_by_what_other_tuning_rows_might_bring(builders):
+    data = data_of(*builders.probabilities(4, 80))
+    held = held_out(data, Blender(), None, "nested cross-validation")
+    found, more = estimate(data, Blender()), 4 * held.excess["recommended"] / 80
+    scored = Scored(METRICS["log_loss"], data.y)
+    ours, shares = held.tables["recommended"], held.tables["class shares"]
+    plain = bootstrap_interval(scored, ours)
+    gap = paired_difference(scored, ours, shares)
+    _, *told = found.scores["recommended"]["log_loss"]
+    assert more > 0
+    for wide, narrow in (
+        (told, plain),
+        (dataclasses.astuple(found.over_shares["log_loss"])[1:3], (gap.low, gap.high)),
+    ):
+        errors = np.ptp(wide) / 3.92, np.ptp(narrow) / 3.92
+        assert errors[0] ** 2 - errors[1] ** 2 == pytest.approx(more)
+    assert found.scores["average"]["log_loss"][1:] == pytest.approx(
+        bootstrap_interval(scored, held.tables["average"])
+    )
 
 
 def test_on_a_test_split_the_numbers_are_those_of_the_fitted_weights(builders):
@@ -117,7 +175,7 @@ def test_every_number_says_which_rows_it_saw(builders):
     assert with_test.seen["average"] == "nothing is chosen; scored on 50 test rows"
     nested = estimate(data_of(probabilities, y), Blender(), kind="out-of-fold")
     assert nested.seen["best single"] == (
-        "chosen on four fifths of 150 out-of-fold rows, scored on the fifth left out"
+        "chosen on 19 of 20 parts of 150 out-of-fold rows, scored on the part left out"
     )
     assert "validation" not in str(nested.to_json()).replace("cross-validation", "")
 

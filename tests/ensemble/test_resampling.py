@@ -148,6 +148,29 @@ def test_equal_answers_do_not_differ(builders, name):
     assert (gap.value, gap.low, gap.high, gap.p) == (0, 0, 0, 1)
 
 
+@pytest.mark.parametrize(
+    ("better", "worse"), [(0.002, 0.002), (0.01, 0), (0, 0.02), (0.03, 0.01), (0.05, 0.05)]
+)
+def test_intervals_hold_a_known_difference_in_accuracy(better, worse):
+    # Exactly, by the chances of how many of 60 rows one answer alone has right.
+    rows, most, held = 60, 11, 0.0
+    y = np.zeros(rows, int)
+    for first in range(most):
+        for second in range(most):
+            place = np.arange(rows)
+            right = place >= second, (place < second) | (place >= first + second)
+            one, other = (
+                np.column_stack([np.where(own, sure, 1 - sure), np.where(own, 1 - sure, sure)])
+                for own, sure in zip(right, (0.9, 0.8))
+            )
+            gap = paired_difference(Scored(METRICS["accuracy"], y), one, other)
+            assert gap.value == pytest.approx((first - second) / rows)
+            chances = better, worse, 1 - better - worse
+            chance = stats.multinomial.pmf([first, second, rows - first - second], rows, chances)
+            held += chance * (gap.low <= better - worse <= gap.high)
+    assert held > 0.9
+
+
 @pytest.mark.parametrize("name", ["log_loss", "accuracy", "map"])
 def test_a_clear_difference_is_clear(builders, name):
     (good, bad), y = builders.probabilities(2, 200, quality=[2.5, 0.3])

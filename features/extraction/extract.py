@@ -84,6 +84,7 @@ def extract(
     store = writable_cache(cache, options.only_writer) if is_url(cache) else None
     at_hand = AtHand()
     memory = DigestMemory(folder / "digests" if _may_be_cache(folder) else None)
+    containers = manifest.containers if isinstance(manifest, Unread) else ()
     manifest = _begun(manifest, memory, options, progress, at_hand)
     manifest, table = boxed(manifest, folder, options, progress)
     digesting = _digesting(manifest, memory, options, progress, at_hand)
@@ -98,7 +99,9 @@ def extract(
         job = Pipeline(parts, options, watch, at_hand=at_hand)
         with contextlib.closing(arrivals):
             _run(job, store, arrivals)
-    report = _ended(job, store, digesting.report(), len(arrivals.unique))
+    digested = digesting.report()
+    _keep_failures(job, store, digested, [one.path for one in containers])
+    report = _report(job, digested.manifest, len(arrivals.unique))
     return dataclasses.replace(report, boxes=table)
 
 
@@ -290,17 +293,15 @@ def _require_all(job: Pipeline, arrivals: Arrivals) -> None:
     ]
 
 
-def _ended(
-    job: Pipeline, store: FeatureCache, digested: DigestReport, unique: int
-) -> ExtractReport:
-    """Keep in the cache what could not be used, and tell what became of all."""
+def _keep_failures(
+    job: Pipeline, store: FeatureCache, digested: DigestReport, containers: Sequence[str]
+) -> None:
+    """Keep in the cache which images and containers could not be used, and which no longer."""
     job.failures += _unreadable(digested)
     failed = {failure.id for failure in job.failures}
-    manifest = digested.manifest
-    store.clear_failures([identity for identity in manifest.images if identity not in failed])
+    store.clear_failures([i for i in (*digested.manifest.images, *containers) if i not in failed])
     if job.failures:
         store.record_failures([dataclasses.asdict(failure) for failure in job.failures])
-    return _report(job, manifest, unique)
 
 
 def _report(job: Pipeline, manifest: Manifest, unique: int) -> ExtractReport:

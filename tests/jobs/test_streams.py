@@ -176,11 +176,13 @@ def test_a_tar_that_changes_while_it_is_read_is_a_listed_failure(
     assert failure.id == failure.path == f"{data}/train-00001.tar"
     assert ("changed while it was read" if change == "replaced" else "not there") in failure.reason
     assert report.images == 40
+    assert [one["id"] for one in FeatureCache(tmp_path / "cache").failures()] == [failure.id]
     assert not [one for one in report.manifest if one.id.startswith("train-00001")]
     replace(f"{data}/train-00001.tar", content)
     store._seen.clear()
     report = extract(data, tmp_path / "cache", tiny_onnx)
     assert (report.images, report.failures) == (60, [])
+    assert FeatureCache(tmp_path / "cache").failures() == []
     assert len(matrix(tmp_path / "cache", photos)) == 60
 
 

@@ -285,8 +285,8 @@ def _interval(gap: Difference) -> str:
         f"p = {gap.p:.2g}"
     )
     if _beyond(gap) == 0 and gap.p < 0.05:
-        # The interval imagines a mistake more, the test does not.
-        text += " of these rows alone: one mistake more could undo it"
+        # The interval imagines a mistake more, and other rows to choose by; the test does not.
+        text += " of these rows alone: a mistake more, or other rows to choose by, could undo it"
     return text
 
 

@@ -195,7 +195,7 @@ def estimated(builders):
         (gap(0.02, 0.01, 0.03), "beats the plain average beyond noise"),
         (gap(0.01, -0.01, 0.03), "does not differ from the plain average beyond noise"),
         (gap(-0.01, -0.03, 0.01), "does not differ from the plain average beyond noise"),
-        (gap(0.01, -0.01, 0.03, 0.001), "p = 0.001 of these rows alone: one mistake more could"),
+        (gap(0.01, -0.01, 0.03, 0.001), "p = 0.001 of these rows alone: a mistake more, or"),
         (gap(0.02, 0.01, 0.03, 0.001), "p = 0.001)"),
         (gap(-0.02, -0.03, -0.01), "is worse than the plain average beyond noise"),
         (gap(0.0, 0.0, 0.0), "gives what the plain average gives"),

@@ -18,7 +18,6 @@ from .result import Audit
 COLUMNS = ("id", "task", "split", "label", "finding", "other", "suggestion", "action")
 _HINT = "an action is drop, relabel:CLASS, split:train|validation|test, keep, or nothing"
 _DOUBT = "doubtful label"
-Places = dict[tuple[str, str], list[tuple[int, str]]]
 
 
 def write_decisions(audit: Audit, path: str | os.PathLike) -> int:

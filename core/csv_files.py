@@ -23,7 +23,7 @@ from .errors import (
     shortened,
 )
 from .files import publish_text
-from .regular_files import open_regular, size_text
+from .regular_files import open_regular, require_at_most, size_text
 from .text import repeated
 
 LARGEST_CSV = 2**30
@@ -108,13 +108,7 @@ def csv_lines(
     number = 0
     try:
         with open_regular(path) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > most:
-                raise error(
-                    f"{path} has {size_text(size)}, more than the {size_text(most)} that a "
-                    "table may have",
-                    "check that it is the file that was meant, or split it",
-                )
+            require_at_most(file, path, most)
             _require_text(path, file.read(2**12), error)
             file.seek(0)
             for number, line in _text_lines(path, file, error):

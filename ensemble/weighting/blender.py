@@ -142,11 +142,11 @@ class Blender(BaseEstimator):
         return np.array(own.allowed(parts), dtype=int)
 
     def _fit_weights(self, probabilities, y, letters, metric: Metric) -> np.ndarray:
-        self.certificate_, self.iterations_ = None, 0
+        self.certificate_ = None
         optimum = self._optimum(probabilities, y)
         if metric.name != "log_loss":
             return self._search(probabilities, y, letters, metric, optimum.weights)
-        self.certificate_, self.iterations_ = optimum.certificate, optimum.iterations
+        self.certificate_ = optimum.certificate
         self.method_ = "convex optimum"
         if self.beside:
             self.method_ += ", shared by all tasks"
@@ -190,7 +190,7 @@ class Blender(BaseEstimator):
             {"plain average": equal_weights(models), "least log-loss": optimum},
             self.options.seed,
         )
-        self.iterations_, self.method_ = found.evaluations, found.method
+        self.method_ = found.method
         return found.weights
 
 

@@ -10,6 +10,7 @@ the lower log-loss, so that ties in a step-shaped metric are broken by something
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -33,15 +34,12 @@ class SearchResult:
     weights : ndarray of shape (M,)
     score : float
         More is better.
-    evaluations : int
-        How often the metric was computed.
     method : str
         Which part of the search gave the answer.
     """
 
     weights: np.ndarray
     score: float
-    evaluations: int
     method: str
 
 
@@ -181,7 +179,7 @@ def _improve(
     highest = max(value for value, _, _ in finalists)
     equal = [entry for entry in finalists if entry[0] >= highest - 1e-12]
     value, method, weights = max(equal, key=lambda entry: tie_break(_mix(entry[2], probabilities)))
-    return SearchResult(weights, value, counter.count, method)
+    return SearchResult(weights, value, method)
 
 
 def _bag(probabilities: np.ndarray, score: Score, rng: np.random.Generator) -> np.ndarray:
@@ -191,11 +189,7 @@ def _bag(probabilities: np.ndarray, score: Score, rng: np.random.Generator) -> n
 
 
 def _grid_size(models: int) -> int:
-    steps = _GRID_STEPS[models]
-    size = 1
-    for index in range(1, models):
-        size = size * (steps + index) // index
-    return size
+    return math.comb(_GRID_STEPS[models] + models - 1, models - 1)
 
 
 def _mix(weights: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

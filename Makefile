@@ -13,15 +13,17 @@ demo: $(INSTALLED)
 	$(BIN)/icecore demo --out demo-run
 
 # Order, width of the terminal and length of paths are drawn anew each time; the seed is printed.
-# What cannot be tried on this machine is skipped, and why is said at the end.
+# What cannot be tried on this machine is skipped, and why is said at the end. With PROCESSES=2 two
+# processes take a file each at a time; each may load every framework, 2 GB or so.
 test: $(VENV)/.testing
-	$(PYTEST) -p conditions -r fEs $(TESTS)
+	$(PYTEST) -p conditions $(if $(PROCESSES),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder) -r fEs $(TESTS)
 
 # The tests that take minutes.
 test-slow: $(VENV)/.testing
 	$(PYTEST) -m slow -r fEs
 
-# Every property on a thousand new examples; one that fails becomes an @example.
+# Every property on a thousand new examples, or on twenty times its usual number where that is less;
+# one that fails becomes an @example.
 test-properties: $(VENV)/.testing
 	$(PYTEST) -m hypothesis --hypothesis-profile=search -r fEs $(TESTS)
 

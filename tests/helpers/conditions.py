@@ -13,6 +13,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
 SHORTEST, LONGEST = 10, 150
 
 
@@ -21,7 +23,8 @@ def pytest_addoption(parser) -> None:
 
 
 def pytest_configure(config) -> None:
-    seed = config.getoption("--conditions")
+    # A process that another one gave its part of the tests has the conditions of all.
+    seed = getattr(config, "workerinput", {}).get("conditions", config.getoption("--conditions"))
     if seed is None:
         seed = random.SystemRandom().randrange(10**6)
     draw = random.Random(seed)
@@ -38,6 +41,12 @@ def pytest_configure(config) -> None:
         f"conditions: seed {seed} (--conditions {seed} runs them again), COLUMNS={width}, "
         f"paths of {len(str(config.option.basetemp))} characters"
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node) -> None:
+    """Tell a process of pytest-xdist the seed."""
+    node.workerinput["conditions"] = node.config.icecore_conditions
 
 
 def folder_of_length(length: int) -> Path:

@@ -89,7 +89,7 @@ def test_a_fold_has_no_part_in_the_head_that_predicts_it(kind, how, monkeypatch)
     rows = make_rows()
     head = make_head(kind, 3, **SETTINGS[kind])
     assert len(head.choices()) > 1
-    extra = head.further_choices(2, 0)
+    extra = head.further_choices(1, 0)
     dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
     before = fold_heads(head, rows, dealt, monkeypatch, extra)
     for fold in range(FOLDS):

@@ -70,6 +70,22 @@ def place(tmp_path_factory, tiny_onnx):
     return folder
 
 
+@pytest.fixture(scope="module")
+def finished(place, tmp_path_factory):
+    """Return a function that gives a copy of the place in which a command came through."""
+    folders = {}
+
+    def of(*arguments):
+        if arguments not in folders:
+            folder = tmp_path_factory.mktemp("finished") / "place"
+            folders[arguments] = shutil.copytree(place, folder)
+            status, err = icecore(folder, *arguments)
+            assert status == 0, err
+        return folders[arguments]
+
+    return of
+
+
 def icecore(folder, *arguments, code=None):
     code = ["-c", "from icecore.cli import main; main()"] if code is None else code
     (folder / "tmp").mkdir(exist_ok=True)
@@ -95,15 +111,11 @@ def served(folder):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_command_that_was_killed_is_run_again(place, tiny_onnx, tmp_path, case):
+def test_a_command_that_was_killed_is_run_again(place, finished, tiny_onnx, tmp_path, case):
     command, kind, name, number = CASES[case]
     arguments = command.format(tiny_onnx).split()
-    killed, whole = tmp_path / "killed", tmp_path / "whole"
-    for copy in (killed, whole):
-        shutil.copytree(place, copy)
+    killed, whole = shutil.copytree(place, tmp_path / "killed"), finished(*arguments)
     rows = served(killed)
-    status, err = icecore(whole, *arguments)
-    assert status == 0, err
     code = ["-c", KILLED, kind, name, str(number)]
     assert icecore(killed, *arguments, code=code)[0] == -signal.SIGKILL
     assert served(killed).items() <= rows.items()

@@ -32,8 +32,8 @@ def attack(program: str, folder: Path, count: int, seed: int) -> tuple[list[str]
 @pytest.mark.parametrize(
     ("program", "count", "seed"),
     [
-        ("attack_pictures.py", 700, 1),
-        ("attack_graphs.py", 40, 1),
+        ("attack_pictures.py", 400, 1),
+        ("attack_graphs.py", 15, 1),
         pytest.param("attack_pictures.py", 20_000, 2, marks=pytest.mark.slow),
         pytest.param("attack_graphs.py", 500, 2, marks=pytest.mark.slow),
     ],

@@ -27,6 +27,14 @@ pytestmark = needs(*(one for one in ("lightgbm", "mxnet") if importlib.util.find
 BLOCKED = "mxnet gluoncv onnx onnxruntime openvino cv2 PIL pi_heif platformdirs".split()
 
 
+ENGINE_PACKAGES = "mxnet onnxruntime openvino".split()
+
+
+def nothing_of(pairs):
+    """Stand in for what engines answer."""
+    return [{"precisions": []} for _ in pairs]
+
+
 def icecore(*arguments, before="", **environment):
     """Run a command; `before` is looked at first when packages are imported."""
     if before:
@@ -77,7 +85,8 @@ def test_every_fault_is_found_in_one_run_and_has_its_remedy(tmp_path, cache):
     write_package(fakes, "lightgbm", "import os, signal\nos.kill(os.getpid(), signal.SIGILL)")
     smi = tmp_path / "bin" / "nvidia-smi"
     smi.parent.mkdir()
-    smi.write_text(f"#!/bin/sh\ncat <<'END'\n{CSV}END\n")
+    # One GPU: each engine is asked on each, in a process of its own.
+    smi.write_text(f"#!/bin/sh\ncat <<'END'\n{CSV.splitlines()[0]}\nEND\n")
     smi.chmod(0o755)
     (tmp_path / "file").write_text("no folder")
     shard = next(cache.glob("*/shards/*.h5"))
@@ -134,7 +143,11 @@ def test_the_light_core_alone_is_in_order(tmp_path):
 def test_a_torchvision_that_does_not_fit_and_a_newer_opencv_are_notes(tmp_path):
     fault = "raise RuntimeError('operator torchvision::nms does not exist')"
     write_package(tmp_path, "timm", fault)
-    (tmp_path / "sitecustomize.py").write_text("import cv2\ncv2.__version__ = '6.1.0'\n")
+    # Most of what computes is not asked here.
+    absent = "".join(f"sys.modules[{name!r}] = None\n" for name in ENGINE_PACKAGES)
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\n{absent}import cv2\ncv2.__version__ = '6.1.0'\n"
+    )
     done = icecore("doctor", before=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "note     libraries: timm: timm cannot be loaded: torchvision" in done.stdout
@@ -166,6 +179,7 @@ def test_an_nvidia_smi_that_fails_is_quoted(tmp_path, monkeypatch):
     smi.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed: no driver'; exit 9\n")
     smi.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(doctor, "_ask_all", nothing_of)
     assert gpus.find_gpus() == ({}, "nvidia-smi: NVIDIA-SMI has failed: no driver")
     found = doctor._engines()[0]
     assert (found.level, found.area) == ("note", "engines")
@@ -174,6 +188,14 @@ def test_an_nvidia_smi_that_fails_is_quoted(tmp_path, monkeypatch):
 
 def test_each_engine_is_asked_on_each_gpu(monkeypatch):
     """Here is none: those that run on GPUs say what they lack, and how to get it."""
+    ask = doctor._ask_all
+
+    def of_gpus(pairs):
+        there = [pair for pair in pairs if "cuda:7" in pair]
+        answers = dict(zip(there, ask(there)))
+        return [answers.get(pair, {"precisions": []}) for pair in pairs]
+
+    monkeypatch.setattr(doctor, "_ask_all", of_gpus)
     monkeypatch.setattr(doctor, "find_gpus", lambda: ({"cuda:7": "It, 8 GiB"}, ""))
     found = [one for one in doctor._engines() if " on cuda:7 (" in one.text]
     named = {one.text.partition(" ")[0] for one in found}
@@ -228,7 +250,7 @@ def test_a_check_that_fails_does_not_hide_the_others(monkeypatch):
 
 def test_what_would_make_the_fastest_engine_of_a_gpu_work_is_said(monkeypatch, tmp_path):
     monkeypatch.setattr(doctor, "find_gpus", lambda: ({"cuda:0": "It, 8 GiB"}, ""))
-    monkeypatch.setattr(doctor, "_ask_all", lambda pairs: [{"precisions": []} for _ in pairs])
+    monkeypatch.setattr(doctor, "_ask_all", nothing_of)
     monkeypatch.setattr(ENGINES["torch"], "installed", classmethod(lambda kind: False))
     fixes = {one.text: one.fix for one in doctor._engines()}
     absent = "torch, the fastest engine on cuda:0, is not installed"

@@ -141,6 +141,10 @@ STEPS = {
 }  # fmt: skip
 
 
+# Each record of these is tried in processes of its own, so they get one that is wrong.
+TRIED = {"a branch that is always taken", "a shape that it has", "a sum of products"}
+
+
 def rows(spec: str) -> np.ndarray:
     backbone = load_backbone(BackboneSpec.parse(spec), "onnxruntime", WeightsRequest())
     return backbone.start("cpu", 3).run(some_images())
@@ -149,7 +153,8 @@ def rows(spec: str) -> np.ndarray:
 @pytest.mark.parametrize("how", STEPS)
 def test_pixels_are_never_normalised_twice(tmp_path, how):
     steps, right, prepare = STEPS[how]
-    for wrong in ({}, HALF, UNIT if right is RAW else RAW):
+    records = [UNIT if right is RAW else RAW, {}, HALF]
+    for wrong in records[: 1 if how in TRIED else 3]:
         spec = save(tmp_path / "net.onnx", in_front(steps), **wrong)
         with pytest.raises(BackboneError, match="prepares pixels of .* itself") as refused:
             rows(spec)

@@ -296,7 +296,7 @@ def test_damaged_onnx_files_are_a_clear_line(tmp_path, home, gluon_onnx):
     whole = gluon_onnx.read_bytes()
     rng = np.random.default_rng(0)
     path = tmp_path / "net.onnx"
-    for number in range(30):
+    for number in range(15):
         content = bytearray(whole)
         if number % 3 == 0:
             content = content[: rng.integers(0, len(content))]

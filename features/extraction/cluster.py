@@ -14,7 +14,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ...core.errors import ClusterError, IcecoreError, counted
+from ...core.errors import ClusterError, IcecoreError, counted, enumerate_some
 from ...core.imports import load
 from ...core.places import facts_of
 from ...core.ray_cluster import joined
@@ -186,7 +186,8 @@ def _room(ray, cluster: ClusterOptions, gpus: int) -> tuple[int, list[str]]:
     if fit < cluster.least:
         wanted = " and ".join(f"{count} {name}" for name, count in needs.items())
         there = " and ".join(
-            f"{name} {', '.join(str(int(node.get(name, 0))) for node in nodes)}" for name in needs
+            f"{name} {enumerate_some([str(int(node.get(name, 0))) for node in nodes])}"
+            for name in needs
         )
         raise ClusterError(
             f"the Ray cluster is too small: {counted(cluster.least, 'worker')} with {wanted} each "

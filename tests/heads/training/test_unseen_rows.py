@@ -14,6 +14,7 @@ from heads_support import digest, fingerprint, go, record, samples
 
 from icecore.cache import FeatureCache
 from icecore.heads import crossfit
+from icecore.heads.base import Head
 from icecore.heads.training import fit
 
 KINDS = ["kernel", "logistic", "mlp"]
@@ -69,8 +70,12 @@ class Watched:
         self.deals, self.count = {}, 0
 
     def run(self, rows, noisy=()):
-        """Return fingerprints of the heads by task, kind and fold (None: of all rows)."""
+        """Return fingerprints of the heads by task, kind and fold (None: of all rows).
+
+        That of a fold is what its head says of all other rows, byte for byte.
+        """
         found, deal_folds, fit_on = {}, fit.deal_folds, crossfit.fit_on
+        fit_and_predict = Head.fit_and_predict
         self.count += 1
 
         def deal(keys, labels, *options):
@@ -80,17 +85,26 @@ class Watched:
             assert self.deals[task][0] == list(keys)
             return self.deals[task][1]
 
-        def noted(head, own, index, choice):
-            fitted = fit_on(head, own, index, choice)
+        def place(head, own, index):
             task = next(task for task, names in CLASSES.items() if own.classes[0] in names)
             left_out = set(range(FOLDS)) - set(self.deals[task][1][index].tolist())
             (fold,) = left_out or {None}
-            found[task, head.kind, fold] = fingerprint(fitted)
+            return task, head.kind, fold
+
+        def noted(head, own, index, choice):
+            fitted = fit_on(head, own, index, choice)
+            found[place(head, own, index)] = fingerprint(fitted)
             return fitted
+
+        def predicted(head, own, index, unseen):
+            table = fit_and_predict(head, own, index, np.concatenate([unseen, index]))
+            found[place(head, own, index)] = table[len(unseen) :].tobytes()
+            return table[: len(unseen)]
 
         with self.monkeypatch.context() as patched:
             patched.setattr(fit, "deal_folds", deal)
             patched.setattr(crossfit, "fit_on", noted)
+            patched.setattr(Head, "fit_and_predict", predicted)
             options = {"heads": KINDS, "settings": SETTINGS, "folds": FOLDS, "search": 1}
             cache = cache_of(self.folder / f"cache{self.count}", noisy)
             go(cache, rows, self.folder / f"run{self.count}", **options)

@@ -53,8 +53,10 @@ def refuse_repeated(command: click.Command, arguments: Sequence[str]) -> None:
         if repeated := [one.opts[-1] for one, count in Counter(once).items() if count > 1]:
             named = ", ".join(repeated)
             raise click.UsageError(f"{named} given twice, of which one would count", context)
-        inner = isinstance(context.command, click.Group) and rest
-        found = context.command.get_command(context, rest[0]) if inner else None
+        group = context.command
+        if not isinstance(group, click.Group) or not rest:
+            return
+        found = group.get_command(context, rest[0])
         if found is None:
             return
         context, rest = click.Context(found, context, rest[0]), rest[1:]

@@ -1,5 +1,6 @@
 """Paths of a table that lead to no file, and the file that each of them seems to mean."""
 
+import html
 import os
 import re
 import unicodedata
@@ -8,6 +9,7 @@ from collections.abc import Iterable
 from urllib.parse import unquote
 
 from ..core.stores import is_url
+from .names import as_it_was
 
 _LOOKED_AT = 20
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -17,7 +19,7 @@ def meant_files(paths: Iterable[str], table: str) -> list[str]:
     """Say which files are meant by paths that lead to none, as far as one can see.
 
     Backslashes, ``%20``, ``~``, quotes and ``file://`` are undone; folders in front are left out;
-    capitals, the Unicode form and the ending may be others.
+    capitals, the Unicode form, the encoding and the ending may be others.
 
     Parameters
     ----------
@@ -71,7 +73,8 @@ def _names(folder: str) -> dict[str, str]:
 
 
 def _loose(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
+    plain = html.unescape(as_it_was(name)).replace("+", " ").strip("\ufeff")
+    return unicodedata.normalize("NFC", plain).casefold()
 
 
 def _stem(name: str) -> str:

@@ -134,7 +134,7 @@ def _parts(name: str) -> list[str]:
     return found if len(found) > 1 and all(found) else []
 
 
-def _as_it_was(name: str) -> str:
+def as_it_was(name: str) -> str:
     """Undo that UTF-8 was read as Windows-1252, where it was."""
     try:
         return name.encode("cp1252").decode()
@@ -144,7 +144,7 @@ def _as_it_was(name: str) -> str:
 
 def _appearance(name: str) -> str:
     text = (
-        unicodedata.normalize("NFKC", html.unescape(_as_it_was(name)))
+        unicodedata.normalize("NFKC", html.unescape(as_it_was(name)))
         .casefold()
         .translate(_DRAWN_ALIKE)
     )

@@ -616,6 +616,8 @@ def test_a_header_that_is_one_quoted_field_is_shown_so(tmp_path):
         ("data/train/a/b.png", "a/b.png"), (r"C:\Users\me\b.png", "b.png"),
         ("file:/a/b.png", "a/b.png"), ("a/b", "a/b.png"), ("a/B.JPG", "a/b.png"),
         ("'b.png'", "b.png"), ("cafe\u0301.png", "caf\xe9.png"), ("~/x/b.png", "b.png"),
+        ("a+hat.png", "a hat.png"), ("a&amp;b.png", "a&b.png"), ("caf\xc3\xa9.png", "caf\xe9.png"),
+        ("../input/x/b.jpeg", "b.png"),
     ],
 )  # fmt: skip
 def test_files_that_are_there_in_other_words_are_named(tmp_path, written, file):

@@ -35,9 +35,7 @@ def advice_on_penalty(head: Head, rows: Rows, dealt: np.ndarray) -> str:
         return ""
     defaults = type(head)().get_params()
     free = clone(head).set_params(**{name: defaults[name] for name in given})
-    _, _, ((own, *_), _) = judge_pair(head, dealt, head.choices(), rows, 0)
-    _, _, (others, _) = judge_pair(free, dealt, free.choices(), rows, 0)
-    best = others[others.sum(axis=1).argmin()]
+    own, best = (_least(one, rows, dealt) for one in (head, free))
     lost = own - best
     if not len(lost) or lost.mean() < max(_MUCH, _SURE * lost.std() / np.sqrt(len(lost))):
         return ""
@@ -47,3 +45,9 @@ def advice_on_penalty(head: Head, rows: Rows, dealt: np.ndarray) -> str:
         f"out, against {best.mean():.2f} with a penalty that {head.kind} chooses itself; leave "
         f"{' and '.join(sorted(given))} out"
     )
+
+
+def _least(head: Head, rows: Rows, dealt: np.ndarray) -> np.ndarray:
+    """Return the losses of the rows of two folds with the best of a head's open settings."""
+    _, _, (losses, _) = judge_pair(head, dealt, head.choices(), rows, 0)
+    return losses[losses.sum(axis=1).argmin()]

@@ -26,7 +26,7 @@ from .onnx_graph import (
     require_one_input,
 )
 from .values import LAST, Values, study
-from .walk import bodies_of
+from .walk import read_inside
 
 _PASSED_BEFORE_THE_POOL = frozenset("Flatten Squeeze Reshape Dropout Identity Cast".split())
 
@@ -221,7 +221,7 @@ def _prune(graph) -> None:
         if needed.intersection(node.output):
             kept.append(node)
             needed.update(node.input)
-            needed.update(_read_inside(node))
+            needed.update(read_inside(node))
     del graph.node[:]
     graph.node.extend(reversed(kept))
     for tensors in (graph.initializer, graph.sparse_initializer):
@@ -229,17 +229,6 @@ def _prune(graph) -> None:
         del tensors[:]
         tensors.extend(wanted)
     del graph.value_info[:]
-
-
-def _read_inside(node) -> set[str]:
-    """Return what the bodies of If, Loop and Scan read, of their own or from outside."""
-    names: set[str] = set()
-    for inner in bodies_of(node):
-        for one in inner.node:
-            names.update(one.input)
-            names |= _read_inside(one)
-        names.update(value.name for value in inner.output)
-    return names
 
 
 def layers_of(model, resolution: int) -> list[tuple[str, str, tuple[int, ...]]]:

@@ -60,6 +60,17 @@ def bodies_of(node) -> list:
     return single + [graph for one in node.attribute for graph in one.graphs]
 
 
+def read_inside(node) -> set[str]:
+    """Return what the bodies of If, Loop and Scan read, of their own or from outside."""
+    names: set[str] = set()
+    for inner in bodies_of(node):
+        for one in inner.node:
+            names.update(one.input)
+            names |= read_inside(one)
+        names.update(value.name for value in inner.output)
+    return names
+
+
 def has_unknown_fields(model) -> bool:
     """Tell whether a model holds what this version of onnx has no name for."""
     unknown = load("google.protobuf.unknown_fields").UnknownFieldSet

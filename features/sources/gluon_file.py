@@ -34,7 +34,7 @@ from ..gluon.to_onnx import (
     symbol_to_onnx,
 )
 from ..graphs.cutting import cut_classifier, layers_of
-from ..graphs.first_steps import PREPARES, require_unprepared
+from ..graphs.first_steps import PREPARES, first_steps, require_unprepared
 from ..graphs.inference import require_inferable
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation
@@ -62,10 +62,10 @@ class GluonFileSource(Source):
         taken = cut_classifier(model, spec.canonical, spec.layer, side, classes)
         digest = parameters_digest(parameters_of(model, network.values))
         record = _record(spec, network, taken.width, digest)
-        pixels = model.graph.input[0].name
+        steps = first_steps(model)
         add_normalisation(model, record.preprocessing)
         if network.fields.get(PREPARES) is not False:
-            require_unprepared(model, pixels, record.preprocessing, spec.canonical)
+            require_unprepared(steps, record.preprocessing, spec.canonical)
         filled = FilledGraph.of(model, network.values, digest)
         origin = str(network.files.params)
         return GraphNetwork(record, filled, origin, network.source(spec), taken.text)

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.determined import require_inference_mode
-from ..graphs.first_steps import PREPARES, require_record_of_metadata, require_unprepared
+from ..graphs.first_steps import PREPARES, first_steps, require_unprepared
+from ..graphs.image_metadata import require_record_of_metadata
 from ..graphs.inference import require_inferable
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
@@ -59,7 +60,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
         require_width(fields, where, taken.width, f" ({taken.text})")
     how = Preprocessing.from_dict(fields, side)
     require_record_of_metadata(file.metadata, how, name)
-    pixels = model.graph.input[0].name
+    steps = first_steps(model)
     add_normalisation(model, how, takes.channels_last)
     width = taken.width
     if spec.layer.pool == "none" and not width:
@@ -88,7 +89,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
     )
     require_bounded_run(network, model)
     if fields.get(PREPARES) is not False:
-        require_unprepared(model, pixels, how, name)
+        require_unprepared(steps, how, name, takes.channels_last)
     return network
 
 

@@ -150,6 +150,8 @@ def _follow(output: str, producers: dict, values: Values, classes: int | None):
     doubt = ""
     if sum(extent != 1 for extent in values.shapes.get(output, ())[1:]) > 1:
         doubt = "whose answer is no row of classes but a map, or a sequence"
+    elif getattr(producers.get(node.input[0]), "op_type", "") in ("Softmax", "LogSoftmax"):
+        doubt = "which are probabilities themselves"
     elif not probable and (activated or (pooled and node.op_type == "Conv")):
         # A convolution before the pool looks like the last one of the features.
         doubt = "and an activation or a pool"

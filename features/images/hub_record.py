@@ -41,6 +41,9 @@ _SHORT_BY_NUMBER = frozenset(
     "bit chineseclip clip convnext levit mobilenetv1 mobilenetv2 mobilevit poolformer "
     "vithybrid".split()
 )
+# What processors do where the file says nothing of it.
+_CROP_BY_DEFAULT = frozenset("beit deit efficientformer flava".split())
+_TURNS_COLOURS, _DIVIDES_TWICE = "mobilevit", "efficientnet"
 # From this side on, ConvNeXt's processor squashes the image and cuts nothing off.
 _SQUASHED_FROM = 384
 
@@ -60,12 +63,14 @@ def translate_hub_record(fields: dict, path: Path) -> dict:
     """
     kinds = {_END_OF_KIND.sub("", str(fields[m])).lower() for m in _MARKS[:2] if fields.get(m)}
     kind = min(kinds, default="")
+    flips = fields.get("do_flip_channel_order", kind == _TURNS_COLOURS)
     faults = [f"{m} is {fields[m]!r}" for m in _MARKS[:2] if len(kinds) > 1]
     faults += [
         f"{name} is {value!r}"
         for name, value in fields.items()
         if (name not in _UNDERSTOOD | _ABOUT and value not in (None, False)
-            and (name, value) != ("data_format", "channels_first"))
+            and (name, value) != ("data_format", "channels_first")
+            and (name, value) != ("do_flip_channels", flips))
         or (name in _FLAGS and not isinstance(value, bool)
             and (name, value) != ("do_center_crop", None))
     ]  # fmt: skip
@@ -78,7 +83,7 @@ def translate_hub_record(fields: dict, path: Path) -> dict:
         faults.append(f"resample is {resample!r} (0 to 4 are known)")
         resample = 2
     side, crop_pct, mode = _geometry(fields, kind, faults)
-    mean, std = _normalisation(fields, kind != "mobilevit", faults)
+    mean, std = _normalisation(fields, kind, faults)
     if faults:
         raise BackboneError(
             f"{path} is not understood: {enumerate_some(faults, 8)}",
@@ -92,7 +97,7 @@ def translate_hub_record(fields: dict, path: Path) -> dict:
         "crop_pct": crop_pct,
         "interpolation": _RESAMPLE[resample],
         "crop_mode": mode,
-        "input_space": "BGR" if fields.get("do_flip_channel_order") else "RGB",
+        "input_space": "BGR" if flips else "RGB",
     }
 
 
@@ -112,7 +117,7 @@ def _geometry(fields: dict, kind: str, faults: list[str]) -> tuple[int, float, s
     share = _crop_pct(fields, kind, faults)
     if kind == "convnext" and short is not None:
         return (short, 1.0, "squash") if short >= _SQUASHED_FROM else (short, share, "center")
-    if crops is None and crop is not None:
+    if crops is None and (crop is not None or kind in _CROP_BY_DEFAULT):
         faults.append(f"crop_size is {crop!r}, and do_center_crop is not stated")
     if not crops:
         if short is not None:
@@ -153,9 +158,7 @@ def _side(size: object, *names: str) -> int | None:
     return size if isinstance(size, int) and not isinstance(size, bool) and size > 0 else None
 
 
-def _normalisation(
-    fields: dict, by_default: bool, faults: list[str]
-) -> tuple[list[float], list[float]]:
+def _normalisation(fields: dict, kind: str, faults: list[str]) -> tuple[list[float], list[float]]:
     """Return mean and std for pixels scaled to [0, 1], in the order that the network takes."""
     factor = fields.get("rescale_factor", 1 / 255)
     if not _is_number(factor) or not factor > 0:
@@ -165,7 +168,7 @@ def _normalisation(
     scale = 255 * factor if fields.get("do_rescale", True) else 255.0
     if abs(scale - 1) < 1e-3:
         scale = 1.0  # 0.00392156862745098 and 0.003921 mean the same
-    if not fields.get("do_normalize", by_default):
+    if not fields.get("do_normalize", kind != _TURNS_COLOURS):
         return [0.0] * 3, [1 / scale] * 3
     mean, std = fields.get("image_mean"), fields.get("image_std")
     for name, values, least in (("image_mean", mean, 0.0), ("image_std", std, 1e-6)):
@@ -181,7 +184,7 @@ def _normalisation(
             f"image_mean is {mean!r} and image_std {std!r}, for pixels of 0 to 1, but they are "
             f"scaled to [0, {scale:.6g}]"
         )
-    if fields.get("include_top"):
+    if fields.get("include_top", kind == _DIVIDES_TWICE):
         std = [v * v for v in std]  # EfficientNet's processor divides twice
     return [v / scale for v in mean], [v / scale for v in std]
 

@@ -67,6 +67,22 @@ def headless(activation: str = "Relu", order: str = "pool last"):
     return make(nodes, arrays, outputs={"embedding": ["N", 9]})
 
 
+def test_a_layer_that_sums_up_probabilities_is_asked_about(tmp_path):
+    """As networks do that tell breeds apart and answer with kinds."""
+    nodes = [*body(), *classifier()]
+    nodes[-1].output[0] = "logits"
+    nodes += [node("Softmax", ["logits"], ["breeds"], axis=1)]
+    nodes += [node("MatMul", ["breeds", "sums"], ["out"], name="kinds")]
+    arrays = weights() | {"sums": np.eye(CLASSES, 3, dtype=np.float32)}
+    model = make(nodes, arrays, outputs={"out": ["N", 3]})
+    spec = save(tmp_path / "net.onnx", model)
+    with pytest.raises(BackboneError, match="'kinds', which makes 3 .* probabilities themselves"):
+        load(spec)
+    np.testing.assert_allclose(rows(spec, layer="f"), expected(some_images()), **CLOSE)
+    model = save(tmp_path / "net.onnx", model, num_classes=3)
+    assert rows(model).shape == (3, CLASSES)
+
+
 @pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "HardSwish", "Clip", "Elu"])
 @pytest.mark.parametrize("order", ["pool last", "pool first"])
 def test_a_network_without_classifier_is_asked_about_and_the_remedies_work(

@@ -179,6 +179,17 @@ def test_the_record_of_the_hub_is_found_and_read(tmp_path):
         ({"image_processor_type": "MobileViTImageProcessor", "do_normalize": ...,
           "image_mean": ..., "image_std": ..., "do_flip_channel_order": True},
          {"mean": [0, 0, 0], "std": [1, 1, 1], "input_space": "BGR"}),
+        # What processors do where the file does not say it, and an older name beside the new one.
+        ({"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": ...},
+         {"input_space": "BGR"}),
+        ({"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": True,
+          "do_flip_channels": True}, {"input_space": "BGR"}),
+        ({"image_processor_type": "MobileViTImageProcessor", "do_flip_channel_order": False},
+         {"input_space": "RGB"}),
+        ({"image_processor_type": "EfficientNetImageProcessor", "include_top": ...,
+          "image_std": [0.5] * 3}, {"std": [0.25] * 3}),
+        ({"image_processor_type": "EfficientNetImageProcessor", "include_top": False,
+          "image_std": [0.5] * 3}, {"std": [0.5] * 3}),
     ],
 )  # fmt: skip
 def test_the_words_of_the_hub_are_translated(tmp_path, fields, expected):
@@ -205,6 +216,9 @@ def test_the_words_of_the_hub_are_translated(tmp_path, fields, expected):
         ({"size": {"height": 224, "width": 224, "max_height": 9}, "do_center_crop": False}, "size"),
         ({"size": {"height": 256, "width": 256}}, "it squashes and cuts"),
         ({"size": {"height": 256, "width": 256}, "do_center_crop": ...}, "is not stated"),
+        ({"image_processor_type": "BeitImageProcessor", "size": {"height": 256, "width": 256},
+          "crop_size": ..., "do_center_crop": ...}, "do_center_crop is not stated"),
+        ({"do_flip_channels": True}, "do_flip_channels is True"),
         ({"crop_pct": 0.9}, "crop_pct is 0.9"),
         ({"image_processor_type": "ConvNextImageProcessor", "crop_pct": [0.9]}, "crop_pct is"),
         ({"image_processor_type": "PerceiverImageProcessor"}, "kind 'perceiver', whose steps"),

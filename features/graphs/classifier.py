@@ -124,12 +124,7 @@ def _follow(output: str, producers: dict, values: Values, classes: int | None):
         pooled |= node.op_type in _POOLS
         if node.op_type not in _PASSED | _ACTIVATIONS | _PROBABILITIES:
             return None
-        # Of an addition, one side may be the bias; two sides of data are a residual sum, and
-        # no classifier ends in one.
-        data = [one for one in node.input if one and one not in values.constants]
-        if node.op_type in _FIRST_INPUT:
-            data = data[:1]
-        node = producers.get(data[0]) if len(data) == 1 else None
+        node = _read_by(node, producers, values)
     if node is None or len(node.input) < 2 or node.input[1] not in values.constants:
         return None
     weights = values.shapes.get(node.input[1], ())
@@ -150,7 +145,7 @@ def _follow(output: str, producers: dict, values: Values, classes: int | None):
     doubt = ""
     if sum(extent != 1 for extent in values.shapes.get(output, ())[1:]) > 1:
         doubt = "whose answer is no row of classes but a map, or a sequence"
-    elif getattr(producers.get(node.input[0]), "op_type", "") in ("Softmax", "LogSoftmax"):
+    elif _gives_probabilities(producers.get(node.input[0]), producers, values):
         doubt = "which are probabilities themselves"
     elif not probable and (activated or (pooled and node.op_type == "Conv")):
         # A convolution before the pool looks like the last one of the features.
@@ -158,6 +153,23 @@ def _follow(output: str, producers: dict, values: Values, classes: int | None):
     if classes is not None and classes == count:
         doubt = ""
     return Classifier(node, output, int(width), int(count), layout, doubt)
+
+
+def _read_by(node, producers: dict, values: Values):
+    """Return the node whose output a node reads, where that is all the data that it reads."""
+    # Of an addition, one side may be the bias; two sides of data are a residual sum, and
+    # no classifier ends in one.
+    data = [one for one in node.input if one and one not in values.constants]
+    if node.op_type in _FIRST_INPUT:
+        data = data[:1]
+    return producers.get(data[0]) if len(data) == 1 else None
+
+
+def _gives_probabilities(node, producers: dict, values: Values) -> bool:
+    """Tell whether a node's output comes from a softmax, and is no mean over places."""
+    while node is not None and node.op_type in _PASSED - _POOLS:
+        node = _read_by(node, producers, values)
+    return node is not None and node.op_type in ("Softmax", "LogSoftmax")
 
 
 def _none(graph, name: str, why: str) -> BackboneError:

@@ -67,12 +67,15 @@ def headless(activation: str = "Relu", order: str = "pool last"):
     return make(nodes, arrays, outputs={"embedding": ["N", 9]})
 
 
-def test_a_layer_that_sums_up_probabilities_is_asked_about(tmp_path):
+@pytest.mark.parametrize("between", [[], ["Dropout"], ["Identity", "Flatten"]])
+def test_a_layer_that_sums_up_probabilities_is_asked_about(between, tmp_path):
     """As networks do that tell breeds apart and answer with kinds."""
     nodes = [*body(), *classifier()]
     nodes[-1].output[0] = "logits"
     nodes += [node("Softmax", ["logits"], ["breeds"], axis=1)]
-    nodes += [node("MatMul", ["breeds", "sums"], ["out"], name="kinds")]
+    for kind in between:
+        nodes += [node(kind, nodes[-1].output, [f"after {kind}"])]
+    nodes += [node("MatMul", [*nodes[-1].output, "sums"], ["out"], name="kinds")]
     arrays = weights() | {"sums": np.eye(CLASSES, 3, dtype=np.float32)}
     model = make(nodes, arrays, outputs={"out": ["N", 3]})
     spec = save(tmp_path / "net.onnx", model)

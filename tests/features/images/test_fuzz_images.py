@@ -10,6 +10,7 @@ import io
 import subprocess
 import sys
 
+import drawing
 import numpy as np
 import pytest
 from drawing import few
@@ -134,7 +135,7 @@ LONG = """
 import cv2
 import numpy as np
 import random, resource, signal, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1].split(":")
 from test_fuzz_images import FILES, NUMBERS
 from icecore.core.errors import ImageError
 from icecore.features.images.decode import decode
@@ -189,8 +190,9 @@ def test_a_long_run_with_little_memory(tmp_path, seed):
     from pathlib import Path
 
     last = tmp_path / "last"
+    folders = f"{Path(__file__).parent}:{Path(drawing.__file__).parent}"
     done = subprocess.run(
-        [sys.executable, "-c", LONG, str(Path(__file__).parent), str(seed), "40000", str(last)],
+        [sys.executable, "-c", LONG, folders, str(seed), "40000", str(last)],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, (done.stderr[-2000:], last.read_bytes())

@@ -1,6 +1,7 @@
 # The newest Python on the PATH that icecore runs on; or: make demo PYTHON=/usr/bin/python3.12
 PYTHON ?= $(shell tools/pythons.sh --path | head -n 1)
 VENV ?= .venv
+PROCESSES ?= $(shell tools/processes.sh)
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # The checkout is the package, and its folder may have a name that no package can have
@@ -13,8 +14,8 @@ demo: $(INSTALLED)
 	$(BIN)/icecore demo --out demo-run
 
 # Order, width of the terminal and length of paths are drawn anew each time; the seed is printed.
-# What cannot be tried on this machine is skipped, and why is said at the end. With PROCESSES=2 two
-# processes take a file each at a time; each may load every framework, 2 GB or so.
+# What cannot be tried on this machine is skipped, and why is said at the end. Several processes
+# take a file each at a time, where there is room for them; PROCESSES= has one.
 test: $(VENV)/.testing
 	$(PYTEST) -p conditions $(if $(PROCESSES),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder) -r fEs $(TESTS)
 

@@ -77,10 +77,10 @@ def finished(place, tmp_path_factory):
 
     def of(*arguments):
         if arguments not in folders:
-            folder = tmp_path_factory.mktemp("finished") / "place"
-            folders[arguments] = shutil.copytree(place, folder)
+            folder = shutil.copytree(place, tmp_path_factory.mktemp("finished") / "place")
             status, err = icecore(folder, *arguments)
             assert status == 0, err
+            folders[arguments] = folder
         return folders[arguments]
 
     return of

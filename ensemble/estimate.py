@@ -15,7 +15,7 @@ import numpy as np
 from ..core.blas import with_one_thread
 from .held_out import AVERAGE, PRIOR, RECOMMENDED, held_out
 from .joining.join import TEST, TUNING, TaskData
-from .metrics import METRICS, Metric, get_metric, title_of
+from .metrics import METRICS, get_metric, title_of
 from .resampling import Difference, Scored, bootstrap_interval, paired_difference
 
 SHOWN = ("log_loss", "accuracy", "map")
@@ -207,41 +207,48 @@ def estimate(
         source = "test split" if len(data.rows(TEST)) else "nested cross-validation"
     options = blender.options
     held = held_out(data, blender, others, source)
-    rows, tables = held.rows, held.tables
+    rows, tables, ours = held.rows, held.tables, held.tables[RECOMMENDED]
     metric = get_metric(options.metric)
     scored = Scored(metric, data.y[rows], data.letters_of(rows), data.images_of(rows), options.seed)
     scores = {answer: _scores(scored, table) for answer, table in tables.items()}
-    ours = tables[RECOMMENDED]
     tuning = len(data.rows(TUNING))
     nested = source != "test split"
     learning = learning if nested else NOTHING_KNOWN
     images = int(scored.images.max()) + 1
     for answer in tables.keys() - {PRIOR}:
         own = scores[answer]
-        excess = learning.excess + held.excess.get(answer, 0.0)
-        both = dataclasses.replace(learning, excess=excess)
+        both = dataclasses.replace(learning, excess=learning.excess + held.excess.get(answer, 0.0))
         own["log_loss"] = both.of_all_rows(*own["log_loss"], images)
     where = f"{len(rows)} {kind if nested else 'test'} rows"
-
-    def difference(to: str, metric: Metric) -> Difference:
-        gap = paired_difference(dataclasses.replace(scored, metric=metric), ours, tables[to])
-        if metric.name != "log_loss":
-            return gap
-        variance = 4 * held.excess.get(RECOMMENDED, 0.0) / images
-        low, high = _wider(gap.value, gap.low, gap.high, variance)
-        return dataclasses.replace(gap, low=low, high=high)
-
+    variance = 4 * held.excess.get(RECOMMENDED, 0.0) / images
+    over_shares = {
+        one.name: _difference(
+            dataclasses.replace(scored, metric=one), ours, tables[PRIOR], variance
+        )
+        for one in (METRICS["log_loss"], METRICS["accuracy"])
+    }
     return Estimate(
         source,
         len(rows),
         metric.name,
         {answer: _seen(answer, tuning, kind, where, held.parts) for answer in tables},
         scores,
-        difference(AVERAGE, metric),
-        {name: difference(PRIOR, METRICS[name]) for name in ("log_loss", "accuracy")},
+        _difference(scored, ours, tables[AVERAGE], variance),
+        over_shares,
         where + (f"{_APART}, one of {held.parts} parts at a time" if nested else ""),
         learning,
     )
+
+
+def _difference(
+    scored: Scored, ours: np.ndarray, theirs: np.ndarray, variance: float
+) -> Difference:
+    """Compare two answers; that of choosing by other rows is a variance more of log-loss."""
+    gap = paired_difference(scored, ours, theirs)
+    if scored.metric.name != "log_loss":
+        return gap
+    low, high = _wider(gap.value, gap.low, gap.high, variance)
+    return dataclasses.replace(gap, low=low, high=high)
 
 
 def _seen(answer: str, tuning: int, kind: str, where: str, parts: int) -> str:

@@ -76,14 +76,12 @@ def extract(
     """
     options, progress = options or ExtractOptions(), progress or ProgressListener()
     _require_readable(manifest)
-    folder = folder_of_cache(cache)
-    watch = Stopwatch(progress)
+    folder, watch = folder_of_cache(cache), Stopwatch(progress)
     with watch.phase("starting"):
         parts = load_parts(backbones, options)
     # A store is tried before hours are spent, and has digests that others took.
     store = writable_cache(cache, options.only_writer) if is_url(cache) else None
-    at_hand = AtHand()
-    memory = DigestMemory(folder / "digests" if _may_be_cache(folder) else None)
+    at_hand, memory = AtHand(), DigestMemory(folder / "digests" if _may_be_cache(folder) else None)
     containers = manifest.containers if isinstance(manifest, Unread) else ()
     manifest = _begun(manifest, memory, options, progress, at_hand)
     manifest, table = boxed(manifest, folder, options, progress)
@@ -101,8 +99,7 @@ def extract(
             _run(job, store, arrivals)
     digested = digesting.report()
     _keep_failures(job, store, digested, [one.path for one in containers])
-    report = _report(job, digested.manifest, len(arrivals.unique))
-    return dataclasses.replace(report, boxes=table)
+    return dataclasses.replace(_report(job, digested.manifest, len(arrivals.unique)), boxes=table)
 
 
 @contextlib.contextmanager

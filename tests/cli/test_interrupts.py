@@ -45,15 +45,21 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
+def interrupt(number: int, options: list) -> str:
+    """Send the command a signal in the midst of its work; return what it said."""
+    command = [sys.executable, "-c", COMMAND, str(int(number)), *map(str, options)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+    assert done.returncode == 128 + number
+    assert "what was finished is kept, and the same command continues" in done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
 def test_an_interruption_saves_what_is_computed(tmp_path, photos, tiny_onnx):
     number = signal.SIGINT
     backbone, cache = f"onnx:{tiny_onnx}", tmp_path / "cache"
     options = ["extract", photos, "-o", cache, "-b", backbone, "--batch-size", "4"]
-    command = [sys.executable, "-c", COMMAND, str(int(number)), *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 128 + number
-    assert "what was finished is kept, and the same command continues" in done.stderr
-    assert "Traceback" not in done.stderr
+    interrupt(number, options)
     (features,) = FeatureCache(cache).sets()
     saved = len(features)
     assert 16 <= saved < 120
@@ -120,12 +126,8 @@ def test_an_array_of_jobs_of_which_one_is_taken_away(tmp_path, photos, tiny_onnx
 @pytest.mark.timeout(300)
 def test_ray_leaves_sigterm_to_icecore(tmp_path, photos, tiny_onnx):
     """It would end the process with a dump of its own, and another status."""
-    cache, number = tmp_path / "cache", signal.SIGTERM
+    cache = tmp_path / "cache"
     options = ["extract", photos, "-o", cache, "-b", f"onnx:{tiny_onnx}", "--ray", "local"]
-    command = [sys.executable, "-c", COMMAND, str(int(number)), *map(str, options)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
-    assert done.returncode == 128 + number
-    assert "what was finished is kept, and the same command continues" in done.stderr
-    assert "SIGTERM received" not in done.stderr
+    assert "SIGTERM received" not in interrupt(signal.SIGTERM, options)
     (features,) = FeatureCache(cache).sets()
     assert len(features) >= 16

@@ -104,10 +104,17 @@ class FeatureSet:
         Raises
         ------
         MissingRowsError, DamagedCacheError
+        CacheError
+            `out` is of another shape or type.
         """
         wanted = as_keys(keys)
         if out is None:
             out = np.empty((len(wanted), self.dim), np.float32)
+        if out.shape != (len(wanted), self.dim) or out.dtype != np.float32:
+            raise CacheError(
+                f"the array for the rows is of {out.dtype} and of shape {out.shape}",
+                f"give one of float32 and of shape ({len(wanted)}, {self.dim})",
+            )
         if len(wanted):
             try:
                 self.rows.gather(wanted, out)

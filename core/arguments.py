@@ -37,7 +37,9 @@ def typed(function: Callable[_P, _R]) -> Callable[_P, _R]:
     @functools.wraps(function)
     def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         given = signature.bind(*args, **kwargs).arguments
-        _require(function.__qualname__, given.items(), _hints(function))
+        # What a private method is given, its class was given.
+        name = function.__qualname__.partition("._")[0]
+        _require(name, given.items(), _hints(function))
         return function(*args, **kwargs)
 
     return called

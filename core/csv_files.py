@@ -247,8 +247,9 @@ def _cell(field: object, excel: bool) -> str:
     if excel and isinstance(field, str) and text.startswith(_FORMULA_MARKS):
         text = f"'{text}"
     if "\n" in text or "\r" in text or "\0" in text:
+        what = "zero byte" if "\0" in text else "line break"
         raise FileFormatError(
-            f"'{escaped(text[:60])}' has a line break, which no table can hold",
+            f"'{escaped(text[:60])}' has a {what}, which no table can hold",
             "rename it, or write a file of another kind",
         )
     if '"' in text or "," in text or text != text.strip():

@@ -80,14 +80,15 @@ def load_features(
         (task,) = samples.tasks
     if task not in samples.tasks:
         there = enumerate_some(samples.tasks, 10)
-        found = f"no task '{task}'" if task else f"{len(samples.tasks)} tasks"
+        found = f"{len(samples.tasks)} tasks" if task is None else f"no task '{task}'"
         raise ManifestError(f"{samples.source} has {found}", f"name one of: {there}")
     rows = [one for one in samples if one.task == task]
     splits = {one.split for one in rows}
     if split is not None and split not in splits:
         there = enumerate_some(sorted(one or "none" for one in splits))
         raise ManifestError(
-            f"no image of {samples.source} is of the split '{split}'", f"has {there}"
+            f"no image of {samples.source} is of the split '{split}'",
+            f"give another one; the splits of its images: {there}",
         )
     have = keys_in_all(sets)
     rows = [one for one in rows if one.digest in have and split in (None, one.split)]

@@ -11,8 +11,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import features
 from ..cache import FeatureCache
-from ..core.errors import ManifestError, enumerate_some
+from ..core.arguments import typed
+from ..core.errors import FingerprintError, ImageError, ManifestError, enumerate_some
 from ..core.folders import scratch_folder
+from ..core.places import absolute
+from ..features import BackboneSpec, ExtractOptions, ExtractReport
 from ..manifest import Manifest, Sample
 
 
@@ -60,13 +63,31 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         ManifestError
             Images are not there, are none or cannot be read; all are named.
         """
-        self._rows(X)
+        report, _ = self._rows(X)
+        self.feature_sets_ = _fingerprints(report)
+        self._names = [
+            f"{one['spec']}_{column}" for one in report.sets for column in range(one["dim"])
+        ]
+        self.n_features_out_ = len(self._names)
         return self
 
     def transform(self, X: Sequence[Any]) -> np.ndarray:
-        """Return the features of `X`, float32 of shape (N, D); see `fit`."""
+        """Return the features of `X`, float32 of shape (N, D); see `fit`.
+
+        Raises
+        ------
+        FingerprintError
+            The network or the options are not those of `fit`.
+        """
         check_is_fitted(self, "feature_sets_")
-        keys = self._rows(X)
+        report, keys = self._rows(X)
+        if _fingerprints(report) != self.feature_sets_:
+            raise FingerprintError(
+                f"the features of {enumerate_some(one['spec'] for one in report.sets)} are made "
+                "otherwise now than when the step was fitted: its network, options or precision "
+                "have changed",
+                "fit it anew, and what learnt from its features; or restore what was changed",
+            )
         store = FeatureCache(self.cache)
         sets = {one.fingerprint: one for one in store.sets()}
         return np.concatenate(
@@ -82,58 +103,73 @@ class ImageFeatures(TransformerMixin, BaseEstimator):
         check_is_fitted(self, "feature_sets_")
         return np.array(self._names, dtype=object)
 
-    def _rows(self, X: Sequence[Any]) -> list[str]:
-        """Extract what is missing and return the row key of each image."""
+    def _rows(self, X: Sequence[Any]) -> tuple[ExtractReport, list[str]]:
+        """Extract what is missing; return how, and the row key of each image."""
         if isinstance(X, str | os.PathLike) or not hasattr(X, "__len__") or not len(X):
             raise ManifestError(
                 "ImageFeatures needs a sequence of images", "give a list of paths or of pictures"
             )
         with scratch_folder() as scratch:
-            paths = [_path_of(image, place, scratch) for place, image in enumerate(X)]
-            strange = [
-                f"item {place} is {_described(image)}"
-                for place, (image, path) in enumerate(zip(X, paths))
-                if not path
-            ]
-            if strange:
-                raise ManifestError(
-                    f"{len(strange)} of {len(paths)} items are no images: "
-                    f"{enumerate_some(strange)}",
-                    "give paths, uint8 arrays of shape (height, width, 3), or PIL images of whole "
-                    "numbers up to 255 (or 65535 in mode I;16)",
-                )
+            paths = _written(X, scratch)
             samples = tuple(Sample(id=path, path=path) for path in dict.fromkeys(paths))
             specs = [self.backbones] if isinstance(self.backbones, str) else self.backbones
-            manifest = Manifest(samples, "the images")
-            report = features.extract(manifest, self.cache, specs, self.options)
+            images = Manifest(samples, "the images")
+            report = self._extracted(images, self.cache, specs, self.options)
         if report.failures:
             named = [f"{failure.id}: {failure.reason}" for failure in report.failures]
             raise ManifestError(
                 f"{len(named)} of {len(samples)} images cannot be read: {enumerate_some(named)}",
                 "leave them out, or mend them",
             )
-        self._remember(report)
         digests = {identity: sample.digest for identity, sample in report.manifest.images.items()}
-        return [digests[path] for path in paths]
+        return report, [digests[path] for path in paths]
 
-    def _remember(self, report) -> None:
-        self.feature_sets_ = [one["fingerprint"] for one in report.sets]
-        self._names = [
-            f"{one['spec']}_{column}" for one in report.sets for column in range(one["dim"])
-        ]
-        self.n_features_out_ = len(self._names)
+    @typed
+    def _extracted(
+        self,
+        images: Manifest,
+        cache: str | os.PathLike,
+        backbones: Sequence[str | BackboneSpec],
+        options: ExtractOptions | None,
+    ) -> ExtractReport:
+        return features.extract(images, cache, backbones, options)
+
+
+def _fingerprints(report: ExtractReport) -> list[str]:
+    return [one["fingerprint"] for one in report.sets]
+
+
+def _written(X: Sequence[Any], scratch: Path) -> list[str]:
+    """Return where each image is; those in memory are written."""
+    paths, strange = [], []
+    for place, image in enumerate(X):
+        try:
+            paths.append(_path_of(image, place, scratch))
+            reason = "" if paths[-1] else _described(image)
+        except ImageError as error:
+            reason = f"{_described(image)}: {error.message}"
+        if reason:
+            strange.append(f"item {place} is {reason}")
+    if strange:
+        raise ManifestError(
+            f"{len(strange)} of {len(X)} items are no images: {enumerate_some(strange)}",
+            "give paths, uint8 arrays of shape (height, width, 3), or PIL images of whole "
+            "numbers up to 255 (or 65535 in mode I;16)",
+        )
+    return paths
 
 
 def _described(image: Any) -> str:
     if isinstance(image, np.ndarray):
         return f"an array of {image.dtype} of shape {image.shape}"
     mode = getattr(image, "mode", None)
-    return f"of type {type(image).__name__}{f' in mode {mode}' if mode else ''}"
+    named = f" in mode {mode}" if isinstance(mode, str) else ""
+    return f"of type {type(image).__name__}{named}"
 
 
 def _path_of(image: Any, place: int, scratch: Path) -> str:
     """Return where an image is, writing it if it is in memory; nothing if it is none."""
     if isinstance(image, str | os.PathLike):
-        return os.path.abspath(image)
+        return absolute(image)
     path = scratch / f"{place}.png"
     return str(path) if features.write_png(image, path) else ""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import manifest as manifests
 from ..cache import FeatureCache, FeatureSet
-from ..core.errors import CacheError, IcecoreError
+from ..core.errors import CacheError, IcecoreError, ManifestError, counted, enumerate_some
 from ..core.files import publish_bytes, publish_json
 from ..core.folders import replacing_folder
 from ..core.json_files import read_json
@@ -109,7 +109,13 @@ def source_of(data: str | os.PathLike | Manifest) -> str:
 
 
 def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> Manifest:
-    """Read `data`, with the boxes that its last extraction into the cache was given."""
+    """Read `data`, with the boxes that its last extraction into the cache was given.
+
+    Raises
+    ------
+    ManifestError
+        It gives boxes itself, and other ones than it was extracted with.
+    """
     manifest = data
     if not isinstance(data, Manifest):
         memory = store.path / "digests"
@@ -119,8 +125,20 @@ def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> 
     if name is None or not (folder / f"{name}.csv").is_file():
         return manifest
     kept = manifests.read(folder / f"{name}.csv", labels_required=False).images
-    boxes = {i: parse_box(kept[i].box) for i in manifest.images if i in kept and kept[i].box}
-    return apply_boxes(manifest, boxes)
+    own = {i: one.box for i, one in manifest.images.items() if i in kept}
+    other = [
+        f"{i} ({box}; {kept[i].box or 'whole'})"
+        for i, box in own.items()
+        if box not in ("", kept[i].box)
+    ]
+    if other:
+        raise ManifestError(
+            f"{counted(len(other), 'image')} of {manifest.source} have other boxes now than at the "
+            f"last extraction into {store.path}: {enumerate_some(other)}",
+            "run `icecore extract` on it again; or name what was extracted: "
+            f"{folder / f'{name}.csv'}",
+        )
+    return apply_boxes(manifest, {i: parse_box(kept[i].box) for i in own if kept[i].box})
 
 
 def digested(store: FeatureCache, manifest: Manifest) -> Manifest:

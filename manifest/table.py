@@ -21,7 +21,7 @@ from ..core.summary import summary
 from .box import parse_box
 from .classes import fashionai_classes, letters_fault
 from .misspelt import meant_files
-from .names import class_order, look_alike_notes
+from .names import class_name, class_order, look_alike_notes
 
 DEFAULT_TASK = "label"
 IMAGE_SUFFIXES = frozenset(
@@ -136,6 +136,11 @@ class Manifest:
             values = [getattr(one, name) for one in self.samples]
             if not all(issubclass(kind, str) for kind in set(map(type, values))):
                 faults += [f"{name}={value!r}" for value in values if not isinstance(value, str)]
+            elif name in ("task", "label", "group"):
+                faults += [
+                    f"{name}={value!r}" for value in set(values) if not _as_tables_say(value)
+                ]
+                faults += ["task=''"] if name == "task" and "" in values else []
         for split in sorted({one.split for one in self.samples} - _SPLITS) if not faults else ():
             faults.append(f"split={split!r}")
         for box in {one.box for one in self.samples} if not faults else ():
@@ -148,6 +153,7 @@ class Manifest:
                 f"{self.source or 'the data'} has rows that are no samples: "
                 f"{enumerate_some(faults)}",
                 "give instances of Sample whose fields are text, empty where nothing is known; "
+                "names of tasks, classes and groups as icecore.manifest.class_name spells them; "
                 f"splits are {', '.join(sorted(_SPLITS - {''}))}, and a box is 'x0 y0 x1 y1'",
             )
 
@@ -240,7 +246,7 @@ class Manifest:
         look_ahead(sample.path for sample in self.images.values())
         absent = [s for s in self.images.values() if not is_there(s.path)]
         if any(s.split != "test" for s in absent) or len(absent) == len(self.images):
-            hint = "restore the files or take their rows out of the table"
+            hint = "restore the files, or leave these images out"
             if meant := meant_files([s.path for s in absent], self.source):
                 hint = (
                     f"write the paths as the files are called: {enumerate_some(meant)}; relative "
@@ -344,6 +350,14 @@ class Manifest:
 
 def _labelled(sample: Sample) -> tuple[str, str, str]:
     return sample.task, sample.label, sample.letters
+
+
+def _as_tables_say(name: str) -> bool:
+    """Tell whether a name is read as it is from the tables that it is written to."""
+    try:
+        return class_name(name) == name
+    except ValueError:
+        return False
 
 
 def _image_text(image: tuple[str, str]) -> str:

@@ -48,7 +48,8 @@ def model_key(
     if not head.further_choices(1, 0):
         about["options"].update(search=0, search_seconds=None)
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    # Names that are no UTF-8 are refused where the table is written.
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def remember_head(folder: Path, model: str, key: str, known: Mapping[str, Any]) -> None:

@@ -100,8 +100,8 @@ def task_data(
     validation = [s for s in rows if s.split == "validation" and s.label]
     test = [s for s in rows if s.split == "test"]
     learnt = train if holdout and validation else train + validation
-    total = sum(sample.task == task for sample in manifest)
-    _require_classes(task, learnt, total, total - len(rows))
+    of_task = [sample for sample in manifest if sample.task == task]
+    _require_classes(task, learnt, of_task, len(of_task) - len(rows))
     known = {sample.label for sample in learnt}
     held = [("test", test)] if learnt != train else [("validation", validation), ("test", test)]
     unseen = _unseen(known, held)
@@ -123,12 +123,17 @@ def task_data(
     )
 
 
-def _require_classes(task: str, learnt: list[Sample], total: int, absent: int) -> None:
+def _require_classes(task: str, learnt: list[Sample], rows: list[Sample], absent: int) -> None:
     if not learnt:
+        lacks = {
+            "without features in the cache": absent,
+            "without a label": sum(not sample.label for sample in rows),
+            "of the split 'test'": sum(sample.split == "test" for sample in rows),
+        }
+        found = ", ".join(f"{count} {what}" for what, count in lacks.items() if count)
         raise HeadError(
-            f"the task '{task}' has no training rows: {counted(total, 'image')}, of which "
-            f"{absent} have no features in the cache",
-            "extract its images, or check the splits of the data",
+            f"the task '{task}' has no training rows: {counted(len(rows), 'image')}, {found}",
+            "extract its images, give them labels, or check the splits of the data",
         )
     if len({sample.label for sample in learnt}) < 2:
         raise HeadError(

@@ -2,6 +2,7 @@ import html
 
 import numpy as np
 import pytest
+from two_colours import draw_two_colours
 
 import icecore
 from icecore.core.columns import Columns
@@ -50,6 +51,30 @@ def test_arrays_of_a_task_and_a_split_are_the_rows_of_the_cache(work):
     only = icecore.load_features(work / "cache", work / "data.csv", "skirt", features="onnx:b")
     assert only.X.shape == (60, 6)
     assert set(only.y[np.isin(only.ids, ["0.jpg", "4.jpg"])]) == {""}
+
+
+def test_boxes_that_were_changed_since_the_extraction_are_said(tmp_path, tiny_onnx):
+    # The rows of the earlier boxes were taken without a word.
+    photos = draw_two_colours(tmp_path / "photos", 2)
+    table = tmp_path / "table.csv"
+
+    def write(box):
+        names = sorted(path.relative_to(tmp_path) for path in photos.glob("*/*.png"))
+        lines = [f"{name},{name.parts[1]},{box}" for name in names]
+        table.write_text("\n".join(["path,label,box", *lines]))
+        return table
+
+    spec, cache = [f"onnx:{tiny_onnx}"], tmp_path / "cache"
+    icecore.extract(write("0 0 9 9"), cache, spec)
+    first = icecore.load_features(cache, table).X
+    write("9 9 19 19")
+    with pytest.raises(ManifestError, match=r"4 images of .*table.csv have other boxes") as error:
+        icecore.load_features(cache, table)
+    kept = cache / "manifests" / "table.csv"
+    assert str(kept) in error.value.hint
+    assert np.array_equal(icecore.load_features(cache, kept).X, first)
+    icecore.extract(table, cache, spec)
+    assert not np.array_equal(icecore.load_features(cache, table).X, first)
 
 
 def test_what_there_is_not_is_said_with_what_there_is(work):

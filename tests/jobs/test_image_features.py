@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import icecore
-from icecore.core.errors import ManifestError
+from icecore.core.errors import ArgumentError, FingerprintError, ManifestError
 from icecore.core.files import sha256_file
 
 
@@ -58,6 +59,51 @@ def test_pictures_in_memory_are_taken_as_they_are(tmp_path, paths, tiny_onnx):
     pictures = [Image.open(paths[0]), np.asarray(Image.open(paths[1]))]
     np.testing.assert_array_equal(step.fit_transform(pictures), step.fit_transform(paths[:2]))
     assert step.set_output(transform="pandas") is step
+
+
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp"])
+def test_a_picture_that_was_opened_is_as_upright_as_its_file(tmp_path, paths, tiny_onnx, ending):
+    # Its tag was lost on the way, and the row was that of a picture on its side.
+    exif = Image.Exif()
+    exif[0x112] = 6
+    lying, file = Image.open(paths[0]), tmp_path / f"lying.{ending}"
+    lying.paste((255, 0, 0), (0, 0, 50, 15))
+    lying.save(file, exif=exif, **({"lossless": True} if ending == "webp" else {}))
+    step = icecore.ImageFeatures(tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+    opened, named = step.fit_transform([Image.open(file), file])
+    np.testing.assert_allclose(opened, named, rtol=1e-2)
+
+
+def test_a_fitted_step_makes_no_other_features(tmp_path, paths, tiny_onnx):
+    # What learnt from the first ones was given the second ones without a word.
+    step = icecore.ImageFeatures(tmp_path / "cache", [f"onnx:{tiny_onnx}"]).fit(paths)
+    known = step.feature_sets_
+    step.set_params(options=icecore.ExtractOptions(fit="squash"))
+    with pytest.raises(FingerprintError, match="made otherwise now than when the step was fitted"):
+        step.transform(paths)
+    assert step.feature_sets_ == known
+    assert step.fit(paths).transform(paths).shape == (24, 6)
+
+
+def test_pictures_that_cannot_be_written_are_named(tmp_path, paths, tiny_onnx):
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(paths[0].read_bytes()[:3000])
+    closed = Image.open(paths[0])
+    closed.close()
+    pictures = [paths[1], Image.open(cut), closed, Image.new("La", (9, 9))]
+    step = icecore.ImageFeatures(tmp_path / "cache", [f"onnx:{tiny_onnx}"])
+    said = "3 of 4 items .* 1 is of type PngImageFile in mode RGB: .*truncated.*closed.*La"
+    with pytest.raises(ManifestError, match=said):
+        step.fit(pictures)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"cache": None}, {"options": {"fit": "pad"}}, {"backbones": Path("net.onnx")}]
+)
+def test_parameters_of_other_types_are_named(tmp_path, paths, tiny_onnx, wrong):
+    step = icecore.ImageFeatures(tmp_path / "cache", [f"onnx:{tiny_onnx}"]).set_params(**wrong)
+    with pytest.raises(ArgumentError, match=f"^ImageFeatures cannot use {next(iter(wrong))}="):
+        step.fit(paths)
 
 
 @pytest.mark.parametrize("kind", ["absent", "broken", "strange", "string", "empty"])

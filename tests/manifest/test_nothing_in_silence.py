@@ -636,7 +636,7 @@ def test_a_path_that_may_mean_several_files_or_none_has_no_such_hint(tmp_path):
     (tmp_path / "t.csv").write_text("path,label\na,x\nc.png,x\nb.png,y\n")
     with pytest.raises(MissingFileError) as caught:
         read(tmp_path / "t.csv").require_files()
-    assert caught.value.hint == "restore the files or take their rows out of the table"
+    assert caught.value.hint == "restore the files, or leave these images out"
     (tmp_path / "t.csv").write_text("path,label\nD:\\c.png,x\nb.png,y\n")
     with pytest.raises(MissingFileError) as caught:
         read(tmp_path / "t.csv").require_files()

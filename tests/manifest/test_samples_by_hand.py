@@ -45,6 +45,11 @@ def test_without_ids_files_are_images_of_their_own(tmp_path):
         (Sample("a", "a.png", label=0), "label=0"),
         (Sample("a", "a.png", label=None), "label=None"),
         (Sample("a", "a.png", split="trian"), "split='trian'"),
+        # Runs of such names could be trained, and not be opened.
+        (Sample("a", "a.png", task=""), "task=''"),
+        (Sample("a", "a.png", label="hat "), "label='hat '"),
+        (Sample("a", "a.png", group="cafe\u0301"), "group='cafe\u0301'"),
+        (Sample("a", "a.png", label="x" * 1001), "label='xxx"),
         (Sample("a", "a.png", box="1 2 3"), "'1 2 3' is not a box"),
         (Sample("a", "a.png", box=(0, 0, 5, 5)), r"box=\(0, 0, 5, 5\)"),
     ],

@@ -318,7 +318,7 @@ def test_no_rows_at_all(cache, rows, tmp_path):
     elsewhere = samples(5, "train", prefix="elsewhere")
     with pytest.raises(ManifestError, match="none of the 5 images of the data has features"):
         go(cache, elsewhere, tmp_path / "run")
-    with pytest.raises(HeadError, match="the task 'label' has no training rows: 9 images"):
+    with pytest.raises(HeadError, match="no training rows: 9 images, 9 of the split 'test'"):
         go(cache, rows[75:], tmp_path / "run")
     empty = FeatureCache.create(tmp_path / "empty")
     with pytest.raises(CacheError, match="the cache holds no feature set with rows"):

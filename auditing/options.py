@@ -45,4 +45,7 @@ class AuditOptions:
         if self.pictures < 0:
             faults.append(f"pictures is {self.pictures}, less than 0")
         if faults:
-            raise RunError("; ".join(faults), "the defaults are 0.5, 0.65 and 4000")
+            defaults = ", ".join(
+                f"{one.name} {one.default}" for one in dataclasses.fields(self)[1:]
+            )
+            raise RunError("; ".join(faults), f"the defaults are {defaults}")

@@ -53,6 +53,11 @@ def check_free(path: Path) -> None:
 def check_marker(path: Path) -> None:
     """Refuse what is no cache, a newer one, links in it, and a marker that cannot be read."""
     if not path.is_dir():
+        if path.exists():
+            raise CacheError(
+                f"{path} is no feature cache: a cache is a folder",
+                "give the folder that `icecore extract -o` wrote",
+            )
         raise MissingFileError(
             f"there is no cache at {path}", "run `icecore extract DATA -o CACHE` to make one"
         )

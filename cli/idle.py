@@ -38,7 +38,7 @@ def refuse_repeated(command: click.Command, arguments: Sequence[str]) -> None:
     arguments : sequence of str
         Of the command line.
     """
-    context, rest = click.Context(command), list(arguments)
+    context, rest = click.Context(command, info_name="icecore"), list(arguments)
     while True:
         try:
             _, rest, order = context.command.make_parser(context).parse_args(rest)

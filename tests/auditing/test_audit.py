@@ -118,8 +118,9 @@ def test_what_is_not_there_is_said_in_one_line(planted, tmp_path):
     other.write_text("path,label\nx.jpg,hat\ny.jpg,dress\n")
     with pytest.raises(CacheError, match="have features in all of"):
         jobs.audit(planted.cache, other)
-    with pytest.raises(RunError, match="similarity is 2, not between 0 and 1"):
+    with pytest.raises(RunError, match="similarity is 2, not between 0 and 1") as refused:
         jobs.AuditOptions(similarity=2)
+    assert "similarity 0.5, agreement 0.65, pictures 4000, seed 0" in refused.value.hint
 
 
 def test_the_same_question_has_the_same_answer(found, planted):

@@ -334,6 +334,10 @@ def test_failures_are_kept_and_cleared(cache):
 def test_folder_that_is_no_cache_is_refused(tmp_path):
     with pytest.raises(MissingFileError, match="there is no cache at"):
         FeatureCache(tmp_path / "none")
+    (tmp_path / "table.csv").write_text("id,label\n")
+    with pytest.raises(CacheError, match=r"table\.csv is no feature cache: a cache is a folder"):
+        FeatureCache(tmp_path / "table.csv")
+    (tmp_path / "table.csv").unlink()
     with pytest.raises(CacheError, match="is not a feature cache"):
         FeatureCache(tmp_path)
     (tmp_path / "photo.jpg").write_text("x")

@@ -44,7 +44,9 @@ def test_what_would_do_nothing_is_refused(command, tmp_path, monkeypatch, capsys
     with pytest.raises(SystemExit) as end:
         main(command.split())
     assert end.value.code == 2
-    assert IDLE[command] in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert IDLE[command] in said
+    assert said.startswith("Usage: icecore ")
 
 
 def test_what_a_folder_sets_for_other_commands_may_be_idle(tmp_path, monkeypatch, capsys):

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from icecore.cache import FeatureCache
+from icecore.core.errors import MissingFileError
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 RUN = [sys.executable, "-c", "from icecore.cli import main; main()"]
@@ -25,6 +26,15 @@ def icecore(*arguments) -> str:
     return done.stdout
 
 
+def rows_of(cache) -> int:
+    """Return the rows of the first set; there may be no cache yet."""
+    try:
+        sets = FeatureCache(cache).sets()
+    except MissingFileError:
+        return 0
+    return len(sets[0]) if sets else 0
+
+
 @pytest.fixture(scope="module")
 def extracted(tmp_path_factory, clothing, models):
     folder = tmp_path_factory.mktemp("clothing10")
@@ -32,11 +42,12 @@ def extracted(tmp_path_factory, clothing, models):
     arguments = ["extract", clothing, "-o", folder / "cache", *specs, "--json"]
     # Killed once on the way, and continued.
     process = subprocess.Popen([*RUN, *map(str, arguments)], stdout=subprocess.DEVNULL)
-    time.sleep(30)
+    while not rows_of(folder / "cache"):
+        assert process.poll() is None, "it ended before a row was in the cache"
+        time.sleep(0.5)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    saved = len(FeatureCache(folder / "cache").sets()[0])
-    assert 0 < saved < 3409
+    assert 0 < rows_of(folder / "cache") < 3409
     first = json.loads(icecore(*arguments))
     again = json.loads(icecore(*arguments))
     return folder, first, again

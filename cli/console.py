@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 import click
 
 from ..core.errors import counted, escaped
-from ..core.text import aligned
+from ..core.text import in_blocks
 from ..manifest import passed_over_text
 
 EXIT_UNREADABLE = 3
@@ -69,19 +69,22 @@ def print_json(content: object) -> None:
     click.echo(json_text(content))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[object]], keys: int | None = None
+) -> None:
     """Print a table on standard output; columns of numbers are set to the right.
 
-    Where a terminal is too narrow for its words, each row becomes a paragraph.
+    Where a terminal is too narrow, cells are folded, or its columns, but for the first `keys`,
+    stand below one another; where it is too narrow for words, each row becomes a paragraph.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [
         bool(rows) and all(_is_number(row[index]) for row in rows) for index in range(len(columns))
     ]
-    if not sys.stdout.isatty():
+    if keys or not sys.stdout.isatty():
         # A row a line, however long: what goes to a pipe is for grep, and is never cut.
         right = {index for index, is_numeric in enumerate(numeric) if is_numeric}
-        echo("\n".join(aligned([columns, *cells], right)))
+        echo("\n".join(in_blocks([columns, *cells], right, keys or 1, table_width())))
         return
     least = [
         max(_longest_word([name]), min(_longest_word(column), _LEAST_FOLDED))

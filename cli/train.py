@@ -219,7 +219,7 @@ def _print_trained(result) -> None:
         for model in task.models
     ]
     titles = [f"{name.replace('_', '-')} [95%]" for name in names]
-    console.print_table(["task", "model", *titles, "seconds", "chosen"], rows)
+    console.print_table(["task", "model", *titles, "seconds", "chosen"], rows, keys=2)
     for source in dict.fromkeys(task.validation for task in result.tasks):
         console.echo(f"scores are {_source_text(source)}")
     for task in result.tasks:

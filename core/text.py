@@ -29,6 +29,8 @@ def in_blocks(
 ) -> list[str]:
     """Align a table; where it is wider than `width`, set its columns below one another.
 
+    A column that is too wide even so becomes a sentence for each row, which may be broken.
+
     Parameters
     ----------
     keys : int, default 1
@@ -38,6 +40,8 @@ def in_blocks(
 
     >>> in_blocks([["model", "rows", "loss"], ["a", "10", "0.5"]], width=12)
     ['model  rows', 'a      10', '', 'model  loss', 'a      0.5']
+    >>> in_blocks([["model", "about"], ["a", "a long word"], ["b", ""]], width=12)
+    ['about', 'a: a long word']
     """
     widths = [max(map(len, column)) + 2 for column in zip(*lines)]
     blocks: list[list[int]] = []
@@ -46,13 +50,14 @@ def in_blocks(
             blocks[-1].append(at)
         else:
             blocks.append([*range(keys), at])
-    texts = [
-        aligned(
-            [[line[at] for at in block] for line in lines],
-            [place for place, at in enumerate(block) if at in right],
-        )
-        for block in blocks
-    ]
+    texts = []
+    for block in blocks:
+        cells = [[line[at] for at in block] for line in lines]
+        text = aligned(cells, [place for place, at in enumerate(block) if at in right])
+        if width and len(block) == keys + 1 and max(map(len, text)) > width:
+            named = [(" ".join(filter(None, names)), cell) for *names, cell in cells[1:]]
+            text = [cells[0][-1], *(f"{name}: {cell}" for name, cell in named if cell)]
+        texts.append(text)
     return [line for number, text in enumerate(texts) for line in [""] * bool(number) + text]
 
 

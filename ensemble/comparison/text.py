@@ -42,7 +42,7 @@ def noise_words(line: Line) -> str:
     if line.behind is None:
         return "best"
     words = "behind" if line.beyond_noise else "within noise"
-    return f"{words} ({0 - line.behind.value:+.4f}, p {line.behind.p:.2g})"
+    return f"{words} ({0 - line.behind.value:+.4f}, p = {line.behind.p:.2g})"
 
 
 def rows_words(task: TaskComparison, comparison: Comparison) -> str:

@@ -94,6 +94,20 @@ console.print_table(("model", "log-loss [95%]"), [["logistic-all", "0.0203 [0.00
     assert shown[2].split() == ["logistic-al", "0.0203"]
 
 
+def test_columns_stand_below_one_another_with_the_keys_of_their_rows():
+    program = f"""
+from icecore.cli import console
+row = ["label", "mlp-width=64-net", "0.0203 [0.009, 0.035]", {LONG!r}]
+console.print_table(("task", "model", "log-loss [95%]", "chosen"), [row], keys=2)
+"""
+    program = [sys.executable, "-c", program]
+    table, chosen = on_a_terminal(program, 60).split("\n\n")
+    assert table.splitlines()[1] == "label  mlp-width=64-net  0.0203 [0.009, 0.035]"
+    assert chosen.startswith("chosen\nlabel mlp-width=64-net: word0 word1 ")
+    assert max(map(len, chosen.splitlines())) <= 60
+    assert piped(program).stdout.splitlines()[1].endswith(LONG)
+
+
 def test_help_in_a_pipe_is_for_grep():
     text = piped([*COMMAND, "extract", "--help"], COLUMNS="20").stdout
     (line,) = [line for line in text.splitlines() if "--paranoid" in line]

@@ -9,6 +9,7 @@ import numpy as np
 from ..core.blas import with_one_thread
 from ..core.errors import ProbabilityError, RunError
 from ..core.files import publish_json
+from .answer_sheet import read_sheet
 from .estimate import Estimate, Learning, estimate
 from .joining.join import TEST, TUNING, TaskData, join_tasks
 from .joining.routes import with_routes
@@ -38,6 +39,7 @@ def blend_sources(
     labels: str | os.PathLike | None = None,
     options: BlendOptions = DEFAULTS,
     check: Callable[[Sequence[str]], None] | None = None,
+    sheet: str | os.PathLike | None = None,
 ) -> BlendResult:
     """Tune weights for everything that runs and probability files hold; write nothing.
 
@@ -51,13 +53,16 @@ def blend_sources(
     options : BlendOptions
     check : callable, optional
         Is shown the names of the tasks before any weight is tuned, and may raise.
+    sheet : path-like, optional
+        A contest's sheet: rows that it asks for are test rows where files have no label of them.
 
     Raises
     ------
     MissingFileError, RunError, ProbabilityError
         A folder is no run or lacks files, or things do not belong together.
     """
-    sources = read_sources(paths, labels, options.mend)
+    asked = read_sheet(sheet).rows if sheet is not None else ()
+    sources = read_sources(paths, labels, options.mend, asked=asked)
     tasks = join_tasks(sources.tables, sources.samples, options.align)
     if check is not None:
         check([data.task for data in tasks])

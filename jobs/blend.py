@@ -123,7 +123,8 @@ def blend(
     outs = (outputs.out, outputs.report, outputs.markdown)
     require_writable(outs, [*sources, labels, outputs.sample, options.costs])
     paths = [Path(source) for source in sources]
-    result = ensemble.blend_sources(paths, labels, options, outputs.require_room_for)
+    check = outputs.require_room_for
+    result = ensemble.blend_sources(paths, labels, options, check, outputs.sample)
     for task in result.tasks:
         # What a page would refuse is to be found before anything is written.
         ensemble.groups_view(result.run, task)

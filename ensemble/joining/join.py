@@ -312,7 +312,8 @@ def _label_columns(
         raise ProbabilityError(
             f"{counted(len(bare), 'row has', 'rows have')} no label of the task {task}: "
             f"{enumerate_some(bare)}",
-            "label them, or give them the split 'test'",
+            "label them, or give them the split 'test' in a column split of the labels; rows that "
+            "the sheet of a contest asks for (--sample) need no label",
         )
     return y
 

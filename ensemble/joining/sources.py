@@ -42,6 +42,7 @@ def read_sources(
     labels: str | os.PathLike | None,
     mend: str,
     relabel: bool = False,
+    asked: Iterable[tuple[str, str]] = (),
 ) -> Sources:
     """Read runs and probability files.
 
@@ -55,6 +56,9 @@ def read_sources(
         As for `read_tables`.
     relabel : bool, default False
         Whether `labels` may take the place of those of runs.
+    asked : iterable of (str, str)
+        Ids and tasks (any, if empty) of rows that want an answer: test rows where `labels` do not
+        have them.
 
     Raises
     ------
@@ -83,7 +87,7 @@ def read_sources(
         inputs[str(labels)] = sha256_file(labels)
     if not runs:
         assert labels is not None  # files alone need them
-        samples = read_labels(labels)
+        samples = _with_asked(read_labels(labels), asked)
     elif labels is None:
         samples = _common_labels(runs)
     else:
@@ -113,6 +117,16 @@ def expected_models(runs: dict[str, Run], task: str) -> set[str]:
         if task in run.tasks
         for model in run.tasks[task].models
     }
+
+
+def _with_asked(
+    samples: tuple[Sample, ...], asked: Iterable[tuple[str, str]]
+) -> tuple[Sample, ...]:
+    """Add what is asked for to the samples, as test rows."""
+    known = {(one.task, one.id) for one in samples}
+    tasks = dict.fromkeys(one.task for one in samples)
+    rows = dict.fromkeys((own, name) for name, task in asked for own in ([task] if task else tasks))
+    return (*samples, *(Sample(i, "", "test", task) for task, i in rows if (task, i) not in known))
 
 
 def _with_known_ids(table: ProbabilityTable, samples: Iterable[Sample]) -> ProbabilityTable:

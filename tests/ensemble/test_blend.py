@@ -143,6 +143,29 @@ def test_files_need_labels_and_no_run(run, tmp_path):
         blend_sources(paths, tmp_path / "labels.csv")
 
 
+def test_rows_that_a_sheet_asks_for_need_no_label(tmp_path):
+    rng, files = np.random.default_rng(0), [tmp_path / "one.csv", tmp_path / "two.csv"]
+    for path in files:
+        rows = "".join(f"{number},{p:.4f},{1 - p:.4f}\n" for number, p in enumerate(rng.random(40)))
+        path.write_text(f"id,x,y\n{rows}")
+    labels, sheet, split = (tmp_path / name for name in ("labels.csv", "sheet.csv", "split.csv"))
+    known = "".join(f"{number},{'xy'[number % 2]}\n" for number in range(30))
+    labels.write_text(f"id,breed\n{known}")
+    sheet.write_text("id,x,y\n" + "".join(f"{number},0,0\n" for number in range(30, 40)))
+    split.write_text(
+        "id,label,split\n"
+        + known.replace("\n", ",validation\n")
+        + "".join(f"{number},,test\n" for number in range(30, 40))
+    )
+    with pytest.raises(ProbabilityError, match=r"(?s)10 rows have no label.*--sample"):
+        jobs.blend(files, labels)
+    found, expected = (tmp_path / name for name in ("found.csv", "expected.csv"))
+    jobs.blend(files, labels, outputs=jobs.BlendOutputs(found, sample=sheet))
+    jobs.blend(files, split, outputs=jobs.BlendOutputs(expected, sample=sheet))
+    assert found.read_text() == expected.read_text()
+    assert len(found.read_text().splitlines()) == 11
+
+
 def test_an_impossible_row_is_named_in_the_result(run, tmp_path):
     path = run / "label/probabilities/noise.npz"
     table = read_probabilities(path)

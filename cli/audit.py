@@ -105,6 +105,11 @@ def audit(source, data, new, report, decisions, applied, out, quiet, as_json, **
     for title, path in (("report", outputs.report), ("decisions", outputs.decisions)):
         if path is not None:
             console.echo(f"{title}: {path}")
+    if outputs.decisions is not None:
+        console.echo(
+            f"next: fill in its column action, then icecore audit --data DATA --apply "
+            f"{outputs.decisions} -o TABLE.csv"
+        )
 
 
 def _apply(data, applied, out, as_json: bool) -> None:

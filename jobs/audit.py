@@ -110,8 +110,8 @@ def _notes(
         yield from given.warnings
     left_out = sum(len(one.images) for one, _ in parts) - len(images.ids)
     if left_out:
-        what = counted(left_out, "image has", "images have")
-        yield f"{what} no features in {store.path} and are left out"
+        what = counted(left_out, "image is left out: it has", "images are left out: they have")
+        yield f"{what} no features in {store.path}"
 
 
 @typed

@@ -89,8 +89,8 @@ def _data(trained: Trained) -> list[str]:
         failures, left_out = about.get("failures") or [], about.get("left_out") or []
         lines += [
             f"- Table of samples: SHA-256 `{markdown(str(about.get('samples_sha256')))}`, "
-            f"seed {part.run.seed}. {counted(len(failures), 'image')} could not be read, "
-            f"{len(left_out)} had no features."
+            f"seed {part.run.seed}. {counted(len(left_out), 'image')} had no features; "
+            f"{len(failures)} could not be read."
         ]
         for name, task in part.run.tasks.items():
             rows = about["tasks"][name].get("rows", {})
@@ -115,4 +115,11 @@ def _networks(trained: Trained) -> list[str]:
     lines += ["Features are computed with these settings; other images need the same:", ""]
     shared = next(iter(known.values()))["record"]
     told = {k: shared.get(k) for k in ("fit", "views", "decoding", "layer", "pool", "precision")}
-    return [*lines, *(f"- {name}: {markdown(str(value))}" for name, value in told.items())]
+    return [*lines, *(f"- {name}: {markdown(_words(value))}" for name, value in told.items())]
+
+
+def _words(value: object) -> str:
+    """Say a setting of a record as its option is spelt."""
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "the default" if value is None else str(value)

@@ -42,6 +42,28 @@ def require_writable(outs: Iterable[str | os.PathLike | None], read: Iterable[ob
             )
 
 
+def require_kind(out: str | os.PathLike | None, *endings: str) -> None:
+    """Refuse to replace a file of another kind: a photograph by a page, a record by a graph.
+
+    Parameters
+    ----------
+    out : path-like or None
+        The file that a command writes.
+    endings : str
+        What files of this kind end in; the first is the usual one.
+
+    Raises
+    ------
+    RunError
+    """
+    if out is None or Path(out).suffix.lower() in endings or not Path(out).is_file():
+        return
+    raise RunError(
+        f"{out} is there already, and does not end in {endings[0]}: it is not replaced",
+        f"name a new file, or one that ends in {endings[0]}",
+    )
+
+
 def _require_kept(out: Path, read: Iterable[Path]) -> None:
     if out.exists() and any(_is_of(one, out) for one in read):
         raise RunError(

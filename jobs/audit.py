@@ -13,7 +13,7 @@ from ..auditing import Audit, AuditOptions, Images
 from ..cache import FeatureCache
 from ..core.arguments import require_types, typed
 from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
-from ..core.outputs import require_writable
+from ..core.outputs import require_kind, require_writable
 from ..core.places import container_of
 from ..core.stores import is_url
 from ..manifest import Manifest, passed_over_text
@@ -86,6 +86,8 @@ def audit(
     pictures = (one.path for given, _ in parts for one in given)
     outs = (outputs.report, outputs.decisions)
     require_writable(outs, (source, data, new, *pictures))
+    require_kind(outputs.report, ".html", ".htm")
+    require_kind(outputs.decisions, ".csv")
     images, rows = _images(store, names, parts, options.seed)
     tasks = [
         held_out_rows(run, manifest.select(task), task, rows, len(images))

@@ -10,7 +10,7 @@ from ..core.arguments import require_types, typed
 from ..core.errors import RunError
 from ..core.files import publish_json
 from ..core.hardware import require_working_memory
-from ..core.outputs import require_writable
+from ..core.outputs import require_kind, require_writable
 from ..core.summary import summary
 from ..ensemble import AnswerOptions, BlendOptions, BlendResult, WrittenAnswers
 
@@ -122,6 +122,8 @@ def blend(
     require_working_memory()
     outs = (outputs.out, outputs.report, outputs.markdown)
     require_writable(outs, [*sources, labels, outputs.sample, options.costs])
+    require_kind(outputs.report, ".html", ".htm")
+    require_kind(outputs.markdown, ".md")
     paths = [Path(source) for source in sources]
     check = outputs.require_room_for
     result = ensemble.blend_sources(paths, labels, options, check, outputs.sample)

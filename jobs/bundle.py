@@ -13,7 +13,7 @@ from ..core.csv_files import csv_lines
 from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some, first_line
 from ..core.files import publish_bytes, publish_text
 from ..core.folders import scratch_folder
-from ..core.outputs import require_writable
+from ..core.outputs import require_kind, require_writable
 from ..ensemble import TaskWeights
 from ..features import FeatureSetRecord
 from ..heads import GroupedHead, Head, KernelHead, LogisticHead, MLPClassifier, RidgeHead
@@ -68,6 +68,8 @@ def bundle(
     trained = open_trained(run, answer)
     specs = (spec_text(one, weights_dir) for part in trained.runs for one in part.run.backbones)
     require_writable((out, card), (run, *(spec.name for spec in specs)))
+    require_kind(out, ".onnx")
+    require_kind(card, ".md")
     text = "" if card is None else model_card(run, answer)
     backbones_of = _backbones(trained)
     made = made_how(*(part.run for part in trained.runs))

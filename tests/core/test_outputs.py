@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from icecore.core.errors import RunError
-from icecore.core.outputs import require_writable
+from icecore.core.outputs import require_kind, require_writable
+from icecore.jobs.blend import BlendOutputs, blend
 
 
 @pytest.fixture
@@ -40,3 +41,24 @@ def test_reports_beside_a_run_and_new_files_are_written(run, tmp_path):
 def test_a_folder_is_no_file(run):
     with pytest.raises(RunError, match="is a folder"):
         require_writable([run])
+
+
+def test_a_page_replaces_no_photograph(tmp_path):
+    photo, page = tmp_path / "hat.jpg", tmp_path / "page.HTML"
+    require_kind(photo, ".html")  # it is not there yet
+    for one in (photo, page):
+        one.write_text("x")
+    require_kind(page, ".html")
+    require_kind(None, ".html")
+    with pytest.raises(RunError, match=r"hat.jpg is there already, and does not end in") as no:
+        require_kind(photo, ".html", ".htm")
+    assert no.value.hint == "name a new file, or one that ends in .html"
+
+
+@pytest.mark.parametrize("option", ["report", "markdown"])
+def test_blending_writes_no_page_over_a_photograph(run, tmp_path, option):
+    photo = tmp_path / "hat.jpg"
+    photo.write_text("x")
+    with pytest.raises(RunError, match=r"hat.jpg is there already.*it is not replaced"):
+        blend([run], outputs=BlendOutputs(**{option: photo}))
+    assert photo.read_text() == "x"

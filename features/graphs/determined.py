@@ -1,5 +1,7 @@
 """What would make a graph's row depend on more than its image, found without running it."""
 
+import numpy as np
+
 from ...core.errors import BackboneError, enumerate_some
 from .onnx_graph import THEIRS, load_onnx
 from .walk import find_all
@@ -20,12 +22,12 @@ def require_inference_mode(model, name: str) -> None:
         (one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=1
     )
     nodes = [found.message for found in find_all(model, "NodeProto")]
-    constants = {found.message.name: found.message for found in find_all(model, "TensorProto")}
-    for node in nodes:
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
+    made_by = {name: node for node in nodes for name in node.output}
+    tensors = {found.message.name: found.message for found in find_all(model, "TensorProto")}
     faults = [
-        f"{operator_text(node)} {why}" for node in nodes if (why := _why(node, opset, constants))
+        f"{operator_text(node)} {why}"
+        for node in nodes
+        if (why := _why(node, opset, made_by, tensors))
     ]
     if faults:
         raise BackboneError(
@@ -41,7 +43,7 @@ def operator_text(node) -> str:
     return f"{node.op_type} '{(node.name or node.output[0]).removeprefix(THEIRS)}'"
 
 
-def _why(node, opset: int, constants: dict) -> str:
+def _why(node, opset: int, made_by: dict, tensors: dict) -> str:
     if node.domain not in ("", "ai.onnx"):
         return ""
     if node.op_type in _RANDOM:
@@ -52,7 +54,29 @@ def _why(node, opset: int, constants: dict) -> str:
         outputs = sum(map(bool, node.output)) if opset < 14 else 1
         trained = attributes.get("training_mode", 0) or outputs > 1
         return "normalises by the batch (training mode)" if trained else ""
-    if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2] in constants:
-        switch = load_onnx().numpy_helper.to_array(constants[node.input[2]])
-        return "drops at random (training mode)" if switch.any() else ""
+    if node.op_type == "Dropout" and node.input[2:] and node.input[2]:
+        known = _switch(node.input[2], made_by, tensors)
+        if known is None:
+            return "drops at random where what the graph computes says so (training mode)"
+        return "drops at random (training mode)" if known else ""
     return ""
+
+
+def _switch(name: str, made_by: dict, tensors: dict) -> bool | None:
+    """Return whether a switch is on, which exporters convert or turn round; None if computed."""
+    turned = False
+    while (node := made_by.get(name)) is not None and node.op_type in ("Cast", "Identity", "Not"):
+        turned ^= node.op_type == "Not"
+        name = node.input[0]
+    onnx = load_onnx()
+    if node is None:
+        value = tensors.get(name)
+    elif node.op_type == "Constant" and node.attribute:
+        value = onnx.helper.get_attribute_value(node.attribute[0])
+    else:
+        value = None
+    if value is None:
+        return None
+    if isinstance(value, onnx.TensorProto):
+        value = onnx.numpy_helper.to_array(value)
+    return bool(np.any(value)) ^ turned

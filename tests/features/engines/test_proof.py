@@ -117,6 +117,28 @@ STILL_TRAINED = {
 }
 
 
+@pytest.mark.parametrize(
+    ("how", "given"), [("Identity", True), ("Not", False), ("Cast", np.float32(1)), ("Less", 0)]
+)
+def test_dropout_that_is_switched_on_by_the_way_is_refused(how, given, tmp_path):
+    about = {"to": TensorProto.BOOL} if how == "Cast" else {}
+    switch = ["given", "given2"] if how == "Less" else ["given"]
+    nodes = [
+        helper.make_node(how, switch, ["on"], **about),
+        helper.make_node("Dropout", ["c", "ratio", "on"], ["m"], "drop"),
+    ]
+    numbers = {"given": np.array(given), "ratio": np.float32(1e-6)}
+    if how == "Less":
+        numbers["given2"] = np.array(1)
+    path = write_network(tmp_path / "net.onnx", nodes, **numbers)
+    with pytest.raises(BackboneError, match="Dropout 'drop' drops at random"):
+        backbone_of(path)
+    off = {"Identity": False, "Not": True, "Cast": np.float32(0)}
+    if how in off:
+        numbers["given"] = np.array(off[how])
+        backbone_of(write_network(tmp_path / "off.onnx", nodes, **numbers))
+
+
 @pytest.mark.parametrize("case", STILL_TRAINED)
 @pytest.mark.parametrize("engine", GRAPH_ENGINES)
 def test_a_graph_that_is_still_trained_is_refused_with_the_operators_name(case, engine, tmp_path):
@@ -179,6 +201,67 @@ def test_rows_that_depend_on_their_neighbours_are_refused(case, engine, tmp_path
         started = backbone.start("cpu", batch_size)
         with pytest.raises(ProofError, match=said):
             prove_in_engine(started, backbone.network, Setup(batch_size=batch_size))
+
+
+def _of_all(reduce, pixels, threshold):
+    """Double the features where what is found in all images of a batch is above a threshold."""
+    return [
+        *([helper.make_node("ReduceMean", ["data"], ["all"], axes=[1, 2, 3])] * (not pixels)),
+        helper.make_node(
+            reduce, ["data" if pixels else "all"], ["one"], "over_the_batch", keepdims=0
+        ),
+        helper.make_node("Greater", ["one", threshold], ["so"]),
+        helper.make_node("Mul", ["c", "two"], ["doubled"]),
+        helper.make_node("Where", ["so", "doubled", "c"], ["m"]),
+    ]
+
+
+SELDOM = {
+    "bright": _of_all("ReduceMax", False, "high"),
+    "dark": _of_all("ReduceMin", False, "low"),
+    "saturated": _of_all("ReduceMin", True, "lowest"),
+    # Of one large feature the others are few bits.
+    "beside a large one": [
+        helper.make_node("ReduceMean", ["c"], ["mean"], "over_the_batch", axes=[0]),
+        helper.make_node("Sub", ["c", "mean"], ["own"]),
+        helper.make_node("Add", ["own", "large"], ["m"]),
+    ],
+    # Smooth parts of an image have no contrast: 0 / 0.
+    "not finite": [
+        helper.make_node("MaxPool", ["data"], ["most"], kernel_shape=[2, 2]),
+        helper.make_node("Neg", ["data"], ["turned"]),
+        helper.make_node("MaxPool", ["turned"], ["least"], kernel_shape=[2, 2]),
+        helper.make_node("Add", ["most", "least"], ["contrast"]),
+        helper.make_node("Div", ["contrast", "contrast"], ["ones"]),
+        helper.make_node("ReduceMean", ["ones"], ["one"], axes=[1, 2, 3]),
+        helper.make_node("ReduceMean", ["c"], ["mean"], "over_the_batch", axes=[0]),
+        helper.make_node("Sub", ["c", "mean"], ["own"]),
+        helper.make_node("Mul", ["own", "one"], ["m"]),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", SELDOM)
+def test_rows_that_seldom_or_hardly_depend_on_their_neighbours_are_refused(case, tmp_path):
+    large = np.zeros((1, 5, 1, 1))
+    large[0, 2] = 1e6
+    numbers = {"high": 1.2, "low": -1.2, "lowest": -1.99, "two": 2.0, "large": large}
+    path = write_network(tmp_path / "net.onnx", SELDOM[case], **numbers)
+    backbone = backbone_of(path)
+    started = backbone.start("cpu", 4)
+    with pytest.raises(ProofError, match=r"depend on what else is in its batch.*over_the_batch'"):
+        prove_in_engine(started, backbone.network, Setup(batch_size=4))
+
+
+def test_images_of_which_a_graph_makes_nan_do_not_hide_what_it_makes_of_others(tmp_path):
+    nodes = [*SELDOM["not finite"][:6], helper.make_node("Mul", ["c", "one"], ["m"])]
+    backbone = backbone_of(write_network(tmp_path / "net.onnx", nodes))
+    found = prove_in_engine(backbone.start("cpu", 4), backbone.network, Setup(batch_size=4))
+    assert found.relative_error < 1e-5
+    wrong = wrong_engine(1.01)(backbone.network, Setup(batch_size=4))
+    wrong.version = "wrong"
+    with pytest.raises(ProofError, match=r"(?s)differ from those of ONNX Runtime"):
+        prove_in_engine(wrong, backbone.network, Setup(batch_size=4))
 
 
 def test_a_repeated_proof_is_looked_up_and_a_damaged_one_done_again(tmp_path, graphs, monkeypatch):

@@ -22,7 +22,8 @@ def equal_images(
         Rows that are blended.
     splits : mapping of str to str
         The split of each id in the probability files. Training rows that were predicted out
-        of fold are tuning rows there.
+        of fold are tuning rows there, and held-out rows whose image heads know are training
+        rows: then it is another row that has it first.
     labels : mapping of str to Sample
         Ids that are in no file count, too: the training rows that models learnt from.
 
@@ -32,10 +33,11 @@ def equal_images(
         Rows without a digest are images of their own.
     repeated : ndarray of bool, shape (N,)
     """
-    place = {
-        identity: _ORDER.get(splits.get(identity) or sample.split, len(_ORDER))
-        for identity, sample in labels.items()
-    }
+    place = {}
+    for identity, sample in labels.items():
+        given = splits.get(identity) or sample.split
+        split = (sample.split or given) if given == "train" else given
+        place[identity] = _ORDER.get(split, len(_ORDER))
     first: dict[str, int] = {}
     for identity, sample in labels.items():
         if sample.digest:

@@ -136,11 +136,12 @@ def join_task(
     classes = _common_classes(tables, align, notes)
     ids = _common_ids(tables, align, notes)
     splits = _row_splits(tables, ids, labels)
+    learnt = [identity for identity in ids if splits[identity] == "train"]
     ids = [identity for identity in ids if splits[identity] != "train"]
-    if len(ids) < len(splits):
+    if learnt:
         notes.append(
-            f"{counted(len(splits) - len(ids), 'training row is', 'training rows are')} left out: "
-            "models know them too well"
+            f"{counted(len(learnt), 'row is', 'rows are')} left out: models were trained on the "
+            f"same images ({enumerate_some(learnt)})"
         )
     y = _label_columns(tables[0].task, ids, splits, labels, classes)
     images, repeated = equal_images(ids, splits, labels)

@@ -49,6 +49,15 @@ def test_training_rows_predicted_out_of_fold_are_tuning_rows():
     assert [data.ids[r] for r in data.rows("test")] == ["e2"]
 
 
+def test_a_copy_in_the_test_split_takes_no_tuning_row_away():
+    # As `train` writes it: a held-out row whose image heads know is called a training row.
+    oof = ("validation",) * 4 + ("train", "test", "train")
+    data = join_task([table(IDS, oof)], samples())
+    assert [data.ids[r] for r in data.rows("validation")] == ["t1", "v1", "v2", "v3"]
+    assert [data.ids[r] for r in data.rows("test")] == ["e2"]
+    assert data.notes == ("2 rows are left out: models were trained on the same images (e1, e3)",)
+
+
 def test_without_digests_every_row_counts():
     plain = {i: dataclasses.replace(s, digest="") for i, s in samples().items()}
     data = join_task([table(IDS[1:], SPLITS[1:])], plain)

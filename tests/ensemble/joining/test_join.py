@@ -98,7 +98,7 @@ def test_splits_come_from_the_labels_where_the_files_have_none():
 def test_training_rows_are_left_out_and_said_so():
     joined = join_task([make()], labels() | labels("p", "a", split="train"))
     assert joined.ids == tuple("qrs")
-    assert "1 training row is left out" in joined.notes[0]
+    assert "1 row is left out: models were trained on" in joined.notes[0]
 
 
 def test_contradicting_or_unknown_splits_are_refused():

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 import click
 
 from ..core.errors import counted, enumerate_some, escaped
-from ..core.outputs import require_writable
+from ..core.outputs import require_kind, require_writable
 from ..core.places import is_place
 from . import console
 from .options import A_PATH, DATA, as_json, table_options
@@ -35,6 +35,7 @@ def manifest(data, out, as_json, **options) -> None:
     table = read(data, table=TableOptions(**options))
     if out is not None:
         require_writable([out], (data, *(one.path for one in table.images.values())))
+        require_kind(out, ".csv")
         table.write(out)
     summary, notes = table.summary(), table.notes()
     # What a table names may be elsewhere; with a digest, rows are found without the file.

@@ -7,7 +7,8 @@ from pathlib import Path
 from .errors import RunError
 
 # The files of a run or a cache that jobs read; reports beside them may be written again.
-_READ = ("run.json", "samples.csv", "blend.json", "icecore-cache.json")
+_CACHE = "icecore-cache.json"
+_READ = ("run.json", "samples.csv", "blend.json", _CACHE)
 
 
 def require_writable(outs: Iterable[str | os.PathLike | None], read: Iterable[object] = ()) -> None:
@@ -33,6 +34,7 @@ def require_writable(outs: Iterable[str | os.PathLike | None], read: Iterable[ob
         if real.count(os.path.realpath(out)) > 1:
             raise RunError(f"{out} is to hold two answers", "name a file for each")
         _require_kept(out, kept)
+        _require_no_cache(out)
         parent = out.parent
         while not parent.exists():
             parent = parent.parent
@@ -70,6 +72,16 @@ def _require_kept(out: Path, read: Iterable[Path]) -> None:
             f"{out} is read by this command: the answer would replace it",
             "name another file for the answer",
         )
+
+
+def _require_no_cache(out: Path) -> None:
+    """Refuse a place within a cache: its manifests and sets are what extraction wrote."""
+    for folder in out.parents:
+        if (folder / _CACHE).is_file():
+            raise RunError(
+                f"{out} lies in the cache {folder}, which holds what extraction wrote and no more",
+                "name a file elsewhere",
+            )
 
 
 def _is_of(read: Path, out: Path) -> bool:

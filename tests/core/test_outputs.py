@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from icecore.cli import main
 from icecore.core.errors import RunError
 from icecore.core.outputs import require_kind, require_writable
 from icecore.jobs.blend import BlendOutputs, blend
@@ -62,3 +63,24 @@ def test_blending_writes_no_page_over_a_photograph(run, tmp_path, option):
     with pytest.raises(RunError, match=r"hat.jpg is there already.*it is not replaced"):
         blend([run], outputs=BlendOutputs(**{option: photo}))
     assert photo.read_text() == "x"
+
+
+def test_nothing_is_written_into_a_cache(tmp_path):
+    (tmp_path / "cache" / "manifests").mkdir(parents=True)
+    (tmp_path / "cache" / "icecore-cache.json").write_text("{}")
+    for name in ("manifests/photos.csv", "new.csv"):
+        with pytest.raises(RunError, match=rf"{name} lies in the cache .*cache, which holds"):
+            require_writable([tmp_path / "cache" / name])
+    require_writable([tmp_path / "photos.csv"])
+
+
+def test_a_table_of_samples_replaces_no_network(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    network, table = tmp_path / "lite0.onnx", tmp_path / "table.csv"
+    network.write_text("x")
+    table.write_text("path,label\nx.jpg,hat\ny.jpg,dress\n")
+    with pytest.raises(SystemExit) as end:
+        main(["manifest", str(table), "-o", str(network)])
+    assert end.value.code == 1
+    assert "lite0.onnx is there already, and does not end in .csv" in capsys.readouterr().err
+    assert network.read_text() == "x"

@@ -242,6 +242,7 @@ def _require_of_runs(
             faults.append(f"the classes of the task '{name}' are others in the run")
         if not faults and not _are_what_they_are_called(found[name]):
             weights = ", ".join(f"{m} {w:.3g}" for m, w in found[name].weights.items())
+            weights += ", calibrated" if found[name].calibration else ""
             faults.append(
                 f"the answer of the task '{name}' is called '{found[name].answer}', and its "
                 f"weights are {weights}"
@@ -253,6 +254,10 @@ def _require_of_runs(
     ]
     if changed:
         faults.append(f"files have changed since: {enumerate_some(changed)}")
+    known = {os.path.realpath(path.parent / name) for name in inputs}
+    files = [file for run in runs.values() for file in run.files()]
+    if lacking := [str(file) for file in files if os.path.realpath(file) not in known]:
+        faults.append(f"it does not say what {enumerate_some(lacking)} held")
     if faults:
         raise RunError(f"{path} does not belong to this run: {'; '.join(faults)}", _AGAIN)
 
@@ -289,6 +294,8 @@ def _task_weights(task: JsonFields, answer: str) -> TaskWeights:
 
 def _are_what_they_are_called(found: TaskWeights) -> bool:
     """Tell whether weights are those that the words for them name."""
+    if (found.calibration is not None) != found.answer.endswith(", calibrated"):
+        return False
     used = {name: one for name, one in found.weights.items() if one}
     if found.answer.startswith("the plain average"):
         # A budget may leave models out of it.

@@ -18,6 +18,7 @@ from ..core.errors import (
     IcecoreError,
     MissingDependencyError,
     ProbabilityError,
+    counted,
     enumerate_some,
     escaped,
 )
@@ -321,17 +322,23 @@ def _read_parquet(path: Path) -> tuple[Fields, np.ndarray]:
             f"{path} has no column 'id', only {enumerate_some(columns)}",
             "the columns are id and one for each class",
         )
-    fields: Fields = {"ids": tuple(map(str, columns.pop("id")))}
+    ids = [one.decode() if isinstance(one, bytes) else one for one in columns.pop("id")]
+    if None in ids:
+        raise ProbabilityError(
+            f"{path} has {counted(ids.count(None), 'row')} without an id", "name each row's image"
+        )
+    fields: Fields = {"ids": tuple(map(str, ids))}
     if "split" in columns:
         fields["splits"] = tuple(str(value or "") for value in columns.pop("split"))
     fields["classes"] = tuple(map(column_class, columns))
     try:
-        numbers = np.array(list(columns.values()), dtype=np.float64).T
+        numbers = np.array(list(columns.values()), dtype=np.float64)
+        numbers = numbers.reshape(len(columns), len(ids)).T
     except (TypeError, ValueError) as error:
         raise ProbabilityError(
             f"{path} has a class column that is not of numbers: {error}", "give numbers"
         ) from error
-    return fields, numbers.reshape(len(fields["ids"]), len(columns))
+    return fields, numbers
 
 
 def _parquet_columns(pyarrow, path: Path, file) -> dict[str, list]:

@@ -24,6 +24,7 @@ from .probabilities import read_probabilities
 from .table import ProbabilityTable
 
 RUN_FORMAT = 1
+_OF_HEADS = (".json", ".npz", ".skops")
 _HINT = "train again"
 
 
@@ -145,6 +146,18 @@ class Run:
         if table.model not in self.tasks[task].models:
             raise RunError(f"{path} is of '{table.model}', which is no model of {task}", _HINT)
         return dataclasses.replace(table, task=task)
+
+    def files(self) -> list[Path]:
+        """Return the files of all models' probabilities and saved heads that are there.
+
+        What systems leave in folders (``.DS_Store``, ``Thumbs.db``) is none of them.
+        """
+        names = [(task.name, model) for task in self.tasks.values() for model in task.models]
+        heads = [file for name in names for file in self.head_files(*name)]
+        files = [
+            file for file in heads if file.suffix in _OF_HEADS and not file.name.startswith(".")
+        ]
+        return [*filter(os.path.lexists, (self.probability_file(*name) for name in names)), *files]
 
     def tables(self) -> list[ProbabilityTable]:
         """Read the probabilities of every task and model.

@@ -114,7 +114,7 @@ class ProbabilityTable:
             )
 
     def _outside(self, where: str, wrong: np.ndarray) -> ProbabilityError:
-        """Say what numbers outside [0, 1] may be: logits, or columns that are no classes."""
+        """Say which numbers are outside [0, 1], and what they may be."""
         table, rows, columns = self.probabilities, wrong.any(axis=1), wrong.any(axis=0)
         named = [self.classes[index] for index in np.flatnonzero(columns)]
         message = (
@@ -123,17 +123,7 @@ class ProbabilityTable:
             f"{table.max():.4g}) in the columns {enumerate_some(named)}, ids "
             f"{enumerate_some(self._ids_at(rows))}"
         )
-        others = table[:, ~columns]
-        if others.shape[1] > 1 and np.allclose(others.sum(axis=1), 1, atol=SUM_TOLERANCE):
-            hint = "the other columns hold probabilities: take out the columns that are no classes"
-        elif table.min() >= 0 and np.ptp(table.sum(axis=1)) <= 0.02 * table.sum(axis=1).mean():
-            hint = (
-                f"its rows sum to {table.sum(axis=1).mean():.4g}, as percentages and scaled "
-                "probabilities do: divide by that, or use --mend renormalise"
-            )
-        else:
-            hint = "these look like logits: apply a softmax first, or use --mend softmax"
-        return ProbabilityError(message, hint)
+        return ProbabilityError(message, _what_they_may_be(table, wrong))
 
     def _ids_at(self, mask: np.ndarray) -> list[str]:
         return [self.ids[index] for index in np.flatnonzero(mask)]
@@ -210,6 +200,32 @@ def mended(table_fields: dict, numbers: np.ndarray, mend: str) -> ProbabilityTab
 
 def _outside(table: np.ndarray) -> np.ndarray:
     return (table < -1e-9) | (table > 1 + 1e-6)
+
+
+def _what_they_may_be(table: np.ndarray, wrong: np.ndarray) -> str:
+    """Say what to do with a table in which numbers are `wrong`: outside [0, 1]."""
+    sums, others = table.sum(axis=1), table[:, ~wrong.any(axis=0)]
+    if others.shape[1] > 1 and np.allclose(others.sum(axis=1), 1, atol=SUM_TOLERANCE):
+        return "the other columns hold probabilities: take out the columns that are no classes"
+    if table.min() >= 0 and np.ptp(sums) <= 0.02 * sums.mean():
+        return (
+            f"its rows sum to {sums.mean():.4g}, as percentages and scaled "
+            "probabilities do: divide by that, or use --mend renormalise"
+        )
+    if not _off(table).any():
+        return (
+            "its rows sum to 1 all the same, so these are no logits: put 0 for what is below, and "
+            "use --mend renormalise"
+        )
+    fine = ~wrong.any(axis=1) & ~_off(table)
+    if fine.mean() > 0.25:
+        return f"{counted(int(fine.sum()), 'other row')} of it can stay: mend those alone"
+    if table.min() >= 0 and not _off(np.exp(-table)).any():
+        return (
+            "these look like negative logarithms of probabilities: take exp(-x) of them; a softmax "
+            "would turn their order round"
+        )
+    return "these look like logits: apply a softmax first, or use --mend softmax"
 
 
 def _off(table: np.ndarray) -> np.ndarray:

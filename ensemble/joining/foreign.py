@@ -164,17 +164,21 @@ def unique_models(
     for path, table in tables:
         name, rivals = table.model, seen[table.task, table.model]
         if len(rivals) > 1:
-            name = f"{_telling_folder(path.resolve(), rivals)}/{name}"
+            name = _telling_name(path.resolve(), rivals, name)
         if (table.task, name) in taken:
             name = path.name
         found.append(dataclasses.replace(table, model=name))
     return found
 
 
-def _telling_folder(path: Path, rivals: set[Path]) -> str:
-    """Return the folder above a file that is another one for each of its rivals."""
+def _telling_name(path: Path, rivals: set[Path], name: str) -> str:
+    """Return a name with the folder above a file that is another one for each of its rivals.
+
+    Where no such folder is, as for files side by side, they are called by their own names.
+    """
     above = {rival: rival.parts[-2::-1] for rival in rivals}
     for level in range(min(map(len, above.values()))):
         if len({parts[level] for parts in above.values()}) == len(rivals):
-            return above[path][level]
-    return "/".join(path.parts[-4:-1])
+            return f"{above[path][level]}/{name}"
+    own = {rival.name for rival in rivals}
+    return path.name if len(own) == len(rivals) else "/".join(path.parts[-4:])

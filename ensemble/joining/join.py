@@ -7,6 +7,7 @@ or made to fit if the caller asks for it.
 
 import dataclasses
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -19,6 +20,7 @@ from ...runs import ProbabilityTable
 from .images import equal_image_notes, equal_images
 
 TUNING, TEST = "validation", "test"
+_ONLY_SPELT_APART = "they differ in folders, endings, capitals or leading zeros alone"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +151,7 @@ def join_task(
     notes += equal_image_notes(ids, images, repeated, labels)
     if not any(splits[i] == TUNING and not again for i, again in zip(ids, repeated)):
         raise ProbabilityError(
-            f"the task {task} has no row to tune weights on, only {len(ids)} others",
+            f"the task {task} has no row to tune weights on: {_counted_splits(splits)}",
             "give validation or out-of-fold probabilities of images that no model was trained on",
         )
     stacked = np.stack([_aligned(table, ids, classes) for table in tables])
@@ -189,6 +191,7 @@ def _common_classes(
         there = set(table.classes)
         lacking[table.model] = [name for name in every if name not in there]
     faults = [f"{model} lacks {enumerate_some(names)}" for model, names in lacking.items() if names]
+    _require_some_in_common(tables, every, faults)
     if faults and not align:
         alike = look_alike_notes("they", every)
         raise ProbabilityError(
@@ -209,6 +212,21 @@ def _common_classes(
     return tuple(every)
 
 
+def _require_some_in_common(
+    tables: Sequence[ProbabilityTable], every: list[str], faults: list[str]
+) -> None:
+    """Refuse files without a class that another one has: they are of other things, or words."""
+    for table in tables:
+        others = {name for one in tables if one is not table for name in one.classes}
+        if others and others.isdisjoint(table.classes):
+            alike = look_alike_notes("they", every)
+            raise ProbabilityError(
+                f"{table.model} has no class in common with the others: "
+                f"{'; '.join([*faults, *alike])}",
+                "spell each class alike in all files, and blend files of one task",
+            )
+
+
 def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str]) -> list[str]:
     sets = [set(table.ids) for table in tables]
     every, common = set.union(*sets), set.intersection(*sets)
@@ -226,7 +244,7 @@ def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str
         stems = [{_stem(identity) for identity in own} for own in sets]
         raise ProbabilityError(
             f"the files have no id in common: {'; '.join(faults)}",
-            "they differ in folders and endings alone: write the ids alike in all files"
+            f"{_ONLY_SPELT_APART}: write the ids alike in all files"
             if set.intersection(*stems)
             else "give files of the same rows",
         )
@@ -243,8 +261,13 @@ def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str
 
 
 def _stem(identity: str) -> str:
-    """Return the name of an image without its folders and its ending."""
-    return os.path.splitext(identity.replace("\\", "/").rpartition("/")[2])[0]
+    """Return the name of an image without its folders, its ending and zeros in front.
+
+    >>> _stem("photos/0012.JPG") == _stem("12")
+    True
+    """
+    stem = os.path.splitext(identity.replace("\\", "/").rpartition("/")[2])[0]
+    return stem.strip().lstrip("0").casefold() or "0"
 
 
 def _all_ids(tables: Sequence[ProbabilityTable]) -> list[str]:
@@ -281,6 +304,11 @@ def _row_splits(
     return found
 
 
+def _counted_splits(splits: dict[str, str]) -> str:
+    counts = Counter(splits.values())
+    return ", ".join(f"{counts[name]} of the split '{name}'" for name in sorted(counts))
+
+
 def _label_columns(
     task: str,
     ids: list[str],
@@ -310,11 +338,15 @@ def _label_columns(
             "class, or take these rows out",
         )
     if bare:
+        known = {_stem(identity) for identity in labels}
+        spelt_apart = all(i not in labels and _stem(i) in known for i in bare)
         raise ProbabilityError(
             f"{counted(len(bare), 'row has', 'rows have')} no label of the task {task}: "
             f"{enumerate_some(bare)}",
-            "label them, or give them the split 'test' in a column split of the labels; rows that "
-            "the sheet of a contest asks for (--sample) need no label",
+            f"{_ONLY_SPELT_APART} from ids of the labels: write them alike"
+            if spelt_apart
+            else "label them, or give them the split 'test' in a column split of the labels; rows "
+            "that the sheet of a contest asks for (--sample) need no label",
         )
     return y
 

@@ -1,6 +1,7 @@
 """What is odd about the rows that weights are tuned on, one line for each kind of finding."""
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from ...core.errors import counted, enumerate_some
 from ..metrics import EPSILON
@@ -49,10 +50,35 @@ def data_notes(
             f"{enumerate_some(absent)}; mAP leaves "
             "them out"
         )
+    for index in range(count):
+        if order := _other_order(probabilities[index], y):
+            named = enumerate_some((f"{classes[a]} for {classes[b]}" for a, b in order), 10)
+            notes.append(
+                f"{models[index]} is right far more often if its columns are called otherwise "
+                f"({named}): make sure that its classes stand in the order of its columns"
+            )
     own = true_class(probabilities, y)
     for index in range(count):
         notes += _model_notes(own[:, index], models[index], ids)
     return notes
+
+
+def _other_order(table: np.ndarray, y: np.ndarray) -> list[tuple[int, int]]:
+    """Return which columns hold another class than they are called, if it shows: (class, column).
+
+    The order under which most rows are right is looked for; it must make half of the rows right,
+    and far more than the given one does. Of few rows chance would make such an order.
+    """
+    rows, width = table.shape
+    if rows < 10 * width:
+        return []
+    seen = np.zeros((width, width))
+    np.add.at(seen, (y, table.argmax(axis=1)), 1)
+    truth, column = linear_sum_assignment(seen, maximize=True)
+    right, best = np.trace(seen), seen[truth, column].sum()
+    if best < rows / 2 or best < 1.5 * right or best - right < 2.5 * np.sqrt(best + right):
+        return []
+    return [(int(a), int(b)) for a, b in zip(truth, column) if a != b and seen[a, b]]
 
 
 def _model_notes(own: np.ndarray, model: str, ids) -> list[str]:

@@ -161,6 +161,7 @@ def test_models_of_no_weight_are_not_needed():
 @pytest.mark.parametrize(
     ("answer", "is_", "weights", "held"),
     [
+        ("clean", "the tuned weights", {"noise": 0.5, "mlp-one": 0.5}, True),
         ("recommended", "the best single model, noise", {"noise": 1.0}, True),
         ("recommended", "the best single model, noise", {"mlp-one": 1.0}, False),
         ("recommended", "the best single model, noise", {"noise": 0.5, "mlp-one": 0.5}, False),
@@ -175,6 +176,8 @@ def test_the_answer_is_what_its_weights_are(blended, answer, is_, weights, held)
     content = json.loads((blended / "blend.json").read_text())
     (task,) = content["tasks"]
     task["recommended"]["is"] = is_
+    if not is_.endswith("calibrated"):
+        task["answers"][answer].pop("calibration", None)
     found = task["answers"][answer]["weights"]
     task["answers"][answer]["weights"] = dict.fromkeys(found, 0.0) | weights
     (blended / "blend.json").write_text(json.dumps(content))
@@ -183,3 +186,38 @@ def test_the_answer_is_what_its_weights_are(blended, answer, is_, weights, held)
     else:
         with pytest.raises(RunError, match=r"is called 'the |is called 'whatever"):
             load_saved(blended, answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_", "held"),
+    [
+        ("recommended", "the tuned weights, calibrated", True),
+        ("recommended", "the tuned weights", False),
+        ("average", "the tuned weights, calibrated", False),
+    ],
+)
+def test_an_answer_says_that_it_is_calibrated(blended, answer, is_, held):
+    # A temperature of 1000 made all answers alike, under the same words.
+    content = json.loads((blended / "blend.json").read_text())
+    (task,) = content["tasks"]
+    task["recommended"]["is"] = is_
+    task["answers"]["recommended"].pop("calibration")
+    task["answers"][answer]["calibration"] = {"temperature": 1000.0, "wrong_labels": 0.0}
+    (blended / "blend.json").write_text(json.dumps(content))
+    if held:
+        assert load_saved(blended, answer).tasks["label"].answer == is_
+    else:
+        with pytest.raises(RunError, match=r"is called .*, and its weights are .*, calibrated"):
+            load_saved(blended, answer)
+
+
+def test_files_whose_digests_were_left_out_are_named(blended):
+    content = json.loads((blended / "blend.json").read_text())
+    (file,) = [name for name in content["inputs"] if name.endswith("mlp-one.npz")]
+    (blended / "label/heads/mlp-one").mkdir(parents=True)
+    (blended / "label/heads/mlp-one/.DS_Store").write_text("by a system")
+    assert load_saved(blended).tasks
+    del content["inputs"][file]
+    (blended / "blend.json").write_text(json.dumps(content))
+    with pytest.raises(RunError, match="it does not say what .*mlp-one.npz held"):
+        load_saved(blended)

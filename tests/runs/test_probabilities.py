@@ -58,7 +58,11 @@ def test_what_is_written_comes_back(tmp_path_factory, suffix, ids, classes, with
         ([[0.5, np.nan], [0.5, 0.5]], "1 row with NaN or infinite values, ids i0"),
         ([[30.0, 70.0], [45.5, 54.4]], r"(?s)outside.*sum to 99.95, as percentages.*renormalise"),
         ([[1.5, 0.5], [0.6, 1.4]], r"(?s)outside.*sum to 2, as percentages and scaled"),
-        ([[3.0, -2.0], [0.5, 0.5]], r"1 row outside \[0, 1\] .*logits: apply a softmax"),
+        ([[3.0, -1.0], [0.5, 0.8]], r"1 row outside \[0, 1\] .*logits: apply a softmax"),
+        # A softmax was advised for all that follow.
+        ([[1.1, -0.1], [0.5, 0.5]], r"sum to 1 all the same, so these are no logits: put 0"),
+        ([[30.0, 70.0], [0.5, 0.5]], r"1 other row of it can stay: mend those alone"),
+        (-np.log([[0.1, 0.9], [0.3, 0.7]]), r"negative logarithms .*: take exp\(-x\)"),
         ([[0.5, 0.5], [0.5, 0.2]], r"1 row does not sum to 1 \(id i1: 0.7\)"),
     ],
 )
@@ -126,6 +130,23 @@ def test_a_softmax_is_taken_of_logits_alone(tmp_path):
     )
     np.testing.assert_allclose(logits, [[0.25, 0.75], [0.5, 0.5]])
     np.testing.assert_array_equal(shares, [[0.25, 0.75], [0.5, 0.5]])
+
+
+def test_odd_columns_of_parquet(tmp_path):
+    arrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    good = {"id": ["x", "y"], "a": [0.25, 0.5], "b": [0.75, 0.5]}
+
+    def reading(**columns):
+        parquet.write_table(arrow.table(good | columns), tmp_path / "t.parquet")
+        return read_probabilities(tmp_path / "t.parquet")
+
+    # Text that was not marked as such became b'x', a null None, and lists a traceback.
+    assert reading(id=[b"x", b"y"]).ids == ("x", "y")
+    with pytest.raises(ProbabilityError, match="1 row without an id"):
+        reading(id=["x", None])
+    for strange in ({"b": [[0.7], [0.5, 0.2]]}, {"a": [[0.2, 0.1]] * 2, "b": [[0.7, 0.3]] * 2}):
+        with pytest.raises(ProbabilityError, match="a class column that is not of numbers"):
+            reading(**strange)
 
 
 @pytest.mark.parametrize("name", ["ids", "classes", "model", "task"])

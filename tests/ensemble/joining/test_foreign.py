@@ -151,3 +151,16 @@ def test_submissions_of_several_teams_are_blended(tmp_path, builders):
         assert list(task.weights) == ["one", "two"]
         scores = task.scores["tuned"]["tuning"]["fashionai_ap"]
         assert scores >= max(s["tuning"]["fashionai_ap"] for s in task.models.values())
+
+
+def test_models_of_one_name_in_one_folder_are_called_as_their_files(tmp_path, builders):
+    # The name is in the file: to call the file otherwise was advised, and did not help.
+    probabilities, y = builders.probabilities(2, 30)
+    ids = tuple(f"i{n}" for n in range(30))
+    paths = [tmp_path / "one.npz", tmp_path / "two.npz"]
+    for path, rows in zip(paths, probabilities):
+        write_probabilities(path, ProbabilityTable(ids, builders.classes, rows, model="net"))
+    labels = "".join(f"{i},{builders.classes[c]}\n" for i, c in zip(ids, y))
+    (tmp_path / "labels.csv").write_text("id,label\n" + labels)
+    (task,) = blend_sources(paths, tmp_path / "labels.csv", BlendOptions(honest=False)).tasks
+    assert list(task.weights) == ["one.npz", "two.npz"]

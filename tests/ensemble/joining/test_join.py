@@ -59,6 +59,27 @@ def test_files_without_a_common_id_cannot_be_aligned():
         join_task([make(), make("two", "wxyz")], labels(), align=True)
 
 
+@pytest.mark.parametrize("ids", [["1", "2"], ["a/0001.JPG", "0002.JPG"], [" 001", "2.png"]])
+def test_ids_that_are_only_spelt_apart_are_called_so(ids):
+    # Kaggle's 0001 becomes 1 where pandas reads it.
+    here = ["0001.jpg", "0002.jpg"]
+    with pytest.raises(ProbabilityError, match="no id in common") as caught:
+        join_task([make(ids=here), make("two", ids)], labels(here))
+    assert caught.value.hint.startswith("they differ in folders, endings, capitals or leading")
+    with pytest.raises(ProbabilityError, match="2 rows have no label") as caught:
+        join_task([make(ids=here)], labels(ids))
+    assert caught.value.hint.startswith("they differ in folders, endings, capitals or leading")
+
+
+@pytest.mark.parametrize("align", [False, True])
+def test_files_without_a_common_class_cannot_be_aligned(align):
+    # --align was advised, and gave the second file no probability of any true class.
+    tables = [make(), make("two", classes=["0", "1", "2"])]
+    with pytest.raises(ProbabilityError, match="has no class in common with the others") as caught:
+        join_task(tables, labels(), align=align)
+    assert "--align" not in str(caught.value)
+
+
 def test_missing_classes_are_named_and_filled_on_request():
     tables = [make(), make("two", classes="ab")]
     with pytest.raises(ProbabilityError, match="different classes: two lacks c"):
@@ -81,8 +102,10 @@ def test_also_in_test_rows():
 
 
 def test_tuning_rows_need_labels_and_test_rows_do_not():
-    with pytest.raises(ProbabilityError, match="1 row has no label of the task label: s"):
-        join_task([make()], labels("pqr", "abc"))
+    for some in (labels("pqr", "abc"), labels("pqrs", ["a", "b", "c", ""])):
+        with pytest.raises(ProbabilityError, match="1 row has no label of the task label: s") as at:
+            join_task([make()], some)
+        assert at.value.hint.startswith("label them")
     table = make(splits=["validation", "validation", "test", "test"])
     joined = join_task([table], labels("pqr", "abc"))
     assert joined.y.tolist() == [0, 1, 2, -1]
@@ -111,7 +134,7 @@ def test_contradicting_or_unknown_splits_are_refused():
 
 
 def test_nothing_to_tune_on():
-    with pytest.raises(ProbabilityError, match="no row to tune weights on, only 4 others"):
+    with pytest.raises(ProbabilityError, match="tune weights on: 4 of the split 'test'"):
         join_task([make(splits=["test"] * 4)], labels())
 
 
@@ -150,5 +173,5 @@ def test_the_remedy_for_other_names_is_to_write_them_alike():
     assert "--align" not in at.value.hint
     for ids in (("a.jpg", "b.jpg"), ("train/a", "train/b"), ("x\\a.png", "y\\b.png")):
         other = ProbabilityTable(ids, ("cat", "dog"), half, model="two")
-        with pytest.raises(ProbabilityError, match=r"(?s)no id in common.*folders and endings"):
+        with pytest.raises(ProbabilityError, match=r"(?s)no id in common.*folders, endings"):
             join_task([one, other], labels("ab", "ab"))

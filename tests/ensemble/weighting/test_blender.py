@@ -93,6 +93,17 @@ class TestConformance:
         assert "row 3; such values count as 1e-15" in notes
         assert "model 1 is perfect on the tuning rows" in notes
 
+    def test_columns_that_are_called_otherwise_are_named(self, method, builders):
+        probabilities, y = builders.probabilities(2, 80)
+        # As a header that was written by hand: numbers of one class under another's name.
+        probabilities[1] = 0.2 * probabilities[1] + 0.8 * np.eye(4)[y]
+        probabilities[1, :, [0, 2]] = probabilities[1, :, [2, 0]]
+        notes = method.fit(probabilities, y, letters_for(y)).notes_
+        assert [n.partition(" is right")[0] for n in notes if "called otherwise" in n] == [
+            "model 1"
+        ]
+        assert any("(0 for 2, 2 for 0)" in note for note in notes)
+
     def test_too_few_rows_and_absent_classes_are_named(self, method, builders):
         probabilities, y = builders.probabilities(5, 8)
         few, y = probabilities[:, :3], y[:3]

@@ -36,6 +36,12 @@ def read(path, short=None, long=None):
             divisor = next((n for n, good in zip((8, 4, 2), enough) if good), 1)
             file.draft(file.mode, [n // divisor for n in file.size])
         image = ImageOps.exif_transpose(file)
+    if image.mode in ("I", "F"):  # how bright these numbers are nobody says
+        raise ValueError(f"{path}: pixels of 32 bits; save it with 8 or 16 bits")
+    if image.mode == "CMYK" and file.format == "JPEG":  # as libraries for JPEG do, not as Pillow
+        light = 255 - np.asarray(image, np.int32)
+        ink = 255 - light[..., :3]
+        return (light[..., 3:] - (ink * light[..., 3:] >> 8)).astype(np.uint8)
     if image.mode.startswith("I;16"):  # Pillow would cut everything above 255 off
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert("RGBA")

@@ -3,6 +3,8 @@
 import re
 from typing import NamedTuple
 
+import numpy as np
+
 # A mark that begins a segment: no escaped byte of a scan, no fill byte, none without a length.
 MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 # Baseline and progressive frames, and the segments that say nothing of size, colours or turning:
@@ -10,7 +12,10 @@ MARK = re.compile(rb"\xff([^\x00\x01\xff\xd0-\xd8])")
 _PROGRESSIVE = 0xC2
 _FRAMES = frozenset({0xC0, _PROGRESSIVE})
 _HARMLESS = frozenset({0xC4, 0xDB, 0xDD, 0xE0, 0xFE})
-_SCAN = 0xDA
+_SCAN, _END = 0xDA, 0xD9
+# Those whose scans may be several: baseline, extended, and progressive.
+_FRAMES_OF_SCANS = frozenset({0xC0, 0xC1, _PROGRESSIVE})
+_ALL_BITS = 99
 # Frames of arithmetic coding: sequential, progressive, lossless, and the hierarchical ones.
 _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 
@@ -72,11 +77,42 @@ def is_arithmetic(content: bytes) -> bool:
     return False
 
 
+def lacks_scans(content: bytes) -> bool:
+    """Tell whether scans are missing of a JPEG that has several: progressive, or one for a colour.
+
+    A decoder takes what they would say for zeros, and warns of nothing: the picture is blurred, or
+    without its colours.
+    """
+    at, parts, progressive = 2, b"", False
+    # Bits that are still to come of each coefficient of each component; many if none came.
+    lacking = np.zeros((0, 64), int)
+    while (mark := MARK.search(content, at)) and mark[1][0] != _END:
+        kind, start = mark[1][0], mark.end() + 2
+        at = mark.end() + int.from_bytes(content[mark.end() : start], "big")
+        if kind in _FRAMES_OF_SCANS and not parts:
+            progressive, parts = kind == _PROGRESSIVE, content[start + 6 : at : 3]
+            lacking = np.full((len(parts), 64), _ALL_BITS)
+        elif kind == _SCAN and parts:
+            count = content[start]
+            if 2 * count + 4 != at - start or at > len(content):
+                return False  # A decoder says so.
+            first, last, bits = content[at - 3 : at] if progressive else (0, 63, 0)
+            rows = [parts.index(one) for one in content[start + 1 : at - 3 : 2] if one in parts]
+            band = np.s_[rows, first : last + 1]
+            if bits >> 4 and (lacking[band] > bits >> 4).any():
+                return True
+            lacking[band] = bits & 15
+            if not lacking.any():
+                return False
+    # Without an end mark it is cut, which a decoder says.
+    return mark is not None and bool(lacking.any())
+
+
 def has_an_end(content: bytes) -> bool:
     """Walk the segments of a JPEG to the end mark of its image; what follows does not matter."""
     at = 2
     while mark := MARK.search(content, at):
-        if mark[1] == b"\xd9":
+        if mark[1][0] == _END:
             return True
         # A segment is skipped whole, with the thumbnail that it may hold.
         at = mark.end() + int.from_bytes(content[mark.end() : mark.end() + 2], "big")

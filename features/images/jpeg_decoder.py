@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 from ...core.errors import ImageError
-from .jpeg import MARK, has_an_end
+from .jpeg import MARK, has_an_end, lacks_scans
 from .libraries import load_opencv, load_simplejpeg
 from .overheard import overheard
 
@@ -60,6 +60,8 @@ def decode_jpeg(content: bytes, size: tuple[int, int], reduction: int = 1) -> np
         The file is cut short, or its scan is damaged.
     """
     _require_few_scans(content, size)
+    if lacks_scans(content):
+        raise _damaged("Corrupt JPEG data: scans that belong to it are not there")
     # libjpeg's smallest scale of which no side is shorter than this.
     least = {} if reduction == 1 else _least(size, reduction)
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import io
+import itertools
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -130,6 +132,44 @@ def test_a_progressive_jpeg_that_lost_a_scans_mark_is_refused():
     for at in marks[1:]:
         with pytest.raises(ImageError, match="JPEG"):
             decode(content[:at] + b"ab" + content[at + 2 :])
+
+
+def scans(content: bytes) -> list[tuple[int, int]]:
+    """Return where each scan begins, with the tables before it, and where it ends."""
+    marks = [mark for mark in re.finditer(b"\xff[\xc4\xda\xd9]", content)]
+    after = [marks[0], *(m for one, m in itertools.pairwise(marks) if one[0] == b"\xff\xda")]
+    return [(one.start(), other.start()) for one, other in itertools.pairwise(after)]
+
+
+@pytest.mark.parametrize("name", ["progressive", "grey", "inks"])
+def test_a_progressive_jpeg_that_lost_a_scan_is_refused(name):
+    # A decoder warns of nothing: the pictures were blurred by up to 17 of 255.
+    content = encode("JPEG", quality=90, **JPEGS[name] | {"progressive": True})
+    assert len(scans(content)) > 5
+    for begins, ends in scans(content)[1:]:
+        for damaged in (content[:begins] + END, content[:begins] + content[ends:]):
+            with pytest.raises(ImageError, match="scans that belong to it are not there"):
+                ImageFile(damaged).decode()
+
+
+def test_a_jpeg_of_a_scan_for_each_colour_needs_them_all():
+    planes = Image.fromarray(picture()).convert("YCbCr").split()
+    parts = []
+    for plane in planes:
+        buffer = io.BytesIO()
+        plane.save(buffer, "JPEG", quality=90)
+        parts.append(buffer.getvalue())
+    at, tables = parts[0].index(b"\xff\xc0"), parts[0].index(b"\xff\xc4")
+    frame = b"\xff\xc0\0\x11" + parts[0][at + 4 : at + 9] + b"\x03\x01\x11\0\x02\x11\0\x03\x11\0"
+    head = parts[0][:at] + frame + parts[0][tables : parts[0].index(b"\xff\xda")]
+    data = [part[part.index(b"\xff\xda") + 10 : -2] for part in parts]
+    colours = [b"\xff\xda\0\x08\x01" + bytes([n, 0, 0, 63, 0]) + data[n - 1] for n in (1, 2, 3)]
+    whole = decode(head + b"".join(colours) + END).astype(int)
+    assert abs(whole - picture()).mean() < 8
+    for lost in range(3):
+        rest = colours[:lost] + colours[lost + 1 :]
+        with pytest.raises(ImageError, match="scans that belong to it are not there"):
+            decode(head + b"".join(rest) + END)
 
 
 def parameters_of_a_scan(content: bytes) -> bytes:

@@ -347,6 +347,38 @@ def test_a_tiff_whose_last_colours_are_cut_off_is_refused(numbers):
             decode(content[: int(len(content) * share)])
 
 
+def tiff_of_one_strip(compression, strip, count, colours=2):
+    """Return a TIFF of `count` rows of eight pixels, all of which lie in the same place."""
+    table = 8 + len(strip)
+    entries = [
+        (256, 4, 1, 8), (257, 4, 1, count), (258, 3, 1, 8), (259, 3, 1, compression),
+        (262, 3, 1, colours), (273, 4, count, table), (277, 3, 1, 3), (278, 4, 1, 1),
+        (279, 4, count, table + 4 * count),
+    ]  # fmt: skip
+    numbers = struct.pack("<I", 8) * count + struct.pack("<I", len(strip)) * count
+    head = b"II*\0" + struct.pack("<I", table + len(numbers))
+    listed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return head + strip + numbers + struct.pack("<H", len(entries)) + listed + bytes(4)
+
+
+def test_strips_that_hold_far_more_than_their_pixels_are_not_unpacked():
+    large = io.BytesIO()
+    Image.new("RGB", (900, 900)).save(large, "JPEG")
+    for compression, strip, colours in (
+        (8, zlib.compress(bytes(2**22)), 2),
+        (7, large.getvalue(), 6),
+    ):
+        content = tiff_of_one_strip(compression, strip, 30, colours)
+        with pytest.raises(ImageError, match="strips hold far more than its pixels"):
+            decode(content)
+    # Rows that are alike may lie in one place, and a row may be followed by others.
+    row = bytes(range(24))
+    for strip in (zlib.compress(row), zlib.compress(row + row)):
+        assert (
+            decode(tiff_of_one_strip(8, strip, 30)) == np.frombuffer(row, np.uint8).reshape(8, 3)
+        ).all()
+
+
 def test_an_image_that_its_reader_refuses_is_called_by_its_kind():
     jpeg = bytearray(encode("JPEG", "RGB"))
     jpeg[jpeg.index(b"\xff\xc0") + 4] = 12

@@ -30,6 +30,7 @@ from .whole import (
     require_all_png_rows,
     require_sound_chunks,
     require_sound_strips,
+    require_written,
 )
 
 LARGEST_TILE = 2**26
@@ -124,6 +125,8 @@ class ImageFile:
         if held is not None and self.width * self.height > LARGE_IMAGE * self._saved(reduction):
             held.enter_context(_LARGE_TURN)
         content, header = self._content, self._header
+        if not self._is_jpeg:
+            require_written(content, self.width * self.height)
         if isinstance(header, HeifFile):
             return _decode_heif(header)
         if header and header.format == "TIFF":

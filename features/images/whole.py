@@ -28,6 +28,8 @@ _PADDING = 16
 # A pixel has four numbers of 16 bits at most; the last strip may be filled up.
 _BYTES_A_PIXEL = 16
 _TILE_SIDES = (0x0142, 0x0143)
+# Zeros in a row that a WebP, AVIF or HEIC may have.
+_ZEROS = 64
 # Places and sizes of strips, and of tiles.
 _STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))
 
@@ -122,6 +124,53 @@ def require_all_bmp_bytes(content: bytes) -> None:
     start, kind, size = (int.from_bytes(content[at : at + 4], "little") for at in (10, 30, 34))
     if kind in _RUN_LENGTHS and start + size > len(content):
         raise ImageError("the BMP file is cut short")
+
+
+def require_written(content: bytes, pixels: int) -> None:
+    """Refuse a lossy WebP, AVIF or HEIC with zeros in place of codes.
+
+    So a download leaves it that began by taking the room. Decoders make a picture of them. Codes
+    hold few zeros in a row, but for VP8's of flat colours: a fifth of a bit for 256 pixels.
+    """
+    if content[:4] == b"RIFF":
+        hollow = _is_hollow_webp(content, _ZEROS + pixels // 5000)
+    elif content[4:8] == b"ftyp":
+        start, end = _media_data(content)
+        # In between a camera's notes may hold any number of zeros, and end in some.
+        most = max(_ZEROS, (end - start) // 20)
+        hollow = end - start > most and not any(content[end - most : end])
+    else:
+        return
+    if hollow:
+        raise ImageError(
+            "the file was not written in full, and part of its picture is missing (zeros stand "
+            "there)"
+        )
+
+
+def _is_hollow_webp(content: bytes, most: int) -> bool:
+    """Look into the chunk of a lossy picture; lossless codes may be any number of zeros."""
+    at = 12
+    while at + 8 <= len(content):
+        end = at + 8 + int.from_bytes(content[at + 4 : at + 8], "little")
+        if content[at : at + 4] == b"VP8 ":
+            return bytes(most) in content[at + 8 : end]
+        at = end + end % 2
+    return False
+
+
+def _media_data(content: bytes) -> tuple[int, int]:
+    """Return where the last box of media data begins and ends."""
+    at, found = 0, (0, 0)
+    while at + 16 <= len(content):
+        size, kind = int.from_bytes(content[at : at + 4], "big"), content[at + 4 : at + 8]
+        if size == 1:
+            size = int.from_bytes(content[at + 8 : at + 16], "big")
+        end = at + size if 8 <= size <= len(content) - at else len(content)
+        if kind == b"mdat":
+            found = (at + 8, end)
+        at = end
+    return found
 
 
 def require_sound_strips(content: bytes, header) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, features
 
 from icecore.core.errors import ImageError
 from icecore.features.images.decode import ImageFile, decode
@@ -631,3 +631,52 @@ def test_a_fax_of_zeros_is_damaged(compression, capfd):
     with pytest.raises(ImageError, match="the TIFF file is damaged"):
         decode(bytes(content))
     assert capfd.readouterr().err == ""
+
+
+WRITTEN = {
+    "WebP": {"form": "WEBP", "quality": 80},
+    "AVIF": {"form": "AVIF", "quality": 80},
+}
+
+
+@pytest.mark.parametrize("name", [*WRITTEN, "HEIC"])
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.8, 0.9])
+def test_a_file_whose_end_was_never_written_is_refused(name, share):
+    # As a download leaves it that began by taking the room; half of the picture was grey.
+    if name == "HEIC":
+        pytest.importorskip("pi_heif")
+        content = (Path(__file__).parents[2] / "fixtures" / "heic" / "photo.heic").read_bytes()
+    elif name == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow without AVIF")
+    else:
+        content = encode(**WRITTEN[name])
+    assert decode(content + bytes(4096)).shape == decode(content).shape
+    kept = int(len(content) * share)
+    with pytest.raises(ImageError, match="not written in full|cannot be read|damaged|decoded"):
+        decode(content[:kept] + bytes(len(content) - kept))
+
+
+def test_a_webp_with_a_block_of_zeros_is_refused():
+    content = encode(**WRITTEN["WebP"])
+    half = len(content) // 2
+    with pytest.raises(ImageError, match="not written in full|decoded"):
+        decode(content[:half] + bytes(300) + content[half + 300 :])
+
+
+FLAT = WRITTEN | {
+    "coarse WebP": {"form": "WEBP", "quality": 0, "method": 0},
+    "lossless WebP": {"form": "WEBP", "lossless": True, "quality": 0, "method": 0},
+}
+
+
+@pytest.mark.parametrize("name", FLAT)
+@pytest.mark.parametrize("side", [64, 700])
+def test_zeros_of_flat_pictures_are_their_own(name, side):
+    if name == "AVIF" and not features.check("avif"):
+        pytest.skip("Pillow without AVIF")
+    pixels = np.zeros((side, 2 * side, 3), np.uint8)
+    pixels[:30] = np.random.default_rng(0).integers(0, 256, (30, 2 * side, 3))
+    options, buffer = FLAT[name].copy(), io.BytesIO()
+    Image.fromarray(pixels).save(buffer, options.pop("form"), **options)
+    # Thousands of zeros stand in the lossless one.
+    assert decode(buffer.getvalue())[50:].max() < 20

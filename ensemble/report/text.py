@@ -114,7 +114,7 @@ def recommended_text(task: TaskBlend) -> str:
     ]
     return (
         f"{text} ({title} of {reason.rows} {task.tuning_kind} rows, each by weights "
-        f"tuned without its fold: {', '.join(cells)})"
+        f"tuned{' and calibrated' * reason.calibrated} without its fold: {', '.join(cells)})"
     )
 
 

@@ -19,6 +19,7 @@ the fit and where it is judged: without it, few rows that hold none make any sha
 """
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -105,9 +106,27 @@ def find_calibration(
     # Rows of a class that was dropped look like wrong labels; a share of them would be its share.
     if not (table > 0).any(axis=0).all():
         return None
-    fold = deal_folds(y, images, _FOLDS, [seed, 33])
-    if fold.max() < 1:
+    if deal_folds(y, images, _FOLDS, [seed, 33]).max() < 1:
         return None
+    known = fit_calibration(table, y, seed, len(y) / len(np.unique(images)))
+    # What does not help on its own rows does not help on others, and needs no folds.
+    for fits in ([(np.arange(len(y)), known)], _unseen_fits(table, y, images, seed)):
+        gain, error, halved = _judged(fits, table, y, images)
+        if not gain > _BEYOND * error or gain < 1e-6:
+            return None
+    return dataclasses.replace(known, gain=gain, error=error, halved_gain=halved)
+
+
+def _judged(
+    fits: Iterable[tuple[np.ndarray, Calibration]],
+    table: np.ndarray,
+    y: np.ndarray,
+    images: np.ndarray,
+) -> tuple[float, float, float]:
+    """Return the mean gain of calibrations on their rows, its standard error, and that of halves.
+
+    The gain is in log-loss, on the rows and the imagined mistake.
+    """
     # Rows of one image are one observation, and so is the mistake.
     image = np.unique(images, return_inverse=True)[1]
     count = np.bincount(image)
@@ -115,8 +134,7 @@ def find_calibration(
     both = _with_a_mistake(table, y, copies)
     # Of the calibration, and of half of its share; of the labels, and of the mistake's.
     gain = np.empty((2, 2, len(y)))
-    for learn, held in fold_rows(fold):
-        fitted = fit_calibration(table[learn], y[learn], seed, copies)
+    for held, fitted in fits:
         for own, known in zip(gain, (fitted, fitted.halved)):
             after = np.log(np.maximum(known.apply(table[held]), EPSILON))
             change = after - np.log(np.maximum(table[held], EPSILON))
@@ -125,11 +143,29 @@ def find_calibration(
     mean, halved = (weighted.sum(axis=(1, 2)) / (len(y) + copies)).tolist()
     total = np.bincount(image, weights=gain[0, 0])
     apart = ((total - count * mean) ** 2).sum() + (weighted[0, 1].sum() - copies * mean) ** 2
-    error = float(np.sqrt(apart)) / (len(y) + copies)
-    if not mean > _BEYOND * error or mean < 1e-6:
-        return None
-    found = fit_calibration(table, y, seed, copies)
-    return dataclasses.replace(found, gain=mean, error=error, halved_gain=halved)
+    return mean, float(np.sqrt(apart)) / (len(y) + copies), halved
+
+
+def calibrated_unseen(
+    table: np.ndarray, y: np.ndarray, images: np.ndarray, seed: int = 0
+) -> np.ndarray:
+    """Return all rows of a table as calibrations make them that were fitted without their folds.
+
+    The arguments are those of `find_calibration`.
+    """
+    calibrated = np.empty(table.shape)
+    for held, fitted in _unseen_fits(table, y, images, seed):
+        calibrated[held] = fitted.apply(table[held])
+    return calibrated
+
+
+def _unseen_fits(
+    table: np.ndarray, y: np.ndarray, images: np.ndarray, seed: int
+) -> Iterator[tuple[np.ndarray, Calibration]]:
+    """Yield the rows of each fold, and the calibration of the others."""
+    copies = len(y) / len(np.unique(images))
+    for learn, held in fold_rows(deal_folds(y, images, _FOLDS, [seed, 33])):
+        yield held, fit_calibration(table[learn], y[learn], seed, copies)
 
 
 def fit_calibration(

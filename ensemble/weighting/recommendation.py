@@ -6,7 +6,8 @@ weights (metrics other than log-loss: by more than one standard error), and a mo
 where it is better than both by more than one standard error. Where it is known how likely an
 image is of each of several groups, each group's weights are then moved away from these as far as
 the evidence goes (see `routed`), if held-out rows prefer that. What is recommended for log-loss
-is calibrated last, where that helps.
+is calibrated last, where that helps; all of them are then compared as calibrations leave them,
+too, since tuned weights make up for models that are not sure enough by the surest one alone.
 """
 
 import dataclasses
@@ -20,7 +21,7 @@ from ..metrics import get_metric
 from ..resampling import Scored, jackknife
 from .averaging import Recipe, equal_weights
 from .blender import Blender
-from .calibration import Calibration, find_calibration
+from .calibration import Calibration, calibrated_unseen, find_calibration
 from .notes import true_class
 from .routed import STRENGTHS, routed_weights, true_probability
 from .shrinkage import AMOUNTS, averaged_amount, evidence_shares, standard_error
@@ -47,6 +48,8 @@ class Reason:
         Standard error of each kind's difference to the recommended one.
     rows : int
         Rows that were held out, each once; 0 where there were too few for folds.
+    calibrated : bool
+        Whether scores are of answers that were calibrated without the row's fold.
     calibration : Calibration or None
         What was found; see `Calibration.recommended`.
     routing_gain : float or None
@@ -59,6 +62,7 @@ class Reason:
     scores: dict[str, float] = dataclasses.field(default_factory=dict)
     error: dict[str, float] = dataclasses.field(default_factory=dict)
     rows: int = 0
+    calibrated: bool = False
     calibration: Calibration | None = None
     routing_gain: float | None = None
 
@@ -137,19 +141,15 @@ class Chooser(BaseEstimator):
     ) -> tuple[Reason, np.ndarray | None]:
         """Return what is recommended and why, and the share of each of `STRENGTHS` if routed."""
         if len(probabilities) == 1:
-            return self._calibrated(Reason(AVERAGE, 0.0), probabilities[0], scored), None
+            known = self._calibration(probabilities[0], scored)
+            return Reason(AVERAGE, 0.0, calibration=known), None
         assert scored.groups is not None
         fold = deal_folds(scored.y, scored.groups, FOLDS, [scored.seed, 34])
         if fold.max() < 1:
             return Reason(AVERAGE, 1.0), None
         held = _HeldOut(self.blender, probabilities, scored, fold)
-        amount = averaged_amount(scored, [held.table(Reason(SHRUNK, each)) for each in AMOUNTS])
-        if amount < _LEAST_AMOUNT:
-            amount = 0.0
-        kinds = (AVERAGE, SHRUNK, SINGLE)
-        tables = {kind: held.table(Reason(kind, amount)) for kind in kinds}
-        reason, strengths = self._preferred(scored, tables, amount), None
-        table = tables[reason.kind]
+        reason, strengths = self._best(scored, held), None
+        table = held.table(reason)
         if routes is not None:
             # The best model alone may be best in one group alone.
             several = SHRUNK if reason.kind == SINGLE else reason.kind
@@ -162,16 +162,42 @@ class Chooser(BaseEstimator):
             if gain > 0:
                 reason, strengths, table = routed_reason, shares, routed
             reason = dataclasses.replace(reason, routing_gain=float(gain))
-        return self._calibrated(reason, table, scored), strengths
+        known = self._calibration(table, scored)
+        return dataclasses.replace(reason, calibration=known), strengths
 
-    def _calibrated(self, reason: Reason, table: np.ndarray, scored: Scored) -> Reason:
+    def _calibration(self, table: np.ndarray, scored: Scored) -> Calibration | None:
+        """Return the calibration of held-out rows, if it helps and is wished for."""
         options = self.blender.options
         if not (options.calibrate and options.convex):
-            return reason
-        found = find_calibration(table, scored.y, scored.images, options.seed)
-        return dataclasses.replace(reason, calibration=found)
+            return None
+        return find_calibration(table, scored.y, scored.images, options.seed)
 
-    def _preferred(self, scored: Scored, tables: dict[str, np.ndarray], amount: float) -> Reason:
+    def _best(self, scored: Scored, held: "_HeldOut") -> Reason:
+        """Return what held-out rows prefer, of answers that are calibrated where that is needed."""
+        plain = self._preferred(scored, held)
+        ways = (plain, Reason(AVERAGE, 1.0))
+        if not any(self._calibration(held.table(one), scored) for one in ways):
+            return plain
+        after = self._preferred(scored, held, calibrated=True)
+        tables = [held.table(one) for one in (after, plain)]
+        for place, table in enumerate(tables):
+            if self._calibration(table, scored):
+                tables[place] = _calibrated_unseen(table, scored)
+        drops = jackknife(scored, tables)
+        gain = scored.score(tables[0]) - scored.score(tables[1])
+        return after if gain > standard_error(drops[:, 0] - drops[:, 1]) else plain
+
+    def _preferred(self, scored: Scored, held: "_HeldOut", calibrated: bool = False) -> Reason:
+        """Return which kind held-out rows prefer, as it is or as calibrations leave it."""
+
+        def table(kind: str, amount: float) -> np.ndarray:
+            plain = held.table(Reason(kind, amount))
+            return _calibrated_unseen(plain, scored) if calibrated else plain
+
+        amount = averaged_amount(scored, [table(SHRUNK, each) for each in AMOUNTS])
+        if amount < _LEAST_AMOUNT:
+            amount = 0.0
+        tables = {kind: table(kind, amount) for kind in (AVERAGE, SHRUNK, SINGLE)}
         values = {kind: scored.score(table) for kind, table in tables.items()}
         drops = dict(zip(tables, jackknife(scored, list(tables.values())).T))
 
@@ -192,6 +218,7 @@ class Chooser(BaseEstimator):
             {name: sign * value for name, value in values.items()},
             {name: gain(name, kind)[1] for name in tables},
             len(scored.y),
+            calibrated,
         )
 
 
@@ -237,6 +264,10 @@ class _HeldOut:
         for _, score, parts, unseen in self.fits:
             table[score] = parts.recipe_of(reason).apply(unseen)
         return table
+
+
+def _calibrated_unseen(table: np.ndarray, scored: Scored) -> np.ndarray:
+    return calibrated_unseen(table, scored.y, scored.images, scored.seed)
 
 
 def _routed(recipe: Recipe, true: np.ndarray, routes, strengths: np.ndarray) -> Recipe:

@@ -6,8 +6,10 @@ from drawing import few
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from icecore.core.softmax import softmax
 from icecore.ensemble import Blender, BlendOptions, Chooser
 from icecore.ensemble.metrics import log_loss
+from icecore.ensemble.weighting.calibration import fit_calibration
 from icecore.ensemble.weighting.recommendation import AVERAGE, SHRUNK, SINGLE
 from icecore.ensemble.weighting.subsets import Costs
 
@@ -36,6 +38,20 @@ def test_a_real_gain_is_taken(builders):
     assert chooser.reason_.scores[chooser.reason_.kind] < chooser.reason_.scores[AVERAGE]
 
 
+def test_models_that_are_not_sure_enough_are_not_left_out_for_the_surest():
+    """Tuned weights make up for that by the surest model alone; an average may be calibrated."""
+    rng, rows = np.random.default_rng(0), 200
+    y = rng.integers(4, size=rows + 2000)
+    strength = (2, 1.8, 1.5, 1)
+    models = np.stack([softmax(s * np.eye(4)[y] + rng.normal(size=(len(y), 4))) for s in strength])
+    chooser = choose(models[:, :rows], y[:rows])
+    unseen, truth = models[:, rows:], y[rows:]
+    average = fit_calibration(models[:, :rows].mean(axis=0), y[:rows]).apply(unseen.mean(axis=0))
+    found = log_loss(truth, chooser.predict_proba(unseen))
+    assert found < log_loss(truth, average) + 0.02
+    assert found < 0.6 * log_loss(truth, chooser.recipes_["tuned"].apply(unseen))
+
+
 def test_a_model_that_brings_nothing_is_not_needed():
     rng = np.random.default_rng(0)
     y = rng.integers(3, size=400)
@@ -43,7 +59,7 @@ def test_a_model_that_brings_nothing_is_not_needed():
     for table in probabilities[:2]:  # two that err on different rows, and one that knows nothing
         table[:] = 0.1
         table[np.arange(400), np.where(rng.random(400) < 0.8, y, (y + 1) % 3)] = 0.8
-    chooser = choose(probabilities, y)
+    chooser = choose(probabilities, y, BlendOptions(calibrate=False))
     assert chooser.reason_.kind == SHRUNK
     assert chooser.reason_.shrinkage == chooser.recipes_["recommended"].weights[2] == 0
 

@@ -34,6 +34,9 @@ _SPLITS = frozenset(("", "train", "validation", "test"))
 # Left out of a written table where no sample has them.
 _OPTIONAL = ("box", "group")
 
+# Rare classes of this number are nothing odd.
+_FEW_ALONE = 10
+
 _SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -284,6 +287,7 @@ class Manifest:
         for what, used in names.items():
             found += look_alike_notes(what, used)
         found += [note for task in self.tasks for note in self._unlearnt(task)]
+        found += [note for task in self.tasks for note in self._of_one_image(task)]
         if repeated := list(self.repeated_across_splits().values()):
             named = [" = ".join(sample.id for sample in group) for group in repeated]
             found.append(
@@ -291,6 +295,20 @@ class Manifest:
                 f"equal to the byte: {enumerate_some(named)}"
             )
         return found
+
+    def _of_one_image(self, task: str) -> list[str]:
+        """Say so where most classes have one image: dates, ids and measurements are such labels."""
+        counts = collections.Counter(
+            one.label for one in self.samples if one.task == task and one.label
+        )
+        alone = sorted((name for name, count in counts.items() if count == 1), key=class_order)
+        if len(alone) < _FEW_ALONE or 2 * len(alone) <= len(counts):
+            return []
+        return [
+            f"{len(alone)} of {len(counts)} classes of '{escaped(task)}' have one image each: "
+            f"{enumerate_some(map(escaped, alone))}; of a single image nothing is learnt, so if "
+            "these are dates, names or measurements, divide them into a few ranges or kinds"
+        ]
 
     def _unlearnt(self, task: str) -> list[str]:
         """Name the classes of other splits that no training image has."""

@@ -99,12 +99,44 @@ def plan_models(
         dict.fromkeys(tuple(position[one.fingerprint] for one in group) for group in joined)
     )
     titles = _titles(used, groups)
-    named = {f"{kind.rpartition(':')[2]}{_suffix(own)}": (kind, own) for kind, own in wanted}
+    named = _named_heads(wanted)
     return used, [
         ModelPlan(f"{name}-{titles[group]}", kind, group, own)
         for group in groups
         for name, (kind, own) in named.items()
     ]
+
+
+def require_said_once(plans: Sequence[ModelPlan], options: TrainOptions) -> None:
+    """Raise `HeadError` if a head and the settings of its kind give other values for one name."""
+    faults = {
+        f"{name} of {plan.kind} is {shared[name]!r} for all heads of the kind and {value!r} for one"
+        for plan in plans
+        if (shared := options.for_head(plan.kind))
+        for name, value in plan.settings.items()
+        if name in shared and shared[name] != value
+    }
+    if faults:
+        raise HeadError(
+            f"settings are given twice: {enumerate_some(sorted(faults))}",
+            "say each once: with --set for all heads of a kind, or behind each --head",
+        )
+
+
+def _named_heads(
+    wanted: Sequence[tuple[str, dict[str, Any]]],
+) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the heads by the part of a model's name that tells them apart."""
+    named: dict[str, tuple[str, dict[str, Any]]] = {}
+    for kind, own in wanted:
+        name = f"{kind.rpartition(':')[2]}{_suffix(own)}"
+        if named.setdefault(name, (kind, own)) != (kind, own):
+            raise HeadError(
+                f"two heads would both be called {name}: {named[name][0]} and {kind}, with "
+                f"{named[name][1]} and {own}",
+                "call their classes differently, or train each in a run of its own",
+            )
+    return named
 
 
 def _parsed(text: str) -> tuple[str, dict[str, Any]]:

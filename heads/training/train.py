@@ -23,7 +23,7 @@ from .groups import group_notes, group_report, route_out_of_fold, tasks_with_gro
 from .missing import absent_keys
 from .on_ray import workers_of
 from .options import TrainOptions
-from .plan import ModelPlan, plan_models
+from .plan import ModelPlan, plan_models, require_said_once
 from .results import ModelResult, TaskResult, TrainEvent, TrainResult
 from .reuse import EarlierRun, model_key, remember_head
 from .run_folder import check_target, describe_inputs, replacing, task_folders
@@ -117,6 +117,7 @@ def _planned(cache: Any, manifest: Manifest, options: TrainOptions) -> _Planned:
             f"settings for {enumerate_some(idle)}, and this training has {enumerate_some(kinds)}",
             "name that kind of head too (--head KIND), or leave its settings out",
         )
+    require_said_once(plans, options)
     absent = absent_keys(sets, manifest, options.allow_missing)
     left_out = dict.fromkeys(s.id for s in manifest if not s.digest or s.digest in absent)
     return _Planned(sets, plans, absent, tuple(left_out))

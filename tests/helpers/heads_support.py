@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -77,8 +78,11 @@ def cache(tmp_path, rows):
 
 
 def go(cache, rows, out, **options):
-    heads = {text.partition(",")[0] for text in options.get("heads") or ["mlp"]}
-    options.setdefault("settings", {kind: QUICK[kind] for kind in QUICK if kind in heads})
+    heads = options.get("heads") or ["mlp"]
+    kinds = {text.partition(",")[0] for text in heads}
+    own = {name for text in heads for name in re.findall(r",(\w+)=", text)}
+    quick = {kind: {n: v for n, v in QUICK[kind].items() if n not in own} for kind in QUICK}
+    options.setdefault("settings", {kind: quick[kind] for kind in QUICK if kind in kinds})
     progress = options.pop("progress", None)
     manifest = Manifest(tuple(rows), "the data")
     return train(cache, manifest, out, TrainOptions(**options), progress)

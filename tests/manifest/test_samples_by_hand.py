@@ -62,3 +62,22 @@ def test_fields_of_samples_are_text(sample, found):
 
 def test_samples_may_come_one_by_one():
     assert len(Manifest((Sample(name, name) for name in "ab"), "mine").images) == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ([f"2024-05-{day:02}" for day in range(1, 31)], "30 of 30 classes"),
+        ([f"{share}%" for share in range(40)] + ["7%"] * 5, "39 of 40 classes"),
+        ([str(2 * number) for number in range(25)], "25 of 25 classes"),
+        (["hat", "dress"] * 20 + ["rare", "rarer"], ""),
+        ([str(number % 30) for number in range(90)], ""),
+        (["hat", "dress"], ""),
+    ],
+)
+def test_labels_that_are_nearly_all_different_are_said(labels, said):
+    # A number to predict was taken for as many classes, without a word before the training.
+    rows = (Sample(f"{n}", f"{n}.png", label=label) for n, label in enumerate(labels))
+    found = [note for note in Manifest(rows).notes() if "have one image each" in note]
+    assert len(found) == bool(said)
+    assert not said or found[0].startswith(said)

@@ -10,6 +10,7 @@ from heads_support import CLASSES, go, make_cache, samples
 
 from icecore.core.errors import HeadError
 from icecore.heads import TrainOptions
+from icecore.heads.training.plan import plan_models
 from icecore.heads.training.targets import labelled_rows, require_known_classes
 from icecore.heads.training.task_data import task_data
 from icecore.manifest.table import Manifest
@@ -114,3 +115,29 @@ def test_settings_are_of_names(settings):
         TrainOptions(settings=settings)
     with pytest.raises(HeadError, match="search_seconds=inf"):
         TrainOptions(search=1, search_seconds=float("inf"))
+
+
+def test_a_setting_is_said_once(tmp_path):
+    # The head's own won without a word.
+    cache = make_cache(tmp_path / "cache", samples(30), names=("one",))
+    said = {"heads": ["ridge,alpha=2"], "folds": 3}
+    with pytest.raises(HeadError, match="alpha of ridge is 1 for all heads .* and 2 for one"):
+        go(cache, samples(30), tmp_path / "run", settings={"ridge": {"alpha": 1}}, **said)
+    assert not (tmp_path / "run").exists()
+    assert go(cache, samples(30), tmp_path / "run", settings={"ridge": {"alpha": 2}}, **said).tasks
+
+
+@pytest.mark.parametrize(
+    "heads",
+    [
+        ("one.module:Trees", "another.module:Trees"),
+        ("mlp,width=[1 2]", "mlp,width=[1_2]"),
+        (f"kernel,note={'x' * 90}a", f"kernel,note={'x' * 90}b"),
+    ],
+)
+def test_two_heads_of_one_name_are_refused(tmp_path, heads):
+    # One of them was left out without a word.
+    cache = make_cache(tmp_path / "cache", samples(30), names=("one",))
+    with pytest.raises(HeadError, match="two heads would both be called"):
+        plan_models(cache, None, heads)
+    assert len(plan_models(cache, None, [heads[0], heads[0]])[1]) == 1

@@ -346,7 +346,8 @@ def get_metric(metric: str | Metric | Callable[..., float]) -> Metric:
 
 
 def _own_value(metric: Callable[..., float], name: str, y, probabilities) -> float:
-    found = metric(y, probabilities)
+    # Copies: one that sorts or clips in place would change the rows that all is tuned on.
+    found = metric(np.array(y), np.array(probabilities))
     if not (isinstance(found, numbers.Real) and math.isfinite(found)):
         raise ProbabilityError(
             f"the metric {name} gives {found!r:.40} for {counted(len(probabilities), 'row')}",

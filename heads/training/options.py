@@ -107,6 +107,12 @@ class TrainOptions:
         wrong = [
             f"{name}={getattr(self, name)!r} ({what})"
             for name, fits, what in (
+                (
+                    "features",
+                    self.features is None or len(self.features) > 0,
+                    "one or more, or None",
+                ),
+                ("heads", self.heads is None or len(self.heads) > 0, "one or more, or None"),
                 ("validation", self.validation in ("folds", "holdout"), "folds or holdout"),
                 ("folds", self.folds >= FEWEST_FOLDS, f"{FEWEST_FOLDS} or more"),
                 ("repeats", 1 <= self.repeats <= _MOST_REPEATS, f"1 to {_MOST_REPEATS}"),

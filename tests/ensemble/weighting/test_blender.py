@@ -194,3 +194,20 @@ def test_combine_refuses_weights_that_do_not_fit(builders):
     probabilities, _ = builders.probabilities(3, 20)
     with pytest.raises(ProbabilityError, match="one weight for each model"):
         combine(probabilities, np.ones(2))
+
+
+def test_a_metric_of_the_callers_changes_no_rows(builders):
+    # One that sorted its labels had the weights tuned on other ones.
+    def careless(y, probabilities):
+        right = float((y == probabilities.argmax(axis=1)).mean())
+        y.sort()
+        probabilities /= 2
+        return right
+
+    probabilities, y = builders.probabilities(3, 60)
+    kept = probabilities.copy(), y.copy()
+    found = Blender(BlendOptions(metric=careless)).fit(probabilities, y).weights_
+    assert np.array_equal(probabilities, kept[0])
+    assert np.array_equal(y, kept[1])
+    expected = Blender(BlendOptions(metric="accuracy")).fit(probabilities, y).weights_
+    assert np.allclose(found, expected)

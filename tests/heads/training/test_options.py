@@ -141,3 +141,10 @@ def test_two_heads_of_one_name_are_refused(tmp_path, heads):
     with pytest.raises(HeadError, match="two heads would both be called"):
         plan_models(cache, None, heads)
     assert len(plan_models(cache, None, [heads[0], heads[0]])[1]) == 1
+
+
+@pytest.mark.parametrize("name", ["features", "heads"])
+def test_none_of_several_is_not_all_of_them(name):
+    # An empty list, of which a filter left nothing, meant the defaults.
+    with pytest.raises(HeadError, match=rf"{name}=\[\] \(one or more, or None\)"):
+        TrainOptions(**{name: []})

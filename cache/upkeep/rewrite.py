@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ...core.errors import CacheError
-from ...core.folders import scratch_folder
+from ...core.folders import remove_abandoned, scratch_folder
 from ..check import sound_shards, stored_rows
 from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..featureset import FeatureSet
@@ -42,10 +42,20 @@ def prune(
         ``{"dry_run", "sets": [{"name", "fingerprint", "rows_removed", "rows_kept",
         "whole", "bytes_freed"}]}``
     """
+    # Of a set that a killed prune had taken out of its place.
+    halves = [] if dry_run else remove_abandoned(cache.path, LEFTOVER_PREFIX)
     if not dry_run:
         remove_leftovers(cache.path)
     # All names are resolved before anything is touched.
-    dropped = {cache.find(name).fingerprint for name in drop}
+    try:
+        dropped = {cache.find(name).fingerprint for name in drop}
+    except CacheError as error:
+        if not halves:
+            raise
+        raise CacheError(
+            f"{error.message}; what a prune that was killed had left of a set was removed now",
+            "if that was the one, nothing is left to do",
+        ) from error
     kept = None if keep is None else {key.encode() for key in keep}
     if kept is not None and not kept:
         raise CacheError(

@@ -124,3 +124,17 @@ def test_a_command_that_was_killed_is_run_again(place, finished, tiny_onnx, tmp_
     assert tree(killed) == tree(whole)
     assert served(killed) == served(whole)
     assert not verify(FeatureCache(killed / "cache").path)["problems"]
+
+
+def test_a_set_that_was_half_removed_is_removed_by_the_next_run_which_says_so(place, tmp_path):
+    folder = shutil.copytree(place, tmp_path / "killed")
+    (one,) = FeatureCache(folder / "cache").sets()
+    arguments = ("cache", "prune", "cache", "--drop", one.name, "--yes")
+    code = ["-c", KILLED, "os.remove", "index.h5|record.json|shards", "1"]
+    assert icecore(folder, *arguments, code=code)[0] == -signal.SIGKILL
+    status, err = icecore(folder, *arguments)
+    assert status == 1
+    assert "what a prune that was killed had left of a set was removed now" in err
+    assert "nothing is left to do" in err
+    assert not any(name.startswith("cache/.tmp") for name in tree(folder))
+    assert "was removed now" not in icecore(folder, *arguments)[1]

@@ -11,9 +11,11 @@ import contextlib
 import dataclasses
 import errno
 import io
+import itertools
 import math
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -45,6 +47,7 @@ _USUAL_FILTERS = frozenset(
         h5py.h5z.FILTER_LZF,
     }
 )
+_PACKERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF)
 _MANY_OBJECTS = 4096
 # Unpacked data may be so many times the file, or so large, whichever is more.
 _UNPACKED_RATIO, _UNPACKED_BYTES = 100, 64 << 20
@@ -322,7 +325,31 @@ def _data_set(file: h5py.File, name: str, ndim: int) -> h5py.Dataset:
         raise ValueError(f"it has no data set {name!r}")
     if data.ndim != ndim:
         raise ValueError(f"{name!r} has the shape {data.shape}, not {ndim} dimensions")
+    _require_true_chunks(name, data)
     return data
+
+
+def _require_true_chunks(name: str, data: h5py.Dataset) -> None:
+    """See that no chunk unpacks to more than it declares: HDF5 would unpack all of it."""
+    made = data.id.get_create_plist()
+    filters = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
+    packed = [number for number, kind in enumerate(filters) if kind in _PACKERS]
+    if len(packed) > 1:
+        raise ValueError(f"{name!r} is packed {len(packed)} times over")
+    if not packed:
+        return
+    most = math.prod(data.chunks) * data.id.get_type().get_size()
+    most += most // 64 + 1024  # of what packing did not help, and checksums
+    starts = (range(0, side, step) for side, step in zip(data.shape, data.chunks, strict=True))
+    for start in itertools.product(*starts):
+        info = data.id.get_chunk_info_by_coord(start)
+        found, deflated = info.size, filters[packed[0]] == h5py.h5z.FILTER_DEFLATE
+        if found <= most and deflated and not info.filter_mask >> packed[0] & 1:
+            _, content = data.id.read_direct_chunk(start)
+            with contextlib.suppress(zlib.error):  # HDF5 will say so.
+                found = len(zlib.decompressobj().decompress(content, most + 1))
+        if found > most:
+            raise ValueError(f"{name!r} has chunks that unpack to more than they declare")
 
 
 # Writing ----------------------------------------------------------------------------------

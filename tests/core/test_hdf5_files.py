@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 
 import h5py
 import numpy as np
@@ -106,6 +107,40 @@ def test_what_is_not_hdf5(tmp_path, content):
     with pytest.raises(CacheError, match="cannot be used") as caught, open_hdf5(path, CacheError):
         pass
     assert "Unable to" not in caught.value.message
+
+
+def overfull(file, levels=1):
+    made = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    made.set_chunk((10,))
+    for _ in range(levels):
+        made.set_deflate(9)
+    space = h5py.h5s.create_simple((10,))
+    data = h5py.h5d.create(file.id, b"a", h5py.h5t.NATIVE_DOUBLE, space, dcpl=made)
+    content = bytes(50 << 20)
+    for _ in range(levels):
+        content = zlib.compress(content, 9)
+    data.write_direct_chunk((0,), content)
+
+
+@pytest.mark.parametrize(
+    ("levels", "said"), [(1, "unpack to more than they declare"), (3, "packed 3 times over")]
+)
+def test_chunks_that_unpack_to_more_than_they_declare_are_not_unpacked(tmp_path, levels, said):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w") as file:
+        overfull(file, levels)
+    with pytest.raises(FileFormatError, match=f"'a' .*{said}"), open_hdf5(path) as file:
+        read_array(file, "a", 1, "f")
+
+
+@pytest.mark.parametrize("packing", [GZIP, {"compression": "lzf"}])
+def test_what_packing_makes_larger_and_chunks_over_the_edge_are_read(tmp_path, packing):
+    path, rng = tmp_path / "x.h5", np.random.default_rng(0)
+    noise = rng.integers(0, 256, (30, 7), dtype=np.uint8)
+    with h5py.File(path, "w", libver="latest") as file:
+        file.create_dataset("a", data=noise, **{**packing, "chunks": (4, 4), "fletcher32": True})
+    with open_hdf5(path) as file:
+        assert (read_array(file, "a", 2, "u") == noise).all()
 
 
 def test_pipes_are_refused_at_once(tmp_path):

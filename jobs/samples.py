@@ -50,7 +50,7 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
 def _stem(data: str) -> str:
     """Return a name for the table of some data, without what no file's name should have."""
     last = data.rstrip("/").rpartition("/")[2]
-    stem = last if os.path.isdir(data) else os.path.splitext(last)[0] or last
+    stem = last if os.path.isdir(data) else os.path.splitext(last)[0] or last or "by-hand"
     if is_url(data) or "{" in last:
         stem = re.sub(r"[^\w.-]+", "_", stem).strip("_.") or "data"
     return stem
@@ -84,7 +84,7 @@ def kept_regions(store: FeatureCache, data: str | os.PathLike | Manifest) -> Pat
 
 def _name_of(store: FeatureCache, data: str) -> str | None:
     names = _table_names(store.path / "manifests")
-    return next((n for n, source in names.items() if source == data), None)
+    return next((n for n, source in names.items() if source == data), None) if data else None
 
 
 def _table_names(folder: Path) -> dict[str, str]:
@@ -104,7 +104,12 @@ def kept_tables(store: FeatureCache) -> list[Path]:
 
 
 def source_of(data: str | os.PathLike | Manifest) -> str:
-    """Return the folder, file or URL that data came from, absolute."""
+    """Return the folder, file or URL that data came from, absolute; nothing if it was made by hand.
+
+    What is of no place is not of the folder where the program happens to run.
+    """
+    if isinstance(data, Manifest) and not data.source:
+        return ""
     return absolute(data.source if isinstance(data, Manifest) else data)
 
 

@@ -121,8 +121,8 @@ class Manifest:
         rows = collections.Counter((sample.id, sample.task) for sample in self.samples)
         if repeated := [identity for (identity, _), count in rows.items() if count > 1]:
             raise ManifestError(
-                f"{counted(len(repeated), 'row')} of {self.source} name an image twice for one "
-                f"task: {enumerate_some(repeated)}",
+                f"{counted(len(repeated), 'row')} of {self.source or 'the data'} name an image "
+                f"twice for one task: {enumerate_some(repeated)}",
                 "keep one row for each image and task, and one file of a name in a tar",
             )
         self._require_one_image_of_an_id()
@@ -228,8 +228,13 @@ class Manifest:
         return tuple(sorted({sample.label for sample in rows if sample.label}, key=class_order))
 
     def select(self, task: str) -> Self:
-        """Return the rows of `task`."""
+        """Return the rows of `task`; raise `ManifestError` if it is none."""
         rows = tuple(sample for sample in self.samples if sample.task == task)
+        if not rows:
+            raise ManifestError(
+                f"{self.source or 'the data'} has no task '{task}'",
+                f"choose one of: {enumerate_some(self.tasks, 10)}",
+            )
         return dataclasses.replace(self, samples=rows)
 
     def with_digests(self, digests: Mapping[str, str]) -> Self:
@@ -256,7 +261,7 @@ class Manifest:
                     "paths are taken from the table's own folder"
                 )
             raise MissingFileError(
-                f"{len(absent)} of {len(self.images)} image files of {self.source} "
+                f"{len(absent)} of {len(self.images)} image files of {self.source or 'the data'} "
                 f"are not there, or are no files: {enumerate_some(s.path for s in absent)}",
                 hint,
             )

@@ -99,15 +99,18 @@ class Run:
             )
         return samples
 
+    @typed
     def probability_file(self, task: str, model: str) -> Path:
         """Return where the probabilities of a model are."""
-        return self.tasks[task].folder / "probabilities" / f"{model}.npz"
+        return self._task(task).folder / "probabilities" / f"{model}.npz"
 
+    @typed
     def head_files(self, task: str, model: str) -> list[Path]:
         """Return the files of a model's saved head; none where only its probabilities are kept."""
-        folder = self.tasks[task].folder / "heads" / model
+        folder = self._task(task).folder / "heads" / model
         return sorted(path for path in folder.glob("*") if path.is_file())
 
+    @typed
     def probabilities(self, task: str, model: str) -> ProbabilityTable:
         """Read the held-out and test probabilities of a model.
 
@@ -118,6 +121,7 @@ class Run:
         RunError
             It has other classes than the run.
         """
+        self._known(model, self._task(task).models, f"model of '{task}'")
         path = self.probability_file(task, model)
         table = read_probabilities(path)
         if table.classes != self.tasks[task].classes:
@@ -126,6 +130,7 @@ class Run:
             )
         return dataclasses.replace(table, task=task, model=model)
 
+    @typed
     def routes(self, task: str) -> ProbabilityTable | None:
         """Read how likely each row is of each group of images; None if there are no groups.
 
@@ -139,7 +144,7 @@ class Run:
         ProbabilityError, RunError
             The file is not readable, or names no model of the task.
         """
-        path = self.tasks[task].folder / "routes.npz"
+        path = self._task(task).folder / "routes.npz"
         if not os.path.lexists(path):
             return None
         table = read_probabilities(path)
@@ -198,6 +203,7 @@ class Run:
         }
         return Columns(columns | {n: [found.get(n) for *_, found in rows] for n in names})
 
+    @typed
     def predictions(self, task: str | None = None, model: str | None = None) -> Columns:
         """Return what a model says of each row that it did not see, beside the label.
 
@@ -232,6 +238,9 @@ class Run:
             "predicted": [table.classes[index] for index in best],
         }
         return Columns(own | columns)
+
+    def _task(self, name: str) -> RunTask:
+        return self.tasks[self._known(name, self.tasks, "task")]
 
     def _known(self, name: str, names: Iterable[str], what: str) -> str:
         if name not in names:

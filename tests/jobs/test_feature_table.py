@@ -1,3 +1,4 @@
+import dataclasses
 import html
 
 import numpy as np
@@ -6,7 +7,8 @@ from two_colours import draw_two_colours
 
 import icecore
 from icecore.core.columns import Columns
-from icecore.core.errors import CacheError, ManifestError, RunError
+from icecore.core.errors import ArgumentError, CacheError, ManifestError, RunError
+from icecore.manifest import Manifest
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +79,24 @@ def test_boxes_that_were_changed_since_the_extraction_are_said(tmp_path, tiny_on
     assert not np.array_equal(icecore.load_features(cache, table).X, first)
 
 
+def test_a_manifest_by_hand_is_not_of_the_folder_one_is_in(tmp_path, tiny_onnx, monkeypatch):
+    # Its boxes were given to the images of that folder, by their ids, without a word.
+    photos = draw_two_colours(tmp_path / "photos", 2)
+    monkeypatch.chdir(photos)
+    spec, cache = [f"onnx:{tiny_onnx}"], tmp_path / "cache"
+    whole = icecore.read_manifest(photos)
+    icecore.extract(photos, cache, spec)
+    first = icecore.load_features(cache, photos).X
+    boxed = [dataclasses.replace(one, box="0 0 9 9") for one in whole]
+    icecore.extract(Manifest(tuple(boxed)), cache, spec)
+    assert np.array_equal(icecore.load_features(cache, photos).X, first)
+    assert np.array_equal(icecore.load_features(cache, Manifest(whole.samples)).X, first)
+    assert sorted(path.name for path in (cache / "manifests").glob("*.csv")) == [
+        "by-hand.csv",
+        "photos.csv",
+    ]
+
+
 def test_what_there_is_not_is_said_with_what_there_is(work):
     cache, data = work / "cache", work / "data.csv"
     with pytest.raises(ManifestError, match=r"has 2 tasks\n  name one of: sleeve, skirt"):
@@ -127,3 +147,17 @@ def test_features_and_labels_are_one_table_for_pandas_and_polars(work):
     assert frame.columns[:3].tolist() == ["id", "label", "f0"]
     assert (frame.loc[:, "f0":].to_numpy() == table.X).all()
     assert (frame["label"] == table.y).all()
+
+
+def test_tasks_and_models_that_a_run_has_not_are_named(work):
+    # Each was a KeyError, or a file to write again.
+    run = icecore.open_run(work / "run")
+    for ask in (run.routes, lambda task: run.probabilities(task, "ridge-a+b"), run.predictions):
+        with pytest.raises(RunError, match="has no task 'hem'"):
+            ask("hem")
+    with pytest.raises(RunError, match="has no model of 'skirt' 'oak'"):
+        run.probabilities("skirt", "oak")
+    with pytest.raises(ArgumentError, match="task="):
+        run.predictions(["skirt"])
+    with pytest.raises(ManifestError, match="has no task 'hem'"):
+        run.samples().select("hem")

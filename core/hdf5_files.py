@@ -23,10 +23,13 @@ import h5py
 import numpy as np
 
 from .errors import FileFormatError, IcecoreError
+from .hdf5_source import Hdf5Source
 from .regular_files import RegularFile, open_regular, size_text
 
 # How every message about a file begins, after its name.
 UNUSABLE = "cannot be used as HDF5"
+# Of addresses and lengths in a file; all that write it take these.
+_SIZES = (8, 8)
 # What HDF5 1.10 and later read.
 _VERSIONS = ("v108", "v110")
 # What h5py raises at files that are not as HDF5 wrote them. It names no type of its own.
@@ -119,7 +122,9 @@ def hdf5_in(
         What the user can do then.
     """
     try:
-        with h5py.File(_Exact(plain), "r") as file:
+        with h5py.File(Hdf5Source(plain), "r") as file:
+            if file.id.get_create_plist().get_sizes() != _SIZES:
+                raise ValueError("its addresses and lengths are not of eight bytes")
             _walk(file, os.fstat(plain.fileno()).st_size, rules)
             yield file
     except IcecoreError:
@@ -130,23 +135,6 @@ def hdf5_in(
         if getattr(cause, "errno", None) in _OF_THE_SYSTEM:
             raise
         raise error(f"{path} {UNUSABLE}: {_first_line(cause)}", hint) from cause
-
-
-class _Exact:
-    """A file for HDF5, which takes it that a read gives all the bytes it asked for."""
-
-    def __init__(self, plain: RegularFile) -> None:
-        self.seek, self.tell, self.flush = plain.seek, plain.tell, plain.flush
-        self.read, self._plain = plain.read, plain
-
-    def readinto(self, buffer: Any) -> None:
-        """Fill `buffer`."""
-        view = memoryview(buffer).cast("B")
-        while len(view):
-            count = self._plain.readinto(view)
-            if not count:
-                raise OSError("it is cut short")
-            view = view[count:]
 
 
 def _first_line(error: Exception) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import zlib
 
 import h5py
@@ -141,6 +143,31 @@ def test_what_packing_makes_larger_and_chunks_over_the_edge_are_read(tmp_path, p
         file.create_dataset("a", data=noise, **{**packing, "chunks": (4, 4), "fletcher32": True})
     with open_hdf5(path) as file:
         assert (read_array(file, "a", 2, "u") == noise).all()
+
+
+def test_a_collection_of_texts_that_the_library_would_walk_for_ever_is_damaged(tmp_path):
+    path = tmp_path / "x.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["model"] = "m"
+        file["a"] = [1, 2]
+    content = bytearray(path.read_bytes())
+    with open_hdf5(path) as file:
+        assert read_attribute(file, "model") == "m"
+    # The head of the collection, and one object of eight bytes; the next one is what is free.
+    free = content.index(b"GCOL") + 16 + 16 + 8
+    assert content[free : free + 2] == b"\0\0"
+    content[free + 8 : free + 16] = (16).to_bytes(8, "little")
+    path.write_bytes(content)
+    code = (
+        "import sys; from icecore.core.errors import FileFormatError\n"
+        "from icecore.core.hdf5_files import open_hdf5, read_attribute\n"
+        "try:\n    with open_hdf5(sys.argv[1]) as file: read_attribute(file, 'model')\n"
+        "except FileFormatError as error: print(error.message)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, path], capture_output=True, text=True, timeout=120
+    )
+    assert "a collection of texts in it is damaged" in done.stdout
 
 
 def test_pipes_are_refused_at_once(tmp_path):

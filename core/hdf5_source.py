@@ -1,0 +1,55 @@
+"""The bytes of an HDF5 file, as the library asks for them."""
+
+import struct
+from typing import Any
+
+from .regular_files import RegularFile
+
+# Texts of any length lie in collections, which begin so; the last number is their version.
+_COLLECTION = b"GCOL\1\0\0\0"
+_SIZES = struct.Struct("<HHIQ")
+# Larger reads are of numbers, not of what the library keeps of a file.
+_LARGEST_LOOKED_AT, _LARGEST_COLLECTION = 1 << 20, 1 << 24
+
+
+class Hdf5Source:
+    """A file for HDF5, which takes it that a read gives all the bytes it asked for.
+
+    A collection of texts with an object of no size is refused: the library would look for the
+    next one at the same place for ever.
+    """
+
+    def __init__(self, plain: RegularFile) -> None:
+        self.seek, self.tell, self.flush = plain.seek, plain.tell, plain.flush
+        self.read, self._plain = plain.read, plain
+
+    def readinto(self, buffer: Any) -> None:
+        """Fill `buffer`."""
+        whole = memoryview(buffer).cast("B")
+        start, view = self.tell(), whole
+        while len(view):
+            count = self._plain.readinto(view)
+            if not count:
+                raise OSError("it is cut short")
+            view = view[count:]
+        if len(whole) <= _LARGEST_LOOKED_AT:
+            content = bytes(whole)
+            at = content.find(_COLLECTION)
+            while at >= 0:
+                self._require_sound(start + at)
+                at = content.find(_COLLECTION, at + 1)
+            self.seek(start + len(content))
+
+    def _require_sound(self, place: int) -> None:
+        self.seek(place)
+        head = self.read(_SIZES.size)
+        size = _SIZES.unpack(head)[3] if len(head) == _SIZES.size else 0
+        content = self.read(min(size, _LARGEST_COLLECTION))
+        at = 0
+        while at + _SIZES.size <= len(content):
+            index, _, _, length = _SIZES.unpack_from(content, at)
+            # What is free has the number 0, and counts its own head.
+            step = length if index == 0 else _SIZES.size + -(-length // 8) * 8
+            if step < _SIZES.size:
+                raise OSError("a collection of texts in it is damaged")
+            at += step

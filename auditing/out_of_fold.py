@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
+from ..core.blas import with_one_thread
 from ..core.folds import deal_folds
 
 FOLDS = 5
@@ -23,6 +24,7 @@ def logistic(seed: int) -> LogisticRegression:
     return LogisticRegression(C=1.0, max_iter=200, tol=1e-3, random_state=seed)
 
 
+@with_one_thread
 def out_of_fold(model, X: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
     """Return the probabilities of each row's fold by `model` fitted on the other folds, (N, C).
 

@@ -243,7 +243,7 @@ def _error_text(one: dict) -> str:
 
 
 def _print_extracted(report, cache: Path | str, folder: Path) -> None:
-    columns = ("feature set", "rows", "dim", "engine", "error", "weights")
+    columns = ("feature set", "rows", "dim", "engine", "rel. error", "weights")
     rows = [
         [s["spec"], s["rows"], s["dim"], s["engine"], _error_text(s), s["weights"]]
         for s in report.sets
@@ -251,7 +251,8 @@ def _print_extracted(report, cache: Path | str, folder: Path) -> None:
     console.print_table(columns, rows)
     # A cluster's workers keep their clocks to themselves: no share is better than a wrong one.
     shares = (
-        f"; decoding {report.decoding_share:.0%}, computing {report.computing_share:.0%}"
+        f"; side by side: decoding {report.decoding_share:.0%} of the time, computing "
+        f"{report.computing_share:.0%}"
         if report.computing_share
         else ""
     )

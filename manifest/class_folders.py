@@ -1,7 +1,9 @@
 """The layout ``root[/split]/class/image``."""
 
+import os
 import re
 from collections import defaultdict
+from collections.abc import Iterable
 
 from ..core.errors import ManifestError, counted, enumerate_some, escaped
 from .layout import LabelledFiles, Layout
@@ -25,6 +27,11 @@ _PARTS = frozenset(
 )
 _NUMBERED = re.compile(
     r"(?:.*[ _.-])?(?:batch|chunk|fold|images?|imgs?|part|photos|pictures|shard)[ _.-]*[0-9]+",
+    re.IGNORECASE,
+)
+# How masks are called beside their images: benign (1)_mask_1.png, 0001_segmentation.png.
+_MASK = re.compile(
+    r"(.+?)[ _.-]+(?:masks?|seg(?:mentations?|ments)?|gt|ground[ _-]?truth|overlays?)[ _.-]*[0-9]*",
     re.IGNORECASE,
 )
 _ARRANGE = (
@@ -65,7 +72,7 @@ class ClassFolders(Layout):
         _refuse_faults(listing, splits, classes, bare)
         _refuse_deep(listing, classes, warnings)
         _refuse_names_of_splits(listing, splits, classes)
-        warnings += _named_as_parts(classes)
+        warnings += [*_named_as_parts(classes), *_named_as_masks(listing.images)]
         return LabelledFiles(samples, warnings=(*warnings, *_merged(classes)))
 
 
@@ -132,10 +139,15 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
     if nameless:
         found.append(f"{counted(len(nameless), 'class folder')} without a name")
     if found:
-        raise ManifestError(
-            f"labels and images of {root} do not fit: {'; '.join(found)}",
-            f"{_ARRANGE}; remove empty class folders",
-        )
+        hint = _ARRANGE
+        if any(not _why_empty(listing, folder) for folder in empty):
+            hint += "; remove empty class folders"
+        if any(_why_empty(listing, folder) for folder in empty):
+            hint += (
+                "; boxes, masks and lists are not read: move folders that are no classes "
+                "elsewhere, or give a CSV with path,label"
+            )
+        raise ManifestError(f"labels and images of {root} do not fit: {'; '.join(found)}", hint)
 
 
 def _refuse_names_of_splits(listing: Listing, splits, classes) -> None:
@@ -243,6 +255,23 @@ def _refuse_deep(listing: Listing, classes: dict[str, list[str]], warnings: list
         named = [f"{name} ({enumerate_some(inside, 3)})" for name, inside in below.items()]
         what = counted(len(below), "class folder holds no image", "class folders hold no images")
         warnings.append(f"{what} directly, only folders of images: {enumerate_some(named)}")
+
+
+def _named_as_masks(images: Iterable[str]) -> list[str]:
+    """Name the images that are called as masks of others beside them: 1_mask.png of 1.png."""
+    stems = {os.path.splitext(image)[0]: image for image in images}
+    found = [
+        image
+        for stem, image in stems.items()
+        if (match := _MASK.fullmatch(stem)) and match[1] in stems
+    ]
+    if not found:
+        return []
+    return [
+        f"{counted(len(found), 'image is', 'images are')} called as masks of others "
+        f"({enumerate_some(sorted(found))}), and count as images of their classes: move them "
+        "elsewhere if they are masks"
+    ]
 
 
 def _seem_no_classes(names: list[str], below: dict[str, list[str]]) -> bool:

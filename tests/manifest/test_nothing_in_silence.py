@@ -716,3 +716,26 @@ def test_json_lines_without_a_field_in_common_fill_no_memory(tmp_path):
     table.write_text("".join(f'{{"a{number}": 1}}\n' for number in range(2**14)))
     with pytest.raises(ManifestError, match="has 16,384 lines and 16,384 different fields"):
         read(table)
+
+
+def test_masks_beside_their_images_are_named(tmp_path):
+    # They were images of their classes without a word.
+    names = ("a/b (1)", "a/b (1)_mask", "a/b (1)_mask_1", "a/2", "b/2_mask", "b/3", "b/gt")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{name}.png").write_bytes(b"pixels")
+    (note,) = read(tmp_path).notes()
+    assert note.startswith(
+        "2 images are called as masks of others (a/b (1)_mask.png, a/b (1)_mask_"
+    )
+
+
+def test_folders_of_notes_are_not_to_be_removed(tmp_path):
+    # "remove empty class folders" was said of YOLO's labels.
+    for name in ("images/1.png", "labels/1.txt"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(b"0 .5 .5 .1 .1")
+    with pytest.raises(ManifestError, match="1 class folder without images") as caught:
+        read(tmp_path)
+    assert "remove" not in caught.value.hint
+    assert "boxes, masks and lists are not read: move folders that are no" in caught.value.hint

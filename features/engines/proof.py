@@ -38,7 +38,7 @@ DIFFERENT_IMAGES = 4
 # What decides by a whole batch need not show among images that are alike in what it looks at.
 _BESIDE = (0, 255)
 # Raise it when a proof of before would no longer do.
-_PROOF_FORMAT = 5
+_PROOF_FORMAT = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,29 +131,30 @@ def _kept_proof(path: Path) -> Proof | None:
 def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
     size = setup.batch_size
     different = random_images(network.record.resolution, DIFFERENT_IMAGES, seed=0)
-    extremes = np.stack([different[0], *(np.full_like(different[0], n) for n in _BESIDE)])
+    # A bright image beside a black one, and a dark one beside a white one.
+    pairs = [np.stack([one, np.full_like(one, n)]) for one, n in zip(_subjects(different), _BESIDE)]
     # An engine that computes few images at a time hides what the graph does to several.
-    judge, (expected, beside, first, last) = _judged(
-        network, [different, extremes, different[:1], different[-1:]]
+    judge, (expected, bright, dark, first, last, dark_alone) = _judged(
+        network, [different, *pairs, different[:1], different[-1:], pairs[1][:1]]
     )
     # Whole batches, in which each image comes at least once.
     places = np.arange(max(size, -(-DIFFERENT_IMAGES // size) * size)) % DIFFERENT_IMAGES
     batches = np.split(different[places], len(places) // size)
     rows = np.concatenate([engine.run(batch) for batch in batches])
-    among = [np.full_like(batches[0][: 2 if engine.image_by_image else size], n) for n in _BESIDE]
-    for batch in among:
-        batch[0] = different[0]
-    again = [engine.run(np.roll(batches[0], 1, axis=0)), *(engine.run(one)[:1] for one in among)]
+    fill = [0] + [1] * ((2 if engine.image_by_image else size) - 1)
+    among = [engine.run(pair[fill])[:1] for pair in pairs]
+    likewise = engine.run(pairs[1][np.zeros_like(fill)])[:1]
     apart = _apart(
-        np.concatenate(again), np.concatenate([np.roll(rows[:size], 1, axis=0), rows[:1], rows[:1]])
+        np.concatenate([engine.run(np.roll(batches[0], 1, axis=0)), *among]),
+        np.concatenate([np.roll(rows[:size], 1, axis=0), rows[:1], likewise]),
     )
     mixed = _apart(
-        np.concatenate([first, first, last]),
-        np.concatenate([expected[:1], beside[:1], expected[-1:]]),
+        np.concatenate([first, first, last, dark_alone]),
+        np.concatenate([expected[:1], bright[:1], expected[-1:], dark[:1]]),
     )
     if not (apart <= ROWS_APART[setup.precision] and mixed <= TOLERANCE):
-        pairs = (different[:2], extremes[:2], extremes[::2])
-        named = next(filter(None, (_first_to_depend(network, pair) for pair in pairs)), "")
+        told = (_first_to_depend(network, pair) for pair in (different[:2], *pairs))
+        named = next(filter(None, told), "")
         raise ProofError(
             f"{network.record.spec}: the features of an image depend on what else is in its "
             f"batch, or are others each time (relative L2 {max(apart, mixed):.2g}){named}",
@@ -169,6 +170,10 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
     finite = np.isfinite(expected).all()
     largest = np.abs(expected).max() if finite else np.finfo(np.float32).max
     return Proof(_relative(rows, expected[places]), judge, float(largest))
+
+
+def _subjects(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return images[0], images[0] // 8
 
 
 def _judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:

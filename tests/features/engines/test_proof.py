@@ -220,6 +220,11 @@ SELDOM = {
     "bright": _of_all("ReduceMax", False, "high"),
     "dark": _of_all("ReduceMin", False, "low"),
     "saturated": _of_all("ReduceMin", True, "lowest"),
+    "clipped": [
+        helper.make_node("ReduceMax", ["data"], ["most"], "over_the_batch", keepdims=0),
+        helper.make_node("Min", ["most", "high"], ["one"]),
+        helper.make_node("Mul", ["c", "one"], ["m"]),
+    ],
     # Of one large feature the others are few bits.
     "beside a large one": [
         helper.make_node("ReduceMean", ["c"], ["mean"], "over_the_batch", axes=[0]),

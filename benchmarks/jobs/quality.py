@@ -186,7 +186,7 @@ def measure(case: Case, options) -> dict[str, dict]:
             if options.autogluon and name not in made and split.name in ("fold0", "draw0"):
                 X = case.features() if X is None else X
                 classes, y = np.unique(case.given[split.learn], return_inverse=True)
-                table, cpu = autogluon(options.autogluon, seconds, X[split.learn], y, X[split.test])
+                table, cpu = autogluon(options, seconds, X[split.learn], y, X[split.test])
                 made[name] = {"classes": classes, "table": table, "cpu": cpu}
                 np.savez(place(store, case, split, name), **made[name])
         for name, one in made.items():
@@ -305,6 +305,7 @@ def main() -> None:
         "--greedy", type=int, default=10**9, help="most learning rows for greedy selection"
     )
     parser.add_argument("--autogluon", help="a Python that has autogluon.tabular")
+    parser.add_argument("--preset", default="medium_quality", help="AutoGluon's presets")
     parser.add_argument("--seconds", type=float, nargs="*", default=[300])
     parser.add_argument("--simulate", type=int, default=200, help="draws of the simulation")
     parser.add_argument("--fresh", action="store_true", help="run icecore anew")
@@ -315,7 +316,8 @@ def main() -> None:
         options.only, options.simulate, options.splits = ["100 rows"], 40, 1
     options.cache, options.work = options.cache.absolute(), options.work.absolute()
     options.work.mkdir(parents=True, exist_ok=True)
-    options.minutes = {f"AutoGluon {s / 60:g} min": s for s in options.seconds}
+    preset = "" if options.preset == "medium_quality" else f", {options.preset}"
+    options.minutes = {f"AutoGluon {s / 60:g} min{preset}": s for s in options.seconds}
     if not options.cache.exists():
         extract(options.cache, options.photographs, options.models)
     results = {}

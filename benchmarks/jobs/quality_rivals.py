@@ -195,12 +195,13 @@ import json, sys, time, warnings
 import numpy as np, pandas as pd
 from autogluon.tabular import TabularPredictor
 warnings.simplefilter("ignore")
-data, folder, seconds = np.load(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+data, folder = np.load(sys.argv[1]), sys.argv[2]
+seconds, preset = float(sys.argv[3]), sys.argv[5]
 names = [f"f{i}" for i in range(data["X"].shape[1])]
 table = pd.DataFrame(data["X"], columns=names)
 table["y"] = data["y"]
 fit = TabularPredictor("y", path=folder, eval_metric="log_loss", verbosity=0)
-fit = fit.fit(table, time_limit=seconds, presets="medium_quality", num_gpus=0)
+fit = fit.fit(table, time_limit=seconds, presets=preset, num_gpus=0)
 found = fit.predict_proba(pd.DataFrame(data["unseen"], columns=names), as_multiclass=True)
 full = np.zeros((len(found), int(data["y"].max()) + 1))
 full[:, found.columns.astype(int)] = found.to_numpy()
@@ -211,15 +212,16 @@ print(json.dumps({"cpu": sum(u.ru_utime + u.ru_stime for u in used)}))
 """
 
 
-def autogluon(python: str, seconds: float, X, y, unseen) -> tuple[np.ndarray, float]:
+def autogluon(options, seconds: float, X, y, unseen) -> tuple[np.ndarray, float]:
     """AutoGluon tabular in an environment of its own; returns probabilities and CPU seconds."""
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         np.savez(folder / "data.npz", X=X, y=y, unseen=unseen)
         (folder / "run.py").write_text(AUTOGLUON)
-        arguments = [folder / "data.npz", folder / "models", seconds, folder / "out.npy"]
+        files = [folder / "data.npz", folder / "models", seconds, folder / "out.npy"]
+        arguments = [*files, options.preset]
         done = subprocess.run(
-            [python, str(folder / "run.py"), *map(str, arguments)],
+            [options.autogluon, str(folder / "run.py"), *map(str, arguments)],
             capture_output=True,
             text=True,
             env={"PATH": "/usr/bin:/bin", "HOME": str(folder)},

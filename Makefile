@@ -15,9 +15,10 @@ demo: $(INSTALLED)
 
 # Order, width of the terminal and length of paths are drawn anew each time; the seed is printed.
 # What cannot be tried on this machine is skipped, and why is said at the end. Several processes
-# take a file each at a time, where there is room for them; PROCESSES= has one.
+# take a file each at a time, where there is room for them; PROCESSES= has one. One that dies ends the
+# run: xdist would wait for ever for the rest of its file.
 test: $(VENV)/.testing
-	$(PYTEST) -p conditions $(if $(PROCESSES),-n $(PROCESSES) --dist loadfile --no-loadscope-reorder) -r fEs $(TESTS)
+	$(PYTEST) -p conditions $(if $(PROCESSES),-n $(PROCESSES) --max-worker-restart=0 --dist loadfile --no-loadscope-reorder) -r fEs $(TESTS)
 
 # The tests that take minutes.
 test-slow: $(VENV)/.testing

@@ -66,18 +66,17 @@ def bundle(
         On a few pictures it does not answer what `predict` does; nothing is written then.
     """
     trained = open_trained(run, answer)
-    specs = (spec_text(one, weights_dir) for part in trained.runs for one in part.run.backbones)
-    require_writable((out, card), (run, *(spec.name for spec in specs)))
+    known = _backbones(trained)
+    require_writable((out, card), (run, *(spec_text(one, weights_dir).name for one in known)))
     require_kind(out, ".onnx")
     require_kind(card, ".md")
     text = "" if card is None else model_card(run, answer)
-    backbones_of = _backbones(trained)
     made = made_how(*(part.run for part in trained.runs))
     _require_one_view(made)
-    backbones = _load(backbones_of, made, weights_dir)
-    place = {one["fingerprint"]: index for index, one in enumerate(backbones_of)}
+    backbones = _load(known, made, weights_dir)
+    place = {one["fingerprint"]: index for index, one in enumerate(known)}
     tasks = [_bundled_task(trained, name, place) for name in trained.weights]
-    about = _about(trained, made, backbones_of)
+    about = _about(trained, made, known)
     model = features.build_bundle(backbones, tasks, made.fit, made.precision, about)
     content = _content(model)
     options = PredictOptions(answer, None, weights_dir, "f32", whole=True)

@@ -93,8 +93,7 @@ def lacks_scans(content: bytes) -> bool:
             progressive, parts = kind == _PROGRESSIVE, content[start + 6 : at : 3]
             lacking = np.full((len(parts), 64), _ALL_BITS)
         elif kind == _SCAN and parts:
-            count = content[start]
-            if 2 * count + 4 != at - start or at > len(content):
+            if not start + 6 <= at <= len(content) or 2 * content[start] + 4 != at - start:
                 return False  # A decoder says so.
             first, last, bits = content[at - 3 : at] if progressive else (0, 63, 0)
             rows = [parts.index(one) for one in content[start + 1 : at - 3 : 2] if one in parts]

@@ -152,6 +152,16 @@ def test_a_progressive_jpeg_that_lost_a_scan_is_refused(name):
                 ImageFile(damaged).decode()
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_a_jpeg_cut_anywhere_in_the_head_of_a_scan_is_refused(options):
+    content = encode("JPEG", quality=90, **options)
+    for begins, _ in scans(content):
+        for end in range(begins, begins + 14):
+            for damaged in (content[:end], content[:end] + END, content[:end] + b"\xff"):
+                with pytest.raises(ImageError):
+                    decode(damaged)
+
+
 def test_a_jpeg_of_a_scan_for_each_colour_needs_them_all():
     planes = Image.fromarray(picture()).convert("YCbCr").split()
     parts = []

@@ -151,7 +151,7 @@ def test_predict_and_audit_pass_nothing_over_in_silence(work, photos, tmp_path):
     status, out, _ = icecore("audit", work / "cache", "--data", photos / "test", "--new", new, "-q")
     assert status == 0
     assert "1 file was passed over: .jpg_large 1" in out
-    assert "1 image has no features" in out
+    assert "1 image is left out: it has no features" in out
 
 
 def test_predict_agrees_with_what_training_stored(work, photos, tmp_path):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import io
 import itertools
+import os
 import re
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin, features
 
+import icecore
 from icecore.core.errors import ImageError
 from icecore.features.images.decode import ImageFile, decode
 from icecore.features.images.kinds import describe_other_kind
@@ -690,3 +694,48 @@ def test_zeros_of_flat_pictures_are_their_own(name, side):
     Image.fromarray(pixels).save(buffer, options.pop("form"), **options)
     # Thousands of zeros stand in the lossless one.
     assert decode(buffer.getvalue())[50:].max() < 20
+
+
+TOGETHER = """
+import ctypes, io, sys, threading, time
+from PIL import Image
+from icecore.features.images.libtiff import heeding_libtiff
+
+real, content = ctypes.CDLL, sys.stdin.buffer.read()
+waits = {}
+
+def slow(name):
+    time.sleep(waits[threading.current_thread().name].pop(0))
+    return real(name)
+
+def work():
+    for _ in range(50):
+        try:
+            with heeding_libtiff(), Image.open(io.BytesIO(content)) as image:
+                image.load()
+        except Exception as error:
+            said.append(str(error))
+
+ctypes.CDLL, said, threads = slow, [], []
+for name, times in (("a", [0.1, 0.3]), ("b", [0.2, 0.1])):
+    waits[name] = times
+    threads.append(threading.Thread(target=work, name=name))
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(said) == 100, said
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="libtiff is out of reach")
+def test_threads_that_decode_their_first_tiff_together_outlive_its_damage():
+    # Each set a handler of its own, and the one that libtiff kept was freed: segmentation faults.
+    content = with_hole(encode("TIFF", compression="tiff_lzw"), b"\0")
+    root = Path(icecore.__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "-c", TOGETHER],
+        input=content, capture_output=True, cwd=root, timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")

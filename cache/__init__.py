@@ -5,6 +5,7 @@ It knows nothing about images, networks or labels: a row is numbers under a key.
 
 from .featurecache import FeatureCache
 from .featureset import FeatureSet
+from .format.disk import require_own_folder
 from .format.shard import FORMAT
 from .reading import Readers, readers
 from .record import canonical_json, differences, fingerprint, has_random_weights
@@ -41,6 +42,7 @@ __all__ = [
     "push",
     "readers",
     "repair",
+    "require_own_folder",
     "show_set",
     "verify",
     "writable_cache",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import manifest as manifests
-from ..cache import FeatureCache, FeatureSet
+from ..cache import FeatureCache, FeatureSet, require_own_folder
 from ..core.errors import CacheError, IcecoreError, ManifestError, counted, enumerate_some
 from ..core.files import publish_bytes, publish_json
 from ..core.folders import replacing_folder
@@ -32,6 +32,8 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
     The learnt region that the boxes were found with, if any, is kept beside it.
     """
     folder = cache / "manifests"
+    # It was one when the job began.
+    require_own_folder(folder)
     stem = _stem(data)
     # Another data set of the same name gets a number.
     names = _table_names(folder)

@@ -2,7 +2,14 @@
 
 from .probabilities import ID_COLUMNS, LARGEST_FILE, read_probabilities, write_probabilities
 from .run import RUN_FORMAT, Run, RunTask, open_run, require_backbones, write_run
-from .table import MENDINGS, ProbabilityTable, class_column, column_class, mended
+from .table import (
+    MENDINGS,
+    ProbabilityTable,
+    class_column,
+    column_class,
+    mended,
+    sum_tolerance,
+)
 
 __all__ = [
     "ID_COLUMNS",
@@ -18,6 +25,7 @@ __all__ = [
     "open_run",
     "read_probabilities",
     "require_backbones",
+    "sum_tolerance",
     "write_probabilities",
     "write_run",
 ]

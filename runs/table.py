@@ -12,8 +12,11 @@ from ..core.summary import summary
 from ..manifest import DEFAULT_TASK, class_name
 
 MENDINGS = ("refuse", "renormalise", "softmax")
-# Four decimals and a few hundred classes may add up to this much.
+# Four decimals and a few hundred classes may add up to this much; sums that are further off are
+# no rounding.
 SUM_TOLERANCE = 0.02
+# What half precision (bfloat16) leaves of a sum of 1.
+_OF_HALF_PRECISION, _FEW_DECIMALS = 0.004, 4
 SPLITS = frozenset({"", "train", "validation", "test"})
 
 
@@ -101,7 +104,8 @@ class ProbabilityTable:
                 f"values, ids {enumerate_some(self._ids_at(~finite))}",
                 "give a probability for every class of every row",
             )
-        wrong, off = _outside(table), _off(table)
+        tolerance = sum_tolerance(table)
+        wrong, off = _outside(table), _off(table, tolerance)
         if wrong.any():
             raise self._outside(where, wrong)
         if off.any():
@@ -109,7 +113,8 @@ class ProbabilityTable:
             raise ProbabilityError(
                 f"in {where} {counted(int(off.sum()), 'row does not', 'rows do not')} sum to 1 (id "
                 f"{self.ids[first]}: "
-                f"{table[first].sum():.4g}), ids {enumerate_some(self._ids_at(off))}",
+                f"{table[first].sum():.4g}), where rounding explains {tolerance:.2g}; ids "
+                f"{enumerate_some(self._ids_at(off))}",
                 "if each row is meant to be divided by its sum, --mend renormalise does so",
             )
 
@@ -228,9 +233,29 @@ def _what_they_may_be(table: np.ndarray, wrong: np.ndarray) -> str:
     return "these look like logits: apply a softmax first, or use --mend softmax"
 
 
-def _off(table: np.ndarray) -> np.ndarray:
+def sum_tolerance(table: np.ndarray) -> float:
+    """Return how far rows of rounded probabilities may be from a sum of 1.
+
+    It is half a unit of the last decimal for each class; of numbers with more than a few decimals,
+    what half precision explains.
+
+    >>> sum_tolerance(np.array([[0.33, 0.33, 0.33]])), sum_tolerance(np.array([[0.61234, 0.37766]]))
+    (0.015, 0.004)
+    """
+    if not _off(table, _OF_HALF_PRECISION).any():
+        return _OF_HALF_PRECISION
+    for decimals in range(_FEW_DECIMALS + 1):
+        # float32 has some digits more of each.
+        if np.allclose(table, np.round(table, decimals), rtol=0, atol=1e-7):
+            explained = table.shape[1] * 0.5 * 10.0**-decimals
+            return min(SUM_TOLERANCE, max(_OF_HALF_PRECISION, explained))
+    return _OF_HALF_PRECISION
+
+
+def _off(table: np.ndarray, tolerance: float = SUM_TOLERANCE) -> np.ndarray:
     with np.errstate(over="ignore", invalid="ignore"):
-        return ~(np.abs(table.sum(axis=1) - 1) <= SUM_TOLERANCE)
+        # With room for the sum's own rounding.
+        return ~(np.abs(table.sum(axis=1) - 1) <= tolerance + 1e-6)
 
 
 def _are_probabilities(table: np.ndarray) -> bool:

@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 
 from ...core.errors import ProbabilityError, counted
 from ...core.softmax import softmax
+from ...runs import sum_tolerance
 from ..metrics import EPSILON, Metric, get_metric, log_loss
 from ..options import BlendOptions
 from .averaging import Recipe, equal_weights
@@ -234,11 +235,12 @@ def _require_probabilities(probabilities: np.ndarray) -> None:
             "these look like logits: apply a softmax first",
         )
     sums = probabilities.sum(axis=2)
-    if np.abs(sums - 1).max() > 0.02:
+    allowed = np.array([sum_tolerance(table) for table in probabilities])
+    off = np.abs(sums - 1) > allowed[:, None] + 1e-6
+    if off.any():
         raise ProbabilityError(
-            f"{counted(int((np.abs(sums - 1) > 0.02).sum()), 'row does not', 'rows do not')} sum "
-            f"to 1 (from {sums.min():.4g} "
-            f"to {sums.max():.4g})",
+            f"{counted(int(off.sum()), 'row does not', 'rows do not')} sum to 1 (from "
+            f"{sums.min():.4g} to {sums.max():.4g}), where rounding explains {allowed.max():.2g}",
             "divide each row by its sum first",
         )
 

@@ -13,6 +13,7 @@ from icecore.core.errors import MissingFileError, ProbabilityError
 from icecore.core.npz_files import write_npz
 from icecore.manifest import class_name
 from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
+from icecore.runs.table import SUM_TOLERANCE
 
 names = st.text(
     st.characters(codec="utf-8", exclude_characters="\x00\r\n"), min_size=1, max_size=6
@@ -64,11 +65,26 @@ def test_what_is_written_comes_back(tmp_path_factory, suffix, ids, classes, with
         ([[30.0, 70.0], [0.5, 0.5]], r"1 other row of it can stay: mend those alone"),
         (-np.log([[0.1, 0.9], [0.3, 0.7]]), r"negative logarithms .*: take exp\(-x\)"),
         ([[0.5, 0.5], [0.5, 0.2]], r"1 row does not sum to 1 \(id i1: 0.7\)"),
+        # Two decimals explain a hundredth, four do not.
+        ([[0.51, 0.49], [0.75, 0.23]], r"1 row does not sum to 1 \(id i1: 0.98\).* explains 0.01;"),
+        ([[0.5125, 0.4875], [0.75, 0.24]], r"\(id i1: 0.99\), where rounding explains 0.004; ids"),
     ],
 )
 def test_what_is_no_probability_is_refused_by_row(values, message):
     with pytest.raises(ProbabilityError, match=f"(?s){message}"):
         ProbabilityTable(("i0", "i1"), ("a", "b"), np.array(values))
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("classes", [2, 3, 12])
+def test_rounding_alone_makes_no_fault(kind, classes):
+    rng = np.random.default_rng(0)
+    exact = rng.dirichlet(np.full(classes, 0.7), 400)
+    rounded = exact.round(kind) if isinstance(kind, int) else exact.astype(kind).astype(float)
+    # Beyond this a table is refused whatever its decimals: most of such a row is rounding.
+    rounded = rounded[np.abs(rounded.sum(axis=1) - 1) <= SUM_TOLERANCE]
+    ids, names = tuple(map(str, range(len(rounded)))), tuple(map(str, range(classes)))
+    assert ProbabilityTable(ids, names, rounded).probabilities is rounded
 
 
 def test_repeats_and_shapes():

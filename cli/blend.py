@@ -5,7 +5,7 @@ import click
 from . import console, progress
 from .help_groups import grouped
 from .idle import beside, refuse_idle
-from .options import A_PATH, SEED, as_json, written_options
+from .options import A_PATH, SEED, as_json, quiet, written_options
 
 _OUTPUTS = ("out", "answer", "save", "report", "markdown")
 _OUTPUTS += ("form", "sample", "incomplete", "excel")
@@ -123,7 +123,8 @@ _GROUPS = {
     help="Also print every answer's intervals, what each number has seen, and the certificate.",
 )
 @as_json
-def blend(sources, labels, as_json, details, **given) -> None:
+@quiet
+def blend(sources, labels, as_json, quiet, details, **given) -> None:
     """Tune the weights of an average of probabilities, and recommend an answer.
 
     SOURCES are folders of runs, and probability files (CSV with id,<class>,...; NPZ; HDF5;
@@ -148,7 +149,7 @@ def blend(sources, labels, as_json, details, **given) -> None:
     if outputs["save"] is None:
         outputs["save"] = not as_json or outputs["out"] is not None
     options = jobs.BlendOptions(**given)
-    with progress.spinner("tuning weights, and estimating what they are worth", as_json):
+    with progress.spinner("tuning weights, and estimating what they are worth", as_json or quiet):
         report = jobs.blend(sources, labels, options, jobs.BlendOutputs(**outputs))
     if report.written is not None and report.written.warning:
         console.warn(report.written.warning)

@@ -3,7 +3,7 @@
 import click
 
 from . import console, progress
-from .options import A_PATH, answer_option, as_json
+from .options import A_PATH, answer_option, as_json, quiet
 
 
 @click.command()
@@ -19,7 +19,8 @@ from .options import A_PATH, answer_option, as_json
 )
 @answer_option
 @as_json
-def bundle(run, out, weights_dir, card, answer, as_json) -> None:
+@quiet
+def bundle(run, out, weights_dir, card, answer, as_json, quiet) -> None:
     """Write RUN as one ONNX file: backbones, heads and weights.
 
     \b
@@ -29,7 +30,7 @@ def bundle(run, out, weights_dir, card, answer, as_json) -> None:
     """
     from .. import jobs
 
-    with progress.spinner("writing the graph, and comparing it with predict", as_json):
+    with progress.spinner("writing the graph, and comparing it with predict", as_json or quiet):
         found = jobs.bundle(run, out, weights_dir=weights_dir, answer=answer, card=card)
     if as_json:
         console.print_json(found)

@@ -4,7 +4,7 @@ import click
 
 from . import console, progress
 from .idle import refuse_idle
-from .options import A_PATH, SEED, as_json
+from .options import A_PATH, SEED, as_json, quiet
 
 
 @click.command()
@@ -35,7 +35,8 @@ from .options import A_PATH, SEED, as_json
 @click.option("--align", is_flag=True, help="Compare the rows that all models have.")
 @click.option("--seed", default=0, type=SEED, help="Seed for bootstrap draws.")
 @as_json
-def compare(sources, outs, labels, as_json, **given) -> None:
+@quiet
+def compare(sources, outs, labels, as_json, quiet, **given) -> None:
     """Compare networks and heads: what each is worth, what it costs, what is noise.
 
     SOURCES are folders of runs of the same data; probability files may be among them.
@@ -52,7 +53,7 @@ def compare(sources, outs, labels, as_json, **given) -> None:
     if len(sources) == 1:
         refuse_idle({"--align": "needs several SOURCES"})
     given["cost"] = given["cost"] or ""
-    with progress.spinner("comparing", as_json):
+    with progress.spinner("comparing", as_json or quiet):
         found = jobs.compare(sources, labels, jobs.CompareOptions(**given), outs)
     if as_json:
         console.print_json(found.to_json())

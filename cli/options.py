@@ -17,7 +17,7 @@ class _Local(click.Path):
         _require_path(self, value, param, ctx)
         if is_url(value):
             self.fail(
-                f"{value} is a URL, and a path is needed here.",
+                f"{value} is a URL, and a path is needed here: copy it to this machine first.",
                 param,
                 ctx,
             )

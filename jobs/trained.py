@@ -110,7 +110,8 @@ def _restricted(run: Run, models: dict[str, dict[str, str]]) -> Run:
 
 def _plain_average(models: Sequence[str]) -> TaskWeights:
     """Return equal weights, for a run that was not blended."""
-    return TaskWeights(dict.fromkeys(models, 1 / len(models)), answer="the plain average")
+    answer = f"the only model, {models[0]}" if len(models) == 1 else "the plain average"
+    return TaskWeights(dict.fromkeys(models, 1 / len(models)), answer=answer)
 
 
 def made_how(*runs: Run) -> FeatureSetRecord:

@@ -39,6 +39,9 @@ _ARRANGE = (
     "are splits; images without a label go to test/"
 )
 
+# With labels, in an image folder of Hugging Face's: metadata.jsonl, say.
+_TABLES = (".csv", ".jsonl", ".ndjson")
+
 
 class ClassFolders(Layout):
     """A folder for each class, with split folders above them where there are splits.
@@ -116,7 +119,7 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
             f"images have the endings {', '.join(sorted(IMAGE_SUFFIXES))}",
         )
     if bare and not classes:
-        tables = [name for name, why in listing.others if why == ".csv"]
+        tables = [name for name, why in listing.others if why in _TABLES]
         beside = f" (for labels in {enumerate_some(tables, 3)}, that table)" if tables else ""
         raise ManifestError(
             f"{root} holds {counted(len(bare), 'image')} and no class folders, so there are no "

@@ -19,6 +19,7 @@ from ..core.errors import CacheError, MissingFileError, RunError, counted, enume
 from ..core.files import publish_json, sha256_file
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
+from ..core.stores import is_url
 from ..manifest import Manifest, read
 from .probabilities import read_probabilities
 from .table import ProbabilityTable
@@ -273,6 +274,11 @@ def open_run(path: str | os.PathLike) -> Run:
     RunError
         It is not a run; the message says what is wrong with its run.json.
     """
+    if is_url(path):
+        raise MissingFileError(
+            f"{os.fspath(path)} is a URL, and a run is opened from a folder",
+            "copy it to this machine first, and give that folder",
+        )
     path = Path(path)
     if not path.is_dir():
         what = "is no folder" if os.path.lexists(path) else "is not there"

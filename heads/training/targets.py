@@ -37,14 +37,7 @@ def labelled_rows(
     names, counts = np.unique(labels, return_counts=True)
     classes = names[_learnt(data, names, counts, options)]
     if len(classes) < 2:
-        dropped = options.dropped(data.task)
-        raise HeadError(
-            f"only {len(classes)} of the {len(names)} classes of the task "
-            f"'{data.task}' have "
-            f"{options.min_class_count} training images or more"
-            + (" and are not dropped" if dropped else ""),
-            "lower --min-class-count" + (", or drop fewer classes" if dropped else ""),
-        )
+        raise _too_few(data.task, names, counts, options)
     kept = np.flatnonzero(np.isin(labels, classes))
     codes = np.searchsorted(classes, labels[kept])
     targets = np.zeros((len(labels), len(classes)), np.float32)
@@ -58,6 +51,26 @@ def labelled_rows(
         balance = len(kept) / (len(classes) * np.bincount(codes))
     groups = group_columns(data, part) if options.groups else None
     return Rows(features, targets, weights, classes, sets, groups, balance)
+
+
+def _too_few(task: str, names, counts, options: TrainOptions) -> HeadError:
+    """Say which classes the options leave out, where fewer than two are left."""
+    dropped = np.isin(names, list(options.dropped(task)))
+    few = ~dropped & (counts < options.min_class_count)
+    reasons, hints = [], []
+    if dropped.any():
+        reasons.append(f"dropped: {enumerate_some(names[dropped])}")
+        hints.append("drop fewer classes")
+    if few.any():
+        least = options.min_class_count
+        reasons.append(f"fewer than {least} training images: {enumerate_some(names[few])}")
+        hints.append("lower --min-class-count")
+    left = int((~dropped & ~few).sum())
+    return HeadError(
+        f"of the {counted(len(names), 'class', 'classes')} of the task '{task}' only {left} can be "
+        f"learnt, and a head needs two ({'; '.join(reasons)})",
+        ", or ".join(hints),
+    )
 
 
 def dropped_notes(data: TaskData, part: slice, options: TrainOptions) -> list[str]:

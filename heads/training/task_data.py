@@ -206,15 +206,16 @@ def _repeated(learnt: list[Sample], images: frozenset[str], held) -> list[str]:
         again = [s.id for s in part if s.label and s.digest in images]
         if again:
             found.append(f"{_known(again, name)} ({enumerate_some(again)}): left out of scores")
-    labels: dict[str, set[str]] = {}
-    for sample in learnt:
-        labels.setdefault(sample.digest, set()).add(sample.label)
-    torn = [s.id for s in learnt if len(labels[s.digest]) > 1]
-    if torn:
-        found.append(
-            f"{len(torn)} training images are exact duplicates with different labels: "
-            f"{enumerate_some(torn)}"
-        )
+    for name, part in [("training", learnt), *held]:
+        labels: dict[str, set[str]] = {}
+        for sample in part:
+            labels.setdefault(sample.digest, set()).update([sample.label] if sample.label else [])
+        torn = [s.id for s in part if len(labels[s.digest]) > 1]
+        if torn:
+            found.append(
+                f"{len(torn)} {name} images are exact duplicates with different labels: "
+                f"{enumerate_some(torn)}"
+            )
     return found
 
 

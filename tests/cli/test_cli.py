@@ -82,7 +82,7 @@ def test_a_look_changes_nothing_on_the_disk(work, tmp_path):
     before = _tree(run)
     status, out, _ = icecore("blend", run, "--json", "--answer", "average")
     assert (status, json.loads(out)["files"]) == (0, [])
-    assert icecore("blend", run, "--no-save", "--answer", "average")[0] == 0
+    assert icecore("blend", run, "--no-save", "-q", "--answer", "average")[0] == 0
     assert _tree(run) == before
     names = [str(run / "report.html"), str(run / "blend.json")]
     out = icecore("blend", run, "--json", "--save", "--answer", "average")[1]

@@ -132,6 +132,10 @@ def test_a_flat_folder_needs_no_labels_unless_they_are_asked_for(tmp_path):
     assert reasons(found) == {"3.cr2": ".cr2"}
     with pytest.raises(ManifestError, match=r"holds 2 images and no class folders, so there are"):
         read(tmp_path)
+    (tmp_path / "metadata.jsonl").write_text('{"file_name": "1.jpg", "label": "hat"}\n', "utf-8")
+    with pytest.raises(ManifestError, match=r"for labels in metadata.jsonl, that table"):
+        read(tmp_path)
+    assert labels(read(tmp_path / "metadata.jsonl")) == {"1.jpg": "hat"}
     found.write(tmp_path / "t.csv")
     with pytest.raises(ManifestError, match=r"2 images have no label in .*: 1.jpg, 2.png"):
         read(tmp_path / "t.csv")

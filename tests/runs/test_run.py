@@ -171,6 +171,9 @@ def test_damage_is_one_line(run, content):
 def test_what_is_no_run(run):
     with pytest.raises(MissingFileError, match="none is not there"):
         open_run(run / "none")
+    with pytest.raises(MissingFileError, match="s3://bucket/run is a URL") as caught:
+        open_run("s3://bucket/run")
+    assert caught.value.hint == "copy it to this machine first, and give that folder"
     with pytest.raises(RunError, match="is not a run: it has no run.json"):
         open_run(run / "label")
     os.unlink(run / "run.json")

@@ -77,8 +77,14 @@ def test_rare_classes_are_left_out_and_come_back_with_probability_0(tmp_path):
     assert table.classes == ("coat", *CLASSES)
     assert (table.probabilities[:, 0] == 0).all()
     assert result.tasks[0].models[0].scores["accuracy"] > 0.85
-    with pytest.raises(HeadError, match="only 0 of the 4 classes of the task 'label' have 50"):
+    told = "only 0 can be learnt, and a head needs two .fewer than 50 training images: coat, "
+    with pytest.raises(HeadError, match=told):
         rows_of(rows, min_class_count=50)
+    with pytest.raises(
+        HeadError, match="only 1 can be learnt, and .* .dropped: dress, hat, skirt"
+    ) as got:
+        rows_of(rows, drop_classes=[f"label={name}" for name in CLASSES])
+    assert got.value.hint == "drop fewer classes"
 
 
 def test_repeats_average_folds(tmp_path):

@@ -109,6 +109,16 @@ def test_images_that_heads_know_are_named_and_in_no_score(cache, rows, tmp_path)
     assert table.splits[75] == "test"
 
 
+def test_copies_under_two_labels_are_named_in_every_split(cache, rows, tmp_path):
+    torn = [dataclasses.replace(s, digest=rows[76].digest) if s.id == "t2.jpg" else s for s in rows]
+    # One without a label is not torn.
+    torn.append(dataclasses.replace(rows[77], id="u.jpg", label=""))
+    result = go(cache, torn, tmp_path / "run", heads=["ridge"])
+    assert result.tasks[0].warnings == (
+        "2 test images are exact duplicates with different labels: t1.jpg, t2.jpg",
+    )
+
+
 def test_predictions_of_the_run_are_those_it_stored(cache, rows, tmp_path):
     go(cache, rows, tmp_path / "run", heads=["mlp", "logistic", "lightgbm", "kernel"])
     run = open_run(tmp_path / "run")

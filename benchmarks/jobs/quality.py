@@ -231,7 +231,8 @@ def markdown(results: dict[str, dict[str, dict]], simulations: list[str]) -> str
     behind, ahead = [], []
     for case, found in results.items():
         ours = found.get(OURS)
-        sizes = [len(loss) for _, loss, _, _ in next(iter(found.values()))["splits"]]
+        most = max((entry["splits"] for entry in found.values()), key=len)
+        sizes = [len(loss) for _, loss, _, _ in most]
         lines += [f"## {case}", "", f"Unseen rows: {' + '.join(map(str, sizes))}.", ""]
         lines += [
             "| method | log-loss | accuracy | CPU s | behind icecore |",

@@ -12,13 +12,16 @@ from ..core.errors import DamagedCacheError, counted, enumerate_some
 from .featureset import FeatureSet
 from .format.checksum import row_checksums
 from .format.disk import LEFTOVER_PREFIX, open_own
-from .format.encoding import all_finite
+from .format.encoding import all_finite, decode_into
 from .format.header import SetHeader
 from .format.index import INDEX_NAME, Index, read_index, view_fault
 from .format.shard import Shard, keys_as_found, read_shard, tables_as_found
 from .rows import list_shards
 
 _BLOCK_BYTES = 8 << 20
+# Rows of one image, computed on two machines or engines, differ by less than this share; those of
+# a black one, which are zeros but for rounding, by less than this in each number.
+_ROUNDING, _NOISE = 0.1, 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Problem:
     ----------
     kind : str
         ``rows``, ``shard``, ``vanished``, ``record``, ``marker``, ``failures`` (damage),
-        or ``index``, ``leftover`` (harmless; put right by the next writer).
+        or ``index``, ``leftover`` (harmless where no rows are named; put right by the next writer).
     rows : list of str
         Keys of the rows that are affected, as far as they can be known.
     """
@@ -42,7 +45,7 @@ class Problem:
     @property
     def harmless(self) -> bool:
         """Whether no row is affected."""
-        return self.kind in ("index", "leftover")
+        return self.kind == "leftover" or (self.kind == "index" and not self.rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +92,12 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
             problems.append(problem)
         elif shard is not None:
             good[name] = shard
+    for name, keys in _contradictory(one, good).items():
+        reason = (
+            f"{counted(len(keys), 'row is', 'rows are')} others than under the same key elsewhere"
+        )
+        problems.append(Problem(one.folder / "shards" / name, "rows", reason, keys))
+        del good[name]
     held = {key for shard in good.values() for key in shard.keys.tolist()}
     for name in sorted(told.shards.keys() - names):
         lost = [key.decode() for key in told.shards[name].keys.tolist() if key not in held]
@@ -96,7 +105,7 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
         if lost:
             path = one.folder / "shards" / name
             problems.append(Problem(path, "vanished", "the index names it; it is gone", lost))
-    problems += _check_index(one, told.index, names)
+    problems += _check_index(one, told.index, names, good)
     for folder in (one.folder, one.folder / "shards"):
         problems += [
             Problem(folder / name, "leftover", "a killed writer left it")
@@ -125,7 +134,45 @@ def sound_shards(one: FeatureSet) -> dict[str, Shard]:
     return good
 
 
-def _check_index(one: FeatureSet, index: Index | None, names: set[str]) -> list[Problem]:
+def _contradictory(one: FeatureSet, good: dict[str, Shard]) -> dict[str, list[str]]:
+    """Find keys under which sound shards hold unlike rows; return them by shard.
+
+    One image has one row; computed twice, on two machines, its last bits may differ.
+    """
+    shards = list(good.values())
+    keys = np.concatenate([np.zeros(0, "S64"), *(shard.keys for shard in shards)])
+    if len(set(keys.tolist())) == len(keys):
+        return {}
+    sums = np.concatenate([shard.checksums for shard in shards])
+    order = np.argsort(keys, kind="stable")
+    first, second = order[:-1], order[1:]
+    again = (keys[first] == keys[second]) & (sums[first] != sums[second])
+    ends = np.cumsum([0, *(len(shard.keys) for shard in shards)])
+    unlike = set()
+    for pair in zip(first[again].tolist(), second[again].tolist()):
+        rows = [_row(one, shards, ends, at) for at in pair]
+        bound = _ROUNDING * max(np.linalg.norm(row) for row in rows)
+        if np.linalg.norm(rows[0] - rows[1]) > max(bound, _NOISE * one.dim**0.5):
+            unlike.add(keys[pair[0]])
+    found = {s.name: [key.decode() for key in s.keys.tolist() if key in unlike] for s in shards}
+    return {name: some for name, some in found.items() if some}
+
+
+def _row(one: FeatureSet, shards: list[Shard], ends: np.ndarray, at: int) -> np.ndarray:
+    """Read one row of sound shards, by its number among all."""
+    number = int(np.searchsorted(ends, at, "right")) - 1
+    shard, size = shards[number], one.header.row_bytes
+    with open_own(one.folder / "shards" / shard.name) as file:
+        file.seek(shard.offset + (at - int(ends[number])) * size)
+        stored = np.frombuffer(file.read(size), one.header.stored).reshape(1, -1)
+    row = np.empty(stored.shape, np.float32)
+    decode_into(stored, one.dtype, row)
+    return row
+
+
+def _check_index(
+    one: FeatureSet, index: Index | None, names: set[str], good: dict[str, Shard]
+) -> list[Problem]:
     path = one.folder / INDEX_NAME
     if index is None:
         if path.exists():
@@ -133,8 +180,23 @@ def _check_index(one: FeatureSet, index: Index | None, names: set[str]) -> list[
         return [Problem(path, "index", "it is missing")] if names else []
     if set(index.shards) != names:
         return [Problem(path, "index", "it is older than the shards; readers look at those")]
+    # Readers believe it where it names all shards.
+    lies = [name for name, shard in good.items() if not _same(index.shards[name], shard)]
+    if lies:
+        keys = [key.decode() for name in lies for key in good[name].keys.tolist()]
+        reason = f"it is at odds with {counted(len(lies), 'shard')} ({enumerate_some(lies, 3)})"
+        return [Problem(path, "index", reason, keys)]
     fault = view_fault(one.folder, one.header, index)
     return [Problem(path, "index", fault)] if fault else []
+
+
+def _same(told: Shard, found: Shard) -> bool:
+    alike = (told.size, told.offset) == (found.size, found.offset)
+    return (
+        alike
+        and np.array_equal(told.keys, found.keys)
+        and np.array_equal(told.checksums, found.checksums)
+    )
 
 
 def check_shard(

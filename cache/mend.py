@@ -12,6 +12,7 @@ from .cache_folder import RECORD_NAME, json_fault, load_set, write_part, write_r
 from .check import Problem, check_set, read_told, salvage
 from .featureset import FeatureSet
 from .format.disk import remove_leftovers, require_own_folder
+from .format.index import INDEX_NAME
 from .format.shard import Shard, publish_shard, read_header, read_provenance
 
 
@@ -76,6 +77,8 @@ def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[
             done += [f"removed {_name(one, path)}" for path in remove_leftovers(folder)]
         one.rows.reset()
         if any(problem.kind != "leftover" for problem in problems):
+            # The shards alone say what is in them.
+            (one.folder / INDEX_NAME).unlink(missing_ok=True)
             one.write_index()
             done.append(f"{one.folder.name}/index.h5 written anew")
     return done, lost
@@ -91,8 +94,10 @@ def _replace(
     except FileNotFoundError:
         # Another process repairs at the same time.
         keys, rows = np.zeros(0, "S64"), np.zeros((0, one.dim))
-    new = np.array([key not in held for key in keys.tolist()], bool)
-    held.update(keys.tolist())
+    # Nobody can tell which of two unlike rows is the image's.
+    wrong = set(problem.rows) if problem.kind == "rows" else set()
+    new = np.array([key not in held and key.decode() not in wrong for key in keys.tolist()], bool)
+    held.update(keys[new].tolist())
     if not dry_run:
         if new.any():
             rescued = {**_provenance(path), "rescued_from": path.name}

@@ -31,6 +31,8 @@ _LONGEST_LINE = 2**23
 _MOST_FIELDS = 2**17
 _FAULTS_SHOWN = 10
 _LINES_HINT = "correct these lines: one line a record; quotes inside a quoted field are doubled"
+# What stands between fields in place of commas.
+_MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # What a spreadsheet takes for a formula.
 _FORMULA_MARKS = ("=", "+", "-", "@", "\t")
 
@@ -289,7 +291,9 @@ def _quote_fault(line: str, at: int, field: int) -> str:
     shown = rest[:40]
     if not rest.startswith('"'):
         return f"has a quote inside field {field}, which is not quoted: {shown}"
-    if re.match(r'"(?:[^"]|"")*"', rest):
+    if closed := re.match(r'"(?:[^"]|"")*" *', rest):
+        if mark := _MARKS.get(rest[closed.end()]):
+            return f"separates fields by {mark}, not by commas: {shown}"
         return f"goes on behind the closing quote of field {field}: {shown}"
     return f"opens a quote in field {field} and does not close it: {shown}"
 
@@ -343,7 +347,7 @@ def _not_utf8(path, number, part, cause, error) -> IcecoreError:
 def _require_commas(path: Path, header: Sequence[str], error: type[IcecoreError]) -> None:
     if len(header) != 1:
         return
-    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+    for mark, name in _MARKS.items():
         if mark in header[0]:
             raise error(
                 f"{path} separates its columns by {name}, not by commas: {header[0][:80]!r}",

@@ -181,7 +181,7 @@ def _judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list
     failures, content = [], network.content()
     for judge in (_onnxruntime_judge, _reference_judge):
         try:
-            return judge(content, batches)
+            return judge(content, batches, network.batch)
         except Exception as error:  # neither has a base for its exceptions
             failures.append(first_line(error))
     raise ProofError(
@@ -191,32 +191,30 @@ def _judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list
     )
 
 
-def _onnxruntime_judge(content: bytes, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
-    ort = load_onnxruntime()
-    session = _plain_session(content)
-    extent = session.get_inputs()[0].shape[0]
-
-    def compute(images: np.ndarray) -> np.ndarray:
-        # Graphs may be exported for batches of one size.
-        size = extent if isinstance(extent, int) else len(images)
-        rows = [
-            session.run([FEATURES], {IMAGES: np.resize(part, (size, *part.shape[1:]))})[0]
-            for part in (images[start : start + size] for start in range(0, len(images), size))
-        ]
-        return np.concatenate(rows)[: len(images)]
-
-    return f"ONNX Runtime {ort.__version__}, unoptimized", [compute(batch) for batch in batches]
+def _onnxruntime_judge(
+    content: bytes, batches: list[np.ndarray], only: int | None
+) -> tuple[str, list[np.ndarray]]:
+    run, judge = _plain_session(content).run, f"ONNX Runtime {load_onnxruntime().__version__}"
+    rows = [_in_batches(run, batch, only or len(batch)) for batch in batches]
+    return f"{judge}, unoptimized", rows
 
 
-def _reference_judge(content: bytes, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
+def _reference_judge(
+    content: bytes, batches: list[np.ndarray], only: int | None
+) -> tuple[str, list[np.ndarray]]:
     onnx = load_onnx()
-    evaluator = load_evaluator()(onnx.load_from_string(content))
-    rows = [
-        [evaluator.run([FEATURES], {IMAGES: image[np.newaxis]})[0] for image in batch]
-        for batch in batches
-    ]
+    run = load_evaluator()(onnx.load_from_string(content)).run
     judge = f"the reference evaluator of onnx {onnx.__version__}"
-    return judge, [np.concatenate(batch) for batch in rows]
+    return judge, [_in_batches(run, batch, only or 1) for batch in batches]
+
+
+def _in_batches(run: Callable, images: np.ndarray, size: int) -> np.ndarray:
+    """Return the features of images, `size` at a time."""
+    rows = [
+        run([FEATURES], {IMAGES: np.resize(part, (size, *part.shape[1:]))})[0]
+        for part in (images[start : start + size] for start in range(0, len(images), size))
+    ]
+    return np.concatenate(rows)[: len(images)]
 
 
 def _plain_session(content: bytes):

@@ -11,11 +11,14 @@ _ACTIVATIONS = frozenset(
     "Relu LeakyRelu Elu Selu Celu PRelu Clip HardSigmoid HardSwish Gelu Mish Softplus Tanh "
     "ThresholdedRelu".split()
 )
-_PROBABILITIES = frozenset("Softmax LogSoftmax Sigmoid".split())
+# What nobody does to features; of the last three, exports for applications make their answers.
+_PROBABILITIES = frozenset("Softmax LogSoftmax Sigmoid ArgMax TopK ZipMap".split())
 _PASSED = frozenset(
-    "Identity Flatten Squeeze Unsqueeze Reshape Transpose Cast Dropout Add Sub Mul Div "
-    "QuantizeLinear DequantizeLinear GlobalAveragePool ReduceMean AveragePool".split()
+    "Identity Flatten Squeeze Unsqueeze Reshape Transpose Cast Dropout Add Sum Mean Concat Sub Mul "
+    "Div QuantizeLinear DequantizeLinear GlobalAveragePool ReduceMean AveragePool".split()
 )
+# They may put the answers of several classifiers together.
+_SUMS, _MOST_HEADS = frozenset({"Add", "Concat", "Mean", "Sum"}), 8
 _POOLS = frozenset("GlobalAveragePool ReduceMean AveragePool".split())
 _LAYERS = ("Gemm", "MatMul", "Conv")
 # Extents of tokens, which have no height and width; as a named layer they are refused.
@@ -88,7 +91,7 @@ def find_classifier(
     found = [
         one
         for output in graph.output
-        if (one := _follow(output.name, producers, values, classes)) is not None
+        for one in _follow(output.name, output.name, producers, values, classes)
     ]
     certain = [one for one in found if not one.doubt] or found
     # Whatever they tell apart, classifiers that read the same need the same features.
@@ -116,16 +119,39 @@ def find_classifier(
     return classifier
 
 
-def _follow(output: str, producers: dict, values: Values, classes: int | None):
-    node, activated, probable, pooled = producers.get(output), False, False, False
+def _follow(
+    output: str,
+    value: str,
+    producers: dict,
+    values: Values,
+    classes: int | None,
+    behind: frozenset[str] = frozenset(),
+) -> list[Classifier]:
+    """Find the classifiers that a value on the way to an output leads back to.
+
+    There are several where answers are put together, as those of distilled networks are; `behind`
+    are the operators between there and the output.
+    """
+    node, passed = producers.get(value), set(behind)
     while node is not None and node.op_type not in _LAYERS:
-        activated |= node.op_type in _ACTIVATIONS
-        probable |= node.op_type in _PROBABILITIES
-        pooled |= node.op_type in _POOLS
+        passed.add(node.op_type)
         if node.op_type not in _PASSED | _ACTIVATIONS | _PROBABILITIES:
-            return None
-        node = _read_by(node, producers, values)
-    if node is None or len(node.input) < 2 or node.input[1] not in values.constants:
+            return []
+        data = _data(node, values)
+        if node.op_type in _SUMS and 1 < len(data) <= _MOST_HEADS and not behind:
+            heads = [
+                _follow(output, one, producers, values, classes, frozenset(passed)) for one in data
+            ]
+            # What is uncertain as well is a sum within the features.
+            sure = all(found and not found[0].doubt for found in heads)
+            return [found[0] for found in heads] if sure else []
+        node = producers.get(data[0]) if len(data) == 1 else None
+    one = None if node is None else _classifier(node, output, passed, producers, values, classes)
+    return [] if one is None else [one]
+
+
+def _classifier(node, output: str, passed: set[str], producers, values: Values, classes):
+    if len(node.input) < 2 or node.input[1] not in values.constants:
         return None
     weights = values.shapes.get(node.input[1], ())
     attributes = {a.name: a for a in node.attribute}
@@ -147,7 +173,9 @@ def _follow(output: str, producers: dict, values: Values, classes: int | None):
         doubt = "whose answer is no row of classes but a map, or a sequence"
     elif _gives_probabilities(producers.get(node.input[0]), producers, values):
         doubt = "which are probabilities themselves"
-    elif not probable and (activated or (pooled and node.op_type == "Conv")):
+    elif not passed & _PROBABILITIES and (
+        passed & _ACTIVATIONS or (passed & _POOLS and node.op_type == "Conv")
+    ):
         # A convolution before the pool looks like the last one of the features.
         doubt = "and an activation or a pool"
     if classes is not None and classes == count:
@@ -155,20 +183,17 @@ def _follow(output: str, producers: dict, values: Values, classes: int | None):
     return Classifier(node, output, int(width), int(count), layout, doubt)
 
 
-def _read_by(node, producers: dict, values: Values):
-    """Return the node whose output a node reads, where that is all the data that it reads."""
-    # Of an addition, one side may be the bias; two sides of data are a residual sum, and
-    # no classifier ends in one.
+def _data(node, values: Values) -> list[str]:
+    """Return what a node reads that depends on the image; of an addition, one side may not."""
     data = [one for one in node.input if one and one not in values.constants]
-    if node.op_type in _FIRST_INPUT:
-        data = data[:1]
-    return producers.get(data[0]) if len(data) == 1 else None
+    return data[:1] if node.op_type in _FIRST_INPUT else data
 
 
 def _gives_probabilities(node, producers: dict, values: Values) -> bool:
     """Tell whether a node's output comes from a softmax, and is no mean over places."""
     while node is not None and node.op_type in _PASSED - _POOLS:
-        node = _read_by(node, producers, values)
+        data = _data(node, values)
+        node = producers.get(data[0]) if len(data) == 1 else None
     return node is not None and node.op_type in ("Softmax", "LogSoftmax")
 
 
@@ -188,7 +213,7 @@ def _several(found: list[Classifier], name: str) -> BackboneError:
         for one in found
     )
     return BackboneError(
-        f"{name} has {len(found)} outputs that lead to different classifiers", f"choose: {lines}"
+        f"{name} has {len(found)} classifiers, which read different features", f"choose: {lines}"
     )
 
 

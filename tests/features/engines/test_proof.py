@@ -166,6 +166,22 @@ def test_a_graph_in_inference_mode_is_taken(tmp_path):
     backbone_of(write_network(tmp_path / "drop.onnx", drop, ratio=np.float32(0.5)))
 
 
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+def test_weights_that_are_normalised_as_batches_are_in_training_are_taken(engine, tmp_path):
+    """As NFNets and BiT do."""
+    needs(engine)
+    (nodes, weights), kernel = norm(True, 14), np.random.default_rng(1).normal(size=(5, 5, 1, 1))
+    nodes[0].input[0], nodes[0].output[0] = "raw", "normalised"
+    nodes.append(helper.make_node("Conv", ["c", "normalised"], ["m"]))
+    path = write_network(tmp_path / "net.onnx", nodes, 14, raw=kernel, **weights)
+    kernel = (kernel - kernel.mean(0)) / np.sqrt(kernel.var(0) + 1e-5) + weights["bias"][0]
+    nodes = [helper.make_node("Conv", ["c", "plain"], ["m"])]
+    plain = write_network(tmp_path / "plain.onnx", nodes, 14, plain=kernel)
+    images = proof.random_images(SIDE, 3, 1)
+    rows = [backbone_of(one, engine).start("cpu", 2).run(images) for one in (path, plain)]
+    np.testing.assert_allclose(*rows, rtol=1e-4, atol=1e-5)
+
+
 MIXING = {
     "mean": [
         helper.make_node("ReduceMean", ["c"], ["mean"], "over_the_batch", axes=[0]),

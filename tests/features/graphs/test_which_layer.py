@@ -146,7 +146,7 @@ def test_outputs_of_different_classifiers_are_asked_about(tmp_path):
     ]
     outputs = {"aux": ["N", CLASSES], "out": ["N", CLASSES]}
     spec = save(tmp_path / "net.onnx", make(nodes, arrays, outputs=outputs))
-    with pytest.raises(BackboneError, match="2 outputs that lead to different") as told:
+    with pytest.raises(BackboneError, match="has 2 classifiers, which read different") as told:
         load(spec)
     named = re.findall(r"--layer (\S+) \((\d+) numbers, before the output '(\w+)'", told.value.hint)
     assert named == [("sf", "3", "aux"), ("f", str(WIDTH), "out")]
@@ -358,7 +358,7 @@ def test_graphs_for_one_number_of_images_take_any(batch, target, tmp_path):
         np.testing.assert_allclose(rows(spec, images), expected(images), **CLOSE)
 
 
-def test_what_cannot_be_divided_says_what_to_do_and_it_works(tmp_path):
+def test_what_cannot_be_divided_says_what_to_do_and_it_works(tmp_path, image_folder):
     nodes = body()
     nodes[-1] = node("Reshape", ["p", "shape"], ["f0"])
     # All images in one row, and back: no shape of it begins with their number.
@@ -375,6 +375,54 @@ def test_what_cannot_be_divided_says_what_to_do_and_it_works(tmp_path):
     images = some_images(8)
     found = load(spec, engine="onnxruntime").start("cpu", 8).run(images)
     np.testing.assert_allclose(found, expected(images), **CLOSE)
+    # With the proof, and images that fill no batch.
+    options = jobs.ExtractOptions(engine="onnxruntime", batch_size=8)
+    report = jobs.extract(image_folder, tmp_path / "cache", [spec], options)
+    assert report.sets[0]["relative_error"] < 1e-5
+
+
+@pytest.mark.parametrize("together", ["Add", "Concat", "Mean"])
+def test_classifiers_whose_answers_are_put_together_are_named(together, tmp_path):
+    """As distilled networks have two."""
+    rng, about = np.random.default_rng(2), {"axis": 1} if together == "Concat" else {}
+    arrays = weights() | {"k2": rng.normal(size=(WIDTH, CLASSES)).astype(np.float32)}
+    heads = [
+        *classifier(),
+        node("Gemm", ["f2", "k2"], ["out2"]),
+        node(together, ["out", "out2"], ["both"], **about),
+        node("Softmax", ["both"], ["p2"], axis=1),
+    ]
+    other = [node("GlobalMaxPool", ["r"], ["q"]), node("Flatten", ["q"], ["f2"], axis=1)]
+    model = make([*body(), *other, *heads], arrays, outputs={"p2": ["N", "M"]})
+    with pytest.raises(BackboneError, match="2 classifiers, which read different") as told:
+        load(save(tmp_path / "two.onnx", model))
+    assert re.findall(r"--layer (\S+) \(5 numbers", told.value.hint) == ["f", "f2"]
+    heads[1].input[0] = "f"
+    model = make([*body(), *heads], arrays, outputs={"p2": ["N", "M"]})
+    np.testing.assert_allclose(
+        rows(save(tmp_path / "one.onnx", model)), expected(some_images()), **CLOSE
+    )
+
+
+def test_answers_that_exports_for_applications_make_are_behind_the_classifier(tmp_path):
+    nodes = [*body(), *classifier(), node("Softmax", ["out"], ["shares"], axis=1)]
+    named = {"domain": "ai.onnx.ml", "classlabels_int64s": list(range(CLASSES))}
+    nodes += [
+        node("ZipMap", ["shares"], ["loss"], **named),
+        node("ArgMax", ["out"], ["best"], axis=1, keepdims=0),
+        node("TopK", ["shares", "three"], ["values", "places"]),
+    ]
+    model = make(nodes, weights() | {"three": np.array([3], np.int64)}, outputs={})
+    model.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    kind = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(1, []))
+    maps = helper.make_value_info("loss", helper.make_sequence_type_proto(kind))
+    best = helper.make_tensor_value_info("best", TensorProto.INT64, ["N"])
+    places = helper.make_tensor_value_info("places", TensorProto.INT64, ["N", 3])
+    for number, output in enumerate((maps, best, places)):
+        del model.graph.output[:]
+        model.graph.output.append(output)
+        spec = save(tmp_path / f"{number}.onnx", model)
+        np.testing.assert_allclose(rows(spec), expected(some_images()), **CLOSE)
 
 
 def test_a_network_that_was_trained_on_squashed_images_is_not_cropped(tmp_path, image_folder):

@@ -307,6 +307,10 @@ def test_a_repeated_proof_is_looked_up_and_a_damaged_one_done_again(tmp_path, gr
     assert len(judged) == 4 * once
 
 
+def proved(backbone):
+    return prove_in_engine(backbone.start("cpu", 4), backbone.network, Setup(batch_size=4))
+
+
 def wrong_engine(factor):
     """An engine that computes a little too much."""
     kind = ENGINES["onnxruntime"]
@@ -386,6 +390,32 @@ def test_the_batch_normalisation_from_the_field_is_refused(faults):
     path = faults / "field" / "06-batchnorm-in-training-mode" / "net.onnx"
     with pytest.raises(BackboneError, match=r"BatchNormalization 'bn' .*training mode"):
         backbone_of(path)
+
+
+def test_a_feature_that_is_computed_otherwise_is_not_hidden_by_a_large_one(tmp_path):
+    needs("openvino")
+    nodes = [
+        helper.make_node("LRN", ["c"], ["small"], size=1, alpha=0.3, beta=0.6, bias=1.2),
+        helper.make_node("ReduceMax", ["c"], ["most"], axes=[1]),
+        helper.make_node("Mul", ["most", "factor"], ["large"]),
+        helper.make_node("Concat", ["small", "large"], ["m"], axis=1),
+    ]
+    numbers = {"factor": np.float32(1e4), "w": np.random.default_rng(0).normal(size=(6, 7))}
+    with pytest.raises(ProofError, match="openvino .* computes features in f32 that differ"):
+        proved(backbone_of(write_network(tmp_path / "net.onnx", nodes, **numbers), "openvino"))
+
+
+def test_which_of_equal_numbers_is_taken_shows_in_images_of_one_colour(tmp_path):
+    needs("openvino")
+    places = np.random.default_rng(1).normal(size=(1, 5, SIDE, SIDE))
+    nodes = [
+        helper.make_node("Hardmax", ["c"], ["largest"]),
+        helper.make_node("Mul", ["largest", "places"], ["m"]),
+    ]
+    path = write_network(tmp_path / "net.onnx", nodes, 11, places=places)
+    with pytest.raises(ProofError, match="images of one colour that differ.*several numbers"):
+        proved(backbone_of(path, "openvino"))
+    assert proved(backbone_of(path)).relative_error == 0
 
 
 def test_onnxs_own_evaluator_judges_where_onnx_runtime_cannot(tmp_path, monkeypatch):

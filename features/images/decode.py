@@ -24,12 +24,12 @@ from .kinds import READABLE, describe_other_kind
 from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
 from .libtiff import heeding_libtiff
 from .scale import Need
+from .strips import require_sound_strips
 from .tiff import begins_with_thumbnail, describe_raw, has_more_pages
 from .whole import (
     require_all_bmp_bytes,
     require_all_png_rows,
     require_sound_chunks,
-    require_sound_strips,
     require_written,
 )
 

@@ -277,6 +277,9 @@ def _is_for_pillow(header) -> bool:
     """
     if header.format in ("GIF", "AVIF", "PNG") or header.mode in _FOR_PILLOW:
         return True
+    # OpenCV takes other pixels at the right edge of tiles that are grey of 16 bits (4.11, 5.0).
+    if header.mode.startswith("I;16") and _tile_size(header):
+        return True
     return "transparency" in header.info or (header.format == "WEBP" and _orientation(header) > 1)
 
 

@@ -16,6 +16,7 @@ _SCAN, _END = 0xDA, 0xD9
 # Those whose scans may be several: baseline, extended, and progressive.
 _FRAMES_OF_SCANS = frozenset({0xC0, 0xC1, _PROGRESSIVE})
 _ALL_BITS = 99
+_ANY_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Frames of arithmetic coding: sequential, progressive, lossless, and the hierarchical ones.
 _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 
@@ -61,6 +62,17 @@ def _plain_size(frame: bytes) -> tuple[int, int] | None:
         return None
     height, width = int.from_bytes(frame[1:3], "big"), int.from_bytes(frame[3:5], "big")
     return (width, height) if width and height else None
+
+
+def frame_size(content: bytes) -> tuple[int, int]:
+    """Return width and height by the frame of a JPEG of any kind; zeros if it has none."""
+    at = 2
+    while mark := MARK.search(content, at):
+        head = content[mark.end() : mark.end() + 7]
+        if mark[1][0] in _ANY_FRAME and len(head) == 7:
+            return int.from_bytes(head[5:], "big"), int.from_bytes(head[3:5], "big")
+        at = mark.end() + int.from_bytes(head[:2], "big")
+    return 0, 0
 
 
 def is_arithmetic(content: bytes) -> bool:

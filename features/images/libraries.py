@@ -44,6 +44,8 @@ def load_pillow():
     quieten_pillow()
     # GluonCV turns this on when it is imported; what is missing of a file would become grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    # Its own reader of TIFFs without compression mixes planes of 16 bits up.
+    TiffImagePlugin.READ_LIBTIFF = True
     # A PNG may carry more than a megabyte of text or colour profile; all of it stays bounded.
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
     return Image

@@ -12,16 +12,19 @@ from .libraries import load_pillow
 
 _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
 _heard = threading.local()
-# As its decoders call themselves: LZWDecode, Fax3Decode2D, PackBitsDecode, ...
-_DECODER = re.compile(rb"\w*Decode\w*$")
+# As its decoders call themselves: LZWDecode, Fax3Decode2D, ..., and what reads their
+# bytes; some take the name that Pillow gives to every file.
+_NAMELESS = b"tempfile.tif"
+_DECODER = re.compile(rb"\w*Decode\w*$|TIFFFill(Strip|Tile)\w*$|JPEGLib$|tempfile\.tif$")
 
 
 # One for the process, and never freed: libtiff keeps its address. Warnings cannot be heard, for
 # Pillow turns them off whenever it decodes.
 @_HANDLER
 def _hear(module: bytes | None, _text: bytes | None, _values: int | None) -> None:
-    if _DECODER.match(module or b""):
-        _heard.decoder = (module or b"").decode("ascii", "replace")[:60]
+    name = module or b""
+    if _DECODER.match(name):
+        _heard.decoder = "a decoder" if name == _NAMELESS else name.decode("ascii", "replace")[:60]
 
 
 @contextlib.contextmanager

@@ -2,41 +2,87 @@
 
 import io
 import zlib
+from itertools import pairwise, zip_longest
+from typing import NamedTuple
 
 from ...core.errors import ImageError
+from .jpeg import frame_size, lacks_scans
 from .jpeg_decoder import UNKNOWN_SAMPLING, require_few_scans
 from .libraries import load_pillow, load_simplejpeg
 from .libtiff import heeding_libtiff
 
 _AT_ONCE, _PIECE = 2**20, 2**16
-_COMPRESSION, _TABLES, _BITS_PER_SAMPLE, _TILES = 0x0103, 0x015B, 0x0102, 0x0144
-_NONE, _JPEG_IN_TIFF, _DEFLATE = 1, 7, (8, 32946)
+_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _COLOURS = 0x0100, 0x0101, 0x0102, 0x0103, 0x0106
+_SAMPLES, _ROWS, _PLANES, _TABLES, _SHARED = 0x0115, 0x0116, 0x011C, 0x015B, 0x0212
+_TILE_SIDES = (0x0142, 0x0143)
+# Places and sizes of strips, and of tiles.
+_OF_STRIPS, _OF_TILES = (0x0111, 0x0117), (0x0144, 0x0145)
+_NONE, _OLD_JPEG, _JPEG_IN_TIFF, _DEFLATE = 1, 6, 7, (8, 32946)
 _FAXES, _GROUP_4 = (2, 3, 4), 4
+_YCBCR, _APART = 6, 2
 # Zeros that fill up the last bytes of a fax.
 _PADDING = 16
 # A pixel has four numbers of 16 bits at most; the last strip may be filled up.
 _BYTES_A_PIXEL = 16
-_TILE_SIDES = (0x0142, 0x0143)
-# Places and sizes of strips, and of tiles.
-_STRIPS = ((0x0111, 0x0117), (0x0144, 0x0145))
+_ENTRY = 12
+# How a file begins; pixels lie behind.
+_HEAD = 8
+
+
+class _Parts(NamedTuple):
+    """The strips or tiles that the pixels of a TIFF take, by its directory."""
+
+    wide: int
+    tall: int
+    across: int
+    down: int
+    planes: int
+    height: int
+    tiled: bool
+
+    @property
+    def number(self) -> int:
+        return self.across * self.down * self.planes
+
+    def rows(self, number: int) -> int:
+        """Return how many rows one has: strips end with the picture, tiles do not."""
+        return self.tall if self.tiled else min(self.tall, self.height - self._above(number))
+
+    def _above(self, number: int) -> int:
+        return number % self.down * self.tall
 
 
 def require_sound_strips(content: bytes, header) -> None:
-    """Refuse a TIFF of which a strip or tile is cut off, or cannot be unpacked.
+    """Refuse a TIFF of which a strip or tile is missing, cut off, or cannot be unpacked.
 
     OpenCV goes on with what it has; Pillow stops.
     """
-    compression = header.tag_v2.get(_COMPRESSION, 1)
+    tags = header.tag_v2
+    compression, parts = _numbers(tags, _COMPRESSION, 1)[0], _parts(tags)
+    places, sizes = (_numbers(tags, tag) for tag in (_OF_TILES if parts.tiled else _OF_STRIPS))
+    if header.mode == "LA" and parts.planes > 1:
+        raise ImageError(
+            "a TIFF of grey and alpha in planes of their own, whose alpha no decoder reads: save "
+            "it with both side by side"
+        )
+    if compression != _OLD_JPEG and len(places) < parts.number:
+        raise ImageError(
+            "the TIFF file is damaged, and part of its picture missing "
+            f"({len(places)} of {parts.number} strips)"
+        )
     if compression == _NONE:
-        return _require_strips_inside(content, header)
-    left = _most_bytes(header)
-    for number, strip in enumerate(_strips(content, header.tag_v2)):
+        # Some programs state no sizes.
+        listed = list(zip_longest(places[: parts.number], sizes[: parts.number], fillvalue=0))
+        return _require_room(len(content), tags, parts, listed)
+    left = _most_bytes(parts)
+    for number, (place, size) in enumerate(zip(places, sizes)):
+        strip = memoryview(content)[place : place + size]
+        if place < _HEAD:
+            raise ImageError("the TIFF file is damaged (a strip lies over its head)")
         try:
             # Several may lie in the same place, and each is looked at.
             if compression == _JPEG_IN_TIFF:
-                # The tables stand apart, between a start and an end mark of their own.
-                tables = bytes(header.tag_v2.get(_TABLES, b"\xff\xd8\xff\xd9"))[:-2]
-                left -= _require_whole_jpeg(tables + bytes(strip[2:]), left)
+                left -= _require_whole_jpeg(_with_tables(tags, strip), parts, number, left)
             elif compression in _DEFLATE:
                 left -= _unpack(strip, left)
             elif compression in _FAXES:
@@ -61,41 +107,61 @@ def require_sound_strips(content: bytes, header) -> None:
         raise ImageError(f"the TIFF file is damaged ({error})") from error
 
 
-def _require_strips_inside(content: bytes, header) -> None:
-    """Refuse a TIFF that ends before its strips do: those of its last colours may be missing."""
-    tags = header.tag_v2
-    places = [
-        place + size
-        for at, sizes in _STRIPS
-        for place, size in zip(_numbers(tags, at), _numbers(tags, sizes))
-    ]
-    if max(places, default=0) <= len(content):
-        return
-    # Some programs state more bytes than there are pixels.
-    bits = sum(_numbers(tags, _BITS_PER_SAMPLE)) or 8
-    wanted = -(-header.width * bits // 8) * header.height
-    if sum(len(strip) for strip in _strips(content, tags)) < wanted or _TILES in tags:
-        raise ImageError("the TIFF file is cut short")
+def _parts(tags) -> _Parts:
+    width, height = (_numbers(tags, side, 0)[0] for side in (_WIDTH, _HEIGHT))
+    wide, tall = (_numbers(tags, side, 0)[0] for side in _TILE_SIDES)
+    tiled = _OF_TILES[0] in tags
+    if not tiled:
+        wide, tall = width, min(_numbers(tags, _ROWS, height)[0], height)
+    if not (width and height and wide and tall):
+        raise ImageError("the TIFF file is damaged (it has no size, or its strips have none)")
+    if tiled and _OF_STRIPS[0] in tags:
+        raise ImageError("the TIFF file is damaged (it has strips and tiles)")
+    planes = _numbers(tags, _SAMPLES, 1)[0] if _numbers(tags, _PLANES, 1)[0] == _APART else 1
+    return _Parts(wide, tall, -(-width // wide), -(-height // tall), planes, height, tiled)
 
 
-def _strips(content: bytes, tags):
-    content = memoryview(content)
-    for places, sizes in _STRIPS:
-        for place, size in zip(_numbers(tags, places), _numbers(tags, sizes)):
-            yield content[place : place + size]
+def _require_room(end: int, tags, parts: _Parts, listed: list[tuple[int, int]]) -> None:
+    """Refuse a TIFF without compression whose strips do not have room for their pixels.
+
+    Decoders take what lies behind instead: another strip, or the directory.
+    """
+    bits = _numbers(tags, _BITS, 1)
+    if len(bits) == 1 or parts.planes > 1:
+        bits = bits[:1] * (1 if parts.planes > 1 else _numbers(tags, _SAMPLES, 1)[0])
+    across, down, in_block = 1, 1, sum(bits)
+    if parts.planes == 1 and _numbers(tags, _COLOURS, 0)[0] == _YCBCR:
+        across, down = (max(1, side) for side in (*_numbers(tags, _SHARED, 2), 2)[:2])
+        in_block = (across * down + 2) * bits[0]
+    row = -(-(-(-parts.wide // across) * in_block) // 8)
+    # Of the directory's entries some may be none to Pillow: it is longer than that.
+    taken = {(tags.offset, tags.offset + _ENTRY * len(tags))}
+    for number, (place, size) in enumerate(listed):
+        needed = row * -(-parts.rows(number) // down)
+        if place < _HEAD or place + needed > end or 0 < size < needed:
+            raise ImageError(
+                "the TIFF file is cut short, or its directory damaged: a strip or tile lacks part "
+                f"of its pixels (strip {number})"
+            )
+        taken.add((place, place + needed))
+    if any(one[1] > other[0] for one, other in pairwise(sorted(taken))):
+        raise ImageError(
+            "the TIFF file is damaged (its strips lie over one another, or its directory)"
+        )
 
 
-def _numbers(tags, tag: int) -> tuple[int, ...]:
-    value = tags.get(tag, ())
-    return value if isinstance(value, tuple) else (value,)
+def _numbers(tags, tag: int, *default: int) -> tuple[int, ...]:
+    value = tags.get(tag, default)
+    numbers = value if isinstance(value, tuple) else (value,)
+    if not all(isinstance(one, int) and one >= 0 for one in numbers) or len(numbers) < len(default):
+        raise ImageError(f"the TIFF file is damaged (its tag {tag} is no whole number)")
+    return numbers
 
 
-def _most_bytes(header) -> int:
-    """Return how many bytes all strips may have, packed and unpacked; tiles reach beyond edges."""
-    width, height = (
-        side + int(header.tag_v2.get(tag, 0)) for side, tag in zip(header.size, _TILE_SIDES)
-    )
-    return _BYTES_A_PIXEL * width * height + _AT_ONCE
+def _most_bytes(parts: _Parts) -> int:
+    """Return how many bytes all strips may have, packed and unpacked."""
+    pixels = parts.wide * parts.tall * parts.across * parts.down
+    return _BYTES_A_PIXEL * pixels + _AT_ONCE
 
 
 def _within(size: int, left: int) -> int:
@@ -119,18 +185,30 @@ def _unpack(strip: memoryview, most: int) -> int:
     raise ValueError("its data end early")
 
 
-def _require_whole_jpeg(content: bytes, most: int) -> int:
+def _with_tables(tags, strip: memoryview) -> bytes:
+    """Return a strip of JPEG with its tables, which stand apart, between marks of their own."""
+    tables = tags.get(_TABLES, b"\xff\xd8\xff\xd9")
+    if not isinstance(tables, bytes):
+        raise ImageError("the TIFF file is damaged (its tables of JPEG are no bytes)")
+    return tables[:-2] + bytes(strip[2:])
+
+
+def _require_whole_jpeg(content: bytes, parts: _Parts, number: int, most: int) -> int:
     """Decode a strip, and return how many bytes it and its pixels have."""
+    width, height = frame_size(content)
+    size = _within(3 * height * width + len(content), most)
+    # Of planes apart some may have fewer pixels.
+    if parts.planes == 1 and (width < parts.wide or height < parts.rows(number)):
+        raise ValueError(f"it has {width} x {height} of {parts.wide} x {parts.rows(number)} pixels")
+    require_few_scans(content, (width, height))
+    if lacks_scans(content):
+        raise ValueError("scans that belong to it are not there")
     try:
-        height, width = load_simplejpeg().decode_jpeg_header(content, strict=False)[:2]
-        size = _within(3 * height * width + len(content), most)
-        require_few_scans(content, (width, height))
         load_simplejpeg().decode_jpeg(content, strict=True)
     except ValueError as error:
         # Of grey with alpha, say: no damage, and libtiff will look at it.
         if not UNKNOWN_SAMPLING.search(str(error)):
             raise
-        return 0
     return size
 
 

@@ -1,0 +1,202 @@
+"""TIFF directories: what a sound one says is what is decoded; one that lies is refused."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from icecore.core.errors import ImageError
+from icecore.features.images.decode import decode
+
+HEIGHT, WIDTH, SIDE, ROWS = 24, 20, 16, 8
+NONE, JPEG, DEFLATE = 1, 7, 8
+FORMATS = {1: "B", 3: "H", 4: "I", 16: "Q"}
+
+
+def picture(samples: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(20, 236, (HEIGHT, WIDTH, samples), dtype=np.uint8)
+
+
+def parts(pixels: np.ndarray, tiled: bool, planar: bool) -> list[np.ndarray]:
+    planes = np.split(pixels, pixels.shape[2], 2) if planar else [pixels]
+    if not tiled:
+        return [plane[y : y + ROWS] for plane in planes for y in range(0, HEIGHT, ROWS)]
+    full = [np.pad(one, ((0, -HEIGHT % SIDE), (0, -WIDTH % SIDE), (0, 0))) for one in planes]
+    corners = list(itertools.product(range(0, HEIGHT, SIDE), range(0, WIDTH, SIDE)))
+    return [plane[y : y + SIDE, x : x + SIDE] for plane in full for y, x in corners]
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=95, subsampling=0)
+    return buffer.getvalue()
+
+
+def tiff(
+    pixels: np.ndarray, *, compression=NONE, tiled=False, planar=False, order="<", big=False, **more
+) -> bytes:
+    """Return a TIFF; `more` replaces values of tags, by their names below."""
+    pack = {NONE: bytes, DEFLATE: zlib.compress}.get(compression)
+    packed = [
+        pack(part.astype(part.dtype.newbyteorder(order)).tobytes()) if pack else jpeg(part)
+        for part in parts(pixels, tiled, planar)
+    ]
+    samples, offset = pixels.shape[2], "Q" if big else "I"
+    room = 8 if big else 4
+    entries = {
+        "width": (256, 4, [WIDTH]), "height": (257, 4, [HEIGHT]),
+        "bits": (258, 3, [8 * pixels.itemsize] * samples), "compression": (259, 3, [compression]),
+        "colours": (262, 3, [2 if samples > 2 else 1]),
+        "places": (324 if tiled else 273, 16 if big else 4, [0] * len(packed)),
+        "samples": (277, 3, [samples]), "rows": (278, 4, [ROWS]),
+        "sizes": (325 if tiled else 279, 4, [*map(len, packed)]), "planes": (284, 3, [1 + planar]),
+        "wide": (322, 3, [SIDE]), "tall": (323, 3, [SIDE]), "alpha": (338, 3, [2]),
+    }  # fmt: skip
+    unused = {"rows"} if tiled else {"wide", "tall"}
+    unused |= set() if samples in (2, 4) else {"alpha"}
+    listed = sorted((tag, name) for name, (tag, _, _) in entries.items() if name not in unused)
+    at = (24 if big else 10) + len(listed) * (20 if big else 12) + room
+    outside, places = b"", {}
+    for _, name in listed:
+        _, kind, values = entries[name]
+        size = struct.calcsize(order + FORMATS[kind] * len(values))
+        if size > room:
+            places[name], outside = at + len(outside), outside + bytes(size + size % 2)
+    begins = itertools.accumulate(map(len, packed), initial=at + len(outside))
+    entries["places"] = (*entries["places"][:2], list(begins)[:-1])
+    head = (b"II" if order == "<" else b"MM") + (
+        struct.pack(order + "HHHQQ", 43, 8, 0, 16, len(listed))
+        if big
+        else struct.pack(order + "HIH", 42, 8, len(listed))
+    )
+    body, values_at = bytearray(outside), at
+    for _, name in listed:
+        tag, kind, values = entries[name]
+        values = more.get(name, values)
+        data = struct.pack(order + FORMATS[kind] * len(values), *values)
+        if name in places:
+            start = places[name] - values_at
+            body[start : start + len(data)] = data
+            data = struct.pack(order + offset, places[name])
+        head += struct.pack(order + "HH" + offset, tag, kind, len(values)) + data.ljust(room, b"\0")
+    return head + bytes(room) + bytes(body) + b"".join(packed)
+
+
+SOUND = [
+    dict(zip(("compression", "tiled", "planar", "order", "numbers", "samples"), values))
+    for values in itertools.product(
+        (NONE, DEFLATE), (False, True), (False, True), "<>", (np.uint8, np.uint16), (1, 3, 4)
+    )
+]
+
+
+@pytest.mark.parametrize("how", SOUND, ids=lambda how: "-".join(str(v) for v in how.values()))
+def test_a_sound_tiff_has_its_pixels(how):
+    """OpenCV garbles tiles of 16-bit grey, and Pillow's own reader planes of 16 bits."""
+    how = dict(how)
+    numbers, samples = how.pop("numbers"), how.pop("samples")
+    pixels = picture(samples)
+    wide = pixels.astype(numbers) * (257 if numbers is np.uint16 else 1)
+    found = decode(tiff(wide, **how)).astype(float)
+    expected = pixels[..., :3] if samples >= 3 else np.repeat(pixels, 3, 2)
+    if samples == 4:
+        alpha = pixels[..., 3:] / 255
+        expected = expected * alpha + 255 * (1 - alpha)
+    assert abs(found - expected).max() <= 1.5
+
+
+@pytest.mark.parametrize("compression", [NONE, DEFLATE])
+def test_alpha_of_grey_in_a_plane_of_its_own_is_refused(compression):
+    # Pillow takes the grey for the alpha.
+    with pytest.raises(ImageError, match="save it with both side by side"):
+        decode(tiff(picture(2), compression=compression, planar=True))
+    assert decode(tiff(picture(2), compression=compression)).shape == (HEIGHT, WIDTH, 3)
+
+
+PLAIN = tiff(picture())
+FIRST = len(PLAIN) - HEIGHT * WIDTH * 3
+
+
+@pytest.mark.parametrize("compression", [NONE, DEFLATE, JPEG])
+@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("more", [{"height": [1000]}, {"rows": [2]}, {"tall": [8]}, {"wide": [9]}])
+def test_a_directory_of_fewer_strips_than_its_pixels_take_is_refused(compression, tiled, more):
+    # Rows of zeros, and tiles of others, had been invented.
+    if tiled == ("rows" in more) or (not tiled and more.keys() & {"wide", "tall"}):
+        pytest.skip("has no such tag")
+    sound = tiff(picture(), compression=compression, tiled=tiled)
+    assert decode(sound).shape == (HEIGHT, WIDTH, 3)
+    with pytest.raises(ImageError, match=r"part of its picture missing \(\d+ of \d+ strips\)"):
+        decode(tiff(picture(), compression=compression, tiled=tiled, **more))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"rows": [9]}, {"sizes": [480, 100, 480]}, {"sizes": [480, 480, 1]},
+        {"places": [FIRST, FIRST + 480, 0]}, {"places": [FIRST, FIRST + 480, FIRST + 961]},
+        {"places": [FIRST, FIRST + 240, FIRST + 960]}, {"places": [8, FIRST + 480, FIRST + 960]},
+        {"width": [21]}, {"places": [FIRST, 2**32 - 9, FIRST]},
+    ],
+)  # fmt: skip
+def test_strips_without_room_for_their_pixels_are_refused(more):
+    with pytest.raises(ImageError, match="its directory|lacks part of its pixels"):
+        decode(tiff(picture(), **more))
+
+
+def test_rows_that_are_alike_may_lie_in_one_place():
+    found = decode(tiff(picture(), places=[FIRST] * 3))
+    np.testing.assert_array_equal(found, np.tile(picture()[:ROWS], (3, 1, 1)))
+
+
+def test_jpeg_strips_of_fewer_rows_than_the_directory_says_are_refused():
+    # What they lack was black.
+    sound = tiff(picture(), compression=JPEG)
+    for more in ({"rows": [HEIGHT]}, {"width": [WIDTH + 1]}):
+        with pytest.raises(ImageError, match=r"strip 0: it has 20 x 8 of \d+ x \d+ pixels"):
+            decode(tiff(picture(), compression=JPEG, **more))
+    assert decode(sound).shape == (HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, about each tag
+@pytest.mark.parametrize("compression", [NONE, DEFLATE, JPEG])
+@pytest.mark.parametrize("tiled", [False, True])
+def test_tags_of_any_type_and_count_give_a_picture_or_an_image_error(compression, tiled):
+    content = tiff(picture(), compression=compression, tiled=tiled)
+    for entry in range(10, 10 + 12 * struct.unpack_from("<H", content, 8)[0], 12):
+        for kind, count in itertools.product(range(14), (None, 0, 1, 2, 9, 2**31)):
+            changed = bytearray(content)
+            struct.pack_into("<H", changed, entry + 2, kind)
+            if count is not None:
+                struct.pack_into("<I", changed, entry + 4, count)
+            try:
+                assert decode(bytes(changed)).ndim == 3
+            except ImageError:
+                continue
+
+
+def test_tables_of_jpeg_that_are_a_number_take_no_memory_for_it():
+    content = bytearray(tiff(picture(), compression=JPEG))
+    # In place of the planes: four gigabytes of zeros they had become.
+    at = content.index(struct.pack("<HHI", 284, 3, 1))
+    struct.pack_into("<HHII", content, at, 347, 4, 1, 2**32 - 1)
+    with pytest.raises(ImageError, match="tables of JPEG are no bytes"):
+        decode(bytes(content))
+
+
+@pytest.mark.parametrize("filling", [b"\0", b"\xff"])
+def test_a_damaged_lzw_of_luma_and_chroma_is_refused(filling):
+    # libtiff goes on there, and its complaint has the name that Pillow gives to the file.
+    buffer = io.BytesIO()
+    Image.fromarray(picture()).convert("YCbCr").save(buffer, "TIFF", compression="tiff_lzw")
+    content = buffer.getvalue()
+    half = len(content) // 2
+    decode(content)
+    with pytest.raises(ImageError, match="TIFF file is damaged"):
+        decode(content[:half] + filling * 200 + content[half + 200 :])

@@ -16,7 +16,7 @@ from pathlib import Path
 import click
 
 from .. import __version__
-from ..core.errors import IcecoreError, escaped, shortened
+from ..core.errors import IcecoreError, MissingFileError, escaped, shortened
 from ..core.imports import NewerVersionWarning, is_lack_of_memory
 from . import console
 from .audit import audit
@@ -139,7 +139,7 @@ def _run(arguments: list[str]) -> int:
     try:
         # Not by click's own main, which takes a closed pipe and an EOFError for other things.
         refuse_repeated(cli, arguments)
-        defaults = read_defaults(cli, Path.cwd())
+        defaults = read_defaults(cli, _here())
         with cli.make_context(
             "icecore", list(arguments), default_map=defaults, **_help_width()
         ) as context:
@@ -157,6 +157,8 @@ def _run(arguments: list[str]) -> int:
         hint = "check that the place exists, is of that kind, and may be written"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "free some space there, and run the same command again"
+        if error.errno == errno.EIO:
+            hint = "the disk fails, or the folder's server: look after it, or take another copy"
         return _fail(f"{place}: {error.strerror or error}", hint)
     except click.ClickException as error:
         error.message = _shown(error.message)  # type: ignore[misc]
@@ -173,6 +175,15 @@ def _run(arguments: list[str]) -> int:
             raise
         hint = "free some memory, raise the limit (ulimit -v, -u), or ask for fewer --workers"
         return _fail(f"the system gives no more memory or threads: {error or 'no memory'}", hint)
+
+
+def _here() -> Path:
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            "the folder that this command is run in is not there any more", "change to another one"
+        ) from error
 
 
 def _fail(message: str, hint: str = "") -> int:

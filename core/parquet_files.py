@@ -122,7 +122,7 @@ def _image_column(arrow, schema, place: str) -> str:
 def _is_image(arrow, kind) -> bool:
     if arrow.types.is_struct(kind):
         fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
-        return "bytes" in fields and _is_image(arrow, fields["bytes"])
+        kind = fields.get("bytes", arrow.null())
     return arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind)
 
 

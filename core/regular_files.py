@@ -10,6 +10,7 @@ import errno
 import io
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,6 +32,33 @@ _FLAGS |= getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 RegularFile = io.BufferedReader | io.FileIO
 
 
+class _NamedFile(io.FileIO):
+    """A file that says which one it is where the disk cannot read it; Python's does not."""
+
+    def read(self, size: int | None = -1, /) -> Any:
+        """See `io.FileIO`."""
+        with self._named():
+            return super().read(-1 if size is None else size)
+
+    def readall(self) -> Any:
+        """See `io.FileIO`."""
+        with self._named():
+            return super().readall()
+
+    def readinto(self, buffer: Any, /) -> Any:
+        """See `io.FileIO`."""
+        with self._named():
+            return super().readinto(buffer)
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or self.name
+            raise
+
+
 def open_regular(path: str | os.PathLike, buffering: int = -1) -> RegularFile:
     """Open a regular file for reading bytes.
 
@@ -39,7 +67,7 @@ def open_regular(path: str | os.PathLike, buffering: int = -1) -> RegularFile:
     path : path-like
         Links are followed.
     buffering : int
-        As for `open`.
+        0 for none.
 
     Raises
     ------
@@ -59,11 +87,11 @@ def open_regular(path: str | os.PathLike, buffering: int = -1) -> RegularFile:
         raise
     try:
         require_regular(path, os.fstat(descriptor).st_mode)
-        opened: Any = os.fdopen(descriptor, "rb", buffering)
-        return opened
     except BaseException:
         os.close(descriptor)
         raise
+    raw = _NamedFile(os.fspath(path), opener=lambda *_: descriptor)
+    return raw if buffering == 0 else io.BufferedReader(raw)
 
 
 def append_regular(path: str | os.PathLike) -> TextIO:

@@ -81,10 +81,10 @@ def read_sources(
             tables.append(dataclasses.replace(table, model=own))
         inputs[str(run.path / "samples.csv")] = sha256_file(run.path / "samples.csv", LARGEST_CSV)
     read = [(path, table) for path in files for table in read_tables(path, mend)]
-    inputs |= {str(path): sha256_file(path) for path in files}
+    inputs |= {str(path): sha256_file(path, LARGEST_NPZ) for path in files}
     foreign = unique_models(read, {(table.task, table.model) for table in tables})
     if labels is not None and Path(labels).is_file():
-        inputs[str(labels)] = sha256_file(labels)
+        inputs[str(labels)] = sha256_file(labels, LARGEST_CSV)
     if not runs:
         assert labels is not None  # files alone need them
         samples = _with_asked(read_labels(labels), asked)

@@ -23,7 +23,7 @@ from .ridge import Linear
 
 FORMAT = 1
 FILES = ("regions.json", "weights.npz")
-_LARGEST_JSON = 2**20
+_LARGEST_JSON, _LARGEST = 2**20, 2**28
 _HINT = "learn the regions again: icecore regions fit"
 _FIGURES = ("boxes", "mean_iou", "share_above_half", "share_whole", "constant_iou")
 
@@ -158,4 +158,6 @@ def _weights(path: Path, width: int) -> tuple[Linear, Linear]:
 
 
 def _digest(folder: Path) -> str:
-    return sha256_bytes(" ".join(sha256_file(folder / name) for name in FILES).encode())[:12]
+    return sha256_bytes(" ".join(sha256_file(folder / name, _LARGEST) for name in FILES).encode())[
+        :12
+    ]

@@ -15,6 +15,7 @@ from typing import Any
 from ... import __version__
 from ...core.errors import IcecoreError
 from ...core.files import sha256_file
+from ...core.npz_files import LARGEST_NPZ
 from ...core.own_files import is_own, remember_own
 from ...core.regular_files import require_regular
 from ...runs import open_run
@@ -70,7 +71,7 @@ def _mark(folder: Path, model: str, key: str, known: Mapping[str, Any]) -> bytes
     files = [*sorted((folder / "heads" / model).iterdir()), folder / f"probabilities/{model}.npz"]
     for file in files:
         require_regular(file, os.lstat(file).st_mode)
-    digests = [(file.name, sha256_file(file)) for file in files]
+    digests = [(file.name, sha256_file(file, LARGEST_NPZ)) for file in files]
     about = [key, known["scores"], known["chosen"], digests]
     return json.dumps(about, sort_keys=True).encode()
 

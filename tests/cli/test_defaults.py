@@ -40,6 +40,16 @@ def test_options_come_from_the_file_and_the_command_line_is_stronger(
     assert "note: icecore.toml" not in other.stderr
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder that somebody is in")
+def test_a_folder_that_is_gone_is_said_to_be_gone(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    status, _, said = icecore("cache", "ls", tmp_path / "cache")
+    assert status == 1
+    assert said.startswith("error: the folder that this command is run in is not there any more")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import socket
 
@@ -46,6 +47,19 @@ def test_a_link_to_a_file_is_followed(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     (tmp_path / "b").symlink_to("a")
     assert read_regular(tmp_path / "b", 3) == b"abc"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="a file that fails, of Linux")
+@pytest.mark.parametrize("buffering", [-1, 0])
+@pytest.mark.parametrize(
+    "read", [lambda f: f.read(), lambda f: f.read(9), lambda f: f.readinto(bytearray(9))]
+)
+def test_a_file_that_the_disk_cannot_read_is_named(tmp_path, buffering, read):
+    os.symlink("/proc/self/mem", tmp_path / "photo.jpg")
+    with open_regular(tmp_path / "photo.jpg", buffering) as file:
+        with pytest.raises(OSError, match="photo.jpg") as caught:
+            read(file)
+    assert caught.value.errno == errno.EIO
 
 
 def test_no_byte_of_a_large_file_is_read(tmp_path):

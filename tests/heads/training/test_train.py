@@ -509,11 +509,15 @@ def test_a_head_that_was_not_fitted_here_is_not_taken_over(
     def pipe():
         os.mkfifo(run / "label/heads/ridge-all/pipe")
 
+    def endless():
+        # Nothing but holes, of which a digest would take an hour.
+        os.truncate(run / "label/heads/ridge-all/weights.npz", 2**40)
+
     def elsewhere():
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("theirs")))
 
     assert [reused(), reused()] == [[False], [True]]
-    for forge in (flatter, sharpen, link, more, pipe, elsewhere):
+    for forge in (flatter, sharpen, link, more, pipe, endless, elsewhere):
         forge()
         assert reused() == [False], forge.__name__
         assert reused() == [True]

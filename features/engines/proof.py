@@ -91,9 +91,7 @@ def prove_in_engine(
         with contextlib.suppress(OSError):  # Kept nowhere, it is proved again the next time.
             publish_json(path, dataclasses.asdict(proof))
     if not proof.relative_error <= allowed:
-        hint = (
-            f"use {'another --engine' if setup.precision == 'f32' else '--precision-compute f32'}"
-        )
+        hint = _otherwise(setup)
         if proof.relative_error < WORST_ACCEPTABLE:
             hint += f"; or accept them with --accept-error {proof.relative_error * 1.1:.2g}"
         raise ProofError(
@@ -103,6 +101,10 @@ def prove_in_engine(
             hint,
         )
     return proof
+
+
+def _otherwise(setup: Setup) -> str:
+    return f"use {'another --engine' if setup.precision == 'f32' else '--precision-compute f32'}"
 
 
 def _proof_key(engine: Engine, network: GraphNetwork, setup: Setup) -> str:
@@ -163,12 +165,16 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
             f"batch, or are others each time (relative L2 {max(apart, mixed):.2g}){named}",
             "export the network again in inference mode; its operators must not mix images",
         )
-    if (_are_finite(rows) & ~_are_finite(expected)[places]).any():
-        # Some engines make 0 of a NaN on the way.
+    finite, wanted = _are_finite(rows), _are_finite(expected)[places]
+    if (finite != wanted).any():
+        # Some engines make 0 of a NaN on the way; halves end at 65504.
+        first, second, hint = judge, engine.name, "check the weights for NaN and infinite numbers"
+        if (wanted & ~finite).any():
+            first, second, hint = engine.name, judge, _otherwise(setup)
         raise ProofError(
-            f"{network.record.spec}: {judge} finds features that are not finite, and "
-            f"{engine.name} others",
-            "check the weights: some are NaN or infinite, or make it of an image",
+            f"{network.record.spec}: {first} finds features that are not finite in "
+            f"{setup.precision}, and {second} others",
+            hint,
         )
     away = _apart_in_plain_images(plain, np.concatenate([bright[1:], dark[1:]]), expected)
     if not away <= PLAIN_APART[setup.precision]:
@@ -178,8 +184,7 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
             "are equal and one is to be taken",
             "use another --engine",
         )
-    finite = np.isfinite(expected).all()
-    largest = np.abs(expected).max() if finite else np.finfo(np.float32).max
+    largest = np.abs(expected).max() if np.isfinite(expected).all() else np.finfo(np.float32).max
     return Proof(_apart(rows, expected[places]), judge, float(largest))
 
 
@@ -284,8 +289,8 @@ def _apart(found: np.ndarray, expected: np.ndarray) -> float:
     """
     told = _are_finite(expected)
     away, size = (
-        np.linalg.norm(rows[told].astype(np.float64), axis=0)
-        for rows in (found - expected, expected)
+        np.linalg.norm(rows.astype(np.float64), axis=0)
+        for rows in (found[told] - expected[told], expected[told])
     )
     if not size.any():
         return float(away.max(initial=0))

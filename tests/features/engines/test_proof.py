@@ -331,6 +331,20 @@ def test_an_engine_that_makes_numbers_of_nan_is_refused(tmp_path):
         prove_in_engine(started, backbone.network, Setup(batch_size=4))
 
 
+@pytest.mark.parametrize(
+    ("precision", "remedy"), [("f32", "another --engine"), ("fp16", "--precision-compute f32")]
+)
+@pytest.mark.parametrize("made", [np.nan, np.inf])
+def test_an_engine_that_makes_nan_or_infinite_numbers_is_refused(
+    made, precision, remedy, tmp_path
+):
+    """As fp16 does of features beyond 65504."""
+    backbone = backbone_of(write_network(tmp_path / "net.onnx", relu()))
+    wrong = wrong_engine(made)(backbone.network, Setup(batch_size=4))
+    with pytest.raises(ProofError, match=rf"(?s)^onnx:net.onnx: onnxruntime finds.*use {remedy}"):
+        prove_in_engine(wrong, backbone.network, Setup(precision=precision, batch_size=4))
+
+
 @pytest.mark.parametrize("precision", ["f32", "bf16", "fp16"])
 def test_an_error_above_the_bound_is_refused_unless_it_is_accepted(precision, tmp_path):
     backbone = backbone_of(write_network(tmp_path / "net.onnx", relu()))

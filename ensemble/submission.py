@@ -66,10 +66,10 @@ def form_of(
         raise ProbabilityError(
             f"{path.name} has the ending '.{form}'", f"give --format {', '.join(FORMATS)}"
         )
-    if form in _BINARY and own != form:
+    if own != form and {own, form} & set(_BINARY):
         raise ProbabilityError(
             f"{path.name} has the ending '.{ending}', and is to be written as {form}",
-            f"give a name that ends in .{form}",
+            f"give a name that ends in .{form if form in _BINARY else 'csv'}",
         )
     if form in _BINARY and excel:
         raise ProbabilityError(

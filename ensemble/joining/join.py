@@ -335,7 +335,8 @@ def _label_columns(
             f"{counted(len(unknown), 'label is', 'labels are')} none of the classes that "
             f"the models know: {enumerate_some(named)}",
             f"the models were trained on {enumerate_some(classes, 60)}; train with rows of every "
-            "class, or take these rows out",
+            "class, take these rows out of all files, or leave their labels empty and give them "
+            "the split 'test' in a column split",
         )
     if bare:
         known = {_stem(identity) for identity in labels}

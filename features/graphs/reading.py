@@ -50,7 +50,8 @@ def read_graph(path: Path) -> OnnxFile:
     MissingFileError, BackboneError
     """
     onnx = load_onnx()
-    content = read_whole(path, LARGEST_FILE, BackboneError, "check the path of the ONNX file")
+    hint = "check the path of the ONNX file, or name the folder that holds it with --weights-dir"
+    content = read_whole(path, LARGEST_FILE, BackboneError, hint)
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)

@@ -251,6 +251,8 @@ def test_a_sheet_means_the_test_images_where_training_ones_have_their_names(tmp_
     [
         ("o.txt", None, "has the ending '.txt'"),
         ("o.csv", "npz", "ending '.csv', and is to be written as npz"),
+        ("o.npz", "csv", "ending '.npz', and is to be written as csv"),
+        ("o.hdf5", "kaggle", "ending '.hdf5', and is to be written as kaggle"),
         ("o.h5", "parquet", "ending '.h5', and is to be written as parquet"),
         ("o.npz", None, "holds one task, there are 2"),
     ],

@@ -91,8 +91,11 @@ def test_missing_classes_are_named_and_filled_on_request():
 
 
 def test_labels_that_no_model_knows_are_named_with_their_rows():
-    with pytest.raises(ProbabilityError, match=r"1 label is none of .*: hat \(2 rows\)"):
+    with pytest.raises(ProbabilityError, match=r"1 label is none of .*: hat \(2 rows\)") as told:
         join_task([make()], labels(names=["a", "hat", "hat", "b"]))
+    assert told.value.hint.endswith("empty and give them the split 'test' in a column split")
+    followed = labels("ps", "ab") | labels("qr", ["", ""], split="test")
+    assert join_task([make()], followed).y.tolist() == [0, -1, -1, 1]
 
 
 def test_also_in_test_rows():

@@ -335,9 +335,7 @@ def test_an_engine_that_makes_numbers_of_nan_is_refused(tmp_path):
     ("precision", "remedy"), [("f32", "another --engine"), ("fp16", "--precision-compute f32")]
 )
 @pytest.mark.parametrize("made", [np.nan, np.inf])
-def test_an_engine_that_makes_nan_or_infinite_numbers_is_refused(
-    made, precision, remedy, tmp_path
-):
+def test_an_engine_that_makes_nan_or_infinite_numbers_is_refused(made, precision, remedy, tmp_path):
     """As fp16 does of features beyond 65504."""
     backbone = backbone_of(write_network(tmp_path / "net.onnx", relu()))
     wrong = wrong_engine(made)(backbone.network, Setup(batch_size=4))

@@ -94,6 +94,15 @@ def _load(known: list[dict], made: FeatureSetRecord, weights_dir: str | os.PathL
     specs = [spec_text(one, weights_dir) for one in known]
     backbones = features.load_backbones(specs, "onnxruntime", request)
     _require_same(known, backbones, made)
+    for one in backbones:
+        size = getattr(one.network, "batch", None)
+        if size is not None:
+            raise RunError(
+                f"{one.record.spec} takes {size} images at a time, no more and no fewer; a bundle "
+                "takes any number",
+                "export it with a batch of any size (dynamic_axes, dynamic_shapes), extract and "
+                f"train again; icecore predict --engine onnxruntime --batch-size {size} needs none",
+            )
     return backbones
 
 

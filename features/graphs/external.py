@@ -111,8 +111,8 @@ def _read(tensor, path: Path, size: int) -> bytes:
             return file.read(size)
     except OSError as error:
         raise BackboneError(
-            f"{path} keeps its weights in {'/'.join(parts)} beside it, which cannot be read: "
-            f"{error.strerror or error}",
+            f"{path} keeps its weights in {shortened('/'.join(parts))} beside it, which cannot be "
+            f"read: {error.strerror or error}",
             "put both files into one folder, under the names that they were saved with",
         ) from error
 

@@ -24,7 +24,7 @@ from onnx_files import (
 )
 
 from icecore import jobs
-from icecore.core.errors import BackboneError
+from icecore.core.errors import BackboneError, RunError
 from icecore.features.backbones import load_backbones
 from icecore.features.records.layer import BEFORE_CLASSIFIER, Layer
 
@@ -379,6 +379,10 @@ def test_what_cannot_be_divided_says_what_to_do_and_it_works(tmp_path, image_fol
     options = jobs.ExtractOptions(engine="onnxruntime", batch_size=8)
     report = jobs.extract(image_folder, tmp_path / "cache", [spec], options)
     assert report.sets[0]["relative_error"] < 1e-5
+    heads = jobs.TrainOptions(heads=["ridge"], folds=3)
+    jobs.train(tmp_path / "cache", image_folder, tmp_path / "run", heads)
+    with pytest.raises(RunError, match="takes 8 images at a time.* a bundle takes any number"):
+        jobs.bundle(tmp_path / "run", tmp_path / "bundle.onnx")
 
 
 @pytest.mark.parametrize("together", ["Add", "Concat", "Mean"])

@@ -27,13 +27,15 @@ from .scale import Need
 from .strips import require_sound_strips
 from .tiff import begins_with_thumbnail, describe_raw, has_more_pages
 from .whole import (
-    require_all_bmp_bytes,
     require_all_png_rows,
+    require_sound_bmp,
     require_sound_chunks,
     require_written,
 )
 
 LARGEST_TILE = 2**26
+# Each row takes memory and time of its own: 179 million of one pixel took gigabytes.
+LONGEST_SIDE = 2**20
 # Larger ones are decoded one at a time, or a machine of many processors has no memory left.
 LARGE_IMAGE = 2**25
 # Pillow knows many more, some of which start other programs (EPS).
@@ -242,6 +244,10 @@ def _why_unread(content: bytes, kind: str) -> str:
 def _require_size(width: int, height: int) -> None:
     if width * height > LARGEST_IMAGE:
         raise ImageError(f"the image has {width} x {height} pixels, more than {LARGEST_IMAGE}")
+    if max(width, height) > LONGEST_SIDE:
+        raise ImageError(
+            f"the image has {width} x {height} pixels, more than {LONGEST_SIDE} on a side"
+        )
 
 
 def _open(file):
@@ -286,7 +292,7 @@ def _is_for_pillow(header) -> bool:
 def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
     cv2 = load_opencv()
     if header.format == "BMP":
-        require_all_bmp_bytes(content)
+        require_sound_bmp(content, header.width * header.height)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:

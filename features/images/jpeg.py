@@ -16,6 +16,7 @@ _SCAN, _END = 0xDA, 0xD9
 # Those whose scans may be several: baseline, extended, and progressive.
 _FRAMES_OF_SCANS = frozenset({0xC0, 0xC1, _PROGRESSIVE})
 _ALL_BITS = 99
+_LACKING = "scans that belong to it are not there"
 _ANY_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 # Frames of arithmetic coding: sequential, progressive, lossless, and the hierarchical ones.
 _ARITHMETIC = frozenset({0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
@@ -89,11 +90,16 @@ def is_arithmetic(content: bytes) -> bool:
     return False
 
 
-def lacks_scans(content: bytes) -> bool:
-    """Tell whether scans are missing of a JPEG that has several: progressive, or one for a colour.
+def fault_of_scans(content: bytes) -> str:
+    """Say what is wrong with a JPEG of several scans: a progressive one, or one for each colour.
 
-    A decoder takes what they would say for zeros, and warns of nothing: the picture is blurred, or
-    without its colours.
+    A decoder takes what missing ones would say for zeros, and warns of nothing: the picture is
+    blurred, or without its colours. One that comes again moves values that are final.
+
+    Returns
+    -------
+    str
+        Empty if they are all there, once.
     """
     at, parts, progressive = 2, b"", False
     # Bits that are still to come of each coefficient of each component; many if none came.
@@ -106,17 +112,21 @@ def lacks_scans(content: bytes) -> bool:
             lacking = np.full((len(parts), 64), _ALL_BITS)
         elif kind == _SCAN and parts:
             if not start + 6 <= at <= len(content) or 2 * content[start] + 4 != at - start:
-                return False  # A decoder says so.
+                return ""  # A decoder says so.
             first, last, bits = content[at - 3 : at] if progressive else (0, 63, 0)
             rows = [parts.index(one) for one in content[start + 1 : at - 3 : 2] if one in parts]
             band = np.s_[rows, first : last + 1]
-            if bits >> 4 and (lacking[band] > bits >> 4).any():
-                return True
+            # What is refined; the first scan of a coefficient refines none.
+            before = bits >> 4 or _ALL_BITS
+            if (lacking[band] > before).any():
+                return _LACKING
+            if progressive and (lacking[band] < before).any():
+                return "a scan of it comes twice"
             lacking[band] = bits & 15
-            if not lacking.any():
-                return False
+            if not progressive and not lacking.any():
+                return ""
     # Without an end mark it is cut, which a decoder says.
-    return mark is not None and bool(lacking.any())
+    return _LACKING if mark is not None and lacking.any() else ""
 
 
 def has_an_end(content: bytes) -> bool:

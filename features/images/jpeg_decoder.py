@@ -10,14 +10,13 @@ import re
 import numpy as np
 
 from ...core.errors import ImageError
-from .jpeg import MARK, has_an_end, lacks_scans
+from .jpeg import MARK, fault_of_scans, has_an_end
 from .libraries import load_opencv, load_simplejpeg
 from .overheard import overheard
 
 # Of the header, or of tables that name a colour space: no pixel hangs on them.
 _HARMLESS = re.compile(
-    "Invalid SOS parameters|unknown JFIF revision|Unknown Adobe color|bad ICC marker|"
-    "Inconsistent progression"
+    "Invalid SOS parameters|unknown JFIF revision|Unknown Adobe color|bad ICC marker"
 )
 _EXTRANEOUS = re.compile(r"(\d+) extraneous bytes before marker")
 # Of samplings that are none of the usual; OpenCV knows them.
@@ -60,8 +59,8 @@ def decode_jpeg(content: bytes, size: tuple[int, int], reduction: int = 1) -> np
         The file is cut short, or its scan is damaged.
     """
     require_few_scans(content, size)
-    if lacks_scans(content):
-        raise _damaged("Corrupt JPEG data: scans that belong to it are not there")
+    if fault := fault_of_scans(content):
+        raise _damaged(f"Corrupt JPEG data: {fault}")
     # libjpeg's smallest scale of which no side is shorter than this.
     least = {} if reduction == 1 else _least(size, reduction)
     try:

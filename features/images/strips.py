@@ -6,7 +6,7 @@ from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 from ...core.errors import ImageError
-from .jpeg import frame_size, lacks_scans
+from .jpeg import fault_of_scans, frame_size
 from .jpeg_decoder import UNKNOWN_SAMPLING, require_few_scans
 from .libraries import load_pillow, load_simplejpeg
 from .libtiff import heeding_libtiff
@@ -201,8 +201,8 @@ def _require_whole_jpeg(content: bytes, parts: _Parts, number: int, most: int) -
     if parts.planes == 1 and (width < parts.wide or height < parts.rows(number)):
         raise ValueError(f"it has {width} x {height} of {parts.wide} x {parts.rows(number)} pixels")
     require_few_scans(content, (width, height))
-    if lacks_scans(content):
-        raise ValueError("scans that belong to it are not there")
+    if fault := fault_of_scans(content):
+        raise ValueError(fault)
     try:
         load_simplejpeg().decode_jpeg(content, strict=True)
     except ValueError as error:

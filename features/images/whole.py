@@ -15,7 +15,8 @@ _ADAM7 = (
 _OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 _OF_PALETTE = b"\3"
 _AT_ONCE = 2**20
-_RUN_LENGTHS = (1, 2)
+_RUN_LENGTHS, _OF_FOUR_BITS, _END_OF_BMP, _MOVE = (1, 2), 2, 1, 2
+_BMP_HEAD, _WITH_KIND = 14, 40
 # Zeros in a row that a WebP, AVIF or HEIC may have.
 _ZEROS = 64
 
@@ -105,11 +106,38 @@ def _pixel_chunks(content: bytes):
         at += 12 + size
 
 
-def require_all_bmp_bytes(content: bytes) -> None:
-    """Refuse a run-length coded BMP of fewer bytes than it says: the rest would be black."""
-    start, kind, size = (int.from_bytes(content[at : at + 4], "little") for at in (10, 30, 34))
-    if kind in _RUN_LENGTHS and start + size > len(content):
+def require_sound_bmp(content: bytes, pixels: int) -> None:
+    """Refuse a BMP whose pixels lie over its head, or that has fewer run lengths than pixels."""
+    start, head, kind, size = (
+        int.from_bytes(content[at : at + 4], "little") for at in (10, 14, 30, 34)
+    )
+    if start < _BMP_HEAD + head:
+        raise ImageError("the BMP file is damaged (its pixels lie over its head)")
+    if head < _WITH_KIND or kind not in _RUN_LENGTHS:
+        return
+    if start + size > len(content):
         raise ImageError("the BMP file is cut short")
+    if _run_lengths(content, start, halves=kind == _OF_FOUR_BITS) < pixels:
+        raise ImageError("the BMP file is damaged, and part of its picture missing")
+
+
+def _run_lengths(content: bytes, at: int, halves: bool) -> int:
+    """Count the pixels of a run-length coded BMP, up to its end mark."""
+    found = 0
+    while at + 1 < len(content):
+        run, value = content[at], content[at + 1]
+        at += 2
+        if run:
+            found += run
+        elif value == _END_OF_BMP:
+            break
+        elif value == _MOVE:
+            at += 2
+        elif value > _MOVE:
+            # As many as they are, filled up to whole words.
+            size = -(-value // 2) if halves else value
+            found, at = found + value, at + size + size % 2
+    return found
 
 
 def require_written(content: bytes, pixels: int) -> None:

@@ -84,6 +84,22 @@ def test_a_run_length_coded_bmp_that_lost_a_part_is_refused():
         decode(content[:1200] + content[1260:])
 
 
+def test_a_run_length_coded_bmp_that_ends_early_is_refused():
+    # The rest was black.
+    content = run_length_bmp()
+    half = 1078 + 6 * (HEIGHT // 2)
+    for end in (b"\0\1", b"\0\0" * 40 + b"\0\1"):
+        with pytest.raises(ImageError, match="BMP file is damaged, and part of its picture miss"):
+            decode(content[:half] + end + content[half + len(end) :])
+
+
+def test_a_bmp_whose_pixels_lie_over_its_head_is_refused():
+    content = encode("BMP")
+    for start in (0, 14, 53):
+        with pytest.raises(ImageError, match="its pixels lie over its head"):
+            decode(content[:10] + start.to_bytes(4, "little") + content[14:])
+
+
 def with_hole(content: bytes, filling: bytes, at: float = 0.5, size: int = 500) -> bytes:
     start = int(len(content) * at)
     return content[:start] + (filling * size)[:size] + content[start + size :]
@@ -154,6 +170,17 @@ def test_a_progressive_jpeg_that_lost_a_scan_is_refused(name):
         for damaged in (content[:begins] + END, content[:begins] + content[ends:]):
             with pytest.raises(ImageError, match="scans that belong to it are not there"):
                 ImageFile(damaged).decode()
+
+
+def test_a_progressive_jpeg_of_which_a_scan_comes_twice_is_refused():
+    # libjpeg refines what is refined: values moved by up to 248.
+    content = encode("JPEG", quality=90, progressive=True)
+    for begins, ends in scans(content):
+        again = content[begins:ends]
+        twice = (content[:ends] + again + content[ends:], content[:-2] + again + END)
+        for damaged in twice:
+            with pytest.raises(ImageError, match="a scan of it comes twice"):
+                decode(damaged)
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}])
@@ -739,3 +766,12 @@ def test_threads_that_decode_their_first_tiff_together_outlive_its_damage():
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(root), *sys.path])},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("size", [(1, 2**20 + 1), (2**20 + 1, 1)])
+def test_an_image_of_a_side_without_end_is_refused(size):
+    # Of 179 million rows of one pixel, seven megabytes became four gigabytes.
+    png = encode("PNG", "L")
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 8, 0, 0, 0, 0))
+    with pytest.raises(ImageError, match="more than 1048576 on a side"):
+        decode(png[:8] + header + png[33:])

@@ -115,8 +115,8 @@ def read_part(path: Path, parts: Mapping[str, object]) -> dict[str, Any]:
 
 def named_folder(path: str | os.PathLike) -> Path:
     """Return a cache's folder, which the user may name by a link; below it none is followed."""
-    path = Path(path)
-    return path.resolve() if path.is_symlink() else path
+    # Path.resolve raises RuntimeError where a link leads to itself.
+    return Path(os.path.realpath(path) if os.path.islink(path) else path)
 
 
 def write_part(path: Path, content: Mapping[str, object]) -> None:

@@ -103,7 +103,7 @@ def _replace(
             rescued = {**_provenance(path), "rescued_from": path.name}
             publish_shard(path.parent, one.header, keys[new], rows[new], rescued)
         aside = one.folder / "damaged"
-        require_own_folder(one.folder, path.parent, aside)
+        require_own_folder(one.folder.parent, one.folder, path.parent, aside)
         aside.mkdir(exist_ok=True)
         # Another process may repair at the same time; one of the two moves it.
         with contextlib.suppress(FileNotFoundError):

@@ -92,7 +92,8 @@ def replacing_folder(out: Path, check: Callable[[], None]) -> Iterator[Path]:
     check : callable
         Raises if `out` may not be replaced; it is asked right before that.
     """
-    out = Path(os.path.abspath(out))
+    # Of a link to a folder it is that folder which is replaced.
+    out = Path(os.path.realpath(out) if out.is_dir() else os.path.abspath(out))
     out.parent.mkdir(parents=True, exist_ok=True)
     _tidy(out)
     temporary = out

@@ -87,7 +87,7 @@ def write_index(folder: Path, header: SetHeader, shards: Sequence[Shard]) -> Non
         for name, table in tables.items():
             file.create_dataset(name, data=table)
         _create_view(file, header, shards)
-    require_own_folder(folder)
+    require_own_folder(folder.parent, folder)
     publish_bytes(folder / INDEX_NAME, buffer.getvalue())
 
 

@@ -104,7 +104,7 @@ def publish_shard(
     content = buffer.getvalue()
     view, end = memoryview(content), offset + len(keys) * header.row_bytes
     name = _name([view[:offset], view[end:]])
-    require_own_folder(folder.parent, folder)
+    require_own_folder(folder.parent.parent, folder.parent, folder)
     publish_bytes(folder / name, content)
     return Shard(name, len(content), offset, keys, checksums)
 

@@ -77,7 +77,7 @@ def _copy(one: FeatureSet, shard: Shard, into: FeatureSet) -> None:
         # Shards are immutable and named by their content: the file is copied as it is.
         with open_own(path) as file:
             content = file.read()
-        require_own_folder(into.folder, into.folder / "shards")
+        require_own_folder(into.folder.parent, into.folder, into.folder / "shards")
         publish_bytes(into.folder / "shards" / shard.name, content)
         into.rows.add(shard)
         return

@@ -278,7 +278,7 @@ def _pull_shard(
     key = f"{folder}/shards/{name}"
     if there[key].size > LARGEST_SHARD:
         return None
-    require_own_folder(one.folder, one.folder / "shards")
+    require_own_folder(one.folder.parent, one.folder, one.folder / "shards")
     with scratch_folder(one.folder, LEFTOVER_PREFIX) as scratch:
         publish_bytes(scratch / name, place.read(key, LARGEST_SHARD))
         shard, _ = check_shard(scratch / name, one)

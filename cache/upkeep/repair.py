@@ -2,9 +2,16 @@
 
 import contextlib
 import os
-from pathlib import Path
 
-from ..cache_folder import FAILURES, FAILURES_NAME, MARKER, MARKER_NAME, require_cache, set_folders
+from ..cache_folder import (
+    FAILURES,
+    FAILURES_NAME,
+    MARKER,
+    MARKER_NAME,
+    named_folder,
+    require_cache,
+    set_folders,
+)
 from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..mend import repair_json, repair_set, restore_record
 from ..sharing.claims import lock
@@ -25,7 +32,7 @@ def repair(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> di
     dict
         ``{"path", "done": [str], "to_recompute": {set's folder: [row keys]}}``
     """
-    path = cache.path if isinstance(cache, FeatureCache) else Path(cache)
+    path = cache.path if isinstance(cache, FeatureCache) else named_folder(cache)
     require_cache(path)
     done: list[str] = []
     lost: dict[str, list[str]] = {}

@@ -90,7 +90,7 @@ def _prune_set(
     }  # fmt: skip
     if dry_run:
         return entry
-    require_own_folder(one.folder, one.folder / "shards")
+    require_own_folder(one.folder.parent, one.folder, one.folder / "shards")
     if whole:
         # Renamed first: a set half deleted must not look like a damaged one.
         with scratch_folder(one.folder.parent, LEFTOVER_PREFIX) as scratch:
@@ -184,6 +184,7 @@ def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: li
         given = _unite([read_provenance(folder / name) for name in old])
         new = publish_shard(folder, one.header, keys[order], rows[order], given).name
     one.rows.reset()
+    require_own_folder(one.folder.parent, one.folder, folder)
     for name in old:
         if name != new:
             (folder / name).unlink(missing_ok=True)

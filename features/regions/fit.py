@@ -1,6 +1,7 @@
 """Learn a region from a table of boxes."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def _read(images, names: list[str], looks: LookOptions):
 
 def region_name(out: Path) -> str:
     """Return the name of a region from that of its folder."""
-    name = out.resolve().name
+    name = os.path.basename(os.path.realpath(out))
     if not name or not name.isprintable() or len(name.encode()) > 100:
         raise BackboneError(f"{out} does not name a region", "choose a short name: -o necks")
     return name

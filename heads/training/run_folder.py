@@ -22,6 +22,8 @@ def check_target(out: Path, overwrite: bool) -> None:
         raise RunError(
             f"{out} is the folder you are in", "name a new folder inside it: -o run, for instance"
         )
+    if out.is_symlink() and not out.exists():
+        raise RunError(f"{out} is a link that leads nowhere", "remove it, or name another folder")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / "run.json").is_file():

@@ -149,6 +149,29 @@ def test_what_comes_in_the_middle_of_a_job_is_refused_too(filled, make, victim):
     assert files(look(victim)) == files(before)
 
 
+def test_a_cache_that_became_a_link_in_the_middle_of_a_job_is_not_written_through(filled, make):
+    root, aside = filled.path, filled.path.with_name("aside")
+    one = filled.open_set(**make.asked(DIM))
+    known = sorted(one.folder.rglob("*"))
+    os.rename(root, aside)
+    root.symlink_to(aside)
+    for job in (
+        lambda: make.fill(one, make.keys(5, 100), 5),
+        one.write_index,
+        lambda: prune(filled, make.keys(3), dry_run=False),
+    ):
+        with pytest.raises(CacheError, match=f"{root} is a link"):
+            job()
+    assert sorted(one.folder.rglob("*")) == known
+
+
+def test_a_link_to_itself_is_no_cache(tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    for use in (FeatureCache, FeatureCache.create, repair, verify):
+        with pytest.raises((CacheError, OSError), match="loop"):
+            use(tmp_path / "loop")
+
+
 def test_claims_lead_nowhere(tmp_path, victim, monkeypatch):
     """A token is part of a file's name, and a process number of another's."""
     monkeypatch.setattr(claim_files, "this_machine", lambda: "here")

@@ -45,6 +45,19 @@ def test_it_takes_the_place_of_the_old_one(tmp_path):
     assert os.listdir(tmp_path / "run") == ["new"]
 
 
+def test_of_a_link_it_is_the_folder_that_is_replaced(tmp_path):
+    real = tmp_path / "elsewhere" / "run"
+    real.mkdir(parents=True)
+    (real / "old").touch()
+    (tmp_path / "link").symlink_to(real)
+    with replacing_folder(tmp_path / "link", lambda: None) as folder:
+        (folder / "new").touch()
+    assert (tmp_path / "link").is_symlink()
+    assert os.listdir(real) == ["new"]
+    assert sorted(os.listdir(tmp_path)) == ["elsewhere", "link"]
+    assert os.listdir(tmp_path / "elsewhere") == ["run"]
+
+
 def test_a_failure_leaves_the_old_one_alone(tmp_path):
     fill(tmp_path / "run", "old")
     with pytest.raises(ValueError, match="no"):

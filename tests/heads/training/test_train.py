@@ -523,6 +523,14 @@ def test_a_head_that_was_not_fitted_here_is_not_taken_over(
         assert reused() == [True]
 
 
+def test_a_link_that_leads_nowhere_is_refused_before_the_training(cache, rows, tmp_path):
+    for target in ("nowhere", "run"):
+        (tmp_path / "run").unlink(missing_ok=True)
+        (tmp_path / "run").symlink_to(target)
+        with pytest.raises(RunError, match="run is a link that leads nowhere"):
+            go(cache, rows, tmp_path / "run", heads=["ridge"])
+
+
 def test_another_recipe_is_a_change(cache, rows, tmp_path, monkeypatch):
     def reused():
         result = go(cache, rows, tmp_path / "run", overwrite=True, heads=["logistic"])

@@ -145,9 +145,21 @@ def _named_place(graph, values: Values, layer: Layer, name: str) -> _Place:
     if len(shape) == 4:
         layout = values.layouts.get(features, "channels first")
     width = shape[-1 if layout == LAST else 1] if len(shape) in (2, 4) else 0
+    if width < 1 and len(shape) != 4:
+        width = _width_of_gemm(graph, values, features)
     if width < 1:
         raise nothing_to_pool(name, layer, shape)
     return _Place(features, width, layout, f"{width} numbers of '{layer.name}', as was asked")
+
+
+def _width_of_gemm(graph, values: Values, features: str) -> int:
+    """Return how many numbers a Gemm reads of a value, whose own shape may not be known."""
+    for node in graph.node:
+        flags = {a.name: a.i for a in node.attribute}
+        weights = values.shapes.get(node.input[1], ()) if len(node.input) > 1 else ()
+        if node.op_type == "Gemm" and node.input[0] == features and len(weights) == 2:
+            return 0 if flags.get("transA") else weights[flags.get("transB", 0)]
+    return 0
 
 
 def _named_output(graph, wanted: str, name: str) -> str:

@@ -408,6 +408,26 @@ def test_classifiers_whose_answers_are_put_together_are_named(together, tmp_path
     )
 
 
+def test_a_layer_that_is_offered_can_be_taken_where_its_shape_is_not_known(tmp_path):
+    rng = np.random.default_rng(2)
+    arrays = weights() | {"all": np.ones(WIDTH, bool)}
+    arrays["k2"] = rng.normal(size=(CLASSES, WIDTH)).astype(np.float32)
+    nodes = [
+        *body(),
+        node("Compress", ["f", "all"], ["g"], axis=1),
+        node("Neg", ["g"], ["g2"]),
+        node("Gemm", ["g", "k", "b"], ["one"]),
+        node("Gemm", ["g2", "k2"], ["two"], transB=1),
+        node("Add", ["one", "two"], ["out"]),
+    ]
+    spec = save(tmp_path / "net.onnx", make(nodes, arrays))
+    with pytest.raises(BackboneError, match="2 classifiers") as told:
+        load(spec)
+    for layer, sign in zip(re.findall(r"--layer (\S+)", told.value.hint), (1, -1)):
+        found = rows(spec, layer=layer)
+        np.testing.assert_allclose(found, sign * expected(some_images()), **CLOSE)
+
+
 def test_answers_that_exports_for_applications_make_are_behind_the_classifier(tmp_path):
     nodes = [*body(), *classifier(), node("Softmax", ["out"], ["shares"], axis=1)]
     named = {"domain": "ai.onnx.ml", "classlabels_int64s": list(range(CLASSES))}

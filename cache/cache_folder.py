@@ -143,6 +143,7 @@ def json_fault(path: Path, parts: Mapping[str, object]) -> str | None:
 
 def create_set(root: Path, header: SetHeader) -> Path:
     """Make the folder of a new feature set in the cache at `root`, and return it."""
+    require_own_folder(root)
     folder = root / header.folder_name
     # The record comes first: shards without one would look like damage.
     write_record(folder, header)

@@ -19,7 +19,7 @@ from ...core.errors import (
     first_line,
 )
 from ...core.imports import load
-from ...core.regular_files import size_text
+from ...core.regular_files import require_regular, size_text
 from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_parameters
 from ..gluon.zoo import native_preprocessing
@@ -148,7 +148,9 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
         It is damaged, too large, or holds types that Gluon's networks do not have.
     """
     safetensors = load("safetensors", "safetensors.numpy")
-    if (size := path.stat().st_size) > LARGEST_FILE:
+    about = path.stat()
+    require_regular(path, about.st_mode)
+    if (size := about.st_size) > LARGEST_FILE:
         raise WeightsError(
             f"{path} has {size_text(size)}, and weights have {size_text(LARGEST_FILE)} at most",
             "check that it is the file that was meant",

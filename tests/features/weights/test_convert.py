@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 
 import numpy as np
 import onnx
@@ -17,10 +18,11 @@ from gluon_files import (
 )
 from packages import needs, skip_without
 
-from icecore.core.errors import BackboneError, ProofError, WeightsError
+from icecore.core.errors import BackboneError, IrregularFileError, ProofError, WeightsError
 from icecore.features.backbones import load_backbone
 from icecore.features.engines.mxnet import MXNetEngine
 from icecore.features.records.spec import BackboneSpec
+from icecore.features.weights.convert import read_safetensors
 from icecore.features.weights.local import find_local_weights
 from icecore.features.weights.origins import ORIGINS
 from icecore.features.weights.request import WeightsRequest
@@ -290,6 +292,14 @@ def test_damaged_safetensors_are_a_clear_line(tmp_path, home, damage):
     with pytest.raises(WeightsError, match=r"(?s)not a whole safetensors file.*get the file again"):
         import_weights(path, "gluon:resnet18_v1b")
     assert nothing_kept(home)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "model.safetensors")
+    with pytest.raises(IrregularFileError, match="is a named pipe"):
+        read_safetensors(tmp_path / "model.safetensors")
 
 
 def test_damaged_onnx_files_are_a_clear_line(tmp_path, home, gluon_onnx):

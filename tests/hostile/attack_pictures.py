@@ -1,9 +1,9 @@
 """Attack the decoders with files made from a seed: ``attack_pictures.py FOLDER COUNT SEED``.
 
-Each file is a sound picture that was cut, filled, spliced, enlarged or given another name. Held:
-an `ImageError`, or a picture; the same pixels as those of the sound one where the format has
-checksums; a JPEG ends alike at every scale. A fault is anything else: another error, much memory,
-a line on stderr.
+Each file is a sound picture that was cut, filled, spliced, enlarged, given another name or another
+directory. Held: an `ImageError`, or a picture; the same pixels as those of the sound one where the
+format has checksums; a JPEG ends alike at every scale. A fault is anything else: another error,
+much memory, a line on stderr.
 """
 
 from __future__ import annotations
@@ -153,7 +153,22 @@ def nothing(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
     return rng.choice(texts) + rng.randbytes(rng.randint(0, 50)), "refused"
 
 
-ATTACKS = (cut, closed, appended, flipped, numbers, hollow, doubled, left_out, nothing)
+def lied(content: bytes, form: str, rng: random.Random) -> tuple[bytes, str]:
+    """Change the type, count or value of an entry in the directory of a TIFF."""
+    if content[:4] != b"II*\0":
+        return numbers(content, form, rng)
+    new, at = bytearray(content), int.from_bytes(content[4:8], "little")
+    entry = at + 2 + 12 * rng.randrange(int.from_bytes(content[at : at + 2], "little"))
+    if rng.random() < 0.3:
+        new[entry + 2] = rng.randrange(20)
+    else:
+        value = rng.choice([0, 1, 2, 7, 8, 9, 100, 65535, 2**16, 2**31, 2**32 - 1])
+        start = entry + rng.choice([4, 8, 8])
+        new[start : start + 4] = value.to_bytes(4, "little")
+    return bytes(new), "any"
+
+
+ATTACKS = (cut, closed, appended, flipped, numbers, hollow, doubled, left_out, nothing, lied)
 
 
 def fault_of(content: bytes, wanted: str, pixels: np.ndarray, checked: bool) -> str:

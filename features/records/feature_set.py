@@ -89,7 +89,9 @@ class FeatureSetRecord:
             )
             whole = record.as_dict() == dict(fields) and record.decoding in DECODINGS
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            why = error.message if isinstance(error, BackboneError) else repr(error)
+            why = f"it has no field {error}" if isinstance(error, KeyError) else str(error)
+            if isinstance(error, BackboneError):
+                why = error.message
             raise _unknown(where, why) from error
         if not whole:
             raise _unknown(where, "it has fields that this icecore does not know")

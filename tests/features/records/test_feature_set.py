@@ -77,6 +77,14 @@ def test_a_record_of_another_version_is_refused_with_the_reason(change, reason):
         FeatureSetRecord.from_dict(fields, "run.json: record")
 
 
+def test_a_field_that_is_missing_is_named():
+    for name in RECORD.as_dict():
+        fields = RECORD.as_dict()
+        del fields[name]
+        with pytest.raises(BackboneError, match=f"no field '{name}'"):
+            FeatureSetRecord.from_dict(fields)
+
+
 @pytest.mark.parametrize(
     ("field", "value", "reason"),
     [

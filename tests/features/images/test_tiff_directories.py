@@ -124,12 +124,15 @@ FIRST = len(PLAIN) - HEIGHT * WIDTH * 3
 
 
 @pytest.mark.parametrize("compression", [NONE, DEFLATE, JPEG])
-@pytest.mark.parametrize("tiled", [False, True])
-@pytest.mark.parametrize("more", [{"height": [1000]}, {"rows": [2]}, {"tall": [8]}, {"wide": [9]}])
+@pytest.mark.parametrize(
+    ("tiled", "more"),
+    [
+        (False, {"height": [1000]}), (False, {"rows": [2]}),
+        (True, {"height": [1000]}), (True, {"tall": [8]}), (True, {"wide": [9]}),
+    ],
+)  # fmt: skip
 def test_a_directory_of_fewer_strips_than_its_pixels_take_is_refused(compression, tiled, more):
     # Rows of zeros, and tiles of others, had been invented.
-    if tiled == ("rows" in more) or (not tiled and more.keys() & {"wide", "tall"}):
-        pytest.skip("has no such tag")
     sound = tiff(picture(), compression=compression, tiled=tiled)
     assert decode(sound).shape == (HEIGHT, WIDTH, 3)
     with pytest.raises(ImageError, match=r"part of its picture missing \(\d+ of \d+ strips\)"):

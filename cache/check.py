@@ -32,7 +32,8 @@ class Problem:
     ----------
     kind : str
         ``rows``, ``shard``, ``vanished``, ``record``, ``marker``, ``failures`` (damage),
-        or ``index``, ``leftover`` (harmless where no rows are named; put right by the next writer).
+        or ``index``, ``leftover`` (harmless where no rows are named; put right by the next writer),
+        ``unread`` (harmless: a file that is no shard by its name).
     rows : list of str
         Keys of the rows that are affected, as far as they can be known.
     """
@@ -45,7 +46,7 @@ class Problem:
     @property
     def harmless(self) -> bool:
         """Whether no row is affected."""
-        return self.kind == "leftover" or (self.kind == "index" and not self.rows)
+        return self.kind in ("leftover", "unread") or (self.kind == "index" and not self.rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +113,18 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
             for name in sorted(os.listdir(folder) if folder.is_dir() else [])
             if name.startswith(LEFTOVER_PREFIX)
         ]
-    return good, problems
+    return good, problems + _unread(one.folder / "shards")
+
+
+def _unread(folder: Path) -> list[Problem]:
+    """Name what lies among the shards and is none by its name; what is hidden is the system's."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    reason = "nothing reads it: the name of a shard ends in .h5"
+    return [
+        Problem(folder / name, "unread", reason)
+        for name in sorted(names)
+        if not name.endswith(".h5") and not name.startswith(".")
+    ]
 
 
 def sound_shards(one: FeatureSet) -> dict[str, Shard]:

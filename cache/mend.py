@@ -11,7 +11,7 @@ from ..core.errors import CacheError, DamagedCacheError, counted
 from .cache_folder import RECORD_NAME, json_fault, load_set, write_part, write_record
 from .check import Problem, check_set, read_told, salvage
 from .featureset import FeatureSet
-from .format.disk import remove_leftovers, require_own_folder
+from .format.disk import remove_leftovers, require_own_folder, require_own_set
 from .format.index import INDEX_NAME
 from .format.shard import Shard, publish_shard, read_header, read_provenance
 
@@ -76,7 +76,7 @@ def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[
         for folder in (one.folder, one.folder / "shards"):
             done += [f"removed {_name(one, path)}" for path in remove_leftovers(folder)]
         one.rows.reset()
-        if any(problem.kind != "leftover" for problem in problems):
+        if any(problem.kind not in ("leftover", "unread") for problem in problems):
             # The shards alone say what is in them.
             (one.folder / INDEX_NAME).unlink(missing_ok=True)
             one.write_index()
@@ -103,7 +103,8 @@ def _replace(
             rescued = {**_provenance(path), "rescued_from": path.name}
             publish_shard(path.parent, one.header, keys[new], rows[new], rescued)
         aside = one.folder / "damaged"
-        require_own_folder(one.folder.parent, one.folder, path.parent, aside)
+        require_own_set(one.folder)
+        require_own_folder(aside)
         aside.mkdir(exist_ok=True)
         # Another process may repair at the same time; one of the two moves it.
         with contextlib.suppress(FileNotFoundError):

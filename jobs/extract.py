@@ -40,10 +40,10 @@ def extract(
     that heads can be trained where the images are not.
     """
     images = data if isinstance(data, Manifest) else open_data(data)
+    folder = folder_of_cache(cache)
     report = features.extract(images, cache, backbones, options, progress)
     boxes = options.boxes if options else None
     regions = Path(boxes) if boxes is not None and features.are_regions(boxes) else None
-    folder = folder_of_cache(cache)
     keep_manifest(folder, source_of(data), report, regions)
     if is_url(cache):
         push(FeatureCache(folder), os.fspath(cache))

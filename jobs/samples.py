@@ -32,8 +32,8 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
     The learnt region that the boxes were found with, if any, is kept beside it.
     """
     folder = cache / "manifests"
-    # It was one when the job began.
-    require_own_folder(folder)
+    # They were when the job began.
+    require_own_folder(cache, folder)
     stem = _stem(data)
     # Another data set of the same name gets a number.
     names = _table_names(folder)

@@ -37,7 +37,10 @@ class DigestMemory:
     """
 
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
-        self._folder = None if folder is None else Path(folder)
+        # Whoever names a cache may do so by a link. One that is put there later is another matter.
+        self._folder = None
+        if folder is not None:
+            self._folder = Path(os.path.realpath(Path(folder).parent), Path(folder).name)
         self._files: set[str] = set()
         # Texts take a third of the memory of lists of numbers.
         self._known: dict[str, str] = {}
@@ -108,8 +111,7 @@ class DigestMemory:
         """
         if folder is not None:
             self._folder = Path(folder)
-        # Where a link is, it is not followed: neither to read nor to write.
-        if not self._new or self._folder is None or self._folder.is_symlink():
+        if not self._new or self._folder is None or self._leads_elsewhere():
             return
         new, self._new = self._new, {}
         self._known |= new
@@ -140,9 +142,14 @@ class DigestMemory:
         publish_bytes(folder / name, content)
         return name
 
+    def _leads_elsewhere(self) -> bool:
+        """Tell whether there is a link, which is not followed: neither to read nor to write."""
+        folder = self._folder
+        return folder is not None and (folder.is_symlink() or folder.parent.is_symlink())
+
     def _list(self) -> list[str]:
         with contextlib.suppress(OSError):
-            if self._folder is not None and not self._folder.is_symlink():
+            if self._folder is not None and not self._leads_elsewhere():
                 return sorted(name for name in os.listdir(self._folder) if name.endswith(".txt"))
         return []
 

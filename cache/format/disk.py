@@ -64,6 +64,16 @@ def require_own_folder(*folders: Path) -> None:
                 raise _not_own([folder])
 
 
+def require_own_set(folder: Path) -> None:
+    """Refuse to change a feature set that is gone, or that a link leads to on its way."""
+    require_own_folder(folder.parent, folder, folder / "shards")
+    if not folder.exists():
+        raise CacheError(
+            f"{folder} is gone: it was moved or removed in the middle of the job",
+            "put it back, and run the same command again",
+        )
+
+
 def _strange(folder: str | os.PathLike, levels: int) -> Iterator[Path]:
     with os.scandir(os.fspath(folder)) as entries:
         for entry in entries:

@@ -17,7 +17,7 @@ import numpy as np
 from ...core.errors import CacheError, DamagedCacheError, FileFormatError
 from ...core.files import publish_bytes
 from ...core.hdf5_files import Hdf5Rules, hdf5_in, new_hdf5, read_array, read_attribute
-from .disk import open_own, require_own_folder
+from .disk import open_own, require_own_set
 from .header import SetHeader
 from .shard import HINT, Shard, check_format, header_attributes
 
@@ -87,7 +87,7 @@ def write_index(folder: Path, header: SetHeader, shards: Sequence[Shard]) -> Non
         for name, table in tables.items():
             file.create_dataset(name, data=table)
         _create_view(file, header, shards)
-    require_own_folder(folder.parent, folder)
+    require_own_set(folder)
     publish_bytes(folder / INDEX_NAME, buffer.getvalue())
 
 

@@ -24,7 +24,7 @@ from ...core.json_files import parse_json
 from ...core.regular_files import RegularFile
 from ..record import plain_json
 from .checksum import row_checksums
-from .disk import open_own, require_own_folder
+from .disk import open_own, require_own_set
 from .header import LARGEST_ROW, SetHeader
 
 FORMAT = 1
@@ -104,7 +104,7 @@ def publish_shard(
     content = buffer.getvalue()
     view, end = memoryview(content), offset + len(keys) * header.row_bytes
     name = _name([view[:offset], view[end:]])
-    require_own_folder(folder.parent.parent, folder.parent, folder)
+    require_own_set(folder.parent)
     publish_bytes(folder / name, content)
     return Shard(name, len(content), offset, keys, checksums)
 

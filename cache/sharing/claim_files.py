@@ -21,7 +21,7 @@ LIVE: set[str] = set()
 
 def remove_dead(folder: Path) -> None:
     """Remove what processes of this machine that were killed have left in a folder of claims."""
-    require_own_folder(folder)
+    require_own_folder(folder.parent, folder)
     names = os.listdir(folder) if folder.is_dir() else []
     tokens = {name.removeprefix(OWNER) for name in names if name.startswith(OWNER)}
     dead = {one for one in tokens if is_dead_here(read_claim(folder / f"{OWNER}{one}"))}

@@ -144,7 +144,7 @@ class Claims(ClaimsOfProcess):
         self._content = json.dumps({"token": self._token, **whereabouts()}).encode()
         LIVE.add(self._token)
         self._seen: dict[str, tuple[bytes, float]] = {}
-        require_own_folder(self._folder)
+        require_own_folder(self._folder.parent, self._folder)
         with disk_full_named(self._beat_path(self._token)):
             self._folder.mkdir(parents=True, exist_ok=True)
             # The heartbeat is there before any claim, so a claim without one is a dead one.
@@ -184,6 +184,7 @@ class Claims(ClaimsOfProcess):
         return path
 
     def _claim(self, name: str) -> bool:
+        require_own_folder(self._folder.parent, self._folder)
         with disk_full_named(self._path(name)):
             return self._write_claim(name)
 

@@ -8,7 +8,7 @@ from ...core.files import publish_bytes
 from ..check import sound_shards, stored_rows
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
-from ..format.disk import open_own, require_own_folder
+from ..format.disk import open_own, require_own_set
 from ..format.shard import Shard, publish_shard, read_provenance
 
 
@@ -77,7 +77,7 @@ def _copy(one: FeatureSet, shard: Shard, into: FeatureSet) -> None:
         # Shards are immutable and named by their content: the file is copied as it is.
         with open_own(path) as file:
             content = file.read()
-        require_own_folder(into.folder.parent, into.folder, into.folder / "shards")
+        require_own_set(into.folder)
         publish_bytes(into.folder / "shards" / shard.name, content)
         into.rows.add(shard)
         return

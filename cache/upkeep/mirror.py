@@ -24,7 +24,7 @@ from ..cache_folder import MARKER_NAME, RECORD_NAME, load_header
 from ..check import check_shard
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
-from ..format.disk import LEFTOVER_PREFIX, require_own_folder
+from ..format.disk import LEFTOVER_PREFIX, require_own_folder, require_own_set
 from ..rows import list_shards
 
 _AT_ONCE = 4
@@ -278,7 +278,7 @@ def _pull_shard(
     key = f"{folder}/shards/{name}"
     if there[key].size > LARGEST_SHARD:
         return None
-    require_own_folder(one.folder.parent, one.folder, one.folder / "shards")
+    require_own_set(one.folder)
     with scratch_folder(one.folder, LEFTOVER_PREFIX) as scratch:
         publish_bytes(scratch / name, place.read(key, LARGEST_SHARD))
         shard, _ = check_shard(scratch / name, one)
@@ -295,7 +295,7 @@ def _pull_table(place: Place, found: re.Match, target: FeatureCache) -> bool:
     if sha256_bytes(content) != found[2] or found[1].startswith("."):
         return False
     folder = target.path / "manifests"
-    require_own_folder(folder)
+    require_own_folder(target.path, folder)
     for path in (folder / f"{found[1]}.csv", folder / f"{found[1]}-{found[2][:8]}.csv"):
         with contextlib.suppress(FileNotFoundError):
             if read_regular(path, _LARGEST_TABLE) != content:

@@ -12,7 +12,7 @@ from ...core.folders import remove_abandoned, scratch_folder
 from ..check import sound_shards, stored_rows
 from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..featureset import FeatureSet
-from ..format.disk import LEFTOVER_PREFIX, remove_leftovers, require_own_folder
+from ..format.disk import LEFTOVER_PREFIX, remove_leftovers, require_own_set
 from ..format.index import INDEX_NAME
 from ..format.shard import SHARD_BYTES, Shard, publish_shard, read_provenance, shard_rows
 from ..sharing.claims import lock
@@ -90,7 +90,7 @@ def _prune_set(
     }  # fmt: skip
     if dry_run:
         return entry
-    require_own_folder(one.folder.parent, one.folder, one.folder / "shards")
+    require_own_set(one.folder)
     if whole:
         # Renamed first: a set half deleted must not look like a damaged one.
         with scratch_folder(one.folder.parent, LEFTOVER_PREFIX) as scratch:
@@ -184,7 +184,7 @@ def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: li
         given = _unite([read_provenance(folder / name) for name in old])
         new = publish_shard(folder, one.header, keys[order], rows[order], given).name
     one.rows.reset()
-    require_own_folder(one.folder.parent, one.folder, folder)
+    require_own_set(one.folder)
     for name in old:
         if name != new:
             (folder / name).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ import numpy as np
 from ...core.errors import CacheError, DamagedCacheError, StoreError
 from ...core.folders import scratch_folder, user_folder
 from ...core.stores import Entry, is_url
-from ..cache_folder import MARKER_NAME, RECORD_NAME
+from ..cache_folder import MARKER_NAME, RECORD_NAME, named_folder
 from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..featureset import FeatureSet
 from ..format.disk import LEFTOVER_PREFIX
@@ -52,7 +52,7 @@ def folder_of_cache(cache: str | os.PathLike) -> Path:
     That is below ``$ICECORE_CACHES``, or the user's cache folder.
     """
     if not is_url(cache):
-        return Path(cache)
+        return named_folder(cache)
     url = os.fspath(cache).rstrip("/")
     name = re.sub(r"[^A-Za-z0-9.-]+", "-", url)[-60:]
     digest = hashlib.sha256(url.encode()).hexdigest()[:12]

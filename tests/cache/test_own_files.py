@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 
 from icecore.cache import FeatureCache, compact, export, merge, prune, repair, verify
+from icecore.cache.check import check_set
 from icecore.cache.sharing import claim_files
+from icecore.cache.sharing.claim_files import remove_dead
 from icecore.cache.sharing.claims import Claims
+from icecore.cache.upkeep.rewrite import _prune_set
 from icecore.core.errors import CacheError, IcecoreError
+from icecore.manifest import DigestMemory
 
 SPEC, DIM = "gluon:inceptionv3", 5
 
@@ -164,6 +168,71 @@ def test_a_cache_that_became_a_link_in_the_middle_of_a_job_is_not_written_throug
         with pytest.raises(CacheError, match=f"{root} is a link"):
             job()
     assert (sorted(one.folder.rglob("*")), set(os.listdir(aside)) | {"claims"}) == known
+
+
+def test_claims_and_digests_are_not_written_through_a_cache_that_became_a_link(filled):
+    root, aside = filled.path, filled.path.with_name("aside")
+    claims, memory = filled.claims(), DigestMemory(root / "digests")
+    memory.add("a.jpg", [1, 2, 3], "0" * 64)
+    os.rename(root, aside)
+    root.symlink_to(aside)
+    before = set(look(aside))
+    for job in (
+        lambda: claims.acquire(["x"]),
+        lambda: Claims(root / "claims"),
+        lambda: remove_dead(root / "claims"),
+        lambda: filled.record_failures([{"id": "y", "path": "y", "digest": "", "reason": "bad"}]),
+    ):
+        with pytest.raises(CacheError, match=f"{root} is a link"):
+            job()
+    memory.publish()
+    assert set(look(aside)) == before
+    claims.close()
+
+
+def test_digests_are_remembered_in_a_cache_that_is_named_by_a_link(filled, tmp_path):
+    (tmp_path / "link").symlink_to(filled.path)
+    memory = DigestMemory(tmp_path / "link" / "digests")
+    memory.add("a.jpg", [1, 2, 3], "0" * 64)
+    memory.publish()
+    assert DigestMemory(filled.path / "digests").get("a.jpg", [1, 2, 3]) == "0" * 64
+
+
+def test_a_set_that_was_moved_away_is_not_made_anew_nor_said_to_be_pruned(filled, make):
+    one = filled.open_set(**make.asked(DIM))
+    aside = one.folder.rename(filled.path.with_name("aside"))
+    before = look(aside)
+    for job in (lambda: make.fill(one, make.keys(5, 100), 5), one.write_index):
+        with pytest.raises(CacheError, match=f"{one.folder} is gone: it was moved or removed"):
+            job()
+    aside.rename(one.folder)
+    good = check_set(one)[0]
+    one.folder.rename(aside)
+    kept = {make.keys(20)[0].encode()}
+    for whole, keep in ((False, kept), (False, set()), (True, set())):
+        with pytest.raises(CacheError, match="is gone"):
+            _prune_set(one, good, whole, keep, dry_run=False)
+    assert not one.folder.exists()
+    assert look(aside) == {aside / p.relative_to(aside): seen for p, seen in before.items()}
+
+
+def test_files_among_the_shards_that_nothing_reads_are_named(filled, make):
+    shards = filled.find(SPEC).folder / "shards"
+    first = min(shards.iterdir())
+    first.rename(first.with_name(f"{first.stem}.H5"))
+    (shards / "notes.txt").write_text("mine")
+    (shards / ".DS_Store").write_text("")
+    said = {p["file"].split("/")[-1]: p for p in verify(filled.path)["problems"]}
+    for name in (f"{first.stem}.H5", "notes.txt"):
+        assert "nothing reads it" in said[name]["reason"]
+        assert said[name]["harmless"]
+    assert len(said[first.name]["rows"]) == 5, "the index names the shard of the lost rows"
+    repair(filled.path)
+    assert len(list(shards.iterdir())) == 6
+    first.with_name(f"{first.stem}.H5").rename(first)
+    (shards / "notes.txt").unlink()
+    repair(filled.path)
+    assert not verify(filled.path)["problems"]
 
 
 def test_a_link_to_itself_is_no_cache(tmp_path):

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 
+import browser
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -210,3 +211,16 @@ def test_a_run_without_costs_has_no_front(run):
     found = jobs.compare([run], options=jobs.CompareOptions(metric="log_loss", cost="latency_ms"))
     assert not any(line.pareto for line in found.tasks[0].lines)
     assert "multiply_adds" not in found.tasks[0].lines[0].costs
+
+
+@pytest.mark.skipif(not browser.CHROMIUM, reason="needs chromium")
+def test_the_page_never_scrolls_sideways(builders, tmp_path):
+    """Tables do in their own box; a name without a space is broken."""
+    task = "skirt_length_labels" * 5
+    run = builders.run(tmp_path / "run", rows=60, tasks=("kind", task))
+    jobs.compare([run], outs=[tmp_path / "compare.html"])
+    with browser.open_tab(tmp_path) as tab:
+        for width in (1400, 400):
+            tab.open(tmp_path / "compare.html", width)
+            assert task in tab.run("document.body.textContent")
+            assert tab.run("document.documentElement.scrollWidth <= innerWidth")

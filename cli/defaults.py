@@ -32,8 +32,9 @@ def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
     path = folder / FILE
     if not os.path.lexists(path):
         return {}
+    data = read_regular(path, _LARGEST)
     try:
-        text = read_regular(path, _LARGEST).decode("utf-8")
+        text = data.decode("utf-8-sig")  # Windows' editors begin a file with a mark
         if max(line.count(".") for line in text.split("\n")) > _MOST_DOTS:
             raise ValueError("a line has more dots than names of options")
         tables = tomllib.loads(text)

@@ -23,9 +23,10 @@ def run(folder, *arguments, **options):
 def test_options_come_from_the_file_and_the_command_line_is_stronger(
     tmp_path, image_folder, tiny_onnx
 ):
+    marked = "utf-8-sig"  # as Windows' editors write it
     (tmp_path / "icecore.toml").write_text(
         f'[extract]\nout = "kept"\nbackbone = "onnx:{tiny_onnx}"\nbatch-size = 4\nviews = "flip"\n',
-        encoding="utf-8",
+        encoding=marked,
     )
     done = run(tmp_path, "--log", "log.txt", "extract", image_folder)
     assert done.returncode == 0, done.stderr

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import IcecoreError, ProofError, first_line
+from ...core.errors import IcecoreError, ProofError
 from ...core.files import publish_json
 from ...core.json_files import read_json
-from ..graphs.determined import operator_text
 from ..graphs.network import GraphNetwork
-from ..graphs.onnx_graph import FEATURES, IMAGES, load_evaluator, load_onnx
 from ..graphs.parameters import FilledGraph
-from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.store import graph_folder, graph_key
 from ..records.record import BackboneRecord
 from .base import Engine, Setup
+from .culprit import first_to_depend
+from .distances import are_finite, distance, distance_of_plain_images, relative_error
+from .judge import judged
 from .onnxruntime import OnnxRuntimeEngine
 
 TOLERANCE = 1e-4
@@ -139,7 +139,7 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
     # A bright image beside a black one, and a dark one beside a white one.
     pairs = [np.stack([one, np.full_like(one, n)]) for one, n in zip(_subjects(different), _BESIDE)]
     # An engine that computes few images at a time hides what the graph does to several.
-    judge, (expected, bright, dark, first, last, dark_alone) = _judged(
+    judge, (expected, bright, dark, first, last, dark_alone) = judged(
         network, [different, *pairs, different[:1], different[-1:], pairs[1][:1]]
     )
     # Whole batches, in which each image comes at least once.
@@ -150,16 +150,16 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
     among = [engine.run(pair[fill])[:1] for pair in pairs]
     plain = np.concatenate([engine.run(pair[np.ones_like(fill)])[:1] for pair in pairs])
     likewise = engine.run(pairs[1][np.zeros_like(fill)])[:1]
-    apart = _apart(
+    apart = distance(
         np.concatenate([engine.run(np.roll(batches[0], 1, axis=0)), *among]),
         np.concatenate([np.roll(rows[:size], 1, axis=0), rows[:1], likewise]),
     )
-    mixed = _apart(
+    mixed = distance(
         np.concatenate([first, first, last, dark_alone]),
         np.concatenate([expected[:1], bright[:1], expected[-1:], dark[:1]]),
     )
     if not (apart <= ROWS_APART[setup.precision] and mixed <= TOLERANCE):
-        told = (_first_to_depend(network, pair) for pair in (different[:2], *pairs))
+        told = (first_to_depend(network, pair) for pair in (different[:2], *pairs))
         named = next(filter(None, told), "")
         raise ProofError(
             f"{network.record.spec}: the features of an image depend on what else is in its "
@@ -167,8 +167,8 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
             "export the network again in inference mode; its operators must not mix images",
         )
     plainly = np.concatenate([bright[1:], dark[1:]])
-    finite, wanted = _are_finite(rows), _are_finite(expected)[places]
-    lost = (wanted & ~finite).any() or (_are_finite(plainly) & ~_are_finite(plain)).any()
+    finite, wanted = are_finite(rows), are_finite(expected)[places]
+    lost = (wanted & ~finite).any() or (are_finite(plainly) & ~are_finite(plain)).any()
     if lost or (finite & ~wanted).any():
         # Some engines make 0 of a NaN on the way; halves end at 65504.
         first, second, hint = judge, engine.name, "check the weights for NaN and infinite numbers"
@@ -180,129 +180,15 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
             hint,
         )
     largest = np.abs(expected).max() if np.isfinite(expected).all() else np.finfo(np.float32).max
-    error = _apart(rows, expected[places])
-    away = _apart_in_plain_images(plain, plainly, expected)
+    error = distance(rows, expected[places])
+    away = distance_of_plain_images(plain, plainly, expected)
     if away > PLAIN_APART[setup.precision]:
         error = max(error, away)
     return Proof(error, judge, float(largest))
 
 
-def _apart_in_plain_images(found: np.ndarray, wanted: np.ndarray, usual: np.ndarray) -> float:
-    """Return how far features of images of one colour are apart, for the size of usual ones.
-
-    Where all pixels are alike, an engine may take another of several numbers that are equal. All
-    else is rounding, and these features may be nothing but that.
-    """
-    told, both = _are_finite(wanted), np.concatenate([wanted, usual])
-    away = np.linalg.norm(found[told] - wanted[told], axis=1).max(initial=0)
-    size = np.linalg.norm(both[_are_finite(both)], axis=1).max(initial=0)
-    return float(away / size if size else away)
-
-
 def _subjects(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return images[0], images[0] // 8
-
-
-def _judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
-    """Return what computes in the plainest way, and the features that it finds in each batch."""
-    failures, content = [], network.content()
-    for judge in (_onnxruntime_judge, _reference_judge):
-        try:
-            return judge(content, batches, network.batch)
-        except Exception as error:  # neither has a base for its exceptions
-            failures.append(first_line(error))
-    raise ProofError(
-        f"{network.record.spec} cannot be proved: neither ONNX Runtime nor onnx's own evaluator "
-        f"runs the graph ({'; '.join(failures)})",
-        "export the network again",
-    )
-
-
-def _onnxruntime_judge(
-    content: bytes, batches: list[np.ndarray], only: int | None
-) -> tuple[str, list[np.ndarray]]:
-    run, judge = _plain_session(content).run, f"ONNX Runtime {load_onnxruntime().__version__}"
-    rows = [_in_batches(run, batch, only or len(batch)) for batch in batches]
-    return f"{judge}, unoptimized", rows
-
-
-def _reference_judge(
-    content: bytes, batches: list[np.ndarray], only: int | None
-) -> tuple[str, list[np.ndarray]]:
-    onnx = load_onnx()
-    run = load_evaluator()(onnx.load_from_string(content)).run
-    judge = f"the reference evaluator of onnx {onnx.__version__}"
-    return judge, [_in_batches(run, batch, only or 1) for batch in batches]
-
-
-def _in_batches(run: Callable, images: np.ndarray, size: int) -> np.ndarray:
-    """Return the features of images, `size` at a time."""
-    rows = [
-        run([FEATURES], {IMAGES: np.resize(part, (size, *part.shape[1:]))})[0]
-        for part in (images[start : start + size] for start in range(0, len(images), size))
-    ]
-    return np.concatenate(rows)[: len(images)]
-
-
-def _plain_session(content: bytes):
-    level = load_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
-    return open_session(content, graph_optimization_level=level)
-
-
-def _first_to_depend(network: GraphNetwork, images: np.ndarray) -> str:
-    """Name the first operator whose output for two images is not that for each of them."""
-    onnx = load_onnx()
-    model = onnx.load_from_string(network.content())
-    nodes = {name: node for node in model.graph.node for name in node.output[:1]}
-    del model.graph.output[:]
-    model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in nodes)
-    try:
-        session = _plain_session(model.SerializeToString())
-        both, first, second = (session.run(None, {IMAGES: images[of]}) for of in ([0, 1], [0], [1]))
-    except Exception:  # its exceptions share no base; then the name remains unknown
-        return ""
-    for node, *found in zip(nodes.values(), both, first, second):
-        together, *single = map(np.atleast_1d, found)
-        expected = np.concatenate(single)
-        if together.dtype.kind == "f" and together.shape == single[0].shape:
-            together = np.concatenate([together] * 2)  # It has no place for several images.
-        if together.shape == expected.shape and not _are_close(together, expected):
-            return f"; the first to differ is {operator_text(node)}"
-    return ""
-
-
-def _are_close(a: np.ndarray, b: np.ndarray) -> bool:
-    return np.allclose(a, b, rtol=1e-4, atol=1e-6, equal_nan=True)
-
-
-def _are_finite(rows: np.ndarray) -> np.ndarray:
-    return np.isfinite(rows).all(axis=1)
-
-
-def _apart(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return how far rows that should be equal are apart: relatively, of all or of one feature.
-
-    A few large features hide what becomes of the others. Of one alone the last bits count for
-    more, so a tenth of its distance is taken, and one that is smaller than most is not looked at
-    more closely than these.
-    """
-    told = _are_finite(expected)
-    away, size = (
-        np.linalg.norm(rows.astype(np.float64), axis=0)
-        for rows in (found[told] - expected[told], expected[told])
-    )
-    if not size.any():
-        return float(away.max(initial=0))
-    usual = np.quantile(size[size > 0], 0.9, method="lower")
-    return max(_relative(found, expected), float((away / np.maximum(size, usual)).max()) / 10)
-
-
-def _relative(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return the relative L2 error; of rows that should not be finite, nothing is told."""
-    told = _are_finite(expected)
-    size = float(np.linalg.norm(expected[told].astype(np.float64)))
-    away = float(np.linalg.norm(found[told].astype(np.float64) - expected[told]))
-    return away / size if size else away
 
 
 def prove_graph(
@@ -346,7 +232,7 @@ def prove_graph(
             f"image (relative spread {spread:.1e}), so the export cannot be proved",
             "check the weights file",
         )
-    error = _relative(found, expected)
+    error = relative_error(found, expected)
     if not error < TOLERANCE:
         raise ProofError(
             f"{record.spec}: the exported graph differs from {name} by {error:.2e} "

@@ -15,7 +15,7 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import BackboneError, ProofError
 from icecore.features import ExtractOptions, extract
 from icecore.features.backbones import load_backbones
-from icecore.features.engines import proof
+from icecore.features.engines import judge, proof
 from icecore.features.engines.base import Setup
 from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.proof import prove_in_engine
@@ -288,8 +288,8 @@ def test_images_of_which_a_graph_makes_nan_do_not_hide_what_it_makes_of_others(t
 def test_a_repeated_proof_is_looked_up_and_a_damaged_one_done_again(tmp_path, graphs, monkeypatch):
     backbone = backbone_of(write_network(tmp_path / "net.onnx", relu()))
     started, judged = backbone.start("cpu", 4), []
-    plain = proof._judged
-    monkeypatch.setattr(proof, "_judged", lambda *given: judged.append(1) or plain(*given))
+    plain = proof.judged
+    monkeypatch.setattr(proof, "judged", lambda *given: judged.append(1) or plain(*given))
     first = prove_in_engine(started, backbone.network, Setup(batch_size=4))
     assert first == prove_in_engine(started, backbone.network, Setup(batch_size=4))
     assert first.relative_error < 1e-5
@@ -437,7 +437,7 @@ def test_onnxs_own_evaluator_judges_where_onnx_runtime_cannot(tmp_path, monkeypa
     def refuse(*given):
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(proof, "_plain_session", refuse)
+    monkeypatch.setattr(judge, "plain_session", refuse)
     found = prove_in_engine(started, backbone.network, Setup(batch_size=4))
     assert found.judge.startswith("the reference evaluator of onnx")
     assert found.relative_error < 1e-5

@@ -21,9 +21,16 @@ from ..graphs.store import graph_folder, graph_key
 from ..records.record import BackboneRecord
 from .base import Engine, Setup
 from .culprit import first_to_depend
-from .distances import are_finite, distance, distance_of_plain_images, relative_error
+from .distances import (
+    are_finite,
+    distance,
+    distance_of_plain_images,
+    rounding_floor,
+    worst_feature,
+)
 from .judge import judged
 from .onnxruntime import OnnxRuntimeEngine
+from .rounding import moved_by_rounding
 
 TOLERANCE = 1e-4
 # Relative L2 error of the features, by what the engine computes in.
@@ -40,7 +47,7 @@ DIFFERENT_IMAGES = 4
 # What decides by a whole batch need not show among images that are alike in what it looks at.
 _BESIDE = (0, 255)
 # Raise it when a proof of before would no longer do.
-_PROOF_FORMAT = 7
+_PROOF_FORMAT = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +57,8 @@ class Proof:
     Attributes
     ----------
     relative_error : float
-        L2, over the features of random images; a tenth of that of one feature, or that of a black
-        or white image if it is beyond rounding, where that is more.
+        L2, over the features of random images; a tenth of that of one feature that is larger than
+        rounding makes it, or that of a black or white image, where that is more.
     judge : str
         What it was compared with.
     largest : float
@@ -180,11 +187,29 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
             hint,
         )
     largest = np.abs(expected).max() if np.isfinite(expected).all() else np.finfo(np.float32).max
-    error = distance(rows, expected[places])
+    error = _error(network, different, rows, expected[places], setup.precision)
     away = distance_of_plain_images(plain, plainly, expected)
     if away > PLAIN_APART[setup.precision]:
         error = max(error, away)
     return Proof(error, judge, float(largest))
+
+
+def _error(
+    network: GraphNetwork, images: np.ndarray, rows: np.ndarray, wanted: np.ndarray, precision: str
+) -> float:
+    """Return how far rows are from what is wanted of images, which come in turn.
+
+    Where features may look wrong because they are small, rounding is measured.
+    """
+    allowed, error = ERROR_ALLOWED[precision], distance(rows, wanted)
+    if error > allowed or worst_feature(rows, wanted) <= allowed:
+        return error
+    moved = moved_by_rounding(network, images, wanted[: len(images)], precision)
+    if moved is None:
+        return error
+    moved *= np.sqrt(len(rows) / len(images))
+    closely = distance(rows, wanted, rounding_floor(wanted, moved, allowed))
+    return closely if closely > allowed else error
 
 
 def _subjects(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -232,7 +257,7 @@ def prove_graph(
             f"image (relative spread {spread:.1e}), so the export cannot be proved",
             "check the weights file",
         )
-    error = relative_error(found, expected)
+    error = distance(found, expected)
     if not error < TOLERANCE:
         raise ProofError(
             f"{record.spec}: the exported graph differs from {name} by {error:.2e} "

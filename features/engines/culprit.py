@@ -5,19 +5,23 @@ import numpy as np
 from ..graphs.determined import operator_text
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import IMAGES, load_onnx
-from .judge import plain_session
+from ..graphs.values import constants_of
+from .judge import plain_run
 
 
 def first_to_depend(network: GraphNetwork, images: np.ndarray) -> str:
     """Name the first operator whose output for two images is not that for each of them."""
     onnx = load_onnx()
     model = onnx.load_from_string(network.content())
-    nodes = {name: node for node in model.graph.node for name in node.output[:1]}
+    constants = constants_of(model.graph)
+    nodes = {
+        name: node for node in model.graph.node for name in node.output[:1] if name not in constants
+    }
     del model.graph.output[:]
     model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in nodes)
     try:
-        session = plain_session(model.SerializeToString())
-        both, first, second = (session.run(None, {IMAGES: images[of]}) for of in ([0, 1], [0], [1]))
+        run = plain_run(model.SerializeToString())
+        both, first, second = (run(None, {IMAGES: images[of]}) for of in ([0, 1], [0], [1]))
     except Exception:  # its exceptions share no base; then the name remains unknown
         return ""
     for node, *found in zip(nodes.values(), both, first, second):

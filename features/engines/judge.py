@@ -8,6 +8,10 @@ from ...core.errors import ProofError, first_line
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import FEATURES, IMAGES, load_evaluator, load_onnx
 from ..graphs.session import load_onnxruntime, open_session
+from ..graphs.values import constants_of
+from ..graphs.walk import read_inside
+
+_FEW = 2**12
 
 
 def judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
@@ -28,7 +32,7 @@ def judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[
 def _onnxruntime_judge(
     content: bytes, batches: list[np.ndarray], only: int | None
 ) -> tuple[str, list[np.ndarray]]:
-    run, judge = plain_session(content).run, f"ONNX Runtime {load_onnxruntime().__version__}"
+    run, judge = plain_run(content), f"ONNX Runtime {load_onnxruntime().__version__}"
     rows = [_in_batches(run, batch, only or len(batch)) for batch in batches]
     return f"{judge}, unoptimized", rows
 
@@ -51,7 +55,60 @@ def _in_batches(run: Callable, images: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate(rows)[: len(images)]
 
 
-def plain_session(content: bytes):
-    """Open a graph in ONNX Runtime, which is to leave every operator as it is."""
+def plain_run(content: bytes) -> Callable[[list[str] | None, dict], list[np.ndarray]]:
+    """Return what runs a graph in ONNX Runtime, which is to leave every operator as it is.
+
+    What depends on no image is computed once: it may take as long as an image may.
+    """
+    model = load_onnx().load_from_string(content)
+    try:
+        fixed = _compute_constants(model)
+        session = _plain_session(model.SerializeToString())
+    except Exception:  # Some types of numbers do not leave ONNX Runtime; its errors share no base.
+        fixed, session = {}, _plain_session(content)
+    return lambda names, images: session.run(names, images | fixed)
+
+
+def _compute_constants(model) -> dict[str, np.ndarray]:
+    """Take out of a graph, in place, the nodes that depend on no image.
+
+    What other nodes read of them is returned, to be given to the graph as inputs, or becomes a
+    part of it: of few numbers some operators ask for that.
+    """
+    onnx, graph = load_onnx(), model.graph
+    constants = constants_of(graph)
+    nodes = {kind: [] for kind in ("given", "fixed", "moving")}
+    for node in graph.node:
+        kind = "given" if node.op_type == "Constant" else "moving"
+        nodes["fixed" if kind == "moving" and node.output[0] in constants else kind].append(node)
+    if not nodes["fixed"]:
+        return {}
+    made = {name for node in nodes["fixed"] for name in node.output if name}
+    read = {graph.output[0].name}.union(
+        *({*one.input} | read_inside(one) for one in nodes["moving"])
+    )
+    wanted = sorted(made & read)
+    needed = {name for node in nodes["fixed"] for name in node.input}
+    weights = [one for one in graph.initializer if one.name in needed]
+    outputs = [onnx.ValueInfoProto(name=name) for name in wanted]
+    part = onnx.helper.make_graph(
+        nodes["given"] + nodes["fixed"], "constants", [], outputs, weights
+    )
+    alone = onnx.helper.make_model(
+        part, opset_imports=model.opset_import, ir_version=model.ir_version
+    )
+    values = dict(zip(wanted, _plain_session(alone.SerializeToString()).run(None, {})))
+    del graph.node[:]
+    graph.node.extend(nodes["given"] + nodes["moving"])
+    few = {name: one for name, one in values.items() if one.size <= _FEW}
+    graph.initializer.extend(onnx.numpy_helper.from_array(one, name) for name, one in few.items())
+    many = {name: one for name, one in values.items() if name not in few}
+    for name, one in many.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(one.dtype)
+        graph.input.append(onnx.helper.make_tensor_value_info(name, kind, one.shape))
+    return many
+
+
+def _plain_session(content: bytes):
     level = load_onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
     return open_session(content, graph_optimization_level=level)

@@ -6,7 +6,7 @@ from ...core.errors import IcecoreError
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import FEATURES, IMAGES, load_onnx
 from ..graphs.values import study
-from .judge import plain_session
+from .judge import plain_run
 
 # Half the distance of 1 to the next number.
 _UNITS = {"f32": 2.0**-24, "tf32": 2.0**-11, "bf16": 2.0**-9, "fp16": 2.0**-11}
@@ -37,8 +37,8 @@ def moved_by_rounding(
         L2 over the images; None where ONNX Runtime does not run such a graph.
     """
     try:
-        session = plain_session(_rounding_at_random(network, _UNITS[precision]))
-        rows = [session.run([FEATURES], {IMAGES: images})[0] for _ in range(_REPEATS)]
+        run = plain_run(_rounding_at_random(network, _UNITS[precision]))
+        rows = [run([FEATURES], {IMAGES: images})[0] for _ in range(_REPEATS)]
         away = np.stack(rows).astype(np.float64) - expected
     except IcecoreError:
         raise

@@ -459,6 +459,35 @@ def test_which_of_equal_numbers_is_taken_shows_in_images_of_one_colour(tmp_path)
     assert proved(backbone_of(path)).relative_error == 0
 
 
+def test_what_depends_on_no_image_is_computed_once_by_the_judge(tmp_path, monkeypatch):
+    nodes = [
+        helper.make_node("Expand", ["number", "shape"], ["large"]),
+        helper.make_node("MatMul", ["large", "large"], ["product"]),
+        helper.make_node("ReduceMean", ["product"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["c", "mean"], ["scaled"]),
+        helper.make_node("Mul", ["scaled", "product"], ["m"]),
+    ]
+    shape = np.array([SIDE, SIDE], np.int64)
+    path = write_network(tmp_path / "net.onnx", nodes, number=np.float32(0.5), shape=shape)
+    backbone, opened = backbone_of(path), []
+    plain = judge.open_session
+
+    def note(content, **how):
+        graph = onnx.load_from_string(content).graph
+        opened.append(({node.op_type for node in graph.node}, [one.name for one in graph.input]))
+        return plain(content, **how)
+
+    monkeypatch.setattr(judge, "open_session", note)
+    monkeypatch.setattr(judge, "_FEW", 64)
+    assert proved(backbone).relative_error < 1e-5
+    (constants, nothing), (others, images) = opened
+    assert {"Expand", "MatMul", "ReduceMean"} <= constants
+    assert "Conv" not in constants
+    assert not nothing
+    assert not {"Expand", "MatMul"} & others
+    assert images == ["images", "net_product"], "the mean is of few numbers, and in the graph"
+
+
 def test_onnxs_own_evaluator_judges_where_onnx_runtime_cannot(tmp_path, monkeypatch):
     backbone = backbone_of(write_network(tmp_path / "net.onnx", relu()))
     started = backbone.start("cpu", 4)
@@ -466,7 +495,7 @@ def test_onnxs_own_evaluator_judges_where_onnx_runtime_cannot(tmp_path, monkeypa
     def refuse(*given):
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(judge, "plain_session", refuse)
+    monkeypatch.setattr(judge, "plain_run", refuse)
     found = prove_in_engine(started, backbone.network, Setup(batch_size=4))
     assert found.judge.startswith("the reference evaluator of onnx")
     assert found.relative_error < 1e-5

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..core.arguments import typed
 from ..core.content import describe_content
-from ..core.errors import IcecoreError, ManifestError, MissingFileError, counted, enumerate_some
+from ..core.errors import IcecoreError, ManifestError, MissingFileError
 from ..core.places import absolute
 from ..core.regular_files import open_regular
 from ..core.stores import is_url, look_anew
@@ -22,6 +22,7 @@ from .kaggle import Kaggle
 from .layout import Layout
 from .listing import Listing, is_image_name, list_files, list_objects
 from .table import IMAGE_SUFFIXES, Manifest, Sample
+from .unlabelled import require_labels
 from .usable_names import require_usable_names
 
 LAYOUTS: tuple[Layout, ...] = (FashionAI(), Kaggle(), *CONTAINERS, ClassFolders())
@@ -123,7 +124,7 @@ def checked(manifest: Manifest, labels_required: bool) -> Manifest:
     """Refuse names that no table could hold, and images without labels where they are needed."""
     require_usable_names(manifest)
     if labels_required:
-        _require_labels(manifest)
+        require_labels(manifest)
     return manifest
 
 
@@ -168,15 +169,3 @@ def _refuse_images(data: Path) -> None:
         else:
             hint = f"convert or rename it: images have the endings {endings}"
         raise ManifestError(f"{data} is {kind}, not a table of samples", hint)
-
-
-def _require_labels(manifest: Manifest) -> None:
-    bare = [s.id for s in manifest if not s.label and s.split != "test"]
-    if bare or not any(sample.label for sample in manifest):
-        named = list(dict.fromkeys(bare or [sample.id for sample in manifest]))
-        raise ManifestError(
-            f"{counted(len(named), 'image has', 'images have')} no label in {manifest.source}: "
-            f"{enumerate_some(named)}",
-            "label them (a folder for each class, or a CSV with path,label), take them out, or "
-            "give them the split 'test'",
-        )

@@ -426,3 +426,45 @@ def test_halves_of_characters_and_line_breaks_are_no_labels(tmp_path):
     table = pyarrow.table({"image": [b"x"] * 2, "label": [0, 1]}).replace_schema_metadata(names)
     pyarrow.parquet.write_table(table, tmp_path / "t.parquet")
     assert [one.label for one in read(tmp_path / "t.parquet")] == ["0", "1"]
+
+
+def test_what_to_do_about_images_without_labels_fits_where_they_lie(tmp_path):
+    """Each remedy is followed, and works."""
+    plain = (("a/0.jpg", b"0"), ("1.jpg", b"1"))
+    path = tar(tmp_path / "a.tar", *plain)
+    with pytest.raises(ManifestError, match="2 images have no label") as caught:
+        read(path)
+    assert "0001.cls for 0001.jpg" in caught.value.hint and "class folder" not in caught.value.hint
+    labels = (("a/0.cls", b"hat"), ("1.json", b'{"label": "cap"}'))
+    assert len(read(tar(tmp_path / "b.tar", *plain, labels[0], ("1.cls", b"cap"))).classes()) == 2
+    assert len(read(tar(tmp_path / "c.tar", *plain, labels[1], ("a/0.json", b"5"))).classes()) == 2
+    # As extract leaves it.
+    table = tmp_path / "a.csv"
+    read(path, labels_required=False).write(table)
+    with pytest.raises(ManifestError, match="2 images have no label") as caught:
+        read(table)
+    assert caught.value.hint.startswith("fill in their labels (the column")
+    table.write_text(table.read_text("utf-8").replace(",label,,", ",label,hat,"), "utf-8")
+    assert read(table).classes() == ("hat",)
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"image": [b"1", b"2"]}), tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match="2 images have no label") as caught:
+        read(tmp_path / "a.parquet")
+    assert "a column 'label' of texts" in caught.value.hint
+
+
+def test_why_the_texts_of_a_tar_are_no_labels_is_said_where_labels_are_needed(tmp_path):
+    entries = [(f"{n}.{e}", c) for n in range(30) for e, c in (("jpg", b"1"), ("txt", b"a %d" % n))]
+    with pytest.raises(ManifestError, match="differ from image to image: not labels"):
+        read(tar(tmp_path / "a.tar", *entries))
+
+
+def test_images_that_are_all_to_be_answered_are_not_advised_to_become_so(tmp_path):
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "1.jpg").write_bytes(b"1")
+    with pytest.raises(ManifestError, match="1 image has no label") as caught:
+        read(tmp_path)
+    assert caught.value.hint.endswith("to train with: all of these are to be answered")

@@ -23,6 +23,7 @@ from .jpeg_decoder import decode_jpeg
 from .kinds import READABLE, describe_other_kind
 from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
 from .libtiff import heeding_libtiff
+from .palettes import require_bmp_colours, require_colours
 from .scale import Need
 from .strips import require_sound_strips
 from .tiff import begins_with_thumbnail, describe_raw, has_more_pages
@@ -293,6 +294,7 @@ def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
     cv2 = load_opencv()
     if header.format == "BMP":
         require_sound_bmp(content, header.width * header.height)
+        require_bmp_colours(content, header.size)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -306,6 +308,7 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
             image.load()
             # A PNG may say it behind its pixels.
             orientation = _orientation(image)
+            require_colours(content, image)
             if image.format == "PNG":
                 require_all_png_rows(content, image)
             pixels, brightest = _rgb_of(image)

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 
 from ...core.errors import ImageError
+from .palettes import run_lengths
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # Where the seven passes of Adam7 begin, and how far apart their pixels lie: x, y, dx, dy.
@@ -15,7 +16,7 @@ _ADAM7 = (
 _OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 _OF_PALETTE = b"\3"
 _AT_ONCE = 2**20
-_RUN_LENGTHS, _OF_FOUR_BITS, _END_OF_BMP, _MOVE = (1, 2), 2, 1, 2
+_RUN_LENGTHS, _OF_FOUR_BITS = (1, 2), 2
 _BMP_HEAD, _WITH_KIND = 14, 40
 # Zeros in a row that a WebP, AVIF or HEIC may have.
 _ZEROS = 64
@@ -61,10 +62,8 @@ def require_all_png_rows(content: bytes, image) -> None:
     Raises
     ------
     ImageError
-        So it is, or the numbers of its pixels stand for no colour of its palette.
+        So it is.
     """
-    if image.mode == "P" and image.getextrema()[1] >= len(image.palette.palette) // 3:
-        raise ImageError("the PNG file is damaged (it uses colours that its palette lacks)")
     # To unpack it again takes as long as a decoder, and only a last row of zeros may be none.
     # Of Adam7's passes the last one lies between the rows of the others.
     last = image.crop((0, image.height - 1, image.width, image.height))
@@ -117,27 +116,8 @@ def require_sound_bmp(content: bytes, pixels: int) -> None:
         return
     if start + size > len(content):
         raise ImageError("the BMP file is cut short")
-    if _run_lengths(content, start, halves=kind == _OF_FOUR_BITS) < pixels:
+    if sum(found for found, _ in run_lengths(content, start, kind == _OF_FOUR_BITS)) < pixels:
         raise ImageError("the BMP file is damaged, and part of its picture missing")
-
-
-def _run_lengths(content: bytes, at: int, halves: bool) -> int:
-    """Count the pixels of a run-length coded BMP, up to its end mark."""
-    found = 0
-    while at + 1 < len(content):
-        run, value = content[at], content[at + 1]
-        at += 2
-        if run:
-            found += run
-        elif value == _END_OF_BMP:
-            break
-        elif value == _MOVE:
-            at += 2
-        elif value > _MOVE:
-            # As many as they are, filled up to whole words.
-            size = -(-value // 2) if halves else value
-            found, at = found + value, at + size + size % 2
-    return found
 
 
 def require_written(content: bytes, pixels: int) -> None:

@@ -11,14 +11,14 @@ from .table import Manifest
 _OF_TABLES = (".csv", ".jsonl", ".ndjson")
 # Of what stands in a container, by its ending.
 _INSIDE = {
-    ".tar": "label them (0001.cls for 0001.jpg in the tar, or a field 'label' in 0001.json; folders "
-    "in a tar are no classes: unpack it if they are)",
+    ".tar": "label them (0001.cls for 0001.jpg in the tar, or a field 'label' in 0001.json; "
+    "folders in a tar are no classes: unpack it if they are)",
     ".parquet": "label them (a column 'label' of texts or numbers)",
     ".rec": "label them (a whole number in each record)",
 }
 _OR_TABLE = (
-    "; or fill in the column 'label' of the table that `icecore extract` leaves in CACHE/manifests, "
-    "and give that table"
+    "; or fill in the column 'label' of the table that `icecore extract` leaves in "
+    "CACHE/manifests, and give that table"
 )
 _AS_TEST = ", take them out, or give them the split 'test'"
 _ALL_TESTS = " and give images to train with: all of these are to be answered"

@@ -37,11 +37,21 @@ def heeding_libtiff() -> Iterator[None]:
     Raises
     ------
     ImageError
-        A strip could not be decoded in full.
+        A strip could not be decoded, or not in full.
     """
     _listen()
     _heard.decoder = ""
-    yield
+    try:
+        yield
+    except OSError as error:
+        # All that Pillow tells of it.
+        if not str(error).startswith("decoder error"):
+            raise
+        if not _heard.decoder:
+            raise ImageError(
+                "the TIFF file is of a rare kind, or its directory damaged (libtiff cannot read "
+                "its pixels): save it again with another program, without compression"
+            ) from error
     if _heard.decoder:
         raise ImageError(
             f"the TIFF file is damaged, and part of its picture missing ({_heard.decoder} of "

@@ -1,4 +1,4 @@
-"""Whether a PNG, GIF or BMP uses colours that its palette lacks: decoders make them black or grey."""
+"""Whether a PNG, GIF or BMP uses colours that its palette lacks: they become black or grey."""
 
 from collections.abc import Iterator
 

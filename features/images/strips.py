@@ -6,6 +6,7 @@ from itertools import pairwise, zip_longest
 from typing import NamedTuple
 
 from ...core.errors import ImageError
+from .fax import FAXES, Fax, require_whole_fax
 from .jpeg import fault_of_scans, frame_size
 from .jpeg_decoder import UNKNOWN_SAMPLING, require_few_scans
 from .libraries import load_pillow, load_simplejpeg
@@ -18,10 +19,8 @@ _TILE_SIDES = (0x0142, 0x0143)
 # Places and sizes of strips, and of tiles.
 _OF_STRIPS, _OF_TILES = (0x0111, 0x0117), (0x0144, 0x0145)
 _NONE, _OLD_JPEG, _JPEG_IN_TIFF, _DEFLATE = 1, 6, 7, (8, 32946)
-_FAXES, _GROUP_4 = (2, 3, 4), 4
+_OPTIONS, _FILL, _REVERSE = 0x0124, 0x010A, 2
 _YCBCR, _APART = 6, 2
-# Zeros that fill up the last bytes of a fax.
-_PADDING = 16
 # A pixel has four numbers of 16 bits at most; the last strip may be filled up.
 _BYTES_A_PIXEL = 16
 _ENTRY = 12
@@ -75,19 +74,19 @@ def require_sound_strips(content: bytes, header) -> None:
         listed = list(zip_longest(places[: parts.number], sizes[: parts.number], fillvalue=0))
         return _require_room(len(content), tags, parts, listed)
     left = _most_bytes(parts)
-    for number, (place, size) in enumerate(zip(places, sizes)):
+    # More of them are no part of the picture.
+    listed = list(zip(places, sizes))[: None if compression == _OLD_JPEG else parts.number]
+    _require_places(len(content), listed)
+    for number, (place, size) in enumerate(listed):
         strip = memoryview(content)[place : place + size]
-        if place < _HEAD:
-            raise ImageError("the TIFF file is damaged (a strip lies over its head)")
         try:
             # Several may lie in the same place, and each is looked at.
             if compression == _JPEG_IN_TIFF:
                 left -= _require_whole_jpeg(_with_tables(tags, strip), parts, number, left)
             elif compression in _DEFLATE:
                 left -= _unpack(strip, left)
-            elif compression in _FAXES:
+            elif compression in FAXES:
                 left -= _within(len(strip), left)
-                _require_codes(bytes(strip), compression)
         except ImageError:
             raise
         except (ValueError, zlib.error) as error:
@@ -95,6 +94,8 @@ def require_sound_strips(content: bytes, header) -> None:
                 "the TIFF file is damaged, and part of its picture missing "
                 f"(strip {number}: {error})"
             ) from error
+    if compression in FAXES and parts.planes == 1:
+        _require_fax(content, tags, parts, listed)
     try:
         with (
             heeding_libtiff(),
@@ -119,6 +120,37 @@ def _parts(tags) -> _Parts:
         raise ImageError("the TIFF file is damaged (it has strips and tiles)")
     planes = _numbers(tags, _SAMPLES, 1)[0] if _numbers(tags, _PLANES, 1)[0] == _APART else 1
     return _Parts(wide, tall, -(-width // wide), -(-height // tall), planes, height, tiled)
+
+
+def _require_places(end: int, listed: list[tuple[int, int]]) -> None:
+    if empty := sum(size == 0 for _, size in listed):
+        raise ImageError(
+            f"the TIFF file is damaged ({empty} of {len(listed)} strips have no bytes, by its "
+            "directory): save it again with a program that still shows it"
+        )
+    for number, (place, size) in enumerate(listed):
+        if place < _HEAD:
+            raise ImageError("the TIFF file is damaged (a strip lies over its head)")
+        if place + size > end:
+            raise ImageError(
+                f"the TIFF file is cut short, or its directory damaged (strip {number} goes on "
+                "behind its end)"
+            )
+
+
+def _require_fax(content: bytes, tags, parts: _Parts, listed: list[tuple[int, int]]) -> None:
+    compression, options, order = (
+        _numbers(tags, tag, default)[0]
+        for tag, default in ((_COMPRESSION, 1), (_OPTIONS, 0), (_FILL, 1))
+    )
+    height = parts.tall * parts.number if parts.tiled else parts.height
+    fax = Fax(parts.wide, parts.tall, height, compression, options, order == _REVERSE)
+    try:
+        require_whole_fax([content[place : place + size] for place, size in listed], fax)
+    except ValueError as error:
+        raise ImageError(
+            f"the TIFF file is damaged, and part of its picture missing ({error})"
+        ) from error
 
 
 def _require_room(end: int, tags, parts: _Parts, listed: list[tuple[int, int]]) -> None:
@@ -210,12 +242,3 @@ def _require_whole_jpeg(content: bytes, parts: _Parts, number: int, most: int) -
         if not UNKNOWN_SAMPLING.search(str(error)):
             raise
     return size
-
-
-def _require_codes(strip: bytes, compression: int) -> None:
-    """Refuse a fax with zeros in place of code words, which libtiff takes for its end."""
-    codes = strip.rstrip(b"\0")
-    # No code words of group 4 have as many zeros between them; group 3 may fill lines up.
-    hole = compression == _GROUP_4 and b"\0\0" in codes
-    if hole or len(strip) - len(codes) > _PADDING:
-        raise ValueError("zeros stand where its code words should")

@@ -434,7 +434,8 @@ def test_what_to_do_about_images_without_labels_fits_where_they_lie(tmp_path):
     path = tar(tmp_path / "a.tar", *plain)
     with pytest.raises(ManifestError, match="2 images have no label") as caught:
         read(path)
-    assert "0001.cls for 0001.jpg" in caught.value.hint and "class folder" not in caught.value.hint
+    assert "0001.cls for 0001.jpg" in caught.value.hint
+    assert "class folder" not in caught.value.hint
     labels = (("a/0.cls", b"hat"), ("1.json", b'{"label": "cap"}'))
     assert len(read(tar(tmp_path / "b.tar", *plain, labels[0], ("1.cls", b"cap"))).classes()) == 2
     assert len(read(tar(tmp_path / "c.tar", *plain, labels[1], ("a/0.json", b"5"))).classes()) == 2

@@ -68,9 +68,7 @@ def test_a_run_length_coded_bmp_that_uses_colours_which_its_palette_lacks_is_ref
         )
         rows += b"\0\1"
         bits, kind = (4, 2) if halves else (8, 1)
-        head = struct.pack(
-            "<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, bits, kind, len(rows), 0, 0, 3, 0
-        )
+        head = struct.pack("<IiiHHIIiiII", 40, WIDTH, HEIGHT, 1, bits, kind, len(rows), 0, 0, 3, 0)
         palette = bytes([9, 9, 9, 0, 200, 99, 10, 0, 1, 2, 3, 0])
         start = 14 + len(head) + len(palette)
         return b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + head + palette + rows
@@ -89,7 +87,8 @@ def gif(colours: int, used: int, *, own=False, transparent: int | None = None) -
     image.save(buffer, "GIF", optimize=False, **extra)
     content = buffer.getvalue()
     flags, palette, rest = content[10], content[13:37], content[37:]
-    assert 2 << (flags & 7) == 8 and rest[:1] in b",!"
+    assert 2 << (flags & 7) == 8
+    assert rest[:1] in b",!"
     size = {2: 0, 4: 1, 8: 2}[colours]
     kept = palette[: 3 * colours]
     if not own:
@@ -111,7 +110,8 @@ def test_a_gif_that_uses_colours_which_its_palette_lacks_is_refused(own):
             decode(gif(colours, colours + 1, own=own))
     # What is not seen needs no colour.
     found = decode(gif(4, 5, own=own, transparent=4))
-    assert found[0, 4].tolist() == [255] * 3 and found[0, 3].tolist() == [252, 27, 100]
+    assert found[0, 4].tolist() == [255] * 3
+    assert found[0, 3].tolist() == [252, 27, 100]
 
 
 def test_a_gif_of_grey_numbers_without_their_palette_or_any_is_refused():

@@ -203,3 +203,25 @@ def test_a_damaged_lzw_of_luma_and_chroma_is_refused(filling):
     decode(content)
     with pytest.raises(ImageError, match="TIFF file is damaged"):
         decode(content[:half] + filling * 200 + content[half + 200 :])
+
+
+def test_strips_that_are_no_part_of_the_picture_take_nothing_from_it():
+    size = len(zlib.compress(picture()[:ROWS].tobytes()))
+    more = tiff(picture(), compression=DEFLATE, height=[ROWS], sizes=[size, 2, 2])
+    np.testing.assert_array_equal(decode(more), picture()[:ROWS])
+
+
+@pytest.mark.parametrize("compression", [JPEG, DEFLATE])
+def test_what_is_wrong_with_the_sizes_of_strips_is_said(compression):
+    for sizes, said in (
+        ([0, 0, 0], "3 of 3 strips have no bytes, by its directory.*save it again"),
+        ([900, 900, 0], "1 of 3 strips have no bytes"),
+        ([90, 90, 10**6], r"cut short, or its directory damaged \(strip 2 goes on behind its end"),
+    ):
+        with pytest.raises(ImageError, match=said):
+            decode(tiff(picture(), compression=compression, sizes=sizes))
+
+
+def test_what_libtiff_does_not_read_is_to_be_saved_again():
+    with pytest.raises(ImageError, match="libtiff cannot read its pixels.*: save it again with an"):
+        decode(tiff(picture(), compression=DEFLATE, planes=[0]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from ...core.errors import BackboneError, enumerate_some
 from .onnx_graph import constant_tensors, load_onnx
+from .values import constants_of
 from .walk import find_all
 
 # INT32 and INT64 of onnx, of which graphs compute shapes.
@@ -25,6 +26,8 @@ LARGEST_VALUE = 2**26
 LARGEST_CONSTANTS = 2**28
 # Multiplications and additions for one image; EfficientNet-L2 at 800 pixels has half of that.
 MOST_OPERATIONS = 1e12
+# Of constants alone; OpenVINO computes them with a loop a sum, some 10**9 a second.
+_MOST_OF_CONSTANTS = 1e9
 # Where little is computed, fetching and storing a number takes as long as so many of them.
 _OPERATIONS_A_NUMBER = 50
 _SMALLER = "take a smaller network, or export this one for images of fewer pixels"
@@ -115,7 +118,8 @@ def require_small_values(
 
 def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     """Tell whether shapes and operators show that one image takes seconds and no more."""
-    cost = 0.0
+    cost = beforehand = 0.0
+    constants = constants_of(graph)
     numbers = {name: t for name, t in constant_tensors(graph).items() if t.data_type in _WHOLE}
     links = sum(len(node.input) + len(node.output) for node in graph.node)
     if len(graph.node) > _MANY_NODES or links > _MANY_LINKS:
@@ -134,7 +138,8 @@ def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
         moved = sum(sizes) + sum(math.prod(shapes.get(name, ())) for name in node.input)
         computed = max(sizes, default=0) * _operations_each(node, shapes)
         cost += max(computed, moved * _OPERATIONS_A_NUMBER)
-    return cost <= MOST_OPERATIONS
+        beforehand += computed * (node.output[0] in constants)
+    return cost <= MOST_OPERATIONS and beforehand <= _MOST_OF_CONSTANTS
 
 
 def _may_end_the_process(divisor) -> bool:

@@ -401,6 +401,24 @@ def test_many_cheap_operators_on_large_values_are_tried_in_a_child(tmp_path, mon
     assert asked
 
 
+def test_products_of_constants_are_tried_in_a_child(tmp_path, monkeypatch):
+    """OpenVINO computes them in its slowest way, in which nothing can interrupt it."""
+    asked = []
+    monkeypatch.setattr(trial, "ask_once", lambda *arguments: asked.append(arguments))
+    for side, tried in ((256, False), (2048, True)):
+        nodes = [
+            helper.make_node("ConstantOfShape", ["sides"], ["square"]),
+            helper.make_node("MatMul", ["square", "square"], ["product"]),
+            helper.make_node("ReduceMean", ["product"], ["mean"], keepdims=0),
+            *body(),
+            helper.make_node("Add", ["f", "mean"], ["h"]),
+            helper.make_node("Gemm", ["h", "k", "b"], ["out"]),
+        ]
+        sides = {"sides": np.array([side, side], np.int64)}
+        load(save(tmp_path / f"{side}.onnx", make(nodes, weights() | sides)))
+        assert bool(asked) == tried
+
+
 def test_gigabytes_whose_number_is_computed_are_refused_in_a_child(tmp_path):
     spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**30], known=False))
     with pytest.raises(BackboneError, match="computed in 4 GiB|ends the process|what the image"):

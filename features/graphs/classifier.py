@@ -147,7 +147,21 @@ def _follow(
             return [found[0] for found in heads] if sure else []
         node = producers.get(data[0]) if len(data) == 1 else None
     one = None if node is None else _classifier(node, output, passed, producers, values, classes)
+    while one is not None and (node := _layer_of_logits(one, producers, values)) is not None:
+        before = _classifier(node, output, passed, producers, values, classes)
+        if before is None:
+            break
+        one = before
     return [] if one is None else [one]
+
+
+def _layer_of_logits(one: Classifier, producers: dict, values: Values):
+    """Return the layer whose logits another one of as many numbers calibrates, if it does."""
+    node = producers.get(one.features) if one.width == one.classes else None
+    while node is not None and node.op_type in _PASSED - _POOLS:
+        data = _data(node, values)
+        node = producers.get(data[0]) if len(data) == 1 else None
+    return node if node is not None and node.op_type in _LAYERS else None
 
 
 def _classifier(node, output: str, passed: set[str], producers, values: Values, classes):

@@ -86,6 +86,25 @@ def test_a_layer_that_sums_up_probabilities_is_asked_about(between, tmp_path):
     assert rows(model).shape == (3, CLASSES)
 
 
+@pytest.mark.parametrize("between", [[], ["Mul"], ["Identity", "Add", "Dropout"]])
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("record", [{}, {"num_classes": CLASSES}])
+def test_a_layer_that_calibrates_logits_is_not_the_classifier(between, times, record, tmp_path):
+    """As matrix scaling does."""
+    nodes = [*body(), *classifier()]
+    nodes[-1].output[0] = "logits"
+    for kind in between:
+        inputs = [*nodes[-1].output, "b"][: 1 + (kind in ("Mul", "Add"))]
+        nodes += [node(kind, inputs, [f"after {kind}"])]
+    for number in range(times):
+        nodes += [node("MatMul", [*nodes[-1].output, "square"], [f"scaled{number}"])]
+    nodes += [node("Softmax", nodes[-1].output, ["out"], axis=1)]
+    square = np.random.default_rng(0).normal(size=(CLASSES, CLASSES)).astype(np.float32)
+    spec = save(tmp_path / "net.onnx", make(nodes, weights() | {"square": square}), **record)
+    np.testing.assert_allclose(rows(spec), expected(some_images()), **CLOSE)
+    assert load(spec).network.layer.startswith(f"{WIDTH} numbers of 'f'")
+
+
 @pytest.mark.parametrize("activation", ["Relu", "LeakyRelu", "HardSwish", "Clip", "Elu"])
 @pytest.mark.parametrize("order", ["pool last", "pool first"])
 def test_a_network_without_classifier_is_asked_about_and_the_remedies_work(

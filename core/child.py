@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 try:
     import resource
@@ -17,6 +18,13 @@ except ImportError:  # Windows: the clock alone limits a child.
     resource = None  # type: ignore[assignment]
 
 _MARK = "icecore-answer:"
+# As ``python -m`` does, but for the folder that a command is run in: it may be a stranger's, and
+# a file in it have the name of a module. The package is where this one is, looked for last.
+_RUN = (
+    "import runpy, sys; sys.path.append({place!r}); "
+    "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+)
+_PLACE = str(Path(__file__).resolve().parents[2])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +51,7 @@ class ChildError(Exception):
 
 
 def ask_child(module: str, arguments: Sequence[str], limits: Limits) -> dict:
-    """Run ``python -m MODULE ARGUMENTS`` and return what it answers.
+    """Run a module, as ``python -m MODULE ARGUMENTS`` does, and return what it answers.
 
     Parameters
     ----------
@@ -56,7 +64,8 @@ def ask_child(module: str, arguments: Sequence[str], limits: Limits) -> dict:
         It ended without an answer, or took too much.
     """
     bounds = [str(limits.processor_seconds), str(limits.memory_bytes)]
-    command = [sys.executable, "-m", module, *bounds, *arguments]
+    run = _RUN.format(place=_PLACE, module=module)
+    command = [sys.executable, "-P", "-c", run, *bounds, *arguments]
     try:
         done = subprocess.run(
             command,

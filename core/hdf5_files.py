@@ -209,13 +209,18 @@ def _check_data_set(name: str, data: h5py.h5d.DatasetID, file_bytes: int, rules:
         raise ValueError(f"{name!r} declares {size_text(stored)} in a smaller file")
     if layout == h5py.h5d.CHUNKED:
         whole = _check_chunks(name, data, made.get_chunk(), itemsize)
-        if whole > max(_UNPACKED_BYTES, _UNPACKED_RATIO * file_bytes):
+        if whole > most_unpacked(file_bytes):
             raise ValueError(
                 f"{name!r} would unpack to {size_text(whole)} from {size_text(file_bytes)}"
             )
     elif stored < whole:
         raise ValueError(f"{name!r} declares {size_text(whole)} and holds {size_text(stored)}")
     return whole
+
+
+def most_unpacked(file_bytes: int) -> int:
+    """Return how many bytes a packed data set, or one of texts, in such a file may become."""
+    return max(_UNPACKED_BYTES, _UNPACKED_RATIO * file_bytes)
 
 
 def _check_chunks(
@@ -273,7 +278,7 @@ def read_texts(file: h5py.File, name: str) -> list[str]:
         return [raw.decode("utf-8") for raw in data[()].tolist()]
     # All texts may be one and the same place in the file, so that a small one unpacks to
     # any size: as many at a time as can do no harm, and no more in all than the file could.
-    limit = max(_UNPACKED_BYTES, _UNPACKED_RATIO * file.id.get_filesize())
+    limit = most_unpacked(file.id.get_filesize())
     step = max(1, _TEXTS_AT_ONCE // max(1, file.id.get_filesize()))
     texts: list[str] = []
     size = 0

@@ -23,10 +23,11 @@ from ..core.errors import (
     escaped,
 )
 from ..core.files import publish
-from ..core.hdf5_files import new_hdf5, open_hdf5, read_array, read_attribute, read_texts
+from ..core.hdf5_files import new_hdf5
 from ..core.npz_files import NpzEntry, read_npz, write_npz
 from ..core.regular_files import open_regular, size_text
 from ..manifest import DEFAULT_TASK
+from .hdf5_child import read_hdf5
 from .table import MENDINGS, ProbabilityTable, column_class, mended
 
 # A file larger than this is a mistake or an attack: 8 GiB holds 20 million rows of 54 classes.
@@ -252,31 +253,6 @@ def _write_hdf5(path: Path, table: ProbabilityTable) -> None:
         file.attrs.update({"model": table.model, "task": table.task})
 
 
-def _read_hdf5(path: Path) -> tuple[Fields, np.ndarray]:
-    with open_hdf5(path, ProbabilityError, _AGAIN) as file:
-        missing = sorted(set(_ARRAYS) - set(file))
-        if missing:
-            raise ProbabilityError(
-                f"{path} lacks {enumerate_some(missing)}; it has {enumerate_some(sorted(file))}",
-                "the arrays ids, classes and probabilities are needed",
-            )
-        fields: Fields = {
-            name: tuple(read_texts(file, name))
-            for name in ("ids", "classes", "splits")
-            if name in file
-        }
-        fields |= {
-            name: str(read_attribute(file, name))
-            for name in ("model", "task")
-            if name in file.attrs
-        }
-        kind = file["probabilities"].dtype.kind
-        if kind not in "fiu":
-            raise ValueError("'probabilities' are no numbers")
-        numbers = read_array(file, "probabilities", 2, kind).astype(np.float64)
-    return fields, numbers
-
-
 # Parquet ----------------------------------------------------------------------------------
 
 
@@ -369,7 +345,7 @@ _WRITERS = {
 _READERS = {
     ".npz": _read_npz,
     ".csv": _read_csv,
-    ".h5": _read_hdf5,
-    ".hdf5": _read_hdf5,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
     ".parquet": _read_parquet,
 }

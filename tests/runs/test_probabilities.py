@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from icecore.manifest import class_name
 from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
 from icecore.runs.table import SUM_TOLERANCE
 
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "hdf5"
 names = st.text(
     st.characters(codec="utf-8", exclude_characters="\x00\r\n"), min_size=1, max_size=6
 ) | st.sampled_from(["id", "split", "label", "ID", "class:id", " a ", '"', "a,b", "=1"])
@@ -310,3 +312,24 @@ def test_a_table_without_ids_is_said_to_have_none(tmp_path):
     # Numbers may be ids.
     path.write_text("image,cat,dog\n0,0.5,0.5\n1,0.25,0.75\n")
     assert read_probabilities(path).ids == ("0", "1")
+
+
+@pytest.mark.parametrize("name", ["segmentation-fault", "division-by-zero", "endless"])
+def test_a_file_that_takes_the_hdf5_library_down_is_refused(name):
+    """Bytes of files of libver="latest" were changed, and their checksums made anew."""
+    path = FIXTURES / f"{name}.h5"
+    with pytest.raises(ProbabilityError, match=rf"{name}\.h5 cannot be used as HDF5") as caught:
+        read_probabilities(path)
+    assert str(path) in caught.value.message
+
+
+def test_texts_come_out_of_hdf5_as_they_went_in(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    ids = ["y", "é.jpg", "\U0001f9ca" * 3, "a" * 100_000, "x"]
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("ids", data=ids, dtype=h5py.string_dtype())
+        file.create_dataset("classes", data=["b", "ä"], dtype=h5py.string_dtype())
+        file["probabilities"] = np.tile(np.array([0.25, 0.75], "<f2"), (5, 1))
+        file.attrs["model"] = "m ö"
+    table = read_probabilities(tmp_path / "a.h5")
+    assert (list(table.ids), table.classes, table.model) == (ids, ("b", "ä"), "m ö")

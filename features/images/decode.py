@@ -16,7 +16,7 @@ import numpy as np
 from ...core.errors import ImageError
 from ...core.places import open_image
 from ...manifest import LARGEST_IMAGE_FILE
-from .deep import require_unsigned, require_upper_bits
+from .deep import require_unsigned, require_upper_bits, with_key_as_alpha
 from .heif import HeifFile, is_heif
 from .jpeg import has_an_end, is_arithmetic, read_plain_head
 from .jpeg_decoder import decode_jpeg
@@ -311,6 +311,7 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
             require_colours(content, image)
             if image.format == "PNG":
                 require_all_png_rows(content, image)
+                image = with_key_as_alpha(content, image)
             pixels, brightest = _rgb_of(image)
     except ImageError:
         raise

@@ -11,6 +11,8 @@ from .libraries import load_opencv, load_pillow
 LARGEST_OF_TWELVE_BITS = 4095
 # After the reduction to 8 bits, which OpenCV rounds for TIFF.
 _NEARLY_BLACK = 16
+# Kinds of PNG that may have a transparent colour: grey, and RGB.
+_WITH_KEY = (0, 2)
 _BITS_PER_SAMPLE, _SAMPLE_FORMAT = 0x0102, 0x0153
 # What the numbers of a TIFF are, where they are not unsigned.
 _FORMATS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
@@ -83,10 +85,43 @@ def _largest_lower_half(content: bytes) -> int:
     with load_pillow().open(io.BytesIO(content), formats=("PNG",)) as image:
         if image.mode.startswith("I;16"):
             return int((np.asarray(image) & 255).max(initial=0))
-        # Pillow keeps the upper bytes; told another order of them, it keeps the lower ones. Of
-        # grey with alpha it knows no other order: its bytes are taken for four channels.
-        (kind, box, at, raw), *_ = image.tile
-        grey = raw == "LA;16B"
-        image.tile = [(kind, box, at, "RGBA" if grey else raw.replace(";16B", ";16L"))]
+        # Of grey with alpha Pillow knows no other order: its bytes are taken for four channels.
+        grey = _take_lower_half(image) == "LA;16B"
         colours = image.getextrema()
         return colours[1][1] if grey else max(high for _, high in colours[:3])
+
+
+def _take_lower_half(image) -> str:
+    """Have Pillow keep the lower bytes, in place of the upper ones, and return what it had meant.
+
+    It is told another order of them.
+    """
+    (kind, box, at, raw), *_ = image.tile
+    image.tile = [(kind, box, at, "RGBA" if raw == "LA;16B" else raw.replace(";16B", ";16L"))]
+    return raw
+
+
+def with_key_as_alpha(content: bytes, image):
+    """Return a PNG, one colour of which is transparent, with alpha where that colour is.
+
+    Pillow compares eight bits with what the file says of two, four or sixteen.
+    """
+    key, bits = image.info.get("transparency"), content[24]
+    if key is None or bits == 8 or content[25] not in _WITH_KEY:
+        return image
+    if bits < 8:
+        largest = 2**bits - 1
+        image.info["transparency"] = key if image.mode == "1" else key * (255 // largest)
+        return image
+    upper, lower = np.asarray(image), None
+    if image.mode == "RGB":
+        with load_pillow().open(io.BytesIO(content), formats=("PNG",)) as again:
+            _take_lower_half(again)
+            lower = np.asarray(again)
+        keyed = (upper == [one >> 8 for one in key]) & (lower == [one & 255 for one in key])
+        keyed = keyed.all(axis=2)
+    else:
+        keyed = upper == key
+        upper = (upper >> 8).astype(np.uint8)
+    alpha = np.where(keyed, 0, 255).astype(np.uint8)
+    return load_pillow().fromarray(np.dstack([upper, alpha]))

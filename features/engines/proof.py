@@ -20,7 +20,7 @@ from ..graphs.parameters import FilledGraph
 from ..graphs.store import graph_folder, graph_key
 from ..records.record import BackboneRecord
 from .base import Engine, Setup
-from .culprit import first_to_depend
+from .culprit import first_to_depend, first_to_differ
 from .distances import (
     are_finite,
     distance,
@@ -102,10 +102,14 @@ def prove_in_engine(
         hint = _otherwise(setup)
         if proof.relative_error < WORST_ACCEPTABLE:
             hint += f"; or accept them with --accept-error {proof.relative_error * 1.1:.2g}"
+        named = ""
+        if setup.precision == "f32":  # Others move with every operator.
+            images = random_images(network.record.resolution, DIFFERENT_IMAGES, seed=0)
+            named = first_to_differ(engine, network, setup, images, allowed)
         raise ProofError(
             f"{network.record.spec}: {engine.name} {engine.version} computes features in "
             f"{setup.precision} that differ from those of {proof.judge} by "
-            f"{proof.relative_error:.2g} (relative L2); {allowed:.2g} is allowed",
+            f"{proof.relative_error:.2g} (relative L2); {allowed:.2g} is allowed{named}",
             hint,
         )
     return proof

@@ -387,12 +387,15 @@ def test_an_engine_that_computes_wrongly_leaves_nothing_and_auto_takes_another(
     assert report.rows == 6
 
 
-@pytest.mark.parametrize("name", ["softmax_op11", "resize_antialias18"])
-def test_graphs_that_openvino_reads_otherwise_are_refused_there(name, faults):
+@pytest.mark.parametrize(
+    ("name", "operator"), [("softmax_op11", "Softmax"), ("resize_antialias18", "Resize")]
+)
+def test_graphs_that_openvino_reads_otherwise_are_refused_there(name, operator, faults):
     needs("openvino")
     folder = faults / "field" / "07-engines-disagree"
     backbone = backbone_of(folder / f"{name}.onnx", "openvino")
-    with pytest.raises(ProofError, match="openvino .* differ from those of ONNX Runtime"):
+    said = rf"openvino .* differ from those of ONNX Runtime.*the first to differ is {operator} '"
+    with pytest.raises(ProofError, match=said):
         prove_in_engine(backbone.start("cpu"), backbone.network, Setup())
     sound = dataclasses.replace(backbone, kind=ENGINES["onnxruntime"])
     assert prove_in_engine(sound.start("cpu"), sound.network, Setup()).relative_error < 1e-5
@@ -420,7 +423,8 @@ def test_features_that_are_computed_otherwise_are_not_hidden_by_large_ones(large
         "w": rng.normal(size=(5 + large, 7)),
     }
     path = write_network(tmp_path / "net.onnx", nodes, **numbers)
-    with pytest.raises(ProofError, match="openvino .* computes features in f32 that differ"):
+    said = "openvino .* computes features in f32 that differ.*the first to differ is LRN 'small'"
+    with pytest.raises(ProofError, match=said):
         proved(backbone_of(path, "openvino"))
     assert proved(backbone_of(path)).relative_error < 1e-5
 
@@ -444,6 +448,25 @@ def test_features_that_are_small_by_rounding_alone_are_no_errors(tmp_path):
     for name in GRAPH_ENGINES:
         needs(name)
         assert proved(backbone_of(path, name)).relative_error < 1e-4
+
+
+def test_the_operator_that_differs_is_named_beside_branches_that_do_not(tmp_path):
+    needs("openvino")
+    nodes = [
+        helper.make_node("Relu", ["c"], ["r"]),
+        helper.make_node("LRN", ["r"], ["a"], "wrong", size=1, alpha=0.3, beta=0.6, bias=1.2),
+        helper.make_node("Shape", ["c"], ["shape"]),
+        *(
+            helper.make_node("Tanh", [f"t{n}" if n else "c"], [f"t{n + 1}"], f"tanh{n}")
+            for n in range(20)
+        ),
+        helper.make_node("Reshape", ["a", "shape"], ["again"]),
+        helper.make_node("Add", ["t20", "again"], ["sum"]),
+        helper.make_node("Sigmoid", ["sum"], ["m"]),
+    ]
+    path = write_network(tmp_path / "net.onnx", nodes)
+    with pytest.raises(ProofError, match="is allowed; the first to differ is LRN 'wrong'"):
+        proved(backbone_of(path, "openvino"))
 
 
 def test_which_of_equal_numbers_is_taken_shows_in_images_of_one_colour(tmp_path):

@@ -21,7 +21,9 @@ _MARK = "icecore-answer:"
 # As ``python -m`` does, but for the folder that a command is run in: it may be a stranger's, and
 # a file in it have the name of a module. The package is where this one is, looked for last.
 _RUN = (
-    "import runpy, sys; sys.path.append({place!r}); "
+    "import runpy, sys, warnings; sys.path.append({place!r}); "
+    # The package of the module may import it, too, which harms nobody.
+    "warnings.filterwarnings('ignore', '.*found in sys.modules', RuntimeWarning); "
     "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
 )
 _PLACE = str(Path(__file__).resolve().parents[2])

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from .errors import DiskFullError
+from .errors import DiskFullError, MissingFileError
 from .imports import load
 
 try:
@@ -47,19 +47,30 @@ def scratch_folder(parent: Path | None = None, prefix: str = _SCRATCH) -> Iterat
         What its name begins with.
     """
     usual = parent is None
-    parent = Path(tempfile.gettempdir()) if parent is None else parent
+    parent = _temporary_place() if parent is None else parent
     remove_abandoned(parent, prefix)
     with _held(lambda: Path(tempfile.mkdtemp(prefix=prefix, dir=parent))) as folder:
         try:
             yield folder
         except DiskFullError as error:
             texts = [text.replace(str(folder), str(parent)) for text in (error.message, error.hint)]
-            if usual and str(folder) in error.message:
+            # A limit of a file's size is said as it is: no space that is freed would help.
+            if usual and error.message.startswith("no room left") and str(folder) in error.message:
                 texts[0] = f"no room left for temporary files in {parent}"
                 texts[1] = "free some space there, or name another folder: TMPDIR=/tmp2 icecore ..."
             raise DiskFullError(*texts) from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _temporary_place() -> Path:
+    try:
+        return Path(tempfile.gettempdir())
+    except FileNotFoundError as error:
+        raise MissingFileError(
+            f"there is no folder for temporary files that can be written to: {error.strerror}",
+            "name one: TMPDIR=/tmp2 icecore ...",
+        ) from error
 
 
 def remove_abandoned(parent: Path, prefix: str) -> list[Path]:

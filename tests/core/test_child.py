@@ -12,3 +12,10 @@ def test_files_in_the_folder_of_the_command_are_no_modules(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     assert ask_child("icecore.features.probe", ["import:numpy", "cpu"], LIMITS) == {"newer": []}
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_module_that_its_package_imports_answers_where_warnings_are_errors(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "error")
+    (tmp_path / "a.h5").write_bytes(b"nothing")
+    answer = ask_child("icecore.runs.hdf5_child", [str(tmp_path / "a.h5"), "out.npz"], LIMITS)
+    assert "cannot be used as HDF5" in answer["error"]

@@ -161,3 +161,23 @@ def test_temporary_folders_are_made_in_one_place():
     ).split()
     modules = [path for room in rooms for path in (ROOT / room).rglob("*.py")]
     assert [path.name for path in modules if made.search(path.read_text())] == ["folders.py"]
+
+
+NOWHERE = """
+import resource
+from icecore.core.folders import scratch_folder
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    with scratch_folder():
+        pass
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits of the system's")
+def test_no_folder_for_temporary_files_is_said_to_be_that():
+    """As where all disks are read-only, in a container."""
+    done = subprocess.run([sys.executable, "-c", NOWHERE], capture_output=True, text=True)
+    assert done.stdout.startswith("MissingFileError there is no folder for temporary files that")
+    assert "TMPDIR=" in done.stdout

@@ -55,7 +55,7 @@ def scratch_folder(parent: Path | None = None, prefix: str = _SCRATCH) -> Iterat
         except DiskFullError as error:
             texts = [text.replace(str(folder), str(parent)) for text in (error.message, error.hint)]
             # A limit of a file's size is said as it is: no space that is freed would help.
-            if usual and error.message.startswith("no room left") and str(folder) in error.message:
+            if usual and error.message.startswith("no room") and str(folder) in error.message:
                 texts[0] = f"no room left for temporary files in {parent}"
                 texts[1] = "free some space there, or name another folder: TMPDIR=/tmp2 icecore ..."
             raise DiskFullError(*texts) from error

@@ -181,3 +181,13 @@ def test_no_folder_for_temporary_files_is_said_to_be_that():
     done = subprocess.run([sys.executable, "-c", NOWHERE], capture_output=True, text=True)
     assert done.stdout.startswith("MissingFileError there is no folder for temporary files that")
     assert "TMPDIR=" in done.stdout
+
+
+def test_a_limit_of_a_files_size_is_not_called_a_full_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with (
+        pytest.raises(DiskFullError, match="becomes larger than") as error,
+        scratch_folder() as one,
+    ):
+        raise DiskFullError(f"{one / 'x'} becomes larger than ulimit -f lets it be", "write less")
+    assert "TMPDIR" not in error.value.hint

@@ -345,6 +345,10 @@ def _not_utf8(path, number, part, cause, error) -> IcecoreError:
 
 
 def _require_commas(path: Path, header: Sequence[str], error: type[IcecoreError]) -> None:
+    if header[0].lower() == "sep=":
+        raise error(
+            f"{path} begins with a line that only Excel understands: sep=,", "take this line out"
+        )
     if len(header) != 1:
         return
     for mark, name in _MARKS.items():

@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from .csv_files import CsvLine, CsvTable
+from .csv_files import CsvLine, CsvTable, line_faults
 from .errors import FileFormatError, IcecoreError
 from .json_files import parse_json
 from .regular_files import read_whole
@@ -27,7 +27,7 @@ def read_json_lines(
     MissingFileError
         There is no such file.
     IcecoreError
-        Of the type `error`: it is no regular file, too large, or has no lines.
+        Of the type `error`: it is no regular file, too large, or none of its lines is an object.
     """
     path = Path(path)
     found: list[tuple[int, dict]] = []
@@ -40,6 +40,8 @@ def read_json_lines(
         except FileFormatError as fault:
             faults.append((number, fault.message.strip()))
     header = tuple(dict.fromkeys(name for _, fields in found for name in fields))
+    if not header and faults:
+        raise line_faults(path, faults, error, _HINT)
     if not header:
         raise error(f"{path} has no line that is a JSON object", _HINT)
     if len(found) * len(header) > _MOST_CELLS:

@@ -40,11 +40,16 @@ class ImageTable:
         Where the images are.
     rows : list of (str, str or None)
         The label of each row, and the path of its image where the table has no bytes of it.
+    labelled : bool
+        Whether there is a column of labels.
+    unused : tuple of str
+        Columns that are neither images nor labels.
     """
 
     column: str
     rows: list[tuple[str, str | None]]
     labelled: bool
+    unused: tuple[str, ...] = ()
 
 
 def load_parquet():
@@ -76,8 +81,14 @@ def read_table(place: str, opened: Opener) -> ImageTable:
                 f"{place} has {count:,} rows, more than {_MOST_ROWS:,}",
                 "write it as several tables",
             )
+        if twice := repeated(schema.names):
+            raise FileFormatError(
+                f"{place} has columns of one name: {enumerate_some(twice)}",
+                "give every column a name of its own",
+            )
         column = _image_column(arrow, schema, place)
-        label = next((name for name in _LABELS if name in schema.names), None)
+        by_name = {name.lower(): name for name in reversed(schema.names)}
+        label = next((by_name[name] for name in _LABELS if name in by_name), None)
         if label and arrow.types.is_nested(kind := schema.field(label).type):
             raise FileFormatError(
                 f"{place} has a column '{label}' of {str(kind)[:80]}",
@@ -93,18 +104,38 @@ def read_table(place: str, opened: Opener) -> ImageTable:
                 f"{place} has several classes of one name: {enumerate_some(twice)}",
                 "mend the names in its schema, or write the labels as text",
             )
-        rows: list[tuple[str, str | None]] = []
-        size = 0
-        for number in groups:
-            columns = [label] if label else []
-            # Where all rows have a path and no bytes, the images are files beside the table.
-            if _has_no_bytes(arrow, table, number, column):
-                columns.append(f"{column}.path")
-            some = list(_rows(place, table, number, columns, label, names))
-            size += sum(map(len, {one for one, _ in some})) + sum(len(one or "") for _, one in some)
-            _require_few_bytes(size, place)
-            rows += some
-    return ImageTable(column, rows, label is not None)
+        try:
+            rows = _all_rows(arrow, place, table, column, label, names)
+        except (arrow.ArrowException, OSError) as error:
+            if not _is_lacking(error):
+                raise
+            # Of texts that are packed in some ways it makes no dictionary.
+            table = arrow.parquet.ParquetFile(file, metadata=table.metadata)
+            rows = _all_rows(arrow, place, table, column, label, names)
+    # The index of pandas is no column of its own.
+    unused = [
+        name
+        for name in schema.names
+        if name not in (column, label) and not name.startswith("__index_level_")
+    ]
+    return ImageTable(column, rows, label is not None, tuple(unused))
+
+
+def _all_rows(
+    arrow, place: str, table, column: str, label: str | None, names: list[str]
+) -> list[tuple[str, str | None]]:
+    rows: list[tuple[str, str | None]] = []
+    size = 0
+    for number in range(table.num_row_groups):
+        columns = [label] if label else []
+        # Where all rows have a path and no bytes, the images are files beside the table.
+        if _has_no_bytes(arrow, table, number, column):
+            columns.append(f"{column}.path")
+        some = list(_rows(place, table, number, columns, label, names))
+        size += sum(map(len, {one for one, _ in some})) + sum(len(one or "") for _, one in some)
+        _require_few_bytes(size, place)
+        rows += some
+    return rows
 
 
 def _image_column(arrow, schema, place: str) -> str:
@@ -113,9 +144,11 @@ def _image_column(arrow, schema, place: str) -> str:
     for name in ("image", "img", "jpg", *found[: len(found) == 1]):
         if name in found:
             return name
+    shown = [f"{field.name} ({str(field.type)[:80]})" for field in schema]
     raise FileFormatError(
-        f"{place} has no column of images; it has {', '.join(schema.names[:20])}",
-        "images are a column of bytes, or of bytes and path, and called image if there are more",
+        f"{place} has no column of images; it has {', '.join(shown[:20])}",
+        "images are a column of binary, or of a struct of bytes and path, and called image if "
+        "there are more; paths alone stand in a CSV with path,label",
     )
 
 
@@ -296,7 +329,13 @@ def _saying(arrow, place: str) -> Iterator[None]:
     except (arrow.ArrowException, ValueError, OverflowError, KeyError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
+        other = _is_lacking(error) or isinstance(error, UnicodeDecodeError)
         raise FileFormatError(
             f"{place} is no readable Parquet table: {first_line(error)}",
-            "copy it again; it may be cut short",
+            "write it again with other types" if other else "copy it again; it may be cut short",
         ) from error
+
+
+def _is_lacking(error: Exception) -> bool:
+    """Tell whether pyarrow lacks a way to read it; not all such errors are of its own type."""
+    return "not yet implemented" in str(error).lower()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ..core.errors import ManifestError, counted, enumerate_some, escaped
 from .layout import LabelledFiles, Layout
-from .listing import Listing
+from .listing import AGAIN, CACHE, HIDDEN, RUN, Listing
 from .names import class_name
 from .table import DEFAULT_TASK, IMAGE_SUFFIXES, Sample, split_name
 
@@ -39,6 +39,13 @@ _ARRANGE = (
     "are splits; images without a label go to test/"
 )
 
+# What to do about files where there are no images, by why they are passed over.
+_INSTEAD = (
+    ({".zip", ".7z", ".rar", ".tgz", ".gz", ".bz2", ".xz"}, "; unpack the archives"),
+    ({HIDDEN}, "; files and folders whose names begin with a point are passed over: rename them"),
+    ({AGAIN}, "; a link that leads back to a folder above it is not followed"),
+    ({CACHE, RUN}, "; a cache or a run of icecore is no data"),
+)
 # With labels, in an image folder of Hugging Face's: metadata.jsonl, say.
 _TABLES = (".csv", ".jsonl", ".ndjson")
 
@@ -97,6 +104,8 @@ def _splits(listing: Listing, warnings: list[str]) -> dict[str, str]:
             "folders: it is taken for a class, not for a split"
         )
         return {}
+    if bare := sorted(set(splits) - holding):
+        warnings.append(f"no images in the folders of splits {enumerate_some(bare)}")
     if others:
         raise ManifestError(
             f"{listing.root} has split folders and others beside them: "
@@ -116,7 +125,10 @@ def _refuse_faults(listing: Listing, splits, classes, bare: list[str]) -> None:
     if not listing.images:
         raise ManifestError(
             f"no images in {root}" + _what_is_there(listing, empty),
-            f"images have the endings {', '.join(sorted(IMAGE_SUFFIXES))}",
+            f"images have the endings {', '.join(sorted(IMAGE_SUFFIXES))}"
+            + "".join(
+                text for kinds, text in _INSTEAD if kinds & {why for _, why in listing.others}
+            ),
         )
     if bare and not classes:
         tables = [name for name, why in listing.others if why in _TABLES]

@@ -38,7 +38,7 @@ from ..core.tar_files import Member, TarFiles
 from .image_list import SUFFIX, label_text, several_labels
 from .layout import LabelledFiles, Layout
 from .listing import Listing, ending_of, is_image_name
-from .names import class_name
+from .names import class_name, respelt_labels
 from .table import DEFAULT_TASK, LARGEST_IMAGE_FILE, Manifest, Sample, split_name
 from .usable_names import require_usable_names
 
@@ -94,6 +94,8 @@ class _Container(Layout):
                 + (f": {enumerate_some(warnings)}" if warnings else ""),
                 f"look at them: they are read as {self.name}",
             )
+        # Of many tables of one kind it is said once.
+        warnings = list(dict.fromkeys(warnings))
         return dataclasses.replace(found, warnings=tuple(warnings), passed_over=tuple(others))
 
     def names(self, listing: Listing) -> list[str]:
@@ -186,7 +188,12 @@ class ParquetTables(_Container):
 
     def _read(self, container: str, name: str) -> LabelledFiles:
         table = read_table(container, open_container)
-        return LabelledFiles(list(_rows(container, name, table)))
+        rows = list(_rows(container, name, table))
+        warnings = respelt_labels({label for label, _ in table.rows})
+        if table.unused:
+            named = enumerate_some(sorted(table.unused), 20)
+            warnings.append(f"columns of Parquet tables that are not used: {named}")
+        return LabelledFiles(rows, warnings=tuple(warnings))
 
 
 class RecordFiles(StreamedContainer):

@@ -12,7 +12,7 @@ from ..core.places import is_there
 from ..core.stores import is_url
 from ..core.text import repeated
 from .box import parse_box
-from .names import class_name
+from .names import class_name, respelt_labels
 from .table import COLUMNS, DEFAULT_TASK, IMAGE_SUFFIXES, Manifest, Sample, split_name
 
 
@@ -99,7 +99,7 @@ def read_table(
     extra = [name for at, name in enumerate(table.header) if at not in used and name]
     if extra:
         warnings.append(f"columns of {path.name} that are not used: {enumerate_some(extra)}")
-    warnings += _respelt(raw_labels)
+    warnings += [*respelt_labels(raw_labels), *_one_hot(table, labels)]
     return Manifest(tuple(samples), str(path), warnings=tuple(warnings))
 
 
@@ -212,14 +212,17 @@ def _digest(text: str) -> str:
     return text
 
 
-def _respelt(labels: set[str]) -> list[str]:
-    """Name the labels that are spelt in two ways and are one class."""
-    spelt: dict[str, set[str]] = {}
-    for label in sorted(labels):
-        spelt.setdefault(class_name(label), set()).add(label)
+def _one_hot(table: CsvTable, labels: dict[str, int]) -> list[str]:
+    """Say so where a column for each class has 1 in the class of the image, and 0 elsewhere."""
+    rows = ([line.fields[at].removesuffix(".0") for at in labels.values()] for line in table.rows)
+    known = [row for row in rows if any(row)]
+    zeros = len(labels) - 1
+    if zeros < 1 or not known:
+        return []
+    if any(row.count("1") != 1 or row.count("0") != zeros for row in known):
+        return []
     return [
-        "labels that differ in the Unicode form or in spaces alone are one class: "
-        f"{', '.join(map(ascii, sorted(raws)))}"
-        for raws in spelt.values()
-        if len(raws) > 1
+        f"each image has 1 in one of the columns {enumerate_some(labels)}, and 0 in the others: "
+        "they are taken as tasks of their own; if they are classes of one task, write their names "
+        "in one column 'label'"
     ]

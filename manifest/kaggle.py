@@ -139,8 +139,10 @@ def _refuse_unlike(table: Path, folder: str, absent: list[str], bare: list[str])
         for what, lacking, names in (("label", "an image", absent), ("image", "a label", short))
         if names
     ]
+    # Those of leading zeros that a program took for numbers, say, are both.
+    hints = [f"restore the images, or take the lines out of {table.name}"] if absent else []
+    hints += [f"give the images a line in {table.name}, or take them out"] if bare else []
     raise ManifestError(
         f"{table} and {table.parent}/{folder} do not fit: {', '.join(parts)}",
-        f"restore the images, or take the lines out of {table.name}; an id is a file's name, with "
-        "its ending or without",
+        f"{'; '.join(hints)}; an id is a file's name, with its ending or without",
     )

@@ -156,3 +156,16 @@ def _appearance(name: str) -> str:
     text = re.sub(r"^\+(?=\d)|^=(?=\")", "", text)
     text = re.sub(r"[\s_\-\u2010-\u2015\u2212.'\u2018-\u201f\"\xab\xbb]+", "", text)
     return re.sub(r"\d+", lambda digits: _size_of(digits[0])[1] or "0", text)
+
+
+def respelt_labels(labels: Iterable[str]) -> list[str]:
+    """Name the labels that are spelt in two ways and are one class."""
+    spelt: dict[str, set[str]] = {}
+    for label in sorted(labels):
+        spelt.setdefault(class_name(label), set()).add(label)
+    return [
+        "labels that differ in the Unicode form or in spaces alone are one class: "
+        f"{', '.join(map(ascii, sorted(raws)))}"
+        for raws in spelt.values()
+        if len(raws) > 1
+    ]

@@ -1,6 +1,7 @@
 """Images without a label where labels are needed, and where their labels go."""
 
 import os
+import re
 
 from ..core.errors import ManifestError, counted, enumerate_some
 from ..core.places import container_of
@@ -30,8 +31,8 @@ def require_labels(manifest: Manifest) -> None:
     if not bare and any(sample.label for sample in manifest):
         return
     named = list(dict.fromkeys(bare or [sample.id for sample in manifest]))
-    # Why what looks like labels is none.
-    said = [one for one in manifest.warnings if one.endswith("not labels")]
+    # Why what looks like labels is none, and where they may be.
+    said = [one for one in manifest.warnings if re.search("not labels$|that are not used:", one)]
     raise ManifestError(
         f"{counted(len(named), 'image has', 'images have')} no label in {manifest.source}: "
         f"{enumerate_some(named)}" + "".join(f"; {one}" for one in said),

@@ -469,3 +469,58 @@ def test_images_that_are_all_to_be_answered_are_not_advised_to_become_so(tmp_pat
     with pytest.raises(ManifestError, match="1 image has no label") as caught:
         read(tmp_path)
     assert caught.value.hint.endswith("to train with: all of these are to be answered")
+
+
+def test_columns_of_a_table_that_are_not_used_are_named_once(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = {"image": [b"1", b"2"], "Label": ["hat", "cap"], "split": ["train", "test"]}
+    for number in range(3):
+        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
+    found = read(tmp_path)
+    assert found.classes() == ("cap", "hat")
+    assert found.notes() == ["columns of Parquet tables that are not used: split"]
+    pq.write_table(pa.table({"image": [b"1"], "fine_label": ["hat"]}), tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match="1 image has no label.*not used: fine_label"):
+        read(tmp_path / "a.parquet")
+
+
+def test_class_names_of_a_schema_that_become_one_are_named(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    features = {"info": {"features": {"label": {"names": ["hat", "hat "]}}}}
+    table = pa.table({"image": [b"1", b"2"], "label": [0, 1]})
+    table = table.replace_schema_metadata({b"huggingface": json.dumps(features).encode()})
+    pq.write_table(table, tmp_path / "a.parquet")
+    (note,) = read(tmp_path / "a.parquet").notes()
+    assert note.endswith("are one class: 'hat', 'hat '")
+
+
+def test_texts_of_which_pyarrow_makes_no_dictionary_are_read(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.table({"image": [b"1", b"2"], "label": ["hat", "cap"]})
+    ways = {"image": "DELTA_BYTE_ARRAY", "label": "DELTA_LENGTH_BYTE_ARRAY"}
+    path = tmp_path / "a.parquet"
+    pq.write_table(table, path, use_dictionary=False, column_encoding=ways)
+    found = read(path)
+    assert [one.label for one in found] == ["hat", "cap"]
+    assert contents(found) == [b"1", b"2"]
+
+
+def test_what_is_wrong_with_the_columns_of_a_table_is_said(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    twice = pa.Table.from_arrays([pa.array([b"1"])] * 2, ["image", "image"])
+    pq.write_table(twice, path)
+    with pytest.raises(FileFormatError, match="has columns of one name: image"):
+        read(path)
+    pq.write_table(pa.table({"image": ["1.jpg"], "label": ["hat"]}), path)
+    with pytest.raises(FileFormatError, match=r"it has image \(string\), label \(string\)") as no:
+        read(path)
+    assert no.value.hint.endswith("paths alone stand in a CSV with path,label")

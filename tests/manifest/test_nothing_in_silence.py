@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import unicodedata
 
 import pytest
@@ -743,3 +744,67 @@ def test_folders_of_notes_are_not_to_be_removed(tmp_path):
         read(tmp_path)
     assert "remove" not in caught.value.hint
     assert "boxes, masks and lists are not read: move folders that are no" in caught.value.hint
+
+
+def test_a_column_for_each_class_is_named(tmp_path):
+    text = "path,hat,cap,cape\na.jpg,1,0,0\nb.jpg,0,0,1.0\nq.jpg,,,\n"
+    path = table(tmp_path, text)
+    options = TableOptions("path", ("hat", "cap", "cape"))
+    (note,) = read(path, labels_required=False, table=options).warnings
+    assert note.startswith("each image has 1 in one of the columns hat, cap, cape, and 0 in")
+    for other in (text.replace("1,0,0", "1,1,0"), text.replace("1,0,0", "0,0,0")):
+        assert not read(table(tmp_path, other), labels_required=False, table=options).warnings
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'{"path": "0.jpg", "label": NaN}\n', "line 1 .*NaN"),
+        (b'{\n "path": "0.jpg"\n}\n', "3 lines of"),
+        ('{"path": "0.jpg"}\n'.encode("utf-16"), "UTF-8"),
+        (b'{"path": "0.jpg"}\r{"path": "1.jpg"}\r', "line 1 .*Extra data"),
+    ],
+)
+def test_why_no_line_of_json_is_read_is_said(content, said, tmp_path):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(ManifestError, match=said):
+        read(path)
+
+
+def test_excels_line_and_a_database_are_called_what_they_are(tmp_path):
+    with pytest.raises(ManifestError, match="begins with a line that only Excel understands: sep="):
+        read(table(tmp_path, "sep=,\npath,label\na.jpg,hat\n"))
+    (tmp_path / "t.csv").write_bytes(b"SQLite format 3\0" + bytes(90))
+    with pytest.raises(ManifestError, match="it is an SQLite database"):
+        read(tmp_path / "t.csv")
+
+
+def test_a_folder_of_a_split_without_images_is_named(tmp_path):
+    make(tmp_path, "train/hat/1.jpg", "train/dress/2.jpg")
+    (tmp_path / "val").mkdir()
+    assert read(tmp_path).notes() == ["no images in the folders of splits val"]
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [("photos.zip", "unpack the archives"), (".hat/1.jpg", "begin with a point.*rename them")],
+)
+def test_what_to_do_where_there_are_no_images_fits_what_is_there(name, remedy, tmp_path):
+    make(tmp_path, name)
+    with pytest.raises(ManifestError, match="no images in") as caught:
+        read(tmp_path)
+    assert re.search(remedy, caught.value.hint)
+
+
+def test_images_that_a_kaggle_table_lacks_are_not_to_be_restored(tmp_path):
+    make(tmp_path, "train/1.jpg", "train/2.jpg")
+    (tmp_path / "labels.csv").write_text("id,label\n1,hat\n", "utf-8")
+    with pytest.raises(ManifestError, match=r"1 image without a label \(2.jpg\)") as caught:
+        read(tmp_path)
+    assert caught.value.hint.startswith("give the images a line in labels.csv, or take them out")
+    (tmp_path / "labels.csv").write_text("id,label\n1,hat\n2,hat\n3,hat\n", "utf-8")
+    with pytest.raises(ManifestError, match=r"1 label without an image \(3\)") as caught:
+        read(tmp_path)
+    assert caught.value.hint.startswith("restore the images, or take the lines out of labels.csv")
+    assert "give the images" not in caught.value.hint

@@ -8,7 +8,6 @@ error with the file's name.
 """
 
 import contextlib
-import dataclasses
 import errno
 import io
 import itertools
@@ -23,6 +22,7 @@ import h5py
 import numpy as np
 
 from .errors import FileFormatError, IcecoreError
+from .hdf5_rules import USUAL_RULES, Hdf5Rules, most_unpacked, require_allowed
 from .hdf5_source import Hdf5Source
 from .regular_files import RegularFile, open_regular, size_text
 
@@ -41,39 +41,8 @@ _UNREADABLE = (
 _OF_THE_SYSTEM = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 )
-# What needs no further program; lzf comes with h5py.
-_USUAL_FILTERS = frozenset(
-    {
-        h5py.h5z.FILTER_DEFLATE,
-        h5py.h5z.FILTER_SHUFFLE,
-        h5py.h5z.FILTER_FLETCHER32,
-        h5py.h5z.FILTER_LZF,
-    }
-)
 _PACKERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF)
-_MANY_OBJECTS = 4096
-# Unpacked data may be so many times the file, or so large, whichever is more.
-_UNPACKED_RATIO, _UNPACKED_BYTES = 100, 64 << 20
 _TEXTS_AT_ONCE = 64 << 20
-
-
-@dataclasses.dataclass(frozen=True)
-class Hdf5Rules:
-    """What a file may hold.
-
-    Attributes
-    ----------
-    filters : frozenset of int
-        HDF5's numbers of the filters that data sets may have.
-    virtual : str
-        Name of the one data set that may be virtual. It is not read here.
-    most_bytes : int
-        What all data sets together may take in memory.
-    """
-
-    filters: frozenset[int] = _USUAL_FILTERS
-    virtual: str = ""
-    most_bytes: int = 8 << 30
 
 
 @contextlib.contextmanager
@@ -81,7 +50,7 @@ def open_hdf5(
     path: str | os.PathLike,
     error: type[IcecoreError] = FileFormatError,
     hint: str = "make it again",
-    rules: Hdf5Rules = Hdf5Rules(),
+    rules: Hdf5Rules = USUAL_RULES,
 ) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading; see `hdf5_in`.
 
@@ -122,10 +91,10 @@ def hdf5_in(
         What the user can do then.
     """
     try:
-        with h5py.File(Hdf5Source(plain), "r") as file:
+        with h5py.File(Hdf5Source(plain, rules.lists), "r") as file:
             if file.id.get_create_plist().get_sizes() != _SIZES:
                 raise ValueError("its addresses and lengths are not of eight bytes")
-            _walk(file, os.fstat(plain.fileno()).st_size, rules)
+            require_allowed(file, os.fstat(plain.fileno()).st_size, rules)
             yield file
     except IcecoreError:
         raise
@@ -143,97 +112,6 @@ def _first_line(error: Exception) -> str:
     line = (text.splitlines() or [type(error).__name__])[0]
     told = re.fullmatch(r"Unable to [\w ]+ \((.+)\)", line)
     return told[1] if told else line
-
-
-# The walk ---------------------------------------------------------------------------------
-
-
-def _walk(file: h5py.File, file_bytes: int, rules: Hdf5Rules) -> None:
-    """Refuse what the rules do not allow, anywhere in the file."""
-    waiting, seen, unpacked = [("", file.id)], set(), 0
-    while waiting:
-        name, thing = waiting.pop()
-        address = h5py.h5o.get_info(thing).addr
-        # Groups may hold each other.
-        if address in seen:
-            continue
-        seen.add(address)
-        if len(seen) > _MANY_OBJECTS:
-            raise ValueError(f"it has more than {_MANY_OBJECTS} groups and data sets")
-        if isinstance(thing, h5py.h5d.DatasetID):
-            unpacked += _check_data_set(name, thing, file_bytes, rules)
-        elif isinstance(thing, h5py.h5g.GroupID):
-            waiting += _members(name, thing)
-        else:
-            raise ValueError(f"{name!r} is neither a group nor a data set")
-    if unpacked > rules.most_bytes:
-        raise ValueError(
-            f"its data sets declare {size_text(unpacked)}, more than the "
-            f"{size_text(rules.most_bytes)} that they may take"
-        )
-
-
-def _members(name: str, group: h5py.h5g.GroupID) -> list[tuple[str, object]]:
-    if group.get_num_objs() > _MANY_OBJECTS:
-        raise ValueError(f"it has more than {_MANY_OBJECTS} groups and data sets")
-    found = []
-    for raw in list(group):
-        inside = f"{name}/{raw.decode('utf-8', 'backslashreplace')}".lstrip("/")
-        if group.links.get_info(raw).type != h5py.h5l.TYPE_HARD:
-            raise ValueError(f"{inside!r} is a link to elsewhere, which is not followed")
-        found.append((inside, h5py.h5o.open(group, raw)))
-    return found
-
-
-def _check_data_set(name: str, data: h5py.h5d.DatasetID, file_bytes: int, rules: Hdf5Rules) -> int:
-    """Check one data set; return how many bytes it takes in memory."""
-    made = data.get_create_plist()
-    layout, itemsize = made.get_layout(), data.get_type().get_size()
-    if layout == h5py.h5d.VIRTUAL:
-        if name != rules.virtual:
-            raise ValueError(f"{name!r} is a virtual data set, which is not followed")
-        return 0
-    if made.get_external_count():
-        raise ValueError(f"{name!r} is stored in another file, which is not read")
-    filters = [made.get_filter(number)[0] for number in range(made.get_nfilters())]
-    strange = [number for number in filters if number not in rules.filters]
-    if strange:
-        raise ValueError(f"{name!r} is packed with filter {strange[0]}, which is not used here")
-    shape = data.shape
-    if shape is None:
-        raise ValueError(f"{name!r} is an empty data set without a shape")
-    count = math.prod(shape)
-    whole = count * itemsize
-    stored = data.get_storage_size()
-    if stored > file_bytes:
-        raise ValueError(f"{name!r} declares {size_text(stored)} in a smaller file")
-    if layout == h5py.h5d.CHUNKED:
-        whole = _check_chunks(name, data, made.get_chunk(), itemsize)
-        if whole > most_unpacked(file_bytes):
-            raise ValueError(
-                f"{name!r} would unpack to {size_text(whole)} from {size_text(file_bytes)}"
-            )
-    elif stored < whole:
-        raise ValueError(f"{name!r} declares {size_text(whole)} and holds {size_text(stored)}")
-    return whole
-
-
-def most_unpacked(file_bytes: int) -> int:
-    """Return how many bytes a packed data set, or one of texts, in such a file may become."""
-    return max(_UNPACKED_BYTES, _UNPACKED_RATIO * file_bytes)
-
-
-def _check_chunks(
-    name: str, data: h5py.h5d.DatasetID, chunk: tuple[int, ...], itemsize: int
-) -> int:
-    """See that every chunk is there; return what they unpack to."""
-    if math.prod(data.shape) == 0:
-        return 0
-    wanted = math.prod(-(-side // step) for side, step in zip(data.shape, chunk, strict=True))
-    held = data.get_num_chunks()
-    if held != wanted:
-        raise ValueError(f"{name!r} declares {wanted} chunks and holds {held}")
-    return wanted * math.prod(chunk) * itemsize
 
 
 # Reading ----------------------------------------------------------------------------------

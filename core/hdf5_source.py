@@ -1,5 +1,6 @@
 """The bytes of an HDF5 file, as the library asks for them."""
 
+import re
 import struct
 from typing import Any
 
@@ -8,6 +9,12 @@ from .regular_files import RegularFile
 # Texts of any length lie in collections, which begin so; the last number is their version.
 _COLLECTION = b"GCOL\1\0\0\0"
 _SIZES = struct.Struct("<HHIQ")
+# B-trees, heaps and other lists, by which parts of a file are found; what begins so has one of the
+# first numbers of versions next. The library reads each by itself, and believes what it says.
+_LISTS = re.compile(
+    rb"(?:BTHD|BTIN|BTLF|FRHP|FHIB|FHDB|FSHD|FSSE|FAHD|FADB|EAHD|EAIB|EASB|EADB|SMTB|SMLI"
+    rb"|TREE|SNOD|HEAP)[\0-\2]"
+)
 # Larger reads are of numbers, not of what the library keeps of a file.
 _LARGEST_LOOKED_AT, _LARGEST_COLLECTION = 1 << 20, 1 << 24
 
@@ -17,9 +24,16 @@ class Hdf5Source:
 
     A collection of texts with an object of no size is refused: the library would look for the
     next one at the same place for ever.
+
+    Parameters
+    ----------
+    plain : RegularFile
+    lists : bool
+        Whether it may have B-trees, heaps and other lists of its parts.
     """
 
-    def __init__(self, plain: RegularFile) -> None:
+    def __init__(self, plain: RegularFile, lists: bool = True) -> None:
+        self._lists = lists
         self.seek, self.tell, self.flush = plain.seek, plain.tell, plain.flush
         self.read, self._plain = plain.read, plain
 
@@ -32,6 +46,8 @@ class Hdf5Source:
             if not count:
                 raise OSError("it is cut short")
             view = view[count:]
+        if not self._lists and _LISTS.match(whole[:5]):
+            raise OSError("it holds lists of its parts, which are not used here")
         if len(whole) <= _LARGEST_LOOKED_AT:
             content = bytes(whole)
             at = content.find(_COLLECTION)

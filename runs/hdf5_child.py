@@ -17,12 +17,12 @@ from ..core.errors import IcecoreError, ProbabilityError, enumerate_some
 from ..core.folders import scratch_folder
 from ..core.hdf5_files import (
     UNUSABLE,
-    most_unpacked,
     open_hdf5,
     read_array,
     read_attribute,
     read_texts,
 )
+from ..core.hdf5_rules import most_unpacked
 from ..core.npz_files import read_npz, write_npz
 from ..core.regular_files import open_regular
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from ...core.errors import CacheError, DamagedCacheError, FileFormatError
 from ...core.files import publish_bytes
-from ...core.hdf5_files import Hdf5Rules, hdf5_in, new_hdf5, read_array, read_attribute
+from ...core.hdf5_files import hdf5_in, new_hdf5, read_array, read_attribute
+from ...core.hdf5_rules import Hdf5Rules
 from .disk import open_own, require_own_set
 from .header import SetHeader
 from .shard import HINT, Shard, check_format, header_attributes
@@ -144,7 +145,7 @@ def read_index(folder: Path, header: SetHeader, shard_bytes: int) -> Index | Non
         with open_own(path) as plain:
             if os.fstat(plain.fileno()).st_size > most:
                 return None
-            rules = Hdf5Rules(filters=frozenset(), virtual="features", most_bytes=most)
+            rules = Hdf5Rules(filters=frozenset(), virtual="features", most_bytes=most, lists=False)
             with hdf5_in(plain, path, DamagedCacheError, HINT, rules) as file:
                 check_format(path, read_attribute(file, "format"))
                 if read_attribute(file, "fingerprint") != header.fingerprint:
@@ -160,7 +161,7 @@ def read_index(folder: Path, header: SetHeader, shard_bytes: int) -> Index | Non
 def view_fault(folder: Path, header: SetHeader, index: Index) -> str | None:
     """Say what is wrong with the view, which other programs read, if anything is."""
     path = folder / INDEX_NAME
-    rules = Hdf5Rules(filters=frozenset(), virtual="features")
+    rules = Hdf5Rules(filters=frozenset(), virtual="features", lists=False)
     try:
         with open_own(path) as plain, hdf5_in(plain, path, FileFormatError, HINT, rules) as file:
             expected = header_attributes(_WHAT, header)

@@ -19,7 +19,8 @@ import numpy as np
 
 from ...core.errors import CacheError, DamagedCacheError, FileFormatError
 from ...core.files import publish_bytes
-from ...core.hdf5_files import UNUSABLE, Hdf5Rules, hdf5_in, new_hdf5, read_array, read_attribute
+from ...core.hdf5_files import UNUSABLE, hdf5_in, new_hdf5, read_array, read_attribute
+from ...core.hdf5_rules import Hdf5Rules
 from ...core.json_files import parse_json
 from ...core.regular_files import RegularFile
 from ..record import plain_json
@@ -43,7 +44,7 @@ _MOST_STRUCTURE = 1 << 20
 # A key and a checksum.
 BESIDE_ROW = 64 + 8
 _LONGEST_PROVENANCE = 60_000
-_RULES = Hdf5Rules(filters=frozenset(), most_bytes=_LARGEST_FILE)
+_RULES = Hdf5Rules(filters=frozenset(), most_bytes=_LARGEST_FILE, lists=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,13 +13,13 @@ import pytest
 
 from icecore.core.errors import CacheError, FileFormatError, IrregularFileError
 from icecore.core.hdf5_files import (
-    Hdf5Rules,
     new_hdf5,
     open_hdf5,
     read_array,
     read_attribute,
     read_texts,
 )
+from icecore.core.hdf5_rules import Hdf5Rules
 
 GZIP = {"chunks": (10,), "compression": "gzip"}
 
@@ -215,8 +215,8 @@ def test_tables_of_another_shape_or_type_are_one_line_with_the_files_name(tmp_pa
 
 def test_a_text_that_many_entries_share_does_not_unpack_without_end(tmp_path, monkeypatch):
     """Texts of any length lie in a heap, and all entries may point at one of them."""
-    monkeypatch.setattr("icecore.core.hdf5_files._UNPACKED_BYTES", 1 << 16)
-    monkeypatch.setattr("icecore.core.hdf5_files._UNPACKED_RATIO", 2)
+    monkeypatch.setattr("icecore.core.hdf5_rules._UNPACKED_BYTES", 1 << 16)
+    monkeypatch.setattr("icecore.core.hdf5_rules._UNPACKED_RATIO", 2)
     path = tmp_path / "x.h5"
     with h5py.File(path, "w") as file:
         file.create_dataset("a", data=["y" * 20_000] + ["x"] * 200, dtype=h5py.string_dtype())
@@ -244,3 +244,38 @@ def test_a_system_without_files_to_spare_is_not_a_damaged_file(tmp_path, monkeyp
     with pytest.raises(OSError, match="Too many open files") as caught, open_hdf5(path):
         pass
     assert not isinstance(caught.value, FileFormatError)
+
+
+LISTS = {
+    "v1": ({"libver": "earliest"}, {"chunks": (2, 1)}),
+    "fixed array": ({"libver": "latest"}, {"chunks": (2, 1)}),
+    "extensible array": ({"libver": "latest"}, {"chunks": (2, 2), "maxshape": (None, 2)}),
+    "B-tree": ({"libver": "latest"}, {"chunks": (2, 1), "maxshape": (None, None)}),
+}
+
+
+@pytest.mark.parametrize("kind", [*LISTS, "attributes", "members"])
+def test_lists_of_parts_are_refused_where_none_belong(tmp_path, kind):
+    """Made for it, they take the library down; what icecore writes has none."""
+    made, how = LISTS.get(kind, ({"libver": "latest"}, {}))
+    with h5py.File(tmp_path / "a.h5", "w", **made) as file:
+        file.create_dataset("a", data=np.arange(12.0).reshape(6, 2), **how)
+        for number in range(20):
+            if kind == "attributes":
+                file.attrs[f"{number}"] = number
+            elif kind == "members":
+                file.create_group(f"{number}")
+    with open_hdf5(tmp_path / "a.h5") as file:
+        assert read_array(file, "a", 2, "f")[5, 1] == 11
+    with pytest.raises(FileFormatError, match="lists of its parts|lies in chunks"):
+        with open_hdf5(tmp_path / "a.h5", rules=Hdf5Rules(lists=False)) as file:
+            file.attrs.get("0")
+            read_array(file, "a", 2, "f")
+
+
+def test_what_icecore_writes_has_no_lists_of_parts(tmp_path):
+    with new_hdf5(tmp_path / "a.h5") as file:
+        file["a"], file["b/c"] = np.arange(12.0).reshape(6, 2), np.array(["x", "TREE\0"], "S8")
+        file.attrs["text"] = "x" * 10_000
+    with open_hdf5(tmp_path / "a.h5", rules=Hdf5Rules(lists=False)) as file:
+        assert read_array(file, "a", 2, "f")[5, 1] == 11

@@ -13,14 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Self
 
 from ..core.errors import (
-    FileFormatError,
     IcecoreError,
     ManifestError,
     MissingFileError,
     counted,
     enumerate_some,
 )
-from ..core.json_files import parse_json
 from ..core.parquet_files import ImageTable, read_table
 from ..core.places import (
     absolute,
@@ -34,22 +32,17 @@ from ..core.places import (
 )
 from ..core.record_files import Records
 from ..core.stores import is_url
-from ..core.tar_files import Member, TarFiles
+from ..core.tar_files import TarFiles
 from .image_list import SUFFIX, label_text, several_labels
 from .layout import LabelledFiles, Layout
-from .listing import Listing, ending_of, is_image_name
+from .listing import Listing
 from .names import class_name, respelt_labels
-from .table import DEFAULT_TASK, LARGEST_IMAGE_FILE, Manifest, Sample, split_name
+from .table import DEFAULT_TASK, Manifest, Sample, split_name
+from .tar_labels import EMPTY, LARGEST_LABEL, TarLabels, no_use
 from .usable_names import require_usable_names
 
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _MOST_NAMED, _MOST_AT_ONCE = 10**5, 4
-_LARGEST_LABEL = 2**16
-_TEXTS = ("cls", "json", "txt")
-_LABEL_FIELDS = ("label", "cls", "class", "class_name", "category")
-# Fewer images may have texts of their own and still be classes.
-_FEW_IMAGES = 20
-_EMPTY = "an empty image"
 # Of a record, in 64 bits.
 _LONGEST_NUMBER = 20
 
@@ -149,34 +142,23 @@ class WebDataset(StreamedContainer):
 
     def scan(self, container: str, name: str, file: BinaryIO) -> Scan:
         """Yield the images; see `StreamedContainer.scan`."""
-        # By ending and key: texts are up to 64 KiB, of which a label is little.
-        texts: dict[str, dict[str, str]] = {ending: {} for ending in _TEXTS}
+        labels = TarLabels()
         samples: list[Sample] = []
         others: list[tuple[str, str]] = []
         found = TarFiles(file, facts_of(container)[0])
         for member in found:
-            key, ending = _key(member.name)
-            if ending in _TEXTS:
-                content = file.read(min(member.size, _LARGEST_LABEL))
-                texts[ending][key] = _of_json(content) if ending == "json" else _plain(content)
-            elif why := _no_use(member):
+            if labels.is_label(member):
+                labels.add(member, file.read(min(member.size, LARGEST_LABEL)))
+            elif why := no_use(member):
                 others.append((f"{name}/{member.name}", why))
             else:
                 place = bytes_place(container, member.start, member.size)
                 samples.append(Sample(f"{name}/{member.name}", place, task=DEFAULT_TASK))
                 yield samples[-1], member.size
-        warnings = []
-        if found.fault:
-            warnings.append(f"{container} {found.fault}; what lies before that is used")
-        # Plain texts count where nothing else names classes.
-        labels = next((found for found in texts.values() if any(found.values())), {})
-        if labels and len(samples) > _FEW_IMAGES and len(set(labels.values())) > len(samples) // 2:
-            labels = {}
-            warnings.append(f"the texts in {container} differ from image to image: not labels")
-        keys = (_key(one.id.removeprefix(f"{name}/"))[0] for one in samples)
-        labelled = [
-            dataclasses.replace(one, label=labels.get(key, "")) for one, key in zip(samples, keys)
-        ]
+        fault = f"{container} {found.fault}; what lies before that is used"
+        known, said = labels.of([one.id.removeprefix(f"{name}/") for one in samples], container)
+        warnings = [fault, *said] if found.fault else said
+        labelled = [dataclasses.replace(one, label=label) for one, label in zip(samples, known)]
         others = [*((f"{name}/{one}", why) for one, why in found.others), *others]
         return LabelledFiles(labelled, warnings=tuple(warnings), passed_over=tuple(others))
 
@@ -210,7 +192,7 @@ class RecordFiles(StreamedContainer):
         for record in found:
             several += len(record.labels) > 1
             if record.size <= 0:
-                others.append((f"{name}/{record.number}", _EMPTY))
+                others.append((f"{name}/{record.number}", EMPTY))
                 continue
             identity = f"{name}/{names.get(record.number, str(record.number))}"
             place = bytes_place(container, record.start, record.size)
@@ -331,39 +313,6 @@ def _split_of(name: str) -> str:
     """Return the split that a container's name speaks of, as ``train-00000-of-00004``."""
     words = re.split(r"[/_.\-]", name.rpartition(".")[0])
     return next((split for word in words if (split := split_name(word))), "")
-
-
-def _key(name: str) -> tuple[str, str]:
-    folder, slash, file = name.rpartition("/")
-    key, _, ending = file.partition(".")
-    return folder + slash + key, ending.lower()
-
-
-def _no_use(member: Member) -> str:
-    """Say why a member of a tar is no image; empty if it is one."""
-    if not is_image_name(member.name):
-        return ending_of(member.name)
-    if member.size > LARGEST_IMAGE_FILE:
-        return "a larger image than can be"
-    return "" if member.size else _EMPTY
-
-
-def _plain(content: bytes) -> str:
-    try:
-        name = class_name(content.decode("utf-8"))
-    except ValueError:
-        return ""  # A caption, or no text at all.
-    return "" if re.search(r"[\n\r\0]", name) else name
-
-
-def _of_json(content: bytes) -> str:
-    try:
-        fields = parse_json(content, "a sample", kind=object)
-    except FileFormatError:
-        return ""
-    values = [fields.get(name) for name in _LABEL_FIELDS] if isinstance(fields, dict) else [fields]
-    label = next((one for one in values if isinstance(one, (str, int))), "")
-    return _plain(str(label).encode("utf-8", "replace"))
 
 
 def _rows(container: str, name: str, table: ImageTable) -> Iterator[Sample]:

@@ -110,8 +110,8 @@ def list_objects(url: str) -> Listing:
         parts = name.split("/")
         if any(part.startswith(".") for part in parts):
             others.append((name, HIDDEN))
-        elif system := _OF_SYSTEMS.intersection(parts[:-1]):
-            others.append((name, min(system)))
+        elif system := system_folder(parts[:-1]):
+            others.append((name, system))
         else:
             folders |= {"/".join(parts[:depth]) for depth in range(1, len(parts))}
             if is_image_name(name):
@@ -147,6 +147,11 @@ def passed_over_text(passed_over: Iterable[tuple[str, str]]) -> str:
 def ending_of(name: str) -> str:
     """Return the ending of a file's name, as the reason why it is passed over."""
     return os.path.splitext(name)[1].lower() or "no ending"
+
+
+def system_folder(folders: Iterable[str]) -> str:
+    """Return the name of a folder that a system put beside a user's own; empty if none is."""
+    return min(_OF_SYSTEMS.intersection(folders), default="")
 
 
 def _order(entry: tuple[str, int]) -> tuple:

@@ -12,8 +12,8 @@ from .table import Manifest
 _OF_TABLES = (".csv", ".jsonl", ".ndjson")
 # Of what stands in a container, by its ending.
 _INSIDE = {
-    ".tar": "label them (0001.cls for 0001.jpg in the tar, or a field 'label' in 0001.json; "
-    "folders in a tar are no classes: unpack it if they are)",
+    ".tar": "label them (0001.cls for 0001.jpg in the tar, or a field 'label' in 0001.json; the "
+    "first dot ends the name; folders in a tar are no classes: unpack it if they are)",
     ".parquet": "label them (a column 'label' of texts or numbers)",
     ".rec": "label them (a whole number in each record)",
 }

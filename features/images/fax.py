@@ -78,8 +78,8 @@ def require_whole_fax(strips: list[bytes], fax: Fax) -> None:
 
 def _with_tail(strip: bytes, tail: bytes, fax: Fax) -> bytes:
     """Return a strip with other bits in the place of what says that its lines end."""
-    order = "little" if fax.reverse else "big"
-    bits = np.unpackbits(np.frombuffer(strip, np.uint8), bitorder=order).tobytes()
+    data = np.frombuffer(strip, np.uint8)
+    bits = np.unpackbits(data, bitorder="little" if fax.reverse else "big").tobytes()
     if fax.compression == _GROUP_4:
         bits = bits.partition(_END)[0]
     elif fax.compression == _GROUP_3:

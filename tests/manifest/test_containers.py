@@ -524,3 +524,33 @@ def test_what_is_wrong_with_the_columns_of_a_table_is_said(tmp_path):
     with pytest.raises(FileFormatError, match=r"it has image \(string\), label \(string\)") as no:
         read(path)
     assert no.value.hint.endswith("paths alone stand in a CSV with path,label")
+
+
+def test_what_macs_put_into_tars_is_passed_over_as_in_folders(tmp_path):
+    entries = (
+        ("._1.jpg", b"x"), ("1.jpg", b"1"), ("._1.cls", b"x"), ("./1.cls", b"x"), ("1.cls", b"hat"),
+        ("__MACOSX/1.jpg", b"x"), ("./2.jpg", b"2"), ("./2.cls", b"\xef\xbb\xbfhat"),
+    )  # fmt: skip
+    found = read(tar(tmp_path / "a.tar", *entries))
+    assert [(s.id, s.label) for s in found] == [("a.tar/1.jpg", "hat"), ("a.tar/./2.jpg", "hat")]
+    assert dict(found.passed_over) == {
+        "a.tar/._1.jpg": "hidden", "a.tar/._1.cls": "hidden", "a.tar/__MACOSX/1.jpg": "__MACOSX"
+    }  # fmt: skip
+
+
+def test_labels_of_one_name_that_differ_are_none(tmp_path):
+    entries = (("1.jpg", b"1"), ("1.cls", b"hat"), ("2.jpg", b"2"), ("2.cls", b"cap"))
+    same = read(tar(tmp_path / "a.tar", *entries, ("2.cls", b"cap\n")))
+    assert [one.label for one in same] == ["hat", "cap"]
+    path = tar(tmp_path / "b.tar", *entries, ("2.cls", b"hat"))
+    with pytest.raises(ManifestError, match=r"1 image has no label.*say other labels \(2.cls\)"):
+        read(path)
+
+
+def test_several_images_of_one_label_are_named(tmp_path):
+    entries = (("1.jpg", b"1"), ("1.seg.png", b"2"), ("1.cls", b"hat"))
+    found = read(tar(tmp_path / "a.tar", *entries))
+    (note,) = found.notes()
+    assert note.startswith("1 key has several images in ")
+    assert note.endswith("all are of its class (masks, too, if there are any): 1")
+    assert not read(tar(tmp_path / "b.tar", *entries[:2]), labels_required=False).notes()

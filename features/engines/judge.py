@@ -77,7 +77,7 @@ def _compute_constants(model) -> dict[str, np.ndarray]:
     """
     onnx, graph = load_onnx(), model.graph
     constants = constants_of(graph)
-    nodes = {kind: [] for kind in ("given", "fixed", "moving")}
+    nodes: dict[str, list] = {"given": [], "fixed": [], "moving": []}
     for node in graph.node:
         kind = "given" if node.op_type == "Constant" else "moving"
         nodes["fixed" if kind == "moving" and node.output[0] in constants else kind].append(node)

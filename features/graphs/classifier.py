@@ -23,8 +23,12 @@ _POOLS = frozenset("GlobalAveragePool ReduceMean AveragePool".split())
 _LAYERS = ("Gemm", "MatMul", "Conv")
 # Extents of tokens, which have no height and width; as a named layer they are refused.
 _SEQUENCE = 3
+# Of answers they leave some away, as that for the background.
+_CHOOSE = frozenset("Slice Gather Split".split())
 # Their other inputs say how, not what.
-_FIRST_INPUT = frozenset("Reshape Squeeze Unsqueeze Clip QuantizeLinear DequantizeLinear".split())
+_FIRST_INPUT = _CHOOSE | frozenset(
+    "Reshape Squeeze Unsqueeze Clip QuantizeLinear DequantizeLinear".split()
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,18 +101,22 @@ def find_classifier(
     # Whatever they tell apart, classifiers that read the same need the same features.
     different: dict[str, Classifier] = {}
     for one in certain:
-        if one.features not in different or one.classes == classes:
-            different[one.features] = one
+        features = _source(one.features, producers)
+        if features not in different or one.classes == classes:
+            different[features] = one
     if not different:
         raise _none(
             graph,
             name,
-            "it has no classifier layer (Gemm, MatMul or Conv with constant weights) at its end",
+            "it has no classifier layer (Gemm, MatMul or 1 x 1 Conv of constant weights) at its end"
+            + _end_of_the_way(graph, producers, values),
         )
     if len(different) > 1:
         raise _several(list(different.values()), name)
     (classifier,) = different.values()
-    if classes is not None and classifier.classes not in (0, classes):
+    # One that is split up gives them in parts.
+    together = sum(one.classes for one in certain)
+    if classes is not None and classifier.classes not in (0, classes) and together != classes:
         raise BackboneError(
             f"{name}: its record says num_classes {classes}, but {classifier.text} gives "
             f"{classifier.classes} numbers",
@@ -117,6 +125,13 @@ def find_classifier(
     if classifier.doubt and not known:
         raise _uncertain(classifier, name, values)
     return classifier
+
+
+def _source(value: str, producers: dict) -> str:
+    """Return what a value is by another name: several answers are averaged with dropout before."""
+    while (node := producers.get(value)) is not None and node.op_type in ("Identity", "Dropout"):
+        value = node.input[0]
+    return value
 
 
 def _follow(
@@ -135,7 +150,8 @@ def _follow(
     node, passed = producers.get(value), set(behind)
     while node is not None and node.op_type not in _LAYERS:
         passed.add(node.op_type)
-        if node.op_type not in _PASSED | _ACTIVATIONS | _PROBABILITIES:
+        chooses = node.op_type in _CHOOSE and len(values.shapes.get(node.input[0], ())) == 2
+        if not chooses and node.op_type not in _PASSED | _ACTIVATIONS | _PROBABILITIES:
             return []
         data = _data(node, values)
         if node.op_type in _SUMS and 1 < len(data) <= _MOST_HEADS and not behind:
@@ -175,13 +191,15 @@ def _classifier(node, output: str, passed: set[str], producers, values: Values, 
         if len(weights) != 4 or weights[2:] != (1, 1) or group != 1:
             return None
         width, count, layout = weights[1], weights[0], FIRST
-    elif len(weights) != 2:
+    elif len(weights) != 2 or ("transA" in attributes and attributes["transA"].i):
         return None
     else:
         turned = "transB" in attributes and attributes["transB"].i
         width, count = weights[::-1] if turned else weights
         # The last axis is the one that a product sums over.
         layout = LAST if len(values.shapes.get(node.input[0], ())) in (3, 4) else None
+    if passed & _CHOOSE:
+        count = (values.shapes.get(output) or (0,))[-1] or count
     doubt = ""
     if sum(extent != 1 for extent in values.shapes.get(output, ())[1:]) > 1:
         doubt = "whose answer is no row of classes but a map, or a sequence"
@@ -209,6 +227,22 @@ def _gives_probabilities(node, producers: dict, values: Values) -> bool:
         data = _data(node, values)
         node = producers.get(data[0]) if len(data) == 1 else None
     return node is not None and node.op_type in ("Softmax", "LogSoftmax")
+
+
+def _end_of_the_way(graph, producers: dict, values: Values) -> str:
+    """Name the operators at which the way back from the outputs ended."""
+    ends = []
+    for output in graph.output:
+        node = producers.get(output.name)
+        while node is not None and node.op_type in _PASSED | _ACTIVATIONS | _PROBABILITIES:
+            data = _data(node, values)
+            before = producers.get(data[0]) if len(data) == 1 else None
+            if before is None:
+                break
+            node = before
+        if node is not None:
+            ends.append(f"{node.op_type} '{plain_name(node.name or node.output[0])}'")
+    return f": the way back from the output ends at {enumerate_some(ends)}" if ends else ""
 
 
 def _none(graph, name: str, why: str) -> BackboneError:

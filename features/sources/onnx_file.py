@@ -53,7 +53,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
         # They cannot be normalised before they get there, so the graph does it by itself.
         fields |= _AS_THEY_ARE
     compute_in_float32(onnx, model)
-    freed = free_batch(onnx, model, side)
+    batch = None if free_batch(onnx, model, side) else takes.batch
     taken = cut_classifier(model, name, spec.layer, side, fields.get("num_classes"))
     require_inference_mode(model, name)
     if spec.layer.name is None and spec.layer.pool != "none":
@@ -65,7 +65,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
     width = taken.width
     if spec.layer.pool == "none" and not width:
         # The shapes of maps are often known to no one but the graph that computes them.
-        width = measure_width(model, side, name)
+        width = measure_width(model, side, name, batch)
         model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = width
     record = BackboneRecord(
         spec=spec.canonical,
@@ -85,7 +85,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
         origin=str(path.resolve()),
         source=again,
         layer=about,
-        batch=None if freed else takes.batch,
+        batch=batch,
     )
     require_bounded_run(network, model)
     if fields.get(PREPARES) is not False:

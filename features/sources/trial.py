@@ -1,7 +1,7 @@
 """The first run of a foreign graph whose cost cannot be told from its shapes.
 
-``python -m icecore.features.sources.trial`` runs one image through the installed engines, in a
-process that may take no more than so much time and memory.
+``python -m icecore.features.sources.trial`` runs one image, or as many as the graph takes alone,
+through the installed engines, in a process that may take no more than so much time and memory.
 """
 
 import sys
@@ -56,7 +56,8 @@ def require_bounded_run(network: GraphNetwork, model) -> None:
     engines = [kind for kind in kinds if kind.able("cpu")] or [TorchEngine]
     for kind in engines:
         try:
-            ask_once(__spec__.name, content, [str(side), kind.name], _limits(content))
+            how = [str(side), kind.name, str(network.batch or 1)]
+            ask_once(__spec__.name, content, how, _limits(content))
         except ChildError as error:
             raise BackboneError(
                 f"{network.record.spec}: one image {error} on {kind.name}",
@@ -70,7 +71,7 @@ def _limits(content: bytes) -> Limits:
     return Limits(processor, SECONDS, MEMORY + 4 * len(content))
 
 
-def measure_width(model, side: int, name: str) -> int:
+def measure_width(model, side: int, name: str, batch: int | None) -> int:
     """Find out by a run in a child process how many numbers a graph gives for one image.
 
     Raises
@@ -78,9 +79,9 @@ def measure_width(model, side: int, name: str) -> int:
     BackboneError
         The run takes too long or too much memory, or fails.
     """
-    content = model.SerializeToString()
+    content, how = model.SerializeToString(), [str(side), "", str(batch or 1)]
     try:
-        return int(ask_once(__spec__.name, content, [str(side), ""], _limits(content))["width"])
+        return int(ask_once(__spec__.name, content, how, _limits(content))["width"])
     except ChildError as error:
         raise BackboneError(
             f"{name}: one image {error} on onnxruntime",
@@ -88,28 +89,29 @@ def measure_width(model, side: int, name: str) -> int:
         ) from error
 
 
-def _measure(path: str, resolution: int) -> dict:
+def _measure(path: str, images: np.ndarray) -> dict:
     session = open_session(path)
-    image = np.zeros((1, resolution, resolution, 3), np.uint8)
-    (features,) = session.run(None, {session.get_inputs()[0].name: image})
+    (features,) = session.run(None, {session.get_inputs()[0].name: images})
     return {"width": int(features.shape[1])}
 
 
-def _try(path: str, side: str, engine: str) -> dict:
+def _try(path: str, side: str, engine: str, count: str) -> dict:
+    resolution, batch = int(side), int(count)
+    images = np.zeros((batch, resolution, resolution, 3), np.uint8)
     if not engine:
-        return _measure(path, int(side))
-    resolution = int(side)
+        return _measure(path, images)
     how = Preprocessing(resolution, (0.0,) * 3, (1.0,) * 3, 1.0, "bilinear")
     (output,) = load_onnx().load(path, load_external_data=False).graph.output
     width = output.type.tensor_type.shape.dim[1].dim_value
     record = BackboneRecord("onnx:trial", "trial", "", None, width, how)
     try:
-        running = ENGINES[engine](GraphNetwork(record, Path(path)), Setup("cpu", "f32", 1))
+        network = GraphNetwork(record, Path(path), batch=batch if batch > 1 else None)
+        running = ENGINES[engine](network, Setup("cpu", "f32", batch))
     except IcecoreError:
         # That it does not run there is found again, and said, when it is to run there.
         return {}
     try:
-        running.run(np.zeros((1, resolution, resolution, 3), np.uint8))
+        running.run(images)
     except IcecoreError as error:
         return {"failure": f"cannot be computed ({error.message})"}
     return {}

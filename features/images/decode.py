@@ -222,7 +222,11 @@ def _not_an_image(content: bytes, error: Exception) -> str:
     other = describe_other_kind(content)
     if other:
         return f"not an image file ({READABLE}) but {other}"
-    kind = next((name for mark, name in _MARKS if content.startswith(mark)), "")
+    is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    if is_webp and len(content) < 8 + int.from_bytes(content[4:8], "little"):
+        return "the WebP file is cut short"
+    marked = (name for mark, name in _MARKS if content.startswith(mark))
+    kind = "WebP" if is_webp else next(marked, "")
     if kind:
         return (
             f"a {kind} file that is damaged or of a rare kind ({_why_unread(content, kind)}): save "
@@ -236,7 +240,7 @@ def _not_an_image(content: bytes, error: Exception) -> str:
 def _why_unread(content: bytes, kind: str) -> str:
     """Return what Pillow's reader of a kind says; of all of them it says only that none fits."""
     try:
-        load_pillow().OPEN[kind][0](io.BytesIO(content), "")
+        load_pillow().OPEN[kind.upper()][0](io.BytesIO(content), "")
     except Exception as error:  # Pillow's parsers raise many kinds.
         return str(error)
     return "it cannot be read"

@@ -3,6 +3,7 @@
 import re
 
 from ...core.content import describe_content
+from ...core.errors import counted
 from .tiff import describe_raw
 
 READABLE = "JPEG, PNG, WebP, GIF, TIFF, BMP, HEIC or AVIF"
@@ -33,6 +34,7 @@ _HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|body)\b
 _SVG = re.compile(rb"\s*(?:<\?xml\b.*?)?<(?:!DOCTYPE\s+svg|svg)\b", re.I | re.S)
 _PORTABLE = re.compile(rb"P[1-7][\s#]")
 _BINARY = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]")
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 _READABLE_KINDS = re.compile("JPEG image|PNG|GIF|BMP|TIFF|WebP")
 # What to do about a kind, by a word of its name; the first that fits.
 _REMEDIES = (
@@ -46,6 +48,13 @@ _REMEDIES = (
     ("", _AGAIN),
 )
 _LOOKED_AT = 1024
+_SIGNATURES = ((b"\xff\xd8\xff", "JPEG"), (b"\x89PNG\r\n\x1a\n", "PNG"), (b"GIF8", "GIF"))
+# How a JPEG or PNG begins that was read as text: in UTF-8, each byte that is none lost, or as one
+# of Latin-1 or Windows-1252; and a PNG of which line ends were changed.
+_AS_TEXT = (
+    b"\xef\xbf\xbdPNG", b"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd", b"\xc2\x89PNG",
+    b"\xe2\x80\xb0PNG", b"\xc3\xbf\xc3\x98\xc3\xbf", b"\x89PNG",
+)  # fmt: skip
 
 
 def describe_other_kind(content: bytes) -> str:
@@ -75,9 +84,17 @@ def describe_other_kind(content: bytes) -> str:
         return f"a DICOM image: {_CONVERT}"
     if content[-18:-2] == b"TRUEVISION-XFILE":
         return f"a TGA image: {_CONVERT}"
+    if head.startswith(_AS_TEXT) and not head.startswith(_SIGNATURES[1][0]):
+        return "an image that was copied as text, which changes its bytes: copy it again as it is"
     name = describe_content(head)
     if name and not _READABLE_KINDS.search(name):
         return f"{name}: {next(remedy for word, remedy in _REMEDIES if word in name)}"
+    for mark, kind in () if name else _SIGNATURES:
+        before = head.partition(mark)[0]
+        if 0 < len(before) < len(head) and not _BINARY.search(before):
+            what = counted(len(before), "byte")
+            return f"a file with {what} before a {kind} image: take them away, or {_AGAIN}"
     if not head.strip(b"\0"):
         return f"a file that begins with zeros alone, as broken copies do: {_AGAIN}"
-    return "" if name or _BINARY.search(head) else f"a text: {_AGAIN}"
+    is_text = not _BINARY.search(head) and 2 * len(_BEYOND_ASCII.findall(head)) <= len(head)
+    return f"a text: {_AGAIN}" if is_text and not name else ""

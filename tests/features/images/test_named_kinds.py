@@ -1,0 +1,64 @@
+"""What is said of files that were images before somebody changed their bytes."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from icecore.core.errors import ImageError
+from icecore.features.images.decode import decode
+
+
+def encoded(form: str) -> bytes:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, form)
+    return buffer.getvalue()
+
+
+PNG, JPEG, WEBP = encoded("PNG"), encoded("JPEG"), encoded("WEBP")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PNG.replace(b"\r\n", b"\n"),
+        PNG.replace(b"\n", b"\r\n"),
+        *(one.decode("utf-8", "replace").encode() for one in (PNG, JPEG)),
+        *(one.decode("latin-1").encode() for one in (PNG, JPEG)),
+    ],
+)
+def test_an_image_that_was_copied_as_text_is_called_so(content):
+    with pytest.raises(ImageError, match="copied as text, .*: copy it again as it is"):
+        decode(content)
+
+
+@pytest.mark.parametrize("before", [b"\r\n", b"\xef\xbb\xbf", b"HTTP/1.1 200 OK\r\n\r\n", b'"'])
+def test_bytes_before_an_image_are_counted(before):
+    """Taken away, as the remedy says, the image is there."""
+    for image, kind in ((PNG, "PNG"), (JPEG, "JPEG")):
+        count = f"{len(before)} byte{'s' * (len(before) > 1)}"
+        with pytest.raises(ImageError, match=f"with {count} before a {kind} image: take them aw"):
+            decode(before + image)
+    with pytest.raises(ImageError) as caught:
+        decode(b"ID3\3\0" + bytes(90) + JPEG)
+    assert "before" not in caught.value.message
+
+
+def test_a_webp_that_is_cut_or_damaged_is_one():
+    for share in (0.1, 0.5, 0.99):
+        with pytest.raises(ImageError, match="^the WebP file is cut short$"):
+            decode(WEBP[: int(len(WEBP) * share)])
+    with pytest.raises(ImageError, match="^a WebP file that is damaged or of a rare kind"):
+        decode(WEBP[:16] + bytes(len(WEBP) - 16))
+
+
+def test_bytes_that_are_no_characters_are_no_text():
+    with pytest.raises(ImageError) as caught:
+        decode(b"\xff" * 400)
+    assert "text" not in caught.value.message
+    with pytest.raises(ImageError, match="a text: download"):
+        decode("größer, höher, weiter".encode())

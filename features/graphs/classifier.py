@@ -150,8 +150,10 @@ def _follow(
     node, passed = producers.get(value), set(behind)
     while node is not None and node.op_type not in _LAYERS:
         passed.add(node.op_type)
-        chooses = node.op_type in _CHOOSE and len(values.shapes.get(node.input[0], ())) == 2
-        if not chooses and node.op_type not in _PASSED | _ACTIVATIONS | _PROBABILITIES:
+        if node.op_type in _CHOOSE:
+            if not _are_rows(node.input[0], producers, values):
+                return []
+        elif node.op_type not in _PASSED | _ACTIVATIONS | _PROBABILITIES:
             return []
         data = _data(node, values)
         if node.op_type in _SUMS and 1 < len(data) <= _MOST_HEADS and not behind:
@@ -169,6 +171,13 @@ def _follow(
             break
         one = before
     return [] if one is None else [one]
+
+
+def _are_rows(value: str, producers: dict, values: Values) -> bool:
+    """Tell whether a value has one row for each image, and no places to choose from."""
+    made_by = producers.get(value)
+    rank = len(values.shapes.get(value, ()))
+    return rank == 2 or (not rank and made_by is not None and made_by.op_type == "Gemm")
 
 
 def _layer_of_logits(one: Classifier, producers: dict, values: Values):

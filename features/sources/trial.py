@@ -11,6 +11,7 @@ import numpy as np
 
 from ...core.child import ChildError, Limits, answer_parent
 from ...core.errors import BackboneError, IcecoreError
+from ...core.imports import is_lack_of_memory
 from ..engines.base import Setup
 from ..engines.choose import ENGINES
 from ..engines.torch import TorchEngine
@@ -107,7 +108,9 @@ def _try(path: str, side: str, engine: str, count: str) -> dict:
     try:
         network = GraphNetwork(record, Path(path), batch=batch if batch > 1 else None)
         running = ENGINES[engine](network, Setup("cpu", "f32", batch))
-    except IcecoreError:
+    except IcecoreError as error:
+        if is_lack_of_memory(error.__cause__ or error):
+            raise MemoryError from error  # Where memory is not limited it would take all there is.
         # That it does not run there is found again, and said, when it is to run there.
         return {}
     try:

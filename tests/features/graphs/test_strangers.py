@@ -15,6 +15,7 @@ from onnx_files import body, classifier, expected, make, plain, save, some_image
 from icecore.core.errors import BackboneError
 from icecore.features.backbones import load_backbone
 from icecore.features.catalogue import list_layers
+from icecore.features.engines.choose import ENGINES
 from icecore.features.graphs import inference, questions
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.sources import trial
@@ -423,6 +424,23 @@ def test_gigabytes_whose_number_is_computed_are_refused_in_a_child(tmp_path):
     spec = save(tmp_path / "net.onnx", made_of_nothing([10, 2**30], known=False))
     with pytest.raises(BackboneError, match="computed in 4 GiB|ends the process|what the image"):
         load(spec)
+
+
+def test_gigabytes_that_an_engine_takes_to_prepare_a_graph_are_refused_in_a_child(tmp_path):
+    """OpenVINO makes a product of three matrices by way of all products of their numbers."""
+    if not ENGINES["openvino"].able("cpu"):
+        pytest.skip("openvino is not installed")
+    nodes = [
+        helper.make_node("ConstantOfShape", ["sides"], ["square"]),
+        helper.make_node("Einsum", ["square"] * 3, ["product"], equation="ab,bc,cd->ad"),
+        helper.make_node("ReduceMean", ["product"], ["mean"], keepdims=0),
+        *body(),
+        helper.make_node("Add", ["f", "mean"], ["h"]),
+        helper.make_node("Gemm", ["h", "k", "b"], ["out"]),
+    ]
+    model = make(nodes, weights() | {"sides": np.array([2048, 2048], np.int64)})
+    with pytest.raises(BackboneError, match="needs more than 4.0 GiB of memory on openvino"):
+        load(save(tmp_path / "net.onnx", model))
 
 
 def steered(kind: str):

@@ -94,13 +94,18 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("how", CHOICES)
+@pytest.mark.parametrize("known", [True, False], ids=["shapes known", "shapes not known"])
 @pytest.mark.parametrize("record", [{}, {"num_classes": CLASSES - 1}])
-def test_a_classifier_of_which_answers_are_left_away_is_found(how, record, tmp_path):
+def test_a_classifier_of_which_answers_are_left_away_is_found(how, known, record, tmp_path):
     """As that for the background is."""
     nodes = [*body(), *classifier(), CHOICES[how]]
     nodes[-2].output[0] = "all"
+    if not known:
+        shape = [node("Cast", ["s2"], ["decimal"], to=TensorProto.FLOAT)]
+        shape += [node("Cast", ["decimal"], ["to_f"], to=TensorProto.INT64)]
+        nodes[3:4] = [*shape, node("Reshape", ["p", "to_f"], ["f"])]
     numbers = {"from": [1], "to": [CLASSES], "axis": [1], "sizes": [1, CLASSES - 1]}
-    numbers["some"] = [*range(1, CLASSES)]
+    numbers |= {"some": [*range(1, CLASSES)], "s2": [0, WIDTH]}
     numbers = {name: np.array(one, np.int64) for name, one in numbers.items()}
     model = make(nodes, weights() | numbers, outputs={"out": ["N", CLASSES - 1]})
     spec = save(tmp_path / "net.onnx", model, **record)

@@ -11,7 +11,7 @@ from ..core.errors import ProbabilityError, RunError
 from ..core.files import publish_json
 from .answer_sheet import read_sheet
 from .estimate import Estimate, Learning, estimate
-from .joining.join import TEST, TUNING, TaskData, join_tasks
+from .joining.join import TEST, TUNING, TaskData, join_tasks, require_tuning_rows
 from .joining.routes import with_routes
 from .joining.sources import read_sources
 from .metrics import get_metric
@@ -64,6 +64,8 @@ def blend_sources(
     asked = read_sheet(sheet).rows if sheet is not None else ()
     sources = read_sources(paths, labels, options.mend, asked=asked)
     tasks = join_tasks(sources.tables, sources.samples, options.align)
+    for data in tasks:
+        require_tuning_rows(data)
     if check is not None:
         check([data.task for data in tasks])
     if options.share and len(tasks) == 1:

@@ -81,7 +81,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
                 "the arrays ids, classes and probabilities are needed",
             )
         words = {name: str(read_attribute(file, name)) for name in _WORDS if name in file.attrs}
-        arrays = {}
+        arrays: dict[str, np.ndarray] = {}
         for name in _LISTS:
             if name in file:
                 arrays |= _packed(name, read_texts(file, name))

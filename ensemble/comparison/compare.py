@@ -12,7 +12,7 @@ from ...core.blas import with_one_thread
 from ...core.errors import ProbabilityError, RunError, counted, enumerate_some
 from ...core.summary import summary
 from ...runs import Run, open_run
-from ..joining.join import TEST, TUNING, TaskData, join_tasks
+from ..joining.join import TEST, TUNING, TaskData, join_tasks, require_judged_rows
 from ..joining.sources import read_sources
 from ..metrics import get_metric
 from ..resampling import Difference, Scored, bootstrap_interval
@@ -188,6 +188,7 @@ def compare_runs(
     sources = read_sources(paths, labels, "refuse", relabel=True)
     found = []
     for data in join_tasks(sources.tables, sources.samples, options.align):
+        require_judged_rows(data)
         costs = _costs(sources.about, data, counted)
         found.append((data, costs))
     cost = options.cost or _known_of_all([one for _, costs in found for one in costs.values()])

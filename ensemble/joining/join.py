@@ -131,7 +131,7 @@ def join_task(
     ------
     ProbabilityError
         Ids or classes differ between tables, a tuning row has no label, a label is not
-        among the classes, or there is no row to tune on.
+        among the classes.
     """
     tables = _with_unique_names(tables)
     notes: list[str] = []
@@ -149,11 +149,6 @@ def join_task(
     images, repeated = equal_images(ids, splits, labels)
     task = tables[0].task
     notes += equal_image_notes(ids, images, repeated, labels)
-    if not any(splits[i] == TUNING and not again for i, again in zip(ids, repeated)):
-        raise ProbabilityError(
-            f"the task {task} has no row to tune weights on: {_counted_splits(splits)}",
-            "give validation or out-of-fold probabilities of images that no model was trained on",
-        )
     stacked = np.stack([_aligned(table, ids, classes) for table in tables])
     rows = [labels.get(identity) for identity in ids]
     return TaskData(
@@ -304,9 +299,28 @@ def _row_splits(
     return found
 
 
-def _counted_splits(splits: dict[str, str]) -> str:
-    counts = Counter(splits.values())
-    return ", ".join(f"{counts[name]} of the split '{name}'" for name in sorted(counts))
+def require_tuning_rows(data: TaskData) -> None:
+    """Refuse a task without rows that weights can be tuned on."""
+    if not len(data.rows(TUNING)):
+        raise ProbabilityError(
+            f"the task {data.task} has no row to tune weights on: {_counted_splits(data)}",
+            "give validation or out-of-fold probabilities of images that no model was trained on",
+        )
+
+
+def require_judged_rows(data: TaskData) -> None:
+    """Refuse a task of whose rows no label is known."""
+    if not (len(data.rows(TEST)) or len(data.rows(TUNING))):
+        raise ProbabilityError(
+            f"the task {data.task} has no row with a label: {_counted_splits(data)}",
+            "give labels of these images with --labels",
+        )
+
+
+def _counted_splits(data: TaskData) -> str:
+    counts = Counter(data.splits.tolist())
+    told = [f"{counts[name]} of the split '{name}'" for name in sorted(counts)]
+    return ", ".join(told) or "models were trained on all of them"
 
 
 def _label_columns(

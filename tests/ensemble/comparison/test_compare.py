@@ -19,6 +19,7 @@ from icecore.ensemble import metrics
 from icecore.ensemble.comparison.compare import is_pareto
 from icecore.ensemble.comparison.significance import compare_pairs, holm
 from icecore.ensemble.resampling import Scored
+from icecore.runs import ProbabilityTable, write_probabilities
 
 
 def priced(builders, name, adds, milliseconds):
@@ -224,3 +225,27 @@ def test_the_page_never_scrolls_sideways(builders, tmp_path):
             tab.open(tmp_path / "compare.html", width)
             assert task in tab.run("document.body.textContent")
             assert tab.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.parametrize("ending", ["npz", "h5"])
+def test_answers_are_compared_on_test_rows_alone(tmp_path, ending):
+    """As `predict` writes them; no weight is tuned, so that no other rows are needed."""
+    ids, rng = tuple(f"{number}.jpg" for number in range(40)), np.random.default_rng(0)
+    true = rng.integers(0, 2, 40)
+    for name, share in (("good", 0.9), ("bad", 0.55)):
+        right = np.where(rng.random(40) < share, true, 1 - true)
+        numbers = np.where(np.arange(2) == right[:, None], 0.8, 0.2)
+        table = ProbabilityTable(ids, ("a", "b"), numbers, ("test",) * 40, name, "label")
+        write_probabilities(tmp_path / f"{name}.{ending}", table)
+    lines = [f"{identity},{'ab'[label]}" for identity, label in zip(ids, true)]
+    labels = tmp_path / "labels.csv"
+    labels.write_text("\n".join(["id,label", *lines]))
+    files = [tmp_path / f"{name}.{ending}" for name in ("bad", "good")]
+    task = jobs.compare(files, labels).tasks[0]
+    assert [line.model for line in task.lines] == ["good", "bad"]
+    assert (task.rows, task.rows_of) == (40, "test")
+    labels.write_text("id,label\nelse.jpg,a\nother.jpg,b\n")
+    with pytest.raises(ProbabilityError, match=r"has no row with a label: 40 of the split 'test'"):
+        jobs.compare(files, labels)
+    with pytest.raises(ProbabilityError, match=r"no row to tune weights on: 40 of the split"):
+        jobs.blend(files, labels)

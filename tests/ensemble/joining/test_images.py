@@ -5,6 +5,7 @@ import pytest
 
 from icecore.core.errors import ProbabilityError
 from icecore.ensemble import join_task
+from icecore.ensemble.joining.join import require_tuning_rows
 from icecore.manifest import Sample
 from icecore.runs import ProbabilityTable
 
@@ -67,4 +68,4 @@ def test_without_digests_every_row_counts():
 
 def test_tuning_rows_that_are_all_trained_on_are_refused():
     with pytest.raises(ProbabilityError, match="images that no model was trained on"):
-        join_task([table(IDS[1:], SPLITS[1:])], samples(("A",) * 7))
+        require_tuning_rows(join_task([table(IDS[1:], SPLITS[1:])], samples(("A",) * 7)))

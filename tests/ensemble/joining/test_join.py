@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from icecore.core.errors import ProbabilityError
 from icecore.ensemble import join_task, join_tasks
+from icecore.ensemble.joining.join import require_tuning_rows
 from icecore.manifest.table import Sample
 from icecore.runs import ProbabilityTable
 
@@ -138,7 +139,7 @@ def test_contradicting_or_unknown_splits_are_refused():
 
 def test_nothing_to_tune_on():
     with pytest.raises(ProbabilityError, match="tune weights on: 4 of the split 'test'"):
-        join_task([make(splits=["test"] * 4)], labels())
+        require_tuning_rows(join_task([make(splits=["test"] * 4)], labels()))
 
 
 def test_two_files_of_one_name():

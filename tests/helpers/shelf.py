@@ -178,7 +178,12 @@ class Shelf:
     def make_run(self, path):
         train(self.path("dogs-cache"), self.path("dogs"), path, TrainOptions(folds=3))
 
-    make_run_whole = make_run1 = make_run
+    make_run_whole = make_run1 = make_before = make_after = make_run
+
+    def make_corrected_csv(self, path):
+        labels = {f"train/{n}.png": p.parent.name for n, p in enumerate(self._photos()) if n % 5}
+        labels["train/1.png"] = "red"
+        self._write_rows(path, [("id", "label"), *labels.items()])
 
     def make_run_cut(self, path):
         boxes = draw_squares(self.root / "drawn", 40).items()

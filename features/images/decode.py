@@ -220,6 +220,8 @@ def _not_an_image(content: bytes, error: Exception) -> str:
     if content[:2] == _JPEG and not has_an_end(content):
         return "the JPEG file is cut short"
     other = describe_other_kind(content)
+    if "AVIF" in other:
+        return other  # It is one.
     if other:
         return f"not an image file ({READABLE}) but {other}"
     is_webp = content[:4] == b"RIFF" and content[8:12] == b"WEBP"
@@ -320,7 +322,12 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
     except ImageError:
         raise
     except Exception as error:  # as above
-        raise ImageError(f"cannot be decoded ({error})") from error
+        # Of a file that ends, and of a picture that ends in it, Pillow says the same.
+        if "truncated" in str(error):
+            said = "is cut short, or part of its picture is missing"
+        else:
+            said = f"is damaged, and cannot be decoded ({error})"
+        raise ImageError(f"the {header.format} file {said}") from error
     # Let go of the decoded image, which the header keeps.
     header.close()
     del image

@@ -62,3 +62,15 @@ def test_bytes_that_are_no_characters_are_no_text():
     assert "text" not in caught.value.message
     with pytest.raises(ImageError, match="a text: download"):
         decode("größer, höher, weiter".encode())
+
+
+@pytest.mark.parametrize("form", ["GIF", "BMP"])
+def test_a_file_that_ends_early_is_called_cut_short(form):
+    content = encoded(form)
+    with pytest.raises(ImageError, match=f"^the {form} file is cut short, or part of its picture"):
+        decode(content[: len(content) * 3 // 4])
+
+
+def test_an_avif_that_cannot_be_read_is_not_called_another_kind():
+    with pytest.raises(ImageError, match="^an AVIF image: it is damaged, or Pillow"):
+        decode(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(30))

@@ -41,6 +41,7 @@ from .table import DEFAULT_TASK, Manifest, Sample, split_name
 from .tar_labels import EMPTY, LARGEST_LABEL, TarLabels, no_use
 from .usable_names import require_usable_names
 
+_OF_SPLITS = "; which split images are of is told by the name of their table alone"
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _MOST_NAMED, _MOST_AT_ONCE = 10**5, 4
 # Of a record, in 64 bits.
@@ -174,7 +175,10 @@ class ParquetTables(_Container):
         warnings = respelt_labels({label for label, _ in table.rows})
         if table.unused:
             named = enumerate_some(sorted(table.unused), 20)
-            warnings.append(f"columns of Parquet tables that are not used: {named}")
+            warnings.append(
+                f"columns of Parquet tables that are not used: {named}"
+                + _OF_SPLITS * ("split" in map(str.lower, table.unused))
+            )
         return LabelledFiles(rows, warnings=tuple(warnings))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..core.arguments import require_types
 from ..core.csv_files import CsvTable, line_faults, read_csv
-from ..core.errors import ManifestError, enumerate_some
+from ..core.errors import ManifestError, enumerate_some, escaped
 from ..core.json_lines import read_json_lines
 from ..core.places import is_there
 from ..core.stores import is_url
@@ -46,6 +46,8 @@ class TableOptions:
 
 # What the column of paths is called in the metadata of Hugging Face's image folders.
 _OF_IMAGE_FOLDERS = "file_name"
+# Spellings of three words.
+_MOST_SPLITS = 12
 # No system opens a longer one.
 _LONGEST_PATH = 4096
 
@@ -99,7 +101,7 @@ def read_table(
     extra = [name for at, name in enumerate(table.header) if at not in used and name]
     if extra:
         warnings.append(f"columns of {path.name} that are not used: {enumerate_some(extra)}")
-    warnings += [*respelt_labels(raw_labels), *_one_hot(table, labels)]
+    warnings += [*_like_splits(table, used), *respelt_labels(raw_labels), *_one_hot(table, labels)]
     return Manifest(tuple(samples), str(path), warnings=tuple(warnings))
 
 
@@ -210,6 +212,24 @@ def _digest(text: str) -> str:
     if text and (len(text) != 64 or not set(text) <= set("0123456789abcdef")):
         raise ValueError(f"has the digest '{text[:20]}', which is no SHA-256")
     return text
+
+
+def _like_splits(table: CsvTable, used: set[int]) -> list[str]:
+    """Name the columns that speak of splits under another name: subset, phase, data_split."""
+    found = [
+        f"'{escaped(name)}' ({enumerate_some(sorted(values))})"
+        for at, name in enumerate(table.header)
+        if at not in used
+        and (values := {line.fields[at] for line in table.rows} - {""})
+        and len(values) <= _MOST_SPLITS
+        and all(map(split_name, values))
+    ]
+    if not found:
+        return []
+    return [
+        f"columns that seem to say the split, and are not used: {', '.join(found)}; call the one "
+        "that does 'split', or all images are taken for training"
+    ]
 
 
 def _one_hot(table: CsvTable, labels: dict[str, int]) -> list[str]:

@@ -808,3 +808,15 @@ def test_images_that_a_kaggle_table_lacks_are_not_to_be_restored(tmp_path):
         read(tmp_path)
     assert caught.value.hint.startswith("restore the images, or take the lines out of labels.csv")
     assert "give the images" not in caught.value.hint
+
+
+def test_a_column_of_splits_under_another_name_is_named(tmp_path):
+    text = "path,label,subset,kind\na.jpg,hat,Train,train\nb.jpg,cap,test,bus\nc.jpg,cap,,\n"
+    unused, said = read(table(tmp_path, text)).warnings
+    assert unused.endswith("are not used: subset, kind")
+    assert said.startswith(
+        "columns that seem to say the split, and are not used: 'subset' (Train, "
+    )
+    found = read(table(tmp_path, text.replace("subset", "split")))
+    assert [one.split for one in found] == ["train", "test", ""]
+    assert not [note for note in found.warnings if "split" in note]

@@ -107,16 +107,11 @@ def _try(path: str, side: str, engine: str, count: str) -> dict:
     record = BackboneRecord("onnx:trial", "trial", "", None, width, how)
     try:
         network = GraphNetwork(record, Path(path), batch=batch if batch > 1 else None)
-        running = ENGINES[engine](network, Setup("cpu", "f32", batch))
+        ENGINES[engine](network, Setup("cpu", "f32", batch)).run(images)
     except IcecoreError as error:
         if is_lack_of_memory(error.__cause__ or error):
             raise MemoryError from error  # Where memory is not limited it would take all there is.
         # That it does not run there is found again, and said, when it is to run there.
-        return {}
-    try:
-        running.run(images)
-    except IcecoreError as error:
-        return {"failure": f"cannot be computed ({error.message})"}
     return {}
 
 

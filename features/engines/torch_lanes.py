@@ -1,5 +1,6 @@
 """Ways for batches through a device, each with buffers of its own, so that two are under way."""
 
+import functools
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -47,7 +48,8 @@ class ThreadLane(Lane):
         super().__init__(place, module, shape, exactly)
         # A lane of its own for each processor: PyTorch's threads would share every layer.
         alone = place.device == "cpu"
-        begin = (lambda: _compute_alone(self._torch)) if alone else None
+        # What the thread holds must not hold the lane: neither would ever end.
+        begin = functools.partial(_compute_alone, place.torch) if alone else None
         # Numbers of threads are kept for the process as well, and are put back.
         threads = self._torch.get_num_threads()
         self._thread = ThreadPoolExecutor(1, "torch", initializer=begin)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -106,6 +108,21 @@ def test_the_threads_of_others_are_left_as_they_were(network):
     assert torch.get_num_threads() == before
     for lane in running._lanes:
         assert lane._thread.submit(torch.get_num_threads).result() == 1
+
+
+def test_an_engine_that_nobody_has_any_more_leaves_no_thread_and_no_weights(network):
+    before = set(threading.enumerate())
+    engine = TorchEngine(network, Setup(batch_size=2))
+    assert len(engine.run(images(2))) == 2
+    threads = set(threading.enumerate()) - before
+    assert len(threads) == len(engine._lanes)
+    weights_of = weakref.ref(engine._lanes[0]._module)
+    del engine
+    gc.collect()
+    for one in threads:
+        one.join(timeout=30)
+    assert not any(one.is_alive() for one in threads)
+    assert weights_of() is None
 
 
 def test_too_little_memory_means_smaller_batches_and_is_said_once(network, monkeypatch):

@@ -6,6 +6,7 @@ decoder that has found all rows looks no further: what is put behind the codes m
 
 import io
 import itertools
+import re
 import struct
 from typing import NamedTuple
 
@@ -19,6 +20,8 @@ FAXES = (2, 3, 4)
 _RUN_LENGTHS, _GROUP_3, _GROUP_4 = FAXES
 # Zeros that fill up the last bytes.
 _PADDING = 16
+# Of group 3: zeros that fill up a line before its end, and how many bits are put into them.
+_FILLED, _OF_FILLING = re.compile(rb"\0{8,}"), 48
 _HEAD = 8
 # Of a strip: a page has some hundred kilobytes. Ends of lines come six times at the end.
 _LARGEST, _MOST_ENDS = 2**24, 64
@@ -65,8 +68,8 @@ def require_whole_fax(strips: list[bytes], fax: Fax) -> None:
     """
     for strip in strips:
         codes = strip.rstrip(b"\0")
-        # No code words of group 4 have as many zeros between them; group 3 may fill lines up.
-        hole = fax.compression == _GROUP_4 and b"\0\0" in codes
+        # No code words have as many zeros between them, but group 3 may fill lines up.
+        hole = fax.compression != _GROUP_3 and b"\0\0" in codes
         if hole or len(strip) - len(codes) > _PADDING:
             raise ValueError("zeros stand where its code words should")
     if max(map(len, strips), default=0) > _LARGEST:
@@ -83,8 +86,23 @@ def _with_tail(strip: bytes, tail: bytes, fax: Fax) -> bytes:
     if fax.compression == _GROUP_4:
         bits = bits.partition(_END)[0]
     elif fax.compression == _GROUP_3:
+        bits = _with_filling(strip, bits, tail.partition(_END)[0][:_OF_FILLING])
         bits = bits[: _last_line(bits)]
     return np.packbits(np.frombuffer(bits + tail, np.uint8)).tobytes()
+
+
+def _with_filling(strip: bytes, bits: bytes, codes: bytes) -> bytes:
+    """Return the bits of a strip with codes in its long rows of zeros.
+
+    They are passed over behind a line that is whole, and are part of one whose end the zeros took.
+    """
+    parts, done = [], 0
+    for run in _FILLED.finditer(strip):
+        # So few zeros that no line ends.
+        at = bits.rfind(_ONE, 0, 8 * run.start()) + 9
+        parts += [bits[done:at], codes]
+        done = at
+    return b"".join([*parts, bits[done:]])
 
 
 def _last_line(bits: bytes) -> int:

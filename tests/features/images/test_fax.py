@@ -99,6 +99,22 @@ def test_a_fax_that_lacks_rows_at_its_end_is_refused(form):
             decode(with_strip(content, strip[:-cut]))
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_zeros_in_place_of_codes_are_seen_and_those_that_fill_up_lines_pass(form):
+    content = fax(form)
+    strip = strip_of(content)
+    for size in (40, 90, 300):
+        for at in range(200, len(strip) - size - 100, 97):
+            with pytest.raises(ImageError, match="part of its picture missing|damaged"):
+                decode(with_strip(content, strip[:at] + bytes(size) + strip[at + size :]))
+    if form.startswith("group3"):
+        bits = np.unpackbits(np.frombuffer(strip, np.uint8)).tobytes()
+        end = bytes(11) + b"\1"
+        filled = bits[:12] + bits[12:].replace(end, bytes(200) + end)
+        packed = np.packbits(np.frombuffer(filled, np.uint8)).tobytes()
+        np.testing.assert_array_equal(shown(with_strip(content, packed)), page())
+
+
 def test_rows_are_missed_in_any_of_several_strips():
     buffer = io.BytesIO()
     tags = TiffImagePlugin.ImageFileDirectory_v2()

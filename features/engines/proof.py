@@ -63,11 +63,14 @@ class Proof:
         What it was compared with.
     largest : float
         Of the absolute values of these features; that of float32 where one is not finite.
+    named : str, optional
+        The operator at fault, as a refusal names it; None where it was not looked for.
     """
 
     relative_error: float
     judge: str
     largest: float
+    named: str | None = None
 
 
 def prove_in_engine(
@@ -96,20 +99,21 @@ def prove_in_engine(
     proof = _kept_proof(path)
     if proof is None:
         proof = _prove(engine, network, setup)
-        with contextlib.suppress(OSError):  # Kept nowhere, it is proved again the next time.
-            publish_json(path, dataclasses.asdict(proof))
+        _keep(proof, path)
     if not proof.relative_error <= allowed:
         hint = _otherwise(setup)
         if proof.relative_error < WORST_ACCEPTABLE:
             hint += f"; or accept them with --accept-error {proof.relative_error * 1.1:.2g}"
-        named = ""
-        if setup.precision == "f32":  # Others move with every operator.
+        if proof.named is None and setup.precision == "f32":  # Others move with every operator.
             images = random_images(network.record.resolution, DIFFERENT_IMAGES, seed=0)
             named = first_to_differ(engine, network, setup, images, allowed)
+            proof = dataclasses.replace(proof, named=named)
+            _keep(proof, path)
         raise ProofError(
             f"{network.record.spec}: {engine.name} {engine.version} computes features in "
             f"{setup.precision} that differ from those of {proof.judge} by "
-            f"{proof.relative_error:.2g} (relative L2); {allowed:.2g} is allowed{named}",
+            f"{proof.relative_error:.2g} (relative L2); {allowed:.2g} is allowed"
+            f"{proof.named or ''}",
             hint,
         )
     return proof
@@ -134,11 +138,20 @@ def _proof_key(engine: Engine, network: GraphNetwork, setup: Setup) -> str:
     return graph_key(parts)
 
 
+def _keep(proof: Proof, path: Path) -> None:
+    with contextlib.suppress(OSError):  # Kept nowhere, it is proved again the next time.
+        publish_json(path, dataclasses.asdict(proof))
+
+
 def _kept_proof(path: Path) -> Proof | None:
     try:
         fields = read_json(path)
+        named = fields["named"]
         return Proof(
-            float(fields["relative_error"]), str(fields["judge"]), float(fields["largest"])
+            float(fields["relative_error"]),
+            str(fields["judge"]),
+            float(fields["largest"]),
+            None if named is None else str(named),
         )
     except (OSError, IcecoreError, ValueError, KeyError, TypeError):
         return None  # There is none, or it is damaged: it is proved anew.

@@ -26,7 +26,7 @@ from .libtiff import heeding_libtiff
 from .palettes import require_bmp_colours, require_colours
 from .scale import Need
 from .strips import require_sound_strips
-from .tiff import begins_with_thumbnail, describe_raw, has_more_pages
+from .tiff import begins_with_thumbnail, describe_raw, has_more_pages, lacks_its_directory
 from .whole import (
     require_all_png_rows,
     require_sound_bmp,
@@ -219,6 +219,8 @@ def _read_header(content: bytes):
 def _not_an_image(content: bytes, error: Exception) -> str:
     if content[:2] == _JPEG and not has_an_end(content):
         return "the JPEG file is cut short"
+    if lacks_its_directory(content):
+        return "the TIFF file is cut short: it ends before the list of its strips"
     other = describe_other_kind(content)
     if "AVIF" in other:
         return other  # It is one.

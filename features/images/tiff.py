@@ -59,6 +59,12 @@ def has_more_pages(content: bytes) -> bool:
     return any(not _is_smaller(page) for page in _chain(content, _first(content))[1:])
 
 
+def lacks_its_directory(content: bytes) -> bool:
+    """Tell whether a TIFF ends before its first directory does: many programs write it last."""
+    first = _first(content)
+    return first > 0 and not _chain(content, first)
+
+
 def begins_with_thumbnail(content: bytes) -> bool:
     """Tell whether the first page of a TIFF is a smaller copy of a later one."""
     first, *others = _chain(content, _first(content)) or [_Directory({}, 0)]

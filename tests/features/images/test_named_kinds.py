@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -69,6 +70,19 @@ def test_a_file_that_ends_early_is_called_cut_short(form):
     content = encoded(form)
     with pytest.raises(ImageError, match=f"^the {form} file is cut short, or part of its picture"):
         decode(content[: len(content) * 3 // 4])
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_a_tiff_that_ends_before_its_directory_is_called_cut_short(order, big):
+    mark = {"<": b"II", ">": b"MM"}[order] + struct.pack(order + "H", 43 if big else 42)
+    head = mark + (
+        struct.pack(order + "HHQ", 8, 0, 5000) if big else struct.pack(order + "I", 5000)
+    )
+    directory = struct.pack(order + ("Q" if big else "H"), 12) + bytes(30)
+    for content in (head, head + bytes(900), head.ljust(5000, b"\1") + directory):
+        with pytest.raises(ImageError, match="^the TIFF file is cut short: it ends before"):
+            decode(content)
 
 
 def test_an_avif_that_cannot_be_read_is_not_called_another_kind():

@@ -34,6 +34,13 @@ _MARKS = (
     (0, b"\x7fELF", "a program"),
     (0, b"version https://git-lfs", "a pointer of Git LFS, not the file itself"),
 )
+# What to do about a kind that nothing reads as it is, by a word of its name.
+_REMEDIES = (
+    ("archive", "unpack it"),
+    ("compressed", "unpack it"),
+    ("Git LFS", "get the file: git lfs pull"),
+    ("web page", "download it again: servers send a page in place of what they do not have"),
+)
 _PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<svg")
 
 
@@ -53,3 +60,12 @@ def describe_content(head: bytes) -> str:
     if start.startswith(_PAGES):
         return "an SVG drawing" if start.startswith(b"<svg") else "a web page or XML"
     return ""
+
+
+def remedy_for(kind: str, otherwise: str) -> str:
+    """Say what to do about a file of a kind that `describe_content` named.
+
+    >>> remedy_for("compressed with gzip", "copy it again")
+    'unpack it'
+    """
+    return next((remedy for word, remedy in _REMEDIES if word in kind), otherwise)

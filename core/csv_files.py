@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from .content import describe_content
+from .content import describe_content, remedy_for
 from .errors import (
     FileFormatError,
     IcecoreError,
@@ -325,6 +325,9 @@ def _text_lines(
 def _require_text(path: str | os.PathLike, head: bytes, error: type[IcecoreError]) -> None:
     hint = "save the table as CSV with UTF-8 text"
     if kind := describe_content(head) or ("JSON" if _JSON.match(head) else ""):
+        if remedy := remedy_for(kind, ""):
+            # A workbook is an archive, too.
+            hint = f"{remedy}; if it is a table, {hint}"
         raise error(f"{path} is not a CSV in UTF-8: it is {kind}", hint)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head[:2]:
         wide = head.startswith((b"\xff\xfe\0\0", b"\0\0"))

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
+from .content import describe_content, remedy_for
 from .errors import FileFormatError, IcecoreError, enumerate_some, first_line
 from .imports import load
 from .json_files import parse_json
@@ -72,7 +73,7 @@ def read_table(place: str, opened: Opener) -> ImageTable:
     """
     arrow = load_parquet()
     with _saying(arrow, place), opened(place) as file:
-        table = arrow.parquet.ParquetFile(file)
+        table = _opened(arrow, place, file)
         schema = table.schema_arrow
         count = table.metadata.num_rows
         groups = range(table.num_row_groups)
@@ -317,6 +318,21 @@ def _require_small_group(size: int, place: str) -> None:
             f"a row group of {place} has more than {size_text(_LARGEST_GROUP)} of images",
             "write the table again with fewer rows in a group",
         )
+
+
+def _opened(arrow, place: str, file):
+    """Open a table; say what a file is that is none."""
+    try:
+        return arrow.parquet.ParquetFile(file)
+    except (arrow.ArrowException, ValueError, OSError):
+        file.seek(0)
+        kind = describe_content(file.read(64))
+        if not kind or "Parquet" in kind:
+            raise
+        raise FileFormatError(
+            f"{place} is no Parquet table: it is {kind}",
+            remedy_for(kind, "give tables of images as Parquet, or images in folders"),
+        ) from None
 
 
 @contextlib.contextmanager

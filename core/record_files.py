@@ -10,8 +10,11 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from .content import describe_content, remedy_for
+
 _MAGIC, _WORDS, _HEADER = 0xCED7230A, struct.Struct("<II"), struct.Struct("<IfQQ")
 _MOST_LABELS = 2**16
+_LOOKED_AT = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +55,8 @@ class Records:
             # Whole, or the first, one in the middle or the last of several parts.
             if magic != _MAGIC or word >> 29 > 3:
                 self.fault = f"is damaged at byte {at}"
+                if at == 0:
+                    self._name_kind()
                 return
             kind, length = word >> 29, word & (2**29 - 1)
             start = at + _WORDS.size
@@ -67,6 +72,12 @@ class Records:
             elif kind == 1:
                 self.split += 1
             at = start + -(-length // 4) * 4
+
+    def _name_kind(self) -> None:
+        """Say what the file is, where it is of another kind."""
+        self._file.seek(0)
+        if kind := describe_content(self._file.read(_LOOKED_AT)):
+            self.fault = f"is {kind}: {remedy_for(kind, 'no record file')}"
 
     def _record(self, start: int, length: int) -> Record | None:
         """Read the header of a record; None if it is damaged."""

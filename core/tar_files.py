@@ -10,10 +10,13 @@ import tarfile
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from .content import describe_content, remedy_for
+
 # Long names and other extensions of a header; nothing else is read.
 _LARGEST_HEADER = 2**20
 _BLOCK = 512
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd"}
+# A tar begins with the name of a file, which may begin as other kinds do.
+_MARK, _AT = b"ustar", 257
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +48,11 @@ class TarFiles:
 
     def __iter__(self) -> Iterator[Member]:
         """Read the headers."""
-        start = self._file.read(2)
+        head = self._file.read(_BLOCK)
         self._file.seek(0)
-        if start in _COMPRESSED:
-            self.fault = f"is compressed with {_COMPRESSED[start]}: unpack it to a plain tar"
+        if not head.startswith(_MARK, _AT) and (kind := describe_content(head)):
+            remedy = remedy_for(kind, "no tar")
+            self.fault = f"is {kind}: {remedy}"
             return
         try:
             yield from self._members(_Bounded(self._file))

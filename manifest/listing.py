@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..core.errors import IcecoreError, ManifestError, MissingFileError, escaped
+from ..core.errors import IcecoreError, ManifestError, MissingFileError, counted, escaped
 from ..core.json_files import read_json
 from ..core.stores import store_of
 from .table import IMAGE_SUFFIXES
@@ -132,16 +132,22 @@ def passed_over_text(passed_over: Iterable[tuple[str, str]]) -> str:
 
     >>> passed_over_text([("a.cr2", ".cr2"), ("b.cr2", ".cr2"), ("c", "no ending")])
     '3 files were passed over: .cr2 2, no ending 1'
+    >>> passed_over_text([("a.cr2", ".cr2"), ("trash/", "hidden")])
+    '1 file and 1 folder were passed over: .cr2 1, hidden 1'
     """
-    counts = Counter(why for _, why in passed_over)
+    # A folder that is not looked into ends in a slash.
+    entries = list(passed_over)
+    counts = Counter(why for _, why in entries)
     if not counts:
         return ""
-    total = sum(counts.values())
+    folders = sum(name.endswith("/") for name, _ in entries)
+    files = len(entries) - folders
+    kinds = [(files, "file"), (folders, "folder")]
+    what = " and ".join(counted(number, kind) for number, kind in kinds if number)
     shown = sorted(counts.items(), key=_order)[:20]
     named = ", ".join(f"{escaped(why)} {count}" for why, count in shown)
     more = f", {len(counts) - 20} kinds more" if len(counts) > 20 else ""
-    files = "1 file was" if total == 1 else f"{total} files were"
-    return f"{files} passed over: {named}{more}"
+    return f"{what} {'was' if len(entries) == 1 else 'were'} passed over: {named}{more}"
 
 
 def ending_of(name: str) -> str:

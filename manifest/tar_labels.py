@@ -61,6 +61,10 @@ class TarLabels:
                 f"{what} several images in {tar}, and all are of its class (masks, too, if there "
                 f"are any): {enumerate_some(several)}"
             )
+        images = set(keys)
+        if lone := [key for key, label in labels.items() if label and key not in images]:
+            what = counted(len(lone), "label")
+            warnings.append(f"{what} in {tar} without an image: {enumerate_some(lone)}")
         return [labels.get(key, "") for key in keys], warnings
 
 

@@ -2,7 +2,7 @@
 
 import re
 
-from ...core.content import describe_content
+from ...core.content import describe_content, remedy_for
 from ...core.errors import counted
 from .tiff import describe_raw
 
@@ -39,9 +39,6 @@ _READABLE_KINDS = re.compile("JPEG image|PNG|GIF|BMP|TIFF|WebP")
 # What to do about a kind, by a word of its name; the first that fits.
 _REMEDIES = (
     ("video", "take a frame of it"),
-    ("archive", "unpack it"),
-    ("compressed", "unpack it"),
-    ("Git LFS", "get the file: git lfs pull"),
     ("AVIF", "it is damaged, or Pillow is older than 11.3, which reads such files"),
     ("image", _CONVERT),
     ("PDF", _CONVERT),
@@ -88,7 +85,8 @@ def describe_other_kind(content: bytes) -> str:
         return "an image that was copied as text, which changes its bytes: copy it again as it is"
     name = describe_content(head)
     if name and not _READABLE_KINDS.search(name):
-        return f"{name}: {next(remedy for word, remedy in _REMEDIES if word in name)}"
+        own = next(remedy for word, remedy in _REMEDIES if word in name)
+        return f"{name}: {remedy_for(name, own)}"
     for mark, kind in () if name else _SIGNATURES:
         before = head.partition(mark)[0]
         if 0 < len(before) < len(head) and not _BINARY.search(before):

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import gzip
 import io
+import re
 import struct
 import tarfile
 
@@ -116,7 +118,19 @@ def test_a_negative_size_does_not_lead_back():
     assert found.fault
 
 
-def test_a_compressed_tar_is_named():
-    import gzip
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (gzip.compress(SOUND), "is compressed with gzip: unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS, .*: git lfs pull"),
+        (b"<html>404</html>", "is a web page or XML: download it again"),
+    ],
+)
+def test_what_is_no_tar_is_named(content, fault):
+    assert re.search(fault, listed(content).fault)
 
-    assert listed(gzip.compress(SOUND)).fault == "is compressed with gzip: unpack it to a plain tar"
+
+def test_a_name_may_begin_as_another_kind_does():
+    for name in ("BZ_001.jpg", "BZh9.jpg", "PK\3\4.jpg", "\x1f.jpg"):
+        found = listed(tar_of((name, b"1")))
+        assert ([member.name for member in found.files], found.fault) == ([name], "")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from places import add, draw_photos, files_of, write_parquet, write_records, write_tars
 
 from icecore.core import parquet_files
-from icecore.core.errors import FileFormatError, ManifestError
+from icecore.core.errors import FileFormatError, IcecoreError, ManifestError
 from icecore.core.parquet_files import read_field, read_table
 from icecore.core.places import open_container, read_place
 from icecore.core.record_files import Records
@@ -555,3 +555,32 @@ def test_several_images_of_one_label_are_named(tmp_path):
     assert note.startswith("1 key has several images in ")
     assert note.endswith("all are of its class (masks, too, if there are any): 1")
     assert not read(tar(tmp_path / "b.tar", *entries[:2]), labels_required=False).notes()
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
+
+
+@pytest.mark.parametrize("ending", ["tar", "parquet", "rec", "csv"])
+def test_a_pointer_of_git_lfs_is_no_container_and_the_remedy_gets_the_file(tmp_path, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / f"a.{ending}"
+    path.write_bytes(POINTER)
+    with pytest.raises(IcecoreError) as caught:
+        read(path)
+    assert "a pointer of Git LFS" in caught.value.message
+    assert "git lfs pull" in caught.value.message + caught.value.hint
+
+
+def test_an_archive_is_no_table_of_samples_and_is_to_be_unpacked(tmp_path):
+    path = tmp_path / "photos.tar.gz"
+    path.write_bytes(b"\x1f\x8b\x08" + bytes(40))
+    with pytest.raises(ManifestError, match="compressed with gzip") as caught:
+        read(path)
+    assert caught.value.hint.startswith("unpack it; if it is a table, save")
+
+
+def test_labels_without_an_image_are_named(tmp_path):
+    entries = (("1.jpg", b"1"), ("1.cls", b"hat"), ("2.cls", b"cap"))
+    (note,) = read(tar(tmp_path / "a.tar", *entries)).notes()
+    assert note == f"1 label in {tmp_path / 'a.tar'} without an image: 2"

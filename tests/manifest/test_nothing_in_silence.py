@@ -48,7 +48,7 @@ def test_files_that_are_no_images_are_counted_by_ending(tmp_path):
         "notes.txt": ".txt", ".git/": "hidden", "__MACOSX/": "__MACOSX",
     }  # fmt: skip
     text = passed_over_text(found.passed_over)
-    assert text.startswith("9 files were passed over: .cr2 2, .dng 1, ")
+    assert text.startswith("7 files and 2 folders were passed over: .cr2 2, .dng 1, ")
     assert text.endswith("hidden 2, __MACOSX 1, no ending 1")
     assert ".jpg_large 1" in text
 

@@ -123,6 +123,14 @@ def print_notes(manifest) -> None:
         echo(f"warning: {escaped(note)}", err=True)
 
 
+def print_repaired(lines: Sequence[str], then: str) -> None:
+    """Say on standard error what was put right in a cache, and what becomes of what was lost."""
+    if lines:
+        echo(f"the cache was damaged; {then}:", err=True)
+    for line in lines:
+        echo(f"  {line}", err=True)
+
+
 def random_weights_warning(source: str) -> None:
     """Say loudly that results mean nothing."""
     warn(f"{source} come from RANDOM weights: the network has learnt nothing")

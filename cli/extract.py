@@ -284,9 +284,6 @@ def _print_extracted(report, cache: Path | str, folder: Path) -> None:
         console.echo(f"note: {note}", err=True)
     kept = f" (what this machine needs of it is in {folder})" if is_url(cache) else ""
     console.echo(f"cache: {cache}{kept}")
-    if report.repaired:
-        console.echo("the cache was damaged; what was lost is computed again:", err=True)
-        for line in report.repaired:
-            console.echo(f"  {line}", err=True)
+    console.print_repaired(report.repaired, "what was lost is computed again")
     if report.random_weights:
         console.random_weights_warning("these features")

@@ -174,9 +174,9 @@ def _run(arguments: list[str]) -> int:
         if not is_lack_of_memory(error):
             raise
         hint = "free some memory, raise the limit (ulimit -v, -u), or ask for fewer --workers"
-        return _fail(
-            f"the system gives no more memory or threads: {str(error) or 'no memory'}", hint
-        )
+        # Libraries say it in several lines.
+        reason = " ".join(str(error).split()) or "no memory"
+        return _fail(f"the system gives no more memory or threads: {reason}", hint)
 
 
 def _here() -> Path:

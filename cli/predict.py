@@ -73,6 +73,7 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
     with progress.extract_bar(quiet or as_json) as listener:
         report = jobs.predict(run, images, out, jobs.PredictOptions(**options), listener)
     console.print_notes(report.manifest)
+    console.print_repaired(report.repaired, "other rows that were lost want an extract")
     if report.random_weights:
         console.random_weights_warning("these answers")
     if report.written.warning:

@@ -23,6 +23,8 @@ _MANY_VALUES = 10**6
 _OTHER_THAN_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _LONG_NUMBER = re.compile(rb"\d{21}|[eE]\+?\d{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+# Which no name of a file may have, and few programs that read a text to its end.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x00", "UTF-16 or binary"))
 
 
@@ -103,6 +105,8 @@ def _parse(content: bytes | str) -> Any:
             raise ValueError(f"it is {encoding}, not UTF-8")
     text = data.decode("utf-8-sig")
     _check_structure(data)
+    if _NUL.search(data):
+        raise ValueError("it has the character NUL in a text")
     hooks: dict[str, Any] = {}
     if _LONG_NUMBER.search(data):
         # Looking at every number takes time: only where one could be out of range.

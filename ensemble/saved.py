@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,12 @@ BLEND_FORMAT = 4
 # A temperature of 0 divides by it, and a negative one turns ranks around.
 _COLDEST = 1e-3
 _AGAIN = "run 'icecore blend' on this folder again"
+PLAIN_AVERAGE = "the plain average"
+# How a blend calls what it recommends: see `TaskBlend.recommendation`.
+_ROUTED, _CALIBRATED = ", with weights of their own for groups of images", ", calibrated"
+_AVERAGE = re.compile(rf"{PLAIN_AVERAGE}(?: of (\d+) of \d+ models)?")
+_TUNED = re.compile(r"the tuned weights(, moved \d{1,3}% of the way to equal ones)?", re.ASCII)
+_ALONE = ("best single", "only")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +219,8 @@ def _run(path: Path, place: str) -> Run:
         return open_run(path.parent / place)
     except (MissingFileError, RunError) as error:
         raise type(error)(
-            f"{path} names a run that cannot be opened: {error.message}", error.hint
+            f"{path} names a run that cannot be opened: {error.message}",
+            f"put that run there, or {_AGAIN}",
         ) from error
 
 
@@ -226,7 +234,9 @@ def _require_of_runs(
             tasks.setdefault(name, []).append(task.classes)
     faults = []
     if set(tasks) != set(found):
-        faults.append(f"its tasks are {enumerate_some(found)}, the run has {enumerate_some(tasks)}")
+        faults.append(
+            f"its tasks are {enumerate_some(found) or 'none'}, the run has {enumerate_some(tasks)}"
+        )
     for name in sorted(set(tasks) & set(found)):
         here, there = expected_models(runs, name), set(found[name].weights)
         # Probability files from elsewhere are models, too.
@@ -271,18 +281,18 @@ def _has_foreign(inputs: dict[str, str], runs: dict[str, Run], folder: Path) -> 
 
 def _task_weights(task: JsonFields, answer: str) -> TaskWeights:
     entry = task.part("answers").part(answer)
-    words = {"tuned": "the tuned weights", "average": "the plain average"}
     groups = entry.items("groups") if entry.has("groups") else []
     routed = entry.part("routed") if entry.has("routed") else None
     kinds = routed.part("weights") if routed is not None else None
+    weights = entry.numbers("weights", 0)
     try:
         return TaskWeights(
-            entry.numbers("weights", 0),
+            weights,
             entry.text("mean"),
             task.names("classes"),
             tuple((part.names("classes"), part.numbers("weights", 0)) for part in groups),
             _calibration(entry),
-            words.get(answer) or task.part("recommended").text("is"),
+            _words(task, answer, weights),
             "" if routed is None else routed.text("router"),
             {} if kinds is None else {name: kinds.numbers(name, 0) for name in kinds.content},
         )
@@ -293,17 +303,32 @@ def _task_weights(task: JsonFields, answer: str) -> TaskWeights:
 
 
 def _are_what_they_are_called(found: TaskWeights) -> bool:
-    """Tell whether weights are those that the words for them name."""
-    if (found.calibration is not None) != found.answer.endswith(", calibrated"):
-        return False
+    """Tell whether weights are those that the words for them name, and the words such as these."""
+    words = found.answer
+    for end, there in ((_CALIBRATED, found.calibration is not None), (_ROUTED, bool(found.routed))):
+        # Only what is recommended says that there are groups.
+        if there != words.endswith(end) and (there, end) != (True, _ROUTED):
+            return False
+        words = words.removesuffix(end)
     used = {name: one for name, one in found.weights.items() if one}
-    if found.answer.startswith("the plain average"):
+    if average := _AVERAGE.fullmatch(words):
         # A budget may leave models out of it.
-        return max(used.values()) - min(used.values()) < 1e-6
-    for alone in ("the best single model, ", "the only model, "):
-        if found.answer.startswith(alone):
-            return len(used) == 1 and found.answer.startswith(f"{alone}{min(used)}")
-    return found.answer.startswith("the tuned weights")
+        number = int(average[1] or len(found.weights))
+        return number == len(used) and max(used.values()) - min(used.values()) < 1e-6
+    if len(used) == 1 and words in (f"the {one} model, {min(used)}" for one in _ALONE):
+        return True
+    return _TUNED.fullmatch(words) is not None
+
+
+def _words(task: JsonFields, answer: str, weights: dict[str, float]) -> str:
+    """Say in words which answer the weights are of, and how many models the average is of."""
+    words = {"tuned": "the tuned weights", "average": PLAIN_AVERAGE}.get(answer)
+    words = words or task.part("recommended").text("is")
+    used = sum(map(bool, weights.values()))
+    if used < len(weights) and words.startswith(PLAIN_AVERAGE):
+        of = f" of {used} of {len(weights)} models"
+        words = f"{PLAIN_AVERAGE}{of}{words.removeprefix(PLAIN_AVERAGE)}"
+    return words
 
 
 def _calibration(entry: JsonFields) -> Calibration | None:

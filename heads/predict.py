@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..cache import differences
-from ..core.errors import FingerprintError, RunError, enumerate_some
+from ..core.errors import FingerprintError, HeadError, MissingFileError, RunError, enumerate_some
 from ..runs import Run, RunTask
 from .base import Head
 from .kinds.grouped import GroupedHead
@@ -113,11 +113,15 @@ def _finite_probabilities(
 ) -> np.ndarray:
     """Predict; numbers so large that nothing can be told from them are an error."""
     require_width(head, task, model, features.shape[1])
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = head.predict_proba(features)
+    folder = _head_folder(task, model)
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = head.predict_proba(features)
+    except HeadError as error:
+        raise HeadError(f"the head in {folder}: {error.message}", error.hint) from error
     if not np.isfinite(found).all():
         raise RunError(
-            f"the head in {_head_folder(task, model)} gives probabilities that are not finite: "
+            f"the head in {folder} gives probabilities that are not finite: "
             "its weights are damaged, or are not for these features",
             "train again",
         )
@@ -179,7 +183,11 @@ def _brief(value: object) -> str:
 def load_task_head(task: RunTask, model: str) -> Head:
     """Load the head of `model`; its classes are among the task's."""
     folder = _head_folder(task, model)
-    head = load_head(folder)
+    try:
+        head = load_head(folder)
+    except MissingFileError as error:
+        # The run was named, not the head.
+        raise RunError(error.message, "restore it, or train again") from error
     strange = set(map(str, head.classes_)) - set(task.classes)
     if strange:
         raise RunError(

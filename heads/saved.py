@@ -120,7 +120,8 @@ def _unfit(
 ) -> str:
     """Say what of the arrays that weights.npz declares is not as the head needs it."""
     if set(entries) != set(shapes):
-        return f"has {enumerate_some(sorted(entries))}, not {enumerate_some(sorted(shapes))}"
+        there, wanted = (enumerate_some(sorted(one)) or "nothing" for one in (entries, shapes))
+        return f"has {there}, not {wanted}"
     for name, shape in shapes.items():
         have = entries[name]
         fits = len(have.shape) == len(shape) and all(

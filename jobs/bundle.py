@@ -67,11 +67,11 @@ def bundle(
     """
     trained = open_trained(run, answer)
     known = _backbones(trained)
+    made = made_how(*(part.run for part in trained.runs))
     require_writable((out, card), (run, *(spec_text(one, weights_dir).name for one in known)))
     require_kind(out, ".onnx")
     require_kind(card, ".md")
     text = "" if card is None else model_card(run, answer)
-    made = made_how(*(part.run for part in trained.runs))
     _require_one_view(made)
     backbones = _load(known, made, weights_dir)
     place = {one["fingerprint"]: index for index, one in enumerate(known)}

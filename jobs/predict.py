@@ -56,6 +56,8 @@ class PredictReport:
         Images of which only a box was looked at, by one run at least.
     notes : tuple of str
         What is to be known of the groups of these images.
+    repaired : list of str
+        What was put right in the cache that was given, a line each.
     """
 
     images: int
@@ -67,6 +69,7 @@ class PredictReport:
     written: WrittenAnswers
     boxed: int = 0
     notes: tuple[str, ...] = ()
+    repaired: list[str] = dataclasses.field(default_factory=list)
 
     __repr__ = summary
 
@@ -199,7 +202,7 @@ def predict(
     found = _opened(images, out, run, options)
     with scratch_folder() as scratch:
         folder = scratch / "cache" if options.cache is None else Path(options.cache)
-        given, lost = _read_once(found, trained, out, options, folder, progress)
+        given, lost, repaired = _read_once(found, trained, out, options, folder, progress)
         manifest = _to_predict(given)
         tests = frozenset(sample.id for sample in given if sample.split == "test")
         empty = dataclasses.replace(_no_answers(trained, manifest, options), tests=tests)
@@ -221,6 +224,9 @@ def predict(
         written=ensemble.write_answers(out, answers, options.written),
         boxed=max((part.boxed for part in parts), default=0),
         notes=tuple(group_notes(parts, manifest, ids)),
+        repaired=list(
+            dict.fromkeys([*repaired, *(line for one in parts for line in one.repaired)])
+        ),
     )
 
 
@@ -244,21 +250,23 @@ def _read_once(
     options: PredictOptions,
     folder: Path,
     progress: ProgressListener | None,
-) -> tuple[Manifest, list]:
-    """Read containers while their images are computed for the first run; return what failed, too.
+) -> tuple[Manifest, list, list[str]]:
+    """Read containers while their images are computed for the first run.
+
+    What failed, and what was put right in the cache, is returned beside them.
 
     Where a sheet or boxes say which images are meant, all are to be known before that.
     """
     if isinstance(images, Manifest):
-        return images, []
+        return images, [], []
     whole = images.containers
     (_, specs, how, _), *_ = _prepared(trained, whole, options)
     if options.sample is not None or options.form or how.boxes is not None:
-        return read_unread(images, folder / "digests"), []
+        return read_unread(images, folder / "digests"), [], []
     ensemble.require_sheet_fits(out, _no_answers(trained, whole, options), options.written)
     report = features.extract(images, folder, specs, how, progress)
     bare = dict.fromkeys(report.manifest.images, "")
-    return report.manifest.with_digests(bare), report.failures
+    return report.manifest.with_digests(bare), report.failures, report.repaired
 
 
 def _of_images(warnings: tuple[str, ...]) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class RunAnswers:
     failures: list
     random_weights: bool
     boxed: int
+    repaired: list[str]
     routes: dict[str, np.ndarray]
     groups: dict[str, tuple[str, ...]]
 
@@ -85,6 +86,7 @@ def answers_of_run(
         failures=report.failures,
         random_weights=report.random_weights,
         boxed=report.boxed,
+        repaired=report.repaired,
         routes=routes,
         groups=groups,
     )

@@ -116,7 +116,7 @@ def _plain_average(models: Sequence[str]) -> TaskWeights:
 
 def made_how(*runs: Run) -> FeatureSetRecord:
     """Return the record of the first feature set: but for the backbone, all are made so."""
-    records = [_record(run, number) for run in runs for number in range(len(run.backbones))]
+    records = [_record(run, fields) for run in runs for fields in run.backbones]
     kinds = {
         "fit": {one.fit for one in records},
         "precision": {one.precision for one in records},
@@ -137,10 +137,11 @@ def made_how(*runs: Run) -> FeatureSetRecord:
     return records[0]
 
 
-def _record(fitted, number: int) -> FeatureSetRecord:
+def _record(run: Run, fields: dict) -> FeatureSetRecord:
     """Return the record of a feature set of a run, which its fingerprint must be that of."""
-    where = f"{fitted.path / 'run.json'}: backbones[{number}]"
-    fields = fitted.backbones[number]
+    # A run may be here with some of its backbones.
+    prints = [one["fingerprint"] for one in run.about["backbones"]]
+    where = f"{run.path / 'run.json'}: backbones[{prints.index(fields['fingerprint'])}]"
     record = FeatureSetRecord.from_dict(fields["record"], f"{where}: record")
     if record.fingerprint != fields["fingerprint"]:
         raise RunError(

@@ -77,7 +77,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         missing = sorted(set(_ARRAYS) - set(file))
         if missing:
             raise ProbabilityError(
-                f"{path} lacks {enumerate_some(missing)}; it has {enumerate_some(sorted(file))}",
+                f"{path} lacks {enumerate_some(missing)}; it has "
+                + (enumerate_some(sorted(file)) or "nothing"),
                 "the arrays ids, classes and probabilities are needed",
             )
         words = {name: str(read_attribute(file, name)) for name in _WORDS if name in file.attrs}
@@ -85,7 +86,8 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         for name in _LISTS:
             if name in file:
                 arrays |= _packed(name, read_texts(file, name))
-        kind = file["probabilities"].dtype.kind
+        # A group has no type.
+        kind = getattr(file["probabilities"], "dtype", np.dtype(object)).kind
         if kind not in "fiu":
             raise ValueError("'probabilities' are no numbers")
         numbers = read_array(file, "probabilities", 2, kind).astype(np.float64)

@@ -219,8 +219,9 @@ def _fault(entries: Mapping[str, NpzEntry]) -> str:
     """Say what is wrong with the arrays that an NPZ declares, before they are read."""
     missing = sorted(set(_ARRAYS) - set(entries))
     if missing:
+        there = enumerate_some(sorted(entries)) or "nothing"
         return (
-            f"lacks {enumerate_some(missing)}; it has {enumerate_some(sorted(entries))}: "
+            f"lacks {enumerate_some(missing)}; it has {there}: "
             "the arrays ids, classes and probabilities are needed"
         )
     numbers, ids, classes = (entries[n].shape for n in ("probabilities", "ids", "classes"))

@@ -20,6 +20,7 @@ from ..core.files import publish_json, sha256_file
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
 from ..core.stores import is_url
+from ..core.text import repeated
 from ..manifest import Manifest, read
 from .probabilities import read_probabilities
 from .table import ProbabilityTable
@@ -296,7 +297,11 @@ def open_run(path: str | os.PathLike) -> Run:
             "use the icecore that wrote it, or train again",
         )
     backbones = tuple(_backbone(entry) for entry in about.items("backbones"))
-    known = {entry["fingerprint"] for entry in backbones}
+    prints = [entry["fingerprint"] for entry in backbones]
+    if len(known := set(prints)) < len(prints):
+        raise RunError(
+            f"{file} names {enumerate_some(repeated(prints))} twice in 'backbones'", _HINT
+        )
     tasks = {name: _task(path, name, entry, known) for name, entry in about.parts("tasks")}
     if not tasks:
         raise RunError(f"{file} names no tasks", _HINT)

@@ -207,6 +207,7 @@ def _outside(table: np.ndarray) -> np.ndarray:
     return (table < -1e-9) | (table > 1 + 1e-6)
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _what_they_may_be(table: np.ndarray, wrong: np.ndarray) -> str:
     """Say what to do with a table in which numbers are `wrong`: outside [0, 1]."""
     sums, others = table.sum(axis=1), table[:, ~wrong.any(axis=0)]

@@ -445,6 +445,17 @@ def test_an_extraction_says_what_it_mended(tmp_path, photos, nets):
     assert "damage" not in icecore(*arguments)[2]
 
 
+def test_a_prediction_says_what_it_mended(work, tmp_path, photos):
+    arguments = ("predict", work / "run", photos / "test", "-o", tmp_path / "a.csv", "-q")
+    arguments += ("--cache", tmp_path / "c")
+    assert "damage" not in icecore(*arguments)[2]
+    shard = next((tmp_path / "c").glob("*/shards/*"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    status, _, err = icecore(*arguments)
+    assert (status, "the cache was damaged" in err, shard.name in err) == (0, True, True)
+    assert "damage" not in icecore(*arguments)[2]
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of 256 KiB."""

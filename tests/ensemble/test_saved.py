@@ -166,7 +166,16 @@ def test_models_of_no_weight_are_not_needed():
         ("recommended", "the best single model, noise", {"noise": 1.0}, True),
         ("recommended", "the best single model, noise", {"mlp-one": 1.0}, False),
         ("recommended", "the best single model, noise", {"noise": 0.5, "mlp-one": 0.5}, False),
-        ("recommended", "the plain average", {"noise": 0.5, "mlp-one": 0.5}, True),
+        (
+            "recommended",
+            "the plain average of 3 of 4 models",
+            {"noise": 0.5, "mlp-one": 0.5},
+            False,
+        ),
+        ("recommended", "the plain average\nof all", {"noise": 0.5, "mlp-one": 0.5}, False),
+        ("clean", "the tuned weights, moved 25% of the way to equal ones", {"noise": 1.0}, True),
+        ("clean", "the tuned weights, and the best", {"noise": 1.0}, False),
+        ("recommended", "the best single model, noise!", {"noise": 1.0}, False),
         ("recommended", "the plain average", {"noise": 0.6, "mlp-one": 0.4}, False),
         ("recommended", "the tuned weights, calibrated", {"noise": 0.5, "mlp-one": 0.5}, True),
         ("recommended", "whatever you like", {"noise": 1.0}, False),
@@ -212,6 +221,22 @@ def test_an_answer_says_that_it_is_calibrated(blended, answer, is_, held):
         else pytest.raises(RunError, match=r"is called .*, and its weights are .*, calibrated")
     ):
         assert load_saved(blended, answer).tasks["label"].answer == is_
+
+
+@pytest.mark.parametrize("few", [{"noise": 1.0}, {"noise": 0.5, "mlp-one": 0.5}])
+@pytest.mark.parametrize(("answer", "end"), [("average", ""), ("recommended", ", calibrated")])
+def test_an_average_of_few_models_says_so(blended, few, answer, end):
+    # One model alone was called the plain average.
+    content = json.loads((blended / "blend.json").read_text())
+    (task,) = content["tasks"]
+    found = task["answers"][answer]
+    found["weights"] = dict.fromkeys(found["weights"], 0.0) | few
+    task["recommended"]["is"] = "the plain average, calibrated"
+    if end:
+        found["calibration"] = {"temperature": 1.0, "wrong_labels": 0.0}
+    (blended / "blend.json").write_text(json.dumps(content))
+    words = load_saved(blended, answer).tasks["label"].answer
+    assert words == f"the plain average of {len(few)} of 4 models{end}"
 
 
 def test_files_whose_digests_were_left_out_are_named(blended):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
 from heads_support import go, make_cache
 
-from icecore.core.errors import FingerprintError, RunError
+from icecore.core.errors import FingerprintError, HeadError, RunError
 from icecore.heads import predict_proba
 from icecore.runs import open_run
 
@@ -65,3 +67,26 @@ def test_weights_too_large_to_tell_anything_are_named(cache, rows, tmp_path):
     np.savez(path, **arrays)
     with pytest.raises(RunError, match=r"label/heads/ridge-all gives probabilities that are not"):
         predict_proba(open_run(tmp_path / "run"), cache, [rows[0].digest], "label")
+
+
+def test_what_a_run_lacks_is_to_be_restored(cache, rows, tmp_path):
+    go(cache, rows, tmp_path / "run", heads=["ridge"])
+    (tmp_path / "run/label/heads/ridge-all/head.json").unlink()
+    with pytest.raises(RunError, match="head.json is not there") as caught:
+        predict_proba(open_run(tmp_path / "run"), cache, [rows[0].digest], "label")
+    assert caught.value.hint == "restore it, or train again"
+
+
+def test_a_foreign_classifier_that_answers_nonsense_is_named_with_its_folder(
+    cache, rows, tmp_path, monkeypatch
+):
+    skops = pytest.importorskip("skops.io")
+    go(cache, rows, tmp_path / "run", heads=["sklearn.linear_model:LogisticRegression"])
+    run = open_run(tmp_path / "run")
+    (file,) = (tmp_path / "run/label/heads").glob("*/estimator.skops")
+    found = skops.loads(file.read_bytes())
+    found.coef_ = np.full_like(found.coef_, np.nan)
+    file.write_bytes(skops.dumps(found))
+    monkeypatch.setenv("ICECORE_TRUSTED_DIGESTS", hashlib.sha256(file.read_bytes()).hexdigest())
+    with pytest.raises(HeadError, match=re.escape(str(file.parent))):
+        predict_proba(run, cache, [rows[0].digest], "label")

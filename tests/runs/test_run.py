@@ -103,6 +103,7 @@ TASK = ("tasks", "label")
         (("backbones", 0, "record", "backbone"), {"preprocessing": 1}, "1, not an object"),
         (("backbones", 0, "record", "views"), 3, "views = 3, not a list of texts"),
         (("backbones", 0, "latency_ms"), -1, "latency_ms = -1, not a finite number of 0"),
+        (("backbones",), [ABOUT["backbones"][0]] * 2, "names f1 twice in 'backbones'"),
         (("tasks",), {}, "names no tasks"),
         (("tasks",), [], "not an object"),
         ((*TASK, "classes"), ["cat"], "not a list of 2 or more names"),

@@ -210,7 +210,11 @@ def _classifier(node, output: str, passed: set[str], producers, values: Values, 
     if passed & _CHOOSE:
         count = (values.shapes.get(output) or (0,))[-1] or count
     doubt = ""
-    if sum(extent != 1 for extent in values.shapes.get(output, ())[1:]) > 1:
+    places = values.shapes.get(node.output[0], ())
+    places = places[2:] if layout == FIRST else places[1:-1]
+    # As they are, or in one row: as detectors give them.
+    laid_out = not passed & _POOLS and any(extent > 1 for extent in places)
+    if laid_out or sum(extent != 1 for extent in values.shapes.get(output, ())[1:]) > 1:
         doubt = "whose answer is no row of classes but a map, or a sequence"
     elif _gives_probabilities(producers.get(node.input[0]), producers, values):
         doubt = "which are probabilities themselves"

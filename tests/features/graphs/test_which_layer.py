@@ -236,6 +236,11 @@ DENSE = {
         node("Reshape", ["r", "flat"], ["t"]), node("Transpose", ["t"], ["u"], perm=[0, 2, 1]),
         node("MatMul", ["u", "k"], ["l"]), node("Softmax", ["l"], ["out"], axis=-1),
     ],
+    "places in a row": [node("Conv", ["r", "o"], ["m"]), node("Flatten", ["m"], ["out"])],
+    "a sequence in a row": [
+        node("Reshape", ["r", "flat"], ["t"]), node("Transpose", ["t"], ["u"], perm=[0, 2, 1]),
+        node("MatMul", ["u", "k"], ["l"]), node("Flatten", ["l"], ["out"]),
+    ],
 }  # fmt: skip
 
 
@@ -246,7 +251,8 @@ def test_what_answers_for_places_is_no_classifier_without_a_word(kind, tmp_path)
     arrays["k"] = np.ones((WIDTH, 12 if kind == "a picture" else CLASSES), np.float32)
     arrays["sides"] = np.array([0, 3, 2, 2])
     shapes = {"a picture": ["N", 3, 2, 2], "a sequence": ["N", SIDE**2, CLASSES]}
-    outputs = {"out": shapes.get(kind, ["N", CLASSES, SIDE, SIDE])}
+    laid_out = ["N", CLASSES * SIDE**2] if "in a row" in kind else ["N", CLASSES, SIDE, SIDE]
+    outputs = {"out": shapes.get(kind, laid_out)}
     model = make([*body(), *DENSE[kind]], arrays, outputs=outputs)
     spec = save(tmp_path / "net.onnx", model)
     with pytest.raises(BackboneError, match="no row of classes but a map, or a sequence") as told:

@@ -7,10 +7,9 @@ import os
 import numpy as np
 
 from .. import __version__, features, heads
-from ..cache import differences
 from ..core.arguments import typed
 from ..core.csv_files import csv_lines
-from ..core.errors import FingerprintError, ProofError, RunError, enumerate_some, first_line
+from ..core.errors import ProofError, RunError, enumerate_some, first_line
 from ..core.files import publish_bytes, publish_text
 from ..core.folders import scratch_folder
 from ..core.outputs import require_kind, require_writable
@@ -19,7 +18,7 @@ from ..features import FeatureSetRecord
 from ..heads import GroupedHead, Head, KernelHead, LogisticHead, MLPClassifier, RidgeHead
 from .card import model_card
 from .predict import PredictOptions, predict
-from .trained import Trained, made_how, open_trained, spec_text
+from .trained import Trained, made_how, open_trained, require_same, spec_text
 
 # Features are rounded to half precision, and a last bit may fall on the other side.
 TOLERANCE = 1e-3
@@ -255,11 +254,4 @@ def _kernel(head: KernelHead | GroupedHead) -> tuple:
 def _require_same(known: list[dict], backbones, made: FeatureSetRecord) -> None:
     for one, backbone in zip(known, backbones):
         ours = dataclasses.replace(made, backbone=backbone.record, layer=backbone.layer)
-        fields = differences(one["record"], ours.as_dict())
-        if fields:
-            names = enumerate_some(name for name, _, _ in fields)
-            raise FingerprintError(
-                f"{backbone.record.spec} is not the backbone that the run was trained on: "
-                f"{names} differ",
-                "bring the same weights back, or extract and train again",
-            )
+        require_same(backbone.record.spec, one["record"], ours.as_dict())

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from .. import features, heads
-from ..cache import FeatureCache
+from ..cache import FeatureCache, FeatureSet
 from ..core.errors import counted, enumerate_some
 from ..features import ExtractOptions, FeatureSetRecord
 from ..manifest import Manifest
 from ..runs import Run
-from .trained import TrainedRun
+from .trained import TrainedRun, require_same
 
 # From this probability on the group of an image is called clear.
 CLEAR = 0.75
@@ -52,11 +52,11 @@ def answers_of_run(
     """
     part, specs, how, manifest = job
     report = features.extract(manifest, folder, specs, how, progress)
-    fitted = _reading(part.run, report.sets)
+    store = FeatureCache(folder)
+    fitted = _reading(part.run, report.sets, {one.fingerprint: one for one in store.sets()})
     failed = {failure.id for failure in report.failures}
     digests = {i: s.digest for i, s in report.manifest.images.items() if i not in failed}
     keys = sorted(set(digests.values()))
-    store = FeatureCache(folder)
     tables = {
         task: {
             name: heads.predict_proba(fitted, store, keys, task, {model: 1.0})
@@ -137,12 +137,19 @@ def group_notes(parts: list[RunAnswers], manifest: Manifest, ids: list[str]) -> 
     return notes
 
 
-def _reading(fitted: Run, sets: list[dict]):
-    """Let the heads of a run read `sets`, which may differ in the compute precision alone."""
+def _reading(fitted: Run, sets: list[dict], there: dict[str, FeatureSet]) -> Run:
+    """Let the heads of a run read `sets`, which may differ in the compute precision alone.
+
+    Raises
+    ------
+    FingerprintError
+        They differ in more: the backbone is another one now.
+    """
     new, backbones = {}, []
     for one, made in zip(fitted.backbones, sets):
         record = FeatureSetRecord.from_dict(one["record"])
         record = dataclasses.replace(record, compute=made["compute_precision"])
+        require_same(one["spec"], record.as_dict(), there[made["fingerprint"]].record)
         new[one["fingerprint"]] = record.fingerprint
         backbones.append({**one, "record": record.as_dict(), "fingerprint": record.fingerprint})
     tasks = {

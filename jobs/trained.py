@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .. import ensemble
-from ..core.errors import RunError, enumerate_some
+from ..cache import differences
+from ..core.errors import FingerprintError, RunError, enumerate_some
 from ..ensemble import TaskWeights
 from ..features import BackboneSpec, FeatureSetRecord
 from ..runs import Run, open_run
@@ -149,6 +150,17 @@ def _record(run: Run, fields: dict) -> FeatureSetRecord:
             "restore run.json, or train again",
         )
     return record
+
+
+def require_same(spec: str, trained_on: dict, found: dict) -> None:
+    """Raise `FingerprintError` unless the records of a feature set, then and now, are one."""
+    if fields := differences(trained_on, found):
+        raise FingerprintError(
+            f"{spec} is not the backbone that the run was trained on: it differs in "
+            f"{enumerate_some(name for name, _, _ in fields)}",
+            "bring back the files that it was trained with (--weights-dir names their folder), or "
+            "extract and train again",
+        )
 
 
 def spec_text(feature_set: dict, weights_dir):

@@ -92,8 +92,8 @@ def task_data(
     Raises
     ------
     HeadError
-        No usable training rows, fewer than two classes among them, or classes in the
-        held-out rows that they lack.
+        No usable training rows, fewer than two classes among them, classes in the
+        held-out rows that they lack, or none of those rows that is not among them.
     """
     rows = [s for s in manifest if s.task == task and s.digest and s.digest not in absent]
     train = [s for s in rows if s.split in ("", "train") and s.label]
@@ -109,6 +109,13 @@ def task_data(
         raise _unseen_error(task, unseen)
     classes = manifest.classes(task)
     images = frozenset(sample.digest for sample in learnt)
+    if learnt == train and validation and all(sample.digest in images for sample in validation):
+        copies = _known([sample.id for sample in validation], "validation")
+        raise HeadError(
+            f"the task '{task}' has no row to score: {copies}",
+            "hold out images that are not trained on, or say --validation folds, where equal "
+            "images share a fold",
+        )
     warnings = _warn_of_classes(known, unseen) + _bare(classes, known, held)
     learning, labelled = len(train), len(train) + len(validation)
     return TaskData(

@@ -384,3 +384,27 @@ def test_a_graph_that_cannot_follow_is_named(write_tiny_onnx, tmp_path):
     ) as caught:
         build_bundle(backbones, [task], "crop", "float32", {})
     assert "export their graphs for one opset" in caught.value.hint
+
+
+def test_a_network_that_is_another_one_now_is_named(world, tmp_path, write_tiny_onnx):
+    # predict spoke of a cache that nobody had named, and told to extract once more.
+    folder, nets = world
+    for net, side in zip(nets, (32, 40)):
+        write_tiny_onnx(tmp_path / net.name, seed=99, side=side)
+    answers = tmp_path / "a.csv"
+    for job in (
+        lambda: jobs.predict(
+            folder / "run",
+            folder / "photos" / "test",
+            answers,
+            jobs.PredictOptions(weights_dir=tmp_path),
+        ),
+        lambda: jobs.bundle(folder / "run", tmp_path / "b.onnx", weights_dir=tmp_path),
+    ):
+        with pytest.raises(
+            FingerprintError, match=r"differs in backbone\.weights_digest"
+        ) as caught:
+            job()
+        assert "is not the backbone that the run was trained on" in caught.value.message
+        assert "--weights-dir" in caught.value.hint
+    assert not answers.exists()

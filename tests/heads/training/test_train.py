@@ -102,6 +102,13 @@ def test_images_that_heads_know_are_named_and_in_no_score(cache, rows, tmp_path)
     assert "1 validation image is a training image too" in held.tasks[0].warnings[0]
     table = read_probabilities(tmp_path / "held/label/probabilities/logistic-all.npz")
     assert table.splits[:4] == ("validation",) * 3 + ("train",)
+    every = [
+        dataclasses.replace(s, digest=rows[i].digest) if s.split == "validation" else s
+        for i, s in enumerate(again, start=-60)
+    ]
+    with pytest.raises(HeadError, match="no row to score: 15 validation images are training im"):
+        go(cache, every, tmp_path / "none", heads=["logistic"], validation="holdout")
+    assert go(cache, every, tmp_path / "folds", heads=["logistic"]).failed == {}
     # Those without a label are in no score anyway.
     bare = [dataclasses.replace(s, label="") if s.id == "t0.jpg" else s for s in again]
     go(cache, bare, tmp_path / "bare", heads=["logistic"])

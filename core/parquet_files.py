@@ -87,14 +87,7 @@ def read_table(place: str, opened: Opener) -> ImageTable:
                 f"{place} has columns of one name: {enumerate_some(twice)}",
                 "give every column a name of its own",
             )
-        column = _image_column(arrow, schema, place)
-        by_name = {name.lower(): name for name in reversed(schema.names)}
-        label = next((by_name[name] for name in _LABELS if name in by_name), None)
-        if label and arrow.types.is_nested(kind := schema.field(label).type):
-            raise FileFormatError(
-                f"{place} has a column '{label}' of {str(kind)[:80]}",
-                "a label is one text or number in each row",
-            )
+        column, label = _image_column(arrow, schema, place), _label_column(arrow, schema, place)
         if label:
             # Equal texts are read once.
             known = table.metadata
@@ -120,6 +113,17 @@ def read_table(place: str, opened: Opener) -> ImageTable:
         if name not in (column, label) and not name.startswith("__index_level_")
     ]
     return ImageTable(column, rows, label is not None, tuple(unused))
+
+
+def _label_column(arrow, schema, place: str) -> str | None:
+    by_name = {name.lower(): name for name in reversed(schema.names)}
+    label = next((by_name[name] for name in _LABELS if name in by_name), None)
+    if label and arrow.types.is_nested(kind := schema.field(label).type):
+        raise FileFormatError(
+            f"{place} has a column '{label}' of {str(kind)[:80]}",
+            "a label is one text or number in each row",
+        )
+    return label
 
 
 def _all_rows(

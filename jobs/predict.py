@@ -214,6 +214,7 @@ def predict(
     failures |= {one.id: one for one in lost if one.id not in manifest.images}
     ids = [identity for identity in manifest.images if identity not in failures]
     answers = _combined(trained, empty, parts, ids)
+    mended = [*repaired, *(line for part in parts for line in part.repaired)]
     return PredictReport(
         images=len(ids),
         manifest=dataclasses.replace(given, warnings=_of_images(given.warnings)),
@@ -224,9 +225,7 @@ def predict(
         written=ensemble.write_answers(out, answers, options.written),
         boxed=max((part.boxed for part in parts), default=0),
         notes=tuple(group_notes(parts, manifest, ids)),
-        repaired=list(
-            dict.fromkeys([*repaired, *(line for one in parts for line in one.repaired)])
-        ),
+        repaired=list(dict.fromkeys(mended)),
     )
 
 

@@ -265,7 +265,7 @@ def named_containers(data: str) -> Listing | None:
     Returns
     -------
     Listing or None
-        None where no container is named.
+        None where no container is named, or one by its plain name that is no file.
 
     Raises
     ------
@@ -277,6 +277,8 @@ def named_containers(data: str) -> Listing | None:
     places = [absolute(name) for name in _expanded(data)]
     look_ahead(places)
     absent = [place for place in places if not is_there(place)]
+    if absent == [absolute(data)] and not is_url(data):
+        return None
     if absent:
         raise MissingFileError(
             f"{len(absent)} of {len(places)} files of {data} are not there, or are no files: "

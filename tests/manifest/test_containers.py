@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from places import add, draw_photos, files_of, write_parquet, write_records, write_tars
 
 from icecore.core import parquet_files
-from icecore.core.errors import FileFormatError, IcecoreError, ManifestError
+from icecore.core.errors import FileFormatError, IcecoreError, ManifestError, MissingFileError
 from icecore.core.parquet_files import read_field, read_table
 from icecore.core.places import open_container, read_place
 from icecore.core.record_files import Records
@@ -584,3 +584,17 @@ def test_labels_without_an_image_are_named(tmp_path):
     entries = (("1.jpg", b"1"), ("1.cls", b"hat"), ("2.cls", b"cap"))
     (note,) = read(tar(tmp_path / "a.tar", *entries)).notes()
     assert note == f"1 label in {tmp_path / 'a.tar'} without an image: 2"
+
+
+@pytest.mark.parametrize("ending", ["tar", "parquet", "rec"])
+def test_a_single_container_that_is_no_file_is_no_pattern(tmp_path, ending):
+    path = tmp_path / f"a.{ending}"
+    with pytest.raises(MissingFileError, match=r"a\..* is not there\n") as caught:
+        read(path)
+    assert caught.value.hint.startswith("check the path")
+    os.mkfifo(path)
+    with pytest.raises(IcecoreError, match=r"a\..* is a named pipe, not a file"):
+        read(path)
+    with pytest.raises(MissingFileError, match="1 of 1 files of .* are not there") as caught:
+        read(tmp_path / f"b{{0..0}}.{ending}")
+    assert caught.value.hint.startswith("check the numbers in the pattern")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ..core.errors import counted
+from ..core.errors import counted, enumerate_some, escaped
 from . import console
 from .help_groups import grouped
 from .interrupts import interrupted_status
@@ -226,7 +226,8 @@ def _print_trained(result) -> None:
         _print_task(task)
     if result.left_out:
         count = counted(len(result.left_out), "image was", "images were")
-        console.echo(f"{count} left out for want of features")
+        named = enumerate_some(map(escaped, result.left_out))
+        console.echo(f"{count} left out, unreadable or without features: {named}")
     for task, reason in result.failed.items():
         console.echo(f"error: {task} was not trained: {reason}", err=True)
     console.echo(f"run: {result.run}\nnext: icecore blend {result.run}")

@@ -1,5 +1,6 @@
 """The table of samples that belongs to a cache."""
 
+import dataclasses
 import errno
 import itertools
 import os
@@ -149,8 +150,17 @@ def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> 
 
 
 def digested(store: FeatureCache, manifest: Manifest) -> Manifest:
-    """Return a table with the digests of its images, which the cache remembers."""
-    return digest_manifest(manifest, store.path / "digests").manifest
+    """Return a table with the digests of its images, which the cache remembers.
+
+    Those that cannot be read have none, and are named in a warning with the reason.
+    """
+    report = digest_manifest(manifest, store.path / "digests")
+    if report.unreadable:
+        named = enumerate_some(f"{one} ({why})" for one, why in report.unreadable.items())
+        what = counted(len(report.unreadable), "image")
+        told = (*report.manifest.warnings, f"{what} of {manifest.source} cannot be read: {named}")
+        return dataclasses.replace(report.manifest, warnings=told)
+    return report.manifest
 
 
 def keys_in_all(sets: Sequence[FeatureSet]) -> set[str]:

@@ -119,14 +119,15 @@ def describe_inputs(
         "counts": {"rows": len(manifest), "left_out": len(left_out)},
         "boxed": sum(bool(sample.box) for sample in manifest),
         "left_out": list(left_out),
-        "failures": _failures(cache, left_out),
+        "failures": _failures(cache, manifest, left_out),
     }
 
 
-def _failures(cache: Any, left_out: Sequence[str]) -> list[dict[str, str]]:
+def _failures(cache: Any, manifest: Manifest, left_out: Sequence[str]) -> list[dict[str, str]]:
     """Return why images have no features, as far as the extraction noted it."""
     noted = cache.failures() if hasattr(cache, "failures") else []
     reasons = {failure["id"]: failure["reason"] for failure in noted}
+    reasons |= {one.id: "cannot be read" for one in manifest if not one.digest}
     return [{"id": one, "reason": reasons.get(one, "not extracted")} for one in left_out]
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 
 import pytest
 from heads_support import make_cache
@@ -62,6 +64,17 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(capsys, place, monkeypatch):
     assert {m["name"]: m["reused"] for m in models} == {
         "kernel-all": True, "logistic-all": False, "mlp-all": False,
     }  # fmt: skip
+
+
+def test_an_image_that_cannot_be_read_is_named_with_that_reason(capsys, place, rows):
+    os.mkfifo(place / "pipe.jpg")
+    first = dataclasses.replace(rows[0], path=str(place / "pipe.jpg"))
+    Manifest((first, *rows[1:]), "the data").write(place / "table.csv")
+    status, out, _ = run(capsys, place, "--head", "mlp")
+    assert status == 0
+    assert f"1 image was left out, unreadable or without features: {first.id}\n" in out
+    (failure,) = json.loads((place / "run" / "run.json").read_text())["failures"]
+    assert failure == {"id": first.id, "reason": "cannot be read"}
 
 
 def test_ctrl_c_before_anything_is_finished(capsys, place, monkeypatch):

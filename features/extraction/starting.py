@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ...core.errors import BackboneError, ProofError, enumerate_some
 from ...core.imports import is_lack_of_memory
@@ -79,8 +79,18 @@ def _require_fits(loaded: Sequence[Backbone], fit: str) -> None:
         fits = " or ".join(sorted({FIT_OF_MODE[mode] for mode in others.values()}))
         raise BackboneError(
             f"these backbones were trained on images that were not cropped: {said}",
-            f"extract with --fit {fits}; or write crop_mode center into the record to crop anyway",
+            f"extract with --fit {fits}{_how_to_crop(others)}",
         )
+
+
+def _how_to_crop(specs: Iterable[str]) -> str:
+    """Say how networks are cropped anyway, where that is for a record of one's own to say."""
+    if not all(spec.startswith(("onnx:", "gluon-file:")) for spec in specs):
+        return ""
+    return (
+        "; or, to crop anyway, write crop_mode center and all else that the record says into one "
+        "of your own, NAME.json beside the network"
+    )
 
 
 def started(part: Part, options: ExtractOptions, images: int = 0) -> Part:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...core.content import describe_content
-from ...core.errors import BackboneError
+from ...core.errors import BackboneError, enumerate_some
 from ...core.files import sha256_bytes
 from ...core.regular_files import read_whole
 from .budget import require_few_nodes
@@ -65,6 +65,10 @@ def read_graph(path: Path) -> OnnxFile:
     beside = take_weights_in(onnx, model, path, LARGEST_FILE - len(content))
     if beside:
         digest = sha256_bytes(f"{digest} {beside}".encode())
+    tensors = find_all(model, "TensorProto")
+    below = [found.place for found in tensors if min(found.message.dims, default=0) < 0]
+    if below:  # NumPy takes a negative extent for one that it is to find out.
+        raise _not_onnx(path, content, f"negative extents: {enumerate_some(below, 3)}")
     metadata = {one.key: one.value for one in model.metadata_props}
     del model.metadata_props[:], model.training_info[:]
     try:

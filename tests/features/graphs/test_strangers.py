@@ -691,6 +691,13 @@ def test_what_is_newer_than_onnx_is_said(tmp_path):
         load(save(path, model))
 
 
+def test_a_weight_of_a_negative_extent_is_refused(tmp_path):
+    model = plain()
+    model.graph.initializer[0].dims[0] = -7  # NumPy would find out how many there are
+    with pytest.raises(BackboneError, match="not a valid ONNX model .negative extents: 'w'"):
+        load(save(tmp_path / "net.onnx", model))
+
+
 @pytest.mark.parametrize(
     ("content", "kind"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import numpy as np
@@ -542,6 +543,20 @@ def test_answers_that_exports_for_applications_make_are_behind_the_classifier(tm
         model.graph.output.append(output)
         spec = save(tmp_path / f"{number}.onnx", model)
         np.testing.assert_allclose(rows(spec), expected(some_images()), **CLOSE)
+
+
+def test_what_the_hub_squashes_can_be_cropped_as_the_error_says(tmp_path, image_folder):
+    hub = {"image_processor_type": "ViTImageProcessor", "do_resize": True, "resample": 2,
+           "size": {"height": SIDE, "width": SIDE}, "do_rescale": True, "do_normalize": True,
+           "image_mean": [0.5] * 3, "image_std": [0.5] * 3}  # fmt: skip
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(hub))
+    (tmp_path / "net.onnx").write_bytes(plain().SerializeToString())
+    spec = f"onnx:{tmp_path / 'net.onnx'}"
+    with pytest.raises(BackboneError, match="crop_mode squash") as told:
+        jobs.extract(image_folder, tmp_path / "cache", [spec])
+    assert "write crop_mode center and all else that the record says into one of" in told.value.hint
+    save(tmp_path / "net.onnx", plain(), crop_mode="center", mean=[0.5] * 3, std=[0.5] * 3)
+    assert jobs.extract(image_folder, tmp_path / "cache", [spec]).computed
 
 
 def test_a_network_that_was_trained_on_squashed_images_is_not_cropped(tmp_path, image_folder):

@@ -416,6 +416,13 @@ def test_what_an_operator_cannot_do_is_said_with_its_name():
         translated(model_of([plain, flat], 17, s=np.array([1, 1], INT)))
 
 
+def test_what_fails_while_it_runs_prints_nothing_of_its_own(capfd):
+    model = model_of([helper.make_node("Gather", ["x", "far"], ["y"], axis=1)], 17, far=[9, 9])
+    with pytest.raises((IndexError, RuntimeError), match="out of"):
+        translated(model)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_graphs_inside_what_is_known_are_not_run():
     body = helper.make_graph(
         [helper.make_node("Identity", ["half"], ["o"])],

@@ -118,7 +118,8 @@ def _planned(cache: Any, manifest: Manifest, options: TrainOptions) -> _Planned:
             "name that kind of head too (--head KIND), or leave its settings out",
         )
     require_said_once(plans, options)
-    absent = absent_keys(sets, manifest, options.allow_missing)
+    noted = cache.failures() if hasattr(cache, "failures") else []
+    absent = absent_keys(sets, manifest, options.allow_missing, noted)
     left_out = dict.fromkeys(s.id for s in manifest if not s.digest or s.digest in absent)
     return _Planned(sets, plans, absent, tuple(left_out))
 

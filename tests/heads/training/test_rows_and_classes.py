@@ -20,6 +20,29 @@ def some(tmp_path):
     return make_cache(tmp_path / "cache", rows[:26], names=("one",)), rows
 
 
+def test_images_that_the_extraction_refused_are_to_be_mended_and_not_extracted_again(
+    some, tmp_path
+):
+    cache, rows = some
+    noted = [
+        {"id": row.id, "path": row.path, "digest": row.digest, "reason": "the file is empty"}
+        for row in rows[26:]
+    ]
+    cache.record_failures(noted[:3])
+    with pytest.raises(ManifestError, match=r"1 are not in the cache \(image29.jpg\)") as caught:
+        go(cache, rows, tmp_path / "run", heads=["ridge"])
+    assert "at its extraction 3 could not be used (image26.jpg: the file is empty," in str(
+        caught.value
+    )
+    assert caught.value.hint.startswith("run `icecore extract` on this data first")
+    cache.record_failures(noted)
+    for data, count in ((rows, "4 of the 30"), (rows[26:], "none of the 4")):
+        with pytest.raises(ManifestError, match=f"{count} images of the data") as caught:
+            go(cache, data, tmp_path / "run", heads=["ridge"])
+        assert "could not be used (image26.jpg: the file is empty, " in caught.value.message
+        assert caught.value.hint.startswith("mend these images, or take them out of the data")
+
+
 def test_data_that_is_mostly_not_in_the_cache_is_an_error(some, tmp_path):
     cache, rows = some
     with pytest.raises(ManifestError) as caught:

@@ -207,9 +207,7 @@ def predict(
         tests = frozenset(sample.id for sample in given if sample.split == "test")
         empty = dataclasses.replace(_no_answers(trained, manifest, options), tests=tests)
         ensemble.require_sheet_fits(out, empty, options.written)
-        jobs = _prepared(trained, manifest, options)
-        routers = {name: weights.router for name, weights in trained.weights.items()}
-        parts = [answers_of_run(job, routers, folder, progress) for job in jobs]
+        parts = _answered(trained, manifest, options, folder, progress)
     failures = {one.id: one for part in parts for one in part.failures}
     failures |= {one.id: one for one in lost if one.id not in manifest.images}
     ids = [identity for identity in manifest.images if identity not in failures]
@@ -297,6 +295,18 @@ def _to_predict(manifest: Manifest) -> Manifest:
     # Whatever they are elsewhere, here they are asked about.
     rows = tuple(dataclasses.replace(sample, split="test") for sample in manifest)
     return dataclasses.replace(manifest, samples=rows)
+
+
+def _answered(
+    trained: Trained,
+    manifest: Manifest,
+    options: PredictOptions,
+    folder: Path,
+    progress: ProgressListener | None,
+) -> list[RunAnswers]:
+    jobs = _prepared(trained, manifest, options)
+    routers = {name: weights.router for name, weights in trained.weights.items()}
+    return [answers_of_run(job, routers, folder, progress) for job in jobs]
 
 
 def _prepared(trained: Trained, manifest: Manifest, options: PredictOptions) -> list[tuple]:

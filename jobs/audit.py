@@ -12,7 +12,14 @@ from .. import manifest as manifests
 from ..auditing import Audit, AuditOptions, Images
 from ..cache import FeatureCache
 from ..core.arguments import require_types, typed
-from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
+from ..core.errors import (
+    CacheError,
+    MissingFileError,
+    RunError,
+    counted,
+    enumerate_some,
+    escaped,
+)
 from ..core.outputs import require_kind, require_writable
 from ..core.places import container_of
 from ..core.stores import is_url
@@ -156,8 +163,9 @@ def _cache_of(run, source: Path) -> FeatureCache:
         return FeatureCache(source)
     place = run.about.get("cache")
     if not isinstance(place, str) or not Path(place).is_dir():
+        where = escaped(str(place)) if place else "any known place"
         raise MissingFileError(
-            f"the cache of {source} is not at {place or 'any known place'}",
+            f"the cache of {source} is not at {where}",
             "audit the cache itself: icecore audit CACHE --data DATA",
         )
     return FeatureCache(place)

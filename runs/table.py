@@ -115,7 +115,7 @@ class ProbabilityTable:
                 f"{self.ids[first]}: "
                 f"{table[first].sum():.4g}), where rounding explains {tolerance:.2g}; ids "
                 f"{enumerate_some(self._ids_at(off))}",
-                "if each row is meant to be divided by its sum, --mend renormalise does so",
+                _hint_for_sums(table, self.classes, tolerance),
             )
 
     def _outside(self, where: str, wrong: np.ndarray) -> ProbabilityError:
@@ -207,6 +207,15 @@ def _outside(table: np.ndarray) -> np.ndarray:
     return (table < -1e-9) | (table > 1 + 1e-6)
 
 
+def _hint_for_sums(table: np.ndarray, classes: Sequence[str], tolerance: float) -> str:
+    """Say what to do with rows that do not sum to 1."""
+    without = np.abs(table.sum(axis=1, keepdims=True) - table - 1) <= tolerance
+    extra = np.flatnonzero(without.all(axis=0))
+    if len(extra) == 1 and len(classes) > 2:
+        return f"without the column {classes[extra[0]]} they do: take it out if it is no class"
+    return "if each row is meant to be divided by its sum, --mend renormalise does so"
+
+
 @np.errstate(over="ignore", invalid="ignore")
 def _what_they_may_be(table: np.ndarray, wrong: np.ndarray) -> str:
     """Say what to do with a table in which numbers are `wrong`: outside [0, 1]."""
@@ -234,6 +243,7 @@ def _what_they_may_be(table: np.ndarray, wrong: np.ndarray) -> str:
     return "these look like logits: apply a softmax first, or use --mend softmax"
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def sum_tolerance(table: np.ndarray) -> float:
     """Return how far rows of rounded probabilities may be from a sum of 1.
 

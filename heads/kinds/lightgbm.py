@@ -166,11 +166,13 @@ class LightGBMHead(Head):
     def save(self, folder: str | os.PathLike) -> None:
         """Write ``head.json``, ``weights.npz`` and LightGBM's own ``model.txt`` to `folder`."""
         super().save(folder)
-        publish_text(
-            Path(folder) / "model.txt",
+        try:
             # Without the settings of the training, as it is read.
-            checked_model(self.booster_.model_to_string()),
-        )
+            text = checked_model(self.booster_.model_to_string())
+        except ValueError as error:
+            hint = "take fewer rounds or leaves, or fewer classes"
+            raise HeadError(f"this forest could not be read again: {error}", hint) from error
+        publish_text(Path(folder) / "model.txt", text)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         arrays: dict[str, Any] = {}

@@ -9,6 +9,8 @@ import re
 import numpy as np
 
 _MOST_FEATURES, _MOST_CLASSES, _MOST_LEAVES = 2**20, 2**16, 2**16
+# What is looked through within half a minute: 200 rounds of 1,300 classes, of 15 leaves each.
+_MOST_TREES, _MOST_LEAVES_IN_ALL = 2**18, 2**22
 # The sum over all trees must be finite.
 _LARGEST_LEAF = 1e15
 _NUMBERS = re.compile(r"[-+.0-9eE ]*")
@@ -55,7 +57,7 @@ def checked_model(text: str) -> str:
         raise ValueError("it is not a model of LightGBM, or is cut short")
     header = _fields(head.removeprefix("tree\n"), _HEADER, "the header")
     features, sizes = _check_header(header)
-    at = 0
+    at = leaves = 0
     for number, size in enumerate(sizes):
         block = trees[at : at + size]
         title = f"Tree={number}\n"
@@ -63,7 +65,9 @@ def checked_model(text: str) -> str:
         lines = block.removesuffix(_TREE_END)
         if len(block) != size or not block.startswith(title) or lines == block:
             raise ValueError(f"tree {number} is not where tree_sizes says")
-        _check_tree(lines.removeprefix(title), features, f"tree {number}")
+        leaves += _check_tree(lines.removeprefix(title), features, f"tree {number}")
+        if leaves > _MOST_LEAVES_IN_ALL:
+            raise ValueError(f"its trees have more than {_MOST_LEAVES_IN_ALL} leaves")
         at += size
     if trees[at:]:
         raise ValueError("there is more than the trees that tree_sizes names")
@@ -106,10 +110,13 @@ def _check_header(header: dict[str, str]) -> tuple[int, list[int]]:
     sizes = _numbers(header["tree_sizes"], None, True, "tree_sizes").tolist()
     if not sizes or min(sizes) < 1 or len(sizes) % classes:
         raise ValueError("tree_sizes are not those of whole rounds")
+    if len(sizes) > _MOST_TREES:
+        raise ValueError(f"it has {len(sizes)} trees, more than {_MOST_TREES}")
     return features, sizes
 
 
-def _check_tree(text: str, features: int, where: str) -> None:
+def _check_tree(text: str, features: int, where: str) -> int:
+    """Return how many leaves the tree has."""
     known = frozenset((*_OF_SPLITS, *_OF_LEAVES, *_SINGLE))
     fields = _fields(text, known, where)
     leaves = _count(fields["num_leaves"], 1, _MOST_LEAVES, f"num_leaves of {where}")
@@ -127,6 +134,7 @@ def _check_tree(text: str, features: int, where: str) -> None:
         raise ValueError(f"leaf_value of {where} goes beyond {_LARGEST_LEAF:.0e}")
     if leaves > 1:
         _check_splits(found, leaves, features, where)
+    return leaves
 
 
 def _check_splits(found: dict[str, np.ndarray], leaves: int, features: int, where: str) -> None:

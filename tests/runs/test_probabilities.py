@@ -333,3 +333,30 @@ def test_texts_come_out_of_hdf5_as_they_went_in(tmp_path):
         file.attrs["model"] = "m ö"
     table = read_probabilities(tmp_path / "a.h5")
     assert (list(table.ids), table.classes, table.model) == (ids, ("b", "ä"), "m ö")
+
+
+def test_a_column_beside_whose_numbers_rows_sum_to_one_is_named(tmp_path):
+    # To divide rows by their sum would have made a class of it.
+    path = tmp_path / "m.csv"
+    path.write_text("id,cat,dog,highest\na,0.25,0.75,0.75\nb,0.6,0.4,0.6\n")
+    with pytest.raises(ProbabilityError, match="do not sum to 1") as caught:
+        read_probabilities(path)
+    assert caught.value.hint.startswith("without the column highest they do")
+
+
+@pytest.mark.filterwarnings("error")
+def test_numbers_whose_sum_is_none_are_refused_without_a_warning(tmp_path):
+    values = np.array([[1e308, 1e308, 0.5], [0.25, 0.25, 0.5]])
+    fields = {"ids": np.array(["a", "b"]), "classes": np.array(["x", "y", "z"])}
+    write_npz(tmp_path / "m.npz", fields | {"probabilities": values})
+    with pytest.raises(ProbabilityError, match="outside"):
+        read_probabilities(tmp_path / "m.npz")
+
+
+def test_a_group_in_place_of_numbers_is_said_to_be_none(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["ids"], file["classes"] = [b"a"], [b"x", b"y"]
+        file.create_group("probabilities")
+    with pytest.raises(ProbabilityError, match="'probabilities' are no numbers"):
+        read_probabilities(tmp_path / "a.h5")

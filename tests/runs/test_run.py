@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from icecore.core.errors import MissingFileError, ProbabilityError, RunError
+from icecore.core.errors import IcecoreError, MissingFileError, ProbabilityError, RunError
 from icecore.core.files import sha256_file
 from icecore.manifest import Manifest, Sample
 from icecore.runs import ProbabilityTable, open_run, write_probabilities, write_run
@@ -208,3 +208,10 @@ def test_a_pipe_in_place_of_probabilities_is_said_to_be_one(run):
     os.mkfifo(path)
     with pytest.raises(ProbabilityError, match="one.npz is a named pipe, not a file"):
         open_run(run).tables()
+
+
+def test_a_folder_in_place_of_the_samples_is_no_data_set(run):
+    (run / "samples.csv").unlink()
+    (run / "samples.csv").mkdir()
+    with pytest.raises(IcecoreError, match=r"samples\.csv is a folder, not a file"):
+        open_run(run).samples()

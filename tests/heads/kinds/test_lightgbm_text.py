@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from packages import import_or_skip
 
+from icecore.heads.kinds import lightgbm_text
 from icecore.heads.kinds.lightgbm_text import checked_model
 
 lightgbm = import_or_skip("lightgbm")
@@ -118,6 +119,7 @@ def test_a_blank_line_more_is_refused(place):
 FUZZ = """
 import random, sys
 import lightgbm
+from icecore.heads.kinds import lightgbm_text
 from icecore.heads.kinds.lightgbm_text import checked_model
 text, rng = open(sys.argv[1]).read(), random.Random(int(sys.argv[2]))
 words = ["-1", "0", "1e308", "nan", "999999999", "", " ", "\\n", "=", "Tree=0", "-99", "2147483648"]
@@ -173,4 +175,18 @@ def test_leaves_whose_sum_is_no_number_are_refused():
     text = text.replace(first, huge, 1)
     text = text.replace(f"tree_sizes={size}", f"tree_sizes={int(size) + len(huge) - len(first)}")
     with pytest.raises(ValueError, match=r"leaf_value of tree 0 goes beyond 1e\+15"):
+        checked_model(text)
+
+
+def test_forests_that_take_minutes_to_look_through_are_refused(monkeypatch):
+    # 300 trees of 60,000 leaves each, a chain, took more than a minute.
+    text = booster(3)[0].model_to_string()
+    many = re.sub(r"tree_sizes=.*", "tree_sizes=" + " ".join(["9"] * 3 * 2**17), text)
+    with pytest.raises(ValueError, match="it has 393216 trees, more than 262144"):
+        checked_model(many)
+    leaves = text.count("Tree=") * 4
+    monkeypatch.setattr(lightgbm_text, "_MOST_LEAVES_IN_ALL", leaves)
+    assert checked_model(text)
+    monkeypatch.setattr(lightgbm_text, "_MOST_LEAVES_IN_ALL", leaves - 1)
+    with pytest.raises(ValueError, match=f"more than {leaves - 1} leaves"):
         checked_model(text)

@@ -41,6 +41,7 @@ from .table import DEFAULT_TASK, Manifest, Sample, split_name
 from .tar_labels import EMPTY, LARGEST_LABEL, TarLabels, no_use
 from .usable_names import require_usable_names
 
+_BEFORE = "; what lies before that is used"
 _OF_SPLITS = "; which split images are of is told by the name of their table alone"
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _MOST_NAMED, _MOST_AT_ONCE = 10**5, 4
@@ -156,7 +157,7 @@ class WebDataset(StreamedContainer):
                 place = bytes_place(container, member.start, member.size)
                 samples.append(Sample(f"{name}/{member.name}", place, task=DEFAULT_TASK))
                 yield samples[-1], member.size
-        fault = f"{container} {found.fault}; what lies before that is used"
+        fault = f"{container} {found.fault}" + _BEFORE * bool(samples)
         known, said = labels.of([one.id.removeprefix(f"{name}/") for one in samples], container)
         warnings = [fault, *said] if found.fault else said
         labelled = [dataclasses.replace(one, label=label) for one, label in zip(samples, known)]
@@ -204,7 +205,7 @@ class RecordFiles(StreamedContainer):
             yield samples[-1], record.size
         warnings = []
         if found.fault:
-            warnings.append(f"{container} {found.fault}; what lies before that is used")
+            warnings.append(f"{container} {found.fault}" + _BEFORE * bool(samples))
         if several:
             warnings.append(several_labels(f"records of {container}", several))
         others += [(f"{name}: {found.split} records", "split records")] if found.split else []

@@ -570,6 +570,7 @@ def test_a_pointer_of_git_lfs_is_no_container_and_the_remedy_gets_the_file(tmp_p
         read(path)
     assert "a pointer of Git LFS" in caught.value.message
     assert "git lfs pull" in caught.value.message + caught.value.hint
+    assert "what lies before" not in caught.value.message
 
 
 def test_an_archive_is_no_table_of_samples_and_is_to_be_unpacked(tmp_path):

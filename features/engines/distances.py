@@ -57,7 +57,7 @@ def _by_feature(found: np.ndarray, expected: np.ndarray) -> tuple[np.ndarray, np
     told = are_finite(expected)
     away, size = (
         np.linalg.norm(rows.astype(np.float64), axis=0)
-        for rows in (found[told] - expected[told], expected[told])
+        for rows in (found[told].astype(np.float64) - expected[told], expected[told])
     )
     return away, size
 
@@ -81,6 +81,8 @@ def distance_of_plain_images(found: np.ndarray, wanted: np.ndarray, usual: np.nd
     Where all pixels are alike, an engine may take another of several numbers that are equal. All
     else is rounding, and these features may be nothing but that.
     """
+    # As doubles: the squares of large features are no float32.
+    found, wanted, usual = (rows.astype(np.float64) for rows in (found, wanted, usual))
     told, both = are_finite(wanted), np.concatenate([wanted, usual])
     away = np.linalg.norm(found[told] - wanted[told], axis=1).max(initial=0)
     size = np.linalg.norm(both[are_finite(both)], axis=1).max(initial=0)

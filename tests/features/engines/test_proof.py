@@ -15,7 +15,7 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import BackboneError, ProofError
 from icecore.features import ExtractOptions, extract
 from icecore.features.backbones import load_backbones
-from icecore.features.engines import judge, proof
+from icecore.features.engines import distances, judge, proof
 from icecore.features.engines.base import Setup
 from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.proof import prove_in_engine
@@ -536,3 +536,12 @@ def test_real_networks_are_proved_in_every_engine(models):
         assert prove_in_engine(
             backbone.start("cpu", 4), backbone.network, Setup(batch_size=4)
         ).relative_error < 1e-4  # fmt: skip
+
+
+def test_features_whose_squares_are_no_float32_are_compared_as_well(recwarn):
+    usual = np.full((4, 3), 1e30, np.float32)
+    black, wrong = np.full((1, 3), 2e30, np.float32), np.full((1, 3), -2e30, np.float32)
+    assert distances.distance_of_plain_images(wrong, black, usual) == pytest.approx(2)
+    far = np.full((4, 3), 3e38, np.float32)
+    assert distances.distance(-far, far) == pytest.approx(2)
+    assert not recwarn.list

@@ -9,6 +9,7 @@ import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 import numpy as np
 
@@ -344,14 +345,7 @@ def _label_columns(
         else:
             y[index] = column[label]
     if unknown:
-        named = [f"{label} ({counted(count, 'row')})" for label, count in unknown.items()]
-        raise ProbabilityError(
-            f"{counted(len(unknown), 'label is', 'labels are')} none of the classes that "
-            f"the models know: {enumerate_some(named)}",
-            f"the models were trained on {enumerate_some(classes, 60)}; train with rows of every "
-            "class, take these rows out of all files, or leave their labels empty and give them "
-            "the split 'test' in a column split",
-        )
+        _refuse_unknown(unknown, classes)
     if bare:
         known = {_stem(identity) for identity in labels}
         spelt_apart = all(i not in labels and _stem(i) in known for i in bare)
@@ -364,6 +358,22 @@ def _label_columns(
             "that the sheet of a contest asks for (--sample) need no label",
         )
     return y
+
+
+def _refuse_unknown(unknown: dict[str, int], classes: tuple[str, ...]) -> NoReturn:
+    """Refuse labels that are no classes; `unknown` has their numbers of rows."""
+    named = [f"{label} ({counted(count, 'row')})" for label, count in unknown.items()]
+    said = look_alike_notes("labels and classes", [*unknown, *classes])
+    alike = [note for note in said if "look alike" in note]
+    raise ProbabilityError(
+        f"{counted(len(unknown), 'label is', 'labels are')} none of the classes that "
+        f"the models know: {'; '.join([enumerate_some(named), *alike])}",
+        "spell each class alike in the labels and the files; "
+        * bool(alike)
+        + f"the models were trained on {enumerate_some(classes, 60)}; train with rows of every "
+        "class, take these rows out of all files, or leave their labels empty and give them "
+        "the split 'test' in a column split",
+    )
 
 
 def _aligned(table: ProbabilityTable, ids: list[str], classes: tuple[str, ...]) -> np.ndarray:

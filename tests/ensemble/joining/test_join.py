@@ -99,6 +99,12 @@ def test_labels_that_no_model_knows_are_named_with_their_rows():
     assert join_task([make()], followed).y.tolist() == [0, -1, -1, 1]
 
 
+def test_labels_that_are_spelt_otherwise_are_to_be_spelt_alike():
+    with pytest.raises(ProbabilityError, match="look alike: 'A' and 'a'") as told:
+        join_task([make()], labels(names=["A", "b", "b", "b"]))
+    assert told.value.hint.startswith("spell each class alike in the labels and the files; the")
+
+
 def test_also_in_test_rows():
     table = make(splits=["validation", "validation", "test", "test"])
     with pytest.raises(ProbabilityError, match="none of the classes that the models know"):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .. import ensemble
@@ -152,7 +152,7 @@ def _record(run: Run, fields: dict) -> FeatureSetRecord:
     return record
 
 
-def require_same(spec: str, trained_on: dict, found: dict) -> None:
+def require_same(spec: str, trained_on: Mapping, found: Mapping) -> None:
     """Raise `FingerprintError` unless the records of a feature set, then and now, are one."""
     if fields := differences(trained_on, found):
         raise FingerprintError(

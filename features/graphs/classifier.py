@@ -278,12 +278,20 @@ def _several(found: list[Classifier], name: str) -> BackboneError:
     )
 
 
+def _width(value: str, values: Values) -> int:
+    """Return how many numbers a value gives as a named layer; 0 where that is not known."""
+    shape = values.shapes.get(value, ())
+    if len(shape) not in (2, 4):
+        return 0
+    return shape[-1 if len(shape) == 2 or values.layouts.get(value) == LAST else 1]
+
+
 def _uncertain(one: Classifier, name: str, values: Values) -> BackboneError:
     offered = [
         f"--layer {plain_name(value)} takes the {count} numbers {where} it"
         for value, count, where in (
-            (one.output, one.classes, "after"),
-            (one.features, one.width, "before"),
+            (one.output, _width(one.output, values) or one.classes, "after"),
+            (one.features, _width(one.features, values) or one.width, "before"),
         )
         if len(values.shapes.get(value, ())) != _SEQUENCE
     ]

@@ -259,8 +259,10 @@ def test_what_answers_for_places_is_no_classifier_without_a_word(kind, tmp_path)
     with pytest.raises(BackboneError, match="no row of classes but a map, or a sequence") as told:
         load(spec)
     # What is advised works.
-    for layer in re.findall(r"--layer (\S+)", told.value.hint):
-        assert np.isfinite(rows(spec, layer=layer)).all()
+    for layer, wide in re.findall(r"--layer (\S+) takes the (\d+) numbers", told.value.hint):
+        found = rows(spec, layer=layer)
+        assert np.isfinite(found).all()
+        assert found.shape[1] == int(wide)
     count = int(re.search(r'"num_classes": (\d+)', told.value.hint)[1])
     assert np.isfinite(rows(save(tmp_path / "net.onnx", model, num_classes=count))).all()
 

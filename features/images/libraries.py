@@ -29,6 +29,10 @@ def load_opencv():
     return cv2
 
 
+# Twice of what glibc takes from a heap at most.
+_BLOCK = 2**26
+
+
 def load_pillow():
     """Import Pillow's Image module, or say what to install."""
     try:
@@ -44,6 +48,8 @@ def load_pillow():
     quieten_pillow()
     # GluonCV turns this on when it is imported; what is missing of a file would become grey.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
+    # Smaller pieces of an image stay in the heap of each thread that has decoded a large one.
+    Image.core.set_block_size(_BLOCK)
     # Its own reader of TIFFs without compression mixes planes of 16 bits up.
     TiffImagePlugin.READ_LIBTIFF = True
     # A PNG may carry more than a megabyte of text or colour profile; all of it stays bounded.

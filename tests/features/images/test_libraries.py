@@ -47,3 +47,32 @@ def test_a_newer_numpy_is_tried(version, warned, monkeypatch):
     assert [str(one.message) for one in said] == [
         "NumPy 3.0.0 is newer than this version of icecore knows (2); it is tried"
     ] * warned
+
+
+def test_memory_of_large_images_does_not_stay_with_each_thread_that_decoded_one(tmp_path):
+    """Six images of 36 million pixels, one after the other, each in a thread of its own."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("reads /proc")
+    code = """
+import contextlib, io, sys, threading
+from PIL import Image
+from icecore.features.images.decode import decode
+file = io.BytesIO()
+Image.new("RGB", (6000, 6000), (9, 9, 9)).save(file, "PNG", compress_level=1)
+decode(file.getvalue())
+stay, done = threading.Event(), threading.Semaphore(0)
+def work():
+    decode(file.getvalue())
+    done.release()
+    stay.wait()
+for _ in range(6):
+    threading.Thread(target=work).start()
+    done.acquire()
+now = int(open("/proc/self/statm").read().split()[1]) * 4096
+print(now // 2**20)
+stay.set()
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 0, found.stderr
+    # One of them takes 144 MB in Pillow.
+    assert int(found.stdout) < 400

@@ -416,6 +416,22 @@ def test_what_an_operator_cannot_do_is_said_with_its_name():
         translated(model_of([plain, flat], 17, s=np.array([1, 1], INT)))
 
 
+@pytest.mark.parametrize("kind", ["Div", "Mod"])
+def test_whole_numbers_over_0_are_refused_and_others_are_infinite(kind, recwarn):
+    nodes = [
+        helper.make_node(kind, ["one", "none"], ["q"]),
+        helper.make_node("Cast", ["q"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Min", ["x", "c"], ["y"]),
+    ]
+    with pytest.raises(BackboneError, match=f"{kind} 'q'.* divide by zero"):
+        translated(model_of(nodes, 17, one=np.array(1, INT), none=np.array(0, INT)))
+    if kind == "Div":
+        nodes[0].input[1] = "float_none"
+        nodes[0].input[0] = "half"
+        check(nodes, float_none=np.array(0, FLOAT))
+    assert not recwarn.list
+
+
 def test_what_fails_while_it_runs_prints_nothing_of_its_own(capfd):
     model = model_of([helper.make_node("Gather", ["x", "far"], ["y"], axis=1)], 17, far=[9, 9])
     with pytest.raises((IndexError, RuntimeError), match="out of"):

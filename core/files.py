@@ -26,6 +26,7 @@ _TEMPORARY_PREFIX = ".tmp-"
 _TEMPORARY = re.compile(
     rf"{re.escape(_TEMPORARY_PREFIX)}.*-([0-9a-f]{{8}})-(\d+)-[0-9a-f]{{6}}", re.DOTALL
 )
+_NUL = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 # Folders that were looked through for what killed processes have left.
 _TIDIED: set[str] = set()
 _SHOWN_OF_A_NAME = 40
@@ -172,8 +173,9 @@ def publish_text(path: str | os.PathLike, text: str) -> None:
 
 
 def publish_json(path: str | os.PathLike, content: object) -> None:
-    """Write `content` as JSON to `path`, atomically."""
-    publish_text(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write `content` as JSON to `path`, atomically; NUL, which no JSON file has, as ``\\x00``."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    publish_text(path, _NUL.sub(r"\1\\\\x00", text) + "\n")
 
 
 def sha256_bytes(content: bytes) -> str:

@@ -23,7 +23,7 @@ _MANY_VALUES = 10**6
 _OTHER_THAN_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _LONG_NUMBER = re.compile(rb"\d{21}|[eE]\+?\d{2}")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-# Which no name of a file may have, and few programs that read a text to its end.
+# A name of a file has none; what lies in tables and tars may.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _ENCODINGS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"), (b"\x00", "UTF-16 or binary"))
 
@@ -56,7 +56,10 @@ def read_json(
     IcecoreError
         Of the type `error`: it is no regular file, too large, or not JSON of that kind.
     """
-    return parse_json(read_whole(path, most, error, hint), path, error, hint, kind=kind)
+    content = read_whole(path, most, error, hint)
+    if _NUL.search(content):
+        raise error(f"{path} is not usable JSON: it has the character NUL in a text", hint)
+    return parse_json(content, path, error, hint, kind=kind)
 
 
 def parse_json(
@@ -105,8 +108,6 @@ def _parse(content: bytes | str) -> Any:
             raise ValueError(f"it is {encoding}, not UTF-8")
     text = data.decode("utf-8-sig")
     _check_structure(data)
-    if _NUL.search(data):
-        raise ValueError("it has the character NUL in a text")
     hooks: dict[str, Any] = {}
     if _LONG_NUMBER.search(data):
         # Looking at every number takes time: only where one could be out of range.

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icecore.core.errors import RunError
+from icecore.core.files import publish_json
 from icecore.core.json_files import parse_json, read_json
 
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\x00"))
+texts = st.text(st.characters(codec="utf-8"))
 values = st.recursive(
     st.none()
     | st.booleans()
@@ -86,6 +87,11 @@ def test_what_looks_dangerous_and_is_not(tmp_path):
     content = {"[[[[" * 50: "\\" * 9 + '"', "digest": "1" * 64, "pair": "\U0001f600", "n": 2**63}
     (tmp_path / "a.json").write_text("\ufeff" + json.dumps(content), encoding="utf-8")
     assert read_json(tmp_path / "a.json") == content
+
+
+def test_what_is_published_can_be_read_with_nul_in_a_text(tmp_path):
+    publish_json(tmp_path / "a.json", {"a\0b": ["\\\0\0", "\\u0000"]})
+    assert read_json(tmp_path / "a.json") == {r"a\x00b": [r"\\x00\x00", r"\u0000"]}
 
 
 def test_other_kinds_on_request(tmp_path):

@@ -6,6 +6,7 @@ Containers lie in a folder, a prefix of a store, or are named by a pattern; noth
 import abc
 import dataclasses
 import hashlib
+import itertools
 import os
 import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -44,6 +45,8 @@ from .usable_names import require_usable_names
 _BEFORE = "; what lies before that is used"
 _OF_SPLITS = "; which split images are of is told by the name of their table alone"
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
+# As the Hugging Face hub and TensorFlow number the files of one table.
+_PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.\w+)")
 _MOST_NAMED, _MOST_AT_ONCE = 10**5, 4
 # Of a record, in 64 bits.
 _LONGEST_NUMBER = 20
@@ -90,7 +93,7 @@ class _Container(Layout):
                 f"look at them: they are read as {self.name}",
             )
         # Of many tables of one kind it is said once.
-        warnings = list(dict.fromkeys(warnings))
+        warnings = list(dict.fromkeys([*_missing_parts(names), *warnings]))
         return dataclasses.replace(found, warnings=tuple(warnings), passed_over=tuple(others))
 
     def names(self, listing: Listing) -> list[str]:
@@ -314,6 +317,29 @@ def _expanded(pattern: str) -> list[str]:
     if len(names) * len(behind) > _MOST_NAMED:
         raise ManifestError(f"{pattern} stands for too many files", f"name 1 to {_MOST_NAMED}")
     return [pattern[: found.start()] + name + rest for name in names for rest in behind]
+
+
+def _missing_parts(names: Iterable[str]) -> Iterator[str]:
+    """Say which parts are lacking, where names say how many there are.
+
+    >>> list(_missing_parts(["a-00000-of-00003.parquet", "a-00002-of-00003.parquet"]))
+    ['1 of the 3 parts of a-*-of-00003.parquet is not there: 00001']
+    """
+    series: dict[tuple[str, str, str], set[str]] = {}
+    for name in names:
+        if found := _PART.fullmatch(name):
+            start, number, count, end = found.groups()
+            series.setdefault((start, count, end), set()).add(number)
+    for (start, count, end), there in series.items():
+        every = (f"{number:0{len(count)}}" for number in range(int(count)))
+        lacking = int(count) - sum(int(one) < int(count) for one in there)
+        if lacking > 0:
+            shown = ", ".join(itertools.islice((one for one in every if one not in there), 5))
+            more = f" and {lacking - 5} more" if lacking > 5 else ""
+            yield (
+                f"{lacking} of the {int(count)} parts of {start}-*-of-{count}{end} "
+                f"{'is' if lacking == 1 else 'are'} not there: {shown}{more}"
+            )
 
 
 def _split_of(name: str) -> str:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -485,6 +486,15 @@ def test_columns_of_a_table_that_are_not_used_are_named_once(tmp_path):
     pq.write_table(pa.table({"image": [b"1"], "fine_label": ["hat"]}), tmp_path / "a.parquet")
     with pytest.raises(ManifestError, match="1 image has no label.*not used: fine_label"):
         read(tmp_path / "a.parquet")
+
+
+def test_parts_of_a_table_that_are_lacking_are_named(photos, tmp_path):
+    table, tables = next(write_parquet(photos, tmp_path).glob("*.parquet")), tmp_path / "tables"
+    tables.mkdir()
+    for name in ("train-00000-of-00008", "train-00007-of-00008", "test-00000-of-00001"):
+        shutil.copy(table, tables / f"{name}.parquet")
+    said = "6 of the 8 parts of train-*-of-00008.parquet are not there: "
+    assert read(tables).warnings == (f"{said}00001, 00002, 00003, 00004, 00005 and 1 more",)
 
 
 def test_class_names_of_a_schema_that_become_one_are_named(tmp_path):

@@ -1,6 +1,7 @@
 """Where the classifier of a graph begins: what is read before it are the features."""
 
 import dataclasses
+import math
 from typing import Any
 
 from ...core.errors import BackboneError, enumerate_some
@@ -212,9 +213,11 @@ def _classifier(node, output: str, passed: set[str], producers, values: Values, 
     doubt = ""
     places = values.shapes.get(node.output[0], ())
     places = places[2:] if layout == FIRST else places[1:-1]
-    # As they are, or in one row: as detectors give them.
+    answered = values.shapes.get(output, ())[1:]
+    # As they are, or in one row: as detectors give them, or a pool that leaves several.
     laid_out = not passed & _POOLS and any(extent > 1 for extent in places)
-    if laid_out or sum(extent != 1 for extent in values.shapes.get(output, ())[1:]) > 1:
+    laid_out |= bool(passed & _POOLS and answered) and math.prod(answered) > count
+    if laid_out or sum(extent != 1 for extent in answered) > 1:
         doubt = "whose answer is no row of classes but a map, or a sequence"
     elif _gives_probabilities(producers.get(node.input[0]), producers, values):
         doubt = "which are probabilities themselves"

@@ -238,6 +238,11 @@ DENSE = {
         node("MatMul", ["u", "k"], ["l"]), node("Softmax", ["l"], ["out"], axis=-1),
     ],
     "places in a row": [node("Conv", ["r", "o"], ["m"]), node("Flatten", ["m"], ["out"])],
+    "places of a pool in a row": [
+        node("Conv", ["r", "o"], ["m"]),
+        node("AveragePool", ["m"], ["q"], kernel_shape=[2, 2], pads=[0, 0, 1, 1]),
+        node("Flatten", ["q"], ["f2"]), node("Softmax", ["f2"], ["out"], axis=1),
+    ],
     "a sequence in a row": [
         node("Reshape", ["r", "flat"], ["t"]), node("Transpose", ["t"], ["u"], perm=[0, 2, 1]),
         node("MatMul", ["u", "k"], ["l"]), node("Flatten", ["l"], ["out"]),

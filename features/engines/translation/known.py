@@ -24,7 +24,7 @@ def evaluate(node, inputs: Sequence[np.ndarray | None], opset: int) -> list:
         [onnx.helper.make_value_info(name, onnx.TypeProto()) for name in wanted],
     )
     model = onnx.helper.make_model(graph, opset_imports=kinds)
-    given = {name: one for name, one in zip(names, inputs) if name}
+    given = {name: one for name, one in zip(names, inputs) if one is not None}
     # Of whole numbers a division by 0 is nothing that ONNX defines; of others it is infinite.
     whole = all(np.issubdtype(one.dtype, np.integer) for one in given.values())
     with np.errstate(all="raise" if whole else "ignore"):

@@ -480,7 +480,7 @@ def test_damaged_arrays_are_refused(saved, kind, tmp_path):
         load_head(tmp_path)
     with zipfile.ZipFile(path, "w"):
         pass
-    with pytest.raises(HeadError, match=r"weights.npz has , not"):
+    with pytest.raises(HeadError, match=r"weights.npz has nothing, not"):
         load_head(tmp_path)
     path.unlink()
     with pytest.raises(HeadError, match=r"weights.npz is not there"):

@@ -92,6 +92,7 @@ def test_few_rows_are_held_out_in_more_parts(builders, metric, rows, parts):
     assert f"one of {parts} parts at a time" in estimate(data, blender).rows_text
 
 
+@pytest.mark.slow
 def test_the_excess_is_what_weights_of_these_rows_cost(builders):
     every, y = builders.probabilities(4, 60_000, seed=1)
     best = log_loss(y, Blender().fit(every, y).predict_proba(every))

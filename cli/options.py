@@ -37,6 +37,9 @@ def _require_path(kind, value, param, ctx) -> None:
     # From icecore.toml anything may come.
     if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value):
         kind.fail(f"{value!r} is not a path.", param, ctx)
+    if not os.fspath(value):
+        # A path of no characters would be the folder that the command is run in.
+        kind.fail("the path is empty, as of a variable of the shell that is not set.", param, ctx)
     if value == "-":
         kind.fail("- is no stream here: name a file (./- if that is its name).", param, ctx)
 

@@ -42,6 +42,12 @@ class TableOptions:
         names = (given,) if isinstance(given, str) else tuple(given) or ("label",)
         object.__setattr__(self, "label_columns", names)
         require_types(self)
+        if not all((self.path_column, *names)):
+            # As of a variable of the shell that is not set; pandas writes its index under none.
+            raise ManifestError(
+                "a column of the table is named by an empty text",
+                "give the name that stands in the table's first line, and a name to one without",
+            )
 
 
 # What the column of paths is called in the metadata of Hugging Face's image folders.

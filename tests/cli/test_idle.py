@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import click
 import pytest
 
-from icecore.cli.main import main
+from icecore.cli.main import cli, main
 
 EXTRACT = "extract photos -o cache -b onnx:x.onnx "
 IDLE = {
@@ -83,3 +84,23 @@ def test_all_names_are_looked_at_before_the_first_download(tmp_path, monkeypatch
     assert "nonesuch" in said
     assert "'xx:y' is not a backbone spec" in said
     assert "Places tried" not in said
+
+
+def test_an_empty_path_is_refused_by_every_command(tmp_path, monkeypatch, capsys):
+    """As of an unset variable of the shell: it would be the folder that one is in."""
+
+    def paths(command):
+        found = [one for one in command.params if isinstance(one.type, click.Path)]
+        inner = command.commands.values() if isinstance(command, click.Group) else ()
+        return found + [one for name in inner for one in paths(name)]
+
+    context = click.Context(cli)
+    assert len(paths(cli)) > 50
+    for one in paths(cli):
+        with pytest.raises(click.UsageError, match="the path is empty"):
+            one.type.convert("", one, context)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        main(["manifest", ""])
+    assert end.value.code == 2
+    assert "the path is empty, as of a variable of the shell" in capsys.readouterr().err

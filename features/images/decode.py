@@ -17,6 +17,7 @@ from ...core.errors import ImageError
 from ...core.places import open_image
 from ...manifest import LARGEST_IMAGE_FILE
 from .deep import require_unsigned, require_upper_bits, with_key_as_alpha
+from .frames import make_white_around
 from .heif import HeifFile, is_heif
 from .jpeg import has_an_end, is_arithmetic, read_plain_head
 from .jpeg_decoder import decode_jpeg
@@ -307,7 +308,11 @@ def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
         raise ImageError(f"cannot be decoded ({error.err or 'OpenCV failed'})") from error
-    return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    if image is None:
+        return None
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image)
+    make_white_around(content, image)
+    return image
 
 
 def _decode_with_pillow(header, content: bytes) -> np.ndarray:
@@ -334,6 +339,7 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
     header.close()
     del image
     require_upper_bits(content, header, brightest)
+    make_white_around(content, pixels)
     return _upright(pixels, orientation)
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from ...core.errors import ImageError
+from .frames import first_picture, size_of_table
 
-_GIF_HEAD, _GIF_EXTENSION = 13, 0x21
 _BMP_HEAD, _OLD_HEAD, _WITH_BITS = 14, 12, (1, 2, 4, 8)
 _RUN_LENGTHS = (1, 2)
 _END_OF_BMP, _MOVE = 1, 2
@@ -38,18 +38,9 @@ def require_colours(content: bytes, image) -> None:
 
 def _colours_of_gif(content: bytes) -> int:
     """Return how many colours the first picture's palette has, or that of all pictures."""
-    at = _GIF_HEAD + 3 * (colours := _size_of_table(content[10:11]))
-    while at < len(content) and content[at] == _GIF_EXTENSION:
-        at += 2
-        while size := next(iter(content[at : at + 1]), 0):
-            at += 1 + size
-        at += 1
-    own = _size_of_table(content[at + 9 : at + 10]) if content[at : at + 1] == b"," else 0
-    return own or colours
-
-
-def _size_of_table(flags: bytes) -> int:
-    return 2 << (flags[0] & 7) if flags and flags[0] & 0x80 else 0
+    at = first_picture(content)
+    own = size_of_table(content[at + 9 : at + 10]) if content[at : at + 1] == b"," else 0
+    return own or size_of_table(content[10:11])
 
 
 def require_bmp_colours(content: bytes, size: tuple[int, int]) -> None:

@@ -19,6 +19,7 @@ _TILE_SIDES = (0x0142, 0x0143)
 # Places and sizes of strips, and of tiles.
 _OF_STRIPS, _OF_TILES = (0x0111, 0x0117), (0x0144, 0x0145)
 _NONE, _OLD_JPEG, _JPEG_IN_TIFF, _DEFLATE = 1, 6, 7, (8, 32946)
+_FAX_IN_WORDS = 32771
 _OPTIONS, _FILL, _REVERSE = 0x0124, 0x010A, 2
 _YCBCR, _APART = 6, 2
 # A pixel has four numbers of 16 bits at most; the last strip may be filled up.
@@ -59,6 +60,12 @@ def require_sound_strips(content: bytes, header) -> None:
     tags = header.tag_v2
     compression, parts = _numbers(tags, _COMPRESSION, 1)[0], _parts(tags)
     places, sizes = (_numbers(tags, tag) for tag in (_OF_TILES if parts.tiled else _OF_STRIPS))
+    if compression == _FAX_IN_WORDS:
+        # Where a word begins, libtiff tells by where the strip lies in memory.
+        raise ImageError(
+            "a TIFF of run lengths in words (compression 32771), which libtiff reads wrongly: save "
+            "it with another compression"
+        )
     if header.mode == "LA" and parts.planes > 1:
         raise ImageError(
             "a TIFF of grey and alpha in planes of their own, whose alpha no decoder reads: save "

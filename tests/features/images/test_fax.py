@@ -130,3 +130,10 @@ def test_rows_are_missed_in_any_of_several_strips():
         end = b"\0\x10\x01\0\x10\x01"
         with pytest.raises(ImageError, match="part of its picture missing"):
             decode(content[:at] + end + content[at + len(end) :])
+
+
+def test_run_lengths_in_words_are_called_by_their_name():
+    file = io.BytesIO()
+    Image.fromarray(page()).save(file, "TIFF", compression="tiff_raw_16")
+    with pytest.raises(ImageError, match="a TIFF of run lengths in words .*another compression"):
+        decode(file.getvalue())

@@ -7,6 +7,7 @@ from .featurecache import FeatureCache
 from .featureset import FeatureSet
 from .format.disk import require_own_folder
 from .format.shard import FORMAT
+from .no_rows import no_rows
 from .reading import Readers, readers
 from .record import canonical_json, differences, fingerprint, has_random_weights
 from .sharing.share import Lists
@@ -36,6 +37,7 @@ __all__ = [
     "has_random_weights",
     "list_sets",
     "merge",
+    "no_rows",
     "prune",
     "pull",
     "pulled",

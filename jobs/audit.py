@@ -10,10 +10,9 @@ import numpy as np
 from .. import auditing, runs
 from .. import manifest as manifests
 from ..auditing import Audit, AuditOptions, Images
-from ..cache import FeatureCache
+from ..cache import FeatureCache, no_rows
 from ..core.arguments import require_types, typed
 from ..core.errors import (
-    CacheError,
     MissingFileError,
     RunError,
     counted,
@@ -176,7 +175,9 @@ def _feature_sets(run, store: FeatureCache) -> tuple[str, ...]:
         return tuple(f"{one['spec']}#{one['fingerprint'][:12]}" for one in run.backbones)
     sets = store.sets()
     if not sets:
-        raise CacheError(f"{store.path} holds no features", "run `icecore extract` into it")
+        raise no_rows(
+            f"{store.path} holds no features", store.failures(), "run `icecore extract` into it"
+        )
     return tuple(f"{one.name}#{one.fingerprint[:12]}" for one in sets)
 
 
@@ -226,9 +227,11 @@ def _images(
         splits += [one.split if split is None else split for one in known]
     count = len(parts[0][0].images)
     if sum(split != auditing.NEW for split in splits) < 2:
-        raise CacheError(
+        asked = {one.digest for one in parts[0][0]} - have
+        raise no_rows(
             f"of {count} images of {parts[0][0].source}, {len(samples)} have features in all of "
             f"{enumerate_some(names)} in {store.path}",
+            [one for one in store.failures() if one["digest"] in asked],
             "run `icecore extract` on them into this cache, or name the --features that they have",
         )
     digests = [one.digest for one in samples]

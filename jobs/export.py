@@ -59,8 +59,8 @@ def export(
     have = keys_in_all(sets)
     images = _images(sample for sample in samples if sample.digest in have)
     without = 0 if keys is None else len({s.id for s in samples}) - len(images)
-    if keys is not None and not images:
-        raise no_features(data, store)
+    if not (have if keys is None else images):
+        raise no_features(samples, cache if data is None else data, store)
     known = {rows[0].digest for rows in images}
     rest = [] if keys is not None else sorted(have - known)
     found = export_rows(store, list(names), out, _table(images, rest), compress)

@@ -91,9 +91,10 @@ def load_features(
             f"give another one; the splits of its images: {there}",
         )
     have = keys_in_all(sets)
-    rows = [one for one in rows if one.digest in have and split in (None, one.split)]
+    asked = [one for one in rows if split in (None, one.split)]
+    rows = [one for one in asked if one.digest in have]
     if not rows:
-        raise no_features(samples.source, store)
+        raise no_features(asked, samples.source, store)
     keys = [one.digest for one in rows]
     X = np.concatenate([one.matrix(keys) for one in sets], axis=1)
     return FeatureTable(X, np.array([one.label for one in rows]), np.array([s.id for s in rows]))

@@ -6,11 +6,11 @@ import itertools
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .. import manifest as manifests
-from ..cache import FeatureCache, FeatureSet, require_own_folder
+from ..cache import FeatureCache, FeatureSet, no_rows, require_own_folder
 from ..core.errors import CacheError, IcecoreError, ManifestError, counted, enumerate_some
 from ..core.files import publish_bytes, publish_json
 from ..core.folders import replacing_folder
@@ -18,7 +18,7 @@ from ..core.json_files import read_json
 from ..core.places import absolute
 from ..core.regular_files import read_regular
 from ..core.stores import is_url
-from ..manifest import Manifest, apply_boxes, digest_manifest, parse_box
+from ..manifest import Manifest, Sample, apply_boxes, digest_manifest, parse_box
 
 # A folder of this name beside a table has the learnt region that found its boxes.
 _REGIONS = ".regions"
@@ -168,9 +168,11 @@ def keys_in_all(sets: Sequence[FeatureSet]) -> set[str]:
     return set.intersection(*(set(one.keys()) for one in sets)) if sets else set()
 
 
-def no_features(data: object, store: FeatureCache) -> CacheError:
-    """Say that images were not extracted into a cache."""
-    return CacheError(
-        f"no image of {data} has features in {store.path}",
+def no_features(samples: Iterable[Sample], source: object, store: FeatureCache) -> CacheError:
+    """Say that images of some data have no rows in a cache, and why as far as it knows."""
+    digests = {one.digest for one in samples}
+    return no_rows(
+        f"no image of {source} has features in {store.path}",
+        [one for one in store.failures() if one["digest"] in digests],
         "run `icecore extract` on them into this cache",
     )

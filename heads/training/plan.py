@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
+from ...cache import no_rows
 from ...core.errors import CacheError, HeadError, enumerate_some
 from ..kinds.grouped import GroupedHead
 from ..registry import HEAD_KINDS
@@ -168,8 +169,9 @@ def _all_sets(cache: Any) -> list[list[Any]]:
         if len(one):
             alike.setdefault(one.views, []).append(one)
     if not alike:
-        raise CacheError(
+        raise no_rows(
             "the cache holds no feature set with rows",
+            cache.failures() if hasattr(cache, "failures") else [],
             "run `icecore extract` into it first; `icecore cache verify CACHE` names damaged files",
         )
     return list(alike.values())

@@ -66,6 +66,10 @@ def test_export_without_any_row_says_so(tmp_path, cache):
     status, _, err = icecore("cache", "export", cache.path, "one", "-o", out, "--data", path)
     assert (status, out.exists()) == (1, False)
     assert f"no image of {path} has features in {cache.path}" in err
+    assert "run `icecore extract` on them into this cache" in err
+    cache.record_failures([{"id": "a", "path": "a.jpg", "digest": "0" * 64, "reason": "is empty"}])
+    err = icecore("cache", "export", cache.path, "one", "-o", out, "--data", path)[2]
+    assert "1 image could not be used (a: is empty)\n  mend these images" in err
 
 
 def test_status_of_verify_and_repair(cache):

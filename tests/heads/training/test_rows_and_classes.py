@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from heads_support import go, make_cache, samples
 
-from icecore.core.errors import HeadError, ManifestError
+from icecore.cache import FeatureCache
+from icecore.core.errors import CacheError, HeadError, ManifestError
 from icecore.runs import read_probabilities
 
 
@@ -114,3 +115,15 @@ def test_one_kind_of_head_with_several_settings(cache, rows, tmp_path):
         go(cache, rows, tmp_path / "no", heads=["tree,depth=3"])
     with pytest.raises(HeadError, match="depth"):
         go(cache, rows, tmp_path / "no", heads=["ridge,depth=3"])
+
+
+def test_where_every_image_was_refused_nobody_is_sent_to_extract_them_again(tmp_path):
+    rows = samples(3)
+    empty = FeatureCache.create(tmp_path / "empty")
+    empty.record_failures(
+        {"id": row.id, "path": row.path, "digest": row.digest, "reason": "the file is empty"}
+        for row in rows
+    )
+    with pytest.raises(CacheError, match="3 images could not be used.*image0.jpg: the file") as caught:
+        go(empty, rows, tmp_path / "run")
+    assert caught.value.hint.startswith("mend these images, or take them out of the data; for others")

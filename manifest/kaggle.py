@@ -16,6 +16,8 @@ _TABLES = ("labels.csv", "train.csv")
 _FOLDERS = (("train", "test"), ("train_images", "test_images"))
 # What `icecore blend -o` answers, row by row.
 _SHEETS = ("sample_submission.csv", "samplesubmission.csv")
+# A column called id beside one of images may be anything, such as whose picture it is.
+_ID_COLUMNS = ("image_id", "image", "filename", "file_name", "file", "id")
 _LABEL_COLUMNS = ("label", "class", "breed", "category", "target")
 
 
@@ -39,6 +41,7 @@ class Kaggle(Layout):
         table = read_csv(root / table_name, ManifestError)
         training = [name for name in listing.images if name.startswith(f"{train}/")]
         known = _by_id(training, train)
+        _require_header(table, known)
         id_at, label_at = _columns(table)
         labels = [(line.number, line.fields[id_at], line.fields[label_at]) for line in table.rows]
         faults = list(table.faults)
@@ -108,10 +111,19 @@ def _form(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
+def _require_header(table: CsvTable, known: list[dict[str, list[str]]]) -> None:
+    """Refuse a table whose first line is one of an image: it would be taken for a header."""
+    plain = table.column(*_ID_COLUMNS, *_LABEL_COLUMNS) is None
+    if plain and any(_form(cell) in names for cell in table.header for names in known):
+        raise ManifestError(
+            f"the first line of {table.path} names an image, and no columns: {table.header_text}",
+            "put a header line above it: id,label",
+        )
+
+
 def _columns(table: CsvTable) -> tuple[int, int]:
     """Return the columns of ids and of labels."""
-    # A column called id beside one of images may be anything, such as whose picture it is.
-    id_at = table.column("image_id", "image", "filename", "file_name", "file", "id") or 0
+    id_at = table.column(*_ID_COLUMNS) or 0
     others = [index for index in range(len(table.header)) if index != id_at]
     label_at = table.column(*_LABEL_COLUMNS)
     if label_at in (None, id_at):

@@ -4,7 +4,7 @@ import html
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from ..core.errors import enumerate_some, escaped
 
@@ -18,6 +18,8 @@ _BRACKETS = re.compile(r"\[.*\]|\{.*\}|\(.*\)", re.DOTALL)
 _DECIMAL = re.compile(r"[+-]?\d*\.\d*[1-9]\d*(?:[eE][+-]?\d+)?")
 _NUMBERS = re.compile(r"\d+(?: +\d+)+")
 _BETWEEN = re.compile(r"[,;|]")
+# These stand within plain names, too.
+_WITHIN = re.compile(r"\s+|\s*[+&/]\s*")
 # Letters of other scripts that are drawn as Latin ones.
 _DRAWN_ALIKE = str.maketrans(
     "\u0430\u0435\u043e\u0440\u0441\u0443\u0445\u0456\u0458\u04bb\u0455\u03bf\u03b1\u03bd\u0131"
@@ -122,6 +124,7 @@ def _lists(names: list[str]) -> list[str]:
             if _BRACKETS.fullmatch(name)
             or _NUMBERS.fullmatch(name)
             or (several and all(part in parts for part in several))
+            or _is_of(name, parts)
             or any(counts[part] > 1 for part in several)
         ),
         key=class_order,
@@ -132,6 +135,12 @@ def _parts(name: str) -> list[str]:
     """Split a name at what lists have between their items; nothing if it has none of it."""
     found = [part.strip() for part in _BETWEEN.split(name)]
     return found if len(found) > 1 and all(found) else []
+
+
+def _is_of(name: str, names: Container[str]) -> bool:
+    """Tell whether all words of a name, of which it has several, are names of their own."""
+    words = _WITHIN.split(name)
+    return len(words) > 1 and all(word in names for word in words)
 
 
 def as_it_was(name: str) -> str:

@@ -14,6 +14,7 @@ from .table import LARGEST_IMAGE_FILE
 LARGEST_LABEL = 2**16
 EMPTY = "an empty image"
 _TEXTS = ("cls", "json", "txt")
+_OF_LABELS = _TEXTS[:2]
 _LABEL_FIELDS = ("label", "cls", "class", "class_name", "category")
 # Fewer images may have texts of their own and still be classes.
 _FEW_IMAGES = 20
@@ -26,6 +27,8 @@ class TarLabels:
         # By ending and key.
         self._texts: dict[str, dict[str, str]] = {ending: {} for ending in _TEXTS}
         self._twice: dict[str, None] = {}
+        # Why a text is no label, by its file's name.
+        self._unread: dict[str, dict[str, str]] = {ending: {} for ending in _TEXTS}
 
     def is_label(self, member: Member) -> bool:
         """Tell whether a file is one that may hold a label."""
@@ -34,10 +37,13 @@ class TarLabels:
     def add(self, member: Member, content: bytes) -> None:
         """Keep the label in a file."""
         key, ending = _key(member.name)
-        found, text = (
-            self._texts[ending],
-            _of_json(content) if ending == "json" else _plain(content),
-        )
+        found, text = self._texts[ending], ""
+        try:
+            if member.size > LARGEST_LABEL:
+                raise ValueError(f"has {member.size} bytes, more than {LARGEST_LABEL}")
+            text = _of_json(content) if ending == "json" else _plain(content)
+        except ValueError as error:
+            self._unread[ending][member.name] = str(error)
         if found.setdefault(key, text) != text:
             self._twice[member.name] = None
             found[key] = ""
@@ -47,7 +53,15 @@ class TarLabels:
         warnings = []
         keys = [_key(name)[0] for name in names]
         # Plain texts count where nothing else names classes.
-        labels = next((found for found in self._texts.values() if any(found.values())), {})
+        ending = next((one for one, found in self._texts.items() if any(found.values())), "")
+        labels = self._texts.get(ending, {})
+        # Captions are no labels, and need not be.
+        looked = (ending,) if ending else _OF_LABELS
+        unread = {name: why for one in looked for name, why in self._unread[one].items()}
+        if unread:
+            named = enumerate_some(f"{name} {why}" for name, why in unread.items())
+            what = counted(len(unread), "text")
+            warnings.append(f"{what} in {tar} cannot be read ({named}): not labels")
         if labels and len(names) > _FEW_IMAGES and len(set(labels.values())) > len(names) // 2:
             labels = {}
             warnings.append(f"the texts in {tar} differ from image to image: not labels")
@@ -93,18 +107,24 @@ def _key(name: str) -> tuple[str, str]:
 
 
 def _plain(content: bytes) -> str:
+    """Return the label that a text is; a `ValueError` says why it is none."""
     try:
         name = class_name(content.decode("utf-8-sig"))
-    except ValueError:
-        return ""  # A caption, or no text at all.
-    return "" if re.search(r"[\n\r\0]", name) else name
+    except UnicodeDecodeError as error:
+        raise ValueError("is no text in UTF-8") from error
+    if re.search(r"[\n\r\0]", name):
+        raise ValueError("has several lines" if "\0" not in name else "has the character NUL")
+    return name
 
 
 def _of_json(content: bytes) -> str:
     try:
-        fields = parse_json(content, "a sample", kind=object)
-    except FileFormatError:
-        return ""
+        fields = parse_json(content, "", kind=object)
+    except FileFormatError as error:
+        raise ValueError(error.message.strip()) from error
     values = [fields.get(name) for name in _LABEL_FIELDS] if isinstance(fields, dict) else [fields]
-    label = next((one for one in values if isinstance(one, (str, int))), "")
+    given = [one for one in values if one is not None]
+    label = next((one for one in given if isinstance(one, (str, int, float))), "")
+    if given and label == "" and not isinstance(given[0], str):
+        raise ValueError(f"has {str(given[0])[:40]} where one label would be")
     return _plain(str(label).encode("utf-8", "replace"))

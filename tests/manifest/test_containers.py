@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import os
 import shutil
 import struct
@@ -62,10 +63,32 @@ def test_captions_are_no_labels(tmp_path):
     assert "differ from image to image: not labels" in found.warnings[0]
 
 
-@pytest.mark.parametrize("text", [b"[" * 5000, b"{", b"\xff", b'{"label": {"a": 1}}', b"null"])
-def test_odd_json_is_no_label(tmp_path, text):
-    found = read(tar(tmp_path / "a.tar", ("1.jpg", b"1"), ("1.json", text)), labels_required=False)
+@pytest.mark.parametrize(
+    "name, text, said",
+    [
+        ("1.json", b"[" * 5000, "is not usable JSON: it is nested more than 64 levels deep"),
+        ("1.json", b"{", "is not usable JSON: Expecting property name"),
+        ("1.json", b"\xff", "is not usable JSON: 'utf-8' codec"),
+        ("1.json", b'{"label": {"a": 1}}', "has {'a': 1} where one label would be"),
+        ("1.json", b'{"label": ["a", "b"]}', "has ['a', 'b'] where one label would be"),
+        ("1.json", b'{"label": "hat"}' + b" " * 2**16, "has 65552 bytes, more than 65536"),
+        ("1.cls", b"\xff", "is no text in UTF-8"),
+        ("1.cls", b"a\nb", "has several lines"),
+    ],
+)
+def test_a_text_that_is_no_label_is_named_with_the_reason(tmp_path, name, text, said):
+    path = tar(tmp_path / "a.tar", ("1.jpg", b"1"), (name, text))
+    found = read(path, labels_required=False)
     assert [sample.label for sample in found] == [""]
+    assert f"1 text in {path} cannot be read ({name} {said}" in found.warnings[0]
+    with pytest.raises(ManifestError, match=f"1 image has no label.*{re.escape(said)}"):
+        read(path)
+
+
+@pytest.mark.parametrize("text", [b"null", b"{}", b'{"label": null}', b'{"caption": "a b"}'])
+def test_json_of_other_things_is_passed_over(tmp_path, text):
+    found = read(tar(tmp_path / "a.tar", ("1.jpg", b"1"), ("1.json", text)), labels_required=False)
+    assert ([sample.label for sample in found], found.warnings) == ([""], ())
 
 
 def test_splits_are_those_that_names_speak_of(photos, tmp_path):

@@ -820,3 +820,31 @@ def test_a_column_of_splits_under_another_name_is_named(tmp_path):
     found = read(table(tmp_path, text.replace("subset", "split")))
     assert [one.split for one in found] == ["train", "test", ""]
     assert not [note for note in found.warnings if "split" in note]
+
+
+def test_a_label_whose_words_are_all_labels_is_said_to_be_a_list(tmp_path):
+    make(tmp_path, *(f"{n}.jpg" for n in range(4)))
+    path = tmp_path / "t.csv"
+    path.write_text("path,label\n0.jpg,scab rust\n1.jpg,scab\n2.jpg,rust\n3.jpg,red hat\n")
+    (note,) = read(path).notes()
+    assert "look like lists of several labels: 'scab rust'; an image" in note
+    path.write_text("path,label\n0.jpg,scab+rust\n1.jpg,scab\n2.jpg,rust leaf\n3.jpg,hat/cap\n")
+    assert read(path).notes() == []
+
+
+@pytest.mark.parametrize("ending", [".jpg", ""])
+def test_a_table_of_kaggle_without_a_header_is_known_by_its_first_image(tmp_path, ending):
+    make(tmp_path, "train/0.jpg", "train/1.jpg")
+    (tmp_path / "labels.csv").write_text(f"0{ending},cat\n1{ending},dog\n")
+    with pytest.raises(ManifestError, match=f"names an image, and no columns: 0{ending},c") as found:
+        read(tmp_path)
+    assert found.value.hint == "put a header line above it: id,label"
+    (tmp_path / "labels.csv").write_text(f"id,label\n0{ending},cat\n1{ending},dog\n")
+    assert [one.label for one in read(tmp_path)] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("name", ["path", "label"])
+def test_no_column_is_named_by_an_empty_text(name):
+    options = {"path": {"path_column": ""}, "label": {"label_columns": ("",)}}[name]
+    with pytest.raises(ManifestError, match="a column of the table is named by an empty text"):
+        TableOptions(**options)

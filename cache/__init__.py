@@ -7,7 +7,7 @@ from .featurecache import FeatureCache
 from .featureset import FeatureSet
 from .format.disk import require_own_folder
 from .format.shard import FORMAT
-from .no_rows import no_rows
+from .lacking import no_rows
 from .reading import Readers, readers
 from .record import canonical_json, differences, fingerprint, has_random_weights
 from .sharing.share import Lists

@@ -44,13 +44,16 @@ class ImageTable:
     labelled : bool
         Whether there is a column of labels.
     unused : tuple of str
-        Columns that are neither images nor labels.
+        Columns that are neither images nor labels, nor say the split.
+    splits : list of str
+        What the column ``split`` says of each row; empty if there is no such column of texts.
     """
 
     column: str
     rows: list[tuple[str, str | None]]
     labelled: bool
     unused: tuple[str, ...] = ()
+    splits: list[str] = dataclasses.field(default_factory=list)
 
 
 def load_parquet():
@@ -88,10 +91,11 @@ def read_table(place: str, opened: Opener) -> ImageTable:
                 "give every column a name of its own",
             )
         column, label = _image_column(arrow, schema, place), _label_column(arrow, schema, place)
-        if label:
+        split = _split_column(arrow, schema, label)
+        if columns := [one for one in (label, split) if one]:
             # Equal texts are read once.
             known = table.metadata
-            table = arrow.parquet.ParquetFile(file, metadata=known, read_dictionary=[label])
+            table = arrow.parquet.ParquetFile(file, metadata=known, read_dictionary=columns)
         names = _class_names(arrow, schema, label)
         if twice := repeated(names):
             raise FileFormatError(
@@ -100,19 +104,21 @@ def read_table(place: str, opened: Opener) -> ImageTable:
             )
         try:
             rows = _all_rows(arrow, place, table, column, label, names)
+            splits = _texts(place, table, split)
         except (arrow.ArrowException, OSError) as error:
             if not _is_lacking(error):
                 raise
             # Of texts that are packed in some ways it makes no dictionary.
             table = arrow.parquet.ParquetFile(file, metadata=table.metadata)
             rows = _all_rows(arrow, place, table, column, label, names)
+            splits = _texts(place, table, split)
     # The index of pandas is no column of its own.
     unused = [
         name
         for name in schema.names
-        if name not in (column, label) and not name.startswith("__index_level_")
+        if name not in (column, label, split) and not name.startswith("__index_level_")
     ]
-    return ImageTable(column, rows, label is not None, tuple(unused))
+    return ImageTable(column, rows, label is not None, tuple(unused), splits)
 
 
 def _label_column(arrow, schema, place: str) -> str | None:
@@ -124,6 +130,27 @@ def _label_column(arrow, schema, place: str) -> str | None:
             "a label is one text or number in each row",
         )
     return label
+
+
+def _split_column(arrow, schema, label: str | None) -> str | None:
+    """Return the column of texts that says of which split a row is."""
+    name = next((one for one in schema.names if one.lower() == "split" and one != label), None)
+    kind = schema.field(name).type if name else arrow.null()
+    if arrow.types.is_dictionary(kind):
+        kind = kind.value_type
+    return name if arrow.types.is_string(kind) or arrow.types.is_large_string(kind) else None
+
+
+def _texts(place: str, table, column: str | None) -> list[str]:
+    """Return the texts of a column; nothing if there is none."""
+    found: list[str] = []
+    size = 0
+    for batch in table.iter_batches(_ROWS_AT_ONCE, columns=[column]) if column else ():
+        some = [one or "" for one in _values(batch.column(column))]
+        size += sum(map(len, set(some)))
+        _require_few_bytes(size, place)
+        found += some
+    return found
 
 
 def _all_rows(

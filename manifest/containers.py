@@ -43,7 +43,7 @@ from .tar_labels import EMPTY, LARGEST_LABEL, TarLabels, no_use
 from .usable_names import require_usable_names
 
 _BEFORE = "; what lies before that is used"
-_OF_SPLITS = "; which split images are of is told by the name of their table alone"
+_OF_SPLITS = "; a column 'split' is one of texts: train, validation (val, valid) or test"
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 # As the Hugging Face hub and TensorFlow number the files of one table.
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.\w+)")
@@ -83,7 +83,10 @@ class _Container(Layout):
         for name in names:
             if part := parts.get(name):
                 split = _split_of(name)
-                found.samples.extend(dataclasses.replace(one, split=split) for one in part.samples)
+                found.samples.extend(
+                    one if one.split else dataclasses.replace(one, split=split)
+                    for one in part.samples
+                )
                 warnings += part.warnings
                 others += part.passed_over
         if not found.samples:
@@ -350,7 +353,15 @@ def _split_of(name: str) -> str:
 
 def _rows(container: str, name: str, table: ImageTable) -> Iterator[Sample]:
     folder, _, _ = container.rpartition("/")
+    splits = {text: split_name(text) if text else "" for text in {*table.splits}}
+    if strange := [text for text, split in splits.items() if split is None]:
+        raise ManifestError(
+            f"the column 'split' of {container} has {enumerate_some(sorted(strange))}",
+            "a split is train, validation (val, valid) or test: write one of them or nothing, or "
+            "call the column otherwise",
+        )
     for number, (label, path) in enumerate(table.rows):
+        split = splits[table.splits[number]] if splits else ""
         place = row_place(container, number, table.column)
         if path is not None:
             place = f"{folder}/{path}"
@@ -363,7 +374,7 @@ def _rows(container: str, name: str, table: ImageTable) -> Iterator[Sample]:
             known = class_name(label)
         except ValueError as error:
             raise ManifestError(f"row {number} of {container} {error}", "shorten it") from error
-        yield Sample(f"{name}/{number}", place, label=known)
+        yield Sample(f"{name}/{number}", place, split or "", label=known)
 
 
 def _lst_names(path: str) -> dict[int, str]:

@@ -60,17 +60,7 @@ def require_sound_strips(content: bytes, header) -> None:
     tags = header.tag_v2
     compression, parts = _numbers(tags, _COMPRESSION, 1)[0], _parts(tags)
     places, sizes = (_numbers(tags, tag) for tag in (_OF_TILES if parts.tiled else _OF_STRIPS))
-    if compression == _FAX_IN_WORDS:
-        # Where a word begins, libtiff tells by where the strip lies in memory.
-        raise ImageError(
-            "a TIFF of run lengths in words (compression 32771), which libtiff reads wrongly: save "
-            "it with another compression"
-        )
-    if header.mode == "LA" and parts.planes > 1:
-        raise ImageError(
-            "a TIFF of grey and alpha in planes of their own, whose alpha no decoder reads: save "
-            "it with both side by side"
-        )
+    _require_readable(header.mode, compression, parts)
     if compression != _OLD_JPEG and len(places) < parts.number:
         raise ImageError(
             "the TIFF file is damaged, and part of its picture missing "
@@ -113,6 +103,21 @@ def require_sound_strips(content: bytes, header) -> None:
         raise
     except Exception as error:  # Pillow's parsers raise many kinds.
         raise ImageError(f"the TIFF file is damaged ({error})") from error
+
+
+def _require_readable(mode: str, compression: int, parts: _Parts) -> None:
+    """Refuse what decoders make other pixels of."""
+    if compression == _FAX_IN_WORDS:
+        # Where a word begins, libtiff tells by where the strip lies in memory.
+        raise ImageError(
+            "a TIFF of run lengths in words (compression 32771), which libtiff reads wrongly: save "
+            "it with another compression"
+        )
+    if mode == "LA" and parts.planes > 1:
+        raise ImageError(
+            "a TIFF of grey and alpha in planes of their own, whose alpha no decoder reads: save "
+            "it with both side by side"
+        )
 
 
 def _parts(tags) -> _Parts:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import io
 import json
-import re
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -64,7 +64,7 @@ def test_captions_are_no_labels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name, text, said",
+    ("name", "text", "said"),
     [
         ("1.json", b"[" * 5000, "is not usable JSON: it is nested more than 64 levels deep"),
         ("1.json", b"{", "is not usable JSON: Expecting property name"),
@@ -499,16 +499,45 @@ def test_columns_of_a_table_that_are_not_used_are_named_once(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    columns = {"image": [b"1", b"2"], "Label": ["hat", "cap"], "split": ["train", "test"]}
+    columns = {"image": [b"1", b"2"], "Label": ["hat", "cap"], "split": [0, 1]}
     for number in range(3):
         pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
     found = read(tmp_path)
     assert found.classes() == ("cap", "hat")
     (note,) = found.notes()
-    assert note.startswith("columns of Parquet tables that are not used: split; which split")
+    assert note.startswith("columns of Parquet tables that are not used: split; a column 'split'")
     pq.write_table(pa.table({"image": [b"1"], "fine_label": ["hat"]}), tmp_path / "a.parquet")
     with pytest.raises(ManifestError, match="1 image has no label.*not used: fine_label"):
         read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_split_of_a_row_is_what_its_table_says(tmp_path, packed):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    splits = ["Train", "valid", None, "test", " val "]
+    columns = {"image": [b"%d" % n for n in range(5)], "label": ["hat", "cap"] * 2 + ["hat"]}
+    column = pa.array(splits)
+    table = pa.table(columns | {"Split": column.dictionary_encode() if packed else column})
+    for name in ("test-00000-of-00001.parquet", "a.parquet"):
+        pq.write_table(table, tmp_path / name, row_group_size=2)
+    found = read(tmp_path, labels_required=False)
+    assert [one.split for one in found if one.id.startswith("a")] == [
+        "train", "validation", "", "test", "validation",
+    ]  # fmt: skip
+    # Where a row says nothing, the name of the table does.
+    assert [one.split for one in found if one.id.startswith("test")] == [
+        "train", "validation", "test", "test", "validation",
+    ]  # fmt: skip
+    assert found.warnings == ()
+    table = pa.table(columns | {"split": ["train", "extra", "holdout", "", "extra"]})
+    pq.write_table(table, tmp_path / "a.parquet")
+    with pytest.raises(ManifestError, match="'split' of .*a.parquet has extra, holdout") as caught:
+        read(tmp_path)
+    assert caught.value.hint.endswith("or call the column otherwise")
+    pq.write_table(table.rename_columns(["image", "label", "part"]), tmp_path / "a.parquet")
+    assert "that are not used: part" in read(tmp_path).warnings[0]
 
 
 def test_parts_of_a_table_that_are_lacking_are_named(photos, tmp_path):

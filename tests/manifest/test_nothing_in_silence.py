@@ -836,7 +836,7 @@ def test_a_label_whose_words_are_all_labels_is_said_to_be_a_list(tmp_path):
 def test_a_table_of_kaggle_without_a_header_is_known_by_its_first_image(tmp_path, ending):
     make(tmp_path, "train/0.jpg", "train/1.jpg")
     (tmp_path / "labels.csv").write_text(f"0{ending},cat\n1{ending},dog\n")
-    with pytest.raises(ManifestError, match=f"names an image, and no columns: 0{ending},c") as found:
+    with pytest.raises(ManifestError, match=f"names an image, and no columns: 0{ending}") as found:
         read(tmp_path)
     assert found.value.hint == "put a header line above it: id,label"
     (tmp_path / "labels.csv").write_text(f"id,label\n0{ending},cat\n1{ending},dog\n")

@@ -10,6 +10,7 @@ from ..graphs.onnx_graph import FEATURES, IMAGES, load_evaluator, load_onnx
 from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.values import constants_of
 from ..graphs.walk import read_inside
+from .base import require_one_row_each
 
 _FEW = 2**12
 
@@ -19,9 +20,13 @@ def judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[
     failures, content = [], network.content()
     for judge in (_onnxruntime_judge, _reference_judge):
         try:
-            return judge(content, batches, network.batch)
+            name, found = judge(content, batches, network.batch)
         except Exception as error:  # neither has a base for its exceptions
             failures.append(first_line(error))
+            continue
+        for rows, batch in zip(found, batches):
+            require_one_row_each(rows.shape, len(batch), network.record)
+        return name, found
     raise ProofError(
         f"{network.record.spec} cannot be proved: neither ONNX Runtime nor onnx's own evaluator "
         f"runs the graph ({'; '.join(failures)})",

@@ -30,6 +30,8 @@ MOST_OPERATIONS = 1e12
 _MOST_OF_CONSTANTS = 1e9
 # Where little is computed, fetching and storing a number takes as long as so many of them.
 _OPERATIONS_A_NUMBER = 50
+# ONNX Runtime weighs sixteen numbers one by one for each.
+_CUBIC = 2_000
 _SMALLER = "take a smaller network, or export this one for images of fewer pixels"
 # Operators whose cost hangs on nothing but the shapes of what goes in and out.
 _PLAIN = frozenset(
@@ -158,6 +160,8 @@ def _operations_each(node, shapes: Mapping[str, tuple[int, ...]]) -> float:
         if not weights:
             return float(max(inputs, default=1))
         return float(math.prod(weights[1:]) if node.op_type == "Conv" else max(weights))
+    if any(a.name == "mode" and a.s == b"cubic" for a in node.attribute):
+        return float(_CUBIC)
     kernel = [math.prod(a.ints) for a in node.attribute if a.name == "kernel_shape"]
     size = [a.i for a in node.attribute if a.name == "size"]  # of LRN
     return float(max([1, *kernel, *size]))

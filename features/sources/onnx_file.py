@@ -12,6 +12,7 @@ from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import add_normalisation, load_onnx
 from ..graphs.pixel_input import compute_in_float32, free_batch, read_input
 from ..graphs.reading import read_graph
+from ..graphs.rules import require_rules
 from ..images.foreign_record import find_record, read_record, require_width
 from ..images.preprocessing import Preprocessing
 from ..records.record import BackboneRecord
@@ -56,6 +57,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
     batch = None if free_batch(onnx, model, side) else takes.batch
     taken = cut_classifier(model, name, spec.layer, side, fields.get("num_classes"))
     require_inference_mode(model, name)
+    require_rules(model, side, batch or 1, name)
     if spec.layer.name is None and spec.layer.pool != "none":
         require_width(fields, where, taken.width, f" ({taken.text})")
     how = Preprocessing.from_dict(fields, side)

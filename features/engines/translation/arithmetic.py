@@ -2,6 +2,8 @@
 
 import operator
 
+import numpy as np
+
 from .fusing import gelu_ends_here
 from .recorder import Live, Operation, Recorder, RefusedError
 
@@ -109,6 +111,10 @@ def _hard_sigmoid(r: Recorder, op: Operation) -> Live:
 
 def _prelu(r: Recorder, op: Operation) -> Live:
     x, slope = op.inputs[0], r.tensor(op.inputs[1], op.inputs[0].meta.dtype)
+    if slope.shape == x.shape[1:2] != x.shape[-1:]:  # One for each channel, as MXNet writes it.
+        slope = r.reshaped(slope, (-1, *[1] * (x.rank - 2)))
+    if np.broadcast_shapes(x.shape, slope.shape) != x.shape:
+        raise RefusedError("with more slopes than numbers")
     below = r(operator.mul, r(r.torch.clamp, x, None, 0.0), slope)
     return r(operator.add, r(r.torch.relu, x), below)
 

@@ -12,6 +12,7 @@ import numpy as np
 from ....core.errors import BackboneError, enumerate_some, first_line
 from ...graphs.determined import operator_text
 from ...graphs.onnx_graph import load_onnx
+from ...graphs.rules import HINT, broken_rule
 from ..base import GraphRefusedError
 from . import arithmetic, layers, shapes
 from .known import evaluate
@@ -55,7 +56,7 @@ def translate(torch, content: bytes, shape: tuple[int, ...], narrow=None, name: 
         ) from error
     _require_known_operators(model, name)
     try:
-        walk = _Walk(Recorder(torch, narrow), model)
+        walk = _Walk(Recorder(torch, narrow), model, name)
     except Exception as error:  # a shape that its numbers do not have, a type that is none
         raise _refusal(name, f"a weight that cannot be read: {first_line(error)}") from error
     walk.values[given.name] = walk.recorder.images(shape)
@@ -65,6 +66,8 @@ def translate(torch, content: bytes, shape: tuple[int, ...], narrow=None, name: 
         if not isinstance(features, Live):
             raise RefusedError("whose output does not depend on the image")
         return walk.recorder.module(features)
+    except BackboneError:
+        raise
     except RefusedError as error:
         raise _refusal(name, f"{operator_text(walk.node)} {error}") from error
     except Exception as error:  # PyTorch has many kinds, and a graph may be wrong in any way
@@ -96,8 +99,8 @@ def _require_known_operators(model, name: str) -> None:
 class _Walk:
     """One way through a graph, with every value that was met."""
 
-    def __init__(self, recorder: Recorder, model) -> None:
-        self.recorder = recorder
+    def __init__(self, recorder: Recorder, model, name: str) -> None:
+        self.recorder, self._name = recorder, name
         self.node: Any = None
         onnx = load_onnx()
         self._onnx = onnx
@@ -113,11 +116,19 @@ class _Walk:
         """Compute or record every node."""
         for self.node in graph.node:
             inputs = [self.values[name] if name else None for name in self.node.input]
+            self._require_rules(inputs)
             if any(isinstance(one, Live) for one in inputs):
                 found = self._recorded(inputs)
             else:
                 found = self._computed(inputs)
             self.values.update((n, v) for n, v in zip(self.node.output, found) if n)
+
+    def _require_rules(self, inputs: list) -> None:
+        """Refuse what onnx forbids: PyTorch may take it, and so may onnx's evaluator."""
+        shapes = [None if one is None else tuple(one.shape) for one in inputs]
+        numbers = [one if isinstance(one, np.ndarray) else None for one in inputs]
+        if broken := broken_rule(self.node, shapes, numbers):
+            raise BackboneError(f"{self._name}: {operator_text(self.node)} {broken}", HINT)
 
     def _computed(self, inputs: list) -> list:
         node = self.node

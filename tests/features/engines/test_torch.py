@@ -42,9 +42,11 @@ def images(count, side=32, seed=0):
 
 
 def test_an_operator_that_fails_is_said_in_one_line(tmp_path):
-    nodes = [*body(), helper.make_node("Gather", ["f", "places"], ["h"], axis=1)]
+    nodes = [*body(), helper.make_node("Cast", ["f"], ["n"], to=7)]
+    nodes += [helper.make_node("Add", ["n", "far"], ["places"])]
+    nodes += [helper.make_node("Gather", ["five", "places"], ["h"], axis=0)]
     nodes += [helper.make_node("Gemm", ["h", "k", "b"], ["out"])]
-    outside = {"places": np.array([0, 1, 2, 3, 2**40])}
+    outside = {"far": np.array([2**40]), "five": np.ones(5, np.float32)}
     spec = BackboneSpec.parse(save(tmp_path / "net.onnx", make(nodes, weights() | outside)))
     with pytest.raises(BackboneError, match="PyTorch fails on images of shape .* out of"):
         load_backbone(spec, "torch", WeightsRequest()).start("cpu")

@@ -433,7 +433,12 @@ def test_whole_numbers_over_0_are_refused_and_others_are_infinite(kind, recwarn)
 
 
 def test_what_fails_while_it_runs_prints_nothing_of_its_own(capfd):
-    model = model_of([helper.make_node("Gather", ["x", "far"], ["y"], axis=1)], 17, far=[9, 9])
+    places = [
+        helper.make_node("Add", ["x", "far"], ["a"]),
+        helper.make_node("Cast", ["a"], ["n"], to=7),
+    ]
+    found = helper.make_node("Gather", ["some", "n"], ["y"], axis=0)
+    model = model_of([*places, found], 17, far=np.float32(99), some=np.ones(5, np.float32))
     with pytest.raises((IndexError, RuntimeError), match="out of"):
         translated(model)
     assert capfd.readouterr() == ("", "")

@@ -1,6 +1,15 @@
-"""``python -m icecore``: the command line where its script is not on the PATH."""
+"""``python -m icecore``, and the script ``icecore``: the command line."""
 
-from .cli import main
+import sys
+
+from .core.imports import MORE_MEMORY, NO_MEMORY, is_lack_of_memory
+
+try:
+    from .cli import main
+except (MemoryError, ImportError, OSError) as error:
+    if not is_lack_of_memory(error):
+        raise
+    sys.exit(f"error: {NO_MEMORY}: its libraries cannot be loaded\n  {MORE_MEMORY}")
 
 if __name__ == "__main__":
     main()

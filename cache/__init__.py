@@ -12,7 +12,7 @@ from .reading import Readers, readers
 from .record import canonical_json, differences, fingerprint, has_random_weights
 from .sharing.share import Lists
 from .upkeep.describe import diff_sets, list_sets, show_set
-from .upkeep.export import export
+from .upkeep.export import export, require_all_rows
 from .upkeep.merge import merge
 from .upkeep.mirror import pull, push
 from .upkeep.repair import repair
@@ -44,6 +44,7 @@ __all__ = [
     "push",
     "readers",
     "repair",
+    "require_all_rows",
     "require_own_folder",
     "show_set",
     "verify",

@@ -3,7 +3,7 @@
 import dataclasses
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
 
 import numpy as np
@@ -99,13 +99,7 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
         )
         problems.append(Problem(one.folder / "shards" / name, "rows", reason, keys))
         del good[name]
-    held = {key for shard in good.values() for key in shard.keys.tolist()}
-    for name in sorted(told.shards.keys() - names):
-        lost = [key.decode() for key in told.shards[name].keys.tolist() if key not in held]
-        # A shard whose rows are all elsewhere was compacted.
-        if lost:
-            path = one.folder / "shards" / name
-            problems.append(Problem(path, "vanished", "the index names it; it is gone", lost))
+    problems += _gone(one, told, names, good)
     problems += _check_index(one, told.index, names, good)
     for folder in (one.folder, one.folder / "shards"):
         problems += [
@@ -114,6 +108,26 @@ def check_set(one: FeatureSet) -> tuple[dict[str, Shard], list[Problem]]:
             if name.startswith(LEFTOVER_PREFIX)
         ]
     return good, problems + _unread(one.folder / "shards")
+
+
+def vanished(one: FeatureSet) -> list[Problem]:
+    """Name the shards that the index names and that are gone, by a look at the folder alone."""
+    told = read_told(one)
+    there = {name for name in told.shards if (one.folder / "shards" / name).exists()}
+    one.rows.refresh()
+    return _gone(one, told, there, one.rows.shards)
+
+
+def _gone(one: FeatureSet, told: Told, names: Set[str], good: Mapping[str, Shard]) -> list[Problem]:
+    held = {key for shard in good.values() for key in shard.keys.tolist()}
+    problems = []
+    for name in sorted(told.shards.keys() - names):
+        lost = [key.decode() for key in told.shards[name].keys.tolist() if key not in held]
+        # A shard whose rows are all elsewhere was compacted.
+        if lost:
+            path = one.folder / "shards" / name
+            problems.append(Problem(path, "vanished", "the index names it; it is gone", lost))
+    return problems
 
 
 def _unread(folder: Path) -> list[Problem]:

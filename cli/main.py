@@ -17,7 +17,8 @@ import click
 
 from .. import __version__
 from ..core.errors import IcecoreError, MissingFileError, escaped, shortened
-from ..core.imports import NewerVersionWarning, is_lack_of_memory
+from ..core.hardware import require_working_memory
+from ..core.imports import MORE_MEMORY, NO_MEMORY, NewerVersionWarning, is_lack_of_memory
 from . import console
 from .audit import audit
 from .backbones import backbones
@@ -44,6 +45,8 @@ from .weights import weights
 
 # A path may have 4,096 characters.
 _LONGEST_LINE = 6000
+# What NumPy, SciPy and their like take to be loaded and to begin; some wait for ever for it.
+_OF_LIBRARIES = 256 * 2**20
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 
 
@@ -64,6 +67,7 @@ def cli(context, log) -> None:
       icecore train cache --data photos -o run
       icecore blend run
     """
+    require_working_memory(_OF_LIBRARIES)
     if log is not None:
         context.with_resource(keep_log(log, sys.argv))
     if (name := context.invoked_subcommand) in (context.default_map or {}):
@@ -153,6 +157,8 @@ def _run(arguments: list[str]) -> int:
         elsewhere = options_elsewhere(cli, arguments, f"{error.message}\n{error.hint}")
         return _fail(error.message, "\n  ".join(filter(None, (error.hint, elsewhere))))
     except OSError as error:
+        if error.errno == errno.ENOMEM:
+            return _fail(f"{NO_MEMORY}: {error}", MORE_MEMORY)
         place = error.filename2 or error.filename or "the output"
         hint = "check that the place exists, is of that kind, and may be written"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -173,10 +179,9 @@ def _run(arguments: list[str]) -> int:
     except (MemoryError, RuntimeError, ImportError) as error:
         if not is_lack_of_memory(error):
             raise
-        hint = "free some memory, raise the limit (ulimit -v, -u), or ask for fewer --workers"
         # Libraries say it in several lines.
         reason = " ".join(str(error).split()) or "no memory"
-        return _fail(f"the system gives no more memory or threads: {reason}", hint)
+        return _fail(f"{NO_MEMORY}: {reason}", MORE_MEMORY)
 
 
 def _here() -> Path:

@@ -4,11 +4,14 @@ A library may end the process that it is in, or never come back, when a file is 
 it do so. Where that cannot be told before, it happens in a child.
 """
 
+import ctypes
 import dataclasses
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -26,6 +29,8 @@ _RUN = (
     "warnings.filterwarnings('ignore', '.*found in sys.modules', RuntimeWarning); "
     "runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
 )
+# PR_SET_PDEATHSIG of Linux's prctl.
+_SIGNAL_AT_PARENTS_DEATH = 1
 _PLACE = str(Path(__file__).resolve().parents[2])
 
 
@@ -68,10 +73,12 @@ def ask_child(module: str, arguments: Sequence[str], limits: Limits) -> dict:
     bounds = [str(limits.processor_seconds), str(limits.memory_bytes)]
     run = _RUN.format(place=_PLACE, module=module)
     command = [sys.executable, "-P", "-c", run, *bounds, *arguments]
+    # However this process ends, nobody holds the other end of the pipe then.
+    reading, writing = os.pipe()
     try:
         done = subprocess.run(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=reading,
             capture_output=True,
             text=True,
             errors="replace",
@@ -79,6 +86,9 @@ def ask_child(module: str, arguments: Sequence[str], limits: Limits) -> dict:
         )
     except subprocess.TimeoutExpired as error:
         raise ChildError(f"takes more than {limits.seconds:g} s") from error
+    finally:
+        os.close(reading)
+        os.close(writing)
     answers = [line for line in done.stdout.splitlines() if line.startswith(_MARK)]
     if answers:
         answer = json.loads(answers[-1].removeprefix(_MARK))
@@ -99,12 +109,26 @@ def answer_parent(arguments: Sequence[str], answer: Callable[..., dict]) -> None
         Takes the arguments that the parent gave, returns JSON types.
     """
     seconds, memory, *rest = arguments
+    _end_with_parent()
     _limit(int(seconds), int(memory))
     try:
         found = answer(*rest)
     except MemoryError:
         found = {"failure": f"needs more than {int(memory) / 2**30:.1f} GiB of memory"}
     print(f"{_MARK}{json.dumps(found)}", flush=True)
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the one that asks is killed, which takes nobody along."""
+    if sys.platform == "linux":
+        # Also where a library holds Python's lock for good.
+        ctypes.CDLL(None).prctl(_SIGNAL_AT_PARENTS_DEATH, signal.SIGKILL)
+    threading.Thread(target=_wait_for_end, daemon=True).start()
+
+
+def _wait_for_end() -> None:
+    os.read(0, 1)
+    os._exit(1)
 
 
 def _limit(processor_seconds: int, memory_bytes: int) -> None:

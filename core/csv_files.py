@@ -10,7 +10,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .content import describe_content, remedy_for
@@ -257,6 +257,17 @@ def _cell(field: object, excel: bool) -> str:
     if '"' in text or "," in text or text != text.strip():
         return '"' + text.replace('"', '""') + '"'
     return text
+
+
+def without_excel_mark(name: str, known: Container[str]) -> str:
+    """Return the name that `csv_line` put an apostrophe before, where that one alone is known.
+
+    >>> without_excel_mark("'=a", {"=a"}), without_excel_mark("'=a", {"'=a", "=a"})
+    ('=a', "'=a")
+    """
+    bare = name.removeprefix("'")
+    quoted = bare != name and bare.startswith(_FORMULA_MARKS)
+    return bare if quoted and name not in known and bare in known else name
 
 
 _QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*(,|$)')

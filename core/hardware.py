@@ -23,8 +23,10 @@ def require_working_memory(size: int = _WORKING_MEMORY) -> None:
     MemoryError
         The process may not have so many bytes more.
     """
+    # Memory that is shared is not counted by `ulimit -d`; Windows knows no such flags.
+    flags = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
     try:
-        mmap.mmap(-1, size).close()
+        mmap.mmap(-1, size, **flags).close()
     except OSError as error:
         raise MemoryError(f"{size >> 20} MiB more are needed") from error
 

@@ -49,15 +49,21 @@ _SYSTEM_LIBRARIES = {
 
 # As loaders of libraries, thread libraries and C++ say it.
 _NO_MEMORY = re.compile(
-    "failed to map segment|cannot allocate memory|can't start new thread|bad_alloc|"
-    "resource temporarily unavailable|not enough memory|can't alloc|failed to allocate",
+    "failed to map segment|cannot map zero-fill|cannot allocate memory|can't start new thread|"
+    "bad_alloc|resource temporarily unavailable|not enough memory|can't alloc|failed to allocate",
     re.IGNORECASE,
 )
+NO_MEMORY = "the system gives no more memory or threads"
+MORE_MEMORY = "free some memory, raise the limit (ulimit -v, -d, -u), or ask for fewer --workers"
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that the system gives no more memory or threads."""
-    return isinstance(error, MemoryError) or bool(_NO_MEMORY.search(str(error)))
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        return True
+    # NumPy tells what else an import may have failed for.
+    cause = error.__cause__ or error.__context__
+    return isinstance(error, ImportError) and cause is not None and is_lack_of_memory(cause)
 
 
 def load(package: str, *modules: str) -> Any:

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from .. import manifest as manifests
-from ..cache import FeatureCache
+from ..cache import FeatureCache, require_all_rows
 from ..cache import export as export_rows
 from ..core.arguments import typed
 from ..core.outputs import require_writable
@@ -50,6 +50,7 @@ def export(
     store = FeatureCache(cache)
     sets = store.find_all(names)
     if data is None:
+        require_all_rows(sets)
         tables = kept_tables(store)
         samples = [one for path in tables for one in manifests.read(path, labels_required=False)]
         keys = None

@@ -8,11 +8,12 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from ...core.errors import CacheError
+from ...core.errors import CacheError, DamagedCacheError, counted, enumerate_some
 from ...core.files import publish
 from ...core.hdf5_files import new_hdf5
 from ...core.imports import load
 from ...core.npz_files import write_npz
+from ..check import vanished
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..record import canonical_json
@@ -63,6 +64,8 @@ def export(
     names = [names] if isinstance(names, str) else list(names)
     columns = {"key": _common(cache, names)} if table is None else _checked(table)
     content = _Content(cache, cache.find_all(names), names, columns)
+    if not content.keys:
+        raise no_rows(content.sets)
     write(content, path, compress)
     return {
         "path": str(path), "rows": len(content.keys), "dim": content.dim,
@@ -70,9 +73,37 @@ def export(
     }  # fmt: skip
 
 
+def require_all_rows(sets: Sequence[FeatureSet]) -> None:
+    """Raise `DamagedCacheError` if the index of a set knows rows that no shard has any more."""
+    for one in sets:
+        gone = [problem for problem in vanished(one) if problem.rows]
+        if gone:
+            rows = len({key for problem in gone for key in problem.rows})
+            files = enumerate_some([problem.file for problem in gone], 3)
+            raise DamagedCacheError(
+                f"{counted(rows, 'row')} of {one.name} that its index names "
+                f"{'is' if rows == 1 else 'are'} gone, with {files}",
+                "bring the shards back; or run `icecore cache repair` on this cache, which takes "
+                "them out of the index, and `icecore extract` as before",
+            )
+
+
+def no_rows(sets: Sequence[FeatureSet]) -> CacheError:
+    """Say that there is nothing to write."""
+    counts = enumerate_some(f"{one.name} has {counted(len(one), 'row')}" for one in sets)
+    where, network = ("each of these sets", "each of these backbones")
+    if len(sets) == 1:
+        where, network = ("this set", "its backbone")
+    return CacheError(
+        f"no image has a row in {where}: {counts}",
+        f"run `icecore extract` on the images with {network} into this cache",
+    )
+
+
 def _common(cache: FeatureCache, names: Sequence[str]) -> list[str]:
     if not names:
         raise CacheError("no feature set was named", "give the name of at least one")
+    require_all_rows(cache.find_all(names))
     lists = [cache.ids(name) for name in names]
     shared = set(lists[0]).intersection(*lists[1:])
     return [key for key in lists[0] if key in shared]

@@ -21,7 +21,7 @@ def match_ids(wanted: Iterable[str], known: Iterable[str]) -> tuple[dict[str, st
     by_name: dict[str, dict[str, None]] = {}
     known = dict.fromkeys(known)
     for identity in known:
-        for name in _names(identity):
+        for name in names_of(identity):
             by_name.setdefault(name, {})[identity] = None
     found, ambiguous = {}, []
     for name in wanted:
@@ -33,7 +33,8 @@ def match_ids(wanted: Iterable[str], known: Iterable[str]) -> tuple[dict[str, st
     return found, ambiguous
 
 
-def _names(identity: str) -> Iterable[str]:
+def names_of(identity: str) -> Iterable[str]:
+    """Yield what people call an image: its path, each end of it, with the file's ending or not."""
     parts = identity.split("/")
     for at in range(len(parts)):
         name = "/".join(parts[at:])

@@ -5,14 +5,14 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ...core.csv_files import LARGEST_CSV
+from ...core.csv_files import LARGEST_CSV, without_excel_mark
 from ...core.errors import MissingFileError, ProbabilityError, RunError, counted, enumerate_some
 from ...core.files import sha256_file
 from ...core.npz_files import LARGEST_NPZ
 from ...manifest import Sample
 from ...runs import ProbabilityTable, Run, open_run
 from .foreign import read_tables, unique_models
-from .ids import match_ids
+from .ids import match_ids, names_of
 from .labels import read_labels
 
 
@@ -92,7 +92,7 @@ def read_sources(
         samples = _common_labels(runs)
     else:
         samples = _relabelled(_common_samples(runs), labels)
-    tables += [_with_known_ids(table, samples) for table in foreign]
+    tables += [_with_known_names(table, samples) for table in foreign]
     return Sources(tables, samples, inputs, runs, _about(runs))
 
 
@@ -129,12 +129,26 @@ def _with_asked(
     return (*samples, *(Sample(i, "", "test", task) for task, i in rows if (task, i) not in known))
 
 
-def _with_known_ids(table: ProbabilityTable, samples: Iterable[Sample]) -> ProbabilityTable:
-    """Call rows as the samples are called that they mean, where each means one of its own."""
-    found, _ = match_ids(table.ids, (sample.id for sample in samples))
+def _with_known_names(table: ProbabilityTable, samples: Iterable[Sample]) -> ProbabilityTable:
+    """Call task, classes and rows as the samples do that they mean, each one of its own.
+
+    A spreadsheet's apostrophe (``--excel``) is no part of a name.
+    """
+    samples = list(samples)
+    task = without_excel_mark(table.task, {sample.task for sample in samples})
+    labels = {sample.label for sample in samples if sample.task == task}
+    names = {sample.id: None for sample in samples}
+    classes = tuple(without_excel_mark(name, labels) for name in table.classes)
+    found, _ = match_ids(table.ids, names)
+    ends = {end for name in names for end in names_of(name)}
+    # Apostrophes stand before whole names, not before ends of paths.
+    bare = {name: without_excel_mark(name, ends) for name in table.ids if name not in found}
+    again, _ = match_ids(bare.values(), names)
+    found |= {name: again[one] for name, one in bare.items() if one in again}
     if len(set(found.values())) < len(found):
-        return table
-    return dataclasses.replace(table, ids=tuple(found.get(name, name) for name in table.ids))
+        found = {}
+    ids = tuple(found.get(name, name) for name in table.ids)
+    return dataclasses.replace(table, task=task, classes=classes, ids=ids)
 
 
 def _require_usable(paths: list[Path], labels, relabel: bool) -> None:

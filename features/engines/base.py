@@ -183,5 +183,5 @@ def require_one_row_each(shape: object, count: int, record: BackboneRecord) -> N
 def remedy(error: BaseException, otherwise: str) -> str:
     """Say what to do about a library's failure: give it memory, if that is what it lacks."""
     if is_lack_of_memory(error):
-        return "free some memory, raise the limit (ulimit -v), or try a smaller --batch-size"
+        return "free some memory, raise the limit (ulimit -v, -u), or try a smaller --batch-size"
     return otherwise

@@ -56,7 +56,15 @@ def _own_names(out: Path) -> set[str]:
     try:
         return names | {task.folder.name for task in open_run(out).tasks.values()}
     except IcecoreError:
-        return names
+        # A damaged run.json names none: they are told by what they hold.
+        return names | {one.name for one in out.iterdir() if _is_of_a_task(one)}
+
+
+def _is_of_a_task(folder: Path) -> bool:
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    names = {entry.name for entry in folder.iterdir()}
+    return "probabilities" in names and names <= {"heads", "probabilities", "routes.npz"}
 
 
 def _holds_decisions(path: Path) -> bool:

@@ -72,6 +72,23 @@ def test_export_without_any_row_says_so(tmp_path, cache):
     assert "1 image could not be used (a: is empty)\n  mend these images" in err
 
 
+def test_export_does_not_pass_over_rows_that_the_index_knows(tmp_path, cache):
+    """Of one set they are gone; the remedies that are said bring it to the next true sentence."""
+    arguments = ("cache", "export", cache.path, "gluon:one", "-o", tmp_path / "x.npz")
+    cache.find("gluon:one").write_index()
+    for shard in cache.find("gluon:one").folder.glob("shards/*.h5"):
+        shard.unlink()
+    status, _, said = icecore(*arguments)
+    assert status == 1
+    assert "84 rows of gluon:one that its index names are gone" in said
+    assert "icecore cache repair" in said
+    repair(cache.path)
+    status, _, said = icecore(*arguments)
+    assert status == 1
+    assert "no image has a row in this set: gluon:one has 0 rows" in said
+    assert not (tmp_path / "x.npz").exists()
+
+
 def test_status_of_verify_and_repair(cache):
     assert icecore("cache", "verify", cache.path)[0] == 0
     one = cache.find("one")

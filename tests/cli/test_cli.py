@@ -19,6 +19,7 @@ from PIL import Image
 
 from icecore.cli.cache import cache as cache_group
 from icecore.cli.main import cli
+from icecore.runs import open_run
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 50)}
 
@@ -516,6 +517,22 @@ def test_overwriting_a_run_takes_nothing_else_along(tmp_path, work, photos, monk
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert "the folder you are in" in refused(*arguments, "-o", ".")
+
+
+def test_a_damaged_run_is_overwritten_in_one_step(tmp_path, work, photos):
+    shutil.copytree(work / "run", run := tmp_path / "run")
+    arguments = ("train", work / "cache", "--data", photos, "--head", "ridge", "-o", run, "-q")
+    (run / "run.json").write_text('{"format": 1, "tas')
+    (run / "mine").mkdir()
+    (run / "mine" / "notes.txt").write_text("precious")
+    said = refused(*arguments, "--overwrite")
+    assert "mine" in said
+    assert "label" not in said.split("more than a run")[1].splitlines()[0]
+    shutil.rmtree(run / "mine")
+    assert "--overwrite" in refused(*arguments)
+    status, _, said = icecore(*arguments, "--overwrite")
+    assert status == 0, said
+    assert open_run(run).tasks
 
 
 def test_tables_of_the_same_name_do_not_replace_each_other(tmp_path, photos, nets):

@@ -30,6 +30,8 @@ _NUMBERED = re.compile(
     re.IGNORECASE,
 )
 # How masks are called beside their images: benign (1)_mask_1.png, 0001_segmentation.png.
+# Tables that ask for answers.
+_OF_ANSWERS = re.compile("submission|sample|test")
 _MASK = re.compile(
     r"(.+?)[ _.-]+(?:masks?|seg(?:mentations?|ments)?|gt|ground[ _-]?truth|overlays?)[ _.-]*[0-9]*",
     re.IGNORECASE,
@@ -217,9 +219,15 @@ def _refuse_beside_table(listing: Listing, classes) -> None:
             f"{listing.root} has {has} ({enumerate_some(classes)}) and "
             f"{enumerate_some(tables)} beside {'it' if len(classes) == 1 else 'them'}, so the "
             "labels seem to be in there",
-            f"give the table itself ({listing.root}/{tables[0]}), with path,label; or put the "
-            "images into one folder train and call the table labels.csv, with id,label",
+            f"give the table itself ({listing.root}/{_likely(tables)}), with path,label; or put "
+            "the images into one folder train and call the table labels.csv, with id,label",
         )
+
+
+def _likely(tables: list[str]) -> str:
+    """Return the table that speaks of training images, if its name tells."""
+    others = [one for one in tables if not _OF_ANSWERS.search(one.lower())]
+    return (others or tables)[0]
 
 
 def _what_is_there(listing: Listing, empty: list[str]) -> str:

@@ -12,11 +12,12 @@ from ..core.stores import store_of
 from .table import IMAGE_SUFFIXES
 
 HIDDEN, AGAIN = "hidden", "a folder that was seen already"
-# Folders that systems put beside a user's own: forks, thumbnails, bins.
+# Folders that systems put beside a user's own: forks, thumbnails, bins, snapshots; in any case.
 _OF_SYSTEMS = frozenset(
     {
-        "__MACOSX", "@eaDir", "@Recycle", "#recycle", "$RECYCLE.BIN", "RECYCLER", "lost+found",
-        "System Volume Information",
+        "__macosx", "@eadir", "@recycle", "#recycle", "$recycle.bin", "recycler", "lost+found",
+        "system volume information", "#snapshot", "~snapshot", "@recently-snapshot", "@__thumb",
+        "@tmp", "network trash folder", "temporary items",
     }
 )  # fmt: skip
 CACHE, RUN = "a feature cache", "a run"
@@ -157,7 +158,7 @@ def ending_of(name: str) -> str:
 
 def system_folder(folders: Iterable[str]) -> str:
     """Return the name of a folder that a system put beside a user's own; empty if none is."""
-    return min(_OF_SYSTEMS.intersection(folders), default="")
+    return next((one for one in folders if one.casefold() in _OF_SYSTEMS), "")
 
 
 def _order(entry: tuple[str, int]) -> tuple:
@@ -170,7 +171,7 @@ def _no_data(base: str, name: str) -> str:
     """Say why a folder is no data: hidden, or a cache or run that was put beside the images."""
     if name.startswith("."):
         return HIDDEN
-    if name in _OF_SYSTEMS:
+    if system_folder((name,)):
         return name
     if _holds(os.path.join(base, name, "icecore-cache.json"), "what"):
         return CACHE

@@ -1,6 +1,7 @@
 """Paths of a table that lead to no file, and the file that each of them seems to mean."""
 
 import html
+import itertools
 import os
 import re
 import unicodedata
@@ -33,28 +34,40 @@ def meant_files(paths: Iterable[str], table: str) -> list[str]:
         return []
     folder = os.path.dirname(os.path.abspath(table))
     listed: dict[str, dict[str, str]] = {}
+    beside = _folders(folder)
     found = []
     for path in [one for one in paths if not is_url(one)][:_LOOKED_AT]:
         written = path.removeprefix(f"{folder}{os.sep}")
-        if meant := _meant(written, folder, listed):
+        if meant := _meant(written, folder, beside, listed):
             found.append(f"'{written}' may be '{meant}'")
         elif _OF_WINDOWS.match(written) and os.name != "nt":
             found.append(f"'{written}' is a path of a Windows computer")
     return found
 
 
-def _meant(written: str, folder: str, listed: dict[str, dict[str, str]]) -> str:
+def _meant(written: str, folder: str, beside: list[str], listed: dict[str, dict[str, str]]) -> str:
     text = unquote(re.sub("^file:/+", "", written.strip("'\" ").replace("\\", "/")))
     if text.startswith("~") and os.path.isfile(os.path.expanduser(text)):
         return os.path.expanduser(text)
     parts = [part for part in text.split("/") if part not in ("", ".")]
-    for first in range(len(parts)):
-        inside = "/".join(parts[first:-1])
+    folders = ["/".join(parts[first:-1]) for first in range(len(parts))]
+    # As a last resort, in the folders beside the table.
+    for inside in [*folders, *beside] if parts else ():
         names = listed.setdefault(inside, _names(os.path.join(folder, inside)))
         for form in (parts[-1], _loose(parts[-1]), _stem(parts[-1])):
             if form in names:
                 return f"{inside}/{names[form]}".lstrip("/")
     return ""
+
+
+def _folders(folder: str) -> list[str]:
+    """Return some of the folders in another one."""
+    try:
+        with os.scandir(folder) as entries:
+            found = (entry.name for entry in entries if entry.is_dir())
+            return sorted(itertools.islice(found, _LOOKED_AT))
+    except OSError:
+        return []
 
 
 def _names(folder: str) -> dict[str, str]:

@@ -20,6 +20,7 @@ _RUN_LENGTHS, _OF_FOUR_BITS = (1, 2), 2
 _BMP_HEAD, _WITH_KIND = 14, 40
 # Zeros in a row that a WebP, AVIF or HEIC may have.
 _ZEROS = 64
+_BEFORE_FRAME = 24
 
 
 def require_sound_chunks(content: bytes) -> None:
@@ -32,6 +33,11 @@ def require_sound_chunks(content: bytes) -> None:
     while at + 12 <= len(content):
         kind, end = content[at + 4 : at + 8], at + 12 + int.from_bytes(content[at : at + 4], "big")
         coloured |= kind == b"PLTE"
+        if kind == b"CgBI":
+            raise ImageError(
+                "a PNG that Xcode made for iPhones (CgBI), which other programs do not read: take "
+                "the original, or convert it (xcrun pngcrush -revert-iphone-optimizations)"
+            )
         # A small letter first says that one may pass over a chunk.
         if not (kind[:1].islower() or kind in _OF_PIXELS or kind == b"IEND"):
             raise ImageError(f"the PNG file is damaged (it has a chunk {kind!r:.20})")
@@ -147,9 +153,11 @@ def _is_hollow_webp(content: bytes, most: int) -> bool:
     at = 12
     while at + 8 <= len(content):
         end = at + 8 + int.from_bytes(content[at + 4 : at + 8], "little")
-        if content[at : at + 4] == b"VP8 ":
+        kind = content[at : at + 4]
+        if kind == b"VP8 ":
             return bytes(most) in content[at + 8 : end]
-        at = end + end % 2
+        # The first frame of an animation has chunks of its own behind its place.
+        at = at + _BEFORE_FRAME if kind == b"ANMF" else end + end % 2
     return False
 
 

@@ -482,12 +482,30 @@ def test_json_of_all_of_it_can_be_written(tmp_path):
 def test_folders_of_systems_are_neither_classes_nor_pictures(tmp_path):
     make(tmp_path, "hat/1.jpg", "dress/1.jpg", "$RECYCLE.BIN/2.jpg", "lost+found/3.jpg")
     make(tmp_path, "hat/@eaDir/1.jpg", "@eaDir/dress/4.jpg", "#recycle/5.jpg")
+    make(tmp_path, "#snapshot/monday/hat/6.jpg", "~snapshot/hat/7.jpg", "$Recycle.Bin/8.jpg")
     found = read(tmp_path)
     assert labels(found) == {"dress/1.jpg": "dress", "hat/1.jpg": "hat"}
     assert reasons(found) == {
         f"{name}/": name.rpartition("/")[2]
-        for name in ("$RECYCLE.BIN", "lost+found", "hat/@eaDir", "@eaDir", "#recycle")
-    }
+        for name in (
+            "$RECYCLE.BIN", "lost+found", "hat/@eaDir", "@eaDir", "#recycle", "#snapshot",
+            "~snapshot", "$Recycle.Bin",
+        )
+    }  # fmt: skip
+
+
+def test_the_table_that_is_named_beside_a_folder_is_the_one_of_labels(tmp_path):
+    make(tmp_path, "images/Train_0.jpg", "images/Test_0.jpg")
+    for name in ("sample_submission", "test", "train"):
+        (tmp_path / f"{name}.csv").write_text("image_id,healthy,rust\nTrain_0,1,0\n")
+    with pytest.raises(ManifestError) as caught:
+        read(tmp_path)
+    table = tmp_path / "train.csv"
+    assert caught.value.hint.startswith(f"give the table itself ({table}), with path,label")
+    found = read(table, table=TableOptions("image_id", ("healthy",)))
+    with pytest.raises(MissingFileError) as caught:
+        found.require_files()
+    assert "'Train_0' may be 'images/Train_0.jpg'" in caught.value.hint
 
 
 def test_a_table_beside_one_folder_of_images_is_not_passed_over(tmp_path):
@@ -622,7 +640,7 @@ def test_a_header_that_is_one_quoted_field_is_shown_so(tmp_path):
         ("file:/a/b.png", "a/b.png"), ("a/b", "a/b.png"), ("a/B.JPG", "a/b.png"),
         ("'b.png'", "b.png"), ("cafe\u0301.png", "caf\xe9.png"), ("~/x/b.png", "b.png"),
         ("a+hat.png", "a hat.png"), ("a&amp;b.png", "a&b.png"), ("caf\xc3\xa9.png", "caf\xe9.png"),
-        ("../input/x/b.jpeg", "b.png"),
+        ("../input/x/b.jpeg", "b.png"), ("b.jpg", "images/b.png"), ("a/b", "train/b.png"),
     ],
 )  # fmt: skip
 def test_files_that_are_there_in_other_words_are_named(tmp_path, written, file):

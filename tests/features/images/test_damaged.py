@@ -607,6 +607,12 @@ def test_a_png_with_a_critical_chunk_that_nobody_knows_or_without_its_palette_is
     assert capfd.readouterr().err == ""
 
 
+def test_a_png_for_iphones_is_called_so():
+    content = encode("PNG")
+    with pytest.raises(ImageError, match=r"Xcode made for iPhones \(CgBI\).*convert it"):
+        decode(content[:8] + chunk(b"CgBI", b"\x50\0\x20\6") + content[8:])
+
+
 def test_what_libpng_would_say_of_pixels_is_said_of_the_file_or_no_damage(capfd):
     """Bytes behind the last row and a wrong checksum of the end take nothing from a picture."""
     content = encode("PNG")
@@ -701,6 +707,15 @@ def test_a_webp_with_a_block_of_zeros_is_refused():
     half = len(content) // 2
     with pytest.raises(ImageError, match="not written in full|decoded"):
         decode(content[:half] + bytes(300) + content[half + 300 :])
+
+
+def test_an_animated_webp_with_a_block_of_zeros_in_its_first_frame_is_refused():
+    more = [Image.fromarray(picture()[::-1].copy())]
+    content = encode("WEBP", save_all=True, append_images=more, quality=80)
+    decode(content)
+    half = content.index(b"ANMF") + 2000
+    with pytest.raises(ImageError, match="not written in full"):
+        decode(content[:half] + bytes(1000) + content[half + 1000 :])
 
 
 FLAT = WRITTEN | {

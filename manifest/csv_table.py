@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 from ..core.arguments import require_types
@@ -54,6 +55,22 @@ class TableOptions:
 _OF_IMAGE_FOLDERS = "file_name"
 # Spellings of three words.
 _MOST_SPLITS = 12
+# What to do about a fault, by its words.
+_REMEDIES = (
+    ("has the split", "a split is train, validation (val, valid) or test"),
+    (r"has \d+ fields", "each line has as many fields as the header"),
+    ("names .* again", "each line names an image of its own"),
+    (
+        "has the id .* again",
+        "the column 'id' has another one for each image: call it otherwise if it says something "
+        "else",
+    ),
+    (".* (quote|separates)", "a record is one line; quotes inside a quoted field are doubled"),
+    ("has the digest", "a digest is a SHA-256: leave the column out, or call it otherwise"),
+    ("has no usable box", "leave the column 'box' out, or call it otherwise"),
+)
+# Columns of yes and no that speak of splits, as fastai's does.
+_OF_A_SPLIT = re.compile(r"(is|for|in)?[_ -]?(train|training|val|valid|validation|test)", re.I)
 # No system opens a longer one.
 _LONGEST_PATH = 4096
 
@@ -87,7 +104,8 @@ def read_table(
             places = [(row.id if "id" in columns else _place(row), row.task) for row in rows]
             for row, place in zip(rows, places):
                 if place in seen:
-                    raise ValueError(f"names {row.id} again, as line {seen[place]} does")
+                    named = "has the id" if "id" in columns else "names"
+                    raise ValueError(f"{named} {row.id} again, as line {seen[place]} does")
                 _require_usable(row, labels_required, options.skip_bad_rows)
         except ValueError as error:
             faults.append((line.number, str(error)))
@@ -95,11 +113,11 @@ def read_table(
             seen |= dict.fromkeys(places, line.number)
             samples += rows
             raw_labels |= set(given.values())
-    hint = (
-        "a split is train, validation (val, valid) or test; each line has as many fields as the "
-        "header and names an image once; --skip-bad-rows leaves such lines out"
+    error = (
+        line_faults(path, faults, ManifestError, _remedies(faults, bool(samples)))
+        if faults
+        else None
     )
-    error = line_faults(path, faults, ManifestError, hint) if faults else None
     if error and (not options.skip_bad_rows or not samples):
         raise error
     warnings = [f"left out: {error.message}"] if error else []
@@ -109,6 +127,15 @@ def read_table(
         warnings.append(f"columns of {path.name} that are not used: {enumerate_some(extra)}")
     warnings += [*_like_splits(table, used), *respelt_labels(raw_labels), *_one_hot(table, labels)]
     return Manifest(tuple(samples), str(path), warnings=tuple(warnings))
+
+
+def _remedies(faults: list[tuple[int, str]], others: bool) -> str:
+    """Return what to do about the kinds of faults that were found."""
+    found = [
+        remedy for words, remedy in _REMEDIES if any(re.match(words, what) for _, what in faults)
+    ]
+    rest = "--skip-bad-rows leaves such lines out" if others else "mend these lines"
+    return "; ".join([*found, rest])
 
 
 def _columns(
@@ -228,13 +255,14 @@ def _like_splits(table: CsvTable, used: set[int]) -> list[str]:
         if at not in used
         and (values := {line.fields[at] for line in table.rows} - {""})
         and len(values) <= _MOST_SPLITS
-        and all(map(split_name, values))
+        and (all(map(split_name, values)) or _OF_A_SPLIT.fullmatch(name))
     ]
     if not found:
         return []
     return [
         f"columns that seem to say the split, and are not used: {', '.join(found)}; call the one "
-        "that does 'split', or all images are taken for training"
+        "that does 'split', with train, validation or test in it, or all images are taken for "
+        "training"
     ]
 
 

@@ -494,6 +494,32 @@ def test_folders_of_systems_are_neither_classes_nor_pictures(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("lines", "remedy"),
+    [
+        ("id,path,label\n1,0.jpg,a\n1,1.jpg,b\n", "the column 'id' has another one for each"),
+        ("path,label\n0.jpg,a\n0.jpg,b\n", "each line names an image of its own; --skip"),
+        ("path,label\n0.jpg,a\n1.jpg,b,c\n", "each line has as many fields as the header; --sk"),
+        ("path,label\n0.jpg,a\n1.jpg,b\0\n", "--skip-bad-rows leaves such lines out"),
+        ("path,label,digest\n0.jpg,a,\n1.jpg,b,0123\n", "a digest is a SHA-256: leave the col"),
+        ('path,label\n0.jpg,a\n1.jpg,"b\nc"\n', "a record is one line; quotes inside a quoted"),
+        (
+            "path,label,split\n0.jpg,a,0\n",
+            "a split is train, validation (val, valid) or test; mend",
+        ),
+    ],
+)
+def test_the_remedy_is_that_of_the_fault_that_was_found(tmp_path, lines, remedy):
+    with pytest.raises(ManifestError) as caught:
+        read(table(tmp_path, lines))
+    assert caught.value.hint.startswith(remedy)
+
+
+def test_a_column_of_yes_and_no_that_speaks_of_a_split_is_named(tmp_path):
+    notes = read(table(tmp_path, "path,label,is_valid\n0.jpg,a,True\n1.jpg,b,False\n")).notes()
+    assert "'is_valid' (False, True); call the one that does 'split', with train" in notes[-1]
+
+
 def test_the_table_that_is_named_beside_a_folder_is_the_one_of_labels(tmp_path):
     make(tmp_path, "images/Train_0.jpg", "images/Test_0.jpg")
     for name in ("sample_submission", "test", "train"):

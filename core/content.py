@@ -22,6 +22,8 @@ _MARKS = (
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (0, b"\x93NUMPY", "a NumPy array (.npy)"),
     (0, b"PAR1", "a Parquet file"),
+    (0, b"PARE", "an encrypted table"),
+    (0, b"ARROW1", "an Arrow file (Feather)"),
     (0, b"SQLite format 3\0", "an SQLite database"),
     (0, b"\x1f\x8b", "compressed with gzip"),
     (0, b"BZh", "compressed with bzip2"),

@@ -188,6 +188,9 @@ def _is_image(arrow, kind) -> bool:
     if arrow.types.is_struct(kind):
         fields = {kind.field(i).name: kind.field(i).type for i in range(kind.num_fields)}
         kind = fields.get("bytes", arrow.null())
+        # Where all are paths, pandas leaves no type to the bytes.
+        if "bytes" in fields and arrow.types.is_null(kind):
+            return arrow.types.is_string(fields.get("path", kind))
     return arrow.types.is_binary(kind) or arrow.types.is_large_binary(kind)
 
 
@@ -312,7 +315,9 @@ def read_field(
     )
     value = values[row - first]
     if not value.is_valid:
-        raise FileFormatError(f"row {row} of {place} has no image")
+        raise FileFormatError(
+            f"row {row} of {place} has no bytes of an image", "leave it out, or put them in"
+        )
     content = value.as_buffer()
     if content.size > most:
         raise FileFormatError(
@@ -357,7 +362,9 @@ def _opened(arrow, place: str, file):
         return arrow.parquet.ParquetFile(file)
     except (arrow.ArrowException, ValueError, OSError):
         file.seek(0)
-        kind = describe_content(file.read(64))
+        head = file.read(64)
+        cut_short = b"PAR1".startswith(head[:4])
+        kind = describe_content(head) or ("" if cut_short else "of another kind")
         if not kind or "Parquet" in kind:
             raise
         raise FileFormatError(

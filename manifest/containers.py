@@ -36,7 +36,7 @@ from ..core.stores import is_url
 from ..core.tar_files import TarFiles
 from .image_list import SUFFIX, label_text, several_labels
 from .layout import LabelledFiles, Layout
-from .listing import Listing
+from .listing import Listing, passed_over_text
 from .names import class_name, respelt_labels
 from .table import DEFAULT_TASK, Manifest, Sample, split_name
 from .tar_labels import EMPTY, LARGEST_LABEL, TarLabels, no_use
@@ -92,7 +92,8 @@ class _Container(Layout):
         if not found.samples:
             raise ManifestError(
                 f"no images in {counted(len(names), f'{self.suffix} file')} of {listing.root}"
-                + (f": {enumerate_some(warnings)}" if warnings else ""),
+                + (f": {enumerate_some(warnings)}" if warnings else "")
+                + (f"; {passed}" if (passed := passed_over_text(others)) else ""),
                 f"look at them: they are read as {self.name}",
             )
         # Of many tables of one kind it is said once.

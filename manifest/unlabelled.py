@@ -21,6 +21,8 @@ _OR_TABLE = (
     "; or fill in the column 'label' of the table that `icecore extract` leaves in "
     "CACHE/manifests, and give that table"
 )
+# Warnings that say why labels are lacking.
+_OF_LABELS = re.compile("not labels$|that are not used:|without an image: |what lies before that")
 _AS_TEST = ", take them out, or give them the split 'test'"
 _ALL_TESTS = " and give images to train with: all of these are to be answered"
 
@@ -32,7 +34,7 @@ def require_labels(manifest: Manifest) -> None:
         return
     named = list(dict.fromkeys(bare or [sample.id for sample in manifest]))
     # Why what looks like labels is none, and where they may be.
-    said = [one for one in manifest.warnings if re.search("not labels$|that are not used:", one)]
+    said = [one for one in manifest.warnings if _OF_LABELS.search(one)]
     raise ManifestError(
         f"{counted(len(named), 'image has', 'images have')} no label in {manifest.source}: "
         f"{enumerate_some(named)}" + "".join(f"; {one}" for one in said),

@@ -31,6 +31,8 @@ _PICTURES = (
     (b"AT&TFORM", "a DjVu image"),
 )
 _HTML = re.compile(rb"\s*(?:<!--.*?-->\s*)?<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+# As they begin in base64: JPEG, PNG, GIF and WebP.
+_BASE64 = re.compile(rb"\s*[\"']?(?:data:image/[\w.+-]+;base64,|/9j/|iVBORw0KGgo|R0lGOD|UklGR)")
 _SVG = re.compile(rb"\s*(?:<\?xml\b.*?)?<(?:!DOCTYPE\s+svg|svg)\b", re.I | re.S)
 _PORTABLE = re.compile(rb"P[1-7][\s#]")
 _BINARY = re.compile(rb"[^\t\n\r\x20-\x7e\x80-\xff]")
@@ -66,6 +68,8 @@ def describe_other_kind(content: bytes) -> str:
     text = head.removeprefix(b"\xef\xbb\xbf")
     if _HTML.match(text):
         return f"a web page, as servers send it in place of a picture: {_AGAIN}"
+    if _BASE64.match(text):
+        return "an image in base64, which is a text: decode it to its bytes"
     if _SVG.match(text):
         return f"an SVG drawing: {_CONVERT}"
     if (head[:4] == b"RIFF" and head[8:12] == b"AVI ") or head.startswith(b"\x1aE\xdf\xa3"):

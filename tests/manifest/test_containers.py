@@ -661,3 +661,46 @@ def test_a_single_container_that_is_no_file_is_no_pattern(tmp_path, ending):
     with pytest.raises(MissingFileError, match="1 of 1 files of .* are not there") as caught:
         read(tmp_path / f"b{{0..0}}.{ending}")
     assert caught.value.hint.startswith("check the numbers in the pattern")
+
+
+def test_why_labels_or_images_of_a_tar_are_lacking_is_said_in_the_error(tmp_path):
+    path = tar(tmp_path / "a.tar", ("A.jpg", b"1"), ("a.cls", b"hat"))
+    with pytest.raises(ManifestError, match=r"1 image has no label.*without an image: a\n"):
+        read(path)
+    path = tar(tmp_path / "b.tar", ("1.jpg", b"1"), ("1.cls", b"hat"), ("2.jpg", b"2"))
+    content = path.read_bytes()
+    path.write_bytes(content[:1024] + b"\xff" * 512 + content[1536:])
+    with pytest.raises(
+        ManifestError, match=r"1 image has no label.*damaged.*before that is used\n"
+    ):
+        read(path)
+    path = tar(tmp_path / "c.tar", ("1.jpg", b""), ("1.cls", b"hat"), ("1.npy", b"x"))
+    with pytest.raises(ManifestError, match="2 files were passed over: .npy 1, an empty image 1"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (b"path,label\n", "of another kind"),
+        (b"ARROW1\0\0" + bytes(99), r"an Arrow file \(Feather\)"),
+        (b"PARE" + bytes(99) + b"PARE", "an encrypted table"),
+    ],
+)
+def test_what_is_no_parquet_table_is_no_damaged_one(tmp_path, content, kind):
+    (tmp_path / "a.parquet").write_bytes(content)
+    with pytest.raises(IcecoreError, match=f"is no Parquet table: it is {kind}") as caught:
+        read(tmp_path / "a.parquet")
+    assert caught.value.hint == "give tables of images as Parquet, or images in folders"
+
+
+def test_paths_beside_bytes_of_no_type_are_images(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "1.jpg").write_bytes(b"1")
+    table = pa.table({"image": [{"bytes": None, "path": "1.jpg"}], "label": ["hat"]})
+    assert pa.types.is_null(table.schema.field("image").type.field("bytes").type)
+    pq.write_table(table, tmp_path / "a.parquet")
+    (found,) = read(tmp_path / "a.parquet")
+    assert (found.path, found.label) == (str(tmp_path / "1.jpg"), "hat")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import struct
 
@@ -88,3 +89,11 @@ def test_a_tiff_that_ends_before_its_directory_is_called_cut_short(order, big):
 def test_an_avif_that_cannot_be_read_is_not_called_another_kind():
     with pytest.raises(ImageError, match="^an AVIF image: it is damaged, or Pillow"):
         decode(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(30))
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "GIF"])
+@pytest.mark.parametrize("before", ["", "data:image/jpeg;base64,", '"', "\n"])
+def test_an_image_in_base64_is_called_so(form, before):
+    content = before.encode() + base64.b64encode(encoded(form))
+    with pytest.raises(ImageError, match="an image in base64, which is a text: decode it"):
+        decode(content)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
+import h5py
 import numpy as np
 import pytest
 
 from icecore.cache import FeatureCache, compact, repair, verify
 from icecore.cache.check import stored_rows
 from icecore.cache.format.checksum import row_checksums
-from icecore.cache.format.index import write_index
-from icecore.cache.format.shard import publish_shard
+from icecore.cache.format.index import read_index, write_index
+from icecore.cache.format.shard import publish_shard, read_shard
 from icecore.core.errors import DamagedCacheError
 
 DIM, ROWS, SHARD = 12, 24, 8
@@ -96,3 +97,18 @@ def test_last_bits_of_two_machines_are_no_contradiction(one, make):
         dark = np.full((1, DIM), noise, np.float16)
         publish_shard(one.folder / "shards", one.header, np.array([make.key(99)], "S64"), dark, {})
     assert verify(one.folder.parent)["ok"]
+
+
+@pytest.mark.parametrize("name", ["shard", "index"])
+def test_lists_of_parts_that_icecore_does_not_write_are_refused(one, name):
+    """The HDF5 library believes what a list of chunks says, and may end the process by it."""
+    index = one.folder / "index.h5"
+    path = index if name == "index" else next(one.folder.glob("shards/*.h5"))
+    with h5py.File(path, "r+", libver="latest") as file:
+        # So many attributes lie in a heap, with a B-tree in which they are looked up.
+        file.attrs.update({f"more {number}": number for number in range(40)})
+    if name == "index":
+        assert read_index(one.folder, one.header, 2**30) is None
+        return
+    with pytest.raises(DamagedCacheError, match="holds lists of its parts, which are not used"):
+        read_shard(path, one.header)

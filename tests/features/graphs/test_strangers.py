@@ -711,3 +711,18 @@ def test_what_is_no_graph_is_named(content, kind, tmp_path):
     (tmp_path / "net.onnx").write_bytes(content)
     with pytest.raises(BackboneError, match=f"is not an ONNX model but {kind}"):
         load(spec)
+
+
+def test_a_graph_that_an_engine_cannot_run_is_left_to_the_others(tmp_path):
+    """The trial is about cost: whether a graph runs is found, and said, where it is to run."""
+    model = loop(3)
+    # What the loop counts to is known when it runs alone: nothing has so many rows.
+    model.graph.node.insert(
+        len(model.graph.node) - 1, helper.make_node("Reshape", ["h", "wrong"], ["g"])
+    )
+    model.graph.node[-1].input[0] = "g"
+    model.graph.initializer.append(numpy_helper.from_array(np.array([77, 5], np.int64), "wrong"))
+    backbone = load(save(tmp_path / "net.onnx", model), "onnxruntime")
+    with pytest.raises(BackboneError) as caught:
+        backbone.start("cpu").run(some_images())
+    assert "one image" not in caught.value.message

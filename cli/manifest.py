@@ -11,6 +11,8 @@ from ..core.places import is_place
 from . import console
 from .options import A_PATH, DATA, as_json, table_options
 
+_OF_TABLES = "; a table's relative paths are taken from its own folder"
+
 
 @click.command()
 @click.argument("data", type=DATA)
@@ -44,8 +46,8 @@ def manifest(data, out, as_json, **options) -> None:
     if absent := [path for path in looked if not os.path.isfile(path)]:
         what = counted(len(absent), "image file is", "image files are")
         notes.append(
-            f"{what} not there, or no file: {enumerate_some(absent)}; "
-            "a table's relative paths are taken from its own folder"
+            f"{what} not there, or no file: {enumerate_some(absent)}"
+            + _OF_TABLES * os.path.isfile(table.source)
             + (f"; {enumerate_some(meant)}" if (meant := meant_files(absent, table.source)) else "")
         )
     classes = {task: list(table.classes(task)) for task in table.tasks}

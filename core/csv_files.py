@@ -165,7 +165,7 @@ def read_csv(
     if twice := repeated(named):
         raise error(
             f"{path} has columns of one name: {enumerate_some(twice)}",
-            "give every column a name of its own",
+            "give every column a name of its own, in a line above the others",
         )
     rows, faults = [], []
     for line in lines:

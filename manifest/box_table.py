@@ -183,7 +183,8 @@ def _columns(table: CsvTable) -> dict[str, int]:
         raise ManifestError(
             f"{table.path} lacks the columns {', '.join(absent)}; its first line is: "
             f"{table.header_text}",
-            "give it a header line: path,x0,y0,x1,y1; further columns are passed over",
+            "give it a header line: path,x0,y0,x1,y1 (pixels; x1,y1 is the corner opposite x0,y0, "
+            "so not width and height); further columns are passed over",
         )
     return found
 
@@ -226,5 +227,6 @@ def _faulty(path: Path, faults: list[str]) -> ManifestError:
         f"{counted(len(faults), 'line')} of {path} cannot be used:\n    {shown}"
         + (f"\n    and {more} more" if more > 0 else ""),
         "a line is path,x0,y0,x1,y1 in pixels of the upright image, x0 < x1 and y0 < y1, one line "
-        "for an image; images without a line, or with one without numbers, stay whole",
+        "for an image, called by its path or its id (icecore manifest DATA -o table.csv writes "
+        "them); images without a line, or with one without numbers, stay whole",
     )

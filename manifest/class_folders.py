@@ -16,22 +16,26 @@ _SPLIT = re.compile(
     r"(?:(?:[0-9]+|[a-z]|my)[ _.-]+|(?:seg|images?|imgs?)[ _.-]*)?"
     r"(?:tr|te|trn|tst|train(?:ing)?|test(?:s|ing)?|val(?:id(?:ation|ate)?)?|dev|holdout"
     r"|pred(?:ict(?:ion)?s?)?|eval(?:uation)?)"
-    r"[ _.-]*(?:set|data|split|full|images?|imgs?|photos?|pictures?)?[ _.-]*[0-9]*",
+    r"[ _.-]*(?:set|data|split|full|images?|imgs?|photos?|pictures?)?"
+    r"(?:[ _.-]*[0-9]*|[ _.-]+[a-z])",
     re.IGNORECASE,
 )
 # What people and programs call the folders that hold one kind of files, or one part of them.
 _PARTS = frozenset(
-    "annotations crops data dataset image images img imgs jpeg jpegimages jpg label labels mask "
-    "masks photo photos picture pictures png segmentationclass segmentationobject segmentations "
-    "thumb thumbnails thumbs unclassified unknown unlabeled unlabelled unsorted".split()
+    "annotations crops data dataset dcim downloads image images img imgs jpeg jpegimages jpg label "
+    "labels mask masks photo photos picture pictures png segmentationclass segmentationobject "
+    "segmentations thumb thumbnails thumbs unclassified unknown unlabeled unlabelled "
+    "unsorted".split()
 )
 _NUMBERED = re.compile(
     r"(?:.*[ _.-])?(?:batch|chunk|fold|images?|imgs?|part|photos|pictures|shard)[ _.-]*[0-9]+",
     re.IGNORECASE,
 )
-# How masks are called beside their images: benign (1)_mask_1.png, 0001_segmentation.png.
+# Of cameras (100CANON), of Apple's and Google's exports of photographs.
+_OF_CAMERAS = re.compile(r"[1-9]\d\d[A-Z_][A-Z0-9_]{4}|20\d{4}_[_a-z]|Photos from \d{4}")
 # Tables that ask for answers.
 _OF_ANSWERS = re.compile("submission|sample|test")
+# How masks are called beside their images: benign (1)_mask_1.png, 0001_segmentation.png.
 _MASK = re.compile(
     r"(.+?)[ _.-]+(?:masks?|seg(?:mentations?|ments)?|gt|ground[ _-]?truth|overlays?)[ _.-]*[0-9]*",
     re.IGNORECASE,
@@ -203,7 +207,9 @@ def _named_as_parts(classes) -> list[str]:
 
 
 def _is_part(folder: str) -> bool:
-    return _word(folder) in _PARTS or _NUMBERED.fullmatch(_last(folder)) is not None
+    name = _last(folder)
+    numbered = _NUMBERED.fullmatch(name) or _OF_CAMERAS.fullmatch(name)
+    return _word(folder) in _PARTS or numbered is not None
 
 
 def _last(folder: str) -> str:

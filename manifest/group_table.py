@@ -53,7 +53,7 @@ def apply_groups(manifest: Manifest, path: str | os.PathLike) -> Manifest:
             except ValueError as error:
                 faults.append((line.number, str(error)))
     if faults:
-        hint = "name images by their id, as 'icecore manifest' prints it, each once"
+        hint = "name images once, by the id that `icecore manifest DATA -o table.csv` writes"
         raise line_faults(path, faults, ManifestError, hint)
     if not any(groups.values()):
         raise ManifestError(f"{path} names no group", f"it has {enumerate_some(table.header)}")

@@ -247,3 +247,15 @@ def test_the_command_counts_boxes(image_folder, tmp_path, tiny_onnx, capsys):
     assert "1 image cut to their boxes, 5 whole" in capsys.readouterr().out
     main([*arguments, "--json"])
     assert json.loads(capsys.readouterr().out)["boxed"] == 1
+
+
+def test_what_width_and_height_and_unknown_images_are_to_become_is_said(image_folder, tmp_path):
+    path = tmp_path / "boxes.csv"
+    path.write_text("path,x,y,w,h\nred/0.png,1,1,5,5\n")
+    with pytest.raises(ManifestError) as caught:
+        read_boxes(path, manifests.read(image_folder))
+    assert "x1,y1 is the corner opposite x0,y0, so not width and height" in caught.value.hint
+    path.write_text("path,x0,y0,x1,y1\nred/0,1,1,5,5\n")
+    with pytest.raises(ManifestError, match="red/0 is not in the data") as caught:
+        read_boxes(path, manifests.read(image_folder))
+    assert "(icecore manifest DATA -o table.csv writes them)" in caught.value.hint

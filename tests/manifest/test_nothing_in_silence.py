@@ -892,3 +892,17 @@ def test_no_column_is_named_by_an_empty_text(name):
     options = {"path": {"path_column": ""}, "label": {"label_columns": ("",)}}[name]
     with pytest.raises(ManifestError, match="a column of the table is named by an empty text"):
         TableOptions(**options)
+
+
+@pytest.mark.parametrize("name", ["100APPLE", "102_PANA", "202401__", "Photos from 2023", "DCIM"])
+def test_folders_of_cameras_and_phones_are_said_to_be_none_of_classes(tmp_path, name):
+    (note,) = read(make(tmp_path, f"{name}/1.jpg", f"{name}/2.jpg", "hat/1.jpg")).notes()
+    assert note.startswith(f"a class folder has a name that folders of files often have: {name};")
+
+
+@pytest.mark.parametrize("names", [("train_a", "val_a"), ("test-b", "train-b")])
+def test_folders_of_splits_with_a_letter_are_no_classes(tmp_path, names):
+    with pytest.raises(ManifestError, match="that are called as splits"):
+        read(make(tmp_path, *(f"{name}/1.jpg" for name in names)))
+    found = read(make(tmp_path / "x", "ten/1.jpg", "tea/1.jpg", "training day/1.jpg"))
+    assert found.classes() == ("tea", "ten", "training day")

@@ -1,5 +1,7 @@
 """Say what a file is by its first bytes, where it is not what was expected."""
 
+import re
+
 _MARKS = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
     (0, b"\x89PNG\r\n\x1a\n", "a PNG image"),
@@ -43,6 +45,8 @@ _REMEDIES = (
     ("Git LFS", "get the file: git lfs pull"),
     ("web page", "download it again: servers send a page in place of what they do not have"),
 )
+# As git leaves them in a text that two have changed.
+_CONFLICT = re.compile(rb"^<{7} .*^={7}\r?$.*^>{7} ", re.MULTILINE | re.DOTALL)
 _PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<svg")
 
 
@@ -62,6 +66,24 @@ def describe_content(head: bytes) -> str:
     if start.startswith(_PAGES):
         return "an SVG drawing" if start.startswith(b"<svg") else "a web page or XML"
     return ""
+
+
+def told_apart(content: bytes, hint: str) -> tuple[str, str]:
+    """Say what a file is that could not be read as what it should be, and what to do about that.
+
+    >>> told_apart(b"<html>", "make it again")[0]
+    'it is a web page or XML'
+    >>> told_apart(b"...", "make it again")
+    ('', 'make it again')
+    """
+    if _CONFLICT.search(content):
+        found = "it has the marks of a merge in git that is not finished"
+        return found, "finish the merge (git status names its files), or take another copy"
+    if content and not content.strip(b"\0"):
+        return "it holds zeros alone, as a copy does that was broken off", hint
+    if kind := describe_content(content[:256]):
+        return f"it is {kind}", remedy_for(kind, hint)
+    return "", hint
 
 
 def remedy_for(kind: str, otherwise: str) -> str:

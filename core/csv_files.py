@@ -18,6 +18,7 @@ from .errors import (
     FileFormatError,
     IcecoreError,
     MissingFileError,
+    counted,
     enumerate_some,
     escaped,
     shortened,
@@ -31,6 +32,7 @@ _LONGEST_LINE = 2**23
 _MOST_FIELDS = 2**17
 _FAULTS_SHOWN = 10
 _LINES_HINT = "correct these lines: one line a record; quotes inside a quoted field are doubled"
+_CONFLICT = ("<<<<<<< ", "=======", ">>>>>>> ")
 # What stands between fields in place of commas.
 _MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 # What a spreadsheet takes for a formula.
@@ -172,7 +174,10 @@ def read_csv(
         if line.fault:
             faults.append((line.number, line.fault))
         elif len(line.fields) != len(header):
-            faults.append((line.number, f"has {len(line.fields)} fields, not {len(header)}"))
+            found = counted(len(line.fields), "field")
+            if line.fields[0].startswith(_CONFLICT):
+                found = "a mark of a merge in git that is not finished, and " + found
+            faults.append((line.number, f"has {found}, not {len(header)}"))
         elif len(header) > 1 and tuple(line.fields) == header:
             faults.append((line.number, "repeats the header line, as tables joined to one do"))
         else:

@@ -21,6 +21,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from .content import told_apart
 from .errors import FileFormatError, IcecoreError
 from .hdf5_rules import USUAL_RULES, Hdf5Rules, most_unpacked, require_allowed
 from .hdf5_source import Hdf5Source
@@ -41,6 +42,7 @@ _UNREADABLE = (
 _OF_THE_SYSTEM = frozenset(
     {errno.ENOENT, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE}
 )
+_SIGNATURE, _LOOKED_AT = b"\x89HDF\r\n\x1a\n", 4096
 _PACKERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_LZF)
 _TEXTS_AT_ONCE = 64 << 20
 
@@ -103,6 +105,12 @@ def hdf5_in(
     except _UNREADABLE as cause:
         if getattr(cause, "errno", None) in _OF_THE_SYSTEM:
             raise
+        with contextlib.suppress(OSError):
+            plain.seek(0)
+            head = plain.read(_LOOKED_AT)
+            if not head.startswith(_SIGNATURE):
+                found, hint = told_apart(head, hint)
+                cause = ValueError(found) if found else cause
         raise error(f"{path} {UNUSABLE}: {_first_line(cause)}", hint) from cause
 
 

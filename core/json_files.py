@@ -11,6 +11,7 @@ import os
 import re
 from typing import Any
 
+from .content import told_apart
 from .errors import FileFormatError, IcecoreError, escaped
 from .regular_files import read_whole
 from .text import repeated
@@ -85,7 +86,9 @@ def parse_json(
     try:
         found = _parse(content)
     except (ValueError, RecursionError, MemoryError, OverflowError) as cause:
-        reason = str(cause) or type(cause).__name__
+        data = content.encode("utf-8", "replace") if isinstance(content, str) else content
+        found, hint = told_apart(data, hint)
+        reason = found or str(cause) or type(cause).__name__
         raise error(f"{name} is not usable JSON: {escaped(reason)}", hint) from cause
     if not isinstance(found, kind):
         raise error(f"{name} holds {_kind_text(found)}, not {_KIND_NAMES[kind]}", hint)

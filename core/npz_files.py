@@ -16,7 +16,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from .content import describe_content
+from .content import told_apart
 from .errors import FileFormatError, IcecoreError, MissingFileError
 from .files import publish
 from .regular_files import open_regular, size_text
@@ -28,10 +28,19 @@ _KINDS = "biufSU"
 _MOST_EXPANSION = 100
 _LONGEST_HEADER = 8192
 _SMALL = 64 * 2**20
+_LOOKED_AT = 4096
 
 
 class _UnfitError(ValueError):
     """What a caller's check says of an archive."""
+
+
+class _OtherKindError(ValueError):
+    """A file is something else; the hint, if there is one, is better than the caller's."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +107,7 @@ def read_npz(
     # NotImplementedError, SyntaxError, tokenize.TokenError and OverflowError among them.
     except Exception as cause:
         reason = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        hint = getattr(cause, "hint", hint) or hint
         reason = " ".join(str(reason).split())[:200]
         raise error(f"{path} is not a readable NPZ: {reason}", hint) from cause
 
@@ -122,8 +132,11 @@ def _read(file: BinaryIO, check, names: set[str] | None, most: int) -> dict[str,
     head = file.read(64)
     if not head:
         raise ValueError("the file is empty")
-    if not head.startswith(b"PK") and (kind := describe_content(head)):
-        raise ValueError(f"it is {kind}")
+    if not head.startswith(b"PK"):
+        kind, remedy = told_apart(head + file.read(_LOOKED_AT), "")
+        raise _OtherKindError(kind or "it is no ZIP archive, which every NPZ is", remedy)
+    if not zipfile.is_zipfile(file):
+        raise ValueError("it is cut short: the list of its arrays, at its end, is not there")
     with zipfile.ZipFile(file) as archive:
         members = _members(archive)
         entries = {}

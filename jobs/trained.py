@@ -7,7 +7,7 @@ from pathlib import Path
 
 from .. import ensemble
 from ..cache import differences
-from ..core.errors import FingerprintError, RunError, enumerate_some
+from ..core.errors import BackboneError, FingerprintError, RunError, enumerate_some
 from ..ensemble import TaskWeights
 from ..features import BackboneSpec, FeatureSetRecord
 from ..runs import Run, open_run
@@ -168,5 +168,11 @@ def spec_text(feature_set: dict, weights_dir):
     record = FeatureSetRecord.from_dict(feature_set["record"])
     canonical = record.backbone.spec
     source = feature_set.get("source") or canonical
-    spec = BackboneSpec.located(source, canonical, weights_dir)
+    try:
+        spec = BackboneSpec.located(source, canonical, weights_dir)
+    except BackboneError as error:
+        raise RunError(
+            f"run.json has the source {source!r} for {canonical}: {error.message}",
+            "restore run.json, or train again",
+        ) from error
     return dataclasses.replace(spec, layer=record.layer)

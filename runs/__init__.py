@@ -1,6 +1,7 @@
 """Run folders and probability files: one reader and one writer each."""
 
-from .probabilities import ID_COLUMNS, LARGEST_FILE, read_probabilities, write_probabilities
+from .csv_columns import ID_COLUMNS
+from .probabilities import LARGEST_FILE, read_probabilities, write_probabilities
 from .run import RUN_FORMAT, Run, RunTask, open_run, require_backbones, write_run
 from .table import (
     MENDINGS,

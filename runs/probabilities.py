@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core.csv_files import CsvTable, csv_number, line_faults, read_csv, write_csv
+from ..core.content import told_apart
+from ..core.csv_files import csv_number, line_faults, read_csv, write_csv
 from ..core.errors import (
     IcecoreError,
     MissingDependencyError,
@@ -27,27 +28,14 @@ from ..core.hdf5_files import new_hdf5
 from ..core.npz_files import NpzEntry, read_npz, write_npz
 from ..core.regular_files import open_regular, size_text
 from ..manifest import DEFAULT_TASK
+from .csv_columns import answer_column, are_shares, id_column, require_numbers
 from .hdf5_child import read_hdf5
 from .table import MENDINGS, ProbabilityTable, column_class, mended
 
 # A file larger than this is a mistake or an attack: 8 GiB holds 20 million rows of 54 classes.
 LARGEST_FILE = 8 * 2**30
-ID_COLUMNS: tuple[str, ...] = (
-    "id",
-    "image",
-    "image_id",
-    "imageid",
-    "image_name",
-    "imagename",
-    "path",
-    "file",
-)
-ID_COLUMNS += ("filename", "file_name", "name")
-# What pandas writes where the index was left in.
-# Of a table without ids, as many lines tell.
-_LOOKED_AT = 1000
-_INDEX_NAMES = ("", "unnamed: 0", "index")
 _AGAIN = "write the file again"
+_LOOKED_AT = 4096
 
 Fields = dict[str, Any]
 
@@ -121,9 +109,9 @@ def _write_csv(path: Path, table: ProbabilityTable) -> None:
 
 def _read_csv(path: Path) -> tuple[Fields, np.ndarray]:
     table = read_csv(path, ProbabilityError, LARGEST_FILE, any_case=True)
-    id_at = _id_column(table)
+    id_at = id_column(table)
     split_at = table.header.index("split") if "split" in table.header else None
-    label_at = _answer_column(table)
+    label_at = answer_column(table)
     columns = [i for i in range(len(table.header)) if i not in (id_at, split_at, label_at)]
     if (not table.rows and not table.faults) or len(columns) < 2:
         raise ProbabilityError(
@@ -143,53 +131,19 @@ def _read_csv(path: Path) -> tuple[Fields, np.ndarray]:
         except ValueError as error:
             faults.append((line.number, str(error)))
     if faults:
+        require_numbers(table, columns)
         hint = "every line has an id and a number for each class; a record is one line"
         raise line_faults(path, faults, ProbabilityError, hint)
+    if are_shares([table.header[i] for i in columns]):
+        raise ProbabilityError(
+            f"{path} has no header: its first line is {table.header_text}",
+            "put a line id,<class>,<class>,... in front, with the names of the classes",
+        )
     fields: Fields = {"ids": tuple(ids)}
     fields["classes"] = tuple(column_class(table.header[i]) for i in columns)
     if split_at is not None:
         fields["splits"] = tuple(line.fields[split_at] for line in lines)
     return fields, np.array(rows, dtype=np.float64).reshape(len(ids), len(columns))
-
-
-def _id_column(table: CsvTable) -> int:
-    """Return which column has the ids: the one of that name, else the first."""
-    found, first = table.column(*ID_COLUMNS), table.header[0].lower()
-    if found is None and _is_one_of_the_classes(table):
-        raise ProbabilityError(
-            f"{table.path} has no column of ids: the first one, {escaped(table.header[0])}, holds "
-            "probabilities as the others do",
-            "put a column id in front of it, with the names of the images",
-        )
-    if first in ID_COLUMNS or found is None:
-        return 0
-    if first in _INDEX_NAMES:
-        name = f"is called '{table.header[0]}'" if first else "has no name"
-        raise ProbabilityError(
-            f"the first column of {table.path} is not id: it {name}, as pandas writes the numbers "
-            f"of rows; the column {table.header[found]} stands at place {found + 1}",
-            "write the table without its index: to_csv(..., index=False)",
-        )
-    return found
-
-
-def _is_one_of_the_classes(table: CsvTable) -> bool:
-    """Tell whether the numbers of a row sum to 1 with those of the first column."""
-    try:
-        rows = [list(map(csv_number, line.fields)) for line in table.rows[:_LOOKED_AT]]
-    except ValueError:
-        return False
-    shares = any(not row[0].is_integer() for row in rows)
-    return shares and all(min(row) >= 0 and abs(sum(row) - 1) < 1e-3 for row in rows)
-
-
-def _answer_column(table: CsvTable) -> int | None:
-    """Return the column ``label`` of `predict`'s answers, which names the likeliest class."""
-    if "label" not in table.header or not table.rows:
-        return None
-    at = table.header.index("label")
-    names = {column_class(name) for name in table.header} | {""}
-    return at if {line.fields[at] for line in table.rows} <= names else None
 
 
 # NPZ --------------------------------------------------------------------------------------
@@ -308,17 +262,31 @@ def _read_parquet(path: Path) -> tuple[Fields, np.ndarray]:
     if "split" in columns:
         fields["splits"] = tuple(str(value or "") for value in columns.pop("split"))
     fields["classes"] = tuple(map(column_class, columns))
-    try:
-        numbers = np.array(list(columns.values()), dtype=np.float64)
-        numbers = numbers.reshape(len(columns), len(ids)).T
-    except (TypeError, ValueError) as error:
+    return fields, _numbers(path, columns).reshape(len(columns), len(ids)).T
+
+
+def _numbers(path: Path, columns: Mapping[str, list]) -> np.ndarray:
+    found, strange = [], []
+    for name, values in columns.items():
+        try:
+            found.append(np.array(values, dtype=np.float64).reshape(len(values)))
+        except (TypeError, ValueError):
+            strange.append(f"{name} ({str(values[0])[:40]})")
+    if strange:
         raise ProbabilityError(
-            f"{path} has a class column that is not of numbers: {error}", "give numbers"
-        ) from error
-    return fields, numbers
+            f"{path} has columns that are not of numbers: {escaped(enumerate_some(strange))}",
+            "take them out, or give numbers: every column but id and split is that of a class",
+        )
+    return np.array(found)
 
 
 def _parquet_columns(pyarrow, path: Path, file) -> dict[str, list]:
+    head = file.read(_LOOKED_AT)
+    file.seek(0)
+    if not head.startswith(b"PAR1"):
+        found, hint = told_apart(head, _AGAIN)
+        found = found or ("it is of another kind" if head else "the file is empty")
+        raise ProbabilityError(f"{path} is not readable Parquet: {found}", hint)
     about = pyarrow.parquet.ParquetFile(file)
     size, names = os.fstat(file.fileno()).st_size, about.schema_arrow.names
     meta = about.metadata

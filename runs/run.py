@@ -305,13 +305,11 @@ def open_run(path: str | os.PathLike) -> Run:
     tasks = {name: _task(path, name, entry, known) for name, entry in about.parts("tasks")}
     if not tasks:
         raise RunError(f"{file} names no tasks", _HINT)
-    folders = [task.folder.name.lower() for task in tasks.values()]
-    if len(set(folders)) < len(folders):
+    if repeated(task.folder.name.lower() for task in tasks.values()):
         raise RunError(f"{file} gives several tasks one folder", _HINT)
     _require_failures(about)
-    random_weights = about.flag("random_weights")
     seed, boxed = about.integer("seed", 0), about.integer("boxed", 0, default=0)
-    return Run(path, seed, random_weights, backbones, tasks, about.content, boxed)
+    return Run(path, seed, about.flag("random_weights"), backbones, tasks, about.content, boxed)
 
 
 def write_run(path: str | os.PathLike, about: dict[str, Any]) -> None:
@@ -357,12 +355,14 @@ def _task(path: Path, name: str, entry: JsonFields, known: set[str]) -> RunTask:
     prints = {model: tuple(features.texts(model)) for model in models}
     if bare := [model for model, several in prints.items() if not several]:
         raise entry.refuse(f"names no features of {enumerate_some(bare)}")
-    strange = {print_ for several in prints.values() for print_ in several} - known
+    if strange := sorted({print_ for several in prints.values() for print_ in several} - known):
+        raise entry.refuse(f"has features of {enumerate_some(strange)}, which 'backbones' lacks")
     folder = entry.text("folder")
     # The names become paths: a stranger's run.json must not lead elsewhere.
     outside = [one for one in (folder, *models) if not _is_plain_name(one)]
-    if strange or outside or not name:
-        raise entry.refuse(f"refers to {enumerate_some([*sorted(strange), *outside]) or 'nothing'}")
+    if outside or not name:
+        named = enumerate_some(outside) or "nothing"
+        raise entry.refuse(f"has a name that is none for a file or folder: {named}")
     _require_scores(entry)
     return RunTask(name, classes, models, entry.text("validation"), path / folder, prints)
 

@@ -59,7 +59,13 @@ class ProbabilityTable:
         if not self.splits:
             object.__setattr__(self, "splits", ("",) * len(self.ids))
         expected = (len(self.ids), len(self.classes))
-        if self.probabilities.shape != expected or len(self.splits) != len(self.ids):
+        if len(self.splits) != len(self.ids):
+            raise ProbabilityError(
+                f"{where} has {counted(len(self.ids), 'id')}, but "
+                f"{counted(len(self.splits), 'split')}",
+                "give a split for each id, or none at all",
+            )
+        if self.probabilities.shape != expected:
             raise ProbabilityError(
                 f"{where} has {counted(len(self.ids), 'id')} and "
                 f"{counted(len(self.classes), 'class', 'classes')}, but "
@@ -67,16 +73,16 @@ class ProbabilityTable:
                 "give one row for each id and one column for each class",
             )
         for kind, names in (("ids", self.ids), ("classes", self.classes)):
-            repeated = _repeated(names)
-            if repeated:
-                raise ProbabilityError(
-                    f"{where} has {len(repeated)} {kind} more than once: "
-                    f"{enumerate_some(repeated)}",
-                    f"each of the {kind} may appear once",
-                )
             if "" in names:
                 raise ProbabilityError(
                     f"{where} has an empty name among its {kind}", f"name each of the {kind}"
+                )
+            repeated = list(dict.fromkeys(_repeated(names)))
+            if repeated:
+                raise ProbabilityError(
+                    f"{where} has {len(repeated)} of its {kind} more than once: "
+                    f"{enumerate_some(repeated)}",
+                    f"each of the {kind} may appear once",
                 )
         try:
             "".join((self.model, self.task, *self.ids, *self.classes)).encode("utf-8")
@@ -209,6 +215,8 @@ def _outside(table: np.ndarray) -> np.ndarray:
 
 def _hint_for_sums(table: np.ndarray, classes: Sequence[str], tolerance: float) -> str:
     """Say what to do with rows that do not sum to 1."""
+    if len(classes) == 1:
+        return "give a column for each class: that of one alone does not say what the others are"
     without = np.abs(table.sum(axis=1, keepdims=True) - table - 1) <= tolerance
     extra = np.flatnonzero(without.all(axis=0))
     if len(extra) == 1 and len(classes) > 2:

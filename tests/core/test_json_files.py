@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icecore.core.errors import RunError
+from icecore.core.errors import FileFormatError, RunError
 from icecore.core.files import publish_json
 from icecore.core.json_files import parse_json, read_json
 
@@ -113,3 +113,24 @@ def test_a_name_that_comes_again_among_very_many_is_found_at_once():
     with pytest.raises(RunError, match="names 'n99999' twice"):
         parse_json(f'{{{fields},"n99999":1}}', "it", RunError)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("content", "said", "hint"),
+    [
+        (
+            b'{\n<<<<<<< HEAD\n "a": 1\n=======\n "a": 2\n>>>>>>> other\n}',
+            "a merge in git",
+            "git status",
+        ),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS", "git lfs pull"),
+        (b"<!DOCTYPE html><html></html>", "it is a web page", "download it again"),
+        (b"\0" * 3000, "zeros alone", "make it again"),
+        (b'{"a": "<<<<<<< ======= >>>>>>> ",}', "Expecting|Illegal", "make it again"),
+    ],
+)
+def test_what_a_file_is_instead_is_said_with_a_remedy_that_fits(tmp_path, content, said, hint):
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(FileFormatError, match=said) as caught:
+        read_json(tmp_path / "a.json")
+    assert hint in caught.value.hint

@@ -120,7 +120,9 @@ def test_what_is_no_archive(tmp_path):
     for content, what in [
         (b"", "the file is empty"),
         (b"\x93NUMPY\x01\x00", r"it is a NumPy array"),
-        (b"PK nothing", "not a zip file"),
+        (b"PK nothing", "it is cut short"),
+        (b"\0" * 2000, "it holds zeros alone"),
+        (b"id,cat,dog", "it is no ZIP archive"),
         (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file"),
     ]:
         path.write_bytes(content)

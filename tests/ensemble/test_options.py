@@ -172,7 +172,10 @@ def test_names_that_lead_elsewhere_are_refused(run):
     about = json.loads((run / "run.json").read_text())
     about["tasks"]["label"]["folder"] = "../../elsewhere"
     (run / "run.json").write_text(json.dumps(about))
-    with pytest.raises(RunError, match=r"tasks: label refers to ../../elsewhere"):
+    with pytest.raises(
+        RunError,
+        match=r"label has a name that is none for a file or folder: ../../else",
+    ):
         blend_run(run)
 
 

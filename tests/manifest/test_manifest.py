@@ -98,7 +98,7 @@ def test_table_with_relative_paths_and_splits(tmp_path):
         ("image,label\na.jpg,x\n", "has no column 'path'"),
         ("path\na.jpg\n", "has no column 'label'"),
         ("path,label,Label\na.jpg,x,1\n", "columns of one name: label"),
-        ("path,label\na.jpg\n,y\n", r"2 lines .* line 2 has 1 fields.*line 3 has no path"),
+        ("path,label\na.jpg\n,y\n", r"2 lines .* line 2 has 1 field,.*line 3 has no path"),
         ('path,label\na.jpg,"x\nb.jpg,y\nc.jpg,z"\n', r"2 lines .* line 2 opens a quote.*line 4"),
         ("path,label,digest\na.jpg,x,abc\n", "line 2 has the digest 'abc'"),
         ("path,label,box\na.jpg,x,1 2 3\n", "line 2 has no usable box"),
@@ -212,7 +212,7 @@ def test_fashionai_faults_are_named_all_at_once(tmp_path):
     for part in (
         "line 2 has the letters 'nyy'",
         "'nnx'",
-        "line 5 has 1 fields",
+        "line 5 has 1 field,",
         "no letters",
         "rows of 3, 4 letters",
     ):

@@ -204,7 +204,7 @@ def test_an_id_may_have_ending_and_folder(tmp_path, ids):
         ("id,l\n0,x\n", ["hat/0.jpg", "dress/0.jpg"], "'0' may be train/dress/0.jpg, train/hat"),
         ("id,breed\na,x\na.jpg,y\n", ["a.jpg"], "line 3 repeats train/a.jpg of line 2"),
         ("id,breed\na,x\n", ["a.jpg", "b.jpg"], r"1 image without a label \(b.jpg\)"),
-        ("id,breed\na\n", ["a.jpg"], "line 2 has 1 fields"),
+        ("id,breed\na\n", ["a.jpg"], "line 2 has 1 field,"),
         ('id,breed\n"a,x\n', ["a.jpg"], "line 2 opens a quote"),
         ("id,x,y\na,x,y\n", ["a.jpg"], "give an id and a label"),
     ],

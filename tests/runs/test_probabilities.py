@@ -91,9 +91,9 @@ def test_rounding_alone_makes_no_fault(kind, classes):
 
 def test_repeats_and_shapes():
     good = np.full((2, 2), 0.5)
-    with pytest.raises(ProbabilityError, match="1 ids more than once: x"):
+    with pytest.raises(ProbabilityError, match="1 of its ids more than once: x"):
         ProbabilityTable(("x", "x"), ("a", "b"), good)
-    with pytest.raises(ProbabilityError, match="1 classes more than once: a"):
+    with pytest.raises(ProbabilityError, match="1 of its classes more than once: a"):
         ProbabilityTable(("x", "y"), ("a", "a"), good)
     with pytest.raises(ProbabilityError, match="3 ids and 2 classes"):
         ProbabilityTable(("x", "y", "z"), ("a", "b"), good)
@@ -132,7 +132,7 @@ def test_a_class_has_one_spelling_whatever_program_wrote_it(tmp_path):
     (tmp_path / "a.csv").write_text("id,cafe\u0301,b\n1,0.25,0.75\n", "utf-8")
     assert read_probabilities(tmp_path / "a.csv").classes == ("caf\u00e9", "b")
     (tmp_path / "a.csv").write_text("id,cafe\u0301,caf\u00e9\n1,0.25,0.75\n", "utf-8")
-    with pytest.raises(ProbabilityError, match="1 classes more than once"):
+    with pytest.raises(ProbabilityError, match="1 of its classes more than once"):
         read_probabilities(tmp_path / "a.csv")
     (tmp_path / "a.csv").write_text(f"id,{'a' * 1001},b\n1,0.25,0.75\n", "utf-8")
     with pytest.raises(ProbabilityError, match="a class name of 1001 characters"):
@@ -163,7 +163,7 @@ def test_odd_columns_of_parquet(tmp_path):
     with pytest.raises(ProbabilityError, match="1 row without an id"):
         reading(id=["x", None])
     for strange in ({"b": [[0.7], [0.5, 0.2]]}, {"a": [[0.2, 0.1]] * 2, "b": [[0.7, 0.3]] * 2}):
-        with pytest.raises(ProbabilityError, match="a class column that is not of numbers"):
+        with pytest.raises(ProbabilityError, match="columns that are not of numbers: "):
             reading(**strange)
 
 
@@ -360,3 +360,43 @@ def test_a_group_in_place_of_numbers_is_said_to_be_none(tmp_path):
         file.create_group("probabilities")
     with pytest.raises(ProbabilityError, match="'probabilities' are no numbers"):
         read_probabilities(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said", "hint"),
+    [
+        ("a.csv", "x.png,0.25,0.75\ny.png,0.5,0.5\n", "no header: its first line is x.png", "id,"),
+        (
+            "a.csv", "id,true,cat,dog\n1,cat,0.5,0.5\n2,dog,0.5,0.5\n",
+            r"columns without a number: true \(cat\)", "take them out",
+        ),
+        (
+            "a.csv", "id,a,b\n<<<<<<< HEAD\n1,0.5,0.5\n=======\n1,0.4,0.6\n>>>>>>> b\n",
+            "line 2 has a mark of a merge in git", "",
+        ),
+        ("a.csv", "id,a\n1,0.5\n", "two classes", ""),
+        ("a.npz", "version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS", "lfs pull"),
+        ("a.h5", "version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS", "lfs pull"),
+        ("a.parquet", "<!DOCTYPE html><html></html>", "it is a web page", "download it again"),
+        ("a.h5", "<!DOCTYPE html><html></html>", "it is a web page", "download it again"),
+        ("a.parquet", "", "the file is empty", ""),
+    ],
+)  # fmt: skip
+def test_what_a_file_is_instead_is_said_with_a_remedy_that_fits(
+    tmp_path, name, content, said, hint
+):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ProbabilityError, match=said) as caught:
+        read_probabilities(tmp_path / name)
+    assert hint in caught.value.hint
+
+
+def test_fewer_splits_than_ids_are_called_so():
+    with pytest.raises(ProbabilityError, match="has 2 ids, but 1 split"):
+        ProbabilityTable(("a", "b"), ("x", "y"), np.full((2, 2), 0.5), ("test",))
+
+
+def test_one_class_alone_is_not_to_be_divided_by_itself():
+    with pytest.raises(ProbabilityError) as caught:
+        ProbabilityTable(("a", "b"), ("x",), np.array([[0.3], [0.6]]))
+    assert "a column for each class" in caught.value.hint

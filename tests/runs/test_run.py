@@ -111,13 +111,13 @@ TASK = ("tasks", "label")
         ((*TASK, "classes"), ["cat", 1], "not a list of texts"),
         ((*TASK, "models"), [], "not a list of 1 or more names"),
         ((*TASK, "models"), ["../one"], "has no field '../one'"),
-        ((*TASK, "features", "one"), ["f2"], "refers to f2"),
+        ((*TASK, "features", "one"), ["f2"], "features of f2, which 'backbones' lacks"),
         ((*TASK, "features", "one"), [], "names no features of one"),
         ((*TASK, "features", "one"), "f1", "not a list of texts"),
-        ((*TASK, "folder"), "../elsewhere", "refers to ../elsewhere"),
-        ((*TASK, "folder"), "/etc", "refers to /etc"),
-        ((*TASK, "folder"), "a\x1b[2J", r"refers to a\\x1b\[2J"),
-        ((*TASK, "folder"), "..", r"refers to \.\."),
+        ((*TASK, "folder"), "../elsewhere", "none for a file or folder: ../elsewhere"),
+        ((*TASK, "folder"), "/etc", "none for a file or folder: /etc"),
+        ((*TASK, "folder"), "a\x1b[2J", r"none for a file or folder: a\\x1b\[2J"),
+        ((*TASK, "folder"), "..", r"none for a file or folder: \.\."),
         ((*TASK, "validation"), None, "has no field 'validation'"),
         ((*TASK, "scores"), [], "not an object"),
         ((*TASK, "scores", "one", "log_loss"), "low", "not a number"),
@@ -148,7 +148,7 @@ def test_models_lead_nowhere_else(run):
     about["tasks"]["label"]["models"] = ["../one"]
     about["tasks"]["label"]["features"] = {"../one": ["f1"]}
     write_run(run, about)
-    with pytest.raises(RunError, match="refers to ../one"):
+    with pytest.raises(RunError, match="none for a file or folder: ../one"):
         open_run(run)
 
 

@@ -54,7 +54,7 @@ def test_tables_that_icecore_wrote(tmp_path):
         ("name,colour,size\na,red,1\n", "has the columns name,colour,size"),
         (
             "id,label\na,hat\nb\na,dress\n",
-            "2 lines of .*line 3 has 1 fields.*line 4 repeats the id",
+            "2 lines of .*line 3 has 1 field,.*line 4 repeats the id",
         ),
         ("id,label,split\na,hat,monday\n", "line 2 has the split 'monday'"),
         (

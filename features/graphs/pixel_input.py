@@ -57,9 +57,17 @@ def read_input(onnx, model, side: int, name: str) -> PixelInput:
         raise BackboneError(
             f"{name} takes inputs of shape {shape} (0 stands for any), not [N, 3, {side}, {side}] "
             f"or [N, {side}, {side}, 3]",
-            "correct input_size in the JSON record beside it, or leave @RESOLUTION away",
+            _hint(shape, 3 if last else 1),
         )
     return PixelInput(numbers in _INTEGERS, last, shape[0] or None if shape else None)
+
+
+def _hint(shape: list[int], channels: int) -> str:
+    """Say what to do about a shape: of that a record says how large images are, no more."""
+    sides = [extent for at, extent in enumerate(shape[1:], 1) if at != channels]
+    if len(shape) != 4 or shape[channels] not in (0, 3) or len({*sides} - {0}) > 1:
+        return "take another network, or export this one for square images of three channels"
+    return "correct input_size in the JSON record beside it, or leave @RESOLUTION away"
 
 
 def compute_in_float32(onnx, model) -> bool:

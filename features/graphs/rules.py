@@ -177,6 +177,33 @@ def _pad(settings: dict, shapes: Shapes, numbers: Numbers) -> str:
     return ""
 
 
+def _conv(settings: dict, shapes: Shapes, numbers: Numbers) -> str:
+    data, kernel, bias = shapes[:3]
+    if data is None or kernel is None or not 2 < len(data) == len(kernel):
+        return ""
+    group, rank = settings.get("group", 1), len(kernel) - 2
+    if data[1] != kernel[1] * group or kernel[0] % group:
+        return f"has a kernel of shape {list(kernel)} in {group} groups for {data[1]} channels"
+    if bias is not None and bias != kernel[:1]:
+        return f"has a bias of shape {list(bias)} for {kernel[0]} channels"
+    if settings.get("auto_pad", b"NOTSET") != b"NOTSET":
+        return ""
+    pads, steps = settings.get("pads", [0] * 2 * rank), settings.get("dilations", [1] * rank)
+    sides = [n + low + high for n, low, high in zip(data[2:], pads, pads[rank:])]
+    needed = [(k - 1) * step + 1 for k, step in zip(kernel[2:], steps)]
+    if any(k > side for k, side in zip(needed, sides)):
+        return f"has a kernel that covers {needed} of {sides} numbers"
+    return ""
+
+
+def _batch_norm(settings: dict, shapes: Shapes, numbers: Numbers) -> str:
+    channels = (shapes[0] or ())[1:2]
+    wrong = [one for one in shapes[1:5] if one is not None and one != channels]
+    return (
+        f"has {list(wrong[0])} numbers for {list(channels)} channels" if wrong and channels else ""
+    )
+
+
 def _pool(settings: dict, shapes: Shapes, numbers: Numbers) -> str:
     kernel, pads = settings.get("kernel_shape", []), settings.get("pads", [])
     if len(pads) == 2 * len(kernel) and any(pad >= k for pad, k in zip(pads, [*kernel] * 2)):
@@ -191,6 +218,8 @@ def _norm(settings: dict, shapes: Shapes, numbers: Numbers) -> str:
 
 _RULES: dict[str, Callable[[dict, Shapes, Numbers], str]] = {
     "AveragePool": _pool,
+    "BatchNormalization": _batch_norm,
+    "Conv": _conv,
     "Expand": _extents,
     "Gather": _along_one_axis,
     "GatherElements": _along_one_axis,

@@ -133,7 +133,8 @@ def _global_pool(name: str):
 def _batch_norm(r: Recorder, op: Operation) -> Live:
     x, (scale, shift, mean, variance) = op.inputs[0], (op.known(n) for n in range(1, 5))
     epsilon = op.attributes.get("epsilon", 1e-5)
-    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
+    with np.errstate(invalid="ignore", divide="ignore"):  # Of what it gives the proof tells.
+        factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + epsilon)
     norm = (factor, shift - mean.astype(np.float64) * factor)
     before = r.convolution_of(x)
     if before is not None and isinstance(before.inputs[1], np.ndarray):

@@ -78,6 +78,10 @@ BROKEN = {
     "Pad reflects": (on_map("Pad", [0, 0, 16, 0] + [0] * 4, mode="reflect"), "reflects 16 numbers"),
     "Reshape": (on_features("Reshape", [-2, 5]), "Reshape 'it' breaks a rule of ONNX: Invalid"),
     "Transpose": (on_features("Transpose", perm=[0, 0]), "Transpose 'it' breaks a rule"),
+    "Conv, channels": (on_map("Conv", np.ones((5, 4, 3, 3), np.float32)), "for 5 channels"),
+    "Conv, bias": (on_map("Conv", np.ones((5, 5, 3, 3), np.float32), ONES), r"bias of shape \[3\]"),
+    "Conv, kernel": (on_map("Conv", np.ones((5, 5, 17, 1), np.float32)), r"covers \[17, 1\] of"),
+    "BatchNormalization": (on_map("BatchNormalization", *[ONES] * 4), r"has \[3\] numbers for"),
     "AveragePool": (
         on_map("AveragePool", kernel_shape=[2, 2], pads=[3] * 4),
         r"pads \[3, 3, 3, 3\] for a kernel of \[2, 2\]",
@@ -115,6 +119,10 @@ SOUND = {
     "backwards": on_features("Slice", [4], [-100], [1], [-1]),
     "a pad that cuts": on_map("Pad", [0, 0, -1, -1, 0, 0, -1, -1]),
     "a reflected edge": on_map("Pad", [0, 0, 15, 15] + [0] * 4, mode="reflect"),
+    "a kernel as large": on_map(
+        "Conv", np.ones((5, 1, 16, 8), np.float32), group=5, dilations=[1, 2]
+    ),
+    "padded by itself": on_map("Conv", np.ones((5, 5, 20, 20), np.float32), auto_pad="SAME_UPPER"),
     "puts rows": on_constants("ScatterND", [[0], [-4]], ROWS, of=TABLE),
     "an operator that onnx lacks": on_map("Gelu", domain="com.microsoft"),
 }
@@ -142,3 +150,22 @@ def test_a_branch_that_never_runs_may_break_them(tmp_path):
     given = {"yes": np.array(True), "one": np.array([1])}
     spec = BackboneSpec.parse(save(tmp_path / "net.onnx", make(nodes, weights() | given)))
     load_backbone(spec, "onnxruntime", WeightsRequest())
+
+
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [
+        (["N", 1, 16, 16], "square images of three channels"),
+        (["N", 4, 16, 16], "square images of three channels"),
+        (["N", 3, 16, 24], "square images of three channels"),
+        ([3, 16, 16], "square images of three channels"),
+        (["N", 3, 24, 24], "correct input_size"),
+        (["N", 24, 24, 3], "correct input_size"),
+    ],
+)
+def test_a_record_is_to_be_corrected_only_where_that_helps(tmp_path, shape, hint):
+    nodes = [*body(), node("Gemm", ["f", "k", "b"], ["out"])]
+    spec = BackboneSpec.parse(save(tmp_path / "net.onnx", make(nodes, weights(), shape=shape)))
+    with pytest.raises(BackboneError, match="takes inputs of shape") as refused:
+        load_backbone(spec, "auto", WeightsRequest())
+    assert hint in refused.value.hint

@@ -100,7 +100,7 @@ def _tile(r: Recorder, op: Operation) -> Live:
 
 
 def _pad(r: Recorder, op: Operation) -> Live:
-    x, pads = op.inputs[0], op.integers(1, "pads")
+    x, pads = op.inputs[0], op.integers(1, "pads") or op.integers(1, "paddings")
     axes = op.integers(3) or list(range(x.rank))
     value, mode = op.known(2, "value"), op.attributes.get("mode", b"constant").decode()
     sides = [(0, 0)] * x.rank

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import helper, numpy_helper
 from onnx_files import body, make, save, weights
 from packages import needs
 
@@ -12,6 +12,7 @@ from icecore.core.errors import BackboneError
 from icecore.features.backbones import load_backbone
 from icecore.features.engines.translation.translate import translate
 from icecore.features.graphs import rules
+from icecore.features.graphs.budget import is_of_known_cost
 from icecore.features.records.spec import BackboneSpec
 from icecore.features.sources import onnx_file
 from icecore.features.weights.request import WeightsRequest
@@ -169,3 +170,20 @@ def test_a_record_is_to_be_corrected_only_where_that_helps(tmp_path, shape, hint
     with pytest.raises(BackboneError, match="takes inputs of shape") as refused:
         load_backbone(spec, "auto", WeightsRequest())
     assert hint in refused.value.hint
+
+
+def test_cubic_resizing_counts_as_what_it_costs():
+    sides = np.array([1, 1, 100, 100], np.float32)
+    shapes = {"f": (1, 5, 16, 16), "m": (1, 5, 1600, 1600), "n0": (4,)}
+    linear, cubic = (
+        is_of_known_cost(
+            helper.make_graph(
+                [node("Resize", ["f", "", "n0"], ["m"], mode=mode)] * 60,
+                "g", [], [], [numpy_helper.from_array(sides, "n0")],
+            ),
+            shapes,
+        )
+        for mode in ("linear", "cubic")
+    )  # fmt: skip
+    assert linear
+    assert not cubic

@@ -472,3 +472,22 @@ def test_every_network_of_both_zoos_gives_the_features_of_onnx_runtime():
         found = TorchEngine(loaded.network, Setup(batch_size=1)).run(batch)
         errors[text] = np.linalg.norm(found - expected) / np.linalg.norm(expected)
     assert max(errors.values()) < 1e-4, errors
+
+
+def test_one_slope_a_channel_as_mxnet_writes_it():
+    """ONNX Runtime does not know it; OpenVINO and onnx's own evaluator do."""
+    import torch
+
+    slope = np.array([0.1, 0.2, 0.3], FLOAT)
+    found, _ = translated(model_of([node("PRelu", "s")], 13, s=slope))
+    written_out, _ = translated(model_of([node("PRelu", "s")], 13, s=slope.reshape(3, 1, 1)))
+    assert torch.equal(torch.from_numpy(found), torch.from_numpy(written_out))
+    with pytest.raises(BackboneError, match="with more slopes than numbers"):
+        translated(model_of([node("PRelu", "s")], 13, s=np.ones((2, 1, 3, 6, 6), FLOAT)))
+
+
+def test_pads_of_the_first_opset():
+    pads = [0, 0, 1, 2, 0, 0, 0, 3]
+    old, _ = translated(model_of([helper.make_node("Pad", ["x"], ["y"], paddings=pads)], 1))
+    new, _ = translated(model_of([helper.make_node("Pad", ["x"], ["y"], pads=pads)], 9))
+    assert np.array_equal(old, new)

@@ -66,6 +66,8 @@ _REMEDIES = (
         "else",
     ),
     (".* (quote|separates)", "a record is one line; quotes inside a quoted field are doubled"),
+    (".* JSON", "each line is a JSON object of its own, in UTF-8"),
+    ("has no path", "each line names its image, in a field of one name"),
     ("has the digest", "a digest is a SHA-256: leave the column out, or call it otherwise"),
     ("has no usable box", "leave the column 'box' out, or call it otherwise"),
 )

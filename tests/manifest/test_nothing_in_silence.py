@@ -515,6 +515,27 @@ def test_the_remedy_is_that_of_the_fault_that_was_found(tmp_path, lines, remedy)
     assert caught.value.hint.startswith(remedy)
 
 
+def test_faults_of_json_lines_and_json_that_is_called_otherwise_have_remedies(tmp_path):
+    lines = [
+        '{"path": "0.jpg", "label": "a"},',
+        '{"path": "1.jpg", "label": "b"}',
+        '{"label": "b"}',
+    ]
+    (tmp_path / "t.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ManifestError) as caught:
+        read(tmp_path / "t.jsonl")
+    assert caught.value.hint == (
+        "each line is a JSON object of its own, in UTF-8; each line names its image, in a field of "
+        "one name; --skip-bad-rows leaves such lines out"
+    )
+    (tmp_path / "t.json").write_text("\n".join(lines[1:2]))
+    with pytest.raises(ManifestError, match="it is JSON") as caught:
+        read(tmp_path / "t.json")
+    assert "or as JSON lines (.jsonl: one object in each line" in caught.value.hint
+    (tmp_path / "t.json").rename(tmp_path / "u.jsonl")
+    assert len(read(tmp_path / "u.jsonl")) == 1
+
+
 def test_a_column_of_yes_and_no_that_speaks_of_a_split_is_named(tmp_path):
     notes = read(table(tmp_path, "path,label,is_valid\n0.jpg,a,True\n1.jpg,b,False\n")).notes()
     assert "'is_valid' (False, True); call the one that does 'split', with train" in notes[-1]

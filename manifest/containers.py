@@ -34,7 +34,7 @@ from ..core.places import (
 from ..core.record_files import Records
 from ..core.stores import is_url
 from ..core.tar_files import TarFiles
-from .image_list import SUFFIX, label_text, several_labels
+from .image_list import SUFFIX, label_text, list_lines, several_labels
 from .layout import LabelledFiles, Layout
 from .listing import Listing, passed_over_text
 from .names import class_name, respelt_labels
@@ -383,9 +383,8 @@ def _lst_names(path: str) -> dict[int, str]:
     if is_url(path) or not os.path.isfile(path):
         return {}
     names: dict[int, str] = {}
-    with open_container(path) as file:
-        for line in file:
-            first, _, rest = line.decode("utf-8", "replace").strip().partition("\t")
-            if first.isdecimal() and len(first) <= _LONGEST_NUMBER and rest:
-                names[int(first)] = rest.rpartition("\t")[2]
+    for line in list_lines(path):
+        first, _, rest = line.strip().partition("\t")
+        if first.isdecimal() and len(first) <= _LONGEST_NUMBER and rest:
+            names[int(first)] = rest.rpartition("\t")[2]
     return names

@@ -25,7 +25,7 @@ def read_image_list(path: Path) -> Manifest:
     faults: list[tuple[int, str]] = []
     seen: dict[str, int] = {}
     several = 0
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(list_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -72,7 +72,14 @@ def _fields(line: str) -> tuple[str, list[float]]:
         raise ValueError(f"has a number or label that is none: {line[:40]!r}") from None
 
 
-def _lines(path: Path) -> list[str]:
+def list_lines(path: str | os.PathLike) -> list[str]:
+    """Read the lines of a list.
+
+    Raises
+    ------
+    ManifestError
+        It cannot be read, is too large or no text in UTF-8.
+    """
     content = read_whole(path, LARGEST_CSV, ManifestError, "check the path of the list")
     try:
         # Other separators of lines may be in names.

@@ -704,3 +704,18 @@ def test_paths_beside_bytes_of_no_type_are_images(tmp_path):
     pq.write_table(table, tmp_path / "a.parquet")
     (found,) = read(tmp_path / "a.parquet")
     assert (found.path, found.label) == (str(tmp_path / "1.jpg"), "hat")
+
+
+@pytest.mark.parametrize("content", [b"0\t1\tcaf\xe9.jpg\n", None])
+def test_a_list_beside_a_record_file_is_read_as_lists_are(photos, tmp_path, content):
+    folder = write_records(photos, tmp_path / "data")
+    (path,) = folder.glob("*.lst")
+    if content is None:
+        # No room of it is taken on the disk, and gigabytes would be in memory.
+        with open(path, "wb") as file:
+            file.truncate(3 * 2**30)
+    else:
+        path.write_bytes(content)
+    said = "has 3 GiB, more than the 1 GiB" if content is None else "is no text in UTF-8"
+    with pytest.raises(ManifestError, match=f"{path.name} {said}"):
+        read(folder)

@@ -29,8 +29,10 @@ from .text import repeated
 
 LARGEST_CSV = 2**30
 _LONGEST_LINE = 2**23
+# A line of four bytes takes some hundred in memory.
+_MOST_ROWS = 10**7
 _MOST_FIELDS = 2**17
-_FAULTS_SHOWN = 10
+FAULTS_SHOWN = 10
 _LINES_HINT = "correct these lines: one line a record; quotes inside a quoted field are doubled"
 _CONFLICT = ("<<<<<<< ", "=======", ">>>>>>> ")
 # What stands between fields in place of commas.
@@ -171,6 +173,10 @@ def read_csv(
         )
     rows, faults = [], []
     for line in lines:
+        if len(rows) + len(faults) >= _MOST_ROWS:
+            raise error(
+                f"{path} has more than {_MOST_ROWS:,} lines", "write it as several smaller tables"
+            )
         if line.fault:
             faults.append((line.number, line.fault))
         elif len(line.fields) != len(header):
@@ -194,7 +200,7 @@ def line_faults(
     """Return the error that names the faulty lines of a table, in their order."""
     named = [
         f"line {number} {escaped(shortened(what))}"
-        for number, what in sorted(faults)[:_FAULTS_SHOWN]
+        for number, what in sorted(faults)[:FAULTS_SHOWN]
     ]
     more = len(faults) - len(named)
     text = "; ".join(named) + (f"; and {more} more" if more > 0 else "")

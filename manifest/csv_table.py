@@ -1,12 +1,13 @@
 """A table of samples: CSV or JSON lines with ``path,label[,split]``, or one that icecore wrote."""
 
 import dataclasses
+import heapq
 import os
 import re
 from pathlib import Path
 
 from ..core.arguments import require_types
-from ..core.csv_files import CsvTable, line_faults, read_csv
+from ..core.csv_files import FAULTS_SHOWN, CsvTable, line_faults, read_csv
 from ..core.errors import ManifestError, enumerate_some, escaped
 from ..core.json_lines import read_json_lines
 from ..core.places import is_there
@@ -132,9 +133,10 @@ def read_table(
 
 
 def _remedies(faults: list[tuple[int, str]], others: bool) -> str:
-    """Return what to do about the kinds of faults that were found."""
+    """Return what to do about the kinds of the first faults, which are named."""
+    first = heapq.nsmallest(FAULTS_SHOWN, faults)
     found = [
-        remedy for words, remedy in _REMEDIES if any(re.match(words, what) for _, what in faults)
+        remedy for words, remedy in _REMEDIES if any(re.match(words, what) for _, what in first)
     ]
     rest = "--skip-bad-rows leaves such lines out" if others else "mend these lines"
     return "; ".join([*found, rest])

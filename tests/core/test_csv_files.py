@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from icecore.core import csv_files
 from icecore.core.csv_files import csv_line, csv_lines, csv_number, line_faults, read_csv, write_csv
 from icecore.core.errors import FileFormatError, ManifestError, MissingFileError
 
@@ -156,3 +157,13 @@ def test_what_no_table_holds_is_one_line_with_its_name(tmp_path):
     with pytest.raises(FileFormatError, match=r"t.csv cannot be written: .*'id\\na\\udcff'"):
         write_csv(tmp_path / "t.csv", [["id"], ["a\udcff"]])
     assert not list(tmp_path.iterdir())
+
+
+def test_a_table_of_very_many_lines_is_refused_before_they_take_all_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_files, "_MOST_ROWS", 3)
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n" + "1,2\n" * 3)
+    assert len(read_csv(path).rows) == 3
+    path.write_text("a,b\n" + "1,2\n" * 3 + '"\n')
+    with pytest.raises(FileFormatError, match="has more than 3 lines"):
+        read_csv(path)

@@ -171,7 +171,8 @@ def read_csv(
             f"{path} has columns of one name: {enumerate_some(twice)}",
             "give every column a name of its own, in a line above the others",
         )
-    rows, faults = [], []
+    rows: list[CsvLine] = []
+    faults: list[tuple[int, str]] = []
     for line in lines:
         if len(rows) + len(faults) >= _MOST_ROWS:
             raise error(

@@ -59,7 +59,7 @@ _MOST_SPLITS = 12
 # What to do about a fault, by its words.
 _REMEDIES = (
     ("has the split", "a split is train, validation (val, valid) or test"),
-    (r"has \d+ fields", "each line has as many fields as the header"),
+    (r"has \d+ fields?,", "each line has as many fields as the header"),
     ("names .* again", "each line names an image of its own"),
     (
         "has the id .* again",

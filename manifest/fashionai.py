@@ -153,7 +153,7 @@ _FIRST_COLUMN = ("imagename", "image", "image_name")
 
 def _count(fields: list[str]) -> str:
     if not 2 <= len(fields) <= 3:
-        return f"has {len(fields)} fields"
+        return f"has {counted(len(fields), 'field')}"
     return "has no attribute" if fields[0] else "has no image"
 
 

@@ -114,7 +114,9 @@ def _form(name: str) -> str:
 def _require_header(table: CsvTable, known: list[dict[str, list[str]]]) -> None:
     """Refuse a table whose first line is one of an image: it would be taken for a header."""
     plain = table.column(*_ID_COLUMNS, *_LABEL_COLUMNS) is None
-    if plain and any(_form(cell) in names for cell in table.header for names in known):
+    below = {field for line in table.rows for field in line.fields}
+    cells = {cell for cell in table.header if cell not in below}
+    if plain and any(_form(cell) in names for cell in cells for names in known):
         raise ManifestError(
             f"the first line of {table.path} names an image, and no columns: {table.header_text}",
             "put a header line above it: id,label",
@@ -142,6 +144,11 @@ def _unused(table: CsvTable, used: tuple[int, int]) -> tuple[str, ...]:
     return (f"columns of {name} that are not used: {enumerate_some(extra)}",) if extra else ()
 
 
+def _loose(name: str) -> str:
+    """Return a name without what programs change in it: ending, capitals, leading zeros."""
+    return name.rpartition("/")[2].partition(".")[0].casefold().lstrip("0")
+
+
 def _refuse_unlike(table: Path, folder: str, absent: list[str], bare: list[str]) -> None:
     if not absent and not bare:
         return
@@ -152,7 +159,10 @@ def _refuse_unlike(table: Path, folder: str, absent: list[str], bare: list[str])
         if names
     ]
     # Those of leading zeros that a program took for numbers, say, are both.
-    hints = [f"restore the images, or take the lines out of {table.name}"] if absent else []
+    files = {_loose(name): name for name in short}
+    meant = [f"'{one}' may be '{files[_loose(one)]}'" for one in absent if _loose(one) in files]
+    hints = [f"write the ids as the files are called: {enumerate_some(meant)}"] if meant else []
+    hints += [f"restore the images, or take the lines out of {table.name}"] if absent else []
     hints += [f"give the images a line in {table.name}, or take them out"] if bare else []
     raise ManifestError(
         f"{table} and {table.parent}/{folder} do not fit: {', '.join(parts)}",

@@ -499,6 +499,7 @@ def test_folders_of_systems_are_neither_classes_nor_pictures(tmp_path):
     [
         ("id,path,label\n1,0.jpg,a\n1,1.jpg,b\n", "the column 'id' has another one for each"),
         ("path,label\n0.jpg,a\n0.jpg,b\n", "each line names an image of its own; --skip"),
+        ("path,label\n0.jpg,a\n1.jpg\n", "each line has as many fields as the header; --sk"),
         ("path,label\n0.jpg,a\n1.jpg,b,c\n", "each line has as many fields as the header; --sk"),
         ("path,label\n0.jpg,a\n1.jpg,b\0\n", "--skip-bad-rows leaves such lines out"),
         ("path,label,digest\n0.jpg,a,\n1.jpg,b,0123\n", "a digest is a SHA-256: leave the col"),
@@ -905,6 +906,22 @@ def test_a_table_of_kaggle_without_a_header_is_known_by_its_first_image(tmp_path
         read(tmp_path)
     assert found.value.hint == "put a header line above it: id,label"
     (tmp_path / "labels.csv").write_text(f"id,label\n0{ending},cat\n1{ending},dog\n")
+    assert [one.label for one in read(tmp_path)] == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("given", ["01.jpg", "1", "1.PNG"])
+def test_ids_of_kaggle_that_files_are_called_otherwise_are_named(tmp_path, given):
+    make(tmp_path, "train/001.png", "train/002.png")
+    (tmp_path / "labels.csv").write_text(f"id,label\n{given},cat\n002,dog\n")
+    with pytest.raises(ManifestError, match="do not fit") as caught:
+        read(tmp_path)
+    said = f"write the ids as the files are called: '{given}' may be '001.png'; restore"
+    assert caught.value.hint.startswith(said)
+
+
+def test_a_header_of_other_words_that_a_file_is_called_by_is_one(tmp_path):
+    make(tmp_path, "train/name.jpg", "train/1.jpg")
+    (tmp_path / "labels.csv").write_text("name,kind\nname,cat\n1,dog\n")
     assert [one.label for one in read(tmp_path)] == ["cat", "dog"]
 
 

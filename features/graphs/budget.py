@@ -34,7 +34,7 @@ _OPERATIONS_A_NUMBER = 50
 _CUBIC = 2_000
 _SMALLER = "take a smaller network, or export this one for images of fewer pixels"
 # Operators whose cost hangs on nothing but the shapes of what goes in and out.
-_PLAIN = frozenset(
+PLAIN = frozenset(
     "Abs Add AveragePool BatchNormalization Cast Ceil Celu Clip Concat Constant ConstantOfShape "
     "Conv DequantizeLinear Div Dropout Elu Equal Erf Exp Expand Flatten Floor Gather Gelu Gemm "
     "GlobalAveragePool GlobalMaxPool Greater GreaterOrEqual GroupNormalization HardSigmoid "
@@ -127,7 +127,7 @@ def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:
     if len(graph.node) > _MANY_NODES or links > _MANY_LINKS:
         return False  # An engine may take minutes to prepare them.
     for node in graph.node:
-        if node.op_type not in _PLAIN or node.domain not in ("", "ai.onnx"):
+        if node.op_type not in PLAIN or node.domain not in ("", "ai.onnx"):
             return False
         if node.op_type == "Div" and _may_end_the_process(numbers.get(node.input[1])):
             return False

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from ...core.child import ChildError, Limits, answer_parent
 from ...core.errors import BackboneError
+from .budget import PLAIN
 from .onnx_graph import constant_tensors, load_onnx
 from .questions import ask_once
 from .values import study
@@ -29,6 +30,11 @@ _STEERED = frozenset(
 # What is made of numbers may be of any length.
 _MULTIPLIES = frozenset({"Expand", "Gather", "GatherElements", "GatherND", "Tile"})
 _HANDS_ON = frozenset("Concat Add Sub Mul Div Cast Identity Squeeze Unsqueeze Neg Sum".split())
+# onnx looks for as many axes as the equation of an Einsum has letters: of less common operators it
+# is not known what they may do.
+_COMMON = PLAIN | frozenset(
+    "And ArgMax ConvTranspose Cos Or ReduceLogSumExp Shape Sin Size".split()
+)
 _MADE_OF_NOTHING = frozenset({"ConstantOfShape", "Range", "NonZero", "OneHot"})
 
 
@@ -66,6 +72,8 @@ def _is_harmless(graph) -> bool:
     }
     for node in graph.node:
         if not _stays_small(node, lists) or bodies_of(node):
+            return False
+        if node.domain in ("", "ai.onnx", "ai.onnx.ml") and node.op_type not in _COMMON:
             return False
         for attribute in node.attribute:
             sides = [*attribute.ints, *([attribute.i] if attribute.HasField("i") else [])]

@@ -187,3 +187,12 @@ def test_cubic_resizing_counts_as_what_it_costs():
     )  # fmt: skip
     assert linear
     assert not cubic
+
+
+def test_an_equation_of_more_letters_than_axes_does_not_end_the_process(tmp_path):
+    """onnx 1.18 looks for the axis in the input, and there is none."""
+    spec = BackboneSpec.parse(
+        save(tmp_path / "net.onnx", on_features("Einsum", equation="ncz->nc"))
+    )
+    with pytest.raises(BackboneError, match="ends the process|Einsum 'it'"):
+        load_backbone(spec, "onnxruntime", WeightsRequest()).start("cpu")

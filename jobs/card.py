@@ -106,7 +106,7 @@ def _networks(trained: Trained) -> list[str]:
     for one in known.values():
         record = one["record"].get("backbone", {})
         size = json.dumps((record.get("preprocessing") or {}).get("input_size"))
-        licence = one.get("licence") or "not recorded: ask where the weights come from"
+        licence = one.get("license") or "not recorded: ask where the weights come from"
         # Where a file lay on one machine is nobody's business.
         source = one.get("source", "")
         source = Path(source).name if os.path.isabs(source.partition(":")[2]) else source

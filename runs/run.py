@@ -27,7 +27,7 @@ from .table import ProbabilityTable
 
 RUN_FORMAT = 1
 _OF_HEADS = (".json", ".npz", ".skops")
-_HINT = "train again"
+_HINT, _RESTORE = "train again", "restore it, or train again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,8 +93,9 @@ class Run:
         """
         path = self.path / "samples.csv"
         wanted = self.about.get("samples_sha256")
-        # A folder of that name would be read as one of images.
-        if os.path.lexists(path) and wanted not in (sha256_file(path), None):
+        if not os.path.lexists(path):
+            raise MissingFileError(f"{path} is not there", _RESTORE)
+        if wanted not in (sha256_file(path), None):
             raise RunError(
                 f"{path} was changed since it was trained on (its digest is not that in run.json)",
                 "restore it, or train again on the corrected table",
@@ -126,10 +127,11 @@ class Run:
         self._known(model, self._task(task).models, f"model of '{task}'")
         path = self.probability_file(task, model)
         table = read_probabilities(path)
+        if table.model != model:
+            raise RunError(f"{path} is of '{table.model}', not of '{model}'", _RESTORE)
         if table.classes != self.tasks[task].classes:
-            raise RunError(
-                f"{path} has other classes than run.json: {enumerate_some(table.classes)}", _HINT
-            )
+            there = enumerate_some(table.classes)
+            raise RunError(f"{path} has other classes than run.json: {there}", _HINT)
         return dataclasses.replace(table, task=task, model=model)
 
     @typed
@@ -179,8 +181,7 @@ class Run:
         absent = [str(file.relative_to(self.path)) for file in files if not os.path.lexists(file)]
         if absent:
             raise RunError(
-                f"{self.path} lacks {len(absent)} probability files: {enumerate_some(absent)}",
-                _HINT,
+                f"{self.path} lacks probability files: {enumerate_some(absent)}", _RESTORE
             )
         return [self.probabilities(*name) for name in names]
 
@@ -232,12 +233,11 @@ class Run:
         table = self.probabilities(task, model)
         labels = {one.id: one.label for one in self.samples().select(task)}
         columns = table.to_dict()
-        best = table.probabilities.argmax(axis=1)
         own = {
             "id": columns.pop("id"),
             "split": columns.pop("split"),
             "label": [labels.get(identity, "") for identity in table.ids],
-            "predicted": [table.classes[index] for index in best],
+            "predicted": [table.classes[index] for index in table.probabilities.argmax(axis=1)],
         }
         return Columns(own | columns)
 
@@ -325,8 +325,8 @@ def require_backbones(entries: Sequence[dict], source: str) -> None:
     CacheError
         What the cache says of them is of types that no extraction writes.
     """
-    hint = "extract into a new cache"
-    about = JsonFields({"backbones": list(entries)}, source, CacheError, hint)
+    named = {"backbones": list(entries)}
+    about = JsonFields(named, source, CacheError, "extract into a new cache")
     for entry in about.items("backbones"):
         _backbone(entry)
 

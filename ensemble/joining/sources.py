@@ -79,7 +79,10 @@ def read_sources(
                 inputs[str(path)] = sha256_file(path, LARGEST_NPZ)
             own = model_of_run(name, table.model)
             tables.append(dataclasses.replace(table, model=own))
-        inputs[str(run.path / "samples.csv")] = sha256_file(run.path / "samples.csv", LARGEST_CSV)
+        samples_file = run.path / "samples.csv"
+        if not os.path.lexists(samples_file):
+            raise MissingFileError(f"{samples_file} is not there", "restore it, or train again")
+        inputs[str(samples_file)] = sha256_file(samples_file, LARGEST_CSV)
     read = [(path, table) for path in files for table in read_tables(path, mend)]
     inputs |= {str(path): sha256_file(path, LARGEST_NPZ) for path in files}
     foreign = unique_models(read, {(table.task, table.model) for table in tables})

@@ -651,3 +651,22 @@ def test_options_of_a_detector_need_one(work, tmp_path):
             status, _, err = icecore(*given)
             assert status == 2
             assert f"--detect-{option[0]} needs --detector" in err
+
+
+def test_a_run_of_which_files_are_gone_or_swapped_says_which(tmp_path, work, photos):
+    shutil.copytree(work / "run", run := tmp_path / "run")
+    first, second, *_ = sorted((run / "label" / "probabilities").iterdir())
+    kept = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    said = refused("blend", run)
+    assert f"is of '{second.stem}', not of '{first.stem}'" in said
+    first.unlink()
+    said = refused("blend", run)
+    assert "lacks probability files" in said
+    assert "restore it" in said
+    first.write_bytes(kept)
+    (run / "samples.csv").unlink()
+    for command in (("blend", run), ("predict", run, photos, "-o", tmp_path / "a.csv")):
+        said = refused(*command)
+        assert "samples.csv is not there" in said
+        assert "restore it, or train again" in said

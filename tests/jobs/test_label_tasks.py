@@ -98,6 +98,9 @@ def test_the_model_card_has_data_metrics_networks_and_escapes_names(run):
     assert f"| sleeve | recommended | accuracy | {shown} | 60, nested cross-validation |" in text
     assert "| onnx:a |" in text
     assert "Intended use" in text
+    about["backbones"][0]["license"] = "cc-by-nc-4.0"
+    (run / "run.json").write_text(json.dumps(about))
+    assert "cc-by-nc-4.0" in jobs.model_card(run)
     for line in text.splitlines():
         assert not line.startswith("|") or line.count("|") - line.count("\\|") == 6, line
     (run / "blend.json").rename(run / "kept")

@@ -193,7 +193,7 @@ def test_files_belong_together(run):
     with pytest.raises(ProbabilityError, match="the file is empty"):
         found.tables()
     os.unlink(run / "label/probabilities/one.npz")
-    with pytest.raises(RunError, match="lacks 1 probability files: label/probabilities/one.npz"):
+    with pytest.raises(RunError, match="lacks probability files: label/probabilities/one.npz"):
         found.tables()
     with open(run / "samples.csv", "a") as file:
         file.write("2.jpg,/x/2.jpg,test,label,,,\n")

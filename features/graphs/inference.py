@@ -14,13 +14,14 @@ from ...core.errors import BackboneError
 from .budget import PLAIN
 from .onnx_graph import constant_tensors, load_onnx
 from .questions import ask_once
-from .values import study
+from .values import KERNELS, study
 from .walk import bodies_of, find_all
 
 LIMITS = Limits(processor_seconds=10, seconds=60.0, memory_bytes=2**30)
 # Numbers that shapes are computed from, put together in one value.
 MOST_NUMBERS = 2**12
 _LARGEST_SIDE, _MOST_DIMENSIONS = 2**16, 8
+_LEAST_KERNEL = 3
 _SIDES = frozenset("strides dilations kernel_shape blocksize group num_outputs size".split())
 # Only the first of their inputs is what they hand on; the others say how.
 _STEERED = frozenset(
@@ -75,6 +76,9 @@ def _is_harmless(graph) -> bool:
             return False
         if node.domain in ("", "ai.onnx", "ai.onnx.ml") and node.op_type not in _COMMON:
             return False
+        kernel = tensors.get(node.input[KERNELS[node.op_type]]) if node.op_type in KERNELS else None
+        if node.op_type in KERNELS and (kernel is None or len(kernel.dims) < _LEAST_KERNEL):
+            return False  # onnx looks for the sides of one that is computed in what has fewer.
         for attribute in node.attribute:
             sides = [*attribute.ints, *([attribute.i] if attribute.HasField("i") else [])]
             if attribute.name in _SIDES and not all(0 < side < _LARGEST_SIDE for side in sides):

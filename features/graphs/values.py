@@ -18,7 +18,7 @@ _KEEP_LAYOUT = frozenset(
 )
 _NCHW_ONLY = frozenset("AveragePool Conv GlobalAveragePool GlobalMaxPool MaxPool LRN".split())
 # Convolutions, and which of their inputs is the kernel.
-_KERNELS = {"Conv": 1, "ConvInteger": 1, "ConvTranspose": 1, "DeformConv": 1, "QLinearConv": 3}
+KERNELS = {"Conv": 1, "ConvInteger": 1, "ConvTranspose": 1, "DeformConv": 1, "QLinearConv": 3}
 FIRST, LAST = "channels first", "channels last"
 
 
@@ -81,7 +81,7 @@ def infer_shapes(onnx, model, strict: bool = False):
     """
     weights = constant_tensors(model.graph)
     for node in model.graph.node:
-        at = _KERNELS.get(node.op_type, len(node.input))
+        at = KERNELS.get(node.op_type, len(node.input))
         kernel = node.input[at] if at < len(node.input) else ""
         if kernel in weights and not any(a.name == "kernel_shape" for a in node.attribute):
             node.attribute.append(

@@ -196,3 +196,10 @@ def test_an_equation_of_more_letters_than_axes_does_not_end_the_process(tmp_path
     )
     with pytest.raises(BackboneError, match="ends the process|Einsum 'it'"):
         load_backbone(spec, "onnxruntime", WeightsRequest()).start("cpu")
+
+
+def test_a_kernel_that_is_computed_does_not_end_the_process(tmp_path):
+    nodes = [*body(), node("Conv", ["f", "r"], ["h"]), node("Gemm", ["h", "k", "b"], ["out"])]
+    spec = BackboneSpec.parse(save(tmp_path / "net.onnx", make(nodes, weights())))
+    with pytest.raises(BackboneError):
+        load_backbone(spec, "onnxruntime", WeightsRequest()).start("cpu")

@@ -2,7 +2,8 @@
 
 from .csv_columns import ID_COLUMNS
 from .probabilities import LARGEST_FILE, read_probabilities, write_probabilities
-from .run import RUN_FORMAT, Run, RunTask, open_run, require_backbones, write_run
+from .run import RUN_FORMAT, Run, open_run, write_run
+from .run_json import RunTask, require_backbones
 from .table import (
     MENDINGS,
     ProbabilityTable,

@@ -7,7 +7,7 @@ of all fields, names that become paths, and whether the files belong together.
 import dataclasses
 import html
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ..core.arguments import typed
 from ..core.columns import Columns
-from ..core.errors import CacheError, MissingFileError, RunError, counted, enumerate_some
+from ..core.errors import MissingFileError, RunError, counted, enumerate_some
 from ..core.files import publish_json, sha256_file
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
@@ -23,36 +23,12 @@ from ..core.stores import is_url
 from ..core.text import repeated
 from ..manifest import Manifest, read
 from .probabilities import read_probabilities
+from .run_json import HINT, RunTask, read_backbone, read_task, require_failures
 from .table import ProbabilityTable
 
 RUN_FORMAT = 1
 _OF_HEADS = (".json", ".npz", ".skops")
-_HINT, _RESTORE = "train again", "restore it, or train again"
-
-
-@dataclasses.dataclass(frozen=True)
-class RunTask:
-    """One task of a run.
-
-    Attributes
-    ----------
-    name : str
-    classes : tuple of str
-        Order of the probability columns.
-    models : tuple of str
-    validation : str
-        "split" or "out-of-fold, K folds".
-    folder : pathlib.Path
-    features : dict of str to tuple of str
-        Fingerprints of each model's feature sets, in order.
-    """
-
-    name: str
-    classes: tuple[str, ...]
-    models: tuple[str, ...]
-    validation: str
-    folder: Path
-    features: dict[str, tuple[str, ...]]
+_RESTORE = "restore it, or train again"
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -131,7 +107,7 @@ class Run:
             raise RunError(f"{path} is of '{table.model}', not of '{model}'", _RESTORE)
         if table.classes != self.tasks[task].classes:
             there = enumerate_some(table.classes)
-            raise RunError(f"{path} has other classes than run.json: {there}", _HINT)
+            raise RunError(f"{path} has other classes than run.json: {there}", HINT)
         return dataclasses.replace(table, task=task, model=model)
 
     @typed
@@ -153,7 +129,7 @@ class Run:
             return None
         table = read_probabilities(path)
         if table.model not in self.tasks[task].models:
-            raise RunError(f"{path} is of '{table.model}', which is no model of {task}", _HINT)
+            raise RunError(f"{path} is of '{table.model}', which is no model of {task}", HINT)
         return dataclasses.replace(table, task=task)
 
     def files(self) -> list[Path]:
@@ -290,24 +266,24 @@ def open_run(path: str | os.PathLike) -> Run:
             f"{path} is not a run: it has no run.json",
             "give the folder that 'icecore train' wrote",
         )
-    about = JsonFields(read_json(file, RunError, _HINT), str(file), RunError, _HINT)
+    about = JsonFields(read_json(file, RunError, HINT), str(file), RunError, HINT)
     if about.integer("format") != RUN_FORMAT:
         raise RunError(
             f"{file} has format {about.integer('format')}; this icecore reads {RUN_FORMAT}",
             "use the icecore that wrote it, or train again",
         )
-    backbones = tuple(_backbone(entry) for entry in about.items("backbones"))
+    backbones = tuple(read_backbone(entry) for entry in about.items("backbones"))
     prints = [entry["fingerprint"] for entry in backbones]
     if len(known := set(prints)) < len(prints):
         raise RunError(
-            f"{file} names {enumerate_some(repeated(prints))} twice in 'backbones'", _HINT
+            f"{file} names {enumerate_some(repeated(prints))} twice in 'backbones'", HINT
         )
-    tasks = {name: _task(path, name, entry, known) for name, entry in about.parts("tasks")}
+    tasks = {name: read_task(path, name, entry, known) for name, entry in about.parts("tasks")}
     if not tasks:
-        raise RunError(f"{file} names no tasks", _HINT)
+        raise RunError(f"{file} names no tasks", HINT)
     if repeated(task.folder.name.lower() for task in tasks.values()):
-        raise RunError(f"{file} gives several tasks one folder", _HINT)
-    _require_failures(about)
+        raise RunError(f"{file} gives several tasks one folder", HINT)
+    require_failures(about)
     seed, boxed = about.integer("seed", 0), about.integer("boxed", 0, default=0)
     return Run(path, seed, about.flag("random_weights"), backbones, tasks, about.content, boxed)
 
@@ -315,86 +291,3 @@ def open_run(path: str | os.PathLike) -> Run:
 def write_run(path: str | os.PathLike, about: dict[str, Any]) -> None:
     """Write ``run.json`` into the folder `path`, atomically."""
     publish_json(Path(path) / "run.json", {**about, "format": RUN_FORMAT})
-
-
-def require_backbones(entries: Sequence[dict], source: str) -> None:
-    """Refuse what a run cannot say of its backbones, before anything is trained for it.
-
-    Raises
-    ------
-    CacheError
-        What the cache says of them is of types that no extraction writes.
-    """
-    named = {"backbones": list(entries)}
-    about = JsonFields(named, source, CacheError, "extract into a new cache")
-    for entry in about.items("backbones"):
-        _backbone(entry)
-
-
-def _backbone(entry: JsonFields) -> dict[str, Any]:
-    for name in ("spec", "fingerprint"):
-        if not entry.text(name):
-            raise entry.refuse(f"has an empty {name}")
-    entry.integer("dim", 1)
-    record = entry.part("record")
-    if record.has("backbone") and (backbone := record.part("backbone")).has("preprocessing"):
-        backbone.part("preprocessing")
-    if record.has("views"):
-        record.texts("views")
-    entry.text("source", "")
-    entry.text("license", "")
-    for name in ("size_bytes", "latency_ms", "relative_error", "parameters", "multiply_adds"):
-        if entry.has(name):
-            entry.number(name, 0)
-    return entry.content
-
-
-def _task(path: Path, name: str, entry: JsonFields, known: set[str]) -> RunTask:
-    models, classes = entry.names("models"), entry.names("classes", 2)
-    features = entry.part("features")
-    prints = {model: tuple(features.texts(model)) for model in models}
-    if bare := [model for model, several in prints.items() if not several]:
-        raise entry.refuse(f"names no features of {enumerate_some(bare)}")
-    if strange := sorted({print_ for several in prints.values() for print_ in several} - known):
-        raise entry.refuse(f"has features of {enumerate_some(strange)}, which 'backbones' lacks")
-    folder = entry.text("folder")
-    # The names become paths: a stranger's run.json must not lead elsewhere.
-    outside = [one for one in (folder, *models) if not _is_plain_name(one)]
-    if outside or not name:
-        named = enumerate_some(outside) or "nothing"
-        raise entry.refuse(f"has a name that is none for a file or folder: {named}")
-    _require_scores(entry)
-    return RunTask(name, classes, models, entry.text("validation"), path / folder, prints)
-
-
-def _require_scores(entry: JsonFields) -> None:
-    """See that what tables and pages show of a task is of the types that they take."""
-    there = entry.content
-    if "scores" in there:
-        for _, scores in entry.parts("scores"):
-            for name in ("log_loss", "accuracy"):
-                if scores.has(name):
-                    scores.number(name, 0)
-    for name in ("seconds", "rows"):
-        if name in there:
-            entry.numbers(name, 0)
-    if "chosen" in there:
-        for _ in entry.parts("chosen"):
-            pass
-    entry.texts("warnings", [])
-
-
-def _require_failures(about: JsonFields) -> None:
-    """See that what pages and cards show of a run is of the types that they take."""
-    for entry in about.items("failures") if "failures" in about.content else []:
-        entry.text("id")
-        entry.text("reason")
-    about.texts("left_out", [])
-    about.text("cache", "")
-    about.text("samples_sha256", "")
-
-
-def _is_plain_name(name: str) -> bool:
-    if name in ("", ".", "..") or len(name.encode()) > 200 or not name.isprintable():
-        return False
-    return Path(name).name == name and "\\" not in name

@@ -1,0 +1,121 @@
+"""What ``run.json`` holds: every field is checked, names that become paths above all."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..core.errors import CacheError, enumerate_some
+from ..core.json_fields import JsonFields
+
+HINT = "train again"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunTask:
+    """One task of a run.
+
+    Attributes
+    ----------
+    name : str
+    classes : tuple of str
+        Order of the probability columns.
+    models : tuple of str
+    validation : str
+        "split" or "out-of-fold, K folds".
+    folder : pathlib.Path
+    features : dict of str to tuple of str
+        Fingerprints of each model's feature sets, in order.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    models: tuple[str, ...]
+    validation: str
+    folder: Path
+    features: dict[str, tuple[str, ...]]
+
+
+def require_backbones(entries: Sequence[dict], source: str) -> None:
+    """Refuse what a run cannot say of its backbones, before anything is trained for it.
+
+    Raises
+    ------
+    CacheError
+        What the cache says of them is of types that no extraction writes.
+    """
+    named = {"backbones": list(entries)}
+    about = JsonFields(named, source, CacheError, "extract into a new cache")
+    for entry in about.items("backbones"):
+        read_backbone(entry)
+
+
+def read_backbone(entry: JsonFields) -> dict[str, Any]:
+    """Return what is said of one feature set, checked."""
+    for name in ("spec", "fingerprint"):
+        if not entry.text(name):
+            raise entry.refuse(f"has an empty {name}")
+    entry.integer("dim", 1)
+    record = entry.part("record")
+    if record.has("backbone") and (backbone := record.part("backbone")).has("preprocessing"):
+        backbone.part("preprocessing")
+    if record.has("views"):
+        record.texts("views")
+    entry.text("source", "")
+    entry.text("license", "")
+    for name in ("size_bytes", "latency_ms", "relative_error", "parameters", "multiply_adds"):
+        if entry.has(name):
+            entry.number(name, 0)
+    return entry.content
+
+
+def read_task(path: Path, name: str, entry: JsonFields, known: set[str]) -> RunTask:
+    """Read the task `name` of the run in `path`, whose feature sets are `known` by fingerprint."""
+    models, classes = entry.names("models"), entry.names("classes", 2)
+    features = entry.part("features")
+    prints = {model: tuple(features.texts(model)) for model in models}
+    if bare := [model for model, several in prints.items() if not several]:
+        raise entry.refuse(f"names no features of {enumerate_some(bare)}")
+    if strange := sorted({print_ for several in prints.values() for print_ in several} - known):
+        raise entry.refuse(f"has features of {enumerate_some(strange)}, which 'backbones' lacks")
+    folder = entry.text("folder")
+    # The names become paths: a stranger's run.json must not lead elsewhere.
+    outside = [one for one in (folder, *models) if not _is_plain_name(one)]
+    if outside or not name:
+        named = enumerate_some(outside) or "nothing"
+        raise entry.refuse(f"has a name that is none for a file or folder: {named}")
+    _require_scores(entry)
+    return RunTask(name, classes, models, entry.text("validation"), path / folder, prints)
+
+
+def _require_scores(entry: JsonFields) -> None:
+    """See that what tables and pages show of a task is of the types that they take."""
+    there = entry.content
+    if "scores" in there:
+        for _, scores in entry.parts("scores"):
+            for name in ("log_loss", "accuracy"):
+                if scores.has(name):
+                    scores.number(name, 0)
+    for name in ("seconds", "rows"):
+        if name in there:
+            entry.numbers(name, 0)
+    if "chosen" in there:
+        for _ in entry.parts("chosen"):
+            pass
+    entry.texts("warnings", [])
+
+
+def require_failures(about: JsonFields) -> None:
+    """See that what pages and cards show of a run is of the types that they take."""
+    for entry in about.items("failures") if "failures" in about.content else []:
+        entry.text("id")
+        entry.text("reason")
+    about.texts("left_out", [])
+    about.text("cache", "")
+    about.text("samples_sha256", "")
+
+
+def _is_plain_name(name: str) -> bool:
+    if name in ("", ".", "..") or len(name.encode()) > 200 or not name.isprintable():
+        return False
+    return Path(name).name == name and "\\" not in name

@@ -24,6 +24,7 @@ from .jpeg_decoder import decode_jpeg
 from .kinds import READABLE, describe_other_kind
 from .libraries import LARGEST_IMAGE, load_opencv, load_pillow
 from .libtiff import heeding_libtiff
+from .on_white import MODES_WITH_ALPHA, colours_on_white
 from .palettes import require_bmp_colours, require_colours
 from .scale import Need
 from .strips import require_sound_strips
@@ -52,13 +53,10 @@ _ORIENTATION = 0x0112
 _TILE_SIDES = (0x0142, 0x0143)
 # One thread may take it twice: networks of several sizes have an image decoded twice.
 _LARGE_TURN = threading.RLock()
-# Rows that are blended with white at a time.
-_BAND = 512
 # Of a file, to tell its kind.
 _LOOKED_AT = 256
-_MODES_WITH_ALPHA = frozenset({"RGBA", "LA", "PA", "RGBa", "La"})
 # Of CIELab, libtiff makes other colours.
-_FOR_PILLOW = _MODES_WITH_ALPHA | {"LAB"}
+_FOR_PILLOW = MODES_WITH_ALPHA | {"LAB"}
 
 
 class ImageFile:
@@ -293,8 +291,11 @@ def _is_for_pillow(header) -> bool:
     """
     if header.format in ("GIF", "AVIF", "PNG") or header.mode in _FOR_PILLOW:
         return True
-    # OpenCV takes other pixels at the right edge of tiles that are grey of 16 bits (4.11, 5.0).
-    if header.mode.startswith("I;16") and _tile_size(header):
+    # Of tiles OpenCV (4.11, 5.0) takes other pixels at the right edge where they are grey of 16
+    # bits, and turns each one where it is, where the picture is to be turned.
+    if _tile_size(header) and (
+        header.mode.startswith("I;16") or header.tag_v2.get(_ORIENTATION, 1) != 1
+    ):
         return True
     return "transparency" in header.info or (header.format == "WEBP" and _orientation(header) > 1)
 
@@ -325,7 +326,7 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
             if image.format == "PNG":
                 require_all_png_rows(content, image)
                 image = with_key_as_alpha(content, image)
-            pixels, brightest = _rgb_of(image)
+            pixels, brightest = colours_on_white(image)
     except ImageError:
         raise
     except Exception as error:  # as above
@@ -346,36 +347,8 @@ def _decode_with_pillow(header, content: bytes) -> np.ndarray:
 def _decode_heif(header: HeifFile) -> np.ndarray:
     pixels = header.pixels()
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return _rgb_of(load_pillow().fromarray(pixels))[0]
+        return colours_on_white(load_pillow().fromarray(pixels))[0]
     return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
-
-
-def _rgb_of(image) -> tuple[np.ndarray, int]:
-    """Return the colours on white, and the largest number in them before that."""
-    has_alpha = image.mode in _MODES_WITH_ALPHA or "transparency" in image.info
-    # Programs that know no alpha write 0 there: whoever opens the file sees its colours.
-    on_white = has_alpha and any(
-        band.getextrema()[3] != (0, 0) for _, band in _bands(image, "RGBA")
-    )
-    pixels = np.empty((image.height, image.width, 3), np.uint8)
-    brightest = 0
-    for top, band in _bands(image, "RGBA" if has_alpha else "RGB"):
-        brightest = max(brightest, *(high for _, high in band.getextrema()[:3]))
-        if on_white:
-            white = load_pillow().new("RGBA", band.size, "white")
-            band = load_pillow().alpha_composite(white, band)
-        pixels[top : top + band.height] = band if band.mode == "RGB" else band.convert("RGB")
-    return pixels, brightest
-
-
-def _bands(image, mode: str):
-    """Cut an image into bands of a mode: all of it in that mode would be one more copy."""
-    for top in range(0, image.height, _BAND):
-        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
-        if band.mode.startswith("I;16"):
-            # Pillow would cut everything above 255 off.
-            band = load_pillow().fromarray((np.asarray(band) >> 8).astype(np.uint8))
-        yield top, band if band.mode == mode else band.convert(mode)
 
 
 def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -13,22 +13,53 @@ LARGEST_OF_TWELVE_BITS = 4095
 _NEARLY_BLACK = 16
 # Kinds of PNG that may have a transparent colour: grey, and RGB.
 _WITH_KEY = (0, 2)
-_BITS_PER_SAMPLE, _SAMPLE_FORMAT = 0x0102, 0x0153
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 0x0102, 0x0106, 0x0152, 0x0153
+# Of a photograph's negative, and of inks, large numbers are dark.
+_WHITE_IS_ZERO, _INKS = 0, 5
+_DARK = (_WHITE_IS_ZERO, _INKS)
+_PREMULTIPLIED = 1
 # What the numbers of a TIFF are, where they are not unsigned.
 _FORMATS = {2: "signed", 3: "floating-point", 5: "complex", 6: "complex"}
 
 
 def require_unsigned(header) -> None:
-    """Refuse a TIFF of signed or floating-point numbers: how bright they are nobody says."""
+    """Refuse a TIFF of signed, floating-point or large numbers: how bright they are nobody says."""
     if header.format != "TIFF":
         return
-    stated = header.tag_v2.get(_SAMPLE_FORMAT, 1)
-    for kind in stated if isinstance(stated, tuple) else (stated,):
+    for kind in _numbers(header, _SAMPLE_FORMAT):
         if kind in _FORMATS:
             raise ImageError(
                 f"a TIFF of {_FORMATS[kind]} numbers, whose brightness nobody knows: save it with "
                 "unsigned numbers of 8 or 16 bits"
             )
+    if max(_numbers(header, _BITS_PER_SAMPLE)) > 16:
+        raise ImageError(
+            "a TIFF of numbers of more than 16 bits, whose brightness nobody knows: save it with "
+            "8 or 16 bits"
+        )
+
+
+def _numbers(header, tag: int) -> tuple:
+    stated = header.tag_v2.get(tag, 1)
+    return stated if isinstance(stated, tuple) else (stated,)
+
+
+def upper_eight_bits(values: np.ndarray, image) -> np.ndarray:
+    """Return a grey image of 12 or 16 bits with eight, dark where it is dark."""
+    if image.format != "TIFF":
+        return (values >> 8).astype(np.uint8)
+    upper = (values >> (_numbers(image, _BITS_PER_SAMPLE)[0] - 8)).astype(np.uint8)
+    # Pillow leaves these as they are stored.
+    return ~upper if _numbers(image, _PHOTOMETRIC)[0] == _WHITE_IS_ZERO else upper
+
+
+def require_own_colours(image) -> None:
+    """Refuse a TIFF whose colours were multiplied by its alpha, which is 0 everywhere."""
+    if image.format == "TIFF" and _PREMULTIPLIED in _numbers(image, _EXTRA_SAMPLES):
+        raise ImageError(
+            "a TIFF whose alpha is 0 everywhere, and by which its colours were multiplied: save it "
+            "without alpha"
+        )
 
 
 def require_upper_bits(content: bytes, header, brightest: int) -> None:
@@ -42,7 +73,10 @@ def require_upper_bits(content: bytes, header, brightest: int) -> None:
     brightest : int
         Largest value of what became of it, in 8 bits; a bright picture needs no second look.
     """
-    if brightest > _NEARLY_BLACK or not _is_of_sixteen_bits(content, header):
+    if not _is_of_sixteen_bits(content, header):
+        return
+    inverted = header.format == "TIFF" and _numbers(header, _PHOTOMETRIC)[0] in _DARK
+    if brightest > _NEARLY_BLACK and not inverted:
         return
     # Of a PNG the upper eight bits were kept as they are, of a TIFF rounded ones.
     if header.format == "PNG" and brightest:
@@ -50,9 +84,10 @@ def require_upper_bits(content: bytes, header, brightest: int) -> None:
     else:
         largest = _largest_colour(content, header)
     if 0 < largest <= LARGEST_OF_TWELVE_BITS:
+        shade = "white" if inverted else "black"
         bits = next(bits for bits in (8, 10, 12) if largest < 2**bits)
         raise ImageError(
-            f"an image of 16 bits whose values stop below {2**bits}, so it would be black: "
+            f"an image of 16 bits whose values stop below {2**bits}, so it would be {shade}: "
             f"it holds {bits} bits; multiply its values by {65535 // (2**bits - 1)} first"
         )
 
@@ -61,8 +96,7 @@ def _is_of_sixteen_bits(content: bytes, header) -> bool:
     if header.format == "PNG":
         return content[24:25] == b"\x10"
     if header.format == "TIFF":
-        bits = header.tag_v2.get(_BITS_PER_SAMPLE, 1)
-        return 16 in (bits if isinstance(bits, tuple) else (bits,))
+        return 16 in _numbers(header, _BITS_PER_SAMPLE)
     return False
 
 
@@ -72,6 +106,10 @@ def _largest_colour(content: bytes, header) -> int:
     if header.mode.startswith("I;16"):
         with load_pillow().open(io.BytesIO(content), formats=(header.format,)) as image:
             return int(np.asarray(image).max(initial=0))
+    if header.mode == "CMYK":
+        with load_pillow().open(io.BytesIO(content), formats=(header.format,)) as image:
+            upper = max(high for _, high in image.getextrema())
+        return 256 * upper + 255 if upper else 0
     cv2 = load_opencv()
     kept = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_ANYCOLOR  # without alpha
     raw = cv2.imdecode(np.frombuffer(content, np.uint8), kept)

@@ -348,8 +348,6 @@ def _text_lines(
 def _require_text(path: str | os.PathLike, head: bytes, error: type[IcecoreError]) -> None:
     hint = "save the table as CSV with UTF-8 text"
     if kind := describe_content(head) or ("JSON" if _JSON.match(head) else ""):
-        if kind == "JSON":
-            hint += ", or as JSON lines (.jsonl: one object in each line, and nothing between them)"
         if remedy := remedy_for(kind, ""):
             # A workbook is an archive, too.
             hint = f"{remedy}; if it is a table, {hint}"

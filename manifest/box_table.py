@@ -88,7 +88,8 @@ def _boxes_of(
     faults = list(table.faults)
     for line in table.rows:
         name = line.fields[columns["path"]]
-        identity = identities.get(name)
+        # `find` writes ./a.jpg.
+        identity = identities.get(name) or identities.get(os.path.normpath(name))
         if identity is None:
             if refuse_strangers:
                 faults.append((line.number, f"{name or 'no path'} is not in the data"))
@@ -196,7 +197,8 @@ def _box_of(given: list[str]) -> Box | None:
         numbers = [csv_number(text) for text in given]
     except ValueError:
         raise ValueError(f"{','.join(given)} are not four numbers") from None
-    if max(numbers) <= 1 and any(number % 1 for number in numbers):
+    # In pixels 0,0,1,1 would be one of them, and no picture.
+    if max(numbers) <= 1 and (any(number % 1 for number in numbers) or numbers == [0, 0, 1, 1]):
         raise ValueError(f"{','.join(given)} are shares of the image, not pixels")
     if max(map(abs, numbers)) > _FARTHEST_PIXEL:
         raise ValueError(f"{','.join(given)} are beyond every image")

@@ -266,7 +266,8 @@ def _refuse_deep(listing: Listing, classes: dict[str, list[str]], warnings: list
                 f"the class folders of {listing.root} hold no images but further folders "
                 f"({enumerate_some(shown)}): the classes seem to lie deeper",
                 "name the folders of splits train, validation and test with the class folders "
-                "right in them, or give the folder that holds the class folders",
+                "right in them, or give the folder that holds the class folders; where the folders "
+                "around these are the classes, name each image in a table (path,label)",
             )
     mixed = {
         name: sorted({one.split("/")[0] for one in inside if "/" in one})

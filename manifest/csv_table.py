@@ -95,7 +95,7 @@ def read_table(
         It is no such table, or lines are faulty: all are named.
     """
     options = options or TableOptions()
-    table = (read_json_lines if _of_lines(path) else read_csv)(path, ManifestError)
+    table = _read_lines(path)
     columns, labels = _columns(table, options, labels_required)
     samples, faults, raw_labels = [], list(table.faults), set()
     seen: dict[tuple[str, str], int] = {}
@@ -186,6 +186,18 @@ def _lacking(table: CsvTable, columns: list[str]) -> ManifestError:
         if table.path.suffix.lower() != ".csv":  # it may have been meant as an image
             hint += f"; images have the endings {', '.join(sorted(IMAGE_SUFFIXES))}"
     return ManifestError(f"{table.path} has no {names}; {has}: {table.header_text}", hint)
+
+
+def _read_lines(path: Path) -> CsvTable:
+    if _of_lines(path):
+        return read_json_lines(path, ManifestError)
+    try:
+        return read_csv(path, ManifestError)
+    except ManifestError as error:
+        if not error.message.endswith("it is JSON"):
+            raise
+        other = "as JSON lines (.jsonl: one object in each line, and nothing between them)"
+        raise ManifestError(error.message, f"{error.hint}, or {other}") from error
 
 
 def _of_lines(path: Path) -> bool:

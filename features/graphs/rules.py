@@ -11,7 +11,7 @@ import numpy as np
 from ...core.errors import BackboneError
 from .determined import operator_text
 from .onnx_graph import constant_tensors, load_onnx
-from .values import infer_shapes
+from .values import fix_input, infer_shapes
 from .walk import bodies_of
 
 HINT = "such a graph is none that ONNX defines: export the network again"
@@ -59,8 +59,7 @@ def _inferred(onnx, model, side: int, batch: int) -> tuple[dict[str, tuple[int, 
     sized.CopyFrom(model)
     for number, node in enumerate(sized.graph.node):
         node.name = str(number)
-    for extent, fixed in zip(sized.graph.input[0].type.tensor_type.shape.dim, (batch, *[side] * 3)):
-        extent.dim_value = extent.dim_value or fixed
+    fix_input(sized.graph.input[0].type.tensor_type, side, batch)
     sized.graph.output[0].type.tensor_type.ClearField("shape")
     try:
         found = infer_shapes(onnx, sized, strict=True).graph

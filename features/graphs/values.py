@@ -56,7 +56,7 @@ def study(onnx, model, resolution: int | None) -> Values:
     """
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
-    _fix_input(sized.graph.input[0].type.tensor_type, resolution)
+    fix_input(sized.graph.input[0].type.tensor_type, resolution)
     try:
         inferred = infer_shapes(onnx, sized).graph
     except MemoryError:
@@ -92,14 +92,14 @@ def infer_shapes(onnx, model, strict: bool = False):
     return onnx.shape_inference.infer_shapes(model, strict_mode=strict, data_prop=True)
 
 
-def _fix_input(kind, resolution: int | None) -> None:
+def fix_input(kind, resolution: int | None, batch: int = 1) -> None:
+    """Give the extents that a network's input leaves open those of square colour images."""
     extents = kind.shape.dim
     if len(extents) == 4:
+        extents[0].dim_value = batch
         last = extents[3].dim_value == 3 and extents[1].dim_value != 3
         for number, extent in enumerate(extents):
-            if number == 0:
-                extent.dim_value = 1
-            elif not extent.dim_value and resolution:
+            if not extent.dim_value and resolution:
                 extent.dim_value = 3 if number == (3 if last else 1) else resolution
 
 

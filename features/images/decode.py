@@ -30,6 +30,7 @@ from .scale import Need
 from .strips import require_sound_strips
 from .tiff import begins_with_thumbnail, describe_raw, has_more_pages, lacks_its_directory
 from .whole import (
+    exif_of_png,
     require_all_png_rows,
     require_sound_bmp,
     require_sound_chunks,
@@ -175,6 +176,8 @@ def image_size(path: str) -> tuple[int, int] | None:
             file.seek(0)
             header = _open(file)
             width, height = header.size
+            if header.format == "PNG" and (exif := exif_of_png(file)):
+                header.info["exif"] = exif
             turned = _orientation(header) >= 5
     except Exception:  # Pillow's parsers raise many kinds; decoding will say what is wrong.
         return None

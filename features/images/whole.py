@@ -21,6 +21,8 @@ _BMP_HEAD, _WITH_KIND = 14, 40
 # Zeros in a row that a WebP, AVIF or HEIC may have.
 _ZEROS = 64
 _BEFORE_FRAME = 24
+# As in a JPEG.
+_LONGEST_EXIF = 2**16
 
 
 def require_sound_chunks(content: bytes) -> None:
@@ -53,6 +55,22 @@ def require_sound_chunks(content: bytes) -> None:
             return
         at = end
     raise ImageError("the PNG file is cut short")
+
+
+def exif_of_png(file) -> bytes:
+    """Return what is written of a PNG's camera, wherever in the file; nothing if there is none."""
+    at = 8
+    while len(head := _read_at(file, at, 8)) == 8:
+        size = int.from_bytes(head[:4], "big")
+        if head[4:] == b"eXIf":
+            return b"Exif\0\0" + file.read(min(size, _LONGEST_EXIF))
+        at += 12 + size
+    return b""
+
+
+def _read_at(file, at: int, size: int) -> bytes:
+    file.seek(at)
+    return file.read(size)
 
 
 def require_all_png_rows(content: bytes, image) -> None:

@@ -80,13 +80,14 @@ def test_all_faults_are_listed_at_once(image_folder, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("numbers", ["0.1,0.2,0.8,0.9", "0,0,0.5,1"])
+@pytest.mark.parametrize("numbers", ["0.1,0.2,0.8,0.9", "0,0,0.5,1", "0,0,1,1", "0.0,0.0,1.0,1.0"])
 def test_shares_of_the_image_are_not_taken_for_pixels(image_folder, tmp_path, numbers):
     boxes = table(tmp_path / "b.csv", f"red/0.png,{numbers}")
     with pytest.raises(ManifestError, match=f"red/0.png: {numbers} are shares of the image, not"):
         read_boxes(boxes, manifests.read(image_folder))
-    one = table(tmp_path / "b.csv", "red/0.png,0,0,1,1")
-    assert read_boxes(one, manifests.read(image_folder)) == {"red/0.png": (0, 0, 1, 1)}
+    # As `find` names it.
+    one = table(tmp_path / "b.csv", "./red/0.png,1,0,2,1")
+    assert read_boxes(one, manifests.read(image_folder)) == {"red/0.png": (1, 0, 2, 1)}
 
 
 @pytest.mark.parametrize(

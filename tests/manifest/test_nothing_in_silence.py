@@ -12,6 +12,7 @@ import pytest
 
 from icecore.core.errors import ManifestError, MissingFileError
 from icecore.manifest import passed_over_text, read
+from icecore.manifest.box_table import read_boxes
 from icecore.manifest.csv_table import TableOptions
 from icecore.manifest.names import class_order, look_alike_notes, look_alikes
 from icecore.manifest.table import Manifest, Sample
@@ -97,6 +98,17 @@ def test_folders_of_folders_do_not_become_classes(tmp_path, names):
     assert len(found) == len(names)
     assert set(labels(found).values()) == {""}
     assert any("taken without labels: the class folders" in note for note in found.notes())
+
+
+def test_classes_around_folders_of_days_can_be_listed(tmp_path):
+    """No folder that could be given would have been right."""
+    make(tmp_path / "traps", "cat/2023-01-01/a.jpg", "dog/2023-01-01/b.jpg")
+    with pytest.raises(ManifestError, match="hold no images but further folders") as caught:
+        read(tmp_path / "traps")
+    assert caught.value.hint.endswith("name each image in a table (path,label)")
+    lines = ["path,label", "traps/cat/2023-01-01/a.jpg,cat", "traps/dog/2023-01-01/b.jpg,dog"]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    assert sorted(labels(read(tmp_path / "t.csv")).values()) == ["cat", "dog"]
 
 
 def test_class_folders_with_folders_inside_are_named(tmp_path):
@@ -533,6 +545,9 @@ def test_faults_of_json_lines_and_json_that_is_called_otherwise_have_remedies(tm
     with pytest.raises(ManifestError, match="it is JSON") as caught:
         read(tmp_path / "t.json")
     assert "or as JSON lines (.jsonl: one object in each line" in caught.value.hint
+    with pytest.raises(ManifestError, match="it is JSON") as caught:
+        read_boxes(tmp_path / "t.json", read(make(tmp_path / "d", "a/0.jpg", "b/1.jpg")))
+    assert "JSON lines" not in caught.value.hint
     (tmp_path / "t.json").rename(tmp_path / "u.jsonl")
     assert len(read(tmp_path / "u.jsonl")) == 1
 

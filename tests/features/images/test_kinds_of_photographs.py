@@ -126,7 +126,7 @@ def test_an_avif_photograph_is_decoded_upright(orientation):
 
 
 @pytest.mark.parametrize("behind", [False, True])
-def test_a_png_is_decoded_upright_wherever_it_says_how(behind):
+def test_a_png_is_decoded_upright_wherever_it_says_how(tmp_path, behind):
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encode("PNG", exif=exif)
@@ -135,6 +135,8 @@ def test_a_png_is_decoded_upright_wherever_it_says_how(behind):
     if behind:
         content = content[:at] + content[end:-12] + content[at:end] + content[-12:]
     np.testing.assert_array_equal(decode(content), np.rot90(np.asarray(picture()), -1))
+    (tmp_path / "a.png").write_bytes(content)
+    assert image_size(str(tmp_path / "a.png")) == (60, 80)
 
 
 @needs_avif

@@ -173,9 +173,14 @@ def publish_text(path: str | os.PathLike, text: str) -> None:
 
 
 def publish_json(path: str | os.PathLike, content: object) -> None:
-    """Write `content` as JSON to `path`, atomically; NUL, which no JSON file has, as ``\\x00``."""
+    """Write `content` as JSON to `path`, atomically."""
+    publish_text(path, json_text(content) + "\n")
+
+
+def json_text(content: object) -> str:
+    """Return `content` as JSON; NUL, which no JSON file has, as ``\\x00``."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    publish_text(path, _NUL.sub(r"\1\\\\x00", text) + "\n")
+    return _NUL.sub(r"\1\\\\x00", text)
 
 
 def sha256_bytes(content: bytes) -> str:

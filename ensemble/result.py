@@ -14,7 +14,7 @@ from .estimate import Estimate
 from .joining.join import TEST, TUNING, TaskData
 from .metrics import Metric, get_metric
 from .options import ANSWERS
-from .saved import BLEND_FORMAT
+from .saved import BLEND_FORMAT, sealed
 from .weighting.averaging import Recipe
 from .weighting.recommendation import AVERAGE, SINGLE, Reason
 from .weighting.subsets import Choice
@@ -263,7 +263,7 @@ class BlendResult:
             Which answer predictions are to take.
         """
         folder = next(iter(self.runs.values()), None)
-        return {
+        content = {
             "format": BLEND_FORMAT,
             "icecore": __version__,
             "metric": self.metric,
@@ -272,7 +272,8 @@ class BlendResult:
             # Runs that travel together find one another.
             "runs": {name: _seen_from(folder, path) for name, path in self.runs.items()},
             "inputs": {_seen_from(folder, path): sha for path, sha in self.inputs.items()},
-        } | self.to_json()
+        }
+        return sealed(content | self.to_json())
 
 
 def tuning_kind(validation: str) -> str:

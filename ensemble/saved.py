@@ -1,15 +1,17 @@
 """The answers of a blend as they are kept in ``blend.json``, and as a prediction needs them."""
 
 import dataclasses
+import json
 import math
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from ..core.errors import MissingFileError, RunError, enumerate_some
-from ..core.files import sha256_file
+from ..core.errors import MissingFileError, RunError, enumerate_some, escaped
+from ..core.files import json_text, sha256_bytes, sha256_file
 from ..core.json_fields import JsonFields
 from ..core.json_files import read_json
 from ..core.npz_files import LARGEST_NPZ
@@ -22,6 +24,7 @@ from .weighting.calibration import Calibration
 BLEND_FORMAT = 4
 # A temperature of 0 divides by it, and a negative one turns ranks around.
 _COLDEST = 1e-3
+_SEAL = "sha256"
 _AGAIN = "run 'icecore blend' on this folder again"
 PLAIN_AVERAGE = "the plain average"
 # How a blend calls what it recommends: see `TaskBlend.recommendation`.
@@ -210,7 +213,20 @@ def load_saved(run: str | os.PathLike, answer: str | None = None) -> SavedBlend:
     if not runs or not os.path.samefile(next(iter(runs.values())).path, path.parent):
         raise content.refuse("does not name the run that it lies in first")
     _require_of_runs(path, found, runs, {file: inputs.text(file) for file in inputs.content})
+    # Faults with a name were named; here words and numbers may contradict one another.
+    if content.text(_SEAL) != _digest(content.content):
+        raise content.refuse("was changed since it was written: it does not have its own digest")
     return SavedBlend(found, runs, answer)
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of ``blend.json`` with its own digest."""
+    return content | {_SEAL: _digest(json.loads(json_text(content)))}
+
+
+def _digest(content: dict[str, Any]) -> str:
+    text = json.dumps({key: content[key] for key in content if key != _SEAL}, sort_keys=True)
+    return sha256_bytes(text.encode())
 
 
 def _run(path: Path, place: str) -> Run:
@@ -254,8 +270,8 @@ def _require_of_runs(
             weights = ", ".join(f"{m} {w:.3g}" for m, w in found[name].weights.items())
             weights += ", calibrated" if found[name].calibration else ""
             faults.append(
-                f"the answer of the task '{name}' is called '{found[name].answer}', and its "
-                f"weights are {weights}"
+                f"the answer of the task '{name}' is called '{escaped(found[name].answer)}', and "
+                f"its weights are {weights}"
             )
     changed = [
         name

@@ -195,6 +195,7 @@ def load_task_head(task: RunTask, model: str) -> Head:
             f"{enumerate_some(sorted(strange))}",
             "train again",
         )
+    task.require_unchanged(path for path in sorted(folder.glob("*")) if path.is_file())
     return head
 
 

@@ -3,7 +3,7 @@
 from .csv_columns import ID_COLUMNS
 from .probabilities import LARGEST_FILE, read_probabilities, write_probabilities
 from .run import RUN_FORMAT, Run, open_run, write_run
-from .run_json import RunTask, require_backbones
+from .run_json import RunTask, file_digests, require_backbones
 from .table import (
     MENDINGS,
     ProbabilityTable,
@@ -23,6 +23,7 @@ __all__ = [
     "RunTask",
     "class_column",
     "column_class",
+    "file_digests",
     "mended",
     "open_run",
     "read_probabilities",

@@ -108,6 +108,7 @@ class Run:
         if table.classes != self.tasks[task].classes:
             there = enumerate_some(table.classes)
             raise RunError(f"{path} has other classes than run.json: {there}", HINT)
+        self.tasks[task].require_unchanged([path])
         return dataclasses.replace(table, task=task, model=model)
 
     @typed

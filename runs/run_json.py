@@ -1,12 +1,14 @@
 """What ``run.json`` holds: every field is checked, names that become paths above all."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import CacheError, enumerate_some
+from ..core.errors import CacheError, RunError, enumerate_some
+from ..core.files import sha256_file
 from ..core.json_fields import JsonFields
+from ..core.npz_files import LARGEST_NPZ
 
 HINT = "train again"
 
@@ -26,6 +28,8 @@ class RunTask:
     folder : pathlib.Path
     features : dict of str to tuple of str
         Fingerprints of each model's feature sets, in order.
+    digests : dict of str to str
+        SHA-256 of each file in the folder, by its place there; empty if training did not say.
     """
 
     name: str
@@ -34,6 +38,21 @@ class RunTask:
     validation: str
     folder: Path
     features: dict[str, tuple[str, ...]]
+    digests: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def require_unchanged(self, files: Iterable[Path]) -> None:
+        """Raise `RunError` if files in the folder are not those that training wrote."""
+        changed = []
+        for file in files:
+            wanted = self.digests.get(file.relative_to(self.folder).as_posix())
+            # What systems leave in folders (``.DS_Store``) has none.
+            if wanted is not None and sha256_file(file, LARGEST_NPZ) != wanted:
+                changed.append(str(file))
+        if changed:
+            raise RunError(
+                f"{enumerate_some(changed)}: not what training wrote (run.json has other digests)",
+                "restore the run as it was, or train again",
+            )
 
 
 def require_backbones(entries: Sequence[dict], source: str) -> None:
@@ -85,7 +104,15 @@ def read_task(path: Path, name: str, entry: JsonFields, known: set[str]) -> RunT
         named = enumerate_some(outside) or "nothing"
         raise entry.refuse(f"has a name that is none for a file or folder: {named}")
     _require_scores(entry)
-    return RunTask(name, classes, models, entry.text("validation"), path / folder, prints)
+    digests = entry.part("sha256").content if entry.has("sha256") else {}
+    validation = entry.text("validation")
+    return RunTask(name, classes, models, validation, path / folder, prints, digests)
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file in the folder of a task, by its place there."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_file(path) for path in files}
 
 
 def _require_scores(entry: JsonFields) -> None:

@@ -75,6 +75,7 @@ def read_sources(
         for table in run.tables():
             # The head too: weights tuned on its answers are none for another's.
             own_files = run.head_files(table.task, table.model)
+            run.tasks[table.task].require_unchanged(own_files)
             for path in (run.probability_file(table.task, table.model), *own_files):
                 inputs[str(path)] = sha256_file(path, LARGEST_NPZ)
             own = model_of_run(name, table.model)

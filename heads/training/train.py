@@ -14,7 +14,13 @@ import numpy as np
 from ...core.errors import HeadError, enumerate_some
 from ...core.files import sha256_file
 from ...manifest import Manifest, apply_groups
-from ...runs import ProbabilityTable, require_backbones, write_probabilities, write_run
+from ...runs import (
+    ProbabilityTable,
+    file_digests,
+    require_backbones,
+    write_probabilities,
+    write_run,
+)
 from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
 from ..parallel import Workers
@@ -226,7 +232,8 @@ class _Job:
         result = TaskResult(
             data.task, data.classes, origin, tuple(results), tuple(warnings), groups
         )
-        return result, {**self._entry(result, data, name), "keys": keys}
+        entry = {**self._entry(result, data, name), "keys": keys}
+        return result, entry | {"sha256": file_digests(self.folder / name)}
 
     def _groups(
         self, data: TaskData, features: TaskFeatures, results: list[ModelResult], folder: Path

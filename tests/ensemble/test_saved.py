@@ -7,6 +7,7 @@ from blending import blend_run
 
 from icecore.core.errors import MissingFileError, RunError
 from icecore.ensemble import BlendOptions, TaskWeights, load_saved
+from icecore.ensemble.saved import sealed
 
 QUICK = BlendOptions(honest=False)
 
@@ -190,7 +191,7 @@ def test_the_answer_is_what_its_weights_are(blended, answer, is_, weights, held)
         task["answers"][answer].pop("calibration", None)
     found = task["answers"][answer]["weights"]
     task["answers"][answer]["weights"] = dict.fromkeys(found, 0.0) | weights
-    (blended / "blend.json").write_text(json.dumps(content))
+    (blended / "blend.json").write_text(json.dumps(sealed(content)))
     with (
         nullcontext()
         if held
@@ -214,7 +215,7 @@ def test_an_answer_says_that_it_is_calibrated(blended, answer, is_, held):
     task["recommended"]["is"] = is_
     task["answers"]["recommended"].pop("calibration")
     task["answers"][answer]["calibration"] = {"temperature": 1000.0, "wrong_labels": 0.0}
-    (blended / "blend.json").write_text(json.dumps(content))
+    (blended / "blend.json").write_text(json.dumps(sealed(content)))
     with (
         nullcontext()
         if held
@@ -234,7 +235,7 @@ def test_an_average_of_few_models_says_so(blended, few, answer, end):
     task["recommended"]["is"] = "the plain average, calibrated"
     if end:
         found["calibration"] = {"temperature": 1.0, "wrong_labels": 0.0}
-    (blended / "blend.json").write_text(json.dumps(content))
+    (blended / "blend.json").write_text(json.dumps(sealed(content)))
     words = load_saved(blended, answer).tasks["label"].answer
     assert words == f"the plain average of {len(few)} of 4 models{end}"
 
@@ -249,3 +250,36 @@ def test_files_whose_digests_were_left_out_are_named(blended):
     (blended / "blend.json").write_text(json.dumps(content))
     with pytest.raises(RunError, match="it does not say what .*mlp-one.npz held"):
         load_saved(blended)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda task: task["recommended"].update(
+            {"is": "the tuned weights, moved 3% of the way to equal ones, calibrated"}
+        ),
+        lambda task: task["answers"]["recommended"].update(
+            groups=[
+                {
+                    "classes": [name],
+                    "weights": dict(zip(task["answers"]["recommended"]["weights"], weights)),
+                }
+                for name, weights in zip(task["classes"], np.eye(4))
+            ]
+        ),
+        lambda task: task["scores"].clear(),
+    ],
+)
+def test_words_and_numbers_that_were_changed_are_refused(blended, edit):
+    """An answer had been called the tuned weights, and the plain average, that was neither."""
+    change(blended, edit)
+    with pytest.raises(RunError, match="changed since it was written: .* its own digest") as caught:
+        load_saved(blended)
+    assert caught.value.hint == "run 'icecore blend' on this folder again"
+
+
+def test_a_line_break_of_a_stranger_begins_no_line(blended):
+    change(blended, lambda task: task["recommended"].update({"is": "good\nwritten: all"}))
+    with pytest.raises(RunError) as caught:
+        load_saved(blended)
+    assert "good\\nwritten: all" in caught.value.message

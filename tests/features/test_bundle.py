@@ -17,6 +17,7 @@ from repository import ROOT
 
 from icecore import features, jobs
 from icecore.core.errors import BackboneError, FingerprintError, ProofError, RunError
+from icecore.ensemble.saved import sealed
 from icecore.features.backbones import load_backbone
 from icecore.features.bundle import BundledHead, BundledTask, build_bundle
 from icecore.features.images.decode import decode
@@ -153,7 +154,7 @@ def test_weights_for_each_group_survive_in_predict_and_bundle(world, tmp_path):
         weights = {"left": (left, 1 - left), "right": (right, 1 - right)}
         weights = {name: dict(zip(models, pair)) for name, pair in weights.items()}
         entry["routed"] = {"router": models[0], "weights": weights}
-        (tmp_path / "run" / "blend.json").write_text(json.dumps(content))
+        (tmp_path / "run" / "blend.json").write_text(json.dumps(sealed(content)))
         note = jobs.bundle(tmp_path / "run", tmp_path / "model.onnx")
         jobs.predict(tmp_path / "run", photos / "test", tmp_path / "a.csv")
         rows = {row["id"]: row for row in csv.DictReader(open(tmp_path / "a.csv"))}

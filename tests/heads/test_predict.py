@@ -11,6 +11,7 @@ import pytest
 from heads_support import go, make_cache
 
 from icecore.core.errors import FingerprintError, HeadError, RunError
+from icecore.ensemble.blend import blend_sources
 from icecore.heads import predict_proba
 from icecore.runs import open_run
 
@@ -58,6 +59,14 @@ def test_a_head_of_other_features_is_refused(cache, rows, tmp_path):
         predict_proba(open_run(tmp_path / "run"), cache, [rows[0].digest], "label")
 
 
+def forget_digests(run):
+    """Have run.json say nothing of its files, as one that somebody made says it."""
+    about = json.loads((run / "run.json").read_text())
+    for task in about["tasks"].values():
+        del task["sha256"]
+    (run / "run.json").write_text(json.dumps(about))
+
+
 def test_weights_too_large_to_tell_anything_are_named(cache, rows, tmp_path):
     go(cache, rows, tmp_path / "run", heads=["ridge"])
     path = next((tmp_path / "run").rglob("weights.npz"))
@@ -65,6 +74,7 @@ def test_weights_too_large_to_tell_anything_are_named(cache, rows, tmp_path):
         arrays = dict(stored)
     arrays["W"][0] = 3e38
     np.savez(path, **arrays)
+    forget_digests(tmp_path / "run")
     with pytest.raises(RunError, match=r"label/heads/ridge-all gives probabilities that are not"):
         predict_proba(open_run(tmp_path / "run"), cache, [rows[0].digest], "label")
 
@@ -82,6 +92,7 @@ def test_a_foreign_classifier_that_answers_nonsense_is_named_with_its_folder(
 ):
     skops = pytest.importorskip("skops.io")
     go(cache, rows, tmp_path / "run", heads=["sklearn.linear_model:LogisticRegression"])
+    forget_digests(tmp_path / "run")
     run = open_run(tmp_path / "run")
     (file,) = (tmp_path / "run/label/heads").glob("*/estimator.skops")
     found = skops.loads(file.read_bytes())
@@ -90,3 +101,22 @@ def test_a_foreign_classifier_that_answers_nonsense_is_named_with_its_folder(
     monkeypatch.setenv("ICECORE_TRUSTED_DIGESTS", hashlib.sha256(file.read_bytes()).hexdigest())
     with pytest.raises(HeadError, match=re.escape(str(file.parent))):
         predict_proba(run, cache, [rows[0].digest], "label")
+
+
+def test_heads_that_were_swapped_or_changed_are_refused(cache, rows, tmp_path):
+    go(cache, rows, tmp_path / "run", heads=["ridge", "logistic"])
+    heads, away = tmp_path / "run/label/heads", tmp_path / "away"
+    for old, new in (
+        (heads / "ridge-all", away),
+        (heads / "logistic-all", heads / "ridge-all"),
+        (away, heads / "logistic-all"),
+    ):
+        old.rename(new)
+    run, keys = open_run(tmp_path / "run"), [rows[0].digest]
+    with pytest.raises(RunError, match="head.json.*not what training wrote") as caught:
+        predict_proba(run, cache, keys, "label", {"ridge-all": 1})
+    assert caught.value.hint == "restore the run as it was, or train again"
+    with pytest.raises(RunError, match="not what training wrote"):
+        blend_sources([tmp_path / "run"])
+    go(cache, rows, tmp_path / "run", heads=["ridge", "logistic"], overwrite=True)
+    assert predict_proba(open_run(tmp_path / "run"), cache, keys, "label").shape == (1, 3)

@@ -12,6 +12,7 @@ from PIL import Image
 from icecore import jobs
 from icecore.core.errors import RunError
 from icecore.ensemble import load_saved
+from icecore.ensemble.saved import sealed
 from icecore.runs import read_probabilities
 
 HEADS = jobs.TrainOptions(heads=["logistic", "ridge"])
@@ -90,7 +91,7 @@ def test_networks_without_weight_are_not_computed(place, tmp_path):
     content = json.loads((place / "first/blend.json").read_text())
     for answer in content["tasks"][0]["answers"].values():
         answer["weights"] = dict.fromkeys(answer["weights"], 0.0) | {"second/ridge-net1": 1.0}
-    (place / "first/blend.json").write_text(json.dumps(content))
+    (place / "first/blend.json").write_text(json.dumps(sealed(content)))
     options = jobs.PredictOptions(cache=tmp_path / "cache")
     jobs.predict(place / "first", place / "photos/test", tmp_path / "a.csv", options)
     from icecore import FeatureCache

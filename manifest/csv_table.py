@@ -254,6 +254,7 @@ def _sample(fields: dict[str, str], folder: Path) -> Sample:
         digest=_digest(fields.get("digest", "")),
         box=fields.get("box", ""),
         group=class_name(fields.get("group", "")),
+        file_digest=_digest(fields.get("file_digest", "")),
     )
 
 

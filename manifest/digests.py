@@ -204,7 +204,9 @@ class Digesting:
         none = {i: self._files.unreadable[i] for i in self.images if i in self._files.unreadable}
         keys = self._keys(self._files.digests) | self._files.kept
         self.keep()
-        manifest = self._manifest.with_digests(keys | dict.fromkeys(none, ""))
+        manifest = self._manifest.with_digests(
+            keys | dict.fromkeys(none, ""), self._files.digests | dict.fromkeys(none, "")
+        )
         return DigestReport(manifest, none, self._read)
 
     def keep(self) -> None:

@@ -19,6 +19,7 @@ from ..core.errors import ManifestError, MissingFileError, counted, enumerate_so
 from ..core.places import is_there, look_ahead
 from ..core.summary import summary
 from .box import parse_box
+from .class_notes import class_notes
 from .classes import fashionai_classes, letters_fault
 from .misspelt import meant_files
 from .names import class_name, class_order, look_alike_notes
@@ -29,13 +30,21 @@ IMAGE_SUFFIXES = frozenset(
 )
 # A larger image file is a mistake or an attack; nothing of it is read.
 LARGEST_IMAGE_FILE = 2**29
-COLUMNS = ("id", "path", "split", "task", "label", "letters", "digest", "box", "group")
+COLUMNS = (
+    "id",
+    "path",
+    "split",
+    "task",
+    "label",
+    "letters",
+    "digest",
+    "box",
+    "group",
+    "file_digest",
+)
 _SPLITS = frozenset(("", "train", "validation", "test"))
 # Left out of a written table where no sample has them.
-_OPTIONAL = ("box", "group")
-
-# Rare classes of this number are nothing odd.
-_FEW_ALONE = 10
+_OPTIONAL = ("box", "group", "file_digest")
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -73,6 +82,8 @@ class Sample:
         The part of the image that counts, ``x0 y0 x1 y1``; empty for the whole image.
     group : str
         The kind of image it is (worn or laid out, front or back); empty where not known.
+    file_digest : str
+        SHA-256 of the file's bytes, where `digest` is of a box; empty if it was not computed yet.
     """
 
     id: str
@@ -84,6 +95,14 @@ class Sample:
     digest: str = ""
     box: str = ""
     group: str = ""
+    file_digest: str = ""
+
+    @property
+    def image(self) -> str:
+        """What equal files, and boxes of them, have in common; empty where it is not known."""
+        if not self.box:
+            return self.digest
+        return self.file_digest or (self.digest and self.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,10 +256,23 @@ class Manifest:
             )
         return dataclasses.replace(self, samples=rows)
 
-    def with_digests(self, digests: Mapping[str, str]) -> Self:
-        """Return the same table with the digest of each sample id that `digests` names."""
+    def with_digests(
+        self, digests: Mapping[str, str], files: Mapping[str, str] | None = None
+    ) -> Self:
+        """Return the same table with the digest of each sample id that `digests` names.
+
+        Parameters
+        ----------
+        files : mapping of str to str, optional
+            The digests of whole files, for samples with a box.
+        """
+        files = files or {}
         rows = tuple(
-            dataclasses.replace(sample, digest=digests.get(sample.id, sample.digest))
+            dataclasses.replace(
+                sample,
+                digest=digests.get(sample.id, sample.digest),
+                file_digest=files.get(sample.id, sample.file_digest) if sample.box else "",
+            )
             for sample in self.samples
         )
         return dataclasses.replace(self, samples=rows)
@@ -291,59 +323,28 @@ class Manifest:
         names |= {f"classes of '{escaped(task)}'": self.classes(task) for task in self.tasks}
         for what, used in names.items():
             found += look_alike_notes(what, used)
-        found += [note for task in self.tasks for note in self._unlearnt(task)]
-        found += [note for task in self.tasks for note in self._of_one_image(task)]
+        for task in self.tasks:
+            labels = [(one.split, one.label) for one in self.samples if one.task == task]
+            found += class_notes(task, labels)
         if repeated := list(self.repeated_across_splits().values()):
             named = [" = ".join(sample.id for sample in group) for group in repeated]
+            boxed = any(sample.box for group in repeated for sample in group)
+            parts = ", or parts of one file" if boxed else ""
             found.append(
                 f"{counted(len(repeated), 'image stands', 'images stand')} in several splits, "
-                f"equal to the byte: {enumerate_some(named)}"
+                f"equal to the byte{parts}: {enumerate_some(named)}"
             )
         return found
 
-    def _of_one_image(self, task: str) -> list[str]:
-        """Say so where most classes have one image: dates, ids and measurements are such labels."""
-        counts = collections.Counter(
-            one.label for one in self.samples if one.task == task and one.label
-        )
-        alone = sorted((name for name, count in counts.items() if count == 1), key=class_order)
-        if len(alone) < _FEW_ALONE or 2 * len(alone) <= len(counts):
-            return []
-        return [
-            f"{len(alone)} of {len(counts)} classes of '{escaped(task)}' have one image each: "
-            f"{enumerate_some(map(escaped, alone))}; of a single image nothing is learnt, so if "
-            "these are dates, names or measurements, divide them into a few ranges or kinds"
-        ]
-
-    def _unlearnt(self, task: str) -> list[str]:
-        """Name the classes of other splits that no training image has."""
-        by: dict[str, set[str]] = collections.defaultdict(set)
-        for sample in self.samples:
-            if sample.task == task and sample.label:
-                by[sample.split].add(sample.label)
-        trained = by["train"] | by[""]
-        lacking = {split: by[split] - trained for split in ("validation", "test")}
-        if not trained or not any(lacking.values()):
-            return []
-        named = [
-            f"{escaped(name)} ({split})"
-            for split, names in lacking.items()
-            for name in sorted(names, key=class_order)
-        ]
-        return [
-            f"{counted(len(named), 'class', 'classes')} of '{escaped(task)}' that no training "
-            f"image has: {enumerate_some(named)}"
-        ]
-
     def repeated_across_splits(self) -> dict[str, list[Sample]]:
-        """Return the images that stand in more than one split, by digest.
+        """Return the images that stand in more than one split, by the digest of their file.
 
         Images without a digest are not compared.
         """
         by_digest: dict[str, dict[str, Sample]] = collections.defaultdict(dict)
         for sample in self.images.values():
-            if sample.digest:
-                by_digest[sample.digest].setdefault(sample.split, sample)
+            if sample.image:
+                by_digest[sample.image].setdefault(sample.split, sample)
         return {
             digest: list(by_split.values())
             for digest, by_split in by_digest.items()

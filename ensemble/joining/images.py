@@ -1,4 +1,4 @@
-"""Equal images under several ids: known by the digests of their files."""
+"""Equal images, and boxes of one image, under several ids: known by the digests of their files."""
 
 from collections.abc import Mapping, Sequence
 
@@ -40,10 +40,10 @@ def equal_images(
         place[identity] = _ORDER.get(split, len(_ORDER))
     first: dict[str, int] = {}
     for identity, sample in labels.items():
-        if sample.digest:
-            first[sample.digest] = min(place[identity], first.get(sample.digest, len(_ORDER)))
+        if sample.image:
+            first[sample.image] = min(place[identity], first.get(sample.image, len(_ORDER)))
     keys = [
-        (labels[identity].digest if identity in labels else "") or f"id {identity}"
+        (labels[identity].image if identity in labels else "") or f"id {identity}"
         for identity in ids
     ]
     # Numbers in the order of the keys: rows in another order are dealt into the same folds.
@@ -63,11 +63,11 @@ def equal_image_notes(
         return []
     holders: dict[str, list[str]] = {}
     for identity, sample in labels.items():
-        if sample.digest:
-            holders.setdefault(sample.digest, []).append(identity)
+        if sample.image:
+            holders.setdefault(sample.image, []).append(identity)
     pairs = []
     for row in left_out:
-        others = [i for i in holders[labels[ids[row]].digest] if i != ids[row]]
+        others = [i for i in holders[labels[ids[row]].image] if i != ids[row]]
         pairs.append(f"{ids[row]} = {others[0]}")
     return [
         f"{counted(len(left_out), 'row shows', 'rows show')} images that an earlier split has, "

@@ -169,7 +169,9 @@ def _deals(data: TaskData, labelled: TaskRows, options: TrainOptions) -> list[np
     """Return the fold of each row that is learnt from, for each time they are dealt."""
     part = data.labelled if labelled.train is None else data.train
     return [
-        deal_folds(data.keys(part), data.labels(part), options.folds, options.seed + 1000 * repeat)
+        deal_folds(
+            data.images(part), data.labels(part), options.folds, options.seed + 1000 * repeat
+        )
         for repeat in range(options.repeats)
     ]
 

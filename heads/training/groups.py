@@ -150,12 +150,12 @@ def route_out_of_fold(data: TaskData, rows: Rows, seed: int) -> np.ndarray:
     assert rows.groups is not None
     known = np.flatnonzero(rows.groups.any(axis=1))
     part = Rows(rows.features[known], rows.groups[known], np.ones(len(known)), names, rows.sets)
-    keys = [data.samples[place].digest for place in known]
+    images = [data.samples[place].image for place in known]
     labels = names[rows.groups[known].argmax(axis=1)]
     settings = GroupedHead()
     router = KernelHead(alpha=settings.route_alpha, width=settings.width)
     told = np.zeros(rows.groups.shape)
-    dealt = deal_folds(keys, labels, 5, seed)
+    dealt = deal_folds(images, labels, 5, seed)
     told[known] = cross_fit(router, part, [dealt]).probabilities
     return told
 

@@ -44,7 +44,7 @@ def model_key(
         "choices": head.choices(),
         "classes": data.classes,
         "parts": [data.train.stop, data.validation.stop, data.test.stop],
-        "rows": [(s.id, s.digest, s.label, s.letters, s.group) for s in data.samples],
+        "rows": [(s.id, s.digest, s.image, s.label, s.letters, s.group) for s in data.samples],
     }
     if not head.further_choices(1, 0):
         about["options"].update(search=0, search_seconds=None)

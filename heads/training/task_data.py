@@ -49,6 +49,10 @@ class TaskData:
         """Return the row keys of a part of the samples, in order."""
         return [sample.digest for sample in self.samples[part]]
 
+    def images(self, part: slice) -> list[str]:
+        """Return what tells the images of a part of the samples: boxes of one file are one."""
+        return [sample.image for sample in self.samples[part]]
+
     def labels(self, part: slice) -> np.ndarray:
         """Return the labels of a part of the samples; empty strings where not known."""
         return np.array([sample.label for sample in self.samples[part]], dtype=np.str_)
@@ -59,7 +63,7 @@ class TaskData:
         Rows without a label are always fresh: they are in no score.
         """
         rows = self.samples[part]
-        return np.array([not s.label or s.digest not in self.known for s in rows], dtype=bool)
+        return np.array([not s.label or s.image not in self.known for s in rows], dtype=bool)
 
     def spread(self, probabilities: np.ndarray, columns: Iterable[str]) -> np.ndarray:
         """Put a head's columns into this task's; classes the head lacks get 0."""
@@ -108,9 +112,9 @@ def task_data(
     if unseen and not accept_unseen:
         raise _unseen_error(task, unseen)
     classes = manifest.classes(task)
-    images = frozenset(sample.digest for sample in learnt)
-    if learnt == train and validation and all(sample.digest in images for sample in validation):
-        copies = _known([sample.id for sample in validation], "validation")
+    images = frozenset(sample.image for sample in learnt)
+    if learnt == train and validation and all(sample.image in images for sample in validation):
+        copies = _known(validation, "validation")
         raise HeadError(
             f"the task '{task}' has no row to score: {copies}",
             "hold out images that are not trained on, or say --validation folds, where equal "
@@ -192,16 +196,18 @@ def _bare(classes, known: set[str], held) -> list[str]:
 
 
 def _across_splits(learnt: list[Sample]) -> list[str]:
-    training = {sample.digest for sample in learnt if sample.split != "validation"}
-    again = [s.id for s in learnt if s.split == "validation" and s.digest in training]
+    training = {sample.image for sample in learnt if sample.split != "validation"}
+    again = [s for s in learnt if s.split == "validation" and s.image in training]
     if not again:
         return []
-    return [f"{_known(again, 'validation')} ({enumerate_some(again)}): equal images share a fold"]
+    names = enumerate_some(sample.id for sample in again)
+    return [f"{_known(again, 'validation')} ({names}): equal images share a fold"]
 
 
-def _known(again: list[str], split: str) -> str:
+def _known(again: list[Sample], split: str) -> str:
     one, more = f"{split} image is a training image", f"{split} images are training images"
-    return f"{counted(len(again), one, more)} too, equal to the byte"
+    parts = ", or a part of the same file" if any(sample.box for sample in again) else ""
+    return f"{counted(len(again), one, more)} too, equal to the byte{parts}"
 
 
 def _repeated(learnt: list[Sample], images: frozenset[str], held) -> list[str]:
@@ -210,9 +216,10 @@ def _repeated(learnt: list[Sample], images: frozenset[str], held) -> list[str]:
     if "validation" not in dict(held):
         found += _across_splits(learnt)
     for name, part in held:
-        again = [s.id for s in part if s.label and s.digest in images]
+        again = [s for s in part if s.label and s.image in images]
         if again:
-            found.append(f"{_known(again, name)} ({enumerate_some(again)}): left out of scores")
+            names = enumerate_some(sample.id for sample in again)
+            found.append(f"{_known(again, name)} ({names}): left out of scores")
     for name, part in [("training", learnt), *held]:
         labels: dict[str, set[str]] = {}
         for sample in part:
@@ -239,7 +246,7 @@ def fold_warnings(data: TaskData, part: slice, smallest: int) -> list[str]:
     images: dict[str, set[str]] = {}
     rows: dict[str, int] = {}
     for sample in data.samples[part]:
-        images.setdefault(sample.label, set()).add(sample.digest)
+        images.setdefault(sample.label, set()).add(sample.image)
         rows[sample.label] = rows.get(sample.label, 0) + 1
     single = sorted(
         name for name, own in images.items() if len(own) == 1 and rows[name] >= smallest

@@ -223,7 +223,7 @@ class _Job:
             )
         warnings += fold_warnings(data, part, self.options.min_class_count)
         # Fewer are dealt where there are fewer different images.
-        folds = min(self.options.folds, len(set(data.keys(part))))
+        folds = min(self.options.folds, len(set(data.images(part))))
         origin = "split" if holdout else f"out-of-fold, {folds} folds"
         if not holdout and self.options.repeats > 1:
             origin += f", {self.options.repeats} times"

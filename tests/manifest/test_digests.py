@@ -191,3 +191,22 @@ def test_a_linked_memory_is_neither_read_nor_written(folder, tmp_path):
     (tmp_path / "memory").symlink_to(tmp_path / "elsewhere")
     run(folder, tmp_path / "memory")
     assert not os.listdir(tmp_path / "elsewhere")
+
+
+def test_boxes_of_one_file_are_one_image(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"a photograph")
+    (tmp_path / "copy.jpg").write_bytes(b"a photograph")
+    (tmp_path / "t.csv").write_text(
+        "id,path,label,split,box\n1,a.jpg,x,train,0 0 2 2\n2,a.jpg,x,test,1 1 3 3\n"
+        "3,copy.jpg,y,test,\n4,copy.jpg,y,validation,0 0 2 2\n"
+    )
+    found = digest_manifest(manifests.read(tmp_path / "t.csv")).manifest
+    assert {one.image for one in found} == {hashlib.sha256(b"a photograph").hexdigest()}
+    assert len({one.digest for one in found}) == 3
+    (same,) = found.repeated_across_splits().values()
+    assert [one.id for one in same] == ["1", "2", "4"]
+    assert any("equal to the byte, or parts of one file: 1 = 2 = 4" in n for n in found.notes())
+    found.write(tmp_path / "again.csv")
+    (tmp_path / "a.jpg").unlink()
+    again = digest_manifest(manifests.read(tmp_path / "again.csv")).manifest
+    assert [one.image for one in again] == [one.image for one in found]

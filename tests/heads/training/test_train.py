@@ -20,6 +20,8 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import CacheError, HeadError, ManifestError, RunError
 from icecore.heads import LogisticHead, predict_proba
 from icecore.heads.folds import deal_folds
+from icecore.heads.training.task_data import task_data
+from icecore.manifest import Manifest
 from icecore.runs import open_run, read_probabilities, write_probabilities
 
 NAMES = ["kernel-all", "logistic-all", "mlp-all"]
@@ -114,6 +116,32 @@ def test_images_that_heads_know_are_named_and_in_no_score(cache, rows, tmp_path)
     go(cache, bare, tmp_path / "bare", heads=["logistic"])
     table = read_probabilities(tmp_path / "bare/label/probabilities/logistic-all.npz")
     assert table.splits[75] == "test"
+
+
+def test_boxes_of_one_photograph_are_one_image(cache, rows, tmp_path):
+    """They had been dealt into different folds, and test boxes of training photographs scored."""
+    twins = {"t0.jpg": rows[0], "v3.jpg": rows[1], rows[3].id: rows[2]}
+    files = {one.id: two.digest for one in rows for two in [twins.get(one.id, one)]}
+    boxed = [
+        dataclasses.replace(one, box=f"0 0 9 {n + 1}", file_digest=files[one.id])
+        for n, one in enumerate(rows)
+    ]
+    result = go(cache, boxed, tmp_path / "run", heads=["logistic"])
+    same = "too, equal to the byte, or a part of the same file"
+    assert result.tasks[0].warnings == (
+        f"1 validation image is a training image {same} (v3.jpg): equal images share a fold",
+        f"1 test image is a training image {same} (t0.jpg): left out of scores",
+    )
+    data = task_data(Manifest(tuple(boxed)), "label", set())
+    fold = deal_folds(data.images(data.labelled), data.labels(data.labelled), 5, 0)
+    place = {one.id: n for n, one in enumerate(data.samples)}
+    assert fold[place["v3.jpg"]] == fold[place[rows[1].id]]
+    assert fold[place[rows[3].id]] == fold[place[rows[2].id]]
+    # A table that was made before knows their path.
+    old = [dataclasses.replace(one, file_digest="", path=files[one.id]) for one in boxed]
+    assert task_data(Manifest(tuple(old)), "label", set()).warnings == data.warnings
+    table = read_probabilities(tmp_path / "run/label/probabilities/logistic-all.npz")
+    assert table.splits == ("validation",) * 75 + ("train",) + ("test",) * 8
 
 
 def test_copies_under_two_labels_are_named_in_every_split(cache, rows, tmp_path):

@@ -40,6 +40,9 @@ def _require_path(kind, value, param, ctx) -> None:
     if not os.fspath(value):
         # A path of no characters would be the folder that the command is run in.
         kind.fail("the path is empty, as of a variable of the shell that is not set.", param, ctx)
+    log = ctx.find_root().params.get("log") if ctx is not None else None
+    if log is not None and os.path.realpath(value) == os.path.realpath(log):
+        kind.fail(f"{value} is the log of this command: name another file.", param, ctx)
     if value == "-":
         kind.fail("- is no stream here: name a file (./- if that is its name).", param, ctx)
 

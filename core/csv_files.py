@@ -41,6 +41,15 @@ _MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _FORMULA_MARKS = ("=", "+", "-", "@", "\t")
 
 
+def require_few_lines(
+    path: str | os.PathLike, count: int, error: type[IcecoreError], most: int | None = None
+) -> None:
+    """Refuse a table of more lines than memory holds, before they take it."""
+    most = _MOST_ROWS if most is None else most
+    if count > most:
+        raise error(f"{path} has more than {most:,} lines", "write it as several smaller tables")
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class CsvLine:
     """One line of a CSV file.
@@ -174,10 +183,7 @@ def read_csv(
     rows: list[CsvLine] = []
     faults: list[tuple[int, str]] = []
     for line in lines:
-        if len(rows) + len(faults) >= _MOST_ROWS:
-            raise error(
-                f"{path} has more than {_MOST_ROWS:,} lines", "write it as several smaller tables"
-            )
+        require_few_lines(path, len(rows) + len(faults) + 1, error)
         if line.fault:
             faults.append((line.number, line.fault))
         elif len(line.fields) != len(header):

@@ -4,12 +4,14 @@ import json
 import os
 from pathlib import Path
 
-from .csv_files import CsvLine, CsvTable, line_faults
+from .csv_files import CsvLine, CsvTable, line_faults, require_few_lines
 from .errors import FileFormatError, IcecoreError
 from .json_files import parse_json
 from .regular_files import read_whole
 
 LARGEST_JSON_LINES = 2**28
+# An object of two bytes takes two hundred in memory.
+_MOST_LINES = 3 * 10**6
 # Lines times fields: few bytes of lines without a field in common would be a huge table.
 _MOST_CELLS = 2**26
 _HINT = "give a file with one JSON object in each line, in UTF-8"
@@ -32,8 +34,9 @@ def read_json_lines(
     path = Path(path)
     found: list[tuple[int, dict]] = []
     faults: list[tuple[int, str]] = []
-    lines = read_whole(path, LARGEST_JSON_LINES, error, _HINT).split(b"\n")
-    for number, line in enumerate(lines, 1):
+    content = read_whole(path, LARGEST_JSON_LINES, error, _HINT)
+    require_few_lines(path, content.count(b"\n"), error, _MOST_LINES)
+    for number, line in enumerate(content.split(b"\n"), 1):
         try:
             if line.strip():
                 found.append((number, parse_json(line, "")))

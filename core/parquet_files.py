@@ -4,16 +4,15 @@ The layout is Hugging Face's: a column of structs of ``bytes`` and ``path``, or 
 and labels as numbers whose names stand in the schema's metadata, or as text.
 """
 
-import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
-from .content import describe_content, remedy_for
-from .errors import FileFormatError, IcecoreError, enumerate_some, first_line
+from .errors import FileFormatError, enumerate_some
 from .imports import load
 from .json_files import parse_json
 from .once_cache import OnceCache
+from .parquet_open import is_lacking, open_parquet, saying
 from .regular_files import size_text
 from .text import repeated
 
@@ -75,8 +74,8 @@ def read_table(place: str, opened: Opener) -> ImageTable:
         It is no table of images.
     """
     arrow = load_parquet()
-    with _saying(arrow, place), opened(place) as file:
-        table = _opened(arrow, place, file)
+    with saying(arrow, place), opened(place) as file:
+        table = open_parquet(arrow, place, file)
         schema = table.schema_arrow
         count = table.metadata.num_rows
         groups = range(table.num_row_groups)
@@ -106,7 +105,7 @@ def read_table(place: str, opened: Opener) -> ImageTable:
             rows = _all_rows(arrow, place, table, column, label, names)
             splits = _texts(place, table, split)
         except (arrow.ArrowException, OSError) as error:
-            if not _is_lacking(error):
+            if not is_lacking(error):
                 raise
             # Of texts that are packed in some ways it makes no dictionary.
             table = arrow.parquet.ParquetFile(file, metadata=table.metadata)
@@ -327,14 +326,14 @@ def read_field(
 
 
 def _metadata(arrow, place: str, opened: Opener):
-    with _saying(arrow, place), opened(place) as file:
+    with saying(arrow, place), opened(place) as file:
         return arrow.parquet.ParquetFile(file).metadata
 
 
 def _read_group(arrow, place: str, opened: Opener, metadata, group: tuple[int, str]):
     """Return the images of a column in a row group, as an Arrow array of bytes."""
     number, column = group
-    with _saying(arrow, place), opened(place) as file:
+    with saying(arrow, place), opened(place) as file:
         table = arrow.parquet.ParquetFile(file, metadata=metadata)
         _require_small_group(table.metadata.row_group(number).total_byte_size, place)
         # Equal images are written once, and what the file says of its sizes need not be so:
@@ -354,42 +353,3 @@ def _require_small_group(size: int, place: str) -> None:
             f"a row group of {place} has more than {size_text(_LARGEST_GROUP)} of images",
             "write the table again with fewer rows in a group",
         )
-
-
-def _opened(arrow, place: str, file):
-    """Open a table; say what a file is that is none."""
-    try:
-        return arrow.parquet.ParquetFile(file)
-    except (arrow.ArrowException, ValueError, OSError):
-        file.seek(0)
-        head = file.read(64)
-        cut_short = b"PAR1".startswith(head[:4])
-        kind = describe_content(head) or ("" if cut_short else "of another kind")
-        if not kind or "Parquet" in kind:
-            raise
-        raise FileFormatError(
-            f"{place} is no Parquet table: it is {kind}",
-            remedy_for(kind, "give tables of images as Parquet, or images in folders"),
-        ) from None
-
-
-@contextlib.contextmanager
-def _saying(arrow, place: str) -> Iterator[None]:
-    """Turn what pyarrow raises into one line that names the table."""
-    try:
-        yield
-    except IcecoreError:
-        raise
-    except (arrow.ArrowException, ValueError, OverflowError, KeyError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        other = _is_lacking(error) or isinstance(error, UnicodeDecodeError)
-        raise FileFormatError(
-            f"{place} is no readable Parquet table: {first_line(error)}",
-            "write it again with other types" if other else "copy it again; it may be cut short",
-        ) from error
-
-
-def _is_lacking(error: Exception) -> bool:
-    """Tell whether pyarrow lacks a way to read it; not all such errors are of its own type."""
-    return "not yet implemented" in str(error).lower()

@@ -4,7 +4,7 @@ import math
 import os
 from pathlib import Path
 
-from ..core.csv_files import LARGEST_CSV, line_faults
+from ..core.csv_files import LARGEST_CSV, line_faults, require_few_lines
 from ..core.errors import ManifestError
 from ..core.regular_files import read_whole
 from .table import Manifest, Sample
@@ -81,6 +81,7 @@ def list_lines(path: str | os.PathLike) -> list[str]:
         It cannot be read, is too large or no text in UTF-8.
     """
     content = read_whole(path, LARGEST_CSV, ManifestError, "check the path of the list")
+    require_few_lines(path, content.count(b"\n"), ManifestError)
     try:
         # Other separators of lines may be in names.
         return content.decode("utf-8-sig").replace("\r\n", "\n").split("\n")

@@ -57,3 +57,11 @@ def test_a_log_that_cannot_grow_is_named_and_stops_nothing(tmp_path):
     assert "label: hat (1), shoe (1)" in done.stdout
     assert (tmp_path / "out.csv").exists()
     assert "Traceback" not in done.stderr
+
+
+def test_a_log_is_no_place_for_an_answer(tmp_path):
+    """The answer had replaced the log."""
+    (tmp_path / "t.csv").write_text("path,label\na.jpg,x\n")
+    refused = icecore("--log", "o.csv", "manifest", "t.csv", "-o", "./o.csv", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "o.csv is the log of this command: name another file" in refused.stderr

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from icecore.core import csv_files
+from icecore.core import csv_files, json_lines
 from icecore.core.csv_files import csv_line, csv_lines, csv_number, line_faults, read_csv, write_csv
 from icecore.core.errors import FileFormatError, ManifestError, MissingFileError
 
@@ -167,3 +167,9 @@ def test_a_table_of_very_many_lines_is_refused_before_they_take_all_memory(tmp_p
     path.write_text("a,b\n" + "1,2\n" * 3 + '"\n')
     with pytest.raises(FileFormatError, match="has more than 3 lines"):
         read_csv(path)
+    monkeypatch.setattr(json_lines, "_MOST_LINES", 3)
+    (tmp_path / "t.jsonl").write_text('{"a": 1}\n' * 3)
+    assert len(json_lines.read_json_lines(tmp_path / "t.jsonl").rows) == 3
+    (tmp_path / "t.jsonl").write_text("{}\n" * 4)
+    with pytest.raises(FileFormatError, match="has more than 3 lines"):
+        json_lines.read_json_lines(tmp_path / "t.jsonl")

@@ -694,6 +694,17 @@ def test_what_is_no_parquet_table_is_no_damaged_one(tmp_path, content, kind):
     assert caught.value.hint == "give tables of images as Parquet, or images in folders"
 
 
+def test_no_footer_is_read_because_the_file_says_that_it_is_huge(tmp_path):
+    with open(tmp_path / "a.parquet", "wb") as file:
+        file.write(b"PAR1")
+        file.truncate(2**31)  # of holes
+        file.seek(2**31 - 8)
+        file.write((2**31 - 16).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(FileFormatError, match="its footer has 2 GiB, more than 256 MiB") as caught:
+        read(tmp_path / "a.parquet")
+    assert caught.value.hint.startswith("copy it again")
+
+
 def test_paths_beside_bytes_of_no_type_are_images(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq

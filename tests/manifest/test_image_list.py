@@ -5,6 +5,7 @@ from packages import needs
 from PIL import Image
 
 from icecore import manifest
+from icecore.core import csv_files
 from icecore.core.errors import ManifestError
 from icecore.features.gluon.loader import load_mxnet
 
@@ -60,3 +61,10 @@ def test_options_of_csv_have_no_effect_and_that_is_said(folder):
     (folder / "x.lst").write_text("0\t1\te.png\n")
     read = manifest.read(folder / "x.lst", table=manifest.TableOptions(path_column="file"))
     assert "no effect" in read.warnings[0]
+
+
+def test_a_list_of_very_many_lines_is_refused_before_they_take_all_memory(folder, monkeypatch):
+    monkeypatch.setattr(csv_files, "_MOST_ROWS", 2)
+    (folder / "many.lst").write_text("0\t1\ta.jpg\n" * 3)
+    with pytest.raises(ManifestError, match="many.lst has more than 2 lines"):
+        manifest.read(folder / "many.lst")

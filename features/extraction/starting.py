@@ -118,12 +118,20 @@ def started(part: Part, options: ExtractOptions, images: int = 0) -> Part:
 
 def _who_runs_it(part: Part, options: ExtractOptions) -> str:
     """Say which engine runs a graph that one of them refused, after trying them."""
+    refused = []
     for kind in engines_for("cpu"):
         if kind.runs_graphs and kind is not part.backbone.kind and "f32" in kind.able("cpu"):
             other = dataclasses.replace(part.backbone, kind=kind, compute="f32")
-            with contextlib.suppress(BackboneError, ProofError):
+            try:
                 Part(other, dataclasses.replace(part.record, compute="f32")).start(options)
+            except ProofError as error:
+                refused.append(f"--engine {kind.name} runs it, and says: {error.message}")
+            except BackboneError:
+                continue
+            else:
                 return f"use --engine {kind.name}, which runs it"
+    if refused:
+        return "; ".join(refused)
     return (
         "no engine here runs it: export the network again (onnx.checker.check_model(model, "
         "full_check=True) says what does not fit), or take another one"

@@ -22,6 +22,8 @@ _MANY_LINKS = 4 * _MANY_NODES
 _DEEPEST_CALLS = 64
 # Numbers in one value, for one image: 1,024 x 1,024 pixels of 64 channels. A batch has several.
 LARGEST_VALUE = 2**26
+# In all values that are needed at a time.
+MOST_ALIVE = 2**28
 # What depends on no image is computed before the first one, and all of it kept.
 LARGEST_CONSTANTS = 2**28
 # Multiplications and additions for one image; EfficientNet-L2 at 800 pixels has half of that.
@@ -110,12 +112,36 @@ def require_small_values(
             f"{LARGEST_VALUE} numbers ({sides})",
             _SMALLER,
         )
+    kept = [graph.output[0].name] if graph.output else []
+    alive = _most_alive(graph.node, sizes, constants, kept)
+    if alive > MOST_ALIVE:
+        raise BackboneError(
+            f"{name} needs {alive} numbers at a time for one image, more than {MOST_ALIVE}",
+            _SMALLER,
+        )
     if fixed > LARGEST_CONSTANTS:
         raise BackboneError(
             f"{name} computes {fixed} numbers from constants before it sees an image, more than "
             f"{LARGEST_CONSTANTS}",
             _SMALLER,
         )
+
+
+def _most_alive(nodes, sizes: Mapping[str, int], constants: frozenset[str], kept) -> int:
+    """Return how many numbers are needed at a time, at least, in the order of the nodes."""
+    last = {name: place for place, node in enumerate(nodes) for name in node.input}
+    last |= dict.fromkeys(kept, len(nodes))
+    ends: dict[int, int] = {}
+    alive = most = 0
+    for place, node in enumerate(nodes):
+        for value in node.output:
+            if value not in constants:
+                alive += sizes[value]
+                until = last.get(value, place)
+                ends[until] = ends.get(until, 0) + sizes[value]
+        most = max(most, alive)
+        alive -= ends.pop(place, 0)
+    return most
 
 
 def is_of_known_cost(graph, shapes: Mapping[str, tuple[int, ...]]) -> bool:

@@ -36,11 +36,31 @@ def test_the_engine_that_is_advised_runs_the_graph(tmp_path, image_folder, engin
     assert ask(tmp_path, image_folder, spec, "onnxruntime").computed
 
 
+def test_why_other_engines_refuse_the_rows_is_said(tmp_path, image_folder):
+    """They run it; it had been said that none does, and that onnx's checker tells why."""
+    mixing = [
+        helper.make_node("TopK", ["f", "one"], ["top", "places"], axis=0),
+        helper.make_node("Sub", ["f", "top"], ["g"]),
+        helper.make_node("Gemm", ["g", "k", "b"], ["out"]),
+    ]
+    spec = save(tmp_path / "net.onnx", make(body() + mixing, weights() | {"one": np.array([1])}))
+    with pytest.raises(BackboneError, match="TopK") as refused:
+        ask(tmp_path, image_folder, spec, "torch")
+    assert "--engine onnxruntime runs it, and says: " in refused.value.hint
+    assert "depend" in refused.value.hint
+    assert "checker" not in refused.value.hint
+
+
 @pytest.mark.parametrize("engine", ALL)
 def test_where_none_runs_it_none_is_advised(tmp_path, image_folder, engine):
     """Each said that another one may do, in a circle; OpenVINO did not say why."""
-    wide = {"w": np.ones((5, 4, 3, 3), np.float32)}
-    spec = save(tmp_path / "net.onnx", make(body() + classifier(), weights() | wide))
-    with pytest.raises(BackboneError, match=r"(?s)channel.*no engine here runs it") as refused:
+    # Of features of another number; onnx does not look at it.
+    wide = {"wide": np.ones((9, 5), np.float32)}
+    hidden = [
+        helper.make_node("Gemm", ["f", "wide"], ["g"]),
+        helper.make_node("Gemm", ["g", "k", "b"], ["out"]),
+    ]
+    spec = save(tmp_path / "net.onnx", make(body() + hidden, weights() | wide))
+    with pytest.raises(BackboneError, match="no engine here runs it") as refused:
         ask(tmp_path, image_folder, spec, engine)
     assert "--engine" not in refused.value.hint

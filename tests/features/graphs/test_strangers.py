@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+from contextlib import nullcontext
 
 import numpy as np
 import onnx
@@ -390,6 +391,26 @@ def test_a_value_of_an_image_that_is_too_large_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(trial, "ask_once", None)
     spec = save(tmp_path / "net.onnx", enlarged(400, 1))
     with pytest.raises(BackboneError, match=r"e0, .*e1 of one image would have more than 67108864"):
+        load(spec)
+
+
+@pytest.mark.parametrize(("several", "refused"), [(3, False), (9, True)])
+def test_large_values_that_are_needed_together_are_refused(tmp_path, monkeypatch, several, refused):
+    """Each of them is small enough; a batch of eight images took seven gigabytes."""
+    monkeypatch.setattr(trial, "ask_once", lambda *arguments: None)
+    kept = [f"k{n}" for n in range(several)]
+    nodes = [*body(), helper.make_node("Resize", ["r", "", "scales"], ["e"], mode="nearest")]
+    nodes += [helper.make_node("Neg", ["e"], [one]) for one in kept]
+    nodes += [
+        helper.make_node("Sum", kept, ["s"]),
+        helper.make_node("ReduceMax", ["s"], ["m"], keepdims=0),
+        helper.make_node("Add", ["f", "m"], ["h"]),
+        helper.make_node("Gemm", ["h", "k", "b"], ["out"]),
+    ]
+    scales = {"scales": np.array([1, 1, 150, 150], np.float32)}
+    spec = save(tmp_path / "net.onnx", make(nodes, weights() | scales))
+    wanted = pytest.raises(BackboneError, match=r"needs \d+ numbers at a time for one image, more")
+    with wanted if refused else nullcontext():
         load(spec)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import BackboneError, WeightsError, first_line
+from ...core.errors import BackboneError, WeightsError, first_line, shortened
 from ...core.files import sha256_file
 from ...core.imports import load
 from ..engines.proof import prove_graph
@@ -36,6 +36,7 @@ from .timm_names import load_timm
 OPSET = 17
 # Part of the key: raise it when the exported bytes change their meaning.
 EXPORTER_VERSION = 1
+_LONGEST_REASON = 1000
 _SAFE_NAMES = {
     "pytorch_model.bin": "model.safetensors",
     "open_clip_pytorch_model.bin": "open_clip_model.safetensors",
@@ -274,9 +275,12 @@ def _create(timm, spec: BackboneSpec, overlay: dict | None):
         except TypeError as error:
             failure = error
         except Exception as error:  # files of weights can be wrong in any way
+            # PyTorch names the tensors that do not fit in lines of their own.
+            said = shortened(" ".join(str(error).split()), _LONGEST_REASON) or first_line(error)
             raise WeightsError(
-                f"{spec.canonical} cannot be built from its weights: {first_line(error)}",
-                "get the safetensors file of this very network again",
+                f"{spec.canonical} cannot be built from its weights: {said}",
+                "get the safetensors file of this very network again, with the classes that timm "
+                "made it for; one of other classes is exported to ONNX and named onnx:FILE",
             ) from error
     raise BackboneError(f"{spec.canonical} cannot be built: {failure}", "choose another network")
 

@@ -239,7 +239,14 @@ def test_weights_come_from_the_users_folder(safetensors, tmp_path):
     assert pretrained_matches(backbone, network)
     assert str(path) in backbone.network.origin
     assert backbone.network.license == ""
-    path.write_bytes(path.read_bytes()[:100_000])
+    import timm
+
+    whole = path.read_bytes()
+    save_safetensors(timm.create_model("resnet18", num_classes=7), path)
+    with pytest.raises(WeightsError, match=r"size mismatch for fc.weight: .*\[7, 512\]") as caught:
+        load_backbone(spec, "onnxruntime", WeightsRequest(folder=tmp_path))
+    assert "one of other classes is exported to ONNX" in caught.value.hint
+    path.write_bytes(whole[:100_000])
     with pytest.raises(WeightsError, match=r"cannot be built from its weights.*"):
         load_backbone(spec, "onnxruntime", WeightsRequest(folder=tmp_path))
 

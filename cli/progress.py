@@ -89,8 +89,12 @@ class _Bars:
         self.done = ""
         self._tasks = {
             name: bar.add_task(name, total=None, visible=False, note="")
-            for name in ("detect", "read", "extract")
+            for name in ("detect", "read", "try", "extract")
         }
+
+    def on_network(self, spec: str, engine: str) -> None:
+        note = f"{escaped(spec)} on {engine}"
+        self._bar.update(self._tasks["try"], visible=True, note=note)
 
     def on_detect(self, done: int, total: int) -> None:
         self._update("detect", done, total)
@@ -99,6 +103,7 @@ class _Bars:
         self._update("read", done, total)
 
     def on_images(self, now) -> None:
+        self._bar.update(self._tasks["try"], visible=False)
         self.done = f"{now.done} of {counted(now.total, 'image')}"
         self._bar.update(
             self._tasks["extract"],
@@ -144,6 +149,9 @@ class _LogLines:
 
     def on_images(self, now) -> None:
         self._log.print(f"{now.done}/{now.total} images, {_note(now)}")
+
+    def on_network(self, spec: str, engine: str) -> None:
+        pass  # it takes seconds
 
     def on_digest(self, done: int, total: int) -> None:
         pass  # it takes seconds

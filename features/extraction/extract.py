@@ -189,8 +189,12 @@ def _started(
     """Start the engines, if there may be something to compute."""
     if not lacking:
         return parts
+    found = []
     with watch.phase("starting"):
-        return [started(part, options, lacking) for part in parts]
+        for part in parts:
+            watch.begin(part.record.backbone.spec, part.backbone.kind.name)
+            found.append(started(part, options, lacking))
+    return found
 
 
 def _lacking_rows(

@@ -46,6 +46,9 @@ class Progress:
 class ProgressListener:
     """Is told how far an extraction is; a subclass listens to what it wants to hear."""
 
+    def on_network(self, spec: str, engine: str) -> None:
+        """Take the next network that an engine is started with, and its rows proved there."""
+
     def on_digest(self, done: int, total: int) -> None:
         """Take the counts of files that were digested and in all."""
 
@@ -86,6 +89,10 @@ class Stopwatch:
             yield
         finally:
             self.phases[name] += time.perf_counter() - started
+
+    def begin(self, spec: str, engine: str) -> None:
+        """Tell which network an engine is started with."""
+        self._listener.on_network(spec, engine)
 
     def start(self, total: int, done: int, workers: int, devices: int = 1) -> None:
         """Begin to measure."""

@@ -53,6 +53,24 @@ def test_an_interrupted_bar_says_how_far_it_came(monkeypatch, capsys):
     assert interrupt(look) == "736 of 900 images are done\n"
 
 
+def test_a_bar_says_which_network_is_tried_until_images_come(monkeypatch):
+    """A large one is proved for minutes."""
+    terminal = Console(
+        file=io.StringIO(), width=80, force_terminal=True, _environ={"TERM": "xterm"}
+    )
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
+    monkeypatch.setattr(progress, "terminal", lambda: terminal)
+    with progress.extract_bar() as bars:
+        bars.on_network("onnx:large.onnx", "openvino")
+        bars._bar.refresh()
+        assert "onnx:large.onnx on openvino" in terminal.file.getvalue()
+        bars.on_images(Progress(736, 740, 900, 0, 20.0, 8.0, 0.1, 0.9))
+        terminal.file.truncate(0)
+        bars._bar.refresh()
+    assert "large.onnx" not in terminal.file.getvalue()
+    assert "736/900" in terminal.file.getvalue()
+
+
 @pytest.mark.parametrize("width", [20, 40, 60, 80])
 def test_the_count_stays_where_the_terminal_is_narrow(width):
     ordinary = {"TERM": "xterm"}

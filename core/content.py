@@ -1,6 +1,9 @@
 """Say what a file is by its first bytes, where it is not what was expected."""
 
+import os
 import re
+
+from .regular_files import open_regular
 
 _MARKS = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
@@ -47,6 +50,7 @@ _REMEDIES = (
 )
 # As git leaves them in a text that two have changed.
 _CONFLICT = re.compile(rb"^<{7} .*^={7}\r?$.*^>{7} ", re.MULTILINE | re.DOTALL)
+_LOOKED_AT = 256
 _PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<svg")
 
 
@@ -68,6 +72,12 @@ def describe_content(head: bytes) -> str:
     return ""
 
 
+def kind_of_file(path: str | os.PathLike) -> str:
+    """Name the kind of a file as `describe_content` does."""
+    with open_regular(path, 0) as file:
+        return describe_content(file.read(_LOOKED_AT))
+
+
 def told_apart(content: bytes, hint: str) -> tuple[str, str]:
     """Say what a file is that could not be read as what it should be, and what to do about that.
 
@@ -81,7 +91,7 @@ def told_apart(content: bytes, hint: str) -> tuple[str, str]:
         return found, "finish the merge (git status names its files), or take another copy"
     if content and not content.strip(b"\0"):
         return "it holds zeros alone, as a copy does that was broken off", hint
-    if kind := describe_content(content[:256]):
+    if kind := describe_content(content[:_LOOKED_AT]):
         return f"it is {kind}", remedy_for(kind, hint)
     return "", hint
 

@@ -19,6 +19,7 @@ from ...core.errors import (
     counted,
     enumerate_some,
     first_line,
+    shortened,
 )
 from ..gluon.graph_writer import Parameter
 from ..gluon.loader import load_mxnet
@@ -45,6 +46,9 @@ from ..records.record import BackboneRecord
 from ..records.spec import BackboneSpec
 from ..weights.request import WeightsRequest
 from .base import LayerShape, Source
+
+# Operators with weights, of which the first extent is what the graph says of its outputs.
+_WITH_WIDTH, _WIDTHS = ("Convolution", "FullyConnected"), ("num_filter", "num_hidden")
 
 
 class GluonFileSource(Source):
@@ -224,9 +228,29 @@ def _read(spec: BackboneSpec, request: WeightsRequest) -> tuple[_Network, int]:
     variables = {node["name"]: node for node in nodes if node["op"] == "null"}
     values = _values(files, variables)
     _name_input(files, variables, values)
+    _require_stated_widths(files, nodes, values)
     outputs = [list(head) for head in dict.fromkeys(map(tuple, heads))]
     network = _Network(files, {"nodes": nodes, "heads": outputs}, values, fields)
     return network, spec.resolution or network.native
+
+
+def _require_stated_widths(files: _Files, nodes: list[dict], values: dict) -> None:
+    """Refuse weights of another number of outputs than the graph says; MXNet does, too."""
+    faults = []
+    for node in nodes:
+        stated = next((node["attrs"][n] for n in _WIDTHS if n in node.get("attrs", {})), None)
+        if node["op"] not in _WITH_WIDTH or stated is None:
+            continue
+        weights = nodes[node["inputs"][1][0]]["name"]
+        found = values[weights].shape[0] if weights in values else stated
+        # Python 2 wrote 64L.
+        if stated.rstrip("L") != str(found):
+            faults.append(f"{node['name']} has {found} outputs, not {shortened(stated, 40)}")
+    if faults:
+        raise WeightsError(
+            f"{files.params} does not fit {files.symbol.name}: {enumerate_some(faults)}",
+            "get the .params file of this very network",
+        )
 
 
 def _of_one_output(network: _Network, spec: BackboneSpec) -> _Network:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from ...core.content import kind_of_file, remedy_for
 from ...core.errors import BackboneError, WeightsError, first_line, shortened
 from ...core.files import sha256_file
 from ...core.imports import load
@@ -275,6 +276,11 @@ def _create(timm, spec: BackboneSpec, overlay: dict | None):
         except TypeError as error:
             failure = error
         except Exception as error:  # files of weights can be wrong in any way
+            if overlay and (kind := kind_of_file(overlay["file"])):
+                raise WeightsError(
+                    f"{overlay['file']} is not a whole safetensors file: it is {kind}",
+                    remedy_for(kind, "get the file again"),
+                ) from error
             # PyTorch names the tensors that do not fit in lines of their own.
             said = shortened(" ".join(str(error).split()), _LONGEST_REASON) or first_line(error)
             raise WeightsError(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...core.content import kind_of_file, remedy_for
 from ...core.errors import (
     BackboneError,
     ProofError,
@@ -165,9 +166,11 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             "save it with float32 weights: safetensors.torch.save_file({name: tensor.float() ...})",
         ) from error
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
+        kind = kind_of_file(path)
         raise WeightsError(
-            f"{path} is not a whole safetensors file: {first_line(error)}",
-            "get the file again",
+            f"{path} is not a whole safetensors file: "
+            + (f"it is {kind}" if kind else first_line(error)),
+            remedy_for(kind, "get the file again"),
         ) from error
 
 

@@ -193,6 +193,19 @@ def test_weights_of_another_network_are_refused_with_all_that_differ(copied):
         load(copied)
 
 
+@pytest.mark.parametrize("engine", ["mxnet", "onnxruntime"])
+def test_weights_of_another_number_of_outputs_are_refused(copied, engine):
+    """ONNX has the number from the weights alone, and gave rows."""
+    path = copied.with_name("my.net-symbol.json")
+    graph = json.loads(path.read_text())
+    place = next(n for n, node in enumerate(graph["nodes"]) if node["op"] == "Convolution")
+    attributes = graph["nodes"][place]["attrs"] | {"num_filter": "99999999999"}
+    path.write_text(json.dumps(edited(graph, place, "attrs", attributes)))
+    with pytest.raises(WeightsError, match=r"conv0_fwd has \d+ outputs, not 99999999999") as caught:
+        load(copied, engine)
+    assert caught.value.hint == "get the .params file of this very network"
+
+
 HOSTILE = {
     "no JSON": lambda graph: "{",
     "deep": lambda graph: "[" * 100_000,

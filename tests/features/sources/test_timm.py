@@ -246,6 +246,10 @@ def test_weights_come_from_the_users_folder(safetensors, tmp_path):
     with pytest.raises(WeightsError, match=r"size mismatch for fc.weight: .*\[7, 512\]") as caught:
         load_backbone(spec, "onnxruntime", WeightsRequest(folder=tmp_path))
     assert "one of other classes is exported to ONNX" in caught.value.hint
+    path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(WeightsError, match="it is a pointer of Git LFS") as caught:
+        load_backbone(spec, "onnxruntime", WeightsRequest(folder=tmp_path))
+    assert "git lfs pull" in caught.value.hint
     path.write_bytes(whole[:100_000])
     with pytest.raises(WeightsError, match=r"cannot be built from its weights.*"):
         load_backbone(spec, "onnxruntime", WeightsRequest(folder=tmp_path))

@@ -294,6 +294,20 @@ def test_damaged_safetensors_are_a_clear_line(tmp_path, home, damage):
     assert nothing_kept(home)
 
 
+@pytest.mark.parametrize(
+    ("content", "kind", "remedy"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS", "git lfs pull"),
+        (b"<!DOCTYPE html><html>not found</html>", "a web page", "download it again"),
+    ],
+)
+def test_what_is_in_place_of_safetensors_is_said(tmp_path, home, content, kind, remedy):
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(WeightsError, match=f"not a whole safetensors file: it is .*{kind}") as it:
+        import_weights(tmp_path / "model.safetensors", "gluon:resnet18_v1b")
+    assert remedy in it.value.hint
+
+
 @pytest.mark.timeout(20)
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are of POSIX")
 def test_a_pipe_is_not_waited_for(tmp_path):

@@ -13,7 +13,7 @@ from .table import DEFAULT_TASK, IMAGE_SUFFIXES, Sample, split_name
 
 # A folder of a split in words that are not followed: train2017, test1, seg_pred, train_images.
 _SPLIT = re.compile(
-    r"(?:(?:[0-9]+|[a-z]|my)[ _.-]+|(?:seg|images?|imgs?)[ _.-]*)?"
+    r"(?:(?:[0-9]+|[a-z]|my|split)[ =_.-]+|(?:seg|images?|imgs?)[ _.-]*)?"
     r"(?:tr|te|trn|tst|train(?:ing)?|test(?:s|ing)?|val(?:id(?:ation|ate)?)?|dev|holdout"
     r"|pred(?:ict(?:ion)?s?)?|eval(?:uation)?)"
     r"[ _.-]*(?:set|data|split|full|images?|imgs?|photos?|pictures?)?"

@@ -80,6 +80,7 @@ class _Container(Layout):
         found = LabelledFiles([], frozenset(names))
         warnings: list = []
         others: list = []
+        bare: list[str] = []
         for name in names:
             if part := parts.get(name):
                 split = _split_of(name)
@@ -89,12 +90,18 @@ class _Container(Layout):
                 )
                 warnings += part.warnings
                 others += part.passed_over
+                bare += [name] * (not split and not any(one.split for one in part.samples))
         if not found.samples:
             raise ManifestError(
                 f"no images in {counted(len(names), f'{self.suffix} file')} of {listing.root}"
                 + (f": {enumerate_some(warnings)}" if warnings else "")
                 + (f"; {passed}" if (passed := passed_over_text(others)) else ""),
                 f"look at them: they are read as {self.name}",
+            )
+        if bare and len({one.split for one in found.samples}) > 1:
+            warnings.append(
+                f"{enumerate_some(bare)}: no split in the name, so for training, beside others "
+                "that say theirs (train, validation or test)"
             )
         # Of many tables of one kind it is said once.
         warnings = list(dict.fromkeys([*_missing_parts(names), *warnings]))
@@ -348,8 +355,9 @@ def _missing_parts(names: Iterable[str]) -> Iterator[str]:
 
 def _split_of(name: str) -> str:
     """Return the split that a container's name speaks of, as ``train-00000-of-00004``."""
-    words = re.split(r"[/_.\-]", name.rpartition(".")[0])
-    return next((split for word in words if (split := split_name(word))), "")
+    # As in train2017, trainset and split=train.
+    words = re.findall(r"[^\W\d_]+", name.rpartition(".")[0].lower())
+    return next(filter(None, (split_name(word.removesuffix("set")) for word in words)), "")
 
 
 def _rows(container: str, name: str, table: ImageTable) -> Iterator[Sample]:

@@ -511,6 +511,32 @@ def test_columns_of_a_table_that_are_not_used_are_named_once(tmp_path):
         read(tmp_path / "a.parquet")
 
 
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        ("train0", "test0"), ("train2017", "val2017"), ("trainset", "testset"),
+        ("Train 01", "Test (1)"), ("split=train/0", "split=test/0"), ("train_a", "test_a"),
+    ],
+)  # fmt: skip
+def test_the_split_of_a_table_is_in_its_name(tmp_path, train, test):
+    """Images of a test split had been trained on."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for name in (train, test, "eval"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        table = pa.table({"image": [b"1", b"2"], "label": ["hat", "cap"]})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    found = read(tmp_path)
+    splits = {one.id.rpartition("/")[0]: one.split for one in found}
+    other = "validation" if test.startswith("val") else "test"
+    assert splits == {f"{train}.parquet": "train", f"{test}.parquet": other, "eval.parquet": ""}
+    assert found.warnings == (
+        "eval.parquet: no split in the name, so for training, beside others that say theirs "
+        "(train, validation or test)",
+    )
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_split_of_a_row_is_what_its_table_says(tmp_path, packed):
     import pyarrow as pa

@@ -598,6 +598,7 @@ def test_ids_in_another_unicode_form_are_found(tmp_path, in_table, in_folder):
     "folders",
     [
         ("train2017", "val2017"), ("train", "test1"), ("trainset", "testset"),
+        ("split=train", "split=test"),
         ("train_images", "test_images"), ("seg_train/hat", "seg_train/dress", "seg_pred"),
         ("X_train", "X_test"), ("imgs_tr", "imgs_te"), ("trn", "tst"), ("1_train", "2_test"),
         ("hat", "dress", "test"), ("hat", "dress", "Val"), ("hat", "dress", "val/hat"),

@@ -343,6 +343,7 @@ def _text_lines(
                 )
             # A file may be of empty lines alone.
             if not part:
+                require_few_lines(path, number, error, 2 * _MOST_ROWS)
                 continue
             try:
                 text = part.decode("utf-8")

@@ -167,6 +167,9 @@ def test_a_table_of_very_many_lines_is_refused_before_they_take_all_memory(tmp_p
     path.write_text("a,b\n" + "1,2\n" * 3 + '"\n')
     with pytest.raises(FileFormatError, match="has more than 3 lines"):
         read_csv(path)
+    path.write_text("a,b\n" + "\n" * 6)
+    with pytest.raises(FileFormatError, match="has more than 6 lines"):
+        read_csv(path)
     monkeypatch.setattr(json_lines, "_MOST_LINES", 3)
     (tmp_path / "t.jsonl").write_text('{"a": 1}\n' * 3)
     assert len(json_lines.read_json_lines(tmp_path / "t.jsonl").rows) == 3

@@ -264,7 +264,8 @@ def _cell(field: object, excel: bool) -> str:
     if isinstance(field, float):
         return repr(float(field))
     text = "" if field is None else str(field)
-    if excel and isinstance(field, str) and text.startswith(_FORMULA_MARKS):
+    if excel and isinstance(field, str) and text.lstrip("'").startswith(_FORMULA_MARKS):
+        # Before an apostrophe, too: it would be read as this one.
         text = f"'{text}"
     if "\n" in text or "\r" in text or "\0" in text:
         what = "zero byte" if "\0" in text else "line break"
@@ -284,7 +285,7 @@ def without_excel_mark(name: str, known: Container[str]) -> str:
     ('=a', "'=a")
     """
     bare = name.removeprefix("'")
-    quoted = bare != name and bare.startswith(_FORMULA_MARKS)
+    quoted = bare != name and bare.lstrip("'").startswith(_FORMULA_MARKS)
     return bare if quoted and name not in known and bare in known else name
 
 

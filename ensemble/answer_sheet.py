@@ -57,7 +57,7 @@ def read_sheet(path: str | os.PathLike) -> AnswerSheet:
         The file is not there, or is neither; all faulty lines are named.
     """
     path = Path(path)
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise MissingFileError(
             f"{path} is not there", "give --sample a sample_submission.csv or a question.csv"
         )

@@ -25,6 +25,7 @@ BLEND_FORMAT = 4
 # A temperature of 0 divides by it, and a negative one turns ranks around.
 _COLDEST = 1e-3
 _SEAL = "sha256"
+_OF_SYSTEM = ("/proc/", "/sys/", "/dev/")
 _AGAIN = "run 'icecore blend' on this folder again"
 PLAIN_AVERAGE = "the plain average"
 # How a blend calls what it recommends: see `TaskBlend.recommendation`.
@@ -273,10 +274,15 @@ def _require_of_runs(
                 f"the answer of the task '{name}' is called '{escaped(found[name].answer)}', and "
                 f"its weights are {weights}"
             )
+    # A stranger's may name files of the system, some of which never end.
+    places = {name: os.path.realpath(path.parent / name) for name in inputs}
+    if strange := [name for name, place in places.items() if place.startswith(_OF_SYSTEM)]:
+        faults.append(f"it names files of the system: {enumerate_some(strange)}")
+        places = {}
     changed = [
         name
-        for name, digest in inputs.items()
-        if (path.parent / name).is_file() and sha256_file(path.parent / name, LARGEST_NPZ) != digest
+        for name, place in places.items()
+        if os.path.isfile(place) and sha256_file(place, LARGEST_NPZ) != inputs[name]
     ]
     if changed:
         faults.append(f"files have changed since: {enumerate_some(changed)}")

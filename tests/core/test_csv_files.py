@@ -9,7 +9,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from icecore.core import csv_files, json_lines
-from icecore.core.csv_files import csv_line, csv_lines, csv_number, line_faults, read_csv, write_csv
+from icecore.core.csv_files import (
+    csv_line,
+    csv_lines,
+    csv_number,
+    line_faults,
+    read_csv,
+    without_excel_mark,
+    write_csv,
+)
 from icecore.core.errors import FileFormatError, ManifestError, MissingFileError
 
 fields = st.lists(
@@ -131,6 +139,9 @@ def test_what_is_no_number(text):
 def test_formulas_are_quoted_on_request():
     row = ["=1+1", "+a", "-b", "@c", "d=", -0.5, "\tx"]
     assert csv_line(row, excel=True) == "'=1+1,'+a,'-b,'@c,d=,-0.5,'\tx\n"
+    # Names that differ stay so.
+    assert csv_line(["'=a", "'a", "''-"], excel=True) == "''=a,'a,'''-\n"
+    assert without_excel_mark("''=a", {"'=a", "=a"}) == "'=a"
     assert csv_line(row) == '=1+1,+a,-b,@c,d=,-0.5,"\tx"\n'
 
 

@@ -283,3 +283,12 @@ def test_a_line_break_of_a_stranger_begins_no_line(blended):
     with pytest.raises(RunError) as caught:
         load_saved(blended)
     assert "good\\nwritten: all" in caught.value.message
+
+
+def test_files_of_the_system_are_not_read(blended):
+    """Some of them never end."""
+    content = json.loads((blended / "blend.json").read_text())
+    content["inputs"]["/proc/self/environ"] = "0" * 64
+    (blended / "blend.json").write_text(json.dumps(sealed(content)))
+    with pytest.raises(RunError, match="names files of the system: /proc/self/environ"):
+        load_saved(blended)

@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from blending import blend_run
 
-from icecore.core.errors import MissingDependencyError, ProbabilityError, RunError
+from icecore.core.errors import (
+    IcecoreError,
+    MissingDependencyError,
+    MissingFileError,
+    ProbabilityError,
+    RunError,
+)
 from icecore.ensemble import (
     AnswerOptions,
     Answers,
@@ -16,6 +22,7 @@ from icecore.ensemble import (
     require_sheet_fits,
     write_answers,
 )
+from icecore.ensemble.answer_sheet import read_sheet
 
 QUICK = BlendOptions(honest=False)
 
@@ -300,3 +307,11 @@ def test_the_prior_of_a_run_is_that_of_its_labels(run):
     task = final_answers(blend_run(run, QUICK, write=False)).tasks["label"]
     assert task.prior.sum() == pytest.approx(1)
     assert (task.prior > 0).all()
+
+
+def test_what_is_in_place_of_a_sheet_is_said(tmp_path):
+    """It is there, and was said not to be."""
+    with pytest.raises(IcecoreError, match="is a folder, not a file"):
+        read_sheet(tmp_path)
+    with pytest.raises(MissingFileError, match="none.csv is not there"):
+        read_sheet(tmp_path / "none.csv")

@@ -1,17 +1,17 @@
 """What a graph's features are, by what computes in the plainest way."""
 
-import warnings
 from collections.abc import Callable
 
 import numpy as np
 
 from ...core.errors import ProofError, first_line
 from ..graphs.network import GraphNetwork
-from ..graphs.onnx_graph import FEATURES, IMAGES, load_evaluator, load_onnx
+from ..graphs.onnx_graph import load_onnx
 from ..graphs.session import load_onnxruntime, open_session
 from ..graphs.values import constants_of
 from ..graphs.walk import read_inside
 from .base import require_one_row_each
+from .reference_judge import in_batches, reference_features
 
 _FEW = 2**12
 
@@ -19,7 +19,7 @@ _FEW = 2**12
 def judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
     """Return what computes in the plainest way, and the features that it finds in each batch."""
     failures, content = [], network.content()
-    for judge in (_onnxruntime_judge, _reference_judge):
+    for judge in (_onnxruntime_judge, _one_by_one_judge, _reference_judge):
         try:
             name, found = judge(content, batches, network.batch)
         except Exception as error:  # neither has a base for its exceptions
@@ -30,7 +30,7 @@ def judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[
         return name, found
     raise ProofError(
         f"{network.record.spec} cannot be proved: neither ONNX Runtime nor onnx's own evaluator "
-        f"runs the graph ({'; '.join(failures)})",
+        f"runs the graph ({'; '.join(dict.fromkeys(failures))})",
         "export the network again",
     )
 
@@ -39,29 +39,22 @@ def _onnxruntime_judge(
     content: bytes, batches: list[np.ndarray], only: int | None
 ) -> tuple[str, list[np.ndarray]]:
     run, judge = plain_run(content), f"ONNX Runtime {load_onnxruntime().__version__}"
-    rows = [_in_batches(run, batch, only or len(batch)) for batch in batches]
+    rows = [in_batches(run, batch, only or len(batch)) for batch in batches]
     return f"{judge}, unoptimized", rows
+
+
+def _one_by_one_judge(
+    content: bytes, batches: list[np.ndarray], only: int | None
+) -> tuple[str, list[np.ndarray]]:
+    # Of some graphs the batch is fixed inside, which engines bear in their own ways.
+    return _onnxruntime_judge(content, batches, only or 1)
 
 
 def _reference_judge(
     content: bytes, batches: list[np.ndarray], only: int | None
 ) -> tuple[str, list[np.ndarray]]:
-    onnx = load_onnx()
-    run = load_evaluator()(onnx.load_from_string(content)).run
-    judge = f"the reference evaluator of onnx {onnx.__version__}"
-    # It computes in NumPy, which prints what it thinks of means of nothing.
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return judge, [_in_batches(run, batch, only or 1) for batch in batches]
-
-
-def _in_batches(run: Callable, images: np.ndarray, size: int) -> np.ndarray:
-    """Return the features of images, `size` at a time."""
-    rows = [
-        run([FEATURES], {IMAGES: np.resize(part, (size, *part.shape[1:]))})[0]
-        for part in (images[start : start + size] for start in range(0, len(images), size))
-    ]
-    return np.concatenate(rows)[: len(images)]
+    judge = f"the reference evaluator of onnx {load_onnx().__version__}"
+    return judge, reference_features(content, batches, only or 1)
 
 
 def plain_run(content: bytes) -> Callable[[list[str] | None, dict], list[np.ndarray]]:

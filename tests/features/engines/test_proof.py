@@ -15,7 +15,7 @@ from icecore.cache import FeatureCache
 from icecore.core.errors import BackboneError, ProofError
 from icecore.features import ExtractOptions, extract
 from icecore.features.backbones import load_backbones
-from icecore.features.engines import distances, judge, proof
+from icecore.features.engines import distances, judge, proof, reference_judge
 from icecore.features.engines.base import Setup
 from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.proof import prove_in_engine
@@ -527,6 +527,38 @@ def test_onnxs_own_evaluator_judges_where_onnx_runtime_cannot(tmp_path, monkeypa
     found = prove_in_engine(started, backbone.network, Setup(batch_size=4))
     assert found.judge.startswith("the reference evaluator of onnx")
     assert found.relative_error < 1e-5
+
+
+def resized(sides):
+    """Enlarge the map to a size with a batch of one, as exporters write it."""
+    return [helper.make_node("Resize", ["c", "", "", "size"], ["m"], mode="linear")], {
+        "size": np.array([1, 5, *sides])
+    }
+
+
+def test_a_size_that_is_fixed_for_one_image_is_judged_by_one_at_a_time(tmp_path, monkeypatch):
+    """onnx's own evaluator was asked, which takes minutes for it."""
+    needs("openvino")
+    monkeypatch.setattr(judge, "reference_features", None)
+    nodes, weights = resized((40, 40))
+    backbone = backbone_of(write_network(tmp_path / "net.onnx", nodes, **weights), "openvino")
+    found = prove_in_engine(backbone.start("cpu", 4), backbone.network, Setup(batch_size=4))
+    assert found.judge.startswith("ONNX Runtime")
+    assert found.relative_error < 1e-4
+
+
+def test_onnxs_own_evaluator_takes_no_hours(tmp_path, monkeypatch):
+    nodes, weights = resized((150, 150))
+    backbone = backbone_of(write_network(tmp_path / "net.onnx", nodes, **weights))
+
+    def refuse(*given):
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(judge, "plain_run", refuse)
+    monkeypatch.setattr(reference_judge, "_PROCESSOR_SECONDS", 3)
+    images = proof.random_images(SIDE, 2, seed=0)
+    with pytest.raises(ProofError, match="cannot be proved: .*takes more than 3 s of processor"):
+        judge.judged(backbone.network, [images])
 
 
 def test_real_networks_are_proved_in_every_engine(models):

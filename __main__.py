@@ -2,14 +2,18 @@
 
 import sys
 
-from .core.imports import MORE_MEMORY, NO_MEMORY, is_lack_of_memory
+from .core.interrupts import ends_at_once
 
-try:
-    from .cli import main
-except (MemoryError, ImportError, OSError) as error:
-    if not is_lack_of_memory(error):
-        raise
-    sys.exit(f"error: {NO_MEMORY}: its libraries cannot be loaded\n  {MORE_MEMORY}")
+# Loading takes the first half second of a command.
+with ends_at_once():
+    from .core.imports import MORE_MEMORY, NO_MEMORY, is_lack_of_memory
+
+    try:
+        from .cli import main
+    except (MemoryError, ImportError, OSError) as error:
+        if not is_lack_of_memory(error):
+            raise
+        sys.exit(f"error: {NO_MEMORY}: its libraries cannot be loaded\n  {MORE_MEMORY}")
 
 if __name__ == "__main__":
     main()

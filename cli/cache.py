@@ -6,6 +6,7 @@ import sys
 import click
 
 from ..core.errors import counted, enumerate_some, escaped
+from ..core.interrupts import keeps_finished
 from . import console
 from .idle import beside, refuse_idle
 from .options import A_PATH, DATA, as_json
@@ -209,7 +210,8 @@ def merge_command(target, sources, as_json) -> None:
     from ..cache import FeatureCache, merge
 
     opened = [FeatureCache(source) for source in sources]
-    found = merge(FeatureCache.create(target), opened)
+    with keeps_finished():
+        found = merge(FeatureCache.create(target), opened)
     _print_sets(found, as_json, "source", "name", "rows_added", "rows_already_there")
 
 
@@ -237,7 +239,9 @@ def push_command(path, url, as_json) -> None:
     """
     from ..cache import FeatureCache, push
 
-    _print_mirrored(push(FeatureCache(path), str(url)), as_json)
+    with keeps_finished():
+        found = push(FeatureCache(path), str(url))
+    _print_mirrored(found, as_json)
 
 
 @cache.command("pull")
@@ -256,7 +260,9 @@ def pull_command(url, path, as_json) -> None:
     """
     from ..cache import pull
 
-    _print_mirrored(pull(str(url), path), as_json)
+    with keeps_finished():
+        found = pull(str(url), path)
+    _print_mirrored(found, as_json)
 
 
 def _print_mirrored(found, as_json: bool) -> None:

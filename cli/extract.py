@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from ..core.errors import counted
+from ..core.interrupts import keeps_finished
 from ..core.stores import is_url
 from . import console, progress
 from .help_groups import grouped
@@ -185,7 +186,7 @@ def extract(data, cache, backbones, dry_run, as_json, quiet, **options) -> None:
     if dry_run:
         _print_cost(jobs, (data, cache, backbones, jobs.ExtractOptions(**options)), as_json, quiet)
         return
-    with progress.extract_bar(quiet or as_json) as listener:
+    with keeps_finished(), progress.extract_bar(quiet or as_json) as listener:
         report = jobs.extract(data, cache, backbones, jobs.ExtractOptions(**options), listener)
     console.print_notes(report.manifest)
     if as_json:

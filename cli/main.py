@@ -19,6 +19,7 @@ from .. import __version__
 from ..core.errors import IcecoreError, MissingFileError, escaped, shortened
 from ..core.hardware import require_working_memory
 from ..core.imports import MORE_MEMORY, NO_MEMORY, NewerVersionWarning, is_lack_of_memory
+from ..core.interrupts import interrupted_status, watch_for_signals
 from . import console
 from .audit import audit
 from .backbones import backbones
@@ -33,7 +34,6 @@ from .doctor import doctor
 from .export import export
 from .extract import extract
 from .idle import refuse_repeated
-from .interrupts import interrupted_status, watch_for_termination
 from .log import keep_log
 from .manifest import manifest
 from .options import A_PATH
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
     # Libraries make a million things that stay, and looking through them for circles takes a
     # tenth of the time of a start.
     gc.set_threshold(50_000, 20, 100)
-    watch_for_termination()
+    watch_for_signals()
     warnings.showwarning = _show_warning
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -170,11 +170,8 @@ def _run(arguments: list[str]) -> int:
         error.message = _shown(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        console.echo(
-            "interrupted; what was finished is kept, and the same command continues from there",
-            err=True,
-        )
+    except (KeyboardInterrupt, click.Abort) as end:
+        console.echo(f"interrupted; {str(end) or 'no file is left half-written'}", err=True)
         return interrupted_status()
     except (MemoryError, RuntimeError, ImportError) as error:
         if not is_lack_of_memory(error):

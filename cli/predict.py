@@ -1,10 +1,12 @@
 """`icecore predict`."""
 
+import contextlib
 import dataclasses
 
 import click
 
 from ..core.errors import counted
+from ..core.interrupts import keeps_finished
 from . import console, progress
 from .help_groups import grouped
 from .idle import beside, refuse_idle
@@ -70,7 +72,9 @@ def predict(run, images, out, as_json, quiet, **options) -> None:
         refuse_idle(beside("--boxes", ["--whole"]))
     images = take_data(images, options)
     options["detector"] = take_detector(options)
-    with progress.extract_bar(quiet or as_json) as listener:
+    # Without a cache the rows lie in a folder that goes with the command.
+    kept = keeps_finished() if options["cache"] else contextlib.nullcontext()
+    with kept, progress.extract_bar(quiet or as_json) as listener:
         report = jobs.predict(run, images, out, jobs.PredictOptions(**options), listener)
     console.print_notes(report.manifest)
     console.print_repaired(report.repaired, "other rows that were lost want an extract")

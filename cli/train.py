@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from ..core.errors import counted, enumerate_some, escaped
+from ..core.interrupts import interrupted_status
 from . import console
 from .help_groups import grouped
-from .interrupts import interrupted_status
 from .options import A_PATH, DATA, SEED, as_json, quiet, table_options, take_data
 from .progress import train_bar
 
@@ -166,7 +166,7 @@ def train(cache, data, run, given, as_json, quiet, **options) -> None:
         with train_bar(quiet or as_json) as update:
             result = jobs.train(cache, data, run, jobs.TrainOptions(**options), update)
     except KeyboardInterrupt:
-        console.echo(f"interrupted before anything was finished; {run} is as it was", err=True)
+        console.echo(f"interrupted; {run} is as it was", err=True)
         sys.exit(interrupted_status())
     if as_json:
         console.print_json(dataclasses.asdict(result) | {"run": str(result.run)})

@@ -2,6 +2,7 @@
 
 import click
 
+from ..core.interrupts import keeps_finished
 from . import console, progress
 from .options import A_FOLDER_THERE, A_PATH, as_json, quiet
 
@@ -72,7 +73,7 @@ def fetch(networks, folder, as_json, quiet) -> None:
     require_networks(networks)
     found = []
     for network in networks:
-        with progress.download_bar(network, quiet or as_json) as on_bytes:
+        with keeps_finished(), progress.download_bar(network, quiet or as_json) as on_bytes:
             found.append((network, fetch_weights(network, folder, on_bytes)))
         if not as_json:
             console.echo(f"{network}: {found[-1][1].origin}")

@@ -138,8 +138,7 @@ def disk_full_named(path: str | os.PathLike) -> Iterator[None]:
             raise
         raise DiskFullError(
             f"no room left on the disk while writing {path}",
-            f"free some space in {Path(path).parent} and run the same command again; "
-            "what was finished before is kept",
+            "free some space there, and run the same command again",
         ) from error
 
 

@@ -475,9 +475,19 @@ def test_a_full_disk(small_disk, photos, nets):
     err = refused("extract", photos, "-o", cache, "-b", f"onnx:{nets[0]}")
     assert "no room left" in err
     assert "free some space" in err
+    assert "what was finished before is kept" in err
     assert not list(small_disk.rglob("*.tmp*"))
     (small_disk / "filler").unlink()
     assert icecore("extract", photos, "-o", cache, "-b", f"onnx:{nets[0]}")[0] == 0
+
+
+def test_a_full_disk_under_a_run_that_is_trained(small_disk, work, photos):
+    """Nothing of it is kept, nor the folders that were to be its own."""
+    (small_disk / "filler").write_bytes(b"\0" * 230_000)
+    err = refused("train", work / "cache", "--data", photos, "-o", small_disk / "run", "-q")
+    assert "no room left on the disk while writing" in err
+    assert "\n  free some space there, and run the same command again\n" in err
+    assert os.listdir(small_disk) == ["filler"]
 
 
 def test_unknown_names(tmp_path, work, photos):
@@ -600,6 +610,23 @@ def test_interrupting_keeps_what_is_done(tmp_path, photos, nets, monkeypatch):
     monkeypatch.undo()
     rest = json.loads(icecore(*arguments)[1])["computed"]
     assert 0 < rest < 102
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_interrupting_says_what_is_true_of_the_command(tmp_path, work, photos, monkeypatch, kept):
+    """Without a cache the rows go with the command."""
+    from icecore.features.images.decode import ImageFile
+
+    def interrupt(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ImageFile, "decode", interrupt)
+    cache = ("--cache", tmp_path / "c") if kept else ()
+    arguments = ("predict", work / "run", photos / "test", "-o", tmp_path / "a.csv", "-q", *cache)
+    status, _, err = icecore(*arguments)
+    what = "what was finished is kept, and the same command continues from there"
+    said = what if kept else "no file is left half-written"
+    assert (status, err) == (130, f"interrupted; {said}\n")
 
 
 # Help

@@ -71,23 +71,54 @@ def test_an_interruption_saves_what_is_computed(tmp_path, photos, tiny_onnx):
 
 
 EARLY = """
-import builtins, os, signal
+import builtins, os, runpy, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)
-load = builtins.__import__
-def stop(name, *rest):
-    if name.endswith("manifest"):
-        os.kill(os.getpid(), signal.SIGINT)
-    return load(name, *rest)
+load, (number, module) = builtins.__import__, sys.argv[1:3]
+def stop(name, *rest, **named):
+    if name.endswith(module):
+        os.kill(os.getpid(), int(number))
+    return load(name, *rest, **named)
 builtins.__import__ = stop
+runpy.run_module("icecore.__main__", run_name="__main__")
+"""
+# An interruption of code that is made of text, as dataclasses and named tuples are.
+AMID = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from icecore import jobs
 from icecore.cli import main
+def compare(*given):
+    exec(f"import os; os.kill(os.getpid(), {sys.argv[1]}); [one for one in range(99)]")
+jobs.compare = compare
+main(["compare", "a"])
 """
 
 
-def test_an_interruption_while_it_loads_shows_no_code():
-    done = subprocess.run(
-        [sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=120, check=False
-    )
-    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+def ended(code: str, number: int, *arguments: str) -> tuple[int, str]:
+    """Run code that sends itself a signal; return its status and what it said."""
+    command = [sys.executable, "-c", code, str(int(number)), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["core.imports", "manifest", "weights"])
+def test_an_interruption_while_it_loads_is_one_line(number, module):
+    assert ended(EARLY, number, module) == (128 + number, "interrupted before it began\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_of_what_keeps_nothing(number):
+    said = "interrupted; no file is left half-written\n"
+    assert ended(AMID, number) == (128 + number, said)
+
+
+def test_a_signal_that_the_shell_has_ignored_stays_so():
+    ignored = EARLY.replace("signal.default_int_handler", "signal.SIG_IGN")
+    ignored = ignored.replace("runpy.run", "sys.argv[1:] = ['compare', 'no-run']; runpy.run")
+    status, said = ended(ignored, signal.SIGINT, "manifest")
+    assert status == 1
+    assert said.startswith("error: no-run")
 
 
 def test_an_array_of_jobs_of_which_one_is_taken_away(tmp_path, photos, tiny_onnx):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 
 import pytest
 from heads_support import make_cache
@@ -81,8 +82,7 @@ def test_ctrl_c_before_anything_is_finished(capsys, place, monkeypatch):
     interrupting(monkeypatch, "kernel-all")
     status, _, err = run(capsys, place)
     assert status == 130
-    assert "interrupted before anything was finished; " in err
-    assert "run is as it was" in err
+    assert re.search("^interrupted; .*run is as it was$", err, re.MULTILINE)
     assert not (place / "run").exists()
 
 

@@ -82,6 +82,20 @@ class JsonFields:
         part = self.part(name)
         return {key: part.number(key, least) for key in part.content}
 
+    def texts_by_name(self, name: str) -> dict[str, str]:
+        """Return an object of texts."""
+        part = self.part(name)
+        return {key: part.text(key) for key in part.content}
+
+    def interval(self, name: str) -> tuple[float, float]:
+        """Return a list of two finite numbers, the lower one first."""
+        value = self._value(name, None)
+        two = isinstance(value, list) and len(value) == 2
+        finite = two and all(type(one) in (int, float) and math.isfinite(one) for one in value)
+        if not finite or value[0] > value[1]:
+            return self._wrong(name, "a list of two finite numbers, the lower one first")
+        return float(value[0]), float(value[1])
+
     def part(self, name: str) -> "JsonFields":
         """Return an object inside this one."""
         value = self._value(name, None)

@@ -23,7 +23,7 @@ from ..core.stores import is_url
 from ..core.text import repeated
 from ..manifest import Manifest, read
 from .probabilities import read_probabilities
-from .run_json import HINT, RunTask, read_backbone, read_task, require_failures
+from .run_json import HINT, RunTask, read_backbone, read_task, require_rest
 from .table import ProbabilityTable
 
 RUN_FORMAT = 1
@@ -284,7 +284,7 @@ def open_run(path: str | os.PathLike) -> Run:
         raise RunError(f"{file} names no tasks", HINT)
     if repeated(task.folder.name.lower() for task in tasks.values()):
         raise RunError(f"{file} gives several tasks one folder", HINT)
-    require_failures(about)
+    require_rest(about)
     seed, boxed = about.integer("seed", 0), about.integer("boxed", 0, default=0)
     return Run(path, seed, about.flag("random_weights"), backbones, tasks, about.content, boxed)
 

@@ -74,17 +74,25 @@ def read_backbone(entry: JsonFields) -> dict[str, Any]:
     for name in ("spec", "fingerprint"):
         if not entry.text(name):
             raise entry.refuse(f"has an empty {name}")
-    entry.integer("dim", 1)
-    record = entry.part("record")
-    if record.has("backbone") and (backbone := record.part("backbone")).has("preprocessing"):
-        backbone.part("preprocessing")
-    if record.has("views"):
-        record.texts("views")
+    dim, record = entry.integer("dim", 1), entry.part("record")
+    views = record.names("views") if record.has("views") else ("",)
+    if record.has("backbone"):
+        backbone = record.part("backbone")
+        if backbone.has("preprocessing"):
+            backbone.part("preprocessing")
+        if backbone.text("spec", entry.text("spec")) != entry.text("spec"):
+            raise entry.refuse(f"has another spec than its record, {backbone.text('spec')}")
+        if backbone.has("num_features"):
+            width = backbone.integer("num_features", 1)
+            if dim != width * len(views):
+                raise entry.refuse(f"has dim = {dim}, and its record {len(views)} x {width}")
     entry.text("source", "")
     entry.text("license", "")
     for name in ("size_bytes", "latency_ms", "relative_error", "parameters", "multiply_adds"):
         if entry.has(name):
             entry.number(name, 0)
+    if entry.has("relative_error") and (error := entry.number("relative_error", 0)) > 1:
+        raise entry.refuse(f"has relative_error = {error:g}, not a share of 0 to 1")
     return entry.content
 
 
@@ -104,7 +112,9 @@ def read_task(path: Path, name: str, entry: JsonFields, known: set[str]) -> RunT
         named = enumerate_some(outside) or "nothing"
         raise entry.refuse(f"has a name that is none for a file or folder: {named}")
     _require_scores(entry)
-    digests = entry.part("sha256").content if entry.has("sha256") else {}
+    if entry.has("groups"):
+        _require_groups(entry.part("groups"))
+    digests = entry.texts_by_name("sha256") if entry.has("sha256") else {}
     validation = entry.text("validation")
     return RunTask(name, classes, models, validation, path / folder, prints, digests)
 
@@ -132,8 +142,31 @@ def _require_scores(entry: JsonFields) -> None:
     entry.texts("warnings", [])
 
 
-def require_failures(about: JsonFields) -> None:
-    """See that what pages and cards show of a run is of the types that they take."""
+def _require_groups(found: JsonFields) -> None:
+    """See that what groups of images bring is said in full, where there are any."""
+    if not found.content:
+        return
+    gain, router = found.part("gain"), found.part("router")
+    own, common = gain.text("model"), gain.text("against")
+    gain.number("log_loss")
+    gain.interval("interval")
+    router.number("accuracy", 0)
+    router.interval("accuracy_interval")
+    found.integer("unknown", 0)
+    found.numbers("images", 0)
+    for _, losses in found.parts("log_loss"):
+        for model in (own, common):
+            losses.number(model, 0)
+
+
+def require_rest(about: JsonFields) -> None:
+    """See that what a run says beside its tasks is of the types that pages and cards take."""
+    about.flag("interrupted", False)
+    if about.has("failed"):
+        about.texts_by_name("failed")
+    if about.has("counts"):
+        about.numbers("counts", 0)
+    about.integer("folds", 0, default=0)
     for entry in about.items("failures") if "failures" in about.content else []:
         entry.text("id")
         entry.text("reason")

@@ -1,9 +1,6 @@
 """The report's section on groups of images: what it brings to know them, as the run says."""
 
-from typing import Any
-
-from ...core.errors import RunError, counted
-from ...core.json_fields import JsonFields
+from ...core.errors import counted
 from ..result import TaskBlend
 
 
@@ -30,44 +27,28 @@ def groups_view(run: dict, task: TaskBlend) -> dict | None:
     dict
         ``sentences``, ``good`` (whether knowing groups helps beyond noise), the names of both
         ``models``, and ``lines``: group, images, log-loss of each model.
-
-    Raises
-    ------
-    RunError
-        It is said in a form that no training writes.
     """
-    content = (run.get("tasks") or {}).get(task.task, {}).get("groups")
-    if not content:
+    found = (run.get("tasks") or {}).get(task.task, {}).get("groups")
+    if not found:
         return None
-    found = JsonFields(content, f"run.json: groups of {task.task}", RunError, "train the run again")
-    gain, router = found.part("gain"), found.part("router")
-    own, common, value = gain.text("model"), gain.text("against"), gain.number("log_loss")
-    low, high = _interval(gain, "interval")
-    sizes, losses = found.numbers("images", 0), dict(found.parts("log_loss"))
+    gain, router = found["gain"], found["router"]
+    own, common, value = gain["model"], gain["against"], gain["log_loss"]
+    low, high = gain["interval"]
     verdict = "does not help beyond noise"
     if low > 0 or high < 0:
         verdict = "helps beyond noise" if low > 0 else "hurts beyond noise"
-    told = _interval(router, "accuracy_interval")
-    unknown = found.integer("unknown", 0)
+    told, unknown = router["accuracy_interval"], found["unknown"]
     sentences = [
         f"knowing the group {verdict}: {own} gains {value:+.4f} in log-loss over {common}, 95% "
         f"interval {low:+.4f} to {high:+.4f}",
-        f"the features tell the group of an image with accuracy {router.number('accuracy', 0):.4f} "
+        f"the features tell the group of an image with accuracy {router['accuracy']:.4f} "
         f"[{told[0]:.4f}, {told[1]:.4f}], out of fold",
     ]
     if unknown:
         sentences.append(f"{counted(unknown, 'image')} of unknown group took part by what is told")
     sentences += routing_lines(task)
     lines = [
-        (name, int(sizes.get(name, 0)), loss.number(own, 0), loss.number(common, 0))
-        for name, loss in losses.items()
+        (name, int(found["images"].get(name, 0)), loss[own], loss[common])
+        for name, loss in found["log_loss"].items()
     ]
     return {"sentences": sentences, "good": low > 0, "models": (own, common), "lines": lines}
-
-
-def _interval(fields: JsonFields, name: str) -> tuple[float, float]:
-    value: Any = fields.content.get(name)
-    numbers = isinstance(value, list) and len(value) == 2
-    if not numbers or not all(isinstance(one, int | float) for one in value):
-        raise fields.refuse(f"has no interval '{name}' of two numbers")
-    return float(value[0]), float(value[1])

@@ -30,6 +30,16 @@ ABOUT = {
     },
 }
 
+VIEWS = {"views": ["center", "flip", "left"], "backbone": {"num_features": 4}}
+ROUTER = {"accuracy": 0.9, "accuracy_interval": [0.95, 0.8]}
+GROUPS = {
+    "images": {"a": 3},
+    "unknown": 0,
+    "router": {"accuracy": 0.9, "accuracy_interval": [0.8, 0.95]},
+    "gain": {"model": "one", "against": "two", "log_loss": 0.2, "interval": [0.1, 0.3]},
+    "log_loss": {"a": {"one": 0.5, "two": 0.7}},
+}
+
 
 @pytest.fixture
 def run(tmp_path):
@@ -106,6 +116,25 @@ TASK = ("tasks", "label")
         (("backbones",), [ABOUT["backbones"][0]] * 2, "names f1 twice in 'backbones'"),
         (("tasks",), {}, "names no tasks"),
         (("tasks",), [], "not an object"),
+        (("backbones", 0, "record", "backbone"), {"spec": "onnx:b"}, "than its record, onnx:b"),
+        (
+            ("backbones", 0, "record", "backbone"),
+            {"num_features": 9},
+            "dim = 8, and its record 1 x 9",
+        ),
+        (("backbones", 0, "record"), VIEWS, "has dim = 8, and its record 3 x 4"),
+        (("backbones", 0, "relative_error"), 5, "relative_error = 5, not a share of 0 to 1"),
+        (("failed",), [1], "has failed = .*, not an object"),
+        (("failed",), {"sleeve": 1}, "failed has sleeve = 1, not a text"),
+        (("interrupted",), "yes", "interrupted = 'yes', not true or false"),
+        (("counts",), {"rows": "4"}, "counts has rows = '4', not a number"),
+        (("folds",), "five", "folds = 'five', not a whole number"),
+        ((*TASK, "groups"), 5, "label has groups = 5, not an object"),
+        ((*TASK, "groups"), [], "label has groups = .*, not an object"),
+        ((*TASK, "groups"), GROUPS | {"gain": 3}, "groups has gain = 3, not an object"),
+        ((*TASK, "groups"), GROUPS | {"log_loss": {"a": {"one": 1}}}, "no field 'two'"),
+        ((*TASK, "groups"), GROUPS | {"router": ROUTER}, "interval = .*, the lower one first"),
+        ((*TASK, "sha256"), {"heads/one": 1}, "sha256 has heads/one = 1, not a text"),
         ((*TASK, "classes"), ["cat"], "not a list of 2 or more names"),
         ((*TASK, "classes"), ["cat", "cat"], "names cat twice in 'classes'"),
         ((*TASK, "classes"), ["cat", 1], "not a list of texts"),
@@ -141,6 +170,16 @@ def test_every_field_is_checked(run, path, value, what):
         open_run(run)
     assert f"{run}/run.json" in caught.value.message
     assert "\n" not in caught.value.message
+
+
+def test_all_that_training_says_is_read(run):
+    about = copy.deepcopy(ABOUT)
+    about |= {"failed": {"sleeve": "no labels"}, "interrupted": True, "counts": {"rows": 2}}
+    about["tasks"]["label"]["groups"] = GROUPS
+    record = {"views": ["center", "flip"], "backbone": {"spec": "onnx:a", "num_features": 4}}
+    about["backbones"][0] |= {"record": record, "relative_error": 1e-6}
+    write_run(run, about)
+    assert open_run(run).about == about | {"format": 1}
 
 
 def test_models_lead_nowhere_else(run):

@@ -285,7 +285,7 @@ def test_groups_have_a_section_that_says_what_they_bring(run):
 @pytest.mark.parametrize("groups", [{"gain": 3}, [1], GROUPS | {"images": {"worn": "many"}}])
 def test_groups_that_no_training_writes_are_refused(run, groups):
     told_of_groups(run, groups)
-    with pytest.raises(RunError, match="groups of label"):
+    with pytest.raises(RunError, match=r"run/run\.json: tasks: label(:| has) groups"):
         page_of(run)
 
 

@@ -18,7 +18,7 @@ import click
 from .. import __version__
 from ..core.errors import IcecoreError, MissingFileError, escaped, shortened
 from ..core.hardware import require_working_memory
-from ..core.imports import MORE_MEMORY, NO_MEMORY, NewerVersionWarning, is_lack_of_memory
+from ..core.imports import NO_MEMORY, NewerVersionWarning, is_lack_of_memory
 from ..core.interrupts import interrupted_status, watch_for_signals
 from . import console
 from .audit import audit
@@ -39,7 +39,7 @@ from .manifest import manifest
 from .options import A_PATH
 from .predict import predict
 from .regions import regions
-from .remedies import options_elsewhere
+from .remedies import more_memory, options_elsewhere
 from .train import train
 from .weights import weights
 
@@ -158,7 +158,7 @@ def _run(arguments: list[str]) -> int:
         return _fail(error.message, "\n  ".join(filter(None, (error.hint, elsewhere))))
     except OSError as error:
         if error.errno == errno.ENOMEM:
-            return _fail(f"{NO_MEMORY}: {error}", MORE_MEMORY)
+            return _fail(f"{NO_MEMORY}: {error}", more_memory(cli, arguments))
         place = error.filename2 or error.filename or "the output"
         hint = "check that the place exists, is of that kind, and may be written"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -178,7 +178,7 @@ def _run(arguments: list[str]) -> int:
             raise
         # Libraries say it in several lines.
         reason = " ".join(str(error).split()) or "no memory"
-        return _fail(f"{NO_MEMORY}: {reason}", MORE_MEMORY)
+        return _fail(f"{NO_MEMORY}: {reason}", more_memory(cli, arguments))
 
 
 def _here() -> Path:

@@ -54,7 +54,7 @@ _NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 NO_MEMORY = "the system gives no more memory or threads"
-MORE_MEMORY = "free some memory, raise the limit (ulimit -v, -d, -u), or ask for fewer --workers"
+MORE_MEMORY = "free some memory, or raise the limit (ulimit -v, -d, -u)"
 
 
 def is_lack_of_memory(error: BaseException) -> bool:

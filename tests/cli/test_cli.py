@@ -490,6 +490,14 @@ def test_a_full_disk_under_a_run_that_is_trained(small_disk, work, photos):
     assert os.listdir(small_disk) == ["filler"]
 
 
+def test_a_lack_of_memory_advises_what_the_command_has(tmp_path, work, photos):
+    head = "mlp,width=10000000000000"
+    given = ("train", work / "cache", "--data", photos, "-o", tmp_path / "r", "-q", "--head", head)
+    err = refused(*given)
+    assert err.startswith("error: the system gives no more memory or threads: ")
+    assert err.endswith("\n  free some memory, or raise the limit (ulimit -v, -d, -u)\n")
+
+
 def test_unknown_names(tmp_path, work, photos):
     err = refused("extract", photos, "-o", tmp_path / "c", "-b", "gluon:inceptonv3")
     assert "did you mean inceptionv3" in err

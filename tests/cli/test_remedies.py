@@ -10,7 +10,7 @@ import pytest
 from repository import ROOT
 
 from icecore.cli.main import cli, main
-from icecore.cli.remedies import commands_of, options_elsewhere
+from icecore.cli.remedies import commands_of, more_memory, options_elsewhere
 
 COMMANDS = dict(commands_of(cli))
 OPTIONS = {
@@ -105,6 +105,11 @@ def test_options_of_other_commands_are_said_to_be_so(command, text, said):
     found = options_elsewhere(cli, command.split(), text)
     assert found.startswith(said)
     assert bool(found) == bool(said)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_fewer_workers_are_advised_where_there_are_some(name):
+    assert ("--workers" in more_memory(cli, name.split())) == ("--workers" in OPTIONS[name])
 
 
 def test_every_seed_is_one_that_numpy_and_scikit_learn_take(capsys):

@@ -187,7 +187,7 @@ def compare_runs(
         _require_same_data(folders, any_labels=labels is not None)
     sources = read_sources(paths, labels, "refuse", relabel=True)
     found = []
-    for data in join_tasks(sources.tables, sources.samples, options.align):
+    for data in join_tasks(sources.tables, sources.samples, options.align, (TUNING, TEST)):
         require_judged_rows(data)
         costs = _costs(sources.about, data, counted)
         found.append((data, costs))

@@ -88,7 +88,10 @@ class TaskData:
 
 
 def join_tasks(
-    tables: Sequence[ProbabilityTable], labels: Iterable[Sample], align: bool = False
+    tables: Sequence[ProbabilityTable],
+    labels: Iterable[Sample],
+    align: bool = False,
+    needed: Sequence[str] = (TUNING,),
 ) -> list[TaskData]:
     """Join all tables with the labels, task by task, in order of first appearance.
 
@@ -110,11 +113,14 @@ def join_tasks(
             f"{enumerate_some(known) or 'none'}",
             "give a label table that has these tasks",
         )
-    return [join_task(of_task, known[task], align) for task, of_task in by_task.items()]
+    return [join_task(of_task, known[task], align, needed) for task, of_task in by_task.items()]
 
 
 def join_task(
-    tables: Sequence[ProbabilityTable], labels: dict[str, Sample], align: bool = False
+    tables: Sequence[ProbabilityTable],
+    labels: dict[str, Sample],
+    align: bool = False,
+    needed: Sequence[str] = (TUNING,),
 ) -> TaskData:
     """Join the tables of one task with its labels.
 
@@ -127,6 +133,8 @@ def join_task(
     align : bool
         Keep the ids that all tables have and give classes that a table lacks a
         probability of 0, instead of refusing tables that do not fit.
+    needed : sequence of str
+        Splits of which a labelled row is needed: `align` is not advised where it keeps none.
 
     Raises
     ------
@@ -137,8 +145,13 @@ def join_task(
     tables = _with_unique_names(tables)
     notes: list[str] = []
     classes = _common_classes(tables, align, notes)
-    ids = _common_ids(tables, align, notes)
+    ids, faults = _common_ids(tables)
     splits = _row_splits(tables, ids, labels)
+    if faults and not align:
+        useful = any(splits[one] in needed and one in labels and labels[one].label for one in ids)
+        raise _unlike_ids(faults, len(ids), useful)
+    if faults:
+        notes.append(f"only the {counted(len(ids), 'id')} that all files have are used: {faults}")
     learnt = [identity for identity in ids if splits[identity] == "train"]
     ids = [identity for identity in ids if splits[identity] != "train"]
     if learnt:
@@ -223,12 +236,13 @@ def _require_some_in_common(
             )
 
 
-def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str]) -> list[str]:
+def _common_ids(tables: Sequence[ProbabilityTable]) -> tuple[list[str], str]:
+    """Return the ids that all tables have, and which of the others each lacks."""
     sets = [set(table.ids) for table in tables]
     every, common = set.union(*sets), set.intersection(*sets)
     order = [identity for identity in tables[0].ids if identity in common]
     if len(every) == len(common):
-        return order
+        return order, ""
     faults = []
     for table, own in zip(tables, sets):
         missing = [identity for identity in dict.fromkeys(_all_ids(tables)) if identity not in own]
@@ -244,16 +258,14 @@ def _common_ids(tables: Sequence[ProbabilityTable], align: bool, notes: list[str
             if set.intersection(*stems)
             else "give files of the same rows",
         )
-    if not align:
-        raise ProbabilityError(
-            f"the files do not have the same ids: {'; '.join(faults)}",
-            "give files of the same rows, labelled ones among them, which tune the weights; or "
-            f"use --align: the {counted(len(common), 'id')} that all have are then used",
-        )
-    notes.append(
-        f"only the {counted(len(common), 'id')} that all files have are used: {'; '.join(faults)}"
-    )
-    return order
+    return order, "; ".join(faults)
+
+
+def _unlike_ids(faults: str, common: int, useful: bool) -> ProbabilityError:
+    hint = "give files of the same rows, labelled ones among them"
+    if useful:
+        hint += f"; or use --align: the {counted(common, 'id')} that all have are then used"
+    return ProbabilityError(f"the files do not have the same ids: {faults}", hint)
 
 
 def _stem(identity: str) -> str:

@@ -142,9 +142,7 @@ def test_a_report_that_cannot_be_made_leaves_no_answers(run, tmp_path):
     content["tasks"]["sleeve"]["groups"] = {"gain": 1}
     (folder / "run.json").write_text(json.dumps(content))
     before = (folder / "blend.json").read_bytes()
-    with pytest.raises(
-        RunError, match=r"run/run\.json: tasks: sleeve: groups has gain = 1"
-    ):
+    with pytest.raises(RunError, match=r"run/run\.json: tasks: sleeve: groups has gain = 1"):
         icecore.blend([folder], outputs=jobs.BlendOutputs(out=tmp_path / "o.csv"))
     assert not (tmp_path / "o.csv").exists()
     assert (folder / "blend.json").read_bytes() == before

@@ -55,6 +55,25 @@ def test_unequal_ids_are_named_for_every_file():
     assert "only the 3 ids that all files have" in joined.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("split", "names", "needed", "advised"),
+    [
+        ("validation", "abca", ("validation",), True),
+        ("test", "abca", ("validation",), False),
+        ("train", "abca", ("validation", "test"), False),
+        ("test", "abca", ("validation", "test"), True),
+        ("test", ["", "", "", "a"], ("validation", "test"), False),
+    ],
+)
+def test_aligning_is_advised_only_where_it_leads_on(split, names, needed, advised):
+    tables = [make(splits=[split] * 3 + ["validation"]), make("two", "pqr")]
+    with pytest.raises(ProbabilityError, match="not have the same ids") as caught:
+        join_task(tables, labels(names=names), needed=needed)
+    assert ("use --align: the 3 ids" in caught.value.hint) == advised
+    aligned = join_task(tables, labels(names=names), align=True)
+    assert any(len(aligned.rows(one)) for one in needed) == advised
+
+
 def test_files_without_a_common_id_cannot_be_aligned():
     with pytest.raises(ProbabilityError, match="no id in common"):
         join_task([make(), make("two", "wxyz")], labels(), align=True)

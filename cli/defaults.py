@@ -27,7 +27,8 @@ def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
     Raises
     ------
     IcecoreError
-        The file is not valid TOML, or names commands or options that do not exist; all are named.
+        The file is not valid TOML, or names commands or options that do not exist, or one
+        option twice; all are named.
     """
     path = folder / FILE
     if not os.path.lexists(path):
@@ -44,7 +45,7 @@ def read_defaults(group: click.Group, folder: Path) -> dict[str, Any]:
     found = _group_defaults(group, tables, "", strange)
     if strange:
         raise IcecoreError(
-            f"{path} sets commands or options that do not exist, or to what no option takes: "
+            f"{path} sets commands or options that do not exist, or twice, or to what none takes: "
             f"{enumerate_some(strange)}",
             "write a table for each command and its options as in --help: [extract], then "
             'backbone = ["gluon:resnet50_v2"]',
@@ -74,26 +75,32 @@ def _command_defaults(
         spelt.lstrip("-"): option
         for option in command.params
         if isinstance(option, click.Option)
-        for spelt in option.opts
+        for spelt in (*option.opts, *option.secondary_opts)
         if spelt.startswith("--")
     }
-    found = {}
+    found: dict[str, Any] = {}
+    first: dict[str, str] = {}
     for name, value in values.items():
-        option = options.get(name.replace("_", "-"))
-        typed = None if option is None else _typed(option, value)
-        if option is None:
+        spelt = name.replace("_", "-")
+        option = options.get(spelt)
+        denied = option is not None and f"--{spelt}" in option.secondary_opts
+        typed = None if option is None else _typed(option, value, denied)
+        if option is None or option.name is None:
             strange.append(f"{above}{name}")
         elif typed is None:
             strange.append(f"{above}{name} = {value!r}")
+        elif (before := first.setdefault(option.name, name)) != name:
+            strange.append(f"{above}{name} beside {before}, which is the same option")
         else:
             found[option.name] = typed
     return found
 
 
-def _typed(option: click.Option, value: Any) -> Any:
+def _typed(option: click.Option, value: Any, denied: bool) -> Any:
     """Return what the option would be given on a command line; nothing if that cannot be."""
     if option.is_flag:
-        return value if isinstance(value, bool) else None
+        # no-save = true is save = false.
+        return value != denied if isinstance(value, bool) else None
     values = value if isinstance(value, list) and option.multiple else [value]
     if any(isinstance(one, bool) or not isinstance(one, str | int | float) for one in values):
         return None

@@ -10,6 +10,9 @@ from pathlib import Path
 import pytest
 from command import icecore
 
+from icecore.cli.defaults import read_defaults
+from icecore.cli.main import cli
+
 COMMAND = [sys.executable, "-c", "from icecore.cli import main; main()"]
 
 
@@ -62,6 +65,12 @@ def test_a_folder_that_is_gone_is_said_to_be_gone(tmp_path, monkeypatch):
         ("[train]\noverwrite = 1\n", ["train.overwrite = 1"]),
         ("[train]\nseed = true\n", ["train.seed = True"]),
         ("[train]\nhead = [[1]]\n", ["train.head = [[1]]"]),
+        (
+            '[blend]\n"max-size" = "1B"\nmax_size = "2GB"\n',
+            ["blend.max_size beside max-size, which is the same option"],
+        ),
+        ("[blend]\nsave = true\nno-save = true\n", ["blend.no-save beside save, which is"]),
+        ("[blend]\nno-save = 1\n", ["blend.no-save = 1"]),
         ("[extract\n", ["is not valid TOML"]),
         ("[extract]\nworkers = " + "1" * 5000, ["is not valid TOML"]),
         ("\u00e9".encode("latin-1"), ["is not valid TOML"]),
@@ -79,6 +88,15 @@ def test_what_is_not_understood_is_named_and_nothing_is_done(
     for word in words:
         assert word in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("text", "save"),
+    [("no-save = true", False), ("no_save = false", True), ("save = false", False)],
+)
+def test_a_flag_is_understood_in_both_its_spellings(tmp_path, text, save):
+    (tmp_path / "icecore.toml").write_text(f"[blend]\n{text}\n")
+    assert read_defaults(cli, tmp_path) == {"blend": {"save": save}}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -6,17 +6,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import CacheError, DamagedCacheError, MissingFileError, enumerate_some
+from ..core.errors import (
+    CacheError,
+    DamagedCacheError,
+    MissingFileError,
+    counted,
+    enumerate_some,
+)
 from ..core.files import flush_folder, publish_json
 from .featureset import FeatureSet
 from .format.disk import open_own, require_own, require_own_folder
 from .format.header import SetHeader
-from .format.shard import FORMAT, check_format, damaged, parsed
+from .format.shard import FORMAT, check_format, damaged, fault_of, parsed
 
 MARKER_NAME, FAILURES_NAME, RECORD_NAME = "icecore-cache.json", "failures.json", "record.json"
 # What they hold beside their format: names, and the values of a new one.
 MARKER = {"what": "icecore feature cache"}
 FAILURES: dict[str, list] = {"failures": []}
+_FAILURE = ("id", "path", "digest", "reason")
 _LARGEST_JSON = 256 << 20
 # What an extraction that ended early may leave in a folder that is no cache yet.
 _BEFORE = frozenset({"claims", "digests"})
@@ -110,7 +117,39 @@ def read_part(path: Path, parts: Mapping[str, object]) -> dict[str, Any]:
     wrong = [n for n, value in parts.items() if not isinstance(content.get(n), type(value))]
     if wrong:
         raise damaged(path, f"it has no {wrong[0]!r}")
+    other = [n for n, value in parts.items() if value and content[n] != value]
+    if other:
+        raise damaged(path, f"its {other[0]!r} is {str(content[other[0]])[:40]!r}")
     return content
+
+
+def read_failures(path: Path) -> list[dict[str, str]]:
+    """Read the list of the images that could not be read.
+
+    Raises
+    ------
+    DamagedCacheError, CacheError, FileNotFoundError
+        As of `read_part`; or something in it is no such image.
+    """
+    failures = read_part(path, FAILURES)["failures"]
+    wrong = [one for one in failures if not _is_failure(one)]
+    if wrong:
+        count = f"{len(wrong)} of {counted(len(failures), 'failure')}"
+        lacking = f"failures that lack one of the texts {', '.join(_FAILURE)}: {count}"
+        raise damaged(path, lacking)
+    return failures
+
+
+def sound_failures(path: Path) -> list[dict[str, str]]:
+    """Return what can be read of a damaged list of failures."""
+    try:
+        return [one for one in read_part(path, FAILURES)["failures"] if _is_failure(one)]
+    except (CacheError, FileNotFoundError):
+        return []
+
+
+def _is_failure(one: object) -> bool:
+    return isinstance(one, dict) and all(isinstance(one.get(name), str) for name in _FAILURE)
 
 
 def named_folder(path: str | os.PathLike) -> Path:
@@ -128,11 +167,11 @@ def write_part(path: Path, content: Mapping[str, object]) -> None:
 def json_fault(path: Path, parts: Mapping[str, object]) -> str | None:
     """Say what is wrong with a small file of a cache that must have these parts."""
     try:
-        read_part(path, parts)
+        read_failures(path) if parts is FAILURES else read_part(path, parts)
     except FileNotFoundError:
         return "it is missing"
     except DamagedCacheError as error:
-        return error.message.removeprefix(f"{path} is damaged: ")
+        return fault_of(error, path)
     except CacheError:
         return None
     return None
@@ -160,10 +199,18 @@ def write_record(folder: Path, header: SetHeader) -> None:
 
 def load_set(folder: Path) -> FeatureSet:
     """Open the feature set in `folder`; raises as `load_header` does."""
-    header = load_header(folder)
-    if header.folder_name != folder.name:
-        # A copied set would count twice, and a record put here would set all shards aside.
-        raise damaged(folder / RECORD_NAME, f"it is that of a folder called {header.folder_name}")
+    try:
+        header = load_header(folder)
+        if header.folder_name != folder.name:
+            # A copied set would count twice, and a record put here would set all shards aside.
+            other = f"it is that of a folder called {header.folder_name}"
+            raise damaged(folder / RECORD_NAME, other)
+    except DamagedCacheError as error:
+        raise DamagedCacheError(
+            error.message,
+            "run `icecore cache repair`, which restores the record or gives the folder its name "
+            "back, or says why it can do neither",
+        ) from error
     return FeatureSet(folder, header)
 
 

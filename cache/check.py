@@ -15,7 +15,7 @@ from .format.disk import LEFTOVER_PREFIX, open_own
 from .format.encoding import all_finite, decode_into
 from .format.header import SetHeader
 from .format.index import INDEX_NAME, Index, read_index, view_fault
-from .format.shard import Shard, keys_as_found, read_shard, tables_as_found
+from .format.shard import Shard, fault_of, keys_as_found, read_shard, tables_as_found
 from .rows import list_shards
 
 _BLOCK_BYTES = 8 << 20
@@ -36,12 +36,18 @@ class Problem:
         ``unread`` (harmless: a file that is no shard by its name).
     rows : list of str
         Keys of the rows that are affected, as far as they can be known.
+    unnamed : bool
+        Whether it may affect rows whose keys and number are not known.
+    by_hand : bool
+        Whether `repair` leaves it to the user, whom the reason tells what to do.
     """
 
     file: Path
     kind: str
     reason: str
     rows: list[str] = dataclasses.field(default_factory=list)
+    unnamed: bool = False
+    by_hand: bool = False
 
     @property
     def harmless(self) -> bool:
@@ -239,8 +245,8 @@ def check_shard(
         shard = read_shard(path, one.header)
     except DamagedCacheError as error:
         keys = listed.keys if listed else keys_as_found(path)
-        reason = error.message.removeprefix(f"{path} ").removeprefix("is damaged: ")
-        return None, Problem(path, "shard", reason, [key.decode() for key in keys.tolist()])
+        rows = [] if keys is None else [key.decode() for key in keys.tolist()]
+        return None, Problem(path, "shard", fault_of(error, path), rows, keys is None)
     wrong = np.ones(len(shard.keys), bool)
     unfit = 0
     for at, rows in stored_blocks(path, shard, one.header):

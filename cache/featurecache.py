@@ -22,7 +22,7 @@ from .cache_folder import (
     create_set,
     load_set,
     named_folder,
-    read_part,
+    read_failures,
     set_folders,
     write_part,
 )
@@ -40,7 +40,6 @@ from .sharing.share import USUAL_LISTS, Lists, MoreKeys, share
 CLAIMS_NAME = "claims"
 # The part of a record that says what a name stands for.
 _BACKBONE = "backbone"
-_FAILURE = ("id", "path", "digest", "reason")
 
 
 class FeatureCache:
@@ -339,10 +338,9 @@ class FeatureCache:
     def failures(self) -> list[dict]:
         """Return the images that could not be read: id, path, digest, reason."""
         try:
-            content = read_part(self.path / FAILURES_NAME, FAILURES)
+            return read_failures(self.path / FAILURES_NAME)
         except FileNotFoundError:
             return []
-        return [one for one in content["failures"] if _is_failure(one)]
 
     def record_failures(self, failures: Iterable[Mapping]) -> None:
         """Add images that could not be read; one with the same id is replaced."""
@@ -364,10 +362,6 @@ class FeatureCache:
     def _publish_failures(self, by_id: Mapping[str, Mapping]) -> None:
         content = [by_id[id_] for id_ in sorted(by_id)]
         write_part(self.path / FAILURES_NAME, {"failures": content})
-
-
-def _is_failure(one: object) -> bool:
-    return isinstance(one, dict) and all(isinstance(one.get(name), str) for name in _FAILURE)
 
 
 def _choices(sets: Sequence[FeatureSet]) -> list[str]:

@@ -1,43 +1,102 @@
 """Mend one feature set: keep every sound row, move damaged files aside, name what is lost."""
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ..core.errors import CacheError, DamagedCacheError, counted
-from .cache_folder import RECORD_NAME, json_fault, load_set, write_part, write_record
+from ..core.errors import CacheError, DamagedCacheError, counted, enumerate_some
+from ..core.files import flush_folder
+from .cache_folder import (
+    FAILURES,
+    RECORD_NAME,
+    json_fault,
+    load_header,
+    load_set,
+    sound_failures,
+    write_part,
+    write_record,
+)
 from .check import Problem, check_set, read_told, salvage
 from .featureset import FeatureSet
 from .format.disk import remove_leftovers, require_own_folder, require_own_set
+from .format.header import SetHeader
 from .format.index import INDEX_NAME
-from .format.shard import Shard, publish_shard, read_header, read_provenance
+from .format.shard import (
+    Shard,
+    fault_of,
+    is_short_enough,
+    publish_shard,
+    read_header,
+    read_provenance,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Told:
+    """What the files in a set's folder tell of the set.
+
+    Attributes
+    ----------
+    header : SetHeader or None
+        None if nothing tells, or if the folder must stay as it is.
+    fault, remedy : str
+        What is wrong with the record or the folder's name, and what is done about it; or, without
+        a header, what the user can do. Both empty if nothing is wrong.
+    """
+
+    header: SetHeader | None
+    fault: str = ""
+    remedy: str = ""
+
+
+def told_of_set(folder: Path) -> Told:
+    """Find out which set a folder holds: if its record does not say, all shards carry it."""
+    try:
+        return Told(load_set(folder).header)
+    except DamagedCacheError as error:
+        fault = fault_of(error, folder / RECORD_NAME)
+    told: dict[str, SetHeader] = {}
+    for path in sorted((folder / "shards").glob("*.h5")):
+        with contextlib.suppress(CacheError, OSError):
+            header = read_header(path)
+            if header.folder_name == folder.name:
+                return Told(header, fault, f"restored from shard {path.name}")
+            told[header.folder_name] = header
+    with contextlib.suppress(CacheError):
+        header = load_header(folder)
+        told[header.folder_name] = header
+    out = "move the folder out of the cache, and run the same icecore extract as before"
+    if not told:
+        return Told(None, fault, f"no shard tells what it holds: {out}")
+    if len(told) > 1:
+        return Told(None, fault, f"it holds {len(told)} sets ({enumerate_some(told)}): {out}")
+    ((name, header),) = told.items()
+    there = folder.parent / name
+    if there.exists() and not there.samefile(folder):
+        either = f"{name} is there, too: move one of the two folders out of the cache"
+        return Told(None, fault, either)
+    return Told(header, fault, f"renamed to {name}")
 
 
 def restore_record(folder: Path, dry_run: bool = False) -> tuple[FeatureSet | None, list[str]]:
-    """Open a set; a damaged record is taken from the shards, which all carry it."""
-    try:
-        return load_set(folder), []
-    except DamagedCacheError as error:
-        fault = error.message.removeprefix(f"{folder / RECORD_NAME} is damaged: ")
-    for path in sorted((folder / "shards").glob("*.h5")):
-        try:
-            header = read_header(path)
-        except (CacheError, OSError):
-            continue
-        if header.folder_name != folder.name:
-            continue
-        if not dry_run:
-            write_record(folder, header)
-        return FeatureSet(folder, header), [
-            f"{folder.name}/{RECORD_NAME}: {fault}; restored from shard {path.name}"
-        ]
-    return None, [
-        f"{folder.name}/{RECORD_NAME}: {fault}, and no shard tells that of this folder; "
-        "left as it is: remove the folder, or give it its name back"
-    ]
+    """Open a set; give it back the record and the name that its files tell of, if it lost them."""
+    told = told_of_set(folder)
+    said = [f"{folder.name}/{RECORD_NAME}: {told.fault}; {told.remedy}"] if told.fault else []
+    if told.header is None:
+        return None, said
+    if told.fault and not dry_run:
+        named = folder.parent / told.header.folder_name
+        if named != folder:
+            require_own_set(folder)
+            os.rename(folder, named)
+            flush_folder(folder.parent)
+            folder = named
+        write_record(folder, told.header)
+    return FeatureSet(folder, told.header), said
 
 
 def repair_json(path: Path, parts: Mapping[str, object], dry_run: bool = False) -> list[str]:
@@ -45,18 +104,21 @@ def repair_json(path: Path, parts: Mapping[str, object], dry_run: bool = False) 
     fault = json_fault(path, parts)
     if fault is None:
         return []
+    if parts is FAILURES:
+        parts = {"failures": sound_failures(path)}
     if not dry_run:
         write_part(path, parts)
     return [f"{path.name}: {fault}; written anew"]
 
 
-def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[str]]:
+def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[str], list[str]]:
     """Repair one feature set.
 
     Returns
     -------
     tuple
-        Lines about what was done, and the keys of rows to compute again.
+        Lines about what was done, the keys of rows to compute again, and the files whose rows
+        are to be computed again, too, and are not known.
     """
     listed = read_told(one).shards
     good, problems = check_set(one)
@@ -81,7 +143,7 @@ def repair_set(one: FeatureSet, dry_run: bool = False) -> tuple[list[str], list[
             (one.folder / INDEX_NAME).unlink(missing_ok=True)
             one.write_index()
             done.append(f"{one.folder.name}/index.h5 written anew")
-    return done, lost
+    return done, lost, [_name(one, problem.file) for problem in problems if problem.unnamed]
 
 
 def _replace(
@@ -100,8 +162,7 @@ def _replace(
     held.update(keys[new].tolist())
     if not dry_run:
         if new.any():
-            rescued = {**_provenance(path), "rescued_from": path.name}
-            publish_shard(path.parent, one.header, keys[new], rows[new], rescued)
+            publish_shard(path.parent, one.header, keys[new], rows[new], _provenance(path))
         aside = one.folder / "damaged"
         require_own_set(one.folder)
         require_own_folder(aside)
@@ -109,17 +170,19 @@ def _replace(
         # Another process may repair at the same time; one of the two moves it.
         with contextlib.suppress(FileNotFoundError):
             os.replace(path, aside / path.name)
+    unnamed = " of a number that is not known" if problem.unnamed else ""
     return (
-        f"{_name(one, path)}: {problem.reason}; {counted(int(new.sum()), 'row')} rescued, "
+        f"{_name(one, path)}: {problem.reason}; {counted(int(new.sum()), 'row')}{unnamed} rescued, "
         f"the file moved to {one.folder.name}/damaged/"
     )
 
 
 def _provenance(path: Path) -> dict:
-    try:
-        return read_provenance(path)
-    except (CacheError, FileNotFoundError):
-        return {}
+    source = {"rescued_from": path.name}
+    with contextlib.suppress(CacheError, FileNotFoundError):
+        whole = read_provenance(path) | source
+        return whole if is_short_enough(whole) else source
+    return source
 
 
 def _name(one: FeatureSet, path: Path) -> str:

@@ -154,14 +154,21 @@ def verify_command(path, as_json) -> None:
         for problem in found["problems"]:
             rows = [key[:12] for key in problem["rows"]]
             named = f" ({counted(len(rows), 'row')}: {enumerate_some(rows, 3)})" if rows else ""
+            named = " (how many rows it has is not known)" if problem["unnamed"] else named
             console.echo(f"{escaped(problem['file'])}: {escaped(problem['reason'])}{named}")
         console.echo(
             f"{counted(found['sets'], 'feature set')}, {counted(found['shards'], 'shard')}, "
             f"{counted(found['rows'], 'row')}: "
-            + ("no row is damaged" if found["ok"] else f"mend it with: icecore cache repair {path}")
+            + ("no row is damaged" if found["ok"] else _remedy(found, path))
         )
     if not found["ok"]:
         sys.exit(1)
+
+
+def _remedy(found: dict, path: object) -> str:
+    if all(problem["by_hand"] for problem in found["problems"] if not problem["harmless"]):
+        return "put it right as is said above"
+    return f"mend it with: icecore cache repair {path}"
 
 
 @cache.command("repair")
@@ -188,10 +195,16 @@ def repair_command(path, dry_run, as_json) -> None:
     for line in found["done"]:
         console.echo(escaped(line))
     lost = sum(len(keys) for keys in found["to_recompute"].values())
-    console.echo(
-        f"{counted(lost, 'row is', 'rows are')} to be computed again: run the same icecore "
-        "extract as before"
-    )
+    if found["unnamed"]:
+        files = counted(len(found["unnamed"]), "file")
+        those = f"{counted(lost, 'row')}, and those of {files} whose number is not known, are"
+    else:
+        those = counted(lost, "row is", "rows are")
+    if lost or found["unnamed"] or not found["left"]:
+        console.echo(f"{those} to be computed again: run the same icecore extract as before")
+    if found["left"]:
+        count = counted(len(found["left"]), "feature set is", "feature sets are")
+        console.echo(f"{count} left as before: put that right as is said above")
 
 
 @cache.command("merge")

@@ -135,6 +135,14 @@ def _provenance_text(provenance: Mapping) -> str:
     return text
 
 
+def is_short_enough(provenance: Mapping) -> bool:
+    """Tell whether a shard has room for it."""
+    try:
+        return bool(_provenance_text(provenance))
+    except CacheError:
+        return False
+
+
 def _name(parts: Iterable[bytes | memoryview]) -> str:
     digest = hashlib.sha256()
     for part in parts:
@@ -146,8 +154,13 @@ def _name(parts: Iterable[bytes | memoryview]) -> str:
 
 
 @contextlib.contextmanager
-def reading_shard(path: Path) -> Iterator[tuple[RegularFile, h5py.File]]:
+def reading_shard(path: Path, marked: bool = True) -> Iterator[tuple[RegularFile, h5py.File]]:
     """Open a shard: the plain file, and the HDF5 file in it.
+
+    Parameters
+    ----------
+    marked : bool, default True
+        Whether it must say that it is a shard, and of which format.
 
     Raises
     ------
@@ -164,13 +177,18 @@ def reading_shard(path: Path) -> Iterator[tuple[RegularFile, h5py.File]]:
             raise damaged(path, f"it is larger than any shard ({size} bytes)")
         try:
             with hdf5_in(plain, path, FileFormatError, HINT, _RULES) as file:
-                if read_attribute(file, "what") != _WHAT:
-                    raise ValueError("it is not a feature shard")
-                check_format(path, read_attribute(file, "format"))
+                if marked:
+                    _check_marks(path, file)
                 yield plain, file
         except FileFormatError as error:
             reason = error.message.removeprefix(f"{path} {UNUSABLE}: ")
             raise damaged(path, reason) from error
+
+
+def _check_marks(path: Path, file: h5py.File) -> None:
+    if read_attribute(file, "what") != _WHAT:
+        raise ValueError("it is not a feature shard")
+    check_format(path, read_attribute(file, "format"))
 
 
 def check_format(path: Path, number: object) -> None:
@@ -208,25 +226,29 @@ def read_shard(path: Path, header: SetHeader) -> Shard:
         shard = _tables(path, plain, file, header)
         if _name(_surroundings(plain, shard, header)) != path.name:
             raise ValueError("its header does not match the digest in its name")
+        # All that any reader will ask for.
+        _provenance(file, path)
+        if _header(file, path) != header:
+            raise ValueError("its attribute 'set' is not that of its feature set")
         return shard
 
 
 def tables_as_found(path: Path, header: SetHeader) -> Shard | None:
     """Read the tables of a damaged shard of this set, if they can be read at all."""
     try:
-        with reading_shard(path) as (plain, file):
+        with reading_shard(path, marked=False) as (plain, file):
             return _tables(path, plain, file, header)
     except CacheError:
         return None
 
 
-def keys_as_found(path: Path) -> np.ndarray:
-    """Read the keys of a damaged shard of any set; none if they cannot be read."""
-    with contextlib.suppress(CacheError), reading_shard(path) as (_, file):
+def keys_as_found(path: Path) -> np.ndarray | None:
+    """Read the keys of a damaged shard of any set; None if they cannot be read."""
+    with contextlib.suppress(CacheError), reading_shard(path, marked=False) as (_, file):
         keys = read_array(file, "keys", 1, "S64")
         if _are_keys(keys):
             return keys
-    return np.zeros(0, "S64")
+    return None
 
 
 def _tables(path: Path, plain: RegularFile, file: h5py.File, header: SetHeader) -> Shard:
@@ -279,7 +301,17 @@ def _surroundings(plain: RegularFile, shard: Shard, header: SetHeader) -> Iterat
 def read_provenance(path: Path) -> dict:
     """Return what a shard says of how its rows were made."""
     with reading_shard(path) as (_, file):
-        return parsed(read_attribute(file, "provenance"), path)
+        return _provenance(file, path)
+
+
+def _provenance(file: h5py.File, path: Path) -> dict:
+    try:
+        given = parsed(read_attribute(file, "provenance"), path)
+        # What is longer could not be written again.
+        _provenance_text(given)
+        return given
+    except CacheError as error:
+        raise damaged(path, f"its provenance: {fault_of(error, path)}") from error
 
 
 def read_header(path: Path) -> SetHeader:
@@ -291,7 +323,14 @@ def read_header(path: Path) -> SetHeader:
         It does not say it.
     """
     with reading_shard(path) as (_, file):
+        return _header(file, path)
+
+
+def _header(file: h5py.File, path: Path) -> SetHeader:
+    try:
         return SetHeader.from_dict(parsed(read_attribute(file, "set"), path))
+    except CacheError as error:
+        raise damaged(path, f"its attribute 'set': {fault_of(error, path)}") from error
 
 
 def as_keys(keys: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -337,6 +376,11 @@ def parsed(text: object, path: Path) -> dict[str, Any]:
         return parse_json(text, path, FileFormatError, HINT)
     except FileFormatError as error:
         raise damaged(path, error.message.replace(str(path), "it", 1)) from error
+
+
+def fault_of(error: CacheError, path: Path) -> str:
+    """Return what an error says of a file, without its name."""
+    return error.message.removeprefix(f"{path} ").removeprefix("is damaged: ")
 
 
 def damaged(path: Path, reason: str) -> DamagedCacheError:

@@ -30,12 +30,16 @@ def repair(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> di
     Returns
     -------
     dict
-        ``{"path", "done": [str], "to_recompute": {set's folder: [row keys]}}``
+        ``{"path", "done": [str], "to_recompute": {set's folder: [row keys]}, "unnamed": [files
+        whose rows are to be computed again, too, and are not known], "left": [folders of sets
+        that are left to the user]}``
     """
     path = cache.path if isinstance(cache, FeatureCache) else named_folder(cache)
     require_cache(path)
     done: list[str] = []
     lost: dict[str, list[str]] = {}
+    unnamed: list[str] = []
+    left: list[str] = []
     with contextlib.nullcontext() if dry_run else lock(path / CLAIMS_NAME, "maintenance"):
         done += repair_json(path / MARKER_NAME, MARKER, dry_run)
         if (path / FAILURES_NAME).exists():
@@ -44,9 +48,13 @@ def repair(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> di
             one, said = restore_record(folder, dry_run)
             done += said
             if one is None:
+                left.append(folder.name)
                 continue
-            said, gone = repair_set(one, dry_run)
+            said, gone, files = repair_set(one, dry_run)
             done += said
+            unnamed += files
             if gone:
-                lost[folder.name] = gone
-    return {"path": str(path), "done": done, "to_recompute": lost}
+                lost[one.folder.name] = gone
+    return {
+        "path": str(path), "done": done, "to_recompute": lost, "unnamed": unnamed, "left": left
+    }  # fmt: skip

@@ -14,7 +14,14 @@ from ..featurecache import CLAIMS_NAME, FeatureCache
 from ..featureset import FeatureSet
 from ..format.disk import LEFTOVER_PREFIX, remove_leftovers, require_own_set
 from ..format.index import INDEX_NAME
-from ..format.shard import SHARD_BYTES, Shard, publish_shard, read_provenance, shard_rows
+from ..format.shard import (
+    SHARD_BYTES,
+    Shard,
+    is_short_enough,
+    publish_shard,
+    read_provenance,
+    shard_rows,
+)
 from ..sharing.claims import lock
 
 
@@ -191,11 +198,15 @@ def _rewrite(one: FeatureSet, parts: Sequence[tuple[Shard, np.ndarray]], old: li
 
 
 def _unite(given: Sequence[dict]) -> dict:
-    """Return the one provenance, or a list of the distinct ones."""
+    """Return the one provenance, or a list of as many distinct ones as there is room for."""
     flat: list[dict] = []
     for one in given:
-        parts = one.get("united", [one])
-        for part in parts if isinstance(parts, list) else [one]:
-            if part not in flat:
-                flat.append(part)
-    return flat[0] if len(flat) == 1 else {"united": flat[:100]}
+        parts = one.get("united")
+        listed = isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
+        flat += [part for part in (parts if listed else [one]) if part not in flat]
+    if len(flat) == 1:
+        return flat[0]
+    flat = flat[:100]
+    while not is_short_enough({"united": flat}):
+        flat.pop()
+    return {"united": flat}

@@ -4,7 +4,7 @@ import dataclasses
 import os
 from pathlib import Path
 
-from ...core.errors import DamagedCacheError
+from ...core.errors import counted
 from ..cache_folder import (
     FAILURES,
     FAILURES_NAME,
@@ -12,12 +12,14 @@ from ..cache_folder import (
     MARKER_NAME,
     RECORD_NAME,
     json_fault,
-    load_set,
     require_cache,
     set_folders,
 )
 from ..check import Problem, check_set
 from ..featurecache import FeatureCache
+from ..featureset import FeatureSet
+from ..mend import told_of_set
+from ..rows import list_shards
 
 
 def verify(cache: FeatureCache | str | os.PathLike) -> dict:
@@ -27,8 +29,8 @@ def verify(cache: FeatureCache | str | os.PathLike) -> dict:
     -------
     dict
         ``{"path", "ok", "sets", "shards", "rows", "bytes", "problems": [{"file", "kind",
-        "reason", "rows", "harmless"}]}``. ``ok`` is False if a row is affected; what
-        reads as plain JSON may be printed as it is.
+        "reason", "rows", "unnamed", "by_hand", "harmless"}]}``. ``ok`` is False if a row is
+        affected; what reads as plain JSON may be printed as it is.
     """
     path = cache.path if isinstance(cache, FeatureCache) else Path(cache)
     require_cache(path)
@@ -43,12 +45,15 @@ def verify(cache: FeatureCache | str | os.PathLike) -> dict:
     counts = {"sets": 0, "shards": 0, "rows": 0, "bytes": 0}
     for folder in set_folders(path):
         counts["sets"] += 1
-        try:
-            one = load_set(folder)
-        except DamagedCacheError as error:
-            problems.append(Problem(folder / RECORD_NAME, "record", error.message))
+        told = told_of_set(folder)
+        if told.header is None:
+            count = len(list_shards(folder / "shards"))
+            reason = f"{told.fault}; {counted(count, 'shard')} not checked; {told.remedy}"
+            problems.append(Problem(folder / RECORD_NAME, "record", reason, by_hand=True))
             continue
-        good, found = check_set(one)
+        if told.fault:
+            problems.append(Problem(folder / RECORD_NAME, "record", told.fault))
+        good, found = check_set(FeatureSet(folder, told.header))
         problems += found
         counts["shards"] += len(good)
         counts["rows"] += len({key for shard in good.values() for key in shard.keys.tolist()})

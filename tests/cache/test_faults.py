@@ -10,6 +10,7 @@ import dataclasses
 import errno
 import io
 import itertools
+import json
 import os
 import pathlib
 import random
@@ -19,7 +20,7 @@ import h5py
 import numpy as np
 import pytest
 
-from icecore.cache import FeatureCache, compact, merge, prune, repair, verify
+from icecore.cache import FeatureCache, compact, merge, prune, repair, show_set, verify
 from icecore.core.errors import DamagedCacheError, IcecoreError, MissingRowsError
 
 SPEC, DIM, ROWS, SHARD = "gluon:inceptionv3", 300, 96, 32
@@ -338,7 +339,71 @@ def test_a_copied_set_does_not_count_twice(sick):
     with pytest.raises(DamagedCacheError, match="copy/record.json is damaged: it is that of a"):
         FeatureCache(path).sets()
     assert not verify(path)["ok"]
-    assert "remove the folder, or give it its name back" in repair(path)["done"][0]
+    found = repair(path)
+    assert found["left"] == ["copy"]
+    assert "is there, too: move one of the two folders out of the cache" in found["done"][0]
+    shutil.rmtree(path / "copy")
+    assert verify(path)["ok"]
+
+
+@pytest.mark.parametrize("heal", ["repair", "extract"])
+@pytest.mark.parametrize("record", ["sound", "lost"])
+def test_a_renamed_set_keeps_its_rows_and_gets_its_name_back(sick, make, heal, record):
+    path = sick()
+    folder = folder_of(path)
+    folder.rename(path / "mine")
+    if record == "lost":
+        (path / "mine" / "record.json").unlink()
+    with pytest.raises(DamagedCacheError, match="record.json is damaged"):
+        FeatureCache(path).sets()
+    found = verify(path)
+    assert not found["ok"]
+    assert (found["shards"], found["rows"]) == (len(shards_of(path)), ROWS)
+    assert repair(path, dry_run=True)["done"][0].endswith(f"; renamed to {folder.name}")
+    if heal == "repair":
+        assert repair(path)["to_recompute"] == {}
+    else:
+        FeatureCache(path).open_set(**make.asked(DIM))
+    assert folder_of(path) == folder
+    assert verify(path)["problems"] == []
+    np.testing.assert_array_equal(
+        FeatureCache(path).matrix(SPEC, make.keys(ROWS)), make.rows(make.keys(ROWS), DIM)
+    )
+
+
+def test_a_set_that_nothing_tells_of_is_left_with_words_that_help(sick, make):
+    path = sick()
+    folder = folder_of(path)
+    (folder / "record.json").unlink()
+    count = len(shards_of(path))
+    for shard in shards_of(path):
+        os.truncate(shard, 1000)
+    (problem,) = verify(path)["problems"]
+    assert problem["by_hand"]
+    assert f"{count} shards not checked" in problem["reason"]
+    found = repair(path)
+    assert found["left"] == [folder.name]
+    assert found["done"][0].endswith(
+        "move the folder out of the cache, and run the same icecore extract as before"
+    )
+    folder.rename(path.parent / "out")
+    one = FeatureCache.create(path).open_set(**make.asked(DIM))
+    assert len(one.missing(make.keys(ROWS))) == ROWS
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_repair_says_of_which_files_it_does_not_know_the_rows(sick, indexed):
+    path = sick()
+    victim = shards_of(path)[0]
+    os.truncate(victim, 1000)
+    if not indexed:
+        (folder_of(path) / "index.h5").unlink()
+    problem = next(p for p in verify(path)["problems"] if p["kind"] == "shard")
+    assert problem["unnamed"] != indexed
+    found = repair(path)
+    assert found["unnamed"] == ([] if indexed else [str(victim.relative_to(path))])
+    assert sum(map(len, found["to_recompute"].values())) == (SHARD if indexed else 0)
+    assert ("of a number that is not known rescued" in found["done"][0]) != indexed
 
 
 @pytest.mark.parametrize("name", ["icecore-cache.json", "failures.json"])
@@ -364,6 +429,28 @@ def test_flipped_bits_in_the_names_of_failures_are_noticed(sick):
     path = sick()
     (path / "failures.json").write_text('{"format": 1, "feilures": []}')
     assert [p["reason"] for p in verify(path)["problems"]] == ["it has no 'failures'"]
+    repair(path)
+    assert verify(path)["ok"]
+
+
+@pytest.mark.parametrize("bad", [1, {"id": "x"}, {"id": 1, "path": "", "digest": "", "reason": ""}])
+def test_a_failure_that_is_none_is_no_failure_less(sick, make, bad):
+    path = sick()
+    sound = {"id": "y", "path": "y.jpg", "digest": "", "reason": "empty"}
+    (path / "failures.json").write_text(json.dumps({"format": 1, "failures": [bad, sound]}))
+    (problem,) = verify(path)["problems"]
+    assert problem["reason"].endswith("one of the texts id, path, digest, reason: 1 of 2 failures")
+    with pytest.raises(DamagedCacheError, match="1 of 2 failures"):
+        show_set(FeatureCache(path))
+    repair(path)
+    assert verify(path)["ok"]
+    assert FeatureCache(path).failures() == [sound]
+
+
+def test_the_marker_of_something_else_is_noticed(sick):
+    path = sick()
+    (path / "icecore-cache.json").write_text('{"format": 1, "what": "a shop"}')
+    assert [p["reason"] for p in verify(path)["problems"]] == ["its 'what' is 'a shop'"]
     repair(path)
     assert verify(path)["ok"]
 

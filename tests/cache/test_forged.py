@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import io
+import json
 
 import h5py
 import numpy as np
 import pytest
 
-from icecore.cache import FeatureCache, compact, repair, verify
+from icecore.cache import FeatureCache, compact, repair, show_set, verify
 from icecore.cache.check import stored_rows
 from icecore.cache.format.checksum import row_checksums
 from icecore.cache.format.index import read_index, write_index
@@ -111,4 +114,95 @@ def test_lists_of_parts_that_icecore_does_not_write_are_refused(one, name):
         assert read_index(one.folder, one.header, 2**30) is None
         return
     with pytest.raises(DamagedCacheError, match="holds lists of its parts, which are not used"):
+        read_shard(path, one.header)
+
+
+def forge(path, libver="latest", **changes):
+    """Write a shard anew as the page on the format says, with other attributes; None is none."""
+    with h5py.File(path) as file:
+        tables = {name: file[name][()] for name in ("keys", "checksums", "features")}
+        attributes = {name: file.attrs[name] for name in file.attrs} | changes
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", libver=libver) as file:
+        file.attrs.update({name: one for name, one in attributes.items() if one is not None})
+        for name, table in tables.items():
+            file[name] = table
+        start, length = file["features"].id.get_offset(), file["features"].id.get_storage_size()
+    content = buffer.getvalue()
+    digest = hashlib.sha256(content[:start] + content[start + length :]).hexdigest()
+    path.unlink()
+    path.with_name(f"{digest[:24]}.h5").write_bytes(content)
+    return path.with_name(f"{digest[:24]}.h5")
+
+
+BAD = {
+    "absent": None,
+    "a number": 7.5,
+    "an array": np.zeros(3),
+    "no JSON": np.bytes_("{{{"),
+    "a list": np.bytes_("[1]"),
+    "empty": np.bytes_("{}"),
+    "no text": np.bytes_(b"\xff\xfe"),
+    "too long": np.bytes_(json.dumps({"name": "x" * 62_000})),
+}
+
+
+@pytest.mark.parametrize("heal", ["repair", "extract"])
+@pytest.mark.parametrize("bad", BAD)
+@pytest.mark.parametrize("name", ["what", "format", "fingerprint", "set", "provenance"])
+def test_what_a_reader_asks_of_a_shard_is_what_verify_asks(one, make, name, bad, heal):
+    """No attribute leads from a reader to verify, to repair, and back to the reader."""
+    victim = next(iter(one.rows.shards.values()))
+    lost = [key.decode() for key in victim.keys.tolist()] if name == "fingerprint" else []
+    (one.folder / "index.h5").unlink()
+    path = forge(one.folder / "shards" / victim.name, **{name: BAD[bad]})
+    if (name, bad) == ("provenance", "empty"):
+        assert verify(one.folder.parent)["ok"]
+        return
+    found = verify(one.folder.parent)
+    assert not found["ok"]
+    assert [p["kind"] for p in found["problems"] if path.name in p["file"]] == ["shard"]
+    with pytest.raises(DamagedCacheError, match=path.name):
+        FeatureCache(one.folder.parent).ids(one.name)
+    if heal == "repair":
+        assert repair(one.folder.parent)["to_recompute"] == (
+            {one.folder.name: lost} if lost else {}
+        )
+        assert set(FeatureCache(one.folder.parent).find(one.name).missing(make.keys(ROWS))) == set(
+            lost
+        )
+    extract(one, make)
+    cache = FeatureCache(one.folder.parent)
+    compact(cache)
+    assert show_set(cache)["sets"][0]["rows"] == ROWS
+    assert verify(cache)["problems"] == []
+    keys = make.keys(ROWS)
+    np.testing.assert_array_equal(cache.matrix(one.name, keys), make.rows(keys, DIM))
+
+
+def test_much_provenance_does_not_stop_compact_nor_repair(one, make):
+    for number in range(3):
+        row = make.rows([make.key(100 + number)], DIM)
+        one.append([make.key(100 + number)], row, {"command": str(number) * 59_900})
+    victim = list(one.rows.shards)[-1]
+    forge(one.folder / "shards" / victim, set=None)
+    assert repair(one.folder.parent)["to_recompute"] == {}
+    compact(FeatureCache(one.folder.parent))
+    assert verify(one.folder.parent)["ok"]
+
+
+@pytest.mark.parametrize("libver", ["latest", ("v108", "v110"), ("v110", "v110")])
+def test_a_shard_of_another_writer_with_the_setting_of_the_page_is_read(one, make, libver):
+    (one.folder / "index.h5").unlink()
+    for name in list(one.rows.shards):
+        forge(one.folder / "shards" / name, libver)
+    assert verify(one.folder.parent)["ok"]
+    keys = make.keys(ROWS)
+    rows = FeatureCache(one.folder.parent).matrix(one.name, keys)
+    np.testing.assert_array_equal(rows, make.rows(keys, DIM))
+
+
+def test_the_setting_of_the_page_is_needed(one):
+    path = forge(one.folder / "shards" / next(iter(one.rows.shards)), "earliest")
+    with pytest.raises(DamagedCacheError, match="holds lists of its parts"):
         read_shard(path, one.header)

@@ -72,8 +72,24 @@ class Kaggle(Layout):
         tests = [name for name in listing.images if name.startswith(f"{test}/")]
         samples += [_sample(root, name, "test", "") for name in tests]
         sheets = [name for name, _ in listing.others if name.lower() in _SHEETS]
-        warnings = _unused(table, (id_at, label_at))
+        warnings = (*_unused(table, (id_at, label_at)), *_contradicted(samples, table_name))
         return LabelledFiles(samples, frozenset({table_name, *sheets}), warnings)
+
+
+def _contradicted(samples: list[Sample], table: str) -> list[str]:
+    """Say so where images lie in folders of other classes than the table says."""
+    classes = {sample.label for sample in samples if sample.label}
+    folders = ((sample, sample.id.split("/")[-2]) for sample in samples if sample.label)
+    other = [sample.id for sample, folder in folders if folder in classes - {sample.label}]
+    if not other:
+        return []
+    one, more = (
+        "image lies in the folder of another class",
+        "images lie in folders of other classes",
+    )
+    return [
+        f"{counted(len(other), one, more)} than {table} says, which counts: {enumerate_some(other)}"
+    ]
 
 
 def _parts(listing: Listing) -> tuple[str, str, str] | None:

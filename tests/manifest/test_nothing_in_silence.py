@@ -767,6 +767,16 @@ def test_measurements_as_labels_are_said():
     assert look_alike_notes("labels", ["v1.5", "v2.5", "v3.5", "v4.5", "v5.5", "v6.5"]) == []
 
 
+def test_folders_that_contradict_labels_csv_are_said(tmp_path):
+    kaggle(tmp_path, "id,label\na,hat\nb,hat\nc,dress\n", "hat/a.jpg", "dress/b.jpg", "x/c.jpg")
+    found = read(tmp_path)
+    assert {one.label for one in found} == {"hat", "dress"}
+    assert found.warnings == (
+        "1 image lies in the folder of another class than labels.csv says, which counts: "
+        "train/dress/b.jpg",
+    )
+
+
 def test_json_lines_of_an_image_folder_of_hugging_face(tmp_path):
     table = tmp_path / "metadata.jsonl"
     table.write_text(

@@ -25,6 +25,7 @@ from ..core.hdf5_files import (
 from ..core.hdf5_rules import most_unpacked
 from ..core.npz_files import read_npz, write_npz
 from ..core.regular_files import open_regular
+from .table import as_texts
 
 _ARRAYS, _LISTS = ("ids", "classes", "probabilities"), ("ids", "classes", "splits")
 _WORDS = ("model", "task")
@@ -85,16 +86,28 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         arrays: dict[str, np.ndarray] = {}
         for name in _LISTS:
             if name in file:
-                arrays |= _packed(name, read_texts(file, name))
-        # A group has no type.
-        kind = getattr(file["probabilities"], "dtype", np.dtype(object)).kind
+                arrays |= _packed(name, _texts(file, name))
+        kind = _kind(file, "probabilities")
         if kind not in "fiu":
             raise ValueError("'probabilities' are no numbers")
         numbers = read_array(file, "probabilities", 2, kind).astype(np.float64)
     return words, {**arrays, "probabilities": numbers}
 
 
-def _packed(name: str, texts: list[str]) -> dict[str, np.ndarray]:
+def _kind(file, name: str) -> str:
+    # A group has no type.
+    return getattr(file[name], "dtype", np.dtype(object)).kind
+
+
+def _texts(file, name: str) -> tuple[str, ...]:
+    kind = _kind(file, name)
+    numbers = name == "ids" and kind in "iu"
+    return as_texts(
+        name, read_array(file, name, 1, kind).tolist() if numbers else read_texts(file, name)
+    )
+
+
+def _packed(name: str, texts: tuple[str, ...]) -> dict[str, np.ndarray]:
     """Put texts end to end: as an array of texts all would take the room of the longest."""
     content = np.frombuffer("".join(texts).encode(), np.uint8)
     return {name: content, f"{name} lengths": np.array([len(text) for text in texts], np.int64)}

@@ -30,7 +30,7 @@ from ..core.regular_files import open_regular, size_text
 from ..manifest import DEFAULT_TASK
 from .csv_columns import answer_column, are_shares, id_column, require_numbers
 from .hdf5_child import read_hdf5
-from .table import MENDINGS, ProbabilityTable, column_class, mended
+from .table import MENDINGS, ProbabilityTable, as_texts, column_class, mended
 
 # A file larger than this is a mistake or an attack: 8 GiB holds 20 million rows of 54 classes.
 LARGEST_FILE = 8 * 2**30
@@ -161,7 +161,10 @@ def _read_npz(path: Path) -> tuple[Fields, np.ndarray]:
     numbers = np.asarray(arrays.pop("probabilities"), dtype=np.float64)
     fields: Fields = {}
     for name, array in arrays.items():
-        values = tuple(str(value) for value in array.reshape(-1).tolist())
+        try:
+            values = as_texts(name, array.reshape(-1).tolist())
+        except ValueError as error:
+            raise ProbabilityError(f"{path}: {error}", _AGAIN) from error
         fields[name] = values[0] if name in ("model", "task") else values
     return fields, numbers
 
@@ -186,8 +189,8 @@ def _fault(entries: Mapping[str, NpzEntry]) -> str:
     if entries["probabilities"].dtype.kind not in "fiu":
         return f"has probabilities of {entries['probabilities'].dtype}, not numbers"
     texts = [n for n in ("classes", "model", "task", "splits") if n in entries]
-    strange = [n for n in texts if entries[n].dtype.kind != "U"]
-    strange += ["ids"] if entries["ids"].dtype.kind not in "Uiu" else []
+    strange = [n for n in texts if entries[n].dtype.kind not in "SU"]
+    strange += ["ids"] if entries["ids"].dtype.kind not in "SUiu" else []
     several = [n for n in ("model", "task") if n in entries and entries[n].shape not in ((), (1,))]
     if strange or several:
         named = [f"{name} of {entries[name]}" for name in strange + several]
@@ -253,14 +256,18 @@ def _read_parquet(path: Path) -> tuple[Fields, np.ndarray]:
             f"{path} has no column 'id', only {enumerate_some(columns)}",
             "the columns are id and one for each class",
         )
-    ids = [one.decode() if isinstance(one, bytes) else one for one in columns.pop("id")]
+    ids = columns.pop("id")
     if None in ids:
         raise ProbabilityError(
             f"{path} has {counted(ids.count(None), 'row')} without an id", "name each row's image"
         )
-    fields: Fields = {"ids": tuple(map(str, ids))}
+    lists = {"ids": ids}
     if "split" in columns:
-        fields["splits"] = tuple(str(value or "") for value in columns.pop("split"))
+        lists["splits"] = [one or "" for one in columns.pop("split")]
+    try:
+        fields: Fields = {name: as_texts(name, values) for name, values in lists.items()}
+    except ValueError as error:
+        raise ProbabilityError(f"{path}: {error}", "write them as text") from error
     fields["classes"] = tuple(map(column_class, columns))
     return fields, _numbers(path, columns).reshape(len(columns), len(ids)).T
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ..core.errors import ProbabilityError, counted, enumerate_some
+from ..core.errors import ProbabilityError, counted, enumerate_some, escaped
 from ..core.softmax import softmax
 from ..core.summary import summary
 from ..manifest import DEFAULT_TASK, class_name
@@ -165,6 +165,27 @@ def class_column(name: str) -> str:
     if name.lower() in _OWN_COLUMNS or name.startswith(_CLASS_MARK):
         return _CLASS_MARK + name
     return name
+
+
+def as_texts(name: str, values: Iterable[object]) -> tuple[str, ...]:
+    """Return the texts of a list that a file holds; only ids may be whole numbers.
+
+    Raises
+    ------
+    ValueError
+        Others stand there, or bytes that are not UTF-8.
+    """
+    texts: list[str] = []
+    for value in values:
+        if isinstance(value, bytes):
+            value = value.decode("utf-8")
+        elif name == "ids" and isinstance(value, int) and not isinstance(value, bool):
+            value = str(value)
+        if not isinstance(value, str):
+            wanted = "text or whole numbers" if name == "ids" else "text"
+            raise ValueError(f"its {name} hold {escaped(str(value)[:40])}, not {wanted}")
+        texts.append(value)
+    return tuple(texts)
 
 
 def column_class(column: str) -> str:

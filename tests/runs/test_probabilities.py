@@ -4,6 +4,7 @@ import pickle
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from drawing import few
@@ -280,10 +281,52 @@ def test_arrays_that_do_not_fit_are_refused_before_they_are_read(tmp_path, chang
         read_probabilities(tmp_path / "a.npz")
 
 
-def test_whole_numbers_as_ids(tmp_path):
-    arrays = {"ids": np.array([3, 4]), "classes": np.array(["x", "y"])}
-    write_npz(tmp_path / "a.npz", {**arrays, "probabilities": np.full((2, 2), 0.5)})
-    assert read_probabilities(tmp_path / "a.npz").ids == ("3", "4")
+def saved(path, ids, **more):
+    """Write a file by the tools of its format alone."""
+    arrays = {"ids": ids, "classes": np.array([b"x", b"y"]), **more}
+    arrays["probabilities"] = np.full((2, 2), 0.5)
+    if path.suffix == ".npz":
+        np.savez(path, **arrays)
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            for name, values in arrays.items():
+                file[name] = values
+    else:
+        pyarrow = pytest.importorskip(
+            "pyarrow", reason="Parquet needs pyarrow", exc_type=ImportError
+        )
+        parquet = pytest.importorskip("pyarrow.parquet", exc_type=ImportError)
+        splits = {"split": more["splits"].tolist()} if more else {}
+        columns = {"id": pyarrow.array(ids), **splits, "x": [0.5, 0.5], "y": [0.5, 0.5]}
+        parquet.write_table(pyarrow.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet"])
+@pytest.mark.parametrize(
+    "ids",
+    [
+        np.array([3, -4]),
+        np.array([3, 2**63 + 1], np.uint64),
+        np.array(["é".encode(), b"b"]),
+        np.array([b"3", b"-4"]),
+    ],
+)
+def test_ids_are_texts_bytes_or_whole_numbers_in_every_format(tmp_path, suffix, ids):
+    splits = np.array([b"test", b"test"])
+    found = read_probabilities(saved(tmp_path / f"a{suffix}", ids, splits=splits))
+    assert found.ids == tuple(one.decode() if isinstance(one, bytes) else str(one) for one in ids)
+    assert (found.classes, found.splits) == (("x", "y"), ("test", "test"))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".h5", ".parquet"])
+@pytest.mark.parametrize(
+    "ids", [np.array([1.5, 2]), np.array([True, False]), np.array([b"\xff", b"a"])]
+)
+def test_other_ids_are_refused_in_every_format(tmp_path, suffix, ids):
+    path = saved(tmp_path / f"a{suffix}", ids)
+    with pytest.raises(ProbabilityError, match="not text|not UTF-8|can't decode"):
+        read_probabilities(path)
 
 
 def test_it_becomes_a_data_frame():

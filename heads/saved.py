@@ -76,7 +76,8 @@ class HeadFiles:
         widths = self.field(content, "sets", list)
         whole = all(type(width) is int and width > 0 for width in widths)
         if not whole or sum(widths) != self.features:
-            raise self.refuse(f"head.json has sets = {widths!r:.60}, not {self.features} in all")
+            wanted = f"whole numbers of 1 or more that are {self.features} in all"
+            raise self.refuse(f"head.json has sets = {widths!r:.60}, not {wanted}")
         return tuple(widths)
 
     def arrays(

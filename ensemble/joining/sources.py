@@ -174,6 +174,8 @@ def _require_usable(paths: list[Path], labels, relabel: bool) -> None:
             "give each run and each file once",
         )
     if folders and labels is not None and not relabel:
+        for folder in folders:
+            open_run(folder)  # Any other folder is called what it is.
         raise RunError(
             f"{enumerate_some(folders)}: a run has its own labels, and there are --labels",
             "leave --labels out; they are for probability files alone",

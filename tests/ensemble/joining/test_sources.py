@@ -134,6 +134,9 @@ def test_sources_that_do_not_belong_together(two_runs, tmp_path, builders):
         blend_sources([whole, whole])
     with pytest.raises(RunError, match="a run has its own labels"):
         blend_sources([whole], whole / "samples.csv")
+    (tmp_path / "x.npz").mkdir()
+    with pytest.raises(RunError, match=r"x\.npz is not a run: it has no run\.json"):
+        blend_sources([tmp_path / "x.npz"], whole / "samples.csv")
     with pytest.raises(MissingFileError, match=r"a, .*b are not there"):
         blend_sources([tmp_path / "a", tmp_path / "b"])
     with pytest.raises(RunError, match="no labels to tune on"):

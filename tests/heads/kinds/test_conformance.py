@@ -471,6 +471,16 @@ def test_a_saved_setting_that_is_out_of_range_is_refused_with_the_folder(tmp_pat
         load_head(tmp_path)
 
 
+@pytest.mark.parametrize("sets", [[8, -2], [6, 0], [5], [3, 3.0]])
+def test_widths_of_feature_sets_are_whole_and_complete(tmp_path, sets):
+    X, y = blobs(columns=6)
+    LogisticHead().fit(X, y).save(tmp_path)
+    break_file(tmp_path, lambda content: content["fitted"].update(sets=sets))
+    said = "not whole numbers of 1 or more that are 6 in all"
+    with pytest.raises(HeadError, match=rf"sets = {re.escape(str(sets))}, {said}"):
+        load_head(tmp_path)
+
+
 def test_damaged_arrays_are_refused(saved, kind, tmp_path):
     saved(kind, tmp_path)
     path = tmp_path / "weights.npz"

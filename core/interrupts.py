@@ -5,10 +5,11 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 from .errors import DiskFullError
 
-_USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+_USUAL: dict[signal.Signals, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
 _arrived: list[int] = []
 
 

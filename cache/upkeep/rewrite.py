@@ -202,8 +202,9 @@ def _unite(given: Sequence[dict]) -> dict:
     flat: list[dict] = []
     for one in given:
         parts = one.get("united")
-        listed = isinstance(parts, list) and all(isinstance(part, dict) for part in parts)
-        flat += [part for part in (parts if listed else [one]) if part not in flat]
+        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+            parts = [one]
+        flat += [part for part in parts if part not in flat]
     if len(flat) == 1:
         return flat[0]
     flat = flat[:100]

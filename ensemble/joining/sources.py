@@ -74,12 +74,11 @@ def read_sources(
     for name, run in runs.items():
         for table in run.tables():
             # The head too: weights tuned on its answers are none for another's.
-            own_files = run.head_files(table.task, table.model)
-            run.tasks[table.task].require_unchanged(own_files)
-            for path in (run.probability_file(table.task, table.model), *own_files):
+            own = run.head_files(table.task, table.model)
+            run.tasks[table.task].require_unchanged(own)
+            for path in (run.probability_file(table.task, table.model), *own):
                 inputs[str(path)] = sha256_file(path, LARGEST_NPZ)
-            own = model_of_run(name, table.model)
-            tables.append(dataclasses.replace(table, model=own))
+            tables.append(dataclasses.replace(table, model=model_of_run(name, table.model)))
         samples_file = run.path / "samples.csv"
         if not os.path.lexists(samples_file):
             raise MissingFileError(f"{samples_file} is not there", "restore it, or train again")

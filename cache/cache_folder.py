@@ -165,15 +165,19 @@ def write_part(path: Path, content: Mapping[str, object]) -> None:
 
 
 def json_fault(path: Path, parts: Mapping[str, object]) -> str | None:
-    """Say what is wrong with a small file of a cache that must have these parts."""
+    """Say what is wrong with a small file of a cache that must have these parts.
+
+    Raises
+    ------
+    CacheError
+        It is a link, or of a newer format.
+    """
     try:
         read_failures(path) if parts is FAILURES else read_part(path, parts)
     except FileNotFoundError:
         return "it is missing"
     except DamagedCacheError as error:
         return fault_of(error, path)
-    except CacheError:
-        return None
     return None
 
 

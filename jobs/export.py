@@ -3,13 +3,12 @@
 import os
 from collections.abc import Iterable, Sequence
 
-from .. import manifest as manifests
 from ..cache import FeatureCache, require_all_rows
 from ..cache import export as export_rows
 from ..core.arguments import typed
 from ..core.outputs import require_writable
 from ..manifest import DEFAULT_TASK, Sample
-from .samples import as_extracted, digested, kept_tables, keys_in_all, no_features
+from .samples import as_extracted, digested, kept_tables, keys_in_all, no_features, read_kept_table
 
 
 @typed
@@ -52,7 +51,7 @@ def export(
     if data is None:
         require_all_rows(sets)
         tables = kept_tables(store)
-        samples = [one for path in tables for one in manifests.read(path, labels_required=False)]
+        samples = [one for path in tables for one in read_kept_table(path)]
         keys = None
     else:
         samples = list(digested(store, as_extracted(store, data, labels_required=False)))

@@ -106,6 +106,24 @@ def kept_tables(store: FeatureCache) -> list[Path]:
     return sorted((store.path / "manifests").glob("*.csv"))
 
 
+def read_kept_table(path: Path) -> Manifest:
+    """Read a table that a cache keeps of the images that were extracted.
+
+    Raises
+    ------
+    ManifestError
+        It is damaged; the next extraction of these images writes it anew.
+    """
+    try:
+        return manifests.read(path, labels_required=False)
+    except ManifestError as error:
+        raise ManifestError(
+            error.message,
+            "the cache keeps it of what was extracted: run the same `icecore extract` as before, "
+            "which writes it anew, or remove it",
+        ) from error
+
+
 def source_of(data: str | os.PathLike | Manifest) -> str:
     """Return the folder, file or URL that data came from, absolute; nothing if it was made by hand.
 
@@ -132,7 +150,7 @@ def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> 
     name = _name_of(store, source_of(data))
     if name is None or not (folder / f"{name}.csv").is_file():
         return manifest
-    kept = manifests.read(folder / f"{name}.csv", labels_required=False).images
+    kept = read_kept_table(folder / f"{name}.csv").images
     own = {i: one.box for i, one in manifest.images.items() if i in kept}
     other = [
         f"{i} ({box}; {kept[i].box or 'whole'})"

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from icecore.cache import FeatureCache, compact, merge, prune, repair, show_set, verify
-from icecore.core.errors import DamagedCacheError, IcecoreError, MissingRowsError
+from icecore.core.errors import CacheError, DamagedCacheError, IcecoreError, MissingRowsError
 
 SPEC, DIM, ROWS, SHARD = "gluon:inceptionv3", 300, 96, 32
 
@@ -445,6 +445,14 @@ def test_a_failure_that_is_none_is_no_failure_less(sick, make, bad):
     repair(path)
     assert verify(path)["ok"]
     assert FeatureCache(path).failures() == [sound]
+
+
+def test_failures_of_a_newer_format_are_refused_by_verify_and_repair_too(sick):
+    path = sick()
+    (path / "failures.json").write_text('{"format": 2, "failures": []}')
+    for job in (verify, repair):
+        with pytest.raises(CacheError, match=r"failures\.json has cache format 2"):
+            job(path)
 
 
 def test_the_marker_of_something_else_is_noticed(sick):

@@ -59,6 +59,21 @@ def test_export_of_all_rows_takes_what_the_cache_was_told_of_them(tmp_path, cach
     assert known == {one.digest: one.id if n < 40 else "" for n, one in enumerate(rows)}
 
 
+def test_a_damaged_table_that_the_cache_keeps_comes_with_its_own_remedy(tmp_path, cache, table):
+    kept = cache.path / "manifests"
+    kept.mkdir()
+    (kept / "table.csv").write_text("")
+    (kept / "sources.json").write_text(json.dumps({"table": str(table)}))
+    out = tmp_path / "x.npz"
+    for more in ((), ("--data", table)):
+        status, _, err = icecore("cache", "export", cache.path, "one", "-o", out, *more)
+        assert status == 1
+        assert "table.csv is empty\n  the cache keeps it of what was extracted" in err
+        assert "run the same `icecore extract` as before, which writes it anew, or remove it" in err
+    (kept / "table.csv").unlink()
+    assert icecore("cache", "export", cache.path, "one", "-o", out)[0] == 0
+
+
 def test_export_without_any_row_says_so(tmp_path, cache):
     path = tmp_path / "none.csv"
     path.write_text(f"id,path,split,task,label,letters,digest\na,/a.jpg,,label,hat,,{'0' * 64}\n")

@@ -6,9 +6,13 @@ from .core.interrupts import ends_at_once
 
 # Loading takes the first half second of a command.
 with ends_at_once():
+    from .core.hardware import require_working_memory
     from .core.imports import MORE_MEMORY, NO_MEMORY, is_lack_of_memory
 
     try:
+        # What NumPy, SciPy and their like take to be loaded; some end the process, or wait for
+        # ever, where there is less.
+        require_working_memory(384 * 2**20)
         from .cli import main
     except (MemoryError, ImportError, OSError) as error:
         if not is_lack_of_memory(error):

@@ -45,7 +45,7 @@ from .weights import weights
 
 # A path may have 4,096 characters.
 _LONGEST_LINE = 6000
-# What NumPy, SciPy and their like take to be loaded and to begin; some wait for ever for it.
+# What libraries of linear algebra take to begin.
 _OF_LIBRARIES = 256 * 2**20
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True}
 

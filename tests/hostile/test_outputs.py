@@ -32,6 +32,7 @@ WRITERS = {
     "demo/dataset.py": "into a folder that it has just made",
     "features/detection/network.py": "into a temporary folder",
     "features/graphs/inference.py": "into a temporary folder",
+    "features/engines/reference_judge.py": "into a temporary folder",
     "features/sources/trial.py": "into a temporary folder",
     "features/weights/gluon_host.py": "a download that goes on, in the user's own cache",
     "heads/training/reuse.py": "into the new run, before it gets its name",

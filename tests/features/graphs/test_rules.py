@@ -67,7 +67,7 @@ BROKEN = {
     "ScatterND": (on_constants("ScatterND", [[0], [4]], ROWS, of=TABLE), "takes number 4 of an"),
     "ScatterND, shape": (on_constants("ScatterND", [[0], [1], [2]], ROWS, of=TABLE), r"\[3, 10\]"),
     "Expand": (on_constants("Expand", [-1, 10]), "Expand 'it' has a negative extent|Incompatible"),
-    "Tile": (on_constants("Tile", [1, -1], of=TABLE), "Tile 'it' has a negative extent"),
+    "Tile": (on_constants("Tile", [1, -1], of=TABLE), "Tile 'it' .*negative"),
     "Tile of few": (on_features("Tile", [1]), "Tile 'it' breaks a rule of ONNX: 'Repeats'"),
     "Slice, twice": (on_features("Slice", [0, 1], [9, 9], [1, 1]), "Slice 'it' breaks a rule"),
     "Slice, lists": (on_features("Slice", [0], [9], [1, 0]), "Slice 'it' breaks a rule"),

@@ -155,22 +155,19 @@ def join_task(
     learnt = [identity for identity in ids if splits[identity] == "train"]
     ids = [identity for identity in ids if splits[identity] != "train"]
     if learnt:
-        notes.append(
-            f"{counted(len(learnt), 'row is', 'rows are')} left out: models were trained on the "
-            f"same images ({enumerate_some(learnt)})"
-        )
-    y = _label_columns(tables[0].task, ids, splits, labels, classes)
-    images, repeated = equal_images(ids, splits, labels)
+        same = f"models were trained on the same images ({enumerate_some(learnt)})"
+        notes.append(f"{counted(len(learnt), 'row is', 'rows are')} left out: {same}")
     task = tables[0].task
+    y = _label_columns(task, ids, splits, labels, classes)
+    images, repeated = equal_images(ids, splits, labels)
     notes += equal_image_notes(ids, images, repeated, labels)
-    stacked = np.stack([_aligned(table, ids, classes) for table in tables])
     rows = [labels.get(identity) for identity in ids]
     return TaskData(
         task=task,
         classes=classes,
         models=tuple(table.model for table in tables),
         ids=tuple(ids),
-        probabilities=stacked,
+        probabilities=np.stack([_aligned(table, ids, classes) for table in tables]),
         splits=np.array([splits[identity] for identity in ids], dtype=np.str_),
         y=y,
         letters=tuple(row.letters if row else "" for row in rows),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
-import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -97,7 +97,7 @@ def ray_here(monkeypatch):
                 yield receipts[-1]
 
     monkeypatch.setattr(
-        sys.modules["icecore.features.extraction.extract"], "run_on_cluster", run_here
+        importlib.import_module("icecore.features.extraction.extract"), "run_on_cluster", run_here
     )
     return receipts, lots
 
@@ -194,7 +194,7 @@ def test_a_container_that_a_process_cannot_read_is_a_listed_failure(
 def test_a_container_that_is_gone_before_its_turn_is_a_listed_failure(
     made, data, tmp_path, tiny_onnx, monkeypatch, ray_here
 ):
-    job = sys.modules["icecore.features.extraction.extract"]
+    job = importlib.import_module("icecore.features.extraction.extract")
     here = job.run_on_cluster
 
     def remove_one(*given):
@@ -227,7 +227,7 @@ def test_copies_in_other_tars_fail_alike(photos, tmp_path, tiny_onnx, blocks, ra
 
 
 def test_what_no_process_read_is_listed(data, tmp_path, tiny_onnx, monkeypatch):
-    job = sys.modules["icecore.features.extraction.extract"]
+    job = importlib.import_module("icecore.features.extraction.extract")
     monkeypatch.setattr(job, "run_on_cluster", lambda *_: iter(()))
     with pytest.raises(Exception, match="no images in"):
         extract(data, tmp_path / "cache", tiny_onnx, cluster=ClusterOptions())
@@ -364,7 +364,9 @@ def test_an_engine_that_does_not_start_leaves_nothing(data, tmp_path, tiny_onnx,
     def refuse(*_):
         raise BackboneError("no", "none")
 
-    monkeypatch.setattr(sys.modules["icecore.features.extraction.extract"], "started", refuse)
+    monkeypatch.setattr(
+        importlib.import_module("icecore.features.extraction.extract"), "started", refuse
+    )
     with pytest.raises(BackboneError):
         extract(data, tmp_path / "cache", tiny_onnx)
     assert not (tmp_path / "cache").exists()
@@ -395,7 +397,7 @@ def test_a_prediction_reads_each_tar_once(run, made, data, reads, tmp_path):
 
 def test_a_sheet_is_looked_at_before_anything_is_computed(run, data, tmp_path, monkeypatch):
     (tmp_path / "sample.csv").write_text("id,none\n1,0.5\n")
-    monkeypatch.setattr(sys.modules["icecore.jobs.predict"].features, "extract", None)
+    monkeypatch.setattr(importlib.import_module("icecore.jobs.predict").features, "extract", None)
     with pytest.raises(Exception, match="none"):
         jobs.predict(
             run, data, tmp_path / "a.csv", jobs.PredictOptions(sample=tmp_path / "sample.csv")

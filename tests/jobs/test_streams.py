@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import base64
+import importlib
 import io
 import json
-import sys
 import threading
 import time
 import uuid
@@ -138,7 +138,8 @@ def test_the_first_rows_are_there_before_the_last_tar_is_read(
 
     reads.before = wait_in_the_last
     job, progress = (
-        sys.modules[f"icecore.features.extraction.{name}"] for name in ("extract", "progress")
+        importlib.import_module(f"icecore.features.extraction.{name}")
+        for name in ("extract", "progress")
     )
     monkeypatch.setattr(job, "DIGESTED_FIRST_S", 0.0)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LOOKS", 0.0)
@@ -259,7 +260,9 @@ def test_tars_without_images_leave_nothing(where, tmp_path, tiny_onnx, request):
 def test_several_processes_share_the_tars_out(
     photos, tmp_path, tiny_onnx, prefix, blocks, monkeypatch
 ):
-    monkeypatch.setattr(sys.modules["icecore.features.extraction.extract"], "DIGESTED_FIRST_S", 0.0)
+    monkeypatch.setattr(
+        importlib.import_module("icecore.features.extraction.extract"), "DIGESTED_FIRST_S", 0.0
+    )
     monkeypatch.setattr("icecore.manifest.digest_memory._FIRST_KEPT_SECONDS", 0.0)
     monkeypatch.setattr("icecore.manifest.digest_memory._KEPT_SECONDS", 0.0)
     monkeypatch.setattr(places, "STRETCH", 4096)
@@ -308,7 +311,8 @@ def test_what_was_read_is_kept_when_a_job_is_interrupted(
     data = upload(made, f"{prefix}/tars")
     reads = Reads(store_of(data)[0], monkeypatch)
     job, progress = (
-        sys.modules[f"icecore.features.extraction.{name}"] for name in ("extract", "progress")
+        importlib.import_module(f"icecore.features.extraction.{name}")
+        for name in ("extract", "progress")
     )
     monkeypatch.setattr(job, "DIGESTED_FIRST_S", 0.0)
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LOOKS", 0.0)
@@ -333,12 +337,12 @@ def test_objects_are_read_once_however_slow_the_network_is(
     photos = draw_photos(tmp_path / "photos", 200)
     data = upload(photos, f"{prefix}/objects")
     reads = Reads(store_of(data)[0], monkeypatch)
-    job = sys.modules["icecore.features.extraction.extract"]
+    job = importlib.import_module("icecore.features.extraction.extract")
     monkeypatch.setattr(job, "DIGESTED_FIRST_S", 0.0)
     monkeypatch.setattr(places, "_MOST_AT_HAND", size_of_photos(photos) // 8)
     monkeypatch.setattr(digests, "AT_A_TIME", 4)
     monkeypatch.setattr(digests, "_TOGETHER", 2)
-    pipeline = sys.modules["icecore.features.extraction.pipeline"]
+    pipeline = importlib.import_module("icecore.features.extraction.pipeline")
     plain = pipeline._read_same
 
     def slowly(*given):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import shutil
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -37,7 +37,9 @@ def photos(tmp_path):
 @pytest.fixture
 def at_once(monkeypatch):
     """Begin to compute as soon as four digests are known."""
-    monkeypatch.setattr(sys.modules["icecore.features.extraction.extract"], "DIGESTED_FIRST_S", 0.0)
+    monkeypatch.setattr(
+        importlib.import_module("icecore.features.extraction.extract"), "DIGESTED_FIRST_S", 0.0
+    )
     monkeypatch.setattr(digests, "AT_A_TIME", 4)
     monkeypatch.setattr(digests, "_STRETCH", 8)
 
@@ -94,7 +96,9 @@ def test_rows_are_there_before_the_last_file_is_read(
     monkeypatch.setattr(digests, "digest_of", wait_at_the_last)
     # Else a fast machine has computed all that it can before it is time to tell again.
     monkeypatch.setattr(
-        sys.modules["icecore.features.extraction.progress"], "SECONDS_BETWEEN_LOOKS", 0.0
+        importlib.import_module("icecore.features.extraction.progress"),
+        "SECONDS_BETWEEN_LOOKS",
+        0.0,
     )
     report = extract(photos, tmp_path / "cache", tiny_onnx, Listener())
     assert (report.computed, report.failures) == (60, [])
@@ -104,7 +108,7 @@ def test_a_file_that_changed_is_replaced_by_a_copy_that_is_known(
     photos, tmp_path, tiny_onnx, monkeypatch
 ):
     # Which of the two is read first is a matter of chance: here both are before the first row.
-    job = sys.modules["icecore.features.extraction.extract"]
+    job = importlib.import_module("icecore.features.extraction.extract")
     monkeypatch.setattr(job, "DIGESTED_FIRST_S", math.inf)
     plain = digests.digest_of
 
@@ -141,7 +145,9 @@ def test_what_was_read_is_kept_when_a_job_is_interrupted(
 
     monkeypatch.setattr(digests, "_UNSETTLED_SECONDS", -60.0)
     monkeypatch.setattr(
-        sys.modules["icecore.features.extraction.progress"], "SECONDS_BETWEEN_LOOKS", 0.0
+        importlib.import_module("icecore.features.extraction.progress"),
+        "SECONDS_BETWEEN_LOOKS",
+        0.0,
     )
     with pytest.raises(KeyboardInterrupt):
         extract(photos, tmp_path / "cache", tiny_onnx, Listener())
@@ -165,7 +171,7 @@ def test_claims_are_given_back_after_the_rows_are_saved(photos, tmp_path, tiny_o
                 raise KeyboardInterrupt
 
     monkeypatch.setattr(Claims, "close", closed)
-    progress = sys.modules["icecore.features.extraction.progress"]
+    progress = importlib.import_module("icecore.features.extraction.progress")
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LOOKS", 0.0)
     with pytest.raises(KeyboardInterrupt):
         extract(photos, tmp_path / "cache", tiny_onnx, Listener())

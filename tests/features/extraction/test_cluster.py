@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import importlib.util
 import json
 import os
@@ -125,7 +126,7 @@ def test_a_worker_reads_the_files_whose_digests_nobody_knows(
         (receipt,) = receipts_of(worker, [one for samples in images for one in samples])
         yield receipt
 
-    extraction = sys.modules["icecore.features.extraction.extract"]
+    extraction = importlib.import_module("icecore.features.extraction.extract")
     monkeypatch.setattr(extraction, "run_on_cluster", run_here)
     monkeypatch.setattr(extraction, "DIGESTED_FIRST_S", 0.0)
     options = ExtractOptions(cluster=ClusterOptions())
@@ -154,7 +155,7 @@ def test_rows_that_no_node_put_into_the_cache_are_listed(tmp_path, photos, tiny_
     """A node may have a folder of its own under the same path, and say that all is done."""
     unknown = {"digests": {"none": "0" * 64}, "unreadable": {"none too": "why"}}
     first = {"computed": 40, "rows": 40, "had": 0, "failures": [], "several_pages": []}
-    extraction = sys.modules["icecore.features.extraction.extract"]
+    extraction = importlib.import_module("icecore.features.extraction.extract")
     monkeypatch.setattr(
         extraction, "run_on_cluster", lambda *_: iter([_receipt(json.dumps(first | unknown))])
     )
@@ -425,7 +426,9 @@ def test_without_ray_it_is_said_what_to_install(tmp_path, photos, tiny_onnx):
 @pytest.mark.timeout(300)
 def test_processes_on_one_machine_give_the_same_bytes(tmp_path, photos, tiny_onnx, monkeypatch):
     # The processes read the files for their digests.
-    monkeypatch.setattr(sys.modules["icecore.features.extraction.extract"], "DIGESTED_FIRST_S", 0.0)
+    monkeypatch.setattr(
+        importlib.import_module("icecore.features.extraction.extract"), "DIGESTED_FIRST_S", 0.0
+    )
     spec = f"onnx:{tiny_onnx}"
     (photos / "a" / "cut.png").write_bytes((photos / "a" / "0.png").read_bytes()[:300])
     jobs.extract(photos, tmp_path / "one", [spec])
@@ -463,7 +466,9 @@ def test_a_node_that_dies_costs_no_row(tmp_path, tiny_onnx, nodes, monkeypatch):
     import ray
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setattr(sys.modules["icecore.features.extraction.extract"], "DIGESTED_FIRST_S", 0.0)
+    monkeypatch.setattr(
+        importlib.import_module("icecore.features.extraction.extract"), "DIGESTED_FIRST_S", 0.0
+    )
     spec, photos = f"onnx:{tiny_onnx}", draw(tmp_path / "photos", 3000)
     jobs.extract(photos, tmp_path / "one", [spec])
     # The head has no processors: work lies on the nodes.

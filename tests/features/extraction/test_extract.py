@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import itertools
 import json
@@ -199,7 +200,9 @@ def test_a_directory_that_vanishes_while_the_job_runs(tmp_path, tiny_onnx, monke
             pixels = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(tmp_path / "many" / label / f"{number}.png")
     monkeypatch.setattr(
-        sys.modules["icecore.features.extraction.progress"], "SECONDS_BETWEEN_LOOKS", 0.0
+        importlib.import_module("icecore.features.extraction.progress"),
+        "SECONDS_BETWEEN_LOOKS",
+        0.0,
     )
 
     def vanish(now):

@@ -24,8 +24,8 @@ def cache() -> None:
     the URL, and pull what is new first. SPEC names one of its feature sets:
     a backbone's spec such as gluon:inceptionv3, or part of it where that is clear.
 
-    The exit status is 0 if all is well, 1 after an error or if `verify` finds a damaged row,
-    and 2 if the command is used wrongly.
+    The exit status is 0 if all is well, 1 after an error, if `verify` finds damage or `repair`
+    leaves some, 2 if the command is used wrongly, and 3 if `export` lacks images.
     """
 
 
@@ -138,16 +138,17 @@ def _plain(value: object) -> str:
 def verify_command(path, as_json) -> None:
     """Read all of CACHE, and name every file and row that is damaged.
 
-    The exit status is 1 if a row is affected. Rows are named by the first digits of their keys;
-    --json gives all keys whole.
+    The exit status is 1 if a row is affected, or a table that the cache keeps. Rows are named by
+    the first digits of their keys; --json gives all keys whole.
 
     \b
     Example:
       icecore cache verify cache
     """
-    from ..cache import pulled, verify
+    from .. import jobs
+    from ..cache import pulled
 
-    found = verify(pulled(path))
+    found = jobs.verify_cache(pulled(path))
     if as_json:
         console.print_json(found)
     else:
@@ -178,18 +179,25 @@ def _remedy(found: dict, path: object) -> str:
 def repair_command(path, dry_run, as_json) -> None:
     """Move damaged files of CACHE aside and keep every row in them that is sound.
 
-    Rows that are lost are computed again by the next `icecore extract`.
+    Rows that are lost are computed again by the next `icecore extract`, and tables of samples
+    written anew. The exit status is 1 if something is left that must be put right by hand.
 
     \b
     Example:
       icecore cache repair cache --dry-run
     """
-    from ..cache import repair
+    from .. import jobs
 
-    found = repair(path, dry_run=dry_run)
+    found = jobs.repair_cache(path, dry_run)
     if as_json:
         console.print_json(found)
-        return
+    else:
+        _print_repaired(found, dry_run)
+    if found["left"]:
+        sys.exit(1)
+
+
+def _print_repaired(found: dict, dry_run: bool) -> None:
     if dry_run:
         console.echo("nothing was changed; without --dry-run this would be done:")
     for line in found["done"]:
@@ -202,6 +210,9 @@ def repair_command(path, dry_run, as_json) -> None:
         those = counted(lost, "row is", "rows are")
     if lost or found["unnamed"] or not found["left"]:
         console.echo(f"{those} to be computed again: run the same icecore extract as before")
+    if found["tables"]:
+        tables = enumerate_some(map(escaped, found["tables"]))
+        console.echo(f"{tables} will be written anew by the same icecore extract as before")
     if found["left"]:
         count = counted(len(found["left"]), "feature set is", "feature sets are")
         console.echo(f"{count} left as before: put that right as is said above")
@@ -310,7 +321,7 @@ def export_command(path, specs, out, data, compress, as_json) -> None:
     """Write feature sets side by side into one plain file.
 
     The file also holds the key of each row and, where they are known, the image's id, path,
-    split and labels.
+    split and labels. The exit status is 3 if images of --data have no features: they have no row.
 
     \b
     Examples:
@@ -321,15 +332,19 @@ def export_command(path, specs, out, data, compress, as_json) -> None:
     from ..cache import pulled
 
     found = jobs.export(pulled(path), list(specs), out, data, compress)
+    bare = found["without_rows"]
     if as_json:
         console.print_json(found)
-        return
-    beside = ", ".join(map(escaped, found["columns"]))
-    console.echo(f"{counted(found['rows'], 'row')} of {found['dim']} numbers with {beside}: {out}")
-    if found["without_rows"]:
-        console.echo(
-            f"{counted(found['without_rows'], 'image')} of {data} without features in {path}"
-        )
+    else:
+        beside = ", ".join(map(escaped, found["columns"]))
+        rows = counted(found["rows"], "row")
+        console.echo(f"{rows} of {found['dim']} numbers with {beside}: {out}")
+        if bare:
+            what = counted(len(bare), "image")
+            named = enumerate_some(map(escaped, bare))
+            console.echo(f"{what} of {data} without features in {path}: {named}")
+    if bare:
+        sys.exit(3)
 
 
 @cache.command("prune")

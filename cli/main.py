@@ -1,7 +1,7 @@
 """The command line: arguments in, one call into a job, its answer printed.
 
 Exit status: 0 all done; 1 an error, said in one line with what to do; 2 wrong
-usage; 3 done, but some images could not be read; 130 interrupted, 143 by SIGTERM.
+usage; 3 done, but some images have no answer; 130 interrupted, 143 by SIGTERM.
 """
 
 import contextlib

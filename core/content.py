@@ -38,6 +38,8 @@ _MARKS = (
     (0, b"Rar!", "a RAR archive"),
     (0, b"%PDF", "a PDF document"),
     (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document (.xls, .doc)"),
+    (257, b"ustar", "a tar archive"),
+    (0, b"\x0a\x23\xd7\xce", "a record file of MXNet"),
     (0, b"\x7fELF", "a program"),
     (0, b"version https://git-lfs", "a pointer of Git LFS, not the file itself"),
 )
@@ -50,7 +52,7 @@ _REMEDIES = (
 )
 # As git leaves them in a text that two have changed.
 _CONFLICT = re.compile(rb"^<{7} .*^={7}\r?$.*^>{7} ", re.MULTILINE | re.DOTALL)
-_LOOKED_AT = 256
+_LOOKED_AT = 512
 _PAGES = (b"<!doctype html", b"<html", b"<?xml", b"<svg")
 
 

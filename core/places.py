@@ -29,7 +29,9 @@ from .stores import BLOCK, is_url, read_object, store_of, store_open
 
 _BYTES = re.compile(r"(.+)#bytes=(\d{1,19})-(\d{1,19})", re.DOTALL)
 # The ending tells it from a file that is called so.
-_ROW = re.compile(r"(.+\.parquet)#row=(\d{1,18})&column=(.+)", re.DOTALL | re.IGNORECASE)
+_ROW = re.compile(
+    r"(.+\.(?:parquet|parq|pq))#row=(\d{1,18})&column=(.+)", re.DOTALL | re.IGNORECASE
+)
 # Bytes or rows of a container that are dealt out together.
 STRETCH, ROWS_OF_STRETCH = 2**25, 256
 # Of large objects, from which images are read one after the other by several threads.

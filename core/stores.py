@@ -256,6 +256,24 @@ def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:
     StoreError
         There is no such kind of store.
     """
+    scheme, rest = _parts_of(url, local)
+    if scheme in ("file", "memory", "hf"):
+        root, key = f"{scheme}:///" if scheme == "file" else f"{scheme}://", rest.lstrip("/")
+    else:
+        bucket, _, key = rest.partition("/")
+        root = f"{scheme}://{bucket}/"
+    with _OPENING:
+        return _store(root, scheme), key
+
+
+def require_usable_url(url: str) -> None:
+    """Raise as `store_of` does for what the text of a URL shows; nothing is opened."""
+    scheme, _ = _parts_of(url)
+    if scheme not in _OBJECT_STORES | _FILE_SYSTEMS:
+        raise _unknown(url, scheme)
+
+
+def _parts_of(url: str, local: bool = False) -> tuple[str, str]:
     parts = _URL.fullmatch(os.fspath(url))
     if parts is None:
         raise StoreError(f"{url} is no URL of a store", "write it as s3://bucket/key")
@@ -273,13 +291,7 @@ def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:
         )
     if scheme == "file" and not local:
         raise StoreError(f"{url} is a file of this machine", "give its path")
-    if scheme in ("file", "memory", "hf"):
-        root, key = f"{scheme}:///" if scheme == "file" else f"{scheme}://", rest.lstrip("/")
-    else:
-        bucket, _, key = rest.partition("/")
-        root = f"{scheme}://{bucket}/"
-    with _OPENING:
-        return _store(root, scheme), key
+    return scheme, rest
 
 
 @functools.lru_cache(64)

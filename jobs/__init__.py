@@ -46,8 +46,10 @@ _PLACES = {
     "model_card": (".card", "model_card"),
     "predict": (".predict", "predict"),
     "prune": (".prune", "prune"),
+    "repair_cache": (".upkeep", "repair_cache"),
     "result_text": ("..ensemble", "result_text"),
     "train": (".train", "train"),
+    "verify_cache": (".upkeep", "verify_cache"),
 }
 __all__ = list(_PLACES)
 open_door(__name__, _PLACES)

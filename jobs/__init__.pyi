@@ -33,6 +33,7 @@ from .predict import PredictOptions, PredictReport, predict
 from .prune import prune
 from .regions import FitRegionsOptions, fit_regions
 from .train import train
+from .upkeep import repair_cache, verify_cache
 
 __all__ = [
     "AuditOptions",
@@ -74,6 +75,8 @@ __all__ = [
     "model_card",
     "predict",
     "prune",
+    "repair_cache",
     "result_text",
     "train",
+    "verify_cache",
 ]

@@ -6,9 +6,9 @@ import secrets
 import shutil
 from pathlib import Path
 
-from ..cache import verify
 from ..core.errors import BackboneError, CacheError, IcecoreError, counted, enumerate_some
 from ..features import check_library, graph_folder, list_weights
+from .upkeep import verify_cache
 
 LEVELS = ("ok", "note", "problem")
 TO_INSTALL = "pip install 'icecore[onnx]'"
@@ -116,7 +116,7 @@ def check_cache(cache: str | os.PathLike) -> list[Finding]:
             return [Finding("problem", "cache", text, "choose a folder that you may write to")]
         return [Finding("ok", "cache", f"{path} is not there yet; extract makes it")]
     try:
-        found = verify(path)
+        found = verify_cache(path)
     except (CacheError, IcecoreError) as error:
         return [Finding("problem", "cache", error.message, error.hint)]
     reasons = enumerate_some(

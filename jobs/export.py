@@ -37,8 +37,8 @@ def export(
     Returns
     -------
     dict
-        Of `icecore.cache.export`, and ``without_rows``: how many images of `data` have
-        no features.
+        Of `icecore.cache.export`, and ``without_rows``: the ids of the images of `data` that
+        have no features.
 
     Raises
     ------
@@ -58,13 +58,13 @@ def export(
         keys = {sample.digest for sample in samples if sample.digest}
     have = keys_in_all(sets)
     images = _images(sample for sample in samples if sample.digest in have)
-    without = 0 if keys is None else len({s.id for s in samples}) - len(images)
+    bare = [] if keys is None else [one.id for one in samples if one.digest not in have]
     if not (have if keys is None else images):
         raise no_features(samples, cache if data is None else data, store)
     known = {rows[0].digest for rows in images}
     rest = [] if keys is not None else sorted(have - known)
     found = export_rows(store, list(names), out, _table(images, rest), compress)
-    return found | {"without_rows": without}
+    return found | {"without_rows": list(dict.fromkeys(bare))}
 
 
 def _images(samples: Iterable[Sample]) -> list[list[Sample]]:

@@ -20,8 +20,10 @@ from ..core.regular_files import read_regular
 from ..core.stores import is_url
 from ..manifest import Manifest, Sample, apply_boxes, digest_manifest, parse_box
 
+# Where a cache keeps tables, and the file that says which data each is of.
+KEPT, SOURCES = "manifests", "sources.json"
 # A folder of this name beside a table has the learnt region that found its boxes.
-_REGIONS = ".regions"
+REGIONS_BESIDE = ".regions"
 # The same in a run.
 REGIONS_OF_A_RUN = "regions"
 _REGION_SUFFIXES, _MOST_FILES, _LARGEST_FILE = (".json", ".npz"), 4, 2**28
@@ -32,18 +34,18 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
 
     The learnt region that the boxes were found with, if any, is kept beside it.
     """
-    folder = cache / "manifests"
+    folder = cache / KEPT
     # They were when the job began.
     require_own_folder(cache, folder)
     stem = _stem(data)
     # Another data set of the same name gets a number.
-    names = _table_names(folder)
+    names = kept_names(folder)
     candidates = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
     name = next(n for n in candidates if names.get(n, data) == data)
     try:
         report.manifest.write(folder / f"{name}.csv")
         publish_json(folder / "sources.json", names | {name: data})
-        _keep_regions(folder / f"{name}{_REGIONS}", regions)
+        _keep_regions(folder / f"{name}{REGIONS_BESIDE}", regions)
     except OSError as error:
         # A cache that cannot be written may still be complete.
         if report.computed or error.errno not in (errno.EROFS, errno.EACCES):
@@ -77,23 +79,23 @@ def copy_regions(source: Path, target: Path) -> None:
 def kept_regions(store: FeatureCache, data: str | os.PathLike | Manifest) -> Path | None:
     """Return the learnt region by which the boxes of `data` were found at its last extraction."""
     source = source_of(data)
-    if os.path.dirname(source) == os.path.abspath(store.path / "manifests"):
+    if os.path.dirname(source) == os.path.abspath(store.path / KEPT):
         name = Path(source).stem
     else:
         name = _name_of(store, source)
-    folder = store.path / "manifests" / f"{name}{_REGIONS}"
+    folder = store.path / KEPT / f"{name}{REGIONS_BESIDE}"
     return folder if name and folder.is_dir() else None
 
 
 def _name_of(store: FeatureCache, data: str) -> str | None:
-    names = _table_names(store.path / "manifests")
+    names = kept_names(store.path / KEPT)
     return next((n for n, source in names.items() if source == data), None) if data else None
 
 
-def _table_names(folder: Path) -> dict[str, str]:
+def kept_names(folder: Path) -> dict[str, str]:
     """Return which data set each table in ``CACHE/manifests`` is of."""
     try:
-        names = read_json(folder / "sources.json")
+        names = read_json(folder / SOURCES)
     except IcecoreError:
         return {}
     # The names become paths.
@@ -103,7 +105,7 @@ def _table_names(folder: Path) -> dict[str, str]:
 
 def kept_tables(store: FeatureCache) -> list[Path]:
     """Return the tables of the images that were extracted into a cache."""
-    return sorted((store.path / "manifests").glob("*.csv"))
+    return sorted((store.path / KEPT).glob("*.csv"))
 
 
 def read_kept_table(path: Path) -> Manifest:
@@ -146,7 +148,7 @@ def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> 
     if not isinstance(data, Manifest):
         memory = store.path / "digests"
         manifest = manifests.read_remembered(data, memory, labels_required=labels_required)
-    folder = store.path / "manifests"
+    folder = store.path / KEPT
     name = _name_of(store, source_of(data))
     if name is None or not (folder / f"{name}.csv").is_file():
         return manifest

@@ -16,17 +16,13 @@ from typing import BinaryIO, Self
 from ..core.errors import (
     IcecoreError,
     ManifestError,
-    MissingFileError,
     counted,
     enumerate_some,
 )
 from ..core.parquet_files import ImageTable, read_table
 from ..core.places import (
-    absolute,
     bytes_place,
     facts_of,
-    is_there,
-    look_ahead,
     note_digest,
     open_container,
     row_place,
@@ -44,10 +40,9 @@ from .usable_names import require_usable_names
 
 _BEFORE = "; what lies before that is used"
 _OF_SPLITS = "; a column 'split' is one of texts: train, validation (val, valid) or test"
-_RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 # As the Hugging Face hub and TensorFlow number the files of one table.
 _PART = re.compile(r"(.*)-(\d{5})-of-(\d{5})(\.\w+)")
-_MOST_NAMED, _MOST_AT_ONCE = 10**5, 4
+_MOST_AT_ONCE = 4
 # Of a record, in 64 bits.
 _LONGEST_NUMBER = 20
 
@@ -56,6 +51,8 @@ class _Container(Layout):
     """A folder of containers of one kind."""
 
     suffix: str
+    # What else such files are called.
+    endings: frozenset[str] = frozenset()
 
     def fits(self, listing: Listing) -> bool:
         """Look for containers where there are no image files."""
@@ -109,7 +106,7 @@ class _Container(Layout):
 
     def names(self, listing: Listing) -> list[str]:
         """Return the names of the containers in a listing."""
-        return [name for name, kind in listing.others if kind == self.suffix]
+        return [name for name, kind in listing.others if kind in {self.suffix, *self.endings}]
 
     def _part(self, listing: Listing, name: str) -> LabelledFiles:
         container = f"{listing.root}/{name}"
@@ -182,7 +179,7 @@ class WebDataset(StreamedContainer):
 class ParquetTables(_Container):
     """Tables of images, as the Hugging Face hub has them."""
 
-    name, suffix = "Parquet", ".parquet"
+    name, suffix, endings = "Parquet", ".parquet", frozenset((".pq", ".parq"))
 
     def _read(self, container: str, name: str) -> LabelledFiles:
         table = read_table(container, open_container)
@@ -204,7 +201,7 @@ class RecordFiles(StreamedContainer):
 
     def scan(self, container: str, name: str, file: BinaryIO) -> Scan:
         """Yield the images; see `StreamedContainer.scan`."""
-        names = _lst_names(container.removesuffix(".rec") + SUFFIX)
+        names = _lst_names(os.path.splitext(container)[0] + SUFFIX)
         samples: list[Sample] = []
         others: list[tuple[str, str]] = []
         several, found = 0, Records(file, facts_of(container)[0])
@@ -271,63 +268,6 @@ class Unread:
 
 
 CONTAINERS: tuple[_Container, ...] = (WebDataset(), ParquetTables(), RecordFiles())
-_SUFFIXES = tuple(one.suffix for one in CONTAINERS)
-
-
-def named_containers(data: str) -> Listing | None:
-    """Return the containers that a name or a pattern like ``{000..099}.tar`` stands for.
-
-    Returns
-    -------
-    Listing or None
-        None where no container is named, or one by its plain name that is no file.
-
-    Raises
-    ------
-    MissingFileError
-        Some of them are not there; they are named.
-    """
-    if not data.lower().endswith(_SUFFIXES) or (not is_url(data) and os.path.isdir(data)):
-        return None
-    places = [absolute(name) for name in _expanded(data)]
-    look_ahead(places)
-    absent = [place for place in places if not is_there(place)]
-    if absent == [absolute(data)] and not is_url(data):
-        return None
-    if absent:
-        raise MissingFileError(
-            f"{len(absent)} of {len(places)} files of {data} are not there, or are no files: "
-            f"{enumerate_some(absent)}",
-            "check the numbers in the pattern: {00000..00099} counts both ends",
-        )
-    # The first and the last of them in order differ most: the folder of both has all.
-    root = os.path.commonprefix([min(places), max(places)]).rpartition("/")[0]  # noqa: RUF071
-    others = [(place[len(root) + 1 :], os.path.splitext(place)[1].lower()) for place in places]
-    return Listing(root, (), tuple(others), ())
-
-
-def _expanded(pattern: str) -> list[str]:
-    """Write out the first range of a pattern, and those behind it.
-
-    >>> _expanded("a{08..10}.tar")
-    ['a08.tar', 'a09.tar', 'a10.tar']
-    """
-    found = _RANGE.search(pattern)
-    if not found:
-        return [pattern]
-    first, last = int(found[1]), int(found[2])
-    if not 0 <= last - first < _MOST_NAMED:
-        raise ManifestError(
-            f"{pattern} stands for {counted(max(0, last - first + 1), 'file')}",
-            f"name 1 to {_MOST_NAMED}, and the smaller number first",
-        )
-    digits = len(found[1]) if found[1].startswith("0") else 1
-    names = [f"{number:0{digits}}" for number in range(first, last + 1)]
-    # What stands behind is written out once; a pattern of patterns is a product.
-    behind = _expanded(pattern[found.end() :])
-    if len(names) * len(behind) > _MOST_NAMED:
-        raise ManifestError(f"{pattern} stands for too many files", f"name 1 to {_MOST_NAMED}")
-    return [pattern[: found.start()] + name + rest for name in names for rest in behind]
 
 
 def _missing_parts(names: Iterable[str]) -> Iterator[str]:
@@ -356,7 +296,7 @@ def _missing_parts(names: Iterable[str]) -> Iterator[str]:
 def _split_of(name: str) -> str:
     """Return the split that a container's name speaks of, as ``train-00000-of-00004``."""
     # As in train2017, trainset and split=train.
-    words = re.findall(r"[^\W\d_]+", name.rpartition(".")[0].lower())
+    words = re.findall(r"[^\W\d_]+", os.path.splitext(name)[0].lower())
     return next(filter(None, (split_name(word.removesuffix("set")) for word in words)), "")
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..core.arguments import require_types
 from ..core.csv_files import FAULTS_SHOWN, CsvTable, line_faults, read_csv
-from ..core.errors import ManifestError, enumerate_some, escaped
+from ..core.errors import ManifestError, StoreError, enumerate_some, escaped
 from ..core.json_lines import read_json_lines
 from ..core.places import is_there
-from ..core.stores import is_url
+from ..core.stores import is_url, require_usable_url
 from ..core.text import repeated
 from .box import parse_box
 from .names import class_name, respelt_labels
@@ -68,6 +68,12 @@ _REMEDIES = (
     ),
     (".* (quote|separates)", "a record is one line; quotes inside a quoted field are doubled"),
     (".* JSON", "each line is a JSON object of its own, in UTF-8"),
+    (
+        ".* is a file of this machine",
+        "write plain paths in place of file:// URLs (in these %20 stands for a space)",
+    ),
+    (".* of no store", "download such images, and write the paths of the files"),
+    (".* with a password", "leave passwords out of the URLs: give them as the store's tools do"),
     ("has no path", "each line names its image, in a field of one name"),
     ("has the digest", "a digest is a SHA-256: leave the column out, or call it otherwise"),
     ("has no usable box", "leave the column 'box' out, or call it otherwise"),
@@ -231,6 +237,9 @@ def _require_usable(row: Sample, labels_required: bool, files: bool) -> None:
 def _sample(fields: dict[str, str], folder: Path) -> Sample:
     """Make a sample of a line; a `ValueError` says what is wrong with it."""
     split, name = fields.get("split", ""), fields["path"]
+    # Rows of images whose digest is known are found without the file.
+    if is_url(name) and not fields.get("digest"):
+        _require_usable_url(name)
     canonical = split_name(split) if split else ""
     if not name:
         raise ValueError("has no path")
@@ -256,6 +265,13 @@ def _sample(fields: dict[str, str], folder: Path) -> Sample:
         group=class_name(fields.get("group", "")),
         file_digest=_digest(fields.get("file_digest", "")),
     )
+
+
+def _require_usable_url(name: str) -> None:
+    try:
+        require_usable_url(name)
+    except StoreError as error:
+        raise ValueError(f"names what cannot be read: {error.message}") from None
 
 
 def _digest(text: str) -> str:

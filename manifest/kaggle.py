@@ -5,7 +5,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from ..core.csv_files import CsvTable, line_faults, read_csv
-from ..core.errors import ManifestError, counted, enumerate_some
+from ..core.errors import ManifestError, counted, enumerate_some, escaped
 from .layout import LabelledFiles, Layout
 from .listing import Listing
 from .names import class_name
@@ -17,7 +17,7 @@ _FOLDERS = (("train", "test"), ("train_images", "test_images"))
 # What `icecore blend -o` answers, row by row.
 _SHEETS = ("sample_submission.csv", "samplesubmission.csv")
 # A column called id beside one of images may be anything, such as whose picture it is.
-_ID_COLUMNS = ("image_id", "image", "filename", "file_name", "file", "id")
+_ID_COLUMNS = ("image_id", "image", "image_name", "filename", "file_name", "file", "id")
 _LABEL_COLUMNS = ("label", "class", "breed", "category", "target")
 
 
@@ -42,7 +42,7 @@ class Kaggle(Layout):
         training = [name for name in listing.images if name.startswith(f"{train}/")]
         known = _by_id(training, train)
         _require_header(table, known)
-        id_at, label_at = _columns(table)
+        id_at, label_at = _columns(table, known)
         labels = [(line.number, line.fields[id_at], line.fields[label_at]) for line in table.rows]
         faults = list(table.faults)
         samples, absent = [], []
@@ -72,7 +72,11 @@ class Kaggle(Layout):
         tests = [name for name in listing.images if name.startswith(f"{test}/")]
         samples += [_sample(root, name, "test", "") for name in tests]
         sheets = [name for name, _ in listing.others if name.lower() in _SHEETS]
-        warnings = (*_unused(table, (id_at, label_at)), *_contradicted(samples, table_name))
+        warnings = (
+            *_taken_for_id(table, id_at, label_at),
+            *_unused(table, (id_at, label_at)),
+            *_contradicted(samples, table_name),
+        )
         return LabelledFiles(samples, frozenset({table_name, *sheets}), warnings)
 
 
@@ -139,9 +143,9 @@ def _require_header(table: CsvTable, known: list[dict[str, list[str]]]) -> None:
         )
 
 
-def _columns(table: CsvTable) -> tuple[int, int]:
+def _columns(table: CsvTable, known: list[dict[str, list[str]]]) -> tuple[int, int]:
     """Return the columns of ids and of labels."""
-    id_at = table.column(*_ID_COLUMNS) or 0
+    id_at = _id_column(table, known)
     others = [index for index in range(len(table.header)) if index != id_at]
     label_at = table.column(*_LABEL_COLUMNS)
     if label_at in (None, id_at):
@@ -152,6 +156,32 @@ def _columns(table: CsvTable) -> tuple[int, int]:
             )
         label_at = others[0]
     return id_at, label_at
+
+
+def _id_column(table: CsvTable, known: list[dict[str, list[str]]]) -> int:
+    """Return the first column that names images, those that are called so before others.
+
+    Before an image's name may stand whose it is: ``patient_id,image,label``.
+    """
+    called = [at for name in _ID_COLUMNS if (at := table.column(name)) is not None]
+    labels = {table.column(name) for name in _LABEL_COLUMNS}
+    others = [at for at in range(len(table.header)) if at not in labels]
+    for at in (*called, *others):
+        named = {_form(line.fields[at]) for line in table.rows}
+        if 2 * sum(any(one in names for names in known) for one in named) >= len(table.rows) > 0:
+            return at
+    return called[0] if called else 0
+
+
+def _taken_for_id(table: CsvTable, id_at: int, label_at: int) -> tuple[str, ...]:
+    """Say which columns count, where the one of ids is not called as such."""
+    id_name, label = table.header[id_at], table.header[label_at]
+    if id_name.lower() in _ID_COLUMNS:
+        return ()
+    return (
+        f"the column '{escaped(id_name)}' of {table.path.name} is taken for the images' names, "
+        f"and '{escaped(label)}' for their labels",
+    )
 
 
 def _unused(table: CsvTable, used: tuple[int, int]) -> tuple[str, ...]:

@@ -14,13 +14,14 @@ from ..core.places import absolute
 from ..core.regular_files import open_regular
 from ..core.stores import is_url, look_anew
 from .class_folders import ClassFolders
-from .containers import CONTAINERS, StreamedContainer, Unread, named_containers
+from .containers import CONTAINERS, StreamedContainer, Unread
 from .csv_table import TableOptions, read_table
 from .fashionai import FashionAI
 from .image_list import SUFFIX, read_image_list
 from .kaggle import Kaggle
 from .layout import Layout
 from .listing import Listing, is_image_name, list_files, list_objects
+from .named_containers import container_by_content, named_containers
 from .table import IMAGE_SUFFIXES, Manifest, Sample
 from .unlabelled import require_labels
 from .usable_names import require_usable_names
@@ -108,7 +109,9 @@ def _listing_of(data: str | os.PathLike) -> Listing | None:
         raise MissingFileError(
             f"{data} is not there", "check the path; it is taken from the folder you are in"
         )
-    return list_files(Path(os.path.abspath(data))) if os.path.isdir(data) else None
+    if os.path.isdir(data):
+        return list_files(Path(os.path.abspath(data)))
+    return None if is_image_name(os.fspath(data)) else container_by_content(data)
 
 
 def _of_listing(

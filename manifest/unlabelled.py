@@ -50,8 +50,7 @@ def _where_labels_go(manifest: Manifest, bare: bool) -> str:
         return f"fill in their labels (the column that --label-column names){rest}"
     if ending == SUFFIX:
         return "give each a number as its label, or take them out"
-    containers = {container_of(sample.path) for sample in manifest if not sample.label}
-    if kinds := {os.path.splitext(one)[1].lower() for one in containers} & set(_INSIDE):
+    if kinds := {_container_kind(sample.path) for sample in manifest if not sample.label} - {""}:
         return "; ".join(_INSIDE[kind] for kind in sorted(kinds)) + _OR_TABLE
     if is_url(manifest.source):
         return (
@@ -61,3 +60,13 @@ def _where_labels_go(manifest: Manifest, bare: bool) -> str:
         "label them (in the table beside them if there is one; a folder for each class, or a CSV "
         f"with path,label){rest}"
     )
+
+
+def _container_kind(place: str) -> str:
+    """Return the usual ending of the kind of container that an image lies in."""
+    container = container_of(place)
+    if container == place:
+        return ""
+    if place.startswith("#row=", len(container)):
+        return ".parquet"
+    return ".rec" if container.lower().endswith(".rec") else ".tar"

@@ -51,6 +51,9 @@ class HeifFile:
         try:
             self._image = library.open_heif(io.BytesIO(content))
             self.mode, self.size = self._image.mode, self._image.size
+        except IndexError as error:  # It has no picture of which all parts are there.
+            lacks = "the HEIC file is cut short, or lacks a part of its picture"
+            raise ImageError(lacks) from error
         except Exception as error:  # libheif's messages come as several kinds.
             raise ImageError(f"the HEIC file cannot be read ({_said(error)})") from error
 

@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 
 from ...core.errors import ImageError
+from .heif_items import AV1, HEVC, codes_of_pictures
 from .palettes import run_lengths
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -20,6 +21,8 @@ _RUN_LENGTHS, _OF_FOUR_BITS = (1, 2), 2
 _BMP_HEAD, _WITH_KIND = 14, 40
 # Zeros in a row that a WebP, AVIF or HEIC may have.
 _ZEROS = 64
+# The length of a unit, and what some programs add to the unit before.
+_ZEROS_OF_HEVC = 16
 _BEFORE_FRAME = 24
 # As in a JPEG.
 _LONGEST_EXIF = 2**16
@@ -157,6 +160,7 @@ def require_written(content: bytes, pixels: int) -> None:
         # In between a camera's notes may hold any number of zeros, and end in some.
         most = max(_ZEROS, (end - start) // 20)
         hollow = end - start > most and not any(content[end - most : end])
+        hollow = hollow or _is_hollow_heif(content)
     else:
         return
     if hollow:
@@ -164,6 +168,16 @@ def require_written(content: bytes, pixels: int) -> None:
             "the file was not written in full, and part of its picture is missing (zeros stand "
             "there)"
         )
+
+
+def _is_hollow_heif(content: bytes) -> bool:
+    """Look into the codes of all pictures in a HEIC or AVIF file."""
+    # Where HEVC has three zeros in a row, it puts another byte between them.
+    return any(
+        bytes(zeros) in codes
+        for codec, zeros in ((HEVC, _ZEROS_OF_HEVC), (AV1, _ZEROS))
+        for codes in codes_of_pictures(content, codec)
+    )
 
 
 def _is_hollow_webp(content: bytes, most: int) -> bool:

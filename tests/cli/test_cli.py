@@ -301,6 +301,32 @@ def test_pruning_forgets_unreadable_images_that_are_gone(tmp_path, photos, nets)
     assert icecore("cache", "verify", tmp_path / "c")[0] == 0
 
 
+def test_only_answers_for_each_image_end_with_3(tmp_path, photos, nets):
+    folder = shutil.copytree(photos, tmp_path / "photos")
+    (folder / "train/red/broken.png").write_bytes(b"<html>")
+    cache, run = tmp_path / "c", tmp_path / "run"
+    status, _, err = icecore("extract", folder, "-o", cache, "-b", f"onnx:{nets[0]}", "-q")
+    assert status == 3
+    assert "train/red/broken.png" in err
+    # What is made of many images leaves it out, says so, and is done.
+    status, said, err = icecore("train", cache, "--data", folder, "-o", run, "--head", "ridge")
+    assert status == 0, err
+    assert "1 image was left out, unreadable or without features: train/red/broken.png" in said
+    status, said, _ = icecore("audit", cache, "--data", folder)
+    assert status == 0
+    assert "1 image is left out: it has no features" in said
+    status, said, _ = icecore("cache", "export", cache, "net1", "-o", tmp_path / "all.npz")
+    assert status == 0
+    out = ("-o", tmp_path / "x.npz", "--data", folder)
+    status, said, _ = icecore("cache", "export", cache, "net1", *out)
+    assert status == 3
+    assert "without features" in said
+    assert "train/red/broken.png" in said
+    assert json.loads(icecore("cache", "export", cache, "net1", *out, "--json")[1])[
+        "without_rows"
+    ] == ["train/red/broken.png"]
+
+
 def test_plain_hdf5_tools_can_read_the_index(work):
     import h5py
 

@@ -31,6 +31,7 @@ from icecore.cli.main import main
 from icecore.core import parquet_files, places, stores
 from icecore.core.errors import (
     CacheError,
+    ManifestError,
     MissingDependencyError,
     MissingFileError,
     RefusedError,
@@ -40,7 +41,7 @@ from icecore.core.files import sha256_file
 from icecore.core.once_cache import OnceCache
 from icecore.core.stores import _store, store_of
 from icecore.features import ExtractOptions
-from icecore.manifest import digest_manifest, read
+from icecore.manifest import Manifest, Sample, digest_manifest, read
 from icecore.pages import thumbnail
 
 SET = "onnx:tiny.onnx"
@@ -470,7 +471,9 @@ def test_files_are_named_by_paths_alone(tmp_path):
     os.mkfifo(tmp_path / "pipe.jpg")
     url = f"file://{tmp_path}/pipe.jpg"
     (tmp_path / "table.csv").write_text(f"path\n{url}\n")
-    manifest = read(tmp_path / "table.csv", labels_required=False)
+    with pytest.raises(ManifestError, match="is a file of this machine"):
+        read(tmp_path / "table.csv", labels_required=False)
+    manifest = Manifest((Sample(url, url),))
     with pytest.raises(StoreError, match="is a file of this machine"):
         manifest.require_files()
     assert "is a file of this machine" in digest_manifest(manifest).unreadable[url]

@@ -756,3 +756,56 @@ def test_a_list_beside_a_record_file_is_read_as_lists_are(photos, tmp_path, cont
     said = "has 3 GiB, more than the 1 GiB" if content is None else "is no text in UTF-8"
     with pytest.raises(ManifestError, match=f"{path.name} {said}"):
         read(folder)
+
+
+# By their content ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["t.pq", "t.PARQ"])
+def test_parquet_tables_have_short_endings_too(photos, tmp_path, name):
+    usual = next(write_parquet(photos, tmp_path / "usual").iterdir())
+    other = tmp_path / name
+    shutil.copy(usual, other)
+    found = read(other)
+    assert contents(found) == contents(read(usual))
+    assert [one.label for one in found] == [one.label for one in read(usual)]
+    assert [one.id for one in found] == [f"{name}/{row}" for row in range(len(found))]
+
+
+@pytest.mark.parametrize("name", ["table", "t.csv", "t.dat"])
+def test_a_parquet_table_of_another_name_is_refused_and_the_remedy_works(photos, tmp_path, name):
+    usual = next(write_parquet(photos, tmp_path / "usual").iterdir())
+    other = shutil.copy(usual, tmp_path / name)
+    with pytest.raises(ManifestError, match="is a Parquet table, and is not called") as error:
+        read(other)
+    assert "the ending .parquet" in error.value.hint
+    os.rename(other, f"{other}.parquet")
+    assert len(read(f"{other}.parquet")) == 6
+
+
+@pytest.mark.parametrize("name", ["t", "t.rec2"])
+def test_tars_and_record_files_are_known_by_their_content(photos, tmp_path, name):
+    tars, records = write_tars(photos, tmp_path / "tars", 1), write_records(photos, tmp_path / "r")
+    for usual in (tars / "train-00000.tar", records / "train.rec"):
+        shutil.copy(usual, tmp_path / name)
+        found = read(tmp_path / name, labels_required=False)
+        assert contents(found) == contents(read(usual, labels_required=False))
+
+
+def test_a_folder_of_tables_with_short_endings(photos, tmp_path):
+    usual = next(write_parquet(photos, tmp_path / "usual").iterdir())
+    (tmp_path / "short").mkdir()
+    for part, ending in enumerate(("pq", "parq", "parquet")):
+        shutil.copy(usual, tmp_path / f"short/train-{part}.{ending}")
+    found = read(tmp_path / "short")
+    assert len(found) == 3 * len(read(usual))
+    assert not found.passed_over
+    assert {one.split for one in found} == {"train"}
+    shutil.copy(usual, tmp_path / "short/train-1.pq")
+    assert len(read(f"{tmp_path}/short/train-{{0..1}}.pq")) == 2 * len(read(usual))
+
+
+def test_the_remedy_fits_the_container_whatever_it_is_called(tmp_path):
+    with pytest.raises(ManifestError) as error:
+        read(tar(tmp_path / "t.dat", ("1.jpg", b"1")))
+    assert "0001.cls for 0001.jpg in the tar" in error.value.hint

@@ -970,3 +970,73 @@ def test_folders_of_splits_with_a_letter_are_no_classes(tmp_path, names):
         read(make(tmp_path, *(f"{name}/1.jpg" for name in names)))
     found = read(make(tmp_path / "x", "ten/1.jpg", "tea/1.jpg", "training day/1.jpg"))
     assert found.classes() == ("tea", "ten", "training day")
+
+
+# What extract would refuse -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "said", "hint"),
+    [
+        ("file:///photos/1.jpg", "is a file of this machine", "plain paths in place of file://"),
+        ("ftp://host/1.jpg", "is of no store that is known here: ftp", "download such images"),
+        ("https://me:secret@host/1.jpg", "is given with a password", "leave passwords out"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_urls_that_are_never_read_are_faults_of_their_lines(tmp_path, url, said, hint, kind):
+    make(tmp_path, "2.jpg")
+    table = tmp_path / f"t.{kind}"
+    rows = [{"path": url, "label": "hat"}, {"path": "2.jpg", "label": "hat"}]
+    lines = [json.dumps(row) for row in rows]
+    if kind == "csv":
+        lines = ["path,label", *(f"{row['path']},{row['label']}" for row in rows)]
+    table.write_text("\n".join(lines))
+    with pytest.raises(ManifestError) as error:
+        read(table)
+    assert said in error.value.message
+    assert "secret" not in error.value.message
+    assert hint in error.value.hint
+    found = read(table, table=TableOptions(skip_bad_rows=True))
+    assert [sample.id for sample in found] == ["2.jpg"]
+    assert said in found.warnings[0]
+
+
+def test_what_a_row_with_a_digest_names_is_not_looked_at(tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text(f"path,label,digest\nfile:///gone/1.jpg,hat,{'ab' * 32}\n")
+    assert [sample.path for sample in read(table)] == ["file:///gone/1.jpg"]
+
+
+# Which column of a contest's table is the image ---------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "told"),
+    [
+        ("id,breed", "{image},{label}", ""),
+        ("image_name,patient_id,target", "{image},{whose},{label}", ""),
+        ("patient_id,image_name,target", "{whose},{image},{label}", ""),
+        ("id,image,label", "{whose},{image},{label}", ""),
+        ("patient_id,label", "{image},{label}", "'patient_id' of labels.csv is taken"),
+        ("patient_id,scan,label", "{whose},{image},{label}", "'scan' of labels.csv is taken"),
+        ("id,scan,label", "{whose},{image},{label}", "'scan' of labels.csv is taken"),
+        ("breed,img", "{label},{image}", "'img' of labels.csv is taken"),
+    ],
+)
+def test_the_column_that_names_images_is_taken_and_said(tmp_path, header, row, told):
+    names = [f"{number:03}" for number in range(1, 7)]
+    make(tmp_path, *(f"train/{name}.jpg" for name in names))
+    known = dict(zip(names, "ababab"))
+    lines = [row.format(image=n, label=known[n], whose=f"P{int(n) % 3}") for n in names]
+    (tmp_path / "labels.csv").write_text("\n".join([header, *lines]))
+    found = read(tmp_path)
+    assert labels(found) == {f"train/{name}.jpg": known[name] for name in names}
+    said = [one for one in found.warnings if "is taken for the images' names" in one]
+    assert (told in said[0] and "for their labels" in said[0]) if told else not said
+
+
+def test_labels_that_are_numbers_are_never_taken_for_ids(tmp_path):
+    make(tmp_path, *(f"train/{number}.jpg" for number in range(1, 5)))
+    (tmp_path / "labels.csv").write_text("id,grade\n1,2\n2,1\n3,4\n4,3\n")
+    assert list(labels(read(tmp_path)).values()) == ["2", "1", "4", "3"]

@@ -1,0 +1,103 @@
+"""The jobs `verify_cache` and `repair_cache`: all of a cache, with the tables that it keeps."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..cache import FeatureCache, repair, require_own_folder, verify
+from ..core.arguments import typed
+from ..core.errors import DamagedCacheError, IcecoreError
+from ..core.files import flush_folder, publish_json
+from ..core.json_files import read_json
+from ..features import read_regions
+from .samples import KEPT, REGIONS_BESIDE, SOURCES, kept_names, read_kept_table
+
+_ASIDE = "damaged"
+
+
+@typed
+def verify_cache(cache: FeatureCache | str | os.PathLike) -> dict:
+    """Check every file of a cache, and the tables of samples that it keeps.
+
+    Returns
+    -------
+    dict
+        Of `icecore.cache.verify`; the problems of ``CACHE/manifests`` are of the kind ``table``.
+    """
+    found = verify(cache)
+    for path, fault in _faults(Path(found["path"]) / KEPT):
+        found["ok"] = False
+        found["problems"].append(
+            {
+                "file": f"{KEPT}/{path.name}",
+                "kind": "table",
+                "reason": fault,
+                "rows": [],
+                "unnamed": False,
+                "by_hand": False,
+                "harmless": False,
+            }
+        )
+    return found
+
+
+@typed
+def repair_cache(cache: FeatureCache | str | os.PathLike, dry_run: bool = False) -> dict:
+    """Repair a cache as far as its files allow; name what is to be computed or written again.
+
+    A damaged table of samples goes to ``CACHE/manifests/damaged``: the next extraction of its
+    images writes it anew.
+
+    Returns
+    -------
+    dict
+        Of `icecore.cache.repair`, and ``tables``: the names of those that were moved.
+    """
+    found = repair(cache, dry_run)
+    folder = Path(found["path"]) / KEPT
+    tables = []
+    for path, fault in _faults(folder):
+        if not dry_run:
+            _set_aside(folder, path)
+        tables.append(path.name)
+        found["done"].append(f"{KEPT}/{path.name}: {fault}; moved to {KEPT}/{_ASIDE}/")
+    return found | {"tables": tables}
+
+
+def _faults(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield what is damaged of the tables that a cache keeps, and of what lies beside them."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        try:
+            if path.name == SOURCES:
+                _require_names(path)
+            elif path.suffix == ".csv":
+                read_kept_table(path)
+            elif path.suffix == REGIONS_BESIDE:
+                read_regions(path)
+        except IcecoreError as error:
+            yield path, error.message.removeprefix(f"{path} ")
+        except OSError as error:
+            yield path, f"cannot be read: {error.strerror}"
+
+
+def _require_names(path: Path) -> None:
+    if kept_names(path.parent) != read_json(path):
+        raise DamagedCacheError(f"{path} does not say which data each table is of")
+
+
+def _set_aside(folder: Path, path: Path) -> None:
+    """Move a file or folder, beside those that were moved before: it may hold a user's labels."""
+    aside = folder / _ASIDE
+    require_own_folder(folder.parent, folder, aside)
+    aside.mkdir(exist_ok=True)
+    names = (path.stem + (f"-{n}" if n > 1 else "") + path.suffix for n in itertools.count(1))
+    target = next(aside / name for name in names if not os.path.lexists(aside / name))
+    sound = kept_names(folder) if path.name == SOURCES else {}
+    # Another process may repair at the same time; one of the two moves it.
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, target)
+    if sound:
+        publish_json(path, sound)
+    flush_folder(folder)

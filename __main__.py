@@ -1,11 +1,12 @@
 """``python -m icecore``, and the script ``icecore``: the command line."""
 
-import sys
-
-from .core.interrupts import ends_at_once
+from .core.signals import end_at_once, handle_as_usual
 
 # Loading takes the first half second of a command.
-with ends_at_once():
+_OURS = end_at_once()
+try:
+    import sys
+
     from .core.hardware import require_working_memory
     from .core.imports import MORE_MEMORY, NO_MEMORY, is_lack_of_memory
 
@@ -18,6 +19,8 @@ with ends_at_once():
         if not is_lack_of_memory(error):
             raise
         sys.exit(f"error: {NO_MEMORY}: its libraries cannot be loaded\n  {MORE_MEMORY}")
+finally:
+    handle_as_usual(_OURS)
 
 if __name__ == "__main__":
     main()

@@ -31,6 +31,18 @@ def require_working_memory(size: int = _WORKING_MEMORY) -> None:
         raise MemoryError(f"{size >> 20} MiB more are needed") from error
 
 
+def installed_memory(group: Path = Path("/sys/fs/cgroup/memory.max")) -> int | None:
+    """Return how many bytes this machine has, or this container may use; None if not known."""
+    try:
+        size = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None  # Windows
+    try:
+        return min(size, int(group.read_text(encoding="ascii")))
+    except (OSError, ValueError):
+        return size  # no such file, or "max": no limit
+
+
 def available_cpus(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
     """Count the processors that this process may use; a container may have a share of them."""
     count = os.cpu_count() or 1

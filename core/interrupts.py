@@ -1,18 +1,12 @@
 """Ctrl-C and SIGTERM: a command ends early, with one line and the status of the signal."""
 
 import contextlib
-import os
 import signal
-import threading
 from collections.abc import Iterator
-from typing import Any
 
 from .errors import DiskFullError
+from .signals import handle
 
-_USUAL: dict[signal.Signals, Any] = {
-    signal.SIGINT: signal.default_int_handler,
-    signal.SIGTERM: signal.SIG_DFL,
-}
 _arrived: list[int] = []
 
 
@@ -24,23 +18,12 @@ class Interrupted(KeyboardInterrupt):
     """
 
 
-@contextlib.contextmanager
-def ends_at_once() -> Iterator[None]:
-    """Let a signal end the process where there is nothing yet to be kept or put away."""
-    ours = _handle(_end)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, _USUAL[number])
-
-
 def watch_for_signals() -> None:
     """Let SIGTERM end a command as Ctrl-C does.
 
     It is what Slurm, Kubernetes and clouds send some seconds before they take a machine away.
     """
-    _handle(_interrupt)
+    handle(_interrupt)
 
 
 @contextlib.contextmanager
@@ -62,22 +45,6 @@ def interrupted_status() -> int:
     return 128 + (_arrived[-1] if _arrived else signal.SIGINT)
 
 
-def _handle(handler) -> list[signal.Signals]:
-    """Set a handler; return for which signals: where a shell has one ignored, it stays so."""
-    if threading.current_thread() is not threading.main_thread():
-        return []
-    ours = [number for number, usual in _USUAL.items() if signal.getsignal(number) is usual]
-    for number in ours:
-        signal.signal(number, handler)
-    return ours
-
-
 def _interrupt(number: int, frame) -> None:
     _arrived.append(number)
     raise Interrupted
-
-
-def _end(number: int, frame) -> None:
-    with contextlib.suppress(OSError):
-        os.write(2, b"interrupted before it began\n")
-    os._exit(128 + number)

@@ -20,13 +20,14 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from ..core.errors import HeadError, enumerate_some
 from ..core.files import publish_json
+from ..core.hardware import installed_memory
 from ..core.npz_files import write_npz
 from .crossfit import choose, judge
 from .folds import FEWEST_FOLDS, deal_folds
 from .parallel import each
 from .rows import Rows
 from .saved import FORMAT, HeadFiles, plain_settings
-from .settings import Allowed, check_settings
+from .settings import Allowed, check_settings, require_memory
 
 _ROWS_AT_ONCE = 4096
 # Sums of squares of larger ones leave float32.
@@ -109,9 +110,18 @@ class Head(ClassifierMixin, BaseEstimator):
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         raise NotImplementedError
 
+    def _memory(self, rows: Rows) -> tuple[dict[str, Any], int]:
+        """Return the settings that set the memory of a fit, and its bytes; 0 where rows do."""
+        return {}, 0
+
     def check_settings(self) -> None:
         """Raise `HeadError` if a setting is out of range; all are named."""
         check_settings(self.kind, self.get_params(), self.allowed)
+
+    def require_memory(self, rows: Rows) -> None:
+        """Raise `HeadError` if a fit on so many rows would take more memory than there is."""
+        settings, needed = self._memory(rows)
+        require_memory(self.kind, settings, needed, installed_memory())
 
     def fit(self, X, y, sample_weight=None):
         """Fit to feature rows; open settings are chosen by folds of them.
@@ -135,6 +145,8 @@ class Head(ClassifierMixin, BaseEstimator):
         """
         self.check_settings()
         rows = self._rows(X, y, sample_weight)
+        # Settings are judged by smaller heads.
+        self.require_memory(rows)
         choices = self.choices()
         choice = choices[0]
         if len(choices) > 1 and len(rows) >= FEWEST_FOLDS:
@@ -165,6 +177,7 @@ class Head(ClassifierMixin, BaseEstimator):
     def _begun(self, rows: Rows, index: np.ndarray) -> np.ndarray:
         """Check and note what a fit is of; return the rows of weight above 0 at `index`."""
         self.check_settings()
+        self.require_memory(rows)
         _require_usable(rows.features[index])
         index = index[rows.weights[index] > 0]
         self.classes_ = rows.classes[rows.present(index)]
@@ -261,6 +274,11 @@ class Head(ClassifierMixin, BaseEstimator):
         X = X if used.all() else X[used]
         targets = np.eye(len(classes), dtype=np.float32)[codes]
         sets = getattr(self, "sets", None) or (X.shape[1],)
+        if sum(sets) != X.shape[1]:
+            raise HeadError(
+                f"sets = {tuple(sets)} are {sum(sets)} features in all, and X has {X.shape[1]}",
+                "give the widths of the feature sets that lie side by side",
+            )
         return Rows(X, targets, weights[used], classes, tuple(sets))
 
     def _check_features(self, X):

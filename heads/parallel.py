@@ -75,6 +75,11 @@ def usable_threads(controller: ThreadpoolController | None = None) -> int:
     return min(_MOST, available_cpus(), max(counts, default=_MOST))
 
 
+def fits_at_once() -> int:
+    """Return how many fits may lie in memory side by side."""
+    return min(_MOST, available_cpus())
+
+
 @dataclasses.dataclass
 class _Batch:
     """The items of one call: those before `next` were begun, `running` of them are not done."""

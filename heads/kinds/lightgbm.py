@@ -1,5 +1,6 @@
 """Gradient-boosted trees (LightGBM) on raw or PCA-reduced feature rows."""
 
+import numbers
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,12 +16,15 @@ from ...core.imports import load
 from ...core.regular_files import read_whole
 from ..base import Head
 from ..numerics.scaling import wide_product
+from ..parallel import fits_at_once
 from ..rows import Rows
 from ..saved import HeadFiles
-from ..settings import ABOVE_0, COUNT
-from .lightgbm_text import checked_model
+from ..settings import ABOVE_0, count, number
+from .lightgbm_text import MOST_TREES, checked_model
 
 LARGEST_MODEL = 2**30
+# LightGBM knows no more, and keeps this many bytes for a leaf and each number that it sees.
+_MOST_LEAVES, _BYTES = 2**17, 4096
 ROUNDS = (25, 50, 100, 200)
 
 
@@ -55,11 +59,15 @@ class LightGBMHead(Head):
     kind: ClassVar[str] = "lightgbm"
     recipe: ClassVar[int] = 3
     allowed: ClassVar = {
-        "components": COUNT | None,
-        "rounds": COUNT | "auto",
+        "components": count(2**20) | None,
+        "rounds": count(MOST_TREES) | "auto",
         "learning_rate": ABOVE_0,
-        "leaves": COUNT,
-        "min_rows": COUNT,
+        "leaves": number(
+            f"a whole number from 2 to {_MOST_LEAVES:,}",
+            lambda value: 2 <= value <= _MOST_LEAVES,
+            numbers.Integral,
+        ),
+        "min_rows": count(2**30),
     }
 
     def __init__(
@@ -107,6 +115,12 @@ class LightGBMHead(Head):
         head = clone(self).set_params(rounds=most).fit_rows(rows, fitted)
         X = rows.features[judged]
         return np.array([head._after_rounds(X, choice["rounds"]) for choice in choices])
+
+    def _memory(self, rows: Rows) -> tuple[dict[str, Any], int]:
+        columns = rows.features.shape[1]
+        seen = min(columns, self.components or columns)
+        settings = {"leaves": self.leaves, "components": self.components}
+        return settings, _BYTES * self.leaves * seen * fits_at_once()
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         lightgbm = load_lightgbm()

@@ -10,7 +10,7 @@ import numpy as np
 
 _MOST_FEATURES, _MOST_CLASSES, _MOST_LEAVES = 2**20, 2**16, 2**16
 # What is looked through within half a minute: 200 rounds of 1,300 classes, of 15 leaves each.
-_MOST_TREES, _MOST_LEAVES_IN_ALL = 2**18, 2**22
+MOST_TREES, _MOST_LEAVES_IN_ALL = 2**18, 2**22
 # The sum over all trees must be finite.
 _LARGEST_LEAF = 1e15
 _NUMBERS = re.compile(r"[-+.0-9eE ]*")
@@ -110,8 +110,8 @@ def _check_header(header: dict[str, str]) -> tuple[int, list[int]]:
     sizes = _numbers(header["tree_sizes"], None, True, "tree_sizes").tolist()
     if not sizes or min(sizes) < 1 or len(sizes) % classes:
         raise ValueError("tree_sizes are not those of whole rounds")
-    if len(sizes) > _MOST_TREES:
-        raise ValueError(f"it has {len(sizes)} trees, more than {_MOST_TREES}")
+    if len(sizes) > MOST_TREES:
+        raise ValueError(f"it has {len(sizes)} trees, more than {MOST_TREES}")
     return features, sizes
 
 

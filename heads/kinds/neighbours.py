@@ -11,7 +11,7 @@ from ..base import Head
 from ..numerics.products import multiply
 from ..rows import Rows
 from ..saved import HeadFiles
-from ..settings import ABOVE_0, COUNT, number
+from ..settings import ABOVE_0, count, number
 
 NEIGHBOURS, TEMPERATURES = (40, 20, 10, 5), (0.2, 0.1, 0.05, 0.02)
 _ROWS_AT_ONCE = 512
@@ -49,7 +49,7 @@ class NeighboursHead(Head):
     kind: ClassVar[str] = "neighbours"
     recipe: ClassVar[int] = 3
     allowed: ClassVar = {
-        "neighbours": COUNT | "auto",
+        "neighbours": count(2**20) | "auto",
         "temperature": ABOVE_0 | "auto",
         "prior": number("between 0 and 1", lambda value: 0 < value < 1),
     }

@@ -23,10 +23,10 @@ from ..numerics.scaling import (
     wide_product,
 )
 from ..numerics.softmax_regression import prior_shift
-from ..parallel import each
+from ..parallel import each, fits_at_once
 from ..rows import Rows
 from ..saved import HeadFiles
-from ..settings import ABOVE_0, COUNT, among, number
+from ..settings import ABOVE_0, among, count, number
 from .network import Network
 from .training import Recipe, train_network
 
@@ -90,13 +90,13 @@ class MLPClassifier(Head):
     recipe: ClassVar[int] = 8
     judged_whole: ClassVar[bool] = False
     allowed: ClassVar = {
-        "width": COUNT | "auto",
-        "members": COUNT,
+        "width": count(2**20) | "auto",
+        "members": count(1000),
         "dropout": number("from 0 to below 1", lambda value: 0 <= value < 1) | "auto",
         "learning_rate": ABOVE_0,
-        "weight_decay": number("0 or more", lambda value: value >= 0),
-        "epochs": COUNT | "auto",
-        "batch_size": COUNT | None,
+        "weight_decay": number("from 0 to 1e15", lambda value: 0 <= value <= 1e15),
+        "epochs": count(100_000) | "auto",
+        "batch_size": count(2**20) | None,
         "scaling": among(SCALINGS) | "auto",
     }
 
@@ -210,6 +210,13 @@ class MLPClassifier(Head):
         return Recipe(
             width, dropout, self.learning_rate, self.weight_decay, self.epochs, self.batch_size
         )
+
+    def _memory(self, rows: Rows) -> tuple[dict[str, Any], int]:
+        width = _WIDE if self.width == "auto" else self.width
+        weights = width * (rows.features.shape[1] + rows.targets.shape[1])
+        # Of each network that is being trained: its gradients, their means, what is made of them.
+        numbers = weights * (self.members + 4 * fits_at_once()) + 2 * width * len(rows)
+        return {"width": self.width, "members": self.members}, 4 * numbers
 
     def _inputs(self, rows: Rows, index: np.ndarray) -> tuple[np.ndarray, Directions | None]:
         """Return what networks of the rows at `index` see of all rows, and along which directions.

@@ -109,6 +109,7 @@ def fit_model(
     start = time.perf_counter()
     head = make_head(kind, options.seed, **options.for_head(kind))
     learnt = labelled.all if labelled.train is None else labelled.train
+    head.require_memory(learnt)
     found = _out_of_fold(head, data, labelled, options, watch)
     judged = [] if found is None else found.judged
     choice = choose(judged) if judged else head.choices()[0]

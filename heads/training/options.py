@@ -11,9 +11,9 @@ from ...core.errors import HeadError, enumerate_some
 from ...manifest import class_name
 from ..folds import FEWEST_FOLDS
 
+# Each of them fits every head again: more is a typo.
+_MOST_REPEATS, _MOST_FOLDS, _MOST_SEARCHED = 1000, 1000, 10_000
 # What no model by itself depends on.
-# Each of them fits every head again.
-_MOST_REPEATS = 1000
 _OF_THE_WHOLE = ("features", "heads", "overwrite", "group_labels", "allow_missing", "ray")
 
 
@@ -114,14 +114,18 @@ class TrainOptions:
                 ),
                 ("heads", self.heads is None or len(self.heads) > 0, "one or more, or None"),
                 ("validation", self.validation in ("folds", "holdout"), "folds or holdout"),
-                ("folds", self.folds >= FEWEST_FOLDS, f"{FEWEST_FOLDS} or more"),
+                (
+                    "folds",
+                    FEWEST_FOLDS <= self.folds <= _MOST_FOLDS,
+                    f"{FEWEST_FOLDS} to {_MOST_FOLDS}",
+                ),
                 ("repeats", 1 <= self.repeats <= _MOST_REPEATS, f"1 to {_MOST_REPEATS}"),
                 ("seed", 0 <= self.seed < 2**31, "0 or more, below 2**31"),
                 ("maybe", 0 <= self.maybe <= 1, "from 0 to 1"),
                 ("min_class_count", self.min_class_count >= 0, "0 or more"),
                 ("class_weight", self.class_weight in (None, "balanced"), "balanced or nothing"),
                 ("refit", self.refit in ("all", "train"), "all or train"),
-                ("search", self.search >= 0, "0 or more"),
+                ("search", 0 <= self.search <= _MOST_SEARCHED, f"0 to {_MOST_SEARCHED:,}"),
                 ("search_seconds", seconds is None or 0 < seconds < math.inf, "above 0"),
                 ("settings", _are_settings(self.settings), "as {'mlp': {'width': 256}}"),
             )

@@ -102,7 +102,7 @@ def ended(code: str, number: int, *arguments: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("module", ["core.imports", "manifest", "weights"])
+@pytest.mark.parametrize("module", ["typing", "core.imports", "manifest", "weights"])
 def test_an_interruption_while_it_loads_is_one_line(number, module):
     assert ended(EARLY, number, module) == (128 + number, "interrupted before it began\n")
 

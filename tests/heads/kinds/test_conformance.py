@@ -560,3 +560,10 @@ def test_a_strange_lightgbm_text_is_refused(tmp_path):
     (tmp_path / "model.txt").unlink()
     with pytest.raises(HeadError, match="model.txt is not there"):
         load_head(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "grouped", "logistic", "mlp"])
+def test_widths_of_feature_sets_are_those_of_the_rows(kind):
+    X, y = blobs()
+    with pytest.raises(HeadError, match="are 3 features in all, and X has 6"):
+        make_head(kind, 0, sets=(1, 2)).fit(X, y)

@@ -9,7 +9,7 @@ import pytest
 from heads_support import CLASSES, go, make_cache, samples
 
 from icecore.core.errors import HeadError
-from icecore.heads import TrainOptions
+from icecore.heads import TrainOptions, base, make_head
 from icecore.heads.training.plan import plan_models
 from icecore.heads.training.targets import labelled_rows, require_known_classes
 from icecore.heads.training.task_data import task_data
@@ -28,6 +28,9 @@ def test_all_faults_are_named_at_once():
         TrainOptions(validation="half", folds=2, repeats=0, maybe=2, search_seconds=5, refit="some")
     for fault in ("these options", "validation='half'", "folds=2", "repeats=0", "maybe=2"):
         assert fault in str(caught.value)
+    for most in ({"folds": 1001}, {"repeats": 1001}, {"search": 10_001}):
+        with pytest.raises(HeadError, match=" to 1"):
+            TrainOptions(**most)
     with pytest.raises(HeadError, match="search_seconds without search"):
         TrainOptions(search_seconds=5)
     with pytest.raises(HeadError, match=r"search_seconds=0.* \(above 0\)"):
@@ -102,9 +105,22 @@ def test_repeats_average_folds(tmp_path):
 @pytest.mark.parametrize(
     ("head", "said"),
     [
-        ("mlp,width=1e9", r"width=1000000000.0 \('auto' or a whole number from 1\)"),
+        ("mlp,width=1e6", r"width=1000000.0 \('auto' or a whole number from 1 to 1,048,576\)"),
         ("mlp,width=nan", "width='nan'"),
         ("kernel,alpha=1e400", "alpha=inf"),
+        (f"mlp,width=1{'0' * 400}", "width=1000"),
+        ("mlp,members=1001", r"members=1001 \(a whole number from 1 to 1,000\)"),
+        ("mlp,epochs=100001", "epochs=100001"),
+        ("mlp,batch_size=1048577", "batch_size=1048577"),
+        ("lightgbm,rounds=262145", r"rounds=262145 \('auto' or a whole number from 1 to 262,144\)"),
+        ("lightgbm,leaves=131073", r"leaves=131073 \(a whole number from 2 to 131,072\)"),
+        ("lightgbm,leaves=1", "leaves=1 "),
+        ("neighbours,neighbours=1048577", "neighbours=1048577"),
+        ("kernel,width=1e-300", r"width=1e-300 \('auto' or from 1e-15 to 1e15\)"),
+        ("kernel,width=1e300", r"width=1e\+300"),
+        ("logistic,tol=null", "tol=None"),
+        ('logistic,sets="all"', "sets='all'"),
+        ("mlp,random_state=-1", "random_state=-1"),
     ],
 )
 def test_settings_out_of_range_are_refused_before_the_work(tmp_path, head, said):
@@ -112,6 +128,30 @@ def test_settings_out_of_range_are_refused_before_the_work(tmp_path, head, said)
     cache = make_cache(tmp_path / "cache", samples(30), names=("one",))
     with pytest.raises(HeadError, match=said):
         go(cache, samples(30), tmp_path / "run", heads=[head])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"kind": "mlp", "width": 10**6}, r"width=1000000, members=2 would take [\d,.]+ GiB"),
+        ({"kind": "mlp", "members": 1000, "width": 5000}, r"members=1000 would take [\d,.]+ GiB"),
+        ({"kind": "lightgbm", "leaves": 10**5, "components": None}, "leaves=100000"),
+    ],
+)
+def test_memory_that_no_machine_has_is_said_before_it_is_taken(monkeypatch, settings, said):
+    monkeypatch.setattr(base, "installed_memory", lambda: 2**30)
+    X = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)
+    with pytest.raises(HeadError, match=f"{said}.*this machine has 1.0 GiB"):
+        make_head(**settings, seed=0).fit(X, np.arange(60) % 3)
+
+
+def test_a_run_says_the_memory_that_its_heads_would_take(tmp_path, monkeypatch):
+    # Each setting is judged by one network, which would fit.
+    monkeypatch.setattr(base, "installed_memory", lambda: 2**30)
+    cache = make_cache(tmp_path / "cache", samples(30), names=("one",))
+    with pytest.raises(HeadError, match=r"members=1000 would take [\d,.]+ GiB of memory"):
+        go(cache, samples(30), tmp_path / "run", heads=["mlp,width=50000,members=1000"], folds=3)
     assert not (tmp_path / "run").exists()
 
 

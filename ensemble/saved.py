@@ -4,7 +4,6 @@ import dataclasses
 import json
 import math
 import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,6 @@ _SEAL = "sha256"
 _OF_SYSTEM = ("/proc/", "/sys/", "/dev/")
 _AGAIN = "run 'icecore blend' on this folder again"
 PLAIN_AVERAGE = "the plain average"
-# How a blend calls what it recommends: see `TaskBlend.recommendation`.
-_ROUTED, _CALIBRATED = ", with weights of their own for groups of images", ", calibrated"
-_AVERAGE = re.compile(rf"{PLAIN_AVERAGE}(?: of (\d+) of \d+ models)?")
-_TUNED = re.compile(r"the tuned weights(, moved \d{1,3}% of the way to equal ones)?", re.ASCII)
-_ALONE = ("best single", "only")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,13 +261,6 @@ def _require_of_runs(
         )
         if not same:
             faults.append(f"the classes of the task '{name}' are others in the run")
-        if not faults and not _are_what_they_are_called(found[name]):
-            weights = ", ".join(f"{m} {w:.3g}" for m, w in found[name].weights.items())
-            weights += ", calibrated" if found[name].calibration else ""
-            faults.append(
-                f"the answer of the task '{name}' is called '{escaped(found[name].answer)}', and "
-                f"its weights are {weights}"
-            )
     # A stranger's may name files of the system, some of which never end.
     places = {name: os.path.realpath(path.parent / name) for name in inputs}
     if strange := [name for name, place in places.items() if place.startswith(_OF_SYSTEM)]:
@@ -324,28 +311,10 @@ def _task_weights(task: JsonFields, answer: str) -> TaskWeights:
         raise entry.refuse(f"cannot be a blend: {error}") from error
 
 
-def _are_what_they_are_called(found: TaskWeights) -> bool:
-    """Tell whether weights are those that the words for them name, and the words such as these."""
-    words = found.answer
-    for end, there in ((_CALIBRATED, found.calibration is not None), (_ROUTED, bool(found.routed))):
-        # Only what is recommended says that there are groups.
-        if there != words.endswith(end) and (there, end) != (True, _ROUTED):
-            return False
-        words = words.removesuffix(end)
-    used = {name: one for name, one in found.weights.items() if one}
-    if average := _AVERAGE.fullmatch(words):
-        # A budget may leave models out of it.
-        number = int(average[1] or len(found.weights))
-        return number == len(used) and max(used.values()) - min(used.values()) < 1e-6
-    if len(used) == 1 and words in (f"the {one} model, {min(used)}" for one in _ALONE):
-        return True
-    return _TUNED.fullmatch(words) is not None
-
-
 def _words(task: JsonFields, answer: str, weights: dict[str, float]) -> str:
     """Say in words which answer the weights are of, and how many models the average is of."""
     words = {"tuned": "the tuned weights", "average": PLAIN_AVERAGE}.get(answer)
-    words = words or task.part("recommended").text("is")
+    words = words or escaped(task.part("recommended").text("is"))
     used = sum(map(bool, weights.values()))
     if used < len(weights) and words.startswith(PLAIN_AVERAGE):
         of = f" of {used} of {len(weights)} models"

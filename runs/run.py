@@ -125,12 +125,16 @@ class Run:
         ProbabilityError, RunError
             The file is not readable, or names no model of the task.
         """
-        path = self._task(task).folder / "routes.npz"
+        own = self._task(task)
+        path = own.folder / "routes.npz"
         if not os.path.lexists(path):
+            if path.name in own.digests:
+                raise RunError(f"{path} is not there, and run.json names it", _RESTORE)
             return None
         table = read_probabilities(path)
         if table.model not in self.tasks[task].models:
             raise RunError(f"{path} is of '{table.model}', which is no model of {task}", HINT)
+        own.require_unchanged([path])
         return dataclasses.replace(table, task=task)
 
     def files(self) -> list[Path]:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from heads_support import go, make_cache, samples
 
-from icecore.core.errors import HeadError
+from icecore.core.errors import HeadError, RunError
 from icecore.heads import load_head
-from icecore.runs import open_run
+from icecore.runs import open_run, write_probabilities
 
 GROUPED = {"heads": ["kernel"], "settings": {"kernel": {"width": 1.0}}, "groups": True}
 
@@ -68,6 +68,21 @@ def test_held_out_rows_are_compared_where_they_are_held_out(tmp_path, grouped):
     assert task.groups["gain"]["log_loss"] == pytest.approx(expected, abs=1e-6)
     routes = open_run(tmp_path / "run").routes("label")
     assert routes.ids == tuple(row.id for row in rows if row.split == "validation")
+
+
+def test_routes_are_those_that_training_wrote(tmp_path, grouped):
+    """Without them a blend weighed all groups alike, and without a word."""
+    cache = make_cache(tmp_path / "cache", grouped)
+    go(cache, grouped, tmp_path / "run", **GROUPED)
+    run = open_run(tmp_path / "run")
+    table = run.routes("label")
+    file = tmp_path / "run/label/routes.npz"
+    write_probabilities(file, dataclasses.replace(table, probabilities=table.probabilities[::-1]))
+    with pytest.raises(RunError, match="routes.npz: not what training wrote"):
+        run.routes("label")
+    file.unlink()
+    with pytest.raises(RunError, match="routes.npz is not there, and run.json names it"):
+        run.routes("label")
 
 
 def test_changed_groups_train_again(tmp_path, grouped):

@@ -29,6 +29,9 @@ _MARKS = (
     (0, b"PAR1", "a Parquet file"),
     (0, b"PARE", "an encrypted table"),
     (0, b"ARROW1", "an Arrow file (Feather)"),
+    (0, b"\xff\xff\xff\xff", "an Arrow stream, as Hugging Face's save_to_disk writes it"),
+    (0, b"\x80\x04\x95", "a pickle of Python, which is never read"),
+    (0, b"\x80\x05\x95", "a pickle of Python, which is never read"),
     (0, b"SQLite format 3\0", "an SQLite database"),
     (0, b"\x1f\x8b", "compressed with gzip"),
     (0, b"BZh", "compressed with bzip2"),
@@ -47,6 +50,7 @@ _MARKS = (
 _REMEDIES = (
     ("archive", "unpack it"),
     ("compressed", "unpack it"),
+    ("Arrow", "write it as Parquet (to_parquet in pandas and Hugging Face's datasets)"),
     ("Git LFS", "get the file: git lfs pull"),
     ("web page", "download it again: servers send a page in place of what they do not have"),
 )

@@ -68,6 +68,9 @@ def repair_cache(cache: FeatureCache | str | os.PathLike, dry_run: bool = False)
 
 def _faults(folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield what is damaged of the tables that a cache keeps, and of what lies beside them."""
+    require_own_folder(folder)
+    # As tables are named in messages.
+    folder = Path(os.path.abspath(folder))
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
             if path.name == SOURCES:
@@ -77,7 +80,7 @@ def _faults(folder: Path) -> Iterator[tuple[Path, str]]:
             elif path.suffix == REGIONS_BESIDE:
                 read_regions(path)
         except IcecoreError as error:
-            yield path, error.message.removeprefix(f"{path} ")
+            yield path, error.message.replace(f"{path}", path.name)
         except OSError as error:
             yield path, f"cannot be read: {error.strerror}"
 

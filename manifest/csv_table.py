@@ -72,6 +72,7 @@ _REMEDIES = (
         ".* is a file of this machine",
         "write plain paths in place of file:// URLs (in these %20 stands for a space)",
     ),
+    (".* is no URL of a store", "write URLs in small letters up to ://, as s3://bucket/1.jpg"),
     (".* of no store", "download such images, and write the paths of the files"),
     (".* with a password", "leave passwords out of the URLs: give them as the store's tools do"),
     ("has no path", "each line names its image, in a field of one name"),
@@ -80,6 +81,8 @@ _REMEDIES = (
 )
 # Columns of yes and no that speak of splits, as fastai's does.
 _OF_A_SPLIT = re.compile(r"(is|for|in)?[_ -]?(train|training|val|valid|validation|test)", re.I)
+# In capitals, too, in which no store is known.
+_LIKE_A_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.I)
 # No system opens a longer one.
 _LONGEST_PATH = 4096
 
@@ -238,7 +241,7 @@ def _sample(fields: dict[str, str], folder: Path) -> Sample:
     """Make a sample of a line; a `ValueError` says what is wrong with it."""
     split, name = fields.get("split", ""), fields["path"]
     # Rows of images whose digest is known are found without the file.
-    if is_url(name) and not fields.get("digest"):
+    if _LIKE_A_URL.match(name) and not fields.get("digest"):
         _require_usable_url(name)
     canonical = split_name(split) if split else ""
     if not name:

@@ -17,7 +17,7 @@ _FOLDERS = (("train", "test"), ("train_images", "test_images"))
 # What `icecore blend -o` answers, row by row.
 _SHEETS = ("sample_submission.csv", "samplesubmission.csv")
 # A column called id beside one of images may be anything, such as whose picture it is.
-_ID_COLUMNS = ("image_id", "image", "image_name", "filename", "file_name", "file", "id")
+_ID_COLUMNS = ("image_id", "image", "image_name", "filename", "file_name", "file", "path", "id")
 _LABEL_COLUMNS = ("label", "class", "breed", "category", "target")
 
 
@@ -152,7 +152,8 @@ def _columns(table: CsvTable, known: list[dict[str, list[str]]]) -> tuple[int, i
         if len(others) != 1:
             raise ManifestError(
                 f"{table.path} has the columns {table.header_text}",
-                f"give an id and a label; call the label {', '.join(_LABEL_COLUMNS)}",
+                f"give an id and a label; call the label {', '.join(_LABEL_COLUMNS)}; of a column "
+                "of 0 and 1 for each class make one column 'label' of their names",
             )
         label_at = others[0]
     return id_at, label_at

@@ -8,10 +8,13 @@ from ..core.errors import ManifestError, MissingFileError, counted, enumerate_so
 from ..core.places import absolute, is_there, look_ahead
 from ..core.stores import is_url
 from .containers import CONTAINERS
+from .image_list import SUFFIX
 from .listing import Listing
 
 _RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
 _MOST_NAMED = 10**5
+# What is called so is read as it is called.
+_OF_TABLES = frozenset((".csv", ".jsonl", ".ndjson", SUFFIX))
 _SUFFIXES = tuple(ending for one in CONTAINERS for ending in (one.suffix, *one.endings))
 # What `describe_content` calls them.
 _KINDS = {"a tar archive": ".tar", "a Parquet file": ".parquet", "a record file of MXNet": ".rec"}
@@ -66,6 +69,8 @@ def container_by_content(data: str | os.PathLike) -> Listing | None:
             f"{data} is a Parquet table, and is not called as one",
             "give its name the ending .parquet; a CSV or an image is another kind of file",
         )
+    if os.path.splitext(data)[1].lower() in _OF_TABLES:
+        return None
     folder, name = os.path.split(os.path.abspath(data))
     return Listing(folder, (), ((name, suffix),), ()) if suffix else None
 

@@ -16,6 +16,12 @@ _MISSING = frozenset(
 # Lists of labels in one cell, as Python, JSON, Label Studio and contests write them.
 _BRACKETS = re.compile(r"\[.*\]|\{.*\}|\(.*\)", re.DOTALL)
 _DECIMAL = re.compile(r"[+-]?\d*\.\d*[1-9]\d*(?:[eE][+-]?\d+)?")
+# What spreadsheets make of 4-6 and 1/2: 4-Jun, 1-Feb.
+_MADE_DATE = re.compile(
+    r"\d{1,2}-(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)"
+    r"|(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)-\d{1,2}",
+    re.IGNORECASE,
+)
 _NUMBERS = re.compile(r"\d+(?: +\d+)+")
 _BETWEEN = re.compile(r"[,;|]")
 # These stand within plain names, too.
@@ -103,6 +109,11 @@ def look_alike_notes(what: str, names: Iterable[str]) -> list[str]:
         notes.append(
             f"{what} look like measurements: {enumerate_some(measured)}; each number is a class "
             "of its own, so divide them into ranges and name these"
+        )
+    if dates := sorted(filter(_MADE_DATE.fullmatch, names), key=class_order):
+        notes.append(
+            f"{what} look like dates that a spreadsheet made of other names (4-6 becomes 4-Jun): "
+            f"{enumerate_some(dates)}; if so, write them again as they were"
         )
     if listed := _lists(names):
         notes.append(

@@ -90,7 +90,8 @@ def _not_own(paths: list[Path]) -> CacheError:
     each = []
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            kind = kind_of(os.lstat(path).st_mode)
+            mode = os.lstat(path).st_mode
+            kind = "a file in place of a folder" if stat.S_ISREG(mode) else kind_of(mode)
             each.append(f"{path} is {kind}{' in place of a file' if kind == 'a folder' else ''}")
     return CacheError(
         f"{enumerate_some(each, 3)}; a cache is made of files and folders of its own",

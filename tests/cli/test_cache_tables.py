@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 
 import pytest
 from command import icecore
@@ -110,3 +111,31 @@ def test_repair_ends_with_1_where_it_leaves_something(cache):
     shutil.move(one, cache.path.parent / "aside")
     assert icecore("cache", "repair", cache.path)[0] == 0
     assert icecore("cache", "verify", cache.path)[0] == 0
+
+
+def test_a_file_in_place_of_a_folder_is_called_so(cache, kept):
+    zeros(kept / "photos.csv")
+    (kept / "damaged").write_text("x")
+    status, _, err = icecore("cache", "repair", cache.path)
+    assert status == 1
+    assert f"{kept}/damaged is a file in place of a folder" in err
+    shutil.rmtree(kept)
+    kept.write_text("x")
+    for command in ("verify", "repair"):
+        status, _, err = icecore("cache", command, cache.path)
+        assert status == 1
+        assert f"{kept} is a file in place of a folder" in err
+
+
+def test_a_fault_names_its_table_once(cache, kept):
+    zeros(kept / "photos.csv")
+    _, said, _ = icecore("cache", "verify", cache.path)
+    assert str(kept) not in said
+
+
+def test_what_is_called_a_table_is_read_as_one(cache, kept, tmp_path):
+    with tarfile.open(kept / "photos.csv", "w") as archive:
+        archive.add(kept / "others.csv", "1.jpg")
+    status, said, _ = icecore("cache", "verify", cache.path)
+    assert status == 1
+    assert "it is a tar archive" in said

@@ -980,6 +980,8 @@ def test_folders_of_splits_with_a_letter_are_no_classes(tmp_path, names):
     [
         ("file:///photos/1.jpg", "is a file of this machine", "plain paths in place of file://"),
         ("ftp://host/1.jpg", "is of no store that is known here: ftp", "download such images"),
+        ("S3://bucket/1.jpg", "is no URL of a store", "small letters up to ://"),
+        ("AmlDatastore://photos/1.jpg", "is no URL of a store", "small letters up to ://"),
         ("https://me:secret@host/1.jpg", "is given with a password", "leave passwords out"),
     ],
 )
@@ -1040,3 +1042,22 @@ def test_labels_that_are_numbers_are_never_taken_for_ids(tmp_path):
     make(tmp_path, *(f"train/{number}.jpg" for number in range(1, 5)))
     (tmp_path / "labels.csv").write_text("id,grade\n1,2\n2,1\n3,4\n4,3\n")
     assert list(labels(read(tmp_path)).values()) == ["2", "1", "4", "3"]
+
+
+def test_names_that_a_spreadsheet_made_dates_of_are_named():
+    (note,) = look_alike_notes("classes of 'age'", ["0-2", "4-Jun", "12-Oct", "Feb-15", "25-32"])
+    assert "look like dates that a spreadsheet made of other names" in note
+    assert "4-Jun, 12-Oct, Feb-15" in note
+    assert not look_alike_notes("classes", ["4-6", "june", "may", "sep-tember", "1-martin"])
+
+
+def test_what_python_programs_keep_tables_in_is_named(tmp_path):
+    import pickle
+
+    (tmp_path / "t.pkl").write_bytes(pickle.dumps({"path": ["1.jpg"] * 9}, protocol=4))
+    (tmp_path / "data.arrow").write_bytes(b"\xff\xff\xff\xff\xc8\0\0\0" + bytes(300))
+    with pytest.raises(ManifestError, match="it is a pickle of Python, which is never read"):
+        read(tmp_path / "t.pkl")
+    with pytest.raises(ManifestError, match="it is an Arrow stream") as error:
+        read(tmp_path / "data.arrow")
+    assert "write it as Parquet" in error.value.hint

@@ -56,7 +56,8 @@ class Told:
 def told_of_set(folder: Path) -> Told:
     """Find out which set a folder holds: if its record does not say, all shards carry it."""
     try:
-        return Told(load_set(folder).header)
+        header = load_set(folder).header
+        return _of_its_shards(folder, header) or Told(header)
     except DamagedCacheError as error:
         fault = fault_of(error, folder / RECORD_NAME)
     told: dict[str, SetHeader] = {}
@@ -80,6 +81,26 @@ def told_of_set(folder: Path) -> Told:
         either = f"{name} is there, too: move one of the two folders out of the cache"
         return Told(None, fault, either)
     return Told(header, fault, f"renamed to {name}")
+
+
+def _of_its_shards(folder: Path, header: SetHeader) -> Told | None:
+    """Return what all shards tell, where that is another set than the record's, and nowhere else.
+
+    One file must not have all rows set aside that contradict it.
+    """
+    told: dict[str, SetHeader] = {}
+    for path in sorted((folder / "shards").glob("*.h5")):
+        with contextlib.suppress(CacheError, OSError):
+            found = read_header(path)
+            if found.folder_name == header.folder_name:
+                return None
+            told[found.folder_name] = found
+    if len(told) != 1:
+        return None
+    ((name, found),) = told.items()
+    if (folder.parent / name).exists():
+        return None
+    return Told(found, f"it is not that of its shards, {found.name}", f"renamed to {name}")
 
 
 def restore_record(folder: Path, dry_run: bool = False) -> tuple[FeatureSet | None, list[str]]:

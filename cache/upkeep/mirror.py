@@ -10,29 +10,30 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from ...core.errors import CacheError, DamagedCacheError, counted, enumerate_some
 from ...core.files import flush_folder, publish_bytes, sha256_bytes
 from ...core.folders import scratch_folder
 from ...core.regular_files import read_regular
 from ...core.stores import Entry, Store, is_url, store_of
-from ..cache_folder import MARKER_NAME, RECORD_NAME, load_header
+from ..cache_folder import MARKER_NAME, RECORD_NAME, load_header, read_part
 from ..check import check_shard
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..format.disk import LEFTOVER_PREFIX, require_own_folder, require_own_set
 from ..rows import list_shards
 
+T = TypeVar("T")
 _AT_ONCE = 4
-_SET = r"[A-Za-z0-9._@+-]{1,200}"
+_SET = r"(?!\.)[A-Za-z0-9._@+-]{1,200}"
 RECORD = re.compile(rf"({_SET})/{re.escape(RECORD_NAME)}")
 SHARD = re.compile(rf"({_SET})/shards/([0-9a-f]{{24}}\.h5)")
 _DIGESTS = re.compile(r"digests/(all-)?[0-9a-f]{24}\.txt")
-_TABLE = re.compile(r"manifests/([^/\x00-\x1f]{1,200})\.csv/([0-9a-f]{64})")
+_TABLE = re.compile(r"manifests/((?!\.)[^/\x00-\x1f]{1,200})\.csv/([0-9a-f]{64})")
 _LARGEST_RECORD, _LARGEST_TABLE = 2**20, 2**29
 # A shard has at most 192 MiB.
 LARGEST_SHARD = 2**28
@@ -129,6 +130,9 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
             "give the URL that `icecore cache push` was given",
         )
     target = FeatureCache.create(cache)
+    # A marker that is damaged tells nothing; the sets speak for themselves.
+    with contextlib.suppress(DamagedCacheError):
+        _read_small(place, MARKER_NAME, target, lambda folder: read_part(folder / MARKER_NAME, {}))
     sets = {m[1]: pulled_set(place, m[0], target) for m in map(RECORD.fullmatch, there) if m}
     found = [(m[1], m[2]) for m in map(SHARD.fullmatch, there) if m and m[1] in sets]
     held = {name: list_shards(one.folder / "shards") for name, one in sets.items()}
@@ -139,15 +143,20 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
         sets[name].rows.refresh()
         sets[name].write_index()
     pull_digests(place, there, target.path)
-    tables = sum(_pull_table(place, m, target) for m in map(_TABLE.fullmatch, sorted(there)) if m)
+    named = [m for m in map(_TABLE.fullmatch, sorted(there)) if m]
+    tables = [_pull_table(place, found, target) for found in named]
     bad = [f"{folder}/shards/{name}" for (folder, name), size in zip(new, sizes) if size is None]
+    bad += [found[0] for found, came in zip(named, tables) if came is None]
+    shards = [m for m in map(SHARD.fullmatch, sorted(there)) if m]
+    bad += dict.fromkeys(f"{m[1]}/ without record.json" for m in shards if m[1] not in sets)
     if bad:
         raise DamagedCacheError(
-            f"{counted(len(bad), 'damaged shard')} of {url} left out: {enumerate_some(bad, 3)}",
+            f"{counted(len(bad), 'damaged part')} of {url} left out: {enumerate_some(bad, 3)}",
             "remove them there, and push them again from where they are sound",
         )
     total = sum(filter(None, sizes))
-    return Mirrored(url, len(sets), len(new), total, len(found) - len(new), tables)
+    copied = sum(filter(None, tables))
+    return Mirrored(url, len(sets), len(new), total, len(found) - len(new), copied)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,6 +179,14 @@ class Place:
         prefix = self.prefix + folder
         return {entry.key[len(prefix) :]: entry for entry in self.store.list(prefix)}
 
+    def create(self, name: str, path: Path) -> bool:
+        """Create an object from a file; in a folder of this machine, through no link below it."""
+        if self.url.startswith("file:"):
+            *inner, _ = name.split("/")
+            root = Path("/", self.prefix)
+            require_own_folder(*(root.joinpath(*inner[:end]) for end in range(1, len(inner) + 1)))
+        return self.store.create(self.prefix + name, path)
+
     def read(self, name: str, most: int) -> bytes:
         """Return an object of at most `most` bytes."""
         return self.store.read_all(self.prefix + name, most)
@@ -178,7 +195,7 @@ class Place:
 def put(place: Place, there: Collection[str], name: str, path: Path) -> bool:
     """Create a small object; refuse another one under its name."""
     content = read_regular(path, _LARGEST_TABLE)
-    if name not in there and place.store.create(place.prefix + name, path):
+    if name not in there and place.create(name, path):
         return True
     if place.read(name, _LARGEST_TABLE) != content:
         raise CacheError(
@@ -206,7 +223,7 @@ def push_digests(
     new = [name for name in new if joined or not _is_joined(name)]
     for name in new:
         with contextlib.suppress(FileNotFoundError):  # Another process has joined some.
-            place.store.create(place.prefix + name, folder / name)
+            place.create(name, folder / name)
     return new
 
 
@@ -245,8 +262,9 @@ def push_shard(place: Place, one: FeatureSet, name: str) -> int | None:
     shard, _ = check_shard(path, one)
     if shard is None:
         return None
-    key = f"{place.prefix}{one.folder.name}/shards/{name}"
-    place.store.create(key, path)
+    there = f"{one.folder.name}/shards/{name}"
+    place.create(there, path)
+    key = place.prefix + there
     content = read_regular(path, LARGEST_SHARD)
     entry = place.store.look(key)
     # Amazon's store says the MD5 of what it has; others are read again.
@@ -265,9 +283,21 @@ def push_shard(place: Place, one: FeatureSet, name: str) -> int | None:
 
 def pulled_set(place: Place, name: str, target: FeatureCache) -> FeatureSet:
     """Open the set in `target` that a record in the store describes; it is made if need be."""
+    return target.open_as(_read_small(place, name, target, load_header))
+
+
+def _read_small(place: Place, name: str, target: FeatureCache, read: Callable[[Path], T]) -> T:
+    """Return what `read` makes of a folder with a small file of a store; faults name that."""
     with scratch_folder(target.path, LEFTOVER_PREFIX) as folder:
-        (folder / RECORD_NAME).write_bytes(place.read(name, _LARGEST_RECORD))
-        return target.open_as(load_header(folder))
+        path = folder / name.rpartition("/")[2]
+        path.write_bytes(place.read(name, _LARGEST_RECORD))
+        try:
+            return read(folder)
+        except CacheError as error:
+            error.message = error.message.replace(str(path), f"{place.url}/{name}")
+            if isinstance(error, DamagedCacheError):
+                error.hint = "remove it there, and push again from where the cache is sound"
+            raise
 
 
 def _pull_shard(
@@ -289,11 +319,11 @@ def _pull_shard(
     return shard.size
 
 
-def _pull_table(place: Place, found: re.Match, target: FeatureCache) -> bool:
-    """Copy a table of samples; one of another content under its name stays, beside it."""
+def _pull_table(place: Place, found: re.Match, target: FeatureCache) -> bool | None:
+    """Copy a table of samples, beside one of another content; return None if it is damaged."""
     content = place.read(found[0], _LARGEST_TABLE)
-    if sha256_bytes(content) != found[2] or found[1].startswith("."):
-        return False
+    if sha256_bytes(content) != found[2]:
+        return None
     folder = target.path / "manifests"
     require_own_folder(target.path, folder)
     for path in (folder / f"{found[1]}.csv", folder / f"{found[1]}-{found[2][:8]}.csv"):

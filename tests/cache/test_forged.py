@@ -30,6 +30,19 @@ def one(tmp_path, make):
     return one
 
 
+def test_a_forged_record_has_no_shard_set_aside(one, tmp_path, make):
+    """A sound record of another set, under that set's name: all rows were moved away for it."""
+    record = one.record | {"forged": True}
+    other = FeatureCache.create(tmp_path / "other").open_set(**make.asked(DIM) | {"record": record})
+    (one.folder / "record.json").write_bytes((other.folder / "record.json").read_bytes())
+    one.folder.rename(one.folder.parent / other.folder.name)
+    assert "it is not that of its shards" in str(verify(tmp_path / "cache"))
+    assert not any(repair(tmp_path / "cache")["to_recompute"].values())
+    (found,) = FeatureCache(tmp_path / "cache").sets()
+    assert found.fingerprint == one.fingerprint
+    assert np.isfinite(found.matrix(make.keys(ROWS))).all()
+
+
 def swapped(one, shard):
     """A shard's tables as if its first two rows were those of each other's images."""
     keys = shard.keys.copy()

@@ -97,7 +97,7 @@ def test_damaged_shards_stay_behind_and_are_named(url, tmp_path):
     # What a store has damaged does not get in.
     store, key = store_of(url if "://" in url else f"file://{url}", local=True)
     assert store.create(f"{key}/{first.parent.parent.name}/shards/{first.name}", first)
-    with pytest.raises(DamagedCacheError, match=f"1 damaged shard of .* left out: .*{first.name}"):
+    with pytest.raises(DamagedCacheError, match=f"1 damaged part of .* left out: .*{first.name}"):
         pull(url, tmp_path / "three")
     assert len(FeatureCache(tmp_path / "three").find("net")) == 20
 
@@ -113,6 +113,51 @@ def test_names_of_a_stranger_lead_nowhere(tmp_path):
         store._files.pipe_file(f"{store._path(key)}/{name}", b"evil")
     assert pull(url, tmp_path / "two").shards == 3
     assert b"evil" not in b"".join(_files(tmp_path / "two").values())
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [
+        ("table", r"1 damaged part of .* left out: manifests/photos.csv/"),
+        ("no record", r"1 damaged part of .* left out: net-[0-9a-f]+/ without record.json"),
+        ("record", r"/mirror/net-[0-9a-f]+/record.json is damaged: .*not usable JSON"),
+        ("newer", "icecore-cache.json .*99"),
+    ],
+)
+def test_what_came_damaged_is_named_where_it_lies(tmp_path, harm, words):
+    # A table, and shards without a record, were left out in silence; of a record that was
+    # damaged the name was that of a file which was gone.
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    mirror = tmp_path / "mirror"
+    push(fill(tmp_path / "one"), str(mirror))
+    (record,), (table,) = mirror.glob("*/record.json"), mirror.glob("manifests/*/*")
+    if harm == "table":
+        table.write_text("path\nanother\n")
+    elif harm == "no record":
+        record.unlink()
+    elif harm == "record":
+        record.write_text("{")
+    else:
+        (mirror / "icecore-cache.json").write_text('{"format": 99}')
+    with pytest.raises(CacheError, match=words) as caught:
+        pull(str(mirror), tmp_path / "two")
+    assert ".tmp" not in str(caught.value)
+    assert harm == "newer" or "push" in caught.value.hint
+
+
+@pytest.mark.parametrize("inner", ["net-*/shards", "manifests", "net-*"])
+def test_nothing_is_pushed_through_a_link(tmp_path, inner):
+    # Shards and tables were written into the folder that it leads to.
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    mirror, outside = tmp_path / "mirror", tmp_path / "outside"
+    push(fill(tmp_path / "one"), str(mirror))
+    (folder,) = mirror.glob(inner)
+    folder.rename(tmp_path / "moved")
+    outside.mkdir()
+    folder.symlink_to(outside)
+    with pytest.raises(CacheError, match="is a link"):
+        push(FeatureCache(tmp_path / "one"), str(mirror))
+    assert not list(outside.iterdir())
 
 
 def test_another_network_under_the_same_name_is_refused(url, tmp_path):

@@ -1,9 +1,6 @@
 """Say what a file is by its first bytes, where it is not what was expected."""
 
-import os
 import re
-
-from .regular_files import open_regular
 
 _MARKS = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
@@ -23,6 +20,12 @@ _MARKS = (
     (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
     (0, b"\xff\x0a", "a JPEG XL image"),
     (0, b"PK\x03\x04", "a ZIP archive (an .xlsx workbook and an .npz are ones)"),
+    (4, b"TFL3", "a TensorFlow Lite model (.tflite)"),
+    (0, b"GGUF", "weights of llama.cpp (.gguf)"),
+    (0, b"ftrt", "an engine that TensorRT built (.engine)"),
+    (4, b"ORTM", "a model in ONNX Runtime's own format (.ort)"),
+    (0, b"\x12\x01\0\0\0\0\0\0", "parameters of MXNet (.params)"),
+    (0, b"7767517\n", "a network of ncnn (.param)"),
     (0, b"PK\x05\x06", "an empty ZIP archive"),
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file"),
     (0, b"\x93NUMPY", "a NumPy array (.npy)"),
@@ -54,6 +57,25 @@ _REMEDIES = (
     ("Git LFS", "get the file: git lfs pull"),
     ("web page", "download it again: servers send a page in place of what they do not have"),
 )
+# Kinds of ZIP archives by the name of the first file in it.
+_ZIPPED = (
+    (
+        re.compile(
+            rb"[^/]+/(data\.pkl|constants\.pkl|version|byteorder|archive_(format|version)|code/.*"
+            rb"|data/(\d+|weights/.*|constants/.*)|\.format_version|\.data/.*)"
+        ),
+        "a network or weights of PyTorch (.pt, .pth)",
+    ),
+    (re.compile(rb"metadata\.json|model\.weights\.h5"), "a network of Keras (.keras)"),
+)
+# Kinds that begin with no mark of their own, but always alike.
+_ALIKE = (
+    (re.compile(rb".{6}\0\0\{\s*\"", re.DOTALL), "weights as safetensors (.safetensors)"),
+    (re.compile(rb"\x80[\x02-\x05]"), "a Python pickle (.pkl; old .pth files are ones)"),
+    (re.compile(rb"\n.{1,3}\n.[\w/.:-]+\x12.[A-Z]\w+", re.DOTALL), "a network of TensorFlow (.pb)"),
+    (re.compile(rb"\x08\x01\x12.{1,5}\n", re.DOTALL), "a network of TensorFlow (saved_model.pb)"),
+    (re.compile(rb"<\?xml[^>]*>\s*<net\s"), "a network of OpenVINO (.xml)"),
+)
 # As git leaves them in a text that two have changed.
 _CONFLICT = re.compile(rb"^<{7} .*^={7}\r?$.*^>{7} ", re.MULTILINE | re.DOTALL)
 _LOOKED_AT = 512
@@ -68,20 +90,19 @@ def describe_content(head: bytes) -> str:
     """
     for offset, mark, name in _MARKS:
         if head.startswith(mark, offset):
+            if mark == b"PK\x03\x04":
+                first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+                name = next((kind for inside, kind in _ZIPPED if inside.fullmatch(first)), name)
             # Two letters alone may begin a text.
             if mark == b"BM" and head[:64].isascii() and b"\0" not in head[:16]:
                 continue
             return name
+    if alike := next((kind for begin, kind in _ALIKE if begin.match(head)), ""):
+        return alike
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:20].lower()
     if start.startswith(_PAGES):
         return "an SVG drawing" if start.startswith(b"<svg") else "a web page or XML"
     return ""
-
-
-def kind_of_file(path: str | os.PathLike) -> str:
-    """Name the kind of a file as `describe_content` does."""
-    with open_regular(path, 0) as file:
-        return describe_content(file.read(_LOOKED_AT))
 
 
 def told_apart(content: bytes, hint: str) -> tuple[str, str]:

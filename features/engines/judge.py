@@ -14,14 +14,19 @@ from .base import require_one_row_each
 from .reference_judge import in_batches, reference_features
 
 _FEW = 2**12
+# It finds one scale for all images that it is given: networks of dynamic quantisation are made for
+# one at a time, and get that.
+_BY_THE_BATCH = "DynamicQuantizeLinear "
 
 
 def judged(network: GraphNetwork, batches: list[np.ndarray]) -> tuple[str, list[np.ndarray]]:
     """Return what computes in the plainest way, and the features that it finds in each batch."""
-    failures, content = [], network.content()
+    failures, content, only = [], network.content(), network.batch
+    if (network.mixing or "").startswith(_BY_THE_BATCH):
+        only = only or 1
     for judge in (_onnxruntime_judge, _one_by_one_judge, _reference_judge):
         try:
-            name, found = judge(content, batches, network.batch)
+            name, found = judge(content, batches, only)
         except Exception as error:  # neither has a base for its exceptions
             failures.append(first_line(error))
             continue

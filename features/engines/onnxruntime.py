@@ -49,8 +49,12 @@ class OnnxRuntimeEngine(Engine):
         cpus = setup.cpus
         network.require_batches_of(setup.batch_size)
         # 0: a batch is computed as a whole.
-        self._together = 0
-        if index is None and network.batch is None:
+        self._together, self._filled = 0, 1
+        if network.mixing:
+            # What the images of a batch may get from one another, each gets from itself.
+            self._together, self._filled = 1, network.batch or 1
+            self.image_by_image = True
+        elif index is None and network.batch is None:
             self._together = _images_together(setup.batch_size, cpus)
         graph = network.graph if isinstance(network.graph, Path) else network.content()
         self._session = self._open(graph, precision, providers, 1 if self._together else cpus)
@@ -61,7 +65,8 @@ class OnnxRuntimeEngine(Engine):
                 "check the driver and its libraries (icecore doctor), or use --device cpu",
             )
         self._buffers = threading.local()
-        self._pool = ThreadPoolExecutor(cpus, "onnxruntime") if self._together else None
+        workers = cpus if index is None else 1
+        self._pool = ThreadPoolExecutor(workers, "onnxruntime") if self._together else None
         self.batches_at_once = 2 if self._together else 1
 
     def _open(self, graph: Path | bytes, precision: str, providers: list, threads: int):
@@ -97,12 +102,15 @@ class OnnxRuntimeEngine(Engine):
         return np.concatenate(list(self._pool.map(self._compute_together, parts)))
 
     def _compute_together(self, images: np.ndarray) -> np.ndarray:
+        count = len(images)
+        if self._filled > 1:
+            images = np.repeat(images, self._filled, axis=0)
         binding, batch = self._bound(images.shape)
         # Before 1.31 it copied the bytes of any array as if they lay in order.
         batch.update_inplace(np.ascontiguousarray(images))
         self._session.run_with_iobinding(binding)
         # On a CPU it is a look at the buffer, which the next batch overwrites.
-        return binding.get_outputs()[0].numpy().copy()
+        return binding.get_outputs()[0].numpy()[:count].copy()
 
     def _bound(self, shape: tuple[int, ...]):
         """Return this thread's binding for batches of `shape`, and its buffer of images."""

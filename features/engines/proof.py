@@ -47,7 +47,7 @@ DIFFERENT_IMAGES = 4
 # What decides by a whole batch need not show among images that are alike in what it looks at.
 _BESIDE = (0, 255)
 # Raise it when a proof of before would no longer do.
-_PROOF_FORMAT = 8
+_PROOF_FORMAT = 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,6 +133,7 @@ def _proof_key(engine: Engine, network: GraphNetwork, setup: Setup) -> str:
         "hardware": engine.hardware,
         "precision": setup.precision,
         # Where a batch is computed as a whole, its size decides which kernels do it.
+        "mixing": network.mixing,
         "batch": None if engine.image_by_image else setup.batch_size,
     }
     return graph_key(parts)
@@ -157,9 +158,81 @@ def _kept_proof(path: Path) -> Proof | None:
         return None  # There is none, or it is damaged: it is proved anew.
 
 
+@dataclasses.dataclass(frozen=True)
+class _Seen:
+    """Rows of different images and of plain ones, as they should be and as an engine has them.
+
+    Attributes
+    ----------
+    judge : str
+    wanted, plainly : numpy.ndarray
+        The judge's.
+    rows, plain : numpy.ndarray
+        The engine's; of the different images in turn.
+    """
+
+    judge: str
+    wanted: np.ndarray
+    plainly: np.ndarray
+    rows: np.ndarray
+    plain: np.ndarray
+
+
 def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
-    size = setup.batch_size
     different = random_images(network.record.resolution, DIFFERENT_IMAGES, seed=0)
+    look = _see_few if network.mixing == "" else _see_beside_others
+    seen = look(engine, network, different, setup)
+    wanted, rows = seen.wanted, seen.rows
+    expected = wanted[np.arange(len(rows)) % len(wanted)]
+    finite, known = are_finite(rows), are_finite(expected)
+    lost = (known & ~finite).any() or (are_finite(seen.plainly) & ~are_finite(seen.plain)).any()
+    if lost or (finite & ~known).any():
+        # Some engines make 0 of a NaN on the way; halves end at 65504.
+        first, second = seen.judge, engine.name
+        hint = "check the weights for NaN and infinite numbers"
+        if lost:
+            first, second, hint = engine.name, seen.judge, _otherwise(setup)
+        raise ProofError(
+            f"{network.record.spec}: {first} finds features that are not finite in "
+            f"{setup.precision}, and {second} others",
+            hint,
+        )
+    largest = np.abs(wanted).max() if np.isfinite(wanted).all() else np.finfo(np.float32).max
+    error = _error(network, different, rows, expected, setup.precision)
+    away = distance_of_plain_images(seen.plain, seen.plainly, wanted)
+    if away > PLAIN_APART[setup.precision]:
+        error = max(error, away)
+    return Proof(error, seen.judge, float(largest))
+
+
+def _see_few(engine: Engine, network: GraphNetwork, different: np.ndarray, setup: Setup) -> _Seen:
+    """Look at a graph whose operators are known to keep images apart: an engine might not."""
+    plain_images = np.stack([np.full_like(different[0], one) for one in _BESIDE])
+    judge, (wanted, plainly) = judged(network, [different, plain_images])
+    size = 1 if engine.image_by_image else setup.batch_size
+    rows, again = (
+        np.concatenate([engine.run(batch) for batch in _whole_batches(images, size)])
+        for images in (np.concatenate([different, plain_images]), different[1::-1])
+    )
+    apart = distance(again, rows[1 - np.arange(len(again)) % 2])
+    _require_apart(apart, 0.0, network, setup, different)
+    count = len(different)
+    return _Seen(judge, wanted, plainly, rows[:count], rows[count:][: len(plainly)])
+
+
+def _whole_batches(images: np.ndarray, size: int) -> list[np.ndarray]:
+    """Fill batches of a size with images, over and over; image by image all are one batch."""
+    if size == 1:
+        return [images]
+    count = -(-len(images) // size)
+    return np.split(np.resize(images, (count * size, *images.shape[1:])), count)
+
+
+def _see_beside_others(
+    engine: Engine, network: GraphNetwork, different: np.ndarray, setup: Setup
+) -> _Seen:
+    """Look at images alone, among others, and beside what is brighter or darker than they are."""
+    size = DIFFERENT_IMAGES if engine.image_by_image else setup.batch_size
     # A bright image beside a black one, and a dark one beside a white one.
     pairs = [np.stack([one, np.full_like(one, n)]) for one, n in zip(_subjects(different), _BESIDE)]
     # An engine that computes few images at a time hides what the graph does to several.
@@ -182,33 +255,25 @@ def _prove(engine: Engine, network: GraphNetwork, setup: Setup) -> Proof:
         np.concatenate([first, first, last, dark_alone]),
         np.concatenate([expected[:1], bright[:1], expected[-1:], dark[:1]]),
     )
-    if not (apart <= ROWS_APART[setup.precision] and mixed <= TOLERANCE):
-        told = (first_to_depend(network, pair) for pair in (different[:2], *pairs))
-        named = next(filter(None, told), "")
-        raise ProofError(
-            f"{network.record.spec}: the features of an image depend on what else is in its "
-            f"batch, or are others each time (relative L2 {max(apart, mixed):.2g}){named}",
-            "export the network again in inference mode; its operators must not mix images",
-        )
+    _require_apart(apart, mixed, network, setup, different)
     plainly = np.concatenate([bright[1:], dark[1:]])
-    finite, wanted = are_finite(rows), are_finite(expected)[places]
-    lost = (wanted & ~finite).any() or (are_finite(plainly) & ~are_finite(plain)).any()
-    if lost or (finite & ~wanted).any():
-        # Some engines make 0 of a NaN on the way; halves end at 65504.
-        first, second, hint = judge, engine.name, "check the weights for NaN and infinite numbers"
-        if lost:
-            first, second, hint = engine.name, judge, _otherwise(setup)
-        raise ProofError(
-            f"{network.record.spec}: {first} finds features that are not finite in "
-            f"{setup.precision}, and {second} others",
-            hint,
-        )
-    largest = np.abs(expected).max() if np.isfinite(expected).all() else np.finfo(np.float32).max
-    error = _error(network, different, rows, expected[places], setup.precision)
-    away = distance_of_plain_images(plain, plainly, expected)
-    if away > PLAIN_APART[setup.precision]:
-        error = max(error, away)
-    return Proof(error, judge, float(largest))
+    return _Seen(judge, expected, plainly, rows, plain)
+
+
+def _require_apart(
+    apart: float, mixed: float, network: GraphNetwork, setup: Setup, different: np.ndarray
+) -> None:
+    """Raise `ProofError` where rows of one image are apart in the engine, or mixed by the graph."""
+    if apart <= ROWS_APART[setup.precision] and mixed <= TOLERANCE:
+        return
+    pairs = [np.stack([one, np.full_like(one, n)]) for one, n in zip(_subjects(different), _BESIDE)]
+    told = (first_to_depend(network, pair) for pair in (different[:2], *pairs))
+    named = next(filter(None, told), "")
+    raise ProofError(
+        f"{network.record.spec}: the features of an image depend on what else is in its "
+        f"batch, or are others each time (relative L2 {max(apart, mixed):.2g}){named}",
+        "export the network again in inference mode; its operators must not mix images",
+    )
 
 
 def _error(

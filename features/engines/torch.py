@@ -48,9 +48,9 @@ class TorchEngine(Engine):
         self.version = torch.__version__.split("+")[0]
         self.notes: list[str] = []
         on_cpu = setup.device == "cpu"
-        self.image_by_image = on_cpu
+        self.image_by_image = on_cpu or bool(network.mixing)
         count = min(setup.cpus, setup.batch_size) if on_cpu else 2
-        self.images_at_once = 1 if on_cpu else setup.batch_size
+        self.images_at_once = 1 if on_cpu or network.mixing else setup.batch_size
         self._place = Place(torch, setup.device)
         self.hardware = self._place.name
         self._exactly = Exactly(torch, setup.precision)

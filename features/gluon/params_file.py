@@ -31,6 +31,7 @@ from ...core.errors import (
 )
 from ...core.files import publish
 from ...core.regular_files import open_regular, size_text
+from ..graphs.formats import other_format_of_weights
 
 # The largest published classifier has 0.6 GB of parameters.
 LARGEST_FILE = 4 * 2**30
@@ -185,9 +186,9 @@ def _entries(path: Path) -> dict[str, _Entry]:
     except IrregularFileError as error:
         raise WeightsError(error.message, error.hint) from error
     except WeightsError as error:
-        raise WeightsError(
-            f"{path} is not a whole .params file: {error.message}", "get the file again"
-        ) from error
+        kind, hint = other_format_of_weights(path, "MXNet")
+        said = f"it is {kind}" if kind else error.message
+        raise WeightsError(f"{path} is not a whole .params file: {said}", hint) from error
 
 
 class _Reader:

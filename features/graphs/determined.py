@@ -15,6 +15,9 @@ _RANDOM = frozenset(
 def require_inference_mode(model, name: str) -> None:
     """Raise `BackboneError` where a graph draws random numbers or is still being trained.
 
+    A ``Dropout`` in training mode that drops none is made a usual one, in place: some engines
+    refuse any other.
+
     Notes
     -----
     Bodies of ``If``, ``Loop`` and ``Scan`` and the model's own functions are looked into.
@@ -25,6 +28,9 @@ def require_inference_mode(model, name: str) -> None:
     nodes = [found.message for found in find_all(model, "NodeProto")]
     made_by = {name: node for node in nodes for name in node.output}
     tensors = {found.message.name: found.message for found in find_all(model, "TensorProto")}
+    for node in nodes:
+        if _drops_none(node, made_by, tensors):
+            del node.input[1:]
     # NFNets and BiT normalise their weights so, which is alike for all images.
     fixed = constants_of(model.graph)
     faults = [
@@ -58,16 +64,24 @@ def _why(node, opset: int, made_by: dict, tensors: dict) -> str:
         outputs = sum(map(bool, node.output)) if opset < 14 else 1
         trained = attributes.get("training_mode", 0) or outputs > 1
         return "normalises by the batch (training mode)" if trained else ""
-    if node.op_type == "Dropout" and node.input[2:] and node.input[2]:
-        known = _switch(node.input[2], made_by, tensors)
+    if _may_drop(node):
+        known = _setting(node.input[2], made_by, tensors)
         if known is None:
             return "drops at random where what the graph computes says so (training mode)"
         return "drops at random (training mode)" if known else ""
     return ""
 
 
-def _switch(name: str, made_by: dict, tensors: dict) -> bool | None:
-    """Return whether a switch is on, which exporters convert or turn round; None if computed."""
+def _may_drop(node) -> bool:
+    return node.op_type == "Dropout" and len(node.input) > 2 and bool(node.input[2])
+
+
+def _drops_none(node, made_by: dict, tensors: dict) -> bool:
+    return _may_drop(node) and _setting(node.input[1], made_by, tensors) == 0
+
+
+def _setting(name: str, made_by: dict, tensors: dict) -> float | None:
+    """Return a number or switch, which exporters convert or turn round; None if computed."""
     turned = False
     while (node := made_by.get(name)) is not None and node.op_type in ("Cast", "Identity", "Not"):
         turned ^= node.op_type == "Not"
@@ -83,4 +97,7 @@ def _switch(name: str, made_by: dict, tensors: dict) -> bool | None:
         return None
     if isinstance(value, onnx.TensorProto):
         value = onnx.numpy_helper.to_array(value)
-    return bool(np.any(value)) ^ turned
+    found = np.ravel(value)
+    if found.size != 1:
+        return None
+    return float(not found[0]) if turned else float(found[0])

@@ -26,6 +26,9 @@ class GraphNetwork:
         Of the weights, as their publisher names it; empty where it is not known.
     batch : int or None
         The one number of images that the graph can take; None for any.
+    mixing : str or None
+        The operator that is not known to keep the images of a batch apart (`why_not_apart`): such
+        a network is given one image at a time. Empty if all are known to; None if nobody looked.
     """
 
     record: BackboneRecord
@@ -35,6 +38,7 @@ class GraphNetwork:
     layer: str = ""
     batch: int | None = None
     license: str = ""
+    mixing: str | None = None
 
     @property
     def size_bytes(self) -> int:

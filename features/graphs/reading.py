@@ -9,12 +9,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from ...core.content import describe_content
 from ...core.errors import BackboneError, enumerate_some
 from ...core.files import sha256_bytes
 from ...core.regular_files import read_whole
 from .budget import require_few_nodes
 from .external import take_weights_in
+from .formats import other_format
 from .onnx_graph import load_onnx
 from .walk import find_all, has_unknown_fields
 
@@ -81,9 +81,9 @@ def read_graph(path: Path) -> OnnxFile:
 
 
 def _not_onnx(path: Path, content: bytes, detail: str) -> BackboneError:
-    kind = describe_content(content[:256])
+    kind, hint = other_format(content[:256])
     if kind:
-        return BackboneError(f"{path} is not an ONNX model but {kind}", _EXPORT_AGAIN)
+        return BackboneError(f"{path} is not an ONNX model but {kind}", hint)
     line = next(iter(detail.strip().splitlines()), "no detail")[:160]
     return BackboneError(f"{path} is not a valid ONNX model ({line})", _EXPORT_AGAIN)
 

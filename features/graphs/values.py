@@ -7,7 +7,7 @@ from .onnx_graph import constant_tensors
 from .walk import bodies_of
 
 # They give another number each time, or hold state.
-_NOT_CONSTANT = frozenset(
+NOT_CONSTANT = frozenset(
     "RandomNormal RandomNormalLike RandomUniform RandomUniformLike Multinomial Bernoulli".split()
 )
 _KEEP_LAYOUT = frozenset(
@@ -109,7 +109,7 @@ def constants_of(graph) -> frozenset[str]:
     known |= {sparse.values.name for sparse in graph.sparse_initializer}
     for node in graph.node:
         fixed = all(name in known or not name for name in node.input)
-        if fixed and not bodies_of(node) and node.op_type not in _NOT_CONSTANT:
+        if fixed and not bodies_of(node) and node.op_type not in NOT_CONSTANT:
             known.update(node.output)
     return frozenset(known)
 

@@ -34,6 +34,7 @@ from ..gluon.to_onnx import (
     parameters_that_do_not_fit,
     symbol_to_onnx,
 )
+from ..graphs.apart import why_not_apart
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.first_steps import PREPARES, first_steps, require_unprepared
 from ..graphs.inference import require_inferable
@@ -72,7 +73,8 @@ class GluonFileSource(Source):
             require_unprepared(steps, record.preprocessing, spec.canonical)
         filled = FilledGraph.of(model, network.values, digest)
         origin = str(network.files.params)
-        return GraphNetwork(record, filled, origin, network.source(spec), taken.text)
+        mixing = why_not_apart(model)
+        return GraphNetwork(record, filled, origin, network.source(spec), taken.text, mixing=mixing)
 
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""

@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from ..graphs.apart import why_not_apart
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.determined import require_inference_mode
 from ..graphs.first_steps import PREPARES, first_steps, require_unprepared
@@ -77,7 +78,9 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
         num_features=width,
         preprocessing=how,
     )
-    about = taken.text
+    about, mixing = taken.text, why_not_apart(model, batch)
+    if mixing:
+        about += f"; one image at a time, as {mixing} is not known to keep images apart"
     if takes.takes_pixels:
         about += "; it takes pixels as they are, so mean and std are its own"
     again = dataclasses.replace(spec, name=str(path.resolve())).text
@@ -88,6 +91,7 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
         source=again,
         layer=about,
         batch=batch,
+        mixing=mixing,
     )
     require_bounded_run(network, model)
     if fields.get(PREPARES) is not False:

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from ...core.content import kind_of_file, remedy_for
 from ...core.errors import BackboneError, WeightsError, first_line, shortened
 from ...core.files import sha256_file
 from ...core.imports import load
 from ..engines.proof import prove_graph
+from ..graphs.formats import other_format_of_weights
 from ..graphs.network import GraphNetwork
 from ..graphs.onnx_graph import FEATURES, add_normalisation, load_onnx
 from ..graphs.session import load_onnxruntime
@@ -231,8 +231,7 @@ def _identity(spec: BackboneSpec, request: WeightsRequest) -> str:
 
 
 def _own_file(spec: BackboneSpec, request: WeightsRequest) -> Path | None:
-    path = request.folder / f"{spec.name}.safetensors" if request.folder else None
-    return path if path is not None and path.is_file() else None
+    return request.own_file(f"{spec.name}.safetensors")
 
 
 def _weights(timm, spec: BackboneSpec, request: WeightsRequest) -> tuple[Path, str]:
@@ -276,10 +275,10 @@ def _create(timm, spec: BackboneSpec, overlay: dict | None):
         except TypeError as error:
             failure = error
         except Exception as error:  # files of weights can be wrong in any way
-            if overlay and (kind := kind_of_file(overlay["file"])):
+            kind, hint = other_format_of_weights(overlay["file"]) if overlay else ("", "")
+            if overlay and kind:
                 raise WeightsError(
-                    f"{overlay['file']} is not a whole safetensors file: it is {kind}",
-                    remedy_for(kind, "get the file again"),
+                    f"{overlay['file']} is not a whole safetensors file: it is {kind}", hint
                 ) from error
             # PyTorch names the tensors that do not fit in lines of their own.
             said = shortened(" ".join(str(error).split()), _LONGEST_REASON) or first_line(error)

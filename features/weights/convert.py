@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.content import kind_of_file, remedy_for
 from ...core.errors import (
     BackboneError,
     ProofError,
@@ -25,6 +24,7 @@ from ..gluon.library import NetworkGraph
 from ..gluon.params_file import read_parameters
 from ..gluon.zoo import native_preprocessing
 from ..graphs.budget import require_small_values
+from ..graphs.formats import other_format_of_weights
 from ..graphs.inference import require_inferable
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
 from ..graphs.parameters import FilledGraph
@@ -166,11 +166,11 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
             "save it with float32 weights: safetensors.torch.save_file({name: tensor.float() ...})",
         ) from error
     except (safetensors.SafetensorError, OSError, KeyError, ValueError) as error:
-        kind = kind_of_file(path)
+        kind, hint = other_format_of_weights(path)
         raise WeightsError(
             f"{path} is not a whole safetensors file: "
             + (f"it is {kind}" if kind else first_line(error)),
-            remedy_for(kind, "get the file again"),
+            hint,
         ) from error
 
 

@@ -22,7 +22,7 @@ from ..gluon.efficientnet_lite import VARIANTS
 from ..gluon.zoo import published_sha1, require_known, weights_stem
 from .file_memory import FileMemory
 from .gluon_host import LARGEST_PARAMETERS, sha1_file
-from .request import WeightsFile
+from .request import WeightsFile, what_is_there
 
 # Of the notes beside converted files.
 _NOTE_FORMAT = 1
@@ -63,8 +63,7 @@ def find_params(
     """Find a network's ``.params`` on this machine, whatever kind of network it is."""
     for path, kind, expected in _places(name, folder, source):
         if not path.is_file():
-            there = os.path.lexists(path)
-            tried.append(f"{path}: {'no file, or a link to none' if there else 'not there'}")
+            tried.append(f"{path}: {what_is_there(path) or 'not there'}")
         elif (size := path.stat().st_size) > LARGEST_PARAMETERS:
             most = size_text(LARGEST_PARAMETERS)
             tried.append(f"{path}: it has {size_text(size)}, and weights have {most} at most")

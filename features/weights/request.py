@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ...core.errors import BackboneError, WeightsError
 from ...core.files import sha256_file
+from ...core.regular_files import kind_of
 from .file_memory import FileMemory
 
 
@@ -43,10 +44,35 @@ class WeightsRequest:
                 "leave --weights away, or extract this backbone in a run of its own",
             )
 
+    def own_file(self, name: str) -> Path | None:
+        """Return the file of a name in the user's folder, or None where there is none.
+
+        Raises
+        ------
+        WeightsError
+            There is something else of that name: whoever put it there means it to be used.
+        """
+        path = self.folder / name if self.folder else None
+        if path is None or path.is_file():
+            return path
+        if what := what_is_there(path):
+            raise WeightsError(
+                f"{path} is {what}, and weights are regular files",
+                "put the file itself there, or take that away",
+            )
+        return None
+
     @property
     def text(self) -> str:
         """``pretrained`` or ``random:SEED``."""
         return "pretrained" if self.random_seed is None else f"random:{self.random_seed}"
+
+
+def what_is_there(path: Path) -> str:
+    """Say what is at a path that leads to no regular file; empty if nothing is."""
+    if not os.path.lexists(path):
+        return ""
+    return kind_of(path.stat().st_mode) if path.exists() else "a link to no file"
 
 
 @dataclasses.dataclass(frozen=True)

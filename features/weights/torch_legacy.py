@@ -15,7 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...core.errors import WeightsError, counted
+from ...core.content import describe_content, remedy_for
+from ...core.errors import IrregularFileError, WeightsError, counted
 from ...core.regular_files import RegularFile, open_regular, size_text
 
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -23,6 +24,7 @@ _PROTOCOL = 1001
 # A file this large is no network that a single machine extracts features with.
 _LARGEST_FILE = 4 * 2**30
 _MOST_PARTS = 1_000_000
+_LOOKED_AT = 256
 _STORAGES: dict[str, np.dtype] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
@@ -69,6 +71,8 @@ def read_legacy_torch(path: str | Path) -> dict[str, np.ndarray]:
         return {name: tensor.view() for name, tensor in _checked(tensors).items()}
     except WeightsError as error:
         raise WeightsError(f"{path}: {error.message}", error.hint) from error
+    except IrregularFileError as error:
+        raise WeightsError(error.message, error.hint) from error
     except Exception as error:  # A damaged pickle can fail in any way.
         raise WeightsError(
             f"{path} cannot be read as a .pth file of torch's old format "
@@ -162,8 +166,18 @@ def _check_memory(file) -> None:
 
 
 def _read_object(file) -> tuple[object, list[_Storage]]:
-    if file.read(2) != b"\x80\x02":
-        raise WeightsError("not a file of torch's old format", "newer .pth files are zip archives")
+    head = file.read(_LOOKED_AT)
+    if not head.startswith(b"\x80\x02"):
+        kind = describe_content(head)
+        hint = remedy_for(kind, "get the file again")
+        if head.startswith(b"PK"):
+            hint = (
+                "newer .pth files are zip archives: load it in PyTorch, and save it anew with "
+                "torch.save(tensors, FILE, _use_new_zipfile_serialization=False)"
+            )
+        raise WeightsError(
+            f"not a file of torch's old format{f' but {kind}' if kind else ''}", hint
+        )
     file.seek(0)
     if _plain(file) != _MAGIC or _plain(file) != _PROTOCOL:
         raise WeightsError("not a file of torch's old format", "get the file again")

@@ -140,6 +140,27 @@ def test_dropout_that_is_switched_on_by_the_way_is_refused(how, given, tmp_path)
         backbone_of(write_network(tmp_path / "off.onnx", nodes, **numbers))
 
 
+CHANGES_NOTHING = {
+    "ratio 0": [helper.make_node("Dropout", ["c", "none", "train"], ["m"], "drop")],
+    "ratio by the way": [
+        helper.make_node("Cast", ["whole"], ["ratio"], to=TensorProto.FLOAT),
+        helper.make_node("Dropout", ["c", "ratio", "train"], ["m"], "drop"),
+    ],
+}
+
+
+@pytest.mark.parametrize("case", CHANGES_NOTHING)
+@pytest.mark.parametrize("engine", GRAPH_ENGINES)
+def test_training_that_changes_nothing_is_no_training(case, engine, tmp_path):
+    needs(engine)
+    numbers = {"none": np.float32(0), "whole": np.array(0), "train": np.array(True)}
+    path = write_network(tmp_path / "net.onnx", CHANGES_NOTHING[case], **numbers)
+    plain = write_network(tmp_path / "plain.onnx", [helper.make_node("Identity", ["c"], ["m"])])
+    images = proof.random_images(SIDE, 3, 1)
+    rows = [backbone_of(one, engine).start("cpu", 2).run(images) for one in (path, plain)]
+    np.testing.assert_allclose(*rows, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("case", STILL_TRAINED)
 @pytest.mark.parametrize("engine", GRAPH_ENGINES)
 def test_a_graph_that_is_still_trained_is_refused_with_the_operators_name(case, engine, tmp_path):

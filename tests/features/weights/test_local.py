@@ -125,7 +125,7 @@ def test_every_place_tried_is_named(published, repository, tmp_path):
         find_weights(NAME, folder)
     text = str(caught.value)
     assert f"no weights for gluon:{NAME}" in text
-    assert f"{folder / NAME}.params: no file, or a link to none" in text
+    assert f"{folder / NAME}.params: a link to no file" in text
     assert f"{stem}.converted.json is of another version" in text
     assert f"{folder / stem}.params: not there" in text
     assert f"{cache / stem}.params: its SHA-1 is" in text

@@ -119,7 +119,7 @@ def test_two_arrays_for_one_parameter_are_refused(tmp_path, names):
     ("content", "reason"),
     [
         (b"", "ends in a number, after 0 bytes"),
-        (b"PK\3\4" + b"\0" * 30, "begins with 0x4034b50, not 0x112"),
+        (b"PKKP" + b"\0" * 30, "begins with 0x504b4b50, not 0x112"),
         (struct.pack("<QQQ", 0x112, 0, 2**60), "claims 1152921504606846976 arrays"),
         (old_file(dense(shape=(2**40,))), "ends in array 0 of shape"),
         (old_file(dense(shape=(2**33, 2**33, 2**33))), "ends in array 0 of shape"),

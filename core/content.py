@@ -1,6 +1,9 @@
 """Say what a file is by its first bytes, where it is not what was expected."""
 
+import os
 import re
+
+from .regular_files import open_regular
 
 _MARKS = (
     (0, b"\xff\xd8\xff", "a JPEG image"),
@@ -103,6 +106,12 @@ def describe_content(head: bytes) -> str:
     if start.startswith(_PAGES):
         return "an SVG drawing" if start.startswith(b"<svg") else "a web page or XML"
     return ""
+
+
+def kind_of_file(path: str | os.PathLike) -> str:
+    """Name the kind of a file as `describe_content` does."""
+    with open_regular(path, 0) as file:
+        return describe_content(file.read(_LOOKED_AT))
 
 
 def told_apart(content: bytes, hint: str) -> tuple[str, str]:

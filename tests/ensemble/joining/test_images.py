@@ -37,6 +37,14 @@ def test_test_rows_that_were_trained_or_tuned_on_are_named_and_not_scored():
         and "e1 = v1, e3 = t1" in note
         for note in data.notes
     )
+    # Boxes of one photograph are one image, though each has a digest of its own.
+    boxed = {
+        i: dataclasses.replace(one, digest=f"{n}", box=f"0 0 9 {n + 1}", file_digest=one.digest)
+        for n, (i, one) in enumerate(samples().items())
+    }
+    again = join_task([table(IDS[1:], SPLITS[1:])], boxed)
+    assert again.notes == data.notes
+    assert np.array_equal(again.images_of(np.arange(6)), data.images_of(np.arange(6)))
     images = data.images_of(np.arange(6))
     assert images[1] == images[2], "v2 and v3 are one image"
     assert images[0] == images[3]

@@ -10,6 +10,8 @@ from heads_support import go, make_cache, samples
 
 from icecore.core.errors import HeadError, RunError
 from icecore.heads import load_head
+from icecore.heads.folds import deal_folds
+from icecore.heads.training import groups
 from icecore.runs import open_run, write_probabilities
 
 GROUPED = {"heads": ["kernel"], "settings": {"kernel": {"width": 1.0}}, "groups": True}
@@ -68,6 +70,23 @@ def test_held_out_rows_are_compared_where_they_are_held_out(tmp_path, grouped):
     assert task.groups["gain"]["log_loss"] == pytest.approx(expected, abs=1e-6)
     routes = open_run(tmp_path / "run").routes("label")
     assert routes.ids == tuple(row.id for row in rows if row.split == "validation")
+
+
+def test_boxes_of_one_photograph_are_routed_in_one_fold(tmp_path, grouped, monkeypatch):
+    boxed = [
+        dataclasses.replace(one, box=f"0 0 9 {n + 1}", file_digest=grouped[n // 2 * 2].digest)
+        for n, one in enumerate(grouped)
+    ]
+    dealt = []
+
+    def deal(keys, *rest):
+        dealt.append(list(keys))
+        return deal_folds(keys, *rest)
+
+    monkeypatch.setattr(groups, "deal_folds", deal)
+    go(make_cache(tmp_path / "cache", boxed), boxed, tmp_path / "run", **GROUPED)
+    (keys,) = dealt
+    assert set(keys) <= {one.file_digest for one in boxed}
 
 
 def test_routes_are_those_that_training_wrote(tmp_path, grouped):

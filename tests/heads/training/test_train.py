@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 from icecore import manifest as manifests
 from icecore.cache import FeatureCache
 from icecore.core.errors import CacheError, HeadError, ManifestError, RunError
-from icecore.heads import LogisticHead, predict_proba
+from icecore.heads import LogisticHead, TrainOptions, predict_proba
 from icecore.heads.folds import deal_folds
+from icecore.heads.training.plan import ModelPlan
+from icecore.heads.training.reuse import model_key
 from icecore.heads.training.task_data import task_data
 from icecore.manifest import Manifest
 from icecore.runs import open_run, read_probabilities, write_probabilities
@@ -142,6 +144,17 @@ def test_boxes_of_one_photograph_are_one_image(cache, rows, tmp_path):
     assert task_data(Manifest(tuple(old)), "label", set()).warnings == data.warnings
     table = read_probabilities(tmp_path / "run/label/probabilities/logistic-all.npz")
     assert table.splits == ("validation",) * 75 + ("train",) + ("test",) * 8
+
+
+def test_other_photographs_of_the_boxes_are_a_change(rows):
+    boxed = [dataclasses.replace(one, box="0 0 9 9", file_digest=one.digest) for one in rows]
+    moved = [dataclasses.replace(boxed[0], file_digest=boxed[1].digest), *boxed[1:]]
+    plan = ModelPlan("ridge-one", "ridge", (0,))
+    keys = [
+        model_key(task_data(Manifest(tuple(some)), "label", set()), plan, ["f"], TrainOptions())
+        for some in (boxed, moved, boxed)
+    ]
+    assert keys[0] == keys[2] != keys[1]
 
 
 def test_copies_under_two_labels_are_named_in_every_split(cache, rows, tmp_path):

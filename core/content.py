@@ -74,7 +74,7 @@ _ZIPPED = (
 # Kinds that begin with no mark of their own, but always alike.
 _ALIKE = (
     (re.compile(rb".{6}\0\0\{\s*\"", re.DOTALL), "weights as safetensors (.safetensors)"),
-    (re.compile(rb"\x80[\x02-\x05]"), "a Python pickle (.pkl; old .pth files are ones)"),
+    (re.compile(rb"\x80[\x02\x03]"), "a pickle of Python, as old .pth files are"),
     (re.compile(rb"\n.{1,3}\n.[\w/.:-]+\x12.[A-Z]\w+", re.DOTALL), "a network of TensorFlow (.pb)"),
     (re.compile(rb"\x08\x01\x12.{1,5}\n", re.DOTALL), "a network of TensorFlow (saved_model.pb)"),
     (re.compile(rb"<\?xml[^>]*>\s*<net\s"), "a network of OpenVINO (.xml)"),

@@ -7,10 +7,7 @@ from ...core.regular_files import open_regular
 
 _AGAIN = "get or export the file again"
 _LOOKED_AT = 256
-_TENSORFLOW = (
-    "export it to ONNX with tf2onnx (python -m tf2onnx.convert --output net.onnx with "
-    "--saved-model FOLDER, --keras FILE, --tflite FILE or --graphdef FILE)"
-)
+_TENSORFLOW = "export it to ONNX with tf2onnx (python -m tf2onnx.convert)"
 # By a word of what `describe_content` says: how a network is had of it as ONNX, and how weights
 # as safetensors. The first that fits.
 _REMEDIES = (

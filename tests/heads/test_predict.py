@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -13,7 +14,7 @@ from heads_support import go, make_cache
 from icecore.core.errors import FingerprintError, HeadError, RunError
 from icecore.ensemble.blend import blend_sources
 from icecore.heads import predict_proba
-from icecore.runs import open_run
+from icecore.runs import open_run, write_probabilities
 
 
 def test_random_weights_are_told(rows, tmp_path):
@@ -119,4 +120,10 @@ def test_heads_that_were_swapped_or_changed_are_refused(cache, rows, tmp_path):
     with pytest.raises(RunError, match="not what training wrote"):
         blend_sources([tmp_path / "run"])
     go(cache, rows, tmp_path / "run", heads=["ridge", "logistic"], overwrite=True)
-    assert predict_proba(open_run(tmp_path / "run"), cache, keys, "label").shape == (1, 3)
+    run = open_run(tmp_path / "run")
+    assert predict_proba(run, cache, keys, "label").shape == (1, 3)
+    table = run.probabilities("label", "ridge-all")
+    file = run.probability_file("label", "ridge-all")
+    write_probabilities(file, dataclasses.replace(table, probabilities=table.probabilities[::-1]))
+    with pytest.raises(RunError, match="ridge-all.npz: not what training wrote"):
+        run.probabilities("label", "ridge-all")

@@ -62,13 +62,13 @@ def count(most: int) -> Allowed:
 
 def _are_widths(value: Any) -> bool:
     some = isinstance(value, (tuple, list)) and len(value) > 0
-    return some and all(isinstance(one, numbers.Integral) and one > 0 for one in value)
+    return some and all(isinstance(one, numbers.Integral) and int(one) > 0 for one in value)
 
 
 def _is_seed(value: Any) -> bool:
     if isinstance(value, np.random.RandomState):
         return True
-    return isinstance(value, numbers.Integral) and 0 <= value < 2**32
+    return isinstance(value, numbers.Integral) and 0 <= int(value) < 2**32
 
 
 # What several kinds of heads have, and none says of itself.

@@ -143,10 +143,12 @@ def _gathered(step: Step) -> Place:
     if data is None or places is None:
         raise NotShownError
     axis = axis_of(step.settings.get("axis", 0), data)
-    if not isinstance(data, Apart):
-        require(isinstance(places, Apart))
+    if isinstance(places, Apart):
+        require(not isinstance(data, Apart))
         return axis + places.axis, places.each
-    require(not isinstance(places, Apart) and axis != data.axis)
+    if not isinstance(data, Apart):
+        raise NotShownError
+    require(axis != data.axis)
     behind = len(shape_of(places)) - 1 if axis < data.axis else 0
     return data.axis + behind, data.each
 

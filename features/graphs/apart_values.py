@@ -101,10 +101,9 @@ def axis_of(axis: Any, value: Value) -> int:
 
 def the_one(step: Step, at: int = 0) -> Apart:
     """Return the only input that depends on the images."""
-    ((_, data),) = step.apart(at) or [(0, None)]
-    if data is None:
-        raise NotShownError
-    return data
+    found = step.apart(at)
+    require(len(found) == 1)
+    return found[0][1]
 
 
 def fitted_place(values: Sequence[Value | None]) -> Place:

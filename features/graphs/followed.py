@@ -42,12 +42,23 @@ def follow(node, given: Sequence[np.ndarray | None], kind: int) -> np.ndarray | 
         return None
     settings = settings_of(node) | {"kind": kind}
     try:
-        found = as_objects(operator(settings, *given))
-        if found.size > MOST_NUMBERS:
+        if _size(node.op_type, settings, given) > MOST_NUMBERS:
             return None
+        found = as_objects(operator(settings, *given))
         return as_objects(np.frompyfunc(lambda one: _as_kept(one, kind), 1, 1)(found))
-    except (NotShownError, ArithmeticError, ValueError, IndexError, TypeError, AttributeError):
+    except (NotShownError, ArithmeticError, ValueError, LookupError, TypeError, AttributeError):
         return None  # Not a graph that runs, or not alike for any number of images.
+
+
+def _size(operator: str, settings: dict, given: Sequence[np.ndarray | None]) -> int:
+    """Return how many numbers there will be, before they take room."""
+    arrays = [one for one in given if one is not None]
+    if operator in _FITTED:
+        return math.prod(np.broadcast_shapes(*(one.shape for one in arrays)))
+    if operator == "Gather":
+        data, places = arrays
+        return data.size // data.shape[settings.get("axis", 0)] * places.size
+    return sum(one.size for one in arrays)  # Those that make more of them look for themselves.
 
 
 def _as_kept(one, kind: int):
@@ -110,8 +121,8 @@ def _squeeze(settings: dict, value: np.ndarray, axes: np.ndarray | None = None) 
 
 
 def _slice(settings: dict, value, starts=None, ends=None, axes=None, steps=None) -> np.ndarray:
-    starts = settings.get("starts") if starts is None else starts
-    ends = settings.get("ends") if ends is None else ends
+    starts = settings["starts"] if starts is None else starts
+    ends = settings["ends"] if ends is None else ends
     axes = settings.get("axes", range(len(starts))) if axes is None else axes
     steps = [1] * len(starts) if steps is None else steps
     parts = [slice(None)] * value.ndim
@@ -162,6 +173,7 @@ def _product(settings: dict, value: np.ndarray, axes: np.ndarray | None = None) 
     return found.reshape(1) if settings.get("keepdims", 1) else found
 
 
+_FITTED = ("Add", "Div", "Equal", "Max", "Min", "Mod", "Mul", "Sub", "Where")
 _OPERATORS: dict[str, Callable] = {
     "Add": lambda settings, a, b: a + b,
     "Cast": lambda settings, value: value,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import onnx
 import pytest
@@ -14,6 +16,7 @@ from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.proof import prove_in_engine, random_images
 from icecore.features.graphs.apart import why_not_apart
 from icecore.features.graphs.extents import Extent, NotShownError
+from icecore.features.graphs.followed import follow
 
 RED = np.zeros((SIDE, SIDE, 3), np.uint8)
 RED[..., 0] = 255
@@ -253,3 +256,17 @@ def test_a_network_of_dynamic_quantisation_gets_each_image_alone(engine, tmp_pat
     images = random_images(SIDE, 4, 0)
     alone = np.concatenate([started.run(image[np.newaxis]) for image in images])
     np.testing.assert_array_equal(started.run(images), alone)
+
+
+@pytest.mark.parametrize("operator", ["Add", "Equal", "Gather", "Max", "Where"])
+def test_numbers_that_grow_beyond_the_bound_take_no_room(operator):
+    names = ["a", "b", "c"][: 3 if operator == "Where" else 2]
+    node = helper.make_node(operator, names, ["out"])
+    column, row = np.ones((2**12, 1), object), np.ones((1, 2**12), object)
+    given = {"Gather": [row, row * 0], "Where": [column, row, row]}.get(operator, [column, row])
+    tracemalloc.start()
+    try:
+        assert follow(node, given, 7) is None
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()

@@ -149,6 +149,11 @@ def _kaggle(path: Path) -> AnswerSheet:
             faults.append((line.number, f"repeats the id {identity}" if identity else "has no id"))
         rows[identity] = None
     if faults:
-        raise line_faults(path, faults, ProbabilityError, "each line has an id of its own")
+        raise line_faults(
+            path,
+            faults,
+            ProbabilityError,
+            "each line has as many fields as the header, and an id of its own",
+        )
     values = frozenset(line.fields[1] for line in table.rows if len(table.header) == 2)
     return AnswerSheet(path, "kaggle", tuple((i, "") for i in rows), table.header, values)

@@ -79,7 +79,7 @@ def audit(
     Raises
     ------
     MissingFileError, CacheError, RunError, ManifestError
-        Something is not there, or no image has features.
+        Something is not there, or no image has features; or the table of decisions has some.
     """
     source = Path(source)
     run = runs.open_run(source) if (source / "run.json").is_file() else None
@@ -94,6 +94,7 @@ def audit(
     require_writable(outs, (source, data, new, *pictures))
     require_kind(outputs.report, ".html", ".htm")
     require_kind(outputs.decisions, ".csv")
+    _require_undecided(outputs.decisions)
     images, rows = _images(store, names, parts, options.seed)
     tasks = [
         held_out_rows(run, manifest.select(task), task, rows, len(images))
@@ -106,6 +107,16 @@ def audit(
     if outputs.decisions is not None:
         auditing.write_decisions(found, outputs.decisions)
     return found
+
+
+def _require_undecided(decisions: str | os.PathLike | None) -> None:
+    """Refuse to replace a table whose actions a person has filled in."""
+    if decisions is not None and runs.holds_decisions(Path(decisions)):
+        raise RunError(
+            f"{decisions} is there already, and somebody has filled in its actions, or it is no "
+            "table of an audit: it is not replaced",
+            "name another file (--decisions FILE), or move this one elsewhere",
+        )
 
 
 def _notes(

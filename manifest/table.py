@@ -132,8 +132,8 @@ class Manifest:
         if not self.samples:
             raise ManifestError(
                 f"no images in {self.source or 'the data'}",
-                "give a folder of class folders, a CSV with path,label[,split], "
-                "or a FashionAI root with Annotations/label.csv",
+                "give a folder of class folders, a CSV with path,label[,split] and a line for each "
+                "image, or a FashionAI root with Annotations/label.csv",
             )
         object.__setattr__(self, "samples", tuple(self.samples))
         self._require_plain_fields()
@@ -142,7 +142,8 @@ class Manifest:
             raise ManifestError(
                 f"{counted(len(repeated), 'row')} of {self.source or 'the data'} name an image "
                 f"twice for one task: {enumerate_some(repeated)}",
-                "keep one row for each image and task, and one file of a name in a tar",
+                "keep one row for each image and task, one file of a name in a tar, and one record "
+                "of a number in a record file",
             )
         self._require_one_image_of_an_id()
         self._require_letters()

@@ -18,8 +18,8 @@ _INSIDE = {
     ".rec": "label them (a whole number in each record)",
 }
 _OR_TABLE = (
-    "; or fill in the column 'label' of the table that `icecore extract` leaves in "
-    "CACHE/manifests, and give that table"
+    "; or copy the table that `icecore extract` leaves in CACHE/manifests (the next extraction "
+    "writes it anew), fill in the column 'label' of the copy, and give that"
 )
 # Warnings that say why labels are lacking.
 _OF_LABELS = re.compile("not labels$|that are not used:|without an image: |what lies before that")

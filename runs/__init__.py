@@ -1,6 +1,7 @@
 """Run folders and probability files: one reader and one writer each."""
 
 from .csv_columns import ID_COLUMNS
+from .decisions import holds_decisions
 from .probabilities import LARGEST_FILE, read_probabilities, write_probabilities
 from .run import RUN_FORMAT, Run, open_run, write_run
 from .run_json import RunTask, file_digests, require_backbones
@@ -24,6 +25,7 @@ __all__ = [
     "class_column",
     "column_class",
     "file_digests",
+    "holds_decisions",
     "mended",
     "open_run",
     "read_probabilities",

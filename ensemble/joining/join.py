@@ -19,8 +19,8 @@ from ...core.text import repeated
 from ...manifest import Sample, look_alike_notes
 from ...runs import ProbabilityTable
 from .images import equal_image_notes, equal_images
+from .splits import TEST, TUNING, row_splits, without_learnt
 
-TUNING, TEST = "validation", "test"
 _ONLY_SPELT_APART = "they differ in folders, endings, capitals or leading zeros alone"
 
 
@@ -146,21 +146,17 @@ def join_task(
     notes: list[str] = []
     classes = _common_classes(tables, align, notes)
     ids, faults = _common_ids(tables)
-    splits = _row_splits(tables, ids, labels)
+    splits = row_splits(tables, ids, labels)
     if faults and not align:
         useful = any(splits[one] in needed and one in labels and labels[one].label for one in ids)
         raise _unlike_ids(faults, len(ids), useful)
     if faults:
         notes.append(f"only the {counted(len(ids), 'id')} that all files have are used: {faults}")
-    learnt = [identity for identity in ids if splits[identity] == "train"]
-    ids = [identity for identity in ids if splits[identity] != "train"]
-    if learnt:
-        same = f"models were trained on the same images ({enumerate_some(learnt)})"
-        notes.append(f"{counted(len(learnt), 'row is', 'rows are')} left out: {same}")
+    ids, known = without_learnt(ids, splits, labels, notes)
     task = tables[0].task
     y = _label_columns(task, ids, splits, labels, classes)
     images, repeated = equal_images(ids, splits, labels)
-    notes += equal_image_notes(ids, images, repeated, labels)
+    notes += equal_image_notes(ids, images, repeated & ~known, labels)
     rows = [labels.get(identity) for identity in ids]
     return TaskData(
         task=task,
@@ -174,7 +170,7 @@ def join_task(
         paths=tuple(row.path if row else "" for row in rows),
         notes=tuple(notes),
         images=images,
-        repeated=repeated,
+        repeated=repeated | known,
     )
 
 
@@ -277,36 +273,6 @@ def _stem(identity: str) -> str:
 
 def _all_ids(tables: Sequence[ProbabilityTable]) -> list[str]:
     return [identity for table in tables for identity in table.ids]
-
-
-def _row_splits(
-    tables: Sequence[ProbabilityTable], ids: list[str], labels: dict[str, Sample]
-) -> dict[str, str]:
-    """Return the split of each id: what the tables say, else what the labels say, else tuning."""
-    said: dict[str, str] = {}
-    at_odds = []
-    for table in tables:
-        for identity, split in zip(table.ids, table.splits):
-            if split and said.setdefault(identity, split) != split:
-                at_odds.append(f"{identity} ({said[identity]} and {split})")
-    if at_odds:
-        raise ProbabilityError(
-            f"the files put {counted(len(at_odds), 'id')} in different splits: "
-            f"{enumerate_some(at_odds)}",
-            "make the files from the same split of the data",
-        )
-    found = {}
-    for identity in ids:
-        label = labels.get(identity)
-        split = said.get(identity) or (label.split if label else "") or TUNING
-        found[identity] = split
-    unknown = sorted(set(found.values()) - {TUNING, TEST, "train"})
-    if unknown:
-        raise ProbabilityError(
-            f"unknown splits in the files: {enumerate_some(unknown)}",
-            "a split is train, validation or test",
-        )
-    return found
 
 
 def require_tuning_rows(data: TaskData) -> None:

@@ -31,6 +31,7 @@ from .strips import require_sound_strips
 from .tiff import begins_with_thumbnail, describe_raw, has_more_pages, lacks_its_directory
 from .whole import (
     exif_of_png,
+    has_channel_masks,
     require_all_png_rows,
     require_sound_bmp,
     require_sound_chunks,
@@ -134,9 +135,12 @@ class ImageFile:
             return _decode_heif(header)
         if header and header.format == "TIFF":
             require_sound_strips(content, header)
+        elif header and header.format == "BMP":
+            require_sound_bmp(content, self.width * self.height)
+            require_bmp_colours(content, header.size)
         if self._is_jpeg:
             image = decode_jpeg(content, (self.width, self.height), reduction)
-        elif _is_for_pillow(header):
+        elif _is_for_pillow(header) or has_channel_masks(content):
             return _decode_with_pillow(header, content)
         else:
             image = _decode_with_opencv(header, content)
@@ -305,9 +309,6 @@ def _is_for_pillow(header) -> bool:
 
 def _decode_with_opencv(header, content: bytes) -> np.ndarray | None:
     cv2 = load_opencv()
-    if header.format == "BMP":
-        require_sound_bmp(content, header.width * header.height)
-        require_bmp_colours(content, header.size)
     try:
         image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:

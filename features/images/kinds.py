@@ -87,6 +87,9 @@ def describe_other_kind(content: bytes) -> str:
         return f"a TGA image: {_CONVERT}"
     if head.startswith(_AS_TEXT) and not head.startswith(_SIGNATURES[1][0]):
         return "an image that was copied as text, which changes its bytes: copy it again as it is"
+    if not head.strip(head[:1]) and head[:1] in (b"\0", b"\xff"):
+        what = "zeros" if head[0] == 0 else "bytes 0xff"
+        return f"a file that begins with {what} alone, as broken copies do: {_AGAIN}"
     name = describe_content(head)
     if name and not _READABLE_KINDS.search(name):
         own = next(remedy for word, remedy in _REMEDIES if word in name)
@@ -96,7 +99,5 @@ def describe_other_kind(content: bytes) -> str:
         if 0 < len(before) < len(head) and not _BINARY.search(before):
             what = counted(len(before), "byte")
             return f"a file with {what} before a {kind} image: take them away, or {_AGAIN}"
-    if not head.strip(b"\0"):
-        return f"a file that begins with zeros alone, as broken copies do: {_AGAIN}"
     is_text = not _BINARY.search(head) and 2 * len(_BEYOND_ASCII.findall(head)) <= len(head)
     return f"a text: {_AGAIN}" if is_text and not name else ""

@@ -15,15 +15,17 @@ _heard = threading.local()
 # As its decoders call themselves: LZWDecode, Fax3Decode2D, ..., and what reads their
 # bytes; some take the name that Pillow gives to every file.
 _NAMELESS = b"tempfile.tif"
+_NOT_BUILT = b"support is not configured"
 _DECODER = re.compile(rb"\w*Decode\w*$|TIFFFill(Strip|Tile)\w*$|JPEGLib$|tempfile\.tif$")
 
 
 # One for the process, and never freed: libtiff keeps its address. Warnings cannot be heard, for
 # Pillow turns them off whenever it decodes.
 @_HANDLER
-def _hear(module: bytes | None, _text: bytes | None, _values: int | None) -> None:
+def _hear(module: bytes | None, text: bytes | None, _values: int | None) -> None:
     name = module or b""
-    if _DECODER.match(name):
+    # Of a compression that it was built without, nothing was decoded.
+    if _DECODER.match(name) and _NOT_BUILT not in (text or b""):
         _heard.decoder = "a decoder" if name == _NAMELESS else name.decode("ascii", "replace")[:60]
 
 

@@ -9,11 +9,10 @@ from typing import Any
 
 from ... import __version__
 from ...cache import has_random_weights
-from ...core.csv_files import read_csv
 from ...core.errors import IcecoreError, RunError, enumerate_some
 from ...core.folders import replacing_folder
 from ...manifest import Manifest
-from ...runs import RUN_FORMAT, open_run
+from ...runs import RUN_FORMAT, holds_decisions, open_run
 
 
 def check_target(out: Path, overwrite: bool) -> None:
@@ -51,7 +50,7 @@ def check_target(out: Path, overwrite: bool) -> None:
 def _own_names(out: Path) -> set[str]:
     """Return the names of what icecore writes into a run, but for decisions of a person."""
     names = {"run.json", "samples.csv", "blend.json", "report.html", "regions"}
-    if not _holds_decisions(out / "audit.csv"):
+    if not holds_decisions(out / "audit.csv"):
         names |= {"audit.csv", "audit.html"}
     try:
         return names | {task.folder.name for task in open_run(out).tasks.values()}
@@ -65,18 +64,6 @@ def _is_of_a_task(folder: Path) -> bool:
         return False
     names = {entry.name for entry in folder.iterdir()}
     return "probabilities" in names and names <= {"heads", "probabilities", "routes.npz"}
-
-
-def _holds_decisions(path: Path) -> bool:
-    """Tell whether somebody has filled in the actions of an audit."""
-    if not path.exists():
-        return False
-    try:
-        table = read_csv(path)
-    except IcecoreError:
-        return True
-    at = table.column("action")
-    return at is None or bool(table.faults) or any(line.fields[at] for line in table.rows)
 
 
 def replacing(out: Path, overwrite: bool) -> contextlib.AbstractContextManager[Path]:

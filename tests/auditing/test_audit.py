@@ -102,11 +102,27 @@ def test_a_run_is_judged_by_its_own_heads(planted, tmp_path):
     assert "confident learning on the average of logistic-" in done.output
     assert (run / "audit.html").is_file()
     assert (run / "audit.csv").is_file()
+    _require_decisions_kept(run)
     found = jobs.audit(run)
     named = {found.images.ids[row] for row in found.doubts[0].doubts.rows}
     assert len(named & planted.flipped) / len(planted.flipped) >= 0.9
     kinds = {leak.rows_of: leak.leaked for leak in found.leaks}
     assert kinds.get("test", 12) == 12
+
+
+def _require_decisions_kept(run):
+    """What a person filled in stays, whatever is audited again; an untouched table is replaced."""
+    table = run / "audit.csv"
+    header, first, *others = table.read_text().splitlines()
+    assert CliRunner().invoke(cli, ["audit", str(run), "-q"]).exit_code == 0
+    decided = "\n".join([header, f"{first}drop", *others]) + "\n"
+    table.write_text(decided)
+    again = CliRunner().invoke(cli, ["audit", str(run), "-q"])
+    assert "somebody has filled in its actions" in again.exception.message
+    assert table.read_text() == decided
+    other = ["--decisions", str(run.parent / "new.csv")]
+    assert CliRunner().invoke(cli, ["audit", str(run), "-q", *other]).exit_code == 0
+    assert table.read_text() == decided
 
 
 def test_what_is_not_there_is_said_in_one_line(planted, tmp_path):

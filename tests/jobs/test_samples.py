@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import os
+import tarfile
 import types
 
 import pytest
 from heads_support import samples
+from two_colours import draw_two_colours
 
-from icecore.core.errors import CacheError
+from icecore import jobs
+from icecore.core.errors import CacheError, ManifestError
+from icecore.heads import TrainOptions
 from icecore.jobs.samples import keep_manifest
 from icecore.manifest import Manifest
+from icecore.runs import open_run
 
 
 def test_a_folder_that_became_a_link_in_the_middle_of_the_job_is_not_written_through(tmp_path):
@@ -25,3 +31,27 @@ def test_a_folder_that_became_a_link_in_the_middle_of_the_job_is_not_written_thr
         keep_manifest(cache, str(tmp_path / "photos"), report)
     assert sorted(os.listdir(elsewhere)) == ["photos.csv", "photos.regions"]
     assert (elsewhere / "photos.csv").read_text("utf-8") == "precious"
+
+
+def test_labels_are_filled_in_in_a_copy_of_the_kept_table_as_is_advised(tmp_path, write_tiny_onnx):
+    spec = f"onnx:{write_tiny_onnx(tmp_path / 'net.onnx')}"
+    photos = draw_two_colours(tmp_path / "photos")
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for path in sorted(photos.rglob("*.png")):
+            archive.add(path, str(path.relative_to(photos)))
+    cache, source = tmp_path / "cache", tmp_path / "photos.tar"
+    jobs.extract(source, cache, [spec])
+    with pytest.raises(ManifestError) as refused:
+        jobs.train(cache, source, tmp_path / "run")
+    advice = "copy the table that `icecore extract` leaves in CACHE/manifests (the next extraction"
+    assert advice in refused.value.hint
+    with open(cache / "manifests" / "photos.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    with open(tmp_path / "copy.csv", "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(one | {"label": one["id"].split("/")[-2]} for one in rows)
+    jobs.extract(source, cache, [spec])
+    options = TrainOptions(heads=("logistic",), folds=3)
+    jobs.train(cache, tmp_path / "copy.csv", tmp_path / "run", options)
+    assert open_run(tmp_path / "run").tasks["label"].classes == ("cat", "dog")

@@ -66,6 +66,14 @@ def test_strangers_beside_the_splits(tmp_path):
         read(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["table.csv", "list.lst"])
+def test_a_table_of_no_images_is_told_what_it_lacks(tmp_path, name):
+    (tmp_path / name).write_text("path,label\n" if name == "table.csv" else "")
+    with pytest.raises(ManifestError, match="no images in") as caught:
+        read(tmp_path / name)
+    assert "a CSV with path,label[,split] and a line for each image" in caught.value.hint
+
+
 @pytest.mark.parametrize("folders", [[], ["a", "b"]])
 def test_no_images_at_all(tmp_path, folders):
     for name in folders:

@@ -58,13 +58,23 @@ def test_training_rows_predicted_out_of_fold_are_tuning_rows():
     assert [data.ids[r] for r in data.rows("test")] == ["e2"]
 
 
-def test_a_copy_in_the_test_split_takes_no_tuning_row_away():
+def test_a_copy_in_the_test_split_is_answered_not_scored_and_takes_no_tuning_row_away():
     # As `train` writes it: a held-out row whose image heads know is called a training row.
     oof = ("validation",) * 4 + ("train", "test", "train")
     data = join_task([table(IDS, oof)], samples())
     assert [data.ids[r] for r in data.rows("validation")] == ["t1", "v1", "v2", "v3"]
     assert [data.ids[r] for r in data.rows("test")] == ["e2"]
-    assert data.notes == ("2 rows are left out: models were trained on the same images (e1, e3)",)
+    assert data.ids == IDS
+    assert data.splits.tolist() == ["validation"] * 4 + ["test"] * 3
+    assert data.notes == (
+        "2 rows are answered, and not scored: models were trained on the same images (e1, e3)",
+    )
+    # What is to be tuned on needs no answer.
+    held = ("train", "train", "validation", "validation", "train", "test", "test")
+    data = join_task([table(IDS, held)], samples(("A", "A", "C", "D", "E", "F", "G")))
+    assert data.ids == IDS[2:]
+    assert [data.ids[r] for r in data.rows("test")] == ["e2", "e3"], "not scored without digests"
+    assert data.notes[0] == ("2 rows are left out: models were trained on the same images (t1, v1)")
 
 
 def test_without_digests_every_row_counts():

@@ -12,6 +12,7 @@ from PIL import Image
 
 from icecore.core.errors import ImageError
 from icecore.features.images.decode import decode
+from icecore.features.images.libtiff import _hear, heeding_libtiff
 
 
 def encoded(form: str) -> bytes:
@@ -48,6 +49,21 @@ def test_bytes_before_an_image_are_counted(before):
     with pytest.raises(ImageError) as caught:
         decode(b"ID3\3\0" + bytes(90) + JPEG)
     assert "before" not in caught.value.message
+
+
+@pytest.mark.parametrize(("filler", "named"), [(b"\0", "zeros"), (b"\xff", "bytes 0xff")])
+def test_a_file_of_what_a_disk_is_filled_with_is_a_broken_copy(filler, named):
+    with pytest.raises(ImageError, match=f"begins with {named} alone, as broken copies do"):
+        decode(filler * 5000)
+
+
+def test_a_compression_that_libtiff_was_built_without_is_no_damage():
+    said = b"%s compression support is not configured"
+    with pytest.raises(ImageError, match="the TIFF file is of a rare kind"), heeding_libtiff():
+        _hear(b"tempfile.tif", said, None)
+        raise OSError("decoder error -2")
+    with pytest.raises(ImageError, match="the TIFF file is damaged"), heeding_libtiff():
+        _hear(b"tempfile.tif", b"Not enough data", None)
 
 
 def test_a_webp_that_is_cut_or_damaged_is_one():

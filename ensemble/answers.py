@@ -12,7 +12,7 @@ from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..manifest import Sample
 from .answer_sheet import AnswerSheet, data_folders, find_sheet, read_sheet
 from .joining.ids import match_ids
-from .joining.join import TEST, TUNING
+from .joining.join import COMMON_ALONE, TEST, TUNING
 from .options import require_answer
 from .result import BlendResult, TaskBlend
 from .submission import (
@@ -85,6 +85,8 @@ class Answers:
     tests : frozenset of str
         Ids of the test split, if that is known: a sheet means these, unless it has the whole id
         of another one; training images often have the same names in another folder.
+    lack : str
+        What a row without an answer lacks.
     """
 
     tasks: Mapping[str, TaskAnswers]
@@ -92,6 +94,7 @@ class Answers:
     folders: tuple[Path, ...] = ()
     note: str = ""
     tests: frozenset[str] = frozenset()
+    lack: str = "image that could be read"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +114,7 @@ class WrittenAnswers:
         Answers that the sheet does not ask for.
     sheet : pathlib.Path or None
         The contest's sheet.
-    note : str
+    note, lack : str
         Of the answers.
     """
 
@@ -123,6 +126,7 @@ class WrittenAnswers:
     unasked: int
     sheet: Path | None
     note: str = ""
+    lack: str = Answers.lack
 
     @property
     def warning(self) -> str:
@@ -130,8 +134,8 @@ class WrittenAnswers:
         if not self.without:
             return ""
         return (
-            f"{len(self.without)} of {self.rows} rows of {self.path} have no image that could be "
-            f"read, and {self.instead}: {enumerate_some(self.without)}"
+            f"{len(self.without)} of {self.rows} rows of {self.path} have no {self.lack}, and "
+            f"{self.instead}: {enumerate_some(self.without)}"
         )
 
     @property
@@ -173,7 +177,11 @@ def final_answers(result: BlendResult, answer: str = "recommended") -> Answers:
         wanted = [(i, name) for name, one in found.items() for i in one.rows]
         note = "there are no test rows: these are the rows that tuned the weights"
     tests = frozenset(sample.id for sample in samples if sample.split == TEST)
-    return Answers(found, tuple(wanted), data_folders(samples), note, tests)
+    said = [one for task in result.tasks for one in task.data.notes]
+    lack = Answers.lack
+    if any(one.startswith(COMMON_ALONE) for one in said):
+        lack += ", or no answer in one of the files"
+    return Answers(found, tuple(wanted), data_folders(samples), note, tests, lack)
 
 
 def wanted_rows(samples: Iterable[Sample], tasks: Iterable[str]) -> list[tuple[str, str]]:
@@ -224,7 +232,7 @@ def write_answers(
     rows, unasked = _asked(answers, sheet)
     without = tuple(row.text for row in rows if row.probabilities is None)
     has = "has" if len(without) == 1 else "have"
-    bare = f"{len(without)} of {counted(len(rows), 'row')} {has} no image that could be read"
+    bare = f"{len(without)} of {counted(len(rows), 'row')} {has} no {answers.lack}"
     how = options.incomplete or ("prior" if form in SUBMISSIONS else "empty")
     if how == "prior" and options.incomplete is None and len(without) > len(rows) / 2:
         raise ProbabilityError(
@@ -251,7 +259,9 @@ def write_answers(
     }
     found = sheet.path if sheet else None
     said = instead[how] if without else ""
-    return WrittenAnswers(path, form, len(rows), without, said, unasked, found, answers.note)
+    return WrittenAnswers(
+        path, form, len(rows), without, said, unasked, found, answers.note, answers.lack
+    )
 
 
 def require_sheet_fits(

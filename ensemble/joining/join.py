@@ -21,6 +21,8 @@ from ...runs import ProbabilityTable
 from .images import equal_image_notes, equal_images
 from .splits import TEST, TUNING, row_splits, without_learnt
 
+# How the note on rows begins that not all files have.
+COMMON_ALONE = "only the"
 _ONLY_SPELT_APART = "they differ in folders, endings, capitals or leading zeros alone"
 
 
@@ -151,7 +153,9 @@ def join_task(
         useful = any(splits[one] in needed and one in labels and labels[one].label for one in ids)
         raise _unlike_ids(faults, len(ids), useful)
     if faults:
-        notes.append(f"only the {counted(len(ids), 'id')} that all files have are used: {faults}")
+        notes.append(
+            f"{COMMON_ALONE} {counted(len(ids), 'id')} that all files have are used: {faults}"
+        )
     ids, known = without_learnt(ids, splits, labels, notes)
     task = tables[0].task
     y = _label_columns(task, ids, splits, labels, classes)

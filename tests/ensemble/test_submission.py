@@ -17,6 +17,7 @@ from icecore.ensemble import (
     Answers,
     BlendOptions,
     TaskAnswers,
+    blend_sources,
     final_answers,
     read_tables,
     require_sheet_fits,
@@ -116,6 +117,22 @@ def test_a_csv_of_several_tasks_can_be_read_back(tmp_path):
     assert (one.task, one.classes, one.ids) == ("a:b", ("x", "id"), ("1",))
     assert (two.task, two.classes, two.ids) == ("split", ("x", "y:z"), ("1", "2"))
     assert two.probabilities.tolist() == [[1, 0], [0.5, 0.5]]
+
+
+def test_a_row_that_a_joined_file_lacks_is_not_said_to_have_no_image(run, tmp_path):
+    data = blend_run(run, QUICK, write=False).tasks[0].data
+    lines = [
+        ",".join([i, *map(str, row)]) for i, row in zip(data.ids, data.probabilities[0].tolist())
+    ]
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text("\n".join([",".join(["id", *data.classes]), *lines[:-2]]) + "\n")
+    options = dataclasses.replace(QUICK, align=True)
+    answers = final_answers(blend_sources([run, theirs], options=options))
+    written = write_answers(tmp_path / "o.csv", answers)
+    assert written.without == data.ids[-2:]
+    assert "could be read, or no answer in one of the files, and are empty" in written.warning
+    whole = write_answers(tmp_path / "o.csv", final_answers(blend_run(run, QUICK, write=False)))
+    assert not whole.warning
 
 
 def test_a_kaggle_submission_without_a_sample(run, tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 from .. import __version__, features, heads
 from ..core.arguments import typed
 from ..core.csv_files import csv_lines
-from ..core.errors import ProofError, RunError, enumerate_some, first_line
+from ..core.errors import ProofError, RunError, counted, enumerate_some, first_line
 from ..core.files import publish_bytes, publish_text
 from ..core.folders import scratch_folder
 from ..core.outputs import require_kind, require_writable
@@ -97,8 +97,8 @@ def _load(known: list[dict], made: FeatureSetRecord, weights_dir: str | os.PathL
         size = getattr(one.network, "batch", None)
         if size is not None:
             raise RunError(
-                f"{one.record.spec} takes {size} images at a time, no more and no fewer; a bundle "
-                "takes any number",
+                f"{one.record.spec} takes {counted(size, 'image')} at a time, no more and no "
+                "fewer; a bundle takes any number",
                 "export it with a batch of any size (dynamic_axes, dynamic_shapes), extract and "
                 f"train again; icecore predict --engine onnxruntime --batch-size {size} needs none",
             )

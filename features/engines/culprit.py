@@ -35,6 +35,8 @@ def first_to_depend(network: GraphNetwork, images: np.ndarray) -> str:
         return ""
     for node, *found in zip(nodes.values(), both, first, second):
         together, *single = map(np.atleast_1d, found)
+        if single[0].shape[1:] != single[1].shape[1:]:
+            continue  # What is another shape for each image is not that of a batch of them.
         expected = np.concatenate(single)
         if together.dtype.kind == "f" and together.shape == single[0].shape:
             together = np.concatenate([together] * 2)  # It has no place for several images.

@@ -47,10 +47,11 @@ class OnnxRuntimeEngine(Engine):
         self._place = ("cpu", 0) if index is None else ("cuda", index)
         providers = self._providers(device, ort.get_available_providers())
         cpus = setup.cpus
-        network.require_batches_of(setup.batch_size)
         # 0: a batch is computed as a whole.
         self._together, self._filled = 0, 1
-        if network.mixing:
+        if network.batch != 1:
+            network.require_batches_of(setup.batch_size)
+        if network.mixing or network.batch == 1:
             # What the images of a batch may get from one another, each gets from itself.
             self._together, self._filled = 1, network.batch or 1
             self.image_by_image = True

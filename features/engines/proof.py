@@ -209,7 +209,7 @@ def _see_few(engine: Engine, network: GraphNetwork, different: np.ndarray, setup
     """Look at a graph whose operators are known to keep images apart: an engine might not."""
     plain_images = np.stack([np.full_like(different[0], one) for one in _BESIDE])
     judge, (wanted, plainly) = judged(network, [different, plain_images])
-    size = 1 if engine.image_by_image else setup.batch_size
+    size = None if engine.image_by_image else setup.batch_size
     rows, again = (
         np.concatenate([engine.run(batch) for batch in _whole_batches(images, size)])
         for images in (np.concatenate([different, plain_images]), different[1::-1])
@@ -220,9 +220,9 @@ def _see_few(engine: Engine, network: GraphNetwork, different: np.ndarray, setup
     return _Seen(judge, wanted, plainly, rows[:count], rows[count:][: len(plainly)])
 
 
-def _whole_batches(images: np.ndarray, size: int) -> list[np.ndarray]:
-    """Fill batches of a size with images, over and over; image by image all are one batch."""
-    if size == 1:
+def _whole_batches(images: np.ndarray, size: int | None) -> list[np.ndarray]:
+    """Fill batches of a size with images, over and over; all are one batch if any size will do."""
+    if size is None:
         return [images]
     count = -(-len(images) // size)
     return np.split(np.resize(images, (count * size, *images.shape[1:])), count)

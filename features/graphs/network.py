@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 from pathlib import Path
 
-from ...core.errors import BackboneError
+from ...core.errors import BackboneError, counted
 from ..records.record import BackboneRecord
 from .parameters import FilledGraph
 
@@ -51,8 +51,8 @@ class GraphNetwork:
         """Raise `BackboneError` where the graph cannot take `count` images at a time."""
         if self.batch not in (None, count):
             raise BackboneError(
-                f"{self.record.spec} was exported for batches of {self.batch} images and cannot "
-                "be divided",
+                f"{self.record.spec} was exported for batches of {counted(self.batch, 'image')} "
+                "and cannot be divided",
                 f"give --engine onnxruntime --batch-size {self.batch}, or export it with a batch "
                 "of any size (dynamic_axes, dynamic_shapes)",
             )

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...core.errors import BackboneError
 from .onnx_graph import constant_tensors, require_one_input
-from .values import infer_shapes
+from .values import constants_of, infer_shapes
 from .walk import find_all
 
 _INTEGERS = ("UINT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64")
@@ -117,21 +117,13 @@ def free_batch(onnx, model, side: int) -> bool:
     batch, freed = extents[0].dim_value, onnx.ModelProto()
     freed.CopyFrom(model)
     del freed.graph.value_info[:]
-    constants = constant_tensors(freed.graph)
-    for number, node in enumerate(freed.graph.node):
-        if node.op_type == "Reshape" and node.input[1] in constants:
-            wanted = onnx.numpy_helper.to_array(constants[node.input[1]])
-            exact = any(a.name == "allowzero" and a.i for a in node.attribute)
-            if wanted.ndim == 1 and wanted.size > 1 and wanted[0] == batch and not exact:
-                wanted = np.concatenate([[0], wanted[1:]]).astype(np.int64)
-                node.input[1] = f"icecore_shape_{number}"
-                freed.graph.initializer.append(onnx.numpy_helper.from_array(wanted, node.input[1]))
+    reshaped = _free_shapes(onnx, freed.graph, batch)
     first = freed.graph.input[0].type.tensor_type.shape.dim[0]
     for output in freed.graph.output:
         output.type.tensor_type.ClearField("shape")
     for images in (batch, batch + 1, 1):
         first.dim_value = images
-        if not _all_have(onnx, freed, images, side):
+        if not _all_have(onnx, freed, images, side, reshaped):
             return False
     first.ClearField("dim_value")
     first.dim_param = "N"
@@ -139,8 +131,28 @@ def free_batch(onnx, model, side: int) -> bool:
     return True
 
 
-def _all_have(onnx, model, images: int, side: int) -> bool:
-    """Tell whether every output has a row for each image."""
+def _free_shapes(onnx, graph, batch: int) -> set[str]:
+    """Let constant shapes that begin with a batch keep the first extent, and name what has it."""
+    constants, fixed, reshaped = constant_tensors(graph), constants_of(graph), set()
+    for number, node in enumerate(graph.node):
+        if node.op_type != "Reshape" or node.input[1] not in constants or node.input[0] in fixed:
+            continue
+        wanted = onnx.numpy_helper.to_array(constants[node.input[1]])
+        exact = [a for a in node.attribute if a.name == "allowzero" and a.i]
+        if wanted.ndim == 1 and wanted.size > 1 and wanted[0] == batch:
+            if exact and 0 in wanted:
+                continue
+            for attribute in exact:  # PyTorch writes it by default, and means no 0 by it.
+                node.attribute.remove(attribute)
+            wanted = np.concatenate([[0], wanted[1:]]).astype(np.int64)
+            node.input[1] = f"icecore_shape_{number}"
+            graph.initializer.append(onnx.numpy_helper.from_array(wanted, node.input[1]))
+            reshaped.add(node.input[0])
+    return reshaped
+
+
+def _all_have(onnx, model, images: int, side: int, values: set[str]) -> bool:
+    """Tell whether every output, and each of some values, has a row for each image."""
     sized = onnx.ModelProto()
     sized.CopyFrom(model)
     for extent in sized.graph.input[0].type.tensor_type.shape.dim[1:]:
@@ -149,5 +161,8 @@ def _all_have(onnx, model, images: int, side: int) -> bool:
         inferred = infer_shapes(onnx, sized, strict=True)
     except Exception:  # Its exceptions share no base.
         return False
-    shapes = [output.type.tensor_type.shape.dim for output in inferred.graph.output]
-    return all(dims and dims[0].dim_value == images for dims in shapes)
+    graph, first = inferred.graph, {}
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        first[value.name] = [extent.dim_value for extent in value.type.tensor_type.shape.dim][:1]
+    wanted = values | {output.name for output in graph.output}
+    return all(first.get(name) == [images] for name in wanted)

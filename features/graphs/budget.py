@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ...core.errors import BackboneError, enumerate_some
-from .onnx_graph import constant_tensors, load_onnx
+from .onnx_graph import constant_tensors, load_onnx, plain_name
 from .values import constants_of
 from .walk import find_all
 
@@ -108,8 +108,8 @@ def require_small_values(
     if large:
         sides = " x ".join(map(str, shapes[large[0]]))
         raise BackboneError(
-            f"{name}: {enumerate_some(large, 3)} of one image would have more than "
-            f"{LARGEST_VALUE} numbers ({sides})",
+            f"{name}: {enumerate_some(map(plain_name, large), 3)} of one image would have more "
+            f"than {LARGEST_VALUE} numbers ({sides})",
             _SMALLER,
         )
     kept = [graph.output[0].name] if graph.output else []

@@ -101,6 +101,7 @@ def _require_known(onnx, model, path: Path) -> None:
             f"{newest}",
             f"export it for opset {newest} (opset_version={newest}), or pip install -U onnx",
         )
+    _require_one_version(model, path)
     if model.ir_version > onnx.IR_VERSION:
         if has_unknown_fields(model):
             raise BackboneError(
@@ -115,4 +116,19 @@ def _require_known(onnx, model, path: Path) -> None:
             raise BackboneError(
                 f"{path} was compiled for one device: {found.place} may name another file",
                 "use the network as it was before it was compiled",
+            )
+
+
+def _require_one_version(model, path: Path) -> None:
+    """Refuse a model that names two versions of one domain: engines differ in which they take."""
+    versions: dict[str, set[int]] = {}
+    for one in model.opset_import:
+        domain = "" if one.domain == "ai.onnx" else one.domain
+        versions.setdefault(domain, set()).add(one.version)
+    for domain, found in versions.items():
+        if len(found) > 1:
+            raise BackboneError(
+                f"{path} names the versions {enumerate_some(map(str, sorted(found)))} of the "
+                f"operators of {domain or 'ONNX'}, so that nobody can tell which are meant",
+                _EXPORT_AGAIN,
             )

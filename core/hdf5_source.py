@@ -60,7 +60,8 @@ class Hdf5Source:
         self.seek(place)
         head = self.read(_SIZES.size)
         size = _SIZES.unpack(head)[3] if len(head) == _SIZES.size else 0
-        content = self.read(min(size, _LARGEST_COLLECTION))
+        # The size counts the head; what follows are other parts of the file, of any content.
+        content = self.read(min(max(0, size - len(head)), _LARGEST_COLLECTION))
         at = 0
         while at + _SIZES.size <= len(content):
             index, _, _, length = _SIZES.unpack_from(content, at)

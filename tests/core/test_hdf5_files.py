@@ -170,6 +170,17 @@ def test_a_collection_of_texts_that_the_library_would_walk_for_ever_is_damaged(t
     assert "a collection of texts in it is damaged" in done.stdout
 
 
+def test_what_follows_a_collection_of_texts_is_no_part_of_it(tmp_path):
+    path, ids = tmp_path / "x.h5", [f"{number}.jpg" for number in range(60)]
+    for after in (np.zeros(60), np.arange(3), np.zeros((60, 3)), np.ones(60, np.uint64)):
+        with h5py.File(path, "w") as file:
+            file.create_dataset("ids", data=ids, dtype=h5py.string_dtype())
+            file["after"] = after
+        with open_hdf5(path) as file:
+            assert read_texts(file, "ids") == ids
+            read_array(file, "after", after.ndim, after.dtype.kind)
+
+
 def test_pipes_are_refused_at_once(tmp_path):
     os.mkfifo(tmp_path / "x.h5")
     with pytest.raises(IrregularFileError, match="named pipe"), open_hdf5(tmp_path / "x.h5"):

@@ -1,7 +1,6 @@
 """The command ``icecore train``."""
 
 import dataclasses
-import json
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import click
 
 from ..core.errors import counted, enumerate_some, escaped
 from ..core.interrupts import interrupted_status
+from ..core.json_files import setting_value
 from . import console
 from .help_groups import grouped
 from .options import A_PATH, DATA, SEED, as_json, quiet, table_options, take_data
@@ -198,10 +198,7 @@ def _settings(given: tuple[str, ...]) -> dict[str, dict]:
         of_kind = settings.setdefault(kind, {})
         if setting in of_kind:
             raise click.UsageError(f"--set says {kind}.{setting} twice: say it once")
-        try:
-            of_kind[setting] = json.loads(value)
-        except json.JSONDecodeError:
-            of_kind[setting] = value  # a name, as in mlp.scaling=power
+        of_kind[setting] = setting_value(value)
     return settings
 
 

@@ -158,8 +158,7 @@ def read_texts(file: h5py.File, name: str) -> list[str]:
         It is not there, not a list of texts, or not in UTF-8.
     """
     data = _data_set(file, name, 1)
-    if h5py.check_string_dtype(data.dtype) is None:
-        raise ValueError(f"{name!r} holds {data.dtype}, not text")
+    _require_text(name, data)
     if data.dtype.kind == "S":
         return [raw.decode("utf-8") for raw in data[()].tolist()]
     # All texts may be one and the same place in the file, so that a small one unpacks to
@@ -174,6 +173,26 @@ def read_texts(file: h5py.File, name: str) -> list[str]:
         if size > limit:
             raise ValueError(f"{name!r} would unpack to more than {size_text(limit)}")
     return texts
+
+
+def read_text(file: h5py.File, name: str) -> str:
+    """Read a data set that is one text.
+
+    Raises
+    ------
+    ValueError
+        It is not there, something else, or not in UTF-8.
+    """
+    if getattr(file.get(name), "shape", ()) == (1,):
+        return read_texts(file, name)[0]
+    data = _data_set(file, name, 0)
+    _require_text(name, data)
+    return data[()].decode("utf-8")
+
+
+def _require_text(name: str, data: h5py.Dataset) -> None:
+    if h5py.check_string_dtype(data.dtype) is None:
+        raise ValueError(f"{name!r} holds {data.dtype}, not text")
 
 
 def read_attribute(thing: h5py.HLObject, name: str) -> str | int | float | bool:

@@ -164,3 +164,18 @@ def _number(text: str) -> float:
 
 def _no_number(text: str) -> float:
     raise ValueError(f"{text} is not a number that JSON has")
+
+
+def setting_value(text: str) -> Any:
+    """Return the value of a setting as a command line says it: JSON, Python's words, or a name.
+
+    >>> setting_value("64"), setting_value("true"), setting_value("None"), setting_value("power")
+    (64, True, None, 'power')
+    """
+    words = {"True": True, "False": False, "None": None}
+    if text in words:
+        return words[text]
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):  # a name; numbers of thousands of digits are none either
+        return text

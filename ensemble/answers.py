@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from .submission import (
 )
 
 INCOMPLETE = ("prior", "empty", "refuse")
+# Shares of a class, as samples of contests of two classes have in place of them.
+_SHARE = re.compile(r"[01]?\.\d+|[01]")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -349,11 +352,25 @@ def _asked(answers: Answers, sheet: AnswerSheet | None) -> tuple[list[AnswerRow]
     if faults:
         raise ProbabilityError(
             f"{sheet.path} and the answers do not fit: {'; '.join(faults)}",
-            "name the right sheet with --sample; --format csv writes the answers without one",
+            _other_sheet(answers, sheet),
         )
     rows = [_row(answers, i, meant.get((i, task), ""), task) for i, task in asked]
     taken = {(meant.get(row), row[1]) for row in asked}
     return rows, sum(row not in taken for row in dict.fromkeys(answers.wanted))
+
+
+def _other_sheet(answers: Answers, sheet: AnswerSheet) -> str:
+    """Say what to do about a sheet that does not fit."""
+    hint = "name the right sheet with --sample; --format csv without --sample writes the answers "
+    hint += "without one"
+    (first, *_) = answers.tasks.values()
+    strange = sheet.values - {""} - set(first.classes)
+    if len(sheet.columns) == 1 and strange and all(map(_SHARE.fullmatch, strange)):
+        hint += (
+            "; where the probability of one class is asked for, give a copy whose column "
+            f"'{sheet.columns[0]}' is called as that class, and call it back in the answer"
+        )
+    return hint
 
 
 def _row(answers: Answers, text: str, identity: str, task: str) -> AnswerRow:

@@ -20,6 +20,7 @@ from ..core.hdf5_files import (
     open_hdf5,
     read_array,
     read_attribute,
+    read_text,
     read_texts,
 )
 from ..core.hdf5_rules import most_unpacked
@@ -82,7 +83,9 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
                 + (enumerate_some(sorted(file)) or "nothing"),
                 "the arrays ids, classes and probabilities are needed",
             )
-        words = {name: str(read_attribute(file, name)) for name in _WORDS if name in file.attrs}
+        # icecore writes attributes; arrays, as in an NPZ, are what others write.
+        words = {name: read_text(file, name) for name in _WORDS if name in file}
+        words |= {name: str(read_attribute(file, name)) for name in _WORDS if name in file.attrs}
         arrays: dict[str, np.ndarray] = {}
         for name in _LISTS:
             if name in file:

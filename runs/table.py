@@ -242,6 +242,8 @@ def _hint_for_sums(table: np.ndarray, classes: Sequence[str], tolerance: float) 
     extra = np.flatnonzero(without.all(axis=0))
     if len(extra) == 1 and len(classes) > 2:
         return f"without the column {classes[extra[0]]} they do: take it out if it is no class"
+    if not table.any(axis=1).all():
+        return "rows of zeros alone say nothing: take them out, or give their probabilities"
     return "if each row is meant to be divided by its sum, --mend renormalise does so"
 
 
@@ -310,8 +312,8 @@ def _renormalised(ids: Sequence[str], numbers: np.ndarray) -> np.ndarray:
         named = enumerate_some(ids[index] for index in np.flatnonzero(bad))
         raise ProbabilityError(
             f"{counted(int(bad.sum()), 'row')} cannot be divided by their sum, ids {named}",
-            "negative numbers look like logits (take a softmax of them); empty rows and NaN "
-            "cannot be mended",
+            "negative numbers look like logits (take a softmax of them); rows of zeros and NaN "
+            "cannot be mended: take them out, or give their probabilities",
         )
     return numbers / sums[:, None]
 

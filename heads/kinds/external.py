@@ -11,7 +11,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, is_classifier
 from sklearn.utils.validation import has_fit_parameter
 
-from ...core.errors import HeadError, MissingFileError
+from ...core.errors import HeadError, MissingFileError, first_line
 from ...core.files import publish, sha256_bytes
 from ...core.imports import load
 from ...core.own_files import is_own, remember_own
@@ -73,7 +73,18 @@ class ExternalHead(Head):
                 )
             options["sample_weight"] = weights
         codes = rows.targets[index][:, rows.present(index)].argmax(axis=1)
-        self.estimator_ = estimator.fit(rows.features[index].astype(np.float32), codes, **options)
+        try:
+            features = rows.features[index].astype(np.float32)
+            self.estimator_ = estimator.fit(features, codes, **options)
+        except (MemoryError, HeadError):
+            raise
+        # A stranger's class answers settings, or rows that do not suit it, with any error.
+        except Exception as error:
+            raise HeadError(
+                f"{self.name} cannot be fitted with the settings {self.settings}: "
+                f"{first_line(error)}",
+                "change these settings, or choose another classifier",
+            ) from error
 
     def _probabilities(self, X: np.ndarray) -> np.ndarray:
         try:
@@ -84,8 +95,10 @@ class ExternalHead(Head):
             raise
         # One that was loaded may be wrong in any way, and answer with any error.
         except Exception as error:
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise HeadError(f"{self.name} does not predict ({reason})", "train it again") from error
+            raise HeadError(
+                f"{self.name} does not predict ({first_line(error)})",
+                "train it again, with other settings if it was fitted just now",
+            ) from error
         if not (table >= 0).all() or not np.allclose(table.sum(axis=1), 1, atol=1e-3):
             raise HeadError(f"{self.name} predicts what are no probabilities", "train it again")
         return table
@@ -142,7 +155,8 @@ def _make(name: str, settings: str, seed: int) -> BaseEstimator:
     except (ImportError, AttributeError, ValueError) as error:
         raise HeadError(
             f"there is no classifier '{name}' ({error})",
-            "name an importable class as module:Class, for instance sklearn.svm:SVC",
+            "name an importable class as module:Class, for instance "
+            "sklearn.ensemble:RandomForestClassifier",
         ) from error
     if not (isinstance(cls, type) and issubclass(cls, BaseEstimator)):
         raise HeadError(
@@ -154,7 +168,7 @@ def _make(name: str, settings: str, seed: int) -> BaseEstimator:
     except (TypeError, ValueError) as error:
         raise HeadError(
             f"{name} cannot be made with the settings {settings}: {error}",
-            'give its settings as JSON, for instance {"n_estimators": 200}',
+            "choose others: of numbers, texts, true, false, null and lists",
         ) from error
     if not is_classifier(estimator) or not hasattr(estimator, "predict_proba"):
         raise HeadError(

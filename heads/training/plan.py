@@ -1,7 +1,6 @@
 """Which models to train: heads times feature sets, each with a name."""
 
 import dataclasses
-import json
 import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -9,6 +8,7 @@ from typing import Any
 
 from ...cache import no_rows
 from ...core.errors import CacheError, HeadError, enumerate_some
+from ...core.json_files import setting_value
 from ..kinds.grouped import GroupedHead
 from ..registry import HEAD_KINDS
 from .options import TrainOptions
@@ -148,10 +148,7 @@ def _parsed(text: str) -> tuple[str, dict[str, Any]]:
         name, _, value = one.strip().partition("=")
         if name in settings:
             raise HeadError(f"the head {text} says {name} twice", "say it once")
-        try:
-            settings[name] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[name] = value
+        settings[name] = setting_value(value)
     return kind.strip(), settings
 
 

@@ -118,6 +118,16 @@ def test_every_kind_that_the_help_names_exists(capsys, place):
     assert all(kind in text for kind in HEAD_KINDS)
 
 
+def test_a_setting_may_be_a_word_of_python_or_any_text(capsys, place):
+    forest = "sklearn.ensemble:RandomForestClassifier,n_estimators=3,max_depth=None"
+    status, _, err = run(capsys, place, "--head", "mlp", "--head", f"{forest},bootstrap=False")
+    assert status == 0, err
+    for value in ("1" * 5000, "[" * 100_000):
+        status, _, err = run(capsys, place, "--overwrite", "--set", f"logistic.alpha={value}")
+        assert status == 1
+        assert "out of range: alpha=" in err
+
+
 def test_a_setting_may_be_a_word(capsys, place):
     status, out, err = run(capsys, place, "--head", "mlp", "--set", "mlp.scaling=power")
     assert status == 0, err

@@ -246,6 +246,23 @@ def test_what_does_not_fit_the_sheet_is_one_error(tmp_path, sample, words):
     assert not (tmp_path / "o.csv").exists()
 
 
+def test_what_is_said_of_a_sheet_that_does_not_fit_leads_to_a_file(tmp_path):
+    answers, sample = answered(), tmp_path / "s.csv"
+    sample.write_text("id,target\na,0.5\nb,0.5\n")
+    with pytest.raises(ProbabilityError) as caught:
+        write_answers(tmp_path / "o.csv", answers, AnswerOptions(sample=sample))
+    assert "--format csv without --sample writes the answers" in caught.value.hint
+    assert "a copy whose column 'target' is called as that class" in caught.value.hint
+    write_answers(tmp_path / "o.csv", answers, AnswerOptions("csv"))
+    sample.write_text(sample.read_text().replace("target", "y"))
+    write_answers(tmp_path / "o.csv", answers, AnswerOptions(sample=sample))
+    assert rows_of(tmp_path / "o.csv")[1] == ["a", "0.75"]
+    sample.write_text("id,label\na,hat\n")
+    with pytest.raises(ProbabilityError) as caught:
+        write_answers(tmp_path / "o.csv", answers, AnswerOptions(sample=sample))
+    assert "a copy" not in caught.value.hint
+
+
 def test_ids_that_may_be_several_images_are_refused(tmp_path):
     (tmp_path / "s.csv").write_text("id,x,y\n1,0,0\n")
     answers = answered(rows={"u/1.jpg": [1, 0], "v/1.jpg": [0, 1]})

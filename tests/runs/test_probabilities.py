@@ -434,6 +434,28 @@ def test_what_a_file_is_instead_is_said_with_a_remedy_that_fits(
     assert hint in caught.value.hint
 
 
+@pytest.mark.parametrize("suffix", [".npz", ".h5"])
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_model_and_a_task_are_arrays_in_npz_and_hdf5(tmp_path, suffix, shape):
+    named = {name: np.full(shape, name.encode()) for name in ("model", "task")}
+    if suffix == ".npz":
+        named = {name: array.astype(np.str_) for name, array in named.items()}
+    found = read_probabilities(saved(tmp_path / f"a{suffix}", np.array([1, 2]), **named))
+    assert (found.model, found.task) == ("model", "task")
+    path = saved(tmp_path / f"b{suffix}", np.array([1, 2]), task=np.array(["a", "b"], "S"))
+    with pytest.raises(ProbabilityError, match="task"):
+        read_probabilities(path)
+
+
+def test_the_remedy_for_a_row_of_zeros_is_not_to_divide_it_by_its_sum(tmp_path):
+    (tmp_path / "a.csv").write_text("id,a,b\n1,0,0\n2,0.5,0.5\n")
+    for mend in ("refuse", "renormalise"):
+        with pytest.raises(ProbabilityError) as caught:
+            read_probabilities(tmp_path / "a.csv", mend)
+        assert "take them out, or give their probabilities" in caught.value.hint
+        assert "--mend" not in caught.value.hint
+
+
 def test_fewer_splits_than_ids_are_called_so():
     with pytest.raises(ProbabilityError, match="has 2 ids, but 1 split"):
         ProbabilityTable(("a", "b"), ("x", "y"), np.full((2, 2), 0.5), ("test",))

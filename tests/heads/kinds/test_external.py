@@ -75,6 +75,28 @@ def test_what_cannot_be_a_head_is_refused(name, settings, message):
         make_head(name, 0, **settings).fit(*blobs())
 
 
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("sklearn.neighbors:KNeighborsClassifier", {"n_neighbors": 0}),
+        ("sklearn.linear_model:LogisticRegression", {"solver": "foo"}),
+        (FOREST, {"max_depth": "deep"}),
+    ],
+)
+def test_an_error_of_its_fit_is_one_line_that_names_its_settings(name, settings):
+    with pytest.raises(HeadError, match=f"{name} cannot be fitted with the settings ") as caught:
+        make_head(name, 0, **settings).fit(*blobs())
+    assert next(iter(settings)) in caught.value.message
+    assert "\n" not in caught.value.message
+    assert "change these settings" in caught.value.hint
+
+
+def test_the_classifier_that_a_refusal_recommends_can_be_fitted():
+    with pytest.raises(HeadError) as caught:
+        make_head("nowhere:Thing", 0).fit(*blobs())
+    make_head(re.search(r"instance (\S+:\w+)", caught.value.hint)[1], 0).fit(*blobs())
+
+
 def test_weights_need_a_classifier_that_takes_them():
     X, y = blobs()
     with pytest.raises(HeadError, match="takes no sample_weight"):

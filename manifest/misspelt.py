@@ -38,6 +38,9 @@ def meant_files(paths: Iterable[str], table: str) -> list[str]:
     found = []
     for path in [one for one in paths if not is_url(one)][:_LOOKED_AT]:
         written = path.removeprefix(f"{folder}{os.sep}")
+        # A folder is no misspelt file.
+        if os.path.isdir(path):
+            continue
         if meant := _meant(written, folder, beside, listed):
             found.append(f"'{written}' may be '{meant}'")
         elif _OF_WINDOWS.match(written) and os.name != "nt":

@@ -263,6 +263,13 @@ def test_what_is_said_of_a_sheet_that_does_not_fit_leads_to_a_file(tmp_path):
     assert "a copy" not in caught.value.hint
 
 
+def test_lines_of_other_lengths_are_told_how_long_a_line_is(tmp_path):
+    (tmp_path / "s.csv").write_text("id,x,y\na,0\nb,0,0\n")
+    with pytest.raises(ProbabilityError, match="line 2 has 2 fields, not 3") as caught:
+        write_answers(tmp_path / "o.csv", answered(), AnswerOptions(sample=tmp_path / "s.csv"))
+    assert "as many fields as the header" in caught.value.hint
+
+
 def test_ids_that_may_be_several_images_are_refused(tmp_path):
     (tmp_path / "s.csv").write_text("id,x,y\n1,0,0\n")
     answers = answered(rows={"u/1.jpg": [1, 0], "v/1.jpg": [0, 1]})

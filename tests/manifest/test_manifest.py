@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from icecore.core.errors import ManifestError, MissingFileError
 from icecore.manifest.classes import fashionai_classes
 from icecore.manifest.layouts import read
+from icecore.manifest.misspelt import meant_files
 from icecore.manifest.names import class_name, class_order
 from icecore.manifest.table import Manifest, Sample, split_name
 
@@ -72,6 +73,17 @@ def test_a_table_of_no_images_is_told_what_it_lacks(tmp_path, name):
     with pytest.raises(ManifestError, match="no images in") as caught:
         read(tmp_path / name)
     assert "a CSV with path,label[,split] and a line for each image" in caught.value.hint
+
+
+def test_a_folder_in_place_of_an_image_is_not_called_misspelt(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "data.tsv").write_text("")
+    (data / "table.csv").write_text("path,label\n.,a\n")
+    assert meant_files([str(data)], str(data / "table.csv")) == []
+    assert meant_files([str(data / "DATA.tsv")], str(data / "table.csv")) == [
+        "'DATA.tsv' may be 'data.tsv'"
+    ]
 
 
 @pytest.mark.parametrize("folders", [[], ["a", "b"]])

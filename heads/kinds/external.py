@@ -168,7 +168,7 @@ def _make(name: str, settings: str, seed: int) -> BaseEstimator:
     except (TypeError, ValueError) as error:
         raise HeadError(
             f"{name} cannot be made with the settings {settings}: {error}",
-            "choose others: of numbers, texts, true, false, null and lists",
+            "give others (numbers, texts, true, false, null, lists), or choose another class",
         ) from error
     if not is_classifier(estimator) or not hasattr(estimator, "predict_proba"):
         raise HeadError(

@@ -7,11 +7,11 @@ class or one for the label) and FashionAI's ``question.csv`` (``image,attribute,
 import dataclasses
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..core.csv_files import csv_lines, line_faults, read_csv
-from ..core.errors import MissingFileError, ProbabilityError, enumerate_some
+from ..core.errors import MissingFileError, ProbabilityError, counted, enumerate_some
 from ..manifest import IMAGE_SUFFIXES, Sample, class_name, split_name
 from ..runs import column_class
 
@@ -157,3 +157,30 @@ def _kaggle(path: Path) -> AnswerSheet:
         )
     values = frozenset(line.fields[1] for line in table.rows if len(table.header) == 2)
     return AnswerSheet(path, "kaggle", tuple((i, "") for i in rows), table.header, values)
+
+
+def column_faults(sheet: AnswerSheet, names: Sequence[str]) -> list[str]:
+    """Say which columns of Kaggle's sheet are no classes, and which classes have no column."""
+    columns, classes = sheet.columns, set(names)
+    if len(columns) == 1 and len(classes) > 1:
+        if columns[0] in classes or not (sheet.values - {""}) - classes:
+            return []
+        return [
+            f"the values of its column '{columns[0]}' are no classes: "
+            f"{enumerate_some(sorted(sheet.values - classes))}; there are "
+            f"{enumerate_some(names)}"
+        ]
+    faults = []
+    strange = [name for name in columns if name not in classes]
+    absent = [name for name in names if name not in columns]
+    if strange:
+        faults.append(
+            f"{counted(len(strange), 'column is no class', 'columns are no classes')} "
+            f"({enumerate_some(strange, 20)})"
+        )
+    if absent:
+        faults.append(
+            f"{counted(len(absent), 'class has', 'classes have')} no column "
+            f"({enumerate_some(absent, 20)})"
+        )
+    return faults

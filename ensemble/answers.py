@@ -11,7 +11,7 @@ import numpy as np
 from ..core.arguments import require_types
 from ..core.errors import ProbabilityError, counted, enumerate_some
 from ..manifest import Sample
-from .answer_sheet import AnswerSheet, data_folders, find_sheet, read_sheet
+from .answer_sheet import AnswerSheet, column_faults, data_folders, find_sheet, read_sheet
 from .joining.ids import match_ids
 from .joining.join import COMMON_ALONE, TEST, TUNING
 from .options import require_answer
@@ -348,7 +348,7 @@ def _asked(answers: Answers, sheet: AnswerSheet | None) -> tuple[list[AnswerRow]
         faults.append(
             f"{len(strange)} of its {len(asked)} ids are no images here: {enumerate_some(strange)}"
         )
-    faults += _column_faults(sheet, answers.tasks[tasks[0]]) if sheet.header else []
+    faults += column_faults(sheet, answers.tasks[tasks[0]].classes) if sheet.header else []
     if faults:
         raise ProbabilityError(
             f"{sheet.path} and the answers do not fit: {'; '.join(faults)}",
@@ -375,30 +375,3 @@ def _other_sheet(answers: Answers, sheet: AnswerSheet) -> str:
 
 def _row(answers: Answers, text: str, identity: str, task: str) -> AnswerRow:
     return AnswerRow(text, task, answers.tasks[task].rows.get(identity))
-
-
-def _column_faults(sheet: AnswerSheet, task: TaskAnswers) -> list[str]:
-    """Say which columns of Kaggle's sheet are no classes, and which classes have no column."""
-    columns, classes = sheet.columns, set(task.classes)
-    if len(columns) == 1 and len(classes) > 1:
-        if columns[0] in classes or not (sheet.values - {""}) - classes:
-            return []
-        return [
-            f"the values of its column '{columns[0]}' are no classes: "
-            f"{enumerate_some(sorted(sheet.values - classes))}; there are "
-            f"{enumerate_some(task.classes)}"
-        ]
-    faults = []
-    strange = [name for name in columns if name not in classes]
-    absent = [name for name in task.classes if name not in columns]
-    if strange:
-        faults.append(
-            f"{counted(len(strange), 'column is no class', 'columns are no classes')} "
-            f"({enumerate_some(strange, 20)})"
-        )
-    if absent:
-        faults.append(
-            f"{counted(len(absent), 'class has', 'classes have')} no column "
-            f"({enumerate_some(absent, 20)})"
-        )
-    return faults

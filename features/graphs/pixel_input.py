@@ -10,6 +10,7 @@ from .values import constants_of, infer_shapes
 from .walk import find_all
 
 _INTEGERS = ("UINT8", "UINT16", "INT16", "UINT32", "INT32", "UINT64", "INT64")
+_BEFORE_THE_TURN = frozenset("Add Cast Div Identity Mul Sub".split())
 _TYPE_ATTRIBUTES = frozenset({"to", "dtype", "output_dtype"})
 
 
@@ -49,6 +50,8 @@ def read_input(onnx, model, side: int, name: str) -> PixelInput:
             "export it for float32 images, or for uint8 ones if it prepares them itself",
         )
     shape = [extent.dim_value for extent in kind.shape.dim]
+    if len(shape) == 4 and shape[1] == shape[3] == 0 and _puts_channels_first(model.graph):
+        kind.shape.dim[3].dim_value = shape[3] = 3
     last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
     wanted = [0, side, side, 3] if last else [0, 3, side, side]
     if kind.HasField("shape") and (
@@ -60,6 +63,19 @@ def read_input(onnx, model, side: int, name: str) -> PixelInput:
             _hint(shape, 3 if last else 1),
         )
     return PixelInput(numbers in _INTEGERS, last, shape[0] or None if shape else None)
+
+
+def _puts_channels_first(graph) -> bool:
+    """Tell whether a graph turns its images so, as no graph does that takes channels first."""
+    images = {graph.input[0].name}
+    for node in graph.node:
+        if not node.input or node.input[0] not in images:
+            continue
+        if node.op_type == "Transpose":
+            return any(a.name == "perm" and list(a.ints) == [0, 3, 1, 2] for a in node.attribute)
+        if node.op_type in _BEFORE_THE_TURN:
+            images.update(node.output)
+    return False
 
 
 def _hint(shape: list[int], channels: int) -> str:

@@ -1,4 +1,4 @@
-"""Graphs that were exported for one image, as PyTorch does where nobody asks for more."""
+"""Graphs as exporters leave them: for one image, with shapes that say little, or too much."""
 
 from __future__ import annotations
 
@@ -142,6 +142,21 @@ def test_a_shape_that_begins_with_another_1_than_that_of_the_image_is_kept(engin
     images = some_images(4)
     power = np.exp(expected(images))
     np.testing.assert_allclose(running.run(images), power / power.sum(1, keepdims=True), **CLOSE)
+
+
+@ENGINE
+def test_channels_that_are_last_in_a_shape_that_says_nothing_are_found(engine, tmp_path):
+    nodes = [
+        node("Cast", ["data"], ["real"], to=1),
+        node("Transpose", ["real"], ["x"], perm=[0, 3, 1, 2]),
+        node("Conv", ["x", "w"], ["c"], pads=[1, 1, 1, 1]),
+        *body()[1:],
+        *classifier(),
+    ]
+    model = make(nodes, weights(), shape=["N", "height", "width", "channels"])
+    _, running = started(save(tmp_path / "net.onnx", model), engine, 4)
+    images = some_images(4)
+    np.testing.assert_allclose(running.run(images), expected(images), **CLOSE)
 
 
 def test_a_size_beyond_the_bound_is_told_by_the_name_in_the_file(tmp_path):

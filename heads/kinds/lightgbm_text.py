@@ -27,6 +27,10 @@ _HEADER = frozenset(
     "feature_names feature_infos tree_sizes".split()
 )
 _TREE_END = "\n\n\n"
+# What is handed on in place of the tail: no answer depends on it, and LightGBM looks for the ends
+# of a line of parameters without asking whether it has any.
+_END = "end of trees\n"
+_NO_TAIL = f"{_END}\npandas_categorical:null\n"
 # Arrays of a tree: one number for each split, and one for each leaf.
 _OF_SPLITS = ("split_feature", "split_gain", "threshold", "decision_type", "left_child")
 _OF_SPLITS += ("right_child", "internal_value", "internal_weight", "internal_count")
@@ -38,7 +42,7 @@ _WHOLE = frozenset(
 
 
 def checked_model(text: str) -> str:
-    """Return a model every line of which was understood.
+    """Return a model every line of which was understood, without what no answer depends on.
 
     Parameters
     ----------
@@ -52,7 +56,7 @@ def checked_model(text: str) -> str:
         Something is missing, does not fit the rest, or is no finite number; the text says what.
     """
     head, gap, rest = text.partition("\n\n")
-    trees, end, tail = rest.partition("end of trees\n")
+    trees, end, tail = rest.partition(_END)
     if not head.startswith("tree\n") or not gap or not end or not text.isascii():
         raise ValueError("it is not a model of LightGBM, or is cut short")
     header = _fields(head.removeprefix("tree\n"), _HEADER, "the header")
@@ -74,7 +78,7 @@ def checked_model(text: str) -> str:
     strange = next((line for line in tail.split("\n") if not _TAIL.fullmatch(line)), None)
     if strange is not None:
         raise ValueError(f"behind the trees it has the line '{strange[:60]}'")
-    return text
+    return f"{head}{gap}{trees}{_NO_TAIL}"
 
 
 def _fields(text: str, known: frozenset[str], where: str) -> dict[str, str]:

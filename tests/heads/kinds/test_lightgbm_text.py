@@ -116,6 +116,17 @@ def test_a_blank_line_more_is_refused(place):
         checked_model(text.replace(place, new, 1))
 
 
+def test_lines_behind_the_trees_are_not_handed_on():
+    # One of importances among the parameters ends the process two times of three.
+    text = booster(3)[0].model_to_string()
+    assert "[drop_rate: " in text
+    mixed = text.replace("[drop_rate: ", "Column_2=5\n[drop_rate: ", 1)
+    handed = checked_model(mixed)
+    assert handed == checked_model(text)
+    assert "Column_2=5\n" not in handed
+    assert "[" not in handed.partition("end of trees")[2]
+
+
 FUZZ = """
 import random, sys
 import lightgbm

@@ -19,6 +19,7 @@ from PIL import Image
 
 from icecore.cli.cache import cache as cache_group
 from icecore.cli.main import cli
+from icecore.heads import MLPClassifier
 from icecore.runs import open_run
 
 COLOURS = {"blue": (40, 60, 200), "green": (50, 180, 60), "red": (200, 50, 50)}
@@ -516,10 +517,11 @@ def test_a_full_disk_under_a_run_that_is_trained(small_disk, work, photos):
     assert os.listdir(small_disk) == ["filler"]
 
 
-def test_a_lack_of_memory_advises_what_the_command_has(tmp_path, work, photos):
-    head = "mlp,width=10000000000000"
-    given = ("train", work / "cache", "--data", photos, "-o", tmp_path / "r", "-q", "--head", head)
-    err = refused(*given)
+def test_a_lack_of_memory_advises_what_the_command_has(tmp_path, work, photos, monkeypatch):
+    # Settings that would take as much are refused before.
+    monkeypatch.setattr(MLPClassifier, "_fit", lambda *given: np.empty(2**60))
+    given = ("train", work / "cache", "--data", photos, "-o", tmp_path / "r", "-q")
+    err = refused(*given, "--head", "mlp")
     assert err.startswith("error: the system gives no more memory or threads: ")
     assert err.endswith("\n  free some memory, or raise the limit (ulimit -v, -d, -u)\n")
 

@@ -519,7 +519,7 @@ def test_a_full_disk_under_a_run_that_is_trained(small_disk, work, photos):
 
 def test_a_lack_of_memory_advises_what_the_command_has(tmp_path, work, photos, monkeypatch):
     # Settings that would take as much are refused before.
-    monkeypatch.setattr(MLPClassifier, "_fit", lambda *given: np.empty(2**60))
+    monkeypatch.setattr(MLPClassifier, "_fit", lambda *given: np.empty(2**50))
     given = ("train", work / "cache", "--data", photos, "-o", tmp_path / "r", "-q")
     err = refused(*given, "--head", "mlp")
     assert err.startswith("error: the system gives no more memory or threads: ")

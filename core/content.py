@@ -35,7 +35,6 @@ _MARKS = (
     (0, b"PAR1", "a Parquet file"),
     (0, b"PARE", "an encrypted table"),
     (0, b"ARROW1", "an Arrow file (Feather)"),
-    (0, b"\xff\xff\xff\xff", "an Arrow stream, as Hugging Face's save_to_disk writes it"),
     (0, b"\x80\x04\x95", "a pickle of Python, which is never read"),
     (0, b"\x80\x05\x95", "a pickle of Python, which is never read"),
     (0, b"SQLite format 3\0", "an SQLite database"),
@@ -73,6 +72,10 @@ _ZIPPED = (
 )
 # Kinds that begin with no mark of their own, but always alike.
 _ALIKE = (
+    (
+        re.compile(rb"\xff{4}.{3}\0", re.DOTALL),
+        "an Arrow stream, as Hugging Face's save_to_disk writes it",
+    ),
     (re.compile(rb".{6}\0\0\{\s*\"", re.DOTALL), "weights as safetensors (.safetensors)"),
     (re.compile(rb"\x80[\x02\x03]"), "a pickle of Python, as old .pth files are"),
     (re.compile(rb"\n.{1,3}\n.[\w/.:-]+\x12.[A-Z]\w+", re.DOTALL), "a network of TensorFlow (.pb)"),

@@ -133,7 +133,12 @@ class _Look:
             found = onnx.shape_inference.infer_node_outputs(
                 schema, node, inputs, contents, opset_imports=self._domains, ir_version=self._ir
             )
-        except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, RuntimeError) as error:
+        except (
+            onnx.checker.ValidationError,  # of a type that the operator does not take
+            onnx.defs.SchemaError,
+            onnx.shape_inference.InferenceError,
+            RuntimeError,
+        ) as error:
             raise NotShownError from error
         return [_as_inferred(found[name]) for name in node.output if name in found]
 

@@ -255,10 +255,6 @@ def _einsum(step: Step) -> Place:
     return sides[1].index(letter), each.pop()
 
 
-def _cut_into_parts(step: Step) -> Place:
-    return _along(0)(step)
-
-
 def _triangle(step: Step) -> Place:
     data = the_one(step)
     require(data.axis < len(shape_of(data)) - 2)
@@ -312,7 +308,7 @@ RULES: dict[str, Callable[[Step], Place]] = {
     "Resize": _resized,
     "Slice": _sliced,
     "Softmax": _softmax,
-    "Split": _cut_into_parts,
+    "Split": _along(0),
     "Squeeze": _squeezed,
     "Tile": _repeated,
     "TopK": _along(-1),

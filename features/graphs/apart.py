@@ -43,6 +43,11 @@ def why_not_apart(model, batch: int | None = None) -> str:
     return _Look(model, batch).why_not()
 
 
+def one_at_a_time(mixing: str) -> str:
+    """Say what `why_not_apart` found, to be added to what is told of the features."""
+    return f"; one image at a time, as {mixing} is not known to keep images apart" if mixing else ""
+
+
 class _Look:
     def __init__(self, model, batch: int | None) -> None:
         self._onnx, self._graph = load_onnx(), model.graph

@@ -7,20 +7,18 @@ from ...core.regular_files import open_regular
 
 _AGAIN = "get or export the file again"
 _LOOKED_AT = 256
+_EXPORT = "load it in PyTorch, and export it to ONNX: torch.onnx.export(model.eval(), ...)"
+_SAVE = (
+    "load it in PyTorch, and save its tensors alone: safetensors.torch.save_file("
+    "model.state_dict(), FILE)"
+)
+_UNSAFE = "it may run code when it is loaded: where you trust it, "
 _TENSORFLOW = "export it to ONNX with tf2onnx (python -m tf2onnx.convert)"
 # By a word of what `describe_content` says: how a network is had of it as ONNX, and how weights
 # as safetensors. The first that fits.
 _REMEDIES = (
-    (
-        "PyTorch",
-        "load it in PyTorch, and export it to ONNX: torch.onnx.export(model.eval(), ...)",
-        "load it in PyTorch, and save its tensors alone: safetensors.torch.save_file("
-        "model.state_dict(), FILE)",
-    ),
-    ("pickle", "it may run code when it is loaded: where you trust it, load it in PyTorch, and "
-     "export it to ONNX: torch.onnx.export(model.eval(), ...)",
-     "it may run code when it is loaded: where you trust it, load it in PyTorch, and save its "
-     "tensors alone: safetensors.torch.save_file(model.state_dict(), FILE)"),
+    ("PyTorch", _EXPORT, _SAVE),
+    ("pickle", _UNSAFE + _EXPORT, _UNSAFE + _SAVE),
     ("safetensors", "it has weights and no graph: name the network that they are of (timm:NAME "
      "with --weights-dir), or load them there and export it to ONNX", ""),
     ("TensorFlow", _TENSORFLOW, ""),

@@ -34,7 +34,7 @@ from ..gluon.to_onnx import (
     parameters_that_do_not_fit,
     symbol_to_onnx,
 )
-from ..graphs.apart import why_not_apart
+from ..graphs.apart import one_at_a_time, why_not_apart
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.first_steps import PREPARES, first_steps, require_unprepared
 from ..graphs.inference import require_inferable
@@ -74,7 +74,8 @@ class GluonFileSource(Source):
         filled = FilledGraph.of(model, network.values, digest)
         origin = str(network.files.params)
         mixing = why_not_apart(model)
-        return GraphNetwork(record, filled, origin, network.source(spec), taken.text, mixing=mixing)
+        about = taken.text + one_at_a_time(mixing)
+        return GraphNetwork(record, filled, origin, network.source(spec), about, mixing=mixing)
 
     def load_gluon(self, spec: BackboneSpec, request: WeightsRequest) -> GluonBackbone:
         """See `Source.load_gluon`."""

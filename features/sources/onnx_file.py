@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from ..graphs.apart import why_not_apart
+from ..graphs.apart import one_at_a_time, why_not_apart
 from ..graphs.cutting import cut_classifier, layers_of
 from ..graphs.determined import require_inference_mode
 from ..graphs.first_steps import PREPARES, first_steps, require_unprepared
@@ -78,9 +78,8 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
         num_features=width,
         preprocessing=how,
     )
-    about, mixing = taken.text, why_not_apart(model, batch)
-    if mixing:
-        about += f"; one image at a time, as {mixing} is not known to keep images apart"
+    mixing = why_not_apart(model, batch)
+    about = taken.text + one_at_a_time(mixing)
     if takes.takes_pixels:
         about += "; it takes pixels as they are, so mean and std are its own"
     again = dataclasses.replace(spec, name=str(path.resolve())).text

@@ -5,9 +5,10 @@ import dataclasses
 import functools
 import inspect
 import numbers
+import os
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -48,7 +49,7 @@ def typed(function: Callable[_P, _R]) -> Callable[_P, _R]:
 def require_types(options: Any) -> None:
     """Raise `ArgumentError` if fields of a dataclass are not of the types that it declares."""
     kind: type = type(options)
-    fields = ((one.name, getattr(options, one.name)) for one in dataclasses.fields(options))
+    fields = [(one.name, getattr(options, one.name)) for one in dataclasses.fields(options)]
     _require(kind.__name__, fields, _hints(kind))
 
 
@@ -57,7 +58,7 @@ def _hints(declared: Callable) -> dict[str, Any]:
     return typing.get_type_hints(declared)
 
 
-def _require(what: str, given: Iterable[tuple[str, object]], hints: dict[str, Any]) -> None:
+def _require(what: str, given: Collection[tuple[str, object]], hints: dict[str, Any]) -> None:
     wrong = [
         f"{name}={_shown(value)} ({_name(hints[name])})"
         for name, value in given
@@ -66,6 +67,11 @@ def _require(what: str, given: Iterable[tuple[str, object]], hints: dict[str, An
     if wrong:
         raise ArgumentError(
             f"{what} cannot use {enumerate_some(wrong, 20)}", "the brackets say what can be given"
+        )
+    if nul := [f"{name}={_shown(value)}" for name, value in given if _has_nul(value)]:
+        raise ArgumentError(
+            f"{what} cannot use {enumerate_some(nul, 20)}: it has a zero byte, which no name has",
+            "leave it out",
         )
 
 
@@ -99,6 +105,16 @@ def _is_many(value: object, kind: Any = Any) -> bool:
     if isinstance(value, str | bytes | collections.abc.Mapping):
         return False
     return isinstance(value, collections.abc.Collection) and all(_fits(one, kind) for one in value)
+
+
+def _has_nul(value: object) -> bool:
+    """Tell whether a text, a path or one of several has a zero byte, at which the system ends."""
+    if isinstance(value, str | bytes | os.PathLike):
+        path = os.fspath(value)
+        return (b"\0" if isinstance(path, bytes) else "\0") in path
+    if isinstance(value, collections.abc.Mapping):
+        return any(map(_has_nul, (*value.keys(), *value.values())))
+    return isinstance(value, tuple | list | set) and any(map(_has_nul, value))
 
 
 def _shown(value: object) -> str:

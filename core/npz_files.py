@@ -195,6 +195,9 @@ def _header(name: str, member: zipfile.ZipInfo, stream: IO[bytes]) -> tuple[NpzE
         shape, fortran, dtype = read(header)
     if dtype.kind not in _KINDS or dtype.names is not None or dtype.subdtype is not None:
         raise ValueError(f"the array {ascii(name)[:60]} holds {dtype}, not numbers or text")
+    # Older NumPys let the length of a text overflow: one of 2**30 + 1 characters has 1.
+    if dtype.kind in "SU" and f"{dtype.str[1:]}'".encode() not in header.getvalue():
+        raise ValueError(f"the array {ascii(name)[:60]} holds texts of a length beyond all bounds")
     if not all(type(length) is int and length >= 0 for length in shape) or len(shape) > 8:
         raise ValueError(f"the array {ascii(name)[:60]} has the shape {shape}")
     entry = NpzEntry(dtype, shape)

@@ -1,5 +1,6 @@
 """The table of samples that belongs to a cache."""
 
+import contextlib
 import dataclasses
 import errno
 import itertools
@@ -12,7 +13,7 @@ from pathlib import Path
 from .. import manifest as manifests
 from ..cache import FeatureCache, FeatureSet, no_rows, require_own_folder
 from ..core.errors import CacheError, IcecoreError, ManifestError, counted, enumerate_some
-from ..core.files import publish_bytes, publish_json
+from ..core.files import publish, publish_bytes, publish_json, sha256_file
 from ..core.folders import replacing_folder
 from ..core.json_files import read_json
 from ..core.places import absolute
@@ -22,6 +23,8 @@ from ..manifest import Manifest, Sample, apply_boxes, digest_manifest, parse_box
 
 # Where a cache keeps tables, and the file that says which data each is of.
 KEPT, SOURCES = "manifests", "sources.json"
+# The digests of the tables there as they were written, and where those go that a user changed.
+_WRITTEN, _EDITED = "written.json", "edited"
 # A folder of this name beside a table has the learnt region that found its boxes.
 REGIONS_BESIDE = ".regions"
 # The same in a run.
@@ -32,7 +35,9 @@ _REGION_SUFFIXES, _MOST_FILES, _LARGEST_FILE = (".json", ".npz"), 4, 2**28
 def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -> None:
     """Write the table to ``CACHE/manifests``, under a name that no other data set has.
 
-    The learnt region that the boxes were found with, if any, is kept beside it.
+    The learnt region that the boxes were found with, if any, is kept beside it. A table there
+    that is not as it was written, such as one with labels filled in by hand, is moved aside
+    first, and a note of the report says where it is.
     """
     folder = cache / KEPT
     # They were when the job began.
@@ -43,13 +48,46 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
     candidates = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
     name = next(n for n in candidates if names.get(n, data) == data)
     try:
-        report.manifest.write(folder / f"{name}.csv")
-        publish_json(folder / "sources.json", names | {name: data})
+        if edited := _write_table(folder / f"{name}.csv", report.manifest):
+            report.notes.append(
+                f"{folder / f'{name}.csv'} may have been changed by hand: it was moved to {edited} "
+                "and written anew; if it has your labels, give that to `icecore train --data`"
+            )
+        publish_json(folder / SOURCES, names | {name: data})
         _keep_regions(folder / f"{name}{REGIONS_BESIDE}", regions)
     except OSError as error:
         # A cache that cannot be written may still be complete.
         if report.computed or error.errno not in (errno.EROFS, errno.EACCES):
             raise
+
+
+def _write_table(path: Path, manifest: Manifest) -> Path | None:
+    """Write a table; return where one went that was no longer as it was written."""
+    digests, edited = _names_in(path.parent / _WRITTEN), None
+    with publish(path) as temporary:
+        manifest.write(temporary)
+        new = sha256_file(temporary)
+        # Nothing is known of tables that were written before there was such a file.
+        if path.is_file() and sha256_file(path) not in (new, digests.get(path.stem)):
+            edited = set_aside(path, _EDITED)
+    publish_json(path.parent / _WRITTEN, digests | {path.stem: new})
+    return edited
+
+
+def set_aside(path: Path, name: str) -> Path:
+    """Move what is kept in a folder to one called `name` in it, and return where it went.
+
+    It replaces nothing that was moved there before: it may hold a user's labels.
+    """
+    aside = path.parent / name
+    require_own_folder(path.parent.parent, path.parent, aside)
+    aside.mkdir(exist_ok=True)
+    names = (path.stem + (f"-{n}" if n > 1 else "") + path.suffix for n in itertools.count(1))
+    target = next(aside / name for name in names if not os.path.lexists(aside / name))
+    # Another process may do so at the same time; one of the two moves it.
+    with contextlib.suppress(FileNotFoundError):
+        os.replace(path, target)
+    return target
 
 
 def _stem(data: str) -> str:
@@ -94,8 +132,13 @@ def _name_of(store: FeatureCache, data: str) -> str | None:
 
 def kept_names(folder: Path) -> dict[str, str]:
     """Return which data set each table in ``CACHE/manifests`` is of."""
+    return _names_in(folder / SOURCES)
+
+
+def _names_in(path: Path) -> dict[str, str]:
+    """Return what a file says of the tables beside it, as far as it is sound."""
     try:
-        names = read_json(folder / SOURCES)
+        names = read_json(path)
     except IcecoreError:
         return {}
     # The names become paths.

@@ -1,7 +1,5 @@
 """The jobs `verify_cache` and `repair_cache`: all of a cache, with the tables that it keeps."""
 
-import contextlib
-import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,7 @@ from ..core.errors import DamagedCacheError, IcecoreError
 from ..core.files import flush_folder, publish_json
 from ..core.json_files import read_json
 from ..features import read_regions
-from .samples import KEPT, REGIONS_BESIDE, SOURCES, kept_names, read_kept_table
+from .samples import KEPT, REGIONS_BESIDE, SOURCES, kept_names, read_kept_table, set_aside
 
 _ASIDE = "damaged"
 
@@ -91,16 +89,9 @@ def _require_names(path: Path) -> None:
 
 
 def _set_aside(folder: Path, path: Path) -> None:
-    """Move a file or folder, beside those that were moved before: it may hold a user's labels."""
-    aside = folder / _ASIDE
-    require_own_folder(folder.parent, folder, aside)
-    aside.mkdir(exist_ok=True)
-    names = (path.stem + (f"-{n}" if n > 1 else "") + path.suffix for n in itertools.count(1))
-    target = next(aside / name for name in names if not os.path.lexists(aside / name))
+    """Move a damaged file or folder; of the names of tables, the sound ones stay."""
     sound = kept_names(folder) if path.name == SOURCES else {}
-    # Another process may repair at the same time; one of the two moves it.
-    with contextlib.suppress(FileNotFoundError):
-        os.replace(path, target)
+    set_aside(path, _ASIDE)
     if sound:
         publish_json(path, sound)
     flush_folder(folder)

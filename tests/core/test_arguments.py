@@ -49,6 +49,28 @@ def test_wrong_types_are_refused_at_the_door(call, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: jobs.bundle("run", "\0"),
+        lambda: jobs.extract("photos\0", "cache", ["onnx:net.onnx"]),
+        lambda: jobs.extract("photos", "cache", ["onnx:net\0.onnx"]),
+        lambda: jobs.train("cache", Path("photos\0"), "run"),
+        lambda: jobs.blend(["run", "b\0"]),
+        lambda: jobs.export("cache", ["a"], "\0"),
+        lambda: jobs.ExtractOptions(boxes=Path("\0")),
+        lambda: jobs.TrainOptions(settings={"mlp": {"a\0": 1}}),
+        lambda: icecore.FeatureCache("\0"),
+        lambda: icecore.open_run("\0"),
+    ],
+)
+def test_a_name_with_a_zero_byte_is_refused_at_the_door(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArgumentError, match="it has a zero byte, which no name has"):
+        call()
+    assert not list(tmp_path.iterdir())
+
+
 def test_all_wrong_options_are_named_with_what_can_be_given():
     with pytest.raises(ArgumentError) as error:
         icecore.ExtractOptions(views=None, seed="1", workers=2.5)

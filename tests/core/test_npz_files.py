@@ -82,6 +82,14 @@ HOSTILE = {
     "long header": ([("x.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\x7f" + b" " * 99)], "header of"),
     "format": ([("x.npy", b"\x93NUMPY\x09\x00" + ones[8:])], "format"),
     "no magic": ([("x.npy", b"rubbish" * 9)], "magic"),
+    "long texts": (
+        [("x.npy", header((1,), f"<U{2**30 + 1}") + b"a\0\0\0")],
+        "not a readable NPZ: (the array 'x' holds texts of a length beyond all|descr is not a val)",
+    ),
+    "longer texts": (
+        [("x.npy", header((60,), f"<U{10**9}") + b"a" * 240)],
+        "not a readable NPZ: (the array 'x' holds texts of a length beyond all|descr is not a val)",
+    ),
     "no text": ([("x.npy", header((1,), "<U1") + b"\0\xd8\0\0")], "is no text"),
     "odd text": ([("x.npy", header((1,), "<U1") + b"\xff\xff\xff\x7f")], "is no text"),
 }

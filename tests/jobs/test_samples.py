@@ -52,6 +52,42 @@ def test_labels_are_filled_in_in_a_copy_of_the_kept_table_as_is_advised(tmp_path
         writer.writeheader()
         writer.writerows(one | {"label": one["id"].split("/")[-2]} for one in rows)
     jobs.extract(source, cache, [spec])
+    assert not (cache / "manifests" / "edited").exists()
     options = TrainOptions(heads=("logistic",), folds=3)
     jobs.train(cache, tmp_path / "copy.csv", tmp_path / "run", options)
     assert open_run(tmp_path / "run").tasks["label"].classes == ("cat", "dog")
+
+
+def test_labels_that_were_filled_in_in_the_kept_table_itself_are_moved_aside(
+    tmp_path, write_tiny_onnx
+):
+    spec = f"onnx:{write_tiny_onnx(tmp_path / 'net.onnx')}"
+    photos = draw_two_colours(tmp_path / "photos")
+    with tarfile.open(tmp_path / "photos.tar", "w") as archive:
+        for path in sorted(photos.rglob("*.png")):
+            archive.add(path, str(path.relative_to(photos)))
+    cache, source = tmp_path / "cache", tmp_path / "photos.tar"
+    kept, edited = cache / "manifests" / "photos.csv", cache / "manifests" / "edited"
+    assert jobs.extract(source, cache, [spec]).notes == []
+    for number in (1, 2):
+        with open(kept, newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        with open(kept, "w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(one | {"label": one["id"].split("/")[-2]} for one in rows)
+        by_hand = kept.read_bytes()
+        [note] = jobs.extract(source, cache, [spec]).notes
+        moved = edited / ("photos.csv" if number == 1 else "photos-2.csv")
+        assert f"it was moved to {moved}" in note
+        assert moved.read_bytes() == by_hand != kept.read_bytes()
+        assert jobs.extract(source, cache, [spec]).notes == []
+    options = TrainOptions(heads=("logistic",), folds=3)
+    jobs.train(cache, moved, tmp_path / "run", options)
+    assert open_run(tmp_path / "run").tasks["label"].classes == ("cat", "dog")
+    assert jobs.verify_cache(cache)["ok"]
+    # Data that has grown is no change by hand.
+    with tarfile.open(source, "a") as archive:
+        archive.add(next(photos.rglob("*.png")), "new/one.png")
+    assert jobs.extract(source, cache, [spec]).notes == []
+    assert sorted(os.listdir(edited)) == ["photos-2.csv", "photos.csv"]

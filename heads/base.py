@@ -111,7 +111,7 @@ class Head(ClassifierMixin, BaseEstimator):
         raise NotImplementedError
 
     def _memory(self, rows: Rows) -> tuple[dict[str, Any], int]:
-        """Return the settings that set the memory of a fit, and its bytes; 0 where rows do."""
+        """Return the settings that set the memory of a fit, if any does, and its least bytes."""
         return {}, 0
 
     def check_settings(self) -> None:

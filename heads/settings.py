@@ -100,7 +100,7 @@ def require_memory(kind: str, settings: Mapping[str, Any], needed: int, has: int
     ----------
     kind : str
     settings : mapping of str to object
-        Those that the memory goes with.
+        Those that the memory goes with; none where it goes with the number of rows alone.
     needed : int
         Bytes of one fit.
     has : int or None
@@ -108,8 +108,9 @@ def require_memory(kind: str, settings: Mapping[str, Any], needed: int, has: int
     """
     if has is not None and needed > has:
         named = ", ".join(f"{name}={value!r}" for name, value in settings.items())
+        remedy = "learn from fewer images, or name heads that need less, such as --head mlp"
         raise HeadError(
-            f"the head '{kind}' with {named} would take {needed / 2**30:,.1f} GiB of memory, and "
-            f"this machine has {has / 2**30:,.1f} GiB",
-            f"lower {' or '.join(settings)}",
+            f"the head '{kind}' with {named or 'so many rows'} would take "
+            f"{needed / 2**30:,.1f} GiB of memory, and this machine has {has / 2**30:,.1f} GiB",
+            f"lower {' or '.join(settings)}" if settings else remedy,
         )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...core.softmax import softmax
 from ..base import Head
-from ..numerics.kernel_machine import FitKernels, Machine, Support
+from ..numerics.kernel_machine import FitKernels, Machine, Support, least_memory
 from ..numerics.products import multiply
 from ..rows import Rows
 from ..saved import HeadFiles
@@ -104,6 +104,9 @@ class GroupedHead(Head):
                 coef, intercept = machine.coef, machine.solver.intercept
                 tables[places[step]] = _mixture(across, coef, intercept, routes, factors)
         return np.array(tables)
+
+    def _memory(self, rows: Rows) -> tuple[dict[str, Any], int]:
+        return {}, least_memory(rows)
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         fit = _Fit(rows, index, self.width, self.route_alpha)

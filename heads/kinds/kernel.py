@@ -8,7 +8,7 @@ import numpy as np
 from ...core.softmax import softmax
 from ..base import Head
 from ..numerics.directions import DIRECTIONS
-from ..numerics.kernel_machine import FitKernels, Machine, Support
+from ..numerics.kernel_machine import FitKernels, Machine, Support, least_memory
 from ..numerics.products import multiply
 from ..numerics.scaling import OPEN_SCALINGS, plainest, untried
 from ..rows import Rows
@@ -127,6 +127,9 @@ class KernelHead(Head):
     def _fit_and_predict(self, rows: Rows, index: np.ndarray, unseen: np.ndarray) -> np.ndarray:
         kernels, machine = self._solved(rows, index)
         return _predicted(kernels.across(unseen), machine)
+
+    def _memory(self, rows: Rows) -> tuple[dict[str, Any], int]:
+        return {}, least_memory(rows)
 
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         kernels, machine = self._solved(rows, index)

@@ -15,6 +15,8 @@ from ..settings import ABOVE_0, count, number
 
 NEIGHBOURS, TEMPERATURES = (40, 20, 10, 5), (0.2, 0.1, 0.05, 0.02)
 _ROWS_AT_ONCE = 512
+# So many numbers of the votes of neighbours lie in memory at once.
+_VOTES_AT_ONCE = 2**24
 
 
 class NeighboursHead(Head):
@@ -76,6 +78,9 @@ class NeighboursHead(Head):
             head.neighbours_, head.temperature_ = head.neighbours, head.temperature
         return np.array([head._vote(near, likeness) for head in heads])
 
+    def _memory(self, rows: Rows) -> tuple[dict[str, Any], int]:
+        return {}, 4 * rows.features.size
+
     def _fit(self, rows: Rows, index: np.ndarray) -> None:
         self.neighbours_, self.temperature_ = self.neighbours, self.temperature
         self.rows_ = _unit(rows.features[index])
@@ -104,7 +109,11 @@ class NeighboursHead(Head):
         shares /= shares.sum()
         near, likeness = near[:, : self.neighbours_], likeness[:, : self.neighbours_]
         values = np.exp((likeness - likeness[:, :1]) / self.temperature_)
-        votes = np.einsum("ij,ijk->ik", values, self.votes_[near])
+        votes = np.empty((len(near), len(shares)))
+        step = max(1, _VOTES_AT_ONCE // (near.shape[1] * len(shares)))
+        for top in range(0, len(near), step):
+            block = slice(top, top + step)
+            votes[block] = np.einsum("ij,ijk->ik", values[block], self.votes_[near[block]])
         votes /= votes.sum(axis=1, keepdims=True)
         return (1 - self.prior) * votes + self.prior * shares
 

@@ -10,7 +10,7 @@ from ...core.float16 import widen
 from ..parallel import each
 from ..rows import Rows
 from ..saved import HeadFiles
-from .directions import directions_of
+from .directions import DIRECTIONS, directions_of
 from .gram import Basis, all_products, gaussian, median_gamma, power_gram, solution_rows
 from .products import multiply
 from .scaling import Scaling, measure_scaling, power_scaled
@@ -18,6 +18,15 @@ from .softmax_regression import Features, Kernel, SoftmaxRegression
 
 _BLOCK = 512
 _FARTHEST = 1e15
+
+
+def least_memory(rows: Rows) -> int:
+    """Return how many bytes the kernels of a fit to all rows take at the least.
+
+    One kernel of the rows with those in the solution, and of wide rows their inner products, too.
+    """
+    kernels = 2 if rows.features.shape[1] > DIRECTIONS else 1
+    return 4 * kernels * len(rows) * len(solution_rows(len(rows)))
 
 
 class FitKernels:

@@ -10,6 +10,7 @@ from heads_support import CLASSES, go, make_cache, samples
 
 from icecore.core.errors import HeadError
 from icecore.heads import TrainOptions, base, make_head
+from icecore.heads.kinds import neighbours
 from icecore.heads.training.plan import plan_models
 from icecore.heads.training.targets import labelled_rows, require_known_classes
 from icecore.heads.training.task_data import task_data
@@ -144,6 +145,25 @@ def test_memory_that_no_machine_has_is_said_before_it_is_taken(monkeypatch, sett
     X = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)
     with pytest.raises(HeadError, match=f"{said}.*this machine has 1.0 GiB"):
         make_head(**settings, seed=0).fit(X, np.arange(60) % 3)
+
+
+@pytest.mark.parametrize("kind", ["kernel", "grouped", "neighbours"])
+def test_memory_that_goes_with_the_rows_is_said_with_what_needs_less(monkeypatch, kind):
+    monkeypatch.setattr(base, "installed_memory", lambda: 2**16)
+    X = np.random.default_rng(0).normal(size=(400, 1000)).astype(np.float32)
+    y = np.arange(400) % 3
+    with pytest.raises(HeadError, match=f"'{kind}' with so many rows would take") as caught:
+        make_head(kind, seed=0).fit(X, y)
+    assert "--head mlp" in caught.value.hint
+
+
+def test_votes_of_many_neighbours_are_summed_in_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(90, 8)), np.arange(90) % 3
+    head = make_head("neighbours", seed=0, neighbours=80).fit(X, y)
+    whole = head.predict_proba(X)
+    monkeypatch.setattr(neighbours, "_VOTES_AT_ONCE", 7 * 80 * 3)
+    assert (head.predict_proba(X) == whole).all()
 
 
 def test_a_run_says_the_memory_that_its_heads_would_take(tmp_path, monkeypatch):

@@ -17,6 +17,7 @@ from .apart_values import Apart, Extents, Step, Value, require
 from .determined import operator_text
 from .extents import Extent, NotShownError
 from .followed import MOST_NUMBERS, as_objects, follow, has_extents, settings_of
+from .numbered import follow_numbered
 from .onnx_graph import load_onnx
 from .values import NOT_CONSTANT
 from .walk import bodies_of
@@ -92,6 +93,8 @@ class _Look:
             return [self._constant(settings)]
         if node.op_type in ("Shape", "Size"):
             return [_measured(step)]
+        if (places := follow_numbered(step)) is not None:
+            return [places]
         varies = any(isinstance(one, Apart) for one in given)
         counts = any(one is not None and has_extents(one.content) for one in given)
         if not varies:

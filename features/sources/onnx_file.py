@@ -40,8 +40,9 @@ class OnnxFileSource(Source):
         """See `Source.layers`."""
         path = _locate(Path(spec.name), request.folder)
         side = spec.resolution or read_record(find_record(path))["input_size"][1]
-        model = read_graph(path).model
-        require_inferable(model, side, f"onnx:{path}")
+        model, name = read_graph(path).model, f"onnx:{path}"
+        read_input(load_onnx(), model, side, name)  # Where its channels are is known then.
+        require_inferable(model, side, name)
         return layers_of(model, side)
 
 

@@ -21,9 +21,11 @@ from onnx_files import (
 from icecore import jobs
 from icecore.core.errors import BackboneError, ProofError
 from icecore.features.backbones import load_backbones
+from icecore.features.catalogue import list_layers
 from icecore.features.engines.base import Setup
 from icecore.features.engines.choose import ENGINES
 from icecore.features.engines.proof import prove_in_engine
+from icecore.features.weights.request import WeightsRequest
 
 node = helper.make_node
 CLOSE = {"rtol": 2e-4, "atol": 1e-5}
@@ -154,9 +156,11 @@ def test_channels_that_are_last_in_a_shape_that_says_nothing_are_found(engine, t
         *classifier(),
     ]
     model = make(nodes, weights(), shape=["N", "height", "width", "channels"])
-    _, running = started(save(tmp_path / "net.onnx", model), engine, 4)
+    spec = save(tmp_path / "net.onnx", model)
+    _, running = started(spec, engine, 4)
     images = some_images(4)
     np.testing.assert_allclose(running.run(images), expected(images), **CLOSE)
+    assert ("c", "Conv", (WIDTH, SIDE, SIDE)) in list_layers(spec, WeightsRequest())
 
 
 def test_a_size_beyond_the_bound_is_told_by_the_name_in_the_file(tmp_path):

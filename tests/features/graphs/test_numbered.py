@@ -75,7 +75,8 @@ def test_a_view_that_reaches_beyond_an_image_is_not(other):
 def test_numbers_of_the_images_are_no_constants():
     """The sum over them hangs on how many there are, and so would each row."""
     model = viewed()
-    nodes = list(model.graph.node)[:-4] + [
+    nodes = [
+        *list(model.graph.node)[:-4],
         helper.make_node("Cast", ["numbers"], ["real"], to=TensorProto.FLOAT),
         helper.make_node("ReduceSum", ["real"], ["sum"], keepdims=0),
         helper.make_node("Flatten", ["means"], ["flat"]),

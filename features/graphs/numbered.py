@@ -5,12 +5,14 @@
 """
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 import numpy as np
 
 from .apart_values import Apart, Step, Value, require, shape_of
 from .extents import Extent, NotShownError
-from .followed import MOST_NUMBERS
+from .followed import MOST_NUMBERS, has_extents
 
 _LONG = 7  # 64 bits, as onnx counts types
 
@@ -24,13 +26,13 @@ class Numbered(Value):
     axis : int
         Along which the images come, one entry for each.
     step : int
-    first : numpy.ndarray of object, or None
+    first : numpy.ndarray of object
         What they are for the first image: its extent along `axis` is one.
     """
 
     axis: int = 0
     step: int = 1
-    first: np.ndarray | None = None
+    first: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(1, object))
 
 
 def follow_numbered(step: Step) -> Value | None:
@@ -52,10 +54,11 @@ def follow_numbered(step: Step) -> Value | None:
 
 
 def _begun(step: Step) -> Numbered | None:
-    start, end, by = (step.numbers(n) for n in range(3))
-    if not isinstance((end or [0])[0], Extent):
+    start, end = step.at(0), step.at(1)
+    if start is None or end is None or not has_extents(end.content):
         return None
-    require(step.at(0).kind == _LONG and start == [0] and by == [1] and end == [Extent(1)])
+    wanted = [[0], [Extent(1)], [1]]
+    require(start.kind == _LONG and [step.numbers(n) for n in range(3)] == wanted)
     return _made(0, 1, np.zeros(1, object))
 
 
@@ -67,13 +70,20 @@ def _made(axis: int, by: int, first: np.ndarray) -> Numbered:
     return Numbered(tuple(shape), _LONG, axis=axis, step=by, first=first)
 
 
+def _these(value: Value | None) -> Numbered:
+    if not isinstance(value, Numbered):
+        raise NotShownError
+    return value
+
+
 def _with_numbers(step: Step) -> tuple[Numbered, np.ndarray]:
     """Return the places, and the constants that they are added to or multiplied by."""
-    (one,) = (given for given in step.given if isinstance(given, Numbered))
-    (other,) = (given for given in step.given if given is not one)
-    if other is None or other.content is None or one.first is None:
+    one, other = step.given
+    if not isinstance(one, Numbered):
+        one, other = other, one
+    if other is None or other.content is None:
         raise NotShownError
-    return one, other.content
+    return _these(one), other.content
 
 
 def _multiplied(step: Step) -> Numbered:
@@ -86,27 +96,31 @@ def _added(step: Step) -> Numbered:
     one, more = _with_numbers(step)
     behind = one.first.ndim - one.axis
     require(more.ndim < behind or more.shape[-behind] == 1)
-    require(np.prod(np.broadcast_shapes(one.first.shape, more.shape)) <= MOST_NUMBERS)
+    require(math.prod(np.broadcast_shapes(one.first.shape, more.shape)) <= MOST_NUMBERS)
     first = one.first + more
     return _made(first.ndim - behind, one.step, first)
 
 
 def _unsqueezed(step: Step) -> Numbered:
-    one, axes = step.at(0), step.numbers(1, "axes")
-    require(isinstance(one, Numbered) and bool(axes))
+    one, axes = _these(step.at(0)), step.numbers(1, "axes") or []
     first = np.expand_dims(one.first, tuple(axes))
     new = {axis % first.ndim for axis in axes}
     return _made([n for n in range(first.ndim) if n not in new][one.axis], one.step, first)
 
 
 def _gathered(step: Step) -> Apart:
-    data, places = step.at(0), step.at(1)
-    require(isinstance(data, Apart) and isinstance(places, Numbered))
-    require(len(shape_of(data)) == 1)
+    data, places = step.at(0), _these(step.at(1))
+    if not isinstance(data, Apart) or len(shape_of(data)) != 1:
+        raise NotShownError
     # Each image takes its own numbers alone.
     times, own = data.each
     require(times == 1 and places.step == own and all(one < own for one in places.first.flat))
     return Apart(places.shape, data.kind, axis=places.axis)
 
 
-_RULES = {"Add": _added, "Gather": _gathered, "Mul": _multiplied, "Unsqueeze": _unsqueezed}
+_RULES: dict[str, Callable[[Step], Value]] = {
+    "Add": _added,
+    "Gather": _gathered,
+    "Mul": _multiplied,
+    "Unsqueeze": _unsqueezed,
+}

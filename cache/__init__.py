@@ -18,6 +18,7 @@ from .upkeep.mirror import pull, push
 from .upkeep.repair import repair
 from .upkeep.rewrite import compact, prune
 from .upkeep.stored import existing_cache, folder_of_cache, pulled, writable_cache
+from .upkeep.tables import SOURCES_NAME, TABLES_NAME, names_beside
 from .upkeep.verify import verify
 
 __all__ = [
@@ -26,6 +27,8 @@ __all__ = [
     "FeatureSet",
     "Lists",
     "Readers",
+    "SOURCES_NAME",
+    "TABLES_NAME",
     "canonical_json",
     "compact",
     "diff_sets",
@@ -37,6 +40,7 @@ __all__ = [
     "has_random_weights",
     "list_sets",
     "merge",
+    "names_beside",
     "no_rows",
     "prune",
     "pull",

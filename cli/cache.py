@@ -298,6 +298,8 @@ def _print_mirrored(found, as_json: bool) -> None:
         f"({found.bytes / 1e6:.1f} MB), {found.there} already there; "
         f"{counted(found.tables, 'table of samples', 'tables of samples')} copied"
     )
+    for note in found.notes:
+        console.echo(f"note: {note}", err=True)
 
 
 @cache.command("export")

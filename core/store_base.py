@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import os
 import time
@@ -30,20 +31,29 @@ class Entry:
     tag : int
         Differs when the object was replaced: made of its ETag, or of the time of its change.
         Negative where the store tells neither.
+    changed : float
+        When it was written, in seconds by the store's clock; 0 where the store does not tell.
     """
 
     key: str
     size: int
     tag: int
+    changed: float = 0.0
 
     @classmethod
     def of(cls, key: str, size: int | None, *tags: object) -> Self:
-        """Make one of the first tag that there is; without any it is never taken for the same."""
+        """Make one of the first tag that there is; without any it is never taken for the same.
+
+        The last tag that is a time says when it was written.
+        """
+        times = [one.timestamp() if isinstance(one, datetime.datetime) else one for one in tags]
+        changed = ([0.0] + [one for one in times if isinstance(one, float)])[-1]
         # Listings may leave out the quotes.
         tag = next((str(tag).removeprefix("W/").strip('"') for tag in tags if tag), "")
         if not tag:
-            return cls(key, int(size or 0), -time.time_ns())
-        return cls(key, int(size or 0), int.from_bytes(hashlib.sha256(tag.encode()).digest()[:7]))
+            return cls(key, int(size or 0), -time.time_ns(), changed)
+        number = int.from_bytes(hashlib.sha256(tag.encode()).digest()[:7])
+        return cls(key, int(size or 0), number, changed)
 
 
 class Tag(str):

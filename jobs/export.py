@@ -1,11 +1,13 @@
 """The job `export`: features for other programs, with what is known of each image beside them."""
 
+import dataclasses
 import os
 from collections.abc import Iterable, Sequence
 
-from ..cache import FeatureCache, require_all_rows
+from ..cache import TABLES_NAME, FeatureCache, require_all_rows
 from ..cache import export as export_rows
 from ..core.arguments import typed
+from ..core.errors import CacheError, counted, enumerate_some
 from ..core.outputs import require_writable
 from ..manifest import DEFAULT_TASK, Sample
 from .samples import as_extracted, digested, kept_tables, keys_in_all, no_features, read_kept_table
@@ -43,7 +45,7 @@ def export(
     Raises
     ------
     CacheError
-        No image of `data` has features.
+        No image of `data` has features, or tables of the cache contradict each other.
     """
     require_writable([out], (cache, data))
     store = FeatureCache(cache)
@@ -57,7 +59,7 @@ def export(
         samples = list(digested(store, as_extracted(store, data, labels_required=False)))
         keys = {sample.digest for sample in samples if sample.digest}
     have = keys_in_all(sets)
-    images = _images(sample for sample in samples if sample.digest in have)
+    images = _images((sample for sample in samples if sample.digest in have), cache)
     bare = [] if keys is None else [one.id for one in samples if one.digest not in have]
     if not (have if keys is None else images):
         raise no_features(samples, cache if data is None else data, store)
@@ -67,11 +69,26 @@ def export(
     return found | {"without_rows": list(dict.fromkeys(bare))}
 
 
-def _images(samples: Iterable[Sample]) -> list[list[Sample]]:
+def _images(samples: Iterable[Sample], cache: str | os.PathLike) -> list[list[Sample]]:
     """Return the rows of each image, one for each task; a table kept twice counts once."""
     images: dict[tuple[str, str], dict[str, Sample]] = {}
+    faults = []
     for sample in samples:
-        images.setdefault((sample.id, sample.digest), {}).setdefault(sample.task, sample)
+        tasks = images.setdefault((sample.id, sample.digest), {})
+        known = tasks.setdefault(sample.task, sample)
+        pairs = [(known.label, sample.label), (known.split, sample.split)]
+        if unlike := [" or ".join(pair) for pair in pairs if all(pair) and pair[0] != pair[1]]:
+            faults.append(f"{sample.id} ({', '.join(unlike)})")
+        # One table may know what the other does not.
+        label, split = (one or other for one, other in pairs)
+        if (label, split) != (known.label, known.split):
+            tasks[sample.task] = dataclasses.replace(known, label=label, split=split)
+    if faults:
+        raise CacheError(
+            f"tables that {cache} keeps say unlike things of {counted(len(faults), 'image')}: "
+            f"{enumerate_some(faults)}",
+            f"name the one that counts: --data {cache}/{TABLES_NAME}/NAME.csv",
+        )
     return [list(tasks.values()) for tasks in images.values()]
 
 

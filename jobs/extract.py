@@ -46,5 +46,5 @@ def extract(
     regions = Path(boxes) if boxes is not None and features.are_regions(boxes) else None
     keep_manifest(folder, source_of(data), report, regions)
     if is_url(cache):
-        push(FeatureCache(folder), os.fspath(cache))
+        report.notes.extend(push(FeatureCache(folder), os.fspath(cache)).notes)
     return report

@@ -11,18 +11,23 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from .. import manifest as manifests
-from ..cache import FeatureCache, FeatureSet, no_rows, require_own_folder
-from ..core.errors import CacheError, IcecoreError, ManifestError, counted, enumerate_some
+from ..cache import (
+    SOURCES_NAME,
+    TABLES_NAME,
+    FeatureCache,
+    FeatureSet,
+    names_beside,
+    no_rows,
+    require_own_folder,
+)
+from ..core.errors import CacheError, ManifestError, counted, enumerate_some
 from ..core.files import publish, publish_bytes, publish_json, sha256_file
 from ..core.folders import replacing_folder
-from ..core.json_files import read_json
 from ..core.places import absolute
 from ..core.regular_files import read_regular
 from ..core.stores import is_url
 from ..manifest import Manifest, Sample, apply_boxes, digest_manifest, parse_box
 
-# Where a cache keeps tables, and the file that says which data each is of.
-KEPT, SOURCES = "manifests", "sources.json"
 # The digests of the tables there as they were written, and where those go that a user changed.
 _WRITTEN, _EDITED = "written.json", "edited"
 # A folder of this name beside a table has the learnt region that found its boxes.
@@ -39,7 +44,7 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
     that is not as it was written, such as one with labels filled in by hand, is moved aside
     first, and a note of the report says where it is.
     """
-    folder = cache / KEPT
+    folder = cache / TABLES_NAME
     # They were when the job began.
     require_own_folder(cache, folder)
     stem = _stem(data)
@@ -53,7 +58,7 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
                 f"{folder / f'{name}.csv'} may have been changed by hand: it was moved to {edited} "
                 "and written anew; if it has your labels, give that to `icecore train --data`"
             )
-        publish_json(folder / SOURCES, names | {name: data})
+        publish_json(folder / SOURCES_NAME, names | {name: data})
         _keep_regions(folder / f"{name}{REGIONS_BESIDE}", regions)
     except OSError as error:
         # A cache that cannot be written may still be complete.
@@ -63,7 +68,7 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
 
 def _write_table(path: Path, manifest: Manifest) -> Path | None:
     """Write a table; return where one went that was no longer as it was written."""
-    digests, edited = _names_in(path.parent / _WRITTEN), None
+    digests, edited = names_beside(path.parent / _WRITTEN), None
     with publish(path) as temporary:
         manifest.write(temporary)
         new = sha256_file(temporary)
@@ -117,38 +122,28 @@ def copy_regions(source: Path, target: Path) -> None:
 def kept_regions(store: FeatureCache, data: str | os.PathLike | Manifest) -> Path | None:
     """Return the learnt region by which the boxes of `data` were found at its last extraction."""
     source = source_of(data)
-    if os.path.dirname(source) == os.path.abspath(store.path / KEPT):
+    if os.path.dirname(source) == os.path.abspath(store.path / TABLES_NAME):
         name = Path(source).stem
     else:
         name = _name_of(store, source)
-    folder = store.path / KEPT / f"{name}{REGIONS_BESIDE}"
+    folder = store.path / TABLES_NAME / f"{name}{REGIONS_BESIDE}"
     return folder if name and folder.is_dir() else None
 
 
 def _name_of(store: FeatureCache, data: str) -> str | None:
-    names = kept_names(store.path / KEPT)
+    names = kept_names(store.path / TABLES_NAME)
     return next((n for n, source in names.items() if source == data), None) if data else None
 
 
 def kept_names(folder: Path) -> dict[str, str]:
     """Return which data set each table in ``CACHE/manifests`` is of."""
-    return _names_in(folder / SOURCES)
-
-
-def _names_in(path: Path) -> dict[str, str]:
-    """Return what a file says of the tables beside it, as far as it is sound."""
-    try:
-        names = read_json(path)
-    except IcecoreError:
-        return {}
-    # The names become paths.
-    plain = {name for name in names if name and Path(name).name == name}
-    return {n: source for n, source in names.items() if n in plain and isinstance(source, str)}
+    return names_beside(folder / SOURCES_NAME)
 
 
 def kept_tables(store: FeatureCache) -> list[Path]:
     """Return the tables of the images that were extracted into a cache."""
-    return sorted((store.path / KEPT).glob("*.csv"))
+    # That of a name comes before those that were pulled beside it, which begin with the name.
+    return sorted((store.path / TABLES_NAME).glob("*.csv"), key=lambda path: path.stem)
 
 
 def read_kept_table(path: Path) -> Manifest:
@@ -191,7 +186,7 @@ def as_extracted(store: FeatureCache, data, *, labels_required: bool = True) -> 
     if not isinstance(data, Manifest):
         memory = store.path / "digests"
         manifest = manifests.read_remembered(data, memory, labels_required=labels_required)
-    folder = store.path / KEPT
+    folder = store.path / TABLES_NAME
     name = _name_of(store, source_of(data))
     if name is None or not (folder / f"{name}.csv").is_file():
         return manifest

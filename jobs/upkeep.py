@@ -4,13 +4,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..cache import FeatureCache, repair, require_own_folder, verify
+from ..cache import SOURCES_NAME, TABLES_NAME, FeatureCache, repair, require_own_folder, verify
 from ..core.arguments import typed
 from ..core.errors import DamagedCacheError, IcecoreError
 from ..core.files import flush_folder, publish_json
 from ..core.json_files import read_json
 from ..features import read_regions
-from .samples import KEPT, REGIONS_BESIDE, SOURCES, kept_names, read_kept_table, set_aside
+from .samples import REGIONS_BESIDE, kept_names, read_kept_table, set_aside
 
 _ASIDE = "damaged"
 
@@ -25,11 +25,11 @@ def verify_cache(cache: FeatureCache | str | os.PathLike) -> dict:
         Of `icecore.cache.verify`; the problems of ``CACHE/manifests`` are of the kind ``table``.
     """
     found = verify(cache)
-    for path, fault in _faults(Path(found["path"]) / KEPT):
+    for path, fault in _faults(Path(found["path"]) / TABLES_NAME):
         found["ok"] = False
         found["problems"].append(
             {
-                "file": f"{KEPT}/{path.name}",
+                "file": f"{TABLES_NAME}/{path.name}",
                 "kind": "table",
                 "reason": fault,
                 "rows": [],
@@ -54,13 +54,15 @@ def repair_cache(cache: FeatureCache | str | os.PathLike, dry_run: bool = False)
         Of `icecore.cache.repair`, and ``tables``: the names of those that were moved.
     """
     found = repair(cache, dry_run)
-    folder = Path(found["path"]) / KEPT
+    folder = Path(found["path"]) / TABLES_NAME
     tables = []
     for path, fault in _faults(folder):
         if not dry_run:
             _set_aside(folder, path)
         tables.append(path.name)
-        found["done"].append(f"{KEPT}/{path.name}: {fault}; moved to {KEPT}/{_ASIDE}/")
+        found["done"].append(
+            f"{TABLES_NAME}/{path.name}: {fault}; moved to {TABLES_NAME}/{_ASIDE}/"
+        )
     return found | {"tables": tables}
 
 
@@ -71,7 +73,7 @@ def _faults(folder: Path) -> Iterator[tuple[Path, str]]:
     folder = Path(os.path.abspath(folder))
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         try:
-            if path.name == SOURCES:
+            if path.name == SOURCES_NAME:
                 _require_names(path)
             elif path.suffix == ".csv":
                 read_kept_table(path)
@@ -90,7 +92,7 @@ def _require_names(path: Path) -> None:
 
 def _set_aside(folder: Path, path: Path) -> None:
     """Move a damaged file or folder; of the names of tables, the sound ones stay."""
-    sound = kept_names(folder) if path.name == SOURCES else {}
+    sound = kept_names(folder) if path.name == SOURCES_NAME else {}
     set_aside(path, _ASIDE)
     if sound:
         publish_json(path, sound)

@@ -13,19 +13,21 @@ import re
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from ...core.errors import CacheError, DamagedCacheError, counted, enumerate_some
 from ...core.files import flush_folder, publish_bytes, sha256_bytes
 from ...core.folders import scratch_folder
 from ...core.regular_files import read_regular
-from ...core.stores import Entry, Store, is_url, store_of
+from ...core.stores import Entry
 from ..cache_folder import MARKER_NAME, RECORD_NAME, load_header, read_part
 from ..check import check_shard
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..format.disk import LEFTOVER_PREFIX, require_own_folder, require_own_set
 from ..rows import list_shards
+from .place import Place, put
+from .tables import pull_tables, push_tables
 
 T = TypeVar("T")
 _AT_ONCE = 4
@@ -33,8 +35,7 @@ _SET = r"(?!\.)[A-Za-z0-9._@+-]{1,200}"
 RECORD = re.compile(rf"({_SET})/{re.escape(RECORD_NAME)}")
 SHARD = re.compile(rf"({_SET})/shards/([0-9a-f]{{24}}\.h5)")
 _DIGESTS = re.compile(r"digests/(all-)?[0-9a-f]{24}\.txt")
-_TABLE = re.compile(r"manifests/((?!\.)[^/\x00-\x1f]{1,200})\.csv/([0-9a-f]{64})")
-_LARGEST_RECORD, _LARGEST_TABLE = 2**20, 2**29
+_LARGEST_RECORD, _LARGEST_DIGESTS = 2**20, 2**29
 # A shard has at most 192 MiB.
 LARGEST_SHARD = 2**28
 _BLOCK = 2**23
@@ -53,6 +54,8 @@ class Mirrored:
         Shards that were there already.
     tables : int
         Tables of samples that were copied.
+    notes : tuple of str
+        Where tables of one name differ: which is which.
     """
 
     url: str
@@ -61,6 +64,7 @@ class Mirrored:
     bytes: int
     there: int
     tables: int
+    notes: tuple[str, ...] = ()
 
 
 def push(cache: FeatureCache, url: str) -> Mirrored:
@@ -91,7 +95,7 @@ def push(cache: FeatureCache, url: str) -> Mirrored:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         sizes = list(pool.map(lambda pair: push_shard(place, *pair), new))
     push_digests(place, there, cache.path)
-    tables = push_tables(place, there, cache.path)
+    tables, notes = push_tables(place, there, cache.path)
     bad = [f"{o.folder.name}/shards/{n}" for (o, n), size in zip(new, sizes) if size is None]
     if bad:
         raise DamagedCacheError(
@@ -100,7 +104,7 @@ def push(cache: FeatureCache, url: str) -> Mirrored:
             "run `icecore cache repair`, then push again; all others were copied",
         )
     total = sum(filter(None, sizes))
-    return Mirrored(url, len(sets), len(new), total, len(shards) - len(new), tables)
+    return Mirrored(url, len(sets), len(new), total, len(shards) - len(new), tables, notes)
 
 
 def pull(url: str, cache: str | os.PathLike) -> Mirrored:
@@ -143,10 +147,9 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
         sets[name].rows.refresh()
         sets[name].write_index()
     pull_digests(place, there, target.path)
-    named = [m for m in map(_TABLE.fullmatch, sorted(there)) if m]
-    tables = [_pull_table(place, found, target) for found in named]
+    tables, damaged, notes = pull_tables(place, there, target.path)
     bad = [f"{folder}/shards/{name}" for (folder, name), size in zip(new, sizes) if size is None]
-    bad += [found[0] for found, came in zip(named, tables) if came is None]
+    bad += damaged
     shards = [m for m in map(SHARD.fullmatch, sorted(there)) if m]
     bad += dict.fromkeys(f"{m[1]}/ without record.json" for m in shards if m[1] not in sets)
     if bad:
@@ -155,63 +158,7 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
             "remove them there, and push them again from where they are sound",
         )
     total = sum(filter(None, sizes))
-    copied = sum(filter(None, tables))
-    return Mirrored(url, len(sets), len(new), total, len(found) - len(new), copied)
-
-
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """A prefix in a store; it ends with a slash, or is empty."""
-
-    store: Store
-    prefix: str
-    url: str
-
-    @classmethod
-    def of(cls, url: str) -> Self:
-        """Return the place that a URL names, or a folder."""
-        url = url if is_url(url) else f"file://{os.path.abspath(url)}"
-        store, key = store_of(url, local=True)
-        return cls(store, key.rstrip("/") + "/" if key.strip("/") else "", url.rstrip("/"))
-
-    def listed(self, folder: str = "") -> dict[str, Entry]:
-        """Return what is there or in a folder there, by names seen from it."""
-        prefix = self.prefix + folder
-        return {entry.key[len(prefix) :]: entry for entry in self.store.list(prefix)}
-
-    def create(self, name: str, path: Path) -> bool:
-        """Create an object from a file; in a folder of this machine, through no link below it."""
-        if self.url.startswith("file:"):
-            *inner, _ = name.split("/")
-            root = Path("/", self.prefix)
-            require_own_folder(*(root.joinpath(*inner[:end]) for end in range(1, len(inner) + 1)))
-        return self.store.create(self.prefix + name, path)
-
-    def read(self, name: str, most: int) -> bytes:
-        """Return an object of at most `most` bytes."""
-        return self.store.read_all(self.prefix + name, most)
-
-
-def put(place: Place, there: Collection[str], name: str, path: Path) -> bool:
-    """Create a small object; refuse another one under its name."""
-    content = read_regular(path, _LARGEST_TABLE)
-    if name not in there and place.create(name, path):
-        return True
-    if place.read(name, _LARGEST_TABLE) != content:
-        raise CacheError(
-            f"{place.url}/{name} is not that of {path}",
-            "push to a place of its own: another cache, or another version of it, lies there",
-        )
-    return False
-
-
-def push_tables(place: Place, there: Collection[str], folder: Path) -> int:
-    """Copy the tables of samples that a place lacks; return how many there are."""
-    count = 0
-    for path in sorted((folder / "manifests").glob("*.csv")):
-        digest = sha256_bytes(read_regular(path, _LARGEST_TABLE))
-        count += put(place, there, f"manifests/{path.name}/{digest}", path)
-    return count
+    return Mirrored(url, len(sets), len(new), total, len(found) - len(new), tables, notes)
 
 
 def push_digests(
@@ -231,8 +178,8 @@ def pull_digests(place: Place, there: dict[str, Entry], folder: Path) -> None:
     """Copy what others remember of files' digests; each is checked when it is read."""
     require_own_folder(folder, folder / "digests")
     for name in filter(_DIGESTS.fullmatch, sorted(there)):
-        if there[name].size <= _LARGEST_TABLE and not os.path.lexists(folder / name):
-            publish_bytes(folder / name, place.read(name, _LARGEST_TABLE))
+        if there[name].size <= _LARGEST_DIGESTS and not os.path.lexists(folder / name):
+            publish_bytes(folder / name, place.read(name, _LARGEST_DIGESTS))
 
 
 def exchange_digests(place: Place, folder: Path, had: set[str]) -> None:
@@ -317,20 +264,3 @@ def _pull_shard(
         os.replace(scratch / name, one.folder / "shards" / name)
         flush_folder(one.folder / "shards")
     return shard.size
-
-
-def _pull_table(place: Place, found: re.Match, target: FeatureCache) -> bool | None:
-    """Copy a table of samples, beside one of another content; return None if it is damaged."""
-    content = place.read(found[0], _LARGEST_TABLE)
-    if sha256_bytes(content) != found[2]:
-        return None
-    folder = target.path / "manifests"
-    require_own_folder(target.path, folder)
-    for path in (folder / f"{found[1]}.csv", folder / f"{found[1]}-{found[2][:8]}.csv"):
-        with contextlib.suppress(FileNotFoundError):
-            if read_regular(path, _LARGEST_TABLE) != content:
-                continue
-            return False
-        publish_bytes(path, content)
-        return True
-    return False

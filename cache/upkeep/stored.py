@@ -32,14 +32,13 @@ from .mirror import (
     LARGEST_SHARD,
     RECORD,
     SHARD,
-    Place,
     exchange_digests,
     pull,
     pull_digests,
     pulled_set,
     push_shard,
-    put,
 )
+from .place import Place, put
 
 _AT_ONCE = 8
 # What a shard has beside rows and tables is far less; all of a shard is read that has more.

@@ -6,6 +6,7 @@ import json
 import shutil
 import tarfile
 
+import numpy as np
 import pytest
 from command import icecore
 
@@ -139,3 +140,22 @@ def test_what_is_called_a_table_is_read_as_one(cache, kept, tmp_path):
     status, said, _ = icecore("cache", "verify", cache.path)
     assert status == 1
     assert "it is a tar archive" in said
+
+
+def test_an_export_takes_no_labels_that_tables_contradict(cache, kept, rows, tmp_path):
+    (name,) = [one.name for one in cache.sets()][:1]
+    one, other = rows[0].label, next(row.label for row in rows if row.label != rows[0].label)
+    table = kept / "others.csv"
+    sound = table.read_text()
+    table.write_text(sound.replace(f",label,{one},", f",label,{other},", 1))
+    status, _, error = icecore("cache", "export", cache.path, name, "-o", tmp_path / "a.npz")
+    assert status == 1
+    assert f"tables that {cache.path} keeps say unlike things of 1 image: {rows[0].id} (" in error
+    # As is advised; and what one alone knows is taken.
+    taken = ["--data", str(kept / "photos.csv")]
+    assert icecore("cache", "export", cache.path, name, "-o", tmp_path / "a.npz", *taken)[0] == 0
+    (kept / "photos.csv").write_text(sound.replace(f",label,{one},", ",label,,", 1))
+    table.write_text(sound)
+    assert icecore("cache", "export", cache.path, name, "-o", tmp_path / "b.npz")[0] == 0
+    with np.load(tmp_path / "b.npz") as found:
+        assert dict(zip(found["id"], found["label"])) == {row.id: row.label for row in rows}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from places import files_of, s3_server
 from icecore.cache import FeatureCache, pull, push, verify
 from icecore.cli.main import main
 from icecore.core.errors import CacheError, DamagedCacheError, FingerprintError, StoreError
+from icecore.core.files import sha256_bytes
 from icecore.core.stores import store_of
 
 
@@ -82,6 +84,57 @@ def test_a_table_of_another_content_stays_beside(url, tmp_path):
     tables = {path.read_text() for path in (cache.path / "manifests").glob("*.csv")}
     assert tables == {"path\nmine\n", "path\nnet\n"}
     assert (cache.path / "manifests/photos.csv").read_text() == "path\nmine\n"
+
+
+def _write_table(cache, text, url=""):
+    if url.startswith("s3:"):
+        time.sleep(1.1)  # Amazon's stores tell the time of an object in whole seconds.
+    (cache / "manifests/photos.csv").write_text(text)
+
+
+def test_the_table_that_was_pushed_last_has_the_name(url, tmp_path):
+    one, laptop = fill(tmp_path / "one"), tmp_path / "laptop"
+    push(one, url)
+    assert pull(url, laptop).notes == ()
+    # One that an older version of icecore put beside another.
+    for number in range(4):
+        _write_table(one.path, f"path\nlabels put right {number}\n", url)
+        assert push(one, url).notes == ()
+    last = (one.path / "manifests/photos.csv").read_text()
+    (laptop / f"manifests/photos-{sha256_bytes(last.encode())[:8]}.csv").write_text(last)
+    for place in (laptop, tmp_path / "fresh"):
+        found = pull(url, place)
+        assert (
+            f"{place}/manifests/photos.csv is the last of 5 tables of this name" in found.notes[0]
+        )
+        (table,) = (place / "manifests").glob("*.csv")
+        assert (table.name, table.read_text()) == ("photos.csv", last)
+        assert len(list((place / "manifests/earlier").iterdir())) == 4
+        assert pull(url, place).tables == 0
+    # Labels that were put wrong again do not count without a word.
+    _write_table(one.path, "path\nlabels put right 2\n")
+    (note,) = push(one, url).notes
+    assert "another table called photos.csv was pushed to " in note
+
+
+@pytest.mark.parametrize("by", ["extraction", "hand"])
+def test_a_table_that_was_made_here_is_not_replaced_by_a_newer_one(url, tmp_path, by):
+    one, two = fill(tmp_path / "one"), tmp_path / "two"
+    push(one, url)
+    pull(url, two)
+    mine = (two / "manifests/photos.csv").read_text() + ("mine\n" if by == "hand" else "")
+    (two / "manifests/photos.csv").write_text(mine)
+    if by == "extraction":
+        (two / "manifests/sources.json").write_text('{"photos": "/data/photos"}')
+    for text in ("path\nnewer\n", "path\nnewest\n"):
+        _write_table(one.path, text, url)
+        push(one, url)
+        (note,) = pull(url, two).notes
+        beside = two / f"manifests/photos-{sha256_bytes(text.encode())[:8]}.csv"
+        assert f"own; that which was pushed last is {beside}" in note
+        assert (two / "manifests/photos.csv").read_text() == mine
+        assert sorted(two.glob("manifests/*.csv")) == sorted([two / "manifests/photos.csv", beside])
+        assert beside.read_text() == text
 
 
 def test_damaged_shards_stay_behind_and_are_named(url, tmp_path):

@@ -14,6 +14,7 @@ from ..core.errors import (
     enumerate_some,
 )
 from ..core.files import flush_folder, publish_json
+from ..core.stores import require_path_or_url
 from .featureset import FeatureSet
 from .format.disk import open_own, require_own, require_own_folder
 from .format.header import SetHeader
@@ -154,6 +155,7 @@ def _is_failure(one: object) -> bool:
 
 def named_folder(path: str | os.PathLike) -> Path:
     """Return a cache's folder, which the user may name by a link; below it none is followed."""
+    require_path_or_url(path)
     # Path.resolve raises RuntimeError where a link leads to itself.
     return Path(os.path.realpath(path) if os.path.islink(path) else path)
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from ..core.stores import is_url
+from ..core.errors import StoreError
+from ..core.stores import is_url, require_path_or_url
 from .idle import refuse_idle
 
 
@@ -43,6 +44,10 @@ def _require_path(kind, value, param, ctx) -> None:
     log = ctx.find_root().params.get("log") if ctx is not None else None
     if log is not None and os.path.realpath(value) == os.path.realpath(log):
         kind.fail(f"{value} is the log of this command: name another file.", param, ctx)
+    try:
+        require_path_or_url(value)
+    except StoreError as error:
+        kind.fail(f"{error.message}: {error.hint}.", param, ctx)
     if value == "-":
         kind.fail("- is no stream here: name a file (./- if that is its name).", param, ctx)
 

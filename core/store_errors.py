@@ -46,6 +46,12 @@ def _in_words(error: BaseException, what: str, url: str) -> StoreError | Missing
             f"{url} cannot be created: the store is full, or its quota is used up",
             "free some space there or have the quota raised; the same command goes on",
         )
+    if status in ("429", "503"):
+        return StoreError(
+            f"{url} cannot be {what}: the store is asked too often, or is not ready ({status}), "
+            "and was so each time that it was asked again",
+            "wait some minutes, or ask with fewer machines at a time; the same command goes on",
+        )
     if "RequestTimeTooSkewed" in str(error):
         return StoreError(
             f"{url} cannot be {what}: the clocks of the store and of this machine differ",

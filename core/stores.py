@@ -22,12 +22,15 @@ from .imports import load
 from .patience import patiently
 from .regular_files import open_regular
 from .store_base import LONGEST_KEY, Entry, Store, Tag
+from .store_connection import connection, profile
 from .store_errors import first_line
 
 # A name and a password before a host.
 _SECRET = re.compile(r"[^/@]*:[^/@]*@")
 _URL = re.compile(r"([a-z][a-z0-9+.-]+)://(.*)", re.DOTALL)
 _OBJECT_STORES = frozenset("s3 s3a gs az azure abfs abfss http https file".split())
+# What was meant for a URL: in capitals, or with one slash.
+_LIKE_A_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 # Of what fsspec knows: other machines alone. It also has systems that run, unpack, keep or look
 # into what a URL names, and a URL may stand in a stranger's table.
 _FILE_SYSTEMS = frozenset(
@@ -42,10 +45,6 @@ _LARGEST_SMALL = 2**16
 _RETRIES, _PATIENCE_S = 4, 300.0
 # Of one request, and of asking again: blocks are to come through slow lines, too.
 _TIMEOUT_S = 90
-_CONNECTION = (
-    "allow_http allow_invalid_certificates connect_timeout http1_only http2_only "
-    "pool_idle_timeout pool_max_idle_per_host proxy_url timeout user_agent"
-).split()
 # One store of a name, for all threads: it remembers what it was told.
 _OPENING = threading.Lock()
 _OPENED: weakref.WeakSet[Store] = weakref.WeakSet()
@@ -60,6 +59,16 @@ def is_url(text: str | os.PathLike) -> bool:
     return bool(_URL.match(os.fspath(text)))
 
 
+def require_path_or_url(text: str | os.PathLike) -> None:
+    """Refuse what would be a folder of the name ``S3:``, and was meant for a URL."""
+    if _LIKE_A_URL.match(os.fspath(text)) and not is_url(text):
+        raise StoreError(
+            f"{text} is no URL of a store",
+            "write URLs in small letters up to ://, as s3://bucket/folder; a folder of this "
+            f"machine that is called so is ./{text}",
+        )
+
+
 class _ObjectStore(Store):
     """A store that obstore reaches."""
 
@@ -70,8 +79,8 @@ class _ObjectStore(Store):
         obstore = load("obstore", "obstore.exceptions", "obstore.store")
         options: dict[str, Any] = {}
         if scheme != "file":
-            options["client_options"] = _connection(scheme)
-        if scheme in ("s3", "s3a") and (provider := _profile()):
+            options["client_options"] = connection(scheme, _TIMEOUT_S)
+        if scheme in ("s3", "s3a") and (provider := profile()):
             options["credential_provider"] = provider
         if scheme != "file":
             # What hung so long is not asked for again.
@@ -221,23 +230,6 @@ def _unknown(root: str, scheme: str) -> StoreError:
         f"{root} is of no store that is known here: {scheme}",
         f"stores are {', '.join(known)}; others can be mounted, or copied to a folder",
     )
-
-
-def _connection(scheme: str) -> dict[str, Any]:
-    """Return how a store is connected to: what is said here takes the place of the environment."""
-    if scheme in ("http", "https"):
-        return {"timeout": f"{_TIMEOUT_S}s", "allow_http": scheme == "http"}
-    maker = {"s": "AWS", "g": "GOOGLE", "a": "AZURE"}[scheme[0]]
-    told = {name: os.environ.get(f"{maker}_{name.upper()}") for name in _CONNECTION}
-    return {"timeout": f"{_TIMEOUT_S}s"} | {name: value for name, value in told.items() if value}
-
-
-def _profile():
-    """Return the credentials of boto3's session (profiles, single sign-on), where that is asked."""
-    if "AWS_PROFILE" not in os.environ:
-        return None
-    boto3, obstore = load("boto3"), load("obstore", "obstore.auth.boto3")
-    return obstore.auth.boto3.Boto3CredentialProvider(boto3.Session())
 
 
 def store_of(url: str, *, local: bool = False) -> tuple[Store, str]:

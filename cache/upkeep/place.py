@@ -6,9 +6,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Self
 
-from ...core.errors import CacheError
+from ...core.errors import CacheError, StoreError
 from ...core.regular_files import read_regular
-from ...core.stores import Entry, Store, is_url, store_of
+from ...core.stores import Entry, Store, is_url, require_path_or_url, store_of
 from ..format.disk import require_own_folder
 
 # Of a table of samples, the largest file beside the shards.
@@ -24,8 +24,15 @@ class Place:
     url: str
 
     @classmethod
-    def of(cls, url: str) -> Self:
+    def of(cls, url: str | os.PathLike) -> Self:
         """Return the place that a URL names, or a folder."""
+        url = os.fspath(url)
+        require_path_or_url(url)
+        if url.startswith(("http://", "https://")):
+            raise StoreError(
+                f"{url} is a web server, which has no list of what it holds, and takes nothing",
+                "name a store (s3://, gs://, az://) or a folder",
+            )
         url = url if is_url(url) else f"file://{os.path.abspath(url)}"
         store, key = store_of(url, local=True)
         return cls(store, key.rstrip("/") + "/" if key.strip("/") else "", url.rstrip("/"))

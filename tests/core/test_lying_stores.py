@@ -164,6 +164,35 @@ def test_settings_of_the_environment_hold(lying, monkeypatch):
         listed(f"{url}/p")
 
 
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT"])
+def test_an_endpoint_that_is_no_url_is_named(lying, monkeypatch, capfd, name):
+    url = lying(keys=["p/a"])
+    monkeypatch.setenv(name, "localhost:9000")
+    monkeypatch.setenv("AWS_USE_DUALSTACK_ENDPOINT", "false")
+    stores._store.cache_clear()
+    with pytest.raises(StoreError, match=f"{name} is 'localhost:9000', which is no URL"):
+        listed(f"{url}/p")
+    assert capfd.readouterr().err == ""
+    monkeypatch.delenv("AWS_ENDPOINT") if name == "AWS_ENDPOINT" else lying(keys=["p/a"])
+    stores._store.cache_clear()
+    assert [entry.key for entry in listed(f"{url}/p")] == ["p/a"]
+
+
+@pytest.mark.parametrize("code", [429, 503])
+def test_a_store_that_is_asked_too_often_says_so(lying, monkeypatch, code):
+    monkeypatch.setattr(stores, "_RETRIES", 1)
+
+    class Busy(_Lying):
+        def do_GET(self):
+            self.send_response(code)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    with pytest.raises(StoreError, match="the store is asked too often, or is not ready") as error:
+        listed(f"{lying(Busy)}/p")
+    assert "wait some minutes" in error.value.hint
+
+
 def test_what_comes_in_time_is_passed_on():
     assert list(patiently(range(5), 10)) == [0, 1, 2, 3, 4]
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from command import icecore
 from places import files_of, s3_server
 
 from icecore.cache import FeatureCache, pull, push, verify
@@ -255,3 +256,31 @@ def test_the_commands(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["shards"] == 3
     main(["cache", "pull", str(tmp_path / "mirror"), str(tmp_path / "two")])
     assert "3 shards of 1 feature set copied" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("url", ["S3://bucket/cache", "s3:/bucket/cache", "GS://bucket/c"])
+def test_a_url_that_is_misspelt_makes_no_folder_of_its_name(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cache = fill(tmp_path / "one")
+    for call in (lambda: push(cache, url), lambda: FeatureCache.create(url)):
+        with pytest.raises(StoreError, match="no URL of a store\n.*in small letters up to ://"):
+            call()
+    for words in (
+        ["cache", "push", "one", url],
+        ["cache", "pull", url, "two"],
+        ["cache", "ls", url],
+        ["extract", "photos", "-o", url, "-b", "onnx:net.onnx"],
+        ["manifest", url],
+    ):
+        status, _, error = icecore(*words)
+        assert status == 2
+        assert f"{url} is no URL of a store: write URLs in small letters" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["one"]
+    # A folder may be called so, where that is said.
+    assert push(cache, f"./{url}").shards == 3
+    assert pull(f"./{url}", tmp_path / "two").shards == 3
+
+
+def test_a_web_server_is_no_place_for_a_cache(tmp_path):
+    with pytest.raises(StoreError, match="is a web server, which has no list"):
+        push(fill(tmp_path / "one"), "https://127.0.0.1:9/cache")

@@ -62,6 +62,11 @@ _REMEDIES = (
     (r"has \d+ fields?,", "each line has as many fields as the header"),
     ("names .* again", "each line names an image of its own"),
     (
+        "names a file that is not there",
+        "write paths as the files are called, with their folder below the table's own and their "
+        "ending",
+    ),
+    (
         "has the id .* again",
         "the column 'id' has another one for each image: call it otherwise if it says something "
         "else",

@@ -1,7 +1,7 @@
 """Paths of a table that lead to no file, and the file that each of them seems to mean."""
 
+import contextlib
 import html
-import itertools
 import os
 import re
 import unicodedata
@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from ..core.stores import is_url
 from .names import as_it_was
 
-_LOOKED_AT = 20
+_LOOKED_AT, _DEPTH = 20, 3
 _OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
@@ -42,35 +42,48 @@ def meant_files(paths: Iterable[str], table: str) -> list[str]:
         if os.path.isdir(path):
             continue
         if meant := _meant(written, folder, beside, listed):
-            found.append(f"'{written}' may be '{meant}'")
+            found.append(f"'{written}' may be " + " or ".join(f"'{one}'" for one in meant))
         elif _OF_WINDOWS.match(written) and os.name != "nt":
             found.append(f"'{written}' is a path of a Windows computer")
     return found
 
 
-def _meant(written: str, folder: str, beside: list[str], listed: dict[str, dict[str, str]]) -> str:
+def _meant(
+    written: str, folder: str, beside: list[str], listed: dict[str, dict[str, str]]
+) -> list[str]:
     text = unquote(re.sub("^file:/+", "", written.strip("'\" ").replace("\\", "/")))
     if text.startswith("~") and os.path.isfile(os.path.expanduser(text)):
-        return os.path.expanduser(text)
+        return [os.path.expanduser(text)]
     parts = [part for part in text.split("/") if part not in ("", ".")]
     folders = ["/".join(parts[first:-1]) for first in range(len(parts))]
-    # As a last resort, in the folders beside the table.
-    for inside in [*folders, *beside] if parts else ():
-        names = listed.setdefault(inside, _names(os.path.join(folder, inside)))
-        for form in (parts[-1], _loose(parts[-1]), _stem(parts[-1])):
-            if form in names:
-                return f"{inside}/{names[form]}".lstrip("/")
-    return ""
+    for inside in folders:
+        if found := _file_in(inside, parts[-1], folder, listed):
+            return [found]
+    # As a last resort, in the folders beside the table: train/1.png and test/1.png are two images.
+    names = [_file_in(inside, parts[-1], folder, listed) for inside in beside] if parts else []
+    return [name for name in names if name]
+
+
+def _file_in(inside: str, name: str, folder: str, listed: dict[str, dict[str, str]]) -> str:
+    """Return the path of the file in a folder that a name seems to mean, empty if there is none."""
+    names = listed.setdefault(inside, _names(os.path.join(folder, inside)))
+    found = next((one for one in (name, _loose(name), _stem(name)) if one in names), None)
+    return "" if found is None else f"{inside}/{names[found]}".lstrip("/")
 
 
 def _folders(folder: str) -> list[str]:
-    """Return some of the folders in another one."""
-    try:
-        with os.scandir(folder) as entries:
-            found = (entry.name for entry in entries if entry.is_dir())
-            return sorted(itertools.islice(found, _LOOKED_AT))
-    except OSError:
-        return []
+    """Return some of the folders in another one and in these, those that are nearer first."""
+    found: list[str] = []
+    level = [""]
+    for _ in range(_DEPTH):
+        inner = []
+        for inside in level:
+            with contextlib.suppress(OSError), os.scandir(os.path.join(folder, inside)) as entries:
+                names = (one.name for one in entries if one.is_dir(follow_symlinks=False))
+                inner += [f"{inside}/{name}".lstrip("/") for name in sorted(names)]
+        level = inner[: max(0, _LOOKED_AT - len(found))]
+        found += level
+    return found
 
 
 def _names(folder: str) -> dict[str, str]:

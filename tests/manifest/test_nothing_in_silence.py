@@ -718,6 +718,24 @@ def test_files_that_are_there_in_other_words_are_named(tmp_path, written, file):
     read(tmp_path / "t.csv").require_files()
 
 
+def test_ids_of_training_and_of_test_images_are_told_apart_in_hints(tmp_path):
+    # CIFAR-10 and many others count both from 1.
+    make(tmp_path, "test/1.png", "train/1.png", "train/2.png", "jpeg/train/ISIC_3.jpg")
+    (tmp_path / "t.csv").write_text("id,label\n1,x\n2,y\nISIC_3,y\n")
+    with pytest.raises(MissingFileError, match="3 of 3 image files") as caught:
+        read(tmp_path / "t.csv", table=TableOptions("id")).require_files()
+    assert "'1' may be 'test/1.png' or 'train/1.png', '2' may be 'train/2.png'" in caught.value.hint
+    assert "'ISIC_3' may be 'jpeg/train/ISIC_3.jpg'" in caught.value.hint
+
+
+def test_a_table_none_of_whose_files_is_there_has_the_remedy_for_that(tmp_path):
+    make(tmp_path, "images/1.jpg")
+    (tmp_path / "t.csv").write_text("id,label\n1,x\n")
+    with pytest.raises(ManifestError, match="line 2 names a file that is not there") as caught:
+        read(tmp_path / "t.csv", table=TableOptions("id", skip_bad_rows=True))
+    assert caught.value.hint.startswith("write paths as the files are called, with their folder")
+
+
 def test_a_path_that_may_mean_several_files_or_none_has_no_such_hint(tmp_path):
     make(tmp_path, "a.png", "a.jpg", "b.png")
     (tmp_path / "t.csv").write_text("path,label\na,x\nc.png,x\nb.png,y\n")

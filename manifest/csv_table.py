@@ -85,7 +85,13 @@ _REMEDIES = (
     ("has no usable box", "leave the column 'box' out, or call it otherwise"),
 )
 # Columns of yes and no that speak of splits, as fastai's does.
-_OF_A_SPLIT = re.compile(r"(is|for|in)?[_ -]?(train|training|val|valid|validation|test)", re.I)
+_OF_A_SPLIT = re.compile(
+    r"(is|for|in)?[_ -]?(train|training|val|valid|validation|test)"
+    r"|(data|dataset|image|eval)?[_ -]?(partition|subset|split|usage)",
+    re.I,
+)
+# PublicTest, held-out, eval: what splits are called elsewhere.
+_OTHER_SPLIT = re.compile(r"train|test|valid|\bval\b|\bdev\b|\beval|hold|held", re.I)
 # In capitals, too, in which no store is known.
 _LIKE_A_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.I)
 # No system opens a longer one.
@@ -296,7 +302,7 @@ def _like_splits(table: CsvTable, used: set[int]) -> list[str]:
         if at not in used
         and (values := {line.fields[at] for line in table.rows} - {""})
         and len(values) <= _MOST_SPLITS
-        and (all(map(split_name, values)) or _OF_A_SPLIT.fullmatch(name))
+        and (all(map(_OTHER_SPLIT.search, values)) or _OF_A_SPLIT.fullmatch(name))
     ]
     if not found:
         return []

@@ -1079,3 +1079,49 @@ def test_what_python_programs_keep_tables_in_is_named(tmp_path):
     with pytest.raises(ManifestError, match="it is an Arrow stream") as error:
         read(tmp_path / "data.arrow")
     assert "write it as Parquet" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ("0.7", "0.25", "1.0", ".5"),
+        ("0.7;0.3", "0.2;0.8", "0.5;0.5"),
+        ("1e-1", "2.5e-1", "3.5", "-.5"),
+    ],
+)
+def test_classes_that_are_measurements_or_probabilities_are_named(tmp_path, labels):
+    lines = "".join(f"{at}.jpg,{label}\n" for at, label in enumerate(labels * 4))
+    (note,) = read(table(tmp_path, f"path,label\n{lines}")).notes()
+    assert f"of {len(labels)} classes of 'label' are numbers with fractions: " in note
+    assert "divide measurements into a few ranges" in note
+
+
+@pytest.mark.parametrize(
+    "labels", [("0.0", "1.0", "2.0"), ("v1.5", "1.2.3", "3"), ("0.5", "a", "b")]
+)
+def test_numbers_that_are_names_are_no_measurements(tmp_path, labels):
+    lines = "".join(f"{at}.jpg,{label}\n" for at, label in enumerate(labels * 4))
+    assert read(table(tmp_path, f"path,label\n{lines}")).notes() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("Usage", ("Training", "PublicTest", "PrivateTest")),
+        ("partition", ("0", "1", "2")),
+        ("part", ("train", "dev", "held-out")),
+    ],
+)
+def test_columns_of_splits_in_other_words_are_named(tmp_path, name, values):
+    lines = "".join(f"{at}.jpg,{'ab'[at % 2]},{value}\n" for at, value in enumerate(values * 2))
+    notes = read(table(tmp_path, f"path,label,{name}\n{lines}")).notes()
+    assert f"columns that seem to say the split, and are not used: '{name}' (" in notes[-1]
+    # As is advised.
+    known = {value: split for value, split in zip(values, ("train", "validation", "test"))}
+    lines = "".join(
+        f"{at}.jpg,{'ab'[at % 2]},{known[value]}\n" for at, value in enumerate(values * 2)
+    )
+    assert len(read(table(tmp_path, f"path,label,split\n{lines}")).summary()) == 3
+    other = "".join(f"{at}.jpg,{'ab'[at % 2]},{('car', 'train')[at % 2]}\n" for at in range(4))
+    notes = read(table(tmp_path, f"path,label,vehicle\n{other}")).notes()
+    assert "seem to say" not in " ".join(notes)

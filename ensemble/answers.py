@@ -365,7 +365,8 @@ def _other_sheet(answers: Answers, sheet: AnswerSheet) -> str:
     hint += "without one"
     (first, *_) = answers.tasks.values()
     strange = sheet.values - {""} - set(first.classes)
-    if len(sheet.columns) == 1 and strange and all(map(_SHARE.fullmatch, strange)):
+    unknown = len(sheet.columns) == 1 and sheet.columns[0] not in first.classes
+    if unknown and strange and all(map(_SHARE.fullmatch, strange)):
         hint += (
             "; where the probability of one class is asked for, give a copy whose column "
             f"'{sheet.columns[0]}' is called as that class, and call it back in the answer"

@@ -35,6 +35,11 @@ from .table import MENDINGS, ProbabilityTable, as_texts, column_class, mended
 # A file larger than this is a mistake or an attack: 8 GiB holds 20 million rows of 54 classes.
 LARGEST_FILE = 8 * 2**30
 _AGAIN = "write the file again"
+# What pandas hands out as names are objects, which NumPy would pickle.
+_ARRAYS_AGAIN = (
+    "write the file again: ids (N) and classes (C) as text (.astype(str) where they are objects), "
+    "probabilities (N, C), of several folds or views their mean"
+)
 _LOOKED_AT = 4096
 
 Fields = dict[str, Any]
@@ -157,7 +162,7 @@ def _write_npz(path: Path, table: ProbabilityTable) -> None:
 
 def _read_npz(path: Path) -> tuple[Fields, np.ndarray]:
     names = (*_ARRAYS, "splits", "model", "task")
-    arrays = read_npz(path, ProbabilityError, _AGAIN, check=_fault, names=names)
+    arrays = read_npz(path, ProbabilityError, _ARRAYS_AGAIN, check=_fault, names=names)
     numbers = np.asarray(arrays.pop("probabilities"), dtype=np.float64)
     fields: Fields = {}
     for name, array in arrays.items():

@@ -253,7 +253,8 @@ def _common_ids(tables: Sequence[ProbabilityTable]) -> tuple[list[str], str]:
             f"the files have no id in common: {'; '.join(faults)}",
             f"{_ONLY_SPELT_APART}: write the ids alike in all files"
             if set.intersection(*stems)
-            else "give files of the same rows",
+            else "give files of the same rows; where one file has a model's rows out of fold and "
+            "another one its test rows, put both into one file",
         )
     return order, "; ".join(faults)
 
@@ -284,7 +285,8 @@ def require_tuning_rows(data: TaskData) -> None:
     if not len(data.rows(TUNING)):
         raise ProbabilityError(
             f"the task {data.task} has no row to tune weights on: {_counted_splits(data)}",
-            "give validation or out-of-fold probabilities of images that no model was trained on",
+            "give validation or out-of-fold probabilities of images that no model was trained on; "
+            "a column split calls them 'validation', since its 'train' are rows learnt from",
         )
 
 

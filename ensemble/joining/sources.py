@@ -92,9 +92,9 @@ def read_sources(
         assert labels is not None  # files alone need them
         samples = _with_asked(read_labels(labels), asked)
     elif labels is None:
-        samples = _common_labels(runs)
+        samples = _common_labels(runs, relabel)
     else:
-        samples = _relabelled(_common_samples(runs), labels)
+        samples = _relabelled(runs, labels)
     tables += [_with_known_names(table, samples) for table in foreign]
     return Sources(tables, samples, inputs, runs, _about(runs))
 
@@ -211,7 +211,7 @@ def _common_samples(runs: dict[str, Run]) -> tuple[Sample, ...]:
     return tuple(found.values())
 
 
-def _common_labels(runs: dict[str, Run]) -> tuple[Sample, ...]:
+def _common_labels(runs: dict[str, Run], relabel: bool) -> tuple[Sample, ...]:
     """Return the samples of all runs; refuse them if their labels differ."""
     found = {(sample.task, sample.id): sample for sample in _common_samples(runs)}
     torn = []
@@ -223,13 +223,19 @@ def _common_labels(runs: dict[str, Run]) -> tuple[Sample, ...]:
     if torn:
         raise ProbabilityError(
             f"the runs have other labels for {counted(len(torn), 'row')}: {enumerate_some(torn)}",
-            "train them all on the same labels",
+            "train them all on the same labels"
+            + ", or judge them all by those that --labels names" * relabel,
         )
     return tuple(found.values())
 
 
-def _relabelled(samples: tuple[Sample, ...], labels: str | os.PathLike) -> tuple[Sample, ...]:
-    """Return samples with the labels of a table, which names all that had one."""
+def _relabelled(runs: dict[str, Run], labels: str | os.PathLike) -> tuple[Sample, ...]:
+    """Return the samples of all runs with the labels of a table.
+
+    It names all that had one, but for those that some run lacks: they are not compared.
+    """
+    samples = _common_samples(runs)
+    everywhere = set.intersection(*({(s.task, s.id) for s in r.samples()} for r in runs.values()))
     truth: dict[tuple[str, str], Sample] = {}
     given = read_labels(labels)
     for task in {sample.task for sample in samples}:
@@ -239,7 +245,9 @@ def _relabelled(samples: tuple[Sample, ...], labels: str | os.PathLike) -> tuple
     bare = [
         f"{one.id} ({one.task})"
         for one in samples
-        if one.label and not ((one.task, one.id) in truth and truth[one.task, one.id].label)
+        if one.label
+        and (one.task, one.id) in everywhere
+        and not ((one.task, one.id) in truth and truth[one.task, one.id].label)
     ]
     if bare:
         raise ProbabilityError(

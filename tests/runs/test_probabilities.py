@@ -195,6 +195,16 @@ def test_no_code_is_run_from_an_npz(tmp_path):
     assert not (tmp_path / "owned").exists()
 
 
+def test_what_makes_an_npz_readable_is_said(tmp_path):
+    arrays = {"classes": np.array(["a", "b"]), "probabilities": np.full((2, 2), 0.5)}
+    folds = {"ids": np.array(["1", "2"]), "probabilities": np.full((5, 2, 2), 0.5)}
+    for changed, what in [({"ids": np.array(["1", "2"], object)}, ".astype(str)"), (folds, "mean")]:
+        np.savez(tmp_path / "one.npz", **arrays | changed)
+        with pytest.raises(ProbabilityError) as caught:
+            read_probabilities(tmp_path / "one.npz")
+        assert what in caught.value.hint
+
+
 def test_an_npz_without_the_arrays_says_what_it_has(tmp_path):
     np.savez(tmp_path / "a.npz", x=[1])
     with pytest.raises(ProbabilityError, match="lacks classes, ids, probabilities; it has x"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 
@@ -19,7 +20,7 @@ from icecore.ensemble import metrics
 from icecore.ensemble.comparison.compare import is_pareto
 from icecore.ensemble.comparison.significance import compare_pairs, holm
 from icecore.ensemble.resampling import Scored
-from icecore.runs import ProbabilityTable, write_probabilities
+from icecore.runs import ProbabilityTable, read_probabilities, write_probabilities
 
 
 def priced(builders, name, adds, milliseconds):
@@ -152,6 +153,26 @@ def test_corrected_labels_name_every_row_of_the_runs(two, tmp_path):
     (tmp_path / "some.csv").write_text("".join(rows[:-2]))
     with pytest.raises(ProbabilityError, match=r"some.csv has no label for 2 rows of the runs"):
         jobs.compare([two], tmp_path / "some.csv")
+
+
+def test_labels_of_rows_that_a_run_lacks_are_not_asked_for(two, builders, tmp_path):
+    # As where `audit --apply` dropped rows and changed others, and both runs are compared.
+    again = builders.run(tmp_path / "again", rows=300, tasks=("kind", "length"))
+    text = (again / "samples.csv").read_text().replace(",hat,", ",dress,")
+    kept = [line for line in text.splitlines(keepends=True) if "images/007." not in line]
+    (again / "samples.csv").write_text("".join(kept))
+    for path in again.glob("*/probabilities/*.npz"):
+        table = read_probabilities(path)
+        left = [row for row, name in enumerate(table.ids) if "images/007." not in name]
+        fields = {name: tuple(getattr(table, name)[i] for i in left) for name in ("ids", "splits")}
+        parts = {**fields, "probabilities": table.probabilities[left]}
+        write_probabilities(path, dataclasses.replace(table, **parts))
+    aligned = jobs.CompareOptions(align=True)
+    with pytest.raises(ProbabilityError, match="have other labels for") as caught:
+        jobs.compare([two, again], options=aligned)
+    assert "--labels" in caught.value.hint
+    found = jobs.compare([two, again], again / "samples.csv", aligned).tasks[0]
+    assert any("all files have are used" in note for note in found.notes)
 
 
 def test_runs_of_the_same_data_are_compared_row_by_row(two, builders, tmp_path):

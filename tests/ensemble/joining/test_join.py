@@ -162,6 +162,35 @@ def test_contradicting_or_unknown_splits_are_refused():
         join_task([make(splits=["monday"] * 4)], labels())
 
 
+def test_what_the_split_of_training_rows_means_is_said():
+    # Out-of-fold rows of other programs are often called as the data call them.
+    own, theirs = make(splits=["validation"] * 4), make("two", splits=["train"] * 4)
+    with pytest.raises(ProbabilityError, match="4 ids in different splits") as caught:
+        join_task([own, theirs], labels())
+    assert "leave the column split out" in caught.value.hint
+    with pytest.raises(ProbabilityError, match="no row to tune weights on") as caught:
+        require_tuning_rows(join_task([theirs], labels()))
+    assert "calls them 'validation'" in caught.value.hint
+
+
+def test_a_test_row_that_one_model_learnt_from_is_scored_for_none():
+    # A run before and one after the training copies of test images were dropped.
+    splits = ["validation"] * 2 + ["test"]
+    one, two = make(splits=[*splits, "train"]), make("two", splits=[*splits, "test"])
+    truth = labels() | labels("rs", "ca", split="test")
+    for tables in ([one, two], [two, one]):
+        joined = join_task(tables, truth)
+        assert joined.splits.tolist() == ["validation"] * 2 + ["test"] * 2
+        assert joined.repeated.tolist() == [False] * 3 + [True]
+        assert "1 row is answered, and not scored" in joined.notes[0]
+
+
+def test_parts_of_one_models_rows_in_two_files_are_to_be_put_together():
+    with pytest.raises(ProbabilityError, match="no id in common") as caught:
+        join_task([make("oof"), make("test", "wxyz")], labels())
+    assert "put both into one file" in caught.value.hint
+
+
 def test_nothing_to_tune_on():
     with pytest.raises(ProbabilityError, match="tune weights on: 4 of the split 'test'"):
         require_tuning_rows(join_task([make(splits=["test"] * 4)], labels()))

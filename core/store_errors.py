@@ -10,6 +10,9 @@ _RIGHTS = {"listed": "list", "read": "read", "created": "write", "removed": "del
 # Some stores answer 507, others 403, as if it were a matter of credentials.
 _FULL = re.compile(r"status code: 507|InsufficientStorage|StorageFull|Quota\w*Exceeded")
 
+# What obstore says of the URL that it is given, and with another type of what a listing has.
+_UNFIT = "Could not parse path"
+
 
 @contextlib.contextmanager
 def saying(what: str, url: str) -> Iterator[None]:
@@ -63,6 +66,12 @@ def _in_words(error: BaseException, what: str, url: str) -> StoreError | Missing
             f"{url} may not be {what}: the store refuses these credentials",
             f"ask for the right to {_RIGHTS[what]} there, or set the credentials that have it "
             "(as the store's own tools take them)",
+        )
+    if _UNFIT in said:
+        return StoreError(
+            f"{url} cannot be {what}: {said}",
+            "between slashes stand names, which are not empty, not . or .., and have no control "
+            "characters: write the URL so",
         )
     if name == "InvalidPathError":
         return StoreError(

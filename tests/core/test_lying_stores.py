@@ -178,6 +178,13 @@ def test_an_endpoint_that_is_no_url_is_named(lying, monkeypatch, capfd, name):
     assert [entry.key for entry in listed(f"{url}/p")] == ["p/a"]
 
 
+@pytest.mark.parametrize("prefix", ["a//b", "../b", "./b", "a\tb"])
+def test_a_prefix_that_is_none_is_not_blamed_on_the_network(lying, prefix):
+    with pytest.raises(StoreError, match="cannot be listed: .*parse path") as error:
+        listed(f"{lying(keys=['p/a'])}/{prefix}")
+    assert error.value.hint.startswith("between slashes stand names, which are not empty")
+
+
 @pytest.mark.parametrize("code", [429, 503])
 def test_a_store_that_is_asked_too_often_says_so(lying, monkeypatch, code):
     monkeypatch.setattr(stores, "_RETRIES", 1)

@@ -30,6 +30,7 @@ from ..manifest import Manifest, Sample, apply_boxes, digest_manifest, parse_box
 
 # The digests of the tables there as they were written, and where those go that a user changed.
 _WRITTEN, _EDITED = "written.json", "edited"
+_LONGEST_STEM = 50
 # A folder of this name beside a table has the learnt region that found its boxes.
 REGIONS_BESIDE = ".regions"
 # The same in a run.
@@ -50,8 +51,9 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
     stem = _stem(data)
     # Another data set of the same name gets a number.
     names = kept_names(folder)
-    candidates = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
-    name = next(n for n in candidates if names.get(n, data) == data)
+    numbered = (stem if n == 1 else f"{stem}-{n}" for n in itertools.count(1))
+    known = (name for name, source in names.items() if data and source == data)
+    name = next(n for n in itertools.chain(known, numbered) if names.get(n, data) == data)
     try:
         if edited := _write_table(folder / f"{name}.csv", report.manifest):
             report.notes.append(
@@ -100,8 +102,9 @@ def _stem(data: str) -> str:
     last = data.rstrip("/").rpartition("/")[2]
     stem = last if os.path.isdir(data) else os.path.splitext(last)[0] or last or "by-hand"
     if is_url(data) or "{" in last:
-        stem = re.sub(r"[^\w.-]+", "_", stem).strip("_.") or "data"
-    return stem
+        stem = re.sub(r"[^\w.-]+", "_", stem).strip("_.")
+    # Names with a dot in front are of unfinished files, and a system takes 255 bytes.
+    return stem.lstrip(".")[:_LONGEST_STEM] or "data"
 
 
 def _keep_regions(target: Path, regions: Path | None) -> None:

@@ -6,12 +6,14 @@ import csv
 import os
 import tarfile
 import types
+import uuid
 
 import pytest
 from heads_support import samples
 from two_colours import draw_two_colours
 
 from icecore import jobs
+from icecore.cache import FeatureCache, pull, push
 from icecore.core.errors import CacheError, ManifestError
 from icecore.heads import TrainOptions
 from icecore.jobs.samples import keep_manifest
@@ -91,3 +93,20 @@ def test_labels_that_were_filled_in_in_the_kept_table_itself_are_moved_aside(
         archive.add(next(photos.rglob("*.png")), "new/one.png")
     assert jobs.extract(source, cache, [spec]).notes == []
     assert sorted(os.listdir(edited)) == ["photos-2.csv", "photos.csv"]
+
+
+@pytest.mark.parametrize("name", [".photos", "x" * 250, "..."])
+def test_a_table_has_a_name_that_comes_back_from_a_copy(tmp_path, name):
+    pytest.importorskip("fsspec", reason="fsspec is not installed")
+    FeatureCache.create(tmp_path / "cache")
+    data = tmp_path / name
+    data.mkdir()
+    report = types.SimpleNamespace(manifest=Manifest(tuple(samples(4)), "photos"), computed=4)
+    for source in (data, tmp_path / "b" / name, data):
+        keep_manifest(tmp_path / "cache", str(source), report)
+    kept = sorted(path.name for path in (tmp_path / "cache/manifests").glob("*.csv"))
+    assert len(kept) == 2
+    url = f"memory://{uuid.uuid4().hex}"
+    assert push(FeatureCache(tmp_path / "cache"), url).tables == 2
+    assert pull(url, tmp_path / "copy").tables == 2
+    assert sorted(path.name for path in (tmp_path / "copy/manifests").glob("*.csv")) == kept

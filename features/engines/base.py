@@ -176,7 +176,8 @@ def require_one_row_each(shape: object, count: int, record: BackboneRecord) -> N
     if shape != (count, record.num_features):
         raise BackboneError(
             f"{record.spec} gives features of shape {shape}, not {(count, record.num_features)}",
-            "the graph is no classifier with one row for each image",
+            "the graph is no classifier with one row for each image, or this engine computes it "
+            "otherwise: try another --engine",
         )
 
 

@@ -104,6 +104,11 @@ def prove_in_engine(
         hint = _otherwise(setup)
         if proof.relative_error < WORST_ACCEPTABLE:
             hint += f"; or accept them with --accept-error {proof.relative_error * 1.1:.2g}"
+        elif b"QuantizeLinear" in network.outline():
+            hint += (
+                ", or the network as it was before it was quantised: what each engine makes of "
+                "its steps is too far apart"
+            )
         if proof.named is None and setup.precision == "f32":  # Others move with every operator.
             images = random_images(network.record.resolution, DIFFERENT_IMAGES, seed=0)
             named = first_to_differ(engine, network, setup, images, allowed)

@@ -91,7 +91,7 @@ def find_classifier(
         There is none, there are several, or it is not certain that it is one.
     """
     if classes == 0:
-        raise _none(graph, name, "its record says num_classes 0, so it has no classifier")
+        raise _none(graph, values, name, "its record says num_classes 0, so it has no classifier")
     producers = {output: node for node in graph.node for output in node.output}
     found = [
         one
@@ -108,6 +108,7 @@ def find_classifier(
     if not different:
         raise _none(
             graph,
+            values,
             name,
             "it has no classifier layer (Gemm, MatMul or 1 x 1 Conv of constant weights) at its end"
             + _end_of_the_way(graph, producers, values),
@@ -261,12 +262,18 @@ def _end_of_the_way(graph, producers: dict, values: Values) -> str:
     return f": the way back from the output ends at {enumerate_some(ends)}" if ends else ""
 
 
-def _none(graph, name: str, why: str) -> BackboneError:
-    outputs = enumerate_some(plain_name(one.name) for one in graph.output)
+def _none(graph, values: Values, name: str, why: str) -> BackboneError:
+    # Tokens, for instance, are neither a row nor a map.
+    outputs = [
+        f"--layer {plain_name(one.name)}"
+        for one in graph.output
+        if len(values.shapes.get(one.name, (0, 0))) in (2, 4)
+    ]
+    named = f"if the output is the feature row, name it: {enumerate_some(outputs)}; or "
     return BackboneError(
         f"{name}: {why}",
-        f"if the output is the feature row, name it: --layer {outputs}; or give a classifier; "
-        f"'icecore backbones --layers {name}' lists the layers",
+        f"{named if outputs else ''}give a classifier; 'icecore backbones --layers {name}' lists "
+        "the layers",
     )
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from ...core.errors import counted
+from ...core.errors import BackboneError, counted
 from ..records.layer import (
     BEFORE_CLASSIFIER,
     GEM_EPSILON,
@@ -104,6 +104,11 @@ def cut_classifier(
         place = _before(find_classifier(graph, values, name, classes, known))
     else:
         place = _named_place(graph, values, layer, name)
+    if place.width < 1 and layer.pool != "none":
+        raise BackboneError(
+            f"{name} ends in a classifier that reads no numbers: {place.text}",
+            "export it again, or take another network",
+        )
     if layer.pool != "avg":
         place = _map_to_pool(graph, values, layer, place, name)
     if layer.pool == "none":

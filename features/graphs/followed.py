@@ -105,6 +105,12 @@ def _rest(settings: dict, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.mod(a, b)
 
 
+def _power(settings: dict, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    if settings["kind"] != _REAL:
+        raise NotShownError  # Of whole numbers it may have any number of digits.
+    return a**b
+
+
 def _axes(settings: dict, given: np.ndarray | None) -> list[int] | None:
     if given is not None:
         return [int(one) for one in given.flat]
@@ -173,7 +179,7 @@ def _product(settings: dict, value: np.ndarray, axes: np.ndarray | None = None) 
     return found.reshape(1) if settings.get("keepdims", 1) else found
 
 
-_FITTED = ("Add", "Div", "Equal", "Max", "Min", "Mod", "Mul", "Sub", "Where")
+_FITTED = ("Add", "Div", "Equal", "Max", "Min", "Mod", "Mul", "Pow", "Sub", "Where")
 _OPERATORS: dict[str, Callable] = {
     "Add": lambda settings, a, b: a + b,
     "Cast": lambda settings, value: value,
@@ -191,10 +197,12 @@ _OPERATORS: dict[str, Callable] = {
     "Mod": _rest,
     "Mul": lambda settings, a, b: a * b,
     "Neg": _each(lambda one: -one),
+    "Pow": _power,
     "Range": _range,
     "ReduceProd": _product,
     "Reshape": _reshape,
     "Slice": _slice,
+    "Sqrt": _each(math.sqrt),
     "Squeeze": _squeeze,
     "Sub": lambda settings, a, b: a - b,
     "Transpose": lambda settings, value: value.transpose(settings.get("perm")),

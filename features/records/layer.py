@@ -86,10 +86,12 @@ def no_such_layer(backbone: str, name: str, known: Sequence[str]) -> BackboneErr
 def nothing_to_pool(backbone: str, layer: Layer, shape: Sequence[int]) -> BackboneError:
     """Return the error for a pool where features have no height and width."""
     place = f"layer '{layer.name}'" if layer.name else "the layer before its classifier"
-    sides = " x ".join(map(str, shape[1:]))
+    # What a graph computes while it runs is 0 here.
+    sides = " x ".join(str(one or "?") for one in shape[1:])
+    gives = f"{sides} numbers without a height and width to pool"
     away = "" if layer.pool == BEFORE_CLASSIFIER.pool else f"leave --pool {layer.pool} away, or "
     return BackboneError(
-        f"{backbone}: {place} gives {sides} numbers without a height and width to pool",
-        f"{away}name a layer of rank 4 with --layer ('icecore backbones --layers {backbone}' lists "
-        "them)",
+        f"{backbone}: {place} gives {gives if sides else 'numbers of a shape that is not known'}",
+        f"{away}name a layer with --layer that gives one row, or a map of height and width "
+        f"('icecore backbones --layers {backbone}' lists them)",
     )

@@ -44,34 +44,14 @@ def _in_words(error: BaseException, what: str, url: str) -> StoreError | Missing
         return MissingFileError(
             f"{url} is not there", "check the URL; names are told apart by their case"
         )
-    if what == "created" and _FULL.search(str(error)):
-        return StoreError(
-            f"{url} cannot be created: the store is full, or its quota is used up",
-            "free some space there or have the quota raised; the same command goes on",
-        )
-    if status in ("429", "503"):
-        return StoreError(
-            f"{url} cannot be {what}: the store is asked too often, or is not ready ({status}), "
-            "and was so each time that it was asked again",
-            "wait some minutes, or ask with fewer machines at a time; the same command goes on",
-        )
-    if "RequestTimeTooSkewed" in str(error):
-        return StoreError(
-            f"{url} cannot be {what}: the clocks of the store and of this machine differ",
-            "set the clock of this machine",
-        )
+    if told := _by_its_words(error, what, url, status):
+        return told
     refused = name in ("PermissionDeniedError", "UnauthenticatedError")
     if refused or isinstance(error, PermissionError) or status in ("401", "403"):
         return RefusedError(
             f"{url} may not be {what}: the store refuses these credentials",
             f"ask for the right to {_RIGHTS[what]} there, or set the credentials that have it "
             "(as the store's own tools take them)",
-        )
-    if _UNFIT in said:
-        return StoreError(
-            f"{url} cannot be {what}: {said}",
-            "between slashes stand names, which are not empty, not . or .., and have no control "
-            "characters: write the URL so",
         )
     if name == "InvalidPathError":
         return StoreError(
@@ -93,6 +73,34 @@ def _in_words(error: BaseException, what: str, url: str) -> StoreError | Missing
         "check the network, the region and the endpoint (http:// needs AWS_ALLOW_HTTP=true); "
         "the same command goes on",
     )
+
+
+def _by_its_words(error: BaseException, what: str, url: str, status: str) -> StoreError | None:
+    """Tell what stores say under the number of something else, or of nothing."""
+    said = first_line(error)
+    if what == "created" and _FULL.search(str(error)):
+        return StoreError(
+            f"{url} cannot be created: the store is full, or its quota is used up",
+            "free some space there or have the quota raised; the same command goes on",
+        )
+    if status in ("429", "503"):
+        return StoreError(
+            f"{url} cannot be {what}: the store is asked too often, or is not ready ({status}), "
+            "and was so each time that it was asked again",
+            "wait some minutes, or ask with fewer machines at a time; the same command goes on",
+        )
+    if "RequestTimeTooSkewed" in str(error):
+        return StoreError(
+            f"{url} cannot be {what}: the clocks of the store and of this machine differ",
+            "set the clock of this machine",
+        )
+    if _UNFIT in said:
+        return StoreError(
+            f"{url} cannot be {what}: {said}",
+            "between slashes stand names, which are not empty, not . or .., and have no control "
+            "characters: write the URL so",
+        )
+    return None
 
 
 def first_line(error: BaseException) -> str:

@@ -160,7 +160,7 @@ def _run(arguments: list[str]) -> int:
         if error.errno == errno.ENOMEM:
             return _fail(f"{NO_MEMORY}: {error}", more_memory(cli, arguments))
         place = error.filename2 or error.filename or "the output"
-        hint = "check that the place exists, is of that kind, and may be written"
+        hint = "check that the place exists, is of that kind, and may be read or written"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "free some space there, and run the same command again"
         if error.errno == errno.EIO:

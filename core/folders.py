@@ -134,7 +134,10 @@ def replacing_folder(out: Path, check: Callable[[], None]) -> Iterator[Path]:
 
 def _new_beside(out: Path) -> Path:
     folder = out.with_name(f".tmp-{out.name}-{secrets.token_hex(6)}")
-    folder.mkdir()
+    try:
+        folder.mkdir()
+    except PermissionError as error:
+        raise PermissionError(error.errno, error.strerror, str(out)) from error
     return folder
 
 

@@ -125,6 +125,8 @@ def blend(
     require_kind(outputs.report, ".html", ".htm")
     require_kind(outputs.markdown, ".md")
     paths = [Path(source) for source in sources]
+    if outputs.save:
+        _require_place(paths)
     check = outputs.require_room_for
     result = ensemble.blend_sources(paths, labels, options, check, outputs.sample)
     for task in result.tasks:
@@ -141,6 +143,16 @@ def blend(
         ensemble.write_markdown(result, outputs.markdown)
         files.append(Path(outputs.markdown))
     return BlendReport(result, tuple(files), written)
+
+
+def _require_place(sources: Sequence[Path]) -> None:
+    """Raise `RunError` if the first run may not be written to, before anything is computed."""
+    run = next((path for path in sources if path.is_dir()), None)
+    if run is not None and not os.access(run, os.W_OK):
+        raise RunError(
+            f"the blend is kept in {run}, which may not be written to",
+            "keep nothing there, with --no-save (save=False), or blend a copy of the run",
+        )
 
 
 def _write_out(

@@ -159,7 +159,7 @@ class Run:
         """
         names = [(task.name, model) for task in self.tasks.values() for model in task.models]
         files = [self.probability_file(*name) for name in names]
-        absent = [str(file.relative_to(self.path)) for file in files if not os.path.lexists(file)]
+        absent = [str(file.relative_to(self.path)) for file in files if _is_absent(file)]
         if absent:
             raise RunError(
                 f"{self.path} lacks probability files: {enumerate_some(absent)}", _RESTORE
@@ -296,3 +296,12 @@ def open_run(path: str | os.PathLike) -> Run:
 def write_run(path: str | os.PathLike, about: dict[str, Any]) -> None:
     """Write ``run.json`` into the folder `path`, atomically."""
     publish_json(Path(path) / "run.json", {**about, "format": RUN_FORMAT})
+
+
+def _is_absent(file: Path) -> bool:
+    # A folder that may not be looked into says nothing of what is in it.
+    try:
+        os.lstat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return False

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from repository import ROOT
@@ -56,6 +57,18 @@ def test_of_a_link_it_is_the_folder_that_is_replaced(tmp_path):
     assert os.listdir(real) == ["new"]
     assert sorted(os.listdir(tmp_path)) == ["elsewhere", "link"]
     assert os.listdir(tmp_path / "elsewhere") == ["run"]
+
+
+def test_a_place_that_may_not_be_written_to_is_called_by_the_name_that_was_given(
+    tmp_path, monkeypatch
+):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "mkdir", lambda own, **how: None if how else refuse(own))
+    with pytest.raises(PermissionError) as caught, replacing_folder(tmp_path / "run", lambda: None):
+        pass
+    assert caught.value.filename == str(tmp_path / "run")
 
 
 def test_a_failure_leaves_the_old_one_alone(tmp_path):

@@ -1,4 +1,7 @@
+import dataclasses
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -180,6 +183,20 @@ def test_an_impossible_row_is_named_in_the_result(run, tmp_path):
     )
     assert np.isfinite(task.models["noise"]["tuning"]["log_loss"])
     assert "images/003.jpg" in (run / "report.html").read_text()
+
+
+def test_a_run_that_may_not_be_written_to_is_said_before_anything_is_written(
+    run, tmp_path, monkeypatch
+):
+    outputs = jobs.BlendOutputs(out=tmp_path / "answers.csv")
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda p, mode: Path(p) != run and access(p, mode))
+    with pytest.raises(RunError, match="may not be written to") as caught:
+        jobs.blend([run], outputs=outputs)
+    assert "--no-save" in caught.value.hint
+    assert not outputs.out.exists()
+    jobs.blend([run], outputs=dataclasses.replace(outputs, save=False))
+    assert outputs.out.exists()
 
 
 def test_folders_that_are_no_run(tmp_path, run):

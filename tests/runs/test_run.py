@@ -222,6 +222,16 @@ def test_what_is_no_run(run):
         open_run(run)
 
 
+def test_files_in_a_folder_that_may_not_be_looked_into_are_not_called_missing(run, monkeypatch):
+    def refuse(path, **_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    found = open_run(run)
+    monkeypatch.setattr(os, "lstat", refuse)
+    with pytest.raises(PermissionError):
+        found.tables()
+
+
 def test_files_belong_together(run):
     found = open_run(run)
     other = ProbabilityTable(("0.jpg",), ("dog", "cat"), np.full((1, 2), 0.5))

@@ -206,9 +206,12 @@ def test_the_sentence_follows_the_sign(estimated, difference, words):
     assert words in dataclasses.replace(estimated, difference=difference).sentence
 
 
-def test_labels_of_noise_teach_nothing():
+@pytest.mark.parametrize(
+    ("seeds", "least"), [(4, 3), pytest.param(12, 10, marks=pytest.mark.slow)]
+)
+def test_labels_of_noise_teach_nothing(seeds, least):
     said = 0
-    for seed in range(12):
+    for seed in range(seeds):
         rng = np.random.default_rng(seed)
         y = rng.integers(4, size=150)
         probabilities = rng.dirichlet(np.full(4, 5.0), (3, 150))
@@ -217,7 +220,7 @@ def test_labels_of_noise_teach_nothing():
         if not found.learnt:
             assert found.sentence.startswith("nothing was learnt that shows on 150 tuning rows")
             assert "95% interval" in found.sentence
-    assert said >= 10
+    assert said >= least
 
 
 def test_ten_rows_are_enough_to_say_something(builders):

@@ -47,6 +47,10 @@ CASES = {
 }
 
 
+# One case of each command is left to the default run.
+LONG = {"answers", "a shard of a smaller cache", "an index"}
+
+
 def draw(folder, count, seed):
     rng = np.random.default_rng(seed)
     for label, tint in (("blue", (0, 0, 120)), ("red", (120, 0, 0))):
@@ -110,7 +114,10 @@ def served(folder):
     return {key: hashlib.sha256(one.matrix([key]).tobytes()).hexdigest() for key in keys}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow) if case in LONG else case for case in CASES],
+)
 def test_a_command_that_was_killed_is_run_again(place, finished, tiny_onnx, tmp_path, case):
     command, kind, name, number = CASES[case]
     arguments = command.format(tiny_onnx).split()

@@ -424,7 +424,17 @@ def is_accepted(folder, name: str, record: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("name", PREPARATIONS | LEARNT)
+# Each of these is tried on many pixels, and takes seconds; test_first_steps.py has one of them.
+LONG = {"a branch", "a sum of products", "flat and back"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LONG else name
+        for name in PREPARATIONS | LEARNT
+    ],
+)
 def test_records_that_fit_first_steps_and_no_others_are_accepted(tmp_path, name):
     asked = {record: right for one, record, right in PAIRS if one == name}
     assert {record: is_accepted(tmp_path, name, record) for record in asked} == asked

@@ -101,6 +101,7 @@ def test_what_onnx_forbids_is_refused_before_any_engine_has_it(tmp_path, name):
 
 
 @needs("torch")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_pytorch_gives_no_rows_of_it_where_no_look_told(tmp_path, monkeypatch, name):
     """Numbers that a graph computes are known there alone."""

@@ -213,6 +213,9 @@ def estimate(
     scores = {answer: _scores(scored, table) for answer, table in tables.items()}
     tuning = len(data.rows(TUNING))
     nested = source != "test split"
+    # Each head gains a Kth of its loss at most, and their blend a half of its own: K is 2 or more.
+    half = min(own["log_loss"][0] for own in scores.values()) / 2
+    learning = dataclasses.replace(learning, gain=min(learning.gain, half))
     learning = learning if nested else NOTHING_KNOWN
     images = int(scored.images.max()) + 1
     for answer in tables.keys() - {PRIOR}:

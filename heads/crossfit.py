@@ -240,7 +240,8 @@ def learning_of(head, rows: Rows, found: CrossFit) -> Learning | None:
     What K - 1 folds brought over K - 2 is known: each row was predicted by both, with settings that
     had not seen it. An error that falls with the inverse of the number of rows falls by
     (K - 2) / K of this once more (one that falls with its root by a little more), and is K - 1
-    times as large as that. From the gain is taken what is not known of fresh rows: folds are
+    times as large as that: the gain is a Kth of an error, so a Kth of the measured loss at most.
+    Chance, such as one row that fewer folds are sure of and wrong, may say more. From the gain is taken what is not known of fresh rows: folds are
     dealt class by class, and so have the class shares of the rows that they are predicted from.
     Shares that are learnt from n rows cost up to (C - 1) / 2n.
 
@@ -259,6 +260,7 @@ def learning_of(head, rows: Rows, found: CrossFit) -> Learning | None:
     # Rows whose class a fit did not know, and those of weight 0, are judged by nothing.
     known = (before > 0).all(axis=1)
     gain = (before.mean(axis=1) - after)[known].sum() / size * (folds - 2) / folds
+    gain = min(gain, after[known].sum() / size / folds)
     return Learning(float(gain - class_shares_cost(rows, folds)), float((folds - 1) * gain))
 
 

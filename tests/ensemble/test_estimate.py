@@ -296,3 +296,15 @@ def test_several_runs_say_what_their_heads_gain_as_one_does(builders, tmp_path):
     other = untested(builders, tmp_path / "other", said, validation="validation split")
     mixed = blend_sources([first, other])
     assert mixed.tasks[0].estimate.learning == Learning()
+
+
+def test_no_blend_is_told_to_have_no_loss_at_all(builders):
+    """Heads may lose, and so gain, more than their blend has to lose."""
+    data = data_of(*builders.probabilities(3, 60))
+    plain = estimate(data, Blender())
+    found = estimate(data, Blender(), learning=Learning(gain=4.0))
+    least = min(own["log_loss"][0] for own in plain.scores.values())
+    assert found.learning.gain == pytest.approx(least / 2)
+    told = [found.scores[answer]["log_loss"][0] for answer in ANSWERS - {"class shares"}]
+    assert min(told) == pytest.approx(least / 2)
+    assert f"{least / 2:.4f} lower than measured" in found.gain_text

@@ -343,3 +343,17 @@ def test_what_all_rows_bring_is_not_told_where_it_is_not_known():
     ):
         head = make_head(kind, 0, **settings)
         assert learning_of(head, rows, cross_fit(head, rows, deals)) is None
+
+
+def test_no_more_is_told_to_be_gained_than_a_kth_of_the_loss():
+    """One row of which heads of fewer folds are sure, and wrong, is no law of learning."""
+    rows = make_rows()
+    head = make_head("logistic", 3)
+    dealt = deal_folds(keys_of(rows), rows.codes, FOLDS, 1)
+    found = cross_fit(head, rows, [dealt])
+    (judged,) = found.judged
+    judged.losses[:, 0] += 700.0
+    lost = -(np.log(found.probabilities) * rows.targets).sum(axis=1).mean()
+    known = learning_of(head, rows, found)
+    assert known.excess == pytest.approx((FOLDS - 1) / FOLDS * lost)
+    assert known.gain == pytest.approx(lost / FOLDS - class_shares_cost(rows, FOLDS))

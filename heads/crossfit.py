@@ -238,12 +238,12 @@ def learning_of(head, rows: Rows, found: CrossFit) -> Learning | None:
     """Return what more rows bring; None where it is not known.
 
     What K - 1 folds brought over K - 2 is known: each row was predicted by both, with settings that
-    had not seen it. An error that falls with the inverse of the number of rows falls by
-    (K - 2) / K of this once more (one that falls with its root by a little more), and is K - 1
-    times as large as that: the gain is a Kth of an error, so a Kth of the measured loss at most.
-    Chance, such as one row that fewer folds are sure of and wrong, may say more. From the gain is taken what is not known of fresh rows: folds are
-    dealt class by class, and so have the class shares of the rows that they are predicted from.
-    Shares that are learnt from n rows cost up to (C - 1) / 2n.
+    had not seen it. An error that falls with the inverse of the number of rows falls by (K - 2) / K
+    of this once more (one that falls with its root by a little more), and is K - 1 times as large
+    as that: the gain is a Kth of an error, so a Kth of the measured loss at most. Chance, such as
+    one row that fewer folds are sure of and wrong, may say more. From the gain is taken what is not
+    known of fresh rows: folds are dealt class by class, and so have the class shares of the rows
+    that they are predicted from. Shares that are learnt from n rows cost up to (C - 1) / 2n.
 
     It is not known where nothing was judged, where settings are judged by simpler heads, or where
     folds were dealt several times: their average is no one head's.

@@ -206,9 +206,7 @@ def test_the_sentence_follows_the_sign(estimated, difference, words):
     assert words in dataclasses.replace(estimated, difference=difference).sentence
 
 
-@pytest.mark.parametrize(
-    ("seeds", "least"), [(4, 3), pytest.param(12, 10, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("seeds", "least"), [(4, 3), pytest.param(12, 10, marks=pytest.mark.slow)])
 def test_labels_of_noise_teach_nothing(seeds, least):
     said = 0
     for seed in range(seeds):

@@ -6,6 +6,7 @@ the user's, and a pipe would block whoever opens it. So none is followed or open
 
 import contextlib
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator
@@ -87,6 +88,13 @@ def _strange(folder: str | os.PathLike, levels: int) -> Iterator[Path]:
 
 
 def _not_own(paths: list[Path]) -> CacheError:
+    if copies := list(filter(_is_table_of_copy, paths)):
+        copy = copies[0].parent.parent
+        return CacheError(
+            f"{copy} is the copy of a cache that `icecore cache push` made, which has its tables "
+            "of samples in folders",
+            f"copy it back with `icecore cache pull {copy} CACHE`, and work with that CACHE",
+        )
     each = []
     for path in paths:
         with contextlib.suppress(FileNotFoundError):
@@ -98,6 +106,14 @@ def _not_own(paths: list[Path]) -> CacheError:
         "remove it, or put there what it leads to: what is not a cache's own is not followed, "
         "so that nothing outside of it is read or changed",
     )
+
+
+def _is_table_of_copy(path: Path) -> bool:
+    """Tell whether a folder holds the versions of a table, each called by its digest."""
+    if path.parent.name != "manifests" or path.suffix != ".csv" or path.is_symlink():
+        return False
+    names = os.listdir(path) if path.is_dir() else []
+    return bool(names) and all(re.fullmatch("[0-9a-f]{64}", name) for name in names)
 
 
 def remove_leftovers(folder: Path) -> list[Path]:

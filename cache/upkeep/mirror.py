@@ -27,7 +27,7 @@ from ..featureset import FeatureSet
 from ..format.disk import LEFTOVER_PREFIX, require_own_folder, require_own_set
 from ..rows import list_shards
 from .place import Place, put
-from .tables import pull_tables, push_tables
+from .tables import TABLES_NAME, pull_tables, push_tables
 
 T = TypeVar("T")
 _AT_ONCE = 4
@@ -35,6 +35,8 @@ _SET = r"(?!\.)[A-Za-z0-9._@+-]{1,200}"
 RECORD = re.compile(rf"({_SET})/{re.escape(RECORD_NAME)}")
 SHARD = re.compile(rf"({_SET})/shards/([0-9a-f]{{24}}\.h5)")
 _DIGESTS = re.compile(r"digests/(all-)?[0-9a-f]{24}\.txt")
+# What a cache has and its copy has not.
+_WORKED_IN = re.compile(rf"{_SET}/index\.h5|{TABLES_NAME}/[^/]+\.(csv|json)")
 _LARGEST_RECORD, _LARGEST_DIGESTS = 2**20, 2**29
 # A shard has at most 192 MiB.
 LARGEST_SHARD = 2**28
@@ -85,6 +87,7 @@ def push(cache: FeatureCache, url: str) -> Mirrored:
     """
     place = Place.of(url)
     there = place.listed()
+    _require_copy(place, there, cache)
     put(place, there, MARKER_NAME, cache.path / MARKER_NAME)
     shards = []
     sets = cache.sets()
@@ -159,6 +162,21 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
         )
     total = sum(filter(None, sizes))
     return Mirrored(url, len(sets), len(new), total, len(found) - len(new), tables, notes)
+
+
+def _require_copy(place: Place, there: Collection[str], cache: FeatureCache) -> None:
+    """Refuse to push into a cache that is worked in, whose own tables lie where a copy's would."""
+    if cache.path.resolve() in (folder := place.folder, *(folder.parents if folder else ())):
+        raise CacheError(
+            f"{place.url} lies in the cache that is to be pushed, {cache.path}",
+            "name a folder of its own for the copy",
+        )
+    if own := [name for name in there if _WORKED_IN.fullmatch(name)]:
+        merge = f"run `icecore cache merge {folder} {cache.path}`, or " if folder else ""
+        raise CacheError(
+            f"{place.url} is a cache that is worked in, and no copy of one: it has {own[0]}",
+            f"{merge}push to a place of its own",
+        )
 
 
 def push_digests(

@@ -37,6 +37,11 @@ class Place:
         store, key = store_of(url, local=True)
         return cls(store, key.rstrip("/") + "/" if key.strip("/") else "", url.rstrip("/"))
 
+    @property
+    def folder(self) -> Path | None:
+        """The folder of this machine, None where it is in a store."""
+        return Path("/", self.prefix).resolve() if self.url.startswith("file:") else None
+
     def listed(self, folder: str = "") -> dict[str, Entry]:
         """Return what is there or in a folder there, by names seen from it."""
         prefix = self.prefix + folder

@@ -13,13 +13,14 @@ from ...core.files import publish_bytes, sha256_bytes
 from ...core.json_files import read_json
 from ...core.regular_files import read_regular
 from ...core.stores import Entry
-from ..format.disk import require_own_folder
+from ..format.disk import open_own, require_own_folder
 from .place import LARGEST_TABLE, Place, put
 
 # Where a cache keeps tables, the file that says which data each is of, and the folder of versions
 # that others came after.
 TABLES_NAME, SOURCES_NAME, _EARLIER = "manifests", "sources.json", "earlier"
-_TABLE = re.compile(rf"{TABLES_NAME}/((?!\.)[^/\x00-\x1f]{{1,200}})\.csv/([0-9a-f]{{64}})")
+_NAMED = rf"{TABLES_NAME}/((?!\.)[^/\x00-\x1f]{{1,200}})\.csv"
+_TABLE, _PLAIN = re.compile(rf"{_NAMED}/([0-9a-f]{{64}})"), re.compile(_NAMED)
 
 
 def names_beside(path: Path) -> dict[str, str]:
@@ -68,7 +69,16 @@ def pull_tables(
     kept = folder / TABLES_NAME
     require_own_folder(folder, kept, kept / _EARLIER)
     own, count, damaged, notes = names_beside(kept / SOURCES_NAME), 0, [], []
-    for name, versions in sorted(_versions(there).items()):
+    found, keys = _versions(there), {}
+    # In a cache that was copied as it is, or is worked in, a table has no versions.
+    for key in filter(_PLAIN.fullmatch, sorted(there)):
+        if place.folder:
+            open_own(place.folder / key).close()
+        digest, name = sha256_bytes(place.read(key, LARGEST_TABLE)), _PLAIN.fullmatch(key)[1]
+        if digest not in found.setdefault(name, []):
+            found[name].append(digest)
+        keys[name, digest] = key
+    for name, versions in sorted(found.items()):
         *earlier, last = versions
         targets = {digest: kept / _EARLIER / f"{name}-{digest[:8]}.csv" for digest in earlier}
         targets[last] = path = kept / f"{name}.csv"
@@ -77,8 +87,9 @@ def pull_tables(
         if mine != last and (name in own or mine not in earlier):
             targets[last] = kept / f"{name}-{last[:8]}.csv"
         for digest, target in targets.items():
-            came = _pull_table(place, f"{TABLES_NAME}/{name}.csv/{digest}", target)
-            damaged += [f"{TABLES_NAME}/{name}.csv/{digest}"] if came is None else []
+            key = keys.get((name, digest), f"{TABLES_NAME}/{name}.csv/{digest}")
+            came = _pull_table(place, key, digest, target)
+            damaged += [key] if came is None else []
             count += bool(came)
             _remove_beside(kept / f"{name}-{digest[:8]}.csv", target, digest, own)
         if targets[last] != path:
@@ -86,7 +97,8 @@ def pull_tables(
                 f"{path} is this cache's own; that which was pushed last is {targets[last]}"
             )
         elif earlier:
-            changed = there[f"{TABLES_NAME}/{name}.csv/{last}"].changed
+            key = keys.get((name, last), f"{TABLES_NAME}/{name}.csv/{last}")
+            changed = there[key].changed
             which = "the last" if changed else "one (which is the last this store does not tell)"
             notes.append(
                 f"{path} is {which} of {counted(len(versions), 'table')} of this name that were "
@@ -111,9 +123,8 @@ def _versions(there: Mapping[str, Entry]) -> dict[str, list[str]]:
     return found
 
 
-def _pull_table(place: Place, key: str, target: Path) -> bool | None:
+def _pull_table(place: Place, key: str, digest: str, target: Path) -> bool | None:
     """Copy a table, if it is not there; return None if it is damaged."""
-    digest = key.rpartition("/")[2]
     if target.is_file() and sha256_bytes(read_regular(target, LARGEST_TABLE)) == digest:
         return False
     content = place.read(key, LARGEST_TABLE)

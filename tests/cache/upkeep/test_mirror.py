@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -288,3 +289,62 @@ def test_a_folder_may_be_called_like_a_url_where_that_is_said(tmp_path, monkeypa
 def test_a_web_server_is_no_place_for_a_cache(tmp_path):
     with pytest.raises(StoreError, match="is a web server, which has no list"):
         push(fill(tmp_path / "one"), "https://127.0.0.1:9/cache")
+
+
+def upload(folder, url):
+    """Put a cache into a store as it is, as `aws s3 sync` does."""
+    if "://" not in url:
+        shutil.copytree(folder, url)
+        return
+    store, prefix = store_of(url)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            store.create(f"{prefix}/{path.relative_to(folder).as_posix()}", path)
+
+
+def test_the_tables_of_a_cache_that_was_copied_as_it_is_come_too(url, tmp_path):
+    # "0 tables of samples copied", and `train --data copy/manifests/photos.csv` found none.
+    one = fill(tmp_path / "one").path
+    upload(one, url)
+    assert pull(url, tmp_path / "two").tables == 1
+    assert _files(one) == _files(tmp_path / "two")
+    assert pull(url, tmp_path / "two").tables == 0
+    # One that was made here stays.
+    mine = fill(tmp_path / "three").path / "manifests/photos.csv"
+    mine.write_text("path\nmine\n")
+    got = pull(url, tmp_path / "three")
+    assert "is this cache's own" in got.notes[0]
+    assert mine.read_text() == "path\nmine\n"
+    assert len(list(mine.parent.glob("photos-*.csv"))) == 1
+
+
+def test_no_cache_that_is_worked_in_is_pushed_into(url, tmp_path):
+    # Its tables got folders for neighbours, and every command refused it from then on.
+    other = fill(tmp_path / "other", "another").path
+    upload(other, url)
+    with pytest.raises(CacheError, match="is a cache that is worked in") as caught:
+        push(fill(tmp_path / "one"), url)
+    assert ("icecore cache merge" in caught.value.hint) == ("://" not in url)
+
+
+@pytest.mark.parametrize("inner", ["", "copy", "manifests"])
+def test_no_cache_is_pushed_into_itself(tmp_path, inner):
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    cache = fill(tmp_path / "one")
+    with pytest.raises(CacheError, match="lies in the cache that is to be pushed"):
+        push(cache, str(cache.path / inner))
+    assert verify(cache)["problems"] == []
+
+
+def test_a_copy_is_no_cache_to_work_in(tmp_path):
+    # "Remove it" was the advice, of its tables.
+    copy = fill(tmp_path / "copy").path
+    table = copy / "manifests/photos.csv"
+    digest = sha256_bytes(table.read_bytes())
+    table.rename(copy / digest)
+    table.mkdir()
+    (copy / digest).rename(table / digest)
+    for use in (verify, FeatureCache.create, FeatureCache):
+        with pytest.raises(CacheError, match="copy of a cache that `icecore cache push` made") as e:
+            use(copy)
+        assert f"icecore cache pull {copy} CACHE" in e.value.hint

@@ -9,7 +9,6 @@ own are those of ImageNet.
 import ast
 import difflib
 import math
-import os
 import re
 import sys
 from collections.abc import Mapping
@@ -19,7 +18,6 @@ import numpy as np
 
 from ...core.child import ChildError, Limits, answer_parent
 from ...core.errors import BackboneError, IcecoreError, enumerate_some, first_line
-from ...core.json_files import read_json
 from ..engines.onnxruntime import providers_for
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
 from ..graphs.pixel_input import compute_in_float32
@@ -30,13 +28,15 @@ from ..graphs.walk import find_all
 from ..images.fit import resize
 from ..weights.request import WeightsRequest
 from .outputs import Objects, family_of, form_of, read_objects
+from .record import LARGEST_TEXT, DetectorRecord, are_texts, read_detector_record
 
 SIDE, LARGEST_SIDE, GREY = 640, 4096, 114
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # The first run of a stranger's graph, and what it may take.
 LIMITS = Limits(processor_seconds=60, seconds=180.0, memory_bytes=6 * 2**30)
-_MOST_CLASSES, _LARGEST_TEXT = 100_000, 2**20
-_RECORD_FIELDS = frozenset({"input_size", "mean", "std", "classes"})
+_MOST_CLASSES = 100_000
+# How the first name of torchvision's classes is written: objects have the numbers behind it.
+_NO_OBJECT = frozenset("background bg na nothing none unlabeled unlabelled".split())
 
 
 class Detector:
@@ -61,7 +61,8 @@ class Detector:
     def __init__(self, path: Path, device: str = "cpu") -> None:
         onnx, file = load_onnx(), read_graph(path)
         model, self.name = file.model, f"onnx:{path}"
-        record = _read_record(path.with_suffix(".json"))
+        self._record_file = path.with_suffix(".json")
+        record = read_detector_record(self._record_file)
         drop_weights_from_inputs(model)
         self.side, self._ranks, self._dtype = self._input(onnx, model, record)
         compute_in_float32(onnx, model)
@@ -71,14 +72,16 @@ class Detector:
                 f"{self.name} has {enumerate_some(sorted(loops))}: what it takes is not bounded",
                 "export it without loops, or take another detector",
             )
-        self.classes = tuple(record.get("classes") or _names(file.metadata))
+        self.classes = record.classes or tuple(_names(file.metadata))
         content = model.SerializeToString()
         outputs = self._try(content)
         self.family = family_of(outputs, len(self.classes))
         self._form = form_of(self.family, outputs)
+        self._require_whole(record)
         usual = IMAGENET if self.family.startswith("detr") else ((0.0,) * 3, (1.0,) * 3)
-        self._mean = np.array(record.get("mean", usual[0]), np.float32)
-        self._std = np.array(record.get("std", usual[1]), np.float32)
+        self._mean = np.array(record.mean or usual[0], np.float32)
+        self._std = np.array(record.std or usual[1], np.float32)
+        self._order = -1 if record.turned else 1
         providers = providers_for(device, load_onnxruntime().get_available_providers())
         self._session = open_session(content, providers)
 
@@ -88,7 +91,7 @@ class Detector:
         scale = min(rows / height, columns / width)
         inner = max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
         square = np.full((rows, columns, 3), GREY, np.uint8)
-        square[: inner[0], : inner[1]] = resize(image, *inner, "bilinear")
+        square[: inner[0], : inner[1]] = resize(image, *inner, "bilinear")[..., :: self._order]
         if self._dtype == np.uint8:
             pixels = square
         else:
@@ -129,7 +132,7 @@ class Detector:
             raise BackboneError(
                 f"{self.name} does not say the names of its classes, so '{name}' is not known",
                 f"give the number of the class (--detect-class 1), or write the names into "
-                f'{Path(self.name).stem}.json beside the file: {{"classes": ["person", ...]}}',
+                f'{self._record_file}: {{"classes": [{self._first_names}, ...]}}',
             )
         near = difflib.get_close_matches(name, self.classes, n=3, cutoff=0.4)
         raise BackboneError(
@@ -138,7 +141,31 @@ class Detector:
             + f"it knows {enumerate_some(self.classes, most=100)}",
         )
 
-    def _input(self, onnx, model, record: Mapping) -> tuple[tuple[int, int], int, type]:
+    @property
+    def _first_names(self) -> str:
+        return '"__background__", "person"' if self.family == "torchvision" else '"person"'
+
+    def _require_whole(self, record: DetectorRecord) -> None:
+        """Refuse a record from which another class, or other pixels, would be taken."""
+        if self.family == "torchvision" and record.classes:
+            first = re.sub(r"[\W_]", "", record.classes[0]).lower()
+            if first and first not in _NO_OBJECT:
+                raise BackboneError(
+                    f"{self._record_file}: classes begin with '{record.classes[0]}', and class 0 "
+                    "of torchvision's detectors is the background",
+                    f'write {{"classes": [{self._first_names}, ...]}}; where the numbers of this '
+                    "detector do begin with an object, leave the names away and give the number "
+                    "(--detect-class 0)",
+                )
+        if self.family == "detr-sigmoid" and None in (record.mean, record.std):
+            raise BackboneError(
+                f"{self.name}: detectors with as many logits as classes differ in the pixels that "
+                f"they take, and {self._record_file} does not say which",
+                'for RT-DETR write "mean": [0, 0, 0], "std": [1, 1, 1] there; for Deformable and '
+                f'Conditional DETR "mean": {[*IMAGENET[0]]}, "std": {[*IMAGENET[1]]}',
+            )
+
+    def _input(self, onnx, model, record: DetectorRecord) -> tuple[tuple[int, int], int, type]:
         """Return height and width, number of dimensions and type of what the network takes."""
         inputs = model.graph.input
         kind = inputs[0].type.tensor_type if inputs else None
@@ -152,8 +179,14 @@ class Detector:
                 f"{self.name} takes {numbers} of shape {shape} (0 stands for any; inputs: {found})",
                 "a detector takes one image: float32, float16 or uint8, (1, 3, H, W) or (3, H, W)",
             )
-        wanted = record.get("input_size", [3, SIDE, SIDE])[1:]
+        wanted = record.input_size or (SIDE, SIDE)
         side = tuple(own or other for own, other in zip(shape[-2:], wanted))
+        if record.input_size and side != record.input_size:
+            raise BackboneError(
+                f"{self._record_file}: input_size is {[3, *record.input_size]}, and the graph "
+                f"takes images of {side[0]} x {side[1]} pixels",
+                "correct or remove it",
+            )
         if not all(1 <= one <= LARGEST_SIDE for one in side):
             raise BackboneError(
                 f"{self.name} takes images of {side[0]} x {side[1]} pixels",
@@ -190,39 +223,10 @@ def load_detector(text: str, request: WeightsRequest, device: str = "cpu") -> De
     return Detector(path, device)
 
 
-def _read_record(path: Path) -> dict:
-    """Read what a JSON file beside a detector says of it; nothing where there is none."""
-    if not os.path.lexists(path):
-        return {}
-    hint = 'it may say {"input_size": [3, 640, 640], "mean": [...], "std": [...], "classes": [...]}'
-    found = read_json(path, BackboneError, hint, most=_LARGEST_TEXT)
-    faults = [name for name in ("mean", "std") if name in found and not _numbers(found[name])]
-    sizes = found.get("input_size", [3, SIDE, SIDE])
-    if not (_numbers(sizes) and all(isinstance(one, int) for one in sizes)):
-        faults.append("input_size")
-    if not _all_texts(found.get("classes", [])):
-        faults.append("classes")
-    if faults or not all(found.get("std", [1])):
-        raise BackboneError(f"{path}: {enumerate_some(faults or ['std'])} cannot be used", hint)
-    return {name: found[name] for name in _RECORD_FIELDS & set(found)}
-
-
-def _numbers(value: object) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 3
-        and all(isinstance(n, int | float) and math.isfinite(n) for n in value)
-    )
-
-
-def _all_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(one, str) for one in value)
-
-
 def _names(metadata: Mapping[str, str]) -> list[str]:
     """Return the names that Ultralytics writes into a file: ``{0: 'person', ...}``."""
     text = metadata.get("names", "")
-    if not 0 < len(text) < _LARGEST_TEXT:
+    if not 0 < len(text) < LARGEST_TEXT:
         return []
     try:
         found = ast.literal_eval(text)  # constants alone; nothing runs
@@ -230,7 +234,7 @@ def _names(metadata: Mapping[str, str]) -> list[str]:
         return []
     if isinstance(found, dict) and set(found) == set(range(len(found))):
         found = [found[number] for number in range(len(found))]
-    return found if _all_texts(found) else []
+    return found if are_texts(found) else []
 
 
 def _answer(path: str, dtype: str, *shape: str) -> dict:

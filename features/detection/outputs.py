@@ -79,8 +79,15 @@ def family_of(outputs: Sequence[tuple[str, str, tuple[int, ...]]], classes: int)
         (_, rows, width), (_, boxes, four) = _boxes_last(shapes, lambda shape: shape)
         if rows == boxes and four == 4 and width > 1:
             # Those of later ones (RT-DETR) are a probability each, with no class for "nothing".
-            if classes:
+            if classes in (width, width - 1):
                 return "detr-sigmoid" if width == classes else "detr"
+            if classes:
+                raise BackboneError(
+                    f"{counted(classes, 'name', 'names')} of classes for logits of {width} "
+                    f"columns: DETR has {width - 1} classes and a column for nothing, RT-DETR "
+                    f"{width} classes",
+                    "name all classes in their order, also those that are not used ('N/A')",
+                )
             raise BackboneError(
                 f"logits of {width} columns may be {width - 1} classes and one for nothing (DETR), "
                 f"or {width} classes (RT-DETR)",

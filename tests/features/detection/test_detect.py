@@ -178,6 +178,10 @@ FAMILIES = {
 @pytest.mark.parametrize("name", FAMILIES)
 def test_each_family_says_where_objects_are_in_pixels_of_the_image(tmp_path, name):
     record = {"classes": ["cup", "cat", "dog"]}
+    if "torchvision" in name:
+        record["classes"][0] = "__background__"
+    if name == "detr-sigmoid":
+        record |= {"mean": [0, 0, 0], "std": [1, 1, 1]}
     outputs = {
         key: one if one.dtype.kind == "i" else one.astype(np.float32)
         for key, one in FAMILIES[name].items()
@@ -219,10 +223,78 @@ def test_pixels_are_given_as_the_network_was_trained(tmp_path):
     for record, expected in (
         (None, (1 + 114 / 255) / 2),
         ({"mean": [0.5] * 3, "std": [0.5] * 3}, 114 / 255),
+        ({"input_range": [0, 255], "mean": [127.5] * 3, "std": [127.5] * 3}, 114 / 255),
     ):
         path = save(tmp_path / f"{expected}.onnx", outputs, nodes, record=record)
         (score,) = load_detector(f"onnx:{path}", HERE).run(white).scores
         assert score == pytest.approx(expected, rel=1e-4)
+
+
+def test_channels_are_turned_where_the_record_says_so(tmp_path):
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("Constant", [], ["first"], value_ints=[0]),
+        helper.make_node("Gather", ["images", "first"], ["channel"], axis=1),
+        helper.make_node("ReduceMax", ["channel"], ["most"], keepdims=0),
+        helper.make_node("Constant", [], ["one"], value_ints=[1]),
+        helper.make_node("Reshape", ["most", "one"], ["scores"]),
+    ]
+    outputs = {"boxes": BOXES[:1], "labels": IDS[:1], "scores": "f"}
+    image = np.full((64, 96, 3), (255, 0, 51), np.uint8)
+    for space, expected in (("RGB", 1), ("BGR", 0.2)):
+        path = save(tmp_path / "net.onnx", outputs, nodes, record={"input_space": space})
+        (score,) = load_detector(f"onnx:{path}", HERE).run(image).scores
+        assert score == pytest.approx(expected, rel=1e-5)
+
+
+OF_255 = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+
+
+@pytest.mark.parametrize(
+    ("name", "record", "words"),
+    [
+        ("yolo", {"image_mean": [0.5] * 3}, "not understood: image_mean"),
+        ("yolo", {"do_normalize": False}, "not understood: do_normalize"),
+        ("yolo", OF_255, r"(?s)mean, std cannot be.*input_range"),
+        ("yolo", {"mean": [0.5] * 3, "input_range": [0, 255]}, r"(?s)for pixels from 0 to 1"),
+        ("yolo", {"std": [-1, 1, 1]}, "std cannot be used"),
+        ("yolo", {"input_space": "bgr"}, "input_space cannot be used"),
+        ("yolo", {"input_size": [3, 320, 320]}, "takes images of 64 x 96 pixels"),
+        ("torchvision", {"classes": ["person", "car"]}, r"(?s)background.*__background__.*class 0"),
+        ("detr", {"classes": ["person", "car"]}, r"(?s)2 names.* 4 columns.*name all classes"),
+        ("detr", {"classes": [*"abcdef"]}, r"6 names.* 4 columns"),
+        ("detr-sigmoid", {"classes": [*"abc"]}, r'(?s)net.json does not say.*"mean": \[0, 0, 0\]'),
+    ],
+)
+def test_a_record_is_followed_or_refused_by_name(tmp_path, name, record, words):
+    outputs = {
+        key: one if one.dtype.kind == "i" else one.astype(np.float32)
+        for key, one in FAMILIES[name].items()
+    }
+    path = save(tmp_path / "net.onnx", outputs, record=record)
+    with pytest.raises(BackboneError, match=words):
+        load_detector(f"onnx:{path}", HERE)
+
+
+def test_what_is_for_people_alone_and_another_range_that_is_stated_are_no_faults(tmp_path):
+    record = {"_source": "me", "description": "mine", "input_size": [3, 64, 96]}
+    for more in ({}, {**OF_255, "input_range": [0, 255]}):
+        path = save(tmp_path / "net.onnx", FAMILIES["yolo"], record=record | more)
+        load_detector(f"onnx:{path}", HERE)
+
+
+def test_the_file_that_names_are_to_be_written_into_is_the_one_that_is_read(tmp_path, monkeypatch):
+    save(tmp_path / "net.onnx", FAMILIES["torchvision"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BackboneError) as caught:
+        load_detector("onnx:net.onnx", HERE).index_of("person")
+    hint = caught.value.hint
+    assert "into net.json" in hint
+    # Followed as it is written, it finds what torchvision calls 1.
+    names = json.loads(hint.split("net.json: ")[1].replace(", ...", ""))
+    (tmp_path / "net.json").write_text(json.dumps(names))
+    assert load_detector("onnx:net.onnx", HERE).index_of("person") == 1
 
 
 def test_names_come_from_the_file_as_ultralytics_writes_them(tmp_path):
@@ -466,7 +538,7 @@ def person(tmp_path):
         outputs,
         nodes,
         shape=(1, 3, 200, 200),
-        record={"classes": ["cup", "person"]},
+        record={"classes": ["__background__", "person"]},
     )
     return DetectorOptions(f"onnx:{path}")
 

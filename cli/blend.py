@@ -158,7 +158,7 @@ def blend(sources, labels, as_json, quiet, details, **given) -> None:
         console.print_json({**report.result.to_json(), "files": files})
         return
     console.echo(jobs.result_text(report.result, details, console.table_width()))
-    if len(report.result.runs) > 1:
+    if len(report.result.runs) > 1 and outputs["save"]:
         first, *others = map(str, report.result.runs.values())
         console.echo(f"\npredict and bundle with {first} go through {', '.join(others)} too")
     if report.written is not None:

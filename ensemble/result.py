@@ -133,18 +133,27 @@ class TaskBlend:
     def wrong_labels(self) -> str:
         """What to do where labels look wrong, in words; empty where too few do to matter."""
         found = self.reason.calibration
-        if found is None or found.wrong < 0.005:
+        if found is None or found.wrong < max(0.005, 1.5 * self._imagined):
             return ""
         ours = "for not knowing: the mean of the two"
         if found.recommended is found:
             ours = "the second: the mean of the two does worse on these rows than no calibration"
         return (
             f"about {found.wrong:.0%} of the labels look as if drawn at random (log-loss lower by "
-            f"{found.gain:.4f} ± {found.error:.4f} when they are taken so). Take --answer clean if "
+            f"{found.gain:.4f} ± {found.error:.4f} when they are taken so, with a temperature of "
+            f"{found.temperature:.2f}). Take --answer clean if "
             "the labels of the images to predict will be right, --answer given if they will be "
-            f"wrong as often. The recommended answer is {ours}. 'icecore audit' lists the labels "
-            "to look at"
+            f"wrong as often. The recommended answer is {ours}. 'icecore audit' of a run or cache "
+            "lists the labels to look at"
         )
+
+    @property
+    def _imagined(self) -> float:
+        """The share of wrong labels that the one imagined mistake of a calibration makes alone."""
+        images = len(np.unique(self.data.images_of(self.data.rows(TUNING))))
+        classes = len(self.data.classes)
+        # Labels drawn at random are right by chance, too: a mistake stands for some more of them.
+        return classes / max(classes - 1, 1) / (images + 1)
 
     def weights_of(self, answer: str) -> dict[str, float]:
         """Return the weight of each model in an answer."""

@@ -71,6 +71,16 @@ def id_column(table: CsvTable) -> int:
     return found
 
 
+def split_column(table: CsvTable) -> int | None:
+    """Return the column of splits: ``split``, in other capitals if it holds no numbers."""
+    if "split" in table.header:
+        return table.header.index("split")
+    at = table.column("split")
+    if at is None or any(_is_number(line.fields[at]) for line in table.rows):
+        return None
+    return at
+
+
 def _is_one_of_the_classes(table: CsvTable) -> bool:
     """Tell whether the numbers of a row sum to 1 with those of the first column."""
     try:

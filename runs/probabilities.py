@@ -28,7 +28,7 @@ from ..core.hdf5_files import new_hdf5
 from ..core.npz_files import NpzEntry, read_npz, write_npz
 from ..core.regular_files import open_regular, size_text
 from ..manifest import DEFAULT_TASK
-from .csv_columns import answer_column, are_shares, id_column, require_numbers
+from .csv_columns import answer_column, are_shares, id_column, require_numbers, split_column
 from .hdf5_child import read_hdf5
 from .table import MENDINGS, ProbabilityTable, as_texts, column_class, mended
 
@@ -115,7 +115,7 @@ def _write_csv(path: Path, table: ProbabilityTable) -> None:
 def _read_csv(path: Path) -> tuple[Fields, np.ndarray]:
     table = read_csv(path, ProbabilityError, LARGEST_FILE, any_case=True)
     id_at = id_column(table)
-    split_at = table.header.index("split") if "split" in table.header else None
+    split_at = split_column(table)
     label_at = answer_column(table)
     columns = [i for i in range(len(table.header)) if i not in (id_at, split_at, label_at)]
     if (not table.rows and not table.faults) or len(columns) < 2:

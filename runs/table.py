@@ -9,7 +9,7 @@ import numpy as np
 from ..core.errors import ProbabilityError, counted, enumerate_some, escaped
 from ..core.softmax import softmax
 from ..core.summary import summary
-from ..manifest import DEFAULT_TASK, class_name
+from ..manifest import DEFAULT_TASK, class_name, split_name
 
 MENDINGS = ("refuse", "renormalise", "softmax")
 # Four decimals and a few hundred classes may add up to this much; sums that are further off are
@@ -95,7 +95,7 @@ class ProbabilityTable:
         if strange:
             raise ProbabilityError(
                 f"{where} has unknown splits: {enumerate_some(strange)}",
-                "a split is train, validation or test",
+                "a split is train, validation (val, valid) or test",
             )
         self._require_probabilities(where)
 
@@ -227,6 +227,10 @@ def mended(table_fields: dict, numbers: np.ndarray, mend: str) -> ProbabilityTab
         if table_fields.get(name)
     }
     fields = {**table_fields, **names, "classes": classes}
+    # Called as in tables of labels: what is no split of any name is refused as it stands.
+    fields["splits"] = tuple(
+        (split_name(one) or one) if one else "" for one in table_fields.get("splits", ())
+    )
     return ProbabilityTable(probabilities=numbers, **fields)
 
 

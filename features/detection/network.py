@@ -154,7 +154,7 @@ class Detector:
                     f"{self._record_file}: classes begin with '{record.classes[0]}', and class 0 "
                     "of torchvision's detectors is the background",
                     f'write {{"classes": [{self._first_names}, ...]}}; where the numbers of this '
-                    "detector do begin with an object, leave the names away and give the number "
+                    "detector do begin with an object, leave the names out and give the number "
                     "(--detect-class 0)",
                 )
         if self.family == "detr-sigmoid" and None in (record.mean, record.std):

@@ -102,7 +102,7 @@ def _require_in_range(found: dict, scale: float, path: Path) -> None:
     if scale > 1 and 0 < largest.get("mean", 0) <= 1:
         raise BackboneError(
             f"{path}: mean is {found['mean']}, for pixels from 0 to 1, and input_range [0, 255]",
-            "leave input_range away, or multiply mean and std by 255",
+            "leave input_range out, or multiply mean and std by 255",
         )
 
 

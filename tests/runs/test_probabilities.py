@@ -250,6 +250,15 @@ def test_a_column_that_is_no_class_is_named():
         ProbabilityTable(("a", "b"), ("weight", "cat", "dog"), values)
 
 
+def test_splits_are_called_as_in_tables_of_labels(tmp_path):
+    content = "id,Split,a,b\n1,Train,0.5,0.5\n2,val,0.5,0.5\n3,TEST,0.5,0.5\n"
+    (tmp_path / "a.csv").write_text(content)
+    assert read_probabilities(tmp_path / "a.csv").splits == ("train", "validation", "test")
+    # A class of that name has numbers.
+    (tmp_path / "b.csv").write_text("id,Split,b\n1,0.25,0.75\n")
+    assert read_probabilities(tmp_path / "b.csv").classes == ("Split", "b")
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 @pytest.mark.parametrize("with_splits", [False, True])
 def test_a_class_of_a_columns_name_keeps_the_ids(tmp_path, suffix, with_splits):

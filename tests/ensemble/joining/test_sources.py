@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from command import icecore
 
 from icecore.core.errors import MissingFileError, ProbabilityError, RunError
 from icecore.ensemble import BlendOptions, blend_sources, load_saved, save_blend
@@ -87,6 +88,13 @@ def test_a_blend_of_runs_lies_in_the_first_and_knows_the_others(two_runs):
         RunError, match=r"files have changed since: ../cut/label/probabilities/noise"
     ):
         load_saved(whole)
+
+
+def test_predict_is_said_to_go_through_both_only_where_that_was_saved(two_runs):
+    status, out, err = icecore("blend", *two_runs, "--no-save")
+    assert status == 0, err
+    assert "go through" not in out
+    assert "go through" in icecore("blend", *two_runs)[1]
 
 
 def test_copies_are_known_by_whole_images(two_runs):

@@ -7,7 +7,15 @@ import pytest
 from blending import blend_run
 from scipy.optimize import minimize
 
-from icecore.ensemble import Blender, BlendOptions, Calibration, Chooser, load_saved, result_text
+from icecore.ensemble import (
+    Blender,
+    BlendOptions,
+    Calibration,
+    Chooser,
+    blend_sources,
+    load_saved,
+    result_text,
+)
 from icecore.ensemble.metrics import log_loss
 from icecore.ensemble.weighting.calibration import find_calibration, fit_calibration
 
@@ -157,6 +165,22 @@ def test_a_run_with_wrong_labels_says_so_and_keeps_all_answers(builders, tmp_pat
     ]
     assert shares == [task.reason.calibration.recommended.wrong, 0, wrong]
     assert load_saved(run, "tuned").tasks["label"].calibration is None
+
+
+def test_no_labels_are_called_wrong_for_the_imagined_mistake_alone(tmp_path):
+    """Every row is right, of models that are less sure than they could be."""
+    y = np.random.default_rng(0).integers(3, size=90)
+    files = {"labels": [["id", "label"], *([n, "abc"[own]] for n, own in enumerate(y))]}
+    for seed in (1, 2):
+        table = np.random.default_rng(seed).dirichlet(np.ones(3), 90) / 2 + np.eye(3)[y] / 2
+        files[f"model{seed}"] = [["id", *"abc"], *([n, *row] for n, row in enumerate(table))]
+    for name, content in files.items():
+        with open(tmp_path / f"{name}.csv", "w", newline="") as file:
+            csv.writer(file).writerows(content)
+    models = [tmp_path / "model1.csv", tmp_path / "model2.csv"]
+    (task,) = blend_sources(models, labels=tmp_path / "labels.csv").tasks
+    assert task.reason.calibration.wrong > 0.005
+    assert task.wrong_labels == ""
 
 
 def test_half_of_the_share_is_taken_unless_held_out_rows_are_worse_off_by_it():

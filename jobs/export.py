@@ -53,7 +53,9 @@ def export(
     if data is None:
         require_all_rows(sets)
         tables = kept_tables(store)
-        samples = [one for path in tables for one in read_kept_table(path)]
+        kept = [read_kept_table(path) for path in tables]
+        _require_agreement([[one for one in table if one.label] for table in kept], cache)
+        samples = [one for table in kept for one in table]
         keys = None
     else:
         samples = list(digested(store, as_extracted(store, data, labels_required=False)))
@@ -84,12 +86,29 @@ def _images(samples: Iterable[Sample], cache: str | os.PathLike) -> list[list[Sa
         if (label, split) != (known.label, known.split):
             tasks[sample.task] = dataclasses.replace(known, label=label, split=split)
     if faults:
-        raise CacheError(
-            f"tables that {cache} keeps say unlike things of {counted(len(faults), 'image')}: "
-            f"{enumerate_some(faults)}",
-            f"name the one that counts: --data {cache}/{TABLES_NAME}/NAME.csv",
-        )
+        raise _contradiction(faults, cache)
     return [list(tasks.values()) for tasks in images.values()]
+
+
+def _require_agreement(tables: Iterable[Iterable[Sample]], cache: str | os.PathLike) -> None:
+    """Refuse tables that give the same bytes unlike labels under other names."""
+    first: dict[tuple[str, str], tuple[int, Sample]] = {}
+    faults = []
+    for number, table in enumerate(tables):
+        for sample in table:
+            place, known = first.setdefault((sample.digest, sample.task), (number, sample))
+            if place != number and known.id != sample.id and known.label != sample.label:
+                faults.append(f"{known.id}, {sample.id} ({known.label} or {sample.label})")
+    if faults:
+        raise _contradiction(faults, cache)
+
+
+def _contradiction(faults: Sequence[str], cache: str | os.PathLike) -> CacheError:
+    return CacheError(
+        f"tables that {cache} keeps say unlike things of {counted(len(faults), 'image')}: "
+        f"{enumerate_some(faults)}",
+        f"name the one that counts: --data {cache}/{TABLES_NAME}/NAME.csv",
+    )
 
 
 def _table(images: Sequence[Sequence[Sample]], rest: Sequence[str]) -> dict[str, list[str]]:

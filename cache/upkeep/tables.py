@@ -71,10 +71,11 @@ def pull_tables(
     own, count, damaged, notes = names_beside(kept / SOURCES_NAME), 0, [], []
     found, keys = _versions(there), {}
     # In a cache that was copied as it is, or is worked in, a table has no versions.
-    for key in filter(_PLAIN.fullmatch, sorted(there)):
+    for match in filter(None, map(_PLAIN.fullmatch, sorted(there))):
+        key, name = match[0], match[1]
         if place.folder:
             open_own(place.folder / key).close()
-        digest, name = sha256_bytes(place.read(key, LARGEST_TABLE)), _PLAIN.fullmatch(key)[1]
+        digest = sha256_bytes(place.read(key, LARGEST_TABLE))
         if digest not in found.setdefault(name, []):
             found[name].append(digest)
         keys[name, digest] = key

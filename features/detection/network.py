@@ -179,8 +179,8 @@ class Detector:
                 f"{self.name} takes {numbers} of shape {shape} (0 stands for any; inputs: {found})",
                 "a detector takes one image: float32, float16 or uint8, (1, 3, H, W) or (3, H, W)",
             )
-        wanted = record.input_size or (SIDE, SIDE)
-        side = tuple(own or other for own, other in zip(shape[-2:], wanted))
+        rows, columns = record.input_size or (SIDE, SIDE)
+        side = shape[-2] or rows, shape[-1] or columns
         if record.input_size and side != record.input_size:
             raise BackboneError(
                 f"{self._record_file}: input_size is {[3, *record.input_size]}, and the graph "
@@ -217,10 +217,7 @@ def load_detector(text: str, request: WeightsRequest, device: str = "cpu") -> De
     match = re.fullmatch(r"onnx:(.+)", text.strip())
     if not match:
         raise BackboneError(f"'{text}' is no detector", "write onnx:FILE")
-    path = Path(match[1])
-    if not path.is_file() and request.folder is not None:
-        path = request.folder / path.name
-    return Detector(path, device)
+    return Detector(request.located(Path(match[1])), device)
 
 
 def _names(metadata: Mapping[str, str]) -> list[str]:

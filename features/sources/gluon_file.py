@@ -188,9 +188,8 @@ def _model(network: _Network, side: int):
     return model
 
 
-def _locate(prefix: Path, folder: Path | None) -> _Files:
-    if folder is not None and not _symbol_of(prefix).is_file():
-        prefix = folder / prefix.name if _symbol_of(folder / prefix.name).is_file() else prefix
+def _locate(prefix: Path, request: WeightsRequest) -> _Files:
+    prefix = request.located(prefix, lambda path: _symbol_of(path).is_file())
     symbol, record = _symbol_of(prefix), prefix.with_name(f"{prefix.name}.json")
     if not symbol.is_file():
         raise MissingFileError(
@@ -224,7 +223,7 @@ def _symbol_of(prefix: Path) -> Path:
 def _read(spec: BackboneSpec, request: WeightsRequest) -> tuple[_Network, int]:
     """Return what the files hold, and the side of the images that are asked for."""
     request.require_none_for(spec.canonical)
-    files = _locate(Path(spec.name), request.folder)
+    files = _locate(Path(spec.name), request)
     fields = read_record(files.record)
     nodes = read_symbol(files.symbol)
     heads = nodes.pop()["inputs"]

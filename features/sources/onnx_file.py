@@ -34,11 +34,11 @@ class OnnxFileSource(Source):
     def load_graph(self, spec: BackboneSpec, request: WeightsRequest) -> GraphNetwork:
         """See `Source.load_graph`: the classifier is cut off, and uint8 made the input."""
         request.require_none_for(spec.canonical)
-        return _load(spec, _locate(Path(spec.name), request.folder))
+        return _load(spec, request.located(Path(spec.name)))
 
     def layers(self, spec: BackboneSpec, request: WeightsRequest) -> list[LayerShape]:
         """See `Source.layers`."""
-        path = _locate(Path(spec.name), request.folder)
+        path = request.located(Path(spec.name))
         side = spec.resolution or read_record(find_record(path))["input_size"][1]
         model, name = read_graph(path).model, f"onnx:{path}"
         read_input(load_onnx(), model, side, name)  # Where its channels are is known then.
@@ -97,9 +97,3 @@ def _load(spec: BackboneSpec, path: Path) -> GraphNetwork:
     if fields.get(PREPARES) is not False:
         require_unprepared(steps, how, name, takes.channels_last)
     return network
-
-
-def _locate(path: Path, folder: Path | None) -> Path:
-    if not path.is_file() and folder is not None and (folder / path.name).is_file():
-        return folder / path.name
-    return path

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 from ...core.errors import BackboneError, WeightsError
@@ -61,6 +62,16 @@ class WeightsRequest:
                 "put the file itself there, or take that away",
             )
         return None
+
+    def located(self, path: Path, is_there: Callable[[Path], bool] = Path.is_file) -> Path:
+        """Return where a network's file is: of a bare name in the user's folder first.
+
+        A path that leads through folders is taken as it is, where it leads to a file.
+        """
+        own = None if self.folder is None else self.folder / path.name
+        if own is None or not is_there(own):
+            return path
+        return path if path.parent != Path(".") and is_there(path) else own
 
     @property
     def text(self) -> str:

@@ -151,6 +151,11 @@ def test_an_export_takes_no_labels_that_tables_contradict(cache, kept, rows, tmp
     status, _, error = icecore("cache", "export", cache.path, name, "-o", tmp_path / "a.npz")
     assert status == 1
     assert f"tables that {cache.path} keeps say unlike things of 1 image: {rows[0].id} (" in error
+    # The same bytes under another name are the same image.
+    table.write_text(table.read_text().replace(rows[0].id, f"moved/{rows[0].id}", 1))
+    status, _, error = icecore("cache", "export", cache.path, name, "-o", tmp_path / "a.npz")
+    assert (status, (tmp_path / "a.npz").exists()) == (1, False)
+    assert f"of 1 image: moved/{rows[0].id}, {rows[0].id} (" in error
     # As is advised; and what one alone knows is taken.
     taken = ["--data", str(kept / "photos.csv")]
     assert icecore("cache", "export", cache.path, name, "-o", tmp_path / "a.npz", *taken)[0] == 0

@@ -355,9 +355,16 @@ def test_what_is_no_detector_at_all_is_refused(tmp_path):
         load_detector(f"onnx:{path}", HERE)
 
 
-def test_a_detector_lies_in_the_folder_of_weights(tmp_path):
+def test_a_detector_lies_in_the_folder_of_weights(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
     save(tmp_path / "net.onnx", FAMILIES["torchvision"])
     assert load_detector("onnx:net.onnx", WeightsRequest(None, tmp_path)).family == "torchvision"
+    # First there, as help says; a path that leads elsewhere is taken as it is.
+    save(tmp_path / "here" / "net.onnx", FAMILIES["yolo"])
+    monkeypatch.chdir(tmp_path / "here")
+    assert load_detector("onnx:net.onnx", WeightsRequest(None, tmp_path)).family == "torchvision"
+    named = f"onnx:{tmp_path}/here/net.onnx"
+    assert load_detector(named, WeightsRequest(None, tmp_path)).family == "yolo"
     (tmp_path / "net.json").symlink_to("nowhere.json")
     with pytest.raises(MissingFileError, match=r"net.json"):
         load_detector(f"onnx:{tmp_path}/net.onnx", HERE)

@@ -13,10 +13,14 @@ OVERLAP = 0.45
 MOST_CANDIDATES = 1000
 # 1, and what float16 makes of it.
 _HIGHEST_SCORE = 1.01
+# Boxes that are shares of the image may reach a little over its edge.
+_LARGEST_SHARE = 1.5
 # A list of six numbers that has more rows is one of raw boxes of a single class.
 _LONGEST_LIST = 1000
 # Along which axis of its outputs a family lists the objects.
 _OBJECTS_AT = {"torchvision": 0, "yolo": 2, "yolo5": 1, "yolo-list": 1, "yolo-batch": 0}
+# Their boxes are corners in pixels, as they come.
+_PIXELS = frozenset({"torchvision", "yolo-list", "yolo-batch"})
 _OBJECTS_AT |= {"detr": 1, "detr-sigmoid": 1}
 _HINT = (
     "known are: boxes (N, 4), labels (N), scores (N) as of torchvision; (1, 4 + C, N), "
@@ -159,6 +163,8 @@ def read_objects(family: str, outputs: Sequence[np.ndarray], side: tuple[int, in
     """
     found = _listed(family, outputs, side)
     _require_scores(found)
+    if family in _PIXELS:
+        _require_pixels(found, side)
     return _apart(found) if family in ("yolo", "yolo5") else found
 
 
@@ -211,6 +217,19 @@ def _require_scores(found: Objects) -> None:
         raise BackboneError(
             f"it answers scores of up to {highest:.3g}, and a score is from 0 to 1",
             "export it with scores that are probabilities (behind its sigmoid or softmax)",
+        )
+
+
+def _require_pixels(found: Objects, side: tuple[int, int]) -> None:
+    """Refuse corners that are shares of the image: each box would be its first pixel."""
+    # What fills up a list is zeros.
+    boxes = found.boxes[np.isfinite(found.boxes).all(axis=1) & found.boxes.any(axis=1)]
+    if len(boxes) and boxes.max() <= _LARGEST_SHARE:
+        raise BackboneError(
+            f"the corners of {counted(len(boxes), 'box', 'boxes')} reach {boxes.max():.3g} of "
+            f"{max(side)} pixels: they are not in pixels of the image",
+            "export the detector with boxes in pixels: multiply them by the input's width and "
+            "height behind its last layer",
         )
 
 

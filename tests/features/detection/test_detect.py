@@ -406,6 +406,25 @@ def test_what_is_no_score_is_refused_and_not_taken_for_an_empty_image(case):
         read_objects(family, outputs, (64, 64))
 
 
+SHARES = np.array([[0.1, 0.2, 0.5, 0.6], [0, 0, 1.02, 1], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("family", ["torchvision", "yolo-list", "yolo-batch"])
+def test_corners_that_are_shares_of_the_image_are_refused(family):
+    ids, scores = np.array([1, 1, 0]), np.array([0.9, 0.8, 0.0])
+    outputs = {
+        "torchvision": [SHARES, ids, scores],
+        "yolo-list": [np.c_[SHARES, scores, ids][None]],
+        "yolo-batch": [np.c_[np.zeros(3), SHARES, ids, scores]],
+    }[family]
+    with pytest.raises(BackboneError, match=r"reach 1.02 of 96 pixels: they are not in pixels"):
+        read_objects(family, outputs, (96, 64))
+
+
+def test_a_list_that_is_filled_up_with_zeros_is_an_image_with_nothing_in_it():
+    assert not read_objects("yolo-list", [np.zeros((1, 300, 6))], (96, 64)).scores.any()
+
+
 def test_classes_that_are_no_whole_numbers_are_none():
     rows = np.array([[[1, 1, 9, 9, 0.9, 1.4], [1, 1, 8, 8, 0.9, 0.9999], [1, 1, 7, 7, 0.9, 1e30]]])
     assert read_objects("yolo-list", [rows], (64, 64)).ids.tolist() == [-1, 1, -1]

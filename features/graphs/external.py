@@ -105,8 +105,16 @@ def _read(tensor, path: Path, size: int) -> bytes:
         raise _refuse(path, tensor, f"has {size} bytes by its shape, not {length} from {offset}")
     try:
         with _open_beside(path, parts, tensor) as file:
-            if offset + size > os.fstat(file.fileno()).st_size:
-                raise _refuse(path, tensor, f"ends beyond the end of {'/'.join(parts)}")
+            there = os.fstat(file.fileno()).st_size
+            if offset + size > there:
+                # No program can save this graph as one file while its weights are not there.
+                name = shortened("/".join(parts))
+                raise BackboneError(
+                    f"{path}: the weight '{tensor.name}' ends beyond the end of {name}, which has "
+                    f"{there} bytes and would need {offset + size} at least",
+                    f"{name} was cut short, or is of another export: copy or download both files "
+                    "again, or export the network again",
+                )
             file.seek(offset)
             return file.read(size)
     except OSError as error:

@@ -293,6 +293,16 @@ def test_places_in_a_file_are_bounded(fields, said, tmp_path):
         load(spec)
 
 
+def test_weights_that_are_cut_short_are_to_be_copied_again(tmp_path):
+    """Nothing can load the graph as it is, and so nothing can save it as one file."""
+    np.zeros(100, np.float32).tofile(tmp_path / "w.bin")
+    spec = save(tmp_path / "net.onnx", with_weight_at("w.bin"))
+    with pytest.raises(BackboneError, match="has 400 bytes and would need 540") as caught:
+        load(spec)
+    assert "copy or download both files again" in str(caught.value)
+    assert "onnx.save" not in str(caught.value)
+
+
 @pytest.mark.parametrize("number", [0, 99, 2**31 - 1])
 def test_a_weight_of_an_unknown_type_is_refused(number, tmp_path):
     model = with_weight_at("w.bin")

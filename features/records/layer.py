@@ -89,9 +89,12 @@ def nothing_to_pool(backbone: str, layer: Layer, shape: Sequence[int]) -> Backbo
     # What a graph computes while it runs is 0 here.
     sides = " x ".join(str(one or "?") for one in shape[1:])
     gives = f"{sides} numbers without a height and width to pool"
-    away = "" if layer.pool == BEFORE_CLASSIFIER.pool else f"leave --pool {layer.pool} away, or "
+    # Whole maps are also what 'icecore regions' looks at, which has no --pool to leave away.
+    own = layer.pool not in (BEFORE_CLASSIFIER.pool, "none")
+    away = f"leave --pool {layer.pool} away, or " if own else ""
+    rows = "" if layer.pool == "none" else "one row, or "
     return BackboneError(
         f"{backbone}: {place} gives {gives if sides else 'numbers of a shape that is not known'}",
-        f"{away}name a layer with --layer that gives one row, or a map of height and width "
+        f"{away}name a layer with --layer that gives {rows}a map of height and width "
         f"('icecore backbones --layers {backbone}' lists them)",
     )

@@ -195,6 +195,13 @@ def test_no_classes_means_no_classifier(tmp_path):
         load(save(tmp_path / "net.onnx", plain(), num_classes=8))
 
 
+def test_a_layer_without_a_map_is_not_blamed_on_a_pool_that_regions_do_not_offer(tmp_path):
+    spec = save(tmp_path / "net.onnx", plain())
+    with pytest.raises(BackboneError, match="that gives a map of height and width") as caught:
+        rows(spec, layer="out", pool="none")
+    assert "--pool" not in str(caught.value)
+
+
 def test_outputs_of_different_classifiers_are_asked_about(tmp_path):
     rng = np.random.default_rng(2)
     arrays = weights() | {"a": rng.normal(size=(3, CLASSES)).astype(np.float32)}

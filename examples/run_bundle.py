@@ -117,15 +117,23 @@ class Bundle:
 
 
 def main(bundle, *paths):
-    """Print the likeliest class of each task for each image."""
-    model = Bundle(bundle)
+    """Print the likeliest class of each task for each image; return the exit status."""
+    model, status = Bundle(bundle), 0
     for path in paths:
+        try:
+            tasks = model.answer(path)
+        # Pillow says in these ways that a file is damaged, too large or no image.
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            print(f"{path} could not be read: {error}", file=sys.stderr)
+            status = 1
+            continue
         answers = []
-        for task, found in model.answer(path).items():
+        for task, found in tasks.items():
             best = max(found, key=found.get)
             answers.append(f"{task} {best} {found[best]:.6f}")
         print(*([path] if len(paths) > 1 else []), *answers)
+    return status
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

@@ -202,6 +202,16 @@ def test_the_example_runs_it_with_onnx_runtime_alone(world, tmp_path):
     assert label in "abc"
     assert 1 / 3 <= float(probability) <= 1
     assert "icecore." not in EXAMPLE.read_text()
+    damaged = tmp_path / "damaged.png"
+    damaged.write_bytes(image.read_bytes()[:300])
+    done = subprocess.run(
+        [sys.executable, EXAMPLE, tmp_path / "model.onnx", damaged, tmp_path / "none.png", image],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout.split()[1:3]) == (1, [task, label])
+    assert [line.split(" could not be read: ")[0] for line in done.stderr.splitlines()] == [
+        str(damaged), str(tmp_path / "none.png"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])

@@ -3,7 +3,7 @@
 import dataclasses
 import errno
 import os
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -171,29 +171,38 @@ def _contradictory(one: FeatureSet, good: dict[str, Shard]) -> dict[str, list[st
 
     One image has one row; computed twice, on two machines, its last bits may differ.
     """
-    shards = list(good.values())
+    unlike = unlike_rows([(one, shard) for shard in good.values()])
+    found = {
+        s.name: [key.decode() for key in s.keys.tolist() if key in unlike] for s in good.values()
+    }
+    return {name: some for name, some in found.items() if some}
+
+
+def unlike_rows(parts: Sequence[tuple[FeatureSet, Shard]]) -> set[bytes]:
+    """Return the keys under which shards of one fingerprint, of several caches too, differ."""
+    shards = [shard for _, shard in parts]
     keys = np.concatenate([np.zeros(0, "S64"), *(shard.keys for shard in shards)])
     if len(set(keys.tolist())) == len(keys):
-        return {}
+        return set()
     sums = np.concatenate([shard.checksums for shard in shards])
     order = np.argsort(keys, kind="stable")
     first, second = order[:-1], order[1:]
     again = (keys[first] == keys[second]) & (sums[first] != sums[second])
     ends = np.cumsum([0, *(len(shard.keys) for shard in shards)])
-    unlike = set()
+    unlike: set[bytes] = set()
     for pair in zip(first[again].tolist(), second[again].tolist()):
-        rows = [_row(one, shards, ends, at) for at in pair]
+        rows = [_row(parts, ends, at) for at in pair]
         bound = _ROUNDING * max(np.linalg.norm(row) for row in rows)
-        if np.linalg.norm(rows[0] - rows[1]) > max(bound, _NOISE * one.dim**0.5):
+        if np.linalg.norm(rows[0] - rows[1]) > max(bound, _NOISE * len(rows[0]) ** 0.5):
             unlike.add(keys[pair[0]])
-    found = {s.name: [key.decode() for key in s.keys.tolist() if key in unlike] for s in shards}
-    return {name: some for name, some in found.items() if some}
+    return unlike
 
 
-def _row(one: FeatureSet, shards: list[Shard], ends: np.ndarray, at: int) -> np.ndarray:
+def _row(parts: Sequence[tuple[FeatureSet, Shard]], ends: np.ndarray, at: int) -> np.ndarray:
     """Read one row of sound shards, by its number among all."""
     number = int(np.searchsorted(ends, at, "right")) - 1
-    shard, size = shards[number], one.header.row_bytes
+    one, shard = parts[number]
+    size = one.header.row_bytes
     with open_own(one.folder / "shards" / shard.name) as file:
         file.seek(shard.offset + (at - int(ends[number])) * size)
         stored = np.frombuffer(file.read(size), one.header.stored).reshape(1, -1)

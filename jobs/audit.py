@@ -170,6 +170,11 @@ def apply_audit(
 
 def _cache_of(run, source: Path) -> FeatureCache:
     if run is None:
+        if not os.path.lexists(source):
+            raise MissingFileError(
+                f"there is no run and no cache at {source}",
+                "give the folder that `icecore train -o` or `icecore extract -o` wrote",
+            )
         return FeatureCache(source)
     place = run.about.get("cache")
     if not isinstance(place, str) or not Path(place).is_dir():

@@ -4,11 +4,13 @@ Containers lie in a folder, a prefix of a store, or are named by a pattern; noth
 """
 
 import abc
+import contextlib
 import dataclasses
 import hashlib
 import itertools
 import os
 import re
+import struct
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Self
@@ -201,7 +203,8 @@ class RecordFiles(StreamedContainer):
 
     def scan(self, container: str, name: str, file: BinaryIO) -> Scan:
         """Yield the images; see `StreamedContainer.scan`."""
-        names = _lst_names(os.path.splitext(container)[0] + SUFFIX)
+        names, told = _listed(os.path.splitext(container)[0] + SUFFIX)
+        unlike: list[str] = []
         samples: list[Sample] = []
         others: list[tuple[str, str]] = []
         several, found = 0, Records(file, facts_of(container)[0])
@@ -213,7 +216,16 @@ class RecordFiles(StreamedContainer):
             identity = f"{name}/{names.get(record.number, str(record.number))}"
             place = bytes_place(container, record.start, record.size)
             samples.append(Sample(identity, place, label=label_text(record.labels[0])))
+            if told.get(record.number, samples[-1].label) != samples[-1].label:
+                unlike.append(f"{identity} ({samples[-1].label} or {told[record.number]})")
             yield samples[-1], record.size
+        if unlike:
+            raise ManifestError(
+                f"{container} and the {SUFFIX} beside it say unlike labels of "
+                f"{counted(len(unlike), 'record')}: {enumerate_some(unlike)}",
+                "make the record file from the list again, or move the list away if the record "
+                "file is right",
+            )
         warnings = []
         if found.fault:
             warnings.append(f"{container} {found.fault}" + _BEFORE * bool(samples))
@@ -326,13 +338,23 @@ def _rows(container: str, name: str, table: ImageTable) -> Iterator[Sample]:
         yield Sample(f"{name}/{number}", place, split or "", label=known)
 
 
-def _lst_names(path: str) -> dict[int, str]:
-    """Read ``number, labels, path`` lines, parted by tabs; nothing where there is no such file."""
-    if is_url(path) or not os.path.isfile(path):
-        return {}
-    names: dict[int, str] = {}
-    for line in list_lines(path):
+def _listed(path: str) -> tuple[dict[int, str], dict[int, str]]:
+    """Read ``number, labels, path`` lines, parted by tabs, where there is such a file.
+
+    Returns
+    -------
+    names, labels : dict of int to str
+        By the number of the record; a label that is no number is left out.
+    """
+    names, labels = {}, {}
+    for line in list_lines(path) if not is_url(path) and os.path.isfile(path) else ():
         first, _, rest = line.strip().partition("\t")
         if first.isdecimal() and len(first) <= _LONGEST_NUMBER and rest:
-            names[int(first)] = rest.rpartition("\t")[2]
-    return names
+            label, *others = rest.split("\t")
+            names[int(first)] = others[-1] if others else label
+            # As a record has it, in float32.
+            with contextlib.suppress(ValueError, OverflowError):
+                if others:
+                    (stored,) = struct.unpack("<f", struct.pack("<f", float(label)))
+                    labels[int(first)] = label_text(stored)
+    return names, labels

@@ -21,6 +21,7 @@ from ..core.summary import summary
 from .box import parse_box
 from .class_notes import class_notes
 from .classes import fashionai_classes, letters_fault
+from .contradictions import require_one_image_of_an_id, require_one_label_of_an_image
 from .misspelt import meant_files
 from .names import class_name, class_order, look_alike_notes
 
@@ -145,7 +146,8 @@ class Manifest:
                 "keep one row for each image and task, one file of a name in a tar, and one record "
                 "of a number in a record file",
             )
-        self._require_one_image_of_an_id()
+        require_one_image_of_an_id(self.samples, self.source)
+        require_one_label_of_an_image(self.samples, self.source)
         self._require_letters()
 
     def _require_plain_fields(self) -> None:
@@ -178,23 +180,6 @@ class Manifest:
                 "give instances of Sample whose fields are text, empty where nothing is known; "
                 "names of tasks, classes and groups as icecore.manifest.class_name spells them; "
                 f"splits are {', '.join(sorted(_SPLITS - {''}))}, and a box is 'x0 y0 x1 y1'",
-            )
-
-    def _require_one_image_of_an_id(self) -> None:
-        """Raise `ManifestError` if rows of one id name different files, or parts of a file."""
-        images: dict[str, tuple[str, str]] = {}
-        faults = {
-            one.id: f"{one.id} ({_image_text(image)}; {_image_text((one.path, one.box))})"
-            for one in self.samples
-            if (image := images.setdefault(one.id, (one.path, one.box))) != (one.path, one.box)
-        }
-        if faults:
-            raise ManifestError(
-                f"{counted(len(faults), 'id')} of {self.source or 'the data'} "
-                f"{'stands' if len(faults) == 1 else 'stand'} for several images: "
-                f"{enumerate_some(faults.values())}",
-                "an image has one file and one box in all tasks; give each image an id of its own, "
-                "or leave the column id out",
             )
 
     def _require_letters(self) -> None:
@@ -383,10 +368,6 @@ def _as_tables_say(name: str) -> bool:
         return class_name(name) == name
     except ValueError:
         return False
-
-
-def _image_text(image: tuple[str, str]) -> str:
-    return " box ".join(filter(None, image))
 
 
 def split_name(name: str) -> str | None:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...core.errors import DamagedCacheError, counted, enumerate_some
 from ...core.files import publish_bytes
-from ..check import sound_shards, stored_rows
+from ..check import sound_shards, stored_rows, unlike_rows
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..format.disk import open_own, require_own_set
@@ -29,7 +30,7 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
     FingerprintError
         The same backbone was used in two ways that contradict each other.
     DamagedCacheError
-        A source has damaged shards.
+        A source has damaged shards, or caches hold unlike rows of one image.
     """
     plan: list[tuple[FeatureCache, FeatureSet, dict[str, Shard]]] = []
     headers = [one.header for one in target.sets()]
@@ -39,6 +40,7 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
                 target.refuse_contradictions(one.header, headers)
                 headers.append(one.header)
             plan.append((source, one, sound_shards(one)))
+    _require_alike(target, plan)
     done: list[dict] = []
     touched: dict = {}
     for source, one, good in plan:
@@ -65,6 +67,32 @@ def merge(target: FeatureCache, sources: Sequence[FeatureCache]) -> dict:
         if not (one["digest"] and sets) or any(into.missing([one["digest"]]) for into in sets)
     )
     return {"path": str(target.path), "sets": done}
+
+
+def _require_alike(
+    target: FeatureCache, plan: Sequence[tuple[FeatureCache, FeatureSet, dict[str, Shard]]]
+) -> None:
+    """Refuse rows of one image and fingerprint that differ by more than engines do."""
+    parts: dict[str, list[tuple[FeatureSet, Shard]]] = {}
+    for one in target.sets():
+        one.rows.refresh()
+        parts[one.fingerprint] = [(one, shard) for shard in one.rows.shards.values()]
+    for _, one, good in plan:
+        parts.setdefault(one.fingerprint, []).extend((one, shard) for shard in good.values())
+    faults = []
+    for some in parts.values():
+        if unlike := unlike_rows(some):
+            keys = [key.decode()[:12] for key in sorted(unlike)]
+            held = [one for one, shard in some if unlike & set(shard.keys.tolist())]
+            where = enumerate_some(dict.fromkeys(str(one.folder) for one in held), 3)
+            rows = counted(len(keys), "image has unlike rows", "images have unlike rows")
+            faults.append(f"{rows} in {where}: {enumerate_some(keys, 3)}")
+    if faults:
+        raise DamagedCacheError(
+            f"{'; '.join(faults)}; nothing was changed",
+            "find out which cache is wrong (an engine or a driver that computes otherwise, or "
+            "a change of its files), and merge the others",
+        )
 
 
 def _copy(one: FeatureSet, shard: Shard, into: FeatureSet) -> None:

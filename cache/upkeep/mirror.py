@@ -21,7 +21,7 @@ from ...core.folders import scratch_folder
 from ...core.regular_files import read_regular
 from ...core.stores import Entry
 from ..cache_folder import MARKER_NAME, RECORD_NAME, load_header, read_part
-from ..check import check_shard
+from ..check import check_shard, unlike_rows
 from ..featurecache import FeatureCache
 from ..featureset import FeatureSet
 from ..format.disk import LEFTOVER_PREFIX, require_own_folder, require_own_set
@@ -146,22 +146,40 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
     new = [(folder, name) for folder, name in found if name not in held[folder]]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         sizes = list(pool.map(lambda one: _pull_shard(place, sets[one[0]], one, there), new))
+    unlike = []
     for name in {folder for folder, _ in new}:
+        unlike += _leave_out_unlike(sets[name], {file for folder, file in new if folder == name})
         sets[name].rows.refresh()
         sets[name].write_index()
     pull_digests(place, there, target.path)
     tables, damaged, notes = pull_tables(place, there, target.path)
     bad = [f"{folder}/shards/{name}" for (folder, name), size in zip(new, sizes) if size is None]
-    bad += damaged
+    bad += [*unlike, *damaged]
     shards = [m for m in map(SHARD.fullmatch, sorted(there)) if m]
     bad += dict.fromkeys(f"{m[1]}/ without record.json" for m in shards if m[1] not in sets)
     if bad:
         raise DamagedCacheError(
             f"{counted(len(bad), 'damaged part')} of {url} left out: {enumerate_some(bad, 3)}",
-            "remove them there, and push them again from where they are sound",
+            "remove them there, and push them again from where they are sound"
+            + ("; where rows are others, find out first which of the two are wrong" * bool(unlike)),
         )
     total = sum(filter(None, sizes))
     return Mirrored(url, len(sets), len(new), total, len(found) - len(new), tables, notes)
+
+
+def _leave_out_unlike(one: FeatureSet, new: Collection[str]) -> list[str]:
+    """Remove the new shards whose rows are others than the set holds of the same images."""
+    one.rows.refresh()
+    shards = one.rows.shards
+    unlike = unlike_rows([(one, shard) for shard in shards.values()])
+    found = []
+    for name in sorted(new & shards.keys()) if unlike else ():
+        if keys := unlike & set(shards[name].keys.tolist()):
+            require_own_set(one.folder)
+            (one.folder / "shards" / name).unlink(missing_ok=True)
+            rows = counted(len(keys), "row is another", "rows are others")
+            found.append(f"{one.folder.name}/shards/{name} ({rows} than under the same key here)")
+    return found
 
 
 def _require_copy(place: Place, there: Collection[str], cache: FeatureCache) -> None:
@@ -171,12 +189,26 @@ def _require_copy(place: Place, there: Collection[str], cache: FeatureCache) -> 
             f"{place.url} lies in the cache that is to be pushed, {cache.path}",
             "name a folder of its own for the copy",
         )
+    others = [] if MARKER_NAME in there else [name for name in sorted(there) if _is_other(name)]
+    if others:
+        raise CacheError(
+            f"{place.url} is not empty and no copy of a cache: "
+            f"it holds {enumerate_some(others, 3)}",
+            "push to a prefix or folder of its own",
+        )
     if own := [name for name in there if _WORKED_IN.fullmatch(name)]:
         merge = f"run `icecore cache merge {folder} {cache.path}`, or " if folder else ""
         raise CacheError(
             f"{place.url} is a cache that is worked in, and no copy of one: it has {own[0]}",
             f"{merge}push to a place of its own",
         )
+
+
+def _is_other(name: str) -> bool:
+    """Tell whether a cache has no such object; what is hidden is the system's."""
+    known = any(one.fullmatch(name) for one in (RECORD, SHARD, _DIGESTS, _WORKED_IN))
+    folder, _, file = name.rpartition("/")
+    return bool(file) and not (known or file.startswith(".") or folder.startswith(TABLES_NAME))
 
 
 def push_digests(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from click.testing import CliRunner
+from command import icecore
 
 from icecore.cli.main import cli
 
@@ -19,3 +20,9 @@ def test_what_is_missing_or_out_of_place_is_said(arguments, said):
     done = CliRunner().invoke(cli, ["audit", *arguments])
     assert done.exit_code == 2
     assert said in " ".join(done.output.split())
+
+
+def test_an_audit_of_nothing_says_that_there_is_no_run_and_no_cache(tmp_path):
+    status, _, said = icecore("audit", tmp_path / "gone")
+    assert status == 1
+    assert f"there is no run and no cache at {tmp_path / 'gone'}" in said

@@ -809,3 +809,12 @@ def test_the_remedy_fits_the_container_whatever_it_is_called(tmp_path):
     with pytest.raises(ManifestError) as error:
         read(tar(tmp_path / "t.dat", ("1.jpg", b"1")))
     assert "0001.cls for 0001.jpg in the tar" in error.value.hint
+
+
+def test_records_and_their_list_do_not_contradict_each_other(tmp_path):
+    path = records(tmp_path / "a.rec", ((1.0,), 0, b"x"), ((0.1,), 1, b"y"), ((2.0,), 2, b"z"))
+    (tmp_path / "a.lst").write_text("0\t1\ta.jpg\n1\t0.1\tb.jpg\n2\t2.000000\tc.jpg\n")
+    assert [one.id for one in read(path)] == ["a.rec/a.jpg", "a.rec/b.jpg", "a.rec/c.jpg"]
+    (tmp_path / "a.lst").write_text("0\t7\ta.jpg\n1\t0.1\tb.jpg\n2\t5\tc.jpg\n")
+    with pytest.raises(ManifestError, match=r"2 records: a.rec/a.jpg \(1 or 7\), a.rec/c.jpg \(2 "):
+        read(path)

@@ -302,8 +302,8 @@ names = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r\n"), min
 def test_a_table_comes_back_as_it_was(tmp_path_factory, entries):
     folder = tmp_path_factory.mktemp("table")
     samples = tuple(
-        Sample(identity, str(folder / "images" / "i.jpg"), split, "label", label, digest="ab" * 32)
-        for identity, (split, label) in entries.items()
+        Sample(identity, str(folder / f"{n}.jpg"), split, "label", label, digest="ab" * 32)
+        for n, (identity, (split, label)) in enumerate(entries.items())
     )
     Manifest(samples).write(folder / "t.csv")
     found = read(folder / "t.csv", labels_required=False).samples

@@ -424,8 +424,11 @@ def test_a_file_named_again_in_other_words_is_refused(tmp_path, again):
     (tmp_path / "t.csv").write_text(f"path,label\na.jpg,x\nb.jpg,y\n{name},y\n")
     with pytest.raises(ManifestError, match=r"line 4 names .*a.jpg again, as line 2 does"):
         read(tmp_path / "t.csv")
-    (tmp_path / "t.csv").write_text(f"id,path,label\n1,a.jpg,x\n2,b.jpg,y\n3,{name},y\n")
+    (tmp_path / "t.csv").write_text(f"id,path,label\n1,a.jpg,x\n2,b.jpg,y\n3,{name},x\n")
     assert len(read(tmp_path / "t.csv")) == 3  # Its ids tell them apart.
+    (tmp_path / "t.csv").write_text(f"id,path,label\n1,a.jpg,x\n2,b.jpg,y\n3,{name},y\n")
+    with pytest.raises(ManifestError, match=r"unlike labels of one file .*: 1, 3 \(x or y\)"):
+        read(tmp_path / "t.csv")
 
 
 def test_json_is_named(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,14 @@ def test_labels_that_are_nearly_all_different_are_said(labels, said):
     found = [note for note in Manifest(rows).notes() if "have one image each" in note]
     assert len(found) == bool(said)
     assert not said or found[0].startswith(said)
+
+
+def test_a_file_has_one_label_under_all_its_ids():
+    rows = [Sample("x", "a/1.jpg", label="hat"), Sample("y", "a/../a/1.jpg", label="cap")]
+    with pytest.raises(ManifestError, match=r"unlike labels of one file .*: x, y \(hat or cap\)"):
+        Manifest(tuple(rows))
+    boxes = [replace(one, box=box) for one, box in zip(rows, ("0 0 5 5", "5 5 9 9"))]
+    tasks = [replace(one, task=one.label) for one in rows]
+    same = [replace(one, label="hat") for one in rows]
+    for fine in (boxes, tasks, same):
+        assert len(Manifest(tuple(fine))) == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import h5py
@@ -254,3 +255,20 @@ def read_back(path):
 def test_export_of_an_unknown_kind_is_refused(two_sets, tmp_path):
     with pytest.raises(CacheError, match=r"an ending that no export has \(\.npy\)"):
         export(two_sets, SPEC, tmp_path / "x.npy")
+
+
+def test_merge_refuses_unlike_rows_of_one_image_before_it_writes(tmp_path, make):
+    a, b = (filled(tmp_path / name, make, make.keys(5)) for name in "ab")
+    shutil.rmtree(b.path)
+    other = FeatureCache.create(b.path)
+    keys = make.keys(9)
+    rows = make.rows(keys, a.sets()[0].dim)
+    rows[2] = -rows[2]
+    rows[3] *= 1.0005  # As of another machine.
+    other.open_set(**make.asked(a.sets()[0].dim)).append(keys, rows)
+    with pytest.raises(
+        DamagedCacheError, match="1 image has unlike rows in .*nothing was"
+    ) as error:
+        merge(a, [other])
+    assert keys[2][:12] in str(error.value)
+    as_expected(a, make, make.keys(5))

@@ -348,3 +348,25 @@ def test_a_copy_is_no_cache_to_work_in(tmp_path):
         with pytest.raises(CacheError, match="copy of a cache that `icecore cache push` made") as e:
             use(copy)
         assert f"icecore cache pull {copy} CACHE" in e.value.hint
+
+
+def test_unlike_rows_of_one_image_stay_out(url, tmp_path):
+    fill(tmp_path / "one", count=10)
+    other = FeatureCache.create(tmp_path / "two")
+    one = other.open_set({"backbone": "a", "name": "net"}, "net", 5, ["center"], "float32")
+    one.append([f"{i:064x}" for i in range(5, 15)], np.ones((10, 5), np.float32), {})
+    push(other, url)
+    with pytest.raises(DamagedCacheError, match=r"5 rows are others than under the same key here"):
+        pull(url, tmp_path / "one")
+    assert len(FeatureCache(tmp_path / "one").find("net")) == 10
+    assert verify(tmp_path / "one")["ok"]
+
+
+def test_nothing_is_pushed_among_other_things(url, tmp_path):
+    cache = fill(tmp_path / "one")
+    (tmp_path / "x.txt").write_text("x")
+    store, key = store_of(url if "://" in url else f"file://{url}", local=True)
+    store.create(f"{key}/photos/1.jpg", tmp_path / "x.txt")
+    with pytest.raises(CacheError, match=r"no copy of a cache: it holds photos/1\.jpg"):
+        push(cache, url)
+    assert [one.key for one in store.list(f"{key}/")] == [f"{key}/photos/1.jpg"]

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...core.errors import BackboneError
 from ..images.preprocessing import Preprocessing
+from .calibrated import without_calibration
 from .image_metadata import RANGES, range_of
 from .onnx_graph import IMAGES, add_normalisation, constant_tensors, load_onnx
 from .session import open_session
@@ -170,6 +171,7 @@ def require_unprepared(steps, how: Preprocessing, name: str, channels_last: bool
     channels_last : bool
         Whether it takes (N, R, R, 3).
     """
+    steps = without_calibration(steps, how, name)
     lines, stated = _lines(steps, how, channels_last), range_of(how)
     # Less a mean they are still numbers of [0, 255], of which a network may learn the same.
     learned = _MADE_FOR[stated][-1] if stated else (_OF_255,) * (max(how.std) < 0.01)

@@ -341,3 +341,37 @@ def test_integers_that_are_compared_with_one_another_are_pixels(tmp_path):
     ]
     for kind in (TensorProto.UINT8, TensorProto.INT32):
         assert np.isfinite(rows(save(tmp_path / "net.onnx", in_front(steps, kind=kind)))).all()
+
+
+def quantised(low: float, high: float, kind: type):
+    """Put in front what static quantisation does, calibrated with numbers of low to high."""
+    ends = np.iinfo(kind)
+    scale = np.float32((high - low) / 255)
+    model = in_front(
+        [
+            node("QuantizeLinear", "data", "s", "z", "q"),
+            node("DequantizeLinear", "q", "s", "z", "d"),
+        ]
+    )
+    zero = np.array(round(ends.min - low / scale), kind)
+    for name, array in {"s": scale, "z": zero}.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(array), name))
+    return model
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1"])
+@pytest.mark.parametrize("bounds", [(-1.25, 1.3), (-0.6, 0.8), (-1.9, 1.9), (-2.64, 2.64)])
+def test_calibration_with_dull_photographs_prepares_no_pixels(tmp_path, bounds, kind):
+    model = quantised(*bounds, np.dtype(kind).type)
+    got = rows(save(tmp_path / "net.onnx", model, mean=MEAN.tolist(), std=STD.tolist()))
+    cut = np.clip((some_images() / 255 - MEAN) / STD, *bounds)
+    np.testing.assert_allclose(got, features_of(cut, weights()["w"]), atol=0.03)
+
+
+@pytest.mark.parametrize("bounds", [(0, 1), (-1, 1), (0, 255), (0, 178.5)])
+def test_calibration_with_other_numbers_is_noticed(tmp_path, bounds):
+    spec = save(
+        tmp_path / "net.onnx", quantised(*bounds, np.uint8), mean=MEAN.tolist(), std=STD.tolist()
+    )
+    with pytest.raises(BackboneError, match="its record makes other numbers"):
+        rows(spec)

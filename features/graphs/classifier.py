@@ -90,14 +90,8 @@ def find_classifier(
     BackboneError
         There is none, there are several, or it is not certain that it is one.
     """
-    if classes == 0:
-        raise _none(graph, values, name, "its record says num_classes 0, so it has no classifier")
     producers = {output: node for node in graph.node for output in node.output}
-    found = [
-        one
-        for output in graph.output
-        for one in _follow(output.name, output.name, producers, values, classes)
-    ]
+    found = _all_of(graph, producers, values, classes)
     certain = [one for one in found if not one.doubt] or found
     # Whatever they tell apart, classifiers that read the same need the same features.
     different: dict[str, Classifier] = {}
@@ -127,6 +121,38 @@ def find_classifier(
     if classifier.doubt and not known:
         raise _uncertain(classifier, name, values)
     return classifier
+
+
+def feature_output(graph, values: Values, name: str) -> str:
+    """Return the output that is the feature row of a graph whose record says that it tells nothing.
+
+    Raises
+    ------
+    BackboneError
+        It ends in a classifier all the same, or has not one output that is a row or a map.
+    """
+    says, producers = "its record says num_classes 0", {o: n for n in graph.node for o in n.output}
+    sure = [one for one in _all_of(graph, producers, values, None) if not one.doubt]
+    if sure:
+        raise _none(
+            graph, values, name, f"{says}, but it ends in {sure[0].text}, as classifiers do"
+        )
+    outputs = [one.name for one in graph.output]
+    if len(outputs) != 1 or not _width(outputs[0], values):
+        found = enumerate_some(
+            f"'{plain_name(one)}' {list(values.shapes.get(one, ()))[1:] or 'of unknown shape'}"
+            for one in outputs
+        )
+        raise _none(graph, values, name, f"{says}, and no one output is a row or a map: {found}")
+    return outputs[0]
+
+
+def _all_of(graph, producers: dict, values: Values, classes: int | None) -> list[Classifier]:
+    return [
+        one
+        for output in graph.output
+        for one in _follow(output.name, output.name, producers, values, classes)
+    ]
 
 
 def _source(value: str, producers: dict) -> str:

@@ -13,7 +13,7 @@ from ..records.layer import (
     nothing_to_pool,
 )
 from .budget import require_small_values
-from .classifier import Classifier, find_classifier
+from .classifier import Classifier, feature_output, find_classifier
 from .naming import add_prefix
 from .onnx_graph import (
     FEATURES,
@@ -100,10 +100,12 @@ def cut_classifier(
     graph = model.graph
     values = study(onnx, model, resolution)
     require_small_values(graph, values.shapes, values.constants, name)
-    if layer.name is None:
-        place = _before(find_classifier(graph, values, name, classes, known))
+    if layer.name is not None:
+        place = _place_of(graph, values, _named_output(graph, layer.name, name), layer, name)
+    elif classes == 0:
+        place = _place_of(graph, values, feature_output(graph, values, name), layer, name)
     else:
-        place = _named_place(graph, values, layer, name)
+        place = _before(find_classifier(graph, values, name, classes, known))
     if place.width < 1 and layer.pool != "none":
         raise BackboneError(
             f"{name} ends in a classifier that reads no numbers: {place.text}",
@@ -144,8 +146,8 @@ def _before(classifier: Classifier) -> _Place:
     return _Place(classifier.features, classifier.width, classifier.layout, text)
 
 
-def _named_place(graph, values: Values, layer: Layer, name: str) -> _Place:
-    features = _named_output(graph, layer.name or "", name)
+def _place_of(graph, values: Values, features: str, layer: Layer, name: str) -> _Place:
+    """Return the place of a value that was asked for, or that a record says are the features."""
     shape, layout = values.shapes.get(features, ()), None
     if len(shape) == 4:
         layout = values.layouts.get(features, "channels first")
@@ -154,7 +156,9 @@ def _named_place(graph, values: Values, layer: Layer, name: str) -> _Place:
         width = _width_of_gemm(graph, values, features)
     if width < 1:
         raise nothing_to_pool(name, layer, shape)
-    return _Place(features, width, layout, f"{width} numbers of '{layer.name}', as was asked")
+    why = "as was asked" if layer.name else "the output, for the record says num_classes 0"
+    text = f"{width} numbers of '{layer.name or plain_name(features)}', {why}"
+    return _Place(features, width, layout, text)
 
 
 def _width_of_gemm(graph, values: Values, features: str) -> int:

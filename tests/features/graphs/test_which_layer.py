@@ -186,9 +186,23 @@ def test_softmax_makes_a_layer_with_activation_a_classifier(tmp_path):
     assert rows(save(tmp_path / "net.onnx", model)).shape == (3, WIDTH)
 
 
-def test_no_classes_means_no_classifier(tmp_path):
+def test_no_classes_means_that_the_output_is_the_row(tmp_path):
+    spec = save(tmp_path / "net.onnx", headless(), num_classes=0)
+    assert load(spec).network.layer == (
+        "9 numbers of 'embedding', the output, for the record says num_classes 0"
+    )
+    np.testing.assert_array_equal(rows(spec), rows(spec, layer="embedding"))
+    model = headless()
+    model.graph.output.append(
+        helper.make_tensor_value_info("z", TensorProto.FLOAT, ["N", 9, SIDE, SIDE])
+    )
+    with pytest.raises(BackboneError, match="'embedding'.*'z'"):
+        load(save(tmp_path / "net.onnx", model, num_classes=0))
+
+
+def test_no_classes_and_a_classifier_contradict_each_other(tmp_path):
     spec = save(tmp_path / "net.onnx", plain(), num_classes=0)
-    with pytest.raises(BackboneError, match=r"(?s)num_classes 0.*--layer out"):
+    with pytest.raises(BackboneError, match=r"(?s)num_classes 0.*the Gemm 'out'.*--layer out"):
         load(spec)
     assert rows(spec, layer="out").shape == (3, CLASSES)
     with pytest.raises(BackboneError, match=f"num_classes 8, but the Gemm 'out' gives {CLASSES}"):

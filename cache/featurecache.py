@@ -157,9 +157,7 @@ class FeatureCache:
         there = enumerate_some([one.name for one in sets], 10) or "none at all"
         raise CacheError(
             f"no feature set {name!r} in {self.path}; it holds {there}",
-            f"run `icecore extract` with `-b {asked}` into it, or name one it has"
-            if (asked := name.partition("#")[0])
-            else "name one it has",
+            ", or ".join(_ways_to(name.partition("#")[0], bool(sets))),
         )
 
     @typed
@@ -362,6 +360,16 @@ class FeatureCache:
     def _publish_failures(self, by_id: Mapping[str, Mapping]) -> None:
         content = [by_id[id_] for id_ in sorted(by_id)]
         write_part(self.path / FAILURES_NAME, {"failures": content})
+
+
+def _ways_to(asked: str, holds_sets: bool) -> list[str]:
+    """Say how to get a set that a cache lacks: a short name finds sets, and no networks."""
+    ways = ["name one it has"] * holds_sets
+    if ":" in asked:
+        ways.append(f"run `icecore extract` with `-b {asked}` into it")
+    elif asked or not holds_sets:
+        ways.append("run `icecore extract` into it; `icecore backbones` lists what its -b takes")
+    return ways
 
 
 def _choices(sets: Sequence[FeatureSet]) -> list[str]:

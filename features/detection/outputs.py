@@ -20,6 +20,9 @@ _LONGEST_LIST = 1000
 # Along which axis of its outputs a family lists the objects.
 _OBJECTS_AT = {"torchvision": 0, "yolo": 2, "yolo5": 1, "yolo-list": 1, "yolo-batch": 0}
 # Their boxes are corners in pixels, as they come.
+# Boxes of this score are objects, of which a share may be strange; of so many that lie all over
+# an image some are narrower than their centre is far from its edge.
+_CONFIDENT, _FEW, _MANY = 0.3, 0.1, 50
 _PIXELS = frozenset({"torchvision", "yolo-list", "yolo-batch"})
 _OBJECTS_AT |= {"detr": 1, "detr-sigmoid": 1}
 _HINT = (
@@ -165,6 +168,7 @@ def read_objects(family: str, outputs: Sequence[np.ndarray], side: tuple[int, in
     _require_scores(found)
     if family in _PIXELS:
         _require_pixels(found, side)
+        _require_corners(found)
     return _apart(found) if family in ("yolo", "yolo5") else found
 
 
@@ -182,13 +186,15 @@ def _listed(family: str, outputs: Sequence[np.ndarray], side: tuple[int, int]) -
                 chances = softmax(logits)[:, :-1]
         else:
             chances = 1 / (1 + np.exp(-np.clip(logits, -50, 50)))
+        _require_shares(boxes)
+        _require_centres(boxes)
         return _best(_corners(boxes * np.tile(side, 2)), chances)
     if family == "yolo-batch":
         table = np.asarray(outputs[0], float)
-        return Objects(_whole(table[:, 5]), table[:, 6], table[:, 1:5])
+        return Objects(_whole(table[:, 5], table[:, 1:5]), table[:, 6], table[:, 1:5])
     table = np.asarray(outputs[0][0], float)
     if family == "yolo-list":
-        return Objects(_whole(table[:, 5]), table[:, 4], table[:, :4])
+        return Objects(_whole(table[:, 5], table[:, :4]), table[:, 4], table[:, :4])
     table = table.T if family == "yolo" else table
     chances = table[:, 4:] if family == "yolo" else table[:, 5:] * table[:, 4:5]
     centres = table[:, :2]
@@ -200,6 +206,7 @@ def _listed(family: str, outputs: Sequence[np.ndarray], side: tuple[int, int]) -
             f"{max(side)} pixels: they are not in pixels of the image",
             "export the detector with its boxes decoded (YOLOX: --decode_in_inference)",
         )
+    _require_centres(table[:, :4])
     return _best(_corners(table[:, :4]), chances)
 
 
@@ -233,11 +240,62 @@ def _require_pixels(found: Objects, side: tuple[int, int]) -> None:
         )
 
 
-def _whole(numbers: np.ndarray) -> np.ndarray:
-    """Return classes that are given as decimal numbers; -1 for what is none."""
+def _require_corners(found: Objects) -> None:
+    """Refuse boxes that end before they begin: they are a corner, width and height."""
+    sure = np.isfinite(found.boxes).all(axis=1) & (found.scores >= _CONFIDENT)
+    boxes = found.boxes[sure]
+    turned = (boxes[:, 2:] < boxes[:, :2] - 1).any(axis=1)
+    if turned.sum() > _FEW * len(boxes):
+        raise BackboneError(
+            f"{turned.sum()} of {counted(len(boxes), 'box', 'boxes')} would end before they begin: "
+            "they are not x0, y0, x1, y1",
+            "export the detector with its boxes as corners, in this order",
+        )
+
+
+def _require_centres(boxes: np.ndarray) -> None:
+    """Refuse corners where centres, widths and heights belong."""
+    boxes = boxes[np.isfinite(boxes).all(axis=1)]
+    if len(boxes) >= _MANY and (boxes[:, 2:] >= boxes[:, :2]).all():
+        raise BackboneError(
+            f"all {len(boxes)} boxes would be as wide and as high as their centres are far from "
+            "the image's edge: they look like corners (x0, y0, x1, y1)",
+            "export the detector with its boxes as centre, width and height, as it was trained; or "
+            "as a finished list with corners, behind its suppression of overlapping boxes",
+        )
+
+
+def _require_shares(boxes: np.ndarray) -> None:
+    """Refuse boxes in pixels where shares of the image belong: each would be beyond it."""
+    largest = boxes[np.isfinite(boxes)].max(initial=0)
+    if largest > _LARGEST_SHARE:
+        raise BackboneError(
+            f"its boxes reach {largest:.3g}, and those of DETR are shares of the image, 0 to 1",
+            "export the network alone, without the step that makes pixels of its boxes",
+        )
+
+
+def _whole(numbers: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return classes that are given as decimal numbers; -1 for what is none.
+
+    Raises
+    ------
+    BackboneError
+        Those of most boxes are none: they are something else, such as scores.
+    """
     sound = np.isfinite(numbers) & (np.abs(numbers) < 1e6)
     whole = np.rint(np.where(sound, numbers, -1))
-    return np.where(sound & (np.abs(numbers - whole) < 0.01), whole, -1).astype(int)
+    fits = sound & (np.abs(numbers - whole) < 0.01)
+    # What fills up a list has no extent.
+    there = sound & (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    if (there & ~fits).sum() > there.sum() / 2:
+        raise BackboneError(
+            f"the classes of {counted(int((there & ~fits).sum()), 'box', 'boxes')} are no whole "
+            f"numbers ({numbers[there & ~fits][0]:.3g}): the columns are in another order",
+            "export it with rows of x0, y0, x1, y1, score, class; or, after the number of the "
+            "image, x0, y0, x1, y1, class, score",
+        )
+    return np.where(fits, whole, -1).astype(int)
 
 
 def _corners(boxes: np.ndarray) -> np.ndarray:

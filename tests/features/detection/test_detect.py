@@ -430,6 +430,39 @@ def test_classes_that_are_no_whole_numbers_are_none():
     assert read_objects("yolo-list", [rows], (64, 64)).ids.tolist() == [-1, 1, -1]
 
 
+def mistaken() -> dict:
+    """Return what reads well and means something else, by the words of its refusal."""
+    rng = np.random.default_rng(0)
+    low, size = rng.uniform(0, 500, (60, 2)), rng.uniform(20, 140, (60, 2))
+    corners, widths = np.c_[low, low + size], np.c_[low, size]
+    ids, scores = np.zeros(60, int), np.linspace(0.95, 0.4, 60)
+    each, logits = rng.uniform(0, 0.9, (60, 3)), rng.normal(size=(1, 60, 4))
+    filled = np.zeros((240, 6))
+    return {
+        "corner and size": ("torchvision", [widths, ids, scores], "end before they begin"),
+        "of a list": ("yolo-list", [np.c_[widths, scores, ids][None]], "end before they begin"),
+        "class, then score": (
+            "yolo-list", [np.r_[np.c_[corners, ids, scores], filled][None]], "no whole numbers"
+        ),
+        "score, then class": (
+            "yolo-batch", [np.c_[ids, corners, scores, ids]], "no whole numbers"
+        ),
+        "corners of a grid": ("yolo", [np.c_[corners, each].T[None]], "look like corners"),
+        "corners behind scores": (
+            "yolo5", [np.c_[corners, scores, each][None]], "look like corners"
+        ),
+        "shares of corners": ("detr", [logits, corners[None] / 640], "look like corners"),
+        "pixels": ("detr", [logits, widths[None]], "shares of the image"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("case", mistaken())
+def test_numbers_in_another_order_or_form_are_refused(case):
+    family, outputs, words = mistaken()[case]
+    with pytest.raises(BackboneError, match=words):
+        read_objects(family, outputs, (640, 640))
+
+
 # The layouts that are published, at 640 pixels.
 LAYOUTS = [
     ((1, 25200, 85), 80, "yolo5"),  # YOLOv5 and v7

@@ -194,4 +194,6 @@ def _fault(identity: str, task: str, action: str, tasks: list[str], classes: dic
 def _canonical(action: str) -> str:
     kind, _, value = action.partition(":")
     kind, value = kind.strip().lower(), value.strip()
-    return f"split:{split_name(value)}" if kind == "split" else f"{kind}:{value}".rstrip(":")
+    if kind == "split":
+        value = split_name(value)
+    return f"{kind}:{value}" if value else kind

@@ -43,6 +43,7 @@ from .remedies import more_memory, options_elsewhere
 from .train import train
 from .weights import weights
 
+_OUTPUT = "the output"
 # A path may have 4,096 characters.
 _LONGEST_LINE = 6000
 # What libraries of linear algebra take to begin.
@@ -159,10 +160,15 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno == errno.ENOMEM:
             return _fail(f"{NO_MEMORY}: {error}", more_memory(cli, arguments))
-        place = error.filename2 or error.filename or "the output"
+        place = error.filename2 or error.filename or _OUTPUT
         hint = "check that the place exists, is of that kind, and may be read or written"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "free some space there, and run the same command again"
+            if place is _OUTPUT:  # Where it is told what was done, that is done.
+                hint = (
+                    "send it to a place with room; files that the command had finished by then are "
+                    "kept, so look at them before you run it again"
+                )
         if error.errno == errno.EIO:
             hint = "the disk fails, or the folder's server: look after it, or take another copy"
         return _fail(f"{place}: {error.strerror or error}", hint)

@@ -12,12 +12,11 @@ from pathlib import Path
 
 from ..core.csv_files import csv_lines, line_faults, read_csv
 from ..core.errors import MissingFileError, ProbabilityError, counted, enumerate_some
-from ..manifest import IMAGE_SUFFIXES, Sample, class_name, split_name
-from ..runs import column_class
+from ..manifest import IMAGE_SUFFIXES, Sample, class_name, is_fashionai_header, split_name
+from ..runs import ID_COLUMNS, column_class
 
 _KAGGLE = ("sample_submission.csv", "samplesubmission.csv")
 _QUESTIONS = ("Tests/question.csv", "question.csv")
-_FIRST_COLUMN = ("imagename", "image", "image_name")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +30,11 @@ class AnswerSheet:
     rows : tuple of (str, str)
         Id and task of each row, in order; the task is empty in Kaggle's form.
     header : tuple of str
-        Empty in FashionAI's form, whose answers have none.
+        Empty in FashionAI's form, whose answers have none. The ids' column comes first here.
     values : frozenset of str
-        What stands in the second of two columns, in Kaggle's form.
+        What stands beside the ids where there are two columns, in Kaggle's form.
+    id_last : bool
+        Two columns are ``label,id`` in the file.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class AnswerSheet:
     rows: tuple[tuple[str, str], ...]
     header: tuple[str, ...] = ()
     values: frozenset[str] = frozenset()
+    id_last: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -111,8 +113,8 @@ def data_folders(samples: Iterable[Sample]) -> tuple[Path, ...]:
 def _is_question(fields: list[str]) -> bool:
     if len(fields) not in (2, 3):
         return False
-    if fields[0].lower() in _FIRST_COLUMN:
-        return fields[1].lower() == "attrkey"
+    if is_fashionai_header(fields):
+        return fields[1].lower().replace("_", "") in ("attrkey", "attribute")
     image = os.path.splitext(fields[0])[1].lower() in IMAGE_SUFFIXES
     return image and re.fullmatch(r"[A-Za-z]\w*", fields[1]) is not None
 
@@ -122,7 +124,7 @@ def _questions(path: Path) -> AnswerSheet:
     faults = []
     for line in csv_lines(path, ProbabilityError):
         fields = line.fields
-        if line.number == 1 and fields and fields[0].lower() in _FIRST_COLUMN:
+        if line.number == 1 and is_fashionai_header(fields):
             continue
         if line.fault or len(fields) not in (2, 3) or not all(fields[:2]):
             faults.append((line.number, line.fault or "is not image,attribute,?"))
@@ -143,8 +145,10 @@ def _kaggle(path: Path) -> AnswerSheet:
             f"{path} is no sample of a submission: its first line is {table.header_text}",
             "it has a header id,<class>,... or id,label, and a line for each test image",
         )
+    two = [name.lower() for name in table.header] if len(table.header) == 2 else []
+    id_last = bool(two) and two[0] not in ID_COLUMNS and two[1] in ID_COLUMNS
     for line in table.rows:
-        identity = line.fields[0]
+        identity = line.fields[id_last]
         if not identity or identity in rows:
             faults.append((line.number, f"repeats the id {identity}" if identity else "has no id"))
         rows[identity] = None
@@ -153,10 +157,11 @@ def _kaggle(path: Path) -> AnswerSheet:
             path,
             faults,
             ProbabilityError,
-            "each line has as many fields as the header, and an id of its own",
+            "each line has as many fields as the header, and an id of its own; ids come first",
         )
-    values = frozenset(line.fields[1] for line in table.rows if len(table.header) == 2)
-    return AnswerSheet(path, "kaggle", tuple((i, "") for i in rows), table.header, values)
+    values = frozenset(line.fields[not id_last] for line in table.rows if two)
+    header = table.header[::-1] if id_last else table.header
+    return AnswerSheet(path, "kaggle", tuple((i, "") for i in rows), header, values, id_last)
 
 
 def column_faults(sheet: AnswerSheet, names: Sequence[str]) -> list[str]:

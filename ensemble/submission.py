@@ -127,7 +127,10 @@ def write_rows(
         write_csv(path, _plain_lines(tasks, rows), excel=excel)
     elif form == "kaggle":
         (task,) = tasks.values()
-        write_csv(path, _kaggle_lines(task, rows, sheet), excel=excel)
+        lines = _kaggle_lines(task, rows, sheet)
+        if sheet is not None and sheet.id_last:
+            lines = (line[::-1] for line in lines)
+        write_csv(path, lines, excel=excel)
     else:
         (task,) = tasks.values()
         write_probabilities(path, _table(task, rows))

@@ -8,7 +8,7 @@ from .kinds.kernel import KernelHead
 from .kinds.logistic import LogisticHead
 from .kinds.ridge import RidgeHead
 from .mlp.classifier import MLPClassifier
-from .predict import load_task_head, predict_proba, predict_routes, require_width
+from .predict import load_task_head, predict_proba, predict_routes, require_trusted, require_width
 from .registry import HEAD_KINDS, load_head, make_head
 from .rows import Rows
 from .training.options import TrainOptions
@@ -34,6 +34,7 @@ __all__ = [
     "make_head",
     "predict_proba",
     "predict_routes",
+    "require_trusted",
     "require_width",
     "train",
 ]

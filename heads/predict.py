@@ -1,7 +1,7 @@
 """Open a run and predict new rows with it."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from ..cache import differences
 from ..core.errors import FingerprintError, HeadError, MissingFileError, RunError, enumerate_some
 from ..runs import Run, RunTask
 from .base import Head
+from .kinds.external import FOREIGN_FILE
 from .kinds.grouped import GroupedHead
 from .registry import load_head
 from .training.task_data import load_features
@@ -197,6 +198,18 @@ def load_task_head(task: RunTask, model: str) -> Head:
         )
     task.require_unchanged(path for path in sorted(folder.glob("*")) if path.is_file())
     return head
+
+
+def require_trusted(run: Run, models: Mapping[str, Iterable[str]]) -> None:
+    """Raise `HeadError` where a foreign classifier among these models, by task, may not be opened.
+
+    The other kinds of heads, which open anywhere, are not looked at.
+    """
+    for name, of_task in models.items():
+        task = run.tasks[name]
+        for model in of_task:
+            if (_head_folder(task, model) / FOREIGN_FILE).is_file():
+                load_task_head(task, model)
 
 
 def _head_folder(task: RunTask, model: str) -> Path:

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from .. import ensemble, features
+from .. import ensemble, features, heads
 from ..core.arguments import require_types, typed
 from ..core.errors import RunError, counted
 from ..core.folders import scratch_folder
@@ -200,6 +200,10 @@ def predict(
     require_working_memory()
     trained = open_trained(run, options.answer)
     found = _opened(images, out, run, options)
+    # What cannot be answered with is said before hours of computing.
+    for part in trained.runs:
+        of_run = {task: names.values() for task, names in part.models.items()}
+        heads.require_trusted(part.run, of_run)
     with scratch_folder() as scratch:
         folder = scratch / "cache" if options.cache is None else Path(options.cache)
         given, lost, repaired = _read_once(found, trained, out, options, folder, progress)

@@ -2,7 +2,7 @@
 
 from .box import Box, outside, parse_box, row_key
 from .box_table import append_as_found, apply_boxes, read_boxes
-from .classes import fashionai_classes
+from .classes import fashionai_classes, is_fashionai_header
 from .containers import Unread
 from .csv_table import TableOptions
 from .digest_memory import DigestMemory
@@ -43,6 +43,7 @@ __all__ = [
     "class_name",
     "digest_manifest",
     "fashionai_classes",
+    "is_fashionai_header",
     "look_alike_notes",
     "meant_files",
     "open_data",

@@ -1,4 +1,6 @@
-"""The classes of the FashionAI attributes."""
+"""The classes of the FashionAI attributes, and the header that its tables may have."""
+
+from collections.abc import Sequence
 
 # The contest's attributes, classes in letter order.
 _FASHIONAI_CLASSES = {
@@ -14,6 +16,9 @@ _FASHIONAI_CLASSES = {
     "sleeve_length": "Invisible;Sleeveless;Cup;Short;Elbow;3/4;Wrist;Long;Extra Long",
 }
 
+_FIRST_COLUMN = frozenset({"imagename", "image", "imageid", "imagepath", "id", "path", "file"})
+_FIRST_COLUMN |= {"filename", "name"}
+
 
 def fashionai_classes(task: str, count: int) -> tuple[str, ...]:
     """Name the classes of a FashionAI attribute, in letter order.
@@ -22,6 +27,14 @@ def fashionai_classes(task: str, count: int) -> tuple[str, ...]:
     """
     names = tuple(_FASHIONAI_CLASSES.get(task.removesuffix("_labels"), "").split(";"))
     return names if len(names) == count else tuple(str(index) for index in range(count))
+
+
+def is_fashionai_header(fields: Sequence[str]) -> bool:
+    """Tell whether the first line of one of the contest's tables names its columns.
+
+    Those of its second round do, the others do not.
+    """
+    return 2 <= len(fields) <= 3 and fields[0].lower().replace("_", "") in _FIRST_COLUMN
 
 
 def letters_fault(task: str, label: str, letters: str, count: int) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..core.csv_files import csv_lines
 from ..core.errors import ManifestError, counted, enumerate_some
-from .classes import fashionai_classes
+from .classes import fashionai_classes, is_fashionai_header
 from .layout import LabelledFiles, Layout
 from .listing import Listing
 from .table import Sample
@@ -140,15 +140,12 @@ def _label(task: str, letters: str) -> str:
 def _lines(root: Path, table: str, faults: list[str]) -> Iterator[tuple[int, str, str, str]]:
     for line in csv_lines(root / table, ManifestError):
         fields = line.fields
-        if line.number == 1 and fields and fields[0].lower() in _FIRST_COLUMN:
+        if line.number == 1 and is_fashionai_header(fields):
             continue
         if line.fault or not 2 <= len(fields) <= 3 or not all(fields[:2]):
             faults.append(f"{table} line {line.number} {line.fault or _count(fields)}")
         else:
             yield line.number, fields[0], fields[1], fields[2] if len(fields) > 2 else ""
-
-
-_FIRST_COLUMN = ("imagename", "image", "image_name")
 
 
 def _count(fields: list[str]) -> str:

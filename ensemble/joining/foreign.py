@@ -1,7 +1,7 @@
 """Probability files of other people's making.
 
 `read_tables` reads everything that `icecore.runs.read_probabilities` reads, and two kinds of
-CSV with many tasks: FashionAI submissions (no header, ``image,attribute,p;p;p``), and the
+CSV with many tasks: FashionAI submissions (``image,attribute,p;p;p``), and the
 answers of `predict` and `blend` (``id``, and for each task its likeliest class in a column of
 its name, followed by ``task:class`` columns).
 
@@ -11,14 +11,14 @@ Rows that do not sum to 1 are refused, as are logits, unless mending them is ask
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ...core.csv_files import CsvLine, csv_lines, csv_number, line_faults, read_csv
+from ...core.csv_files import CsvLine, CsvTable, csv_lines, csv_number, line_faults, read_csv
 from ...core.errors import ProbabilityError
-from ...manifest import fashionai_classes
+from ...manifest import fashionai_classes, is_fashionai_header
 from ...runs import (
     LARGEST_FILE,
     ProbabilityTable,
@@ -47,35 +47,61 @@ def read_tables(path: str | os.PathLike, mend: str = "refuse") -> list[Probabili
     path = Path(path)
     if path.suffix.lower() == ".csv" and _is_fashionai(path):
         return _fashionai(path, mend)
-    if path.suffix.lower() == ".csv" and (columns := _task_columns(path)):
-        return _several_tasks(path, columns, mend)
+    if path.suffix.lower() == ".csv" and _may_have_tasks(path):
+        table = read_csv(path, ProbabilityError, LARGEST_FILE, any_case=True)
+        if columns := _task_columns(table):
+            return _several_tasks(table, columns, mend)
     return [read_probabilities(path, mend)]
 
 
 def _is_fashionai(path: Path) -> bool:
+    return any(_is_answer(line) for line in itertools.islice(_answer_lines(path), 2))
+
+
+def _answer_lines(path: Path) -> Iterator[CsvLine]:
+    """Return the lines below the header, which a submission need not have."""
     lines = csv_lines(path, ProbabilityError, LARGEST_FILE)
-    return any(_is_answer(line) for line in itertools.islice(lines, 1))
+    return (line for line in lines if line.number != 1 or not is_fashionai_header(line.fields))
 
 
-def _task_columns(path: Path) -> dict[str, list[int]]:
-    """Return the columns of each task's classes; nothing if it is a table of one task."""
+def _may_have_tasks(path: Path) -> bool:
     first = next(csv_lines(path, ProbabilityError, LARGEST_FILE), None)
-    header = first.fields if first else []
+    names = first.fields[1:3] if first else []
+    return len(names) == 2 and names[1].startswith(f"{column_class(names[0])}:")
+
+
+def _task_columns(table: CsvTable) -> dict[str, list[int]]:
+    """Return the columns of each task's classes; nothing if it is a table of one task.
+
+    Classes may be called like tasks with their classes (``shirt`` and ``shirt:long``); what
+    stands before a task's probabilities is the name of a class in every line, and no number.
+    """
     found: dict[str, list[int]] = {}
     task = None
-    for at, name in enumerate(header[1:], 1):
-        if task is not None and name.startswith(f"{task}:"):
-            found[task].append(at)
-        elif at + 1 < len(header) and header[at + 1].startswith(f"{column_class(name)}:"):
+    for at, name in enumerate(table.header[1:], 1):
+        if _names_classes(table, at):
             task = column_class(name)
             found[task] = []
+        elif task is not None and name.startswith(f"{task}:"):
+            found[task].append(at)
         else:
             return {}
     return found
 
 
-def _several_tasks(path: Path, columns: dict[str, list[int]], mend: str) -> list[ProbabilityTable]:
-    table = read_csv(path, ProbabilityError, LARGEST_FILE, any_case=True)
+def _names_classes(table: CsvTable, at: int) -> bool:
+    """Tell whether a column names the likeliest of the classes whose columns follow it."""
+    task = f"{column_class(table.header[at])}:"
+    follow = itertools.takewhile(lambda name: name.startswith(task), table.header[at + 1 :])
+    classes = {name.removeprefix(task) for name in follow}
+    # --excel puts an apostrophe before some.
+    named = {line.fields[at] for line in table.rows} - classes - {""}
+    return bool(classes) and {name.removeprefix("'") for name in named} <= classes
+
+
+def _several_tasks(
+    table: CsvTable, columns: dict[str, list[int]], mend: str
+) -> list[ProbabilityTable]:
     faults, found = list(table.faults), []
     for task, places in columns.items():
         ids, rows = [], []
@@ -92,8 +118,8 @@ def _several_tasks(path: Path, columns: dict[str, list[int]], mend: str) -> list
         found.append((task, names, ids, rows))
     if faults:
         hint = "every line has an id and, for each task, a number for each class or nothing"
-        raise line_faults(path, faults, ProbabilityError, hint)
-    return [_table(path, *of_task, mend) for of_task in found if of_task[2]]
+        raise line_faults(table.path, faults, ProbabilityError, hint)
+    return [_table(table.path, *of_task, mend) for of_task in found if of_task[2]]
 
 
 def _is_answer(line: CsvLine) -> bool:
@@ -103,7 +129,7 @@ def _is_answer(line: CsvLine) -> bool:
 def _fashionai(path: Path, mend: str) -> list[ProbabilityTable]:
     by_task: dict[str, tuple[list[str], list[list[float]]]] = {}
     faults = []
-    for line in csv_lines(path, ProbabilityError, LARGEST_FILE):
+    for line in _answer_lines(path):
         try:
             identity, task, values = _answer(line)
             ids, rows = by_task.setdefault(task, ([], []))

@@ -8,7 +8,7 @@ from pathlib import Path
 from ... import manifest
 from ...core.csv_files import CsvTable, csv_lines, line_faults, read_csv
 from ...core.errors import MissingFileError, ProbabilityError
-from ...manifest import DEFAULT_TASK, Sample, class_name, fashionai_classes
+from ...manifest import DEFAULT_TASK, Sample, class_name, fashionai_classes, is_fashionai_header
 from ...runs import ID_COLUMNS
 
 _LABEL_NAMES = ("label", "class", "breed", "category", "target")
@@ -22,7 +22,7 @@ def read_labels(path: str | os.PathLike) -> tuple[Sample, ...]:
     path : path-like
         A table that icecore wrote (``samples.csv``); a CSV with a header of an id column
         (``id``, ``path``, ``image``) and a label column (``label``, or whatever stands in
-        the second of two columns, as in Kaggle's ``id,breed``), optionally ``split``,
+        the other of two columns, as in Kaggle's ``id,breed``), optionally ``split``,
         ``task``, ``letters``; FashionAI's ``label.csv`` (``image,attribute,letters``); or a
         folder that `icecore.manifest.read` understands.
 
@@ -41,11 +41,15 @@ def read_labels(path: str | os.PathLike) -> tuple[Sample, ...]:
         raise MissingFileError(f"{path} is not there", "check the path of the labels")
     if path.is_dir():
         return manifest.read(path, labels_required=False).samples
-    first = next(csv_lines(path, ProbabilityError), None)
-    if first is not None and len(first.fields) == 3:
-        letters = first.fields[2]
-        if _is_letters(letters) or letters.lower() == "attrvalues":
-            return _fashionai(path, 0 if _is_letters(letters) else 1)
+    first = list(itertools.islice(csv_lines(path, ProbabilityError), 2))
+    named = [name.lower() for name in first[0].fields] if first else []
+    header = int(is_fashionai_header(named))
+    # A column of letters may stand beside that of the labels.
+    labelled = bool(header) and named[1] in _LABEL_NAMES
+    if not labelled and any(
+        len(line.fields) == 3 and _is_letters(line.fields[2]) for line in first[header:]
+    ):
+        return _fashionai(path, header)
     table = read_csv(path, ProbabilityError)
     if table.column("path") is not None and table.column("label") is not None:
         return manifest.read(path, labels_required=False).samples
@@ -54,8 +58,9 @@ def read_labels(path: str | os.PathLike) -> tuple[Sample, ...]:
 
 def _plain(table: CsvTable) -> tuple[Sample, ...]:
     id_at, label_at = table.column(*ID_COLUMNS), table.column(*_LABEL_NAMES)
-    if label_at is None and len(table.header) == 2 and id_at == 0:
-        label_at = 1
+    if label_at is None and len(table.header) == 2 and id_at is not None:
+        other = 1 - id_at
+        label_at = other if table.header[other].lower() not in ID_COLUMNS else None
     if id_at is None or label_at is None:
         raise ProbabilityError(
             f"{table.path} has the columns {table.header_text}",

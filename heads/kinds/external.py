@@ -21,6 +21,7 @@ from ..rows import Rows
 from ..saved import HeadFiles
 
 LARGEST_ESTIMATOR = 2**31
+FOREIGN_FILE = "estimator.skops"
 # SHA-256 of files from elsewhere that the user trusts, separated by commas.
 TRUSTED = "ICECORE_TRUSTED_DIGESTS"
 
@@ -108,7 +109,7 @@ class ExternalHead(Head):
         super().save(folder)
         content = load_skops().dumps(self.estimator_)
         remember_own(content)
-        with publish(Path(folder) / "estimator.skops") as temporary:
+        with publish(Path(folder) / FOREIGN_FILE) as temporary:
             temporary.write_bytes(content)
 
     def _state(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -117,7 +118,7 @@ class ExternalHead(Head):
     def _restore(self, fields: dict[str, Any], files: HeadFiles) -> None:
         skops = load_skops()
         files.arrays({})
-        path = files.folder / "estimator.skops"
+        path = files.folder / FOREIGN_FILE
         try:
             content = read_whole(path, LARGEST_ESTIMATOR, HeadError)
         except (HeadError, MissingFileError) as error:

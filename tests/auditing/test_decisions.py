@@ -19,10 +19,10 @@ TABLE = Manifest(
 )
 
 
-def decided(tmp_path, *lines):
+def decided(tmp_path, *lines, table=TABLE):
     path = tmp_path / "decisions.csv"
     write_csv(path, [("id", "task", "action"), *lines])
-    return apply_decisions(TABLE, path)
+    return apply_decisions(table, path)
 
 
 def test_rows_are_dropped_relabelled_and_moved_and_the_rest_is_as_it_was(tmp_path):
@@ -41,6 +41,12 @@ def test_rows_are_dropped_relabelled_and_moved_and_the_rest_is_as_it_was(tmp_pat
         ("c.jpg", "kind", "dress", "train"),
     ]
     assert TABLE.samples[2].label == "dress"
+
+
+def test_a_class_may_end_with_a_colon(tmp_path):
+    rows = [Sample(f"{name}.jpg", "", "train", label=name) for name in ("hat:", "hat")]
+    table, _ = decided(tmp_path, ("hat.jpg", "", "relabel:hat:"), table=Manifest(tuple(rows), "t"))
+    assert [sample.label for sample in table] == ["hat:", "hat:"]
 
 
 def test_a_new_label_moves_the_letters(tmp_path):

@@ -529,6 +529,17 @@ def test_a_full_disk_under_a_run_that_is_trained(small_disk, work, photos):
     assert os.listdir(small_disk) == ["filler"]
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux")
+def test_an_output_without_room_is_to_be_sent_elsewhere(tmp_path, photos):
+    # The same command again would be refused where it has written a run.
+    command = [sys.executable, "-m", "icecore", "manifest", photos, "-o", tmp_path / "m.csv"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the output: No space left on device\n  send it to a")
+    assert (tmp_path / "m.csv").exists()
+
+
 def test_a_lack_of_memory_advises_what_the_command_has(tmp_path, work, photos, monkeypatch):
     # Settings that would take as much are refused before.
     monkeypatch.setattr(MLPClassifier, "_fit", lambda *given: np.empty(2**50))

@@ -145,6 +145,14 @@ def test_a_kaggle_submission_without_a_sample(run, tmp_path):
     assert np.array(rows[1][1:], float) == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_sheet_may_have_its_ids_last(tmp_path):
+    (tmp_path / "sample.csv").write_text("breed,id\nx,b\nx,a\n")
+    options = AnswerOptions(sample=tmp_path / "sample.csv")
+    answers = answered("label", ("x", "y"), {"a.jpg": [1, 0], "b.jpg": [0, 1]})
+    write_answers(tmp_path / "out.csv", answers, options)
+    assert rows_of(tmp_path / "out.csv") == [["breed", "id"], ["y", "b"], ["x", "a"]]
+
+
 def test_kaggle_ids_must_stay_unique(tmp_path):
     answers = answered(rows={"a/1.jpg": [0.5, 0.5], "b/1.jpg": [0.5, 0.5]})
     for step in (require_sheet_fits, write_answers):

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from icecore import jobs
-from icecore.core.errors import RunError
+from icecore.core.errors import HeadError, RunError
 from icecore.ensemble import load_saved
 from icecore.ensemble.saved import sealed
 from icecore.runs import read_probabilities
@@ -117,3 +117,16 @@ def test_files_from_elsewhere_cannot_predict(place, tmp_path):
     jobs.blend(sources, None, options, jobs.BlendOutputs(answer="average"))
     with pytest.raises(RunError, match="gives weight to files from elsewhere.*: theirs"):
         jobs.predict(place / "second", place / "photos/test", tmp_path / "a.csv")
+
+
+def test_a_foreign_classifier_is_refused_before_its_features_are_computed(
+    place, tmp_path, monkeypatch
+):
+    pytest.importorskip("skops.io")
+    foreign = jobs.TrainOptions(heads=("sklearn.naive_bayes:GaussianNB",))
+    jobs.train(place / "cache-first", place / "photos", tmp_path / "run", foreign)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "of-somebody-else"))
+    options = jobs.PredictOptions(cache=tmp_path / "kept")
+    with pytest.raises(HeadError, match="estimator.skops was written elsewhere"):
+        jobs.predict(tmp_path / "run", place / "photos", tmp_path / "a.csv", options)
+    assert not (tmp_path / "kept").exists()

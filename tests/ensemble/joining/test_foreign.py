@@ -25,6 +25,31 @@ def test_a_fashionai_submission_has_a_table_for_each_task(tmp_path):
     assert rib.classes == ("0", "1")
 
 
+@pytest.mark.parametrize("header", ["ImageName,AttrKey,AttrValueProbs", "image_id,attribute,p"])
+def test_a_header_of_a_submission_is_passed_over(tmp_path, header):
+    (tmp_path / "team.csv").write_text(f"{header}\n{FASHIONAI}")
+    assert [table.ids[0] for table in read_tables(tmp_path / "team.csv")] == [
+        "Images/a/1.jpg",
+        "Images/b/1.jpg",
+    ]
+    (tmp_path / "team.csv").write_text(f"Bild,Attribut,p\n{FASHIONAI}")
+    with pytest.raises(ProbabilityError, match="1 line .*line 1 is Bild,Attribut,p"):
+        read_tables(tmp_path / "team.csv")
+
+
+def test_classes_that_are_called_like_tasks_are_no_tasks(tmp_path):
+    (tmp_path / "m.csv").write_text("id,shirt,shirt:long,shirt:wide\na,.2,.2,.6\nb,1,0,0\n")
+    (table,) = read_tables(tmp_path / "m.csv")
+    assert table.classes == ("shirt", "shirt:long", "shirt:wide")
+    assert table.probabilities.tolist() == [[0.2, 0.2, 0.6], [1, 0, 0]]
+    # A task beside one whose name begins with its own.
+    (tmp_path / "m.csv").write_text("id,a,a:x,a:y,a:b,a:b:x,a:b:=z\n1,y,0,1,'=z,.5,.5\n")
+    assert [(t.task, t.classes) for t in read_tables(tmp_path / "m.csv")] == [
+        ("a", ("x", "y")),
+        ("a:b", ("x", "=z")),
+    ]
+
+
 def test_faulty_lines_of_a_submission_are_named_together(tmp_path):
     path = tmp_path / "team.csv"
     path.write_text("i,t_labels,0.5;0.5\nj,t_labels,0.5;0.2;0.3\nk,t_labels,0.5;x\nl\n")

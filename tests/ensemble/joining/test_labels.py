@@ -17,6 +17,8 @@ def table(tmp_path, text):
         "id,label\na,hat\nb,dress\n",
         "id,breed\na,hat\nb,dress\n",
         "split,label,image\n,hat,a\nval,dress,b\n",
+        "colour,id\nhat,a\ndress,b\n",
+        "id,label,letters\na,hat,nny\nb,dress,nyn\n",
         "\ufeffid,label\r\na, hat\r\nb,dress\r\n",
     ],
 )
@@ -28,7 +30,15 @@ def test_plain_tables(tmp_path, text):
     ]
 
 
-@pytest.mark.parametrize("header", ["", "ImageName,AttrKey,AttrValues\n"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        "ImageName,AttrKey,AttrValues\n",
+        "image,attribute,letters\n",
+        "image_name,attr_key,label\n",
+    ],
+)
 def test_fashionai_tables(tmp_path, header):
     text = header + "i/a.jpg,pant_length_labels,nnymnn\ni/a.jpg,odd_labels,ny\n"
     samples = read_labels(table(tmp_path, text))

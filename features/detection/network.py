@@ -20,7 +20,7 @@ from ...core.child import ChildError, Limits, answer_parent
 from ...core.errors import BackboneError, IcecoreError, enumerate_some, first_line
 from ..engines.onnxruntime import providers_for
 from ..graphs.onnx_graph import drop_weights_from_inputs, load_onnx
-from ..graphs.pixel_input import compute_in_float32
+from ..graphs.pixel_input import compute_in_float32, puts_channels_first
 from ..graphs.questions import ask_once
 from ..graphs.reading import read_graph
 from ..graphs.session import load_onnxruntime, open_session
@@ -64,7 +64,7 @@ class Detector:
         self._record_file = path.with_suffix(".json")
         record = read_detector_record(self._record_file)
         drop_weights_from_inputs(model)
-        self.side, self._ranks, self._dtype = self._input(onnx, model, record)
+        self.side, self._shape, self._dtype = self._input(onnx, model, record)
         compute_in_float32(onnx, model)
         loops = {f.message.op_type for f in find_all(model, "NodeProto")} & {"Loop", "Scan"}
         if loops:
@@ -96,8 +96,8 @@ class Detector:
             pixels = square
         else:
             pixels = (square.astype(np.float32) / 255 - self._mean) / self._std
-        batch: np.ndarray = np.ascontiguousarray(pixels.transpose(2, 0, 1), self._dtype)
-        batch = batch[None] if self._ranks == 4 else batch
+        placed = pixels.transpose(2, 0, 1) if self._shape[-3] == 3 else pixels
+        batch: np.ndarray = np.ascontiguousarray(placed, self._dtype).reshape(self._shape)
         try:
             outputs = self._session.run(None, {self._session.get_inputs()[0].name: batch})
         except Exception as error:  # ONNX Runtime's exceptions share no base of their own
@@ -165,22 +165,29 @@ class Detector:
                 f'Conditional DETR "mean": {[*IMAGENET[0]]}, "std": {[*IMAGENET[1]]}',
             )
 
-    def _input(self, onnx, model, record: DetectorRecord) -> tuple[tuple[int, int], int, type]:
-        """Return height and width, number of dimensions and type of what the network takes."""
+    def _input(
+        self, onnx, model, record: DetectorRecord
+    ) -> tuple[tuple[int, int], tuple[int, ...], type]:
+        """Return height and width, shape and type of what the network takes."""
         inputs = model.graph.input
         kind = inputs[0].type.tensor_type if inputs else None
         shape = [one.dim_value for one in kind.shape.dim] if kind else []
         numbers = onnx.TensorProto.DataType.Name(kind.elem_type) if kind else "nothing"
-        fits = len(inputs) == 1 and len(shape) in (3, 4) and shape[-3] in (0, 3)
+        last = len(shape) in (3, 4) and shape[-3] != 3 and shape[-1] in (0, 3)
+        # Where all extents are open, what the graph does with its images shows where channels are.
+        last = last and (shape[-1] == 3 or (len(shape) == 4 and puts_channels_first(model.graph)))
+        fits = len(inputs) == 1 and len(shape) in (3, 4) and (last or shape[-3] in (0, 3))
         fits &= numbers in ("FLOAT", "FLOAT16", "UINT8") and (len(shape) == 3 or shape[0] in (0, 1))
         if not fits:
             found = ", ".join(one.name for one in inputs) or "none"
             raise BackboneError(
                 f"{self.name} takes {numbers} of shape {shape} (0 stands for any; inputs: {found})",
-                "a detector takes one image: float32, float16 or uint8, (1, 3, H, W) or (3, H, W)",
+                "a detector takes one image: float32, float16 or uint8, (1, 3, H, W) or "
+                "(1, H, W, 3), with or without the 1",
             )
         rows, columns = record.input_size or (SIDE, SIDE)
-        side = shape[-2] or rows, shape[-1] or columns
+        high, wide = shape[-3:-1] if last else shape[-2:]
+        side = high or rows, wide or columns
         if record.input_size and side != record.input_size:
             raise BackboneError(
                 f"{self._record_file}: input_size is {[3, *record.input_size]}, and the graph "
@@ -192,12 +199,12 @@ class Detector:
                 f"{self.name} takes images of {side[0]} x {side[1]} pixels",
                 f"1 to {LARGEST_SIDE} a side can be given",
             )
-        return side, len(shape), np.uint8 if numbers == "UINT8" else np.float32
+        given = (1, *side, 3) if last else (1, 3, *side)
+        return side, given[-len(shape) :], np.uint8 if numbers == "UINT8" else np.float32
 
     def _try(self, content: bytes) -> list[tuple[str, str, tuple[int, ...]]]:
         """Run it once in a child process; return name, type and shape of each output."""
-        shape = [1, 3, *self.side][-self._ranks :]
-        words = [np.dtype(self._dtype).name, *map(str, shape)]
+        words = [np.dtype(self._dtype).name, *map(str, self._shape)]
         try:
             answer = ask_once(__spec__.name, content, words, LIMITS)
         except ChildError as error:

@@ -50,7 +50,7 @@ def read_input(onnx, model, side: int, name: str) -> PixelInput:
             "export it for float32 images, or for uint8 ones if it prepares them itself",
         )
     shape = [extent.dim_value for extent in kind.shape.dim]
-    if len(shape) == 4 and shape[1] == shape[3] == 0 and _puts_channels_first(model.graph):
+    if len(shape) == 4 and shape[1] == shape[3] == 0 and puts_channels_first(model.graph):
         kind.shape.dim[3].dim_value = shape[3] = 3
     last = len(shape) == 4 and shape[3] == 3 and shape[1] != 3
     wanted = [0, side, side, 3] if last else [0, 3, side, side]
@@ -65,7 +65,7 @@ def read_input(onnx, model, side: int, name: str) -> PixelInput:
     return PixelInput(numbers in _INTEGERS, last, shape[0] or None if shape else None)
 
 
-def _puts_channels_first(graph) -> bool:
+def puts_channels_first(graph) -> bool:
     """Tell whether a graph turns its images so, as no graph does that takes channels first."""
     images = {graph.input[0].name}
     for node in graph.node:

@@ -230,6 +230,53 @@ def test_pixels_are_given_as_the_network_was_trained(tmp_path):
         assert score == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["FLOAT", "UINT8"])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (1, 64, 96, 3),
+        (1, None, None, 3),
+        (None, None, None, None),
+        (None, 64, None, 3),
+        (64, 96, 3),
+    ],
+)
+def test_channels_may_be_last(tmp_path, shape, kind):
+    """The score is the mean of the blue ones, the box ends where the image that it got does."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    def node(name, inputs, output, **settings):
+        return helper.make_node(name, inputs, [output], **settings)
+
+    def number(name, value):
+        return node("Constant", [], name, value=numpy_helper.from_array(np.array(value)))
+
+    single = len(shape) == 3
+    nodes = [
+        node("Transpose", ["images"], "first", perm=[2, 0, 1] if single else [0, 3, 1, 2]),
+        node("Cast", ["first"], "real", to=TensorProto.FLOAT),
+        number("blue", 2), number("sides", [2, 1] if single else [3, 2]), number("zero", [0.0] * 2),
+        number("one", [[1]]), number("255", np.float32(255 if kind == "UINT8" else 1)),
+        node("Gather", ["real", "blue"], "of blue", axis=0 if single else 1),
+        node("ReduceMean", ["of blue"], "m", keepdims=0), node("Div", ["m", "255"], "mean"),
+        number("row", [-1]), node("Reshape", ["mean", "row"], "scores"),
+        node("Shape", ["first"], "extents"), node("Gather", ["extents", "sides"], "ends"),
+        node("Cast", ["ends"], "far", to=TensorProto.FLOAT),
+        node("Cast", ["zero"], "near", to=TensorProto.FLOAT),
+        node("Concat", ["near", "far"], "corners", axis=0),
+        number("table", [1, 4]), node("Reshape", ["corners", "table"], "boxes"),
+        node("Reshape", ["one", "row"], "labels"),
+    ]  # fmt: skip
+    outputs = {"boxes": "f", "labels": "i", "scores": "f"}
+    record = {"input_size": [3, 64, 96]}
+    path = save(tmp_path / "net.onnx", outputs, nodes, shape, record=record, kind=kind)
+    image = np.zeros((128, 192, 3), np.uint8)
+    image[..., 2] = 204
+    found = load_detector(f"onnx:{path}", HERE).run(image)
+    np.testing.assert_allclose(found.boxes, [[0, 0, 192, 128]])
+    np.testing.assert_allclose(found.scores, [0.8], rtol=1e-5)
+
+
 def test_channels_are_turned_where_the_record_says_so(tmp_path):
     from onnx import helper
 

@@ -149,6 +149,10 @@ class StreamedContainer(_Container):
     def scan(self, container: str, name: str, file: BinaryIO) -> Scan:
         """Yield each image, and how many bytes it has."""
 
+    def beside(self, container: str) -> str:
+        """Tell apart what else a container was read with; empty for nothing."""
+        return ""
+
 
 class WebDataset(StreamedContainer):
     """Tars whose files of one key (the name up to its first dot) are a sample."""
@@ -233,6 +237,13 @@ class RecordFiles(StreamedContainer):
             warnings.append(several_labels(f"records of {container}", several))
         others += [(f"{name}: {found.split} records", "split records")] if found.split else []
         return LabelledFiles(samples, warnings=tuple(warnings), passed_over=tuple(others))
+
+    def beside(self, container: str) -> str:
+        """Tell apart the lists that lie beside a record file."""
+        path = os.path.splitext(container)[0] + SUFFIX
+        if is_url(path) or not os.path.isfile(path):
+            return ""
+        return ":" + "-".join(map(str, facts_of(path)))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -359,4 +359,5 @@ class StreamDigesting:
         return keys
 
     def _key(self, name: str) -> str:
-        return f"{absolute(self.containers.place(name))}#listing"
+        place = self.containers.place(name)
+        return f"{absolute(place)}#listing{self.containers.layout.beside(place)}"

@@ -20,7 +20,7 @@ from icecore.core.errors import FileFormatError, IcecoreError, ManifestError, Mi
 from icecore.core.parquet_files import read_field, read_table
 from icecore.core.places import open_container, read_place
 from icecore.core.record_files import Records
-from icecore.manifest import read
+from icecore.manifest import read, read_remembered
 
 
 @pytest.fixture
@@ -267,6 +267,20 @@ def test_that_the_first_of_several_labels_is_taken_is_said(tmp_path):
     (note,) = found.notes()
     assert note.startswith("1 of the records of")
     assert "has several labels: the first is taken" in note
+
+
+def test_what_is_remembered_of_a_record_file_does_not_hide_a_list_that_changed(tmp_path):
+    path = records(tmp_path / "a.rec", ((1.0,), 0, b"x"), ((2.0,), 1, b"y"))
+    os.utime(path, (1e9, 1e9))
+    (tmp_path / "memory").mkdir()
+    remember = lambda: read_remembered(path, tmp_path / "memory" / "digests")  # noqa: E731
+    (tmp_path / "a.lst").write_text("0\t1\tx.png\n1\t2\ty.png\n")
+    assert [one.id for one in remember()] == ["a.rec/x.png", "a.rec/y.png"]
+    (tmp_path / "a.lst").write_text("0\t1\tnew.png\n1\t2\ty.png\n")
+    assert [one.id for one in remember()] == ["a.rec/new.png", "a.rec/y.png"]
+    (tmp_path / "a.lst").write_text("0\t2\tx.png\n1\t2\ty.png\n")
+    with pytest.raises(ManifestError, match=r"x\.png \(1 or 2\)"):
+        remember()
 
 
 def test_what_is_no_image_in_a_container_is_counted(tmp_path):

@@ -36,4 +36,7 @@ def main(folder: str | None = None, *networks: str) -> Path:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__)
+    else:
+        main(*sys.argv[1:])

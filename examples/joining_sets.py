@@ -68,4 +68,9 @@ def main(cache: str, data: str, task: str | None = None) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__)
+    elif len(sys.argv) < 3:
+        sys.exit(__doc__)
+    else:
+        main(*sys.argv[1:])

@@ -59,4 +59,7 @@ def draw_contest(folder: Path, images: int = 120) -> Path:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__)
+    else:
+        main(*sys.argv[1:])

@@ -31,4 +31,7 @@ def main(folder: str | None = None, *networks: str) -> int:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__)
+    else:
+        main(*sys.argv[1:])

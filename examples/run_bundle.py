@@ -136,4 +136,9 @@ def main(bundle, *paths):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    if "--help" in sys.argv:
+        print(__doc__)
+    elif len(sys.argv) < 3:
+        sys.exit(__doc__)
+    else:
+        sys.exit(main(*sys.argv[1:]))

@@ -34,4 +34,9 @@ def main(cache_folder: str, table: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    if "--help" in sys.argv:
+        print(__doc__)
+    elif len(sys.argv) < 3:
+        sys.exit(__doc__)
+    else:
+        main(*sys.argv[1:])

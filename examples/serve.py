@@ -69,4 +69,9 @@ def serve(bundle, port=8000):
 
 
 if __name__ == "__main__":
-    serve(*sys.argv[1:]).serve_forever()
+    if "--help" in sys.argv:
+        print(__doc__)
+    elif len(sys.argv) < 2:
+        sys.exit(__doc__)
+    else:
+        serve(*sys.argv[1:]).serve_forever()

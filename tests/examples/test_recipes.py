@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -188,3 +189,18 @@ def test_a_server_answers_what_predict_does(server, garments, tmp_path):
             urllib.request.urlopen(server, body)
         assert refused.value.code == status
         assert "no image" in json.load(refused.value)["error"]
+
+
+@pytest.mark.parametrize(
+    "name", ["fashionai", "joining_sets", "run_bundle", "scikit_learn", "serve"]
+)
+def test_an_example_says_how_it_is_used(name, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(EXAMPLES)
+    file = str(EXAMPLES / f"{name}.py")
+    monkeypatch.setattr(sys, "argv", [file, "--help"])
+    runpy.run_path(file, run_name="__main__")
+    assert f"{name}.py" in capsys.readouterr().out
+    if name != "fashionai":  # It draws an archive of its own.
+        monkeypatch.setattr(sys, "argv", [file])
+        with pytest.raises(SystemExit, match=f"python .*{name}.py"):
+            runpy.run_path(file, run_name="__main__")

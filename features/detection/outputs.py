@@ -206,7 +206,7 @@ def _listed(family: str, outputs: Sequence[np.ndarray], side: tuple[int, int]) -
             f"{max(side)} pixels: they are not in pixels of the image",
             "export the detector with its boxes decoded (YOLOX: --decode_in_inference)",
         )
-    _require_centres(table[:, :4])
+    _require_centres(table[:, :4] / np.tile(side, 2))
     return _best(_corners(table[:, :4]), chances)
 
 
@@ -254,9 +254,12 @@ def _require_corners(found: Objects) -> None:
 
 
 def _require_centres(boxes: np.ndarray) -> None:
-    """Refuse corners where centres, widths and heights belong."""
+    """Refuse corners where centres, widths and heights belong, all as shares of the image."""
     boxes = boxes[np.isfinite(boxes).all(axis=1)]
-    if len(boxes) >= _MANY and (boxes[:, 2:] >= boxes[:, :2]).all():
+    # Where one thing fills all images, boxes are as large, but do not reach far beyond them.
+    beyond = (abs(_corners(boxes) - 0.5) > 0.6).any(axis=1)
+    large = len(boxes) >= _MANY and (boxes[:, 2:] >= boxes[:, :2]).all()
+    if large and beyond.sum() > _FEW * len(boxes):
         raise BackboneError(
             f"all {len(boxes)} boxes would be as wide and as high as their centres are far from "
             "the image's edge: they look like corners (x0, y0, x1, y1)",

@@ -510,6 +510,13 @@ def test_numbers_in_another_order_or_form_are_refused(case):
         read_objects(family, outputs, (640, 640))
 
 
+def test_large_boxes_that_lie_in_the_image_are_centres():
+    """As a detector of pages answers, each of which fills its photograph."""
+    page = np.tile([0.5, 0.5, 0.9, 0.95], (100, 1)) + np.linspace(-0.02, 0.02, 100)[:, None]
+    found = read_objects("detr", [np.zeros((1, 100, 2)), page[None]], (640, 640))
+    np.testing.assert_allclose(found.boxes.mean(axis=0), [32, 16, 608, 624], atol=1e-6)
+
+
 # The layouts that are published, at 640 pixels.
 LAYOUTS = [
     ((1, 25200, 85), 80, "yolo5"),  # YOLOv5 and v7

@@ -24,7 +24,7 @@ from .extraction.progress import ProgressListener
 from .extraction.report import ExtractReport
 from .gluon.library import check_library
 from .graphs.store import graph_folder
-from .images.decode import image_size
+from .images.decode import image_fault, image_size
 from .images.encode import write_png
 from .images.views import Views
 from .probe import ask
@@ -77,6 +77,7 @@ __all__ = [
     "fit_regions",
     "gpu_files",
     "graph_folder",
+    "image_fault",
     "image_size",
     "import_weights",
     "list_layers",

@@ -5,14 +5,11 @@ import os
 from ..cache import FeatureCache
 from ..cache import prune as prune_cache
 from ..core.arguments import typed
-from ..core.content import told_apart
 from ..core.errors import ManifestError, counted, enumerate_some
-from ..core.files import sha256_bytes
-from ..core.regular_files import open_regular
-from ..manifest import Manifest, digest_manifest
+from ..core.places import read_place
+from ..features import image_fault
+from ..manifest import LARGEST_IMAGE_FILE, Manifest, digest_manifest
 from .samples import as_extracted
-
-_EMPTY, _LOOKED_AT = sha256_bytes(b""), 2**12
 
 
 @typed
@@ -42,7 +39,7 @@ def prune(
     if keep is not None:
         manifest = as_extracted(store, keep, labels_required=False)
         digested = digest_manifest(manifest, store.path / "digests")
-        damaged = digested.unreadable | _damaged(digested.manifest)
+        damaged = digested.unreadable or _damaged(store, digested.manifest)
         if damaged:
             raise ManifestError(
                 f"{counted(len(damaged), 'image')} of {keep} cannot be read: "
@@ -59,15 +56,21 @@ def prune(
     return found
 
 
-def _damaged(manifest: Manifest) -> dict[str, str]:
-    """Say which images are empty or stand-ins at present, so that their rows have other keys."""
-    found = {}
-    for sample in manifest.images.values():
-        if sample.image == _EMPTY:
-            found[sample.id] = "the file is empty"
-        elif os.path.isfile(sample.path):
-            with open_regular(sample.path, 0) as file:
-                what, _ = told_apart(file.read(_LOOKED_AT), "")
-            if what and not what.endswith("image"):
-                found[sample.id] = what
-    return found
+def _damaged(store: FeatureCache, manifest: Manifest) -> dict[str, str]:
+    """Say why images without rows cannot be decoded, where rows are to go that may be theirs."""
+    kept = {sample.digest for sample in manifest}
+    rows = {key for one in store.sets() for key in one.rows.known()}
+    if rows <= kept:
+        return {}
+    faults = {}
+    for name, sample in manifest.images.items():
+        if sample.digest not in rows:
+            try:
+                fault = image_fault(read_place(sample.path, LARGEST_IMAGE_FILE))
+            except FileNotFoundError:  # Of a table alone, which knows its digest.
+                continue
+            except OSError as error:
+                fault = f"{error.strerror}"
+            if fault:
+                faults[name] = fault
+    return faults

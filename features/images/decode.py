@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import ImageError
+from ...core.content import told_apart
+from ...core.errors import ImageError, MissingDependencyError
 from ...core.places import open_image
 from ...manifest import LARGEST_IMAGE_FILE
 from .deep import require_unsigned, require_upper_bits, with_key_as_alpha
@@ -169,6 +170,17 @@ class ImageFile:
 def decode(content: bytes, held: contextlib.ExitStack | None = None) -> np.ndarray:
     """Decode an image file in full, see `ImageFile`."""
     return ImageFile(content).decode(held=held)
+
+
+def image_fault(content: bytes) -> str:
+    """Say why an image file cannot be decoded; as far as its bytes tell where nothing decodes."""
+    try:
+        ImageFile(content).decode()
+    except ImageError as error:
+        return error.message
+    except MissingDependencyError:
+        return told_apart(content, "")[0]
+    return ""
 
 
 def image_size(path: str) -> tuple[int, int] | None:

@@ -285,12 +285,12 @@ def test_cache_commands(work, tmp_path):
     assert len(json.loads(icecore("cache", "ls", copy, "--json")[1])["sets"]) == 1
 
 
-@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n"])
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\n", None])
 def test_pruning_keeps_rows_of_images_that_are_damaged_at_present(tmp_path, photos, nets, content):
     folder = shutil.copytree(photos, tmp_path / "photos")
     icecore("extract", folder, "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}", "-q")
     victim = next(folder.rglob("*.png"))
-    victim.write_bytes(content)
+    victim.write_bytes(victim.read_bytes()[:-40] if content is None else content)
     status, _, said = icecore("cache", "prune", tmp_path / "c", "--keep", folder, "--yes")
     assert status == 1
     assert "1 image of" in said

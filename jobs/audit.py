@@ -13,6 +13,7 @@ from ..auditing import Audit, AuditOptions, Images
 from ..cache import FeatureCache, no_rows
 from ..core.arguments import require_types, typed
 from ..core.errors import (
+    CacheError,
     MissingFileError,
     RunError,
     counted,
@@ -170,12 +171,15 @@ def apply_audit(
 
 def _cache_of(run, source: Path) -> FeatureCache:
     if run is None:
+        hint = "give the folder that `icecore train -o` or `icecore extract -o` wrote"
         if not os.path.lexists(source):
-            raise MissingFileError(
-                f"there is no run and no cache at {source}",
-                "give the folder that `icecore train -o` or `icecore extract -o` wrote",
-            )
-        return FeatureCache(source)
+            raise MissingFileError(f"there is no run and no cache at {source}", hint)
+        try:
+            return FeatureCache(source)
+        except CacheError as error:
+            if "is not a feature cache" not in error.message:
+                raise
+            raise CacheError(f"{error.message}, and no run: it has no run.json", hint) from error
     place = run.about.get("cache")
     if not isinstance(place, str) or not Path(place).is_dir():
         where = escaped(str(place)) if place else "any known place"

@@ -26,3 +26,11 @@ def test_an_audit_of_nothing_says_that_there_is_no_run_and_no_cache(tmp_path):
     status, _, said = icecore("audit", tmp_path / "gone")
     assert status == 1
     assert f"there is no run and no cache at {tmp_path / 'gone'}" in said
+
+
+def test_a_folder_that_is_neither_run_nor_cache_is_called_neither(tmp_path):
+    done = CliRunner().invoke(cli, ["audit", str(tmp_path)])
+    assert done.exit_code == 1
+    said = " ".join(f"{done.exception} {done.output}".split())
+    assert "is not a feature cache" in said
+    assert "and no run: it has no run.json" in said

@@ -356,11 +356,20 @@ def _listed(path: str) -> tuple[dict[int, str], dict[int, str]]:
     -------
     names, labels : dict of int to str
         By the number of the record; a label that is no number is left out.
+
+    Raises
+    ------
+    ManifestError
+        Lines of one number say several things.
     """
     names, labels = {}, {}
+    entries: dict[int, str] = {}
+    twice: dict[str, None] = {}
     for line in list_lines(path) if not is_url(path) and os.path.isfile(path) else ():
         first, _, rest = line.strip().partition("\t")
         if first.isdecimal() and len(first) <= _LONGEST_NUMBER and rest:
+            if entries.setdefault(int(first), rest) != rest:
+                twice[first] = None
             label, *others = rest.split("\t")
             names[int(first)] = others[-1] if others else label
             # As a record has it, in float32.
@@ -368,4 +377,10 @@ def _listed(path: str) -> tuple[dict[int, str], dict[int, str]]:
                 if others:
                     (stored,) = struct.unpack("<f", struct.pack("<f", float(label)))
                     labels[int(first)] = label_text(stored)
+    if twice:
+        raise ManifestError(
+            f"{path} says several things of {counted(len(twice), 'number')}: "
+            f"{enumerate_some(twice)}",
+            "make the record file and its list again: each record has a number of its own",
+        )
     return names, labels

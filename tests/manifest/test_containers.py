@@ -832,3 +832,13 @@ def test_records_and_their_list_do_not_contradict_each_other(tmp_path):
     (tmp_path / "a.lst").write_text("0\t7\ta.jpg\n1\t0.1\tb.jpg\n2\t5\tc.jpg\n")
     with pytest.raises(ManifestError, match=r"2 records: a.rec/a.jpg \(1 or 7\), a.rec/c.jpg \(2 "):
         read(path)
+
+
+def test_a_list_that_gives_a_record_two_names_is_refused(tmp_path):
+    path = records(tmp_path / "a.rec", ((1.0,), 0, b"x"), ((2.0,), 1, b"y"))
+    lines = ["0\t1\ta.jpg\n", "1\t2\tb.jpg\n", "0\t1\tc.jpg\n"]
+    (tmp_path / "a.lst").write_text("".join(lines))
+    with pytest.raises(ManifestError, match=r"a\.lst says several things of 1 number: 0\n"):
+        read(path)
+    (tmp_path / "a.lst").write_text("".join([*lines[:2], lines[0]]))
+    assert [one.id for one in read(path)] == ["a.rec/a.jpg", "a.rec/b.jpg"]

@@ -46,7 +46,7 @@ def require_one_label_of_an_image(samples: Iterable[Row], source: str) -> None:
     first: dict[tuple[str, str, str], Row] = {}
     faults = []
     for one in samples:
-        if one.label:
+        if one.label and one.path:
             path = one.path if is_url(one.path) else os.path.normpath(one.path)
             known = first.setdefault((path, one.box, one.task), one)
             if known.label != one.label:

@@ -45,7 +45,7 @@ def backbone(name):
     return {"spec": f"onnx:{name}", "fingerprint": f"print-{name}", "dim": 8, "record": {}}
 
 
-def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **about):
+def build_run(folder, rows=120, tasks=("label",), letters=False, **about):
     """Write a run of four models for each task; the last third of the rows is the test split."""
     ids = [f"images/{index:03d}.jpg" for index in range(rows)]
     splits = ["validation" if index < 2 * rows // 3 else "test" for index in range(rows)]
@@ -68,7 +68,7 @@ def build_run(folder, rows=120, tasks=("label",), letters=False, image=None, **a
             samples.append(
                 Sample(
                     identity,
-                    str(image or folder / identity),
+                    str(folder / identity),
                     split,
                     task,
                     classes[true],

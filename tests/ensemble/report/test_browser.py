@@ -27,7 +27,9 @@ def page(tmp_path_factory):
     ids = tuple(f"{number:03d}.jpg" for number in range(len(y)))
     for number in range(20):
         pixels = rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)
-        image.fromarray(pixels).resize((300, 200)).save(folder / f"{number}.jpg")
+        image.fromarray(pixels).resize((300, 200)).save(folder / ids[number])
+    for number in range(20, len(ids)):
+        (folder / ids[number]).hardlink_to(folder / ids[number % 20])
     paths = []
     for index in range(2):
         logits = rng.normal(size=(len(y), CLASSES)) + 2 * np.eye(CLASSES)[y]
@@ -35,10 +37,7 @@ def page(tmp_path_factory):
         paths.append(folder / f"model{index}.npz")
         splits = ("validation",) * len(y)
         write_probabilities(paths[-1], ProbabilityTable(ids, names, table, splits, "", "label"))
-    samples = (
-        Sample(i, str(folder / f"{number % 20}.jpg"), "validation", "label", names[k])
-        for number, (i, k) in enumerate(zip(ids, y))
-    )
+    samples = (Sample(i, str(folder / i), "validation", "label", names[k]) for i, k in zip(ids, y))
     Manifest(tuple(samples)).write(folder / "labels.csv")
     result = blend_sources(paths, folder / "labels.csv", BlendOptions(honest=False))
     write_report(result, folder / "report.html")

@@ -122,9 +122,12 @@ def test_missing_images_are_said_one_by_one(run):
 
 def test_thumbnails_are_inside_the_page(tmp_path, builders):
     pillow = pytest.importorskip("PIL.Image", reason="thumbnails need Pillow")
-    picture = tmp_path / "picture.png"
-    pillow.new("RGB", (600, 300), (200, 30, 30)).save(picture)
-    page = page_of(builders.run(tmp_path / "run", image=picture))
+    run = builders.run(tmp_path / "run")
+    (run / "images").mkdir()
+    for number in range(120):
+        picture = run / f"images/{number:03d}.jpg"
+        pillow.new("RGB", (600, 300), (200, 30, 30)).save(picture)
+    page = page_of(run)
     images = [a for tag, a in page.tags if tag == "img"]
     assert images
     assert all(a["src"].startswith("data:image/jpeg;base64,") for a in images)

@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # from 1.31 on it numbers the machine
 import onnxruntime
 
+# Of which Pillow makes the same pixels as icecore; of the kinds of others, some are read otherwise.
+FORMATS = ("JPEG", "PNG", "WEBP")
 METHODS = {
     "nearest": cv2.INTER_NEAREST,
     "bilinear": cv2.INTER_LINEAR,
@@ -30,14 +32,18 @@ def read(path, short=None, long=None):
     A JPEG is decoded at the smallest scale of which the sides are not shorter than these.
     """
     with Image.open(path) as file:
+        if file.format not in (*FORMATS, "MPO"):  # A JPEG with further pictures behind it.
+            raise ValueError(f"a {file.format} file; save it as PNG")
+        for name in ("xmp", "XML:com.adobe.xmp"):  # The orientation is what Exif says.
+            file.info.pop(name, None)
         if short is not None and file.format in ("JPEG", "MPO"):
             sides = sorted(file.size)
             enough = (-(-sides[0] // n) >= short and -(-sides[1] // n) >= long for n in (8, 4, 2))
             divisor = next((n for n, good in zip((8, 4, 2), enough) if good), 1)
-            file.draft(file.mode, [n // divisor for n in file.size])
+            file.draft(file.mode, [max(1, n // divisor) for n in file.size])
         image = ImageOps.exif_transpose(file)
     if image.mode in ("I", "F"):  # how bright these numbers are nobody says
-        raise ValueError(f"{path}: pixels of 32 bits; save it with 8 or 16 bits")
+        raise ValueError("pixels of 32 bits; save it with 8 or 16 bits")
     if image.mode == "CMYK" and file.format == "JPEG":  # as libraries for JPEG do, not as Pillow
         light = 255 - np.asarray(image, np.int32)
         ink = 255 - light[..., :3]

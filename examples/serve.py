@@ -16,10 +16,9 @@ import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from PIL import Image
-from run_bundle import Bundle
+from run_bundle import FORMATS, Bundle
 
 LARGEST_FILE, LARGEST_PIXELS = 32 * 2**20, 100_000_000
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
 
 def answer_bytes(model, content):

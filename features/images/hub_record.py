@@ -4,6 +4,7 @@ The image processors of ``transformers`` resize, cut the centre out, multiply by
 ``rescale_factor``, subtract ``image_mean`` and divide by ``image_std``; each step has a switch.
 """
 
+import math
 import re
 from pathlib import Path
 
@@ -130,7 +131,13 @@ def _geometry(fields: dict, kind: str, faults: list[str]) -> tuple[int, float, s
         return 0, 1.0, "center"
     if both and side < both:
         faults.append(f"size is {size!r} with crop_size {crop!r}: it squashes and cuts")
-    return side, side / resized, "center" if short else "squash"
+    return side, _exact_share(side, resized), "center" if short else "squash"
+
+
+def _exact_share(side: int, resized: int) -> float:
+    """Return the crop_pct by which `side` becomes `resized`, though fractions are cut off."""
+    share = side / resized
+    return share if int(side / share) == resized else math.nextafter(share, 0.0)
 
 
 def _crop_pct(fields: dict, kind: str, faults: list[str]) -> float:

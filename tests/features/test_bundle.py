@@ -204,14 +204,16 @@ def test_the_example_runs_it_with_onnx_runtime_alone(world, tmp_path):
     assert "icecore." not in EXAMPLE.read_text()
     damaged = tmp_path / "damaged.png"
     damaged.write_bytes(image.read_bytes()[:300])
+    other = tmp_path / "other.gif"
+    Image.open(image).save(other)
+    unread = [damaged, tmp_path / "none.png", other]
     done = subprocess.run(
-        [sys.executable, EXAMPLE, tmp_path / "model.onnx", damaged, tmp_path / "none.png", image],
+        [sys.executable, EXAMPLE, tmp_path / "model.onnx", *unread, image],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout.split()[1:3]) == (1, [task, label])
-    assert [line.split(" could not be read: ")[0] for line in done.stderr.splitlines()] == [
-        str(damaged), str(tmp_path / "none.png"),
-    ]  # fmt: skip
+    named = [line.split(" could not be read: ")[0] for line in done.stderr.splitlines()]
+    assert named == list(map(str, unread))
 
 
 @pytest.mark.parametrize("fit", ["crop", "pad", "squash"])
@@ -240,6 +242,9 @@ def test_the_example_answers_what_predict_does(
     exif[0x0112] = 6
     picture = Image.fromarray(coarse.repeat(30, axis=0).repeat(41, axis=1))
     picture.save(new / "lying.jpg", exif=exif, quality=95)
+    turned = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><tiff:Orientation>6</tiff:Orientation>"
+    picture.save(new / "turned.jpg", xmp=turned, quality=95)
+    picture.crop((0, 0, 5, 270)).save(new / "thin.jpg", quality=95)
     picture.convert("L").save(new / "grey.png")
     ink = np.dstack([np.asarray(picture), np.asarray(picture.convert("L")) // 2])
     Image.fromarray(ink, "CMYK").save(new / "print.jpg")
@@ -257,7 +262,7 @@ def test_the_example_answers_what_predict_does(
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert len(lines) == len(rows) == 7
+    assert len(lines) == len(rows) == 9
     for path, _, label, probability in lines:
         row = rows[path.rsplit("/", 1)[-1]]
         assert abs(float(row[label]) - float(probability)) < 1e-4

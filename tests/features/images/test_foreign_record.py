@@ -201,6 +201,12 @@ def test_the_words_of_the_hub_are_translated(tmp_path, fields, expected):
             assert found[name] == value, name
 
 
+@pytest.mark.parametrize(("side", "short"), [(96, 118), (224, 256), (299, 400), (384, 450)])
+def test_the_short_side_that_the_hub_states_is_kept_to_the_pixel(tmp_path, side, short):
+    sizes = {"size": {"shortest_edge": short}, "crop_size": {"height": side, "width": side}}
+    assert int(side / read(tmp_path, stated(HUB | sizes))["crop_pct"]) == short
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

@@ -185,7 +185,9 @@ def require_unprepared(steps, how: Preprocessing, name: str, channels_last: bool
         # Of a type that holds no more than 255, larger numbers are the same again.
         if score > most and not np.array_equal(others[:2], lines[:2], equal_nan=True):
             most, says = score, record
-            mean, std = (others.mean - np.mean(mean)) / np.mean(std), others.std / np.mean(std)
+            # Both are measured, and a mean of 0 not to the last digit.
+            mean = np.round((others.mean - np.mean(mean)) / np.mean(std), 3) + 0.0
+            std = others.std / np.mean(std)
             fault = (
                 f"prepares pixels of {takes} itself (it subtracts {np.nanmedian(mean):.3g} and "
                 f"divides by {np.nanmedian(std):.3g})"

@@ -32,7 +32,7 @@ from .strips import require_sound_strips
 from .tiff import begins_with_thumbnail, describe_raw, has_more_pages, lacks_its_directory
 from .whole import (
     exif_of_png,
-    has_channel_masks,
+    has_packed_channels,
     require_all_png_rows,
     require_sound_bmp,
     require_sound_chunks,
@@ -141,7 +141,7 @@ class ImageFile:
             require_bmp_colours(content, header.size)
         if self._is_jpeg:
             image = decode_jpeg(content, (self.width, self.height), reduction)
-        elif _is_for_pillow(header) or has_channel_masks(content):
+        elif _is_for_pillow(header) or has_packed_channels(content):
             return _decode_with_pillow(header, content)
         else:
             image = _decode_with_opencv(header, content)

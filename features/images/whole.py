@@ -18,7 +18,7 @@ _OF_PIXELS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT"})
 _OF_PALETTE = b"\3"
 _AT_ONCE = 2**20
 _RUN_LENGTHS, _OF_FOUR_BITS = (1, 2), 2
-_BMP_HEAD, _WITH_KIND, _MASKS, _WIDEST = 14, 40, 3, 32
+_BMP_HEAD, _WITH_KIND, _MASKS, _PACKED, _WIDEST = 14, 40, 3, 16, 32
 # Zeros in a row that a WebP, AVIF or HEIC may have.
 _ZEROS = 64
 # The length of a unit, and what some programs add to the unit before.
@@ -147,14 +147,16 @@ def require_sound_bmp(content: bytes, pixels: int) -> None:
         raise ImageError("the BMP file is damaged, and part of its picture missing")
 
 
-def has_channel_masks(content: bytes) -> bool:
-    """Tell whether it is a BMP that says of 32 bits which are red, green and blue.
+def has_packed_channels(content: bytes) -> bool:
+    """Tell whether it is a BMP whose channels are bits of numbers that OpenCV reads otherwise.
 
-    OpenCV (4.11, 5.0) reads that behind the longer heads alone, and else shows other colours.
+    OpenCV (4.11, 5.0) reads which of 32 bits are red, green and blue behind the longer heads
+    alone, and else shows other colours; white of 16 bits is 248 there.
     """
-    kind, bits = content[30:34], content[28:30]
-    masked = int.from_bytes(kind, "little") == _MASKS and int.from_bytes(bits, "little") == _WIDEST
-    return content[:2] == b"BM" and masked
+    if content[:2] != b"BM" or int.from_bytes(content[14:18], "little") < _WITH_KIND:
+        return False
+    bits, kind = (int.from_bytes(part, "little") for part in (content[28:30], content[30:34]))
+    return bits == _PACKED or (bits == _WIDEST and kind == _MASKS)
 
 
 def require_written(content: bytes, pixels: int) -> None:

@@ -47,3 +47,14 @@ def test_pixels_over_the_masks_are_refused():
         decode(whole[:10] + struct.pack("<I", 30) + whole[14:])
     with pytest.raises(ImageError, match="cut short"):
         decode(whole[:-30])
+
+
+@pytest.mark.parametrize("green", [5, 6])
+def test_white_of_16_bits_is_white(green):
+    """Lowest and highest numbers of all channels; between them as Pillow has it."""
+    rows = struct.pack("<4H", 0, 0xFFFF if green == 6 else 0x7FFF, 0x1F, 0)
+    said = struct.pack("<IiiHHIIiiII", 40, 4, -1, 1, 16, 3 * (green == 6), len(rows), 0, 0, 0, 0)
+    said += struct.pack("<III", 0xF800, 0x7E0, 0x1F) * (green == 6)
+    start = 14 + len(said)
+    image = decode(b"BM" + struct.pack("<IHHI", start + len(rows), 0, 0, start) + said + rows)
+    assert image.tolist() == [[[0, 0, 0], [255, 255, 255], [0, 0, 255], [0, 0, 0]]]

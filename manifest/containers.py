@@ -32,6 +32,7 @@ from ..core.places import (
 from ..core.record_files import Records
 from ..core.stores import is_url
 from ..core.tar_files import TarFiles
+from .container_splits import speaks_of_several, splits_of
 from .image_list import SUFFIX, label_text, list_lines, several_labels
 from .layout import LabelledFiles, Layout
 from .listing import Listing, passed_over_text
@@ -80,16 +81,19 @@ class _Container(Layout):
         warnings: list = []
         others: list = []
         bare: list[str] = []
+        # Where each row says its own, the name is not asked.
+        splits = splits_of(name for name in names if name in parts and _is_open(parts[name]))
         for name in names:
             if part := parts.get(name):
-                split = _split_of(name)
+                split = splits.get(name, "")
                 found.samples.extend(
                     one if one.split else dataclasses.replace(one, split=split)
                     for one in part.samples
                 )
                 warnings += part.warnings
                 others += part.passed_over
-                bare += [name] * (not split and not any(one.split for one in part.samples))
+                said = split or any(one.split for one in part.samples)
+                bare += [name] * (name in splits and not said)
         if not found.samples:
             raise ManifestError(
                 f"no images in {counted(len(names), f'{self.suffix} file')} of {listing.root}"
@@ -101,6 +105,11 @@ class _Container(Layout):
             warnings.append(
                 f"{enumerate_some(bare)}: no split in the name, so for training, beside others "
                 "that say theirs (train, validation or test)"
+            )
+        elif several := [name for name in bare if speaks_of_several(name)]:
+            warnings.append(
+                f"{enumerate_some(several)}: several splits in one name, so none is taken from it, "
+                "and the images are for training"
             )
         # Of many tables of one kind it is said once.
         warnings = list(dict.fromkeys([*_missing_parts(names), *warnings]))
@@ -293,6 +302,11 @@ class Unread:
 CONTAINERS: tuple[_Container, ...] = (WebDataset(), ParquetTables(), RecordFiles())
 
 
+def _is_open(part: LabelledFiles) -> bool:
+    """Tell whether the split of samples is left to the name of their container."""
+    return any(not one.split for one in part.samples)
+
+
 def _missing_parts(names: Iterable[str]) -> Iterator[str]:
     """Say which parts are lacking, where names say how many there are.
 
@@ -314,13 +328,6 @@ def _missing_parts(names: Iterable[str]) -> Iterator[str]:
                 f"{lacking} of the {int(count)} parts of {start}-*-of-{count}{end} "
                 f"{'is' if lacking == 1 else 'are'} not there: {shown}{more}"
             )
-
-
-def _split_of(name: str) -> str:
-    """Return the split that a container's name speaks of, as ``train-00000-of-00004``."""
-    # As in train2017, trainset and split=train.
-    words = re.findall(r"[^\W\d_]+", os.path.splitext(name)[0].lower())
-    return next(filter(None, (split_name(word.removesuffix("set")) for word in words)), "")
 
 
 def _rows(container: str, name: str, table: ImageTable) -> Iterator[Sample]:

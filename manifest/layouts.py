@@ -14,6 +14,7 @@ from ..core.places import absolute
 from ..core.regular_files import open_regular
 from ..core.stores import is_url, look_anew
 from .class_folders import ClassFolders
+from .container_splits import splits_of
 from .containers import CONTAINERS, StreamedContainer, Unread
 from .csv_table import TableOptions, read_table
 from .fashionai import FashionAI
@@ -94,6 +95,7 @@ def open_data(data: str | os.PathLike, *, labels_required: bool = False) -> Mani
     if listing is not None:
         layout = _layout_of(listing)
         if isinstance(layout, StreamedContainer):
+            splits_of(layout.names(listing))  # Refused before everything is read.
             return Unread(layout, listing, absolute(data))
         return checked(_of_listing(listing, data, labels_required, None), labels_required)
     return read(data, labels_required=labels_required)

@@ -20,7 +20,7 @@ from icecore.core.errors import FileFormatError, IcecoreError, ManifestError, Mi
 from icecore.core.parquet_files import read_field, read_table
 from icecore.core.places import open_container, read_place
 from icecore.core.record_files import Records
-from icecore.manifest import read, read_remembered
+from icecore.manifest import open_data, read, read_remembered
 
 
 @pytest.fixture
@@ -551,6 +551,41 @@ def test_the_split_of_a_table_is_in_its_name(tmp_path, train, test):
     )
 
 
+def test_words_of_other_folders_do_not_hide_the_split_of_a_file(tmp_path):
+    """Test images had been trained on, for the first word of a path won."""
+    entries = ("1.png", b"1"), ("1.cls", b"hat")
+    names = {
+        "train-test-split/train-0.tar": "train", "train-test-split/test-0.tar": "test",
+        "train_test/val/0.tar": "validation", "val/train_test/1.tar": "validation",
+        "test/a/testset.tar": "test", "trained/val-0.tar": "validation",
+    }  # fmt: skip
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        tar(tmp_path / name, *entries)
+    found = read(tmp_path)
+    assert {one.id.removesuffix("/1.png"): one.split for one in found} == names
+    assert found.warnings == ()
+    tar(tmp_path / "train_test/test-val.tar", *entries)
+    (note,) = read(tmp_path / "train_test" / "test-val.tar").warnings
+    assert note.startswith("test-val.tar: several splits in one name, so none is taken from it")
+    assert "test-val.tar: no split in the name" in read(tmp_path).warnings[0]
+
+
+@pytest.mark.parametrize("reader", [read, open_data])
+def test_a_file_and_its_folders_that_say_unlike_splits_are_refused(tmp_path, reader):
+    for name in ("valid/train-1", "test-run/train-0", "train/val/0", "train/0"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        tar(tmp_path / f"{name}.tar", ("1.png", b"1"), ("1.cls", b"hat"))
+    unlike = (
+        r"unlike splits: test-run/train-0.tar \(test or train\), train/val/0.tar \(train or "
+        r"validation\), valid/train-1.tar \(train or validation\)"
+    )
+    with pytest.raises(ManifestError, match=unlike) as caught:
+        reader(tmp_path)
+    assert caught.value.hint.startswith("rename the folder or the file")
+    assert {one.split for one in read(tmp_path / "valid")} == {"train"}
+
+
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_split_of_a_row_is_what_its_table_says(tmp_path, packed):
     import pyarrow as pa
@@ -576,6 +611,10 @@ def test_the_split_of_a_row_is_what_its_table_says(tmp_path, packed):
     with pytest.raises(ManifestError, match="'split' of .*a.parquet has extra, holdout") as caught:
         read(tmp_path)
     assert caught.value.hint.endswith("or call the column otherwise")
+    (tmp_path / "test").mkdir()
+    pq.write_table(table.slice(0, 1), tmp_path / "test" / "val.parquet")  # Its rows say theirs.
+    (tmp_path / "a.parquet").unlink()
+    assert "train" in {one.split for one in read(tmp_path) if one.id.startswith("test/")}
     pq.write_table(table.rename_columns(["image", "label", "part"]), tmp_path / "a.parquet")
     assert "that are not used: part" in read(tmp_path).warnings[0]
 

@@ -272,6 +272,9 @@ def _require_of_runs(
         if os.path.isfile(place) and sha256_file(place, LARGEST_NPZ) != inputs[name]
     ]
     if changed:
+        # No blend can be made of such runs: that one must be made again would lead nowhere.
+        for run in runs.values():
+            run.require_unchanged()
         faults.append(f"files have changed since: {enumerate_some(changed)}")
     known = {os.path.realpath(path.parent / name) for name in inputs}
     files = [file for run in runs.values() for file in run.files()]

@@ -23,7 +23,14 @@ from ..core.stores import is_url
 from ..core.text import repeated
 from ..manifest import Manifest, read
 from .probabilities import read_probabilities
-from .run_json import HINT, RunTask, read_backbone, read_task, require_rest
+from .run_json import (
+    HINT,
+    RunTask,
+    read_backbone,
+    read_task,
+    require_none_changed,
+    require_rest,
+)
 from .table import ProbabilityTable
 
 RUN_FORMAT = 1
@@ -68,10 +75,9 @@ class Run:
             It is not the one that was trained on.
         """
         path = self.path / "samples.csv"
-        wanted = self.about.get("samples_sha256")
         if not os.path.lexists(path):
             raise MissingFileError(f"{path} is not there", _RESTORE)
-        if wanted not in (sha256_file(path), None):
+        if self._is_changed(path):
             raise RunError(
                 f"{path} was changed since it was trained on (its digest is not that in run.json)",
                 "restore it, or train again on the corrected table",
@@ -149,6 +155,17 @@ class Run:
         ]
         return [*filter(os.path.lexists, (self.probability_file(*name) for name in names)), *files]
 
+    def require_unchanged(self) -> None:
+        """Raise `RunError` that names all files of the run that are not as training wrote them.
+
+        Files that are not there are not missed.
+        """
+        samples, files = self.path / "samples.csv", self.files()
+        changed = [samples] if samples.is_file() and self._is_changed(samples) else []
+        for task in self.tasks.values():
+            changed += task.changed(file for file in files if file.is_relative_to(task.folder))
+        require_none_changed(changed)
+
     def tables(self) -> list[ProbabilityTable]:
         """Read the probabilities of every task and model.
 
@@ -221,6 +238,10 @@ class Run:
             "predicted": [table.classes[index] for index in table.probabilities.argmax(axis=1)],
         }
         return Columns(own | columns)
+
+    def _is_changed(self, samples: Path) -> bool:
+        wanted = self.about.get("samples_sha256")
+        return wanted is not None and sha256_file(samples) != wanted
 
     def _task(self, name: str) -> RunTask:
         return self.tasks[self._known(name, self.tasks, "task")]

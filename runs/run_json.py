@@ -42,17 +42,23 @@ class RunTask:
 
     def require_unchanged(self, files: Iterable[Path]) -> None:
         """Raise `RunError` if files in the folder are not those that training wrote."""
-        changed = []
-        for file in files:
-            wanted = self.digests.get(file.relative_to(self.folder).as_posix())
-            # What systems leave in folders (``.DS_Store``) has none.
-            if wanted is not None and sha256_file(file, LARGEST_NPZ) != wanted:
-                changed.append(str(file))
-        if changed:
-            raise RunError(
-                f"{enumerate_some(changed)}: not what training wrote (run.json has other digests)",
-                "restore the run as it was, or train again",
-            )
+        require_none_changed(self.changed(files))
+
+    def changed(self, files: Iterable[Path]) -> list[Path]:
+        """Return those of some files in the folder that are not as training wrote them."""
+        # What systems leave in folders (``.DS_Store``) has no digest.
+        wanted = {f: self.digests.get(f.relative_to(self.folder).as_posix()) for f in files}
+        return [f for f, own in wanted.items() if own and sha256_file(f, LARGEST_NPZ) != own]
+
+
+def require_none_changed(files: Sequence[Path]) -> None:
+    """Raise `RunError` that names files which are not as training wrote them, if there are any."""
+    if files:
+        raise RunError(
+            f"{enumerate_some(map(str, files))}: not what training wrote "
+            "(run.json has other digests)",
+            "restore the run as it was, or train again",
+        )
 
 
 def require_backbones(entries: Sequence[dict], source: str) -> None:

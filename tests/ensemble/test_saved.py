@@ -5,8 +5,10 @@ import pytest
 from blending import blend_run
 
 from icecore.core.errors import MissingFileError, RunError
+from icecore.core.files import sha256_file
 from icecore.ensemble import BlendOptions, TaskWeights, load_saved
 from icecore.ensemble.saved import sealed
+from icecore.runs import file_digests
 
 QUICK = BlendOptions(honest=False)
 
@@ -107,6 +109,20 @@ def test_a_blend_of_other_probabilities_is_refused(blended):
     # A run that travels without its probability files keeps its weights.
     path.unlink()
     assert load_saved(blended).tasks
+
+
+def test_a_changed_run_that_no_blend_can_be_made_of_is_to_be_restored(run):
+    about = json.loads((run / "run.json").read_text())
+    about["samples_sha256"] = sha256_file(run / "samples.csv")
+    about["tasks"]["label"]["sha256"] = file_digests(run / "label")
+    (run / "run.json").write_text(json.dumps(about))
+    blend_run(run, QUICK)
+    for name in ("samples.csv", "label/probabilities/noise.npz"):
+        with open(run / name, "ab") as file:
+            file.write(b"\n")
+    with pytest.raises(RunError, match=r"samples.csv, .*noise.npz: not what training") as caught:
+        load_saved(run)
+    assert caught.value.hint == "restore the run as it was, or train again"
 
 
 @pytest.mark.parametrize(

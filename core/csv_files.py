@@ -10,7 +10,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .content import describe_content, remedy_for
@@ -23,6 +23,7 @@ from .errors import (
     escaped,
     shortened,
 )
+from .excel_marks import with_excel_mark
 from .files import publish_text
 from .regular_files import open_regular, require_at_most, size_text
 from .text import repeated
@@ -37,8 +38,6 @@ _LINES_HINT = "correct these lines: one line a record; quotes inside a quoted fi
 _CONFLICT = ("<<<<<<< ", "=======", ">>>>>>> ")
 # What stands between fields in place of commas.
 _MARKS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-# What a spreadsheet takes for a formula.
-_FORMULA_MARKS = ("=", "+", "-", "@", "\t")
 
 
 def require_few_lines(
@@ -264,9 +263,8 @@ def _cell(field: object, excel: bool) -> str:
     if isinstance(field, float):
         return repr(float(field))
     text = "" if field is None else str(field)
-    if excel and isinstance(field, str) and text.lstrip("'").startswith(_FORMULA_MARKS):
-        # Before an apostrophe, too: it would be read as this one.
-        text = f"'{text}"
+    if excel and isinstance(field, str):
+        text = with_excel_mark(text)
     if "\n" in text or "\r" in text or "\0" in text:
         what = "zero byte" if "\0" in text else "line break"
         raise FileFormatError(
@@ -276,17 +274,6 @@ def _cell(field: object, excel: bool) -> str:
     if '"' in text or "," in text or text != text.strip():
         return '"' + text.replace('"', '""') + '"'
     return text
-
-
-def without_excel_mark(name: str, known: Container[str]) -> str:
-    """Return the name that `csv_line` put an apostrophe before, where that one alone is known.
-
-    >>> without_excel_mark("'=a", {"=a"}), without_excel_mark("'=a", {"'=a", "=a"})
-    ('=a', "'=a")
-    """
-    bare = name.removeprefix("'")
-    quoted = bare != name and bare.lstrip("'").startswith(_FORMULA_MARKS)
-    return bare if quoted and name not in known and bare in known else name
 
 
 _QUOTED = re.compile(r'\s*"((?:[^"]|"")*)"\s*(,|$)')

@@ -5,8 +5,9 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from ...core.csv_files import LARGEST_CSV, without_excel_mark
+from ...core.csv_files import LARGEST_CSV
 from ...core.errors import MissingFileError, ProbabilityError, RunError, counted, enumerate_some
+from ...core.excel_marks import without_excel_marks
 from ...core.files import sha256_file
 from ...core.npz_files import LARGEST_NPZ
 from ...manifest import Sample
@@ -138,19 +139,16 @@ def _with_known_names(table: ProbabilityTable, samples: Iterable[Sample]) -> Pro
     A spreadsheet's apostrophe (``--excel``) is no part of a name.
     """
     samples = list(samples)
-    task = without_excel_mark(table.task, {sample.task for sample in samples})
+    (task,) = without_excel_marks([table.task], {sample.task for sample in samples})
     labels = {sample.label for sample in samples if sample.task == task}
     names = {sample.id: None for sample in samples}
-    classes = tuple(without_excel_mark(name, labels) for name in table.classes)
-    found, _ = match_ids(table.ids, names)
-    ends = {end for name in names for end in names_of(name)}
+    classes = without_excel_marks(table.classes, labels)
     # Apostrophes stand before whole names, not before ends of paths.
-    bare = {name: without_excel_mark(name, ends) for name in table.ids if name not in found}
-    again, _ = match_ids(bare.values(), names)
-    found |= {name: again[one] for name, one in bare.items() if one in again}
+    bare = without_excel_marks(table.ids, {end for name in names for end in names_of(name)})
+    found, _ = match_ids(bare, names)
     if len(set(found.values())) < len(found):
         found = {}
-    ids = tuple(found.get(name, name) for name in table.ids)
+    ids = tuple(found.get(name, name) for name in bare)
     return dataclasses.replace(table, task=task, classes=classes, ids=ids)
 
 

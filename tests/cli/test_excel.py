@@ -9,7 +9,9 @@ from command import icecore
 from PIL import Image
 
 from icecore.cli.main import main
-from icecore.core.csv_files import without_excel_mark
+from icecore.core.csv_files import csv_line
+from icecore.core.excel_marks import without_excel_marks
+from icecore.ensemble.joining.sources import read_sources
 
 
 def test_predict_quotes_formulas_on_request(tmp_path, write_tiny_onnx):
@@ -48,6 +50,23 @@ def test_predict_quotes_formulas_on_request(tmp_path, write_tiny_onnx):
 
 
 def test_a_name_that_begins_with_an_apostrophe_is_its_own():
-    assert without_excel_mark("'=a", {"=a"}) == "=a"
+    assert without_excel_marks(["'=a"], {"=a"}) == ("=a",)
     for name, known in (("'=a", {"=a", "'=a"}), ("'=a", set()), ("'a", {"a"}), ("a", {"'a"})):
-        assert without_excel_mark(name, known) == name
+        assert without_excel_marks([name], known) == (name,)
+    # One beside a name without an apostrophe was written so, and is not the other one.
+    assert without_excel_marks(["'=a", "=a"], {"=a"}) == ("'=a", "=a")
+    assert without_excel_marks(["''=a", "'=a"], {"'=a"}) == ("''=a", "'=a")
+
+
+def test_names_that_an_apostrophe_tells_apart_are_read_back(tmp_path):
+    names, ids = ["'=x", "=x", "-y"], ["'=1", "=1", "2"]
+    rows = [[one, *(0.8 if one == other else 0.1 for other in ids)] for one in ids]
+    for excel in (False, True):
+        lines = [["id", *names], *rows]
+        text = "".join(csv_line(line, excel=excel) for line in lines)
+        (tmp_path / f"{excel}.csv").write_text(text)
+    (tmp_path / "labels.csv").write_text("id,label\n'=1,'=x\n=1,=x\n2,-y\n")
+    sources = [tmp_path / "False.csv", tmp_path / "True.csv"]
+    plain, marked = read_sources(sources, tmp_path / "labels.csv", "refuse").tables
+    assert plain.classes == marked.classes == ("'=x", "=x", "-y")
+    assert plain.ids == marked.ids == ("'=1", "=1", "2")

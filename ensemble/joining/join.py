@@ -19,7 +19,7 @@ from ...core.text import repeated
 from ...manifest import Sample, look_alike_notes
 from ...runs import ProbabilityTable
 from .images import equal_image_notes, equal_images
-from .splits import TEST, TUNING, row_splits, without_learnt
+from .splits import LEFT_OUT, TEST, TUNING, row_splits, without_learnt
 
 # How the note on rows begins that not all files have.
 COMMON_ALONE = "only the"
@@ -156,7 +156,7 @@ def join_task(
         notes.append(
             f"{COMMON_ALONE} {counted(len(ids), 'id')} that all files have are used: {faults}"
         )
-    ids, known = without_learnt(ids, splits, labels, notes)
+    ids, known = without_learnt(tables, ids, splits, labels, notes)
     task = tables[0].task
     y = _label_columns(task, ids, splits, labels, classes)
     images, repeated = equal_images(ids, splits, labels)
@@ -302,7 +302,8 @@ def require_judged_rows(data: TaskData) -> None:
 def _counted_splits(data: TaskData) -> str:
     counts = Counter(data.splits.tolist())
     told = [f"{counts[name]} of the split '{name}'" for name in sorted(counts)]
-    return ", ".join(told) or "models were trained on all of them"
+    left = [note for note in data.notes if f" {LEFT_OUT}: " in note]
+    return "; ".join([", ".join(told)] * bool(told) + left)
 
 
 def _label_columns(

@@ -9,6 +9,13 @@ from ...manifest import Sample
 from ...runs import ProbabilityTable
 
 TUNING, TEST = "validation", "test"
+# What the notes on rows say that tune and answer nothing.
+LEFT_OUT = "left out"
+_LEARNT = "models were trained on the same images ({})"
+_CALLED_SO = (
+    "the labels put them into the split 'train' ({}), and no file says otherwise; where they are "
+    "out of fold, a column split of the files calls them 'validation'"
+)
 
 
 def row_splits(
@@ -52,7 +59,11 @@ def row_splits(
 
 
 def without_learnt(
-    ids: list[str], splits: dict[str, str], labels: dict[str, Sample], notes: list[str]
+    tables: Sequence[ProbabilityTable],
+    ids: list[str],
+    splits: dict[str, str],
+    labels: dict[str, Sample],
+    notes: list[str],
 ) -> tuple[list[str], np.ndarray]:
     """Return the ids without those that models learnt from, and which rows show their images.
 
@@ -62,13 +73,16 @@ def without_learnt(
     learnt = [identity for identity in ids if splits[identity] == "train"]
     tests = {i for i in learnt if i in labels and labels[i].split == TEST}
     splits |= dict.fromkeys(tests, TEST)
+    said = {i for table in tables for i, split in zip(table.ids, table.splits) if split}
+    left = [identity for identity in learnt if identity not in tests]
     parts = {
-        "left out": [identity for identity in learnt if identity not in tests],
-        "answered, and not scored": [identity for identity in learnt if identity in tests],
+        (LEFT_OUT, _LEARNT): [identity for identity in left if identity in said],
+        (LEFT_OUT, _CALLED_SO): [identity for identity in left if identity not in said],
+        ("answered, and not scored", _LEARNT): [i for i in learnt if i in tests],
     }
-    for what, named in parts.items():
+    for (what, why), named in parts.items():
         if named:
-            same = f"models were trained on the same images ({enumerate_some(named)})"
-            notes.append(f"{counted(len(named), 'row is', 'rows are')} {what}: {same}")
+            rows = counted(len(named), "row is", "rows are")
+            notes.append(f"{rows} {what}: {why.format(enumerate_some(named))}")
     kept = [identity for identity in ids if splits[identity] != "train"]
     return kept, np.array([identity in tests for identity in kept], dtype=bool)

@@ -150,7 +150,20 @@ def test_splits_come_from_the_labels_where_the_files_have_none():
 def test_training_rows_are_left_out_and_said_so():
     joined = join_task([make()], labels() | labels("p", "a", split="train"))
     assert joined.ids == tuple("qrs")
-    assert "1 row is left out: models were trained on" in joined.notes[0]
+    (note,) = joined.notes
+    assert note.startswith("1 row is left out: the labels put them into the split 'train' (p),")
+    assert "'validation'" in note
+    own = join_task([make(splits=["train", *["validation"] * 3])], labels())
+    assert own.notes == ("1 row is left out: models were trained on the same images (p)",)
+
+
+def test_rows_that_labels_call_learnt_from_are_named_where_none_is_left_to_tune_on():
+    # As the table of a run by folds, whose rows another program has out of fold.
+    truth = labels("pqr", "abc", split="train") | labels("s", "a", split="test")
+    with pytest.raises(ProbabilityError) as caught:
+        require_tuning_rows(join_task([make()], truth))
+    assert "1 of the split 'test'; 3 rows are left out: the labels put" in caught.value.message
+    assert "a column split" in caught.value.hint
 
 
 def test_contradicting_or_unknown_splits_are_refused():

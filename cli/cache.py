@@ -198,17 +198,19 @@ def repair_command(path, dry_run, as_json) -> None:
 
 
 def _print_repaired(found: dict, dry_run: bool) -> None:
+    lost = sum(len(keys) for keys in found["to_recompute"].values())
+    if not lost and not any(found[name] for name in ("done", "unnamed", "tables", "left")):
+        console.echo("there is nothing to mend")
+        return
     if dry_run:
         console.echo("nothing was changed; without --dry-run this would be done:")
     for line in found["done"]:
         console.echo(escaped(line))
-    lost = sum(len(keys) for keys in found["to_recompute"].values())
+    those = counted(lost, "row is", "rows are")
     if found["unnamed"]:
         files = counted(len(found["unnamed"]), "file")
         those = f"{counted(lost, 'row')}, and those of {files} whose number is not known, are"
-    else:
-        those = counted(lost, "row is", "rows are")
-    if lost or found["unnamed"] or not found["left"]:
+    if lost or found["unnamed"]:
         console.echo(f"{those} to be computed again: run the same icecore extract as before")
     if found["tables"]:
         tables = enumerate_some(map(escaped, found["tables"]))
@@ -256,6 +258,7 @@ def push_command(path, url, as_json) -> None:
 
     URL is a prefix in a store (s3://bucket/cache, gs://, az://) or a folder. Shards are immutable:
     only new ones are copied, each is created once and never replaced, and checked when it is there.
+    It needs pip install 'icecore[remote]', for a folder, too.
 
     \b
     Example:
@@ -275,7 +278,7 @@ def push_command(path, url, as_json) -> None:
 def pull_command(url, path, as_json) -> None:
     """Copy from URL what CACHE lacks; every shard is checked before it counts.
 
-    CACHE is made if it is not there. The tables of samples come too.
+    CACHE is made if it is not there. The tables of samples come too. It needs icecore[remote].
 
     \b
     Examples:

@@ -43,7 +43,7 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
 
     The learnt region that the boxes were found with, if any, is kept beside it. A table there
     that is not as it was written, such as one with labels filled in by hand, is moved aside
-    first, and a note of the report says where it is.
+    first, and a note of the report says where it is; so does one of a table with a number.
     """
     folder = cache / TABLES_NAME
     # They were when the job began.
@@ -61,6 +61,11 @@ def keep_manifest(cache: Path, data: str, report, regions: Path | None = None) -
                 "and written anew; if it has your labels, give that to `icecore train --data`"
             )
         publish_json(folder / SOURCES_NAME, names | {name: data})
+        if name != stem and stem in names:
+            report.notes.append(
+                f"the table of these samples is {folder / f'{name}.csv'}; {stem}.csv there is of "
+                f"{names[stem] or 'samples made by hand'}"
+            )
         _keep_regions(folder / f"{name}{REGIONS_BESIDE}", regions)
     except OSError as error:
         # A cache that cannot be written may still be complete.

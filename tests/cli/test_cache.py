@@ -123,6 +123,9 @@ def test_status_of_verify_and_repair(cache):
     assert (status, "84 rows are to be computed again" in out) == (0, True)
     assert verify(cache)["ok"]
     assert repair(cache)["done"] == []
+    for option in ((), ("--dry-run",)):
+        _, out, _ = icecore("cache", "repair", cache.path, *option)
+        assert out == "there is nothing to mend\n"
 
 
 def test_a_link_in_a_cache_is_one_line_for_every_command(tmp_path, cache):

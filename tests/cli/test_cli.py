@@ -612,7 +612,9 @@ def test_tables_of_the_same_name_do_not_replace_each_other(tmp_path, photos, net
         (folder / "t.csv").write_text("path,label\n" + lines)
         for _ in range(2):
             arguments = ("extract", folder / "t.csv", "-o", tmp_path / "c", "-b", f"onnx:{nets[0]}")
-            assert icecore(*arguments)[0] == 0
+            status, _, said = icecore(*arguments)
+            other = f"/t-2.csv; t.csv there is of {tmp_path}/0/t.csv" in said.replace("\n  ", " ")
+            assert (status, other) == (0, number == 1), said
     tables = sorted((tmp_path / "c" / "manifests").glob("*.csv"))
     assert [path.name for path in tables] == ["t-2.csv", "t.csv"]
     assert "blue" in tables[0].read_text()

@@ -101,7 +101,8 @@ def test_a_table_has_a_name_that_comes_back_from_a_copy(tmp_path, name):
     FeatureCache.create(tmp_path / "cache")
     data = tmp_path / name
     data.mkdir()
-    report = types.SimpleNamespace(manifest=Manifest(tuple(samples(4)), "photos"), computed=4)
+    table = Manifest(tuple(samples(4)), "photos")
+    report = types.SimpleNamespace(manifest=table, computed=4, notes=[])
     for source in (data, tmp_path / "b" / name, data):
         keep_manifest(tmp_path / "cache", str(source), report)
     kept = sorted(path.name for path in (tmp_path / "cache/manifests").glob("*.csv"))

@@ -10,7 +10,7 @@ import dataclasses
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from .content import describe_content, remedy_for
@@ -61,11 +61,14 @@ class CsvLine:
         Empty where the line is faulty.
     fault : str
         What is wrong with it; empty if nothing is.
+    text : str
+        The line as it stands, where quotes or space around a field are not in `fields`.
     """
 
     number: int
     fields: list[str]
     fault: str = ""
+    text: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +129,9 @@ def csv_lines(
             _require_text(path, file.read(2**12), error)
             file.seek(0)
             for number, line in _text_lines(path, file, error):
-                found = CsvLine(number, *_fields(line))
+                fields, fault = split_fields(line)
+                as_it_is = line if sum(map(len, fields)) + len(fields) - 1 < len(line) else ""
+                found = CsvLine(number, fields, fault, as_it_is)
                 if found.fault or any(found.fields):
                     yield found
     except (FileNotFoundError, NotADirectoryError) as cause:
@@ -282,12 +287,12 @@ _PLAIN = re.compile(r"([^,]*)(,|$)")
 _JSON = re.compile(rb'\s*(?=[\[{])[^",]*[\[{ \t]"')
 
 
-def _fields(line: str) -> tuple[list[str], str]:
+def split_fields(line: str, trim: Callable[[str], str] = str.strip) -> tuple[list[str], str]:
     """Split a line into fields; the second value says what is wrong with it."""
     if "\0" in line:
         return [], "has a NUL character"
     if '"' not in line:
-        return [field.strip() for field in line.split(",")], ""
+        return [trim(field) for field in line.split(",")], ""
     fields: list[str] = []
     at = 0
     while True:
@@ -297,7 +302,7 @@ def _fields(line: str) -> tuple[list[str], str]:
         text = found[1]
         if quoted is None and '"' in text:
             return [], _quote_fault(line, at, len(fields) + 1)
-        fields.append(text.replace('""', '"') if quoted else text.strip())
+        fields.append(text.replace('""', '"') if quoted else trim(text))
         at = found.end()
         if not found[2]:
             return fields, ""

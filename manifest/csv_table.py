@@ -7,7 +7,14 @@ import re
 from pathlib import Path
 
 from ..core.arguments import require_types
-from ..core.csv_files import FAULTS_SHOWN, CsvTable, line_faults, read_csv
+from ..core.csv_files import (
+    FAULTS_SHOWN,
+    CsvLine,
+    CsvTable,
+    line_faults,
+    read_csv,
+    split_fields,
+)
 from ..core.errors import ManifestError, StoreError, enumerate_some, escaped
 from ..core.json_lines import read_json_lines
 from ..core.places import is_there
@@ -80,6 +87,11 @@ _REMEDIES = (
     (".* is no URL of a store", "write URLs in small letters up to ://, as s3://bucket/1.jpg"),
     (".* of no store", "download such images, and write the paths of the files"),
     (".* with a password", "leave passwords out of the URLs: give them as the store's tools do"),
+    (
+        "has space around",
+        "put the path into quotes where the space belongs to the file's name; else rename that "
+        "file, or take the space out of the line",
+    ),
     ("has no path", "each line names its image, in a field of one name"),
     ("has the digest", "a digest is a SHA-256: leave the column out, or call it otherwise"),
     ("has no usable box", "leave the column 'box' out, or call it otherwise"),
@@ -123,6 +135,7 @@ def read_table(
         fields = {name: line.fields[at] for name, at in columns.items()}
         given = {task: line.fields[at] for task, at in labels.items()}
         try:
+            _require_no_space(line, columns["path"], path.parent)
             rows = _samples(fields, given, path.parent)
             places = [(row.id if "id" in columns else _place(row), row.task) for row in rows]
             for row, place in zip(rows, places):
@@ -246,6 +259,17 @@ def _require_usable(row: Sample, labels_required: bool, files: bool) -> None:
             raise ValueError("has no label")
         if not row.digest and not is_there(row.path):
             raise ValueError(f"names a file that is not there: {row.path}")
+
+
+def _require_no_space(line: CsvLine, at: int, folder: Path) -> None:
+    """Refuse a path without quotes, as pandas writes it, if a file is called so with its space."""
+    name = line.fields[at]
+    if not line.text or (raw := split_fields(line.text, str)[0][at]) == name or is_url(name):
+        return
+    one, other = folder / name, folder / raw
+    # A system may leave out spaces at the end itself.
+    if is_there(f"{other}") and not (is_there(f"{one}") and os.path.samefile(one, other)):
+        raise ValueError(f"has space around the path '{raw}', and a file is called so")
 
 
 def _sample(fields: dict[str, str], folder: Path) -> Sample:

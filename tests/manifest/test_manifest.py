@@ -137,6 +137,25 @@ def test_faults_of_a_table(tmp_path, text, message):
         read(tmp_path / "t.csv")
 
 
+@pytest.mark.parametrize("both", [False, True])
+def test_a_file_with_space_around_its_name_is_not_taken_for_another(tmp_path, both):
+    """As pandas writes it: the other file's picture had got the label."""
+    for name in (" lead.jpg", "plain.jpg", *["lead.jpg"] * both):
+        (tmp_path / name).write_bytes(b"1")
+    table = tmp_path / "a.csv"
+    for end in ("", ',"a, b"'):
+        header = "path,label" + ",note" * bool(end)
+        table.write_text(f"{header}\n lead.jpg,dress{end}\n plain.jpg ,hat{end}\n")
+        with pytest.raises(
+            ManifestError, match="line 2 has space around the path ' lead.jpg', "
+        ) as e:
+            read(table)
+        assert "1 line of" in e.value.message
+        assert e.value.hint.startswith("put the path into quotes")
+    table.write_text('path,label\n" lead.jpg",dress\n plain.jpg , hat\n')
+    assert [one.id for one in read(table)] == [" lead.jpg", "plain.jpg"]
+
+
 def test_a_table_that_is_no_text(tmp_path):
     (tmp_path / "t.csv").write_bytes(b"path,label\n\xff\xfe\x00")
     with pytest.raises(ManifestError, match="not a CSV in UTF-8"):

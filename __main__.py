@@ -1,12 +1,16 @@
 """``python -m icecore``, and the script ``icecore``: the command line."""
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # `python -m` looks for modules in the working folder first, where strangers' files may lie.
+    del sys.path[0]
+
 from .core.signals import end_at_once, handle_as_usual
 
 # Loading takes the first half second of a command.
 _OURS = end_at_once()
 try:
-    import sys
-
     from .core.hardware import require_working_memory
     from .core.imports import MORE_MEMORY, NO_MEMORY, is_lack_of_memory
 

@@ -12,6 +12,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -131,7 +132,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.stderr.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough. What is still buffered goes nowhere.
-        _close_output()
+        _close(sys.stdout, sys.stderr)
         status = 0
     if status:
         sys.exit(status)
@@ -149,6 +150,7 @@ def _run(arguments: list[str]) -> int:
             "icecore", list(arguments), default_map=defaults, **_help_width()
         ) as context:
             cli.invoke(context)
+        sys.stdout.flush()
         return 0
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -160,6 +162,11 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno == errno.ENOMEM:
             return _fail(f"{NO_MEMORY}: {error}", more_memory(cli, arguments))
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # What could not be written would be tried again at the end, with a status of its own.
+            _close(sys.stdout)
         place = error.filename2 or error.filename or _OUTPUT
         hint = "check that the place exists, is of that kind, and may be read or written"
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -223,9 +230,9 @@ def _open_standard_streams() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
-def _close_output() -> None:
+def _close(*streams: TextIO) -> None:
     """Let what is left in the buffers go nowhere: the interpreter flushes them at its end."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(nowhere, stream.fileno())

@@ -266,10 +266,10 @@ def _print_groups(task: str, groups: dict) -> None:
     gain = groups["gain"]
     own, common = gain["model"], gain["against"]
     rows = [
-        [name, groups["images"][name], f"{loss[own]:.4f}", f"{loss[common]:.4f}"]
+        [name, groups["rows"][name], f"{loss[own]:.4f}", f"{loss[common]:.4f}"]
         for name, loss in groups["log_loss"].items()
     ]
-    console.print_table(["group", "images", f"{own} log-loss", f"{common} log-loss"], rows)
+    console.print_table(["group", "rows", f"{own} log-loss", f"{common} log-loss"], rows)
     low, high = gain["interval"]
     verdict = "knowing the group does not help beyond noise"
     if low > 0:

@@ -160,6 +160,7 @@ def _require_groups(found: JsonFields) -> None:
     router.interval("accuracy_interval")
     found.integer("unknown", 0)
     found.numbers("images", 0)
+    found.numbers("rows", 0)
     for _, losses in found.parts("log_loss"):
         for model in (own, common):
             losses.number(model, 0)

@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +19,7 @@ from ...core.errors import CacheError, DamagedCacheError, counted, enumerate_som
 from ...core.files import flush_folder, publish_bytes, sha256_bytes
 from ...core.folders import scratch_folder
 from ...core.regular_files import read_regular
-from ...core.stores import Entry
+from ...core.stores import Entry, look_anew
 from ..cache_folder import MARKER_NAME, RECORD_NAME, load_header, read_part
 from ..check import check_shard, unlike_rows
 from ..featurecache import FeatureCache
@@ -81,10 +81,11 @@ def push(cache: FeatureCache, url: str) -> Mirrored:
     Raises
     ------
     DamagedCacheError
-        Shards are damaged; all are named, and all others were copied.
+        Shards are damaged, here or there; all are named, and all others were copied.
     StoreError
         The store cannot be listed or written, or has something else under a name.
     """
+    look_anew()
     place = Place.of(url)
     there = place.listed()
     _require_copy(place, there, cache)
@@ -106,8 +107,31 @@ def push(cache: FeatureCache, url: str) -> Mirrored:
             f"{enumerate_some(bad, 3)}",
             "run `icecore cache repair`, then push again; all others were copied",
         )
+    _require_sizes(place, there, shards)
     total = sum(filter(None, sizes))
     return Mirrored(url, len(sets), len(new), total, len(shards) - len(new), tables, notes)
+
+
+def _require_sizes(
+    place: Place, there: Mapping[str, Entry], shards: Sequence[tuple[FeatureSet, str]]
+) -> None:
+    """Refuse shards that were there under the name, but not with the bytes, of those here."""
+    unlike = []
+    for one, name in shards:
+        known = there.get(f"{one.folder.name}/shards/{name}")
+        own = (one.folder / "shards" / name).stat().st_size
+        if known and known.size != own:
+            unlike.append(
+                f"{one.folder.name}/shards/{name} ({known.size:,} bytes there, {own:,} here)"
+            )
+    if unlike:
+        raise DamagedCacheError(
+            f"{counted(len(unlike), 'shard')} of {place.url} "
+            f"{'is' if len(unlike) == 1 else 'are'} of another size than here: "
+            f"{enumerate_some(unlike, 3)}",
+            "run `icecore cache verify` here; where it finds nothing, remove them there and push "
+            "again; all others were copied",
+        )
 
 
 def pull(url: str, cache: str | os.PathLike) -> Mirrored:
@@ -129,6 +153,7 @@ def pull(url: str, cache: str | os.PathLike) -> Mirrored:
     StoreError
         The store cannot be read.
     """
+    look_anew()
     place = Place.of(url)
     there = place.listed()
     if MARKER_NAME not in there:

@@ -26,7 +26,7 @@ def groups_view(run: dict, task: TaskBlend) -> dict | None:
     -------
     dict
         ``sentences``, ``good`` (whether knowing groups helps beyond noise), the names of both
-        ``models``, and ``lines``: group, images, log-loss of each model.
+        ``models``, and ``lines``: group, rows, log-loss of each model.
     """
     found = (run.get("tasks") or {}).get(task.task, {}).get("groups")
     if not found:
@@ -48,7 +48,7 @@ def groups_view(run: dict, task: TaskBlend) -> dict | None:
         sentences.append(f"{counted(unknown, 'image')} of unknown group took part by what is told")
     sentences += routing_lines(task)
     lines = [
-        (name, int(found["images"].get(name, 0)), loss[own], loss[common])
+        (name, int(found["rows"].get(name, 0)), loss[own], loss[common])
         for name, loss in found["log_loss"].items()
     ]
     return {"sentences": sentences, "good": low > 0, "models": (own, common), "lines": lines}

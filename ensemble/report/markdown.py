@@ -38,7 +38,7 @@ def render_markdown(result: BlendResult) -> str:
             lines += ["### Groups of images", ""]
             lines += [f"- {markdown(sentence)}" for sentence in kinds["sentences"]] + [""]
             cells = [[name, str(n), *map(_number, losses)] for name, n, *losses in kinds["lines"]]
-            lines += markdown_table(["group", "images", *kinds["models"]], cells)
+            lines += markdown_table(["group", "rows", *kinds["models"]], cells)
     if result.conflicts:
         lines += ["## Equal images with different labels", ""]
         for group in result.conflicts:

@@ -16,10 +16,14 @@ from ..kinds.grouped import GroupedHead
 from ..kinds.kernel import KernelHead
 from ..registry import load_head
 from ..rows import Rows
-from .fit import TaskRows
+from .fit import TaskRows, fit_model
+from .options import TrainOptions
+from .plan import ModelPlan
 from .scores import score
 from .task_data import TaskData
 
+# What knowing groups is a gain over.
+WITHOUT = "the same head without groups"
 # A group of fewer images is called small; nothing else depends on it.
 _SMALL = 20
 
@@ -87,22 +91,67 @@ def group_notes(data: TaskData) -> list[str]:
     return notes
 
 
+def losses_of_both(
+    data: TaskData,
+    part: slice,
+    labelled: TaskRows,
+    plan: ModelPlan,
+    options: TrainOptions,
+    folder: Path,
+) -> dict[str, np.ndarray]:
+    """Return the log-loss of each row of a part by a grouped head, and by the same without groups.
+
+    Other kinds of heads differ from it in more than the groups: in their scaling, their curves.
+
+    Parameters
+    ----------
+    part : slice
+        The samples whose rows the probability files begin with.
+    labelled : TaskRows
+    plan : ModelPlan
+        Of the grouped head.
+    options : TrainOptions
+    folder : Path
+        Of the task, where the grouped head's probabilities are.
+
+    Returns
+    -------
+    dict of str to ndarray
+        The name of the grouped head first.
+    """
+    one_for_all = plan.options(options).with_settings(plan.kind, {"share": 1.0})
+    written = read_probabilities(folder / "probabilities" / f"{plan.name}.npz")
+    assert written.classes == data.classes
+    tables = {
+        plan.name: written.probabilities,
+        WITHOUT: fit_model(plan.kind, data, labelled, one_for_all).tuning,
+    }
+    place = {name: index for index, name in enumerate(data.classes)}
+    codes = [place[sample.label] for sample in data.samples[part]]
+    at = np.arange(len(codes)), codes
+    return {name: -np.log(np.clip(table[at], 1e-15, None)) for name, table in tables.items()}
+
+
 def group_report(
-    data: TaskData, part: slice, rows: Rows, told: np.ndarray, files: dict[str, Path], seed: int
+    data: TaskData,
+    part: slice,
+    rows: Rows,
+    told: np.ndarray,
+    losses: dict[str, np.ndarray],
+    seed: int,
 ) -> dict:
     """Say how well groups are told apart and what heads of their own bring.
 
     Parameters
     ----------
     part : slice
-        The samples whose rows the probability files begin with.
+        The samples whose losses are compared.
     rows : Rows
         The labelled rows.
     told : ndarray of shape (N, G)
         Probabilities of their groups, out of fold.
-    files : dict of str to pathlib.Path
-        Probability files of two models on the same features; the first knows groups, the
-        second does not.
+    losses : dict of str to ndarray
+        See `losses_of_both`.
     seed : int
         Of the folds and of the bootstrap.
 
@@ -111,7 +160,7 @@ def group_report(
     dict
         ``images`` of each group, ``unknown`` (how many images have none), ``router`` (scores
         out of fold, see `score`), ``gain`` (log-loss of the second model minus that of the
-        first, with its interval) and ``log_loss`` of both for each group.
+        first, with its interval), ``log_loss`` of both for each group, and of how many ``rows``.
     """
     names = group_names(data)
     assert rows.groups is not None
@@ -122,8 +171,7 @@ def group_report(
         "unknown": len(rows) - len(known),
         "router": score(told[known], np.array(names)[codes[known]], names, seed),
     }
-    losses = {model: _losses(data, part, path) for model, path in files.items()}
-    own, common = files
+    own, common = losses
     gain = losses[common] - losses[own]
     report["gain"] = {
         "model": own,
@@ -132,10 +180,11 @@ def group_report(
         "interval": mean_interval(gain, seed),
     }
     groups = np.array([sample.group for sample in data.samples[part]], dtype=np.str_)
+    there = {name: groups == name for name in names if (groups == name).any()}
+    report["rows"] = {name: int(mask.sum()) for name, mask in there.items()}
     report["log_loss"] = {
-        name: {model: float(one[groups == name].mean()) for model, one in losses.items()}
-        for name in names
-        if (groups == name).any()
+        name: {model: float(one[mask].mean()) for model, one in losses.items()}
+        for name, mask in there.items()
     }
     return report
 
@@ -188,12 +237,3 @@ def write_routes(
     like = read_probabilities(folder / "probabilities" / f"{model}.npz")
     table = dataclasses.replace(like, classes=groups, probabilities=np.concatenate(rows))
     write_probabilities(folder / "routes.npz", table)
-
-
-def _losses(data: TaskData, part: slice, path: Path) -> np.ndarray:
-    """Return the log-loss of each row of a part, with which the probability file begins."""
-    table = read_probabilities(path)
-    place = {name: index for index, name in enumerate(table.classes)}
-    codes = [place[sample.label] for sample in data.samples[part]]
-    chances = table.probabilities[np.arange(len(codes)), codes]
-    return -np.log(np.clip(chances, 1e-15, None))

@@ -22,10 +22,16 @@ from ...runs import (
     write_run,
 )
 from ..kinds.grouped import GroupedHead
-from ..kinds.kernel import KernelHead
 from ..parallel import Workers
 from .fit import FittedModel, Watch, fit_model
-from .groups import group_notes, group_report, route_out_of_fold, tasks_with_groups, write_routes
+from .groups import (
+    group_notes,
+    group_report,
+    losses_of_both,
+    route_out_of_fold,
+    tasks_with_groups,
+    write_routes,
+)
 from .missing import absent_keys
 from .on_ray import workers_of
 from .options import TrainOptions
@@ -238,21 +244,19 @@ class _Job:
     def _groups(
         self, data: TaskData, features: TaskFeatures, results: list[ModelResult], folder: Path
     ) -> dict | None:
-        """Compare a head that knows groups, on the most features, with another one on the same."""
+        """Compare a head that knows groups, on the most features, with the same without them."""
         done = {result.name for result in results}
         plans = [plan for plan in self.plans if plan.name in done]
         knowing = [plan for plan in plans if plan.kind == GroupedHead.kind]
         own = max(knowing, key=lambda plan: len(plan.sets), default=None)
-        others = [plan for plan in plans if own and plan.sets == own.sets and plan is not own]
-        if not self.options.groups or own is None or not others:
+        if not self.options.groups or own is None:
             return None
-        other = next((plan for plan in others if plan.kind == KernelHead.kind), others[0])
         part = data.validation if holds_out(data, self.options) else data.labelled
-        files = {one.name: folder / "probabilities" / f"{one.name}.npz" for one in (own, other)}
         labelled, seed = features.of(own.sets), self.options.seed
+        losses = losses_of_both(data, part, labelled, own, self.options, folder)
         told = route_out_of_fold(data, labelled.all, seed)
         write_routes(data, part, labelled, told, folder, own.name)
-        return group_report(data, part, labelled.all, told, files, seed)
+        return group_report(data, part, labelled.all, told, losses, seed)
 
     def _take_over(
         self, data: TaskData, plan: ModelPlan, key: str, folder: Path

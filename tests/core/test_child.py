@@ -23,6 +23,16 @@ def test_files_in_the_folder_of_the_command_are_no_modules(tmp_path, monkeypatch
     assert not (tmp_path / "ran").exists()
 
 
+def test_files_in_the_folder_of_a_module_that_is_run_are_no_modules_either(tmp_path):
+    """``python -m`` would look for them there first."""
+    for name in ("click", "dataclasses", "grp", "json", "numpy"):
+        (tmp_path / f"{name}.py").write_text("open('ran', 'w').close(); raise SystemExit(9)")
+    command = [sys.executable, "-m", "icecore", "manifest", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_module_that_its_package_imports_answers_where_warnings_are_errors(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "error")
     (tmp_path / "a.h5").write_bytes(b"nothing")

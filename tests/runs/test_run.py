@@ -34,6 +34,7 @@ VIEWS = {"views": ["center", "flip", "left"], "backbone": {"num_features": 4}}
 ROUTER = {"accuracy": 0.9, "accuracy_interval": [0.95, 0.8]}
 GROUPS = {
     "images": {"a": 3},
+    "rows": {"a": 2},
     "unknown": 0,
     "router": {"accuracy": 0.9, "accuracy_interval": [0.8, 0.95]},
     "gain": {"model": "one", "against": "two", "log_loss": 0.2, "interval": [0.1, 0.3]},

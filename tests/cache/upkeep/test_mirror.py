@@ -370,3 +370,18 @@ def test_nothing_is_pushed_among_other_things(url, tmp_path):
     with pytest.raises(CacheError, match=r"no copy of a cache: it holds photos/1\.jpg"):
         push(cache, url)
     assert [one.key for one in store.list(f"{key}/")] == [f"{key}/photos/1.jpg"]
+
+
+def test_a_shard_that_was_cut_where_it_was_pushed_to_is_named_and_the_remedy_works(tmp_path):
+    pytest.importorskip("obstore", reason="obstore is not installed")
+    cache, place = fill(tmp_path / "one"), tmp_path / "mirror"
+    push(cache, str(place))
+    cut = sorted(place.glob("*/shards/*.h5"))[1]
+    whole = cut.read_bytes()
+    cut.write_bytes(whole[:100])
+    words = rf"1 shard of .*mirror is of another size than here: .*{cut.name} \(100 bytes there, "
+    with pytest.raises(DamagedCacheError, match=words):
+        push(cache, str(place))
+    cut.unlink()
+    assert push(cache, str(place)).shards == 1
+    assert cut.read_bytes() == whole

@@ -261,6 +261,7 @@ def test_the_page_can_be_made_of_an_estimate_without_intervals(run):
 
 GROUPS = {
     "images": {"worn": 40, HOSTILE: 38},
+    "rows": {"worn": 20, HOSTILE: 19},
     "unknown": 2,
     "router": {"accuracy": 0.95, "accuracy_interval": [0.9, 0.99]},
     "gain": {"model": "three", "against": "four", "log_loss": 0.2, "interval": [0.1, 0.3]},

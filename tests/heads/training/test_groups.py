@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 import pytest
-from heads_support import go, make_cache, samples
+from heads_support import go, make_cache, record, samples
 
+from icecore.cache import FeatureCache
 from icecore.core.errors import HeadError, RunError
 from icecore.heads import load_head
 from icecore.heads.folds import deal_folds
@@ -24,6 +25,17 @@ def grouped():
     return [dataclasses.replace(row, group=kinds[i % 3]) for i, row in enumerate(rows)]
 
 
+def loss_of(task, model):
+    return next(one.scores["log_loss"] for one in task.models if one.name == model)
+
+
+def without_groups(cache, rows, folder, **options):
+    """Return the log-loss of a grouped head that is one function for all groups."""
+    heads = {"heads": ["kernel"], "settings": {"grouped": {"share": 1.0}}, "groups": True}
+    (task,) = go(cache, rows, folder / "plain", **(heads | options)).tasks
+    return loss_of(task, "grouped-all")
+
+
 def test_a_run_has_a_head_that_knows_groups_and_says_what_it_brings(tmp_path, grouped):
     # Each third image has the same class and group here: the features tell both.
     cache = make_cache(tmp_path / "cache", grouped)
@@ -35,9 +47,8 @@ def test_a_run_has_a_head_that_knows_groups_and_says_what_it_brings(tmp_path, gr
     assert report["unknown"] == 20
     assert report["router"]["accuracy"] > 0.9
     gain = report["gain"]
-    assert (gain["model"], gain["against"]) == ("grouped-all", "kernel-all")
-    scores = {model.name: model.scores["log_loss"] for model in task.models}
-    expected = scores["kernel-all"] - scores["grouped-all"]
+    assert (gain["model"], gain["against"]) == ("grouped-all", groups.WITHOUT)
+    expected = without_groups(cache, grouped, tmp_path) - loss_of(task, "grouped-all")
     assert gain["log_loss"] == pytest.approx(expected, abs=1e-6)
     assert gain["interval"][0] <= gain["log_loss"] <= gain["interval"][1]
     assert set(report["log_loss"]) == {"laid out", "worn"}
@@ -65,8 +76,8 @@ def test_held_out_rows_are_compared_where_they_are_held_out(tmp_path, grouped):
     cache = make_cache(tmp_path / "cache", rows)
     result = go(cache, rows, tmp_path / "run", validation="holdout", **GROUPED)
     (task,) = result.tasks
-    scores = {model.name: model.scores["log_loss"] for model in task.models}
-    expected = scores["kernel-all"] - scores["grouped-all"]
+    plain = without_groups(cache, rows, tmp_path, validation="holdout")
+    expected = plain - loss_of(task, "grouped-all")
     assert task.groups["gain"]["log_loss"] == pytest.approx(expected, abs=1e-6)
     routes = open_run(tmp_path / "run").routes("label")
     assert routes.ids == tuple(row.id for row in rows if row.split == "validation")
@@ -163,3 +174,22 @@ def test_small_and_odd_groups_train_all_the_same(tmp_path, rows, cache):
             one.split != "test" for one in own
         )
         assert said[number] in " ".join(task.warnings)
+
+
+@pytest.mark.parametrize("head", ["kernel", "ridge"])
+def test_groups_of_no_meaning_bring_nothing_whatever_other_heads_there_are(tmp_path, head):
+    """A grouped head bends its boundary, and was told to gain by groups over one that does not."""
+    rng = np.random.default_rng(4)
+    points = rng.normal(size=(160, 2))
+    inside = np.linalg.norm(points, axis=1) < 1.2
+    coins = rng.integers(0, 2, 160)
+    rows = [
+        dataclasses.replace(row, label="in" if one else "out", group=("heads", "tails")[coin])
+        for row, one, coin in zip(samples(160), inside.tolist(), coins.tolist())
+    ]
+    cache = FeatureCache.create(tmp_path / "cache")
+    one = cache.open_set(record("one"), "gluon:one", 2)
+    one.append([row.digest for row in rows], points.astype(np.float32))
+    (task,) = go(cache, rows, tmp_path / "run", heads=[head], settings={}, groups=True).tasks
+    assert task.groups["gain"]["interval"][0] <= 0
+    assert abs(task.groups["gain"]["log_loss"]) < 0.1

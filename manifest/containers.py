@@ -244,7 +244,12 @@ class RecordFiles(StreamedContainer):
             warnings.append(f"{container} {found.fault}" + _BEFORE * bool(samples))
         if several:
             warnings.append(several_labels(f"records of {container}", several))
-        others += [(f"{name}: {found.split} records", "split records")] if found.split else []
+        if found.split:
+            warnings.append(
+                f"{counted(found.split, 'record')} of {container} in several parts, as images are "
+                "written that hold the format's own mark, left out: write these images anew (as "
+                "PNG, say), and the record file"
+            )
         return LabelledFiles(samples, warnings=tuple(warnings), passed_over=tuple(others))
 
     def beside(self, container: str) -> str:

@@ -881,3 +881,17 @@ def test_a_list_that_gives_a_record_two_names_is_refused(tmp_path):
         read(path)
     (tmp_path / "a.lst").write_text("".join([*lines[:2], lines[0]]))
     assert [one.id for one in read(path)] == ["a.rec/a.jpg", "a.rec/b.jpg"]
+
+
+def test_records_in_several_parts_are_counted_and_said(tmp_path):
+    path = records(tmp_path / "a.rec", ((1.0,), 0, b"x"), ((0.0,), 1, b"y"))
+    part = struct.pack("<II", 0xCED7230A, 1 << 29 | 32) + struct.pack("<IfQQ", 0, 1.0, 2, 0)
+    end = struct.pack("<II", 0xCED7230A, 3 << 29 | 8) + bytes(8)
+    path.write_bytes(path.read_bytes() + 3 * (part + bytes(8) + end))
+    found = read(path)
+    assert [one.id for one in found] == ["a.rec/0", "a.rec/1"]
+    (said,) = found.warnings
+    assert said.startswith(f"3 records of {path} in several parts")
+    path.write_bytes(part + bytes(8) + end)
+    with pytest.raises(ManifestError, match=r"no images in 1 \.rec file .* in several parts"):
+        read(path)

@@ -276,6 +276,13 @@ def _parts_of(url: str, local: bool = False) -> tuple[str, str]:
             f"{bare} is given with a password, which would be written into tables and rows",
             "leave it out: give it as the store's own tools take it, or use a key",
         )
+    if scheme in ("http", "https") and "?" in rest:
+        bare = shortened(f"{scheme}://{rest.partition('?')[0]}", 80)
+        raise StoreError(
+            f"{bare} is given with a query (what stands behind '?'), which would be asked for as "
+            "part of the name, and may hold a signature",
+            "download such images into a folder, or name their bucket as s3://, gs:// or az://",
+        )
     if len(rest) > LONGEST_KEY:
         raise StoreError(
             f"{shortened(os.fspath(url), 80)} has {len(rest)} characters",

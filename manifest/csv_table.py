@@ -85,7 +85,7 @@ _REMEDIES = (
         "write plain paths in place of file:// URLs (in these %20 stands for a space)",
     ),
     (".* is no URL of a store", "write URLs in small letters up to ://, as s3://bucket/1.jpg"),
-    (".* of no store", "download such images, and write the paths of the files"),
+    (".* of no store|.* with a query", "download such images, and write the paths of the files"),
     (".* with a password", "leave passwords out of the URLs: give them as the store's tools do"),
     (
         "has space around",

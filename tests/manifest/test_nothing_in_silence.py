@@ -1004,6 +1004,7 @@ def test_folders_of_splits_with_a_letter_are_no_classes(tmp_path, names):
         ("S3://bucket/1.jpg", "is no URL of a store", "small letters up to ://"),
         ("AmlDatastore://photos/1.jpg", "is no URL of a store", "small letters up to ://"),
         ("https://me:secret@host/1.jpg", "is given with a password", "leave passwords out"),
+        ("https://host/1.jpg?sig=secret", "is given with a query", "download such images"),
     ],
 )
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

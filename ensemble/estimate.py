@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..core.blas import with_one_thread
+from ..core.errors import counted
 from .held_out import AVERAGE, PRIOR, RECOMMENDED, held_out
 from .joining.join import TEST, TUNING, TaskData
 from .metrics import METRICS, get_metric, title_of
@@ -222,7 +223,7 @@ def estimate(
         own = scores[answer]
         both = dataclasses.replace(learning, excess=learning.excess + held.excess.get(answer, 0.0))
         own["log_loss"] = both.of_all_rows(*own["log_loss"], images)
-    where = f"{len(rows)} {kind if nested else 'test'} rows"
+    where = counted(len(rows), f"{kind if nested else 'test'} row")
     variance = 4 * held.excess.get(RECOMMENDED, 0.0) / images
     over_shares = {
         one.name: _difference(

@@ -55,7 +55,9 @@ def _table_lines(task: TaskBlend, width: int) -> list[str]:
     lines = [
         f"{task.task}: {counted(len(task.models), 'model')}, "
         f"{counted(len(task.data.classes), 'class', 'classes')}, "
-        + ", ".join(f"{len(task.data.rows(SPLITS[name]))} {title} rows" for name, title in names),
+        + ", ".join(
+            counted(len(task.data.rows(SPLITS[name])), f"{title} row") for name, title in names
+        ),
     ]
     metrics = list(dict.fromkeys((*_SCORES, task.metric)))
     head = ["", "recommended", "tuned"]

@@ -105,7 +105,8 @@ def task_data(
     test = [s for s in rows if s.split == "test"]
     learnt = train if holdout and validation else train + validation
     of_task = [sample for sample in manifest if sample.task == task]
-    _require_classes(task, learnt, of_task, len(of_task) - len(rows))
+    held_out = [] if learnt else validation
+    _require_classes(task, learnt, of_task, len(of_task) - len(rows), len(held_out))
     known = {sample.label for sample in learnt}
     held = [("test", test)] if learnt != train else [("validation", validation), ("test", test)]
     unseen = _unseen(known, held)
@@ -134,17 +135,22 @@ def task_data(
     )
 
 
-def _require_classes(task: str, learnt: list[Sample], rows: list[Sample], absent: int) -> None:
+def _require_classes(
+    task: str, learnt: list[Sample], rows: list[Sample], absent: int, held_out: int
+) -> None:
     if not learnt:
         lacks = {
             "without features in the cache": absent,
             "without a label": sum(not sample.label for sample in rows),
             "of the split 'test'": sum(sample.split == "test" for sample in rows),
+            "held out as the split 'validation'": held_out,
         }
         found = ", ".join(f"{count} {what}" for what, count in lacks.items() if count)
         raise HeadError(
             f"the task '{task}' has no training rows: {counted(len(rows), 'image')}, {found}",
-            "extract its images, give them labels, or check the splits of the data",
+            "give training images, or say --validation folds, which learns from these too"
+            if held_out
+            else "extract its images, give them labels, or check the splits of the data",
         )
     if len({sample.label for sample in learnt}) < 2:
         raise HeadError(
@@ -156,8 +162,8 @@ def _require_classes(task: str, learnt: list[Sample], rows: list[Sample], absent
 
 def _warn_of_classes(known: set[str], unseen: list[tuple[str, int, list[str]]]) -> list[str]:
     return look_alike_notes("classes", known) + [
-        f"{count} {name} images have classes without training images "
-        f"({enumerate_some(strange)}): they are kept and count as wrong"
+        f"{counted(count, f'{name} image has a class', f'{name} images have classes')} without "
+        f"training images ({enumerate_some(strange)}): kept, and counted as wrong"
         for name, count, strange in unseen
     ]
 
@@ -174,7 +180,8 @@ def _unseen(known: set[str], held) -> list[tuple[str, int, list[str]]]:
 
 def _unseen_error(task: str, unseen) -> HeadError:
     parts = [
-        f"{count} {name} images ({enumerate_some(strange)})" for name, count, strange in unseen
+        f"{counted(count, f'{name} image')} ({enumerate_some(strange)})"
+        for name, count, strange in unseen
     ]
     return HeadError(
         f"the task '{task}' has images of classes that no training image has: "

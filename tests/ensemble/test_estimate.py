@@ -174,6 +174,8 @@ def test_every_number_says_which_rows_it_saw(builders):
     with_test = estimate(data_of(probabilities, y, 50), Blender(), kind="out-of-fold")
     assert with_test.seen["tuned"] == "chosen on 100 out-of-fold rows, scored on 50 test rows"
     assert with_test.seen["average"] == "nothing is chosen; scored on 50 test rows"
+    alone = estimate(data_of(probabilities, y, 1), Blender(), kind="out-of-fold")
+    assert alone.seen["average"] == "nothing is chosen; scored on 1 test row"
     nested = estimate(data_of(probabilities, y), Blender(), kind="out-of-fold")
     assert nested.seen["best single"] == (
         "chosen on 19 of 20 parts of 150 out-of-fold rows, scored on the part left out"

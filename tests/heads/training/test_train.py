@@ -352,7 +352,7 @@ def test_classes_that_training_lacks_are_refused_or_accepted_on_request(cache, r
     assert result.tasks[0].classes == ("coat", *CLASSES)
     assert [w[:60] for w in result.tasks[0].warnings] == [
         "7 validation images have classes without training images (co",
-        "5 test images have classes without training images (coat): t",
+        "5 test images have classes without training images (coat): k",
     ]
     table = read_probabilities(tmp_path / "run/label/probabilities/mlp-all.npz")
     assert (table.probabilities[:15, 0] == 0).all()
@@ -373,6 +373,10 @@ def test_a_label_without_images_is_reported(cache, rows, tmp_path):
 def test_no_rows_at_all(cache, rows, tmp_path):
     with pytest.raises(ManifestError, match="none of the 84 images of the data has a digest"):
         go(cache, [dataclasses.replace(s, digest="") for s in rows], tmp_path / "run")
+    held = [dataclasses.replace(s, split="validation") for s in rows[:75]]
+    with pytest.raises(HeadError, match="75 images, 75 held out as the split 'val") as caught:
+        go(cache, held, tmp_path / "run", validation="holdout")
+    assert "--validation folds" in str(caught.value)
     elsewhere = samples(5, "train", prefix="elsewhere")
     with pytest.raises(ManifestError, match="none of the 5 images of the data has features"):
         go(cache, elsewhere, tmp_path / "run")

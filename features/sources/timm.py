@@ -9,13 +9,14 @@ import dataclasses
 import difflib
 import hashlib
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ...core.errors import BackboneError, WeightsError, first_line, shortened
+from ...core.errors import BackboneError, WeightsError, enumerate_some, first_line, shortened
 from ...core.files import sha256_file
 from ...core.imports import load
 from ..engines.proof import prove_graph
@@ -38,6 +39,8 @@ OPSET = 17
 # Part of the key: raise it when the exported bytes change their meaning.
 EXPORTER_VERSION = 1
 _LONGEST_REASON = 1000
+# Bytes that stand for weights by a scale, and complex numbers, as safetensors call them.
+_OF_CODES = re.compile("[IU]8|F[468](?!4)|C")
 _SAFE_NAMES = {
     "pytorch_model.bin": "model.safetensors",
     "open_clip_pytorch_model.bin": "open_clip_model.safetensors",
@@ -266,7 +269,24 @@ def _safe_name(named: str | None) -> str:
     return _SAFE_NAMES.get(named, str(Path(named).with_suffix(".safetensors")))
 
 
+def _require_numbers(path: str) -> None:
+    """Refuse tensors that PyTorch would turn into weights, though they are codes or complex."""
+    try:
+        with load("safetensors").safe_open(path, framework="numpy") as file:
+            names = list(file.keys())
+            types = {name: file.get_slice(name).get_dtype() for name in names}
+    except Exception:  # Files can be wrong in any way; what builds the network says in which.
+        return
+    if codes := [f"{name} ({kind})" for name, kind in types.items() if _OF_CODES.match(kind)]:
+        raise WeightsError(
+            f"{path} has tensors that are no plain numbers: {enumerate_some(codes, 3)}",
+            "get the weights in float32 or float16: quantised ones cannot be used",
+        )
+
+
 def _create(timm, spec: BackboneSpec, overlay: dict | None):
+    if overlay:
+        _require_numbers(overlay["file"])
     options = {"pretrained": overlay is not None, "pretrained_cfg_overlay": overlay}
     sizes = [{"img_size": spec.resolution}, {}] if spec.resolution else [{}]
     for size in sizes:  # transformers are built for a size; convolutional networks are not

@@ -295,3 +295,22 @@ def test_a_gluon_network_and_a_transformer_of_timm_go_into_one_bundle():
     expected = np.exp(rows @ matrix)
     np.testing.assert_allclose(found, expected / expected.sum(axis=1, keepdims=True), atol=1e-5)
     assert np.ptp(found, axis=0).max() > 1e-3, "the answers depend on the image"
+
+
+@pytest.mark.parametrize("kind", ["int8", "complex64"])
+def test_codes_of_weights_are_no_weights(safetensors, tmp_path, kind):
+    """PyTorch would take them for numbers, and leave the half of complex ones out."""
+    network, path = safetensors
+    import torch
+
+    tensors = {
+        name: (100 * value).to(getattr(torch, kind)) if value.dtype.is_floating_point else value
+        for name, value in network.state_dict().items()
+    }
+    pytest.importorskip("safetensors.torch").save_file(tensors, path)
+    with pytest.raises(WeightsError, match=r"no plain numbers: .* \((I8|C64)\)"):
+        load_backbone(
+            BackboneSpec.parse("timm:resnet18.a1_in1k@64"),
+            "onnxruntime",
+            WeightsRequest(folder=tmp_path),
+        )

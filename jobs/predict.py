@@ -200,10 +200,7 @@ def predict(
     require_working_memory()
     trained = open_trained(run, options.answer)
     found = _opened(images, out, run, options)
-    # What cannot be answered with is said before hours of computing.
-    for part in trained.runs:
-        of_run = {task: names.values() for task, names in part.models.items()}
-        heads.require_trusted(part.run, of_run)
+    _require_trusted(trained)
     with scratch_folder() as scratch:
         folder = scratch / "cache" if options.cache is None else Path(options.cache)
         given, lost, repaired = _read_once(found, trained, out, options, folder, progress)
@@ -229,6 +226,13 @@ def predict(
         notes=tuple(group_notes(parts, manifest, ids)),
         repaired=list(dict.fromkeys(mended)),
     )
+
+
+def _require_trusted(trained: Trained) -> None:
+    """Refuse what cannot be answered with, before hours of computing."""
+    for part in trained.runs:
+        of_run = {task: names.values() for task, names in part.models.items()}
+        heads.require_trusted(part.run, of_run)
 
 
 def _opened(
